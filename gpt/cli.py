@@ -1,0 +1,188 @@
+"""The scripts' way in: Hydra composes, the schema checks, and what a user can get wrong ends in one line.
+
+This is the one module of the package that knows Hydra.
+"""
+
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from gpt.config import TrainConfig, explain
+from gpt.errors import RequestError, UserError
+
+_CONF = Path(__file__).parent.parent / "conf"
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def main(task: Callable[[Config], None], schema: type[Config], config_name: str, *, verbatim: tuple[str, ...]) -> None:
+    """Run `task` with the configuration of conf/<config_name>.yaml and the command line.
+
+    Values of the `verbatim` keys are taken as they are, whatever commas, quotes or brackets they hold, where
+    Hydra would read its own grammar into them; in a sweep (-m) the grammar holds for them too.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of printed and exited on
+    sweep = bool({"-m", "--multirun"}.intersection(sys.argv))
+    sys.argv[1:], texts = (sys.argv[1:], {}) if sweep else _set_aside(sys.argv[1:], verbatim)
+
+    def job(config: DictConfig) -> None:
+        # A failing job ends a single run at once; in a sweep Hydra goes on and raises the first failure at its end.
+        with _one_line_errors(exits=HydraConfig.get().mode != RunMode.MULTIRUN):
+            _log_to_stdout()
+            task(schema.model_validate(_resolve(config, texts)))
+
+    with _one_line_errors(exits=True):
+        try:
+            hydra.main(version_base="1.3", config_path=str(_CONF), config_name=config_name)(job)()
+        except HydraException as error:
+            raise RequestError(_explain_composition(error, config_name)) from error
+
+
+def run_folder_place(config: TrainConfig) -> tuple[Path, str]:
+    """Where the run's folder belongs, and its name: by date and time, or inside the folder of its sweep."""
+    hydra_config = HydraConfig.get()
+    name = f"{config.stage}_seed{config.seed}"
+    if hydra_config.mode == RunMode.MULTIRUN:
+        return Path(hydra_config.sweep.dir), f"{hydra_config.job.num:03d}_{name}"
+    now = datetime.now()
+    return Path(config.runs) / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_{name}"
+
+
+def changes_from_documented(config: TrainConfig) -> list[str]:
+    """The hyperparameters, as key=value, in which a run differs from what its stage documents.
+
+    How often is evaluated, and in how many parts a batch is computed, change no result and do not count.
+    """
+    stage_file = _CONF / "model" / f"{config.stage}.yaml"
+    documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file))
+    documented.data = OmegaConf.load(_CONF / "data" / "shakespeare.yaml")
+    expected = {
+        **_flat(OmegaConf.to_container(documented.model), "model."),
+        **_flat(OmegaConf.to_container(documented.training), "training."),
+        **_flat(OmegaConf.to_container(documented.data), "data."),
+    }
+    actual = _flat(config.model_dump(by_alias=True, include={"model", "training", "data"}, exclude_unset=True))
+    ignored = {"training.eval_interval", "training.grad_accumulation", "data.dir", "data.path"}
+    return [f"{key}={value}" for key, value in actual.items() if key not in ignored and expected.get(key) != value]
+
+
+def _resolve(config: DictConfig, texts: dict[str, str]) -> Any:
+    """The configuration as plain dictionaries, with the texts put in and every reference followed."""
+    try:
+        for key, value in texts.items():
+            OmegaConf.update(config, key, value)
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise RequestError(f"{error.full_key} is needed: add {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        raise RequestError(" ".join(str(error).split())) from error
+
+
+def _set_aside(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Split `key=value` arguments with these keys off the others."""
+    others, texts = [], {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in keys and value != "null":
+            texts[key] = value
+        else:
+            others.append(argument)
+    return others, texts
+
+
+def _log_to_stdout() -> None:
+    logger = logging.getLogger("gpt")
+    if not logger.handlers:  # a sweep comes here once a job
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+@contextmanager
+def _one_line_errors(*, exits: bool) -> Iterator[None]:
+    """Turn what the user can mend into a line on standard error and an exit code; leave bugs their traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _exit("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (UserError, ValidationError, OSError) as error:
+        message, code = _explain(error)
+        if exits:
+            _exit(message, code)
+        raise (RequestError if code == RequestError.exit_code else UserError)(message) from error
+
+
+def _exit(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """The message and the exit code of an error that the user can mend."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, ValidationError):
+        return explain(error), RequestError.exit_code
+    assert isinstance(error, OSError)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}", UserError.exit_code
+
+
+def _explain_composition(error: Exception, config_name: str) -> str:
+    """Hydra's complaint about the command line, in one line and with the nearest right name."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
+    message = " ".join(str(error).split())
+    if message.startswith("Ambiguous value"):
+        return f"{_between_quotes(message)} has several values: add -m for a sweep"
+    if message.startswith(("Could not override", "Key", "Could not append", "Could not delete")) or cause:
+        key = _between_quotes(message)
+        near = difflib.get_close_matches(key, _all_keys(config_name), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"see python {config_name}.py --help"
+        return f"there is no {key} to set; {hint}"
+    return message
+
+
+def _between_quotes(message: str) -> str:
+    return message.split("'")[1] if "'" in message else message
+
+
+def _all_keys(config_name: str) -> list[str]:
+    """Every key that can be set with the choices of groups on this command line, and the groups."""
+    groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
+    parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
+    choices = [o.input_line for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
+    with hydra.initialize_config_dir(str(_CONF), version_base="1.3"):
+        return groups + list(_flat(OmegaConf.to_container(hydra.compose(config_name, choices))))
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,144 @@
+"""The schema of `conf/`: every value a user can set, its type and its range.
+
+The values themselves stand in `conf/`, once; nothing here has a default. Strict: a value of another
+type, a value out of range and a key too many are errors, raised as `pydantic.ValidationError`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gpt.device import DeviceName, DtypeName
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelConfig(_Schema):
+    """A stage and its hyperparameters; a name means the same in every stage that has it."""
+
+    target: str = Field(alias="_target_")
+    block_size: Count
+    n_embd: Count | None = None
+    head_size: Count | None = None
+    n_head: Count | None = None
+    n_layer: Count | None = None
+    dropout: Fraction | None = None
+
+    def hyperparameters(self) -> dict[str, int | float]:
+        """What the stage's constructor takes, beside the size of the vocabulary."""
+        return self.model_dump(exclude={"target"}, exclude_none=True)
+
+
+class TrainingConfig(_Schema):
+    """How a stage is trained; the comments are in conf/train.yaml."""
+
+    max_iters: Count
+    batch_size: Count
+    grad_accumulation: Count
+    learning_rate: NonNegative
+    schedule: Literal["constant", "cosine", "linear"]
+    warmup_iters: Annotated[int, Field(ge=0)]
+    min_learning_rate: NonNegative
+    weight_decay: NonNegative
+    beta1: Fraction
+    beta2: Fraction
+    grad_clip: Annotated[float, Field(gt=0)] | None
+    eval_interval: Count
+    eval_iters: Count
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.batch_size % self.grad_accumulation:
+            raise ValueError(f"batch_size={self.batch_size} must be a multiple of grad_accumulation")
+        return self
+
+
+class Documented(_Schema):
+    """The result that was documented for a stage, in nats per character."""
+
+    train: float | None
+    val: float | None
+    kind: Literal["estimated", "mini-batch"] | None
+
+
+class ShakespeareConfig(_Schema):
+    """Tiny Shakespeare, found in or downloaded to `dir`."""
+
+    name: Literal["shakespeare"]
+    dir: str
+    train_fraction: Annotated[float, Field(gt=0, lt=1)]
+
+
+class TextConfig(_Schema):
+    """Any UTF-8 text file."""
+
+    name: Literal["text"]
+    path: str
+    train_fraction: Annotated[float, Field(gt=0, lt=1)]
+
+
+class TrainConfig(_Schema):
+    """conf/train.yaml with a model and a data choice: one training run."""
+
+    stage: str
+    adds: str
+    model: ModelConfig
+    training: TrainingConfig
+    documented: Documented
+    data: Annotated[ShakespeareConfig | TextConfig, Field(discriminator="name")]
+    seed: Seed
+    device: DeviceName
+    dtype: DtypeName
+    compile: bool
+    deterministic: bool
+    runs: str
+
+
+class SamplingConfig(_Schema):
+    """How the next character is chosen."""
+
+    tokens: Count
+    num_samples: Count
+    temperature: NonNegative
+    top_k: Count | None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
+    seed: Seed
+
+
+class GenerateConfig(SamplingConfig):
+    """conf/generate.yaml: text from a run."""
+
+    run: str | None
+    runs: str
+    weights: Literal["best", "last"]
+    prompt: str | None
+    prompt_file: str | None
+    device: DeviceName
+
+
+class CompareConfig(_Schema):
+    """conf/compare.yaml: the table of all runs."""
+
+    runs: str
+    out: str
+    tolerance: NonNegative
+
+
+def explain(error: ValidationError) -> str:
+    """All that is wrong with a configuration, in one line."""
+    return "; ".join(_explain(problem["loc"], problem["msg"], problem["input"]) for problem in error.errors())
+
+
+def _explain(location: tuple[int | str, ...], message: str, value: object) -> str:
+    # A part that is not a key names a member of a union (of the data choices); the user has not heard of it.
+    key = ".".join(str(part) for part in location if part not in ("shakespeare", "text"))
+    message = message.removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{key}: {message}" if isinstance(value, dict) else f"{key}={value}: {message}"

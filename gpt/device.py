@@ -1,0 +1,76 @@
+"""Where and in which precision a model computes."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from gpt.errors import RequestError
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DtypeName = Literal["auto", "float32", "bfloat16"]
+
+# Below this many parameters a step is dominated by starting operations: casting to bfloat16 and waking
+# a second thread both cost more than they save.
+_LARGE = 1_000_000
+_THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the precision that matrix products have on it. Weights and losses are always float32."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}"
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """The context for forward passes."""
+        if self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given, so that a clock reads the truth."""
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).synchronize()
+
+    @property
+    def accumulator(self) -> torch.device:
+        """Where long sums are kept: on the device, so that nothing waits for it, unless it lacks float64."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
+
+def select_device(name: DeviceName) -> torch.device:
+    """`auto` is the fastest there is. Raises RequestError for a device this machine lacks."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available[name]:
+        raise RequestError(f"device={name} is not available here; use device=auto or device=cpu")
+    return torch.device(name)
+
+
+def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> Runtime:
+    """`auto` is bfloat16 for a large model where the processor computes with it, else float32.
+
+    Also sets the number of CPU threads: one for a small model, so that as many runs as there are cores go
+    side by side in a sweep; else PyTorch's own choice.
+    """
+    is_large = sum(parameter.numel() for parameter in model.parameters()) >= _LARGE
+    torch.set_num_threads(_THREADS if is_large else 1)
+    if dtype == "auto":
+        dtype = "bfloat16" if is_large and _has_bfloat16(device) else "float32"
+    return Runtime(device, getattr(torch, dtype))
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+    return False

@@ -1,0 +1,73 @@
+"""How good a model is: an estimate from random batches, and the exact loss over a split.
+
+All losses are mean cross-entropies in nats per token.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from gpt.data import Batch, TextData
+from gpt.device import Runtime
+
+# Evaluation batches are joined and cut into passes of this many tokens: few enough for the memory and
+# the caches of a CPU, many enough that a small stage does not pay for every batch on its own.
+_TOKENS_PER_PASS = 16_384
+
+
+def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The mean loss over every target of a batch: a scalar, nats per token."""
+    logits = model(batch.inputs)  # (B, T, V)
+    return cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten())
+
+
+def estimated_loss(
+    model: nn.Module,
+    data: TextData,
+    split: str,
+    *,
+    eval_iters: int,
+    batch_size: int,
+    generator: torch.Generator,
+    runtime: Runtime,
+) -> float:
+    """The mean over `eval_iters` random batches of `batch_size` windows."""
+    windows = eval_iters * batch_size
+    per_pass = min(windows, _windows_per_pass(data))
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, windows, per_pass):
+            yield data.batch(split, min(per_pass, windows - start), generator)
+
+    return _mean_loss(model, batches(), -(-windows // per_pass), f"estimating {split} loss", runtime)
+
+
+def exact_loss(model: nn.Module, data: TextData, split: str, *, runtime: Runtime) -> float:
+    """The mean over every target of the split, each counted once, in windows side by side."""
+    per_pass = _windows_per_pass(data)
+    passes = -(-data.tokens(split) // (per_pass * data.block_size))
+    return _mean_loss(model, data.every_target_once(split, per_pass), passes, f"exact {split} loss", runtime)
+
+
+def _windows_per_pass(data: TextData) -> int:
+    return max(1, _TOKENS_PER_PASS // data.block_size)
+
+
+@torch.no_grad()
+def _mean_loss(model: nn.Module, batches: Iterable[Batch], passes: int, name: str, runtime: Runtime) -> float:
+    """The mean over all targets of all batches, with the model in evaluation mode (dropout off)."""
+    was_training = model.training
+    model.eval()
+    total = torch.zeros((), dtype=torch.float64, device=runtime.accumulator)
+    targets = 0
+    # The bar shows only where an evaluation takes so long that one wonders.
+    for batch in tqdm(batches, name, total=passes, unit="pass", leave=False, delay=2, disable=None):
+        with runtime.autocast():
+            loss = batch_loss(model, batch)
+        total += loss.to(total.device, total.dtype) * batch.targets.numel()
+        targets += batch.targets.numel()
+    model.train(was_training)
+    return (total / targets).item()

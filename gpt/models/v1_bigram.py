@@ -1,0 +1,20 @@
+"""v1: a bigram table. The next token depends on the current token and on nothing else."""
+
+from torch import Tensor, nn
+
+
+class BigramModel(nn.Module):
+    """Row i of a (V, V) table holds the logits of what follows token i.
+
+    Its best possible loss is the conditional entropy of the corpus's bigrams.
+    `block_size` only sets how long its training windows are; one token is all it looks at.
+    """
+
+    def __init__(self, vocab_size: int, block_size: int) -> None:
+        super().__init__()
+        self.block_size = block_size
+        self.table = nn.Embedding(vocab_size, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids -> logits: (B, T, V)."""
+        return self.table(idx)  # (B, T, V)

@@ -1,0 +1,59 @@
+"""v2: one head of causal self-attention. A token looks back at the tokens before it.
+
+Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.1.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Embedding(nn.Module):
+    """What a token is plus where it stands: a learned vector for each, added."""
+
+    def __init__(self, vocab_size: int, block_size: int, n_embd: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, n_embd)
+        self.position = nn.Embedding(block_size, n_embd)
+
+    def forward(self, idx: Tensor, start: int = 0) -> Tensor:
+        """idx: (B, T) token ids that stand at positions start .. start + T - 1 -> (B, T, C)."""
+        T = idx.shape[1]
+        return self.token(idx) + self.position.weight[start : start + T]  # (B, T, C) + (T, C)
+
+
+class Head(nn.Module):
+    """softmax(q k^T / sqrt(D)) v, where no token sees a later one."""
+
+    def __init__(self, block_size: int, n_embd: int, head_size: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(n_embd, head_size, bias=False)
+        self.key = nn.Linear(n_embd, head_size, bias=False)
+        self.value = nn.Linear(n_embd, head_size, bias=False)
+        future = torch.ones(block_size, block_size, dtype=torch.bool).triu(diagonal=1)
+        self.register_buffer("future", future, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, D)."""
+        T = x.shape[1]
+        q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
+        # Dividing by sqrt(D) keeps the variance of the scores at 1, so softmax does not start out one-hot.
+        scores = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, T, T)
+        scores = scores.masked_fill(self.future[:T, :T], float("-inf"))
+        return scores.softmax(dim=-1) @ v  # (B, T, T) @ (B, T, D) -> (B, T, D)
+
+
+class SingleHeadModel(nn.Module):
+    """embedding -> one head -> logits."""
+
+    def __init__(self, vocab_size: int, block_size: int, n_embd: int, head_size: int) -> None:
+        super().__init__()
+        self.block_size = block_size
+        self.embedding = Embedding(vocab_size, block_size, n_embd)
+        self.attention = Head(block_size, n_embd, head_size)
+        self.lm_head = nn.Linear(head_size, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
+        x = self.embedding(idx)  # (B, T, C)
+        x = self.attention(x)  # (B, T, D)
+        return self.lm_head(x)  # (B, T, V)

@@ -1,0 +1,50 @@
+"""v3: several heads. Each looks for something else; their outputs are concatenated.
+
+Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, without the output projection
+(that comes with v5).
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from gpt.models.v2_single_head import Embedding
+
+
+class MultiHeadAttention(nn.Module):
+    """H heads of size D = C / H side by side: v2's formula, computed for all heads at once.
+
+    The heads' queries, keys and values are slices of one matrix product, and PyTorch's fused kernel
+    does what `Head.forward` of v2 spells out: scale, mask, softmax, weighted sum.
+    """
+
+    def __init__(self, n_embd: int, n_head: int) -> None:
+        super().__init__()
+        if n_embd % n_head:
+            raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
+        self.n_head = n_head
+        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C), the heads' outputs one after the other."""
+        B, T, C = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)  # (B, T, 3, H, D)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        y = scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
+        return y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+
+
+class MultiHeadModel(nn.Module):
+    """embedding -> several heads -> logits."""
+
+    def __init__(self, vocab_size: int, block_size: int, n_embd: int, n_head: int) -> None:
+        super().__init__()
+        self.block_size = block_size
+        self.embedding = Embedding(vocab_size, block_size, n_embd)
+        self.attention = MultiHeadAttention(n_embd, n_head)
+        self.lm_head = nn.Linear(n_embd, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
+        x = self.embedding(idx)  # (B, T, C)
+        x = self.attention(x)  # (B, T, C)
+        return self.lm_head(x)  # (B, T, V)

@@ -1,0 +1,44 @@
+"""v6: pre-LayerNorm. Every branch, and the head, reads a normalised residual stream.
+
+Sources: "Layer Normalization" (Ba et al., 2016), section 3; "On Layer Normalization in the Transformer
+Architecture" (Xiong et al., 2020), section 3.2, for its place before the branch and not after it.
+"""
+
+from torch import Tensor, nn
+
+from gpt.models.v2_single_head import Embedding
+from gpt.models.v5_residual import FeedForward, ProjectedAttention
+
+
+class Block(nn.Module):
+    """v5's block with a LayerNorm in front of each branch."""
+
+    def __init__(self, n_embd: int, n_head: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(n_embd)
+        self.attention = ProjectedAttention(n_embd, n_head)
+        self.feed_forward_norm = nn.LayerNorm(n_embd)
+        self.feed_forward = FeedForward(n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        x = x + self.attention(self.attention_norm(x))  # (B, T, C)
+        return x + self.feed_forward(self.feed_forward_norm(x))  # (B, T, C)
+
+
+class PreNormModel(nn.Module):
+    """embedding -> L pre-norm blocks -> LayerNorm -> logits."""
+
+    def __init__(self, vocab_size: int, block_size: int, n_embd: int, n_head: int, n_layer: int) -> None:
+        super().__init__()
+        self.block_size = block_size
+        self.embedding = Embedding(vocab_size, block_size, n_embd)
+        self.blocks = nn.Sequential(*(Block(n_embd, n_head) for _ in range(n_layer)))
+        self.norm = nn.LayerNorm(n_embd)
+        self.lm_head = nn.Linear(n_embd, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
+        x = self.embedding(idx)  # (B, T, C)
+        x = self.blocks(x)  # (B, T, C)
+        return self.lm_head(self.norm(x))  # (B, T, V)

@@ -1,0 +1,114 @@
+"""What a run came to: its summary, the lines that end it and its loss curve."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt.config import Documented, TrainConfig
+from gpt.device import Runtime
+from gpt.runs import RunFolder, now
+from gpt.trainer import Result
+
+
+def summarise(
+    config: TrainConfig,
+    result: Result,
+    *,
+    parameters: int,
+    exact_val: float,
+    changed: list[str],
+    runtime: Runtime,
+    seconds: float,
+) -> dict[str, Any]:
+    """The content of summary.json. Losses in nats per token; `seconds` is the whole run, evaluations included."""
+    return {
+        "stage": config.stage,
+        "seed": config.seed,
+        "parameters": parameters,
+        "iterations": config.training.max_iters,
+        "documented": config.documented.model_dump(),
+        "changed": changed,  # from the documented hyperparameters
+        "estimated": {"train": result.last.train, "val": result.last.val},
+        "best": {"val": result.best.val, "iteration": result.best.iteration},
+        "exact": {"val": exact_val},
+        "last_batch": result.last_batch,
+        "tokens_per_second": round(result.tokens_per_second),
+        "seconds": round(seconds, 2),
+        "device": _device_name(runtime.device),
+        "dtype": str(runtime.dtype).removeprefix("torch."),
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+        "git_commit": _git_commit(),
+        "finished": now(),
+    }
+
+
+def closing_lines(summary: dict[str, Any], run: RunFolder) -> str:
+    """What a training ends with: documented, measured and exact losses, and how to go on."""
+    documented, estimated, exact = summary["documented"], summary["estimated"], summary["exact"]
+    rows = [_row("", "train", "validation", "(nats per character)")]
+    if documented["kind"] == "mini-batch":
+        rows += [
+            _row("documented", documented["train"], None, "one training mini-batch, noise about 0.1"),
+            _row("last batch", summary["last_batch"], None, "the like of it from this run"),
+        ]
+    elif documented["kind"] is None:
+        rows.append(_row("documented", None, None, "no figure was documented"))
+    else:
+        rows.append(_row("documented", documented["train"], documented["val"], documented["kind"]))
+    rows.append(_row("measured", estimated["train"], estimated["val"], "estimated over random batches"))
+    rows.append(_row("exact", None, exact["val"], "every character of the validation split once"))
+    if documented["val"] is not None:
+        difference = [
+            f"{estimated[split] - documented[split]:+.4f}" if documented[split] is not None else None
+            for split in ("train", "val")
+        ]
+        rows.append(_row("difference", *difference, "measured - documented"))
+    if summary["changed"]:
+        rows.append(f"not the documented run, so not comparable with it: {', '.join(summary['changed'])}")
+    best = summary["best"]
+    rows.append(f"best validation loss {best['val']:.4f} at iteration {best['iteration']}")
+    rows.append(f"{summary['seconds']:.1f} s, {summary['tokens_per_second']:,} tokens/s in training steps")
+    rows.append(f"run folder: {run.path}")
+    rows.append(f"sample from it: python generate.py run={run.path}")
+    return "\n".join(rows)
+
+
+def plot_run(run: RunFolder, documented: Documented) -> None:
+    """Draw the run's estimated losses over iterations as loss.png."""
+    from matplotlib.figure import Figure  # slow to import, and needed once a run
+
+    metrics = run.metrics()
+    iterations = [line["iteration"] for line in metrics]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
+        axes.plot(iterations, [line[split] for line in metrics], ".-", color=colour, label=f"{split}, estimated")
+        loss = getattr(documented, split)
+        if loss is not None:
+            label = f"{split}, documented {loss:.4f} ({documented.kind})"
+            axes.axhline(loss, color=colour, linestyle=":", label=label)
+    axes.set(title=run.path.name, xlabel="iteration", ylabel="loss (nats per character)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(run.path / "loss.png", dpi=120)
+
+
+def _row(name: str, train: float | str | None, val: float | str | None, note: str) -> str:
+    cells = ["-" if loss is None else loss if isinstance(loss, str) else f"{loss:.4f}" for loss in (train, val)]
+    return f"{name:<12}{cells[0]:>9}{cells[1]:>12}   {note}".rstrip()
+
+
+def _device_name(device: torch.device) -> str:
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+
+
+def _git_commit() -> str | None:
+    """The commit this code is at, with "-dirty" if it was changed since; None outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
