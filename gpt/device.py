@@ -1,6 +1,7 @@
 """Where and in which precision a model computes."""
 
 import contextlib
+import ctypes
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +64,8 @@ def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> 
     """
     is_large = sum(parameter.numel() for parameter in model.parameters()) >= _LARGE
     torch.set_num_threads(_THREADS if is_large else 1)
+    if device.type == "cpu":
+        _keep_freed_memory()
     if dtype == "auto":
         dtype = "bfloat16" if is_large and _has_bfloat16(device) else "float32"
     return Runtime(device, getattr(torch, dtype))
@@ -74,3 +77,16 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
     return False
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library reuse the memory of large tensors instead of giving it back and asking again.
+
+    By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third
+    of v7's step. Peak memory does not change. Does nothing where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_max, never = -1, -4, -1
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, never)

@@ -7,8 +7,8 @@ its three places (attention weights, and the end of either branch) are GPT-2's.
 """
 
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
+from gpt.models.dropout import Dropout, causal_attention
 from gpt.models.kv_cache import KVCache
 from gpt.models.v2_single_head import Embedding
 
@@ -23,7 +23,7 @@ class Attention(nn.Module):
         self.n_head = n_head
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
         self.projection = nn.Linear(n_embd, n_embd)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
         """x: (B, T, C) -> (B, T, C); with a cache, x also attends to what the cache's `layer` holds."""
@@ -32,9 +32,7 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         if cache is not None:
             k, v = cache.append(layer, k, v)  # (B, H, cached + T, D) each
-        dropout = self.dropout.p if self.training else 0.0
-        # A single token is the newest: it may see everything, and needs no mask.
-        y = scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=T > 1)  # (B, H, T, D)
+        y = causal_attention(q, k, v, self.dropout)  # (B, H, T, D)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
         return self.dropout(self.projection(y))  # (B, T, C)
 
@@ -44,7 +42,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, n_embd: int, dropout: float) -> None:
         super().__init__(
-            nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd), nn.Dropout(dropout)
+            nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd), Dropout(dropout)
         )
 
 
