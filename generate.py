@@ -8,7 +8,7 @@ from gpt.config import GenerateConfig
 from gpt.corpus import read_text
 from gpt.device import select_device
 from gpt.errors import RequestError
-from gpt.runs import RunFolder, newest_finished_run
+from gpt.runs import RunFolder, finished_runs
 from gpt.sampling import default_prompt, generate
 
 
@@ -16,7 +16,7 @@ def main(config: GenerateConfig) -> None:
     """Text to standard output, everything else to standard error."""
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
-    run = RunFolder(Path(config.run)) if config.run is not None else newest_finished_run(Path(config.runs))
+    run = RunFolder(Path(config.run)) if config.run is not None else finished_runs(Path(config.runs))[-1][0]
     tokenizer = run.tokenizer()
     trained = run.config()
     model = models.build(trained.model.target, vocab_size=len(tokenizer), **trained.model.hyperparameters())

@@ -4,7 +4,9 @@ This is the one module of the package that knows Hydra.
 """
 
 import difflib
+import functools
 import logging
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -83,14 +85,19 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
 
 def _resolve(config: DictConfig, texts: dict[str, str]) -> Any:
     """The configuration as plain dictionaries, with the texts put in and every reference followed."""
+    resolved: Any
     try:
-        for key, value in texts.items():
-            OmegaConf.update(config, key, value)
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        for key in texts:
+            OmegaConf.update(config, key, "")  # an error if there is no such key
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key} is needed: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise RequestError(" ".join(str(error).split())) from error
+    for key, text in texts.items():
+        *groups, name = key.split(".")
+        functools.reduce(operator.getitem, groups, resolved)[name] = text
+    return resolved
 
 
 def _set_aside(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
@@ -175,14 +182,14 @@ def _all_keys(config_name: str) -> list[str]:
     """Every key that can be set with the choices of groups on this command line, and the groups."""
     groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
     parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
-    choices = [o.input_line for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
+    choices = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
     with hydra.initialize_config_dir(str(_CONF), version_base="1.3"):
         return groups + list(_flat(OmegaConf.to_container(hydra.compose(config_name, choices))))
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

@@ -3,7 +3,7 @@
 All losses are mean cross-entropies in nats per token.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from gpt.device import Runtime
 _TOKENS_PER_PASS = 16_384
 
 
-def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+def batch_loss(model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
     """The mean loss over every target of a batch: a scalar, nats per token."""
     logits = model(batch.inputs)  # (B, T, V)
     return cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten())

@@ -10,16 +10,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Write `path`; whoever looks, whenever, finds the old file or the new one, never a part."""
     if isinstance(content, str):
         content = content.encode()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

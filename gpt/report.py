@@ -2,14 +2,14 @@
 
 import platform
 import subprocess
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gpt.config import Documented, TrainConfig
 from gpt.device import Runtime
-from gpt.runs import RunFolder, now
+from gpt.runs import Best, RunFolder, Summary
 from gpt.trainer import Result
 
 
@@ -22,58 +22,56 @@ def summarise(
     changed: list[str],
     runtime: Runtime,
     seconds: float,
-) -> dict[str, Any]:
-    """The content of summary.json. Losses in nats per token; `seconds` is the whole run, evaluations included."""
-    return {
-        "stage": config.stage,
-        "seed": config.seed,
-        "parameters": parameters,
-        "iterations": config.training.max_iters,
-        "documented": config.documented.model_dump(),
-        "changed": changed,  # from the documented hyperparameters
-        "estimated": {"train": result.last.train, "val": result.last.val},
-        "best": {"val": result.best.val, "iteration": result.best.iteration},
-        "exact": {"val": exact_val},
-        "last_batch": result.last_batch,
-        "tokens_per_second": round(result.tokens_per_second),
-        "seconds": round(seconds, 2),
-        "device": _device_name(runtime.device),
-        "dtype": str(runtime.dtype).removeprefix("torch."),
-        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "git_commit": _git_commit(),
-        "finished": now(),
-    }
+) -> Summary:
+    """Everything that summary.json keeps."""
+    return Summary(
+        stage=config.stage,
+        seed=config.seed,
+        parameters=parameters,
+        iterations=config.training.max_iters,
+        documented=config.documented,
+        changed=changed,
+        estimated={"train": result.last.train, "val": result.last.val},
+        best=Best(val=result.best.val, iteration=result.best.iteration),
+        exact={"val": exact_val},
+        last_batch=result.last_batch,
+        tokens_per_second=round(result.tokens_per_second),
+        seconds=round(seconds, 2),
+        device=_device_name(runtime.device),
+        dtype=str(runtime.dtype).removeprefix("torch."),
+        versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+        git_commit=_git_commit(),
+        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
 
 
-def closing_lines(summary: dict[str, Any], run: RunFolder) -> str:
+def closing_lines(summary: Summary, run: RunFolder) -> str:
     """What a training ends with: documented, measured and exact losses, and how to go on."""
-    documented, estimated, exact = summary["documented"], summary["estimated"], summary["exact"]
-    rows = [_row("", "train", "validation", "(nats per character)")]
-    if documented["kind"] == "mini-batch":
-        rows += [
-            _row("documented", documented["train"], None, "one training mini-batch, noise about 0.1"),
-            _row("last batch", summary["last_batch"], None, "the like of it from this run"),
+    documented, estimated = summary.documented, summary.estimated
+    lines = [_row("", "train", "validation", "(nats per character)")]
+    if documented.kind == "mini-batch":
+        lines += [
+            _row("documented", documented.train, documented.val, "one training mini-batch, noise about 0.1"),
+            _row("last batch", summary.last_batch, None, "the like of it from this run"),
         ]
-    elif documented["kind"] is None:
-        rows.append(_row("documented", None, None, "no figure was documented"))
     else:
-        rows.append(_row("documented", documented["train"], documented["val"], documented["kind"]))
-    rows.append(_row("measured", estimated["train"], estimated["val"], "estimated over random batches"))
-    rows.append(_row("exact", None, exact["val"], "every character of the validation split once"))
-    if documented["val"] is not None:
-        difference = [
-            f"{estimated[split] - documented[split]:+.4f}" if documented[split] is not None else None
-            for split in ("train", "val")
-        ]
-        rows.append(_row("difference", *difference, "measured - documented"))
-    if summary["changed"]:
-        rows.append(f"not the documented run, so not comparable with it: {', '.join(summary['changed'])}")
-    best = summary["best"]
-    rows.append(f"best validation loss {best['val']:.4f} at iteration {best['iteration']}")
-    rows.append(f"{summary['seconds']:.1f} s, {summary['tokens_per_second']:,} tokens/s in training steps")
-    rows.append(f"run folder: {run.path}")
-    rows.append(f"sample from it: python generate.py run={run.path}")
-    return "\n".join(rows)
+        note = documented.kind or "no figure was documented"
+        lines.append(_row("documented", documented.train, documented.val, note))
+    lines.append(_row("measured", estimated["train"], estimated["val"], "estimated over random batches"))
+    lines.append(_row("exact", None, summary.exact["val"], "every character of the validation split once"))
+    if documented.kind == "estimated":
+        train = None if documented.train is None else f"{estimated['train'] - documented.train:+.4f}"
+        val = None if documented.val is None else f"{estimated['val'] - documented.val:+.4f}"
+        lines.append(_row("difference", train, val, "measured - documented"))
+    if summary.changed:
+        lines.append(f"not the documented run, so not comparable with it: {', '.join(summary.changed)}")
+    lines += [
+        f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}",
+        f"{summary.seconds:.1f} s, {summary.tokens_per_second:,.0f} tokens/s in training steps",
+        f"run folder: {run.path}",
+        f"sample from it: python generate.py run={run.path}",
+    ]
+    return "\n".join(lines)
 
 
 def plot_run(run: RunFolder, documented: Documented) -> None:
@@ -81,11 +79,13 @@ def plot_run(run: RunFolder, documented: Documented) -> None:
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 
     metrics = run.metrics()
-    iterations = [line["iteration"] for line in metrics]
+    iterations = [line.iteration for line in metrics]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
-        axes.plot(iterations, [line[split] for line in metrics], ".-", color=colour, label=f"{split}, estimated")
+        axes.plot(
+            iterations, [getattr(line, split) for line in metrics], ".-", color=colour, label=f"{split}, estimated"
+        )
         loss = getattr(documented, split)
         if loss is not None:
             label = f"{split}, documented {loss:.4f} ({documented.kind})"

@@ -1,33 +1,86 @@
 """The run folder: all there is to know of a run. It is data; nothing in it is ever unpickled or executed.
 
-    config.yaml        everything that was asked for, resolved
-    tokenizer.json     the vocabulary
-    metrics.jsonl      one line an evaluation
-    last.safetensors   the final weights; best.safetensors: those of the lowest estimated validation loss
-    summary.json       what came out; it is there if and only if the run was finished
-    loss.png, sample.txt, train.log
+config.yaml        everything that was asked for, resolved
+tokenizer.json     the vocabulary
+metrics.jsonl      one line an evaluation
+last.safetensors   the final weights; best.safetensors: those of the lowest estimated validation loss
+summary.json       what came out; it is there if and only if the run was finished
+loss.png, sample.txt, train.log
 """
 
 import contextlib
 import json
 import logging
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import nn
 
-from gpt.config import TrainConfig, explain
+from gpt.config import Documented, TrainConfig, explain
 from gpt.errors import RequestError, UserError
 from gpt.files import write_atomically
 from gpt.tokenizer import CharTokenizer
 
 Weights = Literal["best", "last"]
+
+log = logging.getLogger(__name__)
+
+
+class _Record(BaseModel):
+    """What is read from a run folder has to be as it was written: right types, no key too many."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+_AnyRecord = TypeVar("_AnyRecord", bound=BaseModel)
+
+
+class Evaluation(_Record):
+    """The estimated losses after `iteration` updates, in nats per token: a line of metrics.jsonl."""
+
+    iteration: int
+    train: float
+    val: float
+    learning_rate: float
+    tokens_per_second: float  # of the training steps so far
+
+
+class _Tokenizer(_Record):
+    vocabulary: str = Field(min_length=1)
+
+
+class Best(_Record):
+    """The lowest estimated validation loss, and the iteration it was seen at."""
+
+    val: float
+    iteration: int
+
+
+class Summary(_Record):
+    """What came out of a run: summary.json. Losses in nats per token."""
+
+    stage: str
+    seed: int
+    parameters: int
+    iterations: int
+    documented: Documented
+    changed: list[str]  # hyperparameters, as key=value, that differ from the documented ones
+    estimated: dict[Literal["train", "val"], float]  # after the last iteration
+    best: Best
+    exact: dict[Literal["val"], float]  # every target of the split once
+    last_batch: float  # the loss on the last training mini-batch
+    tokens_per_second: float  # of training steps; evaluations are left out
+    seconds: float  # the whole run, evaluations included
+    device: str
+    dtype: str
+    versions: dict[str, str]
+    git_commit: str | None
+    finished: str  # local time with its offset, ISO 8601
 
 
 class RunFolder:
@@ -84,22 +137,16 @@ class RunFolder:
 
     def tokenizer(self) -> CharTokenizer:
         """The tokenizer that the run was trained with."""
-        vocabulary = self._read_json("tokenizer.json").get("vocabulary")
-        if not isinstance(vocabulary, str) or not vocabulary:
-            raise UserError(f"{self.path / 'tokenizer.json'} is damaged: it has no vocabulary")
-        return CharTokenizer(vocabulary)
+        return CharTokenizer(self._parse("tokenizer.json", self._read("tokenizer.json"), _Tokenizer).vocabulary)
 
-    def append_metrics(self, metrics: dict[str, Any]) -> None:
+    def append_metrics(self, evaluation: Evaluation) -> None:
         """Add the line of one evaluation."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+            file.write(evaluation.model_dump_json() + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """One dictionary an evaluation, in order."""
-        try:
-            return [json.loads(line) for line in self._read("metrics.jsonl").splitlines()]
-        except ValueError:
-            raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: not every line is JSON") from None
+    def metrics(self) -> list[Evaluation]:
+        """The run's evaluations in order."""
+        return [self._parse("metrics.jsonl", line, Evaluation) for line in self._read("metrics.jsonl").splitlines()]
 
     def save_weights(self, model: nn.Module, which: Weights) -> None:
         """Keep the model's weights, in place of those of that name before."""
@@ -116,52 +163,41 @@ class RunFolder:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} is damaged or belongs to another model: {reason}") from None
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: Summary) -> None:
         """Declare the run finished."""
-        write_atomically(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_atomically(self.path / "summary.json", summary.model_dump_json(indent=2) + "\n")
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """What came out of a finished run."""
-        return self._read_json("summary.json")
-
-    def is_finished(self) -> bool:
-        """Whether the run came to its end."""
-        return (self.path / "summary.json").is_file()
+        return self._parse("summary.json", self._read("summary.json"), Summary)
 
     def _read(self, name: str) -> str:
         try:
             return (self.path / name).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.path} is not a run folder: it has no {name}") from None
+            raise UserError(f"{self.path} is not the folder of a finished run: it has no {name}") from None
         except UnicodeDecodeError:
             raise UserError(f"{self.path / name} is damaged: it is not UTF-8 text") from None
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def _parse(self, name: str, content: str, record: type[_AnyRecord]) -> _AnyRecord:
         try:
-            content = json.loads(self._read(name))
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
-            raise UserError(f"{self.path / name} is damaged: it is not a JSON object")
-        return content
+            return record.model_validate_json(content)
+        except ValidationError as error:
+            raise UserError(f"{self.path / name} is damaged: {explain(error)}") from None
 
 
-def finished_runs(root: Path) -> list[RunFolder]:
-    """All finished runs below `root`, the oldest first. Raises RequestError if `root` is not a folder."""
-    if not root.is_dir():
-        raise RequestError(f"there is no folder {root}: train a stage first, as in python train.py model=v1")
-    runs = [RunFolder(summary.parent) for summary in root.rglob("summary.json")]
-    return sorted(runs, key=lambda run: (str(run.summary().get("finished")), str(run.path)))
+def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
+    """All finished runs below `root`, the oldest first; a damaged one is named in the log and left out.
 
-
-def newest_finished_run(root: Path) -> RunFolder:
-    """The run that finished last. Raises RequestError if there is none."""
-    runs = finished_runs(root)
+    Raises RequestError if there is none.
+    """
+    runs = []
+    for path in root.rglob("summary.json"):
+        run = RunFolder(path.parent)
+        try:
+            runs.append((run, run.summary()))
+        except UserError as error:
+            log.warning(f"left out: {error}")
     if not runs:
         raise RequestError(f"no finished run in {root}: train a stage first, as in python train.py model=v1")
-    return runs[-1]
-
-
-def now() -> str:
-    """The local time with its offset, as summaries keep it."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+    return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))

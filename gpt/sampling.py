@@ -1,6 +1,7 @@
 """Text from a model, one token at a time."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from gpt.tokenizer import CharTokenizer
 
 @torch.inference_mode()
 def generate(model: nn.Module, prompt: Tensor, config: SamplingConfig) -> Iterator[Tensor]:
-    """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield the new ids, (num_samples,), of each step.
+    """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
     Sample i is a function of (seed, i): it does not depend on how many samples are drawn beside it.
     """
@@ -58,7 +59,7 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
 class _WindowDecoder:
     """Runs the whole model over the last block_size tokens, every time."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
 
     def __call__(self, context: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class _CachedDecoder:
     half a window.
     """
 
-    def __init__(self, model: nn.Module, batch_size: int) -> None:
+    def __init__(self, model: Any, batch_size: int) -> None:
         self._model = model
         self._cache = model.new_cache(batch_size)
 

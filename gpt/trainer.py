@@ -1,6 +1,7 @@
 """The training loop, the same for every stage."""
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 
@@ -15,19 +16,10 @@ from gpt.device import Runtime
 from gpt.errors import UserError
 from gpt.evaluation import batch_loss, estimated_loss
 from gpt.optimizer import build_optimizer, learning_rate
-from gpt.runs import RunFolder
+from gpt.runs import Evaluation, RunFolder
 from gpt.seeding import generator
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The estimated losses after `iteration` updates, in nats per token."""
-
-    iteration: int
-    train: float
-    val: float
 
 
 @dataclass(frozen=True)
@@ -69,8 +61,8 @@ def train(
                 runtime.synchronize()
                 training_seconds += time.perf_counter() - started
                 speed = iteration * tokens_per_step / training_seconds
-                evaluations.append(_evaluate(model, data, config, iteration, seed, runtime))
-                _record(evaluations, model, config, speed, run)
+                evaluations.append(_evaluate(model, data, config, iteration, speed, seed=seed, runtime=runtime))
+                _record(evaluations, model, config, run)
                 started = time.perf_counter()
             if iteration == config.max_iters:
                 break
@@ -107,7 +99,14 @@ def train(
 
 
 def _evaluate(
-    model: nn.Module, data: TextData, config: TrainingConfig, iteration: int, seed: int, runtime: Runtime
+    model: nn.Module,
+    data: TextData,
+    config: TrainingConfig,
+    iteration: int,
+    speed: float,
+    *,
+    seed: int,
+    runtime: Runtime,
 ) -> Evaluation:
     def estimate(split: str) -> float:
         return estimated_loss(
@@ -120,30 +119,30 @@ def _evaluate(
             runtime=runtime,
         )
 
-    return Evaluation(iteration, train=estimate("train"), val=estimate("val"))
-
-
-def _record(
-    evaluations: list[Evaluation], model: nn.Module, config: TrainingConfig, speed: float, run: RunFolder | None
-) -> None:
-    """Log the newest evaluation, keep it, and keep the weights if they are the best so far."""
-    evaluation = evaluations[-1]
-    rate = learning_rate(min(evaluation.iteration, config.max_iters - 1), config)
-    log.info(
-        f"iteration {evaluation.iteration:>{len(str(config.max_iters))}}   train {evaluation.train:.4f}"
-        f"   val {evaluation.val:.4f}   lr {rate:.1e}   {speed:,.0f} tokens/s"
+    return Evaluation(
+        iteration=iteration,
+        train=estimate("train"),
+        val=estimate("val"),
+        learning_rate=learning_rate(min(iteration, config.max_iters - 1), config),
+        tokens_per_second=round(speed),
     )
-    if not evaluation.val < float("inf"):
+
+
+def _record(evaluations: list[Evaluation], model: nn.Module, config: TrainingConfig, run: RunFolder | None) -> None:
+    """Log the newest evaluation, keep it, and keep the weights if they are the best so far."""
+    new = evaluations[-1]
+    log.info(
+        f"iteration {new.iteration:>{len(str(config.max_iters))}}   train {new.train:.4f}   val {new.val:.4f}"
+        f"   lr {new.learning_rate:.1e}   {new.tokens_per_second:,.0f} tokens/s"
+    )
+    if not math.isfinite(new.val):
         raise UserError(
-            f"the loss is {evaluation.val} after {evaluation.iteration} iterations: "
-            f"try a smaller training.learning_rate (now {rate:g}) or training.grad_clip=1.0"
+            f"the loss is {new.val} after {new.iteration} iterations: "
+            f"try a smaller training.learning_rate (now {new.learning_rate:g}) or training.grad_clip=1.0"
         )
     if run is not None:
-        run.append_metrics(
-            {"iteration": evaluation.iteration, "train": evaluation.train, "val": evaluation.val}
-            | {"learning_rate": rate, "tokens_per_second": round(speed)}
-        )
-        if evaluation is _best(evaluations):
+        run.append_metrics(new)
+        if new is _best(evaluations):
             run.save_weights(model, "best")
 
 

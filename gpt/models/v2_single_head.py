@@ -24,6 +24,8 @@ class Embedding(nn.Module):
 class Head(nn.Module):
     """softmax(q k^T / sqrt(D)) v, where no token sees a later one."""
 
+    future: Tensor  # (T, T), true where the key's token comes after the query's
+
     def __init__(self, block_size: int, n_embd: int, head_size: int) -> None:
         super().__init__()
         self.query = nn.Linear(n_embd, head_size, bias=False)

@@ -41,9 +41,7 @@ class FeedForward(nn.Sequential):
     """v5's feed-forward layer with dropout on the output: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, n_embd: int, dropout: float) -> None:
-        super().__init__(
-            nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd), Dropout(dropout)
-        )
+        super().__init__(nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd), Dropout(dropout))
 
 
 class Block(nn.Module):

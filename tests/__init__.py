@@ -1,0 +1,1 @@
+"""Statements about what the repository promises."""

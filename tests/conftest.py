@@ -1,0 +1,109 @@
+"""What the tests share: a small corpus, the stages as conf/ describes them, and the scripts as processes."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from gpt import models
+from gpt.config import ModelConfig, TrainingConfig
+from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.data import TextData
+
+REPOSITORY = Path(__file__).parent.parent
+LADDER = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
+SHAPES = {"vocab_size": 65, "block_size": 8}
+
+
+def stage_config(stage: str) -> DictConfig:
+    """conf/train.yaml with the stage's own values."""
+    conf = REPOSITORY / "conf"
+    return OmegaConf.merge(OmegaConf.load(conf / "train.yaml"), OmegaConf.load(conf / "model" / f"{stage}.yaml"))
+
+
+def build(stage: str, vocab_size: int = 65, seed: int = 0, **changes: Any) -> nn.Module:
+    """The stage with its documented hyperparameters but for `changes`, in evaluation mode."""
+    torch.manual_seed(seed)
+    values = OmegaConf.to_container(stage_config(stage).model) | changes
+    config = ModelConfig.model_validate(values)
+    return models.build(config.target, vocab_size=vocab_size, **config.hyperparameters()).eval()
+
+
+def build_small(stage: str, **changes: Any) -> nn.Module:
+    """The stage at a size for fast tests: only v7's documented size is large."""
+    small = {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2} if stage == "v7" else {}
+    return build(stage, **(small | changes))
+
+
+def training_config(**changes: Any) -> TrainingConfig:
+    """conf/train.yaml's values, shortened to a test's length, but for `changes`."""
+    values = OmegaConf.to_container(stage_config("v1").training)
+    short = {"max_iters": 20, "eval_interval": 10, "eval_iters": 2}
+    return TrainingConfig.model_validate(values | short | changes)
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    """20,000 characters with some structure: random words of a small vocabulary, in lines."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghij", k=draw.randint(2, 7))) for _ in range(50)]
+    lines = (" ".join(draw.choices(words, k=8)).capitalize() + ".\n" for _ in range(1000))
+    return "".join(lines)[:20_000]
+
+
+@pytest.fixture(scope="session")
+def data(text: str) -> TextData:
+    return TextData(text, block_size=8, train_fraction=0.9)
+
+
+@pytest.fixture(scope="session")
+def shakespeare() -> Path:
+    """The folder that has the real corpus: where a user would have it, downloaded if it is not there yet."""
+    folder = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data"))
+    tiny_shakespeare(folder)
+    assert (folder / TINY_SHAKESPEARE).is_file()
+    return folder
+
+
+Script = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def script() -> Script:
+    """Run a script of the repository as a user would: script("train.py", "model=v1", cwd=folder)."""
+
+    def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(REPOSITORY / name), *arguments]
+        return subprocess.run(
+            command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=600
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def corpus_file(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "words, and (more).txt"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which a small v7 was trained with the command line."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = script(
+        "train.py", "model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2",
+        "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "training.batch_size=16",
+        "training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder

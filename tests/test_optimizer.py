@@ -1,0 +1,39 @@
+"""The learning rate follows its schedule; weight decay holds for matrices alone."""
+
+import pytest
+
+from gpt.optimizer import build_optimizer, learning_rate
+from tests.conftest import build_small, training_config
+
+
+def test_the_documented_schedule_is_constant() -> None:
+    config = training_config()
+    assert {learning_rate(i, config) for i in range(config.max_iters)} == {1e-3}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_schedules_rise_then_fall_to_the_minimum(schedule: str) -> None:
+    config = training_config(schedule=schedule, warmup_iters=10, max_iters=110, min_learning_rate=1e-4)
+    rates = [learning_rate(i, config) for i in range(111)]
+    assert rates[:10] == pytest.approx([1e-4 * (i + 1) for i in range(10)])
+    assert rates[10] == pytest.approx(1e-3)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[60] == pytest.approx((1e-3 + 1e-4) / 2)  # both are half-way down at half time
+    assert rates[110] == pytest.approx(1e-4)
+
+
+def test_the_cosine_is_slow_at_first_and_the_line_is_not() -> None:
+    common = {"max_iters": 100, "min_learning_rate": 0.0}
+    cosine, linear = (training_config(schedule=schedule, **common) for schedule in ("cosine", "linear"))
+    assert learning_rate(25, linear) == pytest.approx(0.75e-3)
+    assert learning_rate(25, cosine) == pytest.approx(1e-3 * (2 + 2**0.5) / 4)
+
+
+def test_only_matrices_decay() -> None:
+    model = build_small("v6")
+    groups = build_optimizer(model, training_config(weight_decay=0.1)).param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert len(decay) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        is_matrix = name.endswith("weight") and "norm" not in name
+        assert decay[id(parameter)] == (0.1 if is_matrix else 0.0), name
