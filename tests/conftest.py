@@ -18,6 +18,8 @@ from gpt.config import ModelConfig, TrainingConfig
 from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
 from gpt.data import TextData
 
+torch.set_num_threads(1)  # the models here are tiny, and several test processes may share the machine
+
 REPOSITORY = Path(__file__).parent.parent
 LADDER = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
 SHAPES = {"vocab_size": 65, "block_size": 8}

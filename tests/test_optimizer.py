@@ -1,5 +1,7 @@
 """The learning rate follows its schedule; weight decay holds for matrices alone."""
 
+import itertools
+
 import pytest
 
 from gpt.optimizer import build_optimizer, learning_rate
@@ -17,7 +19,7 @@ def test_schedules_rise_then_fall_to_the_minimum(schedule: str) -> None:
     rates = [learning_rate(i, config) for i in range(111)]
     assert rates[:10] == pytest.approx([1e-4 * (i + 1) for i in range(10)])
     assert rates[10] == pytest.approx(1e-3)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert rates[60] == pytest.approx((1e-3 + 1e-4) / 2)  # both are half-way down at half time
     assert rates[110] == pytest.approx(1e-4)
 
