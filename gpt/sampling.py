@@ -40,14 +40,16 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
     only the k likeliest to choose from, `top_p` the fewest whose probabilities add up to p ("The Curious
     Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1); with both, the narrower holds.
     """
-    if temperature == 0:
+    if temperature < torch.finfo(torch.float32).tiny:
         return logits.argmax(dim=-1)
     shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
     p, ids = (shifted / temperature).softmax(dim=-1).sort(dim=-1, descending=True, stable=True)  # (N, V) each
     if top_k is not None:
         p[:, top_k:] = 0
     if top_p is not None:
-        p[p.cumsum(dim=-1) - p >= top_p] = 0  # the mass before a token: the first always stays
+        outside = p.cumsum(dim=-1) - p >= top_p  # by the probability of all tokens before it
+        outside[:, 0] = False
+        p = p.masked_fill(outside, 0)
     cumulative = p.cumsum(dim=-1)  # (N, V)
     # Inverse transform sampling: the first token whose cumulative probability exceeds the draw.
     threshold = uniform[:, None] * cumulative[:, -1:]  # (N, 1)

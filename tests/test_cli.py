@@ -130,7 +130,7 @@ WRONG = [
     ("train.py", ["seed"], 2, "cannot read 'seed' as key=value"),
     ("train.py", ["training.max_iters=-5"], 2, "training.max_iters=-5: input should be greater than or equal to 1"),
     ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
-    ("train.py", ["training.learning_rate=.inf"], 2, "training.learning_rate=inf: input should be a finite number"),
+    ("train.py", ["training.learning_rate=inf"], 2, "training.learning_rate=inf: input should be a finite number"),
     ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
     ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
     ("train.py", ["device=tpu"], 2, "device=tpu: input should be 'auto', 'cpu', 'cuda' or 'mps'"),

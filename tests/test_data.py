@@ -66,5 +66,5 @@ def test_a_split_must_hold_one_window_and_its_successor(block_size: int, fits: b
     if fits:
         TextData(COUNTING, block_size=block_size, train_fraction=0.9).batch("val", 3, generator(0))
     else:
-        with pytest.raises(RequestError, match="the val split has 100 characters, too few"):
+        with pytest.raises(RequestError, match=r"the (train|val) split has [19]00 characters, too few"):
             TextData(COUNTING, block_size=block_size, train_fraction=0.9)

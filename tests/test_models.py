@@ -77,16 +77,18 @@ def test_loss_at_initialisation_is_near_that_of_guessing(stage: str) -> None:
 def test_overfits_one_batch(stage: str) -> None:
     changes = {"dropout": 0.0} if stage == "v7" else {}
     model = build_small(stage, **changes).train()
-    # Eight tokens in a fixed cycle: learnt by heart even by a bigram table.
-    idx = torch.arange(8).repeat(4, 2)[:, : model.block_size + 1] * 7
+    T = min(model.block_size, 8)
+    idx = torch.randperm(65)[: 4 * (T + 1)].view(4, T + 1)  # no token twice, so that even a bigram table can learn it
     batch = Batch(idx[:, :-1], idx[:, 1:])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 1e-2)
-    for _ in range(200):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 1e-3)
+    for _ in range(1000):
         optimizer.zero_grad()
         loss = batch_loss(model, batch)
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.1
+        if loss.item() < 0.25:
+            return
+    pytest.fail(f"the loss is still {loss.item():.3f}")
 
 
 def test_head_equals_pytorch_attention() -> None:

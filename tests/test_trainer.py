@@ -34,7 +34,16 @@ def losses(result: Result) -> list[float]:
 
 # The estimated validation losses after 20 iterations on the tests' corpus with seed 1. A change of the code that moves
 # them changes the numerics of every run, and has to say so. Processors round differently, hence the small tolerance.
-GOLDEN: dict[str, float] = {}
+GOLDEN = {
+    "v1": 3.38796,
+    "v2": 3.078596,
+    "v3": 2.851466,
+    "v3_ffn": 2.914959,
+    "v4": 3.01143,
+    "v5": 2.580055,
+    "v6": 2.667511,
+    "v7": 2.766616,
+}
 
 
 @pytest.mark.parametrize("stage", LADDER)
