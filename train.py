@@ -23,6 +23,7 @@ log = logging.getLogger("gpt")
 def main(config: TrainConfig) -> None:
     """Train a stage, measure it, and leave a run folder that says what came out."""
     started = time.perf_counter()
+    changed = cli.changes_from_documented(config)
     device = select_device(config.device)
     seed_everything(config.seed, deterministic=config.deterministic)
 
@@ -39,13 +40,15 @@ def main(config: TrainConfig) -> None:
     run.write_tokenizer(data.tokenizer)
     with run.logging():
         log.info(f"{config.stage}: {config.adds}; {parameters:,} parameters, seed {config.seed}, {runtime}")
+        if changed:
+            log.info(f"changed from the documented run: {', '.join(changed)}")
         result = train(model, data, config.training, seed=config.seed, runtime=runtime, compile=config.compile, run=run)
         summary = summarise(
             config,
             result,
             parameters=parameters,
             exact_val=exact_loss(model, data, "val", runtime=runtime),
-            changed=cli.changes_from_documented(config),
+            changed=changed,
             runtime=runtime,
             seconds=time.perf_counter() - started,
         )

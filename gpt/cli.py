@@ -71,13 +71,11 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     How often is evaluated, and in how many parts a batch is computed, change no result and do not count.
     """
     stage_file = _CONF / "model" / f"{config.stage}.yaml"
-    documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file))
-    documented.data = OmegaConf.load(_CONF / "data" / "shakespeare.yaml")
-    expected = {
-        **_flat(OmegaConf.to_container(documented.model), "model."),
-        **_flat(OmegaConf.to_container(documented.training), "training."),
-        **_flat(OmegaConf.to_container(documented.data), "data."),
-    }
+    if not stage_file.is_file():
+        raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
+    data = {"data": OmegaConf.load(_CONF / "data" / "shakespeare.yaml")}
+    documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file), data)
+    expected = _flat(OmegaConf.to_container(documented))
     actual = _flat(config.model_dump(by_alias=True, include={"model", "training", "data"}, exclude_unset=True))
     ignored = {"training.eval_interval", "training.grad_accumulation", "data.dir", "data.path"}
     return [f"{key}={value}" for key, value in actual.items() if key not in ignored and expected.get(key) != value]
@@ -114,6 +112,7 @@ def _set_aside(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], 
 
 def _log_to_stdout() -> None:
     logger = logging.getLogger("gpt")
+    logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run that can go on
     if not logger.handlers:  # a sweep comes here once a job
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))

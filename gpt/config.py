@@ -87,7 +87,7 @@ class TextConfig(_Schema):
 class TrainConfig(_Schema):
     """conf/train.yaml with a model and a data choice: one training run."""
 
-    stage: str
+    stage: Annotated[str, Field(pattern=r"^\w+$")]
     adds: str
     model: ModelConfig
     training: TrainingConfig

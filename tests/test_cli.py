@@ -123,6 +123,8 @@ WRONG = [
     ("train.py", ["training.max_iter=5"], 2, "there is no training.max_iter to set; did you mean training.max_iters?"),
     ("train.py", ["modle=v2"], 2, "there is no modle to set; did you mean model?"),
     ("train.py", ["model=v1", "model.n_layer=4"], 2, "there is no model.n_layer to set"),
+    ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
+    ("train.py", ["stage=../v6"], 2, "stage=../v6: string should match pattern"),
     ("train.py", ["+new=1"], 2, "new=1: extra inputs are not permitted"),
     ("train.py", ["seed=abc"], 2, "seed=abc: input should be a valid integer"),
     ("train.py", ["seed=-1"], 2, "seed=-1: input should be greater than or equal to 0"),
