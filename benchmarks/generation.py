@@ -1,0 +1,72 @@
+"""Generation at v7's size: how many characters appear in a second.
+
+    python benchmarks/generation.py --nanogpt PATH
+
+The peer is nanoGPT's `GPT.generate`. Weights are random on both sides: they change no time.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import Row, alternate, arguments, output, table
+
+_OURS = """
+import sys, time, torch
+from gpt.config import SamplingConfig
+from gpt.device import select_device
+from gpt.models.v7_dropout import DropoutModel
+from gpt.sampling import generate
+batch, tokens = map(int, sys.argv[1:])
+torch.manual_seed(0)
+model = DropoutModel(65, 256, 384, 6, 6, 0.2).to(select_device("auto"))
+def run(tokens):
+    config = SamplingConfig(tokens=tokens, num_samples=batch, temperature=1.0, top_k=None, top_p=None, seed=1)
+    for ids in generate(model, torch.tensor([0]), config):
+        ids.tolist()
+run(8)
+started = time.perf_counter()
+run(tokens)
+print(batch * tokens / (time.perf_counter() - started))
+"""
+
+_THEIRS = """
+import sys, time, torch
+sys.path.insert(0, sys.argv.pop(1))
+from model import GPT, GPTConfig
+batch, tokens = map(int, sys.argv[1:])
+torch.manual_seed(0)
+config = GPTConfig(block_size=256, vocab_size=65, n_layer=6, n_head=6, n_embd=384, dropout=0.2, bias=False)
+stdout, sys.stdout = sys.stdout, sys.stderr
+device = "cuda" if torch.cuda.is_available() else "cpu"
+model = GPT(config).eval().to(device)
+prompt = torch.zeros(batch, 1, dtype=torch.int64, device=device)
+with torch.no_grad():
+    model.generate(prompt, 8)
+    started = time.perf_counter()
+    model.generate(prompt, tokens).tolist()
+print(batch * tokens / (time.perf_counter() - started), file=stdout)
+"""
+
+
+def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
+    """Characters per second, all samples together."""
+    with tempfile.TemporaryDirectory() as name:
+
+        def measure(batch: int, tokens: int, code: str, *arguments: str) -> Callable[[], float]:
+            command = [sys.executable, "-c", code, *arguments, str(batch), str(tokens)]
+            return lambda: float(output(command, Path(name)))
+
+        result = []
+        for batch, tokens in ((1, 256), (1, 500), (64, 256)):
+            theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
+            measured = alternate(repeats, measure(batch, tokens, _OURS), theirs)
+            work = f"v7-size generation, {batch} x {tokens} characters"
+            result.append(Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True))
+        return result
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__, "nanogpt")
+    print(table(rows(given.nanogpt, given.repeats)))

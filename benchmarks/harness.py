@@ -1,0 +1,155 @@
+"""How the benchmarks measure: in turn, several times, and with the ratio taken pair by pair.
+
+A machine's speed drifts; two measurements made one after the other drift together. So every figure of this
+project is measured right after its peer's, and what is quoted is the median of the pairs' ratios.
+"""
+
+import argparse
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
+
+REPOSITORY = Path(__file__).parent.parent
+CORPUS = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of this project and of a peer, pair by pair; `theirs` is empty where there is no peer."""
+
+    ours: list[float]
+    theirs: list[float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: how the same work went at a peer and here."""
+
+    work: str
+    unit: str
+    measured: Measured
+    peer: str = "-"
+    more_is_better: bool = False
+
+    def cells(self) -> list[str]:
+        """The line's text: medians with their range, and how many times better this project is."""
+        ours, theirs = self.measured.ours, self.measured.theirs
+        if not theirs:
+            return [self.work, self.peer, "-", _spread(ours, self.unit), "-"]
+        pairs = zip(ours, theirs, strict=True)
+        ratios = [a / b if self.more_is_better else b / a for a, b in pairs]
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        return [self.work, self.peer, _spread(theirs, self.unit), _spread(ours, self.unit), ratio]
+
+
+def _spread(values: list[float], unit: str) -> str:
+    digits = 0 if min(values) >= 100 else 2
+    low, middle, high = (f"{x:,.{digits}f}" for x in (min(values), statistics.median(values), max(values)))
+    return f"{middle} {unit} ({low} to {high})"
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as Markdown, under a line that names the machine."""
+    machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+    if torch.cuda.is_available():
+        machine += f", {torch.cuda.get_device_name()}"
+    headers = ["work", "peer", "peer's median (range)", "this project's", "times better, pair by pair"]
+    cells = tabulate([row.cells() for row in rows], headers, tablefmt="github", disable_numparse=True)
+    return f"{time.strftime('%Y-%m-%d')}, {machine}\n\n{cells}"
+
+
+def alternate(repeats: int, ours: Callable[[], float], theirs: Callable[[], float] | None = None) -> Measured:
+    """Measure both in turn, after one round of each that does not count."""
+    measured = Measured([], [])
+    for number in range(repeats + 1):
+        for side, figures in ((theirs, measured.theirs), (ours, measured.ours)):
+            figure = side() if side else None
+            if number > 0 and figure is not None:
+                figures.append(figure)
+    return measured
+
+
+def wall_seconds(command: list[str], cwd: Path) -> float:
+    """From the start of a process to its exit."""
+    started = time.perf_counter()
+    output(command, cwd)
+    return time.perf_counter() - started
+
+
+def output(command: list[str], cwd: Path) -> str:
+    """Run a process to its end; its standard output."""
+    environment = os.environ | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return done.stdout
+
+
+def peak_megabytes(command: list[str], cwd: Path) -> float:
+    """The peak resident memory of a process."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    unit = 1024 if sys.platform != "darwin" else 1024**2
+    return float(output([sys.executable, "-c", code, *command], cwd)) / unit
+
+
+def train_command(*arguments: str) -> list[str]:
+    """Training here, as a process."""
+    return [sys.executable, str(REPOSITORY / "train.py"), *arguments]
+
+
+def with_constants(script: Path, constants: dict[str, object], folder: Path) -> Path:
+    """A peer's script, in `folder` and with its module-level constants set; the corpus lies beside it as input.txt."""
+    source = script.read_text()
+    for name, value in constants.items():
+        source, found = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", source, flags=re.MULTILINE)
+        if found != 1:
+            raise SystemExit(f"{script} has no constant {name}; is it the checkout that is expected?")
+    tiny_shakespeare(CORPUS)
+    (folder / "input.txt").write_bytes((CORPUS / TINY_SHAKESPEARE).read_bytes())
+    changed = folder / script.name
+    changed.write_text(source)
+    return changed
+
+
+def arguments(description: str | None, *peers: str) -> argparse.Namespace:
+    """The command line of a benchmark: --repeats, and where the checkouts of its peers are."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3, help="counted runs of each side (default 3)")
+    if "lecture" in peers:
+        parser.add_argument("--lecture", type=Path, help="a checkout of karpathy/ng-video-lecture")
+    if "nanogpt" in peers:
+        parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
+    given = parser.parse_args()
+    for peer in peers:
+        path = getattr(given, peer)
+        if path is None or not path.is_dir():
+            print(
+                f"--{peer} {path or 'is not given'}: no such checkout, so this project alone is measured",
+                file=sys.stderr,
+            )
+            setattr(given, peer, None)
+        else:
+            setattr(given, peer, path.resolve())
+    return given
+
+
+def _processor() -> str:
+    try:
+        return re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,36 @@
+"""Peak resident memory of a v5 run, beside that of `import torch` with the corpus as a tensor.
+
+python benchmarks/memory.py
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import CORPUS, Row, alternate, arguments, peak_megabytes, table, train_command
+
+from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
+
+_LEAST = f"""
+import torch
+text = open({str(CORPUS / TINY_SHAKESPEARE)!r}).read()
+ids = {{c: i for i, c in enumerate(sorted(set(text)))}}
+torch.tensor([ids[c] for c in text])
+"""
+
+
+def rows(repeats: int) -> list[Row]:
+    """Megabytes at the peak."""
+    tiny_shakespeare(CORPUS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        measured = alternate(
+            repeats,
+            lambda: peak_megabytes(train_command("model=v5", "device=cpu"), folder),
+            lambda: peak_megabytes([sys.executable, "-c", _LEAST], folder),
+        )
+        return [Row("v5, documented run, peak memory", "MB", measured, "import torch and the corpus")]
+
+
+if __name__ == "__main__":
+    print(table(rows(arguments(__doc__).repeats)))

@@ -1,0 +1,53 @@
+"""Whole documented runs of the small stages, from the start of Python to its exit.
+
+    python benchmarks/small_stages.py --lecture PATH
+
+The peers are the lecture's own scripts with the stages' hyperparameters: as many iterations, evaluations, batches
+an evaluation and characters of a sample.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import Row, alternate, arguments, table, train_command, wall_seconds, with_constants
+
+_COMMON: dict[str, object] = {
+    "batch_size": 32,
+    "block_size": 8,
+    "eval_interval": 500,
+    "eval_iters": 200,
+    "learning_rate": 1e-3,
+}
+_V6: dict[str, object] = {"max_iters": 5000, "n_embd": 32, "n_head": 4, "n_layer": 3, "dropout": 0.0}
+_V1: dict[str, object] = {"max_iters": 16000}
+
+
+def rows(lecture: Path | None, repeats: int) -> list[Row]:
+    """v6 and v1 beside the lecture's scripts; v2 to v5, which should take no longer than v6."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def ours(stage: str) -> Callable[[], float]:
+            return lambda: wall_seconds(train_command(f"model={stage}", "device=cpu"), folder)
+
+        def theirs(script: str, constants: dict[str, object]) -> Callable[[], float] | None:
+            if lecture is None:
+                return None
+            changed = with_constants(lecture / script, _COMMON | constants, folder)
+            return lambda: wall_seconds([sys.executable, str(changed)], folder)
+
+        def row(stage: str, peer: str = "-", side: Callable[[], float] | None = None) -> Row:
+            return Row(f"{stage}, documented run, whole process", "s", alternate(repeats, ours(stage), side), peer)
+
+        return [
+            row("v6", "lecture gpt.py", theirs("gpt.py", _V6)),
+            row("v1", "lecture bigram.py", theirs("bigram.py", _V1)),
+            *map(row, ("v2", "v3", "v3_ffn", "v4", "v5")),
+        ]
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__, "lecture")
+    print(table(rows(given.lecture, given.repeats)))

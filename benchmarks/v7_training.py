@@ -1,0 +1,70 @@
+"""Training throughput at v7's size.
+
+    python benchmarks/v7_training.py --nanogpt PATH
+
+The peer is nanoGPT's train.py with v7's hyperparameters: its CPU mode (float32, not compiled) without a GPU, its
+defaults (bfloat16, compiled) with one. The median of the last iterations is taken on both sides.
+"""
+
+import json
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from harness import CORPUS, Row, alternate, arguments, output, table, train_command
+
+from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
+
+_TOKENS = 64 * 256  # a step
+_ITERATIONS, _LAST = (300, 100) if torch.cuda.is_available() else (5, 3)
+
+
+def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
+    """Tokens per second of training steps."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if nanogpt:
+            prepare_nanogpt(nanogpt, folder / "nanogpt")
+        measured = alternate(repeats, lambda: _ours(folder), (lambda: _theirs(folder / "nanogpt")) if nanogpt else None)
+        return [Row("v7 training", "tokens/s", measured, "nanoGPT train.py", more_is_better=True)]
+
+
+def prepare_nanogpt(checkout: Path, folder: Path) -> None:
+    """A copy of the checkout with the corpus prepared by its own script."""
+    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns(".git"))
+    corpus = folder / "data" / "shakespeare_char"
+    tiny_shakespeare(CORPUS)
+    shutil.copy(CORPUS / TINY_SHAKESPEARE, corpus / "input.txt")
+    output([sys.executable, "prepare.py"], corpus)
+
+
+def _theirs(checkout: Path) -> float:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = [f"--max_iters={_ITERATIONS}", f"--device={device}", f"--compile={device == 'cuda'}", "--log_interval=1"]
+    options += ["--eval_interval=100000", "--eval_iters=1", "--learning_rate=3e-4", "--warmup_iters=0"]
+    printed = output([sys.executable, "train.py", "config/train_shakespeare_char.py", *options], checkout)
+    milliseconds = [float(time) for time in re.findall(r"^iter \d+: .* time ([\d.]+)ms", printed, re.MULTILINE)]
+    return _TOKENS / statistics.median(milliseconds[-_LAST:]) * 1000
+
+
+def _ours(folder: Path) -> float:
+    before = _ITERATIONS - _LAST
+    printed = output(
+        train_command(
+            "model=v7", f"training.max_iters={_ITERATIONS}", f"training.eval_interval={before}", "training.eval_iters=1"
+        ),
+        folder,
+    )
+    run = folder / re.findall(r"^run folder: (.*)$", printed, re.MULTILINE)[0]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    seconds = {line["iteration"]: line["iteration"] * _TOKENS / max(1, line["tokens_per_second"]) for line in lines}
+    return _LAST * _TOKENS / (seconds[_ITERATIONS] - seconds[before])
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__, "nanogpt")
+    print(table(rows(given.nanogpt, given.repeats)))
