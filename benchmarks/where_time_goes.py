@@ -1,6 +1,6 @@
 """Where the time of a documented v6 run goes.
 
-    python benchmarks/profile.py
+    python benchmarks/where_time_goes.py
 
 Every part is timed on its own, 300 times, in one process and with the run's number of threads; the medians, times how
 often a run needs them, are set beside the wall time of a whole run.

@@ -33,8 +33,11 @@ def estimated_loss(
     batch_size: int,
     generator: torch.Generator,
     runtime: Runtime,
-) -> float:
-    """The mean over `eval_iters` random batches of `batch_size` windows."""
+) -> Tensor:
+    """The mean over `eval_iters` random batches of `batch_size` windows: a scalar on the device.
+
+    Nothing waits for the device here; whoever reads the number does.
+    """
     windows = eval_iters * batch_size
     per_pass = min(windows, _windows_per_pass(data))
 
@@ -49,7 +52,8 @@ def exact_loss(model: nn.Module, data: TextData, split: str, *, runtime: Runtime
     """The mean over every target of the split, each counted once, in windows side by side."""
     per_pass = _windows_per_pass(data)
     passes = -(-data.tokens(split) // (per_pass * data.block_size))
-    return _mean_loss(model, data.every_target_once(split, per_pass), passes, f"exact {split} loss", runtime)
+    loss = _mean_loss(model, data.every_target_once(split, per_pass), passes, f"exact {split} loss", runtime)
+    return loss.item()
 
 
 def _windows_per_pass(data: TextData) -> int:
@@ -57,7 +61,7 @@ def _windows_per_pass(data: TextData) -> int:
 
 
 @torch.no_grad()
-def _mean_loss(model: nn.Module, batches: Iterable[Batch], passes: int, name: str, runtime: Runtime) -> float:
+def _mean_loss(model: nn.Module, batches: Iterable[Batch], passes: int, name: str, runtime: Runtime) -> Tensor:
     """The mean over all targets of all batches, with the model in evaluation mode (dropout off)."""
     was_training = model.training
     model.eval()
@@ -70,4 +74,4 @@ def _mean_loss(model: nn.Module, batches: Iterable[Batch], passes: int, name: st
         total += loss.to(total.device, total.dtype) * batch.targets.numel()
         targets += batch.targets.numel()
     model.train(was_training)
-    return (total / targets).item()
+    return total / targets

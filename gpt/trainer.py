@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -108,7 +108,7 @@ def _evaluate(
     seed: int,
     runtime: Runtime,
 ) -> Evaluation:
-    def estimate(split: str) -> float:
+    def estimate(split: str) -> Tensor:
         return estimated_loss(
             model,
             data,
@@ -119,10 +119,11 @@ def _evaluate(
             runtime=runtime,
         )
 
+    train_loss, val_loss = torch.stack([estimate("train"), estimate("val")]).tolist()  # waits for the device, once
     return Evaluation(
         iteration=iteration,
-        train=estimate("train"),
-        val=estimate("val"),
+        train=train_loss,
+        val=val_loss,
         learning_rate=learning_rate(min(iteration, config.max_iters - 1), config),
         tokens_per_second=round(speed),
     )

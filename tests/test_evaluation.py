@@ -51,7 +51,7 @@ def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, 
     model = build_small("v3", vocab_size=len(data.tokenizer))
     estimate = estimated_loss(
         model, data, "train", eval_iters=eval_iters, batch_size=batch_size, generator=generator(3), runtime=CPU
-    )
+    ).item()
     same = generator(3)
     windows, per_pass = eval_iters * batch_size, 16_384 // 8
     batches = [data.batch("train", min(per_pass, windows - i), same) for i in range(0, windows, per_pass)]
@@ -64,7 +64,9 @@ def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, 
 
 def test_estimate_approaches_the_exact_loss(data: TextData) -> None:
     model = build_small("v6", vocab_size=len(data.tokenizer))
-    estimate = estimated_loss(model, data, "val", eval_iters=500, batch_size=32, generator=generator(0), runtime=CPU)
+    estimate = estimated_loss(
+        model, data, "val", eval_iters=500, batch_size=32, generator=generator(0), runtime=CPU
+    ).item()
     assert estimate == pytest.approx(exact_loss(model, data, "val", runtime=CPU), abs=0.02)
 
 
