@@ -1,6 +1,5 @@
 """Compare documented with measured losses: python compare.py. See python compare.py --help."""
 
-import logging
 from pathlib import Path
 
 from gpt import cli
@@ -9,19 +8,17 @@ from gpt.config import CompareConfig
 from gpt.files import write_atomically
 from gpt.runs import finished_runs
 
-log = logging.getLogger("gpt")
-
 
 def main(config: CompareConfig) -> None:
     """Print the table of all finished runs, and write it as Markdown, JSON and a picture."""
     comparison = compare(finished_runs(Path(config.runs)), tolerance=config.tolerance)
-    log.info(table(comparison, "simple"))
+    print(table(comparison, "simple"), flush=True)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "compare.md", table(comparison, "github") + "\n")
     write_atomically(out / "compare.json", as_json(comparison))
     plot(comparison, out / "compare.png")
-    log.info(f"\nwritten: {out / 'compare.md'}, {out / 'compare.json'}, {out / 'compare.png'}")
+    print(f"\nwritten: {out / 'compare.md'}, {out / 'compare.json'}, {out / 'compare.png'}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ This is the one module of the package that knows Hydra.
 
 import difflib
 import functools
+import io
 import logging
 import operator
 import os
@@ -29,6 +30,9 @@ from gpt.errors import RequestError, UserError
 
 _CONF = Path(__file__).parent.parent / "conf"
 
+# How PyTorch says that memory ran out, on the devices and in the allocators that it has.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
+
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -38,21 +42,35 @@ def main(task: Callable[[Config], None], schema: type[Config], config_name: str,
     Values of the `verbatim` keys are taken as they are, whatever commas, quotes or brackets they hold, where
     Hydra would read its own grammar into them; in a sweep (-m) the grammar holds for them too.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # a corpus has characters that the terminal's own encoding may lack
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of printed and exited on
     sweep = bool({"-m", "--multirun"}.intersection(sys.argv))
     sys.argv[1:], texts = (sys.argv[1:], {}) if sweep else _set_aside(sys.argv[1:], verbatim)
 
+    composed = False
+
     def job(config: DictConfig) -> None:
-        # A failing job ends a single run at once; in a sweep Hydra goes on and raises the first failure at its end.
-        with _one_line_errors(exits=HydraConfig.get().mode != RunMode.MULTIRUN):
+        nonlocal composed
+        composed = True
+        with _one_line_errors():
             _log_to_stdout()
             task(schema.model_validate(_resolve(config, texts)))
 
-    with _one_line_errors(exits=True):
+    with _one_line_errors():
         try:
             hydra.main(version_base="1.3", config_path=str(_CONF), config_name=config_name)(job)()
         except HydraException as error:
             raise RequestError(_explain_composition(error, config_name)) from error
+        except ValueError as error:
+            if composed or sweep:  # a bug of ours, and not a command line that Hydra refuses
+                raise
+            raise RequestError(" ".join(str(error).split())) from error
+
+
+class _JobError(UserError):
+    """A job of a sweep failed and said why; Hydra goes on with the others and raises this at the end."""
 
 
 def run_folder_place(config: TrainConfig) -> tuple[Path, str]:
@@ -68,7 +86,7 @@ def run_folder_place(config: TrainConfig) -> tuple[Path, str]:
 def changes_from_documented(config: TrainConfig) -> list[str]:
     """The hyperparameters, as key=value, in which a run differs from what its stage documents.
 
-    How often is evaluated, and in how many parts a batch is computed, change no result and do not count.
+    How often is evaluated, and in how many parts a batch is computed, matter by chance at most and do not count.
     """
     stage_file = _CONF / "model" / f"{config.stage}.yaml"
     if not stage_file.is_file():
@@ -76,9 +94,11 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     data = {"data": OmegaConf.load(_CONF / "data" / "shakespeare.yaml")}
     documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file), data)
     expected = _flat(OmegaConf.to_container(documented))
-    actual = _flat(config.model_dump(by_alias=True, include={"model", "training", "data"}, exclude_unset=True))
+    compared = {"model", "training", "data", "documented"}
+    actual = _flat(config.model_dump(by_alias=True, include=compared, exclude_unset=True))
     ignored = {"training.eval_interval", "training.grad_accumulation", "data.dir", "data.path"}
-    return [f"{key}={value}" for key, value in actual.items() if key not in ignored and expected.get(key) != value]
+    changed = [f"{key}={value}" for key, value in actual.items() if key not in ignored and expected.get(key) != value]
+    return [*changed, "dtype=bfloat16"] if config.dtype == "bfloat16" else changed
 
 
 def _resolve(config: DictConfig, texts: dict[str, str]) -> Any:
@@ -122,7 +142,7 @@ def _log_to_stdout() -> None:
 
 
 @contextmanager
-def _one_line_errors(*, exits: bool) -> Iterator[None]:
+def _one_line_errors() -> Iterator[None]:
     """Turn what the user can mend into a line on standard error and an exit code; leave bugs their traceback."""
     try:
         yield
@@ -131,11 +151,19 @@ def _one_line_errors(*, exits: bool) -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, ValidationError, OSError) as error:
+    except _JobError as error:
+        _exit("not every job of the sweep succeeded", error.exit_code)
+    except (UserError, ValidationError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            raise
         message, code = _explain(error)
-        if exits:
+        if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
             _exit(message, code)
-        raise (RequestError if code == RequestError.exit_code else UserError)(message) from error
+        job = HydraConfig.get().job
+        print(f"error: job {job.num} ({job.override_dirname}): {message}", file=sys.stderr)
+        failed = _JobError(message)
+        failed.exit_code = code
+        raise failed from error
 
 
 def _exit(message: str, code: int) -> NoReturn:
@@ -149,9 +177,10 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, ValidationError):
         return explain(error), RequestError.exit_code
-    assert isinstance(error, OSError)
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or error}", UserError.exit_code
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}", UserError.exit_code
+    return "not enough memory for this: try a smaller model, batch or number of samples", UserError.exit_code
 
 
 def _explain_composition(error: Exception, config_name: str) -> str:
@@ -167,6 +196,8 @@ def _explain_composition(error: Exception, config_name: str) -> str:
         return f"{_between_quotes(message)} has several values: add -m for a sweep"
     if message.startswith(("Could not override", "Key", "Could not append", "Could not delete")) or cause:
         key = _between_quotes(message)
+        if key.startswith("hydra."):
+            return f"there is no {key} to set; see Hydra's documentation"
         near = difflib.get_close_matches(key, _all_keys(config_name), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"see python {config_name}.py --help"
         return f"there is no {key} to set; {hint}"

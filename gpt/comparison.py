@@ -1,5 +1,6 @@
 """Documented losses beside measured ones: the table and the picture over many runs."""
 
+import itertools
 import json
 import statistics
 from collections import defaultdict
@@ -75,7 +76,7 @@ def _rows(summaries: list[Summary], tolerance: float) -> list[Row]:
 
 def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
     documented = summaries[0].documented
-    losses = [summary.estimated[split] for summary in summaries]
+    losses: list[float] = [getattr(summary.estimated, split) for summary in summaries]
     measured = statistics.mean(losses)
     figure, difference = getattr(documented, split), None
     if documented.kind == "mini-batch":
@@ -96,7 +97,7 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
         seeds=[summary.seed for summary in summaries],
         measured=measured,
         deviation=statistics.stdev(losses) if len(losses) > 1 else None,
-        exact=statistics.mean(summary.exact["val"] for summary in summaries) if split == "val" else None,
+        exact=statistics.mean(summary.exact.val for summary in summaries) if split == "val" else None,
         difference=difference,
         verdict=verdict,
     )
@@ -131,9 +132,9 @@ def table(comparison: Comparison, style: str) -> str:
             [
                 s.stage,
                 s.seed,
-                f"{s.estimated['train']:.4f}",
-                f"{s.estimated['val']:.4f}",
-                f"{s.exact['val']:.4f}",
+                f"{s.estimated.train:.4f}",
+                f"{s.estimated.val:.4f}",
+                f"{s.exact.val:.4f}",
                 reason,
             ]
             for (_, s), reason in comparison.not_counted
@@ -164,13 +165,15 @@ def plot(comparison: Comparison, path: Path) -> None:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     stages = sorted({*comparison.counted, *(run[1].stage for run, _ in comparison.not_counted)})
-    colour = dict(zip(stages, TABLEAU_COLORS, strict=False))
+    colour = dict(zip(stages, itertools.cycle(TABLEAU_COLORS), strict=False))
     for stage, runs in comparison.counted.items():
         for number, (run, _) in enumerate(runs):
             _plot_curve(axes, run, color=colour[stage], linewidth=1, label=stage if number == 0 else None)
+    labelled = set()
     for (run, summary), reason in comparison.not_counted:
         if reason.startswith("changed"):
-            label = f"{summary.stage}, not the documented run"
+            label = None if summary.stage in labelled else f"{summary.stage}, not the documented run"
+            labelled.add(summary.stage)
             _plot_curve(axes, run, color=colour[summary.stage], linewidth=1, linestyle="--", label=label)
     for row in comparison.rows:
         if row.documented is not None and row.split == "val":

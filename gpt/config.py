@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gpt.device import DeviceName, DtypeName
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+PathName = Annotated[str, Field(min_length=1)]
 
 
 class _Schema(BaseModel):
@@ -72,7 +73,7 @@ class ShakespeareConfig(_Schema):
     """Tiny Shakespeare, found in or downloaded to `dir`."""
 
     name: Literal["shakespeare"]
-    dir: str
+    dir: PathName
     train_fraction: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -80,7 +81,7 @@ class TextConfig(_Schema):
     """Any UTF-8 text file."""
 
     name: Literal["text"]
-    path: str
+    path: PathName
     train_fraction: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -98,7 +99,7 @@ class TrainConfig(_Schema):
     dtype: DtypeName
     compile: bool
     deterministic: bool
-    runs: str
+    runs: PathName
 
 
 class SamplingConfig(_Schema):
@@ -115,19 +116,19 @@ class SamplingConfig(_Schema):
 class GenerateConfig(SamplingConfig):
     """conf/generate.yaml: text from a run."""
 
-    run: str | None
-    runs: str
+    run: PathName | None
+    runs: PathName
     weights: Literal["best", "last"]
     prompt: str | None
-    prompt_file: str | None
+    prompt_file: PathName | None
     device: DeviceName
 
 
 class CompareConfig(_Schema):
     """conf/compare.yaml: the table of all runs."""
 
-    runs: str
-    out: str
+    runs: PathName
+    out: PathName
     tolerance: NonNegative
 
 
@@ -139,6 +140,13 @@ def explain(error: ValidationError) -> str:
 def _explain(location: tuple[int | str, ...], message: str, value: object) -> str:
     # A part that is not a key names a member of a union (of the data choices); the user has not heard of it.
     key = ".".join(str(part) for part in location if part not in ("shakespeare", "text"))
-    message = message.removeprefix("Value error, ")
+    message = " ".join(message.removeprefix("Value error, ").split())
     message = message[:1].lower() + message[1:]
-    return f"{key}: {message}" if isinstance(value, dict) else f"{key}={value}: {message}"
+    if isinstance(value, dict) or not key:
+        return f"{key}: {message}".removeprefix(": ")
+    return f"{key}={_shorten(value)}: {message}"
+
+
+def _shorten(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}..."

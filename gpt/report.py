@@ -9,7 +9,7 @@ import torch
 
 from gpt.config import Documented, TrainConfig
 from gpt.device import Runtime
-from gpt.runs import Best, RunFolder, Summary
+from gpt.runs import Best, Estimated, Exact, RunFolder, Summary
 from gpt.trainer import Result
 
 
@@ -31,9 +31,9 @@ def summarise(
         iterations=config.training.max_iters,
         documented=config.documented,
         changed=changed,
-        estimated={"train": result.last.train, "val": result.last.val},
+        estimated=Estimated(train=result.last.train, val=result.last.val),
         best=Best(val=result.best.val, iteration=result.best.iteration),
-        exact={"val": exact_val},
+        exact=Exact(val=exact_val),
         last_batch=result.last_batch,
         tokens_per_second=round(result.tokens_per_second),
         seconds=round(seconds, 2),
@@ -41,7 +41,7 @@ def summarise(
         dtype=str(runtime.dtype).removeprefix("torch."),
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         git_commit=_git_commit(),
-        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+        finished=datetime.now().astimezone().replace(microsecond=0),
     )
 
 
@@ -57,11 +57,11 @@ def closing_lines(summary: Summary, run: RunFolder) -> str:
     else:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
-    lines.append(_row("measured", estimated["train"], estimated["val"], "estimated over random batches"))
-    lines.append(_row("exact", None, summary.exact["val"], "every character of the validation split once"))
-    if documented.kind == "estimated":
-        train = None if documented.train is None else f"{estimated['train'] - documented.train:+.4f}"
-        val = None if documented.val is None else f"{estimated['val'] - documented.val:+.4f}"
+    lines.append(_row("measured", estimated.train, estimated.val, "estimated over random batches"))
+    lines.append(_row("exact", None, summary.exact.val, "every character of the validation split once"))
+    if documented.kind == "estimated" and not summary.changed:
+        train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
+        val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.changed:
         lines.append(f"not the documented run, so not comparable with it: {', '.join(summary.changed)}")

@@ -13,10 +13,10 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import nn
@@ -37,6 +37,8 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+FiniteLoss = Annotated[float, Field(allow_inf_nan=False)]
+
 _AnyRecord = TypeVar("_AnyRecord", bound=BaseModel)
 
 
@@ -44,10 +46,23 @@ class Evaluation(_Record):
     """The estimated losses after `iteration` updates, in nats per token: a line of metrics.jsonl."""
 
     iteration: int
-    train: float
-    val: float
+    train: FiniteLoss
+    val: FiniteLoss
     learning_rate: float
     tokens_per_second: float  # of the training steps so far
+
+
+class Estimated(_Record):
+    """Losses estimated over random batches."""
+
+    train: FiniteLoss
+    val: FiniteLoss
+
+
+class Exact(_Record):
+    """The loss over every target of a split once."""
+
+    val: FiniteLoss
 
 
 class _Tokenizer(_Record):
@@ -57,7 +72,7 @@ class _Tokenizer(_Record):
 class Best(_Record):
     """The lowest estimated validation loss, and the iteration it was seen at."""
 
-    val: float
+    val: FiniteLoss
     iteration: int
 
 
@@ -70,17 +85,17 @@ class Summary(_Record):
     iterations: int
     documented: Documented
     changed: list[str]  # hyperparameters, as key=value, that differ from the documented ones
-    estimated: dict[Literal["train", "val"], float]  # after the last iteration
+    estimated: Estimated  # after the last iteration
     best: Best
-    exact: dict[Literal["val"], float]  # every target of the split once
+    exact: Exact
     last_batch: float  # the loss on the last training mini-batch
-    tokens_per_second: float  # of training steps; evaluations are left out
+    tokens_per_second: float  # of training steps; evaluations are left out, compilation is not
     seconds: float  # the whole run, evaluations included
     device: str
     dtype: str
     versions: dict[str, str]
     git_commit: str | None
-    finished: str  # local time with its offset, ISO 8601
+    finished: AwareDatetime
 
 
 class RunFolder:
@@ -112,6 +127,9 @@ class RunFolder:
         logger.addHandler(handler)
         try:
             yield
+        except BaseException as error:
+            handler.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
+            raise
         finally:
             logger.removeHandler(handler)
             handler.close()
@@ -141,8 +159,12 @@ class RunFolder:
 
     def append_metrics(self, evaluation: Evaluation) -> None:
         """Add the line of one evaluation."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(evaluation.model_dump_json() + "\n")
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(evaluation.model_dump_json() + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
 
     def metrics(self) -> list[Evaluation]:
         """The run's evaluations in order."""
@@ -159,8 +181,10 @@ class RunFolder:
             model.load_state_dict(safetensors.load_file(path))
         except FileNotFoundError:
             raise UserError(f"{path} is missing: the run has no {which} weights") from None
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
         except (SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[-1].strip()
             raise UserError(f"{path} is damaged or belongs to another model: {reason}") from None
 
     def write_summary(self, summary: Summary) -> None:
@@ -175,7 +199,7 @@ class RunFolder:
         try:
             return (self.path / name).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.path} is not the folder of a finished run: it has no {name}") from None
+            raise UserError(f"{self.path / name} is missing: that is not the folder of a whole run") from None
         except UnicodeDecodeError:
             raise UserError(f"{self.path / name} is damaged: it is not UTF-8 text") from None
 
@@ -195,6 +219,7 @@ def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
     for path in root.rglob("summary.json"):
         run = RunFolder(path.parent)
         try:
+            run.metrics()  # whoever compares runs draws their curves
             runs.append((run, run.summary()))
         except UserError as error:
             log.warning(f"left out: {error}")

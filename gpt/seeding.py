@@ -1,6 +1,6 @@
 """Randomness that can be named: every random draw is a pure function of the seed and of what it is for.
 
-A resumed run therefore sees the very batches it would have seen, without any generator's state being saved,
+The batch of an iteration therefore does not depend on what came before it, no generator's state has to be kept,
 and drawing more for one purpose never shifts what another gets.
 """
 

@@ -119,12 +119,18 @@ def _evaluate(
             runtime=runtime,
         )
 
+    rate = learning_rate(min(iteration, config.max_iters - 1), config)
     train_loss, val_loss = torch.stack([estimate("train"), estimate("val")]).tolist()  # waits for the device, once
+    if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+        raise UserError(
+            f"the loss is {train_loss} (train) and {val_loss} (val) after {iteration} iterations: "
+            f"try a smaller training.learning_rate (now {rate:g}) or training.grad_clip=1.0"
+        )
     return Evaluation(
         iteration=iteration,
         train=train_loss,
         val=val_loss,
-        learning_rate=learning_rate(min(iteration, config.max_iters - 1), config),
+        learning_rate=rate,
         tokens_per_second=round(speed),
     )
 
@@ -136,11 +142,6 @@ def _record(evaluations: list[Evaluation], model: nn.Module, config: TrainingCon
         f"iteration {new.iteration:>{len(str(config.max_iters))}}   train {new.train:.4f}   val {new.val:.4f}"
         f"   lr {new.learning_rate:.1e}   {new.tokens_per_second:,.0f} tokens/s"
     )
-    if not math.isfinite(new.val):
-        raise UserError(
-            f"the loss is {new.val} after {new.iteration} iterations: "
-            f"try a smaller training.learning_rate (now {new.learning_rate:g}) or training.grad_clip=1.0"
-        )
     if run is not None:
         run.append_metrics(new)
         if new is _best(evaluations):

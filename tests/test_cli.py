@@ -110,10 +110,13 @@ def test_a_sweep_gives_every_job_its_own_folder(
 def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
     done = script(
-        "train.py", "-m", "model=v6", "model.n_head=5,4", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
+        "train.py", "-m", "model=v6", "model.n_head=5,7,4", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
     )
     assert done.returncode == 2
-    assert "error: model: n_embd=32 must be a multiple of n_head=5" in done.stderr
+    for number, heads in ((0, 5), (1, 7)):
+        assert f"error: job {number} (" in done.stderr
+        assert f"n_embd=32 must be a multiple of n_head={heads}" in done.stderr
+    assert done.stderr.endswith("error: not every job of the sweep succeeded\n")
     assert "Traceback" not in done.stderr
     assert len(run_folders(tmp_path)) == 1
 
@@ -133,6 +136,12 @@ WRONG = [
     ("train.py", ["training.max_iters=-5"], 2, "training.max_iters=-5: input should be greater than or equal to 1"),
     ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
     ("train.py", ["training.learning_rate=inf"], 2, "training.learning_rate=inf: input should be a finite number"),
+    ("train.py", ["model=null"], 2, "group override must be a string"),
+    ("train.py", ["hydra.nope=1"], 2, "there is no hydra.nope to set"),
+    ("train.py", ["runs="], 2, "runs"),
+    ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
+    ("train.py", ["training.batch_size=10000000000000"], 2, "input should be less than 2147483648"),
+    ("train.py", ["model.n_embd=2000000000", "model.n_head=1"], 1, "not enough memory for this"),
     ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
     ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
     ("train.py", ["device=tpu"], 2, "device=tpu: input should be 'auto', 'cpu', 'cuda' or 'mps'"),
@@ -143,7 +152,7 @@ WRONG = [
     ("train.py", ["data=text", "data.path=/"], 2, "/ is not a file"),
     ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
     ("generate.py", [], 2, "no finished run in runs: train a stage first"),
-    ("generate.py", ["run=/nowhere"], 1, "/nowhere is not the folder of a finished run: it has no tokenizer.json"),
+    ("generate.py", ["run=/nowhere"], 1, "/nowhere/tokenizer.json is missing: that is not the folder of a whole run"),
     ("generate.py", ["temperature=-1"], 2, "temperature=-1: input should be greater than or equal to 0"),
     ("generate.py", ["top_p=2"], 2, "top_p=2: input should be less than or equal to 1"),
     ("generate.py", ["tokens=0"], 2, "tokens=0: input should be greater than or equal to 1"),

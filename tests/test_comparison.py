@@ -8,7 +8,7 @@ import pytest
 
 from gpt.comparison import as_json, compare, plot, table
 from gpt.config import Documented
-from gpt.runs import RunFolder, Summary, finished_runs
+from gpt.runs import Estimated, Exact, RunFolder, Summary, finished_runs
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def documented(val: float | None, train: float | None = None, kind: str | None =
 
 
 def losses(train: float, val: float, exact: float = 2.0) -> dict:
-    return {"estimated": {"train": train, "val": val}, "exact": {"val": exact}}
+    return {"estimated": Estimated(train=train, val=val), "exact": Exact(val=exact)}
 
 
 def test_mean_and_deviation_over_seeds(template: tuple) -> None:

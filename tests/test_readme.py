@@ -59,9 +59,9 @@ def test_the_sweep_reproduces_the_documented_losses(checkout: Path, stage: str, 
     summaries = [s for _, s in finished_runs(checkout / "runs") if s.stage == stage and s.seed in (1, 2, 3)]
     assert len(summaries) == 3
     assert all(summary.changed == [] for summary in summaries)
-    assert lowest <= statistics.mean(summary.estimated["val"] for summary in summaries) <= highest
+    assert lowest <= statistics.mean(summary.estimated.val for summary in summaries) <= highest
     for summary in summaries:
-        assert summary.exact["val"] == pytest.approx(summary.estimated["val"], abs=0.03)
+        assert summary.exact.val == pytest.approx(summary.estimated.val, abs=0.03)
 
 
 def test_compare_shows_the_sweep(checkout: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,10 @@ def test_a_configuration_that_asks_for_foreign_code_is_refused(run: RunFolder, t
 
 def test_the_newest_run_is_the_last_finished_one(run: RunFolder) -> None:
     summary = run.summary()
-    for name, finished in (("a", "2030-01-02"), ("b", "2030-01-03"), ("c", "2030-01-01")):
+    for name, day in (("a", 2), ("b", 3), ("c", 1)):
         folder = RunFolder.create(run.path.parent / "runs", name)
-        folder.write_summary(summary.model_copy(update={"finished": finished}))
+        shutil.copy(run.path / "metrics.jsonl", folder.path)
+        folder.write_summary(summary.model_copy(update={"finished": datetime(2030, 1, day, tzinfo=UTC)}))
     RunFolder.create(run.path.parent / "runs", "unfinished")
     assert [found.path.name for found, _ in finished_runs(run.path.parent / "runs")] == ["c", "a", "b"]
 

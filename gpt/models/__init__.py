@@ -10,6 +10,7 @@ Symbols: B batch, T time, C channels (n_embd), H heads, D head size, V vocabular
 """
 
 import importlib
+import inspect
 import pkgutil
 
 from torch import nn
@@ -28,7 +29,13 @@ def build(target: str, **hyperparameters: int | float) -> nn.Module:
     stage = getattr(importlib.import_module(module_name), class_name, None) if module_name in modules else None
     if not (isinstance(stage, type) and issubclass(stage, nn.Module) and stage.__module__ == module_name):
         raise RequestError(f"model._target_={target} is not a stage of {__name__}")
+    taken = inspect.signature(stage).parameters
+    unknown = [name for name in hyperparameters if name not in taken]
+    missing = [name for name in taken if name not in hyperparameters]
+    if unknown or missing:
+        wrong = f"{unknown[0]} is not a hyperparameter of" if unknown else f"{missing[0]} is needed by"
+        raise RequestError(f"model.{wrong} {class_name}, which takes {', '.join(taken)}")
     try:
         return stage(**hyperparameters)
-    except (TypeError, ValueError) as error:
-        raise RequestError(f"model: {error}") from None
+    except ValueError as error:
+        raise RequestError(f"model: {str(error).splitlines()[0]}") from None

@@ -27,8 +27,9 @@ class Dropout(nn.Module):
             return dropout(x, self.p)
         draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[: x.numel()].view(x.shape)  # uniform in -2^15 .. 2^15 - 1
-        keep = bits >= round(self.p * 2**16) - 2**15
-        return x * keep.to(x.dtype).mul_(1 / (1 - self.p))
+        dropped = round(self.p * 2**16)  # of the 2^16 values that bits can have
+        keep = bits >= dropped - 2**15
+        return x * keep.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout) -> Tensor:
