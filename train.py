@@ -53,7 +53,7 @@ def main(config: TrainConfig) -> None:
             seconds=time.perf_counter() - started,
         )
         write_atomically(run.path / "sample.txt", sample_text(model, data.tokenizer, seed=config.seed))
-        plot_run(run, config.documented)
+        plot_run(run, summary)
         run.write_summary(summary)
         log.info(closing_lines(summary, run))
 

@@ -2,12 +2,13 @@
 
 import platform
 import subprocess
+import textwrap
 from datetime import datetime
 from pathlib import Path
 
 import torch
 
-from gpt.config import Documented, TrainConfig
+from gpt.config import TrainConfig
 from gpt.device import Runtime
 from gpt.runs import Best, Estimated, Exact, RunFolder, Summary
 from gpt.trainer import Result
@@ -74,8 +75,8 @@ def closing_lines(summary: Summary, run: RunFolder) -> str:
     return "\n".join(lines)
 
 
-def plot_run(run: RunFolder, documented: Documented) -> None:
-    """Draw the run's estimated losses over iterations as loss.png."""
+def plot_run(run: RunFolder, summary: Summary) -> None:
+    """Draw the run's estimated losses over iterations as loss.png, marked if it is not the documented run."""
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 
     metrics = run.metrics()
@@ -86,11 +87,15 @@ def plot_run(run: RunFolder, documented: Documented) -> None:
         axes.plot(
             iterations, [getattr(line, split) for line in metrics], ".-", color=colour, label=f"{split}, estimated"
         )
-        loss = getattr(documented, split)
+        loss = getattr(summary.documented, split)
         if loss is not None:
-            label = f"{split}, documented {loss:.4f} ({documented.kind})"
+            label = f"{split}, documented {loss:.4f} ({summary.documented.kind})"
             axes.axhline(loss, color=colour, linestyle=":", label=label)
-    axes.set(title=run.path.name, xlabel="iteration", ylabel="loss (nats per character)")
+    title = f"{summary.stage}, seed {summary.seed}"
+    if summary.changed:
+        title += "; not the documented run:\n" + textwrap.fill(", ".join(summary.changed), 80)
+    axes.set_title(title, fontsize="medium")
+    axes.set(xlabel="iteration", ylabel="loss (nats per character)")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(run.path / "loss.png", dpi=120)
