@@ -10,7 +10,7 @@ import logging
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -104,9 +104,12 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
 def _resolve(config: DictConfig, texts: dict[str, str]) -> Any:
     """The configuration as plain dictionaries, with the texts put in and every reference followed."""
     resolved: Any
+    keys = _flat(OmegaConf.to_container(config))
+    for key in texts:
+        if key not in keys:
+            raise RequestError(_no_such_key(key, keys, HydraConfig.get().runtime.choices))
+        OmegaConf.update(config, key, "")  # not missing any more; its text is put in below
     try:
-        for key in texts:
-            OmegaConf.update(config, key, "")  # an error if there is no such key
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key} is needed: add {error.full_key}=VALUE") from error
@@ -195,26 +198,39 @@ def _explain_composition(error: Exception, config_name: str) -> str:
     if message.startswith("Ambiguous value"):
         return f"{_between_quotes(message)} has several values: add -m for a sweep"
     if message.startswith(("Could not override", "Key", "Could not append", "Could not delete")) or cause:
-        key = _between_quotes(message)
-        if key.startswith("hydra."):
-            return f"there is no {key} to set; see Hydra's documentation"
-        near = difflib.get_close_matches(key, _all_keys(config_name), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"see python {config_name}.py --help"
-        return f"there is no {key} to set; {hint}"
+        return _no_such_key(_between_quotes(message), *_keys_and_choices(config_name))
     return message
+
+
+def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None]) -> str:
+    """What to do instead: another choice of the group that has the key, or the nearest right name."""
+    if key.startswith("hydra."):
+        return f"there is no {key} to set; see Hydra's documentation"
+    group, _, name = key.partition(".")
+    having = []
+    for path in sorted((_CONF / group).glob("*.yaml")):
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if name in content.get(group, content):
+            having.append(path.stem)
+    if having:
+        return f"{group}={choices.get(group)} has no {name} to set; it goes with {group}={' or '.join(having)}"
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    return f"there is no {key} to set; " + (f"did you mean {near[0]}?" if near else "--help shows what there is")
 
 
 def _between_quotes(message: str) -> str:
     return message.split("'")[1] if "'" in message else message
 
 
-def _all_keys(config_name: str) -> list[str]:
-    """Every key that can be set with the choices of groups on this command line, and the groups."""
+def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
+    """Every key that can be set with the choices of groups on this command line, the groups, and the choices."""
     groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
     parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
-    choices = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
+    chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
     with hydra.initialize_config_dir(str(_CONF), version_base="1.3"):
-        return groups + list(_flat(OmegaConf.to_container(hydra.compose(config_name, choices))))
+        config: Any = OmegaConf.to_container(hydra.compose(config_name, chosen, return_hydra_config=True))
+    choices = config.pop("hydra")["runtime"]["choices"]
+    return [*groups, *_flat(config)], choices
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
