@@ -55,7 +55,7 @@ def main(task: Callable[[Config], None], schema: type[Config], config_name: str,
         nonlocal composed
         composed = True
         with _one_line_errors():
-            _log_to_stdout()
+            _log_to_console()
             task(schema.model_validate(_resolve(config, texts)))
 
     with _one_line_errors():
@@ -133,13 +133,17 @@ def _set_aside(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], 
     return others, texts
 
 
-def _log_to_stdout() -> None:
+def _log_to_console() -> None:
+    """Show what the package logs: its report on standard output, its warnings on standard error."""
     logger = logging.getLogger("gpt")
     logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run that can go on
     if not logger.handlers:  # a sweep comes here once a job
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+        report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+        report.addFilter(lambda record: record.levelno < logging.WARNING)
+        warnings.setLevel(logging.WARNING)
+        warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+        logger.addHandler(report)
+        logger.addHandler(warnings)
         logger.setLevel(logging.INFO)
         logger.propagate = False
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,7 +86,7 @@ def _keep_freed_memory() -> None:
     By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third
     of v7's step. Peak memory does not change. Does nothing where the C library is not glibc.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         trim_threshold, mmap_max, never = -1, -4, -1
         mallopt(mmap_max, 0)

@@ -43,6 +43,17 @@ def test_generate_writes_the_text_alone_to_standard_output(script: Script, train
     assert script("generate.py", "prompt=Abc", "tokens=30", "seed=6", cwd=trained).stdout != first.stdout
 
 
+def test_a_damaged_run_is_passed_over_with_a_warning(script: Script, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs" / "damaged"
+    damaged.mkdir()
+    (damaged / "summary.json").write_text("{}")
+    done = script("generate.py", "tokens=10", cwd=tmp_path)
+    assert done.returncode == 0
+    assert len(done.stdout) == 11  # the text and nothing else
+    assert "warning: left out: runs/damaged" in done.stderr
+
+
 def test_generate_takes_its_options(script: Script, trained: Path, tmp_path: Path) -> None:
     (run,) = run_folders(trained)
     prompt = tmp_path / "prompt, (1).txt"
