@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,16 @@ class Runtime:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
+    @contextlib.contextmanager
+    def all_threads(self) -> Iterator[None]:
+        """For work in large pieces, as evaluation is: all of PyTorch's CPU threads, however few a step has."""
+        few = torch.get_num_threads()
+        torch.set_num_threads(_THREADS)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(few)
+
     def synchronize(self) -> None:
         """Wait until the device has done all it was given, so that a clock reads the truth."""
         if self.device.type != "cpu":
@@ -60,8 +71,8 @@ def select_device(name: DeviceName) -> torch.device:
 def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> Runtime:
     """`auto` is bfloat16 for a large model where the processor computes with it, else float32.
 
-    Also sets the number of CPU threads: one for a small model, so that as many runs as there are cores go
-    side by side in a sweep; else PyTorch's own choice.
+    Also sets the number of CPU threads: one for a small model, whose steps gain little from a second one and lose
+    much where another process wants that core; else PyTorch's own choice.
     """
     is_large = sum(parameter.numel() for parameter in model.parameters()) >= _LARGE
     torch.set_num_threads(_THREADS if is_large else 1)

@@ -68,10 +68,12 @@ def _mean_loss(model: nn.Module, batches: Iterable[Batch], passes: int, name: st
     total = torch.zeros((), dtype=torch.float64, device=runtime.accumulator)
     targets = 0
     # The bar shows only where an evaluation takes so long that one wonders.
-    for batch in tqdm(batches, name, total=passes, unit="pass", leave=False, delay=2, disable=None):
-        with runtime.autocast():
-            loss = batch_loss(model, batch)
-        total += loss.to(total.device, total.dtype) * batch.targets.numel()
-        targets += batch.targets.numel()
+    bar = tqdm(batches, name, total=passes, unit="pass", leave=False, delay=2, disable=None)
+    with runtime.all_threads():
+        for batch in bar:
+            with runtime.autocast():
+                loss = batch_loss(model, batch)
+            total += loss.to(total.device, total.dtype) * batch.targets.numel()
+            targets += batch.targets.numel()
     model.train(was_training)
     return total / targets
