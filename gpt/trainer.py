@@ -138,9 +138,10 @@ def _evaluate(
 def _record(evaluations: list[Evaluation], model: nn.Module, config: TrainingConfig, run: RunFolder | None) -> None:
     """Log the newest evaluation, keep it, and keep the weights if they are the best so far."""
     new = evaluations[-1]
+    speed = f"   {new.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
     log.info(
         f"iteration {new.iteration:>{len(str(config.max_iters))}}   train {new.train:.4f}   val {new.val:.4f}"
-        f"   lr {new.learning_rate:.1e}   {new.tokens_per_second:,.0f} tokens/s"
+        f"   lr {new.learning_rate:.1e}{speed}"
     )
     if run is not None:
         run.append_metrics(new)
