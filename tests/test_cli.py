@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.conftest import Script
+from tests.conftest import REPOSITORY, Script
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
 
@@ -85,11 +88,6 @@ def test_a_prompt_is_taken_as_it_is(prompt: str, script: Script, corpus_file: Pa
 
 
 def test_a_reader_that_leaves_early_is_no_error(script: Script, trained: Path) -> None:
-    import subprocess
-    import sys
-
-    from tests.conftest import REPOSITORY
-
     command = f"{sys.executable} {REPOSITORY / 'generate.py'} tokens=5000 | head -c 10"
     done = subprocess.run(command, shell=True, cwd=trained, capture_output=True, text=True)
     assert len(done.stdout) == 10
@@ -202,8 +200,6 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
 def test_what_can_be_wrong_once_there_is_a_run(
     arguments: list[str], message: str, script: Script, trained: Path
 ) -> None:
-    import torch
-
     if arguments == ["device=cuda"] and torch.cuda.is_available():
         arguments, message = ["device=mps"], "device=mps is not available here"
     done = script("generate.py", *arguments, cwd=trained)

@@ -2,6 +2,7 @@
 
 import http.server
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gpt import corpus
 from gpt.corpus import TINY_SHAKESPEARE, read_text, tiny_shakespeare
 from gpt.errors import RequestError, UserError
 
@@ -131,4 +131,4 @@ def test_a_file_that_is_no_text_is_refused(content: bytes | None, message: str, 
 
 def test_pip_is_there() -> None:
     """Without it the second source could not work, and the tests above would pass for the wrong reason."""
-    assert subprocess.run([corpus.sys.executable, "-m", "pip", "--version"], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-m", "pip", "--version"], check=False).returncode == 0

@@ -91,24 +91,17 @@ def test_overfits_one_batch(stage: str) -> None:
     pytest.fail(f"the loss is still {loss.item():.3f}")
 
 
-def test_head_equals_pytorch_attention() -> None:
+@pytest.mark.parametrize("heads", [1, H])
+def test_attention_equals_pytorch_attention(heads: int) -> None:
     torch.manual_seed(0)
-    head = Head(T, C, C)
-    reference = nn.MultiheadAttention(C, 1, bias=False, batch_first=True)
+    attention = Head(T, C, C) if heads == 1 else MultiHeadAttention(C, heads)
+    reference = nn.MultiheadAttention(C, heads, bias=False, batch_first=True)
     with torch.no_grad():
-        reference.in_proj_weight.copy_(torch.cat([head.query.weight, head.key.weight, head.value.weight]))
-        reference.out_proj.weight.copy_(torch.eye(C))
-    x = torch.randn(2, T, C)
-    expected, _ = reference(x, x, x, attn_mask=causal_mask(T), need_weights=False)
-    torch.testing.assert_close(head(x), expected)
-
-
-def test_several_heads_equal_pytorch_attention() -> None:
-    torch.manual_seed(0)
-    attention = MultiHeadAttention(C, H)
-    reference = nn.MultiheadAttention(C, H, bias=False, batch_first=True)
-    with torch.no_grad():
-        reference.in_proj_weight.copy_(attention.qkv.weight)
+        if heads == 1:
+            qkv = torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
+        else:
+            qkv = attention.qkv.weight
+        reference.in_proj_weight.copy_(qkv)
         reference.out_proj.weight.copy_(torch.eye(C))
     x = torch.randn(2, T, C)
     expected, _ = reference(x, x, x, attn_mask=causal_mask(T), need_weights=False)

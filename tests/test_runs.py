@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt import models
 from gpt.errors import RequestError, UserError
 from gpt.files import write_atomically
 from gpt.runs import RunFolder, finished_runs
@@ -83,8 +84,6 @@ def test_weights_of_another_model_are_refused(run: RunFolder) -> None:
 
 
 def test_a_configuration_that_asks_for_foreign_code_is_refused(run: RunFolder, tmp_path: Path) -> None:
-    from gpt import models
-
     path = run.path / "config.yaml"
     path.write_text(path.read_text().replace("gpt.models.v7_dropout.DropoutModel", "os.system"))
     config = run.config()
