@@ -192,7 +192,6 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _explain_composition(error: Exception, config_name: str) -> str:
     """Hydra's complaint about the command line, in one line and with the nearest right name."""
-    cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
@@ -201,7 +200,7 @@ def _explain_composition(error: Exception, config_name: str) -> str:
     message = " ".join(str(error).split())
     if message.startswith("Ambiguous value"):
         return f"{_between_quotes(message)} has several values: add -m for a sweep"
-    if message.startswith(("Could not override", "Key", "Could not append", "Could not delete")) or cause:
+    if message.startswith(("Could not override", "Key", "Could not delete")):
         return _no_such_key(_between_quotes(message), *_keys_and_choices(config_name))
     return message
 

@@ -146,6 +146,12 @@ WRONG = [
     ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
     ("train.py", ["training.learning_rate=inf"], 2, "training.learning_rate=inf: input should be a finite number"),
     ("train.py", ["model=null"], 2, "group override must be a string"),
+    (
+        "train.py",
+        ["+training.max_iters=5"],
+        2,
+        "Could not append to config. An item is already at 'training.max_iters'.",
+    ),
     ("train.py", ["hydra.nope=1"], 2, "there is no hydra.nope to set"),
     ("train.py", ["runs="], 2, "runs"),
     ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
