@@ -3,8 +3,9 @@
 import itertools
 
 import pytest
+import torch
 
-from gpt.optimizer import build_optimizer, learning_rate
+from gpt.optimizer import AdamW, learning_rate
 from tests.conftest import build_small, training_config
 
 
@@ -33,9 +34,29 @@ def test_the_cosine_is_slow_at_first_and_the_line_is_not() -> None:
 
 def test_only_matrices_decay() -> None:
     model = build_small("v6")
-    groups = build_optimizer(model, training_config(weight_decay=0.1)).param_groups
-    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert len(decay) == len(list(model.parameters()))
-    for name, parameter in model.named_parameters():
+    decay = {name: rate for names, rate in AdamW(model, training_config(weight_decay=0.1)).groups for name in names}
+    assert decay.keys() == dict(model.named_parameters()).keys()
+    for name, rate in decay.items():
         is_matrix = name.endswith("weight") and "norm" not in name
-        assert decay[id(parameter)] == (0.1 if is_matrix else 0.0), name
+        assert rate == (0.1 if is_matrix else 0.0), name
+
+
+def test_steps_are_those_of_pytorch_bit_for_bit() -> None:
+    config = training_config(weight_decay=0.1, beta1=0.8, beta2=0.95)
+    ours, theirs = build_small("v6"), build_small("v6")
+    matrices = [p for p in theirs.parameters() if p.dim() >= 2]
+    others = [p for p in theirs.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    expected = torch.optim.AdamW(groups, betas=(0.8, 0.95), fused=True)
+    optimizer = AdamW(ours, config)
+    for iteration in range(20):
+        rate = 1e-3 / (1 + iteration)
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        optimizer.step(rate)
+        for group in expected.param_groups:
+            group["lr"] = rate
+        expected.step()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(p, q)

@@ -12,6 +12,7 @@ from gpt.data import TextData
 from gpt.device import Runtime
 from gpt.errors import UserError
 from gpt.evaluation import exact_loss
+from gpt.optimizer import AdamW
 from gpt.runs import RunFolder
 from gpt.seeding import generator
 from gpt.trainer import Result, train
@@ -95,14 +96,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(data: TextData) -> N
 
 def test_clipping_bounds_the_gradient(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
-    step = torch.optim.AdamW.step
+    step = AdamW.step
 
-    def record(optimizer: torch.optim.AdamW) -> None:
-        gradients = [p.grad.norm() for group in optimizer.param_groups for p in group["params"]]
+    def record(optimizer: AdamW, learning_rate: float) -> None:
+        gradients = [p.grad.norm() for p in optimizer.parameters.values()]
         norms.append(torch.stack(gradients).norm().item())
-        step(optimizer)
+        step(optimizer, learning_rate)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", record)
+    monkeypatch.setattr(AdamW, "step", record)
     trained("v5", data, grad_clip=0.01)
     assert len(norms) == 20
     assert all(norm == pytest.approx(0.01, rel=1e-3) for norm in norms)
