@@ -3,7 +3,7 @@
 All losses are mean cross-entropies in nats per token.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,18 @@ from tqdm import tqdm
 from gpt.data import Batch, TextData
 from gpt.device import Runtime
 
-# Evaluation batches are joined and cut into passes of this many tokens: few enough for the memory and
-# the caches of a CPU, many enough that a small stage does not pay for every batch on its own.
-_TOKENS_PER_PASS = 16_384
+# Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
+# enough to keep a GPU busy; and in either case a small stage does not pay for every batch on its own.
+_TOKENS_PER_PASS_ON_CPU, _TOKENS_PER_PASS = 4_096, 65_536
 
 
-def batch_loss(model: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The mean loss over every target of a batch: a scalar, nats per token."""
     logits = model(batch.inputs)  # (B, T, V)
     return cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten())
+
+
+Loss = Callable[[nn.Module, Batch], Tensor]  # batch_loss, or what a compiler made of it
 
 
 def estimated_loss(
@@ -33,35 +36,36 @@ def estimated_loss(
     batch_size: int,
     generator: torch.Generator,
     runtime: Runtime,
+    loss: Loss = batch_loss,
 ) -> Tensor:
     """The mean over `eval_iters` random batches of `batch_size` windows: a scalar on the device.
 
     Nothing waits for the device here; whoever reads the number does.
     """
     windows = eval_iters * batch_size
-    per_pass = min(windows, _windows_per_pass(data))
-
-    def batches() -> Iterator[Batch]:
-        for start in range(0, windows, per_pass):
-            yield data.batch(split, min(per_pass, windows - start), generator)
-
-    return _mean_loss(model, batches(), -(-windows // per_pass), f"estimating {split} loss", runtime)
+    passes = -(-windows // _windows_per_pass(data, runtime))
+    sizes = [windows // passes + (i < windows % passes) for i in range(passes)]  # as equal as can be
+    batches = (data.batch(split, size, generator) for size in sizes)
+    return _mean_loss(model, batches, passes, f"estimating {split} loss", runtime, loss)
 
 
 def exact_loss(model: nn.Module, data: TextData, split: str, *, runtime: Runtime) -> float:
     """The mean over every target of the split, each counted once, in windows side by side."""
-    per_pass = _windows_per_pass(data)
+    per_pass = _windows_per_pass(data, runtime)
     passes = -(-data.tokens(split) // (per_pass * data.block_size))
     loss = _mean_loss(model, data.every_target_once(split, per_pass), passes, f"exact {split} loss", runtime)
     return loss.item()
 
 
-def _windows_per_pass(data: TextData) -> int:
-    return max(1, _TOKENS_PER_PASS // data.block_size)
+def _windows_per_pass(data: TextData, runtime: Runtime) -> int:
+    tokens = _TOKENS_PER_PASS_ON_CPU if runtime.device.type == "cpu" else _TOKENS_PER_PASS
+    return max(1, tokens // data.block_size)
 
 
 @torch.no_grad()
-def _mean_loss(model: nn.Module, batches: Iterable[Batch], passes: int, name: str, runtime: Runtime) -> Tensor:
+def _mean_loss(
+    model: nn.Module, batches: Iterable[Batch], passes: int, name: str, runtime: Runtime, loss: Loss = batch_loss
+) -> Tensor:
     """The mean over all targets of all batches, with the model in evaluation mode (dropout off)."""
     was_training = model.training
     model.eval()
@@ -72,8 +76,8 @@ def _mean_loss(model: nn.Module, batches: Iterable[Batch], passes: int, name: st
     with runtime.all_threads():
         for batch in bar:
             with runtime.autocast():
-                loss = batch_loss(model, batch)
-            total += loss.to(total.device, total.dtype) * batch.targets.numel()
+                mean = loss(model, batch)
+            total += mean.to(total.device, total.dtype) * batch.targets.numel()
             targets += batch.targets.numel()
     model.train(was_training)
     return total / targets

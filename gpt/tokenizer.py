@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,22 +14,28 @@ class CharTokenizer:
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         self.vocabulary = "".join(sorted(set(vocabulary)))
-        self._ids = {character: i for i, character in enumerate(self.vocabulary)}
+        self._codes = _code_points(self.vocabulary)  # ascending, as the vocabulary is
 
     def __len__(self) -> int:
         return len(self.vocabulary)
 
     def encode(self, text: str) -> Tensor:
         """text -> (len(text),) int64 token ids. Raises RequestError for a character not in the vocabulary."""
-        try:
-            return torch.tensor([self._ids[character] for character in text], dtype=torch.int64)
-        except KeyError as error:
-            character = error.args[0]
+        codes = _code_points(text)
+        ids = np.minimum(self._codes.searchsorted(codes), len(self) - 1)
+        unknown = self._codes[ids] != codes
+        if unknown.any():
+            character = text[int(unknown.argmax())]
             raise RequestError(
                 f"the character {character!r} (U+{ord(character):04X}) is not in the vocabulary, "
                 f"which is {self.vocabulary!r}"
-            ) from None
+            )
+        return torch.from_numpy(ids.astype(np.int64, copy=False))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids (a list or a one-dimensional tensor) -> text."""
         return "".join(self.vocabulary[int(i)] for i in ids)
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
