@@ -3,11 +3,14 @@
 import sys
 from pathlib import Path
 
+import torch
+
 from gpt import cli, models
 from gpt.config import GenerateConfig
 from gpt.corpus import read_text
 from gpt.device import select_device
 from gpt.errors import RequestError
+from gpt.packing import packed
 from gpt.runs import RunFolder, finished_runs
 from gpt.sampling import default_prompt, generate
 
@@ -21,7 +24,7 @@ def main(config: GenerateConfig) -> None:
     trained = run.config()
     model = models.build(trained.model.target, vocab_size=len(tokenizer), **trained.model.hyperparameters())
     run.load_weights(model, config.weights)
-    model.to(select_device(config.device))
+    model = packed(model.to(select_device(config.device)), getattr(torch, config.dtype))
 
     prompt = config.prompt if config.prompt_file is None else read_text(Path(config.prompt_file))
     if prompt == "":

@@ -17,10 +17,11 @@ import sys, time, torch
 from gpt.config import SamplingConfig
 from gpt.device import select_device
 from gpt.models.v7_dropout import DropoutModel
+from gpt.packing import packed
 from gpt.sampling import generate
-batch, tokens = map(int, sys.argv[1:])
+batch, tokens = map(int, sys.argv[2:])
 torch.manual_seed(0)
-model = DropoutModel(65, 256, 384, 6, 6, 0.2).to(select_device("auto"))
+model = packed(DropoutModel(65, 256, 384, 6, 6, 0.2).to(select_device("auto")), getattr(torch, sys.argv[1]))
 def run(tokens):
     config = SamplingConfig(tokens=tokens, num_samples=batch, temperature=1.0, top_k=None, top_p=None, seed=1)
     for ids in generate(model, torch.tensor([0]), config):
@@ -59,11 +60,12 @@ def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
             return lambda: float(output(command, Path(name)))
 
         result = []
-        for batch, tokens in ((1, 256), (1, 500), (64, 64)):
+        for batch, tokens in ((1, 256), (1, 500), (64, 128)):
             theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
-            measured = alternate(repeats, measure(batch, tokens, _OURS), theirs)
-            work = f"v7-size generation, {batch} x {tokens} characters"
-            result.append(Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True))
+            for dtype in ("float32", "bfloat16"):
+                measured = alternate(repeats, measure(batch, tokens, _OURS, dtype), theirs)
+                work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
+                result.append(Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True))
         return result
 
 

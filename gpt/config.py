@@ -122,6 +122,7 @@ class GenerateConfig(SamplingConfig):
     prompt: str | None
     prompt_file: PathName | None
     device: DeviceName
+    dtype: Literal["float32", "bfloat16"]
 
 
 class CompareConfig(_Schema):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gpt.config import SamplingConfig
+from gpt.packing import packed
 from gpt.sampling import choose, generate
-from tests.conftest import LADDER, build_small
+from tests.conftest import LADDER, build, build_small
 
 
 def sampling(**changes: object) -> SamplingConfig:
@@ -144,3 +145,33 @@ def test_greedy_text_equals_the_full_forward_pass_by_the_stated_rules() -> None:
         return ids[start:]
 
     assert sample(model, prompt, temperature=0.0)[0].tolist() == greedy_by_full_forward(model, prompt, 40, halved)
+
+
+@torch.no_grad()
+def test_packing_changes_no_text() -> None:
+    """At v7's width, where layers are packed; their products differ in the last bits at most."""
+    model = build("v7", n_layer=2)
+    prompt = torch.tensor([3, 1, 4])
+    plain = sample(model, prompt, tokens=100, temperature=0.0)
+    idx = torch.randint(65, (2, 20))
+    logits = model(idx)
+    packed(model, torch.float32)
+    assert not any(isinstance(module, nn.Linear) for module in model.modules())
+    torch.testing.assert_close(model(idx), logits, atol=1e-5, rtol=0)
+    assert torch.equal(sample(model, prompt, tokens=100, temperature=0.0), plain)
+
+
+@torch.no_grad()
+def test_bfloat16_is_close() -> None:
+    model = build("v7", n_layer=2)
+    idx = torch.randint(65, (2, 20))
+    logits = model(idx)
+    packed(model, torch.bfloat16)
+    torch.testing.assert_close(model(idx).float(), logits, atol=0.1, rtol=0)
+    assert sample(model, idx[0], num_samples=3).shape == (3, 40)
+
+
+def test_a_small_model_is_left_as_it_is() -> None:
+    model = build_small("v5")
+    assert packed(model, torch.float32) is model
+    assert any(isinstance(module, nn.Linear) for module in model.modules())

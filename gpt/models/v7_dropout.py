@@ -8,7 +8,7 @@ its three places (attention weights, and the end of either branch) are GPT-2's.
 
 from torch import Tensor, nn
 
-from gpt.models.dropout import Dropout, causal_attention
+from gpt.kernels import Dropout, causal_attention
 from gpt.models.kv_cache import KVCache
 from gpt.models.v2_single_head import Embedding
 
@@ -85,7 +85,7 @@ class DropoutModel(nn.Module):
 
     def new_cache(self, batch_size: int) -> KVCache:
         """An empty cache for `batch_size` sequences of up to block_size tokens."""
-        weight = self.lm_head.weight
+        weight = self.embedding.token.weight
         return KVCache(
             n_layer=len(self.blocks),
             batch_size=batch_size,
