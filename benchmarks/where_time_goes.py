@@ -23,7 +23,7 @@ from gpt.corpus import tiny_shakespeare
 from gpt.data import TextData
 from gpt.device import select_runtime
 from gpt.evaluation import batch_loss, estimated_loss, exact_loss
-from gpt.optimizer import build_optimizer
+from gpt.optimizer import AdamW
 from gpt.sampling import sample_text
 from gpt.seeding import generator
 
@@ -42,7 +42,7 @@ def main() -> None:
     target = "gpt.models.v6_pre_norm.PreNormModel"
     model = models.build(target, vocab_size=65, block_size=8, n_embd=32, n_head=4, n_layer=3)
     runtime = select_runtime(torch.device("cpu"), "float32", model)
-    optimizer = build_optimizer(model, _CONFIG)
+    optimizer = AdamW(model, _CONFIG)
     batch = data.batch("train", 32, generator(0))
 
     def backward() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
             "batches": _ITERATIONS * _median(lambda: data.batch("train", 32, generator(0, "train", 1))),
             "forward": _ITERATIONS * forward_time,
             "backward": _ITERATIONS * (_median(backward) - forward_time),
-            "optimizer": _ITERATIONS * _median(optimizer.step),
+            "optimizer": _ITERATIONS * _median(lambda: optimizer.step(1e-3)),
             "estimates": 2 * _EVALUATIONS * _median(estimate, 5),
             "exact loss": _median(lambda: exact_loss(model, data, "val", runtime=runtime), 5),
             "sample": _median(lambda: sample_text(model, data.tokenizer, seed=0), 5),

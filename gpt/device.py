@@ -74,13 +74,18 @@ def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> 
     Also sets the number of CPU threads: one for a small model, whose steps gain little from a second one and lose
     much where another process wants that core; else PyTorch's own choice.
     """
-    is_large = sum(parameter.numel() for parameter in model.parameters()) >= _LARGE
-    torch.set_num_threads(_THREADS if is_large else 1)
+    large = is_large(model)
+    torch.set_num_threads(_THREADS if large else 1)
     if device.type == "cpu":
         _keep_freed_memory()
     if dtype == "auto":
-        dtype = "bfloat16" if is_large and _has_bfloat16(device) else "float32"
+        dtype = "bfloat16" if large and _has_bfloat16(device) else "float32"
     return Runtime(device, getattr(torch, dtype))
+
+
+def is_large(model: nn.Module) -> bool:
+    """Whether computing, and not starting to compute, is what the model's time goes into."""
+    return sum(parameter.numel() for parameter in model.parameters()) >= _LARGE
 
 
 def _has_bfloat16(device: torch.device) -> bool:

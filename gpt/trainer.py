@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gpt.compilation import compiled_loss
 from gpt.config import TrainingConfig
 from gpt.data import TextData
 from gpt.device import Runtime
 from gpt.errors import UserError
-from gpt.evaluation import batch_loss, estimated_loss
-from gpt.optimizer import build_optimizer, learning_rate
+from gpt.evaluation import Loss, batch_loss, estimated_loss
+from gpt.optimizer import AdamW, learning_rate
 from gpt.runs import Evaluation, RunFolder
 from gpt.seeding import generator
 
@@ -46,12 +47,17 @@ def train(
 
     Raises UserError if the loss is no longer a finite number.
     """
-    optimizer = build_optimizer(model, config)
-    forward = torch.compile(model) if compile else model
+    model.train()
+    optimizer = AdamW(model, config)
+    loss_of: Loss = batch_loss
+    if compile:
+        rows = config.batch_size // config.grad_accumulation
+        loss_of = compiled_loss(model, data.batch("train", rows, generator(seed, "compilation")), runtime)
+    # Large passes gain nothing from the loops that the compiler makes for a CPU.
+    evaluated_loss = batch_loss if runtime.device.type == "cpu" else loss_of
     tokens_per_step = config.batch_size * data.block_size
     evaluations: list[Evaluation] = []
     training_seconds, speed = 0.0, 0.0
-    model.train()
 
     with _progress_bar(config.max_iters) as bar, logging_redirect_tqdm([logging.getLogger("gpt")]):
         started = time.perf_counter()
@@ -61,7 +67,9 @@ def train(
                 runtime.synchronize()
                 training_seconds += time.perf_counter() - started
                 speed = iteration * tokens_per_step / training_seconds
-                evaluations.append(_evaluate(model, data, config, iteration, speed, seed=seed, runtime=runtime))
+                evaluations.append(
+                    _evaluate(model, data, config, iteration, speed, evaluated_loss, seed=seed, runtime=runtime)
+                )
                 _record(evaluations, model, config, run)
                 started = time.perf_counter()
             if iteration == config.max_iters:
@@ -74,7 +82,7 @@ def train(
             loss = torch.zeros((), device=runtime.device)
             for part in batch.split(config.batch_size // config.grad_accumulation):
                 with runtime.autocast():
-                    part_loss = batch_loss(forward, part) / config.grad_accumulation
+                    part_loss = loss_of(model, part) / config.grad_accumulation
                 part_loss.backward()
                 loss += part_loss.detach()
 
@@ -83,10 +91,8 @@ def train(
                 nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
 
             # Step.
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(iteration, config)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.step(learning_rate(iteration, config))
+            optimizer.zero_grad()
 
             # Fetching the loss makes the device wait, so it is done only when the bar was just drawn.
             if bar.update():
@@ -104,6 +110,7 @@ def _evaluate(
     config: TrainingConfig,
     iteration: int,
     speed: float,
+    loss: Loss,
     *,
     seed: int,
     runtime: Runtime,
@@ -117,6 +124,7 @@ def _evaluate(
             batch_size=config.batch_size,
             generator=generator(seed, "evaluation", split, iteration),
             runtime=runtime,
+            loss=loss,
         )
 
     rate = learning_rate(min(iteration, config.max_iters - 1), config)

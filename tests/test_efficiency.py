@@ -1,8 +1,11 @@
 """What makes the loop fast cannot be lost unseen: these tests count operations, they do not clock."""
 
+import shutil
 from collections import Counter
 
+import pytest
 import torch
+import torch._dynamo.utils
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt.data import TextData
@@ -60,11 +63,24 @@ def test_the_loop_reads_a_number_only_to_show_it(data: TextData) -> None:
     assert calls["_local_scalar_dense"] <= 1
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
+@pytest.mark.parametrize("stage", ["v5", "v7"])
+def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData, stage: str) -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    results = []
+    for is_compiled in (False, True):
+        model = build_small(stage, vocab_size=len(data.tokenizer), **({"dropout": 0.0} if stage == "v7" else {}))
+        results.append(train(model, data, training_config(), seed=1, runtime=CPU, compile=is_compiled).last.val)
+    assert results[1] == pytest.approx(results[0], abs=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
 def test_an_evaluation_joins_its_batches(data: TextData) -> None:
     model = build_small("v5", vocab_size=len(data.tokenizer))
     with Count() as count:
         estimated_loss(model, data, "val", eval_iters=200, batch_size=32, generator=generator(0), runtime=CPU)
-    assert count.calls["randint"] == 4  # passes over 16,384 tokens each, and not 200
+    assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
 
 
 def test_decoding_with_a_cache_never_grows_a_tensor() -> None:

@@ -11,7 +11,7 @@ from gpt import models
 from gpt.data import Batch
 from gpt.errors import RequestError
 from gpt.evaluation import batch_loss
-from gpt.models.dropout import Dropout, causal_attention
+from gpt.kernels import Dropout, causal_attention
 from gpt.models.v2_single_head import Head
 from gpt.models.v3_multi_head import MultiHeadAttention
 from gpt.models.v4_blocks import Block as BlockV4

@@ -5,16 +5,16 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, witho
 """
 
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
+from gpt.kernels import causal_attention
 from gpt.models.v2_single_head import Embedding
 
 
 class MultiHeadAttention(nn.Module):
     """H heads of size D = C / H side by side: v2's formula, computed for all heads at once.
 
-    The heads' queries, keys and values are slices of one matrix product, and PyTorch's fused kernel
-    does what `Head.forward` of v2 spells out: scale, mask, softmax, weighted sum.
+    The heads' queries, keys and values are slices of one matrix product, and a fused kernel does what
+    `Head.forward` of v2 spells out: scale, mask, softmax, weighted sum.
     """
 
     def __init__(self, n_embd: int, n_head: int) -> None:
@@ -29,7 +29,7 @@ class MultiHeadAttention(nn.Module):
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        y = scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D)
+        y = causal_attention(q, k, v)  # (B, H, T, D)
         return y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
 
 
