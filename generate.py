@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from gpt import cli, models
+from gpt import cli
 from gpt.config import GenerateConfig
 from gpt.corpus import read_text
 from gpt.device import select_device
@@ -20,17 +20,14 @@ def main(config: GenerateConfig) -> None:
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
     run = RunFolder(Path(config.run)) if config.run is not None else finished_runs(Path(config.runs))[-1][0]
-    tokenizer = run.tokenizer()
-    trained = run.config()
-    model = models.build(trained.model.target, vocab_size=len(tokenizer), **trained.model.hyperparameters())
-    run.load_weights(model, config.weights)
+    tokenizer, model = run.tokenizer(), run.load_model(config.weights)
     model = packed(model.to(select_device(config.device)), getattr(torch, config.dtype))
 
     prompt = config.prompt if config.prompt_file is None else read_text(Path(config.prompt_file))
     if prompt == "":
         raise RequestError("the prompt is empty: give at least one character, or leave it out")
     ids = tokenizer.encode(default_prompt(tokenizer) if prompt is None else prompt)
-    print(f"{trained.stage}, {config.weights} weights of {run.path}", file=sys.stderr)
+    print(f"{run.config().stage}, {config.weights} weights of {run.path}", file=sys.stderr)
     steps = generate(model, ids, config)
 
     if config.num_samples == 1:  # as it comes

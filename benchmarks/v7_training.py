@@ -6,7 +6,6 @@ The peer is nanoGPT's train.py with v7's hyperparameters: its CPU mode (float32,
 defaults (bfloat16, compiled) with one. The median of the last iterations is taken on both sides.
 """
 
-import json
 import re
 import shutil
 import statistics
@@ -53,15 +52,11 @@ def _theirs(checkout: Path) -> float:
 
 def _ours(folder: Path) -> float:
     before = _ITERATIONS - _LAST
-    printed = output(
-        train_command(
-            "model=v7", f"training.max_iters={_ITERATIONS}", f"training.eval_interval={before}", "training.eval_iters=1"
-        ),
-        folder,
-    )
-    run = folder / re.findall(r"^run folder: (.*)$", printed, re.MULTILINE)[0]
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    seconds = {line["iteration"]: line["iteration"] * _TOKENS / max(1, line["tokens_per_second"]) for line in lines}
+    changes = [f"training.max_iters={_ITERATIONS}", f"training.eval_interval={before}", "training.eval_iters=1"]
+    printed = output(train_command("model=v7", *changes), folder)
+    # Every line gives the tokens a second of all iterations up to it.
+    speeds = re.findall(r"^iteration +(\d+) .* ([\d,]+) tokens/s$", printed, re.MULTILINE)
+    seconds = {int(iteration): int(iteration) * _TOKENS / float(speed.replace(",", "")) for iteration, speed in speeds}
     return _LAST * _TOKENS / (seconds[_ITERATIONS] - seconds[before])
 
 

@@ -30,7 +30,8 @@ from gpt.seeding import generator
 _ITERATIONS, _EVALUATIONS = 5000, 11
 _CONFIG = TrainingConfig(
     max_iters=_ITERATIONS, batch_size=32, grad_accumulation=1, learning_rate=1e-3, schedule="constant", warmup_iters=0,
-    min_learning_rate=0.0, weight_decay=0.01, beta1=0.9, beta2=0.999, grad_clip=None, eval_interval=500, eval_iters=200,
+    min_learning_rate=0.0, weight_decay=0.01, beta1=0.9, beta2=0.999, grad_clip=None, on_nonfinite="stop",
+    eval_interval=500, eval_iters=200,
 )  # fmt: skip
 
 

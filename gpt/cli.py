@@ -33,6 +33,8 @@ _CONF = Path(__file__).parent.parent / "conf"
 # How PyTorch says that memory ran out, on the devices and in the allocators that it has.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
 
+_verbatim_keys: list[str] = []  # what Hydra did not get to see of the command line
+
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -48,6 +50,7 @@ def main(task: Callable[[Config], None], schema: type[Config], config_name: str,
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of printed and exited on
     sweep = bool({"-m", "--multirun"}.intersection(sys.argv))
     sys.argv[1:], texts = (sys.argv[1:], {}) if sweep else _set_aside(sys.argv[1:], verbatim)
+    _verbatim_keys.extend(texts)
 
     composed = False
 
@@ -73,11 +76,22 @@ class _JobError(UserError):
     """A job of a sweep failed and said why; Hydra goes on with the others and raises this at the end."""
 
 
+def is_sweep() -> bool:
+    """Whether this is one job of several."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def given_keys() -> list[str]:
+    """The keys that the command line gives a value to; a group, such as model, among them."""
+    overrides = (override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task)
+    return [*overrides, *_verbatim_keys]
+
+
 def run_folder_place(config: TrainConfig) -> tuple[Path, str]:
     """Where the run's folder belongs, and its name: by date and time, or inside the folder of its sweep."""
     hydra_config = HydraConfig.get()
     name = f"{config.stage}_seed{config.seed}"
-    if hydra_config.mode == RunMode.MULTIRUN:
+    if is_sweep():
         return Path(hydra_config.sweep.dir), f"{hydra_config.job.num:03d}_{name}"
     now = datetime.now()
     return Path(config.runs) / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_{name}"
@@ -96,7 +110,7 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     expected = _flat(OmegaConf.to_container(documented))
     compared = {"model", "training", "data", "documented"}
     actual = _flat(config.model_dump(by_alias=True, include=compared, exclude_unset=True))
-    ignored = {"training.eval_interval", "training.grad_accumulation", "data.dir", "data.path"}
+    ignored = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "data.dir", "data.path"}
     changed = [f"{key}={value}" for key, value in actual.items() if key not in ignored and expected.get(key) != value]
     return [*changed, "dtype=bfloat16"] if config.dtype == "bfloat16" else changed
 

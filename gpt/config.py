@@ -29,7 +29,7 @@ class ModelConfig(_Schema):
     n_embd: Count | None = None
     head_size: Count | None = None
     n_head: Count | None = None
-    n_layer: Count | None = None
+    n_layer: Annotated[int, Field(ge=1, le=1000)] | None = None
     dropout: Fraction | None = None
 
     def hyperparameters(self) -> dict[str, int | float]:
@@ -51,6 +51,7 @@ class TrainingConfig(_Schema):
     beta1: Fraction
     beta2: Fraction
     grad_clip: Annotated[float, Field(gt=0)] | None
+    on_nonfinite: Literal["stop", "skip"]
     eval_interval: Count
     eval_iters: Count
 
@@ -59,6 +60,14 @@ class TrainingConfig(_Schema):
         if self.batch_size % self.grad_accumulation:
             raise ValueError(f"batch_size={self.batch_size} must be a multiple of grad_accumulation")
         return self
+
+
+class CheckpointConfig(_Schema):
+    """When a training keeps all it needs to go on."""
+
+    interval: Count
+    min_seconds: NonNegative
+    keep: Count
 
 
 class Documented(_Schema):
@@ -92,6 +101,7 @@ class TrainConfig(_Schema):
     adds: str
     model: ModelConfig
     training: TrainingConfig
+    checkpoint: CheckpointConfig
     documented: Documented
     data: Annotated[ShakespeareConfig | TextConfig, Field(discriminator="name")]
     seed: Seed
@@ -100,6 +110,7 @@ class TrainConfig(_Schema):
     compile: bool
     deterministic: bool
     runs: PathName
+    resume: PathName | None = None
 
 
 class SamplingConfig(_Schema):

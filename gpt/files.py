@@ -1,9 +1,19 @@
-"""Files that are whole or absent: written to a temporary name, flushed to disk, then renamed."""
+"""Files that are whole or absent, and that tell when they were damaged.
+
+Whole: written to a temporary name, flushed to disk, then renamed. Damaged: records carry a checksum of what they say.
+"""
 
 import hashlib
+import json
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from gpt.errors import UserError
+
+_LARGEST_TEXT = 16 * 2**20  # bytes; nothing that a run writes as text comes near
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -19,6 +29,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
         temporary.replace(path)
+        flush_folder(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
@@ -26,10 +37,56 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         raise
 
 
+def flush_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk, where the system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_text_file(path: Path) -> str:
+    """A small UTF-8 file. Raises UserError if it is absent, too large, no text or no file (a pipe would never end)."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is not a file")
+        if status.st_size > _LARGEST_TEXT:
+            raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
+        return path.read_bytes().decode()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is missing: that is not the folder of a whole run") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
+
+
+def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
+    """A record as JSON with a checksum of what it says."""
+    return json.dumps({**record, "checksum": _checksum(record)}, ensure_ascii=False, indent=indent)
+
+
+def unseal(text: str, source: Path) -> dict[str, Any]:
+    """The record that `seal` wrote. Raises UserError, naming `source`, if it is not as it was written."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        raise UserError(f"{source} is damaged: it is not JSON") from None
+    if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
+        raise UserError(f"{source} is damaged: its checksum is not that of its content")
+    return record
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
 def _umask() -> int:

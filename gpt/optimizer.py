@@ -30,9 +30,9 @@ class AdamW:
         self.groups = [(decaying, config.weight_decay), (others, 0.0)]
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Move the parameters by their gradients."""
-        self.steps += 1
+    def step(self, learning_rate: float, skip: Tensor | None = None) -> None:
+        """Move the parameters by their gradients; where the scalar `skip` is 1, on the device, leave all as it is."""
+        self.steps += 1 if skip is None else 1 - skip
         for names, weight_decay in self.groups:
             if not names:
                 continue
@@ -50,12 +50,19 @@ class AdamW:
                 eps=1e-8,
                 amsgrad=False,
                 maximize=False,
+                found_inf=skip,
             )
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's memory by name, to be kept or written over in place."""
+        first = {f"first_moment.{name}": moment for name, moment in self.first_moments.items()}
+        second = {f"second_moment.{name}": moment for name, moment in self.second_moments.items()}
+        return {"steps": self.steps, **first, **second}
 
 
 def learning_rate(iteration: int, config: TrainingConfig) -> float:

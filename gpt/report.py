@@ -38,6 +38,7 @@ def summarise(
         last_batch=result.last_batch,
         tokens_per_second=round(result.tokens_per_second),
         seconds=round(seconds, 2),
+        skipped=result.skipped,
         device=_device_name(runtime.device),
         dtype=str(runtime.dtype).removeprefix("torch."),
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},

@@ -1,37 +1,46 @@
 """The run folder: all there is to know of a run. It is data; nothing in it is ever unpickled or executed.
 
 config.yaml        everything that was asked for, resolved
-tokenizer.json     the vocabulary
+tokenizer.json     the vocabulary, and which corpus it is from
 metrics.jsonl      one line an evaluation
 last.safetensors   the final weights; best.safetensors: those of the lowest estimated validation loss
 summary.json       what came out; it is there if and only if the run was finished
+checkpoints/       what a run needs to go on (gpt/checkpoint.py)
 loss.png, sample.txt, train.log
+
+Every file but the last three has a checksum of what it says, and none is believed without it.
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+import torch
 import yaml
+from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors import torch as safetensors
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors_torch
+from torch import Tensor, nn
 
+from gpt import models
 from gpt.config import Documented, TrainConfig, explain
 from gpt.errors import RequestError, UserError
-from gpt.files import write_atomically
+from gpt.files import read_text_file, seal, unseal, write_atomically
 from gpt.tokenizer import CharTokenizer
 
 Weights = Literal["best", "last"]
 
+_CONFIG_CHECKSUM = "# sha256 of all above: "
+
 log = logging.getLogger(__name__)
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """What is read from a run folder has to be as it was written: right types, no key too many."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -39,44 +48,44 @@ class _Record(BaseModel):
 
 FiniteLoss = Annotated[float, Field(allow_inf_nan=False)]
 
-_AnyRecord = TypeVar("_AnyRecord", bound=BaseModel)
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
-class Evaluation(_Record):
+class Evaluation(Record):
     """The estimated losses after `iteration` updates, in nats per token: a line of metrics.jsonl."""
 
     iteration: int
     train: FiniteLoss
     val: FiniteLoss
     learning_rate: float
-    tokens_per_second: float  # of the training steps so far
 
 
-class Estimated(_Record):
+class Estimated(Record):
     """Losses estimated over random batches."""
 
     train: FiniteLoss
     val: FiniteLoss
 
 
-class Exact(_Record):
+class Exact(Record):
     """The loss over every target of a split once."""
 
     val: FiniteLoss
 
 
-class _Tokenizer(_Record):
+class _Tokenizer(Record):
     vocabulary: str = Field(min_length=1)
+    corpus: str  # the sha256 of the text it was made from
 
 
-class Best(_Record):
+class Best(Record):
     """The lowest estimated validation loss, and the iteration it was seen at."""
 
     val: FiniteLoss
     iteration: int
 
 
-class Summary(_Record):
+class Summary(Record):
     """What came out of a run: summary.json. Losses in nats per token."""
 
     stage: str
@@ -90,7 +99,8 @@ class Summary(_Record):
     exact: Exact
     last_batch: float  # the loss on the last training mini-batch
     tokens_per_second: float  # of training steps; evaluations are left out, compilation is not
-    seconds: float  # the whole run, evaluations included
+    seconds: float  # the process that finished the run, evaluations included
+    skipped: int  # updates left out because of numbers that were not finite
     device: str
     dtype: str
     versions: dict[str, str]
@@ -105,9 +115,15 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, parent: Path, name: str) -> "RunFolder":
-        """A new folder `name`, or `name_2` and so on where that is taken: two runs never share one."""
+    def create(cls, parent: Path, name: str, *, reuse: bool = False) -> "RunFolder":
+        """A new folder `name`, or `name_2` and so on where that is taken: two runs never share one.
+
+        With `reuse`, a folder of that name in which no run was begun yet will do.
+        """
         parent.mkdir(parents=True, exist_ok=True)
+        if reuse:
+            (parent / name).mkdir(exist_ok=True)
+            return cls(parent / name)
         number = 1
         while True:
             path = parent / (name if number == 1 else f"{name}_{number}")
@@ -134,80 +150,158 @@ class RunFolder:
             logger.removeHandler(handler)
             handler.close()
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that writes here; the lock of a process that died is free.
+
+        Raises RequestError if another process holds it.
+        """
+        lock = FileLock(self.path / ".lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RequestError(f"another process is writing {self.path}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_begun(self) -> bool:
+        """Whether there is a configuration and a vocabulary, which is all that a run needs to go on."""
+        return all((self.path / name).exists() for name in ("config.yaml", "tokenizer.json"))
+
+    def is_finished(self) -> bool:
+        """Whether it came to its end."""
+        return (self.path / "summary.json").exists()
+
     def write_config(self, config: TrainConfig) -> None:
         """Keep the resolved configuration."""
-        content = config.model_dump(by_alias=True, exclude_unset=True)
-        write_atomically(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        content = yaml.safe_dump(
+            config.model_dump(by_alias=True, exclude_unset=True, exclude={"resume"}),
+            sort_keys=False,
+            allow_unicode=True,
+        )
+        write_atomically(self.path / "config.yaml", f"{content}{_CONFIG_CHECKSUM}{_digest(content)}\n")
 
     def config(self) -> TrainConfig:
         """The configuration that the run was made with."""
+        path = self.path / "config.yaml"
+        content, _, checksum = read_text_file(path).rpartition(_CONFIG_CHECKSUM)
+        if checksum.strip() != _digest(content):
+            raise UserError(f"{path} is damaged: its last line is not the checksum of what is above")
         try:
-            return TrainConfig.model_validate(yaml.safe_load(self._read("config.yaml")))
-        except yaml.YAMLError:
-            raise UserError(f"{self.path / 'config.yaml'} is damaged: it is not YAML") from None
-        except ValidationError as error:
-            raise UserError(f"{self.path / 'config.yaml'} is damaged: {explain(error)}") from None
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader)):
+                raise UserError(f"{path} is damaged: a run writes no YAML aliases")
+            return TrainConfig.model_validate(yaml.safe_load(content))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else "it is not YAML"
+            raise UserError(f"{path} is damaged: {reason}") from None
 
-    def write_tokenizer(self, tokenizer: CharTokenizer) -> None:
-        """Keep the vocabulary."""
-        content = {"vocabulary": tokenizer.vocabulary}
-        write_atomically(self.path / "tokenizer.json", json.dumps(content, ensure_ascii=False, indent=2))
+    def write_tokenizer(self, tokenizer: CharTokenizer, text: str) -> None:
+        """Keep the vocabulary, and the hash of the text that it is from."""
+        record = _Tokenizer(vocabulary=tokenizer.vocabulary, corpus=_digest(text))
+        write_atomically(self.path / "tokenizer.json", seal(record.model_dump(), indent=2) + "\n")
 
     def tokenizer(self) -> CharTokenizer:
         """The tokenizer that the run was trained with."""
-        return CharTokenizer(self._parse("tokenizer.json", self._read("tokenizer.json"), _Tokenizer).vocabulary)
+        return CharTokenizer(self._record("tokenizer.json", _Tokenizer).vocabulary)
 
-    def append_metrics(self, evaluation: Evaluation) -> None:
-        """Add the line of one evaluation."""
-        path = self.path / "metrics.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(evaluation.model_dump_json() + "\n")
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
+    def is_of(self, text: str) -> bool:
+        """Whether the run was begun on this text."""
+        return self._record("tokenizer.json", _Tokenizer).corpus == _digest(text)
+
+    def write_metrics(self, evaluations: list[Evaluation]) -> None:
+        """Keep the evaluations so far, in place of what was there."""
+        lines = [seal(evaluation.model_dump()) + "\n" for evaluation in evaluations]
+        write_atomically(self.path / "metrics.jsonl", "".join(lines))
 
     def metrics(self) -> list[Evaluation]:
         """The run's evaluations in order."""
-        return [self._parse("metrics.jsonl", line, Evaluation) for line in self._read("metrics.jsonl").splitlines()]
+        path = self.path / "metrics.jsonl"
+        return [self._parse(path, line, Evaluation) for line in read_text_file(path).splitlines()]
+
+    def weights(self, which: Weights) -> Path:
+        """The file of the run's best or last weights."""
+        return self.path / f"{which}.safetensors"
 
     def save_weights(self, model: nn.Module, which: Weights) -> None:
         """Keep the model's weights, in place of those of that name before."""
-        write_atomically(self.path / f"{which}.safetensors", safetensors.save(model.state_dict()))
+        tensors = model.state_dict()
+        metadata = {"sha256": _digest_tensors(tensors)}
+        write_atomically(self.weights(which), safetensors_torch.save(tensors, metadata))
 
     def load_weights(self, model: nn.Module, which: Weights) -> None:
-        """Put the run's weights into a model that was built from its configuration."""
-        path = self.path / f"{which}.safetensors"
+        """Put the run's weights into a model like the one they are of."""
+        model.load_state_dict(self._read_weights(which, model))
+
+    def load_model(self, which: Weights) -> nn.Module:
+        """The run's model with its weights. No memory is taken for it before the file is seen to hold as much."""
+        config, vocab_size = self.config().model, len(self.tokenizer())
+        with torch.device("meta"):
+            plan = models.build(config.target, vocab_size=vocab_size, **config.hyperparameters())
+        tensors = self._read_weights(which, plan)
+        model = models.build(config.target, vocab_size=vocab_size, **config.hyperparameters())
+        model.load_state_dict(tensors)
+        return model
+
+    def _read_weights(self, which: Weights, model: nn.Module) -> dict[str, Tensor]:
+        path = self.weights(which)
+        if not path.exists():
+            raise UserError(f"{path} is missing: the run has no {which} weights")
+        if not path.is_file():
+            raise UserError(f"{path} is not a file")
+        expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
         try:
-            model.load_state_dict(safetensors.load_file(path))
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing: the run has no {which} weights") from None
+            with safe_open(path, "pt") as file:
+                if {name: file.get_slice(name).get_shape() for name in file.keys()} != expected:  # noqa: SIM118
+                    raise UserError(f"{path} is damaged or belongs to another model: its tensors have other shapes")
+                tensors = {name: file.get_tensor(name) for name in expected}
+                checksum = (file.metadata() or {}).get("sha256")
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-        except (SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise UserError(f"{path} is damaged or belongs to another model: {reason}") from None
+        except SafetensorError as error:
+            raise UserError(f"{path} is damaged: {str(error).splitlines()[-1].strip()}") from None
+        if checksum != _digest_tensors(tensors):
+            raise UserError(f"{path} is damaged: its checksum is not that of its weights")
+        return tensors
 
     def write_summary(self, summary: Summary) -> None:
         """Declare the run finished."""
-        write_atomically(self.path / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        content = seal(summary.model_dump(mode="json"), indent=2)
+        write_atomically(self.path / "summary.json", content + "\n")
 
     def summary(self) -> Summary:
         """What came out of a finished run."""
-        return self._parse("summary.json", self._read("summary.json"), Summary)
+        summary = self._record("summary.json", Summary)
+        if [line.iteration for line in self.metrics()][-1:] != [summary.iterations]:
+            raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: its last line is not the run's last evaluation")
+        return summary
 
-    def _read(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.path / name} is missing: that is not the folder of a whole run") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{self.path / name} is damaged: it is not UTF-8 text") from None
+    def unfinish(self) -> None:
+        """Take back that the run is finished, because it goes on."""
+        (self.path / "summary.json").unlink(missing_ok=True)
 
-    def _parse(self, name: str, content: str, record: type[_AnyRecord]) -> _AnyRecord:
+    def _record(self, name: str, record: type[_AnyRecord]) -> _AnyRecord:
+        return self._parse(self.path / name, read_text_file(self.path / name), record)
+
+    def _parse(self, path: Path, content: str, record: type[_AnyRecord]) -> _AnyRecord:
         try:
-            return record.model_validate_json(content)
+            return record.model_validate_json(json.dumps(unseal(content, path)))
         except ValidationError as error:
-            raise UserError(f"{self.path / name} is damaged: {explain(error)}") from None
+            raise UserError(f"{path} is damaged: {explain(error)}") from None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest_tensors(tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
@@ -219,7 +313,6 @@ def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
     for path in root.rglob("summary.json"):
         run = RunFolder(path.parent)
         try:
-            run.metrics()  # whoever compares runs draws their curves
             runs.append((run, run.summary()))
         except UserError as error:
             log.warning(f"left out: {error}")

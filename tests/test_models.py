@@ -94,7 +94,7 @@ def test_overfits_one_batch(stage: str) -> None:
 @pytest.mark.parametrize("heads", [1, H])
 def test_attention_equals_pytorch_attention(heads: int) -> None:
     torch.manual_seed(0)
-    attention = Head(T, C, C) if heads == 1 else MultiHeadAttention(C, heads)
+    attention = Head(C, C) if heads == 1 else MultiHeadAttention(C, heads)
     reference = nn.MultiheadAttention(C, heads, bias=False, batch_first=True)
     with torch.no_grad():
         if heads == 1:
@@ -114,7 +114,7 @@ def test_several_heads_are_single_heads_side_by_side() -> None:
     x = torch.randn(2, T, C)
     outputs = []
     for h in range(H):
-        head = Head(T, C, D)
+        head = Head(C, D)
         for projection, weight in zip((head.query, head.key, head.value), attention.qkv.weight.split(C), strict=True):
             projection.weight = nn.Parameter(weight[h * D : (h + 1) * D])
         outputs.append(head(x))

@@ -2,20 +2,22 @@
 
 import json
 import math
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gpt.data import TextData
+from gpt.data import Batch, TextData
 from gpt.device import Runtime
 from gpt.errors import UserError
-from gpt.evaluation import exact_loss
+from gpt.evaluation import batch_loss, exact_loss
 from gpt.optimizer import AdamW
 from gpt.runs import RunFolder
 from gpt.seeding import generator
-from gpt.trainer import Result, train
+from gpt.trainer import Result, Trainer
 from tests.conftest import LADDER, build_small, training_config
 
 CPU = Runtime(torch.device("cpu"))
@@ -25,7 +27,7 @@ def trained(stage: str, data: TextData, seed: int = 1, run: RunFolder | None = N
     size = {"block_size": 8} if stage == "v7" else {}
     model = build_small(stage, vocab_size=len(data.tokenizer), seed=seed, **size)
     torch.manual_seed(seed)
-    result = train(model, data, training_config(**changes), seed=seed, runtime=CPU, run=run)
+    result = Trainer(model, data, training_config(**changes), seed=seed, runtime=CPU, run=run).train()
     return model, result
 
 
@@ -98,10 +100,10 @@ def test_clipping_bounds_the_gradient(data: TextData, monkeypatch: pytest.Monkey
     norms = []
     step = AdamW.step
 
-    def record(optimizer: AdamW, learning_rate: float) -> None:
+    def record(optimizer: AdamW, *arguments: object) -> None:
         gradients = [p.grad.norm() for p in optimizer.parameters.values()]
         norms.append(torch.stack(gradients).norm().item())
-        step(optimizer, learning_rate)
+        step(optimizer, *arguments)
 
     monkeypatch.setattr(AdamW, "step", record)
     trained("v5", data, grad_clip=0.01)
@@ -131,7 +133,7 @@ def test_the_best_and_the_last_weights_are_kept(data: TextData, tmp_path: Path) 
 
 
 def test_a_loss_that_is_no_number_ends_the_run(data: TextData) -> None:
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) .* after 10 iterations: try a smaller"):
+    with pytest.raises(UserError, match=r"not finite .* first after 1 iterations, .*: try again with a smaller"):
         trained("v5", data, learning_rate=1e38)
 
 
@@ -153,6 +155,40 @@ def test_bfloat16_training_is_close_to_float32(data: TextData) -> None:
     exact = trained("v6", data)[1].last.val
     model = build_small("v6", vocab_size=len(data.tokenizer), seed=1)
     runtime = Runtime(torch.device("cpu"), torch.bfloat16)
-    rough = train(model, data, training_config(), seed=1, runtime=runtime).last.val
+    rough = Trainer(model, data, training_config(), seed=1, runtime=runtime).train().last.val
     assert rough == pytest.approx(exact, abs=0.02)
     assert all(p.dtype is torch.float32 for p in model.parameters())
+
+
+def explode_at(monkeypatch: pytest.MonkeyPatch, *iterations: int) -> None:
+    """Make the loss of some iterations infinite."""
+    calls = count()
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        explodes = model.training and next(calls) in iterations
+        return batch_loss(model, batch) * (math.inf if explodes else 1.0)
+
+    monkeypatch.setattr("gpt.trainer.batch_loss", loss)
+
+
+def test_an_update_that_is_not_finite_can_be_left_out(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
+    explode_at(monkeypatch, 3, 7)
+    model = build_small("v5", vocab_size=len(data.tokenizer), seed=1)
+    config = training_config(on_nonfinite="skip", eval_iters=1, max_iters=10)
+    trainer = Trainer(model, data, config, seed=1, runtime=CPU)
+    for iteration in range(10):
+        before = [p.detach().clone() for p in model.parameters()]
+        trainer._update()
+        unchanged = all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+        assert unchanged == (iteration in (3, 7))
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert (int(trainer.skipped), int(trainer.finite)) == (2, 3)
+    assert int(trainer.optimizer.steps) == 8
+
+
+def test_the_iteration_of_the_first_bad_number_is_named(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
+    explode_at(monkeypatch, 3, 7)
+    with pytest.raises(
+        UserError, match=r"not finite in 2 updates, first after 3 iterations, with learning rate 0\.001"
+    ):
+        trained("v1", data)

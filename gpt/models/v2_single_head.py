@@ -24,15 +24,11 @@ class Embedding(nn.Module):
 class Head(nn.Module):
     """softmax(q k^T / sqrt(D)) v, where no token sees a later one."""
 
-    future: Tensor  # (T, T), true where the key's token comes after the query's
-
-    def __init__(self, block_size: int, n_embd: int, head_size: int) -> None:
+    def __init__(self, n_embd: int, head_size: int) -> None:
         super().__init__()
         self.query = nn.Linear(n_embd, head_size, bias=False)
         self.key = nn.Linear(n_embd, head_size, bias=False)
         self.value = nn.Linear(n_embd, head_size, bias=False)
-        future = torch.ones(block_size, block_size, dtype=torch.bool).triu(diagonal=1)
-        self.register_buffer("future", future, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, D)."""
@@ -40,7 +36,8 @@ class Head(nn.Module):
         q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
         # Dividing by sqrt(D) keeps the variance of the scores at 1, so softmax does not start out one-hot.
         scores = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, T, T)
-        scores = scores.masked_fill(self.future[:T, :T], float("-inf"))
+        future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(diagonal=1)  # the key comes after the query
+        scores = scores.masked_fill(future, float("-inf"))
         return scores.softmax(dim=-1) @ v  # (B, T, T) @ (B, T, D) -> (B, T, D)
 
 
@@ -51,7 +48,7 @@ class SingleHeadModel(nn.Module):
         super().__init__()
         self.block_size = block_size
         self.embedding = Embedding(vocab_size, block_size, n_embd)
-        self.attention = Head(block_size, n_embd, head_size)
+        self.attention = Head(n_embd, head_size)
         self.lm_head = nn.Linear(head_size, vocab_size)
 
     def forward(self, idx: Tensor) -> Tensor:

@@ -1,0 +1,168 @@
+"""Checkpoints: all that a training needs to go on as if it had never stopped.
+
+    checkpoints/00001500/state.safetensors    weights, optimizer moments, random states
+                         best.safetensors     the run's best weights so far
+                         checkpoint.json      the progress, and the checksum of either file
+
+A checkpoint is written under a temporary name, flushed to disk, renamed, and read again before an older one is removed.
+Reading one takes no memory before its checksums were seen to hold.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+from pydantic import ValidationError
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from gpt.config import explain
+from gpt.errors import UserError
+from gpt.files import flush_folder, read_text_file, seal, sha256, unseal
+from gpt.runs import Evaluation, FiniteLoss, Record
+
+log = logging.getLogger(__name__)
+
+_STATE, _BEST, _RECORD = "state.safetensors", "best.safetensors", "checkpoint.json"
+
+
+class Progress(Record):
+    """How far a training has come."""
+
+    iteration: int  # updates done
+    evaluations: list[Evaluation]
+    best: Evaluation | None  # the one whose weights are kept
+    last_batch: FiniteLoss | None  # the loss on the last training mini-batch
+    training_seconds: float
+
+
+class _File(Record):
+    progress: Progress
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk whose checksums hold. Raises UserError where they do not."""
+
+    path: Path
+    progress: Progress
+
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint":
+        """The checkpoint in the folder `path`, all of it verified."""
+        source = path / _RECORD
+        try:
+            record = _File.model_validate(unseal(read_text_file(source), source))
+        except ValidationError as error:
+            raise UserError(f"{source} is damaged: {explain(error)}") from None
+        for name, digest in record.sha256.items():
+            file = path / name
+            if name not in (_STATE, _BEST):
+                raise UserError(f"{source} is damaged: it names {name!r}")
+            if not file.is_file():
+                raise UserError(f"{file} is missing")
+            if sha256(file) != digest:
+                raise UserError(f"{file} is damaged: its checksum is another one")
+        return cls(path, record.progress)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The training's state, on the CPU."""
+        try:
+            return safetensors_torch.load_file(self.path / _STATE)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise UserError(f"{self.path / _STATE} cannot be read: {error}") from None
+
+    def restore_best(self, target: Path) -> None:
+        """Put the best weights of that time back to where the run keeps them."""
+        if self.progress.best is None:
+            target.unlink(missing_ok=True)
+        else:
+            with _temporary_folder(target.parent) as folder:
+                _link(self.path / _BEST, folder / _BEST)
+                (folder / _BEST).replace(target)
+
+
+class Checkpoints:
+    """The newest `keep` checkpoints of a run."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self._keep = keep
+
+    def save(self, progress: Progress, tensors: dict[str, Tensor], best: Path) -> None:
+        """Add a checkpoint; `best` is the file of the best weights, if the progress has one."""
+        path = self.folder / f"{progress.iteration:08d}"
+        self.folder.mkdir(exist_ok=True)
+        with _temporary_folder(self.folder) as new:
+            # `best` is only ever replaced, never changed, so a second name for the file is as good as a copy.
+            if progress.best is not None:
+                _link(best, new / _BEST)
+            _write(new / _STATE, safetensors_torch.save(tensors))
+            digests = {file.name: sha256(file) for file in sorted(new.iterdir())}
+            record = _File(progress=progress, sha256=digests).model_dump(mode="json")
+            _write(new / _RECORD, seal(record, indent=2).encode())
+            flush_folder(new)
+            if path.exists():  # a damaged one, or its twin
+                shutil.rmtree(path)
+            new.rename(path)
+        flush_folder(self.folder)
+        Checkpoint.read(path)
+        for old in self.names()[: -self._keep]:
+            shutil.rmtree(self.folder / old)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole; damaged ones are named in the log, and passed over."""
+        names = self.names()
+        for name in reversed(names):
+            try:
+                return Checkpoint.read(self.folder / name)
+            except UserError as error:
+                log.warning(f"checkpoint {name} is not used: {error}")
+        if names:
+            log.warning("no checkpoint is whole, so the run starts from its beginning")
+        return None
+
+    def forget_after(self, iteration: int) -> None:
+        """Remove what comes after an iteration that a run goes back to."""
+        for name in self.names():
+            if int(name) > iteration:
+                shutil.rmtree(self.folder / name)
+
+    def names(self) -> list[str]:
+        """The checkpoints, whole or not, the oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.name for path in self.folder.iterdir() if path.name.isdecimal() and path.is_dir())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
+
+
+@contextlib.contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new folder that is gone afterwards, unless it was renamed."""
+    for left_behind in parent.glob(".new-*"):  # by a process that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(dir=parent, prefix=".new-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
