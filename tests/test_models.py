@@ -11,7 +11,7 @@ from gpt import models
 from gpt.data import Batch
 from gpt.errors import RequestError
 from gpt.evaluation import batch_loss
-from gpt.kernels import Dropout, causal_attention
+from gpt.kernels import Dropout, attention
 from gpt.models.v2_single_head import Head
 from gpt.models.v3_multi_head import MultiHeadAttention
 from gpt.models.v4_blocks import Block as BlockV4
@@ -179,8 +179,8 @@ def test_attention_with_dropout_drops_weights_and_nothing_else() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 4, 3, 64, 16)  # q and k: (B, H, T, D)
     v = torch.eye(64).expand(4, 3, 64, 64)  # so that the output is the matrix of attention weights
-    expected = causal_attention(q, k, v, Dropout(0.0))
-    weights = causal_attention(q, k, v, Dropout(0.2))
+    expected = attention(q, k, v, causal=True, dropout=Dropout(0.0))
+    weights = attention(q, k, v, causal=True, dropout=Dropout(0.2))
     kept = weights != 0
     torch.testing.assert_close(weights[kept], expected[kept] / 0.8)
     assert not kept.triu(diagonal=1).any()

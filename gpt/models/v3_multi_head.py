@@ -6,7 +6,7 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, witho
 
 from torch import Tensor, nn
 
-from gpt.kernels import causal_attention
+from gpt.kernels import attention
 from gpt.models.v2_single_head import Embedding
 
 
@@ -29,7 +29,7 @@ class MultiHeadAttention(nn.Module):
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        y = causal_attention(q, k, v)  # (B, H, T, D)
+        y = attention(q, k, v, causal=True)  # (B, H, T, D)
         return y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
 
 

@@ -8,7 +8,7 @@ its three places (attention weights, and the end of either branch) are GPT-2's.
 
 from torch import Tensor, nn
 
-from gpt.kernels import Dropout, causal_attention
+from gpt.kernels import Dropout, attention
 from gpt.models.kv_cache import KVCache
 from gpt.models.v2_single_head import Embedding
 
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         if cache is not None:
             k, v = cache.append(layer, k, v)  # (B, H, cached + T, D) each
-        y = causal_attention(q, k, v, self.dropout)  # (B, H, T, D)
+        y = attention(q, k, v, causal=T > 1, dropout=self.dropout)  # (B, H, T, D)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
         return self.dropout(self.projection(y))  # (B, T, C)
 
