@@ -1,7 +1,7 @@
 """Text from a model, one token at a time."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ def generate(model: nn.Module, prompt: Tensor, config: SamplingConfig) -> Iterat
     """
     model.eval()
     device = next(model.parameters()).device
+    prompt = prompt[-cast(int, model.block_size) :]  # no stage sees more
     N, T = config.num_samples, len(prompt)
     # One number for each choice to come, drawn ahead and on the CPU: the same text on every device.
     draws = [torch.rand(config.tokens, generator=generator(config.seed, "sample", i)) for i in range(N)]

@@ -6,22 +6,22 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gpt.checkpoint import Checkpoint, Checkpoints, Progress
+from gpt.checkpoint import Checkpoint, Checkpoints
 from gpt.compilation import compiled_loss
 from gpt.config import CheckpointConfig, TrainingConfig
 from gpt.data import TextData
 from gpt.device import Runtime
-from gpt.errors import UserError
+from gpt.errors import RequestError, UserError
 from gpt.evaluation import Loss, batch_loss, estimated_loss
-from gpt.optimizer import AdamW, learning_rate
+from gpt.optimizer import learning_rate
 from gpt.runs import Evaluation, RunFolder
 from gpt.seeding import generator
+from gpt.state import TrainingState
 from gpt.stopping import Stop, Stopped
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,7 @@ class Result:
 
 
 class Trainer:
-    """Trains `model` in place; with a `run`, keeps its metrics, weights and checkpoints there.
-
-    Everything that a training's further course depends on is in `_state()` and `_progress()`; the batches are not,
-    because they are a pure function of the seed and the iteration.
-    """
+    """Trains `model` in place; with a `run`, keeps its metrics, weights and checkpoints there."""
 
     def __init__(
         self,
@@ -62,47 +58,50 @@ class Trainer:
     ) -> None:
         self.model, self.data, self.config = model.train(), data, config
         self.seed, self.runtime, self.run = seed, runtime, run
+        self.state = TrainingState(model, config, runtime)
         self.stop = stop or Stop()
-        self.optimizer = AdamW(model, config)
-        self.iteration = 0  # updates done
-        self.evaluations: list[Evaluation] = []
-        self.best: Evaluation | None = None  # the evaluation whose weights are kept
-        self.last_batch = torch.full((), math.nan, device=runtime.device)
-        self.training_seconds = 0.0
-        self.skipped = torch.zeros((), device=runtime.device)  # updates with numbers that were not finite
-        self.finite = torch.zeros((), device=runtime.device)  # updates before the first of those
-        self._known_skipped = 0
-        self._checkpoints = Checkpoints(run.path / "checkpoints", checkpoint.keep) if run and checkpoint else None
-        self._schedule = checkpoint
-        self._saved_iteration, self._saved_at, self._saving_took = 0, time.perf_counter(), 0.0
         self._loss: Loss = batch_loss
         if compile:
             rows = config.batch_size // config.grad_accumulation
             self._loss = compiled_loss(model, data.batch("train", rows, generator(seed, "compilation")), runtime)
+        self._known_skipped = 0
+        self._checkpoints = Checkpoints(run.path / "checkpoints", checkpoint.keep) if run and checkpoint else None
+        self._schedule = checkpoint
+        self._saved_iteration, self._saved_at, self._saving_took = 0, time.perf_counter(), 0.0
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back, or on, to where a checkpoint was saved, to the bit."""
+        if checkpoint.progress.iteration > self.config.max_iters:
+            raise RequestError(f"training.max_iters={self.config.max_iters} is before {checkpoint.path}")
+        self.state.restore(checkpoint)
+        self._saved_iteration = self.state.iteration
+        self._known_skipped = int(self.state.skipped)
+        if self.run is not None:
+            checkpoint.restore_best(self.run.weights("best"))
 
     def train(self) -> Result:
         """Go on to the last iteration.
 
         Raises Stopped where a signal asked for it, once all is saved, and UserError if numbers are no longer finite.
         """
-        max_iters = self.config.max_iters
+        state, max_iters = self.state, self.config.max_iters
         tokens_per_step = self.config.batch_size * self.data.block_size
-        with _progress_bar(self.iteration, max_iters) as bar, self.stop.deferred():
+        with _progress_bar(state.iteration, max_iters) as bar, self.stop.deferred():
             started = time.perf_counter()
             while True:
                 # Evaluate and save, with the clock stopped.
                 if self._evaluation_is_due() or self._checkpoint_is_due():
                     self.runtime.synchronize()
-                    self.training_seconds += time.perf_counter() - started
+                    state.seconds += time.perf_counter() - started
                     if self._evaluation_is_due():
                         self._evaluate()
                     if self._checkpoint_is_due():
-                        self._check_updates(int(self.skipped), int(self.finite))
+                        self._check_updates(int(state.skipped), int(state.finite))
                         self._save_checkpoint()
                     started = time.perf_counter()
                 if self.stop.requested is not None:
                     self._save_and_stop()
-                if self.iteration == max_iters:
+                if state.iteration == max_iters:
                     break
 
                 self._update()
@@ -111,22 +110,26 @@ class Trainer:
                 if bar.update():
                     rate = bar.format_dict["rate"] or 0.0
                     speed = f"{rate * tokens_per_step:,.0f} tokens/s"
-                    bar.set_postfix_str(f"loss {self.last_batch.item():.3f}, {speed}", refresh=False)
+                    bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)
 
             self._save_checkpoint()
             if self.run is not None:
                 self.run.save_weights(self.model, "last")
-        assert self.best is not None  # the last iteration is evaluated
+        assert state.best is not None  # the last iteration is evaluated
         return Result(
-            self.evaluations[-1], self.best, self.last_batch.item(), self._tokens_per_second(), int(self.skipped)
+            state.evaluations[-1],
+            state.best,
+            state.last_batch.item(),
+            self._tokens_per_second(),
+            int(state.skipped),
         )
 
     def _update(self) -> None:
         """One iteration: batch, forward, backward, clip, step."""
-        config, model = self.config, self.model
+        config, model, state = self.config, self.model, self.state
 
         # Batch: a pure function of the seed and the iteration.
-        batch = self.data.batch("train", config.batch_size, generator(self.seed, "train", self.iteration))
+        batch = self.data.batch("train", config.batch_size, generator(self.seed, "train", state.iteration))
 
         # Forward and backward, in `grad_accumulation` parts: less memory for the same gradient.
         loss = torch.zeros((), device=self.runtime.device)
@@ -142,19 +145,20 @@ class Trainer:
 
         # Step, unless a number is not finite. That is decided on the device; nothing here waits for it.
         skip = _has_nonfinite([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
-        self.skipped += skip
-        self.finite += self.skipped == 0
-        self.optimizer.step(learning_rate(self.iteration, config), skip)
-        self.optimizer.zero_grad()
-        self.last_batch = loss
-        self.iteration += 1
+        state.skipped += skip
+        state.finite += state.skipped == 0
+        state.optimizer.step(learning_rate(state.iteration, config), skip)
+        state.optimizer.zero_grad()
+        state.last_batch = loss
+        state.iteration += 1
 
     def _evaluation_is_due(self) -> bool:
-        is_time = self.iteration % self.config.eval_interval == 0 or self.iteration == self.config.max_iters
-        return is_time and [line.iteration for line in self.evaluations[-1:]] != [self.iteration]
+        is_time = self.state.iteration % self.config.eval_interval == 0 or self.state.iteration == self.config.max_iters
+        return is_time and [line.iteration for line in self.state.evaluations[-1:]] != [self.state.iteration]
 
     def _evaluate(self) -> None:
         """Estimate the losses, log and keep them, and keep the weights if they are the best so far."""
+        state, config = self.state, self.config
         # Large passes gain nothing from the loops that the compiler makes for a CPU.
         loss = batch_loss if self.runtime.device.type == "cpu" else self._loss
 
@@ -163,38 +167,38 @@ class Trainer:
                 self.model,
                 self.data,
                 split,
-                eval_iters=self.config.eval_iters,
-                batch_size=self.config.batch_size,
-                generator=generator(self.seed, "evaluation", split, self.iteration),
+                eval_iters=config.eval_iters,
+                batch_size=config.batch_size,
+                generator=generator(self.seed, "evaluation", split, state.iteration),
                 runtime=self.runtime,
                 loss=loss,
             )
 
         try:
             with self.stop.at_once():
-                # This waits for the device, once.
-                numbers = torch.stack([estimate("train"), estimate("val"), self.skipped, self.finite]).tolist()
+                numbers = [estimate("train"), estimate("val"), state.skipped, state.finite]
+                place = self.runtime.accumulator
+                train_loss, val_loss, skipped, finite = torch.stack([n.to(place) for n in numbers]).tolist()  # waits
         except Stopped:
             self._save_and_stop()
-        train_loss, val_loss, skipped, finite = numbers
         self._check_updates(int(skipped), int(finite))
-        rate = learning_rate(min(self.iteration, self.config.max_iters - 1), self.config)
+        rate = learning_rate(min(state.iteration, config.max_iters - 1), config)
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-            self._fail(f"the loss is {train_loss} (train) and {val_loss} (val) after {self.iteration} iterations")
-        new = Evaluation(iteration=self.iteration, train=train_loss, val=val_loss, learning_rate=rate)
-        self.evaluations.append(new)
-        speed = f"   {self._tokens_per_second():,.0f} tokens/s" if self.iteration else ""
+            self._fail(f"the loss is {train_loss} (train) and {val_loss} (val) after {state.iteration} iterations")
+        new = Evaluation(iteration=state.iteration, train=train_loss, val=val_loss, learning_rate=rate)
+        state.evaluations.append(new)
+        speed = f"   {self._tokens_per_second():,.0f} tokens/s" if state.iteration else ""
         log.info(
-            f"iteration {new.iteration:>{len(str(self.config.max_iters))}}   train {new.train:.4f}   val {new.val:.4f}"
+            f"iteration {new.iteration:>{len(str(config.max_iters))}}   train {new.train:.4f}   val {new.val:.4f}"
             f"   lr {new.learning_rate:.1e}{speed}"
         )
-        if new.train > self.evaluations[0].train:
-            log.warning(f"the training loss is above {self.evaluations[0].train:.4f}, where it began: it diverges")
-        is_best = self.best is None or new.val < self.best.val
+        if new.train > state.evaluations[0].train:
+            log.warning(f"the training loss is above {state.evaluations[0].train:.4f}, where it began: it diverges")
+        is_best = state.best is None or new.val < state.best.val
         if self.run is None or (is_best and self._try("the best weights", self._save_best)):
-            self.best = new if is_best else self.best
+            state.best = new if is_best else state.best
         if self.run is not None:
-            self._try("the metrics", functools.partial(self.run.write_metrics, self.evaluations))
+            self._try("the metrics", functools.partial(self.run.write_metrics, state.evaluations))
 
     def _check_updates(self, skipped: int, finite: int) -> None:
         """Tell of `skipped` updates that were left out, after the first `finite` ones, for not being finite."""
@@ -208,68 +212,21 @@ class Trainer:
 
     def _fail(self, what: str) -> None:
         names = self._checkpoints.names() if self._checkpoints else []
-        back = f" from {self._checkpoints.folder / names[-1]}" if self._checkpoints and names else ""
-        raise UserError(f"{what}: try again{back} with a smaller training.learning_rate or training.grad_clip=1.0")
+        again = (
+            f"go on with resume={self._checkpoints.folder / names[-1]}" if self._checkpoints and names else "try again"
+        )
+        raise UserError(f"{what}: {again} and a smaller training.learning_rate or training.grad_clip=1.0")
 
     def _tokens_per_second(self) -> float:
-        tokens = self.iteration * self.config.batch_size * self.data.block_size
-        return tokens / self.training_seconds if self.training_seconds else 0.0
-
-    # Checkpoints
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back, or on, to where a checkpoint was saved, to the bit."""
-        progress, tensors = checkpoint.progress, checkpoint.tensors()
-        if progress.iteration > self.config.max_iters:
-            raise UserError(f"{checkpoint.path} is beyond training.max_iters={self.config.max_iters}")
-        state = self._state()
-        random = {name: tensors.pop(name) for name in list(tensors) if name.startswith("random.")}
-        missing = state.keys() - tensors.keys() - {name for name in state if name.startswith("random.")}
-        shapes = {name: tensor.shape for name, tensor in state.items()}
-        if missing or any(shapes.get(name) != tensor.shape for name, tensor in tensors.items()):
-            raise UserError(f"{checkpoint.path} belongs to another model")
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                state[name].copy_(tensor)
-        for name, generator_state in random.items():
-            device = name.removeprefix("random.")
-            if device in ("cpu", self.runtime.device.type):
-                _random_module(device).set_rng_state(generator_state)
-        self.iteration = self._saved_iteration = progress.iteration
-        self.evaluations = list(progress.evaluations)
-        self.best = progress.best
-        self.last_batch = torch.tensor(math.nan if progress.last_batch is None else progress.last_batch).to(
-            self.runtime.device
-        )
-        self.training_seconds = progress.training_seconds
-        self._known_skipped = int(self.skipped)
-        if self.run is not None:
-            checkpoint.restore_best(self.run.weights("best"))
-
-    def _state(self) -> dict[str, Tensor]:
-        model = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        optimizer = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
-        devices = {"cpu", self.runtime.device.type}
-        random = {f"random.{device}": _random_module(device).get_rng_state() for device in sorted(devices)}
-        counts = {"skipped": self.skipped, "finite": self.finite}
-        return {**model, **optimizer, **random, **counts}
-
-    def _progress(self) -> Progress:
-        last_batch = self.last_batch.item()
-        return Progress(
-            iteration=self.iteration,
-            evaluations=self.evaluations,
-            best=self.best,
-            last_batch=last_batch if math.isfinite(last_batch) else None,
-            training_seconds=self.training_seconds,
-        )
+        tokens = self.state.iteration * self.config.batch_size * self.data.block_size
+        return tokens / self.state.seconds if self.state.seconds else 0.0
 
     def _checkpoint_is_due(self) -> bool:
-        if self._schedule is None or self.iteration == self._saved_iteration:
+        if self._schedule is None or self.state.iteration == self._saved_iteration:
             return False
         pause = self._schedule.min_seconds and max(self._schedule.min_seconds, self._saving_took / _LARGEST_SHARE)
         is_time = time.perf_counter() - self._saved_at >= pause
-        return is_time and self.iteration % self._schedule.interval == 0
+        return is_time and self.state.iteration % self._schedule.interval == 0
 
     def _save_checkpoint(self) -> bool:
         """Whether all up to now is saved."""
@@ -277,11 +234,11 @@ class Trainer:
             return False
         started = time.perf_counter()
         best, checkpoints = self.run.weights("best"), self._checkpoints
-        saved = self.iteration == self._saved_iteration > 0 or self._try(
-            "a checkpoint", lambda: checkpoints.save(self._progress(), self._state(), best)
+        saved = self.state.iteration == self._saved_iteration > 0 or self._try(
+            "a checkpoint", lambda: checkpoints.save(self.state.progress(), self.state.tensors(), best)
         )
         if saved:
-            self._saved_iteration = self.iteration
+            self._saved_iteration = self.state.iteration
         self._saved_at = time.perf_counter()
         self._saving_took = self._saved_at - started
         return saved
@@ -290,7 +247,7 @@ class Trainer:
         number = self.stop.requested
         assert number is not None
         saved = self._save_checkpoint()
-        where = f"stopped at iteration {self.iteration}"
+        where = f"stopped at iteration {self.state.iteration}"
         if self.run is None:
             raise Stopped(number, where)
         if not saved:
@@ -319,10 +276,6 @@ def _has_nonfinite(tensors: list[Tensor]) -> Tensor:
     # The kernel of gradient scaling, which also multiplies by a scale: here 1.
     torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, torch.ones_like(found))
     return found
-
-
-def _random_module(device: str) -> ModuleType:  # torch, torch.cuda or torch.mps
-    return torch if device == "cpu" else getattr(torch, device)
 
 
 def _progress_bar(done: int, iterations: int) -> tqdm:

@@ -133,7 +133,7 @@ def test_the_best_and_the_last_weights_are_kept(data: TextData, tmp_path: Path) 
 
 
 def test_a_loss_that_is_no_number_ends_the_run(data: TextData) -> None:
-    with pytest.raises(UserError, match=r"not finite .* first after 1 iterations, .*: try again with a smaller"):
+    with pytest.raises(UserError, match=r"not finite .* first after 1 iterations, .*: try again and a smaller"):
         trained("v5", data, learning_rate=1e38)
 
 
@@ -182,8 +182,8 @@ def test_an_update_that_is_not_finite_can_be_left_out(data: TextData, monkeypatc
         unchanged = all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
         assert unchanged == (iteration in (3, 7))
     assert all(p.isfinite().all() for p in model.parameters())
-    assert (int(trainer.skipped), int(trainer.finite)) == (2, 3)
-    assert int(trainer.optimizer.steps) == 8
+    assert (int(trainer.state.skipped), int(trainer.state.finite)) == (2, 3)
+    assert int(trainer.state.optimizer.steps) == 8
 
 
 def test_the_iteration_of_the_first_bad_number_is_named(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
