@@ -52,13 +52,17 @@ def training_config(**changes: Any) -> TrainingConfig:
     return TrainingConfig.model_validate(values | short | changes)
 
 
-@pytest.fixture(scope="session")
-def text() -> str:
+def small_corpus() -> str:
     """20,000 characters with some structure: random words of a small vocabulary, in lines."""
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefghij", k=draw.randint(2, 7))) for _ in range(50)]
     lines = (" ".join(draw.choices(words, k=8)).capitalize() + ".\n" for _ in range(1000))
     return "".join(lines)[:20_000]
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    return small_corpus()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,482 @@
+"""The faults. A scenario does its own `count` times and returns what went wrong: an empty list is good."""
+
+import itertools
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from gpt.checkpoint import Checkpoints
+from gpt.errors import UserError
+from gpt.runs import RunFolder
+from tests.conftest import REPOSITORY, small_corpus
+
+RESULTS = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
+STAGES = {
+    "v1": ["model=v1"],
+    "v5": ["model=v5"],
+    "v7": ["model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"],
+}
+# Checkpoints at every tenth iteration, so that most kills find one being written or just written.
+SHORT = ["training.max_iters=400", "training.eval_interval=50", "training.eval_iters=2", "training.batch_size=8",
+         "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu"]  # fmt: skip
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+    """python train.py with these arguments, on a small corpus in `cwd`."""
+    corpus = cwd / "corpus.txt"
+    if not corpus.exists():
+        corpus.write_text(small_corpus())
+    command = [sys.executable, str(REPOSITORY / "train.py"), "data=text", f"data.path={corpus}", *arguments]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    """Its exit code, output and errors."""
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+def one_line(code: int, err: str, *codes: int) -> list[str]:
+    """What is wrong with how a process failed."""
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    if code in codes and len(lines) == 1 and "Traceback" not in err:
+        return []
+    return [f"exit code {code}, {err[-300:]!r}"]
+
+
+def the_run(folder: Path) -> Path | None:
+    """The one run below `folder`, once it is begun."""
+    return next((path.parent for path in folder.rglob("tokenizer.json")), None)
+
+
+def differences(whole: Path, other: Path) -> list[str]:
+    """Which results of two runs are not the same bytes."""
+    return [name for name in RESULTS if (whole / name).read_bytes() != (other / name).read_bytes()]
+
+
+def whole_run(folder: Path, *arguments: str) -> tuple[Path, float]:
+    """An uninterrupted run, and its seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    code, _, err = finish(start(*arguments, cwd=folder))
+    assert code == 0, err
+    run = the_run(folder)
+    assert run is not None
+    return run, time.perf_counter() - started
+
+
+def in_parallel(work: Callable[[int], list[str]], count: int) -> list[str]:
+    """Everything that went wrong in `count` trials, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(itertools.chain.from_iterable(pool.map(work, range(count))))
+
+
+def kills(count: int, folder: Path) -> list[str]:
+    """SIGKILL at random moments, up to four times a run; the resumed run must end as the uninterrupted one."""
+    wholes = {stage: whole_run(folder / f"whole_{stage}", *args, *SHORT) for stage, args in STAGES.items()}
+
+    def trial(number: int) -> list[str]:
+        draw = random.Random(number)
+        stage = list(STAGES)[number % len(STAGES)]
+        whole, seconds = wholes[stage]
+        place = folder / f"killed_{number}"
+        place.mkdir()
+        arguments = [*STAGES[stage], *SHORT]
+        for _ in range(draw.randint(1, 4)):
+            process = start(*arguments, cwd=place)
+            time.sleep(draw.uniform(0.3, 1.2) * seconds)
+            process.kill()
+            process.communicate()
+            run = the_run(place)
+            if run is not None:
+                arguments = [f"resume={run}"]
+        code, _, err = finish(start(*arguments, cwd=place))
+        run = the_run(place)
+        if code or run is None:
+            return [f"{stage}, trial {number}: {err[-300:]}"]
+        wrong = differences(whole, run)
+        shutil.rmtree(place)
+        return [f"{stage}, trial {number}: {wrong} differ"] if wrong else []
+
+    return in_parallel(trial, count)
+
+
+def _read_all(run: Path) -> dict[str, object]:
+    """All that the project ever reads of a run folder, or what it says against it."""
+    folder = RunFolder(run)
+
+    def weights(which: str) -> list:
+        return [tensor.tolist() for tensor in folder.load_model(which).state_dict().values()]  # type: ignore[arg-type]
+
+    def checkpoint() -> object:
+        newest = Checkpoints(run / "checkpoints", 2).newest()
+        if newest is None:
+            return None
+        return newest.progress, {name: tensor.tolist() for name, tensor in newest.tensors().items()}
+
+    readers: dict[str, Callable[[], object]] = {
+        "config": folder.config,
+        "vocabulary": lambda: folder.tokenizer().vocabulary,
+        "metrics": folder.metrics,
+        "summary": folder.summary,
+        "best": lambda: weights("best"),
+        "last": lambda: weights("last"),
+        "checkpoint": checkpoint,
+    }
+    found: dict[str, object] = {}
+    for name, read in readers.items():
+        try:
+            found[name] = read()
+        except UserError as error:
+            found[name] = error
+    return found
+
+
+def damage(count: int, folder: Path) -> list[str]:
+    """A flipped bit or a cut end in any file: an error, the checkpoint before, or the very same content."""
+    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.max_iters=40")
+    expected = _read_all(whole)
+    older = Checkpoints(whole / "checkpoints", 2)
+    previous = Checkpoints(whole / "checkpoints", 2).names()[0]
+    shutil.copytree(whole, folder / "previous")
+    shutil.rmtree(folder / "previous" / "checkpoints" / older.names()[-1])
+    fallback = _read_all(folder / "previous")["checkpoint"]
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size)
+    draw, wrong = random.Random(0), []
+    copy = folder / "damaged"
+    for number in range(count):
+        shutil.copytree(whole, copy)
+        name = files[number % len(files)]
+        content = bytearray((copy / name).read_bytes())
+        position = draw.randrange(len(content))
+        if draw.random() < 0.5:
+            content[position] ^= 1 << draw.randrange(8)
+            what = f"bit flip in byte {position} of {name}"
+        else:
+            del content[position:]
+            what = f"{name} cut at {position}"
+        (copy / name).unlink()  # the best weights are linked with those of a checkpoint
+        (copy / name).write_bytes(content)
+        try:
+            found = _read_all(copy)
+        except Exception as error:
+            wrong.append(f"{what}: {error!r}")
+        else:
+            for part, value in found.items():
+                is_older = part == "checkpoint" and previous and value == fallback
+                if not (isinstance(value, UserError) or value == expected[part] or is_older):
+                    wrong.append(f"{what}: another {part}")
+        shutil.rmtree(copy)
+    return wrong
+
+
+def full_disk(count: int, folder: Path) -> list[str]:
+    """No file may grow beyond a random size from a random moment on; what was saved stays, and the run can go on."""
+    whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *SHORT)
+
+    def trial(number: int) -> list[str]:
+        draw = random.Random(number)
+        place = folder / f"full_{number}"
+        place.mkdir()
+        process = start(*STAGES["v7"], *SHORT, cwd=place)
+        time.sleep(draw.uniform(0.5, 1.0) * seconds)
+        try:
+            limit = draw.choice([0, 100, 2_000, 40_000, 200_000])
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        except ProcessLookupError:
+            pass  # it was quicker
+        code, _, err = finish(process)
+        wrong = [] if code == 0 else one_line(code, err, 1)
+        run = the_run(place)
+        if run is not None:
+            if (run / "checkpoints").is_dir() and not Checkpoints(run / "checkpoints", 2).newest():
+                wrong.append("no checkpoint is whole")
+            code, _, err = finish(start(f"resume={run}", cwd=place))
+            wrong += [err[-300:]] if code else differences(whole, run)
+        shutil.rmtree(place)
+        return [f"trial {number}, limit {limit}: {what}" for what in wrong]
+
+    return in_parallel(trial, count)
+
+
+def sweep(count: int, folder: Path) -> list[str]:
+    """A sweep of `count` runs, killed again and again, ends with every run finished once, as in the unbroken sweep."""
+    seeds = ",".join(map(str, range(1, count // 2 + 1)))
+    arguments = ["-m", "model=v1,v5", f"seed={seeds}", *SHORT, "training.max_iters=200"]
+    seconds = {}
+    for name in ("unbroken", "broken"):
+        place = folder / name
+        place.mkdir()
+        command = [*arguments, "hydra.sweep.dir=sweep", "resume=auto"]
+        started = time.perf_counter()
+        for kill in range(5 if name == "broken" else 0):
+            process = start(*command, cwd=place)
+            time.sleep(seconds["unbroken"] * (0.15 + 0.1 * kill))
+            process.kill()
+            process.communicate()
+        code, out, err = finish(start(*command, cwd=place))
+        if code:
+            return [err[-500:]]
+        seconds[name] = time.perf_counter() - started
+    names = sorted(path.name for path in (folder / "unbroken" / "sweep").iterdir() if path.is_dir())
+    wrong = [] if len(names) == count // 2 * 2 else [f"{len(names)} runs"]
+    if sorted(path.name for path in (folder / "broken" / "sweep").iterdir() if path.is_dir()) != names:
+        wrong.append("other runs than in the unbroken sweep")
+    for name in names:
+        different = differences(folder / "unbroken" / "sweep" / name, folder / "broken" / "sweep" / name)
+        wrong += [f"{name}: {file} differs" for file in different]
+    if "is finished" not in out:
+        wrong.append("finished runs were not skipped")
+    return wrong
+
+
+def stops(count: int, folder: Path) -> list[str]:
+    """SIGTERM, SIGINT or SIGUSR1 at random moments: saved and resumable, or cleanly nothing yet."""
+    whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.eval_iters=100")
+
+    def trial(number: int) -> list[str]:
+        draw = random.Random(number)
+        place = folder / f"stopped_{number}"
+        place.mkdir()
+        process = start(*STAGES["v7"], *SHORT, "training.eval_iters=100", cwd=place)
+        time.sleep(draw.uniform(0.1, 1.0) * seconds)
+        sent = draw.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+        process.send_signal(sent)
+        code, _, err = finish(process)
+        run = the_run(place)
+        wrong = []
+        if run is None:  # before anything of ours was there to listen
+            wrong += [] if "Traceback" not in err or sent == signal.SIGINT else [err[-300:]]
+        elif code != 0:
+            wrong += one_line(code, err, 130 if sent == signal.SIGINT else 143)
+        if run is not None:
+            code, _, err = finish(start(f"resume={run}", cwd=place))
+            wrong += [err[-300:]] if code else differences(whole, run)
+        shutil.rmtree(place)
+        return [f"trial {number}, signal {sent}: {what}" for what in wrong]
+
+    return in_parallel(trial, count)
+
+
+def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Copies of a run with something in them that a careless reader would execute, follow or choke on."""
+    import hashlib
+    import pickle
+
+    from gpt.files import seal
+
+    class Payload:
+        def __reduce__(self) -> tuple:
+            return (os.system, (f"touch {marker}",))
+
+    number = itertools.count()
+
+    def copy() -> Path:
+        return Path(shutil.copytree(run, folder / f"hostile_{next(number)}"))
+
+    def with_config(change: Callable[[str], str]) -> Path:
+        path = copy()
+        content = change((path / "config.yaml").read_text().rpartition("# sha256")[0])
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        (path / "config.yaml").write_text(f"{content}# sha256 of all above: {digest}\n")
+        return path
+
+    for name in [path.name for path in run.iterdir() if path.is_file()]:
+        path = copy()
+        (path / name).unlink()
+        (path / name).write_bytes(pickle.dumps(Payload()))
+        yield f"pickle as {name}", path
+        path = copy()
+        (path / name).unlink()
+        os.mkfifo(path / name)
+        yield f"pipe as {name}", path
+        path = copy()
+        (path / name).unlink()
+        (path / name).symlink_to(name)
+        yield f"link round as {name}", path
+        path = copy()
+        (path / name).unlink()
+        (path / name).mkdir()
+        yield f"folder as {name}", path
+    torch.save({"model": Payload()}, folder / "payload.pt")
+    for name in ("best.safetensors", "last.safetensors"):
+        path = copy()
+        (path / name).unlink()
+        shutil.copy(folder / "payload.pt", path / name)
+        yield f"torch.save as {name}", path
+
+    target = "gpt.models.v7_dropout.DropoutModel"
+    for other in ("os.system", "subprocess.Popen", "builtins.eval", "torch.load", "gpt.models.build", "gpt.cli.main",
+                  "gpt.models.v7_dropout.nn.Module", "gpt.models.kv_cache.KVCache", "", "...", "../../etc/passwd",
+                  "gpt.models.v7_dropout", "__main__.x", "gpt.models..v7_dropout.DropoutModel"):  # fmt: skip
+        yield f"_target_ {other}", with_config(lambda text, other=other: text.replace(target, repr(other)))
+    for name, value in (("block_size", 10**9), ("n_embd", 10**9), ("n_layer", 1000), ("n_layer", 10**12)):
+        yield (
+            f"{name} {value}",
+            with_config(
+                lambda text, name=name, value=value: "\n".join(
+                    f"  {name}: {value}" if line.startswith(f"  {name}:") else line for line in text.split("\n")
+                )
+            ),
+        )
+    yield "interpolation", with_config(lambda text: text.replace("stage: v7", "stage: ${oc.env:HOME}"))
+    yield (
+        "python tag",
+        with_config(
+            lambda text: text.replace("stage: v7", f"stage: !!python/object/apply:os.system ['touch {marker}']")
+        ),
+    )
+    yield (
+        "aliases",
+        with_config(
+            lambda text: (
+                "a: &a [x,x,x,x,x,x,x,x,x]\n"
+                + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi"))
+                + text
+            )
+        ),
+    )
+    yield "nesting", with_config(lambda _: "[" * 100_000)
+
+    for name, content in (
+        ("nesting", "[" * 1_000_000), ("a number of a million digits", "1" * 1_000_000), ("keys", '{"a":' * 100_000),
+        ("megabytes", '"' + "x" * 20_000_000 + '"'), ("a list", seal({"vocabulary": "ab", "corpus": "x"})[:-1]),
+    ):  # fmt: skip
+        for file in ("tokenizer.json", "metrics.jsonl"):
+            path = copy()
+            (path / file).write_text(content)
+            yield f"{name} in {file}", path
+
+    for name, header in (
+        ("a header of terabytes", (2**42).to_bytes(8, "little") + b"{}"),
+        ("a negative header", b"\xff" * 8 + b"{}"),
+        ("no header", b""),
+        ("a tensor of terabytes", _safetensors({"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}})),
+        ("a tensor beyond the end", _safetensors({"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}})),
+        ("a path as name", _safetensors({"../../x": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}})),
+    ):
+        path = copy()
+        (path / "best.safetensors").unlink()
+        (path / "best.safetensors").write_bytes(header)
+        yield name, path
+
+
+def _safetensors(header: dict) -> bytes:
+    content = json.dumps(header).encode()
+    return len(content).to_bytes(8, "little") + content
+
+
+def hostile(count: int, folder: Path) -> list[str]:
+    """Run folders that want to be executed: each read in its own process, with a clear error, quickly and in little."""
+    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.max_iters=20")
+    marker = folder / "executed"
+    code = (
+        "import resource, sys, time; from pathlib import Path; from gpt.runs import RunFolder\n"
+        "from gpt.errors import UserError; import gpt.models.v7_dropout\n"
+        "for name in sys.argv[1:]:\n"
+        "    started, run = time.perf_counter(), RunFolder(Path(name))\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "    said = []\n"
+        "    for read in (run.config, run.tokenizer, run.metrics, run.summary, lambda: run.load_model('best'),\n"
+        "                 lambda: run.load_model('last')):\n"
+        "        try: read()\n"
+        "        except UserError as error: said.append(str(error))\n"
+        "    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024\n"
+        "    seconds = time.perf_counter() - started\n"
+        "    lines = max((text.count(chr(10)) for text in said), default=0)\n"
+        "    print(len(said), lines, round(seconds, 2), round(grown))\n"
+    )
+    harmless = {"train.log", "sample.txt", "loss.png", ".lock"}
+    wrong = []
+    cases = list(itertools.islice(_hostile_folders(whole, marker, folder), count))
+    before = sorted(folder.iterdir())
+    command = [sys.executable, "-c", code, *(str(path) for _, path in cases)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        return [done.stderr[-500:]]
+    for (name, _), line in zip(cases, done.stdout.splitlines(), strict=True):
+        errors, newlines, seconds, megabytes = map(float, line.split())
+        if errors == 0 and name.rpartition(" ")[2] not in harmless:
+            wrong.append(f"{name}: no error")
+        if newlines or seconds > 1 or megabytes > 200:
+            wrong.append(f"{name}: {newlines} line ends, {seconds} s, {megabytes} MB")
+    if marker.exists():
+        wrong.append("something was executed")
+    if sorted(folder.iterdir()) != before:
+        wrong.append("files outside of the run folder were touched")
+    return wrong
+
+
+def _bad_arguments() -> Iterator[list[str]]:
+    """Command lines of train.py that ask for what cannot be, first from a table, then made up."""
+    yield from ([argument] for argument in (
+        "model=v9", "modle=v5", "model.n_embed=32", "training.max_iters=-1", "training.max_iters=1.5", "seed=-1",
+        "training.batch_size=0", "training.eval_iters=0", "training.learning_rate=nan", "training.beta1=1",
+        "training.schedule=exponential", "training.grad_clip=0", "training.on_nonfinite=maybe", "device=tpu",
+        "dtype=float16", "compile=perhaps", "checkpoint.keep=0", "checkpoint.interval=0", "checkpoint.min_seconds=-1",
+        "model.n_head=5", "model.block_size=100000", "model.n_layer=0", "model.n_layer=10000000", "data=nothing",
+        "data.path=x", "data.train_fraction=1", "stage=v3", "resume=nowhere", "resume=corpus.txt", "a=b=c", "=", "a b",
+        "model={}", "training=[1]", "training.max_iters=", "training.batch_size=7 training.grad_accumulation=2",
+        "model._target_=os.system", "hydra.job.nme=x", "+training.x=1", "~training", "training.max_iters=1e999",
+    ))  # fmt: skip
+    yield from (["data=text", f"data.path={name}"] for name in (
+        "absent.txt", "empty.txt", "binary.bin", "one.txt", "short.txt", ".", "round", "corpus.txt/x",
+    ))  # fmt: skip
+    draw = random.Random(0)
+    keys = {
+        "training.max_iters": "int", "training.batch_size": "int", "training.eval_interval": "int", "seed": "seed",
+        "training.eval_iters": "int", "training.warmup_iters": "seed", "training.learning_rate": "float",
+        "training.weight_decay": "float", "training.beta2": "float", "model.n_embd": "int", "model.n_layer": "int",
+        "model.block_size": "int", "checkpoint.keep": "int", "device": "name", "dtype": "name", "deterministic": "name",
+    }  # fmt: skip
+    while True:
+        key, kind = draw.choice(list(keys.items()))
+        if draw.random() < 0.3:  # a misspelt key
+            position = draw.randrange(1, len(key))
+            yield [f"{key[:position]}{draw.choice(string.ascii_lowercase)}{key[position:]}=1"]
+            continue
+        bad = {
+            "int": ["0", "-3", "0.5", "many", "null", "true", "[1]", "{a:1}", "9" * 30],
+            "seed": ["-1", "0.5", "x", "null", "[1]", "9" * 30],
+            "float": ["-1", "-1e-9", "inf", "nan", "x", "null", "[0.1]", "true"],
+            "name": ["x", "7", "null", "[cpu]", "".join(draw.choices(string.ascii_letters, k=8))],
+        }[kind]
+        yield [f"{key}={draw.choice(bad)}"]
+
+
+def bad_input(count: int, folder: Path) -> list[str]:
+    """Requests that cannot be: one line, exit code 1 or 2, nothing written."""
+    folder.mkdir(exist_ok=True)
+    (folder / "empty.txt").write_text("")
+    (folder / "one.txt").write_text("a" * 3)
+    (folder / "short.txt").write_text("abcdefghijk")
+    (folder / "binary.bin").write_bytes(bytes(range(256)))
+    (folder / "round").symlink_to("round")
+    finish(start("--help", cwd=folder))
+    before = sorted(folder.rglob("*"))
+    cases = list(itertools.islice(_bad_arguments(), count))
+
+    def trial(number: int) -> list[str]:
+        arguments = cases[number]
+        command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
+        if not any(argument.startswith("data") for argument in arguments):
+            command += ["data=text", f"data.path={folder / 'corpus.txt'}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        return [f"{arguments}: {what}" for what in one_line(done.returncode, done.stderr, 1, 2)]
+
+    wrong = in_parallel(trial, len(cases))
+    if sorted(folder.rglob("*")) != before:
+        wrong.append("something was written")
+    return wrong

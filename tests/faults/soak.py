@@ -1,0 +1,51 @@
+"""Every fault at full size, as the table of docs/reliability.md.
+
+python tests/faults/soak.py [SCENARIO ...]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tabulate import tabulate
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+from tests.faults import scenarios
+
+FULL = {
+    scenarios.kills: 100,
+    scenarios.damage: 1000,
+    scenarios.full_disk: 50,
+    scenarios.hostile: 1000,
+    scenarios.bad_input: 500,
+    scenarios.sweep: 20,
+    scenarios.stops: 50,
+}
+
+
+def main() -> None:
+    """Print the table; the exit code is 1 if anything went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(s.__name__ for s in FULL)}; default: all")
+    wanted = parser.parse_args().scenario
+    rows, failed = [], False
+    for scenario, count in FULL.items():
+        if wanted and scenario.__name__ not in wanted:
+            continue
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as name:
+            wrong = scenario(count, Path(name))
+        for line in wrong:
+            print(f"{scenario.__name__}: {line}", file=sys.stderr)
+        failed = failed or bool(wrong)
+        what = (scenario.__doc__ or "").strip()
+        rows.append([scenario.__name__, what, count, len(wrong), f"{time.perf_counter() - started:.0f} s"])
+    print(f"{time.strftime('%Y-%m-%d')}\n")
+    print(tabulate(rows, ["fault", "what is asked for", "times", "went wrong", "took"], tablefmt="github"))
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The quick version of every fault; python tests/faults/soak.py is the long one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults import scenarios
+
+
+@pytest.mark.parametrize(
+    ("scenario", "count"),
+    [
+        (scenarios.kills, 3),
+        (scenarios.damage, 150),
+        (scenarios.full_disk, 2),
+        (scenarios.hostile, 100),
+        (scenarios.bad_input, 12),
+        (scenarios.sweep, 4),
+        (scenarios.stops, 4),
+    ],
+)
+def test_nothing_is_lost(scenario: Callable[[int, Path], list[str]], count: int, tmp_path: Path) -> None:
+    assert scenario(count, tmp_path) == []
