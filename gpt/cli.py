@@ -103,7 +103,7 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     How often is evaluated, and in how many parts a batch is computed, matter by chance at most and do not count.
     """
     stage_file = _CONF / "model" / f"{config.stage}.yaml"
-    if not stage_file.is_file():
+    if not stage_file.is_file() or "stage" in given_keys():
         raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
     data = {"data": OmegaConf.load(_CONF / "data" / "shakespeare.yaml")}
     documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file), data)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gpt.device import DeviceName, DtypeName
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -25,11 +26,11 @@ class ModelConfig(_Schema):
     """A stage and its hyperparameters; a name means the same in every stage that has it."""
 
     target: str = Field(alias="_target_")
-    block_size: Count
-    n_embd: Count | None = None
-    head_size: Count | None = None
-    n_head: Count | None = None
-    n_layer: Annotated[int, Field(ge=1, le=1000)] | None = None
+    block_size: Annotated[int, Field(ge=1, le=2**20)]
+    n_embd: Width | None = None
+    head_size: Width | None = None
+    n_head: Width | None = None
+    n_layer: Annotated[int, Field(ge=1, le=256)] | None = None
     dropout: Fraction | None = None
 
     def hyperparameters(self) -> dict[str, int | float]:

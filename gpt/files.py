@@ -13,8 +13,6 @@ from typing import Any
 
 from gpt.errors import UserError
 
-_LARGEST_TEXT = 16 * 2**20  # bytes; nothing that a run writes as text comes near
-
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write `path`; whoever looks, whenever, finds the old file or the new one, never a part."""
@@ -47,17 +45,19 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read_text_file(path: Path) -> str:
-    """A small UTF-8 file. Raises UserError if it is absent, too large, no text or no file (a pipe would never end)."""
+def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
+    """A UTF-8 file of up to `largest` bytes. Raises UserError if it is absent, too large, no text or no file (a pipe would never end)."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is not a file")
-        if status.st_size > _LARGEST_TEXT:
+        if status.st_size > largest:
             raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
         return path.read_bytes().decode()
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing: that is not the folder of a whole run") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
 

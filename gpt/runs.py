@@ -35,6 +35,10 @@ from gpt.tokenizer import CharTokenizer
 
 Weights = Literal["best", "last"]
 
+# It makes plain values only. Its time grows with the square of the nesting, hence C and a limit.
+_LARGEST_CONFIG = 2**13  # bytes
+_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 _CONFIG_CHECKSUM = "# sha256 of all above: "
 
 log = logging.getLogger(__name__)
@@ -186,13 +190,13 @@ class RunFolder:
     def config(self) -> TrainConfig:
         """The configuration that the run was made with."""
         path = self.path / "config.yaml"
-        content, _, checksum = read_text_file(path).rpartition(_CONFIG_CHECKSUM)
+        content, _, checksum = read_text_file(path, largest=_LARGEST_CONFIG).rpartition(_CONFIG_CHECKSUM)
         if checksum.strip() != _digest(content):
             raise UserError(f"{path} is damaged: its last line is not the checksum of what is above")
         try:
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader)):
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
                 raise UserError(f"{path} is damaged: a run writes no YAML aliases")
-            return TrainConfig.model_validate(yaml.safe_load(content))
+            return TrainConfig.model_validate(yaml.load(content, _Yaml))
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = explain(error) if isinstance(error, ValidationError) else "it is not YAML"
             raise UserError(f"{path} is damaged: {reason}") from None
@@ -216,9 +220,12 @@ class RunFolder:
         write_atomically(self.path / "metrics.jsonl", "".join(lines))
 
     def metrics(self) -> list[Evaluation]:
-        """The run's evaluations in order."""
+        """The run's evaluations in order. Where the file was cut between two lines, only `summary` can tell."""
         path = self.path / "metrics.jsonl"
-        return [self._parse(path, line, Evaluation) for line in read_text_file(path).splitlines()]
+        lines = read_text_file(path).splitlines()
+        if not lines:
+            raise UserError(f"{path} is damaged: it is empty")
+        return [self._parse(path, line, Evaluation) for line in lines]
 
     def weights(self, which: Weights) -> Path:
         """The file of the run's best or last weights."""
