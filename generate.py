@@ -2,8 +2,10 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from gpt import cli
 from gpt.config import GenerateConfig
@@ -13,23 +15,32 @@ from gpt.errors import RequestError
 from gpt.packing import packed
 from gpt.runs import RunFolder, finished_runs
 from gpt.sampling import default_prompt, generate
+from gpt.tokenizer import CharTokenizer
+
+if TYPE_CHECKING:
+    from gpt.subwords import Subwords
 
 
 def main(config: GenerateConfig) -> None:
-    """Text to standard output, everything else to standard error."""
+    """Text or translations to standard output, everything else to standard error."""
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
     run = RunFolder(Path(config.run)) if config.run is not None else finished_runs(Path(config.runs))[-1][0]
     tokenizer, model = run.tokenizer(), run.load_model(config.weights)
-    model = packed(model.to(select_device(config.device)), getattr(torch, config.dtype))
-
+    model.to(select_device(config.device))
+    print(f"{run.config().stage}, {config.weights} weights of {run.path}", file=sys.stderr)
     prompt = config.prompt if config.prompt_file is None else read_text(Path(config.prompt_file))
+    if isinstance(tokenizer, CharTokenizer):
+        _continue(packed(model, getattr(torch, config.dtype)), tokenizer, prompt, config)
+    else:
+        _translate(model, tokenizer, prompt, config)
+
+
+def _continue(model: nn.Module, tokenizer: CharTokenizer, prompt: str | None, config: GenerateConfig) -> None:
     if prompt == "":
         raise RequestError("the prompt is empty: give at least one character, or leave it out")
     ids = tokenizer.encode(default_prompt(tokenizer) if prompt is None else prompt)
-    print(f"{run.config().stage}, {config.weights} weights of {run.path}", file=sys.stderr)
     steps = generate(model, ids, config)
-
     if config.num_samples == 1:  # as it comes
         print(prompt or "", end="", flush=True)
         for step in steps:
@@ -40,6 +51,20 @@ def main(config: GenerateConfig) -> None:
     for number, sample in enumerate(samples, start=1):
         print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
         print(prompt or "", tokenizer.decode(sample), sep="", end="\n\n", flush=True)
+
+
+def _translate(model: nn.Module, tokenizer: "Subwords", prompt: str | None, config: GenerateConfig) -> None:
+    """A line for a line; without a prompt, those of standard input as they come."""
+    from gpt.translation import translate
+
+    if prompt is not None:
+        for line in translate(model, tokenizer, prompt.splitlines() or [""], config):
+            print(line)
+        return
+    if sys.stdin.isatty():
+        print("one sentence a line; Ctrl-D ends", file=sys.stderr)
+    for line in sys.stdin:
+        print(translate(model, tokenizer, [line.strip()], config)[0], flush=True)
 
 
 if __name__ == "__main__":

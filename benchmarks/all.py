@@ -3,23 +3,25 @@
 python benchmarks/all.py --lecture PATH --nanogpt PATH
 """
 
+import sys
+
 import generation
 import memory
 import seeds
 import small_stages
 import v7_training
-from harness import arguments, table
+from harness import Row, arguments, table
 
 if __name__ == "__main__":
     given = arguments(__doc__, "lecture", "nanogpt")
-    print(
-        table(
-            [
-                *small_stages.rows(given.lecture, given.repeats),
-                *v7_training.rows(given.nanogpt, given.repeats),
-                *generation.rows(given.nanogpt, given.repeats),
-                *memory.rows(given.repeats),
-                *seeds.rows(given.repeats),
-            ]
-        )
-    )
+    rows: list[Row] = []
+    for more in (
+        lambda: small_stages.rows(given.lecture, given.repeats),
+        lambda: v7_training.rows(given.nanogpt, given.repeats),
+        lambda: generation.rows(given.nanogpt, given.repeats),
+        lambda: memory.rows(given.repeats),
+        lambda: seeds.rows(given.repeats),
+    ):
+        rows += more()
+        print(table(rows), file=sys.stderr)  # an hour is long: what is known already
+    print(table(rows))

@@ -60,7 +60,7 @@ def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
             return lambda: float(output(command, Path(name)))
 
         result = []
-        for batch, tokens in ((1, 256), (1, 500), (64, 128)):
+        for batch, tokens in ((1, 256), (1, 500), (64, 64)):
             theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
             for dtype in ("float32", "bfloat16"):
                 measured = alternate(repeats, measure(batch, tokens, _OURS, dtype), theirs)

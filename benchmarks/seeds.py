@@ -17,7 +17,7 @@ def rows(repeats: int) -> list[Row]:
         folder = Path(name)
         measured = alternate(
             repeats,
-            lambda: wall_seconds(train_command("hydra/launcher=joblib", *_SWEEP), folder),
+            lambda: wall_seconds(train_command(*_SWEEP, "hydra/launcher=joblib"), folder),
             lambda: wall_seconds(train_command(*_SWEEP), folder),
         )
         return [Row("eight seeds of v3 as a sweep", "s", measured, "one after the other")]

@@ -22,7 +22,7 @@ from gpt.config import TrainingConfig
 from gpt.corpus import tiny_shakespeare
 from gpt.data import TextData
 from gpt.device import select_runtime
-from gpt.evaluation import batch_loss, estimated_loss, exact_loss
+from gpt.evaluation import batch_loss, exact_loss, mean_loss, tokens_per_pass
 from gpt.optimizer import AdamW
 from gpt.sampling import sample_text
 from gpt.seeding import generator
@@ -30,7 +30,8 @@ from gpt.seeding import generator
 _ITERATIONS, _EVALUATIONS = 5000, 11
 _CONFIG = TrainingConfig(
     max_iters=_ITERATIONS, batch_size=32, grad_accumulation=1, learning_rate=1e-3, schedule="constant", warmup_iters=0,
-    min_learning_rate=0.0, weight_decay=0.01, beta1=0.9, beta2=0.999, grad_clip=None, on_nonfinite="stop",
+    min_learning_rate=0.0, weight_decay=0.01, beta1=0.9, beta2=0.999, grad_clip=None, label_smoothing=0.0,
+    average_last=0.0, on_nonfinite="stop",
     eval_interval=500, eval_iters=200,
 )  # fmt: skip
 
@@ -50,7 +51,7 @@ def main() -> None:
         batch_loss(model, batch).backward()
 
     def estimate() -> None:
-        estimated_loss(model, data, "val", eval_iters=200, batch_size=32, generator=generator(0), runtime=runtime)
+        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(runtime)), "", runtime)
 
     backward()
     forward_time = _median(lambda: batch_loss(model, batch))

@@ -39,6 +39,8 @@ class Progress(Record):
     evaluations: list[Evaluation]
     best: Evaluation | None  # the one whose weights are kept
     last_batch: FiniteLoss | None  # the loss on the last training mini-batch
+    averaged: int  # evaluations whose weights went into the average
+    tokens: int  # targets learnt from
     training_seconds: float
 
 

@@ -7,13 +7,13 @@ from torch import nn
 from gpt.data import Batch
 from gpt.device import Runtime, is_large
 from gpt.errors import UserError
-from gpt.evaluation import Loss, batch_loss
+from gpt.evaluation import Loss
 
 log = logging.getLogger(__name__)
 
 
-def compiled_loss(model: nn.Module, example: Batch, runtime: Runtime) -> Loss:
-    """`batch_loss` compiled, and called forward and backward on a batch of the shape that is to come.
+def compiled_loss(loss: Loss, model: nn.Module, example: Batch, runtime: Runtime) -> Loss:
+    """`loss` compiled, and called forward and backward on a batch of the shape that is to come.
 
     The compiler keeps its results in a cache on disk, so a second run starts in seconds.
     Raises UserError where this machine cannot compile.
@@ -28,14 +28,14 @@ def compiled_loss(model: nn.Module, example: Batch, runtime: Runtime) -> Loss:
         torch._functorch.config.aggressive_recomputation = True
     elif runtime.device.type == "cuda" and not is_large(model):
         mode = "reduce-overhead"  # CUDA graphs: a small stage's time goes into starting kernels
-    loss = torch.compile(batch_loss, dynamic=False, mode=mode)
+    compiled: Loss = torch.compile(loss, dynamic=False, mode=mode)
     try:
         with torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
             with runtime.autocast():
-                value = loss(model, example)
+                value = compiled(model, example)
             value.backward()
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"compile=true does not work here, leave it out: {reason}") from error
     model.zero_grad()
-    return loss
+    return compiled

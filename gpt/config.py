@@ -15,6 +15,7 @@ Width = Annotated[int, Field(ge=1, le=2**16)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 PathName = Annotated[str, Field(min_length=1)]
 
 
@@ -32,8 +33,11 @@ class ModelConfig(_Schema):
     n_head: Width | None = None
     n_layer: Annotated[int, Field(ge=1, le=256)] | None = None
     dropout: Fraction | None = None
+    n_hidden: Width | None = None
+    norm: Literal["pre", "post"] | None = None
+    shared_embedding: bool | None = None
 
-    def hyperparameters(self) -> dict[str, int | float]:
+    def hyperparameters(self) -> dict[str, int | float | str]:
         """What the stage's constructor takes, beside the size of the vocabulary."""
         return self.model_dump(exclude={"target"}, exclude_none=True)
 
@@ -45,15 +49,17 @@ class TrainingConfig(_Schema):
     batch_size: Count
     grad_accumulation: Count
     learning_rate: NonNegative
-    schedule: Literal["constant", "cosine", "linear"]
+    schedule: Literal["constant", "cosine", "linear", "inverse_sqrt"]
     warmup_iters: Annotated[int, Field(ge=0)]
     min_learning_rate: NonNegative
     weight_decay: NonNegative
     beta1: Fraction
     beta2: Fraction
     grad_clip: Annotated[float, Field(gt=0)] | None
+    label_smoothing: Fraction
+    average_last: Annotated[float, Field(ge=0, le=1)]
     on_nonfinite: Literal["stop", "skip"]
-    eval_interval: Count
+    eval_interval: Count | Literal["epoch"]
     eval_iters: Count
 
     @model_validator(mode="after")
@@ -95,6 +101,37 @@ class TextConfig(_Schema):
     train_fraction: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Multi30kConfig(_Schema):
+    """German and English captions, found in or downloaded to `dir`."""
+
+    name: Literal["multi30k"]
+    dir: PathName
+    vocab_size: VocabSize
+
+
+class ParallelConfig(_Schema):
+    """Any two UTF-8 files whose lines translate each other."""
+
+    name: Literal["parallel"]
+    source: PathName
+    target: PathName
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    vocab_size: VocabSize
+
+
+class MadeUpConfig(_Schema):
+    """Random sequences, to be copied or reversed."""
+
+    name: Literal["copy", "reverse"]
+    length: Annotated[int, Field(ge=2, le=1000)]
+    size: Annotated[int, Field(ge=100, le=10**7)]
+    vocab_size: VocabSize
+
+
+PairConfig = Multi30kConfig | ParallelConfig | MadeUpConfig
+DataConfig = ShakespeareConfig | TextConfig | PairConfig
+
+
 class TrainConfig(_Schema):
     """conf/train.yaml with a model and a data choice: one training run."""
 
@@ -104,7 +141,7 @@ class TrainConfig(_Schema):
     training: TrainingConfig
     checkpoint: CheckpointConfig
     documented: Documented
-    data: Annotated[ShakespeareConfig | TextConfig, Field(discriminator="name")]
+    data: Annotated[DataConfig, Field(discriminator="name")]
     seed: Seed
     device: DeviceName
     dtype: DtypeName
@@ -125,16 +162,33 @@ class SamplingConfig(_Schema):
     seed: Seed
 
 
-class GenerateConfig(SamplingConfig):
+class SearchConfig(_Schema):
+    """How a translation is looked for."""
+
+    beam: Annotated[int, Field(ge=1, le=1000)]
+    length_penalty: NonNegative
+
+
+class GenerateConfig(SamplingConfig, SearchConfig):
     """conf/generate.yaml: text from a run."""
 
     run: PathName | None
     runs: PathName
-    weights: Literal["best", "last"]
+    weights: Literal["best", "last", "averaged"]
     prompt: str | None
     prompt_file: PathName | None
     device: DeviceName
     dtype: Literal["float32", "bfloat16"]
+
+
+class EvaluateConfig(SearchConfig):
+    """conf/evaluate.yaml: a run on its held-out data."""
+
+    run: PathName | None
+    runs: PathName
+    weights: Literal["best", "last", "averaged"]
+    split: Literal["val", "test"]
+    device: DeviceName
 
 
 class CompareConfig(_Schema):
@@ -145,6 +199,9 @@ class CompareConfig(_Schema):
     tolerance: NonNegative
 
 
+_DATA_NAMES = ("shakespeare", "text", "multi30k", "parallel", "copy", "reverse")
+
+
 def explain(error: ValidationError) -> str:
     """All that is wrong with a configuration, in one line."""
     return "; ".join(_explain(problem["loc"], problem["msg"], problem["input"]) for problem in error.errors())
@@ -152,7 +209,7 @@ def explain(error: ValidationError) -> str:
 
 def _explain(location: tuple[int | str, ...], message: str, value: object) -> str:
     # A part that is not a key names a member of a union (of the data choices); the user has not heard of it.
-    key = ".".join(str(part) for part in location if part not in ("shakespeare", "text"))
+    key = ".".join(str(part) for part in location if part not in _DATA_NAMES)
     message = " ".join(message.removeprefix("Value error, ").split())
     message = message[:1].lower() + message[1:]
     if isinstance(value, dict) or not key:

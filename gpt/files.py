@@ -46,7 +46,10 @@ def flush_folder(folder: Path) -> None:
 
 
 def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
-    """A UTF-8 file of up to `largest` bytes. Raises UserError if it is absent, too large, no text or no file (a pipe would never end)."""
+    """A UTF-8 file of up to `largest` bytes.
+
+    Raises UserError if it is absent, too large, no text, or no file (a pipe would never end).
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

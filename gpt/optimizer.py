@@ -68,12 +68,15 @@ class AdamW:
 def learning_rate(iteration: int, config: TrainingConfig) -> float:
     """The learning rate of an iteration, counted from 0: a linear warm-up, then the schedule down to the minimum.
 
-    Source of the cosine: "SGDR" (Loshchilov and Hutter, 2017), equation 5, without restarts.
+    Source of the cosine: "SGDR" (Loshchilov and Hutter, 2017), equation 5, without restarts; of the inverse square
+    root: "Attention Is All You Need" (Vaswani et al., 2017), section 5.3, with its peak as the learning rate.
     """
     if iteration < config.warmup_iters:
         return config.learning_rate * (iteration + 1) / config.warmup_iters
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "inverse_sqrt":
+        return config.learning_rate * math.sqrt(max(1, config.warmup_iters) / (iteration + 1))
     progress = (iteration - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
     remaining = 1 - progress if config.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
     return config.min_learning_rate + remaining * (config.learning_rate - config.min_learning_rate)

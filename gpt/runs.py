@@ -17,7 +17,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 
 import torch
 import yaml
@@ -33,13 +33,17 @@ from gpt.errors import RequestError, UserError
 from gpt.files import read_text_file, seal, unseal, write_atomically
 from gpt.tokenizer import CharTokenizer
 
-Weights = Literal["best", "last"]
+Weights = Literal["best", "last", "averaged"]
 
 # It makes plain values only. Its time grows with the square of the nesting, hence C and a limit.
 _LARGEST_CONFIG = 2**13  # bytes
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _CONFIG_CHECKSUM = "# sha256 of all above: "
+
+if TYPE_CHECKING:
+    from gpt.subwords import Subwords
+AnyTokenizer: TypeAlias = "CharTokenizer | Subwords"
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +82,8 @@ class Exact(Record):
 
 
 class _Tokenizer(Record):
-    vocabulary: str = Field(min_length=1)
+    vocabulary: Annotated[str, Field(min_length=1)] | list[str]  # of characters, or of subwords
+    merges: list[list[str]] | None = None  # of subwords
     corpus: str  # the sha256 of the text it was made from
 
 
@@ -201,14 +206,20 @@ class RunFolder:
             reason = explain(error) if isinstance(error, ValidationError) else "it is not YAML"
             raise UserError(f"{path} is damaged: {reason}") from None
 
-    def write_tokenizer(self, tokenizer: CharTokenizer, text: str) -> None:
+    def write_tokenizer(self, tokenizer: AnyTokenizer, text: str) -> None:
         """Keep the vocabulary, and the hash of the text that it is from."""
-        record = _Tokenizer(vocabulary=tokenizer.vocabulary, corpus=_digest(text))
+        merges = None if isinstance(tokenizer, CharTokenizer) else [list(pair) for pair in tokenizer.merges]
+        record = _Tokenizer(vocabulary=tokenizer.vocabulary, merges=merges, corpus=_digest(text))
         write_atomically(self.path / "tokenizer.json", seal(record.model_dump(), indent=2) + "\n")
 
-    def tokenizer(self) -> CharTokenizer:
+    def tokenizer(self) -> AnyTokenizer:
         """The tokenizer that the run was trained with."""
-        return CharTokenizer(self._record("tokenizer.json", _Tokenizer).vocabulary)
+        record = self._record("tokenizer.json", _Tokenizer)
+        if isinstance(record.vocabulary, str):
+            return CharTokenizer(record.vocabulary)
+        from gpt.subwords import Subwords  # needs a library that texts can do without
+
+        return Subwords(record.vocabulary, [(pair[0], pair[-1]) for pair in record.merges or []])
 
     def is_of(self, text: str) -> bool:
         """Whether the run was begun on this text."""

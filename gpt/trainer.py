@@ -1,11 +1,13 @@
 """The training loop, the same for every stage."""
 
+import contextlib
 import functools
 import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,13 @@ from tqdm import tqdm
 from gpt.checkpoint import Checkpoint, Checkpoints
 from gpt.compilation import compiled_loss
 from gpt.config import CheckpointConfig, TrainingConfig
-from gpt.data import TextData
+from gpt.data import Batch, Data
 from gpt.device import Runtime
+from gpt.distributed import ALONE, World
 from gpt.errors import RequestError, UserError
-from gpt.evaluation import Loss, batch_loss, estimated_loss
+from gpt.evaluation import Loss, batch_loss, mean_loss, tokens_per_pass
 from gpt.optimizer import learning_rate
 from gpt.runs import Evaluation, RunFolder
-from gpt.seeding import generator
 from gpt.state import TrainingState
 from gpt.stopping import Stop, Stopped
 
@@ -46,7 +48,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        data: TextData,
+        data: Data,
         config: TrainingConfig,
         *,
         seed: int,
@@ -55,28 +57,32 @@ class Trainer:
         run: RunFolder | None = None,
         checkpoint: CheckpointConfig | None = None,
         stop: Stop | None = None,
+        world: World = ALONE,
     ) -> None:
         self.model, self.data, self.config = model.train(), data, config
         self.seed, self.runtime, self.run = seed, runtime, run
         self.state = TrainingState(model, config, runtime)
-        self.stop = stop or Stop()
-        self._loss: Loss = batch_loss
+        self.stop, self.world = stop or Stop(), world
+        self._parallel = world.parallel(model)
+        self._loss: Loss = functools.partial(batch_loss, label_smoothing=config.label_smoothing)
         if compile:
-            rows = config.batch_size // config.grad_accumulation
-            self._loss = compiled_loss(model, data.batch("train", rows, generator(seed, "compilation")), runtime)
+            example = next(self._batch().split(config.grad_accumulation))
+            self._loss = compiled_loss(self._loss, self._parallel, example, runtime)
         self._known_skipped = 0
         self._checkpoints = Checkpoints(run.path / "checkpoints", checkpoint.keep) if run and checkpoint else None
         self._schedule = checkpoint
         self._saved_iteration, self._saved_at, self._saving_took = 0, time.perf_counter(), 0.0
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back, or on, to where a checkpoint was saved, to the bit."""
-        if checkpoint.progress.iteration > self.config.max_iters:
-            raise RequestError(f"training.max_iters={self.config.max_iters} is before {checkpoint.path}")
-        self.state.restore(checkpoint)
+    def restore(self, checkpoint: Checkpoint | None) -> None:
+        """Go back, or on, to where a checkpoint was saved, to the bit; of several processes, the first one has it."""
+        if checkpoint is not None:
+            if checkpoint.progress.iteration > self.config.max_iters:
+                raise RequestError(f"training.max_iters={self.config.max_iters} is before {checkpoint.path}")
+            self.state.restore(checkpoint.progress, checkpoint.tensors())
+        self.state.share(self.world)
         self._saved_iteration = self.state.iteration
         self._known_skipped = int(self.state.skipped)
-        if self.run is not None:
+        if self.run is not None and checkpoint is not None:
             checkpoint.restore_best(self.run.weights("best"))
 
     def train(self) -> Result:
@@ -85,7 +91,6 @@ class Trainer:
         Raises Stopped where a signal asked for it, once all is saved, and UserError if numbers are no longer finite.
         """
         state, max_iters = self.state, self.config.max_iters
-        tokens_per_step = self.config.batch_size * self.data.block_size
         with _progress_bar(state.iteration, max_iters) as bar, self.stop.deferred():
             started = time.perf_counter()
             while True:
@@ -99,8 +104,8 @@ class Trainer:
                         self._check_updates(int(state.skipped), int(state.finite))
                         self._save_checkpoint()
                     started = time.perf_counter()
-                if self.stop.requested is not None:
-                    self._save_and_stop()
+                if number := self.world.agree(self.stop.requested or 0):
+                    self._save_and_stop(number)
                 if state.iteration == max_iters:
                     break
 
@@ -108,13 +113,17 @@ class Trainer:
 
                 # Fetching the loss makes the device wait, so it is done only when the bar was just drawn.
                 if bar.update():
-                    rate = bar.format_dict["rate"] or 0.0
-                    speed = f"{rate * tokens_per_step:,.0f} tokens/s"
+                    seconds = state.seconds + time.perf_counter() - started
+                    speed = f"{state.tokens / seconds:,.0f} tokens/s"
                     bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)
 
             self._save_checkpoint()
             if self.run is not None:
                 self.run.save_weights(self.model, "last")
+            if state.averaged:
+                self.model.load_state_dict(state.average)
+                if self.run is not None:
+                    self.run.save_weights(self.model, "averaged")
         assert state.best is not None  # the last iteration is evaluated
         return Result(
             state.evaluations[-1],
@@ -128,16 +137,21 @@ class Trainer:
         """One iteration: batch, forward, backward, clip, step."""
         config, model, state = self.config, self.model, self.state
 
-        # Batch: a pure function of the seed and the iteration.
-        batch = self.data.batch("train", config.batch_size, generator(self.seed, "train", state.iteration))
+        # Batch: a pure function of the seed and the iteration; of several processes, each takes its part.
+        whole = self._batch()
+        batch = whole.part(self.world.rank, self.world.size) if self.world.size > 1 else whole
 
         # Forward and backward, in `grad_accumulation` parts: less memory for the same gradient.
         loss = torch.zeros((), device=self.runtime.device)
-        for part in batch.split(config.batch_size // config.grad_accumulation):
+        for part in batch.split(config.grad_accumulation):
+            share = part.tokens * self.world.size / whole.tokens  # of the processes' gradients, the mean is taken
             with self.runtime.autocast():
-                part_loss = self._loss(model, part) / config.grad_accumulation
+                part_loss = self._loss(self._parallel, part) * share
             part_loss.backward()
             loss += part_loss.detach()
+        if self.world.size > 1:
+            self.world.add_up(loss)
+            loss /= self.world.size
 
         # Clip.
         if config.grad_clip is not None:
@@ -151,10 +165,22 @@ class Trainer:
         state.optimizer.zero_grad()
         state.last_batch = loss
         state.iteration += 1
+        state.tokens += whole.tokens
+
+    def _batch(self) -> Batch:
+        return self.data.training_batch(self.seed, self.state.iteration, self.config.batch_size)
 
     def _evaluation_is_due(self) -> bool:
-        is_time = self.state.iteration % self.config.eval_interval == 0 or self.state.iteration == self.config.max_iters
+        iteration, interval = self.state.iteration, self.config.eval_interval
+        if interval == "epoch":
+            is_time = iteration == 0 or self._epoch(iteration) > self._epoch(iteration - 1)
+        else:
+            is_time = iteration % interval == 0
+        is_time = is_time or iteration == self.config.max_iters
         return is_time and [line.iteration for line in self.state.evaluations[-1:]] != [self.state.iteration]
+
+    def _epoch(self, iteration: int) -> int:
+        return self.data.epoch(self.seed, iteration, self.config.batch_size)
 
     def _evaluate(self) -> None:
         """Estimate the losses, log and keep them, and keep the weights if they are the best so far."""
@@ -163,24 +189,18 @@ class Trainer:
         loss = batch_loss if self.runtime.device.type == "cpu" else self._loss
 
         def estimate(split: str) -> Tensor:
-            return estimated_loss(
-                self.model,
-                self.data,
-                split,
-                eval_iters=config.eval_iters,
-                batch_size=config.batch_size,
-                generator=generator(self.seed, "evaluation", split, state.iteration),
-                runtime=self.runtime,
-                loss=loss,
+            batches = self.data.estimation_batches(
+                split, self.seed, state.iteration, config.eval_iters, config.batch_size, tokens_per_pass(self.runtime)
             )
+            return mean_loss(self.model, batches, f"estimating {split} loss", self.runtime, loss, self.world)
 
         try:
-            with self.stop.at_once():
+            with self.stop.at_once() if self.world.size == 1 else contextlib.nullcontext():
                 numbers = [estimate("train"), estimate("val"), state.skipped, state.finite]
                 place = self.runtime.accumulator
                 train_loss, val_loss, skipped, finite = torch.stack([n.to(place) for n in numbers]).tolist()  # waits
-        except Stopped:
-            self._save_and_stop()
+        except Stopped as stopped:
+            self._save_and_stop(stopped.number)
         self._check_updates(int(skipped), int(finite))
         rate = learning_rate(min(state.iteration, config.max_iters - 1), config)
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
@@ -189,11 +209,16 @@ class Trainer:
         state.evaluations.append(new)
         speed = f"   {self._tokens_per_second():,.0f} tokens/s" if state.iteration else ""
         log.info(
-            f"iteration {new.iteration:>{len(str(config.max_iters))}}   train {new.train:.4f}   val {new.val:.4f}"
-            f"   lr {new.learning_rate:.1e}{speed}"
+            f"iteration {new.iteration:>{len(str(config.max_iters))}}   epoch {self._epoch(new.iteration)}"
+            f"   train {new.train:.4f}   val {new.val:.4f}   lr {new.learning_rate:.1e}{speed}"
         )
+        if new.iteration and self.world.is_first:
+            for line in self.data.examples(self.model):
+                log.info(line)
         if new.train > state.evaluations[0].train:
             log.warning(f"the training loss is above {state.evaluations[0].train:.4f}, where it began: it diverges")
+        if config.average_last and state.iteration >= (1 - config.average_last) * config.max_iters:
+            state.take_into_average()
         is_best = state.best is None or new.val < state.best.val
         if self.run is None or (is_best and self._try("the best weights", self._save_best)):
             state.best = new if is_best else state.best
@@ -218,8 +243,7 @@ class Trainer:
         raise UserError(f"{what}: {again} and a smaller training.learning_rate or training.grad_clip=1.0")
 
     def _tokens_per_second(self) -> float:
-        tokens = self.state.iteration * self.config.batch_size * self.data.block_size
-        return tokens / self.state.seconds if self.state.seconds else 0.0
+        return self.state.tokens / self.state.seconds if self.state.seconds else 0.0
 
     def _checkpoint_is_due(self) -> bool:
         if self._schedule is None or self.state.iteration == self._saved_iteration:
@@ -243,9 +267,7 @@ class Trainer:
         self._saving_took = self._saved_at - started
         return saved
 
-    def _save_and_stop(self) -> None:
-        number = self.stop.requested
-        assert number is not None
+    def _save_and_stop(self, number: int) -> NoReturn:
         saved = self._save_checkpoint()
         where = f"stopped at iteration {self.state.iteration}"
         if self.run is None:

@@ -16,11 +16,13 @@ def test_targets_are_the_inputs_successors_in_the_split() -> None:
     data = TextData(COUNTING, block_size=8, train_fraction=0.9)
     for split, first, last in (("train", 0, 899), ("val", 900, 999)):
         batch = data.batch(split, 4000, generator(0, split))
-        assert batch.inputs.shape == batch.targets.shape == (4000, 8)
-        assert torch.equal(batch.targets, batch.inputs + 1)
-        assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+        (inputs,) = batch.inputs
+        assert inputs.shape == batch.targets.shape == (4000, 8)
+        assert batch.tokens == 4000 * 8
+        assert torch.equal(batch.targets, inputs + 1)
+        assert torch.equal(inputs[:, 1:], batch.targets[:, :-1])
         # Every place is drawn, from the first window of the split to the last.
-        assert batch.inputs.min() == first
+        assert inputs.min() == first
         assert batch.targets.max() == last
 
 
@@ -28,7 +30,7 @@ def test_a_batch_is_a_function_of_the_seed_and_its_purpose() -> None:
     data = TextData(COUNTING, block_size=8, train_fraction=0.9)
 
     def batch(*purpose: str | int) -> list:
-        return data.batch("train", 32, generator(*purpose)).inputs.tolist()
+        return data.batch("train", 32, generator(*purpose)).targets.tolist()
 
     assert batch(1, "train", 7) == batch(1, "train", 7)
     others = [
@@ -41,24 +43,26 @@ def test_a_batch_is_a_function_of_the_seed_and_its_purpose() -> None:
     assert batch(1, "train", 7) not in others
 
 
-@given(length=st.integers(20, 300), block_size=st.integers(1, 9), batch_size=st.integers(1, 40))
-def test_every_target_of_a_split_is_served_once(length: int, block_size: int, batch_size: int) -> None:
+@given(length=st.integers(20, 300), block_size=st.integers(1, 9), tokens=st.integers(1, 200))
+def test_every_target_of_a_split_is_served_once(length: int, block_size: int, tokens: int) -> None:
     data = TextData(COUNTING[:length], block_size=block_size, train_fraction=0.5)
     for split in ("train", "val"):
-        batches = list(data.every_target_once(split, batch_size))
+        batches = list(data.every_target_once(split, tokens))
         targets = torch.cat([batch.targets.flatten() for batch in batches])
         ids = torch.arange(length)[: length // 2] if split == "train" else torch.arange(length)[length // 2 :]
         assert torch.equal(targets, ids[1:])
-        assert all(torch.equal(batch.targets, batch.inputs + 1) for batch in batches)
-        assert all(batch.inputs.shape[1] <= block_size for batch in batches)
+        assert all(torch.equal(batch.targets, batch.inputs[0] + 1) for batch in batches)
+        assert all(batch.targets.shape[1] <= block_size for batch in batches)
 
 
-def test_splitting_a_batch_loses_nothing() -> None:
+@pytest.mark.parametrize("parts", [1, 3, 5])
+def test_splitting_a_batch_loses_nothing(parts: int) -> None:
     batch = TextData(COUNTING, block_size=8, train_fraction=0.9).batch("train", 12, generator(0))
-    parts = list(batch.split(4))
-    assert [len(part.inputs) for part in parts] == [4, 4, 4]
-    assert torch.equal(torch.cat([part.inputs for part in parts]), batch.inputs)
-    assert torch.equal(torch.cat([part.targets for part in parts]), batch.targets)
+    split = list(batch.split(parts))
+    assert len(split) == parts
+    assert sum(part.tokens for part in split) == batch.tokens
+    rows = sorted(row for part in split for row in torch.cat([*part.inputs, part.targets], dim=1).tolist())
+    assert rows == sorted(torch.cat([*batch.inputs, batch.targets], dim=1).tolist())
 
 
 @pytest.mark.parametrize(("block_size", "fits"), [(99, True), (100, False), (5000, False)])

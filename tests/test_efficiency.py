@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt.data import TextData
 from gpt.device import Runtime
-from gpt.evaluation import estimated_loss
+from gpt.evaluation import mean_loss, tokens_per_pass
 from gpt.sampling import generate
 from gpt.seeding import generator
 from gpt.trainer import Trainer
@@ -81,7 +81,7 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData, stage:
 def test_an_evaluation_joins_its_batches(data: TextData) -> None:
     model = build_small("v5", vocab_size=len(data.tokenizer))
     with Count() as count:
-        estimated_loss(model, data, "val", eval_iters=200, batch_size=32, generator=generator(0), runtime=CPU)
+        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(CPU)), "", CPU)
     assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
 
 

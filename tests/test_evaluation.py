@@ -9,8 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from gpt.data import TextData
 from gpt.device import Runtime
-from gpt.evaluation import estimated_loss, exact_loss
-from gpt.seeding import generator
+from gpt.evaluation import exact_loss, mean_loss
 from tests.conftest import build_small
 
 CPU = Runtime(torch.device("cpu"))
@@ -49,24 +48,18 @@ def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> Non
 def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, batch_size: int) -> None:
     """Joining batches into larger passes, as the estimate does, changes nothing but rounding."""
     model = build_small("v3", vocab_size=len(data.tokenizer))
-    estimate = estimated_loss(
-        model, data, "train", eval_iters=eval_iters, batch_size=batch_size, generator=generator(3), runtime=CPU
-    ).item()
-    same = generator(3)
-    windows, per_pass = eval_iters * batch_size, 16_384 // 8
-    batches = [data.batch("train", min(per_pass, windows - i), same) for i in range(0, windows, per_pass)]
-    parts = [part for batch in batches for part in batch.split(batch_size)]
-    losses = [cross_entropy(model(p.inputs).flatten(0, 1), p.targets.flatten()) for p in parts]
-    weights = torch.tensor([len(p.inputs) for p in parts], dtype=torch.float64)
-    expected = (torch.stack(losses).double() * weights).sum() / weights.sum()
-    assert estimate == pytest.approx(expected.item(), abs=1e-6)
+    passes = list(data.estimation_batches("train", 3, 0, eval_iters, batch_size, 4096))
+    assert sum(len(batch.targets) for batch in passes) == eval_iters * batch_size
+    assert all(batch.tokens <= 4096 for batch in passes)
+    estimate = mean_loss(model, passes, "", CPU).item()
+    rows = [row for batch in passes for row in zip(batch.inputs[0], batch.targets, strict=True)]
+    losses = [cross_entropy(model(x[None])[0], y) for x, y in rows]
+    assert estimate == pytest.approx(torch.stack(losses).double().mean().item(), abs=1e-6)
 
 
 def test_estimate_approaches_the_exact_loss(data: TextData) -> None:
     model = build_small("v6", vocab_size=len(data.tokenizer))
-    estimate = estimated_loss(
-        model, data, "val", eval_iters=500, batch_size=32, generator=generator(0), runtime=CPU
-    ).item()
+    estimate = mean_loss(model, data.estimation_batches("val", 0, 0, 500, 32, 4096), "", CPU).item()
     assert estimate == pytest.approx(exact_loss(model, data, "val", runtime=CPU), abs=0.02)
 
 

@@ -74,9 +74,9 @@ def test_the_loop_is_adamw_on_the_mean_loss_of_its_batches(data: TextData) -> No
     others = [p for p in reference.parameters() if p.dim() < 2]
     optimizer = torch.optim.AdamW([{"params": decay}, {"params": others, "weight_decay": 0.0}], lr=1e-3, fused=False)
     for iteration in range(config.max_iters):
-        x, y = data.batch("train", config.batch_size, generator(1, "train", iteration))
+        batch = data.batch("train", config.batch_size, generator(1, "train", iteration))
         optimizer.zero_grad()
-        cross_entropy(reference(x).flatten(0, 1), y.flatten()).backward()
+        cross_entropy(reference(*batch.inputs).flatten(0, 1), batch.targets.flatten()).backward()
         optimizer.step()
     for a, b in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
@@ -164,9 +164,9 @@ def explode_at(monkeypatch: pytest.MonkeyPatch, *iterations: int) -> None:
     """Make the loss of some iterations infinite."""
     calls = count()
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def loss(model: nn.Module, batch: Batch, **options: float) -> Tensor:
         explodes = model.training and next(calls) in iterations
-        return batch_loss(model, batch) * (math.inf if explodes else 1.0)
+        return batch_loss(model, batch, **options) * (math.inf if explodes else 1.0)
 
     monkeypatch.setattr("gpt.trainer.batch_loss", loss)
 

@@ -18,7 +18,7 @@ from torch import nn
 from gpt.errors import RequestError
 
 
-def build(target: str, **hyperparameters: int | float) -> nn.Module:
+def build(target: str, **hyperparameters: int | float | str) -> nn.Module:
     """The stage named by `target`, such as "gpt.models.v5_residual.ResidualModel".
 
     Only classes of this package are ever looked up, so a configuration that somebody else wrote cannot

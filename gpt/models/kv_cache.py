@@ -44,3 +44,7 @@ class KVCache:
         keys[:, :, self.length : end] = k
         values[:, :, self.length : end] = v
         return keys[:, :, :end], values[:, :, :end]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Put sequence rows[i] into place i, as beam search asks for: rows (B,) of indices."""
+        self.memory[:, :, :, :, : self.length] = self.memory[:, :, rows, :, : self.length]

@@ -1,0 +1,27 @@
+"""How near translations come to their references, as sacrebleu measures it.
+
+Sources: "A Call for Clarity in Reporting BLEU Scores" (Post, 2018); "chrF" (Popovic, 2015).
+"""
+
+from dataclasses import dataclass
+
+from sacrebleu.metrics import BLEU, CHRF
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure, and all that must be known to compare it with another."""
+
+    name: str
+    value: float
+    signature: str
+
+
+def scores(found: list[str], references: list[str]) -> list[Score]:
+    """BLEU as it is, BLEU in lower case, chrF and the share that is exactly right, all in percent."""
+    result = []
+    for name, metric in (("BLEU", BLEU()), ("BLEU, lower case", BLEU(lowercase=True)), ("chrF", CHRF())):
+        value = metric.corpus_score(found, [references]).score
+        result.append(Score(name, value, str(metric.get_signature())))
+    right = sum(a == b for a, b in zip(found, references, strict=True)) / len(references)
+    return [*result, Score("exactly right", 100 * right, "share of the sentences")]

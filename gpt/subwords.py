@@ -1,0 +1,62 @@
+"""Sentences to subwords and back: byte-pair encoding, one vocabulary for both languages.
+
+Source: "Neural Machine Translation of Rare Words with Subword Units" (Sennrich et al., 2016), section 3.2;
+trained and applied by the library `tokenizers`.
+"""
+
+import json
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from gpt.errors import RequestError
+
+PAD, BEGIN, END, UNKNOWN = range(4)
+_SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
+
+
+class Subwords:
+    """Token i is the i-th of the vocabulary; PAD, BEGIN, END and UNKNOWN come first."""
+
+    def __init__(self, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
+        self.vocabulary, self.merges = vocabulary, merges
+        ids = {token: i for i, token in enumerate(vocabulary)}
+        try:
+            self._tokenizer = _pipeline(models.BPE(vocab=ids, merges=merges, unk_token=_SPECIAL[UNKNOWN]))
+        except Exception as error:  # the library raises nothing narrower
+            raise RequestError(f"that is no vocabulary of subwords: {error}") from None
+
+    @classmethod
+    def trained_on(cls, lines: Iterable[str], vocab_size: int) -> "Subwords":
+        """The `vocab_size` most useful subwords of some text, or all there are, if they are fewer."""
+        tokenizer = _pipeline(models.BPE(unk_token=_SPECIAL[UNKNOWN]))
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=_SPECIAL, show_progress=False)
+        tokenizer.train_from_iterator(lines, trainer)
+        model = json.loads(tokenizer.to_str())["model"]
+        ids: dict[str, int] = model["vocab"]
+        return cls(sorted(ids, key=ids.__getitem__), [tuple(merge) for merge in model["merges"]])
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def encode_all(self, lines: list[str]) -> list[list[int]]:
+        """Lines -> token ids of each, without BEGIN and END."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(lines, add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Token ids up to END, if it is there -> text."""
+        kept = []
+        for i in ids:
+            if i == END:
+                break
+            if i not in (PAD, BEGIN):
+                kept.append(int(i))
+        return self._tokenizer.decode(kept, skip_special_tokens=False)
+
+
+def _pipeline(model: models.BPE) -> Tokenizer:
+    """Words keep the space before them as a mark, so that decoding restores the text; punctuation stands alone."""
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    tokenizer.decoder = decoders.Metaspace()
+    return tokenizer
