@@ -1,12 +1,18 @@
 """Several processes that train one model, started by torchrun: each on its part of every batch."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
 
+from gpt.errors import UserError
+
+# How gloo and nccl say that a process does not answer any more.
+_LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
 _PATIENCE = timedelta(minutes=10)  # until a silent process is given up, which ends all of them
 
 
@@ -36,6 +42,16 @@ class World:
         """Say goodbye to the others."""
         if self.size > 1:
             torch.distributed.destroy_process_group()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within, that another process died is an error like any other: UserError."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(sign in str(error).lower() for sign in _LOST):
+                raise
+            raise UserError("another process of this training is gone; resume=RUN_FOLDER goes on without it") from error
 
     @property
     def is_first(self) -> bool:

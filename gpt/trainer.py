@@ -91,7 +91,7 @@ class Trainer:
         Raises Stopped where a signal asked for it, once all is saved, and UserError if numbers are no longer finite.
         """
         state, max_iters = self.state, self.config.max_iters
-        with _progress_bar(state.iteration, max_iters) as bar, self.stop.deferred():
+        with _progress_bar(state.iteration, max_iters) as bar, self.stop.deferred(), self.world.watched():
             started = time.perf_counter()
             while True:
                 # Evaluate and save, with the clock stopped.

@@ -194,8 +194,8 @@ def full_disk(count: int, folder: Path) -> list[str]:
         place.mkdir()
         process = start(*STAGES["v7"], *SHORT, cwd=place)
         time.sleep(draw.uniform(0.5, 1.0) * seconds)
+        limit, had_one = draw.choice([0, 100, 2_000, 40_000, 200_000]), _has_checkpoint(the_run(place))
         try:
-            limit = draw.choice([0, 100, 2_000, 40_000, 200_000])
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         except ProcessLookupError:
             pass  # it was quicker
@@ -203,7 +203,7 @@ def full_disk(count: int, folder: Path) -> list[str]:
         wrong = [] if code == 0 else one_line(code, err, 1)
         run = the_run(place)
         if run is not None:
-            if (run / "checkpoints").is_dir() and not Checkpoints(run / "checkpoints", 2).newest():
+            if had_one and not _has_checkpoint(run):
                 wrong.append("no checkpoint is whole")
             code, _, err = finish(start(f"resume={run}", cwd=place))
             wrong += [err[-300:]] if code else differences(whole, run)
@@ -211,6 +211,10 @@ def full_disk(count: int, folder: Path) -> list[str]:
         return [f"trial {number}, limit {limit}: {what}" for what in wrong]
 
     return in_parallel(trial, count)
+
+
+def _has_checkpoint(run: Path | None) -> bool:
+    return run is not None and Checkpoints(run / "checkpoints", 2).newest() is not None
 
 
 def sweep(count: int, folder: Path) -> list[str]:
