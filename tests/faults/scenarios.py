@@ -1,5 +1,6 @@
 """The faults. A scenario does its own `count` times and returns what went wrong: an empty list is good."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -195,10 +196,8 @@ def full_disk(count: int, folder: Path) -> list[str]:
         process = start(*STAGES["v7"], *SHORT, cwd=place)
         time.sleep(draw.uniform(0.5, 1.0) * seconds)
         limit, had_one = draw.choice([0, 100, 2_000, 40_000, 200_000]), _has_checkpoint(the_run(place))
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it was quicker
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        except ProcessLookupError:
-            pass  # it was quicker
         code, _, err = finish(process)
         wrong = [] if code == 0 else one_line(code, err, 1)
         run = the_run(place)
