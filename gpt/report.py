@@ -50,7 +50,7 @@ def summarise(
 def closing_lines(summary: Summary, run: RunFolder) -> str:
     """What a training ends with: documented, measured and exact losses, and how to go on."""
     documented, estimated = summary.documented, summary.estimated
-    lines = [_row("", "train", "validation", "(nats per character)")]
+    lines = [_row("", "train", "validation", "(nats per token)")]
     if documented.kind == "mini-batch":
         lines += [
             _row("documented", documented.train, documented.val, "one training mini-batch, noise about 0.1"),
@@ -60,7 +60,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> str:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
     lines.append(_row("measured", estimated.train, estimated.val, "estimated over random batches"))
-    lines.append(_row("exact", None, summary.exact.val, "every character of the validation split once"))
+    lines.append(_row("exact", None, summary.exact.val, "every target of the validation split once"))
     if documented.kind == "estimated" and not summary.changed:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
@@ -96,7 +96,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     if summary.changed:
         title += "; not the documented run:\n" + textwrap.fill(", ".join(summary.changed), 80)
     axes.set_title(title, fontsize="medium")
-    axes.set(xlabel="iteration", ylabel="loss (nats per character)")
+    axes.set(xlabel="iteration", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(run.path / "loss.png", dpi=120)

@@ -23,7 +23,7 @@ def checkout(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
-    for name in ("train.py", "generate.py", "compare.py", "README.md"):
+    for name in ("train.py", "generate.py", "evaluate.py", "compare.py", "README.md"):
         shutil.copy(REPOSITORY / name, folder)
     environment = os.environ | {"GPT_DATA_DIR": str(shakespeare), "PYTHONPATH": str(folder)}
     # `python` is the interpreter that runs the tests.

@@ -1,0 +1,138 @@
+"""Going on with a run: what may change, what may not, from where, and by one process at a time."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpt.checkpoint import Checkpoints
+from gpt.runs import RunFolder
+from tests.conftest import REPOSITORY, Script
+
+SHORT = ["model=v1", "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "device=cpu",
+         "checkpoint.interval=10", "checkpoint.min_seconds=0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    done = script("train.py", *SHORT, "data=text", f"data.path={corpus_file}", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (run,) = folder.glob("runs/*/*")
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the run, as if it had died after iteration 50."""
+    run = Path(shutil.copytree(finished, tmp_path / "run with spaces and ü"))
+    (run / "summary.json").unlink()
+    shutil.rmtree(run / "checkpoints" / "00000060")
+    return run
+
+
+def test_the_newest_checkpoints_are_kept(finished: Path) -> None:
+    assert Checkpoints(finished / "checkpoints", 2).names() == ["00000050", "00000060"]
+
+
+def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, run: Path) -> None:
+    done = script("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "from iteration 50" in done.stdout
+    for name in ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt"):
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Script, finished: Path, run: Path) -> None:
+    copy = Path(shutil.copytree(finished, run.parent / "copy"))
+    assert "is finished" in script("train.py", f"resume={copy}", cwd=run.parent).stdout
+    done = script("train.py", f"resume={copy}", "training.max_iters=80", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert [line.iteration for line in RunFolder(copy).metrics()] == [0, 20, 40, 60, 80]
+    assert RunFolder(copy).config().training.max_iters == 80
+    assert RunFolder(copy).summary().iterations == 80
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ("model=v2", 2, "a run with stage=v1 cannot go on with stage=v2"),
+        ("seed=8", 2, "a run with seed=1337 cannot go on with seed=8"),
+        ("model.block_size=9", 2, "model.block_size=8 cannot go on with model.block_size=9"),
+        ("data=shakespeare", 2, "data.name=text cannot go on with data.name=shakespeare"),
+        ("experiment=v7_cpu", 2, "an experiment is for new runs"),
+        ("training.max_iters=10", 2, "training.max_iters=10 is before"),
+        ("data.path=other.txt", 2, "the corpus is not the one"),
+        ("data.path=absent.txt", 2, "there is no file absent.txt"),
+    ],
+)
+def test_what_makes_it_another_run_is_refused(script: Script, run: Path, change: str, code: int, message: str) -> None:
+    (run.parent / "other.txt").write_text("abcdefghij \n" * 500)
+    before = sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*.safetensors"))
+    done = script(
+        "train.py", f"resume={run}", change, *(["data=text"] if "data.path" in change else []), cwd=run.parent
+    )
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*.safetensors")) == before
+
+
+def test_a_damaged_checkpoint_is_passed_over_unless_it_was_asked_for(script: Script, run: Path) -> None:
+    state = run / "checkpoints" / "00000050" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    done = script("train.py", f"resume={state.parent}", cwd=run.parent)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "state.safetensors is damaged" in done.stderr
+    done = script("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 0
+    assert "checkpoint 00000050 is not used" in done.stderr
+    assert "starts from its beginning" in done.stderr  # the one before it went with the finished run
+
+
+@pytest.mark.parametrize("name", ["absent", "corpus", "empty"])
+def test_what_is_no_run_cannot_be_resumed(script: Script, tmp_path: Path, name: str) -> None:
+    (tmp_path / "corpus").write_text("no folder")
+    (tmp_path / "empty").mkdir()
+    done = script("train.py", f"resume={name}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"error: resume={name}: " in done.stderr
+
+
+def test_auto_finds_the_run_or_starts_one(script: Script, corpus_file: Path, run: Path) -> None:
+    (run.parent / "runs" / "day").mkdir(parents=True)
+    run.rename(run.parent / "runs" / "day" / "run")
+    command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
+    assert "going on with runs/day/run from iteration 50" in script(*command, cwd=run.parent).stdout
+    done = script(*command, cwd=run.parent)  # that one is finished now
+    assert "going on" not in done.stdout
+    assert len(list(run.parent.glob("runs/*/*/summary.json"))) == 2
+
+
+def test_one_process_at_a_time(script: Script, run: Path) -> None:
+    endless = [f"resume={run}", "training.max_iters=1000000"]
+    command = [sys.executable, str(REPOSITORY / "train.py"), *endless]
+    first = subprocess.Popen(command, cwd=run.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while "going on" not in (run / "train.log").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        done = script("train.py", *endless, cwd=run.parent)
+        assert done.returncode == 2
+        assert f"another process is writing {run}" in done.stderr
+    finally:
+        first.kill()
+        first.communicate()
+    done = script("train.py", f"resume={run}", "training.max_iters=5", cwd=run.parent)
+    assert "another process" not in done.stderr  # a dead process holds no lock
+
+
+def test_what_is_kept_says_how_far_a_run_is(run: Path) -> None:
+    record = json.loads((run / "checkpoints" / "00000050" / "checkpoint.json").read_text())
+    assert record["progress"]["iteration"] == 50
+    assert [line["iteration"] for line in record["progress"]["evaluations"]] == [0, 20, 40]
