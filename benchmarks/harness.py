@@ -71,13 +71,13 @@ def table(rows: list[Row]) -> str:
 
 
 def alternate(repeats: int, ours: Callable[[], float], theirs: Callable[[], float] | None = None) -> Measured:
-    """Measure both in turn, after one round of each that does not count."""
+    """Measure both in turn, after one run of ours that does not count: it fills the caches, the compiler's included."""
     measured = Measured([], [])
-    for number in range(repeats + 1):
-        for side, figures in ((theirs, measured.theirs), (ours, measured.ours)):
-            figure = side() if side else None
-            if number > 0 and figure is not None:
-                figures.append(figure)
+    ours()
+    for _ in range(repeats):
+        if theirs:
+            measured.theirs.append(theirs())
+        measured.ours.append(ours())
     return measured
 
 

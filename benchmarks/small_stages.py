@@ -45,7 +45,7 @@ def rows(lecture: Path | None, repeats: int) -> list[Row]:
         gpt = theirs("gpt.py", _V6)
         return [
             row("v6", "lecture gpt.py", gpt),
-            row("v6", "lecture gpt.py", gpt, "compile=true"),  # the round that does not count fills the compile cache
+            row("v6", "lecture gpt.py", gpt, "compile=true"),  # the run that does not count fills the compile cache
             row("v1", "lecture bigram.py", theirs("bigram.py", _V1)),
             *map(row, ("v2", "v3", "v3_ffn", "v4", "v5")),
         ]

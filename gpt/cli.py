@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from gpt.config import TrainConfig, explain
+from gpt.config import TRANSLATOR, TrainConfig, explain
 from gpt.errors import RequestError, UserError
 
 _CONF = Path(__file__).parent.parent / "conf"
@@ -105,7 +105,8 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     stage_file = _CONF / "model" / f"{config.stage}.yaml"
     if not stage_file.is_file() or "stage" in given_keys():
         raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
-    data = {"data": OmegaConf.load(_CONF / "data" / "shakespeare.yaml")}
+    corpus = "multi30k" if config.stage == TRANSLATOR else "shakespeare"
+    data = {"data": OmegaConf.load(_CONF / "data" / f"{corpus}.yaml")}
     documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file), data)
     expected = _flat(OmegaConf.to_container(documented))
     compared = {"model", "training", "data", "documented"}

@@ -19,6 +19,9 @@ VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 PathName = Annotated[str, Field(min_length=1)]
 
 
+TRANSLATOR = "transformer"  # the stage whose data is sentence pairs; all others continue a text
+
+
 class _Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -50,7 +53,7 @@ class TrainingConfig(_Schema):
     grad_accumulation: Count
     learning_rate: NonNegative
     schedule: Literal["constant", "cosine", "linear", "inverse_sqrt"]
-    warmup_iters: Annotated[int, Field(ge=0)]
+    warmup_iters: Annotated[int, Field(ge=0, lt=2**31)]
     min_learning_rate: NonNegative
     weight_decay: NonNegative
     beta1: Fraction

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from gpt.config import ShakespeareConfig, TextConfig, TrainConfig
+from gpt.config import TRANSLATOR, ShakespeareConfig, TextConfig, TrainConfig
 from gpt.corpus import read_text, tiny_shakespeare
 from gpt.data import TextData
 from gpt.errors import RequestError
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 AnyData: TypeAlias = "TextData | PairData"
 
-_TRANSLATOR = "transformer"
-
 
 def load(
     config: TrainConfig, device: torch.device, tokenizer: "CharTokenizer | Subwords | None" = None
@@ -29,7 +27,7 @@ def load(
     """
     source, block_size = config.data, config.model.block_size
     if isinstance(source, (ShakespeareConfig, TextConfig)):
-        if config.stage == _TRANSLATOR:
+        if config.stage == TRANSLATOR:
             raise RequestError("model=transformer translates: choose data=multi30k, parallel, copy or reverse")
         if isinstance(source, ShakespeareConfig):
             text = tiny_shakespeare(Path(source.dir))
@@ -37,7 +35,7 @@ def load(
             text = read_text(Path(source.path))
         return TextData(text, block_size=block_size, train_fraction=source.train_fraction, device=device), text
 
-    if config.stage != _TRANSLATOR:
+    if config.stage != TRANSLATOR:
         raise RequestError(f"data={source.name} is for model=transformer; {config.stage} continues a text")
     try:
         from gpt.pairs import PairData, load_pairs  # needs a library that texts can do without

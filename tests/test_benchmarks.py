@@ -23,10 +23,10 @@ def test_ratios_are_taken_pair_by_pair() -> None:
     assert Row("work", "s", Measured([1.0], [])).cells() == ["work", "-", "-", "1.00 s (1.00 to 1.00)", "-"]
 
 
-def test_sides_alternate_after_a_round_that_does_not_count() -> None:
+def test_sides_alternate_after_a_run_that_does_not_count() -> None:
     clock = count()
     measured = alternate(2, lambda: float(next(clock)), lambda: float(next(clock)))
-    assert measured == Measured(theirs=[2.0, 4.0], ours=[3.0, 5.0])
+    assert measured == Measured(theirs=[1.0, 3.0], ours=[2.0, 4.0])
     assert alternate(1, lambda: 1.0).theirs == []
 
 
