@@ -9,7 +9,7 @@ from torch import nn
 
 from gpt import cli
 from gpt.config import GenerateConfig
-from gpt.corpus import read_text
+from gpt.corpus import lines_of, read_text
 from gpt.device import select_device
 from gpt.errors import RequestError
 from gpt.packing import packed
@@ -58,12 +58,16 @@ def _translate(model: nn.Module, tokenizer: "Subwords", prompt: str | None, conf
     from gpt.translation import translate
 
     if prompt is not None:
-        for line in translate(model, tokenizer, prompt.splitlines() or [""], config):
+        if not prompt.strip():
+            raise RequestError("the prompt is empty: give at least a word")
+        tokenizer.refuse_unknown(prompt.replace("\n", " ").replace("\r", " "))
+        for line in translate(model, tokenizer, lines_of(prompt), config):
             print(line)
         return
     if sys.stdin.isatty():
         print("one sentence a line; Ctrl-D ends", file=sys.stderr)
     for line in sys.stdin:
+        tokenizer.refuse_unknown(line.strip())
         print(translate(model, tokenizer, [line.strip()], config)[0], flush=True)
 
 

@@ -49,6 +49,11 @@ def read_text(path: Path) -> str:
     return text
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, whatever system it is from. Other separators that Unicode has do not end a line."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
 def fetch(url: str, path: Path, hash: str) -> None:
     """Download a file whose SHA-256 is known. Raises UserError if that fails."""
     try:

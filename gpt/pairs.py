@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.config import Multi30kConfig, PairConfig, ParallelConfig
-from gpt.corpus import fetch, read_text
+from gpt.corpus import fetch, lines_of, read_text
 from gpt.data import IGNORED, Batch
 from gpt.errors import RequestError, UserError
 from gpt.files import sha256
@@ -59,7 +59,7 @@ def multi30k(folder: Path) -> Corpus:
                 fetch(_MULTI30K + name, path, _MULTI30K_FILES[name])
             if sha256(path) != _MULTI30K_FILES[name]:
                 raise UserError(f"{path} is not the file of multi30k (its sha256 differs): remove it")
-            lines.append(gzip.decompress(path.read_bytes()).decode().splitlines())
+            lines.append(lines_of(gzip.decompress(path.read_bytes()).decode()))
         parts.append(list(zip(*lines, strict=True)))
     return Corpus(*parts)
 
@@ -70,7 +70,7 @@ def parallel(source: Path, target: Path, *, held_out: float) -> Corpus:
     The last `held_out` of them, half and half, are kept for validation and for the test. Raises RequestError where the
     files do not go together.
     """
-    sources, targets = (read_text(path).splitlines() for path in (source, target))
+    sources, targets = (lines_of(read_text(path)) for path in (source, target))
     if len(sources) != len(targets):
         raise RequestError(
             f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: they need the same number"

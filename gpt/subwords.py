@@ -43,6 +43,13 @@ class Subwords:
         """Lines -> token ids of each, without BEGIN and END."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(lines, add_special_tokens=False)]
 
+    def refuse_unknown(self, line: str) -> None:
+        """Raises RequestError, naming it, if the line has a character that no training sentence had."""
+        known = set("".join(self.vocabulary[len(_SPECIAL) :])) | {" "}
+        for character in line:
+            if character not in known:
+                raise RequestError(f"the character {character!r} (U+{ord(character):04X}) is not in the vocabulary")
+
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids up to END, if it is there -> text."""
         kept = []

@@ -154,6 +154,8 @@ def test_translations_come_line_by_line(script: Script, translator: Path) -> Non
         (["train.py", "model=transformer", "data=parallel"], "data.source is needed"),
         (["generate.py", "prompt=" + "a " * 5000], "a sentence has 5,002 subwords, the model takes 128"),
         (["generate.py", "beam=0"], "beam=0"),
+        (["generate.py", "prompt=日本"], "the character '日' (U+65E5) is not in the vocabulary"),
+        (["generate.py", "prompt= "], "the prompt is empty"),
         (["evaluate.py", "split=train"], "split=train"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The faults. A scenario does its own `count` times and returns what went wrong: an empty list is good."""
+"""The faults. A scenario does its own up to `count` times, and tells how often and what went wrong."""
 
 import contextlib
 import itertools
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,6 +34,14 @@ STAGES = {
 # Checkpoints at every tenth iteration, so that most kills find one being written or just written.
 SHORT = ["training.max_iters=400", "training.eval_interval=50", "training.eval_iters=2", "training.batch_size=8",
          "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How often a fault was done, and a line for each time that it was not taken as it should be."""
+
+    times: int
+    wrong: list[str]
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen:
@@ -85,7 +94,7 @@ def in_parallel(work: Callable[[int], list[str]], count: int) -> list[str]:
         return list(itertools.chain.from_iterable(pool.map(work, range(count))))
 
 
-def kills(count: int, folder: Path) -> list[str]:
+def kills(count: int, folder: Path) -> Outcome:
     """SIGKILL at random moments, up to four times a run; the resumed run must end as the uninterrupted one."""
     wholes = {stage: whole_run(folder / f"whole_{stage}", *args, *SHORT) for stage, args in STAGES.items()}
 
@@ -112,7 +121,7 @@ def kills(count: int, folder: Path) -> list[str]:
         shutil.rmtree(place)
         return [f"{stage}, trial {number}: {wrong} differ"] if wrong else []
 
-    return in_parallel(trial, count)
+    return Outcome(count, in_parallel(trial, count))
 
 
 def _read_all(run: Path) -> dict[str, object]:
@@ -146,7 +155,7 @@ def _read_all(run: Path) -> dict[str, object]:
     return found
 
 
-def damage(count: int, folder: Path) -> list[str]:
+def damage(count: int, folder: Path) -> Outcome:
     """A flipped bit or a cut end in any file: an error, the checkpoint before, or the very same content."""
     whole, _ = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.max_iters=40")
     logging.getLogger("gpt").setLevel(logging.ERROR)  # the checkpoints that are passed over
@@ -182,10 +191,10 @@ def damage(count: int, folder: Path) -> list[str]:
                 if not (isinstance(value, UserError) or value == expected[part] or is_older):
                     wrong.append(f"{what}: another {part}")
         shutil.rmtree(copy)
-    return wrong
+    return Outcome(count, wrong)
 
 
-def full_disk(count: int, folder: Path) -> list[str]:
+def full_disk(count: int, folder: Path) -> Outcome:
     """No file may grow beyond a random size from a random moment on; what was saved stays, and the run can go on."""
     whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *SHORT)
 
@@ -209,14 +218,14 @@ def full_disk(count: int, folder: Path) -> list[str]:
         shutil.rmtree(place)
         return [f"trial {number}, limit {limit}: {what}" for what in wrong]
 
-    return in_parallel(trial, count)
+    return Outcome(count, in_parallel(trial, count))
 
 
 def _has_checkpoint(run: Path | None) -> bool:
     return run is not None and Checkpoints(run / "checkpoints", 2).newest() is not None
 
 
-def sweep(count: int, folder: Path) -> list[str]:
+def sweep(count: int, folder: Path) -> Outcome:
     """A sweep of `count` runs, killed again and again, ends with every run finished once, as in the unbroken sweep."""
     seeds = ",".join(map(str, range(1, count // 2 + 1)))
     arguments = ["-m", "model=v1,v5", f"seed={seeds}", *SHORT, "training.max_iters=200"]
@@ -233,7 +242,7 @@ def sweep(count: int, folder: Path) -> list[str]:
             process.communicate()
         code, out, err = finish(start(*command, cwd=place))
         if code:
-            return [err[-500:]]
+            return Outcome(count, [err[-500:]])
         seconds[name] = time.perf_counter() - started
     names = sorted(path.name for path in (folder / "unbroken" / "sweep").iterdir() if path.is_dir())
     wrong = [] if len(names) == count // 2 * 2 else [f"{len(names)} runs"]
@@ -244,10 +253,10 @@ def sweep(count: int, folder: Path) -> list[str]:
         wrong += [f"{name}: {file} differs" for file in different]
     if "is finished" not in out:
         wrong.append("finished runs were not skipped")
-    return wrong
+    return Outcome(count, wrong)
 
 
-def stops(count: int, folder: Path) -> list[str]:
+def stops(count: int, folder: Path) -> Outcome:
     """SIGTERM, SIGINT or SIGUSR1 at random moments: saved and resumable, or cleanly nothing yet."""
     whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.eval_iters=100")
 
@@ -272,7 +281,7 @@ def stops(count: int, folder: Path) -> list[str]:
         shutil.rmtree(place)
         return [f"trial {number}, signal {sent}: {what}" for what in wrong]
 
-    return in_parallel(trial, count)
+    return Outcome(count, in_parallel(trial, count))
 
 
 def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[str, Path]]:
@@ -384,7 +393,7 @@ def _safetensors(header: dict) -> bytes:
     return len(content).to_bytes(8, "little") + content
 
 
-def hostile(count: int, folder: Path) -> list[str]:
+def hostile(count: int, folder: Path) -> Outcome:
     """Run folders that want to be executed: each read in its own process, with a clear error, quickly and in little."""
     whole, _ = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.max_iters=20")
     marker = folder / "executed"
@@ -412,7 +421,7 @@ def hostile(count: int, folder: Path) -> list[str]:
     command = [sys.executable, "-c", code, str(whole), *(str(path) for _, path in cases)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     if done.returncode:
-        return [done.stderr[-500:]]
+        return Outcome(len(cases), [done.stderr[-500:]])
     for (name, _), line in zip(cases, done.stdout.splitlines()[1:], strict=True):
         errors, newlines, seconds, megabytes = map(float, line.split())
         if errors == 0 and name.rpartition(" ")[2] not in harmless:
@@ -423,7 +432,7 @@ def hostile(count: int, folder: Path) -> list[str]:
         wrong.append("something was executed")
     if sorted(folder.iterdir()) != before:
         wrong.append("files outside of the run folder were touched")
-    return wrong
+    return Outcome(len(cases), wrong)
 
 
 def _bad_arguments() -> Iterator[list[str]]:
@@ -435,7 +444,7 @@ def _bad_arguments() -> Iterator[list[str]]:
         "dtype=float16", "compile=perhaps", "checkpoint.keep=0", "checkpoint.interval=0", "checkpoint.min_seconds=-1",
         "model.n_head=5", "model.block_size=100000", "model.n_layer=0", "model.n_layer=10000000", "data=nothing",
         "data.path=x", "data.train_fraction=1", "stage=v3", "resume=nowhere", "resume=corpus.txt", "a=b=c", "=", "a b",
-        "model=[v1]", "training=[1]", "training.max_iters=", "training.batch_size=7 training.grad_accumulation=2",
+        "training=[1]", "training.max_iters=", "training.batch_size=7 training.grad_accumulation=2",
         "model._target_=os.system", "hydra.job.nme=x", "+training.x=1", "~training", "training.max_iters=1e999",
     ))  # fmt: skip
     yield from (["data=text", f"data.path={name}"] for name in (
@@ -463,7 +472,7 @@ def _bad_arguments() -> Iterator[list[str]]:
         yield [f"{key}={draw.choice(bad)}"]
 
 
-def bad_input(count: int, folder: Path) -> list[str]:
+def bad_input(count: int, folder: Path) -> Outcome:
     """Requests that cannot be: one line, exit code 1 or 2, nothing written."""
     folder.mkdir(exist_ok=True)
     (folder / "empty.txt").write_text("")
@@ -486,4 +495,4 @@ def bad_input(count: int, folder: Path) -> list[str]:
     wrong = in_parallel(trial, len(cases))
     if sorted(folder.rglob("*")) != before:
         wrong.append("something was written")
-    return wrong
+    return Outcome(len(cases), wrong)

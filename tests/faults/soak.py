@@ -36,12 +36,12 @@ def main() -> None:
             continue
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as name:
-            wrong = scenario(count, Path(name))
-        for line in wrong:
+            outcome = scenario(count, Path(name))
+        for line in outcome.wrong:
             print(f"{scenario.__name__}: {line}", file=sys.stderr)
-        failed = failed or bool(wrong)
-        what = (scenario.__doc__ or "").strip()
-        rows.append([scenario.__name__, what, count, len(wrong), f"{time.perf_counter() - started:.0f} s"])
+        failed = failed or bool(outcome.wrong)
+        what, seconds = (scenario.__doc__ or "").strip(), time.perf_counter() - started
+        rows.append([scenario.__name__, what, outcome.times, len(outcome.wrong), f"{seconds:.0f} s"])
     print(f"{time.strftime('%Y-%m-%d')}\n")
     print(tabulate(rows, ["fault", "what is asked for", "times", "went wrong", "took"], tablefmt="github"))
     sys.exit(failed)

@@ -1,0 +1,124 @@
+"""The pictures of docs/translation.md, from the code that trains and from a trained run.
+
+python docs/figures.py RUN_FOLDER
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from gpt.models.transformer import Attention, Transformer, sinusoidal_positions
+from gpt.optimizer import learning_rate
+from gpt.runs import RunFolder
+from gpt.subwords import BEGIN, END, Subwords
+from gpt.translation import GREEDY, beam_search
+
+_IMAGES = Path(__file__).parent / "images"
+_SENTENCE = "Ein Mann mit einem Hut spielt Gitarre."
+
+
+def main() -> None:
+    """Write all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the folder of a run of model=transformer")
+    run = RunFolder(parser.parse_args().run)
+    _masks()
+    _positions()
+    _schedule(run)
+    _attention(run)
+    _curve(run)
+
+
+def _masks() -> None:
+    """What a target of eight tokens may see of itself, and of a source of six that is padded to eight."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    causal = torch.ones(8, 8).tril()
+    source = (torch.arange(8) < 6).float().expand(8, 8)
+    for axes, mask, title, what in (
+        (figure.add_subplot(1, 2, 1), causal, "self-attention: nothing later", "target position seen"),
+        (figure.add_subplot(1, 2, 2), source, "cross-attention: no padding", "source position seen"),
+    ):
+        axes.imshow(mask, cmap="Blues", vmin=0, vmax=1.4)
+        axes.set(title=title, xlabel=what, ylabel="target position")
+    figure.savefig(_IMAGES / "masks.png", dpi=120)
+
+
+def _positions() -> None:
+    """Every position's vector, and some of its components over the positions."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    positions = sinusoidal_positions(60, 64)
+    left, right = figure.subplots(1, 2)
+    image = left.imshow(positions, aspect="auto", cmap="RdBu")
+    left.set(title="sinusoidal positions", xlabel="channel", ylabel="position")
+    figure.colorbar(image, ax=left)
+    for channel in (4, 16, 28, 40):
+        right.plot(positions[:, channel], label=f"channel {channel}")
+    right.set(title="slower from channel to channel", xlabel="position")
+    right.legend(loc="lower right")
+    figure.savefig(_IMAGES / "positions.png", dpi=120)
+
+
+def _schedule(run: RunFolder) -> None:
+    """The learning rate of the run, and of the other schedules with its peak and warm-up."""
+    config = run.config().training
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for schedule in ("inverse_sqrt", "cosine", "linear"):
+        changed = config.model_copy(update={"schedule": schedule})
+        rates = [learning_rate(i, changed) for i in range(config.max_iters)]
+        axes.plot(rates, "-" if schedule == config.schedule else ":", label=schedule)
+    axes.set(title="learning rate", xlabel="iteration", ylabel="learning rate")
+    axes.legend()
+    figure.savefig(_IMAGES / "schedule.png", dpi=120)
+
+
+@torch.no_grad()
+def _attention(run: RunFolder) -> None:
+    """What the last decoder block looks at while it writes a translation: the mean over its heads."""
+    model, tokenizer = run.load_model("averaged"), run.tokenizer()
+    assert isinstance(model, Transformer)
+    assert isinstance(tokenizer, Subwords)
+    model.eval()
+    source = [*tokenizer.encode_all([_SENTENCE])[0], END]
+    target = beam_search(model, torch.tensor([source]), GREEDY)[0]
+    seen: list[Tensor] = []
+
+    def look(module: nn.Module, arguments: tuple) -> None:
+        assert isinstance(module, Attention)
+        x, k = arguments[0], arguments[1]
+        B, T, C = x.shape
+        q = module.query(x).view(B, T, module.n_head, C // module.n_head).transpose(1, 2)
+        seen.append((q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1).mean(1)[0])
+
+    last = list(model.decoder)[-1]
+    handle = last.cross_attention.register_forward_pre_hook(look)  # type: ignore[union-attr]
+    model(torch.tensor([source]), torch.tensor([[BEGIN, *target]]))
+    handle.remove()
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(seen[0], cmap="Blues")
+    axes.set_xticks(range(len(source)), [tokenizer.vocabulary[i] for i in source], rotation=60)
+    axes.set_yticks(range(len(target) + 1), [tokenizer.vocabulary[i] for i in [*target, END]])
+    axes.set(title="the last block's attention to the source", xlabel="source", ylabel="written")
+    figure.savefig(_IMAGES / "attention.png", dpi=120)
+
+
+def _curve(run: RunFolder) -> None:
+    """The run's losses, beside the two figures that the reference gives for data of its own."""
+    metrics = run.metrics()
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for split in ("train", "val"):
+        axes.plot([m.iteration for m in metrics], [getattr(m, split) for m in metrics], ".-", label=split)
+    axes.axhline(2.3151, color="grey", linestyle=":", label="reference, other data: 2.3151 after 9 epochs")
+    axes.set(title="loss", xlabel="iteration", ylabel="nats per subword")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(_IMAGES / "translation.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
