@@ -65,9 +65,13 @@ class Trainer:
         self.stop, self.world = stop or Stop(), world
         self._parallel = world.parallel(model)
         self._loss: Loss = functools.partial(batch_loss, label_smoothing=config.label_smoothing)
+        self._plain_loss: Loss = batch_loss  # what is reported
         if compile:
             example = next(self._batch().split(config.grad_accumulation))
             self._loss = compiled_loss(self._loss, self._parallel, example, runtime)
+            # Large passes gain nothing from the loops that the compiler makes for a CPU.
+            if runtime.device.type != "cpu" and config.label_smoothing == 0:
+                self._plain_loss = self._loss
         self._known_skipped = 0
         self._checkpoints = Checkpoints(run.path / "checkpoints", checkpoint.keep) if run and checkpoint else None
         self._schedule = checkpoint
@@ -185,14 +189,14 @@ class Trainer:
     def _evaluate(self) -> None:
         """Estimate the losses, log and keep them, and keep the weights if they are the best so far."""
         state, config = self.state, self.config
-        # Large passes gain nothing from the loops that the compiler makes for a CPU.
-        loss = batch_loss if self.runtime.device.type == "cpu" else self._loss
 
         def estimate(split: str) -> Tensor:
             batches = self.data.estimation_batches(
                 split, self.seed, state.iteration, config.eval_iters, config.batch_size, tokens_per_pass(self.runtime)
             )
-            return mean_loss(self.model, batches, f"estimating {split} loss", self.runtime, loss, self.world)
+            return mean_loss(
+                self.model, batches, f"estimating {split} loss", self.runtime, self._plain_loss, self.world
+            )
 
         try:
             with self.stop.at_once() if self.world.size == 1 else contextlib.nullcontext():
