@@ -134,6 +134,8 @@ def arguments(description: str | None, *peers: str) -> argparse.Namespace:
         parser.add_argument("--lecture", type=Path, help="a checkout of karpathy/ng-video-lecture")
     if "nanogpt" in peers:
         parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
+    if "annotated" in peers:
+        parser.add_argument("--annotated", type=Path, help="a checkout of harvardnlp/annotated-transformer")
     given = parser.parse_args()
     for peer in peers:
         path = getattr(given, peer)

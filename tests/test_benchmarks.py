@@ -43,7 +43,7 @@ def test_a_peers_constants_are_set_and_nothing_else(tmp_path: Path, shakespeare:
 
 
 @pytest.mark.parametrize(
-    "name", ["all", "generation", "memory", "seeds", "small_stages", "v7_training", "where_time_goes"]
+    "name", ["all", "generation", "memory", "seeds", "small_stages", "translation", "v7_training", "where_time_goes"]
 )
 def test_every_benchmark_starts(name: str) -> None:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{name}.py"), "--help"]

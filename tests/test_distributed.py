@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +67,22 @@ def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
     run(1, f"resume={path}", "training.max_iters=40", cwd=folder)
     run(2, f"resume={path}", "training.max_iters=50", cwd=folder)
     assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), abs=1e-4)
+
+
+def test_two_launchers_meet_at_an_address(folder: Path) -> None:
+    """As on two machines: each starts its own process, and both know where to meet."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *meeting, str(REPOSITORY / "train.py"), *V5, "runs=both"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    run(1, *V5, "runs=one", cwd=folder)
+    assert losses(folder / "both") == pytest.approx(losses(folder / "one"), abs=1e-4)
 
 
 def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None:
