@@ -162,9 +162,9 @@ class PairData:
 
     def examples(self, model: nn.Module) -> list[str]:
         """The first validation sentences, what they should become, and what the model makes of them."""
-        pairs = self.corpus.val[:3]
+        pairs, was_training = self.corpus.val[:3], model.training
         found = translate(model, self.tokenizer, [source for source, _ in pairs], GREEDY)
-        model.train()
+        model.train(was_training)
         return [
             f"  source {source}\n  target {target}\n  found  {guess}"
             for (source, target), guess in zip(pairs, found, strict=True)
