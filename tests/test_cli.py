@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -131,10 +132,15 @@ def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path
 
 
 WRONG = [
-    ("train.py", ["model=v9"], 2, "model=v9 does not exist; model can be v1, v2, v3, v3_ffn, v4, v5, v6, v7"),
+    ("train.py", ["model=v9"], 2, "model=v9 does not exist; model can be transformer, v1, v2, v3, v3_ffn, v4, v5, v6"),
     ("train.py", ["training.max_iter=5"], 2, "there is no training.max_iter to set; did you mean training.max_iters?"),
     ("train.py", ["modle=v2"], 2, "there is no modle to set; did you mean model?"),
-    ("train.py", ["model=v1", "model.n_layer=4"], 2, "model=v1 has no n_layer to set; it goes with model=v4 or v5"),
+    (
+        "train.py",
+        ["model=v1", "model.n_layer=4"],
+        2,
+        "model=v1 has no n_layer to set; it goes with model=transformer or v4 or v5",
+    ),
     ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
     ("train.py", ["stage=../v6"], 2, "stage=../v6: string should match pattern"),
     ("train.py", ["+new=1"], 2, "new=1: extra inputs are not permitted"),
@@ -156,7 +162,12 @@ WRONG = [
     ("train.py", ["runs="], 2, "runs"),
     ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
     ("train.py", ["training.batch_size=10000000000000"], 2, "input should be less than 2147483648"),
-    ("train.py", ["model.n_embd=2000000000", "model.n_head=1"], 1, "not enough memory for this"),
+    (
+        "train.py",
+        ["model.n_embd=2000000000"],
+        2,
+        "model.n_embd=2000000000: input should be less than or equal to 65536",
+    ),
     ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
     ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
     ("train.py", ["device=tpu"], 2, "device=tpu: input should be 'auto', 'cpu', 'cuda' or 'mps'"),
@@ -223,3 +234,13 @@ def test_help_shows_how_to_use_it(name: str, script: Script, tmp_path: Path) -> 
     assert "runs: runs" in done.stdout
     if name == "train.py":
         assert "model: v1, v2, v3, v3_ffn, v4, v5, v6, v7" in done.stdout
+
+
+def test_a_model_that_memory_does_not_hold(corpus_file: Path, tmp_path: Path) -> None:
+    """Under a limit of 12 GB, with a first matrix of 13."""
+    train = shlex.join([sys.executable, str(REPOSITORY / "train.py"), "data=text", f"data.path={corpus_file}"])
+    command = f"ulimit -v 12000000; {train} model.n_embd=32768 model.n_head=1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: not enough memory for this: try a smaller model, batch or number of samples\n"
+    assert list(tmp_path.iterdir()) == []
