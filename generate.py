@@ -28,18 +28,21 @@ def main(config: GenerateConfig) -> None:
     run = RunFolder(Path(config.run)) if config.run is not None else finished_runs(Path(config.runs))[-1][0]
     tokenizer, model = run.tokenizer(), run.load_model(config.weights)
     model.to(select_device(config.device))
-    print(f"{run.config().stage}, {config.weights} weights of {run.path}", file=sys.stderr)
+    title = f"{run.config().stage}, {config.weights} weights of {run.path}"
     prompt = config.prompt if config.prompt_file is None else read_text(Path(config.prompt_file))
     if isinstance(tokenizer, CharTokenizer):
-        _continue(packed(model, getattr(torch, config.dtype)), tokenizer, prompt, config)
+        _continue(packed(model, getattr(torch, config.dtype)), tokenizer, prompt, config, title)
     else:
-        _translate(model, tokenizer, prompt, config)
+        _translate(model, tokenizer, prompt, config, title)
 
 
-def _continue(model: nn.Module, tokenizer: CharTokenizer, prompt: str | None, config: GenerateConfig) -> None:
+def _continue(
+    model: nn.Module, tokenizer: CharTokenizer, prompt: str | None, config: GenerateConfig, title: str
+) -> None:
     if prompt == "":
         raise RequestError("the prompt is empty: give at least one character, or leave it out")
     ids = tokenizer.encode(default_prompt(tokenizer) if prompt is None else prompt)
+    print(title, file=sys.stderr)
     steps = generate(model, ids, config)
     if config.num_samples == 1:  # as it comes
         print(prompt or "", end="", flush=True)
@@ -53,7 +56,7 @@ def _continue(model: nn.Module, tokenizer: CharTokenizer, prompt: str | None, co
         print(prompt or "", tokenizer.decode(sample), sep="", end="\n\n", flush=True)
 
 
-def _translate(model: nn.Module, tokenizer: "Subwords", prompt: str | None, config: GenerateConfig) -> None:
+def _translate(model: nn.Module, tokenizer: "Subwords", prompt: str | None, config: GenerateConfig, title: str) -> None:
     """A line for a line; without a prompt, those of standard input as they come."""
     from gpt.translation import translate
 
@@ -61,9 +64,11 @@ def _translate(model: nn.Module, tokenizer: "Subwords", prompt: str | None, conf
         if not prompt.strip():
             raise RequestError("the prompt is empty: give at least a word")
         tokenizer.refuse_unknown(prompt.replace("\n", " ").replace("\r", " "))
-        for line in translate(model, tokenizer, lines_of(prompt), config):
-            print(line)
+        found = translate(model, tokenizer, lines_of(prompt), config)
+        print(title, file=sys.stderr)
+        print(*found, sep="\n")
         return
+    print(title, file=sys.stderr)
     if sys.stdin.isatty():
         print("one sentence a line; Ctrl-D ends", file=sys.stderr)
     for line in sys.stdin:

@@ -182,7 +182,7 @@ WRONG = [
     ("generate.py", ["temperature=-1"], 2, "temperature=-1: input should be greater than or equal to 0"),
     ("generate.py", ["top_p=2"], 2, "top_p=2: input should be less than or equal to 1"),
     ("generate.py", ["tokens=0"], 2, "tokens=0: input should be greater than or equal to 1"),
-    ("generate.py", ["weights=first"], 2, "weights=first: input should be 'best' or 'last'"),
+    ("generate.py", ["weights=first"], 2, "weights=first: input should be 'best', 'last' or 'averaged'"),
     ("generate.py", ["promt=a"], 2, "there is no promt to set; did you mean prompt?"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
     ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
@@ -233,7 +233,7 @@ def test_help_shows_how_to_use_it(name: str, script: Script, tmp_path: Path) -> 
     assert f"python {name}" in done.stdout
     assert "runs: runs" in done.stdout
     if name == "train.py":
-        assert "model: v1, v2, v3, v3_ffn, v4, v5, v6, v7" in done.stdout
+        assert "model: transformer, v1, v2, v3, v3_ffn, v4, v5, v6, v7" in done.stdout
 
 
 def test_a_model_that_memory_does_not_hold(corpus_file: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_overfits_one_batch(stage: str) -> None:
     model = build_small(stage, **changes).train()
     T = min(model.block_size, 8)
     idx = torch.randperm(65)[: 4 * (T + 1)].view(4, T + 1)  # no token twice, so that even a bigram table can learn it
-    batch = Batch(idx[:, :-1], idx[:, 1:])
+    batch = Batch((idx[:, :-1],), idx[:, 1:], idx[:, 1:].numel())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 1e-3)
     for _ in range(1000):
         optimizer.zero_grad()
