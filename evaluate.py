@@ -1,7 +1,6 @@
 """Measure a trained run on held-out data: python evaluate.py. See python evaluate.py --help."""
 
 import sys
-from pathlib import Path
 
 from tabulate import tabulate
 
@@ -12,12 +11,12 @@ from gpt.device import select_device, select_runtime
 from gpt.errors import RequestError
 from gpt.evaluation import exact_loss
 from gpt.loading import load
-from gpt.runs import RunFolder, finished_runs
+from gpt.runs import chosen_run
 
 
 def main(config: EvaluateConfig) -> None:
     """The exact loss, and of a translator how its translations compare with the references."""
-    run = RunFolder(Path(config.run)) if config.run is not None else finished_runs(Path(config.runs))[-1][0]
+    run = chosen_run(config.run, config.runs)
     trained, tokenizer, model = run.config(), run.tokenizer(), run.load_model(config.weights)
     device = select_device(config.device)
     model.to(device)

@@ -13,7 +13,7 @@ from gpt.corpus import lines_of, read_text
 from gpt.device import select_device
 from gpt.errors import RequestError
 from gpt.packing import packed
-from gpt.runs import RunFolder, finished_runs
+from gpt.runs import chosen_run
 from gpt.sampling import default_prompt, generate
 from gpt.tokenizer import CharTokenizer
 
@@ -25,7 +25,7 @@ def main(config: GenerateConfig) -> None:
     """Text or translations to standard output, everything else to standard error."""
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
-    run = RunFolder(Path(config.run)) if config.run is not None else finished_runs(Path(config.runs))[-1][0]
+    run = chosen_run(config.run, config.runs)
     tokenizer, model = run.tokenizer(), run.load_model(config.weights)
     model.to(select_device(config.device))
     title = f"{run.config().stage}, {config.weights} weights of {run.path}"

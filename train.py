@@ -34,6 +34,7 @@ class Setup:
     data: AnyData
     model: nn.Module
     runtime: Runtime
+    changed: list[str]  # from what is documented, as key=value
 
 
 def main(config: TrainConfig) -> None:
@@ -106,13 +107,13 @@ def _run_to_go_on_with(config: TrainConfig) -> RunFolder | None:
 
 
 def _set_up(config: TrainConfig, tokenizer: "AnyTokenizer | None" = None) -> Setup:
-    cli.changes_from_documented(config)  # refuses what no stage documents
+    changed = cli.changes_from_documented(config)
     device = select_device(config.device)
     seed_everything(config.seed, deterministic=config.deterministic)
     data, text = load(config, device, tokenizer)
     model = models.build(config.model.target, vocab_size=len(data.tokenizer), **config.model.hyperparameters())
     model.to(device)
-    return Setup(text, data, model, select_runtime(device, config.dtype, model))
+    return Setup(text, data, model, select_runtime(device, config.dtype, model), changed)
 
 
 def _trainer(config: TrainConfig, setup: Setup, run: RunFolder | None, stop: Stop, world: World) -> Trainer:
@@ -135,11 +136,10 @@ def _train(
 ) -> None:
     started = time.perf_counter()
     data, model, runtime = setup.data, setup.model, setup.runtime
-    changed = cli.changes_from_documented(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(f"{config.stage}: {config.adds}; {parameters:,} parameters, seed {config.seed}, {runtime}{world}")
-    if changed:
-        log.info(f"changed from the documented run: {', '.join(changed)}")
+    if setup.changed:
+        log.info(f"changed from the documented run: {', '.join(setup.changed)}")
     world.share(config.model_dump_json(by_alias=True, exclude_unset=True))
     trainer = _trainer(config, setup, run, stop, world)
     trainer.restore(checkpoint)
@@ -149,7 +149,7 @@ def _train(
         result,
         parameters=parameters,
         exact_val=exact_loss(model, data, "val", runtime=runtime, world=world),
-        changed=changed,
+        changed=setup.changed,
         runtime=runtime,
         seconds=time.perf_counter() - started,
     )

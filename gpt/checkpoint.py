@@ -9,6 +9,7 @@ Reading one takes no memory before its checksums were seen to hold.
 """
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
@@ -18,14 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
-from pydantic import ValidationError
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from gpt.config import explain
 from gpt.errors import UserError
-from gpt.files import flush_folder, read_text_file, seal, sha256, unseal
-from gpt.runs import Evaluation, FiniteLoss, Record
+from gpt.files import flush_folder, read_text_file, seal, sha256, write_flushed
+from gpt.runs import Evaluation, FiniteLoss, Record, parse_record
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +59,7 @@ class Checkpoint:
     def read(cls, path: Path) -> "Checkpoint":
         """The checkpoint in the folder `path`, all of it verified."""
         source = path / _RECORD
-        try:
-            record = _File.model_validate(unseal(read_text_file(source), source))
-        except ValidationError as error:
-            raise UserError(f"{source} is damaged: {explain(error)}") from None
+        record = parse_record(source, read_text_file(source), _File)
         for name, digest in record.sha256.items():
             file = path / name
             if name not in (_STATE, _BEST):
@@ -106,10 +102,14 @@ class Checkpoints:
             # `best` is only ever replaced, never changed, so a second name for the file is as good as a copy.
             if progress.best is not None:
                 _link(best, new / _BEST)
-            _write(new / _STATE, safetensors_torch.save(tensors))
-            digests = {file.name: sha256(file) for file in sorted(new.iterdir())}
+            content = safetensors_torch.save(tensors)
+            write_flushed(new / _STATE, content)
+            # Of what was meant, and not of what the disk made of it: reading it again would then prove nothing.
+            digests = {_STATE: hashlib.sha256(content).hexdigest()}
+            if progress.best is not None:
+                digests[_BEST] = sha256(new / _BEST)
             record = _File(progress=progress, sha256=digests).model_dump(mode="json")
-            _write(new / _RECORD, seal(record, indent=2).encode())
+            write_flushed(new / _RECORD, seal(record, indent=2).encode())
             flush_folder(new)
             if path.exists():  # a damaged one, or its twin
                 shutil.rmtree(path)
@@ -142,13 +142,6 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         return sorted(path.name for path in self.folder.iterdir() if path.name.isdecimal() and path.is_dir())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _link(source: Path, target: Path) -> None:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from gpt.config import TRANSLATOR, TrainConfig, explain
+from gpt.config import TRANSLATOR, TrainConfig, explain, flat
 from gpt.errors import RequestError, UserError
 
 _CONF = Path(__file__).parent.parent / "conf"
@@ -108,9 +108,9 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     corpus = "multi30k" if config.stage == TRANSLATOR else "shakespeare"
     data = {"data": OmegaConf.load(_CONF / "data" / f"{corpus}.yaml")}
     documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file), data)
-    expected = _flat(OmegaConf.to_container(documented))
+    expected = flat(OmegaConf.to_container(documented))
     compared = {"model", "training", "data", "documented"}
-    actual = _flat(config.model_dump(by_alias=True, include=compared, exclude_unset=True))
+    actual = flat(config.model_dump(by_alias=True, include=compared, exclude_unset=True))
     ignored = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "data.dir", "data.path"}
     changed = [f"{key}={value}" for key, value in actual.items() if key not in ignored and expected.get(key) != value]
     return [*changed, "dtype=bfloat16"] if config.dtype == "bfloat16" else changed
@@ -119,7 +119,7 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
 def _resolve(config: DictConfig, texts: dict[str, str]) -> Any:
     """The configuration as plain dictionaries, with the texts put in and every reference followed."""
     resolved: Any
-    keys = _flat(OmegaConf.to_container(config))
+    keys = flat(OmegaConf.to_container(config))
     for key in texts:
         if key not in keys:
             raise RequestError(_no_such_key(key, keys, HydraConfig.get().runtime.choices))
@@ -179,7 +179,7 @@ def _one_line_errors() -> Iterator[None]:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
             raise
         message, code = _explain(error)
-        if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        if not HydraConfig.initialized() or not is_sweep():
             _exit(message, code)
         job = HydraConfig.get().job
         print(f"error: job {job.num} ({job.override_dirname}): {message}", file=sys.stderr)
@@ -248,12 +248,4 @@ def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | N
     with hydra.initialize_config_dir(str(_CONF), version_base="1.3"):
         config: Any = OmegaConf.to_container(hydra.compose(config_name, chosen, return_hydra_config=True))
     choices = config.pop("hydra")["runtime"]["choices"]
-    return [*groups, *_flat(config)], choices
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+    return [*groups, *flat(config)], choices

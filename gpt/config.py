@@ -4,7 +4,7 @@ The values themselves stand in `conf/`, once; nothing here has a default. Strict
 type, a value out of range and a key too many are errors, raised as `pydantic.ValidationError`.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -202,7 +202,12 @@ class CompareConfig(_Schema):
     tolerance: NonNegative
 
 
-_DATA_NAMES = ("shakespeare", "text", "multi30k", "parallel", "copy", "reverse")
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
 
 
 def explain(error: ValidationError) -> str:
@@ -212,7 +217,8 @@ def explain(error: ValidationError) -> str:
 
 def _explain(location: tuple[int | str, ...], message: str, value: object) -> str:
     # A part that is not a key names a member of a union (of the data choices); the user has not heard of it.
-    key = ".".join(str(part) for part in location if part not in _DATA_NAMES)
+    names = {name for choice in get_args(DataConfig) for name in get_args(choice.model_fields["name"].annotation)}
+    key = ".".join(str(part) for part in location if part not in names)
     message = " ".join(message.removeprefix("Value error, ").split())
     message = message[:1].lower() + message[1:]
     if isinstance(value, dict) or not key:

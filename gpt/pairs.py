@@ -14,8 +14,9 @@ from gpt.corpus import fetch, lines_of, read_text
 from gpt.data import IGNORED, Batch
 from gpt.errors import RequestError, UserError
 from gpt.files import sha256
+from gpt.models.transformer import PAD
 from gpt.seeding import generator
-from gpt.subwords import BEGIN, END, PAD, Subwords
+from gpt.subwords import BEGIN, END, Subwords
 from gpt.translation import GREEDY, translate
 
 Pairs = list[tuple[str, str]]  # source and target

@@ -3,13 +3,12 @@
 import functools
 import logging
 import operator
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt.checkpoint import Checkpoint, Checkpoints
-from gpt.config import TrainConfig
+from gpt.config import TrainConfig, flat
 from gpt.errors import RequestError
 from gpt.runs import RunFolder
 
@@ -68,7 +67,7 @@ def unfinished_like(asked: TrainConfig, root: Path) -> RunFolder | None:
 def _merged(kept: TrainConfig, asked: TrainConfig, given: list[str] | None) -> tuple[TrainConfig, list[str]]:
     old, new = _content(kept), _content(asked)
     changed = []
-    for key in _keys(new) if given is None else given:
+    for key in flat(new) if given is None else given:
         if key in _NOT_OF_THE_RUN:
             continue
         if key == "experiment":
@@ -83,14 +82,6 @@ def _merged(kept: TrainConfig, asked: TrainConfig, given: list[str] | None) -> t
         functools.reduce(operator.getitem, groups, old)[name] = after
         changed.append(f"{key}={after}")
     return TrainConfig.model_validate(old), changed
-
-
-def _keys(content: dict, prefix: str = "") -> Iterator[str]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
 
 
 def _identity(config: TrainConfig) -> dict:

@@ -107,7 +107,7 @@ class Summary(Record):
     best: Best
     exact: Exact
     last_batch: float  # the loss on the last training mini-batch
-    tokens_per_second: float  # of training steps; evaluations are left out, compilation is not
+    tokens_per_second: float  # of training steps; evaluations and compilation are left out
     seconds: float  # the process that finished the run, evaluations included
     skipped: int  # updates left out because of numbers that were not finite
     device: str
@@ -236,7 +236,7 @@ class RunFolder:
         lines = read_text_file(path).splitlines()
         if not lines:
             raise UserError(f"{path} is damaged: it is empty")
-        return [self._parse(path, line, Evaluation) for line in lines]
+        return [parse_record(path, line, Evaluation) for line in lines]
 
     def weights(self, which: Weights) -> Path:
         """The file of the run's best or last weights."""
@@ -300,13 +300,15 @@ class RunFolder:
         (self.path / "summary.json").unlink(missing_ok=True)
 
     def _record(self, name: str, record: type[_AnyRecord]) -> _AnyRecord:
-        return self._parse(self.path / name, read_text_file(self.path / name), record)
+        return parse_record(self.path / name, read_text_file(self.path / name), record)
 
-    def _parse(self, path: Path, content: str, record: type[_AnyRecord]) -> _AnyRecord:
-        try:
-            return record.model_validate_json(json.dumps(unseal(content, path)))
-        except ValidationError as error:
-            raise UserError(f"{path} is damaged: {explain(error)}") from None
+
+def parse_record(path: Path, content: str, record: type[_AnyRecord]) -> _AnyRecord:
+    """The record that was sealed as `content` of `path`. Raises UserError if it is not as it was written."""
+    try:
+        return record.model_validate_json(json.dumps(unseal(content, path)))
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged: {explain(error)}") from None
 
 
 def _digest(text: str) -> str:
@@ -320,6 +322,11 @@ def _digest_tensors(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def chosen_run(path: str | None, root: str) -> RunFolder:
+    """The run in the folder `path`, or if that is None the newest finished one below `root`."""
+    return RunFolder(Path(path)) if path is not None else finished_runs(Path(root))[-1][0]
 
 
 def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:

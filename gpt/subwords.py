@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gpt.errors import RequestError
+from gpt.models.transformer import PAD
 
-PAD, BEGIN, END, UNKNOWN = range(4)
+BEGIN, END, UNKNOWN = range(PAD + 1, PAD + 4)
 _SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 
 

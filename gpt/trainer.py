@@ -139,7 +139,8 @@ class Trainer:
 
     def _update(self) -> None:
         """One iteration: batch, forward, backward, clip, step."""
-        config, model, state = self.config, self.model, self.state
+        config, state = self.config, self.state
+        parameters = state.optimizer.parameters.values()  # not model.parameters(), which walks all of its modules
 
         # Batch: a pure function of the seed and the iteration; of several processes, each takes its part.
         whole = self._batch()
@@ -159,10 +160,10 @@ class Trainer:
 
         # Clip.
         if config.grad_clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            nn.utils.clip_grad_norm_(parameters, config.grad_clip)
 
         # Step, unless a number is not finite. That is decided on the device; nothing here waits for it.
-        skip = _has_nonfinite([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
+        skip = _has_nonfinite([loss, *(p.grad for p in parameters if p.grad is not None)])
         state.skipped += skip
         state.finite += state.skipped == 0
         state.optimizer.step(learning_rate(state.iteration, config), skip)

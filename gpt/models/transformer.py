@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 
 from gpt.kernels import Dropout, attention
 from gpt.models.kv_cache import KVCache
+from gpt.models.v3_multi_head import check_heads
 
 Norm = Literal["pre", "post"]
 
@@ -36,8 +37,7 @@ class Attention(nn.Module):
 
     def __init__(self, n_embd: int, n_head: int, dropout: float) -> None:
         super().__init__()
-        if n_embd % n_head:
-            raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
+        check_heads(n_embd, n_head)
         self.n_head = n_head
         self.query = nn.Linear(n_embd, n_embd)
         self.key_value = nn.Linear(n_embd, 2 * n_embd)

@@ -10,6 +10,12 @@ from gpt.kernels import attention
 from gpt.models.v2_single_head import Embedding
 
 
+def check_heads(n_embd: int, n_head: int) -> None:
+    """Raises ValueError unless the heads share the channels evenly."""
+    if n_embd % n_head:
+        raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
+
+
 class MultiHeadAttention(nn.Module):
     """H heads of size D = C / H side by side: v2's formula, computed for all heads at once.
 
@@ -19,8 +25,7 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
-        if n_embd % n_head:
-            raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
+        check_heads(n_embd, n_head)
         self.n_head = n_head
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
 

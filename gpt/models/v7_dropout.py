@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gpt.kernels import Dropout, attention
 from gpt.models.kv_cache import KVCache
 from gpt.models.v2_single_head import Embedding
+from gpt.models.v3_multi_head import check_heads
 
 
 class Attention(nn.Module):
@@ -18,8 +19,7 @@ class Attention(nn.Module):
 
     def __init__(self, n_embd: int, n_head: int, dropout: float) -> None:
         super().__init__()
-        if n_embd % n_head:
-            raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
+        check_heads(n_embd, n_head)
         self.n_head = n_head
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
         self.projection = nn.Linear(n_embd, n_embd)
