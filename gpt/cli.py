@@ -27,6 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 from gpt.config import TRANSLATOR, TrainConfig, explain, flat
 from gpt.errors import RequestError, UserError
+from gpt.stopping import Stopped
 
 _CONF = Path(__file__).parent.parent / "conf"
 
@@ -175,6 +176,11 @@ def _one_line_errors() -> Iterator[None]:
         sys.exit(1)
     except _JobError as error:
         _exit("not every job of the sweep succeeded", error.exit_code)
+    except Stopped as error:  # ends a sweep as well: it was not one job that was to stop
+        message = str(error)
+        if is_sweep():
+            message += f"; the sweep: the same command with resume=auto hydra.sweep.dir={HydraConfig.get().sweep.dir}"
+        _exit(message, error.exit_code)
     except (UserError, ValidationError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
             raise

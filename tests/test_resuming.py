@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -136,3 +137,19 @@ def test_what_is_kept_says_how_far_a_run_is(run: Path) -> None:
     record = json.loads((run / "checkpoints" / "00000050" / "checkpoint.json").read_text())
     assert record["progress"]["iteration"] == 50
     assert [line["iteration"] for line in record["progress"]["evaluations"]] == [0, 20, 40]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "training.max_iters=100000", "seed=1,2",
+               "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=sweep"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "sweep" / "000_v1_seed1" / "metrics.jsonl"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.count("\n") == 1
+    assert "the sweep: the same command with resume=auto hydra.sweep.dir=sweep" in err
+    assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
