@@ -10,7 +10,7 @@ from torch import nn
 from gpt import cli, models
 from gpt.checkpoint import Checkpoint
 from gpt.config import TrainConfig
-from gpt.device import Runtime, select_device, select_runtime
+from gpt.device import Runtime, select_device, select_runtime, size_of
 from gpt.distributed import World
 from gpt.errors import RequestError
 from gpt.evaluation import exact_loss
@@ -136,7 +136,7 @@ def _train(
 ) -> None:
     started = time.perf_counter()
     data, model, runtime = setup.data, setup.model, setup.runtime
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = size_of(model)
     log.info(f"{config.stage}: {config.adds}; {parameters:,} parameters, seed {config.seed}, {runtime}{world}")
     if setup.changed:
         log.info(f"changed from the documented run: {', '.join(setup.changed)}")

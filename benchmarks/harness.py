@@ -126,27 +126,31 @@ def with_constants(script: Path, constants: dict[str, object], folder: Path) -> 
     return changed
 
 
-def arguments(description: str | None, *peers: str) -> argparse.Namespace:
-    """The command line of a benchmark: --repeats, and where the checkouts of its peers are."""
+_FOLDERS = {
+    "lecture": "a checkout of karpathy/ng-video-lecture",
+    "nanogpt": "a checkout of karpathy/nanoGPT",
+    "annotated": "a checkout of harvardnlp/annotated-transformer",
+    "run": "the folder of a finished run",
+}
+
+
+def arguments(description: str | None, *folders: str) -> argparse.Namespace:
+    """The command line of a benchmark: --repeats, and where the folders are that it wants."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="counted runs of each side (default 3)")
-    if "lecture" in peers:
-        parser.add_argument("--lecture", type=Path, help="a checkout of karpathy/ng-video-lecture")
-    if "nanogpt" in peers:
-        parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
-    if "annotated" in peers:
-        parser.add_argument("--annotated", type=Path, help="a checkout of harvardnlp/annotated-transformer")
+    for name in folders:
+        parser.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
     given = parser.parse_args()
-    for peer in peers:
-        path = getattr(given, peer)
+    for name in folders:
+        path = getattr(given, name)
         if path is None or not path.is_dir():
             print(
-                f"--{peer} {path or 'is not given'}: no such checkout, so this project alone is measured",
+                f"--{name} {path or 'is not given'}: {_FOLDERS[name]} is missing, so its part is left out",
                 file=sys.stderr,
             )
-            setattr(given, peer, None)
+            setattr(given, name, None)
         else:
-            setattr(given, peer, path.resolve())
+            setattr(given, name, path.resolve())
     return given
 
 

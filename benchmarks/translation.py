@@ -1,9 +1,10 @@
 """The encoder-decoder: training, decoding, and two processes, beside what one would use instead.
 
-    python benchmarks/translation.py --annotated PATH
+    python benchmarks/translation.py --annotated PATH --run RUN_FOLDER
 
 The peers: PyTorch's own nn.Transformer in a plain loop, and the annotated Transformer's model, loss and loop body
-(harvardnlp/annotated-transformer), both at conf/model/transformer.yaml's size and on the same batches.
+(harvardnlp/annotated-transformer), both at conf/model/transformer.yaml's size and on the same batches. Decoding needs
+a run that has learnt when to end a sentence: RUN_FOLDER is one of model=transformer.
 """
 
 import ast
@@ -31,6 +32,7 @@ from gpt.evaluation import batch_loss
 from gpt.models.transformer import PAD, Transformer, sinusoidal_positions
 from gpt.optimizer import AdamW
 from gpt.pairs import PairData, multi30k
+from gpt.runs import RunFolder
 from gpt.subwords import Subwords
 from gpt.translation import translate
 
@@ -68,7 +70,7 @@ class _PlainTransformer(nn.Module):
         return out @ self.embedding.weight.T
 
 
-def rows(annotated: Path | None, repeats: int) -> list[Row]:
+def rows(annotated: Path | None, run: Path | None, repeats: int) -> list[Row]:
     """Training tokens a second, seconds of decoding, and tokens a second of two processes."""
     corpus = multi30k(CORPUS)
     tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), _VOCAB)
@@ -81,8 +83,19 @@ def rows(annotated: Path | None, repeats: int) -> list[Row]:
     ):
         measured = alternate(repeats, lambda: _train_ours(batches), theirs)
         result.append(Row("transformer training", "tokens/s", measured, peer, more_is_better=True))
-    model = _ours()
-    sentences = [source for source, _ in corpus.test[:100]]
+    if run is not None:
+        result.append(_decoding(RunFolder(run), [source for source, _ in corpus.test], repeats))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        measured = alternate(repeats, lambda: _processes(2, folder), lambda: _processes(1, folder))
+        result.append(Row("two processes", "tokens/s", measured, "one process", more_is_better=True))
+    return result
+
+
+def _decoding(run: RunFolder, sentences: list[str], repeats: int) -> Row:
+    model, tokenizer = run.load_model("last"), run.tokenizer()
+    assert isinstance(tokenizer, Subwords)
+    select_runtime(torch.device("cpu"), "float32", model)
     search = SearchConfig(beam=5, length_penalty=1.0)
 
     def decode(*, cached: bool) -> float:
@@ -91,12 +104,7 @@ def rows(annotated: Path | None, repeats: int) -> list[Row]:
         return time.perf_counter() - started
 
     measured = alternate(repeats, lambda: decode(cached=True), lambda: decode(cached=False))
-    result.append(Row("beam 5, 100 test sentences", "s", measured, "the same without caches"))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        measured = alternate(repeats, lambda: _processes(2, folder), lambda: _processes(1, folder))
-        result.append(Row("two processes", "tokens/s", measured, "one process", more_is_better=True))
-    return result
+    return Row(f"beam 5, {len(sentences):,} test sentences", "s", measured, "the same without caches")
 
 
 def _ours() -> Transformer:
@@ -187,5 +195,5 @@ def _processes(count: int, folder: Path) -> float:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, "annotated")
-    print(table(rows(given.annotated, given.repeats)))
+    given = arguments(__doc__, "annotated", "run")
+    print(table(rows(given.annotated, given.run, given.repeats)))

@@ -15,9 +15,10 @@ from gpt.errors import RequestError
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
 
-# Below this many parameters a step is dominated by starting operations: casting to bfloat16 and waking
-# a second thread both cost more than they save.
+# Below this many parameters a step is dominated by starting operations: a second thread costs more than it saves.
 _LARGE = 1_000_000
+# Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
+_PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
 _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
 
 
@@ -69,7 +70,7 @@ def select_device(name: DeviceName) -> torch.device:
 
 
 def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> Runtime:
-    """`auto` is bfloat16 for a large model where the processor computes with it, else float32.
+    """`auto` is bfloat16 where the processor computes with it and the model is large enough to gain, else float32.
 
     Also sets the number of CPU threads: one for a small model, whose steps gain little from a second one and lose
     much where another process wants that core; else PyTorch's own choice.
@@ -79,13 +80,19 @@ def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> 
     if device.type == "cpu":
         _keep_freed_memory()
     if dtype == "auto":
-        dtype = "bfloat16" if large and _has_bfloat16(device) else "float32"
+        enough = _PAYS_FOR_CASTS_ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
+        dtype = "bfloat16" if size_of(model) >= enough and _has_bfloat16(device) else "float32"
     return Runtime(device, getattr(torch, dtype))
 
 
 def is_large(model: nn.Module) -> bool:
     """Whether computing, and not starting to compute, is what the model's time goes into."""
-    return sum(parameter.numel() for parameter in model.parameters()) >= _LARGE
+    return size_of(model) >= _LARGE
+
+
+def size_of(model: nn.Module) -> int:
+    """The number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _has_bfloat16(device: torch.device) -> bool:

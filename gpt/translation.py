@@ -40,9 +40,9 @@ def translate(
 def beam_search(model: Transformer, source: Tensor, config: SearchConfig, *, cached: bool = True) -> list[list[int]]:
     """The best target found for every row of source, (B, S) token ids, without BEGIN and END.
 
-    `beam` candidates a row are kept, and compared by log probability / ((5 + length) / 6) ** length_penalty ("Google's
-    Neural Machine Translation System", Wu et al., 2016, equation 14). Without the cache the decoder reads every
-    candidate anew for each token; the result is the same.
+    `beam` candidates a row are kept; once as many have ended, the best of these is taken, by log probability /
+    ((5 + length) / 6) ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14).
+    Without the cache the decoder reads every candidate anew for each token; the result is the same.
     """
     model.eval()
     device = model.output_bias.device
@@ -57,11 +57,7 @@ def beam_search(model: Transformer, source: Tensor, config: SearchConfig, *, cac
     scores = torch.full((B, K), float("-inf"), device=device)
     scores[:, 0] = 0.0  # the beams begin alike: one is enough
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
-    is_open = [True] * B
     offset = torch.arange(B, device=device)[:, None] * K
-
-    def normalised(score: float, length: int) -> float:
-        return score / ((5 + length) / 6) ** config.length_penalty
 
     for step in range(limit):
         logits = model.decode(ids[:, step : step + 1] if cached else ids[:, : step + 1], read)[:, -1]
@@ -74,22 +70,18 @@ def beam_search(model: Transformer, source: Tensor, config: SearchConfig, *, cac
         ends = tokens == END
         # What ends now among the K best is finished; the K best of the others go on.
         for row, rank in (ends[:, :K] & top[:, :K].isfinite()).nonzero().tolist():
-            if is_open[row]:
+            if len(finished[row]) < K:
                 parent = int(parents[row, rank]) + row * K
                 text = ids[parent, 1 : step + 1].tolist()
-                finished[row].append((normalised(float(top[row, rank]), len(text) + 1), text))
+                score = float(top[row, rank]) / ((5 + len(text) + 1) / 6) ** config.length_penalty
+                finished[row].append((score, text))
         scores, order = top.masked_fill(ends, float("-inf")).topk(K, dim=-1)
         rows = (parents.gather(1, order) + offset).flatten()
         ids = ids[rows]
         ids[:, step + 1] = tokens.gather(1, order).flatten()
         if read.cache is not None:
             read.cache.reorder(rows)
-        for row, best in enumerate(scores[:, 0].tolist()):
-            if is_open[row] and len(finished[row]) >= K:
-                # Nothing that goes on can still win: its score only falls, and at best it grows to the limit.
-                reachable = normalised(best, limit if config.length_penalty else step + 1)
-                is_open[row] = reachable > max(score for score, _ in finished[row])
-        if not any(is_open):
+        if all(len(candidates) >= K for candidates in finished):
             break
     for row in range(B):
         if not finished[row]:  # the limit came first
