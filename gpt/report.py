@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from gpt.config import TrainConfig
+from gpt.config import TRANSLATOR, TrainConfig
 from gpt.device import Runtime
 from gpt.runs import Best, Estimated, Exact, RunFolder, Summary
 from gpt.trainer import Result
@@ -59,8 +59,12 @@ def closing_lines(summary: Summary, run: RunFolder) -> str:
     else:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
-    lines.append(_row("measured", estimated.train, estimated.val, "estimated over random batches"))
-    lines.append(_row("exact", None, summary.exact.val, "every target of the validation split once"))
+    how = (
+        "random pairs; all of the validation split" if summary.stage == TRANSLATOR else "estimated over random batches"
+    )
+    lines.append(_row("measured", estimated.train, estimated.val, how))
+    of_what = " by the averaged weights" if run.weights("averaged").exists() else ""
+    lines.append(_row("exact", None, summary.exact.val, f"every target of the validation split once{of_what}"))
     if documented.kind == "estimated" and not summary.changed:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
