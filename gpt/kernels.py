@@ -36,26 +36,21 @@ class Dropout(nn.Module):
         return x * keep.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
 
 
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False, dropout: Dropout | None = None
-) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, dropout: Dropout | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D)) v with dropout on the softmax: q (B, H, T, D), k and v (B, H, S, D) -> (B, H, T, D).
 
-    `mask` is true where a key may be seen and broadcasts to (B, H, T, S). `causal` hides every later token, where the
-    queries and the keys are those of the same tokens (S = T).
+    `causal` hides every later token, where the queries and the keys are those of the same tokens (S = T).
     """
     T, D = q.shape[2:]
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
     is_short = on_cpu and torch.compiler.is_compiling() and causal and T <= _SHORT
     if not is_short and (p == 0 or not on_cpu):
-        return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=causal)
+        return scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=causal)
     q = q * D**-0.5
     scores = (q[..., :, None, :] * k[..., None, :, :]).sum(-1) if is_short else q @ k.transpose(-2, -1)  # (B, H, T, S)
     if causal:
         scores = scores + torch.full((T, T), float("-inf"), dtype=q.dtype, device=q.device).triu(diagonal=1)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1)
     if dropout is not None:
         weights = dropout(weights)
