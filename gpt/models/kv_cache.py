@@ -47,4 +47,5 @@ class KVCache:
 
     def reorder(self, rows: Tensor) -> None:
         """Put sequence rows[i] into place i, as beam search asks for: rows (B,) of indices."""
-        self.memory[:, :, :, :, : self.length] = self.memory[:, :, rows, :, : self.length]
+        used = self.memory[..., : self.length, :]
+        used.copy_(used.index_select(2, rows))
