@@ -58,7 +58,8 @@ def _positions() -> None:
     for channel in (4, 16, 28, 40):
         right.plot(positions[:, channel], label=f"channel {channel}")
     right.set(title="slower from channel to channel", xlabel="position")
-    right.legend(loc="lower right")
+    right.legend(loc="lower left", ncols=2, fontsize="small")
+    right.set_ylim(-1.6, 1.1)
     figure.savefig(_IMAGES / "positions.png", dpi=120)
 
 

@@ -123,8 +123,8 @@ def table(comparison: Comparison, style: str) -> str:
     if cells:
         parts += [
             tabulate(cells, headers, tablefmt=style, disable_numparse=True),
-            "Nats per character. measured: the loss estimated over random batches after the last iteration, mean ± "
-            "standard deviation over seeds. exact: every character of the validation split once, mean over seeds. "
+            "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "
+            "standard deviation over seeds. exact: every target of the validation split once, mean over seeds. "
             "*: the loss on one training mini-batch, which has a noise of about 0.1.",
         ]
     if comparison.not_counted:
@@ -184,7 +184,7 @@ def plot(comparison: Comparison, path: Path) -> None:
     axes.plot([], [], "kx", label="documented")
     axes.plot([], [], "+", color="grey", label="documented, one mini-batch")
     axes.set_xscale("log")
-    axes.set(xlabel="iteration (log scale)", ylabel="estimated validation loss (nats per character)")
+    axes.set(xlabel="iteration (log scale)", ylabel="estimated validation loss (nats per token)")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small", ncols=2)
     figure.savefig(path, dpi=120)
