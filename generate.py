@@ -71,9 +71,13 @@ def _translate(model: nn.Module, tokenizer: "Subwords", prompt: str | None, conf
     print(title, file=sys.stderr)
     if sys.stdin.isatty():
         print("one sentence a line; Ctrl-D ends", file=sys.stderr)
-    for line in sys.stdin:
-        tokenizer.refuse_unknown(line.strip())
-        print(translate(model, tokenizer, [line.strip()], config)[0], flush=True)
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            sentence = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise RequestError(f"line {number} of standard input is not UTF-8: {error.reason}") from None
+        tokenizer.refuse_unknown(sentence)
+        print(translate(model, tokenizer, [sentence], config)[0], flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Sentence pairs: read, refused, encoded, and served once an epoch in batches with little padding."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from gpt.errors import RequestError
 from gpt.models.transformer import PAD
 from gpt.pairs import Corpus, PairData, made_up, parallel
 from gpt.subwords import BEGIN, END, UNKNOWN, Subwords
-from tests.conftest import Script
+from tests.conftest import REPOSITORY, Script
 
 
 def captions(count: int) -> list[tuple[str, str]]:
@@ -144,6 +146,17 @@ def test_translations_come_line_by_line(script: Script, translator: Path) -> Non
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[0] == "a b c"
     assert done.stdout.splitlines() == ["a b c", "d e"]
+
+
+def test_standard_input_is_translated_line_by_line(translator: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "generate.py")]
+    done = subprocess.run(command, cwd=translator, input=b"a b c\n\nd e", capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().splitlines() == ["a b c", "", "d e"]
+    done = subprocess.run(command, cwd=translator, input=b"a b\n\xff\xfe\n", capture_output=True)
+    assert done.returncode == 2
+    assert b"error: line 2 of standard input is not UTF-8" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

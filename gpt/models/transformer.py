@@ -50,7 +50,7 @@ class Attention(nn.Module):
         return k, v
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """x: (B, T, C), k and v: (B, H, S, D), mask: true where a key may be seen, as (B, H, T, S) -> (B, T, C).
+        """x: (B, T, C), k and v: (B, H, S, D), mask: of (B, H, T, S), true where a key may be seen -> (B, T, C).
 
         Section 3.2.1, equation 1, written out: on a CPU that is quicker for sentences than PyTorch's fused attention.
         """
@@ -109,7 +109,7 @@ class DecoderBlock(nn.Module):
         self.residuals = nn.ModuleList(Residual(n_embd, dropout, norm) for _ in range(3))
 
     def forward(self, x: Tensor, read: "Read", causal: Tensor, layer: int) -> Tensor:
-        """x: (B, T, C), causal: (T, T), with a cache (T, T of the cache + T) -> (B, T, C)."""
+        """x: (B, T, C), causal: (T, S), where S counts what the cache has as well -> (B, T, C)."""
         x = self.residuals[0](x, lambda y: self._look_back(y, read.cache, causal, layer))
         x = self.residuals[1](x, lambda y: self.cross_attention(y, *read.keys_values[layer], read.mask))
         return self.residuals[2](x, self.feed_forward)
