@@ -99,7 +99,11 @@ def _download_wheel(path: Path) -> None:
 
 
 def _brief(error: Exception) -> str:
-    """The gist of an error in a few words: the last line that pip said, or the innermost reason."""
+    """The gist of an error in a few words, of pip the last line that it said."""
     if isinstance(error, subprocess.CalledProcessError):
         return (error.stderr.strip().splitlines() or ["pip failed"])[-1]
-    return str(getattr(error, "reason", None) or error).splitlines()[0][:200]
+    import requests  # what pooch downloads with; slow to import too
+
+    if isinstance(error, requests.ConnectionError):
+        return "there is no connection to it"  # the library's own words are three lines long
+    return str(error).splitlines()[0][:200]
