@@ -10,7 +10,7 @@ from gpt.subwords import BEGIN, END, Subwords
 
 GREEDY = SearchConfig(beam=1, length_penalty=0.0)
 
-_TOKENS_PER_BATCH = 4_000  # of sources, padding and beams counted
+_TOKENS_PER_BATCH = 8_000  # of sources, padding and beams counted
 
 
 def translate(
