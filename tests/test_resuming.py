@@ -148,7 +148,10 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: 
     while not metrics.exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(sent)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code
     assert err.count("\n") == 1
     assert "the sweep: the same command with resume=auto hydra.sweep.dir=sweep" in err
