@@ -1,4 +1,12 @@
-"""Errors that are the user's to mend: the scripts print them as one line, without a traceback."""
+"""Errors that the user can fix: the scripts print them as one line, without a traceback."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+# How PyTorch reports that memory ran out, on its devices and in its allocators.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
 
 
 class UserError(Exception):
@@ -8,6 +16,48 @@ class UserError(Exception):
 
 
 class RequestError(UserError):
-    """What was asked for is not possible as it was asked: a value, a name, a combination."""
+    """The request itself cannot be met: a value, a name, a combination."""
 
     exit_code = 2
+
+
+class DivergedError(UserError):
+    """A loss or gradient became NaN or Inf."""
+
+
+def report(error: Exception) -> tuple[str, int] | None:
+    """The line and the exit code of an error that the user can fix; None for a bug."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, ValidationError):
+        return explain(error), RequestError.exit_code
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}", UserError.exit_code
+    ran_out = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
+    if ran_out or isinstance(error, MemoryError):
+        return "not enough memory for this: try a smaller model, batch or number of samples", UserError.exit_code
+    return None
+
+
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """Everything that is wrong with some values, in one line; `prefix` goes in front of each key."""
+    return "; ".join(_explain(problem, prefix) for problem in error.errors())
+
+
+def _explain(problem: Mapping[str, Any], prefix: str) -> str:
+    key = ".".join([*filter(None, [prefix]), *(str(part) for part in problem["loc"])])
+    if problem["type"] == "missing":
+        return f"{key} is needed: give it a value, and do not delete it"
+    if problem["type"] == "extra_forbidden":
+        return f"there is no {key} to set"
+    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
+    message = message[:1].lower() + message[1:]
+    if isinstance(problem["input"], dict) or not key:
+        return f"{key}: {message}".removeprefix(": ")
+    return f"{key}={_shorten(problem['input'])}: {message}"
+
+
+def _shorten(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}..."

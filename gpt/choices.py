@@ -1,0 +1,99 @@
+"""Choices of a configuration: classes and functions of this package, named with their hyperparameters.
+
+A choice is a mapping such as
+
+    _target_: gpt.models.v5_residual.GPT
+    block_size: 8
+    n_embd: 32
+
+and its schema is the signature of what it names: names, types and ranges are checked against that. The ranges below
+are for annotating such signatures. A run folder holds choices too, and may be anybody's, so only what a `Kind` accepts
+is ever looked up: code of one package, of one type.
+"""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from gpt.errors import RequestError, explain
+
+Size = Annotated[int, Field(ge=1, le=2**16)]  # of channels, heads, hidden layers
+Depth = Annotated[int, Field(ge=1, le=256)]  # of a stack of layers
+Length = Annotated[int, Field(ge=1, le=2**20)]  # of a window, in tokens
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, lt=1)]  # a part of a whole, a probability, a rate of decay
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PathName = Annotated[str, Field(min_length=1)]
+
+
+class Choice(BaseModel):
+    """The name of a class or function, and its hyperparameters."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    target: str = Field(alias="_target_")
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What may be chosen in one place of a configuration."""
+
+    key: str  # that place, such as "model"
+    noun: str  # such as "a stage"
+    package: str  # where it is looked up, such as "gpt.models"
+    accepts: Callable[[Any], bool]  # whether an object of one of the package's modules is such a thing
+    given: tuple[str, ...] = ()  # the arguments that come from the program and not from the configuration
+
+    def build(self, choice: Choice, **given: Any) -> Any:
+        """Call what `choice` names. Raises RequestError if it is no such thing or does not take these values."""
+        target, values = self._checked(choice)
+        try:
+            return target(**given, **values)
+        except ValueError as error:
+            raise RequestError(f"{self.key}: {str(error).splitlines()[0]}") from None
+
+    def partial(self, choice: Choice) -> Callable[..., Any]:
+        """What `choice` names with its hyperparameters filled in. Raises RequestError as `build` does."""
+        target, values = self._checked(choice)
+        return functools.partial(target, **values)
+
+    def find(self, choice: Choice) -> Callable[..., Any]:
+        """The class or function that `choice` names. Raises RequestError if it is no such thing."""
+        module_name, _, name = choice.target.rpartition(".")
+        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}.")
+        if module_name in {module.name for module in modules}:
+            target = getattr(importlib.import_module(module_name), name, None)
+            if callable(target) and getattr(target, "__module__", None) == module_name and self.accepts(target):
+                return target
+        raise RequestError(f"{self.key}._target_={choice.target} is not {self.noun} of {self.package}")
+
+    def _checked(self, choice: Choice) -> tuple[Callable[..., Any], dict[str, Any]]:
+        target, values = self.find(choice), choice.hyperparameters
+        signature = inspect.signature(target, eval_str=True).parameters.values()
+        taken = {parameter.name: parameter for parameter in signature if parameter.name not in self.given}
+        unknown = [name for name in values if name not in taken]
+        missing = [name for name, p in taken.items() if name not in values and p.default is p.empty]
+        if unknown or missing:
+            wrong = f"{unknown[0]} is not a hyperparameter of" if unknown else f"{missing[0]} is needed by"
+            raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
+        for name, value in values.items():
+            annotation = taken[name].annotation
+            try:
+                TypeAdapter(Any if annotation is inspect.Parameter.empty else annotation).validate_python(
+                    value, strict=True
+                )
+            except ValidationError as error:
+                raise RequestError(explain(error, f"{self.key}.{name}")) from None
+        return target, values
