@@ -1,41 +1,39 @@
-"""The stages, one module each. Read them in order: every one is the one before plus a single idea.
+"""The stages, one module each, in the order to read them: each is the one before plus a single idea.
 
 A stage is a `torch.nn.Module` with
 
 - `forward(idx)`: (B, T) int64 token ids -> (B, T, V) logits, where position t has seen tokens 0 .. t;
-- `block_size`: the longest T it takes;
-- `new_cache(batch_size)`, from v7 on: an empty `KVCache`, which `forward(idx, cache)` fills while decoding.
+- `block_size`: the longest T that it takes;
+- a constructor that takes `vocab_size`, `block_size` and any other hyperparameters. Its annotations are their schema:
+  names, types and ranges (see `gpt.choices`);
+- optionally `uses_cache = True` as a class attribute: text is generated with a key-value cache (see `kv_cache`).
+
+An encoder-decoder is a stage too. It differs in
+
+- `forward(source, target)`: (B, S) and (B, T) int64 token ids, padded with PAD -> (B, T, V) logits;
+- `encode(source) -> EncoderOutput` and `decode(target, encoder_output)`, the two halves of `forward`; `decode` reads
+  and extends the `KVCache` in `EncoderOutput.cache`, if there is one.
 
 Symbols: B batch, T time, C channels (n_embd), H heads, D head size, V vocabulary, L layers.
 """
 
-import importlib
 import inspect
-import pkgutil
+from typing import Any
 
 from torch import nn
 
-from gpt.errors import RequestError
+from gpt.choices import Choice, Kind
 
 
-def build(target: str, **hyperparameters: int | float | str) -> nn.Module:
-    """The stage named by `target`, such as "gpt.models.v5_residual.ResidualModel".
+def _is_stage(target: Any) -> bool:
+    if not (isinstance(target, type) and issubclass(target, nn.Module)):
+        return False
+    return {"vocab_size", "block_size"} <= inspect.signature(target).parameters.keys()
 
-    Only classes of this package are ever looked up, so a configuration that somebody else wrote cannot
-    make it run anything else. Raises RequestError for another target or for hyperparameters it does not take.
-    """
-    module_name, _, class_name = target.rpartition(".")
-    modules = {f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)}
-    stage = getattr(importlib.import_module(module_name), class_name, None) if module_name in modules else None
-    if not (isinstance(stage, type) and issubclass(stage, nn.Module) and stage.__module__ == module_name):
-        raise RequestError(f"model._target_={target} is not a stage of {__name__}")
-    taken = inspect.signature(stage).parameters
-    unknown = [name for name in hyperparameters if name not in taken]
-    missing = [name for name in taken if name not in hyperparameters]
-    if unknown or missing:
-        wrong = f"{unknown[0]} is not a hyperparameter of" if unknown else f"{missing[0]} is needed by"
-        raise RequestError(f"model.{wrong} {class_name}, which takes {', '.join(taken)}")
-    try:
-        return stage(**hyperparameters)
-    except ValueError as error:
-        raise RequestError(f"model: {str(error).splitlines()[0]}") from None
+
+STAGE = Kind("model", "a stage", "gpt.models", accepts=_is_stage, given=("vocab_size",))
+
+
+def build(choice: Choice, vocab_size: int) -> nn.Module:
+    """The stage that `choice` names, freshly initialised. Raises RequestError for anything else."""
+    return STAGE.build(choice, vocab_size=vocab_size)

@@ -1,51 +1,81 @@
-"""What a decoder remembers: the keys and values of the tokens it has already read.
+"""The key-value cache of a decoder: the keys and values of all tokens that it has already read.
 
-Without it, every new token pays for a forward pass over the whole context; with it, for one token.
+Without a cache, every new token costs a forward pass over the whole context; with one, a pass over a single token.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
 
 class KVCache:
-    """Keys and values of up to `size` tokens for every layer, in memory that is taken once.
+    """Keys and values of up to `size` tokens for every layer. A layer's memory is allocated at its first append.
 
-    `length` is the number of tokens read so far; the model moves it on after each forward pass.
+    The stages that call `causal_attention` take no cache as an argument; whoever decodes makes one active:
+
+        cache = KVCache(model.block_size)
+        with cache.reading():
+            logits = model(idx)  # idx: (B, T) the new tokens alone -> (B, T, V)
+
+    `length` is the number of tokens read so far. Set it to 0 to empty the cache.
     """
 
-    def __init__(
-        self,
-        *,
-        n_layer: int,
-        batch_size: int,
-        n_head: int,
-        size: int,
-        head_size: int,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
         self.length = 0
-        # Layer, key or value, then as attention wants it.
-        self.memory = torch.zeros(n_layer, 2, batch_size, n_head, size, head_size, device=device, dtype=dtype)
+        self._layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
+        self._next_layer = 0  # of the forward pass in progress
+        self._unread = 0  # tokens of that pass, which `length` does not count yet
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Use this cache in one forward pass of a model. `length` changes only if the pass ends without an error."""
+        self._next_layer = self._unread = 0
+        token = _active.set(self)
+        try:
+            yield
+        finally:
+            _active.reset(token)
+        self.length += self._unread
+
+    def append_next(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """`append` to the next layer of the forward pass in progress: the n-th call is for the n-th layer."""
+        keys, values = self.append(self._next_layer, k, v)
+        self._next_layer, self._unread = self._next_layer + 1, k.shape[2]
+        return keys, values
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k and v, (B, H, T, D) each, behind what `layer` has, and return all it has: (B, H, length + T, D).
+        """Store k and v, (B, H, T, D) each, behind the tokens of `layer`; return all: (B, H, length + T, D) each.
 
-        Raises ValueError where they do not fit, or where several tokens come behind others: attention's
-        causal mask is then not the plain lower triangle, and no decoder here needs it.
+        Raises ValueError if they do not fit, or if T > 1 and the cache is not empty: the causal mask would then
+        not be a square lower triangle, and no decoder here needs that.
         """
-        T, end = k.shape[2], self.length + k.shape[2]
+        B, H, T, D = k.shape
+        end = self.length + T
         if end > self.size:
             raise ValueError(f"{end} tokens do not fit into a cache of {self.size}")
         if T > 1 and self.length:
             raise ValueError("several tokens can only be read into an empty cache")
-        keys, values = self.memory[layer]  # (B, H, size, D) each
+        if layer == len(self._layers):
+            self._layers.append(k.new_empty(2, B, H, self.size, D))
+        keys, values = self._layers[layer]  # (B, H, size, D) each
         keys[:, :, self.length : end] = k
         values[:, :, self.length : end] = v
         return keys[:, :, :end], values[:, :, :end]
 
     def reorder(self, rows: Tensor) -> None:
-        """Put sequence rows[i] into place i, as beam search asks for: rows (B,) of indices."""
-        used = self.memory[..., : self.length, :]
-        used.copy_(used.index_select(2, rows))
+        """Replace sequence i by sequence rows[i], as beam search needs it: rows (B,) of indices."""
+        for memory in self._layers:
+            used = memory[..., : self.length, :]
+            used.copy_(used.index_select(1, rows))
+
+
+def active_cache() -> KVCache | None:
+    """The cache of the enclosing `KVCache.reading()`, if any. Compiled code never uses a cache."""
+    return None if torch.compiler.is_compiling() else _active.get()
+
+
+_active: ContextVar[KVCache | None] = ContextVar("active_cache", default=None)

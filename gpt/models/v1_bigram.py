@@ -2,15 +2,17 @@
 
 from torch import Tensor, nn
 
+from gpt.choices import Length
 
-class BigramModel(nn.Module):
-    """Row i of a (V, V) table holds the logits of what follows token i.
 
-    Its best possible loss is the conditional entropy of the corpus's bigrams.
-    `block_size` only sets how long its training windows are; one token is all it looks at.
+class Bigram(nn.Module):
+    """Row i of a (V, V) table holds the logits of the token that follows token i.
+
+    The lowest possible loss is the conditional entropy of the corpus's bigrams.
+    `block_size` only sets the length of the training windows: the table looks at one token.
     """
 
-    def __init__(self, vocab_size: int, block_size: int) -> None:
+    def __init__(self, vocab_size: int, block_size: Length) -> None:
         super().__init__()
         self.block_size = block_size
         self.table = nn.Embedding(vocab_size, vocab_size)

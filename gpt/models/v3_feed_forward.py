@@ -1,13 +1,14 @@
-"""v3_ffn: a feed-forward layer after attention. Having gathered, each token thinks for itself.
+"""v3_ffn: a feed-forward layer after attention. It processes each token by itself.
 
-Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.3, with one linear layer in place of two
+Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.3, with one linear layer instead of two
 (the second, and the wider hidden layer, come with v5).
 """
 
 from torch import Tensor, nn
 
-from gpt.models.v2_single_head import Embedding
-from gpt.models.v3_multi_head import MultiHeadAttention
+from gpt.choices import Length, Size
+from gpt.models.v2_attention_head import Embedding
+from gpt.models.v3_attention_heads import MultiHeadAttention
 
 
 class FeedForward(nn.Sequential):
@@ -17,10 +18,10 @@ class FeedForward(nn.Sequential):
         super().__init__(nn.Linear(n_embd, n_embd), nn.ReLU())
 
 
-class FeedForwardModel(nn.Module):
-    """embedding -> several heads -> feed-forward -> logits."""
+class GPT(nn.Module):
+    """embedding -> attention -> feed-forward -> logits."""
 
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int, n_head: int) -> None:
+    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size) -> None:
         super().__init__()
         self.block_size = block_size
         self.embedding = Embedding(vocab_size, block_size, n_embd)

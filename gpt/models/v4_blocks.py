@@ -1,18 +1,18 @@
 """v4: attention and feed-forward as a block, and several blocks stacked.
 
-Communication, then computation, again and again. On its own the depth hurts: the gradient has to
-pass every layer. v5 and v6 are the cure.
+On its own, the depth makes training harder: the gradient has to pass through every layer. v5 and v6 fix that.
 """
 
 from torch import Tensor, nn
 
-from gpt.models.v2_single_head import Embedding
+from gpt.choices import Depth, Length, Size
+from gpt.models.v2_attention_head import Embedding
+from gpt.models.v3_attention_heads import MultiHeadAttention
 from gpt.models.v3_feed_forward import FeedForward
-from gpt.models.v3_multi_head import MultiHeadAttention
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward: (B, T, C) -> (B, T, C)."""
+    """Attention, then feed-forward."""
 
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class Block(nn.Module):
         return self.feed_forward(x)  # (B, T, C)
 
 
-class BlocksModel(nn.Module):
+class GPT(nn.Module):
     """embedding -> L blocks -> logits."""
 
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int, n_head: int, n_layer: int) -> None:
+    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
         super().__init__()
         self.block_size = block_size
         self.embedding = Embedding(vocab_size, block_size, n_embd)

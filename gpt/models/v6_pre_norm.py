@@ -1,22 +1,23 @@
-"""v6: pre-LayerNorm. Every branch, and the head, reads a normalised residual stream.
+"""v6: pre-LayerNorm. Each branch, and the head, reads a normalised residual stream.
 
-Sources: "Layer Normalization" (Ba et al., 2016), section 3; "On Layer Normalization in the Transformer
-Architecture" (Xiong et al., 2020), section 3.2, for its place before the branch and not after it.
+Source: "Layer Normalization" (Ba et al., 2016), section 3, here in front of the branch and not behind it, as in
+"On Layer Normalization in the Transformer Architecture" (Xiong et al., 2020), section 3.2.
 """
 
 from torch import Tensor, nn
 
-from gpt.models.v2_single_head import Embedding
-from gpt.models.v5_residual import FeedForward, ProjectedAttention
+from gpt.choices import Depth, Length, Size
+from gpt.models.v2_attention_head import Embedding
+from gpt.models.v5_projection import FeedForward, MultiHeadAttention
 
 
 class Block(nn.Module):
-    """v5's block with a LayerNorm in front of each branch."""
+    """Attention, then feed-forward."""
 
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(n_embd)
-        self.attention = ProjectedAttention(n_embd, n_head)
+        self.attention = MultiHeadAttention(n_embd, n_head)
         self.feed_forward_norm = nn.LayerNorm(n_embd)
         self.feed_forward = FeedForward(n_embd)
 
@@ -26,10 +27,10 @@ class Block(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))  # (B, T, C)
 
 
-class PreNormModel(nn.Module):
-    """embedding -> L pre-norm blocks -> LayerNorm -> logits."""
+class GPT(nn.Module):
+    """embedding -> L blocks -> logits."""
 
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int, n_head: int, n_layer: int) -> None:
+    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
         super().__init__()
         self.block_size = block_size
         self.embedding = Embedding(vocab_size, block_size, n_embd)

@@ -1,20 +1,23 @@
-"""Operations that PyTorch has, computed in ways that are quicker where PyTorch's own are slow.
+"""The attention call and the dropout of the stages, fast on a CPU as well.
 
-On a CPU, PyTorch's dropout spends half of v7's step on drawing its masks, and its attention falls back to a slow path
-as soon as weights are dropped. Here 16 random bits decide about a number, four numbers a draw.
+On a CPU, PyTorch's dropout takes half of v7's step to draw its masks, and its attention falls back to a slow path
+when weights are dropped. `Dropout` spends only 16 random bits on each number.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, scaled_dot_product_attention
+from torch.nn.functional import dropout as pytorch_dropout
+from torch.nn.functional import scaled_dot_product_attention
 
-# Up to this many tokens, a compiled attention is quicker as products and sums that the compiler fuses into a loop
-# than as one call a head and window.
+from gpt.models.kv_cache import active_cache
+
+# Up to this many tokens, compiled attention is faster as sums of products, which the compiler fuses into one loop,
+# than as one matrix product per head and window.
 _SHORT = 16
 
 
 class Dropout(nn.Module):
-    """While training, each number is set to 0 with probability p and else divided by 1 - p.
+    """In training, set each number to 0 with probability p and divide the others by 1 - p.
 
     On a CPU p is rounded to a multiple of 2^-16.
     """
@@ -28,7 +31,7 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         if x.device.type != "cpu":
-            return dropout(x, self.p)
+            return pytorch_dropout(x, self.p)
         draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[: x.numel()].view(x.shape)  # uniform in -2^15 .. 2^15 - 1
         dropped = round(self.p * 2**16)  # of the 2^16 values that bits can have
@@ -36,12 +39,17 @@ class Dropout(nn.Module):
         return x * keep.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, dropout: Dropout | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v with dropout on the softmax: q (B, H, T, D), k and v (B, H, S, D) -> (B, H, T, D).
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v, where no token sees a later one: (B, H, T, D) each -> (B, H, T, D).
 
-    `causal` hides every later token, where the queries and the keys are those of the same tokens (S = T).
+    `dropout` applies to the softmax. While a key-value cache is being read (`KVCache.reading`), k and v are appended
+    to it, and the T tokens attend to all tokens that it then holds.
     """
+    cache = active_cache()
+    if cache is not None:
+        k, v = cache.append_next(k, v)  # (B, H, S, D) each
     T, D = q.shape[2:]
+    causal = k.shape[2] == T  # else one token looks back at the whole cache
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
     is_short = on_cpu and torch.compiler.is_compiling() and causal and T <= _SHORT
@@ -55,3 +63,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, dropout:
     if dropout is not None:
         weights = dropout(weights)
     return (weights[..., None] * v[..., None, :, :]).sum(-2) if is_short else weights @ v  # (B, H, T, D)
+
+
+def positions(T: int) -> slice:
+    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is being read, the T behind its tokens."""
+    cache = active_cache()
+    start = 0 if cache is None else cache.length
+    return slice(start, start + T)

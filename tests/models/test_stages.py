@@ -1,6 +1,8 @@
-"""Every stage is what it says: its size, its causality, its arithmetic, its ability to learn."""
+"""Every stage: its size, its causality, its arithmetic, its ability to learn; and the ladder as a learner reads it."""
 
 import math
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,17 +10,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from gpt import models
-from gpt.data import Batch
-from gpt.errors import RequestError
-from gpt.evaluation import batch_loss
-from gpt.kernels import Dropout, attention
-from gpt.models.v2_single_head import Head
-from gpt.models.v3_multi_head import MultiHeadAttention
+from gpt.models.v2_attention_head import Head
+from gpt.models.v3_attention_heads import MultiHeadAttention
 from gpt.models.v4_blocks import Block as BlockV4
 from gpt.models.v5_residual import Block as BlockV5
 from gpt.models.v6_pre_norm import Block as BlockV6
 from gpt.models.v7_dropout import Block as BlockV7
-from tests.conftest import LADDER, build, build_small
+from tests.conftest import LADDER, build, build_small, stage_config
 
 C, H, T = 32, 4, 8
 
@@ -79,11 +77,10 @@ def test_overfits_one_batch(stage: str) -> None:
     model = build_small(stage, **changes).train()
     T = min(model.block_size, 8)
     idx = torch.randperm(65)[: 4 * (T + 1)].view(4, T + 1)  # no token twice, so that even a bigram table can learn it
-    batch = Batch((idx[:, :-1],), idx[:, 1:], idx[:, 1:].numel())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 1e-3)
     for _ in range(1000):
         optimizer.zero_grad()
-        loss = batch_loss(model, batch)
+        loss = cross_entropy(model(idx[:, :-1]).flatten(0, 1), idx[:, 1:].flatten())
         loss.backward()
         optimizer.step()
         if loss.item() < 0.25:
@@ -147,66 +144,48 @@ def test_residual_block_equals_pytorch_encoder_layer(block_class: type[nn.Module
             nn.init.normal_(norm.weight)
             nn.init.normal_(norm.bias)
         layer.norm1, layer.norm2 = block.attention_norm, block.feed_forward_norm
-    qkv, projection = block.attention.children() if block_class is not BlockV7 else (block.attention, None)
-    projection = projection or block.attention.projection
     with torch.no_grad():
-        layer.self_attn.in_proj_weight.copy_(qkv.qkv.weight)
+        layer.self_attn.in_proj_weight.copy_(block.attention.qkv.weight)
         layer.self_attn.in_proj_bias.zero_()
-    layer.self_attn.out_proj.load_state_dict(projection.state_dict())
+    layer.self_attn.out_proj.load_state_dict(block.attention.projection.state_dict())
     layer.linear1, layer.linear2 = block.feed_forward[0], block.feed_forward[2]
     x = torch.randn(2, T, C)
     torch.testing.assert_close(block(x), layer(x, src_mask=causal_mask(T)), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
-def test_dropout_drops_a_share_p_and_scales_the_rest(p: float) -> None:
+@torch.no_grad()
+def test_v7_drops_attention_weights_and_the_output_of_both_branches() -> None:
     torch.manual_seed(0)
-    x = torch.ones(1001, 999, requires_grad=True)  # not a multiple of four numbers
-    y = Dropout(p)(x)
-    assert (y == 0).float().mean().item() == pytest.approx(p, abs=2e-3)
-    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)))
-    y.sum().backward()
-    assert torch.equal(x.grad, y.detach())  # what was dropped gets no gradient, the rest the same factor
+    block = BlockV7(C, H, 0.5)  # in training mode
+    attention, feed_forward = block.attention, block.feed_forward
+    x = torch.randn(1000, 1, C)  # a token by itself: the weight of each head is 1, and dropped or not
+    attention.projection.weight.copy_(torch.eye(C))
+    attention.projection.bias.zero_()
+    for parameter in feed_forward[2].parameters():
+        parameter.zero_()
+    dropped = block(x) == x  # by the attention weights a whole head, by the branch's output single channels
+    assert dropped.view(1000, H, C // H).all(dim=-1).float().mean().item() == pytest.approx(0.5, abs=0.03)
+    assert dropped.float().mean().item() == pytest.approx(0.75, abs=0.03)
+    attention.projection.weight.zero_()
+    nn.init.ones_(feed_forward[2].bias)
+    assert (block(x) == x).float().mean().item() == pytest.approx(0.5, abs=0.03)
 
 
-def test_dropout_is_off_in_evaluation_and_for_p_0() -> None:
-    x = torch.randn(100)
-    assert torch.equal(Dropout(0.5).eval()(x), x)
-    assert torch.equal(Dropout(0.0)(x), x)
+MODULES = Path(models.__file__).parent
 
 
-def test_attention_with_dropout_drops_weights_and_nothing_else() -> None:
-    torch.manual_seed(0)
-    q, k = torch.randn(2, 4, 3, 64, 16)  # q and k: (B, H, T, D)
-    v = torch.eye(64).expand(4, 3, 64, 64)  # so that the output is the matrix of attention weights
-    expected = attention(q, k, v, causal=True, dropout=Dropout(0.0))
-    weights = attention(q, k, v, causal=True, dropout=Dropout(0.2))
-    kept = weights != 0
-    torch.testing.assert_close(weights[kept], expected[kept] / 0.8)
-    assert not kept.triu(diagonal=1).any()
-    visible = torch.ones(64, 64).tril().bool().expand_as(kept)
-    assert 1 - kept[visible].float().mean().item() == pytest.approx(0.2, abs=0.02)
+def test_files_are_listed_in_the_order_of_the_ladder() -> None:
+    targets = [stage_config(stage).model["_target_"].split(".") for stage in [*LADDER, "transformer"]]
+    stages = [f"{module}.py" for *_, module, _ in targets]
+    assert stages == sorted(stages)
+    assert sorted(path.name for path in MODULES.glob("v*.py")) == sorted([*stages, "v5_projection.py"])
 
 
 @pytest.mark.parametrize(
-    "target",
-    [
-        "os.system",
-        "gpt.models.os.system",
-        "gpt.models.v5_residual.Tensor",
-        "gpt.models.v5_residual.Block",
-        "gpt.models.v5_residual",
-        "gpt.files.write_atomically",
-        "gpt.models..v5_residual.ResidualModel",
-        "ResidualModel",
-        "",
-    ],
+    ("stage", "following", "limit"),
+    [("v4_blocks", "v5_residual", 12), ("v5_residual", "v6_pre_norm", 16), ("v6_pre_norm", "v7_dropout", 40)],
 )
-def test_only_stages_are_built(target: str) -> None:
-    with pytest.raises(RequestError):
-        models.build(target, vocab_size=65, block_size=8, n_embd=32, n_head=4, n_layer=3)
-
-
-def test_heads_must_share_the_channels_evenly() -> None:
-    with pytest.raises(RequestError, match="n_embd=32 must be a multiple of n_head=5"):
-        build("v6", n_head=5)
+def test_neighbours_differ_by_little_more_than_the_idea(stage: str, following: str, limit: int) -> None:
+    command = ["git", "diff", "--no-index", "--numstat", f"{stage}.py", f"{following}.py"]
+    counts = subprocess.run(command, cwd=MODULES, capture_output=True, text=True).stdout.split()[:2]
+    assert 0 < sum(map(int, counts)) <= limit

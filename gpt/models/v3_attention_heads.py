@@ -1,4 +1,4 @@
-"""v3: several heads. Each looks for something else; their outputs are concatenated.
+"""v3: several attention heads. Each looks for something else; their outputs are concatenated.
 
 Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, without the output projection
 (that comes with v5).
@@ -6,12 +6,13 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, witho
 
 from torch import Tensor, nn
 
-from gpt.kernels import attention
-from gpt.models.v2_single_head import Embedding
+from gpt.choices import Length, Size
+from gpt.models.attention import Dropout, causal_attention
+from gpt.models.v2_attention_head import Embedding
 
 
 def check_heads(n_embd: int, n_head: int) -> None:
-    """Raises ValueError unless the heads share the channels evenly."""
+    """Raise ValueError unless the channels can be split evenly among the heads."""
     if n_embd % n_head:
         raise ValueError(f"n_embd={n_embd} must be a multiple of n_head={n_head}")
 
@@ -19,8 +20,8 @@ def check_heads(n_embd: int, n_head: int) -> None:
 class MultiHeadAttention(nn.Module):
     """H heads of size D = C / H side by side: v2's formula, computed for all heads at once.
 
-    The heads' queries, keys and values are slices of one matrix product, and a fused kernel does what
-    `Head.forward` of v2 spells out: scale, mask, softmax, weighted sum.
+    One matrix product gives the queries, keys and values of all heads, and `causal_attention` is what `Head.forward`
+    of v2 spells out: scale, mask, softmax, weighted sum.
     """
 
     def __init__(self, n_embd: int, n_head: int) -> None:
@@ -29,19 +30,19 @@ class MultiHeadAttention(nn.Module):
         self.n_head = n_head
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T, C) -> (B, T, C), the heads' outputs one after the other."""
+    def forward(self, x: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """x: (B, T, C) -> (B, T, C), the heads' outputs concatenated; `dropout` is for the attention weights, in v7."""
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        y = attention(q, k, v, causal=True)  # (B, H, T, D)
+        y = causal_attention(q, k, v, dropout)  # (B, H, T, D)
         return y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
 
 
-class MultiHeadModel(nn.Module):
-    """embedding -> several heads -> logits."""
+class GPT(nn.Module):
+    """embedding -> attention -> logits."""
 
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int, n_head: int) -> None:
+    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size) -> None:
         super().__init__()
         self.block_size = block_size
         self.embedding = Embedding(vocab_size, block_size, n_embd)

@@ -1,7 +1,7 @@
-"""transformer: the encoder-decoder that the ladder comes from. One stack reads; the other writes, and looks at that.
+"""transformer: the encoder-decoder. The encoder reads the source; the decoder continues the target and attends to both.
 
-New against v7: attention that looks at another sequence (cross-attention), sinusoidal positions in place of learnt
-ones, and a mask over padding, because the sequences of a batch have different lengths.
+New compared with v7: attention to another sequence (cross-attention), sinusoidal positions instead of learned ones,
+and a mask over padding, because the sequences of a batch have different lengths.
 
 Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3; pre-norm as in "On Layer Normalization in the
 Transformer Architecture" (Xiong et al., 2020).
@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gpt.kernels import Dropout
+from gpt.choices import Depth, Length, Share, Size
+from gpt.models.attention import Dropout
 from gpt.models.kv_cache import KVCache
-from gpt.models.v3_multi_head import check_heads
+from gpt.models.v3_attention_heads import check_heads
 
 Norm = Literal["pre", "post"]
 
-PAD = 0  # the token id that fills sequences up to the length of the longest; nothing ever looks at it
+PAD = 0  # the token id that pads sequences to the length of the longest; no query ever sees it
 
 
 def sinusoidal_positions(length: int, n_embd: int) -> Tensor:
@@ -50,9 +51,9 @@ class Attention(nn.Module):
         return k, v
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """x: (B, T, C), k and v: (B, H, S, D), mask: of (B, H, T, S), true where a key may be seen -> (B, T, C).
+        """x: (B, T, C), k and v: (B, H, S, D) -> (B, T, C); mask: true where a key may be seen, of (B, H, T, S).
 
-        Section 3.2.1, equation 1, written out: on a CPU that is quicker for sentences than PyTorch's fused attention.
+        Section 3.2.1, equation 1, written out: on a CPU this is faster for sentences than PyTorch's fused attention.
         """
         B, T, C = x.shape
         q = self.query(x).view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
@@ -62,16 +63,17 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Section 3.3: relu(x W1 + b1) W2 + b2, here with a hidden layer of any width: (B, T, C) -> (B, T, C)."""
+    """Section 3.3: relu(x W1 + b1) W2 + b2, with a hidden layer of any width: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, n_embd: int, n_hidden: int) -> None:
         super().__init__(nn.Linear(n_embd, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_embd))
 
 
 class Residual(nn.Module):
-    """x plus a branch of x, with a LayerNorm in front of the branch ("pre") or behind the sum ("post").
+    """x plus a branch of x, with a LayerNorm before the branch ("pre") or after the sum ("post").
 
-    Dropout is on the branch, as in section 5.4: neither on attention's weights nor inside the feed-forward layer.
+    Dropout is applied to the output of the branch, as in section 5.4: neither to the attention weights nor inside the
+    feed-forward layer.
     """
 
     def __init__(self, n_embd: int, dropout: float, norm: Norm) -> None:
@@ -108,13 +110,13 @@ class DecoderBlock(nn.Module):
         self.feed_forward = FeedForward(n_embd, n_hidden)
         self.residuals = nn.ModuleList(Residual(n_embd, dropout, norm) for _ in range(3))
 
-    def forward(self, x: Tensor, read: "Read", causal: Tensor, layer: int) -> Tensor:
-        """x: (B, T, C), causal: (T, S), where S counts what the cache has as well -> (B, T, C)."""
-        x = self.residuals[0](x, lambda y: self._look_back(y, read.cache, causal, layer))
-        x = self.residuals[1](x, lambda y: self.cross_attention(y, *read.keys_values[layer], read.mask))
+    def forward(self, x: Tensor, encoded: "EncoderOutput", causal: Tensor, layer: int) -> Tensor:
+        """x: (B, T, C), causal: (T, cached + T) -> (B, T, C)."""
+        x = self.residuals[0](x, lambda y: self._self_attention(y, encoded.cache, causal, layer))
+        x = self.residuals[1](x, lambda y: self.cross_attention(y, *encoded.keys_values[layer], encoded.mask))
         return self.residuals[2](x, self.feed_forward)
 
-    def _look_back(self, y: Tensor, cache: KVCache | None, causal: Tensor, layer: int) -> Tensor:
+    def _self_attention(self, y: Tensor, cache: KVCache | None, causal: Tensor, layer: int) -> Tensor:
         k, v = self.attention.keys_values(y)
         if cache is not None:
             k, v = cache.append(layer, k, v)
@@ -122,32 +124,32 @@ class DecoderBlock(nn.Module):
 
 
 @dataclass
-class Read:
-    """What the decoder knows: the source as every block's keys and values, and while decoding its own past."""
+class EncoderOutput:
+    """What the decoder attends to: the source as keys and values, and, with a cache, the target tokens so far."""
 
-    keys_values: list[tuple[Tensor, Tensor]]  # of every decoder block: (B, H, S, D) each
+    keys_values: list[tuple[Tensor, Tensor]]  # one pair per decoder block: (B, H, S, D) each
     mask: Tensor  # (B, 1, 1, S), true where the source is not padding
     cache: KVCache | None = None
 
 
 class Transformer(nn.Module):
-    """source -> encoder; target so far and what was read -> decoder -> logits of what comes next."""
+    """source -> encoder -> decoder, which also reads the target so far -> logits of the next target token."""
 
     def __init__(
         self,
         vocab_size: int,
-        block_size: int,
-        n_embd: int,
-        n_head: int,
-        n_layer: int,
-        n_hidden: int,
-        dropout: float,
+        block_size: Length,
+        n_embd: Size,
+        n_head: Size,
+        n_layer: Depth,
+        n_hidden: Size,
+        dropout: Share,
         norm: Norm,
         shared_embedding: bool,
     ) -> None:
         super().__init__()
-        self.block_size, self.n_head, self.n_embd = block_size, n_head, n_embd
-        # Section 3.4: both embeddings and the output can be one matrix, which is then kept once.
+        self.block_size, self.n_embd = block_size, n_embd
+        # Section 3.4: both embeddings and the output layer can share one matrix.
         self.source_embedding = nn.Embedding(vocab_size, n_embd)
         self.target_embedding = None if shared_embedding else nn.Embedding(vocab_size, n_embd)
         self.output = None if shared_embedding else nn.Parameter(torch.empty(vocab_size, n_embd))
@@ -155,7 +157,7 @@ class Transformer(nn.Module):
         size = (n_embd, n_head, n_hidden, dropout, norm)
         self.encoder = nn.ModuleList(EncoderBlock(*size) for _ in range(n_layer))
         self.decoder = nn.ModuleList(DecoderBlock(*size) for _ in range(n_layer))
-        is_pre = norm == "pre"  # the residual stream is then not normalised at its end
+        is_pre = norm == "pre"  # its blocks do not normalise what they return
         self.encoder_norm = nn.LayerNorm(n_embd) if is_pre else nn.Identity()
         self.decoder_norm = nn.LayerNorm(n_embd) if is_pre else nn.Identity()
         self.dropout = Dropout(dropout)
@@ -167,43 +169,30 @@ class Transformer(nn.Module):
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """source: (B, S), target: (B, T) int64 token ids, padded at the end with PAD -> logits: (B, T, V)."""
-        return self.decode(target, self.read(source))
+        return self.decode(target, self.encode(source))
 
-    def read(self, source: Tensor) -> Read:
-        """source: (B, S) int64 token ids -> what the decoder needs of it."""
+    def encode(self, source: Tensor) -> EncoderOutput:
+        """source: (B, S) int64 token ids, padded at the end with PAD -> keys and values for the decoder."""
         mask = (source != PAD)[:, None, None, :]  # (B, 1, 1, S)
         x = self._embed(self.source_embedding, source)  # (B, S, C)
         for block in self.encoder:
             x = block(x, mask)
         x = self.encoder_norm(x)
         blocks = cast(Iterable[DecoderBlock], self.decoder)
-        return Read([block.cross_attention.keys_values(x) for block in blocks], mask)
+        return EncoderOutput([block.cross_attention.keys_values(x) for block in blocks], mask)
 
-    def decode(self, target: Tensor, read: Read) -> Tensor:
-        """target: (B, T) int64 token ids, behind those that the cache has -> logits: (B, T, V)."""
-        start = read.cache.length if read.cache is not None else 0
+    def decode(self, target: Tensor, encoded: EncoderOutput) -> Tensor:
+        """target: (B, T) int64 token ids; with a cache, only those that it does not hold yet -> logits: (B, T, V)."""
+        start = encoded.cache.length if encoded.cache is not None else 0
         T = target.shape[1]
         causal = torch.ones(T, start + T, dtype=torch.bool, device=target.device).tril(start)
         x = self._embed(self.target_embedding or self.source_embedding, target, start)  # (B, T, C)
         for layer, block in enumerate(self.decoder):
-            x = block(x, read, causal, layer)
-        if read.cache is not None:
-            read.cache.length += T
+            x = block(x, encoded, causal, layer)
+        if encoded.cache is not None:
+            encoded.cache.length += T
         output = self.source_embedding.weight if self.output is None else self.output  # (V, C)
         return linear(self.decoder_norm(x), output, self.output_bias)
-
-    def new_cache(self, batch_size: int, size: int) -> KVCache:
-        """An empty cache for the decoder's own past of up to `size` tokens."""
-        weight = self.output_bias
-        return KVCache(
-            n_layer=len(self.decoder),
-            batch_size=batch_size,
-            n_head=self.n_head,
-            size=size,
-            head_size=self.n_embd // self.n_head,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
 
     def _embed(self, embedding: nn.Embedding, idx: Tensor, start: int = 0) -> Tensor:
         positions = sinusoidal_positions(start + idx.shape[1], self.n_embd)[start:].to(embedding.weight)

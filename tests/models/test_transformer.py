@@ -1,15 +1,14 @@
-"""The encoder-decoder: PyTorch's own with the same weights, and blind to what it must not see."""
+"""The encoder-decoder: equal to PyTorch's with the same weights, and blind to what it must not see."""
 
+import math
 from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gpt.config import SearchConfig
-from gpt.models.transformer import PAD, Transformer, sinusoidal_positions
-from gpt.subwords import BEGIN, END
-from gpt.translation import beam_search
+from gpt.models.kv_cache import KVCache
+from gpt.models.v9_transformer import PAD, Transformer, sinusoidal_positions
 
 C, H, L, F, V = 32, 4, 2, 48, 50
 
@@ -56,17 +55,19 @@ def pytorch_twin(model: Transformer, norm: str) -> nn.Transformer:
     return twin
 
 
-@pytest.mark.parametrize(("norm", "shared"), product(["pre", "post"], [True, False]))
+@pytest.mark.parametrize(("norm", "shared"), [*product(["pre", "post"], [True, False])])
 @torch.no_grad()
-def test_it_equals_pytorchs_transformer(norm: str, shared: bool) -> None:
+def test_it_equals_the_transformer_of_pytorch(norm: str, shared: bool) -> None:
     model = build(norm, shared=shared)
     twin = pytorch_twin(model, norm)
     source, target = sentences()
-    embedded = model._embed(model.source_embedding, source)
-    read = model._embed(model.target_embedding or model.source_embedding, target)
+    table = model.source_embedding if shared else model.target_embedding
+    embedded_source = model.source_embedding(source) * math.sqrt(C) + sinusoidal_positions(source.shape[1], C)
+    embedded_target = table(target) * math.sqrt(C) + sinusoidal_positions(target.shape[1], C)
     causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
     hidden = source == PAD
-    out = twin(embedded, read, tgt_mask=causal, src_key_padding_mask=hidden, memory_key_padding_mask=hidden)
+    masks = {"tgt_mask": causal, "src_key_padding_mask": hidden, "memory_key_padding_mask": hidden}
+    out = twin(embedded_source, embedded_target, **masks)
     output = model.source_embedding.weight if shared else model.output
     expected = out @ output.T + model.output_bias
     torch.testing.assert_close(model(source, target), expected, atol=1e-5, rtol=0)
@@ -97,67 +98,13 @@ def test_positions_are_those_of_the_paper() -> None:
         assert positions[t, 2 * i + 1] == pytest.approx(angle.cos().item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("first", [1, 4])
 @torch.no_grad()
-def test_reading_a_target_token_by_token_gives_the_same_logits() -> None:
+def test_cached_decoding_gives_the_logits_of_the_forward_pass(first: int) -> None:
     model = build()
     source, target = sentences()
-    read = model.read(source)
-    full = model.decode(target, read)
-    read.cache = model.new_cache(len(source), target.shape[1])
-    steps = [model.decode(target[:, t : t + 1], read) for t in range(target.shape[1])]
-    torch.testing.assert_close(torch.cat(steps, dim=1), full, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(("beam", "penalty"), product([1, 2, 5], [0.0, 1.0]))
-def test_the_cache_changes_no_translation(beam: int, penalty: float) -> None:
-    model = build()
-    source, _ = sentences()
-    config = SearchConfig(beam=beam, length_penalty=penalty)
-    assert beam_search(model, source, config) == beam_search(model, source, config, cached=False)
-
-
-def test_a_translation_does_not_depend_on_its_neighbours() -> None:
-    model = build()
-    source, _ = sentences()
-    config = SearchConfig(beam=3, length_penalty=1.0)
-    together = beam_search(model, source, config)
-    for row in range(len(source)):
-        alone = source[row : row + 1, : 9 - row]
-        found = beam_search(model, alone, config)[0]
-        assert found[:20] == together[row][:20]  # the limit of an endless one depends on the batch's longest source
-
-
-@torch.no_grad()
-def test_greedy_takes_the_likeliest_token_each_time() -> None:
-    model = build()
-    source, _ = sentences()
-    found = beam_search(model, source, SearchConfig(beam=1, length_penalty=0.0))
-    for row in range(len(source)):
-        ids = [BEGIN]
-        while len(ids) <= min(40, 9 + 50):
-            logits = model(source[row : row + 1], torch.tensor([ids]))[0, -1]
-            logits[[PAD, BEGIN]] = float("-inf")
-            ids.append(int(logits.argmax()))
-            if ids[-1] == END:
-                break
-        assert [i for i in ids[1:] if i != END] == found[row]
-
-
-@torch.no_grad()
-def test_a_wide_beam_finds_the_best_of_all_short_translations() -> None:
-    """Every sequence up to three tokens, counted out."""
-    torch.manual_seed(0)
-    model = Transformer(7, 3, C, H, 1, F, 0.0, "pre", False).eval()
-    source = torch.tensor([[4, 5, END]])
-    best, best_score = None, -float("inf")
-    words = (3, 4, 5, 6)
-    for length in range(3):
-        for words_chosen in product(words, repeat=length):
-            ids = torch.tensor([[BEGIN, *words_chosen]])
-            logits = model(source, ids)
-            logits[..., [PAD, BEGIN]] = float("-inf")
-            p = logits.log_softmax(-1)[0]
-            score = sum(p[i, token].item() for i, token in enumerate([*words_chosen, END]))
-            if score > best_score:
-                best, best_score = list(words_chosen), score
-    assert beam_search(model, source, SearchConfig(beam=30, length_penalty=0.0))[0] == best
+    encoded = model.encode(source)
+    encoded.cache = KVCache(target.shape[1])
+    logits = [model.decode(target[:, :first], encoded)]
+    logits += [model.decode(target[:, t : t + 1], encoded) for t in range(first, target.shape[1])]
+    torch.testing.assert_close(torch.cat(logits, dim=1), model(source, target), atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""v2: one head of causal self-attention. A token looks back at the tokens before it.
+"""v2: one head of causal self-attention. Each token looks back at the tokens before it.
 
 Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.1.
 """
@@ -6,19 +6,22 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.1.
 import torch
 from torch import Tensor, nn
 
+from gpt.choices import Length, Size
+from gpt.models.attention import positions
+
 
 class Embedding(nn.Module):
-    """What a token is plus where it stands: a learned vector for each, added."""
+    """One learned vector per token id plus one per position."""
 
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int) -> None:
+    def __init__(self, vocab_size: int, n_positions: int, n_embd: int) -> None:
         super().__init__()
         self.token = nn.Embedding(vocab_size, n_embd)
-        self.position = nn.Embedding(block_size, n_embd)
+        self.position = nn.Embedding(n_positions, n_embd)
 
-    def forward(self, idx: Tensor, start: int = 0) -> Tensor:
-        """idx: (B, T) token ids that stand at positions start .. start + T - 1 -> (B, T, C)."""
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) token ids -> (B, T, C)."""
         T = idx.shape[1]
-        return self.token(idx) + self.position.weight[start : start + T]  # (B, T, C) + (T, C)
+        return self.token(idx) + self.position.weight[positions(T)]  # (B, T, C) + (T, C)
 
 
 class Head(nn.Module):
@@ -41,10 +44,10 @@ class Head(nn.Module):
         return scores.softmax(dim=-1) @ v  # (B, T, T) @ (B, T, D) -> (B, T, D)
 
 
-class SingleHeadModel(nn.Module):
-    """embedding -> one head -> logits."""
+class GPT(nn.Module):
+    """embedding -> attention -> logits."""
 
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int, head_size: int) -> None:
+    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, head_size: Size) -> None:
         super().__init__()
         self.block_size = block_size
         self.embedding = Embedding(vocab_size, block_size, n_embd)

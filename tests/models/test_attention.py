@@ -1,0 +1,63 @@
+"""The attention call and the dropout, against v2's spelled-out head and against what they promise."""
+
+import pytest
+import torch
+
+from gpt.models.attention import Dropout, causal_attention
+from gpt.models.v2_attention_head import Head
+from tests.conftest import build_small
+
+
+@pytest.mark.parametrize("T", [1, 8, 100])
+def test_causal_attention_is_what_the_head_of_v2_spells_out(T: int) -> None:
+    torch.manual_seed(0)
+    head, x = Head(32, 16), torch.randn(3, T, 32)
+    q, k, v = (projection(x)[:, None] for projection in (head.query, head.key, head.value))  # one head: (B, 1, T, D)
+    torch.testing.assert_close(causal_attention(q, k, v)[:, 0], head(x))
+    every_number_kept = Dropout(1e-9)  # takes the path that has a dropout, and drops nothing
+    torch.testing.assert_close(causal_attention(q, k, v, every_number_kept)[:, 0], head(x))
+
+
+@pytest.mark.parametrize("T", [8, 32])  # few tokens are computed in another way
+def test_compiled_attention_equals_the_eager_one(T: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, T, 8)
+    compiled = torch.compile(causal_attention, backend="eager", fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(q, k, v), causal_attention(q, k, v))
+
+
+@pytest.mark.parametrize(("stage", "changes"), [("v3", {}), ("v6", {}), ("v7", {"dropout": 0.0})])
+def test_a_stage_in_training_compiles_without_a_graph_break(stage: str, changes: dict) -> None:
+    model = build_small(stage, **changes).train()  # the draws of dropout on a CPU do break the graph
+    compiled = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
+    compiled(torch.randint(65, (2, model.block_size))).sum().backward()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
+def test_dropout_drops_a_share_p_and_scales_the_rest(p: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1001, 999, requires_grad=True)  # not a multiple of four numbers
+    y = Dropout(p)(x)
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=2e-3)
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)))
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())  # what was dropped gets no gradient, the rest the same factor
+
+
+def test_dropout_is_off_in_evaluation_and_for_p_0() -> None:
+    x = torch.randn(100)
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+
+
+def test_attention_with_dropout_drops_weights_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 4, 3, 64, 16)  # q and k: (B, H, T, D)
+    v = torch.eye(64).expand(4, 3, 64, 64)  # so that the output is the matrix of attention weights
+    expected = causal_attention(q, k, v, Dropout(0.0))
+    weights = causal_attention(q, k, v, Dropout(0.2))
+    kept = weights != 0
+    torch.testing.assert_close(weights[kept], expected[kept] / 0.8)
+    assert not kept.triu(diagonal=1).any()
+    visible = torch.ones(64, 64).tril().bool().expand_as(kept)
+    assert 1 - kept[visible].float().mean().item() == pytest.approx(0.2, abs=0.02)

@@ -1,0 +1,109 @@
+"""Decoding with a key-value cache gives the logits of the plain forward pass, and a cache refuses misuse."""
+
+import pytest
+import torch
+from torch import nn
+
+from gpt.models.attention import causal_attention
+from gpt.models.kv_cache import KVCache, active_cache
+from tests.conftest import LADDER, build_small
+
+FROM_V3 = LADDER[LADDER.index("v3") :]
+
+
+def read(model: nn.Module, idx: torch.Tensor, cache: KVCache) -> torch.Tensor:
+    with cache.reading():
+        return model(idx)
+
+
+@pytest.mark.parametrize("stage", FROM_V3)
+@torch.no_grad()
+def test_cached_logits_equal_those_of_the_plain_forward_pass(stage: str) -> None:
+    model = build_small(stage)
+    idx = torch.randint(65, (3, model.block_size))
+    plain = model(idx)
+    for first in (1, 5, model.block_size):  # so many tokens at once, then one by one
+        cache = KVCache(model.block_size)
+        logits = [read(model, idx[:, :first], cache)]
+        logits += [read(model, idx[:, t : t + 1], cache) for t in range(first, model.block_size)]
+        torch.testing.assert_close(torch.cat(logits, dim=1), plain, atol=1e-5, rtol=0)
+        assert cache.length == model.block_size
+
+
+@torch.no_grad()
+def test_an_emptied_cache_is_as_good_as_a_new_one() -> None:
+    model = build_small("v7")
+    first, second = torch.randint(65, (2, 3, 7))
+    cache = KVCache(model.block_size)
+    read(model, first, cache)
+    cache.length = 0
+    torch.testing.assert_close(read(model, second, cache), model(second))
+
+
+@torch.no_grad()
+def test_reorder_moves_sequences() -> None:
+    model = build_small("v7")
+    idx, rows = torch.randint(65, (3, 7)), torch.tensor([2, 0, 0])
+    cache = KVCache(model.block_size)
+    read(model, idx[:, :6], cache)
+    cache.reorder(rows)
+    torch.testing.assert_close(read(model, idx[rows, 6:], cache)[:, 0], model(idx)[rows, -1])
+
+
+@torch.no_grad()
+def test_a_cache_takes_its_memory_once() -> None:
+    cache = KVCache(16)
+    k, v = torch.randn(2, 1, 4, 1, 8)
+    places = set()
+    for _ in range(16):
+        keys, values = cache.append(0, k, v)
+        places |= {keys.data_ptr(), values.data_ptr()}
+        cache.length += 1
+    assert len(places) == 2
+
+
+def test_a_cache_refuses_what_it_cannot_hold() -> None:
+    model = build_small("v7")
+    cache = KVCache(model.block_size)
+    with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
+        cache.append(0, *torch.zeros(2, 1, 4, 17, 8))
+    with torch.no_grad():
+        read(model, torch.zeros(1, 15, dtype=torch.int64), cache)
+        with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
+            read(model, torch.zeros(1, 2, dtype=torch.int64), cache)
+        read(model, torch.zeros(1, 1, dtype=torch.int64), cache)
+        with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
+            cache.append(0, *torch.zeros(2, 1, 4, 1, 8))
+
+
+@torch.no_grad()
+def test_several_tokens_can_only_be_read_into_an_empty_cache() -> None:
+    model = build_small("v7")
+    cache = KVCache(model.block_size)
+    read(model, torch.zeros(1, 3, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match="several tokens can only be read into an empty cache"):
+        read(model, torch.zeros(1, 2, dtype=torch.int64), cache)
+
+
+@torch.no_grad()
+def test_a_pass_that_fails_leaves_the_cache_as_it_was() -> None:
+    model = build_small("v7")
+    idx = torch.randint(65, (1, 6))
+    cache = KVCache(model.block_size)
+    read(model, idx[:, :5], cache)
+    with pytest.raises(RuntimeError):
+        read(nn.Sequential(model, nn.Linear(1, 1)), idx[:, :1], cache)  # fails after all layers have appended
+    assert cache.length == 5
+    assert active_cache() is None
+    torch.testing.assert_close(read(model, idx[:, 5:], cache)[:, 0], model(idx)[:, -1])
+
+
+def test_without_reading_no_cache_is_touched() -> None:
+    cache = KVCache(8)
+    q, k, v = torch.randn(3, 1, 4, 8, 8)
+    assert active_cache() is None
+    outside = causal_attention(q, k, v)
+    with cache.reading():
+        assert active_cache() is cache
+    assert cache.length == 0
+    assert torch.equal(causal_attention(q, k, v), outside)
