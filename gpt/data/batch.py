@@ -1,0 +1,52 @@
+"""A batch, and what the loop asks of a corpus that is served in batches."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+IGNORED = -100  # the target of padding: cross_entropy ignores this value by default
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model inputs and the targets they should predict, row by row."""
+
+    inputs: tuple[Tensor, ...]  # the arguments of the model's forward: (B, T) int64 token ids each
+    targets: Tensor  # (B, T) int64 token ids
+    tokens: int  # targets that are not IGNORED
+
+    def split(self, parts: int) -> Iterator["Batch"]:
+        """The same rows as `parts` batches of nearly equal size."""
+        if parts == 1:
+            yield self
+            return
+        for i in range(parts):
+            yield self.part(i, parts)
+
+    def part(self, i: int, parts: int) -> "Batch":
+        """Every `parts`-th row, starting with row i, so that long and short rows are spread evenly."""
+        targets = self.targets[i::parts]
+        tokens = targets.numel() if self.tokens == self.targets.numel() else int((targets != IGNORED).sum())
+        return Batch(tuple(x[i::parts] for x in self.inputs), targets, tokens)
+
+
+class Data(Protocol):
+    """A corpus that is served in batches, as the loop and the evaluation see it."""
+
+    estimated_over: str  # in words, what `estimation_batches` draws
+
+    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
+        """Batch `iteration` of a run: a pure function of the seed and the iteration."""
+
+    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
+        """How many times the training split has been passed over before an iteration."""
+
+    def estimation_batches(
+        self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
+    ) -> Iterable[Batch]:
+        """The batches over which a loss is estimated."""
+
+    def every_target_once(self, split: str, tokens_per_pass: int) -> Iterable[Batch]:
+        """All of a split."""

@@ -1,0 +1,166 @@
+"""Loaders of corpora: functions that return a TextCorpus or a PairCorpus, named by conf/data/*.yaml."""
+
+import gzip
+import hashlib
+import inspect
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from gpt.choices import Kind, PathName
+from gpt.data import download
+from gpt.errors import RequestError
+
+Pairs = list[tuple[str, str]]  # source and target
+
+TrainFraction = Annotated[float, Field(gt=0, lt=1)]
+VocabSize = Annotated[int, Field(ge=100, le=10**6)]
+
+
+@dataclass(frozen=True)
+class TextCorpus:
+    """A text to continue, in two parts."""
+
+    train: str
+    val: str
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its content, which tells one corpus from another."""
+        return _digest([self.train, self.val])
+
+
+@dataclass(frozen=True)
+class PairCorpus:
+    """Sentence pairs to train on, to select by, and to report on."""
+
+    train: Pairs
+    val: Pairs
+    test: Pairs
+    vocab_size: int  # subwords to learn from the training pairs
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its content, which tells one corpus from another."""
+        return _digest(f"{source}\t{target}" for part in (self.train, self.val, self.test) for source, target in part)
+
+
+def _is_loader(loader: Any) -> bool:
+    return inspect.isfunction(loader) and inspect.signature(loader, eval_str=True).return_annotation in (
+        TextCorpus,
+        PairCorpus,
+    )
+
+
+LOADER = Kind("data", "a loader of a corpus", "gpt.data", _is_loader)
+
+
+def shakespeare(dir: PathName, train_fraction: TrainFraction) -> TextCorpus:
+    """Tiny Shakespeare, found in or downloaded to the folder `dir`. Raises UserError if that fails."""
+    return _split(read_text(download.tiny_shakespeare(Path(dir))), train_fraction)
+
+
+def text(path: PathName, train_fraction: TrainFraction) -> TextCorpus:
+    """Any UTF-8 text file. Raises RequestError if it is not one."""
+    return _split(read_text(Path(path)), train_fraction)
+
+
+def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
+    """German and English captions: 29,000 / 1,014 / 1,000 pairs ("Multi30K", Elliott et al., 2016).
+
+    Found in or downloaded to `dir`/multi30k. Raises UserError if that fails or if a file has other content.
+    """
+    parts = []
+    for part in ("train", "val", "test_2016_flickr"):
+        files = (download.multi30k(Path(dir), f"{part}.{language}.gz") for language in ("de", "en"))
+        sources, targets = (lines_of(gzip.decompress(path.read_bytes()).decode()) for path in files)
+        parts.append(list(zip(sources, targets, strict=True)))
+    train, val, test = parts
+    return PairCorpus(train, val, test, vocab_size)
+
+
+def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_size: VocabSize) -> PairCorpus:
+    """Any two UTF-8 files in which line i of one is the translation of line i of the other.
+
+    The last `held_out` of the pairs, half and half, are kept for validation and for the test. Raises RequestError
+    where the files do not go together.
+    """
+    paths = Path(source), Path(target)
+    sources, targets = (lines_of(read_text(path)) for path in paths)
+    if len(sources) != len(targets):
+        raise RequestError(
+            f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: they need the same number"
+        )
+    for path, lines in zip(paths, (sources, targets), strict=True):
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                raise RequestError(f"line {number} of {path} is empty: leave that pair out of both files")
+    held = int(held_out * len(sources)) // 2
+    if held == 0:
+        raise RequestError(f"{source} has {len(sources):,} lines: too few to hold {held_out:g} of them out, twice")
+    return _held_out(list(zip(sources, targets, strict=True)), held, vocab_size)
+
+
+def copy(
+    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=10**7)], vocab_size: VocabSize
+) -> PairCorpus:
+    """`size` random sequences of up to `length` letters, each its own translation; a tenth of them is held out."""
+    return _made_up("copy", length, size, vocab_size)
+
+
+def reverse(
+    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=10**7)], vocab_size: VocabSize
+) -> PairCorpus:
+    """`size` random sequences of up to `length` letters, translated by reversing them; a tenth of them is held out."""
+    return _made_up("reverse", length, size, vocab_size)
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, its line ends as they are. Raises RequestError if there is no such text."""
+    try:
+        content = path.read_bytes().decode("utf-8-sig")  # a byte order mark is no character of the text
+    except FileNotFoundError:
+        raise RequestError(f"there is no file {path}") from None
+    except (IsADirectoryError, NotADirectoryError):
+        raise RequestError(f"{path} is not a file") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not UTF-8 text (byte {error.start} is not): convert it first") from None
+    if not content:
+        raise RequestError(f"{path} is empty")
+    return content
+
+
+def lines_of(content: str) -> list[str]:
+    """The lines of a text, whatever system it is from. Other separators that Unicode has do not end a line."""
+    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
+
+
+def _split(content: str, train_fraction: float) -> TextCorpus:
+    boundary = int(train_fraction * len(content))
+    return TextCorpus(content[:boundary], content[boundary:])
+
+
+def _made_up(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:
+    draw = random.Random(f"{task} {length} {size}")
+    pairs = []
+    for _ in range(size):
+        letters = draw.choices("abcdefghijklmnop", k=draw.randint(2, length))
+        answer = letters if task == "copy" else letters[::-1]
+        pairs.append((" ".join(letters), " ".join(answer)))
+    return _held_out(pairs, size // 20, vocab_size)
+
+
+def _held_out(pairs: Pairs, held: int, vocab_size: int) -> PairCorpus:
+    """The last `held` pairs for the test, as many before them for validation."""
+    return PairCorpus(pairs[: -2 * held], pairs[-2 * held : -held], pairs[-held:], vocab_size)
+
+
+def _digest(parts: Any) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+"""Sentence pairs, served in batches of sequences of about the same length."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from gpt.data.batch import IGNORED, Batch
+from gpt.data.corpora import PairCorpus, Pairs
+from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.errors import RequestError
+from gpt.models.v9_transformer import PAD
+from gpt.seeding import generator
+
+
+class PairData:
+    """Encoded pairs in batches by number of tokens: rows of similar lengths, padded with PAD.
+
+    A source is its subwords and END. A target's inputs start with BEGIN, and its targets end with END.
+    """
+
+    estimated_over = "random pairs; all of the validation split"
+
+    def __init__(self, corpus: PairCorpus, tokenizer: Subwords, *, block_size: int, device: torch.device | str) -> None:
+        self.tokenizer, self.block_size, self._device = tokenizer, block_size, device
+        self._pairs = {name: self._encode(getattr(corpus, name), name) for name in ("train", "val", "test")}
+        self._plans: dict[tuple[int, int, int], list[list[int]]] = {}  # an epoch's batches, as indices of pairs
+
+    def _encode(self, pairs: Pairs, name: str) -> list[tuple[list[int], list[int]]]:
+        sources = self.tokenizer.encode_all([source for source, _ in pairs])
+        targets = self.tokenizer.encode_all([target for _, target in pairs])
+        encoded = [([*s, END], [BEGIN, *t, END]) for s, t in zip(sources, targets, strict=True)]
+        longest = max((max(len(s), len(t) - 1) for s, t in encoded), default=0)
+        if name == "train":
+            encoded = [(s, t) for s, t in encoded if len(s) <= self.block_size and len(t) <= self.block_size + 1]
+        elif longest > self.block_size:
+            raise RequestError(f"the {name} split has a sentence of {longest} subwords: raise model.block_size")
+        if not encoded:
+            raise RequestError(f"no pair of the {name} split has at most model.block_size={self.block_size} subwords")
+        return encoded
+
+    def tokens(self, split: str) -> int:
+        """The number of targets in a split."""
+        return sum(len(target) - 1 for _, target in self._pairs[split])
+
+    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
+        """Batch `iteration` of a run: up to `batch_size` targets, padding counted."""
+        epoch, index = self._place(seed, iteration, batch_size)
+        return self._batch("train", self._plan(seed, epoch, batch_size)[index])
+
+    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
+        """How many times the training pairs have been passed over before an iteration."""
+        return self._place(seed, iteration, batch_size)[0]
+
+    def estimation_batches(
+        self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
+    ) -> list[Batch]:
+        """All of the validation split, or as many training pairs, drawn anew each time."""
+        del eval_iters, batch_size  # for texts, whose splits are too long to pass over each time
+        rows = list(range(len(self._pairs[split])))
+        if split == "train":
+            order = torch.randperm(len(rows), generator=generator(seed, "evaluation", iteration))
+            rows = order[: len(self._pairs["val"])].tolist()
+        return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
+
+    def every_target_once(self, split: str, tokens_per_pass: int) -> list[Batch]:
+        """The split in batches of up to that many targets."""
+        rows = range(len(self._pairs[split]))
+        return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
+
+    def _place(self, seed: int, iteration: int, batch_size: int) -> tuple[int, int]:
+        epoch = 0
+        while iteration >= len(self._plan(seed, epoch, batch_size)):
+            iteration -= len(self._plan(seed, epoch, batch_size))
+            epoch += 1
+        return epoch, iteration
+
+    def _plan(self, seed: int, epoch: int, batch_size: int) -> list[list[int]]:
+        """An epoch's batches, the rows of each by index: a pure function of the seed and the epoch."""
+        key = (seed, epoch, batch_size)
+        if key not in self._plans:
+            draw = generator(seed, "epoch", epoch)
+            noise = torch.rand(len(self._pairs["train"]), 2, generator=draw).tolist()
+            batches = self._cut("train", range(len(noise)), batch_size, noise)
+            order = torch.randperm(len(batches), generator=draw).tolist()
+            self._plans[key] = [batches[i] for i in order]
+        return self._plans[key]
+
+    def _cut(
+        self, split: str, rows: Iterable[int], batch_size: int, noise: list[list[float]] | None = None
+    ) -> list[list[int]]:
+        """The rows in batches of similar lengths; `noise`, in tokens, varies which rows are batched together."""
+        pairs = self._pairs[split]
+
+        def lengths(row: int) -> tuple[float, float]:
+            source, target = pairs[row]
+            a, b = noise[row] if noise else (0.0, 0.0)
+            return int(len(target) + 2 * a), len(source) + 2 * b
+
+        batches: list[list[int]] = [[]]
+        longest = 0
+        for row in sorted(rows, key=lengths):
+            longest = max(longest, len(pairs[row][1]) - 1)
+            if batches[-1] and longest * (len(batches[-1]) + 1) > batch_size:
+                batches.append([])
+                longest = len(pairs[row][1]) - 1
+            batches[-1].append(row)
+        return batches
+
+    def _batch(self, split: str, rows: list[int]) -> Batch:
+        chosen = [self._pairs[split][row] for row in rows]
+        source = _padded([source for source, _ in chosen], PAD)
+        target = _padded([target[:-1] for _, target in chosen], PAD)
+        answer = _padded([target[1:] for _, target in chosen], IGNORED)
+        count = sum(len(target) - 1 for _, target in chosen)
+        source, target, answer = (x.to(self._device, non_blocking=True) for x in (source, target, answer))
+        return Batch((source, target), answer, count)
+
+
+def _padded(rows: list[list[int]], value: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [value] * (longest - len(row)) for row in rows])

@@ -1,0 +1,81 @@
+"""A text, served as windows of T = block_size characters."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gpt.data.batch import Batch
+from gpt.data.characters import CharTokenizer
+from gpt.data.corpora import TextCorpus
+from gpt.errors import RequestError
+from gpt.seeding import generator
+
+
+class TextData:
+    """Random windows for training, adjacent windows for the exact loss.
+
+    Both splits live on `device`, so that a batch costs one indexing operation there.
+    """
+
+    estimated_over = "estimated over random batches"
+
+    def __init__(
+        self, corpus: TextCorpus, tokenizer: CharTokenizer, *, block_size: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.block_size = block_size
+        splits = {"train": corpus.train, "val": corpus.val}
+        for name, text in splits.items():
+            if len(text) <= block_size:
+                raise RequestError(
+                    f"the {name} split has {len(text):,} characters, too few for one window of "
+                    f"model.block_size={block_size} and its successor: use a longer text or shorter windows"
+                )
+        self._splits = {name: tokenizer.encode(text).to(device) for name, text in splits.items()}
+        self._window = torch.arange(block_size + 1, device=device)  # the inputs and, one further, the targets
+
+    def tokens(self, split: str) -> int:
+        """The number of characters in a split."""
+        return len(self._splits[split])
+
+    def batch(self, split: str, batch_size: int, draw: torch.Generator) -> Batch:
+        """`batch_size` windows that start anywhere in the split, each place equally likely."""
+        ids = self._splits[split]
+        starts = torch.randint(len(ids) - self.block_size, (batch_size, 1), generator=draw)
+        windows = ids[starts.to(ids.device, non_blocking=True) + self._window]  # (B, T + 1)
+        return _batch(windows[:, :-1], windows[:, 1:])
+
+    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
+        """Batch `iteration` of a run: a pure function of the seed and the iteration."""
+        return self.batch("train", batch_size, generator(seed, "train", iteration))
+
+    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
+        """How many times as many characters as the train split has were seen before an iteration."""
+        return iteration * batch_size * self.block_size // self.tokens("train")
+
+    def estimation_batches(
+        self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
+    ) -> Iterator[Batch]:
+        """`eval_iters` random batches, joined and cut into passes of equal size."""
+        draw = generator(seed, "evaluation", split, iteration)
+        windows = eval_iters * batch_size
+        passes = -(-windows // max(1, tokens_per_pass // self.block_size))
+        for i in range(passes):
+            yield self.batch(split, windows // passes + (i < windows % passes), draw)
+
+    def every_target_once(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
+        """The split as adjacent windows: each of its characters but the first is a target exactly once.
+
+        The last batch, and the last window on its own, may be shorter.
+        """
+        ids, T = self._splits[split], self.block_size
+        whole = (len(ids) - 1) // T * T  # targets that fill whole windows
+        inputs, targets = ids[:whole].view(-1, T), ids[1 : whole + 1].view(-1, T)
+        rows = max(1, tokens_per_pass // T)
+        yield from map(_batch, inputs.split(rows), targets.split(rows))
+        if whole < len(ids) - 1:
+            yield _batch(ids[None, whole:-1], ids[None, whole + 1 :])
+
+
+def _batch(inputs: Tensor, targets: Tensor) -> Batch:
+    return Batch((inputs,), targets, targets.numel())
