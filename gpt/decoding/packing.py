@@ -7,7 +7,7 @@ memory's speed. oneDNN, the library underneath, has a layout of its own that is 
 import torch
 from torch import Tensor, nn
 
-from gpt.device import is_large
+from gpt.runtime import is_large
 
 
 def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:

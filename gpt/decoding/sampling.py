@@ -1,35 +1,47 @@
 """Text from a model, one token at a time."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from gpt.config import SamplingConfig
+from gpt.data.characters import CharTokenizer
+from gpt.models.kv_cache import KVCache
 from gpt.seeding import generator
-from gpt.tokenizer import CharTokenizer
 
 
 @torch.inference_mode()
-def generate(model: nn.Module, prompt: Tensor, config: SamplingConfig) -> Iterator[Tensor]:
+def generate(
+    model: nn.Module,
+    prompt: Tensor,
+    *,
+    tokens: int,
+    seed: int,
+    num_samples: int = 1,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Iterator[Tensor]:
     """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
     Sample i is a function of (seed, i): it does not depend on how many samples are drawn beside it.
     """
     model.eval()
     device = next(model.parameters()).device
-    prompt = prompt[-cast(int, model.block_size) :]  # no stage sees more
-    N, T = config.num_samples, len(prompt)
+    block_size = cast(int, model.block_size)
+    prompt = prompt[-block_size:]  # no stage sees more
+    N, T = num_samples, len(prompt)
     # One number for each choice to come, drawn ahead and on the CPU: the same text on every device.
-    draws = [torch.rand(config.tokens, generator=generator(config.seed, "sample", i)) for i in range(N)]
+    draws = [torch.rand(tokens, generator=generator(seed, "sample", i)) for i in range(N)]
     uniforms = torch.stack(draws, dim=1).to(device)  # (tokens, N)
-    context = torch.empty(N, T + config.tokens, dtype=torch.int64, device=device)
+    context = torch.empty(N, T + tokens, dtype=torch.int64, device=device)
     context[:, :T] = prompt
-    next_logits = _CachedDecoder(model, N) if hasattr(model, "new_cache") else _WindowDecoder(model)
-    for step in range(config.tokens):
+    decoder = _CachedDecoder if getattr(model, "uses_cache", False) else _WindowDecoder
+    next_logits = decoder(model, block_size)
+    for step in range(tokens):
         logits = next_logits(context[:, : T + step])  # (N, V)
-        chosen = choose(logits, uniforms[step], config.temperature, config.top_k, config.top_p)  # (N,)
+        chosen = choose(logits, uniforms[step], temperature, top_k, top_p)  # (N,)
         context[:, T + step] = chosen
         yield chosen
 
@@ -60,47 +72,45 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
 
 
 class _WindowDecoder:
-    """Runs the whole model over the last block_size tokens, every time."""
+    """Runs the model over the last block_size tokens at every step."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, block_size: int) -> None:
+        self._model, self._block_size = model, block_size
 
     def __call__(self, context: Tensor) -> Tensor:
-        """context: (N, T) -> logits of the token that follows: (N, V)."""
-        return self._model(context[:, -self._model.block_size :])[:, -1]
+        """context: (N, T) -> logits of the next token: (N, V)."""
+        return self._model(context[:, -self._block_size :])[:, -1]
 
 
 class _CachedDecoder:
     """Runs the model over the newest token alone; the cache has the keys and values of those before.
 
-    Positions are learnt as 0 .. block_size - 1, so a full window cannot simply slide: every token's place,
-    and with it every cached key, would change. The rule: a full window is dropped, and its newer half read
-    again as a new context. That costs one pass every block_size / 2 tokens, and the model always sees at least
-    half a window.
+    Learned positions are 0 .. block_size - 1, so a full window cannot simply slide: every token's position, and
+    with it every cached key, would change. Instead, a full cache is emptied and the newer half of the window is read
+    again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window.
     """
 
-    def __init__(self, model: Any, batch_size: int) -> None:
-        self._model = model
-        self._cache = model.new_cache(batch_size)
+    def __init__(self, model: nn.Module, block_size: int) -> None:
+        self._model, self._cache = model, KVCache(block_size)
 
     def __call__(self, context: Tensor) -> Tensor:
-        """context: (N, T), one token longer than at the call before -> logits of what follows: (N, V)."""
-        unread = 1
-        if self._cache.length == 0:
-            unread = self._cache.size
-        elif self._cache.length == self._cache.size:
-            self._cache.length = 0
-            unread = max(1, self._cache.size // 2)
-        return self._model(context[:, -unread:], self._cache)[:, -1]
+        """context: (N, T), one token longer than at the call before -> logits of the next token: (N, V)."""
+        cache, unread = self._cache, 1
+        if cache.length == 0:
+            unread = cache.size
+        elif cache.length == cache.size:
+            cache.length = 0
+            unread = max(1, cache.size // 2)
+        with cache.reading():
+            return self._model(context[:, -unread:])[:, -1]
 
 
 def default_prompt(tokenizer: CharTokenizer) -> str:
-    """What a text begins with if nobody says: a line end, or the first character of a corpus without any."""
+    """What a text begins with by default: a line end, or the first character of a vocabulary without one."""
     return "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
 
 
 def sample_text(model: nn.Module, tokenizer: CharTokenizer, *, seed: int, tokens: int = 500) -> str:
     """A plain sample, for a first look at what a model has learnt."""
-    config = SamplingConfig(tokens=tokens, num_samples=1, temperature=1.0, top_k=None, top_p=None, seed=seed)
-    steps = generate(model, tokenizer.encode(default_prompt(tokenizer)), config)
+    steps = generate(model, tokenizer.encode(default_prompt(tokenizer)), tokens=tokens, seed=seed)
     return tokenizer.decode(int(ids) for ids in steps)
