@@ -1,13 +1,13 @@
-"""Files that are whole or absent, and that tell when they were damaged.
+"""Atomic writes and checksums.
 
-Whole: written to a temporary name, flushed to disk, then renamed. Damaged: records carry a checksum of what they say.
+A file is written under a temporary name, flushed to disk and renamed. Records carry a checksum of their content.
 """
 
 import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,31 @@ from gpt.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `path`; whoever looks, whenever, finds the old file or the new one, never a part."""
+    """Write `path`; a reader finds the old file or the new one at any moment, never a part."""
     if isinstance(content, str):
         content = content.encode()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
         write_flushed(temporary, content)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
         temporary.replace(path)
         flush_folder(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk does not say which file it is about
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # the file that the user knows
         raise
 
 
 def write_flushed(path: Path, content: bytes) -> None:
-    """Write a file and have its content reach the disk."""
-    with path.open("wb") as file:
+    """Write a new file and flush it to the disk."""
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk, where the system can do that."""
+    """Flush the names in a folder to the disk, where the system can do that."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -54,7 +51,7 @@ def flush_folder(folder: Path) -> None:
 def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
     """A UTF-8 file of up to `largest` bytes.
 
-    Raises UserError if it is absent, too large, no text, or no file (a pipe would never end).
+    Raises UserError if it is absent, too large, not text, or not a regular file (a pipe would never end).
     """
     try:
         status = path.stat()
@@ -72,18 +69,18 @@ def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
 
 
 def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
-    """A record as JSON with a checksum of what it says."""
+    """A record as JSON, with a checksum of its content."""
     return json.dumps({**record, "checksum": _checksum(record)}, ensure_ascii=False, indent=indent)
 
 
 def unseal(text: str, source: Path) -> dict[str, Any]:
-    """The record that `seal` wrote. Raises UserError, naming `source`, if it is not as it was written."""
+    """The record that `seal` wrote. Raises UserError, naming `source`, if it has changed since."""
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
         raise UserError(f"{source} is damaged: it is not JSON") from None
     if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
-        raise UserError(f"{source} is damaged: its checksum is not that of its content")
+        raise UserError(f"{source} is damaged: its checksum does not match its content")
     return record
 
 
@@ -96,9 +93,3 @@ def sha256(path: Path) -> str:
 def _checksum(record: dict[str, Any]) -> str:
     canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

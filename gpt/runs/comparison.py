@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate
 
-from gpt.runs import RunFolder, Summary
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,19 +1,19 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped.
+"""Checkpoints: everything a training needs to go on as if it had never stopped.
 
     checkpoints/00001500/state.safetensors    weights, optimizer moments, random states
                          best.safetensors     the run's best weights so far
-                         checkpoint.json      the progress, and the checksum of either file
+                         checkpoint.json      the progress, and the checksums of both files
 
 A checkpoint is written under a temporary name, flushed to disk, renamed, and read again before an older one is removed.
-Reading one takes no memory before its checksums were seen to hold.
+Its checksums are verified before any memory is allocated for its tensors.
 """
 
 import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,42 +24,31 @@ from torch import Tensor
 
 from gpt.errors import UserError
 from gpt.files import flush_folder, read_text_file, seal, sha256, write_flushed
-from gpt.runs import Evaluation, FiniteLoss, Record, parse_record
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Progress, Record, parse_record
 
 log = logging.getLogger(__name__)
 
 _STATE, _BEST, _RECORD = "state.safetensors", "best.safetensors", "checkpoint.json"
 
 
-class Progress(Record):
-    """How far a training has come."""
-
-    iteration: int  # updates done
-    evaluations: list[Evaluation]
-    best: Evaluation | None  # the one whose weights are kept
-    last_batch: FiniteLoss | None  # the loss on the last training mini-batch
-    averaged: int  # evaluations whose weights went into the average
-    tokens: int  # targets learnt from
-    training_seconds: float
-
-
-class _File(Record):
+class _Contents(Record):
     progress: Progress
     sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk whose checksums hold. Raises UserError where they do not."""
+    """A checkpoint on disk whose checksums have been verified."""
 
     path: Path
     progress: Progress
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
-        """The checkpoint in the folder `path`, all of it verified."""
+        """The checkpoint in the folder `path`. Raises UserError if any of it is missing or damaged."""
         source = path / _RECORD
-        record = parse_record(source, read_text_file(source), _File)
+        record = parse_record(source, read_text_file(source), _Contents)
         for name, digest in record.sha256.items():
             file = path / name
             if name not in (_STATE, _BEST):
@@ -67,18 +56,18 @@ class Checkpoint:
             if not file.is_file():
                 raise UserError(f"{file} is missing")
             if sha256(file) != digest:
-                raise UserError(f"{file} is damaged: its checksum is another one")
+                raise UserError(f"{file} is damaged: its checksum does not match")
         return cls(path, record.progress)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The training's state, on the CPU."""
+        """The tensors of the training state, on the CPU."""
         try:
             return safetensors_torch.load_file(self.path / _STATE)
         except (OSError, safetensors.SafetensorError) as error:
             raise UserError(f"{self.path / _STATE} cannot be read: {error}") from None
 
     def restore_best(self, target: Path) -> None:
-        """Put the best weights of that time back to where the run keeps them."""
+        """Put the best weights of that moment back in their place in the run folder."""
         if self.progress.best is None:
             target.unlink(missing_ok=True)
         else:
@@ -90,28 +79,29 @@ class Checkpoint:
 class Checkpoints:
     """The newest `keep` checkpoints of a run."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder = folder
+    def __init__(self, run: RunFolder, keep: int) -> None:
+        self.folder = run.path / "checkpoints"
+        self._best = run.weights("best")
         self._keep = keep
 
-    def save(self, progress: Progress, tensors: dict[str, Tensor], best: Path) -> None:
-        """Add a checkpoint; `best` is the file of the best weights, if the progress has one."""
+    def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
+        """Add a checkpoint, with a copy of the run's best weights if it has any."""
         path = self.folder / f"{progress.iteration:08d}"
         self.folder.mkdir(exist_ok=True)
         with _temporary_folder(self.folder) as new:
-            # `best` is only ever replaced, never changed, so a second name for the file is as good as a copy.
+            # The best weights are only ever replaced, never changed, so a hard link is as good as a copy.
             if progress.best is not None:
-                _link(best, new / _BEST)
+                _link(self._best, new / _BEST)
             content = safetensors_torch.save(tensors)
             write_flushed(new / _STATE, content)
-            # Of what was meant, and not of what the disk made of it: reading it again would then prove nothing.
+            # Computed from memory: a checksum of the file just written would also match what the disk got wrong.
             digests = {_STATE: hashlib.sha256(content).hexdigest()}
             if progress.best is not None:
                 digests[_BEST] = sha256(new / _BEST)
-            record = _File(progress=progress, sha256=digests).model_dump(mode="json")
+            record = _Contents(progress=progress, sha256=digests).model_dump(mode="json")
             write_flushed(new / _RECORD, seal(record, indent=2).encode())
             flush_folder(new)
-            if path.exists():  # a damaged one, or its twin
+            if path.exists():  # damaged, or of the same iteration
                 shutil.rmtree(path)
             new.rename(path)
         flush_folder(self.folder)
@@ -120,7 +110,7 @@ class Checkpoints:
             shutil.rmtree(self.folder / old)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are named in the log, and passed over."""
+        """The newest checkpoint that is whole; damaged ones are skipped with a warning."""
         names = self.names()
         for name in reversed(names):
             try:
@@ -132,13 +122,13 @@ class Checkpoints:
         return None
 
     def forget_after(self, iteration: int) -> None:
-        """Remove what comes after an iteration that a run goes back to."""
+        """Remove the checkpoints after an iteration that a run goes back to."""
         for name in self.names():
             if int(name) > iteration:
                 shutil.rmtree(self.folder / name)
 
     def names(self) -> list[str]:
-        """The checkpoints, whole or not, the oldest first."""
+        """The names of the checkpoints, whole or damaged, the oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted(path.name for path in self.folder.iterdir() if path.name.isdecimal() and path.is_dir())
@@ -153,10 +143,11 @@ def _link(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new folder that is gone afterwards, unless it was renamed."""
+    """A new folder that is removed at the end, unless it was renamed."""
     for left_behind in parent.glob(".new-*"):  # by a process that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
-    path = Path(tempfile.mkdtemp(dir=parent, prefix=".new-"))
+    path = parent / f".new-{secrets.token_hex(4)}"
+    path.mkdir()
     try:
         yield path
     finally:

@@ -1,4 +1,4 @@
-"""What a run came to: its summary, the lines that end it and its loss curve."""
+"""The report of a run: its summary, the lines that end it, and its loss curve."""
 
 import platform
 import subprocess
@@ -8,37 +8,46 @@ from pathlib import Path
 
 import torch
 
-from gpt.config import TRANSLATOR, TrainConfig
-from gpt.device import Runtime
-from gpt.runs import Best, Estimated, Exact, RunFolder, Summary
-from gpt.trainer import Result
+from gpt.config import Documented
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Best, Estimated, Exact, Progress, Summary
+from gpt.runtime import Runtime
 
 
 def summarise(
-    config: TrainConfig,
-    result: Result,
-    *,
-    parameters: int,
-    exact_val: float,
-    changed: list[str],
+    progress: Progress,
     runtime: Runtime,
+    *,
+    stage: str,
+    seed: int,
+    documented: Documented,
+    changed: list[str],
+    parameters: int,
+    estimated_over: str,
+    exact_val: float,
+    last_batch: float,
+    tokens_per_second: float,
     seconds: float,
+    skipped: int,
 ) -> Summary:
-    """Everything that summary.json keeps."""
+    """The content of summary.json."""
+    last, best = progress.evaluations[-1], progress.best or progress.evaluations[-1]
     return Summary(
-        stage=config.stage,
-        seed=config.seed,
+        stage=stage,
+        seed=seed,
         parameters=parameters,
-        iterations=config.training.max_iters,
-        documented=config.documented,
+        iterations=progress.iteration,
+        documented=documented,
         changed=changed,
-        estimated=Estimated(train=result.last.train, val=result.last.val),
-        best=Best(val=result.best.val, iteration=result.best.iteration),
+        estimated=Estimated(train=last.train, val=last.val),
+        estimated_over=estimated_over,
+        best=Best(val=best.val, iteration=best.iteration),
         exact=Exact(val=exact_val),
-        last_batch=result.last_batch,
-        tokens_per_second=round(result.tokens_per_second),
+        averaged=progress.averaged,
+        last_batch=last_batch,
+        tokens_per_second=round(tokens_per_second),
         seconds=round(seconds, 2),
-        skipped=result.skipped,
+        skipped=skipped,
         device=_device_name(runtime.device),
         dtype=str(runtime.dtype).removeprefix("torch."),
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
@@ -48,22 +57,19 @@ def summarise(
 
 
 def closing_lines(summary: Summary, run: RunFolder) -> str:
-    """What a training ends with: documented, measured and exact losses, and how to go on."""
+    """The lines that end a training: documented, measured and exact losses, and how to go on."""
     documented, estimated = summary.documented, summary.estimated
     lines = [_row("", "train", "validation", "(nats per token)")]
     if documented.kind == "mini-batch":
         lines += [
             _row("documented", documented.train, documented.val, "one training mini-batch, noise about 0.1"),
-            _row("last batch", summary.last_batch, None, "the like of it from this run"),
+            _row("last batch", summary.last_batch, None, "last training mini-batch of this run"),
         ]
     else:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
-    how = (
-        "random pairs; all of the validation split" if summary.stage == TRANSLATOR else "estimated over random batches"
-    )
-    lines.append(_row("measured", estimated.train, estimated.val, how))
-    of_what = " by the averaged weights" if run.weights("averaged").exists() else ""
+    lines.append(_row("measured", estimated.train, estimated.val, summary.estimated_over))
+    of_what = " by the averaged weights" if summary.averaged else ""
     lines.append(_row("exact", None, summary.exact.val, f"every target of the validation split once{of_what}"))
     if documented.kind == "estimated" and not summary.changed:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"

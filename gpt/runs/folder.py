@@ -1,0 +1,197 @@
+"""The run folder: everything a run leaves. It is data; nothing in it is ever unpickled or executed.
+
+config.yaml        the resolved configuration
+tokenizer.json     the vocabulary, and the digest of the corpus it is from
+metrics.jsonl      one line per evaluation
+last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: where asked for
+summary.json       the results; it exists if and only if the run has finished
+checkpoints/       what a run needs to go on (gpt/runs/checkpoints.py)
+loss.png, sample.txt, train.log
+
+Every file but the last three carries a checksum of its content, and none is read without checking it.
+"""
+
+import contextlib
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from gpt.config import TrainConfig
+from gpt.errors import RequestError, UserError, explain
+from gpt.files import read_text_file, seal, write_atomically
+from gpt.runs.records import AnyRecord, Evaluation, Summary, Vocabulary, parse_record
+
+# The loader makes plain values only. Its time grows with the square of the nesting, hence the C version and a limit.
+_LARGEST_CONFIG = 2**14  # bytes
+_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_CONFIG_CHECKSUM = "# sha256 of all above: "
+
+log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """One run on disk. Reading raises UserError where a file is missing or damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> "RunFolder":
+        """A new folder at `path`, or at `path`_2 and so on if that is taken: two runs never share one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
+            try:
+                candidate.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return cls(candidate)
+
+    @classmethod
+    def claim(cls, path: Path) -> "RunFolder":
+        """The folder at `path` itself, made if it does not exist. Raises RequestError if it holds a run."""
+        path.mkdir(parents=True, exist_ok=True)
+        run = cls(path)
+        if run.is_begun():
+            raise RequestError(f"{path} holds a run already: resume={path} goes on with it")
+        return run
+
+    @contextlib.contextmanager
+    def logging(self) -> Iterator[None]:
+        """Write what the package logs to train.log as well."""
+        handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger = logging.getLogger("gpt")
+        logger.addHandler(handler)
+        try:
+            yield
+        except BaseException as error:
+            handler.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
+            raise
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that writes here; the lock of a process that died is free.
+
+        Raises RequestError if another process holds it.
+        """
+        lock = FileLock(self.path / ".lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RequestError(f"another process is writing {self.path}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_begun(self) -> bool:
+        """Whether there is a configuration and a vocabulary, which is all that a run needs to go on."""
+        return all((self.path / name).exists() for name in ("config.yaml", "tokenizer.json"))
+
+    def is_finished(self) -> bool:
+        """Whether it reached its last iteration and was summarised."""
+        return (self.path / "summary.json").exists()
+
+    def weights(self, which: str) -> Path:
+        """The file of the run's best, last or averaged weights."""
+        return self.path / f"{which}.safetensors"
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Save the resolved configuration."""
+        content = yaml.safe_dump(config.content(), sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / "config.yaml", f"{content}{_CONFIG_CHECKSUM}{_digest(content)}\n")
+
+    def config(self) -> TrainConfig:
+        """The configuration that the run was made with."""
+        path = self.path / "config.yaml"
+        content, found, checksum = read_text_file(path, largest=_LARGEST_CONFIG).rpartition(_CONFIG_CHECKSUM)
+        if not (found and re.fullmatch(r"[0-9a-f]{64}\s*", checksum)):
+            raise UserError(f"{path} was edited: its last line has to be {_CONFIG_CHECKSUM!r} and the checksum")
+        if checksum.strip() != _digest(content):
+            raise UserError(f"{path} is damaged: its last line is not the checksum of all above")
+        try:
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
+                raise UserError(f"{path} is damaged: a run writes no YAML aliases")
+            return TrainConfig.model_validate(yaml.load(content, _Yaml))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else "it is not YAML"
+            raise UserError(f"{path} is damaged: {reason}") from None
+
+    def write_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Save what the tokenizer is built from."""
+        write_atomically(self.path / "tokenizer.json", seal(vocabulary.model_dump(), indent=2) + "\n")
+
+    def vocabulary(self) -> Vocabulary:
+        """What the run's tokenizer is built from."""
+        return self._record("tokenizer.json", Vocabulary)
+
+    def write_metrics(self, evaluations: list[Evaluation]) -> None:
+        """Save the evaluations so far, replacing the file."""
+        lines = [seal(evaluation.model_dump()) + "\n" for evaluation in evaluations]
+        write_atomically(self.path / "metrics.jsonl", "".join(lines))
+
+    def metrics(self) -> list[Evaluation]:
+        """The run's evaluations in order. A file that was cut between two lines is noticed by `summary` only."""
+        path = self.path / "metrics.jsonl"
+        lines = read_text_file(path).splitlines()
+        if not lines:
+            raise UserError(f"{path} is damaged: it is empty")
+        return [parse_record(path, line, Evaluation) for line in lines]
+
+    def write_summary(self, summary: Summary) -> None:
+        """Declare the run finished."""
+        content = seal(summary.model_dump(mode="json"), indent=2)
+        write_atomically(self.path / "summary.json", content + "\n")
+
+    def summary(self) -> Summary:
+        """The results of a finished run."""
+        summary = self._record("summary.json", Summary)
+        if [line.iteration for line in self.metrics()][-1:] != [summary.iterations]:
+            raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: its last line is not the run's last evaluation")
+        return summary
+
+    def reopen(self) -> None:
+        """Remove the summary of a finished run, because it goes on."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+
+    def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
+        return parse_record(self.path / name, read_text_file(self.path / name), record)
+
+
+def chosen_run(path: str | None, root: str) -> RunFolder:
+    """The run in the folder `path`, or if that is None the newest finished one below `root`."""
+    return RunFolder(Path(path)) if path is not None else finished_runs(Path(root))[-1][0]
+
+
+def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
+    """All finished runs below `root`, the oldest first; a damaged one is left out with a warning.
+
+    Raises RequestError if there is none.
+    """
+    runs = []
+    for path in root.rglob("summary.json"):
+        run = RunFolder(path.parent)
+        try:
+            runs.append((run, run.summary()))
+        except UserError as error:
+            log.warning(f"left out: {error}")
+    if not runs:
+        raise RequestError(f"no finished run in {root}: train a stage first, as in python train.py model=v1")
+    return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""The records of a run folder: what is read has to be as it was written, with the right types and no unknown key."""
+
+import json
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from gpt.config import Documented
+from gpt.errors import UserError, explain
+from gpt.files import unseal
+
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Record(BaseModel):
+    """A strict, immutable record."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Evaluation(Record):
+    """The estimated losses after `iteration` updates, in nats per token: a line of metrics.jsonl."""
+
+    iteration: int
+    train: FiniteFloat
+    val: FiniteFloat
+    learning_rates: dict[str, float]  # of each group of parameters
+
+
+class Progress(BaseModel):
+    """How far a training has come: what changes while a model is trained and is not a tensor."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    iteration: int = 0  # updates done
+    tokens: int = 0  # targets trained on
+    seconds: float = 0.0  # of training steps; evaluations and checkpoints are left out
+    evaluations: list[Evaluation] = []
+    best: Evaluation | None = None  # the evaluation whose weights are saved
+    averaged: int = 0  # evaluations whose weights went into the average
+
+
+class Vocabulary(Record):
+    """tokenizer.json: what a tokenizer is built from."""
+
+    vocabulary: Annotated[str, Field(min_length=1)] | list[str]  # of characters, or of subwords
+    merges: list[list[str]] | None = None  # of subwords
+    corpus: str  # the digest of the corpus that it was made from
+
+
+class Estimated(Record):
+    """Losses estimated over random batches."""
+
+    train: FiniteFloat
+    val: FiniteFloat
+
+
+class Exact(Record):
+    """The loss over every target of a split once."""
+
+    val: FiniteFloat
+
+
+class Best(Record):
+    """The lowest estimated validation loss, and its iteration."""
+
+    val: FiniteFloat
+    iteration: int
+
+
+class Summary(Record):
+    """summary.json: the results of a finished run. Losses in nats per token."""
+
+    stage: str
+    seed: int
+    parameters: int
+    iterations: int
+    documented: Documented
+    changed: list[str]  # hyperparameters, as key=value, that differ from the documented ones
+    estimated: Estimated  # after the last iteration
+    estimated_over: str  # in words, what it was estimated over
+    best: Best
+    exact: Exact
+    averaged: int  # evaluations whose averaged weights the exact loss is of; 0: the last weights
+    last_batch: float  # the loss on the last training mini-batch
+    tokens_per_second: float  # of training steps; evaluations and compilation are left out
+    seconds: float  # the process that finished the run, evaluations included
+    skipped: int  # updates left out because of NaN or Inf
+    device: str
+    dtype: str
+    versions: dict[str, str]
+    git_commit: str | None
+    finished: AwareDatetime
+
+
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+
+
+def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
+    """The record that was sealed as `content` of `path`. Raises UserError if it has changed since."""
+    try:
+        return record.model_validate_json(json.dumps(unseal(content, path)))
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged: {explain(error)}") from None

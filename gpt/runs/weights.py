@@ -1,0 +1,78 @@
+"""Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names."""
+
+import hashlib
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors_torch
+from torch import Tensor, nn
+
+from gpt import models
+from gpt.config import Weights
+from gpt.errors import UserError
+from gpt.files import write_atomically
+from gpt.runs.folder import RunFolder
+
+Saved = Literal["best", "last", "averaged"]
+
+
+def save_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
+    """Save the model's weights, replacing those of that name."""
+    tensors = model.state_dict()
+    metadata = {"sha256": _digest(tensors)}
+    write_atomically(run.weights(which), safetensors_torch.save(tensors, metadata))
+
+
+def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
+    """Load the run's weights into a model of the same shapes. Raises UserError if they are damaged or do not fit."""
+    model.load_state_dict(_read(run, which, model))
+
+
+def load_model(run: RunFolder, which: Saved) -> nn.Module:
+    """The run's model with its weights. No memory is allocated for it before the file is known to hold as much."""
+    choice, vocab_size = run.config().model, len(run.vocabulary().vocabulary)
+    with torch.device("meta"):
+        plan = models.build(choice, vocab_size)
+    tensors = _read(run, which, plan)
+    model = models.build(choice, vocab_size)
+    model.load_state_dict(tensors)
+    return model
+
+
+def selected(run: RunFolder, which: Weights) -> Saved:
+    """`auto` is the averaged weights if the run has any, else the best."""
+    if which == "auto":
+        return "averaged" if run.weights("averaged").exists() else "best"
+    return which
+
+
+def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
+    path = run.weights(which)
+    if not path.exists():
+        raise UserError(f"{path} is missing: the run has no {which} weights")
+    if not path.is_file():
+        raise UserError(f"{path} is not a file")
+    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            if {name: file.get_slice(name).get_shape() for name in file.keys()} != expected:  # noqa: SIM118
+                raise UserError(f"{path} is damaged or belongs to another model: its tensors have other shapes")
+            tensors = {name: file.get_tensor(name) for name in expected}
+            checksum = (file.metadata() or {}).get("sha256")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[-1].strip()}") from None
+    if checksum != _digest(tensors):
+        raise UserError(f"{path} is damaged: its checksum does not match its weights")
+    return tensors
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
