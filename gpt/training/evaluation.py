@@ -1,4 +1,4 @@
-"""How good a model is: the mean loss over batches, be they drawn at random or every target of a split once.
+"""The mean loss of a model: estimated over random batches, or exact over every target of a split once.
 
 All losses are mean cross-entropies in nats per token.
 """
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from gpt.data import Batch, Data
-from gpt.device import Runtime
-from gpt.distributed import ALONE, World
+from gpt.data.batch import Batch, Data
+from gpt.runtime import Runtime
+from gpt.training.processes import ALONE, World
 
 # Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
 # enough to keep a GPU busy; and in either case a small stage does not pay for every batch on its own.
@@ -29,11 +29,11 @@ def batch_loss(model: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> 
     return cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), label_smoothing=label_smoothing)
 
 
-Loss = Callable[[nn.Module, Batch], Tensor]  # batch_loss, or what a compiler made of it
+Loss = Callable[[nn.Module, Batch], Tensor]  # batch_loss, or its compiled form
 
 
 def tokens_per_pass(runtime: Runtime) -> int:
-    """How many tokens an evaluation takes at a time."""
+    """How many tokens an evaluation computes at a time."""
     return _TOKENS_PER_PASS_ON_CPU if runtime.device.type == "cpu" else _TOKENS_PER_PASS
 
 
@@ -48,12 +48,12 @@ def mean_loss(
 ) -> Tensor:
     """The mean over all targets of all batches, with the model in evaluation mode: a scalar on the device.
 
-    Nothing waits for the device here; whoever reads the number does. Processes share the batches among them.
+    Nothing here waits for the device; reading the number does. Several processes split the batches.
     """
     was_training = model.training
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=runtime.accumulator)  # of losses, of targets
-    # The bar shows only where an evaluation takes so long that one wonders.
+    # The bar appears only when an evaluation takes long.
     bar = tqdm(batches, name, unit="pass", leave=False, delay=2, disable=None if world.is_first else True)
     try:
         with runtime.all_threads():
@@ -65,8 +65,29 @@ def mean_loss(
                     sums[1] += batch.tokens
     finally:
         model.train(was_training)
-    world.add_up(sums)
+    world.all_reduce_sum(sums)
     return sums[0] / sums[1]
+
+
+def estimated_losses(
+    model: nn.Module,
+    data: Data,
+    *,
+    seed: int,
+    iteration: int,
+    eval_iters: int,
+    batch_size: int,
+    runtime: Runtime,
+    loss: Loss = batch_loss,
+    world: World = ALONE,
+) -> tuple[float, float]:
+    """The estimated losses on the train and the val split."""
+    losses = []
+    for split in ("train", "val"):
+        batches = data.estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass(runtime))
+        losses.append(mean_loss(model, batches, f"estimating {split} loss", runtime, loss, world))
+    train, val = torch.stack(losses).tolist()  # waits for the device, once
+    return train, val
 
 
 def exact_loss(model: nn.Module, data: Data, split: str, *, runtime: Runtime, world: World = ALONE) -> float:

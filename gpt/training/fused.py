@@ -1,0 +1,64 @@
+"""PyTorch's private fused kernels, each with a public fallback of the same meaning.
+
+benchmarks/private_kernels.py measures what they are worth.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+_EPSILON = 1e-8  # AdamW's, in PyTorch and in the paper
+
+
+def fused_adamw(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first_moments: list[Tensor],
+    second_moments: list[Tensor],
+    steps: Tensor,
+    *,
+    rate: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    skip: Tensor,
+) -> None:
+    """Step number `steps` of AdamW, in place; where the scalar `skip` is 1, nothing changes."""
+    beta1, beta2 = betas
+    if hasattr(torch, "_fused_adamw_"):
+        torch._fused_adamw_(
+            parameters,
+            gradients,
+            first_moments,
+            second_moments,
+            max_exp_avg_sqs=[],
+            state_steps=[steps] * len(parameters),
+            lr=rate,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=weight_decay,
+            eps=_EPSILON,
+            amsgrad=False,
+            maximize=False,
+            found_inf=skip,
+        )
+        return
+    if skip:
+        return
+    step = steps.item()
+    for p, gradient, first, second in zip(parameters, gradients, first_moments, second_moments, strict=True):
+        p.mul_(1 - rate * weight_decay)
+        first.lerp_(gradient, 1 - beta1)
+        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        deviation = (second.sqrt() / math.sqrt(1 - beta2**step)).add_(_EPSILON)
+        p.addcdiv_(first, deviation, value=-rate / (1 - beta1**step))
+
+
+def has_nonfinite(tensors: list[Tensor]) -> Tensor:
+    """1 if any of the tensors contains NaN or Inf, else 0: a scalar on their device."""
+    found = torch.zeros((), device=tensors[0].device)
+    if hasattr(torch, "_amp_foreach_non_finite_check_and_unscale_"):
+        # The kernel of gradient scaling, which also multiplies by a scale: here 1.
+        torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, torch.ones_like(found))
+        return found
+    return found + ~torch.stack([tensor.isfinite().all() for tensor in tensors]).all()

@@ -1,0 +1,36 @@
+"""Trackers: watchers that are named by conf/logger/*.yaml and that report a run to a file or a service."""
+
+import csv
+import inspect
+from typing import Any
+
+from gpt.choices import Kind
+from gpt.runs.folder import RunFolder
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+
+
+def _is_logger(target: Any) -> bool:
+    return inspect.isclass(target) and issubclass(target, Watcher) and "run" in inspect.signature(target).parameters
+
+
+LOGGER = Kind("logger", "a logger", "gpt.training", _is_logger, given=("run",))
+
+
+class Csv(Watcher):
+    """metrics.csv in the run folder: one row per evaluation, for a spreadsheet."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.path / "metrics.csv"
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Write all evaluations, so that a resumed run has each once."""
+        rows = [
+            {"iteration": e.iteration, "train": e.train, "val": e.val}
+            | {f"learning_rate_{group}": rate for group, rate in e.learning_rates.items()}
+            for e in state.progress.evaluations
+        ]
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,0 +1,189 @@
+"""Optimizers: AdamW, Muon and SGD, named by conf/optimizer/*.yaml.
+
+Ours, because the first step of PyTorch's own imports its compiler (a second, 80 MB), and because a small stage's step
+is so short that bookkeeping shows. tests/training/test_optimizers.py compares each with PyTorch's.
+"""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from gpt.choices import Kind, NonNegative, Share
+from gpt.training.fused import fused_adamw
+
+
+class Optimizer(ABC):
+    """Moves a model's parameters by their gradients.
+
+    A subclass takes the model, training.learning_rate and its own hyperparameters, puts its moments into `memory`, and
+    says in `peaks` which groups of parameters there are and the learning rate of each.
+    """
+
+    peaks: dict[str, float]  # the learning rate of each group, before the schedule
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.memory: dict[str, Tensor] = {}  # what a checkpoint saves, by name; changed in place only
+
+    @abstractmethod
+    def step(self, rates: dict[str, float], skip: Tensor) -> None:
+        """Update the parameters with the learning rate of each group; where the scalar `skip` is 1, change nothing.
+
+        `skip` lives on the device; reading it there would make every step wait.
+        """
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def gradient(self, name: str) -> Tensor:
+        """The gradient of the parameter `name`."""
+        return cast(Tensor, self.parameters[name].grad)
+
+
+def _is_optimizer(target: Any) -> bool:
+    return inspect.isclass(target) and issubclass(target, Optimizer)
+
+
+OPTIMIZER = Kind("optimizer", "an optimizer", "gpt.training", _is_optimizer, given=("model", "learning_rate"))
+
+
+class AdamW(Optimizer):
+    """AdamW with weight decay on matrices and embeddings only, not on biases and LayerNorm gains.
+
+    Source: "Decoupled Weight Decay Regularization" (Loshchilov and Hutter, 2019), algorithm 2.
+    """
+
+    def __init__(
+        self, model: nn.Module, learning_rate: float, weight_decay: NonNegative, beta1: Share, beta2: Share
+    ) -> None:
+        super().__init__(model)
+        self.peaks = {"all": learning_rate}
+        self._adamw = _AdamW(self, list(self.parameters), weight_decay, beta1, beta2)
+
+    @torch.no_grad()
+    def step(self, rates: dict[str, float], skip: Tensor) -> None:
+        """One step for all parameters."""
+        self._adamw.step(rates["all"], skip)
+
+
+class Muon(Optimizer):
+    """Muon for the matrices of linear layers, AdamW for embeddings, biases, gains and the output layer.
+
+    Muon follows the gradient's momentum made orthogonal, so that every direction of a matrix moves equally far. The
+    update is that of `torch.optim.Muon`.
+
+    Source: "Muon: An optimizer for hidden layers in neural networks" (Jordan et al., 2024).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        matrix_learning_rate: NonNegative,
+        matrix_weight_decay: NonNegative,
+        momentum: Share,
+        weight_decay: NonNegative,
+        beta1: Share,
+        beta2: Share,
+    ) -> None:
+        super().__init__(model)
+        linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        self._matrices = [name for name in self.parameters if name in linear and not name.startswith("lm_head.")]
+        others = [name for name in self.parameters if name not in self._matrices]
+        self._momentum, self._weight_decay = momentum, matrix_weight_decay
+        self.peaks = {"matrices": matrix_learning_rate, "others": learning_rate}
+        self.memory |= {f"momentum.{name}": torch.zeros_like(self.parameters[name]) for name in self._matrices}
+        self._adamw = _AdamW(self, others, weight_decay, beta1, beta2)
+
+    @torch.no_grad()
+    def step(self, rates: dict[str, float], skip: Tensor) -> None:
+        """One step: Muon's for the matrices, AdamW's for the others."""
+        rate, keep = rates["matrices"], skip == 0
+        for name in self._matrices:
+            parameter, momentum = self.parameters[name], self.memory[f"momentum.{name}"]
+            gradient = torch.where(keep, self.gradient(name), momentum)  # a skipped step leaves the momentum as it is
+            momentum.lerp_(gradient, 1 - self._momentum)
+            update = orthogonalised(gradient.lerp(momentum, self._momentum))
+            rows, columns = parameter.shape
+            parameter.mul_(1 - keep * (rate * self._weight_decay))
+            parameter.add_(keep * update, alpha=-rate * math.sqrt(max(1, rows / columns)))
+        self._adamw.step(rates["others"], skip)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum and weight decay.
+
+    Source: "On the importance of initialization and momentum in deep learning" (Sutskever et al., 2013), section 2, in
+    the form of `torch.optim.SGD`.
+    """
+
+    def __init__(self, model: nn.Module, learning_rate: float, momentum: Share, weight_decay: NonNegative) -> None:
+        super().__init__(model)
+        self._momentum, self._weight_decay = momentum, weight_decay
+        self.peaks = {"all": learning_rate}
+        self.memory |= {f"momentum.{name}": torch.zeros_like(p) for name, p in self.parameters.items()}
+
+    @torch.no_grad()
+    def step(self, rates: dict[str, float], skip: Tensor) -> None:
+        """One step for all parameters."""
+        keep = skip == 0
+        for name, parameter in self.parameters.items():
+            momentum = self.memory[f"momentum.{name}"]
+            gradient = self.gradient(name).add(parameter, alpha=self._weight_decay)
+            momentum.copy_(torch.where(keep, momentum * self._momentum + gradient, momentum))
+            parameter.copy_(torch.where(keep, parameter.add(momentum, alpha=-rates["all"]), parameter))
+
+
+class _AdamW:
+    """AdamW for some of an optimizer's parameters; bit for bit `torch.optim.AdamW(fused=True)`."""
+
+    def __init__(self, optimizer: Optimizer, names: list[str], weight_decay: float, beta1: float, beta2: float) -> None:
+        self._optimizer, self._betas = optimizer, (beta1, beta2)
+        parameters, memory = optimizer.parameters, optimizer.memory
+        if names:
+            memory["steps"] = torch.zeros((), device=parameters[names[0]].device)  # where the kernel reads it
+        memory |= {f"first_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
+        memory |= {f"second_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
+        decaying = [name for name in names if parameters[name].dim() >= 2]
+        others = [name for name in names if parameters[name].dim() < 2]
+        self._groups = [(group, decay) for group, decay in ((decaying, weight_decay), (others, 0.0)) if group]
+
+    def step(self, rate: float, skip: Tensor) -> None:
+        optimizer, memory = self._optimizer, self._optimizer.memory
+        if self._groups:
+            memory["steps"] += 1 - skip
+        for names, weight_decay in self._groups:
+            fused_adamw(
+                [optimizer.parameters[name] for name in names],
+                [optimizer.gradient(name) for name in names],
+                [memory[f"first_moment.{name}"] for name in names],
+                [memory[f"second_moment.{name}"] for name in names],
+                memory["steps"],
+                rate=rate,
+                betas=self._betas,
+                weight_decay=weight_decay,
+                skip=skip,
+            )
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Nearly the orthogonal matrix closest to `matrix`, (M, N), in bfloat16: five Newton-Schulz iterations.
+
+    The singular values end between about 0.7 and 1.2, which is close enough for an update and needs only products.
+
+    Source: "Muon" (Jordan et al., 2024), with its coefficients of a quintic polynomial.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.bfloat16().T if is_tall else matrix.bfloat16()  # (M, N), M <= N
+    x = x / x.norm().clamp(min=1e-7)  # so that no singular value is above 1
+    for _ in range(5):
+        gram = x @ x.T  # (M, M)
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # (M, N)
+    return x.T if is_tall else x

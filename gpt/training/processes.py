@@ -1,0 +1,81 @@
+"""Several processes that train one model, started by torchrun: each on its part of every batch."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from gpt.errors import UserError
+
+# How gloo and nccl report that a process no longer answers.
+_LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
+_TIMEOUT = timedelta(minutes=10)  # after which a silent process ends the training
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's rank among all of them; a single process by default."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    @contextlib.contextmanager
+    def joined(cls) -> Iterator["World"]:
+        """The process group that torchrun describes in the environment: nccl between GPUs, gloo between CPUs.
+
+        Inside, the death of another process is an error like any other: UserError.
+        """
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size == 1:
+            yield cls()
+            return
+        on_gpu = torch.cuda.is_available()
+        if on_gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
+        try:
+            yield cls(torch.distributed.get_rank(), size)
+        except RuntimeError as error:
+            if not any(sign in str(error).lower() for sign in _LOST):
+                raise
+            raise UserError("another process of this training died; resume=RUN_FOLDER goes on without it") from error
+        finally:
+            torch.distributed.destroy_process_group()
+
+    def __str__(self) -> str:
+        return "" if self.size == 1 else f", {self.size} processes"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which writes and logs."""
+        return self.rank == 0
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model with its gradients averaged over all processes during the backward pass."""
+        if self.size == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by its sum over all processes."""
+        if self.size > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def broadcast(self, value: Value) -> Value:
+        """The value of rank 0."""
+        values = [value]
+        if self.size > 1:
+            torch.distributed.broadcast_object_list(values)
+        return values[0]
+
+
+ALONE = World()

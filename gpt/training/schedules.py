@@ -1,0 +1,81 @@
+"""Learning-rate schedules: functions named by conf/schedule/*.yaml.
+
+A schedule gives the learning rate of an iteration, counted from 0, of `max_iters`; `peak` is the learning rate of a
+group of parameters. Each begins with a linear warm-up over `warmup_iters` iterations.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from gpt.choices import CountOrZero, Kind, Share
+
+Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
+
+_GIVEN = ("iteration", "max_iters", "peak")
+
+
+def _is_schedule(target: Any) -> bool:
+    return inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN
+
+
+SCHEDULE = Kind("schedule", "a schedule", "gpt.training", _is_schedule, given=_GIVEN)
+
+
+def constant(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero) -> float:  # noqa: ARG001
+    """The peak, after the warm-up."""
+    return _warmup(iteration, peak, warmup_iters)
+
+
+def cosine(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Share) -> float:
+    """Half a cosine from the peak down to `final` times the peak.
+
+    Source: "SGDR" (Loshchilov and Hutter, 2017), equation 5, without restarts.
+    """
+    if iteration < warmup_iters:
+        return _warmup(iteration, peak, warmup_iters)
+    return _between(final * peak, peak, (1 + math.cos(math.pi * _progress(iteration, max_iters, warmup_iters))) / 2)
+
+
+def linear(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Share) -> float:
+    """A straight line from the peak down to `final` times the peak."""
+    if iteration < warmup_iters:
+        return _warmup(iteration, peak, warmup_iters)
+    return _between(final * peak, peak, 1 - _progress(iteration, max_iters, warmup_iters))
+
+
+def inverse_sqrt(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero) -> float:  # noqa: ARG001
+    """The peak over the square root of the iteration, in units of the warm-up.
+
+    Source: "Attention Is All You Need" (Vaswani et al., 2017), section 5.3, with its peak as the learning rate.
+    """
+    if iteration < warmup_iters:
+        return _warmup(iteration, peak, warmup_iters)
+    return peak * math.sqrt(max(1, warmup_iters) / (iteration + 1))
+
+
+def trapezoid(
+    iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Share, cooldown: Share
+) -> float:
+    """The peak until the last share `cooldown` of the iterations, then a straight line to `final` times the peak.
+
+    Source: "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations" (Haegele et al., 2024),
+    section 3.
+    """
+    if iteration < warmup_iters:
+        return _warmup(iteration, peak, warmup_iters)
+    return _between(final * peak, peak, min(1.0, (1 - iteration / max_iters) / cooldown) if cooldown else 1.0)
+
+
+def _warmup(iteration: int, peak: float, warmup_iters: int) -> float:
+    return peak * (iteration + 1) / warmup_iters if iteration < warmup_iters else peak
+
+
+def _progress(iteration: int, max_iters: int, warmup_iters: int) -> float:
+    """The share of the iterations after the warm-up that is done."""
+    return (iteration - warmup_iters) / max(1, max_iters - warmup_iters)
+
+
+def _between(low: float, high: float, share: float) -> float:
+    return low + share * (high - low)

@@ -1,0 +1,129 @@
+"""The training state: everything that changes while a model is trained, and that a checkpoint therefore saves."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from gpt.errors import UserError
+from gpt.runs.records import Progress
+from gpt.runtime import Runtime
+from gpt.seeding import generator
+from gpt.training.optimizers import Optimizer
+from gpt.training.processes import World
+
+
+class TrainingState:
+    """A training at its beginning, until it goes on or is restored.
+
+    Batches are not in it: they are a pure function of the seed and the iteration (gpt/seeding.py).
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, runtime: Runtime) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.progress = Progress()
+        self.average: dict[str, Tensor] = {}  # the mean of the weights at `progress.averaged` evaluations
+        device = runtime.device
+        self.last_batch = torch.full((), math.nan, device=device)  # the loss on the last training mini-batch
+        self.skipped = torch.zeros((), device=device)  # updates left out because of NaN or Inf
+        self.finite = torch.zeros((), device=device)  # updates before the first of those
+        self._runtime = runtime
+        self._started: float | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by name, the random generators' states among them."""
+        return self._tensors() | {f"random.{name}": _generator(name).get_rng_state() for name in self._generators()}
+
+    def restore(self, progress: Progress, saved: dict[str, Tensor]) -> None:
+        """Load a saved state. Raises UserError if it belongs to another model or optimizer."""
+        self.progress = progress.model_copy(deep=True)
+        self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items() if progress.averaged}
+        tensors = self._tensors()
+        shapes = {name: tensor.shape for name, tensor in saved.items() if not name.startswith("random.")}
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+            raise UserError("the checkpoint belongs to another model or optimizer")
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(saved[name])
+        for name in self._generators():
+            if f"random.{name}" in saved:  # a run may go on on another device
+                _generator(name).set_rng_state(saved[f"random.{name}"])
+
+    def broadcast(self, world: World) -> None:
+        """Load the state of rank 0; every other rank gets random numbers of its own."""
+        if world.size == 1:
+            return
+        self.progress = world.broadcast(self.progress)
+        if self.progress.averaged and not self.average:
+            self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items()}
+        for tensor in self._tensors().values():
+            torch.distributed.broadcast(tensor, src=0)
+        if not world.is_first:
+            seed = generator(torch.initial_seed(), "rank", world.rank, self.progress.iteration).initial_seed()
+            torch.manual_seed(seed)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Add the current weights to the average ("Attention Is All You Need", section 6.1)."""
+        self.progress.averaged += 1
+        for name, tensor in self.model.state_dict().items():
+            if name not in self.average:
+                self.average[name] = torch.zeros_like(tensor)
+            self.average[name] += (tensor - self.average[name]) / self.progress.averaged
+
+    def count_step(self, loss: Tensor, tokens: int, skip: Tensor) -> None:
+        """Count an update with the mean loss of its batch; `skip` is 1 if it was left out."""
+        self.progress.iteration += 1
+        self.progress.tokens += tokens
+        self.last_batch = loss
+        self.skipped += skip
+        self.finite += self.skipped == 0
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the weights as they are now have been evaluated."""
+        return [evaluation.iteration for evaluation in self.progress.evaluations[-1:]] == [self.progress.iteration]
+
+    def start_clock(self) -> None:
+        """Count the time from now on as time of training steps."""
+        self._started = time.perf_counter()
+
+    def stop_clock(self) -> None:
+        """Wait for the device and stop counting."""
+        self._runtime.synchronize()
+        self.progress.seconds = self._seconds()
+        self._started = None
+
+    @contextlib.contextmanager
+    def clock_stopped(self) -> Iterator[None]:
+        """Inside, time does not count as time of training steps."""
+        self.stop_clock()
+        yield
+        self.start_clock()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The mean over all training steps up to now."""
+        seconds = self._seconds()
+        return self.progress.tokens / seconds if seconds else 0.0
+
+    def _seconds(self) -> float:
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return self.progress.seconds + running
+
+    def _tensors(self) -> dict[str, Tensor]:
+        groups = {"model": self.model.state_dict(), "optimizer": self.optimizer.memory, "average": self.average}
+        tensors = {f"{group}.{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+        return tensors | {"last_batch": self.last_batch, "skipped": self.skipped, "finite": self.finite}
+
+    def _generators(self) -> list[str]:
+        return sorted({"cpu", self._runtime.device.type})
+
+
+def _generator(device: str) -> ModuleType:  # torch, torch.cuda or torch.mps
+    return torch if device == "cpu" else getattr(torch, device)

@@ -1,0 +1,215 @@
+"""Watchers of a training: the loop tells them what happens, in the order of their list, and they read the state.
+
+A watcher overrides the methods it needs. All of them run on rank 0; the few that change the state run on every rank.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Literal
+
+from tqdm import tqdm
+
+from gpt.errors import DivergedError, UserError
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import save_weights
+from gpt.training.schedules import Schedule
+from gpt.training.state import TrainingState
+
+log = logging.getLogger(__name__)
+
+_LARGEST_SHARE = 0.02  # of the run's time that checkpoints may take
+
+
+class Watcher:
+    """Somebody who is told how a training goes."""
+
+    def evaluated(self, state: TrainingState) -> None:
+        """The losses were estimated: the newest of `state.progress.evaluations`."""
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        """All steps so far are complete; `is_last` before the training stops or has finished."""
+
+    def stepped(self, state: TrainingState) -> None:
+        """One step was made. Reading a tensor of the state here makes every step wait for the device."""
+
+    def finished(self, state: TrainingState) -> None:
+        """The last iteration is done and evaluated."""
+
+
+class NonFiniteGuard(Watcher):
+    """Reports updates that were left out because of NaN or Inf: with "stop" as an error, with "skip" as a warning.
+
+    Runs on every rank.
+    """
+
+    def __init__(
+        self, state: TrainingState, policy: Literal["stop", "skip"], schedule: Schedule, max_iters: int
+    ) -> None:
+        self._policy, self._schedule, self._max_iters = policy, schedule, max_iters
+        self._reported = int(state.skipped)  # those of before the run was resumed
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Check the updates since the last check, and the newest losses."""
+        self.check(state)
+        newest = state.progress.evaluations[-1]
+        if not (math.isfinite(newest.train) and math.isfinite(newest.val)):
+            raise DivergedError(
+                f"the loss is {newest.train} (train) and {newest.val} (val) after {newest.iteration} iterations"
+            )
+
+    def check(self, state: TrainingState) -> None:
+        """Check the updates since the last check. Raises DivergedError with the policy "stop"."""
+        skipped = int(state.skipped)
+        if skipped == self._reported:
+            return
+        self._reported, finite = skipped, int(state.finite)
+        what = f"a loss or gradient was not finite in {skipped} updates, first after {finite} iterations"
+        if self._policy == "stop":
+            peaks = state.optimizer.peaks.values()
+            rates = ", ".join(f"{self._schedule(finite, self._max_iters, peak):g}" for peak in peaks)
+            raise DivergedError(f"{what}, with learning rate {rates}")
+        log.warning(f"{what}; those updates were left out")
+
+
+class ConsoleLog(Watcher):
+    """A line for each evaluation, and with it `examples` of what the model has learnt."""
+
+    def __init__(self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]]) -> None:
+        self._width, self._epoch, self._examples = len(str(max_iters)), epoch, examples
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Log the newest losses."""
+        first, new = state.progress.evaluations[0], state.progress.evaluations[-1]
+        speed = f"   {state.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
+        rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
+        log.info(
+            f"iteration {new.iteration:>{self._width}}   epoch {self._epoch(new.iteration)}"
+            f"   train {new.train:.4f}   val {new.val:.4f}   lr {rates}{speed}"
+        )
+        if new.iteration:
+            for line in self._examples():
+                log.info(line)
+        if new.train > first.train:
+            log.warning(f"the training loss is above {first.train:.4f}, where it started: the training diverges")
+
+
+class RunWriter(Watcher):
+    """Keeps the metrics, the best and the last weights in the run folder."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Save the weights if they are the best so far, and the metrics."""
+        progress = state.progress
+        new = progress.evaluations[-1]
+        is_best = progress.best is None or new.val < progress.best.val
+        if is_best and _written("the best weights", lambda: save_weights(self._run, state.model, "best")):
+            progress.best = new
+        _written("the metrics", lambda: self._run.write_metrics(progress.evaluations))
+
+    def finished(self, state: TrainingState) -> None:
+        """Save the last weights."""
+        save_weights(self._run, state.model, "last")
+
+
+class WeightAverage(Watcher):
+    """Averages the weights of the evaluations from iteration `start` on; the model ends with the average.
+
+    Runs on every rank; `run` is where rank 0 saves the averaged weights.
+    """
+
+    def __init__(self, start: float, run: RunFolder | None) -> None:
+        self._start, self._run = start, run
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Update the average."""
+        if state.progress.iteration >= self._start:
+            state.update_average()
+
+    def finished(self, state: TrainingState) -> None:
+        """Load the average into the model."""
+        if state.average:
+            state.model.load_state_dict(state.average)
+            if self._run is not None:
+                save_weights(self._run, state.model, "averaged")
+
+
+class CheckpointWriter(Watcher):
+    """Saves a checkpoint every `interval` iterations and at the end.
+
+    At least `min_seconds` lie between two, and so many that checkpoints take at most 2 % of the run's time;
+    `min_seconds=0` ignores the time. The guard looks before each.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        checkpoints: Checkpoints,
+        guard: NonFiniteGuard,
+        *,
+        interval: int,
+        min_seconds: float,
+    ) -> None:
+        self._checkpoints, self._guard, self._interval, self._min_seconds = checkpoints, guard, interval, min_seconds
+        self._iteration, self._saved_at, self._took = state.progress.iteration, time.perf_counter(), 0.0
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        """Save if it is time."""
+        iteration = state.progress.iteration
+        if iteration == self._iteration or not (is_last or self._is_due(iteration)):
+            return
+        with state.clock_stopped():
+            started = time.perf_counter()
+            if not is_last:
+                self._guard.check(state)
+            if _written("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
+                self._iteration = iteration
+            self._saved_at = time.perf_counter()
+            self._took = self._saved_at - started
+
+    def is_saved(self, state: TrainingState) -> bool:
+        """Whether a resumed run would go on from here."""
+        return self._iteration == state.progress.iteration
+
+    def _is_due(self, iteration: int) -> bool:
+        if iteration % self._interval:
+            return False
+        pause = self._min_seconds and max(self._min_seconds, self._took / _LARGEST_SHARE)
+        return time.perf_counter() - self._saved_at >= pause
+
+
+class ProgressBar(Watcher, AbstractContextManager):
+    """A bar on a terminal; nothing where the output is piped, where the log lines are enough."""
+
+    def __init__(self, state: TrainingState, max_iters: int) -> None:
+        self._bar = tqdm(
+            initial=state.progress.iteration, total=max_iters, unit="it", dynamic_ncols=True, leave=False, disable=None
+        )
+
+    def stepped(self, state: TrainingState) -> None:
+        """Advance. Reading the loss makes the device wait, so it is done only when the bar was just drawn."""
+        if self._bar.update():
+            speed = f"{state.tokens_per_second:,.0f} tokens/s"
+            self._bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+
+def _written(what: str, write: Callable[[], None]) -> bool:
+    """Whether something could be written; if not, the run goes on without it."""
+    try:
+        write()
+    except (OSError, UserError) as error:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        log.warning(f"{what} could not be written, the run goes on without: {reason}")
+        return False
+    return True
