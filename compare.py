@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from gpt import cli
-from gpt.comparison import as_json, compare, plot, table
 from gpt.config import CompareConfig
-from gpt.files import write_atomically
-from gpt.runs import finished_runs
 
 
 def main(config: CompareConfig) -> None:
     """Print the table of all finished runs, and write it as Markdown, JSON and a picture."""
+    from gpt.files import write_atomically
+    from gpt.runs.comparison import as_json, compare, plot, table
+    from gpt.runs.folder import finished_runs
+
     comparison = compare(finished_runs(Path(config.runs)), tolerance=config.tolerance)
     print(table(comparison, "simple"), flush=True)
     out = Path(config.out)

@@ -1,162 +1,129 @@
 """Train one stage of the ladder: python train.py model=v5. See python train.py --help."""
 
+import contextlib
 import logging
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
-from torch import nn
-
-from gpt import cli, models
-from gpt.checkpoint import Checkpoint
+from gpt import cli
 from gpt.config import TrainConfig
-from gpt.device import Runtime, select_device, select_runtime, size_of
-from gpt.distributed import World
-from gpt.errors import RequestError
-from gpt.evaluation import exact_loss
-from gpt.files import write_atomically
-from gpt.loading import AnyData, load
-from gpt.report import closing_lines, plot_run, summarise
-from gpt.resuming import resume, run_of, unfinished_like
-from gpt.runs import AnyTokenizer, RunFolder
-from gpt.seeding import seed_everything
-from gpt.stopping import Stop
-from gpt.trainer import Trainer
 
 log = logging.getLogger("gpt")
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What a configuration stands for."""
-
-    text: str
-    data: AnyData
-    model: nn.Module
-    runtime: Runtime
-    changed: list[str]  # from what is documented, as key=value
-
-
-def main(config: TrainConfig) -> None:
-    """Train a stage, or go on with a run of one; leave a run folder that says what came out."""
-    world = World.join()
-    try:
-        with Stop().listening() as stop:
-            if world.is_first:
-                _lead(config, stop, world)
-            else:
-                _follow(stop, world)
-    finally:
-        world.leave()
-
-
-def _lead(config: TrainConfig, stop: Stop, world: World) -> None:
-    """What the only process does, or the first of several: it alone reads and writes the run folder."""
-    run = _run_to_go_on_with(config)
-    if run is None:
-        setup = _set_up(config)  # before there is a folder: what cannot be trained leaves none behind
-        run = RunFolder.create(*cli.run_folder_place(config), reuse=config.resume == "auto")
-        with run.locked(), run.logging():
-            run.write_config(config)
-            run.write_tokenizer(setup.data.tokenizer, setup.text)
-            _train(run, config, setup, None, stop, world)
-        return
-    with run.locked(), run.logging():
-        automatic = config.resume == "auto"
-        path = run.path if automatic else Path(str(config.resume))
-        resumed = resume(path, config, None if automatic else cli.given_keys())
-        config, checkpoint = resumed.config, resumed.checkpoint
-        if run.is_finished() and config.training.max_iters == run.summary().iterations:
-            log.info(f"{run.path} is finished; training.max_iters=N takes it further")
-            world.share("")
-            return
-        setup = _set_up(config, run.tokenizer())
-        if not run.is_of(setup.text):
-            raise RequestError(f"the corpus is not the one that {run.path} was begun with")
-        run.unfinish()
-        run.write_config(config)
-        log.info(f"going on with {run.path} from iteration {checkpoint.progress.iteration if checkpoint else 0}")
-        if resumed.changed:
-            log.info(f"changed for the rest of the run: {', '.join(resumed.changed)}")
-        _train(run, config, setup, checkpoint, stop, world)
-
-
-def _follow(stop: Stop, world: World) -> None:
-    """What the other processes do: train along with the first one, in silence."""
-    log.setLevel(logging.ERROR)
-    content = world.share("")
-    if content:
-        config = TrainConfig.model_validate_json(content)
-        setup = _set_up(config)
-        trainer = _trainer(config, setup, None, stop, world)
-        trainer.restore(None)
-        trainer.train()
-        exact_loss(setup.model, setup.data, "val", runtime=setup.runtime, world=world)
-
-
-def _run_to_go_on_with(config: TrainConfig) -> RunFolder | None:
-    if config.resume is None:
-        return None
-    if config.resume != "auto":
-        return run_of(Path(config.resume))
-    if cli.is_sweep():
-        parent, name = cli.run_folder_place(config)
-        run = RunFolder(parent / name)
-        return run if run.is_begun() else None
-    return unfinished_like(config, Path(config.runs))
-
-
-def _set_up(config: TrainConfig, tokenizer: "AnyTokenizer | None" = None) -> Setup:
-    changed = cli.changes_from_documented(config)
-    device = select_device(config.device)
-    seed_everything(config.seed, deterministic=config.deterministic)
-    data, text = load(config, device, tokenizer)
-    model = models.build(config.model.target, vocab_size=len(data.tokenizer), **config.model.hyperparameters())
-    model.to(device)
-    return Setup(text, data, model, select_runtime(device, config.dtype, model), changed)
-
-
-def _trainer(config: TrainConfig, setup: Setup, run: RunFolder | None, stop: Stop, world: World) -> Trainer:
-    return Trainer(
-        setup.model,
-        setup.data,
-        config.training,
-        seed=config.seed,
-        runtime=setup.runtime,
-        compile=config.compile,
-        run=run,
-        checkpoint=config.checkpoint,
-        stop=stop,
-        world=world,
+def main(config: TrainConfig) -> float | None:
+    """Train a stage, or go on with a run of it; leave a run folder, and return the exact validation loss."""
+    # Imported here, because importing torch takes a second that --help and tab completion need not wait for.
+    from gpt import models, tasks
+    from gpt.files import write_atomically
+    from gpt.runs.checkpoints import Checkpoints
+    from gpt.runs.report import closing_lines, plot_run, summarise
+    from gpt.runs.resuming import explaining_how_to_go_on, planned
+    from gpt.runtime import seed_everything, select_device, select_runtime, size_of
+    from gpt.stopping import Stop
+    from gpt.training.compilation import training_losses
+    from gpt.training.evaluation import exact_loss
+    from gpt.training.loggers import LOGGER
+    from gpt.training.loop import train
+    from gpt.training.optimizers import OPTIMIZER
+    from gpt.training.processes import World
+    from gpt.training.schedules import SCHEDULE
+    from gpt.training.state import TrainingState
+    from gpt.training.watchers import (
+        CheckpointWriter,
+        ConsoleLog,
+        NonFiniteGuard,
+        ProgressBar,
+        RunWriter,
+        Watcher,
+        WeightAverage,
     )
 
+    with World.joined() as world, Stop().listening() as stop, contextlib.ExitStack() as stack:
+        if not world.is_first:
+            log.setLevel(logging.ERROR)
 
-def _train(
-    run: RunFolder, config: TrainConfig, setup: Setup, checkpoint: Checkpoint | None, stop: Stop, world: World
-) -> None:
-    started = time.perf_counter()
-    data, model, runtime = setup.data, setup.model, setup.runtime
-    parameters = size_of(model)
-    log.info(f"{config.stage}: {config.adds}; {parameters:,} parameters, seed {config.seed}, {runtime}{world}")
-    if setup.changed:
-        log.info(f"changed from the documented run: {', '.join(setup.changed)}")
-    world.share(config.model_dump_json(by_alias=True, exclude_unset=True))
-    trainer = _trainer(config, setup, run, stop, world)
-    trainer.restore(checkpoint)
-    result = trainer.train()
-    summary = summarise(
-        config,
-        result,
-        parameters=parameters,
-        exact_val=exact_loss(model, data, "val", runtime=runtime, world=world),
-        changed=setup.changed,
-        runtime=runtime,
-        seconds=time.perf_counter() - started,
-    )
-    write_atomically(run.path / "sample.txt", data.sample(model, config.seed))
-    plot_run(run, summary)
-    run.write_summary(summary)
-    log.info(closing_lines(summary, run))
+        # Load. Rank 0 plans what to train, and where; nothing on disk changes yet.
+        plan = stack.enter_context(planned(config, cli.request(config))) if world.is_first else None
+        finished, config, vocabulary = world.broadcast(
+            (plan.finished, plan.config, plan.vocabulary) if plan else (None, config, None)
+        )
+        if finished is not None:
+            if plan is not None and plan.run is not None:
+                log.info(f"{plan.run.path} is finished; training.max_iters=N takes it further")
+            return finished.exact.val
+        changed = cli.changes_from_documented(config)
+        task, corpus = tasks.load(config.data, config.model, vocabulary)
+        task.refuse_others(key for key in cli.given_keys() if key.startswith("training."))
+        if plan is not None:
+            plan.check(corpus.digest)
+
+        # Build.
+        seed, training, device = config.seed, config.training, select_device(config.device)
+        seed_everything(seed, deterministic=config.deterministic)
+        model = models.build(config.model, task.vocab_size).to(device)
+        data = task.data(corpus, model, device)
+        runtime = select_runtime(device, config.dtype, model)
+        optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
+        schedule = SCHEDULE.partial(config.schedule)
+        parallel = world.parallel(model)
+        loss, reported_loss = training_losses(
+            parallel, data.training_batch(seed, 0, training.batch_size), runtime,
+            parts=world.size * training.grad_accumulation, label_smoothing=training.label_smoothing,
+            compile=config.compile,
+        )  # fmt: skip
+        state = TrainingState(model, optimizer, runtime)
+        if plan is not None and plan.checkpoint is not None:
+            state.restore(plan.checkpoint.progress, plan.checkpoint.tensors())
+        state.broadcast(world)
+
+        # Train. Rank 0 opens the run folder and writes; what may change the state or end the training is on every rank.
+        started = time.perf_counter()
+        run = stack.enter_context(plan.opened(task.vocabulary(corpus))) if plan is not None else None
+        guard = NonFiniteGuard(state, training.on_nonfinite, schedule, training.max_iters)
+        watchers: list[Watcher] = [guard]
+        if run is not None:
+            log.info(f"{config.stage}: {config.adds}; {size_of(model):,} parameters, seed {seed}, {runtime}{world}")
+            if changed:
+                log.info(f"changed from the documented run: {', '.join(changed)}")
+            checkpoints = CheckpointWriter(
+                state, Checkpoints(run, config.checkpoint.keep), guard,
+                interval=config.checkpoint.interval, min_seconds=config.checkpoint.min_seconds,
+            )  # fmt: skip
+            stack.enter_context(explaining_how_to_go_on(run, lambda: checkpoints.is_saved(state)))
+            watchers += [
+                ConsoleLog(
+                    max_iters=training.max_iters,
+                    epoch=lambda iteration: data.epoch(seed, iteration, training.batch_size),
+                    examples=lambda: task.examples(model, corpus),
+                ),
+                RunWriter(run),
+                checkpoints,
+                stack.enter_context(ProgressBar(state, training.max_iters)),
+                *(LOGGER.build(choice, run=run) for choice in config.logger.values()),
+            ]
+        if training.average_last:
+            watchers.append(WeightAverage((1 - training.average_last) * training.max_iters, run))
+        train(
+            state, parallel, data, schedule, watchers, seed=seed, max_iters=training.max_iters,
+            batch_size=training.batch_size, eval_interval=training.eval_interval, eval_iters=training.eval_iters,
+            grad_accumulation=training.grad_accumulation, grad_clip=training.grad_clip, loss=loss,
+            reported_loss=reported_loss, runtime=runtime, world=world, stop=stop,
+        )  # fmt: skip
+
+        # Report.
+        exact = exact_loss(model, data, "val", runtime=runtime, world=world)
+        if run is not None:
+            summary = summarise(
+                state.progress, runtime, stage=config.stage, seed=seed, documented=config.documented, changed=changed,
+                parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
+                last_batch=state.last_batch.item(), tokens_per_second=state.tokens_per_second,
+                seconds=time.perf_counter() - started, skipped=int(state.skipped),
+            )  # fmt: skip
+            write_atomically(run.path / "sample.txt", task.sample(model, corpus, seed))
+            plot_run(run, summary)
+            run.write_summary(summary)
+            log.info(closing_lines(summary, run))
+        return exact
 
 
 if __name__ == "__main__":

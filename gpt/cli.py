@@ -1,6 +1,6 @@
-"""The scripts' way in: Hydra composes, the schema checks, and what a user can get wrong ends in one line.
+"""The command line of the scripts: Hydra composes the configuration, the schema checks it, and errors become one line.
 
-This is the one module of the package that knows Hydra.
+This is the one module of the package that knows Hydra. It imports no torch, so that --help and completion are quick.
 """
 
 import difflib
@@ -9,6 +9,7 @@ import io
 import logging
 import operator
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,44 +24,43 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from gpt.config import TRANSLATOR, TrainConfig, explain, flat
-from gpt.errors import RequestError, UserError
+from gpt.config import Request, TrainConfig, changes, flat
+from gpt.errors import RequestError, UserError, report
 from gpt.stopping import Stopped
 
 _CONF = Path(__file__).parent.parent / "conf"
 
-# How PyTorch says that memory ran out, on the devices and in the allocators that it has.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
-
-_verbatim_keys: list[str] = []  # what Hydra did not get to see of the command line
+_EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
+# Differences from the documented run that do not make it another one: how often it evaluates, in how many parts it
+# computes a batch, where the same corpus lies.
+_IMMATERIAL = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "data.dir", "data.path"}
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def main(task: Callable[[Config], None], schema: type[Config], config_name: str, *, verbatim: tuple[str, ...]) -> None:
+def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, *, verbatim: tuple[str, ...]) -> None:
     """Run `task` with the configuration of conf/<config_name>.yaml and the command line.
 
-    Values of the `verbatim` keys are taken as they are, whatever commas, quotes or brackets they hold, where
-    Hydra would read its own grammar into them; in a sweep (-m) the grammar holds for them too.
+    Values of the `verbatim` keys are taken literally, whatever commas, quotes or brackets they contain, where Hydra
+    would apply its own grammar; in a sweep (-m) the grammar applies to them too.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")  # a corpus has characters that the terminal's own encoding may lack
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of printed and exited on
-    sweep = bool({"-m", "--multirun"}.intersection(sys.argv))
-    sys.argv[1:], texts = (sys.argv[1:], {}) if sweep else _set_aside(sys.argv[1:], verbatim)
-    _verbatim_keys.extend(texts)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
+    texts: dict[str, str] = {}
+    if not {"-m", "--multirun"}.intersection(sys.argv):
+        sys.argv[1:], texts = _quoted(sys.argv[1:], verbatim)
+    is_composed = False
 
-    composed = False
-
-    def job(config: DictConfig) -> None:
-        nonlocal composed
-        composed = True
+    def job(config: DictConfig) -> Any:
+        nonlocal is_composed
+        is_composed = True
         with _one_line_errors():
             _log_to_console()
-            task(schema.model_validate(_resolve(config, texts)))
+            return task(schema.model_validate(_resolved(config, texts)))
 
     with _one_line_errors():
         try:
@@ -68,65 +68,67 @@ def main(task: Callable[[Config], None], schema: type[Config], config_name: str,
         except HydraException as error:
             raise RequestError(_explain_composition(error, config_name)) from error
         except ValueError as error:
-            if composed or sweep:  # a bug of ours, and not a command line that Hydra refuses
+            if is_composed:  # a bug, and not a command line that Hydra refuses
                 raise
-            raise RequestError(" ".join(str(error).split())) from error
+            message = " ".join(str(error).split())
+            if message.startswith("Only one of --run, --multirun, --cfg"):
+                message = "--cfg, --info and -m exclude each other: leave -m out and give each key one value"
+            raise RequestError(message) from error
 
 
 class _JobError(UserError):
-    """A job of a sweep failed and said why; Hydra goes on with the others and raises this at the end."""
+    """A job of a sweep failed and said why; Hydra runs the others and raises this at the end."""
 
 
-def is_sweep() -> bool:
-    """Whether this is one job of several."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN
+def given_keys() -> tuple[str, ...]:
+    """The keys that have a value on the command line, groups such as model among them."""
+    return tuple(override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task)
 
 
-def given_keys() -> list[str]:
-    """The keys that the command line gives a value to; a group, such as model, among them."""
-    overrides = (override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task)
-    return [*overrides, *_verbatim_keys]
-
-
-def run_folder_place(config: TrainConfig) -> tuple[Path, str]:
-    """Where the run's folder belongs, and its name: by date and time, or inside the folder of its sweep."""
-    hydra_config = HydraConfig.get()
+def request(config: TrainConfig) -> Request:
+    """Where the run belongs: at hydra.run.dir, in the folder of its sweep, or below `runs` by date and time."""
+    settings = HydraConfig.get()
+    if "stage" in given_keys():
+        raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
     name = f"{config.stage}_seed{config.seed}"
-    if is_sweep():
-        return Path(hydra_config.sweep.dir), f"{hydra_config.job.num:03d}_{name}"
+    if _is_sweep():
+        subdir = settings.sweep.subdir
+        place = Path(settings.sweep.dir) / (f"{settings.job.num:03d}_{name}" if subdir == "." else subdir)
+        return Request(place, is_place_given=True, given=given_keys())
+    if settings.run.dir != ".":
+        return Request(Path(settings.run.dir), is_place_given=True, given=given_keys())
     now = datetime.now()
-    return Path(config.runs) / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_{name}"
+    place = Path(config.runs) / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}_{name}"
+    return Request(place, is_place_given=False, given=given_keys())
 
 
 def changes_from_documented(config: TrainConfig) -> list[str]:
-    """The hyperparameters, as key=value, in which a run differs from what its stage documents.
+    """The hyperparameters, as key=value, in which a run differs from the documented run of its stage.
 
-    How often is evaluated, and in how many parts a batch is computed, matter by chance at most and do not count.
+    That one is the configuration of `model=STAGE` alone.
     """
-    stage_file = _CONF / "model" / f"{config.stage}.yaml"
-    if not stage_file.is_file() or "stage" in given_keys():
-        raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
-    corpus = "multi30k" if config.stage == TRANSLATOR else "shakespeare"
-    data = {"data": OmegaConf.load(_CONF / "data" / f"{corpus}.yaml")}
-    documented = OmegaConf.merge(OmegaConf.load(_CONF / "train.yaml"), OmegaConf.load(stage_file), data)
-    expected = flat(OmegaConf.to_container(documented))
-    compared = {"model", "training", "data", "documented"}
-    actual = flat(config.model_dump(by_alias=True, include=compared, exclude_unset=True))
-    ignored = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "data.dir", "data.path"}
-    changed = [f"{key}={value}" for key, value in actual.items() if key not in ignored and expected.get(key) != value]
+    try:
+        documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={config.stage}"]), resolve=True)
+    except HydraException:
+        raise RequestError(f"model={config.stage} is not in conf/: add the --config-dir that the run had") from None
+    keys = ("model", "training", "data", "optimizer", "schedule", "documented")
+    before, after = ({key: tree[key] for key in keys} for tree in (documented, config.content()))
+    changed = [change for change in changes(before, after) if change.partition("=")[0] not in _IMMATERIAL]
     return [*changed, "dtype=bfloat16"] if config.dtype == "bfloat16" else changed
 
 
-def _resolve(config: DictConfig, texts: dict[str, str]) -> Any:
-    """The configuration as plain dictionaries, with the texts put in and every reference followed."""
-    resolved: Any
-    keys = flat(OmegaConf.to_container(config))
-    for key in texts:
-        if key not in keys:
-            raise RequestError(_no_such_key(key, keys, HydraConfig.get().runtime.choices))
-        OmegaConf.update(config, key, "")  # not missing any more; its text is put in below
+def _is_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
+    """The configuration as plain dictionaries, with every reference followed and the literal texts put in."""
+    if "stage" in config and "model" not in config:
+        raise RequestError("model is needed: choose one with model=NAME")
     try:
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        for key in texts:
+            OmegaConf.update(config, key, "")  # a text is never parsed: no reference, no missing value
+        resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key} is needed: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
@@ -137,23 +139,25 @@ def _resolve(config: DictConfig, texts: dict[str, str]) -> Any:
     return resolved
 
 
-def _set_aside(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Split `key=value` arguments with these keys off the others."""
-    others, texts = [], {}
+def _quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """The arguments with the values of these keys quoted for Hydra, and those values as they are."""
+    quoted, texts = [], {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and key in keys and value != "null":
             texts[key] = value
-        else:
-            others.append(argument)
-    return others, texts
+            # Backslashes are escaped in front of a quote and of a reference only, as Hydra's grammar has it.
+            value = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), value)
+            argument = f"{key}='{value}'"
+        quoted.append(argument)
+    return quoted, texts
 
 
 def _log_to_console() -> None:
-    """Show what the package logs: its report on standard output, its warnings on standard error."""
+    """Show what the package logs: reports on standard output, warnings on standard error."""
     logger = logging.getLogger("gpt")
     logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run that can go on
-    if not logger.handlers:  # a sweep comes here once a job
+    if not logger.handlers:  # a sweep comes here once per job
         report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
         report.addFilter(lambda record: record.levelno < logging.WARNING)
         warnings.setLevel(logging.WARNING)
@@ -166,7 +170,7 @@ def _log_to_console() -> None:
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Turn what the user can mend into a line on standard error and an exit code; leave bugs their traceback."""
+    """Turn what the user can fix into a line on standard error and an exit code; a bug keeps its traceback."""
     try:
         yield
     except KeyboardInterrupt:
@@ -176,16 +180,17 @@ def _one_line_errors() -> Iterator[None]:
         sys.exit(1)
     except _JobError as error:
         _exit("not every job of the sweep succeeded", error.exit_code)
-    except Stopped as error:  # ends a sweep as well: it was not one job that was to stop
+    except Stopped as error:  # ends a sweep as well: the request to stop was not about one job
         message = str(error)
-        if is_sweep():
+        if _is_sweep():
             message += f"; the sweep: the same command with resume=auto hydra.sweep.dir={HydraConfig.get().sweep.dir}"
         _exit(message, error.exit_code)
-    except (UserError, ValidationError, OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
+    except Exception as error:
+        reported = report(error)
+        if reported is None:
             raise
-        message, code = _explain(error)
-        if not HydraConfig.initialized() or not is_sweep():
+        message, code = reported
+        if not _is_sweep():
             _exit(message, code)
         job = HydraConfig.get().job
         print(f"error: job {job.num} ({job.override_dirname}): {message}", file=sys.stderr)
@@ -199,22 +204,12 @@ def _exit(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _explain(error: Exception) -> tuple[str, int]:
-    """The message and the exit code of an error that the user can mend."""
-    if isinstance(error, UserError):
-        return str(error), error.exit_code
-    if isinstance(error, ValidationError):
-        return explain(error), RequestError.exit_code
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}", UserError.exit_code
-    return "not enough memory for this: try a smaller model, batch or number of samples", UserError.exit_code
-
-
 def _explain_composition(error: Exception, config_name: str) -> str:
     """Hydra's complaint about the command line, in one line and with the nearest right name."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
+            return f"hydra/launcher={name} is not installed: pip install -e '.[{_EXTRA_OF_LAUNCHER[name]}]'"
         return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
@@ -247,11 +242,15 @@ def _between_quotes(message: str) -> str:
 
 
 def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
-    """Every key that can be set with the choices of groups on this command line, the groups, and the choices."""
+    """Every key that can be set with the groups chosen on this command line, the groups, and the choices."""
     groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
     parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
     with hydra.initialize_config_dir(str(_CONF), version_base="1.3"):
-        config: Any = OmegaConf.to_container(hydra.compose(config_name, chosen, return_hydra_config=True))
-    choices = config.pop("hydra")["runtime"]["choices"]
-    return [*groups, *flat(config)], choices
+        try:
+            composed = hydra.compose(config_name, chosen, return_hydra_config=True)
+        except HydraException:  # a choice from the user's own --config-dir
+            composed = hydra.compose(config_name, return_hydra_config=True)
+    choices: Any = OmegaConf.to_container(composed.hydra.runtime.choices)
+    keys: Any = OmegaConf.to_container(composed)
+    return [*groups, *(key for key in flat(keys) if not key.startswith("hydra."))], choices

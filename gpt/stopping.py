@@ -1,6 +1,7 @@
-"""Stopping in good order: a signal ends a training between two iterations, after everything was saved."""
+"""Signals end a training between two iterations, after everything has been saved."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from gpt.errors import UserError
 
 # Ctrl-C; what kill and container engines send; what schedulers send ahead of a pre-emption.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+# submitit handles a scheduler's signals itself: it requeues the job, which then resumes.
+_UNDER_SUBMITIT = [signal.SIGINT]
 
 
 class Stopped(UserError):  # noqa: N818 - it is no error
@@ -22,7 +25,7 @@ class Stopped(UserError):  # noqa: N818 - it is no error
 
 
 class Stop:
-    """Turns signals into `Stopped`: at once, or where it is `deferred`, as a request that the caller looks at.
+    """Turns signals into `Stopped`: at once, or inside `deferred` as a request that the caller looks at.
 
     A second signal is never deferred.
     """
@@ -33,11 +36,12 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Take over the signals, in a process's main thread; elsewhere Python cannot, and nothing changes."""
+        """Handle the signals, in a process's main thread; Python cannot do that elsewhere, and nothing changes."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        numbers = _UNDER_SUBMITIT if "SUBMITIT_EXECUTOR" in os.environ else _SIGNALS
+        before = {number: signal.signal(number, self._receive) for number in numbers}
         try:
             yield self
         finally:
@@ -46,13 +50,13 @@ class Stop:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, a first signal only sets `requested`."""
+        """Inside, a first signal only sets `requested`."""
         with self._set(True):
             yield
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within a deferred part: long work that may be cut off anywhere, because it leaves nothing behind."""
+        """Inside a deferred part: long work that may be cut off anywhere, because it leaves nothing behind."""
         with self._set(False):
             if self.requested is not None:
                 raise Stopped(self.requested)

@@ -1,21 +1,18 @@
-"""Where and in which precision a model computes."""
+"""The device, the precision and the random numbers that a model computes with."""
 
 import contextlib
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
 from gpt.errors import RequestError
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-DtypeName = Literal["auto", "float32", "bfloat16"]
-
-# Below this many parameters a step is dominated by starting operations: a second thread costs more than it saves.
+# Below this many parameters a step is dominated by launching operations: a second thread costs more than it saves.
 _LARGE = 1_000_000
 # Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
 _PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
@@ -40,7 +37,7 @@ class Runtime:
 
     @contextlib.contextmanager
     def all_threads(self) -> Iterator[None]:
-        """For work in large pieces, as evaluation is: all of PyTorch's CPU threads, however few a step has."""
+        """For large passes, such as an evaluation's: all of PyTorch's CPU threads, however few a step uses."""
         few = torch.get_num_threads()
         torch.set_num_threads(_THREADS)
         try:
@@ -49,7 +46,7 @@ class Runtime:
             torch.set_num_threads(few)
 
     def synchronize(self) -> None:
-        """Wait until the device has done all it was given, so that a clock reads the truth."""
+        """Wait until the device has finished its queue, so that a clock measures the work."""
         if self.device.type != "cpu":
             getattr(torch, self.device.type).synchronize()
 
@@ -59,8 +56,8 @@ class Runtime:
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
 
-def select_device(name: DeviceName) -> torch.device:
-    """`auto` is the fastest there is. Raises RequestError for a device this machine lacks."""
+def select_device(name: str) -> torch.device:
+    """`auto` is the fastest device available. Raises RequestError for one that this machine lacks."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if available[device])
@@ -69,8 +66,8 @@ def select_device(name: DeviceName) -> torch.device:
     return torch.device(name)
 
 
-def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> Runtime:
-    """`auto` is bfloat16 where the processor computes with it and the model is large enough to gain, else float32.
+def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtime:
+    """`auto` is bfloat16 where the processor has instructions for it and the model is large enough to gain.
 
     Also sets the number of CPU threads: one for a small model, whose steps gain little from a second one and lose
     much where another process wants that core; else PyTorch's own choice.
@@ -85,8 +82,21 @@ def select_runtime(device: torch.device, dtype: DtypeName, model: nn.Module) -> 
     return Runtime(device, getattr(torch, dtype))
 
 
+def seed_everything(seed: int, *, deterministic: bool) -> None:
+    """Seed PyTorch's global generators, which draw the initial weights and dropout masks.
+
+    On a CPU the same seed gives the same bits either way; `deterministic` demands it of a GPU too,
+    at some cost in speed.
+    """
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's own condition for determinism
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # asking is free, setting imports a compiler
+        torch.use_deterministic_algorithms(deterministic)
+
+
 def is_large(model: nn.Module) -> bool:
-    """Whether computing, and not starting to compute, is what the model's time goes into."""
+    """Whether the model's time goes into arithmetic rather than into launching operations."""
     return size_of(model) >= _LARGE
 
 
@@ -104,7 +114,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library reuse the memory of large tensors instead of giving it back and asking again.
+    """Make the C library reuse the memory of large tensors instead of returning it to the system.
 
     By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third
     of v7's step. Peak memory does not change. Does nothing where the C library is not glibc.
