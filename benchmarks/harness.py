@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()
@@ -88,9 +88,9 @@ def wall_seconds(command: list[str], cwd: Path) -> float:
     return time.perf_counter() - started
 
 
-def output(command: list[str], cwd: Path) -> str:
-    """Run a process to its end; its standard output."""
-    environment = os.environ | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(REPOSITORY)}
+def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY) -> str:
+    """Run a process that imports `gpt` from a checkout to its end; its standard output."""
+    environment = os.environ | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(checkout)}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
@@ -107,9 +107,9 @@ def peak_megabytes(command: list[str], cwd: Path) -> float:
     return float(output([sys.executable, "-c", code, *command], cwd)) / unit
 
 
-def train_command(*arguments: str) -> list[str]:
-    """Training here, as a process."""
-    return [sys.executable, str(REPOSITORY / "train.py"), *arguments]
+def train_command(*arguments: str, checkout: Path = REPOSITORY) -> list[str]:
+    """Training with a checkout, as a process."""
+    return [sys.executable, str(checkout / "train.py"), *arguments]
 
 
 def with_constants(script: Path, constants: dict[str, object], folder: Path) -> Path:
@@ -126,6 +126,8 @@ def with_constants(script: Path, constants: dict[str, object], folder: Path) -> 
     return changed
 
 
+QUICK = "a few iterations, one repeat: to see that it works; its figures mean nothing"
+
 _FOLDERS = {
     "lecture": "a checkout of karpathy/ng-video-lecture",
     "nanogpt": "a checkout of karpathy/nanoGPT",
@@ -135,12 +137,15 @@ _FOLDERS = {
 
 
 def arguments(description: str | None, *folders: str) -> argparse.Namespace:
-    """The command line of a benchmark: --repeats, and where the folders are that it wants."""
+    """The command line of a benchmark: --repeats, --quick, and where the folders are that it wants."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="counted runs of each side (default 3)")
+    parser.add_argument("--quick", action="store_true", help=QUICK)
     for name in folders:
         parser.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
     given = parser.parse_args()
+    if given.quick:
+        given.repeats = 1
     for name in folders:
         path = getattr(given, name)
         if path is None or not path.is_dir():

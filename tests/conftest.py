@@ -14,15 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from gpt import models
-from gpt.config import ModelConfig, TrainingConfig
-from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
-from gpt.data import TextData
+from gpt.choices import Choice
+from gpt.data.characters import CharTokenizer
+from gpt.data.corpora import TextCorpus
+from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.data.text import TextData
+from gpt.runtime import Runtime
 
 torch.set_num_threads(1)  # the models here are tiny, and several test processes may share the machine
 
 REPOSITORY = Path(__file__).parent.parent
 LADDER = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
-SHAPES = {"vocab_size": 65, "block_size": 8}
+CPU = Runtime(torch.device("cpu"))
 
 
 def stage_config(stage: str) -> DictConfig:
@@ -34,9 +37,8 @@ def stage_config(stage: str) -> DictConfig:
 def build(stage: str, vocab_size: int = 65, seed: int = 0, **changes: Any) -> nn.Module:
     """The stage with its documented hyperparameters but for `changes`, in evaluation mode."""
     torch.manual_seed(seed)
-    values = OmegaConf.to_container(stage_config(stage).model) | changes
-    config = ModelConfig.model_validate(values)
-    return models.build(config.target, vocab_size=vocab_size, **config.hyperparameters()).eval()
+    values: Any = OmegaConf.to_container(stage_config(stage).model)
+    return models.build(Choice.model_validate(values | changes), vocab_size).eval()
 
 
 def build_small(stage: str, **changes: Any) -> nn.Module:
@@ -45,11 +47,15 @@ def build_small(stage: str, **changes: Any) -> nn.Module:
     return build(stage, **(small | changes))
 
 
-def training_config(**changes: Any) -> TrainingConfig:
-    """conf/train.yaml's values, shortened to a test's length, but for `changes`."""
-    values = OmegaConf.to_container(stage_config("v1").training)
-    short = {"max_iters": 20, "eval_interval": 10, "eval_iters": 2}
-    return TrainingConfig.model_validate(values | short | changes)
+def split_text(text: str, train_fraction: float = 0.9) -> TextCorpus:
+    """A text as a corpus."""
+    boundary = int(train_fraction * len(text))
+    return TextCorpus(text[:boundary], text[boundary:])
+
+
+def text_data(text: str, block_size: int = 8, train_fraction: float = 0.9) -> TextData:
+    """A text in windows, with the tokenizer of its own characters."""
+    return TextData(split_text(text, train_fraction), CharTokenizer(text), block_size=block_size)
 
 
 def small_corpus() -> str:
@@ -67,7 +73,12 @@ def text() -> str:
 
 @pytest.fixture(scope="session")
 def data(text: str) -> TextData:
-    return TextData(text, block_size=8, train_fraction=0.9)
+    return text_data(text)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(text: str) -> CharTokenizer:
+    return CharTokenizer(text)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The three commands as a user runs them: processes, with their output, their files and their exit codes."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from tests.conftest import REPOSITORY, Script
 
@@ -143,7 +145,7 @@ WRONG = [
     ),
     ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
     ("train.py", ["stage=../v6"], 2, "stage=../v6: string should match pattern"),
-    ("train.py", ["+new=1"], 2, "new=1: extra inputs are not permitted"),
+    ("train.py", ["+new=1"], 2, "there is no new to set"),
     ("train.py", ["seed=abc"], 2, "seed=abc: input should be a valid integer"),
     ("train.py", ["seed=-1"], 2, "seed=-1: input should be greater than or equal to 0"),
     ("train.py", ["seed=1,2"], 2, "seed=1,2 has several values: add -m for a sweep"),
@@ -177,12 +179,26 @@ WRONG = [
     ("train.py", ["data.path=/nowhere"], 2, "data=shakespeare has no path to set; it goes with data=text"),
     ("train.py", ["data=text", "data.path=/"], 2, "/ is not a file"),
     ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
+    ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg, --info and -m exclude each other"),
+    ("train.py", ["~model"], 2, "model is needed: choose one with model=NAME"),
+    ("train.py", ["~data"], 2, "data is needed: give it a value"),
+    ("train.py", ["~training.max_iters"], 2, "training.max_iters is needed: give it a value"),
+    ("train.py", ["~optimizer.beta1"], 2, "optimizer.beta1 is needed by gpt.training.optimizers.AdamW"),
+    ("train.py", ["optimizer=adam"], 2, "optimizer=adam does not exist; optimizer can be adamw"),
+    ("train.py", ["optimizer.beta1=1"], 2, "optimizer.beta1=1: input should be less than 1"),
+    ("train.py", ["schedule.final=0.1"], 2, "schedule=constant has no final to set; it goes with schedule=cosine or"),
+    ("train.py", ["model=v5", "data=copy"], 2, "data=copy does not go with a stage that continues a text"),
+    ("train.py", ["model=transformer", "data=shakespeare"], 2, "it needs pairs, such as data=multi30k"),
+    ("train.py", ["experiment=copy", "training.eval_iters=3"], 2, "is for a run that continues a text"),
+    ("train.py", ["hydra/launcher=nope"], 2, "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
+    ("train.py", ["runs=${nope}"], 2, "Interpolation key 'nope' not found"),
+    ("evaluate.py", ["split=train"], 2, "split=train: input should be 'val' or 'test'"),
     ("generate.py", [], 2, "no finished run in runs: train a stage first"),
     ("generate.py", ["run=/nowhere"], 1, "/nowhere/tokenizer.json is missing: that is not the folder of a whole run"),
     ("generate.py", ["temperature=-1"], 2, "temperature=-1: input should be greater than or equal to 0"),
     ("generate.py", ["top_p=2"], 2, "top_p=2: input should be less than or equal to 1"),
     ("generate.py", ["tokens=0"], 2, "tokens=0: input should be greater than or equal to 1"),
-    ("generate.py", ["weights=first"], 2, "weights=first: input should be 'best', 'last' or 'averaged'"),
+    ("generate.py", ["weights=first"], 2, "weights=first: input should be 'auto', 'best', 'last' or 'averaged'"),
     ("generate.py", ["promt=a"], 2, "there is no promt to set; did you mean prompt?"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
     ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
@@ -212,6 +228,7 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
         (["prompt="], "the prompt is empty"),
         (["prompt_file=/nowhere"], "there is no file /nowhere"),
         (["device=cuda"], "device=cuda is not available here"),
+        (["beam=3"], "beam is for a run that translates, and this one continues a text"),
     ],
 )
 def test_what_can_be_wrong_once_there_is_a_run(
@@ -226,7 +243,97 @@ def test_what_can_be_wrong_once_there_is_a_run(
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["train.py", "generate.py", "compare.py"])
+@pytest.mark.parametrize("name", ["train.py", "generate.py", "evaluate.py", "compare.py"])
+def test_help_and_completion_import_no_torch(name: str, tmp_path: Path) -> None:
+    """Importing it takes a second, which is long for a Tab."""
+    for arguments, asked in ((["--help"], ""), (["-sc", "query=bash"], f"{name} de"), (["--cfg", "job"], "")):
+        command = [sys.executable, "-X", "importtime", str(REPOSITORY / name), *arguments]
+        environment = os.environ | {"COMP_LINE": asked}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-300:]
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "hydra" in imported
+        assert "torch" not in imported
+
+
+def test_completion_knows_the_choices(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "train.py"), "-sc", "query=bash"]
+    environment = os.environ | {"COMP_LINE": "train.py optimizer="}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["optimizer=adamw", "optimizer=adamw_transformer", "optimizer=muon", "optimizer=sgd"]
+
+
+@pytest.mark.parametrize("value", ["a b, c", "it's", "${a}", "x\\", "\\${b}", "[1", "a=b", '"', "{a: 1}", "äöü 日本"])
+def test_cfg_shows_the_values_that_were_given(value: str, script: Script, tmp_path: Path) -> None:
+    done = script("generate.py", f"prompt={value}", "--cfg", "job", "--resolve", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["prompt"] == value
+
+
+def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
+    without = (
+        "import importlib.abc, runpy, sys\n"
+        "class Without(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.startswith('hydra_plugins'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        f"sys.argv = ['train.py', '-m', 'hydra/launcher=joblib', 'seed=1,2']\n"
+        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: hydra/launcher=joblib is not installed: pip install -e '.[sweep]'\n"
+
+
+SWEEPER = """
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+
+class ReportingSweeper(BasicSweeper):
+    def sweep(self, arguments):
+        results = super().sweep(arguments)
+        print("results", [job.return_value for batch in results for job in batch])
+        return results
+"""
+
+
+def test_a_sweeper_gets_the_validation_loss_of_each_job(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    """What Optuna or any other sweeper for Hydra would minimise."""
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "reporting.py").write_text(SWEEPER)
+    done = script(
+        "train.py", "-m", "model=v1", "seed=1,2", *SHORT, "data=text", f"data.path={corpus}",
+        "hydra.sweeper._target_=hydra_plugins.reporting.ReportingSweeper", cwd=tmp_path, PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    losses = json.loads(done.stdout.rpartition("results ")[2])
+    assert losses == [json.loads((run / "summary.json").read_text())["exact"]["val"] for run in run_folders(tmp_path)]
+
+
+def test_a_sweep_experiment_needs_no_flag(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "two.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 1,2\n"
+    )
+    done = script(
+        "train.py", "--config-dir=mine", "experiment=two", "model=v1", *SHORT, "data=text", f"data.path={corpus}",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [run.name for run in run_folders(tmp_path)] == ["000_v1_seed1", "001_v1_seed2"]
+
+
+@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "compare"])
+def test_the_job_is_named_after_its_script(name: str, script: Script, tmp_path: Path) -> None:
+    done = script(f"{name}.py", "--cfg", "hydra", "--package", "hydra.job", cwd=tmp_path)
+    assert yaml.safe_load(done.stdout)["name"] == name
+
+
+@pytest.mark.parametrize("name", ["train.py", "generate.py", "evaluate.py", "compare.py"])
 def test_help_shows_how_to_use_it(name: str, script: Script, tmp_path: Path) -> None:
     done = script(name, "--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -1,16 +1,16 @@
-"""Characters and ids."""
+"""Characters to token ids and back."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.data.characters import CharTokenizer
 from gpt.errors import RequestError
-from gpt.tokenizer import CharTokenizer
 
 
 @given(st.text(min_size=1))
-def test_round_trip(text: str) -> None:
+def test_decoding_restores_the_encoded_text(text: str) -> None:
     tokenizer = CharTokenizer(text)
     ids = tokenizer.encode(text)
     assert ids.dtype == torch.int64

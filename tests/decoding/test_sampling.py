@@ -1,4 +1,4 @@
-"""Sampling: the right distribution, the same text for the same seed, and a cache that changes nothing."""
+"""Sampling: tokens from the right distribution, and the same text for the same seed, with or without a cache."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gpt.config import SamplingConfig
-from gpt.packing import packed
-from gpt.sampling import choose, generate
-from tests.conftest import LADDER, build, build_small
+from gpt.data.characters import CharTokenizer
+from gpt.decoding.sampling import choose, default_prompt, generate, sample_text
+from tests.conftest import LADDER, build_small
 
 
-def sampling(**changes: object) -> SamplingConfig:
-    values = {"tokens": 40, "num_samples": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1}
-    return SamplingConfig.model_validate(values | changes)
+def sample(model: nn.Module, prompt: Tensor, **options: object) -> Tensor:
+    steps = generate(model, prompt, **({"tokens": 40, "seed": 1} | options))
+    return torch.stack(list(steps), dim=1)  # (num_samples, tokens)
 
 
-def sample(model: nn.Module, prompt: Tensor, **changes: object) -> Tensor:
-    return torch.stack(list(generate(model, prompt, sampling(**changes))), dim=1)  # (num_samples, tokens)
-
-
-def greedy_by_full_forward(model: nn.Module, prompt: Tensor, tokens: int, window: Callable[[list], list]) -> list[int]:
+def greedy_by_forward_pass(model: nn.Module, prompt: Tensor, tokens: int, window: Callable[[list], list]) -> list[int]:
     ids = prompt.tolist()
     for _ in range(tokens):
         context = torch.tensor([window(ids)])
@@ -42,9 +37,9 @@ def shares(**options: object) -> list[float]:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_are_drawn_from_the_softmax_of_t_times_x(temperature: float) -> None:
-    t = 1 / temperature
-    assert shares(temperature=temperature) == pytest.approx((t * LOGITS[0]).softmax(0).tolist(), abs=1e-3)
+def test_tokens_are_drawn_from_the_softmax_of_logits_over_temperature(temperature: float) -> None:
+    expected = (LOGITS[0] / temperature).softmax(0).tolist()
+    assert shares(temperature=temperature) == pytest.approx(expected, abs=1e-3)
 
 
 def test_temperature_0_takes_the_likeliest() -> None:
@@ -97,7 +92,7 @@ def test_every_stage_generates_past_its_window(stage: str) -> None:
         assert ((ids >= 0) & (ids < 65)).all()
 
 
-def test_the_same_seed_gives_the_same_text_however_many_are_drawn() -> None:
+def test_the_same_seed_gives_the_same_text_however_many_samples_are_drawn() -> None:
     model, prompt = build_small("v7"), torch.tensor([1, 2])
     one, four = sample(model, prompt), sample(model, prompt, num_samples=4)
     assert torch.equal(one, sample(model, prompt))
@@ -106,34 +101,10 @@ def test_the_same_seed_gives_the_same_text_however_many_are_drawn() -> None:
     assert not torch.equal(one, sample(model, prompt, seed=2))
 
 
-@torch.no_grad()
-def test_cached_logits_equal_the_full_forward_pass() -> None:
-    model = build_small("v7", n_layer=3)
-    idx = torch.randint(65, (3, model.block_size))
-    full = model(idx)
-    for prompt_length in (1, 5, model.block_size):
-        cache = model.new_cache(batch_size=3)
-        logits = [model(idx[:, :prompt_length], cache)]
-        logits += [model(idx[:, t : t + 1], cache) for t in range(prompt_length, model.block_size)]
-        torch.testing.assert_close(torch.cat(logits, dim=1), full, atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_a_cache_refuses_what_it_cannot_hold() -> None:
-    model = build_small("v7")
-    cache = model.new_cache(batch_size=1)
-    model(torch.zeros(1, 3, dtype=torch.int64), cache)
-    with pytest.raises(ValueError, match="several tokens can only be read into an empty cache"):
-        model(torch.zeros(1, 2, dtype=torch.int64), cache)
-    cache = model.new_cache(batch_size=1)
-    with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
-        cache.append(0, *torch.zeros(2, 1, 4, 17, 8))
-
-
-def test_greedy_text_equals_the_full_forward_pass_by_the_stated_rules() -> None:
+def test_greedy_text_equals_that_of_the_forward_pass_over_the_stated_window() -> None:
     prompt = torch.tensor([3, 1, 4])
     model = build_small("v5")
-    expected = greedy_by_full_forward(model, prompt, 40, lambda ids: ids[-8:])
+    expected = greedy_by_forward_pass(model, prompt, 40, lambda ids: ids[-8:])
     assert sample(model, prompt, temperature=0.0)[0].tolist() == expected
 
     model = build_small("v7")  # block_size 16: a full window is dropped and its newer half read again
@@ -144,34 +115,15 @@ def test_greedy_text_equals_the_full_forward_pass_by_the_stated_rules() -> None:
             start += 9  # the newest of 17 is unread: 8 of them stay
         return ids[start:]
 
-    assert sample(model, prompt, temperature=0.0)[0].tolist() == greedy_by_full_forward(model, prompt, 40, halved)
+    assert sample(model, prompt, temperature=0.0)[0].tolist() == greedy_by_forward_pass(model, prompt, 40, halved)
 
 
-@torch.no_grad()
-def test_packing_changes_no_text() -> None:
-    """At v7's width, where layers are packed; their products differ in the last bits at most."""
-    model = build("v7", n_layer=2)
-    prompt = torch.tensor([3, 1, 4])
-    plain = sample(model, prompt, tokens=100, temperature=0.0)
-    idx = torch.randint(65, (2, 20))
-    logits = model(idx)
-    packed(model, torch.float32)
-    assert not any(isinstance(module, nn.Linear) for module in model.modules())
-    torch.testing.assert_close(model(idx), logits, atol=1e-5, rtol=0)
-    assert torch.equal(sample(model, prompt, tokens=100, temperature=0.0), plain)
-
-
-@torch.no_grad()
-def test_bfloat16_is_close() -> None:
-    model = build("v7", n_layer=2)
-    idx = torch.randint(65, (2, 20))
-    logits = model(idx)
-    packed(model, torch.bfloat16)
-    torch.testing.assert_close(model(idx).float(), logits, atol=0.1, rtol=0)
-    assert sample(model, idx[0], num_samples=3).shape == (3, 40)
-
-
-def test_a_small_model_is_left_as_it_is() -> None:
+def test_a_sample_begins_with_a_line_end_or_with_the_first_character() -> None:
     model = build_small("v5")
-    assert packed(model, torch.float32) is model
-    assert any(isinstance(module, nn.Linear) for module in model.modules())
+    vocabulary = "\n" + "".join(chr(ord("A") + i) for i in range(64))
+    tokenizer = CharTokenizer(vocabulary)
+    assert default_prompt(tokenizer) == "\n"
+    assert default_prompt(CharTokenizer("cab")) == "a"
+    expected = sample(model, tokenizer.encode("\n"), tokens=30, seed=3)[0]
+    assert sample_text(model, tokenizer, seed=3, tokens=30) == tokenizer.decode(expected)
+    assert len(sample_text(model, tokenizer, seed=3)) == 500

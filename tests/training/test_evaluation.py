@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gpt.data import TextData
-from gpt.device import Runtime
-from gpt.evaluation import exact_loss, mean_loss
-from tests.conftest import build_small
-
-CPU = Runtime(torch.device("cpu"))
+from gpt.data.characters import CharTokenizer
+from gpt.data.text import TextData
+from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss
+from tests.conftest import CPU, build_small, text_data
+from tests.training.helpers import VOCAB_SIZE
 
 
 class Fixed(nn.Module):
@@ -29,14 +28,14 @@ class Fixed(nn.Module):
 
 def test_exact_loss_of_a_hand_computed_case() -> None:
     # val is "abbabbbab": of its 8 targets 2 are a and 6 are b; 8 = two windows of 3 and one of 2.
-    data = TextData("ab" * 4 + "a" + "abbabbbab", block_size=3, train_fraction=0.5)
+    data = text_data("ab" * 4 + "a" + "abbabbbab", block_size=3, train_fraction=0.5)
     loss = exact_loss(Fixed([0.25, 0.75]), data, "val", runtime=CPU)
     assert loss == pytest.approx(-(2 * math.log(0.25) + 6 * math.log(0.75)) / 8, abs=1e-6)
 
 
 def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> None:
-    model = build_small("v5", vocab_size=len(data.tokenizer))
-    val = data.tokenizer.encode(text[int(0.9 * len(text)) :])
+    model = build_small("v5", vocab_size=VOCAB_SIZE)
+    val = CharTokenizer(text).encode(text[int(0.9 * len(text)) :])
     losses = []
     for start in range(0, len(val) - 1, 8):
         window = val[start : start + 9]
@@ -47,7 +46,7 @@ def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> Non
 @pytest.mark.parametrize(("eval_iters", "batch_size"), [(1, 1), (3, 5), (200, 32)])
 def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, batch_size: int) -> None:
     """Joining batches into larger passes, as the estimate does, changes nothing but rounding."""
-    model = build_small("v3", vocab_size=len(data.tokenizer))
+    model = build_small("v3", vocab_size=VOCAB_SIZE)
     passes = list(data.estimation_batches("train", 3, 0, eval_iters, batch_size, 4096))
     assert sum(len(batch.targets) for batch in passes) == eval_iters * batch_size
     assert all(batch.tokens <= 4096 for batch in passes)
@@ -58,13 +57,30 @@ def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, 
 
 
 def test_estimate_approaches_the_exact_loss(data: TextData) -> None:
-    model = build_small("v6", vocab_size=len(data.tokenizer))
+    model = build_small("v6", vocab_size=VOCAB_SIZE)
     estimate = mean_loss(model, data.estimation_batches("val", 0, 0, 500, 32, 4096), "", CPU).item()
     assert estimate == pytest.approx(exact_loss(model, data, "val", runtime=CPU), abs=0.02)
 
 
 def test_evaluation_turns_dropout_off_and_then_on_again(data: TextData) -> None:
-    model = build_small("v7", vocab_size=len(data.tokenizer), dropout=0.5, block_size=8).train()
+    model = build_small("v7", vocab_size=VOCAB_SIZE, dropout=0.5, block_size=8).train()
     first, second = (exact_loss(model, data, "val", runtime=CPU) for _ in range(2))
     assert first == second
     assert model.training
+
+
+def test_the_estimates_of_both_splits_depend_on_the_seed_and_the_iteration_alone(data: TextData) -> None:
+    model = build_small("v5", vocab_size=VOCAB_SIZE)
+
+    def estimate(seed: int, iteration: int) -> tuple[float, float]:
+        return estimated_losses(
+            model, data, seed=seed, iteration=iteration, eval_iters=2, batch_size=4, runtime=CPU
+        )  # fmt: skip
+
+    first = estimate(1, 10)
+    torch.manual_seed(99)
+    assert estimate(1, 10) == first
+    assert len({first, estimate(2, 10), estimate(1, 20)}) == 3
+    for split, loss in zip(("train", "val"), first, strict=True):
+        batches = data.estimation_batches(split, 1, 10, 2, 4, 4096)
+        assert loss == pytest.approx(mean_loss(model, batches, "", CPU).item(), abs=1e-9)

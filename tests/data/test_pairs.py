@@ -1,0 +1,95 @@
+"""Sentence pairs: encoded, and served once an epoch in batches with little padding."""
+
+import random
+
+import pytest
+import torch
+
+from gpt.data.batch import IGNORED
+from gpt.data.corpora import PairCorpus
+from gpt.data.pairs import PairData
+from gpt.data.subwords import BEGIN, Subwords
+from gpt.errors import RequestError
+from gpt.models.v9_transformer import PAD
+
+
+def captions(count: int) -> list[tuple[str, str]]:
+    """Pairs of made-up sentences of 4 to 40 words, the second about as long as the first."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 8))) for _ in range(300)]
+    pairs = []
+    for _ in range(count):
+        length = int(draw.lognormvariate(2.5, 0.4)) + 3
+        pairs.append(tuple(" ".join(draw.choices(words, k=length + draw.randint(-2, 2))) + "." for _ in range(2)))
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def corpus() -> PairCorpus:
+    pairs = captions(12_000)
+    return PairCorpus(pairs[:11_600], pairs[11_600:11_800], pairs[11_800:], vocab_size=2000)
+
+
+@pytest.fixture(scope="module")
+def data(corpus: PairCorpus) -> PairData:
+    tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
+    return PairData(corpus, tokenizer, block_size=256, device="cpu")
+
+
+def test_an_epoch_serves_every_pair_once_with_less_than_a_tenth_of_padding(data: PairData, corpus: PairCorpus) -> None:
+    iteration, seen, tokens, places = 0, [], 0, 0
+    while data.epoch(1, iteration, 1024) == 0:
+        batch = data.training_batch(1, iteration, 1024)
+        (source, target), answer = batch.inputs, batch.targets
+        assert answer.numel() <= 1024
+        assert batch.tokens == (answer != IGNORED).sum()
+        assert torch.equal((target == PAD), (answer == IGNORED))
+        assert (target[:, 0] == BEGIN).all()
+        assert torch.equal(target[:, 1:][answer[:, 1:] != IGNORED], answer[:, :-1][answer[:, 1:] != IGNORED])
+        seen += [tuple(row) for row in source.tolist()]
+        tokens += int((source != PAD).sum()) + batch.tokens
+        places += source.numel() + answer.numel()
+        iteration += 1
+    assert len(seen) == len(corpus.train)
+    assert 1 - tokens / places < 0.1
+
+
+def test_batches_are_a_function_of_seed_and_iteration(data: PairData, corpus: PairCorpus) -> None:
+    def batch(seed: int, iteration: int) -> list:
+        return data.training_batch(seed, iteration, 512).targets.tolist()
+
+    assert batch(1, 200) == batch(1, 200)
+    again = PairData(corpus, data.tokenizer, block_size=256, device="cpu")
+    assert again.training_batch(1, 200, 512).targets.tolist() == batch(1, 200)
+    assert batch(1, 200) != batch(2, 200)
+    assert batch(1, 200) != batch(1, 201)
+
+
+def test_an_evaluation_covers_the_split(data: PairData) -> None:
+    for split in ("val", "test"):
+        assert sum(batch.tokens for batch in data.every_target_once(split, 4096)) == data.tokens(split)
+    assert sum(batch.tokens for batch in data.estimation_batches("val", 1, 0, 1, 1, 4096)) == data.tokens("val")
+    assert sum(len(batch.targets) for batch in data.estimation_batches("train", 1, 0, 1, 1, 4096)) == 200
+
+
+@pytest.mark.parametrize(("split", "message"), [("val", "the val split has a sentence of"), ("test", "the test split")])
+def test_a_held_out_sentence_longer_than_the_model_takes_is_refused(
+    split: str, message: str, data: PairData, corpus: PairCorpus
+) -> None:
+    short, long = [("ab cd", "ef gh")] * 3, corpus.test[:3]
+    parts = {"train": short, "val": short, "test": short} | {split: long}
+    with pytest.raises(RequestError, match=message):
+        PairData(PairCorpus(**parts, vocab_size=2000), data.tokenizer, block_size=8, device="cpu")
+
+
+def test_training_pairs_longer_than_the_model_takes_are_left_out(data: PairData, corpus: PairCorpus) -> None:
+    short, long = [("ab cd", "ef gh")] * 3, corpus.test[:3]
+
+    def targets(train: list) -> int:
+        return PairData(PairCorpus(train, short, short, 2000), data.tokenizer, block_size=8, device="cpu").tokens(
+            "train"
+        )
+
+    assert targets(short + long) == targets(short)
+    with pytest.raises(RequestError, match=r"no pair of the train split has at most model\.block_size=8 subwords"):
+        targets(long)

@@ -1,0 +1,54 @@
+"""Subwords: sentences to token ids and back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
+from gpt.errors import RequestError
+from gpt.models.v9_transformer import PAD
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Subwords:
+    return Subwords.trained_on(["abc def.", "def abc, abc!"] * 20, 100)
+
+
+@given(st.lists(st.text(st.characters(categories=["L", "P", "N"]), min_size=1), min_size=1))
+def test_subwords_restore_the_text(words: list[str]) -> None:
+    line = " ".join(words).replace("▁", "_")  # the mark that stands for a space
+    tokenizer = Subwords.trained_on([line], 100)
+    again = Subwords(tokenizer.vocabulary, tokenizer.merges)
+    assert tokenizer.decode(tokenizer.encode_all([line])[0]) == line
+    assert again.encode_all([line]) == tokenizer.encode_all([line])
+
+
+def test_an_unseen_character_is_encoded_as_unknown(tokenizer: Subwords) -> None:
+    (ids,) = tokenizer.encode_all(["日本"])
+    assert UNKNOWN in ids
+    assert tokenizer.encode_all([""]) == [[]]
+
+
+def test_decoding_stops_at_the_end_token(tokenizer: Subwords) -> None:
+    (ids,) = tokenizer.encode_all(["abc def."])
+    assert tokenizer.decode([BEGIN, *ids, END, *ids, PAD]) == "abc def."
+
+
+def test_a_character_without_a_subword_is_refused_by_name(tokenizer: Subwords) -> None:
+    tokenizer.refuse_unknown("abc, fed.")
+    with pytest.raises(RequestError, match=r"'日' \(U\+65E5\) is not in the vocabulary"):
+        tokenizer.refuse_unknown("abc 日本")
+
+
+def test_a_vocabulary_has_at_most_the_size_that_was_asked_for() -> None:
+    lines = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmnop" for c in "qrstuvwx"] * 3
+    assert len(Subwords.trained_on(lines, 100)) == 100
+    assert len(Subwords.trained_on(["ab"], 100)) < 100
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "merges"), [(["<pad>", "<s>", "</s>", "<unk>", "a"], [("a", "b")]), (["a", "b"], [("a", "")])]
+)
+def test_a_vocabulary_that_does_not_hold_together_is_refused(vocabulary: list[str], merges: list) -> None:
+    with pytest.raises(RequestError, match="no vocabulary of subwords"):
+        Subwords(vocabulary, merges)

@@ -1,0 +1,323 @@
+"""The two tasks: a run continues a text or translates, and is loaded, asked and measured accordingly."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gpt import models, tasks
+from gpt.choices import Choice
+from gpt.config import EvaluateConfig, GenerateConfig
+from gpt.data.corpora import PairCorpus, TextCorpus
+from gpt.data.subwords import Subwords
+from gpt.decoding.beam_search import translate
+from gpt.decoding.sampling import generate, sample_text
+from gpt.decoding.scores import scores
+from gpt.errors import RequestError
+from gpt.models.v9_transformer import Transformer
+from tests.conftest import stage_config
+
+CPU = torch.device("cpu")
+TRANSFORMER = {
+    "_target_": "gpt.models.v9_transformer.Transformer", "block_size": 24, "n_embd": 32, "n_head": 4, "n_layer": 1,
+    "n_hidden": 48, "dropout": 0.1, "norm": "pre", "shared_embedding": True,
+}  # fmt: skip
+COPY = {"_target_": "gpt.data.corpora.copy", "length": 5, "size": 200, "vocab_size": 100}
+
+
+def choice(**values: object) -> Choice:
+    return Choice.model_validate(values)
+
+
+def stage(name: str) -> Choice:
+    return Choice.model_validate(dict(stage_config(name).model))
+
+
+@pytest.fixture
+def text_choice(corpus_file: Path) -> Choice:
+    return choice(_target_="gpt.data.corpora.text", path=str(corpus_file), train_fraction=0.9)
+
+
+@pytest.fixture
+def continuation(text_choice: Choice) -> tuple[tasks.Task, TextCorpus, nn.Module]:
+    task, corpus = tasks.load(text_choice, stage("v2"))
+    assert isinstance(corpus, TextCorpus)
+    return task, corpus, built(stage("v2"), task)
+
+
+@pytest.fixture
+def translation() -> tuple[tasks.Task, PairCorpus, nn.Module]:
+    task, corpus = tasks.load(choice(**COPY), choice(**TRANSFORMER))
+    assert isinstance(corpus, PairCorpus)
+    return task, corpus, built(choice(**TRANSFORMER), task)
+
+
+def built(model: Choice, task: tasks.Task) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(model, task.vocab_size)
+
+
+def asked(**changes: Any) -> GenerateConfig:
+    values = {
+        "run": None, "runs": "runs", "weights": "auto", "prompt": None, "prompt_file": None, "tokens": 20,
+        "num_samples": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1, "beam": 2, "length_penalty": 1.0,
+        "device": "cpu", "dtype": "float32",
+    }  # fmt: skip
+    return GenerateConfig.model_validate(values | changes)
+
+
+def evaluated(**changes: Any) -> EvaluateConfig:
+    values = {"run": None, "runs": "runs", "weights": "auto", "split": None, "beam": 2, "length_penalty": 1.0}
+    return EvaluateConfig.model_validate(values | {"device": "cpu"} | changes)
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "message"),
+    [
+        (
+            {"_target_": "gpt.data.corpora.text", "path": "/nowhere", "train_fraction": 0.9},
+            TRANSFORMER,
+            "data=text does not go with a stage that translates: it needs pairs, such as data=multi30k",
+        ),
+        (
+            {"_target_": "gpt.data.corpora.parallel", "source": "/nowhere", "target": "/nowhere"},
+            dict(stage_config("v5").model),
+            "data=parallel does not go with a stage that continues a text: it needs a text",
+        ),
+    ],
+)
+def test_a_stage_for_the_other_task_is_refused_before_the_corpus_is_read(data: dict, model: dict, message: str) -> None:
+    with pytest.raises(RequestError) as error:
+        tasks.load(choice(**data), choice(**model))
+    assert str(error.value) == message
+
+
+def test_without_its_library_a_translation_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gpt.data.subwords", raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
+    unreachable = choice(_target_="gpt.data.corpora.multi30k", dir="/nowhere", vocab_size=100)
+    with pytest.raises(RequestError, match=r"tokenizers is not installed: pip install -e '\.\[translate\]'"):
+        tasks.load(unreachable, choice(**TRANSFORMER))
+
+
+def test_a_text_is_served_as_its_own_characters(continuation: tuple, corpus_file: Path) -> None:
+    task, corpus, model = continuation
+    characters = "".join(sorted(set(corpus_file.read_text())))
+    assert task.vocabulary(corpus).vocabulary == characters
+    assert task.vocab_size == len(characters)
+    data = task.data(corpus, model, CPU)
+    assert data.training_batch(0, 0, 4).targets.shape == (4, 8)
+    assert data.estimated_over == "estimated over random batches"
+
+
+def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) -> None:
+    task, corpus, model = translation
+    vocabulary = task.vocabulary(corpus)
+    assert task.vocab_size == len(vocabulary.vocabulary) <= corpus.vocab_size
+    assert set("".join(vocabulary.vocabulary[4:])) == set("abcdefghijklmnop▁")
+    source, target = task.data(corpus, model, CPU).training_batch(0, 0, 64).inputs
+    assert len(source) == len(target) > 1
+    assert task.data(corpus, model, CPU).estimated_over == "random pairs; all of the validation split"
+
+
+@pytest.mark.parametrize("name", ["continuation", "translation"])
+def test_a_vocabulary_restores_the_task_with_its_tokenizer(name: str, request: pytest.FixtureRequest) -> None:
+    task, corpus, model = request.getfixturevalue(name)
+    vocabulary = task.vocabulary(corpus)
+    assert vocabulary.corpus == corpus.digest
+    again = tasks.of(vocabulary)
+    assert type(again) is type(task)
+    assert again.vocab_size == task.vocab_size
+    assert again.vocabulary(corpus) == vocabulary
+    ids, expected = (t.data(corpus, model, CPU).training_batch(0, 0, 64).targets for t in (again, task))
+    assert torch.equal(ids, expected)
+
+
+def test_a_run_that_goes_on_keeps_its_own_vocabulary(continuation: tuple, text_choice: Choice) -> None:
+    task, corpus, _ = continuation
+    kept = task.vocabulary(corpus).model_copy(update={"vocabulary": task.vocabulary(corpus).vocabulary + "é"})
+    again, same = tasks.load(text_choice, stage("v2"), kept)
+    assert same == corpus
+    assert again.vocab_size == task.vocab_size + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "of_the_other"),
+    [
+        ("continuation", ["tokens", "temperature", "training.eval_iters"], ["beam", "length_penalty"]),
+        (
+            "translation",
+            ["beam", "length_penalty"],
+            ["tokens", "num_samples", "temperature", "top_k", "top_p", "seed", "dtype", "training.eval_iters"],
+        ),
+    ],
+)
+def test_a_key_of_the_other_task_is_refused(
+    name: str, own: list[str], of_the_other: list[str], request: pytest.FixtureRequest
+) -> None:
+    task, *_ = request.getfixturevalue(name)
+    task.refuse_others([*own, "run", "weights", "prompt", "training.max_iters"])
+    for key in of_the_other:
+        with pytest.raises(RequestError, match=f"{key} is for a run that .*, and this one {task.name}: leave it out"):
+            task.refuse_others([*own, key])
+
+
+def test_a_text_is_evaluated_on_val_and_pairs_on_test_unless_asked_otherwise(
+    continuation: tuple, translation: tuple
+) -> None:
+    text_task, pair_task = continuation[0], translation[0]
+    assert (text_task.split(None), text_task.split("val")) == ("val", "val")
+    assert (pair_task.split(None), pair_task.split("val"), pair_task.split("test")) == ("test", "val", "test")
+    with pytest.raises(RequestError, match="split=test does not exist: a run that continues a text has val"):
+        text_task.split("test")
+    with pytest.raises(RequestError, match="split=train does not exist: a run that translates has test, val"):
+        pair_task.split("train")
+
+
+def test_a_prompt_is_continued_character_by_character(continuation: tuple, tokenizer: Any) -> None:
+    task, _, model = continuation
+    first, *characters, end = task.respond(model, "Abc", asked(tokens=20))
+    assert (first, end) == ("Abc", "\n")
+    expected = tokenizer.decode(torch.cat(list(generate(model, tokenizer.encode("Abc"), tokens=20, seed=1))))
+    assert characters == list(expected)
+    assert "".join(task.respond(model, "Abc", asked(tokens=20, seed=2))) != f"Abc{expected}\n"
+
+
+def test_without_a_prompt_a_line_end_is_continued_and_not_printed(continuation: tuple) -> None:
+    task, _, model = continuation
+    assert "\n" + "".join(task.respond(model, None, asked())) == "".join(task.respond(model, "\n", asked()))
+
+
+def test_several_samples_follow_each_other(continuation: tuple, capsys: pytest.CaptureFixture) -> None:
+    task, _, model = continuation
+    pieces = list(task.respond(model, "Abc", asked(num_samples=3)))
+    assert len(set(pieces)) == 3
+    assert all(piece.startswith("Abc") and len(piece) == 3 + 20 + 2 for piece in pieces)
+    assert pieces[0].removesuffix("\n") == "".join(task.respond(model, "Abc", asked()))
+    assert capsys.readouterr().err.splitlines() == [f"sample {number} of 3" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"), [("", "the prompt is empty"), ("abcé", r"'é' \(U\+00E9\) is not in the vocabulary")]
+)
+def test_a_prompt_that_cannot_be_continued_is_refused(prompt: str, message: str, continuation: tuple) -> None:
+    task, _, model = continuation
+    with pytest.raises(RequestError, match=message):
+        list(task.respond(model, prompt, asked()))
+
+
+def test_every_line_of_a_prompt_is_translated(translation: tuple) -> None:
+    task, _, model = translation
+    (output,) = task.respond(model, "a b c\n\nd e f\n", asked())
+    (first,), (last,) = (task.respond(model, line, asked()) for line in ("a b c", "d e f"))
+    assert output == f"{first}\n{last}"
+    assert first != last
+    assert list(task.respond(model, "a b c\r\n\r\nd e f\r\n", asked())) == [output]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (" \n", "the prompt is empty"),
+        ("a 日", r"'日' \(U\+65E5\) is not in the vocabulary"),
+        ("a " * 30, "a sentence has .* subwords, the model takes 24"),
+    ],
+)
+def test_a_prompt_that_cannot_be_translated_is_refused(prompt: str, message: str, translation: tuple) -> None:
+    task, _, model = translation
+    with pytest.raises(RequestError, match=message):
+        list(task.respond(model, prompt, asked()))
+
+
+def standard_input(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content))
+
+
+def test_standard_input_is_translated_as_it_comes(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _, model = translation
+    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\n\nd e f"))
+    pieces = task.respond(model, None, asked())
+    first = next(pieces)
+    assert first == "".join(task.respond(model, "a b c", asked()))
+    assert sys.stdin.buffer.tell() == len(b"a b c\n")  # the next line has not been asked for
+    assert list(pieces) == ["\n", "".join(task.respond(model, "d e f", asked()))]
+
+
+def test_a_byte_order_mark_is_no_character_of_standard_input(
+    translation: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, _, model = translation
+    bom = b"\xef\xbb\xbf"
+    monkeypatch.setattr(sys, "stdin", standard_input(bom + b"a b c\nd e f\n"))
+    marked = list(task.respond(model, None, asked()))
+    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\nd e f\n"))
+    assert marked == list(task.respond(model, None, asked()))
+    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\n" + bom + b"d e f\n"))  # anywhere else it is one
+    with pytest.raises(RequestError, match=r"\(U\+FEFF\) is not in the vocabulary"):
+        list(task.respond(model, None, asked()))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfea\n", "line 1 of standard input is not UTF-8"),
+        (b"a b\n\xff\n", "line 2 of standard input is not UTF-8"),
+        (b"a b\n\xe6\x97\xa5\n", r"'日' \(U\+65E5\) is not in the vocabulary"),
+    ],
+)
+def test_a_line_of_standard_input_that_cannot_be_translated_is_refused(
+    content: bytes, message: str, translation: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, _, model = translation
+    monkeypatch.setattr(sys, "stdin", standard_input(content))
+    with pytest.raises(RequestError, match=message):
+        list(task.respond(model, None, asked()))
+
+
+def test_a_sample_of_a_text_has_500_characters(continuation: tuple, tokenizer: Any) -> None:
+    task, corpus, model = continuation
+    assert task.examples(model, corpus) == []
+    sample = task.sample(model, corpus, 3)
+    assert len(sample) == 500
+    assert sample == sample_text(model, tokenizer, seed=3)
+
+
+def test_examples_of_translations_show_source_target_and_what_was_found(translation: tuple) -> None:
+    task, corpus, model = translation
+    examples = task.examples(model, corpus)
+    for (source, target), example in zip(corpus.val, examples, strict=False):
+        (found,) = task.respond(model, source, asked(beam=1, length_penalty=0.0))
+        assert f"{example}\n" == f"  source {source}\n  target {target}\n  found  {found}"
+    assert len(examples) == 3
+    assert task.sample(model, corpus, 3) == "\n".join(examples) + "\n"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_examples_leave_the_model_in_its_mode(training: bool, translation: tuple) -> None:
+    task, corpus, model = translation
+    model.train(training)
+    task.examples(model, corpus)
+    assert {module.training for module in model.modules()} == {training}
+
+
+def test_a_text_has_no_scores_beside_its_loss(continuation: tuple) -> None:
+    task, corpus, model = continuation
+    assert task.scores(model, corpus, "val", evaluated()) == []
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_translations_of_a_split_are_compared_with_its_references(split: str, translation: tuple) -> None:
+    task, corpus, model = translation
+    assert isinstance(model, Transformer)
+    pairs = getattr(corpus, split)
+    rows = task.scores(model, corpus, split, evaluated())
+    vocabulary = task.vocabulary(corpus)
+    subwords = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
+    found = translate(model, subwords, [source for source, _ in pairs], beam=2, length_penalty=1.0)
+    expected = scores(found, [target for _, target in pairs])
+    assert rows == [(score.name, f"{score.value:.2f}", score.signature) for score in expected]
+    assert [row[0] for row in rows] == ["BLEU", "BLEU, lower case", "chrF", "exactly right"]

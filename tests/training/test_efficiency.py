@@ -1,0 +1,212 @@
+"""What makes the loop fast cannot be lost unseen: these tests count operations, they do not clock."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch._dynamo.utils
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gpt.data.text import TextData
+from gpt.decoding.sampling import generate
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.seeding import generator
+from gpt.training.compilation import training_losses
+from gpt.training.evaluation import mean_loss, tokens_per_pass
+from gpt.training.schedules import Schedule
+from gpt.training.state import TrainingState
+from gpt.training.watchers import (
+    CheckpointWriter,
+    ConsoleLog,
+    NonFiniteGuard,
+    ProgressBar,
+    RunWriter,
+    Watcher,
+    WeightAverage,
+)
+from tests.conftest import CPU, build_small
+from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_state, train_small, train_state
+
+
+
+class Count(TorchDispatchMode):
+    """Count the operations that reach PyTorch's kernels, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.removeprefix("aten::")
+        by_mask = name == "index" and any(i is not None and i.dtype is torch.bool for i in args[1])
+        self.calls["index by mask" if by_mask else name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Reads(TorchFunctionMode):
+    """Count the calls that bring a number from the device, for which the program has to wait."""
+
+    METHODS = ("item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__", "__format__")
+    OPERATIONS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "index by mask", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._methods, self._operations = 0, Count()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self._methods += getattr(func, "__name__", "") in self.METHODS
+        return func(*args, **(kwargs or {}))
+
+    def __enter__(self):
+        self._operations.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._operations.__exit__(*error)
+
+    @property
+    def count(self) -> int:
+        return self._methods + sum(self._operations.calls[name] for name in self.OPERATIONS)
+
+
+def operations_of_training(data: TextData, stage: str = "v5", **changes: object) -> Counter:
+    with Count() as count:
+        train_small(stage, data, **changes)
+    return count.calls
+
+
+def test_a_step_costs_as_many_operations_for_any_batch_size(data: TextData) -> None:
+    assert operations_of_training(data, batch_size=2) == operations_of_training(data, batch_size=64)
+
+
+def test_a_batch_is_one_draw_and_one_lookup(data: TextData) -> None:
+    with Count() as count:
+        data.batch("train", 64, generator(0))
+    assert count.calls["randint"] == 1
+    assert count.calls["index"] == 1
+    assert count.calls.total() < 10
+
+
+def test_an_update_is_one_kernel_for_each_group_of_parameters(data: TextData) -> None:
+    calls = operations_of_training(data, max_iters=7)
+    assert calls["_fused_adamw_"] == 7 * 2  # those that decay, those that do not
+    assert not any(name.startswith(("addcmul", "addcdiv", "_foreach_lerp")) for name in calls)
+
+
+def test_nan_and_inf_are_looked_for_by_one_kernel_a_step(data: TextData) -> None:
+    calls = operations_of_training(data, max_iters=7)
+    assert calls["_amp_foreach_non_finite_check_and_unscale_"] == 7
+    assert calls["isfinite"] == 0
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        Tensor.item, Tensor.tolist, float, int, bool, lambda x: f"{x:g}", lambda x: x.cpu().numpy(),
+        lambda x: torch.ones(1)[x[None] > 0], lambda x: 1 if x > 0 else 0, lambda x: torch.equal(x, x),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_read_is_counted(read: Callable[[Tensor], object]) -> None:
+    with Reads() as reads:
+        read(torch.zeros(()))
+    assert reads.count > 0
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_of_an_optimizer_reads_no_number_from_the_device(name: str) -> None:
+    optimizer = small_state("v6", optimizer=name).optimizer
+    for parameter in optimizer.parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    with Reads() as reads:
+        optimizer.step(optimizer.peaks, torch.ones(()))
+    assert reads.count == 0
+
+
+class ReadsOfSteps(Watcher):
+    """How many numbers were read between the ends of two steps, evaluations and what is between steps left out."""
+
+    def __init__(self, reads: Reads) -> None:
+        self.reads, self.before, self.in_steps = reads, 0, []
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        self.before = self.reads.count
+
+    def stepped(self, state: TrainingState) -> None:
+        self.in_steps.append(self.reads.count - self.before)
+
+
+@pytest.mark.parametrize("changes", [{}, {"grad_clip": 1.0}, {"grad_accumulation": 4}], ids=str)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("stage", ["v1", "v7"])
+def test_a_step_reads_no_number_from_the_device(data: TextData, stage: str, optimizer: str, changes: dict) -> None:
+    """Reading a number makes the program wait for the device, step after step."""
+    state = small_state(stage, optimizer=optimizer)
+    with Reads() as reads:
+        recorder = ReadsOfSteps(reads)
+        train_state(state, data, watchers=[recorder], max_iters=6, eval_interval=3, **changes)
+    assert recorder.in_steps == [0] * 6
+    assert reads.count == 3  # both losses of an evaluation are read together
+
+
+def test_a_whole_run_reads_numbers_only_where_it_evaluates_or_saves(data: TextData, tmp_path: Path) -> None:
+    """With every watcher of train.py; steps in between add none."""
+    counts = []
+    for number, max_iters in enumerate((20, 40)):
+        run = RunFolder.create(tmp_path / str(number))
+
+        def watchers(
+            state: TrainingState, schedule: Schedule, run: RunFolder = run, max_iters: int = max_iters
+        ) -> list[Watcher]:
+            guard = NonFiniteGuard(state, "stop", schedule, max_iters)
+            checkpoints = CheckpointWriter(
+                state, Checkpoints(run, 2), guard, interval=max_iters // 4, min_seconds=0.0
+            )  # fmt: skip
+            console = ConsoleLog(max_iters, lambda iteration: 0, lambda: [])
+            bar = ProgressBar(state, max_iters)
+            return [guard, console, RunWriter(run), checkpoints, bar, WeightAverage(0, run)]
+
+        with Reads() as reads:
+            train_small("v5", data, watchers=watchers, max_iters=max_iters, eval_interval=max_iters // 2)
+        counts.append(reads.count)
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
+@pytest.mark.parametrize("stage", ["v5", "v7"])
+def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData, stage: str) -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    results = []
+    for is_compiled in (False, True):
+        state = small_state(stage, **({"dropout": 0.0} if stage == "v7" else {}))
+        example = data.training_batch(1, 0, 32)
+        loss, reported = training_losses(
+            state.model.train(), example, CPU, parts=1, label_smoothing=0.0, compile=is_compiled
+        )
+        train_state(state, data, loss=loss, reported_loss=reported)
+        results.append(state.progress.evaluations[-1].val)
+    assert results[1] == pytest.approx(results[0], abs=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_an_evaluation_joins_its_batches(data: TextData) -> None:
+    model = build_small("v5", vocab_size=VOCAB_SIZE)
+    with Count() as count:
+        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(CPU)), "", CPU)
+    assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
+
+
+def test_decoding_with_a_cache_never_grows_a_tensor() -> None:
+    model = build_small("v7")
+    with Count() as count:
+        list(generate(model, torch.tensor([1]), tokens=60, num_samples=1, temperature=1.0, top_k=None, top_p=None,
+                      seed=0))  # fmt: skip
+    assert count.calls["cat"] == 0
+    assert count.calls["embedding"] == 60  # one pass a character, also where a full window is read again

@@ -1,0 +1,276 @@
+"""Each optimizer makes PyTorch's steps, and a step that is skipped changes nothing."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gpt.data.text import TextData
+from gpt.training.fused import fused_adamw, has_nonfinite
+from gpt.training.optimizers import Optimizer, orthogonalised
+from tests.conftest import LADDER, build, build_small
+from tests.training.helpers import OPTIMIZERS, bits, small_optimizer, small_state, train_state, weights
+
+KEEP, SKIP = torch.zeros(()), torch.ones(())
+
+
+def random_gradients(*models: nn.Module) -> None:
+    """The same gradients for all models, of sizes from 1e-5 to 1e3."""
+    for parameters in zip(*(model.parameters() for model in models), strict=True):
+        gradient = torch.randn_like(parameters[0]) * 10 ** torch.empty(()).uniform_(-5, 3)
+        for parameter in parameters:
+            parameter.grad = gradient.clone()
+
+
+def steps(optimizer: Optimizer, count: int, *models: nn.Module, **groups: torch.optim.Optimizer) -> None:
+    """`count` steps of ours, and of PyTorch's optimizer of each group, at falling learning rates."""
+    for iteration in range(count):
+        random_gradients(*models)
+        rates = {group: peak / (1 + iteration) for group, peak in optimizer.peaks.items()}
+        optimizer.step(rates, KEEP)
+        for name, theirs in groups.items():
+            for parameters in theirs.param_groups:
+                parameters["lr"] = rates[name]
+            theirs.step()
+
+
+def pytorch_adamw(parameters: list[nn.Parameter], weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=betas, fused=True)
+
+
+def test_adamw_is_that_of_pytorch_bit_for_bit() -> None:
+    ours, theirs = build_small("v6"), build_small("v6")
+    optimizer = small_optimizer(ours, "adamw", weight_decay=0.1, beta1=0.8, beta2=0.95)
+    steps(optimizer, 20, ours, theirs, all=pytorch_adamw(list(theirs.parameters()), 0.1, (0.8, 0.95)))
+    assert bits(ours.state_dict()) == bits(theirs.state_dict())
+
+
+@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.9, 0.0), (0.9, 0.1), (0.0, 0.1), (0.0, 0.0)])
+def test_sgd_is_that_of_pytorch(momentum: float, weight_decay: float) -> None:
+    ours, theirs = build_small("v6"), build_small("v6")
+    optimizer = small_optimizer(ours, "sgd", 0.1, momentum=momentum, weight_decay=weight_decay)
+    expected = torch.optim.SGD(theirs.parameters(), momentum=momentum, weight_decay=weight_decay)
+    steps(optimizer, 20, ours, theirs, all=expected)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.95, 0.5])
+def test_muon_is_that_of_pytorch_for_matrices_and_adamw_for_the_rest(momentum: float, weight_decay: float) -> None:
+    """Its Nesterov momentum, its weight decay, and its learning rate, which depends on a matrix's shape."""
+    ours, theirs = build_small("v6"), build_small("v6")
+    optimizer = small_optimizer(
+        ours, "muon", matrix_weight_decay=weight_decay, momentum=momentum, weight_decay=0.1, beta1=0.8, beta2=0.95
+    )
+    names = muon_matrices(optimizer)
+    matrices = [p for name, p in theirs.named_parameters() if name in names]
+    others = [p for name, p in theirs.named_parameters() if name not in names]
+    assert {p.shape[0] > p.shape[1] for p in matrices} == {True, False}  # tall and wide ones
+    muon = torch.optim.Muon(matrices, momentum=momentum, weight_decay=weight_decay, nesterov=True)
+    steps(optimizer, 20, ours, theirs, matrices=muon, others=pytorch_adamw(others, 0.1, (0.8, 0.95)))
+    for name, a in ours.named_parameters():
+        b = theirs.get_parameter(name)
+        if name in names:
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+        else:
+            assert torch.equal(a, b), name
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 2**31), size=st.integers(-6, 6))
+def test_an_orthogonalised_matrix_moves_every_direction_about_equally_far(
+    rows: int, columns: int, seed: int, size: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    left = torch.linalg.qr(torch.randn(rows, rows, generator=draw)).Q
+    right = torch.linalg.qr(torch.randn(columns, columns, generator=draw)).Q
+    smaller = min(rows, columns)
+    values = torch.empty(smaller).uniform_(0.2, 1, generator=draw) * 10.0**size
+    matrix = left[:, :smaller] * values @ right[:smaller]
+    result = orthogonalised(matrix).float()
+    assert result.shape == matrix.shape
+    singular = torch.linalg.svdvals(result)
+    assert singular.min() > 0.5
+    assert singular.max() < 1.4
+    closest = left[:, :smaller] @ right[:smaller]
+    assert (result * closest).sum() / smaller > 0.6  # in the same directions, and not in the opposite ones
+
+
+def test_a_matrix_of_zeros_stays_zero() -> None:
+    assert torch.equal(orthogonalised(torch.zeros(3, 5)).float(), torch.zeros(3, 5))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.0])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_skipped_step_changes_nothing_bit_for_bit(name: str, value: float) -> None:
+    model = build_small("v6")
+    changes = {"weight_decay": 0.1} | ({"matrix_weight_decay": 0.1} if name == "muon" else {})
+    optimizer = small_optimizer(model, name, **changes)
+    steps(optimizer, 3, model)
+    before = bits(model.state_dict() | optimizer.memory)
+    random_gradients(model)
+    for p in model.parameters():
+        p.grad.view(-1)[0] = value
+    optimizer.step(optimizer.peaks, SKIP)
+    assert bits(model.state_dict() | optimizer.memory) == before
+    random_gradients(model)
+    optimizer.step(optimizer.peaks, KEEP)
+    after = bits(model.state_dict() | optimizer.memory)
+    assert all(after[key] != before[key] for key in before)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_first_step_that_is_skipped_is_as_if_it_had_not_been(name: str) -> None:
+    models = [build_small("v6") for _ in range(2)]
+    optimizers = [small_optimizer(model, name) for model in models]
+    random_gradients(models[0])
+    for p in models[0].parameters():
+        p.grad.fill_(math.nan)
+    optimizers[0].step(optimizers[0].peaks, SKIP)
+    random_gradients(*models)
+    for optimizer in optimizers:
+        optimizer.step(optimizer.peaks, KEEP)
+    first, second = (
+        bits(m.state_dict() | optimizer.memory) for m, optimizer in zip(models, optimizers, strict=True)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_memory_of_an_optimizer_resumes_bit_exactly(name: str, data: TextData) -> None:
+    whole = small_state("v7", optimizer=name)
+    train_state(whole, data)
+    first = small_state("v7", optimizer=name)
+    train_state(first, data, max_iters=10)
+    saved = {key: tensor.clone() for key, tensor in first.tensors().items()}
+    second = small_state("v7", seed=5, optimizer=name)
+    assert weights(second) != weights(first)
+    second.restore(first.progress, saved)
+    assert bits(second.optimizer.memory) == bits(first.optimizer.memory)
+    train_state(second, data)
+    assert weights(second) == weights(whole)
+    assert bits(second.optimizer.memory) == bits(whole.optimizer.memory)
+
+
+def decayed(model: nn.Module, name: str, **changes: float) -> set[str]:
+    """The parameters that a step without a gradient and with a large weight decay makes smaller."""
+    for p in model.parameters():
+        p.data.fill_(1.0)
+        p.grad = torch.zeros_like(p)
+    optimizer = small_optimizer(model, name, 0.1, **changes)
+    optimizer.step(optimizer.peaks, KEEP)
+    shrunk = {name for name, p in model.named_parameters() if (p < 1).all()}
+    assert all((p == 1).all() for name, p in model.named_parameters() if name not in shrunk)
+    return shrunk
+
+
+@pytest.mark.parametrize("stage", ["v6", "v7", "transformer"])
+def test_only_matrices_decay(stage: str) -> None:
+    matrices = {name for name, p in build_small(stage).named_parameters() if p.dim() == 2}
+    assert not any("norm" in name or "bias" in name for name in matrices)
+    assert matrices < dict(build_small(stage).named_parameters()).keys()
+    assert decayed(build_small(stage), "adamw", weight_decay=0.5) == matrices
+    assert decayed(build_small(stage), "adamw", weight_decay=0.0) == set()
+    assert decayed(build_small(stage), "muon", weight_decay=0.5, matrix_weight_decay=0.5) == matrices
+    of_muon = muon_matrices(small_optimizer(build_small(stage), "muon"))
+    assert decayed(build_small(stage), "muon", weight_decay=0.0, matrix_weight_decay=0.5) == of_muon
+    assert decayed(build_small(stage), "muon", weight_decay=0.5, matrix_weight_decay=0.0) == matrices - of_muon
+
+
+def muon_matrices(optimizer: Optimizer) -> set[str]:
+    """The parameters that have a momentum."""
+    return {name.removeprefix("momentum.") for name in optimizer.memory if name.startswith("momentum.")}
+
+
+@pytest.mark.parametrize("stage", [*LADDER, "transformer"])
+def test_muon_moves_the_matrices_inside_the_model_and_adamw_the_rest(stage: str) -> None:
+    model = build_small(stage)
+    optimizer = small_optimizer(model, "muon")
+    inside = {
+        name
+        for name, p in model.named_parameters()
+        if p.dim() == 2 and not any(part in name for part in ("embedding", "lm_head", "output", "table"))
+    }
+    assert muon_matrices(optimizer) == inside
+    others = {name.removeprefix("first_moment.") for name in optimizer.memory if name.startswith("first_moment.")}
+    assert others == dict(model.named_parameters()).keys() - inside
+    assert (inside == set()) == (stage == "v1")
+
+
+def test_the_matrices_of_a_block_are_muons() -> None:
+    matrices = muon_matrices(small_optimizer(build("v6", n_layer=1), "muon"))
+    assert any("attention" in name for name in matrices)
+    assert any("feed_forward" in name for name in matrices)
+    assert all(name.startswith("blocks.0.") and name.endswith(".weight") for name in matrices)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_learning_rate_of_each_group_is_a_peak(name: str) -> None:
+    peaks = small_optimizer(build_small("v6"), name, learning_rate=0.07).peaks
+    assert peaks == ({"matrices": 0.02, "others": 0.07} if name == "muon" else {"all": 0.07})
+
+
+def test_the_public_adamw_agrees_with_the_private_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = build_small("v6"), build_small("v6")
+    first, second = (small_optimizer(model, "adamw", weight_decay=0.1) for model in (private, public))
+    assert hasattr(torch, "_fused_adamw_")
+    for iteration in range(20):
+        skip = SKIP if iteration in (0, 7) else KEEP
+        random_gradients(private, public)
+        if iteration == 7:
+            for p in (*private.parameters(), *public.parameters()):
+                p.grad.fill_(math.nan)
+        first.step({"all": 1e-3}, skip)
+        with monkeypatch.context() as absent:
+            absent.delattr(torch, "_fused_adamw_")
+            second.step({"all": 1e-3}, skip)
+    assert int(first.memory["steps"]) == int(second.memory["steps"]) == 18
+    for a, b in zip(private.parameters(), public.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    for name, memory in first.memory.items():
+        torch.testing.assert_close(memory, second.memory[name], atol=1e-6, rtol=1e-4)
+
+
+def test_the_public_adamw_is_pytorchs_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch, "_fused_adamw_")
+    ours, theirs = nn.Parameter(torch.linspace(-1, 1, 7)), nn.Parameter(torch.linspace(-1, 1, 7))
+    expected = torch.optim.AdamW([theirs], lr=0.01, betas=(0.8, 0.9), weight_decay=0.3, fused=False)
+    first, second, count = torch.zeros(7), torch.zeros(7), torch.zeros(())
+    for _ in range(5):
+        theirs.grad = torch.randn(7)
+        expected.step()
+        count += 1
+        with torch.no_grad():
+            fused_adamw([ours], [theirs.grad], [first], [second], count,
+                        rate=0.01, betas=(0.8, 0.9), weight_decay=0.3, skip=KEEP)  # fmt: skip
+    torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.lists(st.floats(width=32), min_size=1, max_size=4).map(lambda values: torch.tensor(values)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_nan_and_inf_are_found_wherever_they_are(is_private: bool, tensors: list[Tensor]) -> None:
+    expected = any(not math.isfinite(value) for tensor in tensors for value in tensor.tolist())
+    before = [tensor.numpy().tobytes() for tensor in tensors]
+    with pytest.MonkeyPatch.context() as absent:
+        if not is_private:
+            absent.delattr(torch, "_amp_foreach_non_finite_check_and_unscale_")
+        found = has_nonfinite(tensors)
+    assert found.shape == ()
+    assert found.item() == float(expected)
+    if not expected:
+        assert [tensor.numpy().tobytes() for tensor in tensors] == before

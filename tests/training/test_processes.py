@@ -1,0 +1,167 @@
+"""Two processes train as one does; what one of them saved, any number goes on with; none outlives another."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from tests.conftest import REPOSITORY
+from tests.training.helpers import OPTIMIZERS
+
+pytestmark = pytest.mark.xdist_group("processes")  # two at a time are enough for a machine
+
+SHORT = ["device=cpu", "training.max_iters=50", "training.eval_interval=10"]
+ESTIMATED = "training.eval_iters=4"
+V5 = ["model=v5", "data=text", "data.path=corpus.txt", ESTIMATED, *SHORT]
+TRANSFORMER = [
+    "model=transformer", "data=reverse", "data.size=400", "model.dropout=0.0", "model.n_embd=32", "model.n_layer=1",
+    "model.n_hidden=64", "training.batch_size=128", "schedule.warmup_iters=20", "dtype=float32", *SHORT,
+]  # fmt: skip
+ENDLESS = ["training.max_iters=100000", "checkpoint.interval=10", "checkpoint.min_seconds=0"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "corpus.txt").write_text(text)
+    return tmp_path
+
+
+def start(processes: int, *arguments: str, cwd: Path) -> subprocess.Popen:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = torchrun if processes > 1 else []
+    command = [sys.executable, *launcher, str(REPOSITORY / "train.py"), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(processes: int, *arguments: str, cwd: Path) -> str:
+    process = start(processes, *arguments, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def losses(root: Path) -> list[float]:
+    (metrics,) = root.rglob("metrics.jsonl")
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return [line[split] for line in lines for split in ("train", "val")]
+
+
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen) -> Path:
+    """The first file of that pattern, once it is there."""
+    deadline = time.monotonic() + 120
+    while not (found := list(folder.glob(pattern))):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    return found[0]
+
+
+def children_of(process: subprocess.Popen) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    return [int(child) for child in found]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("arguments", [V5, TRANSFORMER], ids=["v5", "transformer"])
+def test_two_processes_have_the_losses_of_one(arguments: list[str], optimizer: str, folder: Path) -> None:
+    # Muon computes in bfloat16, which enlarges the rounding of a gradient that is summed in another order. Two parts of
+    # a batch are summed in the order of two processes.
+    parts = "training.grad_accumulation=2" if optimizer == "muon" else "training.grad_accumulation=1"
+    run(1, *arguments, f"optimizer={optimizer}", parts, "runs=runs1", cwd=folder)
+    run(2, *arguments, f"optimizer={optimizer}", "runs=runs2", cwd=folder)
+    one, two = losses(folder / "runs1"), losses(folder / "runs2")
+    assert len(one) == 12
+    assert two == pytest.approx(one, abs=1e-4)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
+    run(1, *V5, "runs=whole", cwd=folder)
+    run(2, *V5, "runs=parts", "training.max_iters=20", cwd=folder)
+    (path,) = (folder / "parts").glob("*/*")
+    run(1, f"resume={path}", "training.max_iters=40", cwd=folder)
+    run(2, f"resume={path}", "training.max_iters=50", cwd=folder)
+    assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), abs=1e-4)
+
+
+def test_two_launchers_meet_at_an_address(folder: Path) -> None:
+    """As on two machines: each starts its own process, and both know where to meet."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *meeting, str(REPOSITORY / "train.py"), *V5, "runs=both"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    run(1, *V5, "runs=one", cwd=folder)
+    assert losses(folder / "both") == pytest.approx(losses(folder / "one"), abs=1e-4)
+
+
+def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None:
+    process = start(2, *V5, *ENDLESS, cwd=folder)
+    wait_for("runs/*/*/checkpoints/0*/checkpoint.json", folder, process)
+    os.kill(children_of(process)[-1], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "another process of this training died" in err or "stopped at iteration" in err, err
+    (path,) = folder.glob("runs/*/*")
+    newest = Checkpoints(RunFolder(path), 2).newest()
+    assert newest is not None
+    run(1, f"resume={path}", f"training.max_iters={newest.progress.iteration + 10}", cwd=folder)
+
+
+@pytest.mark.parametrize("who", ["launcher", "first", "second"])
+def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -> None:
+    """Whether it reaches both, as from a launcher that is stopped, or only one of them."""
+    never = ["training.max_iters=1000000", "checkpoint.interval=1000000", "training.eval_interval=1000000"]
+    process = start(2, *V5, *never, "runs=stopped", cwd=folder)
+    path = wait_for("stopped/*/*/metrics.jsonl", folder, process).parent
+    workers = children_of(process)
+    assert len(workers) == 2
+    os.kill({"launcher": process.pid, "first": min(workers), "second": max(workers)}[who], signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not any(map(is_alive, workers))
+    checkpoints = Checkpoints(RunFolder(path), 2)
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert len(checkpoints.names()) == 1  # none but that of the signal was due
+    where = f"error: stopped at iteration {newest.progress.iteration}"
+    told = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert sorted(told) == [where, f"{where}; go on with: python train.py resume={path.relative_to(folder)}"]
+    assert "Traceback (most recent call last):\n  File \"" + str(REPOSITORY) not in err
+    further = f"training.max_iters={newest.progress.iteration + 10}"
+    out = run(2, f"resume={path}", further, cwd=folder)
+    assert f"from iteration {newest.progress.iteration}" in out
+    run(1, *V5, *never, further, "runs=whole", cwd=folder)
+    assert losses(folder / "stopped")[-2:] == pytest.approx(losses(folder / "whole")[-2:], abs=1e-3)
+
+
+def test_keys_that_sentence_pairs_have_no_use_for_are_refused_by_all_processes(folder: Path) -> None:
+    process = start(2, *TRANSFORMER, ESTIMATED, cwd=folder)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode != 0
+    refusal = "error: training.eval_iters is for a run that continues a text, and this one translates: leave it out"
+    assert refusal in err.splitlines(), err
+    assert not list(folder.glob("runs/*/*"))

@@ -1,0 +1,199 @@
+"""Every schedule warms up to its peak, stays within it, and ends where its formula says."""
+
+import inspect
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.data.text import TextData
+from gpt.errors import RequestError
+from gpt.training import schedules
+from gpt.training.schedules import SCHEDULE, Schedule
+from tests.training.helpers import MAX_ITERS, SCHEDULES, choice, small_schedule, train_small
+
+FALLING = ["cosine", "linear", "trapezoid"]  # to a share of the peak
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to a schedule."""
+
+    schedule: Schedule
+    iteration: int
+    max_iters: int
+    peak: float
+    warmup_iters: int
+    final: float
+
+    @property
+    def rate(self) -> float:
+        return self.schedule(self.iteration, self.max_iters, self.peak)
+
+
+@st.composite
+def cases(draw: st.DrawFn, name: str) -> Case:
+    max_iters = draw(st.integers(1, 10_000))
+    iteration = draw(st.integers(0, max_iters))
+    warmup_iters = draw(st.integers(0, 2 * max_iters))
+    shares = st.floats(0, 1, exclude_max=True)
+    changes: dict[str, Any] = {"warmup_iters": warmup_iters}
+    taken = inspect.signature(getattr(schedules, name)).parameters
+    changes |= {key: draw(shares) for key in ("final", "cooldown") if key in taken}
+    peak = draw(st.floats(0, 1e3))
+    return Case(small_schedule(name, **changes), iteration, max_iters, peak, warmup_iters, changes.get("final", 0.0))
+
+
+every_schedule = pytest.mark.parametrize("name", SCHEDULES)
+CLOSE = {"rel": 1e-12, "abs": 1e-300}
+
+
+def test_these_are_all_schedules_of_conf() -> None:
+    named = {name for name, value in vars(schedules).items() if inspect.isfunction(value) and not name.startswith("_")}
+    assert named == set(SCHEDULES)
+    assert all(SCHEDULE.find(choice("schedule", name)) is getattr(schedules, name) for name in SCHEDULES)
+
+
+@every_schedule
+@given(st.data())
+def test_a_learning_rate_is_never_negative_and_never_above_the_peak(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases(name))
+    assert 0 <= case.rate <= case.peak * (1 + 1e-12)
+
+
+@every_schedule
+@given(st.data())
+def test_the_warm_up_is_a_straight_line_from_0_that_ends_at_the_peak(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases(name).filter(lambda case: case.iteration < case.warmup_iters))
+    assert case.rate == case.peak * (case.iteration + 1) / case.warmup_iters
+    last = case.schedule(case.warmup_iters - 1, case.max_iters, case.peak)
+    assert last == pytest.approx(case.peak, **CLOSE)
+
+
+@every_schedule
+@given(st.data())
+def test_after_the_warm_up_the_learning_rate_never_rises(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases(name).filter(lambda case: case.warmup_iters <= case.iteration < case.max_iters))
+    next_rate = case.schedule(case.iteration + 1, case.max_iters, case.peak)
+    assert next_rate <= case.rate * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", FALLING)
+@given(st.data())
+def test_a_falling_schedule_ends_at_its_share_of_the_peak(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases(name).filter(lambda case: case.warmup_iters < case.max_iters))
+    if name == "trapezoid":
+        cooled = data.draw(st.floats(0.01, 0.99))
+        schedule = small_schedule(name, warmup_iters=case.warmup_iters, final=case.final, cooldown=cooled)
+    else:
+        schedule = case.schedule
+    end = schedule(case.max_iters, case.max_iters, case.peak)
+    assert end == pytest.approx(case.final * case.peak, rel=1e-9, abs=1e-12 * case.peak)
+
+
+@every_schedule
+@given(st.data())
+def test_a_schedule_is_proportional_to_its_peak(name: str, data: st.DataObject) -> None:
+    """So that the groups of parameters keep their ratio."""
+    case = data.draw(cases(name))
+    share = case.schedule(case.iteration, case.max_iters, 1.0)
+    assert case.rate == pytest.approx(case.peak * share, rel=1e-9, abs=1e-12 * case.peak)
+
+
+def by_the_formulas(name: str, iteration: int, max_iters: int, peak: float, warmup_iters: int, final: float) -> float:
+    """The learning rates of this project's first versions, on which its documented runs rest."""
+    if iteration < warmup_iters:
+        return peak * (iteration + 1) / warmup_iters
+    if name == "constant":
+        return peak
+    if name == "inverse_sqrt":
+        return peak * math.sqrt(max(1, warmup_iters) / (iteration + 1))
+    progress = (iteration - warmup_iters) / max(1, max_iters - warmup_iters)
+    remaining = 1 - progress if name == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return final * peak + remaining * (peak - final * peak)
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "linear", "inverse_sqrt"])
+@given(st.data())
+def test_learning_rates_are_bit_for_bit_those_of_documented_runs(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases(name))
+    expected = by_the_formulas(name, case.iteration, case.max_iters, case.peak, case.warmup_iters, case.final)
+    assert case.rate == expected
+
+
+@given(st.data())
+def test_a_trapezoid_is_flat_and_then_a_straight_line(data: st.DataObject) -> None:
+    max_iters = data.draw(st.integers(1, 10_000))
+    cooldown, final = data.draw(st.floats(0.001, 0.999)), data.draw(st.floats(0, 0.999))
+    iteration = data.draw(st.integers(0, max_iters))
+    rate = small_schedule("trapezoid", warmup_iters=0, final=final, cooldown=cooldown)(iteration, max_iters, 1.0)
+    start = (1 - cooldown) * max_iters
+    done = max(0.0, (iteration - start) / (max_iters - start))
+    assert rate == pytest.approx(1 - done * (1 - final), abs=1e-9)
+
+
+def test_a_trapezoid_without_a_cooldown_is_constant() -> None:
+    schedule = small_schedule("trapezoid", cooldown=0.0)
+    assert {schedule(i, 100, 1e-3) for i in range(101)} == {1e-3}
+
+
+def test_the_documented_schedule_is_constant() -> None:
+    schedule = small_schedule("constant")
+    assert {schedule(i, MAX_ITERS, 1e-3) for i in range(MAX_ITERS)} == {1e-3}
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_schedules_rise_then_fall_to_the_minimum(name: str) -> None:
+    schedule = small_schedule(name, warmup_iters=10, final=0.1)
+    rates = [schedule(i, 110, 1e-3) for i in range(111)]
+    assert rates[:10] == pytest.approx([1e-4 * (i + 1) for i in range(10)])
+    assert rates[10] == pytest.approx(1e-3)
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+    assert rates[60] == pytest.approx((1e-3 + 1e-4) / 2)  # both are half-way down at half time
+    assert rates[110] == pytest.approx(1e-4)
+
+
+def test_the_cosine_is_slow_at_first_and_the_line_is_not() -> None:
+    cosine, linear = (small_schedule(name) for name in ("cosine", "linear"))
+    assert linear(25, 100, 1e-3) == pytest.approx(0.75e-3)
+    assert cosine(25, 100, 1e-3) == pytest.approx(1e-3 * (2 + 2**0.5) / 4)
+
+
+def test_the_inverse_square_root_halves_in_four_times_the_iterations() -> None:
+    schedule = small_schedule("inverse_sqrt", warmup_iters=100)
+    assert schedule(99, 1000, 1.0) == 1.0
+    assert schedule(399, 1000, 1.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_evaluations_tell_the_learning_rate_of_their_iteration(name: str, data: TextData) -> None:
+    """That of the last one is the last step's."""
+    schedule = small_schedule(name, warmup_iters=5)
+    state = train_small("v1", data, schedule=schedule, optimizer="muon", eval_iters=1)
+    told = [(e.iteration, e.learning_rates) for e in state.progress.evaluations]
+    assert told == [
+        (iteration, {group: schedule(last, MAX_ITERS, peak) for group, peak in state.optimizer.peaks.items()})
+        for iteration, last in ((0, 0), (10, 10), (20, 19))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"warmup_iters": -1}, "schedule.warmup_iters=-1"),
+        ({"warmup_iters": 0.5}, "schedule.warmup_iters=0.5"),
+        ({"final": 1.0}, "schedule.final=1.0"),
+        ({"final": -0.1}, "schedule.final=-0.1"),
+        ({"final": math.nan}, "schedule.final=nan"),
+        ({"peak": 1.0}, "schedule.peak is not a hyperparameter of gpt.training.schedules.cosine"),
+    ],
+)
+def test_a_value_that_a_schedule_does_not_take_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError) as error:
+        small_schedule("cosine", **changes)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,165 @@
+"""The training state: what is saved is restored bit-exactly, and only into what it belongs to."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gpt.data.text import TextData
+from gpt.errors import UserError
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Progress
+from gpt.training.processes import ALONE
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher, WeightAverage
+from tests.training.helpers import OPTIMIZERS, bits, losses, small_state, train_state, weights
+
+
+def saved(state: TrainingState) -> tuple[Progress, dict[str, Tensor]]:
+    """What a checkpoint of now would contain."""
+    return state.progress.model_copy(deep=True), {name: tensor.clone() for name, tensor in state.tensors().items()}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("stage", ["v1", "v7"])
+def test_what_is_saved_is_restored_bit_exactly(data: TextData, stage: str, optimizer: str) -> None:
+    first = small_state(stage, optimizer=optimizer)
+    train_state(first, data, watchers=[WeightAverage(0, None)], max_iters=9, eval_interval=4)
+    progress, tensors = saved(first)
+    torch.manual_seed(77)
+    second = small_state(stage, seed=3, optimizer=optimizer)
+    second.restore(progress, tensors)
+    assert bits(second.tensors()) == bits(tensors)
+    assert second.progress == progress
+    assert second.progress.averaged == 4
+    assert losses(second) == losses(first)
+    assert (int(second.skipped), int(second.finite)) == (0, 9)
+
+
+def test_random_numbers_go_on_where_they_were(data: TextData) -> None:
+    state = small_state("v7")
+    train_state(state, data, max_iters=3)
+    progress, tensors = saved(state)
+    expected = torch.rand(5)
+    torch.manual_seed(0)
+    small_state("v7").restore(progress, tensors)
+    assert torch.equal(torch.rand(5), expected)
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    pass
+
+
+class InterruptAt(Watcher):
+    """Ends a training after so many steps."""
+
+    def __init__(self, iteration: int) -> None:
+        self._iteration = iteration
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        if state.progress.iteration == self._iteration:
+            raise Interrupted
+
+
+@pytest.mark.parametrize("at", [1, 5, 10, 19])
+def test_a_training_goes_on_as_if_it_had_never_stopped(data: TextData, at: int) -> None:
+    """v7 draws dropout masks, so that random states count."""
+    whole = small_state("v7")
+    train_state(whole, data, watchers=[WeightAverage(10, None)])
+    first = small_state("v7")
+    with pytest.raises(Interrupted):
+        train_state(first, data, watchers=[WeightAverage(10, None), InterruptAt(at)])
+    progress, tensors = saved(first)
+    torch.rand(100)
+    second = small_state("v7", seed=9)
+    second.restore(progress, tensors)
+    train_state(second, data, watchers=[WeightAverage(10, None)])
+    assert losses(second) == losses(whole)
+    assert weights(second) == weights(whole)
+    assert bits(second.tensors()) == bits(whole.tensors())
+
+
+def test_a_checkpoint_on_disk_has_the_whole_state(data: TextData, tmp_path: Path) -> None:
+    state = small_state("v7", optimizer="muon")
+    train_state(state, data, watchers=[WeightAverage(0, None)], max_iters=5, eval_interval=2)
+    checkpoints = Checkpoints(RunFolder.create(tmp_path / "run"), keep=1)
+    checkpoints.save(state.progress, state.tensors())
+    checkpoint = Checkpoint.read(checkpoints.folder / "00000005")
+    assert checkpoint.progress == state.progress
+    other = small_state("v7", seed=4, optimizer="muon")
+    other.restore(checkpoint.progress, checkpoint.tensors())
+    assert bits(other.tensors()) == bits(state.tensors())
+
+
+def test_restoring_does_not_tie_the_state_to_what_it_was_restored_from(data: TextData) -> None:
+    first = small_state("v5")
+    train_state(first, data, max_iters=4)
+    progress, tensors = saved(first)
+    second = small_state("v5")
+    second.restore(progress, tensors)
+    before = progress.model_copy(deep=True), bits(tensors)
+    train_state(second, data, max_iters=8)
+    assert (progress, bits(tensors)) == before
+
+
+OTHERS = {
+    "another stage": ("v6", {}),
+    "another optimizer": ("v5", {"optimizer": "sgd"}),
+    "an optimizer with another memory": ("v5", {"optimizer": "muon"}),
+    "another width": ("v5", {"n_embd": 16}),
+    "another depth": ("v5", {"n_layer": 2}),
+    "another window": ("v5", {"block_size": 4}),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_state_of_another_model_or_optimizer_is_refused(data: TextData, other: str) -> None:
+    state = small_state("v5")
+    train_state(state, data, max_iters=2)
+    stage, changes = OTHERS[other]
+    stranger = small_state(stage, **changes)
+    before = weights(stranger)
+    with pytest.raises(UserError, match=r"^the checkpoint belongs to another model or optimizer$"):
+        stranger.restore(*saved(state))
+    assert weights(stranger) == before
+
+
+@pytest.mark.parametrize("name", ["optimizer.steps", "last_batch", "model.lm_head.bias"])
+def test_a_state_that_lacks_a_tensor_is_refused(data: TextData, name: str) -> None:
+    state = small_state("v5")
+    train_state(state, data, max_iters=2)
+    progress, tensors = saved(state)
+    assert name in tensors
+    del tensors[name]
+    with pytest.raises(UserError, match="another model or optimizer"):
+        small_state("v5").restore(progress, tensors)
+
+
+def test_an_average_that_is_announced_has_to_be_there(data: TextData) -> None:
+    state = small_state("v5")
+    train_state(state, data, max_iters=2)
+    progress, tensors = saved(state)
+    with pytest.raises(UserError, match="another model or optimizer"):
+        small_state("v5").restore(progress.model_copy(update={"averaged": 1}), tensors)
+
+
+def test_a_state_without_this_devices_random_state_can_go_on(data: TextData) -> None:
+    """A run may go on on another device."""
+    state = small_state("v5")
+    train_state(state, data, max_iters=2)
+    progress, tensors = saved(state)
+    elsewhere = {name: tensor for name, tensor in tensors.items() if not name.startswith("random.")}
+    assert elsewhere.keys() < tensors.keys()
+    other = small_state("v5", seed=2)
+    other.restore(progress, elsewhere)
+    assert weights(other) == weights(state)
+
+
+def test_a_single_process_broadcasts_to_nobody(data: TextData) -> None:
+    state = small_state("v5")
+    train_state(state, data, max_iters=2)
+    before = bits(state.tensors())
+    state.broadcast(ALONE)
+    assert bits(state.tensors()) == before

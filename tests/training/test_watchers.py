@@ -1,0 +1,541 @@
+"""Watchers are told what happens, in order; the guard, the writers and the average do what they promise."""
+
+import csv
+import errno
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpt.choices import Choice
+from gpt.data.text import TextData
+from gpt.errors import DivergedError, RequestError, UserError
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Evaluation
+from gpt.runs.weights import load_weights
+from gpt.training.loggers import LOGGER, Csv
+from gpt.training.state import TrainingState
+from gpt.training.watchers import (
+    CheckpointWriter,
+    ConsoleLog,
+    NonFiniteGuard,
+    ProgressBar,
+    RunWriter,
+    Watcher,
+    WeightAverage,
+)
+from tests.conftest import build_small
+from tests.training.helpers import (
+    LEARNING_RATE,
+    VOCAB_SIZE,
+    bits,
+    choice,
+    exploding_loss,
+    small_schedule,
+    small_state,
+    train_small,
+    train_state,
+    weights,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run")
+
+
+class Diary(Watcher):
+    """Everything it is told, under its name."""
+
+    def __init__(self, name: str, diary: list) -> None:
+        self.name, self.diary = name, diary
+
+    def evaluated(self, state: TrainingState) -> None:
+        assert state.progress.evaluations[-1].iteration == state.progress.iteration
+        self.diary.append((self.name, "evaluated", state.progress.iteration))
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        self.diary.append((self.name, "last" if is_last else "between_steps", state.progress.iteration))
+
+    def stepped(self, state: TrainingState) -> None:
+        self.diary.append((self.name, "stepped", state.progress.iteration))
+
+    def finished(self, state: TrainingState) -> None:
+        self.diary.append((self.name, "finished", state.progress.iteration))
+
+
+def test_a_watcher_is_told_of_evaluations_then_of_the_moment_between_steps_then_of_the_step(data: TextData) -> None:
+    diary: list = []
+    train_state(small_state("v1"), data, watchers=[Diary("a", diary)], max_iters=5, eval_interval=2)
+    assert [(what, iteration) for _, what, iteration in diary] == [
+        ("evaluated", 0), ("between_steps", 0), ("stepped", 1),
+        ("between_steps", 1), ("stepped", 2),
+        ("evaluated", 2), ("between_steps", 2), ("stepped", 3),
+        ("between_steps", 3), ("stepped", 4),
+        ("evaluated", 4), ("between_steps", 4), ("stepped", 5),
+        ("evaluated", 5), ("last", 5), ("finished", 5),
+    ]  # fmt: skip
+
+
+def test_watchers_are_told_in_the_order_of_their_list(data: TextData) -> None:
+    diary: list = []
+    train_state(small_state("v1"), data, watchers=[Diary("a", diary), Diary("b", diary)], max_iters=3)
+    first = [entry[1:] for entry in diary if entry[0] == "a"]
+    assert diary == [(name, *entry) for entry in first for name in "ab"]
+
+
+def test_a_training_that_has_nothing_left_to_do_is_finished_at_once(data: TextData) -> None:
+    state = small_state("v1")
+    train_state(state, data, max_iters=5)
+    diary: list = []
+    train_state(state, data, watchers=[Diary("a", diary)], max_iters=5)
+    assert diary == [("a", "last", 5), ("a", "finished", 5)]
+
+
+# NonFiniteGuard
+
+
+def guard(state: TrainingState, policy: Any, max_iters: int = 20, **schedule: float) -> NonFiniteGuard:
+    return NonFiniteGuard(state, policy, small_schedule("constant", **schedule), max_iters)
+
+
+def test_the_guard_stops_at_the_evaluation_after_a_bad_update_and_names_it(data: TextData) -> None:
+    state, diary = small_state("v1", optimizer="muon"), []
+    watchers = [guard(state, "stop", warmup_iters=10), Diary("after", diary)]
+    with pytest.raises(DivergedError) as error:
+        train_state(state, data, watchers=watchers, loss=exploding_loss(math.nan, 3, 7))
+    assert str(error.value) == (
+        "a loss or gradient was not finite in 2 updates, first after 3 iterations, with learning rate 0.008, 0.0004"
+    )
+    assert state.progress.iteration == 10
+    assert ("after", "evaluated", 10) not in diary
+
+
+def test_the_guard_with_skip_warns_once_and_the_run_goes_on(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
+    state = small_state("v1")
+    with caplog.at_level(logging.WARNING, "gpt"):
+        train_state(state, data, watchers=[guard(state, "skip")], loss=exploding_loss(math.inf, 3, 7))
+    assert caplog.messages == [
+        "a loss or gradient was not finite in 2 updates, first after 3 iterations; those updates were left out"
+    ]
+    assert state.progress.iteration == 20
+    assert all(p.isfinite().all() for p in state.model.parameters())
+
+
+def test_the_guard_does_not_report_again_what_a_run_had_before_it_was_resumed(
+    data: TextData, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = small_state("v1")
+    train_state(state, data, max_iters=10, loss=exploding_loss(math.inf, 3))
+    train_state(state, data, watchers=[guard(state, "stop")])
+    assert state.progress.iteration == 20
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+def test_a_reported_loss_of_nan_ends_the_training_with_either_policy(data: TextData, policy: str) -> None:
+    state = small_state("v1")
+    with pytest.raises(DivergedError, match=r"^the loss is nan \(train\) and .* after 0 iterations$"):
+        train_state(state, data, watchers=[guard(state, policy)], reported_loss=exploding_loss(math.nan, *range(99)))
+
+
+def test_bad_updates_alone_change_no_weight(data: TextData) -> None:
+    state = small_state("v5")
+    before = weights(state)
+    train_state(state, data, watchers=[guard(state, "skip", 5)], max_iters=5, loss=exploding_loss(math.nan, *range(5)))
+    assert weights(state) == before
+
+
+# WeightAverage
+
+
+class Snapshots(Watcher):
+    """The weights at each evaluation."""
+
+    def __init__(self) -> None:
+        self.weights: dict[int, dict[str, torch.Tensor]] = {}
+
+    def evaluated(self, state: TrainingState) -> None:
+        now = {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}
+        self.weights[state.progress.iteration] = now
+
+
+@pytest.mark.parametrize(("start", "averaged"), [(0, [0, 5, 10, 15, 20]), (9.9, [10, 15, 20]), (20, [20])])
+def test_the_average_is_the_mean_of_the_weights_at_its_evaluations(
+    data: TextData, run: RunFolder, start: float, averaged: list[int]
+) -> None:
+    snapshots = Snapshots()
+    state = train_small(
+        "v5", data, learning_rate=0.01, eval_interval=5, watchers=lambda *_: [snapshots, WeightAverage(start, run)]
+    )
+    assert list(snapshots.weights) == [0, 5, 10, 15, 20]
+    assert state.progress.averaged == len(averaged)
+    saved = build_small("v5", vocab_size=VOCAB_SIZE)
+    load_weights(run, saved, "averaged")
+    for name, weight in state.model.state_dict().items():
+        mean = torch.stack([snapshots.weights[i][name].double() for i in averaged]).mean(0).float()
+        torch.testing.assert_close(weight, mean, atol=1e-6, rtol=1e-5)
+        assert torch.equal(saved.state_dict()[name], weight)
+    if len(averaged) > 1:
+        assert bits(state.model.state_dict()) != bits(snapshots.weights[20])
+
+
+def test_an_average_that_never_begins_leaves_the_weights(data: TextData, run: RunFolder) -> None:
+    plain = train_small("v5", data)
+    state = train_small("v5", data, watchers=lambda *_: [WeightAverage(21, run)])
+    assert weights(state) == weights(plain)
+    assert not run.weights("averaged").exists()
+
+
+def test_averaging_does_not_change_the_training(data: TextData, run: RunFolder) -> None:
+    plain = train_small("v5", data)
+    train_small("v5", data, watchers=lambda *_: [RunWriter(run), WeightAverage(0, run)])
+    last = build_small("v5", vocab_size=VOCAB_SIZE)
+    load_weights(run, last, "last")
+    assert bits(last.state_dict()) == weights(plain)
+
+
+# RunWriter
+
+
+def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(data: TextData, run: RunFolder) -> None:
+    snapshots, state = Snapshots(), small_state("v5", learning_rate=3.0)
+
+    def ruinous(iteration: int, max_iters: int, peak: float) -> float:
+        return LEARNING_RATE if iteration < 40 else peak
+
+    train_state(state, data, schedule=ruinous, watchers=[snapshots, RunWriter(run)], max_iters=60)
+    evaluations = state.progress.evaluations
+    lowest = min(evaluations, key=lambda e: e.val)
+    assert 0 < lowest.iteration < 60
+    assert state.progress.best == lowest
+    for which, iteration in (("best", lowest.iteration), ("last", 60)):
+        saved = build_small("v5", vocab_size=VOCAB_SIZE)
+        load_weights(run, saved, which)  # type: ignore[arg-type]
+        assert bits(saved.state_dict()) == bits(snapshots.weights[iteration])
+    assert run.metrics() == evaluations
+
+
+def test_a_later_evaluation_that_is_no_better_does_not_replace_the_best(run: RunFolder) -> None:
+    state, writer = small_state("v1"), RunWriter(run)
+    for iteration, val in enumerate([3.0, 2.0, 2.0, 2.5]):
+        evaluation = Evaluation(iteration=iteration, train=1.0, val=val, learning_rates={"all": 0.1})
+        state.progress.evaluations.append(evaluation)
+        writer.evaluated(state)
+    assert state.progress.best == state.progress.evaluations[1]
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From now on, nothing can be flushed to disk."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    return lambda: monkeypatch.setattr(os, "fsync", fail)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_best_weights_and_metrics_that_cannot_be_written_are_warnings_and_the_run_goes_on(
+    data: TextData, run: RunFolder, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    state = small_state("v1")
+    writer = RunWriter(run)
+    train_state(state, data, watchers=[writer], max_iters=5)
+    best = state.progress.best
+    assert best is not None
+    on_disk = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    full_disk()
+
+    class WithoutEnd(Watcher):
+        evaluated = staticmethod(writer.evaluated)
+
+    train_state(state, data, watchers=[WithoutEnd()], max_iters=20)
+    assert state.progress.iteration == 20
+    told = warnings_of(caplog)
+    assert any("the metrics could not be written, the run goes on without: " in line for line in told)
+    assert all("No space left on device" in line and "\n" not in line for line in told)
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == on_disk
+    assert state.progress.best == best  # the evaluation whose weights are saved
+
+
+def test_last_weights_that_cannot_be_written_are_an_error(
+    data: TextData, run: RunFolder, full_disk: Callable[[], None]
+) -> None:
+    """A run whose result is lost has not succeeded."""
+    full_disk()
+    with pytest.raises(OSError, match="No space left on device"):
+        train_state(small_state("v1"), data, watchers=[RunWriter(run)], max_iters=5)
+
+
+# CheckpointWriter
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("gpt.training.watchers.time.perf_counter", clock)
+    return clock
+
+
+class Seconds(Watcher):
+    """Every step takes so long."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock, self.seconds = clock, seconds
+
+    def stepped(self, state: TrainingState) -> None:
+        self.clock.now += self.seconds
+
+
+class Slow(Checkpoints):
+    """Checkpoints that take so long to save; it remembers which were."""
+
+    def __init__(self, run: RunFolder, clock: Clock, seconds: float = 0.0) -> None:
+        super().__init__(run, keep=2)
+        self.clock, self.seconds, self.saved = clock, seconds, []
+
+    def save(self, progress, tensors) -> None:
+        super().save(progress, tensors)
+        self.saved.append(progress.iteration)
+        self.clock.now += self.seconds
+
+
+def saved_iterations(
+    data: TextData, run: RunFolder, clock: Clock, *, interval: int, min_seconds: float,
+    step: float = 1.0, save: float = 0.0, max_iters: int = 20,
+) -> list[int]:  # fmt: skip
+    state, checkpoints = small_state("v1"), Slow(run, clock, save)
+    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=interval, min_seconds=min_seconds)
+    train_state(state, data, watchers=[Seconds(clock, step), writer], max_iters=max_iters, eval_interval=1000)
+    assert writer.is_saved(state)
+    return checkpoints.saved
+
+
+def test_without_a_minimum_a_checkpoint_is_saved_every_interval_and_at_the_end(
+    data: TextData, run: RunFolder, clock: Clock
+) -> None:
+    assert saved_iterations(data, run, clock, interval=6, min_seconds=0) == [6, 12, 18, 20]
+    assert Checkpoints(run, 2).names() == ["00000018", "00000020"]
+
+
+@pytest.mark.parametrize(
+    ("min_seconds", "expected"), [(6, [6, 12, 18, 20]), (6.1, [12, 20]), (13, [18, 20]), (60, [20])]
+)
+def test_at_least_min_seconds_lie_between_two_checkpoints(
+    data: TextData, run: RunFolder, clock: Clock, min_seconds: float, expected: list[int]
+) -> None:
+    assert saved_iterations(data, run, clock, interval=6, min_seconds=min_seconds) == expected
+
+
+@pytest.mark.parametrize(("save", "expected"), [(0.04, [2, 4, 6, 8, 10]), (0.05, [2, 6, 10]), (0.1, [2, 8, 10])])
+def test_checkpoints_take_at_most_a_fiftieth_of_the_time(
+    data: TextData, run: RunFolder, clock: Clock, save: float, expected: list[int]
+) -> None:
+    """After one that took s seconds the next comes 50 s later."""
+    found = saved_iterations(data, run, clock, interval=2, min_seconds=0.5, save=save, max_iters=10)
+    assert found == expected
+
+
+def test_a_minimum_of_0_ignores_how_long_checkpoints_take(data: TextData, run: RunFolder, clock: Clock) -> None:
+    found = saved_iterations(data, run, clock, interval=2, min_seconds=0, save=100.0, max_iters=6)
+    assert found == [2, 4, 6]
+
+
+def test_saving_is_not_counted_as_time_of_training_steps(
+    data: TextData, run: RunFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt.training.state.time.perf_counter", clock)
+    state, checkpoints = small_state("v1"), Slow(run, clock, 100.0)
+    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=2, min_seconds=0)
+    train_state(state, data, watchers=[Seconds(clock, 1.0), writer], max_iters=6)
+    assert state.progress.seconds == pytest.approx(6)
+    assert Checkpoint.read(checkpoints.folder / "00000006").progress.seconds == pytest.approx(6)
+
+
+def test_a_resumed_run_does_not_save_again_where_it_starts(data: TextData, run: RunFolder, clock: Clock) -> None:
+    state, checkpoints = small_state("v1"), Slow(run, clock)
+    train_state(state, data, max_iters=6)
+    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
+    assert writer.is_saved(state)
+    train_state(state, data, watchers=[writer], max_iters=12)
+    assert checkpoints.saved == [12]
+
+
+def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
+    data: TextData, run: RunFolder, clock: Clock
+) -> None:
+    state, checkpoints = small_state("v1"), Slow(run, clock)
+    checking = guard(state, "stop")
+    writer = CheckpointWriter(state, checkpoints, checking, interval=4, min_seconds=0)
+    with pytest.raises(DivergedError, match="first after 5 iterations"):
+        train_state(state, data, watchers=[checking, writer], loss=exploding_loss(math.nan, 5))
+    assert checkpoints.saved == [4]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_run_goes_on(
+    data: TextData, run: RunFolder, clock: Clock, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    state, checkpoints = small_state("v1"), Slow(run, clock)
+    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
+    train_state(state, data, watchers=[writer], max_iters=6)
+    full_disk()
+    train_state(state, data, watchers=[writer], max_iters=20)
+    assert state.progress.iteration == 20
+    assert not writer.is_saved(state)
+    told = warnings_of(caplog)
+    assert len(told) == 3  # at 12, 18 and 20
+    assert all("a checkpoint could not be written, the run goes on without: " in line for line in told)
+    assert Checkpoints(run, 2).names() == ["00000006"]
+    newest = Checkpoints(run, 2).newest()
+    assert newest is not None
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["00000006"]
+
+
+def test_a_checkpoint_that_reads_back_damaged_is_a_warning_and_the_older_one_stays(
+    data: TextData, run: RunFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, checkpoints = small_state("v1"), Slow(run, clock)
+    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
+    train_state(state, data, watchers=[writer], max_iters=6)
+    real = Checkpoint.read
+
+    def damaged(path: Path) -> Checkpoint:
+        state_file = path / "state.safetensors"
+        state_file.write_bytes(state_file.read_bytes()[:-1])
+        return real(path)
+
+    monkeypatch.setattr(Checkpoint, "read", damaged)
+    train_state(state, data, watchers=[writer], max_iters=12)
+    monkeypatch.setattr(Checkpoint, "read", real)
+    assert any("is damaged" in line for line in warnings_of(caplog))
+    assert not writer.is_saved(state)
+    newest = Checkpoints(run, 2).newest()
+    assert newest is not None
+    assert newest.progress.iteration == 6
+
+
+# ConsoleLog and ProgressBar
+
+
+def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first(
+    data: TextData, caplog: pytest.LogCaptureFixture
+) -> None:
+    console = ConsoleLog(20, lambda iteration: iteration // 7, lambda: ["an example"])
+    with caplog.at_level(logging.INFO, "gpt"):
+        train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
+    lines = [line for line in caplog.messages if line.startswith("iteration")]
+    told = [line.split()[:4] for line in lines]
+    assert told == [["iteration", str(i), "epoch", str(i // 7)] for i in (0, 10, 20)]
+    assert all("train " in line and "val " in line for line in lines)
+    assert all("lr 2.0e-02 1.0e-03" in line for line in lines)  # of both groups
+    assert ["tokens/s" in line for line in lines] == [False, True, True]
+    assert caplog.messages.count("an example") == 2
+
+
+def test_a_training_loss_above_the_first_is_a_warning(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
+    console = ConsoleLog(20, lambda iteration: 0, lambda: [])
+    train_state(small_state("v5", learning_rate=3.0), data, watchers=[console])
+    (first, *_) = warnings_of(caplog)
+    assert "diverges" in first
+
+
+def test_a_bar_goes_on_from_the_iteration_of_the_state_and_writes_nothing_where_output_is_piped(
+    data: TextData, capfd: pytest.CaptureFixture
+) -> None:
+    state = small_state("v1")
+    train_state(state, data, max_iters=5)
+    with ProgressBar(state, 20) as bar:
+        train_state(state, data, watchers=[bar])
+    assert capfd.readouterr() == ("", "")
+
+
+# Loggers
+
+
+def rows(run: RunFolder) -> list[dict[str, str]]:
+    with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_csv_logger_has_a_row_for_each_evaluation_also_after_a_resume(
+    data: TextData, run: RunFolder, optimizer: str
+) -> None:
+    first = small_state("v1", optimizer=optimizer)
+    train_state(first, data, watchers=[Csv(run)], max_iters=10)
+    assert [row["iteration"] for row in rows(run)] == ["0", "10"]
+    resumed = small_state("v1", seed=2, optimizer=optimizer)
+    resumed.restore(first.progress, {name: tensor.clone() for name, tensor in first.tensors().items()})
+    train_state(resumed, data, watchers=[LOGGER.build(choice("logger", "csv"), run=run)], max_iters=25)
+    found = rows(run)
+    assert [row["iteration"] for row in found] == ["0", "10", "20", "25"]
+    for row, evaluation in zip(found, resumed.progress.evaluations, strict=True):
+        assert (float(row["train"]), float(row["val"])) == (evaluation.train, evaluation.val)
+        rates = {name.removeprefix("learning_rate_"): float(rate) for name, rate in row.items() if "rate" in name}
+        assert rates == evaluation.learning_rates
+
+
+def test_the_csv_logger_leaves_out_what_a_run_went_back_behind(data: TextData, run: RunFolder) -> None:
+    state = small_state("v1")
+    train_state(state, data, watchers=[Csv(run)], max_iters=10)
+    progress, tensors = state.progress.model_copy(deep=True), {k: t.clone() for k, t in state.tensors().items()}
+    train_state(state, data, watchers=[Csv(run)], max_iters=20)
+    assert [row["iteration"] for row in rows(run)] == ["0", "10", "20"]
+    state.restore(progress, tensors)
+    train_state(state, data, watchers=[Csv(run)], max_iters=15)
+    assert [row["iteration"] for row in rows(run)] == ["0", "10", "15"]
+
+
+def test_a_logger_that_cannot_write_is_a_warning_and_the_run_goes_on(
+    data: TextData, run: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    (run.path / "metrics.csv").mkdir()
+    state = small_state("v1")
+    train_state(state, data, watchers=[Csv(run)], max_iters=5)
+    assert state.progress.iteration == 5
+    assert any("metrics.csv" in line for line in warnings_of(caplog))
+
+
+@pytest.mark.parametrize("target", ["gpt.training.loggers.Watcher", "gpt.training.loop.train", "os.system"])
+def test_what_is_no_logger_is_refused(run: RunFolder, target: str) -> None:
+    with pytest.raises(RequestError, match=r"^logger\._target_=.* is not a logger of gpt\.training$"):
+        LOGGER.build(Choice.model_validate({"_target_": target}), run=run)
+
+
+def test_metrics_on_disk_are_the_evaluations_of_the_state(data: TextData, run: RunFolder) -> None:
+    state = train_small("v1", data, watchers=lambda *_: [RunWriter(run)])
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["learning_rates"] for line in lines] == [{"all": LEARNING_RATE}] * 3
+    assert [line["train"] for line in lines] == [e.train for e in state.progress.evaluations]
+
+
+def test_damaged_best_weights_of_before_are_replaced_by_better_ones(data: TextData, run: RunFolder) -> None:
+    state = small_state("v1")
+    train_state(state, data, watchers=[RunWriter(run)], max_iters=10)
+    run.weights("best").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="is damaged"):
+        load_weights(run, build_small("v1", vocab_size=VOCAB_SIZE), "best")
+    state.progress.best = None
+    train_state(state, data, watchers=[RunWriter(run)], max_iters=20)
+    load_weights(run, build_small("v1", vocab_size=VOCAB_SIZE), "best")
