@@ -65,6 +65,7 @@ def main(config: TrainConfig) -> float | None:
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
         schedule = SCHEDULE.partial(config.schedule)
+        loggers = [LOGGER.partial(choice) for choice in config.logger.values()]
         parallel = world.parallel(model)
         loss, reported_loss = training_losses(
             parallel, data.training_batch(seed, 0, training.batch_size), runtime,
@@ -99,7 +100,7 @@ def main(config: TrainConfig) -> float | None:
                 RunWriter(run),
                 checkpoints,
                 stack.enter_context(ProgressBar(state, training.max_iters)),
-                *(LOGGER.build(choice, run=run) for choice in config.logger.values()),
+                *(logger(run=run) for logger in loggers),
             ]
         if training.average_last:
             watchers.append(WeightAverage((1 - training.average_last) * training.max_iters, run))

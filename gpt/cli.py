@@ -5,8 +5,6 @@ This is the one module of the package that knows Hydra. It imports no torch, so 
 
 import difflib
 import functools
-import io
-import logging
 import operator
 import os
 import re
@@ -26,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel
 
+from gpt import console
 from gpt.config import Request, TrainConfig, changes, flat
 from gpt.errors import RequestError, UserError, report
 from gpt.stopping import Stopped
@@ -33,9 +32,10 @@ from gpt.stopping import Stopped
 _CONF = Path(__file__).parent.parent / "conf"
 
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
-# Differences from the documented run that do not make it another one: how often it evaluates, in how many parts it
-# computes a batch, where the same corpus lies.
+# Differences that do not make it another run than the documented one.
 _IMMATERIAL = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "data.dir", "data.path"}
+
+_VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -46,34 +46,32 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     Values of the `verbatim` keys are taken literally, whatever commas, quotes or brackets they contain, where Hydra
     would apply its own grammar; in a sweep (-m) the grammar applies to them too.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")  # a corpus has characters that the terminal's own encoding may lack
+    console.use_utf8()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
-    texts: dict[str, str] = {}
-    if not {"-m", "--multirun"}.intersection(sys.argv):
-        sys.argv[1:], texts = _quoted(sys.argv[1:], verbatim)
+    for index in _sweep_experiments(sys.argv):
+        sys.argv.insert(index, "hydra.mode=MULTIRUN")  # Hydra 1.4 wants to know before it reads the experiment
+    is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
+    if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
+        _exit("--cfg and --info are about one job: leave -m out and give each key one value", RequestError.exit_code)
+    sys.argv[1:], texts = _quoted(sys.argv[1:], () if is_sweep else verbatim)
     is_composed = False
 
     def job(config: DictConfig) -> Any:
         nonlocal is_composed
         is_composed = True
         with _one_line_errors():
-            _log_to_console()
+            console.show_log()
             return task(schema.model_validate(_resolved(config, texts)))
 
     with _one_line_errors():
         try:
-            hydra.main(version_base="1.3", config_path=str(_CONF), config_name=config_name)(job)()
+            hydra.main(**_VERSION, config_path=str(_CONF), config_name=config_name)(job)()
         except HydraException as error:
             raise RequestError(_explain_composition(error, config_name)) from error
         except ValueError as error:
             if is_composed:  # a bug, and not a command line that Hydra refuses
                 raise
-            message = " ".join(str(error).split())
-            if message.startswith("Only one of --run, --multirun, --cfg"):
-                message = "--cfg, --info and -m exclude each other: leave -m out and give each key one value"
-            raise RequestError(message) from error
+            raise RequestError(_in_one_line(error)) from error
 
 
 class _JobError(UserError):
@@ -87,25 +85,23 @@ def given_keys() -> tuple[str, ...]:
 
 def request(config: TrainConfig) -> Request:
     """Where the run belongs: at hydra.run.dir, in the folder of its sweep, or below `runs` by date and time."""
-    settings = HydraConfig.get()
-    if "stage" in given_keys():
+    settings, given, name = HydraConfig.get(), given_keys(), f"{config.stage}_seed{config.seed}"
+    if "stage" in given:
         raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
-    name = f"{config.stage}_seed{config.seed}"
     if _is_sweep():
         subdir = settings.sweep.subdir
         place = Path(settings.sweep.dir) / (f"{settings.job.num:03d}_{name}" if subdir == "." else subdir)
-        return Request(place, is_place_given=True, given=given_keys())
+        return Request(place, is_place_given=True, given=given)
     if settings.run.dir != ".":
-        return Request(Path(settings.run.dir), is_place_given=True, given=given_keys())
-    now = datetime.now()
-    place = Path(config.runs) / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}_{name}"
-    return Request(place, is_place_given=False, given=given_keys())
+        return Request(Path(settings.run.dir), is_place_given=True, given=given)
+    place = Path(config.runs) / f"{datetime.now():%Y-%m-%d}" / f"{datetime.now():%H-%M-%S}_{name}"
+    return Request(place, is_place_given=False, given=given)
 
 
 def changes_from_documented(config: TrainConfig) -> list[str]:
     """The hyperparameters, as key=value, in which a run differs from the documented run of its stage.
 
-    That one is the configuration of `model=STAGE` alone.
+    That one is the configuration of `model=STAGE` alone, in the project's own conf/.
     """
     try:
         documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={config.stage}"]), resolve=True)
@@ -114,6 +110,8 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     keys = ("model", "training", "data", "optimizer", "schedule", "documented")
     before, after = ({key: tree[key] for key in keys} for tree in (documented, config.content()))
     changed = [change for change in changes(before, after) if change.partition("=")[0] not in _IMMATERIAL]
+    main = next(source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "main")
+    changed += [] if Path(main) == _CONF else [f"--config-path={main}"]
     return [*changed, "dtype=bfloat16"] if config.dtype == "bfloat16" else changed
 
 
@@ -132,11 +130,22 @@ def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key} is needed: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        raise RequestError(" ".join(str(error).split())) from error
+        raise RequestError(_in_one_line(error)) from error
     for key, text in texts.items():
         *groups, name = key.split(".")
         functools.reduce(operator.getitem, groups, resolved)[name] = text
     return resolved
+
+
+def _sweep_experiments(arguments: list[str]) -> list[int]:
+    """Where in the arguments stands an experiment that sets `hydra.mode: MULTIRUN`."""
+    folders = [str(_CONF), *(a.partition("=")[2] for a in arguments if a.startswith("--config-dir="))]
+    found = []
+    for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
+        paths = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
+        content = [OmegaConf.load(path) for path in paths if path.is_file()]
+        found += [index for tree in content if OmegaConf.select(tree, "hydra.mode") == "MULTIRUN"]
+    return found[:1]
 
 
 def _quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
@@ -151,21 +160,6 @@ def _quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dic
             argument = f"{key}='{value}'"
         quoted.append(argument)
     return quoted, texts
-
-
-def _log_to_console() -> None:
-    """Show what the package logs: reports on standard output, warnings on standard error."""
-    logger = logging.getLogger("gpt")
-    logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run that can go on
-    if not logger.handlers:  # a sweep comes here once per job
-        report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
-        report.addFilter(lambda record: record.levelno < logging.WARNING)
-        warnings.setLevel(logging.WARNING)
-        warnings.setFormatter(logging.Formatter("warning: %(message)s"))
-        logger.addHandler(report)
-        logger.addHandler(warnings)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
 
 
 @contextmanager
@@ -213,11 +207,12 @@ def _explain_composition(error: Exception, config_name: str) -> str:
         return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
-    message = " ".join(str(error).split())
+    message = _in_one_line(error)
+    key = message.split("'")[1] if "'" in message else message
     if message.startswith("Ambiguous value"):
-        return f"{_between_quotes(message)} has several values: add -m for a sweep"
+        return f"{key} has several values: add -m for a sweep"
     if message.startswith(("Could not override", "Key", "Could not delete")):
-        return _no_such_key(_between_quotes(message), *_keys_and_choices(config_name))
+        return _no_such_key(key, *_keys_and_choices(config_name))
     return message
 
 
@@ -237,8 +232,8 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     return f"there is no {key} to set; " + (f"did you mean {near[0]}?" if near else "--help shows what there is")
 
 
-def _between_quotes(message: str) -> str:
-    return message.split("'")[1] if "'" in message else message
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
@@ -246,11 +241,11 @@ def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | N
     groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
     parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
-    with hydra.initialize_config_dir(str(_CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(_CONF), **_VERSION):
         try:
             composed = hydra.compose(config_name, chosen, return_hydra_config=True)
         except HydraException:  # a choice from the user's own --config-dir
             composed = hydra.compose(config_name, return_hydra_config=True)
-    choices: Any = OmegaConf.to_container(composed.hydra.runtime.choices)
-    keys: Any = OmegaConf.to_container(composed)
-    return [*groups, *(key for key in flat(keys) if not key.startswith("hydra."))], choices
+    content: Any = OmegaConf.to_container(composed)
+    choices = content.pop("hydra")["runtime"]["choices"]
+    return [*groups, *flat(content)], choices

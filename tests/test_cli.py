@@ -179,7 +179,7 @@ WRONG = [
     ("train.py", ["data.path=/nowhere"], 2, "data=shakespeare has no path to set; it goes with data=text"),
     ("train.py", ["data=text", "data.path=/"], 2, "/ is not a file"),
     ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
-    ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg, --info and -m exclude each other"),
+    ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg and --info are about one job: leave -m out"),
     ("train.py", ["~model"], 2, "model is needed: choose one with model=NAME"),
     ("train.py", ["~data"], 2, "data is needed: give it a value"),
     ("train.py", ["~training.max_iters"], 2, "training.max_iters is needed: give it a value"),

@@ -62,7 +62,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
         if run.is_begun():
-            raise RequestError(f"{path} holds a run already: resume={path} goes on with it")
+            raise RequestError(f"{path} holds a run already: resume=auto goes on with it")
         return run
 
     @contextlib.contextmanager

@@ -103,9 +103,9 @@ def train(
             state.count_step(mean, batch.tokens, skip)
             for watcher in watchers:
                 watcher.stepped(state)
-    state.stop_clock()
-    for watcher in watchers:
-        watcher.finished(state)
+        state.stop_clock()
+        for watcher in watchers:
+            watcher.finished(state)
 
 
 def _backward(
