@@ -128,7 +128,7 @@ def explaining_how_to_go_on(run: RunFolder, is_saved: Callable[[], bool]) -> Ite
         checkpoints = Checkpoints(run, keep=1)
         newest = checkpoints.names()[-1:]
         again = f"go on with resume={checkpoints.folder / newest[0]}" if newest else "try again"
-        raise UserError(f"{error}: {again} and a smaller training.learning_rate or training.grad_clip=1.0") from None
+        raise UserError(f"{error}: {again} with a smaller training.learning_rate or training.grad_clip=1.0") from None
 
 
 def _run_to_go_on_with(config: TrainConfig, request: Request) -> RunFolder | None:

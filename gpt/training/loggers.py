@@ -2,12 +2,14 @@
 
 import csv
 import inspect
+import io
 from typing import Any
 
 from gpt.choices import Kind
+from gpt.files import write_atomically
 from gpt.runs.folder import RunFolder
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
+from gpt.training.watchers import Watcher, written
 
 
 def _is_logger(target: Any) -> bool:
@@ -30,7 +32,8 @@ class Csv(Watcher):
             | {f"learning_rate_{group}": rate for group, rate in e.learning_rates.items()}
             for e in state.progress.evaluations
         ]
-        with self._path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        written(self._path.name, lambda: write_atomically(self._path, table.getvalue()))

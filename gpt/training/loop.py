@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -51,6 +51,8 @@ def train(
     progress, optimizer, stop = state.progress, state.optimizer, stop or Stop()
     parameters = list(optimizer.parameters.values())
     is_due = _evaluation_schedule(data, eval_interval, seed, max_iters, batch_size)
+    # Several processes have to complete an evaluation together.
+    interruptible = stop.at_once if world.size == 1 else contextlib.nullcontext
     is_stopping = False
     model.train()
     state.start_clock()
@@ -59,7 +61,7 @@ def train(
             # Evaluate, if it is time. A signal cuts the evaluation off.
             if is_due(progress.iteration) and not state.is_evaluated:
                 with state.clock_stopped():
-                    with _cut_off_by(stop, world):
+                    with contextlib.suppress(Stopped), interruptible():
                         losses = estimated_losses(
                             state.model, data, seed=seed, iteration=progress.iteration, eval_iters=eval_iters,
                             batch_size=batch_size, runtime=runtime, loss=reported_loss, world=world,
@@ -147,10 +149,3 @@ def _evaluation(state: TrainingState, losses: tuple[float, float], schedule: Sch
     rates = {group: schedule(min(iteration, max_iters - 1), max_iters, peak) for group, peak in peaks}
     # Not validated: whether a loss of NaN ends the training is not the loop's decision.
     return Evaluation.model_construct(iteration=iteration, train=train_loss, val=val_loss, learning_rates=rates)
-
-
-@contextlib.contextmanager
-def _cut_off_by(stop: Stop, world: World) -> Iterator[None]:
-    """Inside, a signal ends the block at once; not among several processes, which have to compute it together."""
-    with contextlib.suppress(Stopped), stop.at_once() if world.size == 1 else contextlib.nullcontext():
-        yield

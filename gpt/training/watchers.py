@@ -109,9 +109,9 @@ class RunWriter(Watcher):
         progress = state.progress
         new = progress.evaluations[-1]
         is_best = progress.best is None or new.val < progress.best.val
-        if is_best and _written("the best weights", lambda: save_weights(self._run, state.model, "best")):
+        if is_best and written("the best weights", lambda: save_weights(self._run, state.model, "best")):
             progress.best = new
-        _written("the metrics", lambda: self._run.write_metrics(progress.evaluations))
+        written("the metrics", lambda: self._run.write_metrics(progress.evaluations))
 
     def finished(self, state: TrainingState) -> None:
         """Save the last weights."""
@@ -168,7 +168,7 @@ class CheckpointWriter(Watcher):
             started = time.perf_counter()
             if not is_last:
                 self._guard.check(state)
-            if _written("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
+            if written("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
                 self._iteration = iteration
             self._saved_at = time.perf_counter()
             self._took = self._saved_at - started
@@ -204,8 +204,8 @@ class ProgressBar(Watcher, AbstractContextManager):
         self._bar.close()
 
 
-def _written(what: str, write: Callable[[], None]) -> bool:
-    """Whether something could be written; if not, the run goes on without it."""
+def written(what: str, write: Callable[[], None]) -> bool:
+    """Whether `write` succeeded; if not, a warning says so, and the run goes on without it."""
     try:
         write()
     except (OSError, UserError) as error:
