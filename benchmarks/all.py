@@ -7,6 +7,7 @@ import sys
 
 import generation
 import memory
+import private_kernels
 import seeds
 import small_stages
 import translation
@@ -17,13 +18,14 @@ if __name__ == "__main__":
     given = arguments(__doc__, "lecture", "nanogpt", "annotated", "run")
     rows: list[Row] = []
     for more in (
-        lambda: small_stages.rows(given.lecture, given.repeats),
-        lambda: v7_training.rows(given.nanogpt, given.repeats),
-        lambda: generation.rows(given.nanogpt, given.repeats),
-        lambda: memory.rows(given.repeats),
-        lambda: seeds.rows(given.repeats),
-        lambda: translation.rows(given.annotated, given.run, given.repeats),
+        lambda: small_stages.rows(given.lecture, given.repeats, quick=given.quick),
+        lambda: v7_training.rows(given.nanogpt, given.repeats, quick=given.quick),
+        lambda: generation.rows(given.nanogpt, given.repeats, quick=given.quick),
+        lambda: memory.rows(given.repeats, quick=given.quick),
+        lambda: seeds.rows(given.repeats, quick=given.quick),
+        lambda: translation.rows(given.annotated, given.run, given.repeats, quick=given.quick),
+        lambda: private_kernels.rows(given.repeats, quick=given.quick),
     ):
         rows += more()
-        print(table(rows), file=sys.stderr)  # an hour is long: what is known already
+        print(table(rows), file=sys.stderr)  # it takes an hour: what is known already
     print(table(rows))

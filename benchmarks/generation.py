@@ -14,17 +14,15 @@ from harness import Row, alternate, arguments, output, table
 
 _OURS = """
 import sys, time, torch
-from gpt.config import SamplingConfig
-from gpt.device import select_device
-from gpt.models.v7_dropout import DropoutModel
-from gpt.packing import packed
-from gpt.sampling import generate
+from gpt.decoding.packing import packed
+from gpt.decoding.sampling import generate
+from gpt.models.v7_dropout import GPT
+from gpt.runtime import select_device
 batch, tokens = map(int, sys.argv[2:])
 torch.manual_seed(0)
-model = packed(DropoutModel(65, 256, 384, 6, 6, 0.2).to(select_device("auto")), getattr(torch, sys.argv[1]))
+model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(select_device("auto")), getattr(torch, sys.argv[1]))
 def run(tokens):
-    config = SamplingConfig(tokens=tokens, num_samples=batch, temperature=1.0, top_k=None, top_p=None, seed=1)
-    for ids in generate(model, torch.tensor([0]), config):
+    for ids in generate(model, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):
         ids.tolist()
 run(8)
 started = time.perf_counter()
@@ -51,8 +49,9 @@ print(batch * tokens / (time.perf_counter() - started), file=stdout)
 """
 
 
-def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
+def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Characters per second, all samples together."""
+    sizes = [(1, 8)] if quick else [(1, 256), (1, 500), (64, 64)]
     with tempfile.TemporaryDirectory() as name:
 
         def measure(batch: int, tokens: int, code: str, *arguments: str) -> Callable[[], float]:
@@ -60,7 +59,7 @@ def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
             return lambda: float(output(command, Path(name)))
 
         result = []
-        for batch, tokens in ((1, 256), (1, 500), (64, 64)):
+        for batch, tokens in sizes:
             theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
             for dtype in ("float32", "bfloat16"):
                 measured = alternate(repeats, measure(batch, tokens, _OURS, dtype), theirs)
@@ -71,4 +70,4 @@ def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
 
 if __name__ == "__main__":
     given = arguments(__doc__, "nanogpt")
-    print(table(rows(given.nanogpt, given.repeats)))
+    print(table(rows(given.nanogpt, given.repeats, quick=given.quick)))

@@ -126,7 +126,8 @@ def with_constants(script: Path, constants: dict[str, object], folder: Path) -> 
     return changed
 
 
-QUICK = "a few iterations, one repeat: to see that it works; its figures mean nothing"
+# What --quick changes of a training of a text.
+QUICK_TRAINING = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
 
 _FOLDERS = {
     "lecture": "a checkout of karpathy/ng-video-lecture",
@@ -136,14 +137,24 @@ _FOLDERS = {
 }
 
 
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line that has --quick."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument(
+        "--quick",
+        action="store_true",
+        help="a few iterations, one repeat, small models: to see that it works; its figures mean nothing",
+    )
+    return result
+
+
 def arguments(description: str | None, *folders: str) -> argparse.Namespace:
     """The command line of a benchmark: --repeats, --quick, and where the folders are that it wants."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="counted runs of each side (default 3)")
-    parser.add_argument("--quick", action="store_true", help=QUICK)
+    options = parser(description)
+    options.add_argument("--repeats", type=int, default=3, help="counted runs of each side (default 3)")
     for name in folders:
-        parser.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
-    given = parser.parse_args()
+        options.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
+    given = options.parse_args()
     if given.quick:
         given.repeats = 1
     for name in folders:

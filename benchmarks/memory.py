@@ -7,9 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import CORPUS, Row, alternate, arguments, peak_megabytes, table, train_command
+from harness import CORPUS, QUICK_TRAINING, Row, alternate, arguments, peak_megabytes, table, train_command
 
-from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 
 _LEAST = f"""
 import torch
@@ -19,18 +19,20 @@ torch.tensor([ids[c] for c in text])
 """
 
 
-def rows(repeats: int) -> list[Row]:
+def rows(repeats: int, *, quick: bool) -> list[Row]:
     """Megabytes at the peak."""
+    training = train_command("model=v5", "device=cpu", *(QUICK_TRAINING if quick else []))
     tiny_shakespeare(CORPUS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measured = alternate(
             repeats,
-            lambda: peak_megabytes(train_command("model=v5", "device=cpu"), folder),
+            lambda: peak_megabytes(training, folder),
             lambda: peak_megabytes([sys.executable, "-c", _LEAST], folder),
         )
         return [Row("v5, documented run, peak memory", "MB", measured, "import torch and the corpus")]
 
 
 if __name__ == "__main__":
-    print(table(rows(arguments(__doc__).repeats)))
+    given = arguments(__doc__)
+    print(table(rows(given.repeats, quick=given.quick)))

@@ -8,7 +8,6 @@ Each stage is trained by train.py of both sides, on the CPU and with the same se
 exact loss and the loss on the last training batch have to be equal. The exit code is 1 if any differs.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import QUICK, REPOSITORY, output, train_command
+from harness import REPOSITORY, output, parser, train_command
 from tabulate import tabulate
 
 Settings = dict[str, Any]
@@ -88,16 +87,15 @@ class Losses:
 
 def main() -> int:
     """Print the table; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", nargs="?", default="HEAD", help="a checkout, or a commit of this one (default HEAD)")
-    parser.add_argument("--iterations", type=int, default=200, help="of each training (default 200)")
-    parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages, such as v1 transformer")
-    parser.add_argument("--quick", action="store_true", help=QUICK)
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("other", nargs="?", default="HEAD", help="a checkout, or a commit of this one (default HEAD)")
+    options.add_argument("--iterations", type=int, default=200, help="of each training (default 200)")
+    options.add_argument("--only", nargs="+", metavar="STAGE", help="these stages, such as v1 transformer")
+    given = options.parse_args()
     iterations = 2 if given.quick else given.iterations
     cases = [case for case in CASES if given.only is None or case.stage in given.only]
     if not cases:
-        parser.error(f"--only: the stages are {', '.join(dict.fromkeys(case.stage for case in CASES))}")
+        options.error(f"--only: the stages are {', '.join(dict.fromkeys(case.stage for case in CASES))}")
     with tempfile.TemporaryDirectory() as name:
         other = _checkout(given.other, Path(name))
         rows = []

@@ -11,7 +11,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import Row, alternate, arguments, table, train_command, wall_seconds, with_constants
+from harness import (
+    QUICK_TRAINING,
+    Row,
+    alternate,
+    arguments,
+    table,
+    train_command,
+    wall_seconds,
+    with_constants,
+)
 
 _COMMON: dict[str, object] = {
     "batch_size": 32,
@@ -22,20 +31,22 @@ _COMMON: dict[str, object] = {
 }
 _V6: dict[str, object] = {"max_iters": 5000, "n_embd": 32, "n_head": 4, "n_layer": 3, "dropout": 0.0}
 _V1: dict[str, object] = {"max_iters": 16000}
+_QUICK: dict[str, object] = {"max_iters": 4, "eval_interval": 2, "eval_iters": 1}
 
 
-def rows(lecture: Path | None, repeats: int) -> list[Row]:
+def rows(lecture: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """v6 and v1 beside the lecture's scripts; v2 to v5, which should take no longer than v6."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
         def ours(*arguments: str) -> Callable[[], float]:
-            return lambda: wall_seconds(train_command(*arguments, "device=cpu"), folder)
+            changes = QUICK_TRAINING if quick else []
+            return lambda: wall_seconds(train_command(*arguments, "device=cpu", *changes), folder)
 
         def theirs(script: str, constants: dict[str, object]) -> Callable[[], float] | None:
             if lecture is None:
                 return None
-            changed = with_constants(lecture / script, _COMMON | constants, folder)
+            changed = with_constants(lecture / script, _COMMON | constants | (_QUICK if quick else {}), folder)
             return lambda: wall_seconds([sys.executable, str(changed)], folder)
 
         def row(stage: str, peer: str = "-", side: Callable[[], float] | None = None, *arguments: str) -> Row:
@@ -53,4 +64,4 @@ def rows(lecture: Path | None, repeats: int) -> list[Row]:
 
 if __name__ == "__main__":
     given = arguments(__doc__, "lecture")
-    print(table(rows(given.lecture, given.repeats)))
+    print(table(rows(given.lecture, given.repeats, quick=given.quick)))

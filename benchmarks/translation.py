@@ -24,19 +24,21 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 
-from gpt import models
-from gpt.config import ModelConfig, SearchConfig, TrainingConfig
-from gpt.data import Batch
-from gpt.device import select_runtime
-from gpt.evaluation import batch_loss
-from gpt.models.transformer import PAD, Transformer, sinusoidal_positions
-from gpt.optimizer import AdamW
-from gpt.pairs import PairData, multi30k
-from gpt.runs import RunFolder
-from gpt.subwords import Subwords
-from gpt.translation import translate
+from gpt import models, tasks
+from gpt.choices import Choice
+from gpt.data.batch import Batch
+from gpt.data.corpora import PairCorpus, multi30k, reverse
+from gpt.data.pairs import PairData
+from gpt.data.subwords import Subwords
+from gpt.decoding.beam_search import translate
+from gpt.models.v9_transformer import PAD, sinusoidal_positions
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import load_model
+from gpt.runtime import select_runtime
+from gpt.training.evaluation import batch_loss
+from gpt.training.optimizers import AdamW
 
-_STEPS, _VOCAB, _TOKENS = 30, 4000, 1024
+_VOCAB, _TOKENS = 4000, 1024
 _CONFIG: Any = OmegaConf.merge(
     OmegaConf.load(REPOSITORY / "conf" / "train.yaml"),
     OmegaConf.load(REPOSITORY / "conf" / "model" / "transformer.yaml"),
@@ -70,12 +72,12 @@ class _PlainTransformer(nn.Module):
         return out @ self.embedding.weight.T
 
 
-def rows(annotated: Path | None, run: Path | None, repeats: int) -> list[Row]:
-    """Training tokens a second, seconds of decoding, and tokens a second of two processes."""
-    corpus = multi30k(CORPUS)
-    tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), _VOCAB)
+def rows(annotated: Path | None, run: Path | None, repeats: int, *, quick: bool) -> list[Row]:
+    """Training tokens per second, seconds of decoding, and tokens per second of two processes."""
+    corpus = reverse(length=10, size=2000, vocab_size=_VOCAB) if quick else multi30k(str(CORPUS), _VOCAB)
+    tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
     data = PairData(corpus, tokenizer, block_size=_CONFIG.model.block_size, device="cpu")
-    batches = [data.training_batch(0, i, _TOKENS) for i in range(_STEPS)]
+    batches = [data.training_batch(0, i, _TOKENS) for i in range(2 if quick else 30)]
     result = []
     for peer, theirs in (
         ("nn.Transformer, plain loop", lambda: _train_plain(batches)),
@@ -84,57 +86,56 @@ def rows(annotated: Path | None, run: Path | None, repeats: int) -> list[Row]:
         measured = alternate(repeats, lambda: _train_ours(batches), theirs)
         result.append(Row("transformer training", "tokens/s", measured, peer, more_is_better=True))
     if run is not None:
-        result.append(_decoding(RunFolder(run), [source for source, _ in corpus.test], repeats))
+        result.append(_decoding(RunFolder(run), repeats, quick=quick))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        measured = alternate(repeats, lambda: _processes(2, folder), lambda: _processes(1, folder))
+        measured = alternate(
+            repeats, lambda: _processes(2, folder, quick=quick), lambda: _processes(1, folder, quick=quick)
+        )
         result.append(Row("two processes", "tokens/s", measured, "one process", more_is_better=True))
     return result
 
 
-def _decoding(run: RunFolder, sentences: list[str], repeats: int) -> Row:
-    model, tokenizer = run.load_model("last"), run.tokenizer()
-    assert isinstance(tokenizer, Subwords)
+def _decoding(run: RunFolder, repeats: int, *, quick: bool) -> Row:
+    config, vocabulary, model = run.config(), run.vocabulary(), load_model(run, "last")
+    tokenizer = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
+    _, corpus = tasks.load(config.data, config.model, vocabulary)
+    assert isinstance(corpus, PairCorpus)
+    sentences = [source for source, _ in corpus.test[: 8 if quick else None]]
     select_runtime(torch.device("cpu"), "float32", model)
-    search = SearchConfig(beam=5, length_penalty=1.0)
 
     def decode(*, cached: bool) -> float:
         started = time.perf_counter()
-        translate(model, tokenizer, sentences, search, cached=cached)
+        translate(model, tokenizer, sentences, beam=5, length_penalty=1.0, cached=cached)
         return time.perf_counter() - started
 
     measured = alternate(repeats, lambda: decode(cached=True), lambda: decode(cached=False))
     return Row(f"beam 5, {len(sentences):,} test sentences", "s", measured, "the same without caches")
 
 
-def _ours() -> Transformer:
-    torch.manual_seed(0)
-    config = ModelConfig.model_validate(OmegaConf.to_container(_CONFIG.model))
-    model = models.build(config.target, vocab_size=_VOCAB, **config.hyperparameters())
-    assert isinstance(model, Transformer)
-    return model
-
-
 def _tokens_per_second(step: Callable[[Batch], None], batches: list[Batch]) -> float:
-    for batch in batches[:5]:
+    warm_up = (len(batches) + 5) // 6  # steps that are not timed
+    for batch in batches[:warm_up]:
         step(batch)
     started = time.perf_counter()
-    for batch in batches[5:]:
+    for batch in batches[warm_up:]:
         step(batch)
-    return sum(batch.tokens for batch in batches[5:]) / (time.perf_counter() - started)
+    return sum(batch.tokens for batch in batches[warm_up:]) / (time.perf_counter() - started)
 
 
 def _train_ours(batches: list[Batch]) -> float:
-    model = _ours().train()
+    torch.manual_seed(0)
+    model = models.build(Choice.model_validate(OmegaConf.to_container(_CONFIG.model)), _VOCAB).train()
     runtime = select_runtime(torch.device("cpu"), "auto", model)
-    optimizer = AdamW(model, TrainingConfig.model_validate(OmegaConf.to_container(_CONFIG.training)))
+    optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.98)
+    no_skip = torch.zeros(())
 
     def step(batch: Batch) -> None:
         with runtime.autocast():
             loss = batch_loss(model, batch, label_smoothing=0.1)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(1e-3)
+        optimizer.step(optimizer.peaks, no_skip)
         optimizer.zero_grad()
 
     return _tokens_per_second(step, batches)
@@ -183,17 +184,19 @@ def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
     return _tokens_per_second(step, batches)
 
 
-def _processes(count: int, folder: Path) -> float:
-    changes = ["model=transformer", "data=multi30k", "training.max_iters=40", "training.eval_interval=40", "device=cpu"]
+def _processes(count: int, folder: Path, *, quick: bool) -> float:
+    iterations = 2 if quick else 40
+    changes = [f"training.max_iters={iterations}", f"training.eval_interval={iterations}", "device=cpu"]
+    changes += ["experiment=reverse", "data.size=500"] if quick else ["model=transformer", "data=multi30k"]
     command = train_command(*changes)
     if count > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
         command = [sys.executable, *launcher, *command[1:]]
     printed = output(command, folder)
-    (speed,) = [line.split()[-2] for line in printed.splitlines() if line.startswith("iteration 40")]
+    (speed,) = [line.split()[-2] for line in printed.splitlines() if line.startswith(f"iteration {iterations} ")]
     return float(speed.replace(",", ""))
 
 
 if __name__ == "__main__":
     given = arguments(__doc__, "annotated", "run")
-    print(table(rows(given.annotated, given.run, given.repeats)))
+    print(table(rows(given.annotated, given.run, given.repeats, quick=given.quick)))

@@ -16,19 +16,25 @@ from pathlib import Path
 import torch
 from harness import CORPUS, Row, alternate, arguments, output, table, train_command
 
-from gpt.corpus import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 
-_TOKENS = 64 * 256  # a step
 _ITERATIONS, _LAST = (300, 100) if torch.cuda.is_available() else (5, 3)
+_SIZE = {"block_size": 256, "n_embd": 384, "n_head": 6, "n_layer": 6}
+_QUICK_SIZE = {"block_size": 16, "n_embd": 32, "n_head": 2, "n_layer": 1}
 
 
-def rows(nanogpt: Path | None, repeats: int) -> list[Row]:
+def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Tokens per second of training steps."""
+    size, batch_size = (_QUICK_SIZE, 4) if quick else (_SIZE, 64)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if nanogpt:
             prepare_nanogpt(nanogpt, folder / "nanogpt")
-        measured = alternate(repeats, lambda: _ours(folder), (lambda: _theirs(folder / "nanogpt")) if nanogpt else None)
+        measured = alternate(
+            repeats,
+            lambda: _ours(folder, size, batch_size),
+            (lambda: _theirs(folder / "nanogpt", size, batch_size)) if nanogpt else None,
+        )
         return [Row("v7 training", "tokens/s", measured, "nanoGPT train.py", more_is_better=True)]
 
 
@@ -41,25 +47,27 @@ def prepare_nanogpt(checkout: Path, folder: Path) -> None:
     output([sys.executable, "prepare.py"], corpus)
 
 
-def _theirs(checkout: Path) -> float:
+def _theirs(checkout: Path, size: dict[str, int], batch_size: int) -> float:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options = [f"--max_iters={_ITERATIONS}", f"--device={device}", f"--compile={device == 'cuda'}", "--log_interval=1"]
     options += ["--eval_interval=100000", "--eval_iters=1", "--learning_rate=3e-4", "--warmup_iters=0"]
+    options += [f"--{name}={value}" for name, value in size.items()] + [f"--batch_size={batch_size}"]
     printed = output([sys.executable, "train.py", "config/train_shakespeare_char.py", *options], checkout)
     milliseconds = [float(time) for time in re.findall(r"^iter \d+: .* time ([\d.]+)ms", printed, re.MULTILINE)]
-    return _TOKENS / statistics.median(milliseconds[-_LAST:]) * 1000
+    return batch_size * size["block_size"] / statistics.median(milliseconds[-_LAST:]) * 1000
 
 
-def _ours(folder: Path) -> float:
-    before = _ITERATIONS - _LAST
+def _ours(folder: Path, size: dict[str, int], batch_size: int) -> float:
+    tokens, before = batch_size * size["block_size"], _ITERATIONS - _LAST
     changes = [f"training.max_iters={_ITERATIONS}", f"training.eval_interval={before}", "training.eval_iters=1"]
+    changes += [f"model.{name}={value}" for name, value in size.items()] + [f"training.batch_size={batch_size}"]
     printed = output(train_command("model=v7", *changes), folder)
-    # Every line gives the tokens a second of all iterations up to it.
+    # Each line gives the tokens per second of all iterations up to it.
     speeds = re.findall(r"^iteration +(\d+) .* ([\d,]+) tokens/s$", printed, re.MULTILINE)
-    seconds = {int(iteration): int(iteration) * _TOKENS / float(speed.replace(",", "")) for iteration, speed in speeds}
-    return _LAST * _TOKENS / (seconds[_ITERATIONS] - seconds[before])
+    seconds = {int(iteration): int(iteration) * tokens / float(speed.replace(",", "")) for iteration, speed in speeds}
+    return _LAST * tokens / (seconds[_ITERATIONS] - seconds[before])
 
 
 if __name__ == "__main__":
     given = arguments(__doc__, "nanogpt")
-    print(table(rows(given.nanogpt, given.repeats)))
+    print(table(rows(given.nanogpt, given.repeats, quick=given.quick)))

@@ -6,7 +6,6 @@ Every part is timed on its own, 300 times, in one process and with the run's num
 often a run needs them, are set beside the wall time of a whole run.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -14,70 +13,69 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from harness import CORPUS, train_command, wall_seconds
+from harness import CORPUS, QUICK_TRAINING, parser, train_command, wall_seconds
 from tabulate import tabulate
 
-from gpt import models
-from gpt.config import TrainingConfig
-from gpt.corpus import tiny_shakespeare
-from gpt.data import TextData
-from gpt.device import select_runtime
-from gpt.evaluation import batch_loss, exact_loss, mean_loss, tokens_per_pass
-from gpt.optimizer import AdamW
-from gpt.sampling import sample_text
+from gpt.data.characters import CharTokenizer
+from gpt.data.corpora import shakespeare
+from gpt.data.text import TextData
+from gpt.decoding.sampling import sample_text
+from gpt.models.v6_pre_norm import GPT
+from gpt.runtime import select_runtime
 from gpt.seeding import generator
+from gpt.training.evaluation import batch_loss, exact_loss, mean_loss, tokens_per_pass
+from gpt.training.optimizers import AdamW
 
 _ITERATIONS, _EVALUATIONS = 5000, 11
-_CONFIG = TrainingConfig(
-    max_iters=_ITERATIONS, batch_size=32, grad_accumulation=1, learning_rate=1e-3, schedule="constant", warmup_iters=0,
-    min_learning_rate=0.0, weight_decay=0.01, beta1=0.9, beta2=0.999, grad_clip=None, label_smoothing=0.0,
-    average_last=0.0, on_nonfinite="stop",
-    eval_interval=500, eval_iters=200,
-)  # fmt: skip
 
 
 def main() -> None:
     """Print the table."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    is_quick = parser(__doc__).parse_args().quick
+    often, seldom = (2, 1) if is_quick else (300, 5)
+    eval_iters = 1 if is_quick else 200
     torch.manual_seed(0)
-    data = TextData(tiny_shakespeare(CORPUS), block_size=8, train_fraction=0.9)
-    target = "gpt.models.v6_pre_norm.PreNormModel"
-    model = models.build(target, vocab_size=65, block_size=8, n_embd=32, n_head=4, n_layer=3)
+    tokenizer, data = _corpus()
+    model = GPT(vocab_size=len(tokenizer), block_size=8, n_embd=32, n_head=4, n_layer=3)
     runtime = select_runtime(torch.device("cpu"), "float32", model)
-    optimizer = AdamW(model, _CONFIG)
-    batch = data.batch("train", 32, generator(0))
+    optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
+    batch, no_skip = data.batch("train", 32, generator(0)), torch.zeros(())
 
     def backward() -> None:
         batch_loss(model, batch).backward()
 
     def estimate() -> None:
-        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(runtime)), "", runtime)
+        mean_loss(model, data.estimation_batches("val", 0, 0, eval_iters, 32, tokens_per_pass(runtime)), "", runtime)
 
     backward()
-    forward_time = _median(lambda: batch_loss(model, batch))
+    forward_time = _median(lambda: batch_loss(model, batch), often)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seconds = {
             "start-up: Python, imports, configuration": wall_seconds(train_command("--cfg", "job"), folder),
-            "corpus and tokens": _median(
-                lambda: TextData(tiny_shakespeare(CORPUS), block_size=8, train_fraction=0.9), 5
-            ),
-            "batches": _ITERATIONS * _median(lambda: data.batch("train", 32, generator(0, "train", 1))),
+            "corpus and tokens": _median(_corpus, seldom),
+            "batches": _ITERATIONS * _median(lambda: data.training_batch(0, 1, 32), often),
             "forward": _ITERATIONS * forward_time,
-            "backward": _ITERATIONS * (_median(backward) - forward_time),
-            "optimizer": _ITERATIONS * _median(lambda: optimizer.step(1e-3)),
-            "estimates": 2 * _EVALUATIONS * _median(estimate, 5),
-            "exact loss": _median(lambda: exact_loss(model, data, "val", runtime=runtime), 5),
-            "sample": _median(lambda: sample_text(model, data.tokenizer, seed=0), 5),
+            "backward": _ITERATIONS * (_median(backward, often) - forward_time),
+            "optimizer": _ITERATIONS * _median(lambda: optimizer.step({"all": 1e-3}, no_skip), often),
+            "estimates": 2 * _EVALUATIONS * _median(estimate, seldom),
+            "exact loss": _median(lambda: exact_loss(model, data, "val", runtime=runtime), seldom),
+            "sample": _median(lambda: sample_text(model, tokenizer, seed=0), seldom),
         }
-        whole = wall_seconds(train_command("model=v6", "device=cpu"), folder)
+        whole = wall_seconds(train_command("model=v6", "device=cpu", *(QUICK_TRAINING if is_quick else [])), folder)
     seconds["the rest: the loop itself, plotting, files"] = whole - sum(seconds.values())
     seconds["a whole run, measured"] = whole
     lines = [[part, f"{value:.2f}", f"{value / whole:.0%}"] for part, value in seconds.items()]
     print(tabulate(lines, ["part", "s", "share"], tablefmt="github", disable_numparse=True))
 
 
-def _median(work: Callable[[], object], repeats: int = 300) -> float:
+def _corpus() -> tuple[CharTokenizer, TextData]:
+    corpus = shakespeare(str(CORPUS), train_fraction=0.9)
+    tokenizer = CharTokenizer(corpus.train + corpus.val)
+    return tokenizer, TextData(corpus, tokenizer, block_size=8)
+
+
+def _median(work: Callable[[], object], repeats: int) -> float:
     """Seconds."""
     times = []
     for _ in range(repeats):

@@ -1,20 +1,22 @@
-"""The pictures of docs/translation.md, from the code that trains and from a trained run.
+"""Draw the pictures of docs/translation.md from the code that trains and from a trained run.
 
 python docs/figures.py RUN_FOLDER
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gpt.models.transformer import Attention, Transformer, sinusoidal_positions
-from gpt.optimizer import learning_rate
-from gpt.runs import RunFolder
-from gpt.subwords import BEGIN, END, Subwords
-from gpt.translation import GREEDY, beam_search
+from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.decoding.beam_search import beam_search
+from gpt.models.v9_transformer import Attention, Transformer, sinusoidal_positions
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import load_model
+from gpt.training import schedules
 
 _IMAGES = Path(__file__).parent / "images"
 _REFERENCE = [4.60, 3.64, 3.18, 2.93, 2.90, 2.53, 2.52, 2.35, 2.3151]  # after each of its epochs
@@ -25,15 +27,22 @@ def main() -> None:
     """Write all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a run of model=transformer")
-    run = RunFolder(parser.parse_args().run)
-    _masks()
-    _positions()
-    _schedule(run)
-    _attention(run)
-    _curve(run)
+    parser.add_argument("--out", type=Path, default=_IMAGES, help="where the pictures go (default docs/images)")
+    given = parser.parse_args()
+    run = RunFolder(given.run)
+    figures = {
+        "masks": _masks(),
+        "positions": _positions(),
+        "schedule": _schedule(run),
+        "attention": _attention(run),
+        "translation": _curve(run),
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(given.out / f"{name}.png", dpi=120)
 
 
-def _masks() -> None:
+def _masks() -> Figure:
     """What a target of eight tokens may see of itself, and of a source of six that is padded to eight."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     causal = torch.ones(8, 8).tril()
@@ -44,11 +53,11 @@ def _masks() -> None:
     ):
         axes.imshow(mask, cmap="Blues", vmin=0, vmax=1.4)
         axes.set(title=title, xlabel=what, ylabel="target position")
-    figure.savefig(_IMAGES / "masks.png", dpi=120)
+    return figure
 
 
-def _positions() -> None:
-    """Every position's vector, and some of its components over the positions."""
+def _positions() -> Figure:
+    """The vector of each position, and some of its components over the positions."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     positions = sinusoidal_positions(60, 64)
     left, right = figure.subplots(1, 2)
@@ -60,32 +69,39 @@ def _positions() -> None:
     right.set(title="slower from channel to channel", xlabel="position")
     right.legend(loc="lower left", ncols=2, fontsize="small")
     right.set_ylim(-1.6, 1.1)
-    figure.savefig(_IMAGES / "positions.png", dpi=120)
+    return figure
 
 
-def _schedule(run: RunFolder) -> None:
+def _schedule(run: RunFolder) -> Figure:
     """The learning rate of the run, and of the other schedules with its peak and warm-up."""
-    config = run.config().training
+    config = run.config()
+    max_iters, peak = config.training.max_iters, config.training.learning_rate
+    warmup_iters = config.schedule.hyperparameters["warmup_iters"]
+    own = schedules.SCHEDULE.find(config.schedule).__name__
+    curves: dict[str, schedules.Schedule] = {
+        "inverse_sqrt": partial(schedules.inverse_sqrt, warmup_iters=warmup_iters),
+        "cosine": partial(schedules.cosine, warmup_iters=warmup_iters, final=0.0),
+        "linear": partial(schedules.linear, warmup_iters=warmup_iters, final=0.0),
+        own: schedules.SCHEDULE.partial(config.schedule),
+    }
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    for schedule in ("inverse_sqrt", "cosine", "linear"):
-        changed = config.model_copy(update={"schedule": schedule})
-        rates = [learning_rate(i, changed) for i in range(config.max_iters)]
-        axes.plot(rates, "-" if schedule == config.schedule else ":", label=schedule)
+    for name, schedule in curves.items():
+        rates = [schedule(i, max_iters, peak) for i in range(max_iters)]
+        axes.plot(rates, "-" if name == own else ":", label=name)
     axes.set(title="learning rate", xlabel="iteration", ylabel="learning rate")
     axes.legend()
-    figure.savefig(_IMAGES / "schedule.png", dpi=120)
+    return figure
 
 
 @torch.no_grad()
-def _attention(run: RunFolder) -> None:
-    """What the last decoder block looks at while it writes a translation: the mean over its heads."""
-    model, tokenizer = run.load_model("averaged"), run.tokenizer()
+def _attention(run: RunFolder) -> Figure:
+    """What the last decoder block attends to while it writes a translation: the mean over its heads."""
+    model, vocabulary = load_model(run, "averaged").eval(), run.vocabulary()
     assert isinstance(model, Transformer)
-    assert isinstance(tokenizer, Subwords)
-    model.eval()
+    tokenizer = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
     source = [*tokenizer.encode_all([_SENTENCE])[0], END]
-    target = beam_search(model, torch.tensor([source]), GREEDY)[0]
+    target = beam_search(model, torch.tensor([source]), beam=1, length_penalty=0.0)[0]
     seen: list[Tensor] = []
 
     def look(module: nn.Module, arguments: tuple) -> None:
@@ -105,10 +121,10 @@ def _attention(run: RunFolder) -> None:
     axes.set_xticks(range(len(source)), [tokenizer.vocabulary[i] for i in source], rotation=60)
     axes.set_yticks(range(len(target) + 1), [tokenizer.vocabulary[i] for i in [*target, END]])
     axes.set(title="the last block's attention to the source", xlabel="source", ylabel="written")
-    figure.savefig(_IMAGES / "attention.png", dpi=120)
+    return figure
 
 
-def _curve(run: RunFolder) -> None:
+def _curve(run: RunFolder) -> Figure:
     """The run's losses after each epoch, beside those of the reference, which has other data and another vocabulary."""
     metrics = run.metrics()
     epochs = [m.iteration / metrics[1].iteration for m in metrics]  # it was evaluated after each
@@ -120,7 +136,7 @@ def _curve(run: RunFolder) -> None:
     axes.set(title="loss", xlabel="epoch", ylabel="nats per subword")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(_IMAGES / "translation.png", dpi=120)
+    return figure
 
 
 if __name__ == "__main__":

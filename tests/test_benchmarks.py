@@ -1,16 +1,171 @@
-"""The benchmarks measure pair by pair and leave the peer's code as it is but for its constants."""
+"""The benchmarks measure pair by pair, run end to end, and leave a peer's code as it is but for its constants."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.conftest import REPOSITORY
+from gpt.decoding.packing import packed
+from gpt.training.fused import has_nonfinite
+from tests.conftest import REPOSITORY, Script, build
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-from harness import Measured, Row, alternate, with_constants
+from harness import Measured, Row, alternate, arguments, with_constants
+from private_kernels import unpacked, without
+from same_losses import Losses, spelled
+
+Benchmark = Callable[..., list[list[str]]]  # its arguments -> the cells of its table, row by row
+
+# Peers with just enough of an interface for the benchmarks; each notes in calls.jsonl with what it was run.
+
+NOTE = """
+def note(**values):
+    import json
+    with open({calls!r}, "a") as file:
+        file.write(json.dumps(values) + "\\n")
+"""
+
+LECTURE = """
+batch_size = 64 # of the lecture
+block_size = 256
+max_iters = 5000
+eval_interval = 500
+learning_rate = 3e-4
+eval_iters = 200
+n_embd = 384
+n_head = 6
+n_layer = 6
+dropout = 0.2
+characters = len(open("input.txt").read())
+note(script={name!r}, max_iters=max_iters, block_size=block_size, n_embd=n_embd, characters=characters)
+"""
+
+NANOGPT = {
+    "train.py": """
+import sys
+from model import GPTConfig
+options = dict(option.removeprefix("--").split("=") for option in sys.argv[2:])
+note(script="train.py", config=sys.argv[1], prepared=open("data/shakespeare_char/train.bin").read(), **options)
+for i in range(int(options["max_iters"])):
+    print(f"iter {i}: loss 4.1, time {1000 / (i + 1):.2f}ms, mfu -100.00%")
+""",
+    "data/shakespeare_char/prepare.py": """
+open("train.bin", "w").write(str(len(open("input.txt").read())))
+""",
+    "model.py": """
+import torch
+from dataclasses import dataclass
+@dataclass
+class GPTConfig:
+    block_size: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float
+    bias: bool
+class GPT(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+    def generate(self, prompt, tokens):
+        note(script="generate", batch=len(prompt), tokens=tokens, n_embd=self.config.n_embd)
+        return prompt.repeat(1, tokens + 1)
+""",
+}
+
+ANNOTATED = """
+import does_not_exist
+class Batch:
+    def __init__(self, src, tgt, pad):
+        self.src, self.src_mask, self.tgt, self.tgt_y = src, src != pad, tgt[:, :-1], tgt[:, 1:]
+        self.tgt_mask, self.ntokens = self.tgt != pad, (self.tgt_y != pad).sum()
+class Model(nn.Module):
+    def __init__(self, vocab, d_model):
+        super().__init__()
+        self.embed, self.generator = nn.Embedding(vocab, d_model), nn.Linear(d_model, vocab)
+    def forward(self, src, tgt, src_mask, tgt_mask):
+        return self.embed(tgt) + self.embed(src).mean(1, keepdim=True)
+def make_model(src_vocab, tgt_vocab, N, d_model, d_ff, h, dropout):
+    note(vocab=src_vocab, layers=N, d_model=d_model, d_ff=d_ff, heads=h)
+    return Model(src_vocab, d_model)
+class LabelSmoothing(nn.Module):
+    def __init__(self, size, padding_idx, smoothing):
+        super().__init__()
+        self.padding_idx, self.smoothing = padding_idx, smoothing
+    def forward(self, x, target):
+        return nn.functional.cross_entropy(x, target, ignore_index=self.padding_idx, label_smoothing=self.smoothing)
+class SimpleLossCompute:
+    def __init__(self, generator, criterion):
+        self.generator, self.criterion = generator, criterion
+    def __call__(self, x, y, norm):
+        loss = self.criterion(log_softmax(self.generator(x), dim=-1).flatten(0, 1), y.flatten())
+        return loss.data * norm, loss
+raise RuntimeError("an example at the end of the page, which is not to be run")
+"""
+
+OTHER_CHECKOUT = """
+import json, os, sys
+from pathlib import Path
+options = dict(option.split("=") for option in sys.argv[1:])
+note(gpt_from=os.environ["PYTHONPATH"], **options)
+run = Path(options["runs"]) / "run"
+run.mkdir(parents=True)
+(run / "metrics.jsonl").write_text(json.dumps({"iteration": 0, "train": 4.5, "val": 4.25}) + "\\n")
+(run / "summary.json").write_text(json.dumps({"exact": {"val": 4.125}, "last_batch": 4.0}))
+"""
+
+
+class Peers:
+    """Checkouts of the peers, and what they were run with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._calls = folder, folder / "calls.jsonl"
+        for name in ("gpt.py", "bigram.py"):
+            self._write("lecture", name, LECTURE.replace("{name!r}", repr(name)))
+        for name, code in NANOGPT.items():
+            self._write("nanogpt", name, code)
+        self._write("annotated", "the_annotated_transformer.py", ANNOTATED)
+        self._write("other", "train.py", OTHER_CHECKOUT)
+
+    def _write(self, checkout: str, name: str, code: str) -> None:
+        path = self._folder / checkout / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(NOTE.replace("{calls!r}", repr(str(self._calls))) + code)
+
+    def folder(self, checkout: str) -> str:
+        return str(self._folder / checkout)
+
+    def calls(self) -> list[dict]:
+        return [json.loads(line) for line in self._calls.read_text().splitlines()]
+
+
+@pytest.fixture
+def peers(tmp_path: Path) -> Peers:
+    return Peers(tmp_path / "peers")
+
+
+@pytest.fixture
+def benchmark(script: Script, shakespeare: Path, tmp_path: Path) -> Benchmark:
+    """Run a benchmark quickly: benchmark("memory")."""
+    folder = tmp_path / "working"
+    folder.mkdir()
+
+    def run(name: str, *arguments: str) -> list[list[str]]:
+        done = script(
+            f"benchmarks/{name}.py", "--quick", *arguments, cwd=folder, GPT_DATA_DIR=str(shakespeare.resolve())
+        )
+        assert done.returncode == 0, done.stderr
+        assert list(folder.iterdir()) == []  # runs and peers' changed scripts are in temporary folders
+        lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+    return run
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:
@@ -42,11 +197,218 @@ def test_a_peers_constants_are_set_and_nothing_else(tmp_path: Path, shakespeare:
         with_constants(script, {"n_embd": 7}, folder)
 
 
+def test_a_peer_that_is_missing_is_left_out_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--nanogpt", str(tmp_path), "--annotated", "/nowhere"])
+    given = arguments("What it measures.", "nanogpt", "annotated", "run")
+    assert (given.nanogpt, given.annotated, given.run) == (tmp_path, None, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "--annotated /nowhere: a checkout of harvardnlp/annotated-transformer is missing, so its part is left out",
+        "--run is not given: the folder of a finished run is missing, so its part is left out",
+    ]
+
+
 @pytest.mark.parametrize(
-    "name", ["all", "generation", "memory", "seeds", "small_stages", "translation", "v7_training", "where_time_goes"]
+    ("line", "expected"), [([], (3, False)), (["--repeats=5"], (5, False)), (["--repeats=5", "--quick"], (1, True))]
 )
-def test_every_benchmark_starts(name: str) -> None:
+def test_a_quick_benchmark_is_not_repeated(
+    line: list[str], expected: tuple[int, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *line])
+    given = arguments("What it measures.")
+    assert (given.repeats, given.quick) == expected
+
+
+NAMES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("*.py") if path.stem != "harness")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str) -> None:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{name}.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"python benchmarks/{name}.py" in done.stdout
+    assert "--quick" in done.stdout
+    assert "its figures mean nothing" in " ".join(done.stdout.split())
+
+
+def test_memory_runs(benchmark: Benchmark) -> None:
+    ((work, peer, theirs, ours, ratio),) = benchmark("memory")
+    assert (work, peer) == ("v5, documented run, peak memory", "import torch and the corpus")
+    assert 100 < float(theirs.split()[0].replace(",", "")) < float(ours.split()[0].replace(",", ""))
+    assert 0 < float(ratio.split()[0]) < 1
+
+
+def test_where_time_goes_runs(benchmark: Benchmark) -> None:
+    rows = {row[0]: float(row[1]) for row in benchmark("where_time_goes")}
+    assert list(rows)[-1] == "a whole run, measured"
+    parts = ["start-up: Python, imports, configuration", "batches", "forward", "optimizer", "estimates", "exact loss"]
+    assert all(rows[part] > 0 for part in parts)
+
+
+def test_v7_training_runs_beside_nanogpt_at_the_same_size(benchmark: Benchmark, peers: Peers) -> None:
+    ((work, peer, theirs, ours, _),) = benchmark("v7_training", "--nanogpt", peers.folder("nanogpt"))
+    assert (work, peer) == ("v7 training", "nanoGPT train.py")
+    assert "tokens/s" in ours
+    (call,) = peers.calls()
+    assert call["config"] == "config/train_shakespeare_char.py"
+    assert call["prepared"] == "1115394"
+    assert (call["n_embd"], call["block_size"], call["batch_size"]) == ("32", "16", "4")
+    if not torch.cuda.is_available():
+        assert (call["device"], call["compile"], call["max_iters"]) == ("cpu", "False", "5")
+        assert theirs.startswith("256 tokens/s")  # 4 * 16 tokens in 250 ms, the median of 333, 250 and 200
+
+
+def test_generation_runs_beside_nanogpt(benchmark: Benchmark, peers: Peers) -> None:
+    rows = benchmark("generation", "--nanogpt", peers.folder("nanogpt"))
+    assert [row[0] for row in rows] == [
+        f"v7-size generation, 1 x 8 characters, {dtype}; peer float32" for dtype in ("float32", "bfloat16")
+    ]
+    assert all(row[1] == "nanoGPT generate" and "characters/s" in row[2] and "characters/s" in row[3] for row in rows)
+    assert peers.calls() == [{"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}] * 4
+
+
+@pytest.mark.slow
+def test_small_stages_run_beside_the_lecture(benchmark: Benchmark, peers: Peers) -> None:
+    rows = benchmark("small_stages", "--lecture", peers.folder("lecture"))
+    assert [(row[0].split(",")[0], row[1]) for row in rows] == [
+        ("v6", "lecture gpt.py"), ("v6", "lecture gpt.py"), ("v1", "lecture bigram.py"),
+        ("v2", "-"), ("v3", "-"), ("v3_ffn", "-"), ("v4", "-"), ("v5", "-"),
+    ]  # fmt: skip
+    gpt = {"script": "gpt.py", "max_iters": 4, "block_size": 8, "n_embd": 32, "characters": 1_115_394}
+    bigram = gpt | {"script": "bigram.py", "n_embd": 384}  # which v1 has no use for
+    assert peers.calls() == [gpt, gpt, bigram]
+
+
+@pytest.mark.slow
+def test_seeds_run_side_by_side_and_one_after_the_other(benchmark: Benchmark) -> None:
+    ((work, peer, theirs, ours, _),) = benchmark("seeds")
+    assert (work, peer) == ("eight seeds of v3 as a sweep", "one after the other")
+    assert theirs.split()[1] == ours.split()[1] == "s"
+
+
+@pytest.fixture(scope="module")
+def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small translator's run."""
+    folder = tmp_path_factory.mktemp("translator")
+    done = script(
+        "train.py", "experiment=reverse", "data.size=500", "training.max_iters=2", "training.eval_interval=2",
+        "hydra.run.dir=run", "device=cpu", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return str(folder / "run")
+
+
+@pytest.mark.slow
+def test_translation_runs_beside_both_peers(benchmark: Benchmark, peers: Peers, translator: str) -> None:
+    rows = benchmark("translation", "--annotated", peers.folder("annotated"), "--run", translator)
+    assert [row[:2] for row in rows] == [
+        ["transformer training", "nn.Transformer, plain loop"],
+        ["transformer training", "annotated Transformer"],
+        ["beam 5, 8 test sentences", "the same without caches"],
+        ["two processes", "one process"],
+    ]
+    assert peers.calls() == [{"vocab": 4000, "layers": 3, "d_model": 128, "d_ff": 256, "heads": 4}]
+
+
+@pytest.mark.slow
+def test_private_kernels_are_each_measured(benchmark: Benchmark) -> None:
+    names = [
+        "v6 step, torch._fused_adamw_", "v6 step, torch._amp_foreach_non_finite_check_and_unscale_",
+        "v6 step, compiled, aggressive_recomputation",
+        "v7-size generation, 1 x 8 characters, float32, packed",
+        "v7-size generation, 1 x 8 characters, bfloat16, packed",
+    ]  # fmt: skip
+    rows = benchmark("private_kernels")
+    assert [row[0] for row in rows] == (names[:2] if torch.cuda.is_available() else names)
+    assert all("(" in row[4] for row in rows)
+
+
+@pytest.mark.slow
+def test_all_benchmarks_run_as_one_and_leave_out_what_has_no_peer(
+    benchmark: Benchmark, peers: Peers, translator: str
+) -> None:
+    checkouts = ("--lecture", peers.folder("lecture"), "--annotated", peers.folder("annotated"))
+    rows = benchmark("all", *checkouts, "--run", translator)
+    peers_of = {row[0].split(",")[0]: row[1] for row in rows}
+    assert peers_of["v1"] == "lecture bigram.py"
+    assert peers_of["transformer training"] == "annotated Transformer"
+    (v7,) = [row for row in rows if row[0] == "v7 training"]
+    assert (v7[2], v7[4]) == ("-", "-")
+    assert {"v5", "eight seeds of v3 as a sweep", "two processes", "v6 step", "v7-size generation"} <= peers_of.keys()
+
+
+def test_without_a_private_function_the_public_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "_amp_foreach_non_finite_check_and_unscale_"
+    calls: list = []
+    monkeypatch.setattr(torch, name, lambda *arguments: calls.append(arguments))
+    tensors = [torch.tensor([1.0, float("nan")])]
+    has_nonfinite(tensors)
+    assert len(calls) == 1
+    with without("gpt.training.fused", name):
+        assert has_nonfinite(tensors) == 1
+    assert len(calls) == 1
+    has_nonfinite(tensors)
+    assert len(calls) == 2
+
+
+def test_unpacked_leaves_linear_layers_as_they_are() -> None:
+    def linear_layers() -> int:
+        model = packed(build("v7", n_layer=2), torch.float32)
+        return sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+
+    packed_layers = linear_layers()
+    with unpacked():
+        assert linear_layers() > 0
+    assert linear_layers() == packed_layers == 0
+
+
+def test_losses_are_equal_only_if_every_bit_is() -> None:
+    here = Losses({"val at iteration 0": 0.1 + 0.2, "exact": 1.0})
+    assert here.first_difference(Losses({"val at iteration 0": 0.1 + 0.2, "exact": 1.0})) == ""
+    changed = Losses({"val at iteration 0": 0.3, "exact": 1.0})
+    assert here.first_difference(changed) == "val at iteration 0: 0.30000000000000004 here, 0.3 there"
+    fewer = Losses({"val at iteration 0": 0.1 + 0.2})
+    assert here.first_difference(fewer) == "exact: 1.0 here, None there"
+    assert fewer.first_difference(here) == "exact: None here, 1.0 there"
+
+
+def test_settings_are_spelled_as_a_checkout_has_them(tmp_path: Path) -> None:
+    settings = {
+        "training.learning_rate": 2e-3, "schedule": "cosine", "schedule.final": 0.5, "schedule.warmup_iters": 20,
+        "optimizer.beta2": 0.95, "model.n_layer": 2,
+    }  # fmt: skip
+    assert spelled(settings, REPOSITORY) == settings
+    assert spelled(settings, tmp_path) == {
+        "training.learning_rate": 2e-3, "training.schedule": "cosine", "training.min_learning_rate": 1e-3,
+        "training.warmup_iters": 20, "training.beta2": 0.95, "model.n_layer": 2,
+    }  # fmt: skip
+
+
+def same_losses(script: Script, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return script("benchmarks/same_losses.py", "--quick", "--only", "v1", *arguments, cwd=folder)
+
+
+def test_a_checkout_has_the_same_losses_as_itself(script: Script, tmp_path: Path) -> None:
+    done = same_losses(script, tmp_path, "--", str(REPOSITORY))
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("| v1")]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["v1", "8", "equal"]
+
+
+def test_a_checkout_with_other_losses_is_told_and_ends_with_1(script: Script, peers: Peers, tmp_path: Path) -> None:
+    done = same_losses(script, tmp_path, "--", peers.folder("other"))
+    assert done.returncode == 1
+    assert "train at iteration 0: " in done.stdout
+    assert " here, 4.5 there" in done.stdout
+    (call,) = peers.calls()
+    assert call["gpt_from"] == peers.folder("other")
+    assert (call["model"], call["seed"], call["device"], call["training.max_iters"]) == ("v1", "7", "cpu", "2")
+
+
+def test_neither_a_checkout_nor_a_commit_is_refused(script: Script, tmp_path: Path) -> None:
+    done = same_losses(script, tmp_path, "--", "nowhere")
+    assert done.returncode == 1
+    assert "nowhere is neither a checkout nor a commit" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import yaml
 
-from gpt.checkpoint import Checkpoints
 from gpt.errors import UserError
-from gpt.runs import RunFolder
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import load_model
 from tests.conftest import REPOSITORY, small_corpus
 
 RESULTS = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
@@ -32,7 +34,7 @@ STAGES = {
     "v7": ["model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"],
 }
 # Checkpoints at every tenth iteration, so that most kills find one being written or just written.
-SHORT = ["training.max_iters=400", "training.eval_interval=50", "training.eval_iters=2", "training.batch_size=8",
+SHORT = ["training.eval_interval=50", "training.eval_iters=2", "training.batch_size=8",
          "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu"]  # fmt: skip
 
 
@@ -44,13 +46,21 @@ class Outcome:
     wrong: list[str]
 
 
+def short(iterations: int) -> list[str]:
+    """The arguments of a run of so many iterations."""
+    return [*SHORT, f"training.max_iters={iterations}"]
+
+
 def start(*arguments: str, cwd: Path) -> subprocess.Popen:
     """python train.py with these arguments, on a small corpus in `cwd`."""
     corpus = cwd / "corpus.txt"
     if not corpus.exists():
         corpus.write_text(small_corpus())
     command = [sys.executable, str(REPOSITORY / "train.py"), *arguments, "data=text", f"data.path={corpus}"]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # several processes at a time slow each other down with more
+    return subprocess.Popen(
+        command, cwd=cwd, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
@@ -94,18 +104,19 @@ def in_parallel(work: Callable[[int], list[str]], count: int) -> list[str]:
         return list(itertools.chain.from_iterable(pool.map(work, range(count))))
 
 
-def kills(count: int, folder: Path) -> Outcome:
+def kills(count: int, folder: Path, iterations: int = 400, most: int = 4) -> Outcome:
     """SIGKILL at random moments, up to four times a run; the resumed run must end as the uninterrupted one."""
-    wholes = {stage: whole_run(folder / f"whole_{stage}", *args, *SHORT) for stage, args in STAGES.items()}
+    stages = list(STAGES)[: count or 1]
+    wholes = {stage: whole_run(folder / f"whole_{stage}", *STAGES[stage], *short(iterations)) for stage in stages}
 
     def trial(number: int) -> list[str]:
         draw = random.Random(number)
-        stage = list(STAGES)[number % len(STAGES)]
+        stage = stages[number % len(stages)]
         whole, seconds = wholes[stage]
         place = folder / f"killed_{number}"
         place.mkdir()
-        arguments = [*STAGES[stage], *SHORT]
-        for _ in range(draw.randint(1, 4)):
+        arguments = [*STAGES[stage], *short(iterations)]
+        for _ in range(draw.randint(1, most)):
             process = start(*arguments, cwd=place)
             time.sleep(draw.uniform(0.3, 1.2) * seconds)
             process.kill()
@@ -129,11 +140,11 @@ def _read_all(run: Path) -> dict[str, object]:
     folder = RunFolder(run)
 
     def weights(which: str) -> list:
-        return [tensor.tolist() for tensor in folder.load_model(which).state_dict().values()]  # type: ignore[arg-type]
+        return [tensor.tolist() for tensor in load_model(folder, which).state_dict().values()]  # type: ignore[arg-type]
 
     def checkpoint() -> object:
         logging.disable(logging.WARNING)  # what is passed over is not our subject here
-        newest = Checkpoints(run / "checkpoints", 2).newest()
+        newest = Checkpoints(folder, 2).newest()
         logging.disable(logging.NOTSET)
         if newest is None:
             return None
@@ -141,7 +152,7 @@ def _read_all(run: Path) -> dict[str, object]:
 
     readers: dict[str, Callable[[], object]] = {
         "config": folder.config,
-        "vocabulary": lambda: folder.tokenizer().vocabulary,
+        "vocabulary": folder.vocabulary,
         "metrics": lambda: (folder.summary(), folder.metrics()),  # as whoever compares runs reads them
         "summary": folder.summary,
         "best": lambda: weights("best"),
@@ -157,14 +168,13 @@ def _read_all(run: Path) -> dict[str, object]:
     return found
 
 
-def damage(count: int, folder: Path) -> Outcome:
+def damage(count: int, folder: Path, iterations: int = 40) -> Outcome:
     """A flipped bit or a cut end in any file: an error, the checkpoint before, or the very same content."""
-    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.max_iters=40")
+    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
     expected = _read_all(whole)
-    older = Checkpoints(whole / "checkpoints", 2)
-    previous = Checkpoints(whole / "checkpoints", 2).names()[0]
+    _, newest = Checkpoints(RunFolder(whole), 2).names()
     shutil.copytree(whole, folder / "previous")
-    shutil.rmtree(folder / "previous" / "checkpoints" / older.names()[-1])
+    shutil.rmtree(folder / "previous" / "checkpoints" / newest)
     fallback = _read_all(folder / "previous")["checkpoint"]
     files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size)
     draw, wrong = random.Random(0), []
@@ -188,22 +198,22 @@ def damage(count: int, folder: Path) -> Outcome:
             wrong.append(f"{what}: {error!r}")
         else:
             for part, value in found.items():
-                is_older = part == "checkpoint" and previous and value == fallback
+                is_older = part == "checkpoint" and value == fallback
                 if not (isinstance(value, UserError) or value == expected[part] or is_older):
                     wrong.append(f"{what}: another {part}")
         shutil.rmtree(copy)
     return Outcome(count, wrong)
 
 
-def full_disk(count: int, folder: Path) -> Outcome:
+def full_disk(count: int, folder: Path, iterations: int = 400) -> Outcome:
     """No file may grow beyond a random size from a random moment on; what was saved stays, and the run can go on."""
-    whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *SHORT)
+    whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
 
     def trial(number: int) -> list[str]:
         draw = random.Random(number)
         place = folder / f"full_{number}"
         place.mkdir()
-        process = start(*STAGES["v7"], *SHORT, cwd=place)
+        process = start(*STAGES["v7"], *short(iterations), cwd=place)
         time.sleep(draw.uniform(0.5, 1.0) * seconds)
         limit, had_one = draw.choice([0, 100, 2_000, 40_000, 200_000]), _has_checkpoint(the_run(place))
         with contextlib.suppress(ProcessLookupError):  # it was quicker
@@ -223,22 +233,25 @@ def full_disk(count: int, folder: Path) -> Outcome:
 
 
 def _has_checkpoint(run: Path | None) -> bool:
-    return run is not None and Checkpoints(run / "checkpoints", 2).newest() is not None
+    return run is not None and Checkpoints(RunFolder(run), 2).newest() is not None
 
 
-def sweep(count: int, folder: Path) -> Outcome:
+def sweep(count: int, folder: Path, iterations: int = 200, interruptions: int = 5) -> Outcome:
     """A sweep of `count` runs, killed again and again, ends with every run finished once, as in the unbroken sweep."""
     seeds = ",".join(map(str, range(1, count // 2 + 1)))
-    arguments = ["-m", "model=v1,v5", f"seed={seeds}", *SHORT, "training.max_iters=200"]
+    arguments = ["-m", "model=v1,v5", f"seed={seeds}", *short(iterations)]
     seconds = {}
     for name in ("unbroken", "broken"):
         place = folder / name
         place.mkdir()
         command = [*arguments, "hydra.sweep.dir=sweep", "resume=auto"]
         started = time.perf_counter()
-        for kill in range(5 if name == "broken" else 0):
+        for kill in range(interruptions if name == "broken" else 0):
             process = start(*command, cwd=place)
-            time.sleep(seconds["unbroken"] * (0.15 + 0.1 * kill))
+            if kill < interruptions - 1:
+                time.sleep(seconds["unbroken"] * (0.15 + 0.1 * kill))
+            while kill == interruptions - 1 and process.poll() is None and not list(place.rglob("summary.json")):
+                time.sleep(0.01)  # so that the last one leaves a finished run
             process.kill()
             process.communicate()
         code, out, err = finish(start(*command, cwd=place))
@@ -257,15 +270,15 @@ def sweep(count: int, folder: Path) -> Outcome:
     return Outcome(count, wrong)
 
 
-def stops(count: int, folder: Path) -> Outcome:
+def stops(count: int, folder: Path, iterations: int = 400) -> Outcome:
     """SIGTERM, SIGINT or SIGUSR1 at random moments: saved and resumable, or cleanly nothing yet."""
-    whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.eval_iters=100")
+    whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *short(iterations), "training.eval_iters=100")
 
     def trial(number: int) -> list[str]:
         draw = random.Random(number)
         place = folder / f"stopped_{number}"
         place.mkdir()
-        process = start(*STAGES["v7"], *SHORT, "training.eval_iters=100", cwd=place)
+        process = start(*STAGES["v7"], *short(iterations), "training.eval_iters=100", cwd=place)
         time.sleep(draw.uniform(0.1, 1.0) * seconds)
         sent = draw.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
         process.send_signal(sent)
@@ -283,6 +296,22 @@ def stops(count: int, folder: Path) -> Outcome:
         return [f"trial {number}, signal {sent}: {what}" for what in wrong]
 
     return Outcome(count, in_parallel(trial, count))
+
+
+# Targets of choices that a careless reader would call, and for each choice those that are not meant for it.
+_NO_CHOICES = ("os.system", "subprocess.Popen", "builtins.eval", "gpt.cli.main", "gpt.training.loop.train",
+               "gpt.files.write_atomically", "gpt.runs.folder.RunFolder.create", "shutil.rmtree", "",
+               "a\nb")  # fmt: skip
+_NOT_FOR = {
+    "data": ("gpt.data.download.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",
+             "gpt.data.corpora._made_up", "gpt.data.corpora._split", "gpt.data.text.TextData"),
+    "optimizer": ("torch.optim.AdamW", "gpt.training.optimizers.Optimizer", "gpt.training.optimizers._AdamW",
+                  "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),
+    "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules._progress",
+                 "gpt.training.schedules.math.cos"),
+    "logger": ("gpt.training.watchers.Watcher", "gpt.training.watchers.CheckpointWriter", "gpt.data.corpora.text",
+               "gpt.training.watchers.RunWriter", "gpt.training.watchers.WeightAverage"),
+}  # fmt: skip
 
 
 def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[str, Path]]:
@@ -308,6 +337,17 @@ def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[st
         (path / "config.yaml").write_text(f"{content}# sha256 of all above: {digest}\n")
         return path
 
+    def with_choice(key: str, values: dict, *, alone: bool = False) -> Path:
+        """The configuration with other values of a choice, or with none but these; a logger is called `hostile`."""
+
+        def change(text: str) -> str:
+            content = yaml.safe_load(text)
+            before = {} if alone or key == "logger" else content[key]
+            content[key] = {"hostile": values} if key == "logger" else before | values
+            return yaml.safe_dump(content, sort_keys=False)
+
+        return with_config(change)
+
     for name in [path.name for path in run.iterdir() if path.is_file()]:
         path = copy()
         (path / name).unlink()
@@ -332,11 +372,15 @@ def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[st
         shutil.copy(folder / "payload.pt", path / name)
         yield f"torch.save as {name}", path
 
-    target = "gpt.models.v7_dropout.DropoutModel"
     for other in ("os.system", "subprocess.Popen", "builtins.eval", "torch.load", "gpt.models.build", "gpt.cli.main",
                   "gpt.models.v7_dropout.nn.Module", "gpt.models.kv_cache.KVCache", "", "...", "../../etc/passwd",
-                  "gpt.models.v7_dropout", "__main__.x", "gpt.models..v7_dropout.DropoutModel"):  # fmt: skip
-        yield f"_target_ {other}", with_config(lambda text, other=other: text.replace(target, repr(other)))
+                  "gpt.models.v7_dropout", "__main__.x", "gpt.models..v7_dropout.GPT", "gpt.models.v7_dropout.GPT\n",
+                  "a\nb", "gpt.models.v7_dropout.Block", "gpt.models.v2_attention_head.Head"):  # fmt: skip
+        yield f"model {other!r}", with_choice("model", {"_target_": other})
+    for key, targets in _NOT_FOR.items():
+        for other in (*_NO_CHOICES, *targets):
+            yield f"{key} {other!r}", with_choice(key, {"_target_": other})
+            yield f"{key} {other!r} alone", with_choice(key, {"_target_": other}, alone=True)
     for name, value in (("block_size", 10**9), ("n_embd", 10**9), ("n_layer", 256), ("n_layer", 10**12)):
         yield (
             f"{name} {value}",
@@ -363,6 +407,7 @@ def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[st
             )
         ),
     )
+    yield "a line end in a key", with_choice("model", {"n_embd\nerror: x": 1})
     yield "nesting", with_config(lambda _: "[" * 100_000)
     yield "less nesting", with_config(lambda _: "[" * 8_000)
 
@@ -396,23 +441,38 @@ def _safetensors(header: dict) -> bytes:
 
 def hostile(count: int, folder: Path) -> Outcome:
     """Run folders that want to be executed: each read in its own process, with a clear error, quickly and in little."""
-    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *SHORT, "training.max_iters=20")
+    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(20))
     marker = folder / "executed"
     code = (
-        "import resource, sys, time; from pathlib import Path; from gpt.runs import RunFolder\n"
-        "from gpt.errors import UserError; import gpt.models.v7_dropout\n"
+        "import logging, resource, sys, time; from pathlib import Path; from gpt.runs.folder import RunFolder\n"
+        "from gpt import tasks; from gpt.data.corpora import LOADER; from gpt.errors import UserError\n"
+        "from gpt.models import STAGE; from gpt.runs.checkpoints import Checkpoints\n"
+        "from gpt.runs.weights import load_model; from gpt.training.loggers import LOGGER\n"
+        "from gpt.training.optimizers import OPTIMIZER; from gpt.training.schedules import SCHEDULE\n"
+        "logging.disable()\n"
+        "def chosen(run):\n"
+        "    config, model = run.config(), load_model(run, 'last')\n"
+        "    yield lambda: LOADER.build(config.data)\n"
+        "    yield lambda: OPTIMIZER.build(config.optimizer, model=model, learning_rate=1e-3)\n"
+        "    yield lambda: SCHEDULE.partial(config.schedule)(0, 10, 1e-3)\n"
+        "    for choice in config.logger.values(): yield lambda: LOGGER.build(choice, run=run)\n"
+        "def readers(run):\n"
+        "    yield from (run.config, run.vocabulary, run.metrics, run.summary, Checkpoints(run, 2).newest)\n"
+        "    yield from (lambda: load_model(run, 'best'), lambda: load_model(run, 'last'))\n"
+        "    try: yield from chosen(run)\n"
+        "    except UserError: pass\n"
         "for name in sys.argv[1:]:\n"
         "    started, run = time.perf_counter(), RunFolder(Path(name))\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "    said = []\n"
-        "    for read in (run.config, run.tokenizer, run.metrics, run.summary, lambda: run.load_model('best'),\n"
-        "                 lambda: run.load_model('last')):\n"
+        "    said, bugs = [], []\n"
+        "    for read in readers(run):\n"
         "        try: read()\n"
         "        except UserError as error: said.append(str(error))\n"
+        "        except Exception as error: bugs.append(type(error).__name__)\n"
         "    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024\n"
         "    seconds = time.perf_counter() - started\n"
         "    lines = max((text.count(chr(10)) for text in said), default=0)\n"
-        "    print(len(said), lines, round(seconds, 2), round(grown))\n"
+        "    print(len(said), lines, round(seconds, 2), round(grown), *bugs)\n"
     )
     harmless = {"train.log", "sample.txt", "loss.png", ".lock"}
     wrong = []
@@ -424,7 +484,10 @@ def hostile(count: int, folder: Path) -> Outcome:
     if done.returncode:
         return Outcome(len(cases), [done.stderr[-500:]])
     for (name, _), line in zip(cases, done.stdout.splitlines()[1:], strict=True):
-        errors, newlines, seconds, megabytes = map(float, line.split())
+        *numbers, bugs = line.split(maxsplit=4) if line.count(" ") > 3 else (*line.split(), "")
+        errors, newlines, seconds, megabytes = map(float, numbers)
+        if bugs:
+            wrong.append(f"{name}: {bugs}, which is not an error for users")
         if errors == 0 and name.rpartition(" ")[2] not in harmless:
             wrong.append(f"{name}: no error")
         if newlines or seconds > 1 or megabytes > 200:
@@ -440,8 +503,14 @@ def _bad_arguments() -> Iterator[list[str]]:
     """Command lines of train.py that ask for what cannot be, first from a table, then made up."""
     yield from ([argument] for argument in (
         "model=v9", "modle=v5", "model.n_embed=32", "training.max_iters=-1", "training.max_iters=1.5", "seed=-1",
-        "training.batch_size=0", "training.eval_iters=0", "training.learning_rate=nan", "training.beta1=1",
-        "training.schedule=exponential", "training.grad_clip=0", "training.on_nonfinite=maybe", "device=tpu",
+        "training.batch_size=0", "training.eval_iters=0", "training.learning_rate=nan", "optimizer.beta1=1",
+        "schedule=exponential", "optimizer=adam", "logger=nothing", "schedule.final=0.1", "schedule.warmup_iters=-1",
+        "optimizer.momentum=0.9", "optimizer.weight_decay=-1", "data._target_=gpt.data.corpora.read_text",
+        "optimizer._target_=os.system", "schedule._target_=gpt.training.loop.train", "data._target_=os.system",
+        "+logger.x._target_=os.system", "+logger.x._target_=gpt.training.loop.train", "+logger.x=1",
+        "+optimizer.x=1",
+        "training.schedule=cosine", "training.warmup_iters=10", "training.weight_decay=0.1", "training.beta1=0.9",
+        "training.grad_clip=0", "training.on_nonfinite=maybe", "device=tpu",
         "dtype=float16", "compile=perhaps", "checkpoint.keep=0", "checkpoint.interval=0", "checkpoint.min_seconds=-1",
         "model.n_head=5", "model.block_size=100000", "model.n_layer=0", "model.n_layer=10000000", "data=nothing",
         "data.path=x", "data.train_fraction=1", "stage=v3", "resume=nowhere", "resume=corpus.txt", "a=b=c", "=", "a b",
@@ -451,11 +520,16 @@ def _bad_arguments() -> Iterator[list[str]]:
     yield from (["data=text", f"data.path={name}"] for name in (
         "absent.txt", "empty.txt", "binary.bin", "one.txt", "short.txt", ".", "round", "corpus.txt/x",
     ))  # fmt: skip
+    yield ["training.batch_size=7", "training.grad_accumulation=2"]
+    yield ["schedule=cosine", "schedule.final=1"]
+    yield ["schedule=trapezoid", "schedule.cooldown=-0.1"]
+    yield ["optimizer=muon", "optimizer.matrix_learning_rate=-1"]
+    yield ["model=transformer", "training.eval_iters=5", "data=copy"]
     draw = random.Random(0)
     keys = {
         "training.max_iters": "int", "training.batch_size": "int", "training.eval_interval": "int", "seed": "seed",
-        "training.eval_iters": "int", "training.warmup_iters": "seed", "training.learning_rate": "float",
-        "training.weight_decay": "float", "training.beta2": "float", "model.n_embd": "int", "model.n_layer": "int",
+        "training.eval_iters": "int", "schedule.warmup_iters": "seed", "training.learning_rate": "float",
+        "optimizer.weight_decay": "float", "optimizer.beta2": "float", "model.n_embd": "int", "model.n_layer": "int",
         "model.block_size": "int", "checkpoint.keep": "int", "device": "name", "dtype": "name", "deterministic": "name",
     }  # fmt: skip
     while True:

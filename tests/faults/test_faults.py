@@ -1,26 +1,40 @@
-"""The quick version of every fault; python tests/faults/soak.py is the long one."""
+"""Two versions of every fault, short and longer; python tests/faults/soak.py is the long one."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.faults import scenarios
 
+QUICK = {
+    "kills": partial(scenarios.kills, 1, iterations=60, most=1),
+    "damage": partial(scenarios.damage, 45),
+    "full_disk": partial(scenarios.full_disk, 1, iterations=60),
+    "hostile": partial(scenarios.hostile, 1000),
+    "bad_input": partial(scenarios.bad_input, 8),
+    "sweep": partial(scenarios.sweep, 2, iterations=20, interruptions=1),
+    "stops": partial(scenarios.stops, 1, iterations=60),
+}
+LONGER = {
+    "kills": partial(scenarios.kills, 3),
+    "damage": partial(scenarios.damage, 150),
+    "full_disk": partial(scenarios.full_disk, 2),
+    "bad_input": partial(scenarios.bad_input, 80),
+    "sweep": partial(scenarios.sweep, 4),
+    "stops": partial(scenarios.stops, 4),
+}
+
 
 @pytest.mark.parametrize(
-    ("scenario", "count"),
+    "scenario",
     [
-        (scenarios.kills, 3),
-        (scenarios.damage, 150),
-        (scenarios.full_disk, 2),
-        (scenarios.hostile, 100),
-        (scenarios.bad_input, 12),
-        (scenarios.sweep, 4),
-        (scenarios.stops, 4),
+        *(pytest.param(scenario, id=name) for name, scenario in QUICK.items()),
+        *(pytest.param(scenario, id=f"more {name}", marks=pytest.mark.slow) for name, scenario in LONGER.items()),
     ],
 )
-def test_nothing_is_lost(scenario: Callable[[int, Path], scenarios.Outcome], count: int, tmp_path: Path) -> None:
-    outcome = scenario(count, tmp_path)
+def test_nothing_is_lost(scenario: Callable[[Path], scenarios.Outcome], tmp_path: Path) -> None:
+    outcome = scenario(tmp_path)
     assert outcome.wrong == []
     assert outcome.times > 0

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gpt.comparison import as_json, compare, plot, table
 from gpt.config import Documented
-from gpt.runs import Estimated, Exact, RunFolder, Summary, finished_runs
+from gpt.runs.comparison import as_json, compare, plot, table
+from gpt.runs.folder import RunFolder, finished_runs
+from gpt.runs.records import Estimated, Exact, Summary
+
+pytestmark = pytest.mark.xdist_group("trained")
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +14,11 @@ import pytest
 
 from gpt.errors import RequestError, UserError
 from gpt.files import write_atomically
-from gpt.runs import RunFolder, finished_runs
+from gpt.runs.folder import RunFolder, chosen_run, finished_runs
+from gpt.runs.weights import load_weights
 from tests.conftest import build_small
+
+pytestmark = pytest.mark.xdist_group("trained")
 
 
 @pytest.fixture
@@ -36,8 +41,8 @@ def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:
     assert summary["estimated"].keys() == {"train", "val"}
     assert summary["exact"].keys() == {"val"}
     assert "training.max_iters=60" in summary["changed"]
-    assert "data.name=text" in summary["changed"]
-    assert not any(change.startswith("training.eval_interval") for change in summary["changed"])
+    assert "data=text" in summary["changed"]
+    assert not any(change.startswith(("training.eval_interval", "data.path")) for change in summary["changed"])
     for key in ("parameters", "tokens_per_second", "seconds", "device", "dtype", "versions", "git_commit"):
         assert summary[key], key
     assert (run.path / "loss.png").read_bytes().startswith(b"\x89PNG")
@@ -47,9 +52,32 @@ def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
-        paths = {run.path for run in pool.map(lambda _: RunFolder.create(tmp_path, "same"), range(64))}
+        paths = {run.path for run in pool.map(lambda _: RunFolder.create(tmp_path / "same"), range(64))}
     assert len(paths) == 64
     assert len(list(tmp_path.iterdir())) == 64
+
+
+def test_a_place_that_holds_a_run_is_not_claimed(run: RunFolder) -> None:
+    message = f"^{re.escape(str(run.path))} holds a run already: resume={re.escape(str(run.path))} goes on with it$"
+    with pytest.raises(RequestError, match=message):
+        RunFolder.claim(run.path)
+
+
+def test_a_place_is_claimed_as_it_is_named_whether_it_exists_or_not(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").write_text("mine")
+    for name in ("there", "new/and/deep"):
+        claimed = RunFolder.claim(tmp_path / name)
+        assert claimed.path == tmp_path / name
+        assert claimed.path.is_dir()
+    assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_is_written_by_one_process_at_a_time(run: RunFolder) -> None:
+    with run.locked(), pytest.raises(RequestError, match="another process is writing"), RunFolder(run.path).locked():
+        pass
+    with RunFolder(run.path).locked():
+        pass
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "tokenizer.json", "summary.json", "metrics.jsonl", "last.safetensors"])
@@ -62,40 +90,115 @@ def test_a_missing_or_damaged_file_is_named_in_one_line(run: RunFolder, name: st
         path.unlink()
     else:
         path.write_bytes(content)
-    read = {
+    read: dict[str, Callable[[], object]] = {
         "config.yaml": run.config,
-        "tokenizer.json": run.tokenizer,
+        "tokenizer.json": run.vocabulary,
         "summary.json": run.summary,
         "metrics.jsonl": run.metrics,
-        "last.safetensors": lambda: run.load_weights(build_small("v7"), "last"),
-    }[name]
+        "last.safetensors": lambda: load_weights(run, build_small("v7"), "last"),
+    }
     with pytest.raises(UserError) as error:
-        read()
+        read[name]()
     assert name in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_weights_of_another_model_are_refused(run: RunFolder) -> None:
-    with pytest.raises(UserError, match="is damaged or belongs to another model"):
-        run.load_weights(build_small("v6"), "last")
+def with_checksum(content: str) -> str:
+    """A configuration with the last line that belongs to it."""
+    return f"{content}# sha256 of all above: {hashlib.sha256(content.encode()).hexdigest()}\n"
 
 
-def test_a_configuration_that_asks_for_foreign_code_is_refused(run: RunFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda line: "",
+        lambda line: line.replace("sha256", "sha"),
+        lambda line: "# my notes\n",
+        lambda line: line.rstrip()[:-1] + "\n",
+        lambda line: line.rstrip() + "0\n",
+        lambda line: line.upper(),
+        lambda line: line + "device: cpu\n",
+    ],
+    ids=["absent", "renamed", "replaced", "too short", "too long", "in capitals", "not the last"],
+)
+def test_a_configuration_whose_checksum_line_was_edited_is_told_apart_from_a_damaged_one(
+    run: RunFolder, edit: Callable[[str], str]
+) -> None:
     path = run.path / "config.yaml"
-    content = path.read_text().replace("gpt.models.v7_dropout.DropoutModel", "os.system").rpartition("#")[0]
-    path.write_text(f"{content}# sha256 of all above: {hashlib.sha256(content.encode()).hexdigest()}\n")
-    with pytest.raises(RequestError, match=r"_target_=os\.system is not a stage"):
-        run.load_model("last")
+    *content, checksum = path.read_text().splitlines(keepends=True)
+    assert path.read_text() == with_checksum("".join(content))
+    path.write_text("".join(content) + edit(checksum))
+    with pytest.raises(UserError, match=r"config\.yaml was edited: its last line has to be '# sha256 of all above: '"):
+        run.config()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("seed: 1337", "seed: 1338"),
+        lambda text: text.replace("seed: 1337", "seed:  1337"),
+        lambda text: text.replace("# sha256 of all above: ", "# sha256 of all above: " + "0" * 64)[:-65] + "\n",
+        lambda text: text[10:],
+    ],
+    ids=["another value", "a space", "another checksum", "a lost beginning"],
+)
+def test_a_configuration_that_is_not_that_of_its_checksum_is_damaged(
+    run: RunFolder, change: Callable[[str], str]
+) -> None:
+    path = run.path / "config.yaml"
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    with pytest.raises(UserError, match=r"config\.yaml is damaged: its last line is not the checksum of all above"):
+        run.config()
+
+
+def test_a_configuration_is_read_as_it_was_written(run: RunFolder, tmp_path: Path) -> None:
+    config = run.config()
+    other = RunFolder.create(tmp_path / "other")
+    other.write_config(config)
+    assert other.config() == config
+    assert (other.path / "config.yaml").read_bytes() == (run.path / "config.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("key", ["seed: 1337", "stage: v7", "adds: dropout and scale", "compile: false"])
+def test_a_configuration_with_a_missing_or_unknown_key_is_damaged_however_well_it_is_sealed(
+    run: RunFolder, key: str
+) -> None:
+    path = run.path / "config.yaml"
+    content = path.read_text().rpartition("# sha256")[0]
+    assert f"{key}\n" in content
+    path.write_text(with_checksum(content.replace(f"{key}\n", "")))
+    with pytest.raises(UserError, match=rf"config\.yaml is damaged: {key.partition(':')[0]} is needed"):
+        run.config()
+    path.write_text(with_checksum(f"{content}unknown: 1\n"))
+    with pytest.raises(UserError, match=r"config\.yaml is damaged: there is no unknown to set"):
+        run.config()
+
+
+def test_metrics_that_were_cut_between_two_lines_are_noticed(run: RunFolder) -> None:
+    path = run.path / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: its last line is not the run's last evaluation"):
+        run.summary()
 
 
 def test_the_newest_run_is_the_last_finished_one(run: RunFolder) -> None:
     summary = run.summary()
+    root = run.path.parent / "runs"
     for name, day in (("a", 2), ("b", 3), ("c", 1)):
-        folder = RunFolder.create(run.path.parent / "runs", name)
+        folder = RunFolder.create(root / name)
         shutil.copy(run.path / "metrics.jsonl", folder.path)
         folder.write_summary(summary.model_copy(update={"finished": datetime(2030, 1, day, tzinfo=UTC)}))
-    RunFolder.create(run.path.parent / "runs", "unfinished")
-    assert [found.path.name for found, _ in finished_runs(run.path.parent / "runs")] == ["c", "a", "b"]
+    RunFolder.create(root / "unfinished")
+    assert [found.path.name for found, _ in finished_runs(root)] == ["c", "a", "b"]
+    assert chosen_run(None, str(root)).path == root / "b"
+    assert chosen_run(str(root / "a"), str(root)).path == root / "a"
+
+
+def test_without_a_finished_run_the_message_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"no finished run in .*: train a stage first, as in python train\.py"):
+        finished_runs(tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Going on with a run: what may change, what may not, from where, and by one process at a time."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt.checkpoint import Checkpoints
-from gpt.runs import RunFolder
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script
 
 SHORT = ["model=v1", "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "device=cpu",
@@ -27,6 +28,14 @@ def finished(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPat
     return run
 
 
+def tree(folder: Path) -> dict[str, str]:
+    """Every file and folder below `folder`, with a digest of each file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in folder.rglob("*")
+    }
+
+
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     """A copy of the run, as if it had died after iteration 50."""
@@ -37,7 +46,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_the_newest_checkpoints_are_kept(finished: Path) -> None:
-    assert Checkpoints(finished / "checkpoints", 2).names() == ["00000050", "00000060"]
+    assert Checkpoints(RunFolder(finished), 2).names() == ["00000050", "00000060"]
 
 
 def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, run: Path) -> None:
@@ -63,24 +72,73 @@ def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Scrip
     [
         ("model=v2", 2, "a run with stage=v1 cannot go on with stage=v2"),
         ("seed=8", 2, "a run with seed=1337 cannot go on with seed=8"),
-        ("model.block_size=9", 2, "model.block_size=8 cannot go on with model.block_size=9"),
-        ("data=shakespeare", 2, "data.name=text cannot go on with data.name=shakespeare"),
+        ("model.block_size=9", 2, "a run with model.block_size=8 cannot go on with model.block_size=9"),
+        ("data=shakespeare", 2, "a run with data=text cannot go on with data=shakespeare"),
+        ("optimizer=sgd", 2, "a run with optimizer=AdamW cannot go on with optimizer=SGD"),
+        ("optimizer=muon", 2, "a run with optimizer=AdamW cannot go on with optimizer=Muon"),
         ("experiment=v7_cpu", 2, "an experiment is for new runs"),
         ("training.max_iters=10", 2, "training.max_iters=10 is before"),
         ("data.path=other.txt", 2, "the corpus is not the one"),
         ("data.path=absent.txt", 2, "there is no file absent.txt"),
     ],
 )
-def test_what_makes_it_another_run_is_refused(script: Script, run: Path, change: str, code: int, message: str) -> None:
+def test_what_makes_it_another_run_is_refused_and_changes_nothing_on_disk(
+    script: Script, run: Path, change: str, code: int, message: str
+) -> None:
     (run.parent / "other.txt").write_text("abcdefghij \n" * 500)
-    before = sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*.safetensors"))
+    before = tree(run.parent)
     done = script(
         "train.py", f"resume={run}", change, *(["data=text"] if "data.path" in change else []), cwd=run.parent
     )
     assert done.returncode == code
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*.safetensors")) == before
+    assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
+    assert tree(run.parent) == before
+
+
+@pytest.mark.parametrize("refused", ["training.max_iters=-1", "schedule.final=0.5", "optimizer.beta1=2", "stage=v1"])
+def test_a_request_that_cannot_be_met_changes_nothing_on_disk(script: Script, run: Path, refused: str) -> None:
+    before = tree(run.parent)
+    done = script("train.py", f"resume={run}", refused, cwd=run.parent)
+    assert done.returncode == 2
+    assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
+    assert tree(run.parent) == before
+
+
+def test_a_run_goes_on_with_another_schedule_and_says_so(script: Script, run: Path) -> None:
+    change = ["schedule=cosine", "schedule.final=0.1", "optimizer.weight_decay=0.5", "logger=csv"]
+    done = script("train.py", f"resume={run}", *change, "training.max_iters=100", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("changed for the rest of the run: ")]
+    for part in ("schedule=cosine", "schedule.final=0.1", "optimizer.weight_decay=0.5", "training.max_iters=100"):
+        assert part in line.partition(": ")[2].split(", ")
+    config = RunFolder(run).config()
+    assert config.schedule.target == "gpt.training.schedules.cosine"
+    assert config.schedule.hyperparameters == {"warmup_iters": 0, "final": 0.1}
+    assert config.optimizer.hyperparameters["weight_decay"] == 0.5
+    rates = [evaluation.learning_rates["all"] for evaluation in RunFolder(run).metrics()]
+    assert rates[:3] == [1e-3] * 3  # what was before stays as it was
+    assert 1e-4 < rates[-1] < rates[-2] < rates[-3] < 1e-3
+    assert len((run / "metrics.csv").read_text().splitlines()) == 1 + len(rates)
+    again = script("train.py", f"resume={run}", cwd=run.parent)
+    assert "is finished" in again.stdout
+
+
+def test_a_schedule_of_a_run_may_change_back_to_one_with_fewer_hyperparameters(script: Script, run: Path) -> None:
+    for schedule in ("trapezoid", "constant"):
+        max_iters = {"trapezoid": 70, "constant": 80}[schedule]
+        change = [f"schedule={schedule}", f"training.max_iters={max_iters}"]
+        done = script("train.py", f"resume={run}", *change, cwd=run.parent)
+        assert done.returncode == 0, done.stderr
+    assert RunFolder(run).config().schedule.hyperparameters == {"warmup_iters": 0}
+
+
+def test_the_same_kind_of_optimizer_with_other_values_is_not_ignored(script: Script, run: Path) -> None:
+    """adamw_transformer is AdamW with another beta2."""
+    done = script("train.py", f"resume={run}", "optimizer=adamw_transformer", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "optimizer.beta2=0.98" in done.stdout
+    assert RunFolder(run).config().optimizer.hyperparameters["beta2"] == 0.98
 
 
 def test_a_damaged_checkpoint_is_passed_over_unless_it_was_asked_for(script: Script, run: Path) -> None:
@@ -112,6 +170,76 @@ def test_auto_finds_the_run_or_starts_one(script: Script, corpus_file: Path, run
     done = script(*command, cwd=run.parent)  # that one is finished now
     assert "going on" not in done.stdout
     assert len(list(run.parent.glob("runs/*/*/summary.json"))) == 2
+
+
+def at(corpus_file: Path, *more: str) -> list[str]:
+    """A training that belongs at the place `DIR`."""
+    return ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "hydra.run.dir=DIR", *more]
+
+
+def test_a_run_is_made_where_the_user_says(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    done = script(*at(corpus_file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "run folder: DIR" in done.stdout
+    assert RunFolder(tmp_path / "DIR").summary().iterations == 60
+    assert [path.name for path in tmp_path.iterdir()] == ["DIR"]
+
+    before = tree(tmp_path)
+    second = script(*at(corpus_file), cwd=tmp_path)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert second.stderr == "error: DIR holds a run already: resume=DIR goes on with it\n"
+    assert tree(tmp_path) == before
+
+
+def test_auto_goes_on_with_the_run_at_a_place_or_starts_it_there(script: Script, corpus_file: Path, run: Path) -> None:
+    folder = run.parent
+    run.rename(folder / "DIR")
+    done = script(*at(corpus_file, "resume=auto"), cwd=folder)
+    assert "going on with DIR from iteration 50" in done.stdout
+    assert "DIR is finished" in script(*at(corpus_file, "resume=auto"), cwd=folder).stdout
+    shutil.rmtree(folder / "DIR")
+    done = script(*at(corpus_file, "resume=auto"), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "going on" not in done.stdout
+    assert RunFolder(folder / "DIR").summary().iterations == 60
+
+
+def test_auto_at_a_place_that_holds_another_run_is_refused(script: Script, corpus_file: Path, run: Path) -> None:
+    run.rename(run.parent / "DIR")
+    before = tree(run.parent)
+    done = script(*at(corpus_file, "resume=auto", "seed=8"), cwd=run.parent)
+    assert done.returncode == 2
+    assert "a run with seed=1337 cannot go on with seed=8" in done.stderr
+    assert tree(run.parent) == before
+
+
+@pytest.mark.parametrize("schedules", [("constant", "cosine"), ("trapezoid", "constant")])
+def test_auto_at_a_place_takes_over_another_schedule(
+    script: Script, corpus_file: Path, tmp_path: Path, schedules: tuple[str, str]
+) -> None:
+    first, second = schedules
+    done = script(*at(corpus_file, f"schedule={first}"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    further = ["resume=auto", f"schedule={second}", "training.max_iters=80"]
+    done = script(*at(corpus_file, *further), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"schedule={second}" in done.stdout
+    assert RunFolder(tmp_path / "DIR").config().schedule.target.endswith(second)
+    assert RunFolder(tmp_path / "DIR").summary().iterations == 80
+
+
+def test_a_run_whose_configuration_was_edited_says_so_and_one_that_is_damaged_too(script: Script, run: Path) -> None:
+    path = run / "config.yaml"
+    whole = path.read_text()
+    path.write_text(whole.rpartition("# sha256")[0])
+    done = script("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 1
+    assert f"error: {path} was edited: its last line has to be" in done.stderr
+    path.write_text(whole.replace("seed: 1337", "seed: 1338"))
+    done = script("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 1
+    assert f"error: {path} is damaged: its last line is not the checksum of all above" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_one_process_at_a_time(script: Script, run: Path) -> None:

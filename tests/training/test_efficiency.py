@@ -34,7 +34,6 @@ from tests.conftest import CPU, build_small
 from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_state, train_small, train_state
 
 
-
 class Count(TorchDispatchMode):
     """Count the operations that reach PyTorch's kernels, by name."""
 

@@ -138,9 +138,7 @@ def test_a_first_step_that_is_skipped_is_as_if_it_had_not_been(name: str) -> Non
     random_gradients(*models)
     for optimizer in optimizers:
         optimizer.step(optimizer.peaks, KEEP)
-    first, second = (
-        bits(m.state_dict() | optimizer.memory) for m, optimizer in zip(models, optimizers, strict=True)
-    )
+    first, second = (bits(m.state_dict() | optimizer.memory) for m, optimizer in zip(models, optimizers, strict=True))
     assert first == second
 
 
