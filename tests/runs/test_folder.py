@@ -58,7 +58,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_place_that_holds_a_run_is_not_claimed(run: RunFolder) -> None:
-    message = f"^{re.escape(str(run.path))} holds a run already: resume={re.escape(str(run.path))} goes on with it$"
+    message = f"^{re.escape(str(run.path))} holds a run already: resume=auto goes on with it$"
     with pytest.raises(RequestError, match=message):
         RunFolder.claim(run.path)
 

@@ -187,7 +187,7 @@ def test_a_run_is_made_where_the_user_says(script: Script, corpus_file: Path, tm
     before = tree(tmp_path)
     second = script(*at(corpus_file), cwd=tmp_path)
     assert (second.returncode, second.stdout) == (2, "")
-    assert second.stderr == "error: DIR holds a run already: resume=DIR goes on with it\n"
+    assert second.stderr == "error: DIR holds a run already: resume=auto goes on with it\n"
     assert tree(tmp_path) == before
 
 
@@ -240,6 +240,20 @@ def test_a_run_whose_configuration_was_edited_says_so_and_one_that_is_damaged_to
     assert done.returncode == 1
     assert f"error: {path} is damaged: its last line is not the checksum of all above" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_auto_passes_over_a_run_that_cannot_be_read(script: Script, corpus_file: Path, run: Path) -> None:
+    """Such as one of a version with other keys, or a damaged one; it may not keep all others from going on."""
+    place = run.parent / "runs" / "day"
+    place.mkdir(parents=True)
+    run.rename(place / "run")
+    broken = Path(shutil.copytree(place / "run", place / "unreadable"))  # later in the order of names
+    (broken / "config.yaml").write_text("stage: v1\n")
+    command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
+    done = script(*command, cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "going on with runs/day/run from iteration 50" in done.stdout
+    assert "unreadable" in done.stderr  # a warning names it
 
 
 def test_one_process_at_a_time(script: Script, run: Path) -> None:

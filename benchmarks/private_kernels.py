@@ -1,0 +1,141 @@
+"""What PyTorch's private functions are worth: each beside the public code that stands in for it.
+
+    python benchmarks/private_kernels.py
+
+The package falls back to public functions where a version of PyTorch lacks a private one. Here both ways are timed,
+one after the other and pair by pair: in a documented v6 step, and for the packed matrices in generation at v7's size.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from unittest import mock
+
+import torch
+from harness import CORPUS, Measured, Row, alternate, arguments, table
+
+from gpt.data.characters import CharTokenizer
+from gpt.data.corpora import shakespeare
+from gpt.data.text import TextData
+from gpt.decoding.packing import packed
+from gpt.decoding.sampling import generate
+from gpt.models import v6_pre_norm, v7_dropout
+from gpt.runtime import select_device, select_runtime
+from gpt.training.compilation import training_losses
+from gpt.training.fused import has_nonfinite
+from gpt.training.optimizers import AdamW
+
+_FALLBACK = "public fallback"
+_WARM_UP = 20  # steps that are not timed
+
+
+def rows(repeats: int, *, quick: bool) -> list[Row]:
+    """Milliseconds per step, and characters per second."""
+    steps = 2 if quick else 1000
+    result = []
+    for name in ("_fused_adamw_", "_amp_foreach_non_finite_check_and_unscale_"):
+        removed = without("gpt.training.fused", name)
+        measured = _pairs(repeats, partial(v6_step, steps), removed)
+        result.append(Row(f"v6 step, torch.{name}", "ms", measured, _FALLBACK))
+
+    if select_device("auto").type != "cpu":  # the others are for CPUs
+        return result
+    compiled = [partial(_in_new_process, partial(_compiled_v6_step, steps, is_private=p)) for p in (True, False)]
+    result.append(
+        Row("v6 step, compiled, aggressive_recomputation", "ms", alternate(repeats, *compiled), "masks stored")
+    )
+    for batch, tokens in [(1, 8)] if quick else [(1, 256), (64, 64)]:
+        for dtype in (torch.float32, torch.bfloat16):
+            measured = _pairs(repeats, partial(v7_generation, batch, tokens, dtype), unpacked())
+            name = f"v7-size generation, {batch} x {tokens} characters, {str(dtype).removeprefix('torch.')}, packed"
+            result.append(Row(name, "characters/s", measured, "nn.Linear", more_is_better=True))
+    return result
+
+
+def without(module: str, name: str) -> AbstractContextManager:
+    """Inside, `module` of the package finds no `name` in PyTorch, for which it asks with hasattr.
+
+    PyTorch itself still has it: its compiler reads its own settings.
+    """
+    return mock.patch(f"{module}.hasattr", lambda owner, asked: asked != name and hasattr(owner, asked), create=True)
+
+
+def unpacked() -> AbstractContextManager:
+    """Inside, `packed` leaves linear layers as they are."""
+    return mock.patch("torch.backends.mkldnn.is_available", return_value=False)
+
+
+def v6_step(steps: int, *, compile: bool = False) -> float:
+    """Milliseconds per step of the documented v6 run: forward, backward, the check for NaN and Inf, AdamW."""
+    torch.manual_seed(0)
+    corpus = shakespeare(str(CORPUS), train_fraction=0.9)
+    tokenizer, device = CharTokenizer(corpus.train + corpus.val), select_device("auto")
+    model = v6_pre_norm.GPT(len(tokenizer), block_size=8, n_embd=32, n_head=4, n_layer=3).to(device)
+    data = TextData(corpus, tokenizer, block_size=8, device=device)
+    batch, runtime = data.training_batch(0, 0, 32), select_runtime(device, "float32", model)
+    optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
+    loss, _ = training_losses(model, batch, runtime, parts=1, label_smoothing=0.0, compile=compile)
+    parameters = list(model.parameters())
+
+    def step() -> None:
+        mean = loss(model, batch)
+        mean.backward()
+        skip = has_nonfinite([mean.detach(), *(p.grad for p in parameters if p.grad is not None)])
+        optimizer.step(optimizer.peaks, skip)
+        optimizer.zero_grad()
+
+    for _ in range(_WARM_UP):
+        step()
+    runtime.synchronize()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    runtime.synchronize()
+    return (time.perf_counter() - started) / steps * 1000
+
+
+def v7_generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
+    """Characters per second, all samples together, with random weights: they change no time."""
+    torch.manual_seed(0)
+    model = v7_dropout.GPT(65, block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2)
+    select_runtime(torch.device("cpu"), "float32", model)  # all threads, which a v6 step leaves unused
+    model_to_read = packed(model, dtype)
+
+    def run(tokens: int) -> None:
+        for ids in generate(model_to_read, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):
+            ids.tolist()
+
+    run(8)
+    started = time.perf_counter()
+    run(tokens)
+    return batch * tokens / (time.perf_counter() - started)
+
+
+def _pairs(repeats: int, work: Callable[[], float], fallback: AbstractContextManager) -> Measured:
+    """`work` as it is, and with the fallback."""
+
+    def with_fallback() -> float:
+        with fallback:
+            return work()
+
+    return alternate(repeats, work, with_fallback)
+
+
+def _compiled_v6_step(steps: int, *, is_private: bool) -> float:
+    removed = without("gpt.training.compilation", "aggressive_recomputation")
+    with nullcontext() if is_private else removed:
+        return v6_step(steps, compile=True)
+
+
+def _in_new_process(work: Callable[[], float]) -> float:
+    """A compiler's settings and what it has compiled stay as long as their process."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work).result()
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__)
+    print(table(rows(given.repeats, quick=given.quick)))

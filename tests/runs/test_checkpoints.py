@@ -1,0 +1,167 @@
+"""Checkpoints: the newest whole one is found, and nothing of a run is lost with a damaged one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt.errors import UserError
+from gpt.files import seal
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Evaluation, Progress
+
+EVALUATION = Evaluation(iteration=5, train=2.0, val=2.5, learning_rates={"all": 0.1})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run")
+
+
+def progress(iteration: int, best: Evaluation | None = None) -> Progress:
+    return Progress(iteration=iteration, tokens=7 * iteration, seconds=0.5, evaluations=[EVALUATION], best=best)
+
+
+def tensors(iteration: int) -> dict[str, torch.Tensor]:
+    return {"model.x": torch.full((3, 2), float(iteration)), "random.cpu": torch.get_rng_state()}
+
+
+def with_checkpoints(run: RunFolder, *iterations: int, keep: int = 2) -> Checkpoints:
+    checkpoints = Checkpoints(run, keep)
+    for iteration in iterations:
+        checkpoints.save(progress(iteration), tensors(iteration))
+    return checkpoints
+
+
+def test_a_checkpoint_is_read_bit_exactly_as_it_was_saved(run: RunFolder) -> None:
+    newest = with_checkpoints(run, 10).newest()
+    assert newest is not None
+    assert newest.progress == progress(10)
+    read = newest.tensors()
+    assert read.keys() == tensors(10).keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors(10).items())
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5])
+def test_the_newest_are_kept(run: RunFolder, keep: int) -> None:
+    checkpoints = with_checkpoints(run, 5, 10, 100, 1000, keep=keep)
+    assert checkpoints.names() == ["00000005", "00000010", "00000100", "00001000"][-keep:]
+    assert {path.name for path in checkpoints.folder.iterdir()} == set(checkpoints.names())
+
+
+def test_a_run_without_checkpoints_has_no_newest_one(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    assert Checkpoints(run, 2).newest() is None
+    assert Checkpoints(run, 2).names() == []
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "checkpoint.json", "best.safetensors"])
+@pytest.mark.parametrize("how", ["missing", "cut", "flipped", "a folder"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    run: RunFolder, name: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.weights("best").write_bytes(b"the best weights")
+    checkpoints = Checkpoints(run, 2)
+    for iteration in (10, 20):
+        checkpoints.save(progress(iteration, EVALUATION), tensors(iteration))
+    file = checkpoints.folder / "00000020" / name
+    content = bytearray(file.read_bytes())
+    file.unlink()  # the best weights are linked
+    if how == "cut":
+        file.write_bytes(content[:-1])
+    elif how == "flipped":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif how == "a folder":
+        file.mkdir()
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.progress.iteration == 10
+    (message,) = caplog.messages
+    assert message.startswith("checkpoint 00000020 is not used: ")
+    assert name in message
+    assert "\n" not in message
+
+
+def test_if_none_is_whole_the_run_starts_from_its_beginning_and_says_so(
+    run: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = with_checkpoints(run, 10, 20)
+    for name in checkpoints.names():
+        (checkpoints.folder / name / "state.safetensors").unlink()
+    assert checkpoints.newest() is None
+    assert caplog.messages[-1] == "no checkpoint is whole, so the run starts from its beginning"
+
+
+def test_a_record_that_names_other_files_is_refused(run: RunFolder) -> None:
+    checkpoints = with_checkpoints(run, 10)
+    path = checkpoints.folder / "00000010" / "checkpoint.json"
+    record = json.loads(path.read_text())
+    record.pop("checksum")
+    record["sha256"]["../../config.yaml"] = "0" * 64
+    path.write_text(seal(record))
+    with pytest.raises(UserError, match=r"checkpoint\.json is damaged: it names '\.\./\.\./config\.yaml'"):
+        Checkpoint.read(path.parent)
+
+
+def test_a_checkpoint_keeps_the_best_weights_of_its_moment(run: RunFolder) -> None:
+    checkpoints, best = Checkpoints(run, 2), run.weights("best")
+    best.write_bytes(b"old")
+    checkpoints.save(progress(10, EVALUATION), tensors(10))
+    new = run.path / "new"
+    new.write_bytes(b"new")
+    new.replace(best)  # best weights are replaced, never changed
+    checkpoints.save(progress(20, EVALUATION), tensors(20))
+    Checkpoint.read(checkpoints.folder / "00000010").restore_best(best)
+    assert best.read_bytes() == b"old"
+    Checkpoint.read(checkpoints.folder / "00000020").restore_best(best)
+    assert best.read_bytes() == b"new"
+    assert sorted(path.name for path in run.path.iterdir()) == ["best.safetensors", "checkpoints"]
+
+
+def test_a_checkpoint_of_before_the_first_evaluation_takes_the_best_weights_away(run: RunFolder) -> None:
+    checkpoints, best = with_checkpoints(run, 10), run.weights("best")
+    best.write_bytes(b"of later")
+    Checkpoint.read(checkpoints.folder / "00000010").restore_best(best)
+    assert not best.exists()
+
+
+def test_saving_the_same_iteration_again_replaces_it(run: RunFolder) -> None:
+    checkpoints = with_checkpoints(run, 10)
+    checkpoints.save(progress(10), tensors(99))
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert torch.equal(newest.tensors()["model.x"], tensors(99)["model.x"])
+    assert checkpoints.names() == ["00000010"]
+
+
+def test_what_a_killed_process_left_behind_is_removed_by_the_next_checkpoint(run: RunFolder) -> None:
+    checkpoints = with_checkpoints(run, 10)
+    left = checkpoints.folder / ".new-dead"
+    shutil.copytree(checkpoints.folder / "00000010", left)
+    assert checkpoints.names() == ["00000010"]
+    checkpoints.save(progress(20), tensors(20))
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["00000010", "00000020"]
+
+
+def test_checkpoints_after_the_one_that_a_run_goes_back_to_are_forgotten(run: RunFolder) -> None:
+    checkpoints = with_checkpoints(run, 10, 20, 30, keep=3)
+    checkpoints.forget_after(20)
+    assert checkpoints.names() == ["00000010", "00000020"]
+    checkpoints.forget_after(0)
+    assert checkpoints.names() == []
+
+
+def test_a_file_system_without_links_has_copies(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("os.link", refuse)
+    run.weights("best").write_bytes(b"best")
+    checkpoints = Checkpoints(run, 2)
+    checkpoints.save(progress(10, EVALUATION), tensors(10))
+    assert (checkpoints.folder / "00000010" / "best.safetensors").read_bytes() == b"best"
+    assert checkpoints.newest() is not None

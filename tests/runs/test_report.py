@@ -1,0 +1,107 @@
+"""The report of a run: what it says beside the documented loss, and when it compares."""
+
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpt.config import Documented
+from gpt.runs.folder import RunFolder, finished_runs
+from gpt.runs.records import Best, Estimated, Evaluation, Exact, Progress, Summary
+from gpt.runs.report import closing_lines, plot_run, summarise
+from tests.conftest import CPU
+
+pytestmark = pytest.mark.xdist_group("trained")
+
+
+@pytest.fixture
+def template(trained: Path) -> tuple[RunFolder, Summary]:
+    return finished_runs(trained / "runs")[-1]
+
+
+def report(template: tuple[RunFolder, Summary], **changes: Any) -> dict[str, str]:
+    """The lines of a report by their first word."""
+    run, summary = template
+    lines = closing_lines(summary.model_copy(update={"changed": []} | changes), run).splitlines()
+    return {line.split()[0]: line for line in lines}
+
+
+LOSSES = {
+    "estimated": Estimated(train=1.5, val=2.0608),
+    "exact": Exact(val=2.0611),
+    "best": Best(val=2.01, iteration=40),
+}
+DOCUMENTED = {"documented": Documented(train=None, val=2.0607, kind="estimated")}
+
+
+def test_documented_measured_and_exact_losses_are_beside_each_other(template: tuple) -> None:
+    lines = report(template, **LOSSES, **DOCUMENTED)
+    assert re.search(r"-\s+2\.0607\s+estimated$", lines["documented"])
+    assert re.search(r"1\.5000\s+2\.0608\s+estimated over random batches$", lines["measured"])
+    assert re.search(r"-\s+2\.0611\s+every target of the validation split once$", lines["exact"])
+    assert re.search(r"-\s+\+0\.0001\s+measured - documented$", lines["difference"])
+    assert lines["best"] == "best validation loss 2.0100 at iteration 40"
+    assert lines["sample"] == f"sample from it: python generate.py run={template[0].path}"
+
+
+def test_a_run_with_changed_hyperparameters_is_not_compared_with_the_documented_one(template: tuple) -> None:
+    lines = report(template, **LOSSES, **DOCUMENTED, changed=["model.n_layer=4", "schedule=cosine"])
+    assert "difference" not in lines
+    expected = "not the documented run, so not comparable with it: model.n_layer=4, schedule=cosine"
+    assert lines["not"] == expected
+
+
+def test_a_mini_batch_is_beside_the_last_mini_batch(template: tuple) -> None:
+    documented = Documented(train=2.5769, val=None, kind="mini-batch")
+    lines = report(template, **LOSSES, documented=documented, last_batch=2.5)
+    assert "2.5769" in lines["documented"]
+    assert "one training mini-batch" in lines["documented"]
+    assert re.search(r"2\.5000\s+-\s+last training mini-batch of this run$", lines["last"])
+    assert "difference" not in lines
+
+
+def test_a_stage_without_a_documented_figure_says_so(template: tuple) -> None:
+    lines = report(template, **LOSSES, documented=Documented(train=None, val=None, kind=None))
+    assert lines["documented"].endswith("no figure was documented")
+
+
+def test_an_exact_loss_of_averaged_weights_says_so(template: tuple) -> None:
+    assert report(template, averaged=3)["exact"].endswith("once by the averaged weights")
+
+
+def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
+    evaluations = [
+        Evaluation(iteration=i, train=3.0 - i, val=val, learning_rates={"all": 0.1})
+        for i, val in enumerate([3.0, 1.0, 2.0])
+    ]
+    progress = Progress(iteration=2, tokens=512, seconds=2.0, evaluations=evaluations, best=evaluations[1])
+    summary = summarise(
+        progress, CPU, stage="v5", seed=7, documented=Documented(train=None, val=2.0, kind="estimated"),
+        changed=["seed=7"], parameters=100, estimated_over="random batches", exact_val=1.9, last_batch=1.8,
+        tokens_per_second=256.4, seconds=3.14159, skipped=1,
+    )  # fmt: skip
+    assert (summary.estimated.train, summary.estimated.val) == (1.0, 2.0)
+    assert (summary.best.val, summary.best.iteration) == (1.0, 1)
+    assert (summary.iterations, summary.exact.val, summary.last_batch) == (2, 1.9, 1.8)
+    assert (summary.tokens_per_second, summary.seconds, summary.skipped) == (256, 3.14, 1)
+    assert (summary.device, summary.dtype) == ("cpu", "float32")
+    assert summary.versions["torch"] == torch.__version__
+    assert summary.finished.tzinfo is not None
+
+
+def test_a_summary_on_disk_is_the_one_that_was_written(template: tuple, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
+    changed = template[1].model_copy(update={"last_batch": math.pi})
+    run.write_summary(changed)
+    assert run.summary() == changed
+
+
+def test_the_loss_curve_is_a_picture(template: tuple, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
+    (run.path / "loss.png").unlink()
+    plot_run(run, template[1])
+    assert (run.path / "loss.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,90 @@
+"""Weights: bit-exact, of the right shapes, and never code."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt.errors import RequestError, UserError
+from gpt.runs.folder import RunFolder, finished_runs
+from gpt.runs.weights import load_model, load_weights, save_weights, selected
+from tests.conftest import build_small
+
+pytestmark = pytest.mark.xdist_group("trained")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> RunFolder:
+    """A finished run that a test may damage."""
+    original = finished_runs(trained / "runs")[-1][0].path
+    return RunFolder(shutil.copytree(original, tmp_path / "run"))
+
+
+def test_weights_are_read_bit_exactly_as_they_were_saved(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    saved, read = build_small("v6"), build_small("v6", seed=1)
+    save_weights(run, saved, "best")
+    load_weights(run, read, "best")
+    assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), read.parameters(), strict=True))
+
+
+def test_saving_replaces_the_weights_of_that_name_alone(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    first, second = build_small("v5"), build_small("v5", seed=1)
+    save_weights(run, first, "best")
+    save_weights(run, first, "last")
+    before = run.weights("last").read_bytes()
+    save_weights(run, second, "best")
+    assert run.weights("last").read_bytes() == before != run.weights("best").read_bytes()
+
+
+def test_weights_of_another_model_are_refused(run: RunFolder) -> None:
+    model = build_small("v6")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError, match="is damaged or belongs to another model"):
+        load_weights(run, model, "last")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_weights_that_the_run_does_not_have_are_named(run: RunFolder) -> None:
+    with pytest.raises(UserError, match=r"averaged\.safetensors is missing: the run has no averaged weights$"):
+        load_weights(run, build_small("v7"), "averaged")
+
+
+@pytest.mark.parametrize("position", [0.2, 0.5, 0.9, 0.9999])
+def test_a_flipped_bit_in_the_weights_is_noticed(run: RunFolder, position: float) -> None:
+    content = bytearray(run.weights("last").read_bytes())
+    content[int(position * len(content))] ^= 1
+    run.weights("last").unlink()
+    run.weights("last").write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.safetensors is damaged"):
+        load_model(run, "last")
+
+
+def test_averaged_weights_are_selected_where_a_run_has_them(run: RunFolder) -> None:
+    assert selected(run, "auto") == "best"
+    shutil.copy(run.weights("last"), run.weights("averaged"))
+    assert selected(run, "auto") == "averaged"
+    assert [selected(run, which) for which in ("best", "last", "averaged")] == ["best", "last", "averaged"]
+
+
+def test_the_model_of_a_run_has_its_configured_shape_and_weights(run: RunFolder) -> None:
+    model = load_model(run, "last")
+    values = run.config().model.hyperparameters
+    assert values["n_layer"] == 2
+    other = build_small("v7", vocab_size=len(run.vocabulary().vocabulary), **values)
+    load_weights(run, other, "last")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("target", ["os.system", "torch.load", "gpt.models.build", "gpt.training.loop.train"])
+def test_a_configuration_that_asks_for_foreign_code_is_refused(run: RunFolder, target: str) -> None:
+    path = run.path / "config.yaml"
+    before = path.read_text()
+    assert "gpt.models.v7_dropout.GPT" in before
+    content = before.replace("gpt.models.v7_dropout.GPT", target).rpartition("#")[0]
+    path.write_text(f"{content}# sha256 of all above: {hashlib.sha256(content.encode()).hexdigest()}\n")
+    with pytest.raises(RequestError, match=rf"_target_={target} is not a stage"):
+        load_model(run, "last")

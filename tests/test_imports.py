@@ -1,0 +1,138 @@
+"""The directions of imports: which part of the package knows which. The sources are parsed, and not imported."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+FILES = sorted((REPOSITORY / "gpt").rglob("*.py"))
+LONGEST = 250  # lines
+SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
+
+# What each part may never import, wherever in a file.
+NEVER = {
+    "gpt.data": ("gpt.decoding", "gpt.training", "gpt.runs", "gpt.tasks"),
+    "gpt.runs": ("gpt.decoding", "gpt.training", "gpt.tasks"),
+    "gpt.decoding": ("gpt.training", "gpt.runs"),
+    "gpt.training": ("gpt.decoding", "gpt.tasks"),
+}
+MODELS_MAY = ("gpt.choices", "gpt.errors", "gpt.models")
+
+
+def name_of(path: Path) -> str:
+    """gpt/runs/folder.py -> gpt.runs.folder; gpt/runs/__init__.py -> gpt.runs."""
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """The modules that a file imports: at its top, in a function, or for type checkers only."""
+    found = set()
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            # `from gpt import models` imports a module, `from gpt.models import build` a name in one.
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else module for name in names}
+    return frozenset(found)
+
+
+def belongs(module: str, part: str) -> bool:
+    return module == part or module.startswith(f"{part}.")
+
+
+def test_the_parsing_finds_every_kind_of_import() -> None:
+    """At the top, in a function, for type checkers, of a module from its package."""
+    found = imports_of(MODULES["gpt.tasks"])
+    assert {"torch", "gpt.models", "gpt.data.batch", "gpt.data.pairs", "gpt.data.subwords", "inspect"} <= found
+    assert "gpt.data.download" in imports_of(MODULES["gpt.data.corpora"])  # from gpt.data import download
+    assert "gpt" not in imports_of(MODULES["gpt.runs.weights"])  # from gpt import models
+
+
+@pytest.mark.parametrize(("part", "other"), [(part, other) for part, others in NEVER.items() for other in others])
+def test_a_part_never_imports_what_is_built_on_it(part: str, other: str) -> None:
+    files = [path for module, path in MODULES.items() if belongs(module, part)]
+    assert len(files) > 1
+    assert any(belongs(module, other) for module in MODULES)
+    wrong = {name_of(path) for path in files if any(belongs(module, other) for module in imports_of(path))}
+    assert wrong == set()
+
+
+def test_models_import_nothing_of_the_package_but_choices_and_errors() -> None:
+    ours = {
+        module
+        for name, path in MODULES.items()
+        if belongs(name, "gpt.models")
+        for module in imports_of(path)
+        if belongs(module, "gpt")
+    }
+    assert ours
+    assert {module for module in ours if not any(belongs(module, part) for part in MODELS_MAY)} == set()
+
+
+def test_nothing_in_the_package_imports_a_script_a_test_or_a_benchmark() -> None:
+    assert {"train", "generate", "evaluate", "compare"} <= SCRIPTS
+    outside = {*SCRIPTS, "tests", "benchmarks", "docs"}
+    wrong = {
+        (name_of(path), module) for path in FILES for module in imports_of(path) if module.split(".")[0] in outside
+    }
+    assert wrong == set()
+
+
+def test_only_the_command_line_knows_hydra() -> None:
+    used = {(name_of(path), module.split(".")[0]) for path in FILES for module in imports_of(path)}
+    users = {name for name, library in used if library in ("hydra", "omegaconf")}
+    assert users == {"gpt.cli"}
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    """Neither at its top nor in a function."""
+    graph = {name: {module for module in imports_of(path) if module in MODULES} for name, path in MODULES.items()}
+    while leaves := {name for name, imported in graph.items() if not imported & graph.keys()}:
+        graph = {name: imported for name, imported in graph.items() if name not in leaves}
+    assert graph == {}  # what is left lies on circles, or imports such
+
+
+def test_every_import_of_the_package_exists() -> None:
+    wrong = {
+        (name, module)
+        for name, path in MODULES.items()
+        for module in imports_of(path)
+        if belongs(module, "gpt") and module not in MODULES
+    }
+    assert wrong == set()
+
+
+def test_a_file_is_short_enough_to_be_read_in_one_sitting() -> None:
+    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > LONGEST} == {}
+
+
+@pytest.mark.parametrize("imported", ["gpt.cli, gpt.config", "gpt.choices", "gpt.errors, gpt.files, gpt.stopping"])
+def test_the_command_line_imports_no_torch(imported: str) -> None:
+    """So that --help and tab completion need not wait for it."""
+    code = f"import sys, {imported}; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert set(imported.split(", ")) <= modules
+    assert modules.isdisjoint({"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "sacrebleu"})
+
+
+@pytest.mark.parametrize("script", ["train", "generate", "evaluate", "compare"])
+def test_a_script_imports_torch_only_when_it_runs(script: str) -> None:
+    code = f"import sys, {script}; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert script in done.stdout.split()
+    assert "torch" not in done.stdout.split()
