@@ -32,8 +32,8 @@ from gpt.stopping import Stopped
 _CONF = Path(__file__).parent.parent / "conf"
 
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
-_INCIDENTAL = {"model", "seed", "device", "compile", "deterministic", "runs"}  # of them, no difference can come
-# Differences that do not make it another run than the documented one.
+# What may be given to a documented run, and what may differ from it: the same numbers are computed.
+_INCIDENTAL = {"model", "seed", "device", "compile", "deterministic", "runs"}
 _IMMATERIAL = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "data.dir", "data.path"}
 
 _VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
@@ -49,12 +49,10 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     """
     console.use_utf8()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
-    for index in _sweep_experiments(sys.argv):
-        sys.argv.insert(index, "hydra.mode=MULTIRUN")  # Hydra 1.4 wants to know before it reads the experiment
     is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
     if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         _exit("--cfg and --info are about one job: leave -m out and give each key one value", RequestError.exit_code)
-    sys.argv[1:], texts = _quoted(sys.argv[1:], () if is_sweep else verbatim)
+    sys.argv[1:], texts = _quoted(_with_mode(sys.argv[1:]), () if is_sweep else verbatim)
     is_composed = False
 
     def job(config: DictConfig) -> Any:
@@ -72,7 +70,7 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
         except ValueError as error:
             if is_composed:  # a bug, and not a command line that Hydra refuses
                 raise
-            raise RequestError(_in_one_line(error)) from error
+            raise RequestError(" ".join(str(error).split())) from error
 
 
 class _JobError(UserError):
@@ -95,7 +93,8 @@ def request(config: TrainConfig) -> Request:
         return Request(place, is_place_given=True, given=given)
     if settings.run.dir != ".":
         return Request(Path(settings.run.dir), is_place_given=True, given=given)
-    place = Path(config.runs) / f"{datetime.now():%Y-%m-%d}" / f"{datetime.now():%H-%M-%S}_{name}"
+    now = datetime.now()
+    place = Path(config.runs) / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}_{name}"
     return Request(place, is_place_given=False, given=given)
 
 
@@ -104,9 +103,10 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
 
     That one is the configuration of `model=STAGE` alone, in the project's own conf/.
     """
-    main = next(source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "main")
+    settings = HydraConfig.get()
+    main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     foreign = [] if Path(main) == _CONF else [f"--config-path={main}"]
-    if {*given_keys(), *foreign} <= _INCIDENTAL:
+    if not foreign and settings.job.config_name == "train" and _INCIDENTAL.issuperset(given_keys()):
         return []  # nothing can differ, and composing takes 50 ms
     try:
         documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={config.stage}"]), resolve=True)
@@ -133,22 +133,21 @@ def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key} is needed: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        raise RequestError(_in_one_line(error)) from error
+        raise RequestError(" ".join(str(error).split())) from error
     for key, text in texts.items():
         *groups, name = key.split(".")
         functools.reduce(operator.getitem, groups, resolved)[name] = text
     return resolved
 
 
-def _sweep_experiments(arguments: list[str]) -> list[int]:
-    """Where in the arguments stands an experiment that sets `hydra.mode: MULTIRUN`."""
-    folders = [str(_CONF), *(a.partition("=")[2] for a in arguments if a.startswith("--config-dir="))]
-    found = []
+def _with_mode(arguments: list[str]) -> list[str]:
+    """The arguments, with the mode of an experiment that sweeps: Hydra 1.4 must know it before composing."""
+    folders = [str(_CONF), *(a.removeprefix("--config-dir=") for a in arguments)]  # the name of a folder or not
     for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
-        paths = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
-        content = [OmegaConf.load(path) for path in paths if path.is_file()]
-        found += [index for tree in content if OmegaConf.select(tree, "hydra.mode") == "MULTIRUN"]
-    return found[:1]
+        files = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
+        if any("mode: MULTIRUN" in file.read_text(encoding="utf-8") for file in files if file.is_file()):
+            return [*arguments[:index], "hydra.mode=MULTIRUN", *arguments[index:]]
+    return arguments
 
 
 def _quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
@@ -210,7 +209,7 @@ def _explain_composition(error: Exception, config_name: str) -> str:
         return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
-    message = _in_one_line(error)
+    message = " ".join(str(error).split())
     key = message.split("'")[1] if "'" in message else message
     if message.startswith("Ambiguous value"):
         return f"{key} has several values: add -m for a sweep"
@@ -233,10 +232,6 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
         return f"{group}={choices.get(group)} has no {name} to set; it goes with {group}={' or '.join(having)}"
     near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     return f"there is no {key} to set; " + (f"did you mean {near[0]}?" if near else "--help shows what there is")
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:

@@ -107,9 +107,9 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
         return
     with run.locked():
         is_auto = config.resume == "auto"
-        merged, changed = _merged(run.config(), config, list(flat(config.content())) if is_auto else request.given)
+        merged, changed = _merged(run.config(), config, _all_keys(config) if is_auto else request.given)
         named = None if is_auto else Path(str(config.resume))
-        if named is not None and named.parent.name == "checkpoints":
+        if named is not None and _is_checkpoint(named):
             checkpoint: Checkpoint | None = Checkpoint.read(named)
         else:
             checkpoint = Checkpoints(run, merged.checkpoint.keep).newest()
@@ -144,7 +144,7 @@ def _run_to_go_on_with(config: TrainConfig, request: Request) -> RunFolder | Non
 
 def _run_of(path: Path) -> RunFolder:
     """The run whose folder, or one of whose checkpoints, `path` is. Raises RequestError if it is neither."""
-    folder = path.parent.parent if path.parent.name == "checkpoints" else path
+    folder = path.parent.parent if _is_checkpoint(path) else path
     if not path.is_dir():
         raise RequestError(f"resume={path}: there is no such folder")
     if not (folder / "config.yaml").exists():
@@ -152,14 +152,27 @@ def _run_of(path: Path) -> RunFolder:
     return RunFolder(folder)
 
 
+def _is_checkpoint(path: Path) -> bool:
+    return path.parent.name == "checkpoints" and not (path / "config.yaml").exists()
+
+
 def _unfinished_like(config: TrainConfig, root: Path) -> RunFolder | None:
     """The newest run below `root` that was begun with this configuration and has not finished."""
     wanted = _identity(config)
     for path in sorted(root.rglob("config.yaml"), reverse=True):
         run = RunFolder(path.parent)
-        if run.is_begun() and not run.is_finished() and _identity(run.config()) == wanted:
-            return run
+        try:
+            if run.is_begun() and not run.is_finished() and _identity(run.config()) == wanted:
+                return run
+        except UserError as error:
+            log.warning(f"skipped: {error}")
     return None
+
+
+def _all_keys(config: TrainConfig) -> list[str]:
+    """Every key of a configuration; a choice that may change as a whole is one key."""
+    whole = {"schedule", "logger"}
+    return [*_IDENTIFIED_BY, *whole, *flat({key: v for key, v in config.content().items() if key not in whole})]
 
 
 def _merged(kept: TrainConfig, asked: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:

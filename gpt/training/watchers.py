@@ -166,8 +166,7 @@ class CheckpointWriter(Watcher):
             return
         with state.clock_stopped():
             started = time.perf_counter()
-            if not is_last:
-                self._guard.check(state)
+            self._guard.check(state)
             if written("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
                 self._iteration = iteration
             self._saved_at = time.perf_counter()
