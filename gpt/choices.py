@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from gpt.errors import RequestError, explain
+from gpt.errors import RequestError, explain, printable
 
 Size = Annotated[int, Field(ge=1, le=2**16)]  # of channels, heads, hidden layers
 Depth = Annotated[int, Field(ge=1, le=256)]  # of a stack of layers
@@ -75,9 +75,10 @@ class Kind:
         modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}.")
         if module_name in {module.name for module in modules}:
             target = getattr(importlib.import_module(module_name), name, None)
-            if callable(target) and getattr(target, "__module__", None) == module_name and self.accepts(target):
+            is_public = not name.startswith("_") and getattr(target, "__module__", None) == module_name
+            if is_public and callable(target) and not inspect.isabstract(target) and self.accepts(target):
                 return target
-        raise RequestError(f"{self.key}._target_={choice.target} is not {self.noun} of {self.package}")
+        raise RequestError(f"{self.key}._target_={printable(choice.target)} is not {self.noun} of {self.package}")
 
     def _checked(self, choice: Choice) -> tuple[Callable[..., Any], dict[str, Any]]:
         target, values = self.find(choice), choice.hyperparameters
@@ -86,7 +87,7 @@ class Kind:
         unknown = [name for name in values if name not in taken]
         missing = [name for name, p in taken.items() if name not in values and p.default is p.empty]
         if unknown or missing:
-            wrong = f"{unknown[0]} is not a hyperparameter of" if unknown else f"{missing[0]} is needed by"
+            wrong = f"{printable(unknown[0])} is not a hyperparameter of" if unknown else f"{missing[0]} is needed by"
             raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
         for name, value in values.items():
             annotation = taken[name].annotation

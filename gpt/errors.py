@@ -46,7 +46,7 @@ def explain(error: ValidationError, prefix: str = "") -> str:
 
 
 def _explain(problem: Mapping[str, Any], prefix: str) -> str:
-    key = ".".join([*filter(None, [prefix]), *(str(part) for part in problem["loc"])])
+    key = printable(".".join([*filter(None, [prefix]), *(str(part) for part in problem["loc"])]))
     if problem["type"] == "missing":
         return f"{key} is needed: give it a value, and do not delete it"
     if problem["type"] == "extra_forbidden":
@@ -56,6 +56,11 @@ def _explain(problem: Mapping[str, Any], prefix: str) -> str:
     if isinstance(problem["input"], dict) or not key:
         return f"{key}: {message}".removeprefix(": ")
     return f"{key}={_shorten(problem['input'])}: {message}"
+
+
+def printable(name: str) -> str:
+    """A name in one line, with line ends and control characters escaped."""
+    return repr(name)[1:-1]
 
 
 def _shorten(value: object) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt.runs import finished_runs
+from gpt.runs.folder import finished_runs
 from tests.conftest import REPOSITORY
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reproduction")]
 
 COMMANDS = re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import inspect
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,7 +46,8 @@ class PairCorpus:
     @property
     def digest(self) -> str:
         """The SHA-256 of its content, which tells one corpus from another."""
-        return _digest(f"{source}\t{target}" for part in (self.train, self.val, self.test) for source, target in part)
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return _digest(line for name, pairs in splits.items() for line in (name, *(f"{s}\t{t}" for s, t in pairs)))
 
 
 def _is_loader(loader: Any) -> bool:
@@ -158,7 +160,7 @@ def _held_out(pairs: Pairs, held: int, vocab_size: int) -> PairCorpus:
     return PairCorpus(pairs[: -2 * held], pairs[-2 * held : -held], pairs[-held:], vocab_size)
 
 
-def _digest(parts: Any) -> str:
+def _digest(parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode())

@@ -16,7 +16,9 @@ def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     float32 gives the numbers of the model as it was, up to rounding. bfloat16 halves what is read for a token.
     """
     on_cpu = next(model.parameters()).device.type == "cpu"
-    pack = on_cpu and is_large(model) and torch.backends.mkldnn.is_available()
+    private = ("_reorder_linear_weight", "_linear_pointwise")
+    has_kernels = torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in private)
+    pack = on_cpu and is_large(model) and has_kernels
     model.requires_grad_(False).to(dtype)
     if pack and (dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         for module in list(model.modules()):

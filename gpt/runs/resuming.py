@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt.config import Request, TrainConfig, flat, shown
+from gpt.config import Request, TrainConfig, changes, flat, shown
 from gpt.errors import DivergedError, RequestError, UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
@@ -184,16 +184,17 @@ def _merged(kept: TrainConfig, asked: TrainConfig, given: Iterable[str]) -> tupl
             continue
         if key == "experiment":
             raise RequestError("an experiment is for new runs: to go on with one, give the values that should change")
-        key = _IDENTIFIED_BY.get(key, key)
-        before, after = _at(old, key), _at(new, key)
-        if before == after:
-            continue
-        if key in _IDENTIFIED_BY.values() or key.partition(".")[0] not in _FREE:
-            was, wanted = shown(key, before), shown(key, after)
+        identity = _IDENTIFIED_BY.get(key, key)
+        before, after = _at(old, identity), _at(new, identity)
+        if before != after and (key in _IDENTIFIED_BY or key.partition(".")[0] not in _FREE):
+            was, wanted = shown(identity, before), shown(identity, after)
             raise RequestError(f"a run with {was} cannot go on with {wanted}: start a new run for that")
+        if key in ("model", "data"):
+            continue  # compared already; the values of the data that are free are given one by one
+        before, after = _at(old, key), _at(new, key)
         *groups, name = key.split(".")
         functools.reduce(operator.getitem, groups, old)[name] = after
-        changed += [shown(full, value) for full, value in flat({key: after}).items()]
+        changed += changes({key: before}, {key: after})
     return TrainConfig.model_validate(old), changed
 
 

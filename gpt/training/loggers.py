@@ -13,7 +13,9 @@ from gpt.training.watchers import Watcher, written
 
 
 def _is_logger(target: Any) -> bool:
-    return inspect.isclass(target) and issubclass(target, Watcher) and "run" in inspect.signature(target).parameters
+    if not (inspect.isclass(target) and issubclass(target, Watcher)) or target.__module__ == Watcher.__module__:
+        return False  # the loop's own watchers are no choice
+    return "run" in inspect.signature(target).parameters
 
 
 LOGGER = Kind("logger", "a logger", "gpt.training", _is_logger, given=("run",))

@@ -242,6 +242,25 @@ def test_a_run_whose_configuration_was_edited_says_so_and_one_that_is_damaged_to
     assert done.stderr.count("\n") == 1
 
 
+def test_auto_goes_on_with_a_logger_that_the_run_did_not_have(script: Script, corpus_file: Path, run: Path) -> None:
+    run.rename(run.parent / "DIR")
+    done = script(*at(corpus_file, "resume=auto", "logger=csv"), cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "going on with DIR from iteration 50" in done.stdout
+    assert len((run.parent / "DIR" / "metrics.csv").read_text().splitlines()) == 1 + 4
+
+
+def test_a_run_in_a_folder_called_checkpoints_is_a_run(script: Script, run: Path) -> None:
+    place = run.parent / "checkpoints" / "run"
+    place.parent.mkdir()
+    run.rename(place)
+    done = script("train.py", "resume=checkpoints/run", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "going on with checkpoints/run from iteration 50" in done.stdout
+    done = script("train.py", "resume=checkpoints/run/checkpoints/00000050", "training.max_iters=70", cwd=run.parent)
+    assert "going on with checkpoints/run from iteration 50" in done.stdout, done.stderr
+
+
 def test_auto_passes_over_a_run_that_cannot_be_read(script: Script, corpus_file: Path, run: Path) -> None:
     """Such as one of a version with other keys, or a damaged one; it may not keep all others from going on."""
     place = run.parent / "runs" / "day"

@@ -20,6 +20,7 @@ from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Evaluation
 from gpt.runs.weights import load_weights
+from gpt.stopping import Stop
 from gpt.training.loggers import LOGGER, Csv
 from gpt.training.state import TrainingState
 from gpt.training.watchers import (
@@ -391,6 +392,22 @@ def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
     with pytest.raises(DivergedError, match="first after 5 iterations"):
         train_state(state, data, watchers=[checking, writer], loss=exploding_loss(math.nan, 5))
     assert checkpoints.saved == [4]
+
+
+def test_a_signal_does_not_carry_bad_updates_past_the_guard(data: TextData, run: RunFolder, clock: Clock) -> None:
+    state, checkpoints, stop = small_state("v1"), Slow(run, clock), Stop()
+    checking = guard(state, "stop")
+    writer = CheckpointWriter(state, checkpoints, checking, interval=100, min_seconds=0)
+
+    class Signal(Watcher):
+        def stepped(self, state: TrainingState) -> None:
+            stop.requested = 15 if state.progress.iteration == 7 else None
+
+    with pytest.raises(DivergedError, match="first after 5 iterations"):
+        train_state(
+            state, data, watchers=[checking, writer, Signal()], loss=exploding_loss(math.nan, 5), stop=stop
+        )  # fmt: skip
+    assert checkpoints.saved == []
 
 
 def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_run_goes_on(
