@@ -114,16 +114,17 @@ def main(config: TrainConfig) -> float | None:
         # Report.
         exact = exact_loss(model, data, "val", runtime=runtime, world=world)
         if run is not None:
-            summary = summarise(
-                state.progress, runtime, stage=config.stage, seed=seed, documented=config.documented, changed=changed,
-                parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
-                last_batch=state.last_batch.item(), tokens_per_second=state.tokens_per_second,
-                seconds=time.perf_counter() - started, skipped=int(state.skipped),
-            )  # fmt: skip
-            write_atomically(run.path / "sample.txt", task.sample(model, corpus, seed))
-            plot_run(run, summary)
-            run.write_summary(summary)
-            log.info(closing_lines(summary, run))
+            with stop.deferred():  # a signal must not interrupt an import or a file that is nearly written
+                summary = summarise(
+                    state.progress, runtime, stage=config.stage, seed=seed, documented=config.documented, changed=changed,
+                    parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
+                    last_batch=state.last_batch.item(), tokens_per_second=state.tokens_per_second,
+                    seconds=time.perf_counter() - started, skipped=int(state.skipped),
+                )  # fmt: skip
+                write_atomically(run.path / "sample.txt", task.sample(model, corpus, seed))
+                plot_run(run, summary)
+                run.write_summary(summary)
+                log.info(closing_lines(summary, run))
         return exact
 
 
