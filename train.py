@@ -116,8 +116,8 @@ def main(config: TrainConfig) -> float | None:
         if run is not None:
             with stop.deferred():  # a signal must not interrupt an import or a file that is nearly written
                 summary = summarise(
-                    state.progress, runtime, stage=config.stage, seed=seed, documented=config.documented, changed=changed,
-                    parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
+                    state.progress, runtime, stage=config.stage, seed=seed, documented=config.documented,
+                    changed=changed, parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
                     last_batch=state.last_batch.item(), tokens_per_second=state.tokens_per_second,
                     seconds=time.perf_counter() - started, skipped=int(state.skipped),
                 )  # fmt: skip
