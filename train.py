@@ -11,13 +11,13 @@ log = logging.getLogger("gpt")
 
 
 def main(config: TrainConfig) -> float | None:
-    """Train a stage, or go on with a run of it; leave a run folder, and return the exact validation loss."""
+    """Train a stage or resume a run of one; write its run folder and return the exact validation loss."""
     # Imported here, because importing torch takes a second that --help and tab completion need not wait for.
     from gpt import models, tasks
     from gpt.files import write_atomically
     from gpt.runs.checkpoints import Checkpoints
     from gpt.runs.report import closing_lines, plot_run, summarise
-    from gpt.runs.resuming import explaining_how_to_go_on, planned
+    from gpt.runs.resuming import explaining_how_to_resume, planned
     from gpt.runtime import seed_everything, select_device, select_runtime, size_of
     from gpt.stopping import Stop
     from gpt.training.compilation import training_losses
@@ -38,18 +38,18 @@ def main(config: TrainConfig) -> float | None:
         WeightAverage,
     )
 
-    with World.joined() as world, Stop().listening() as stop, contextlib.ExitStack() as stack:
+    with World.joined(config.device) as world, Stop().listening() as stop, contextlib.ExitStack() as stack:
         if not world.is_first:
             log.setLevel(logging.ERROR)
 
-        # Load. Rank 0 plans what to train, and where; nothing on disk changes yet.
+        # Load. Rank 0 plans what to train and where; nothing on disk changes yet.
         plan = stack.enter_context(planned(config, cli.request(config))) if world.is_first else None
         finished, config, vocabulary = world.broadcast(
             (plan.finished, plan.config, plan.vocabulary) if plan else (None, config, None)
         )
         if finished is not None:
             if plan is not None and plan.run is not None:
-                log.info(f"{plan.run.path} is finished; training.max_iters=N takes it further")
+                log.info(f"{plan.run.path} is finished; training.max_iters=N extends it")
             return finished.exact.val
         changed = cli.changes_from_documented(config)
         task, corpus = tasks.load(config.data, config.model, vocabulary)
@@ -77,7 +77,7 @@ def main(config: TrainConfig) -> float | None:
             state.restore(plan.checkpoint.progress, plan.checkpoint.tensors())
         state.broadcast(world)
 
-        # Train. Rank 0 opens the run folder and writes; what may change the state or end the training is on every rank.
+        # Train. Rank 0 opens the run folder and writes; watchers that may change or end the run are on every rank.
         started = time.perf_counter()
         run = stack.enter_context(plan.opened(task.vocabulary(corpus))) if plan is not None else None
         guard = NonFiniteGuard(state, training.on_nonfinite, schedule, training.max_iters)
@@ -90,7 +90,7 @@ def main(config: TrainConfig) -> float | None:
                 state, Checkpoints(run, config.checkpoint.keep), guard,
                 interval=config.checkpoint.interval, min_seconds=config.checkpoint.min_seconds,
             )  # fmt: skip
-            stack.enter_context(explaining_how_to_go_on(run, lambda: checkpoints.is_saved(state)))
+            stack.enter_context(explaining_how_to_resume(run, lambda: checkpoints.is_saved(state)))
             watchers += [
                 ConsoleLog(
                     max_iters=training.max_iters,

@@ -113,7 +113,7 @@ def train_command(*arguments: str, checkout: Path = REPOSITORY) -> list[str]:
 
 
 def with_constants(script: Path, constants: dict[str, object], folder: Path) -> Path:
-    """A peer's script, in `folder` and with its module-level constants set; the corpus lies beside it as input.txt."""
+    """A peer's script, in `folder` and with its module-level constants set; with the corpus next to it as input.txt."""
     source = script.read_text()
     for name, value in constants.items():
         source, found = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", source, flags=re.MULTILINE)
@@ -126,7 +126,7 @@ def with_constants(script: Path, constants: dict[str, object], folder: Path) -> 
     return changed
 
 
-# What --quick changes of a training of a text.
+# What --quick changes in a training run on a text.
 QUICK_TRAINING = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
 
 _FOLDERS = {
@@ -161,7 +161,7 @@ def arguments(description: str | None, *folders: str) -> argparse.Namespace:
         path = getattr(given, name)
         if path is None or not path.is_dir():
             print(
-                f"--{name} {path or 'is not given'}: {_FOLDERS[name]} is missing, so its part is left out",
+                f"--{name} {path or 'is not given'}: {_FOLDERS[name]} is missing, so its part is skipped",
                 file=sys.stderr,
             )
             setattr(given, name, None)

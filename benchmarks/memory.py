@@ -1,4 +1,4 @@
-"""Peak resident memory of a v5 run, beside that of `import torch` with the corpus as a tensor.
+"""Peak resident memory of a v5 run, compared with that of `import torch` with the corpus as a tensor.
 
 python benchmarks/memory.py
 """

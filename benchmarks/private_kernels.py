@@ -1,4 +1,4 @@
-"""What PyTorch's private functions are worth: each beside the public code that stands in for it.
+"""What PyTorch's private functions are worth: each against its public fallback.
 
     python benchmarks/private_kernels.py
 

@@ -1,6 +1,6 @@
 """Whether this checkout computes the same losses as another one, bit for bit.
 
-    python benchmarks/same_losses.py                  # the working tree beside its last commit
+    python benchmarks/same_losses.py                  # the working tree against its last commit
     python benchmarks/same_losses.py e31de28          # or another commit, which is cloned,
     python benchmarks/same_losses.py ../other         # or another checkout, which is only read
 

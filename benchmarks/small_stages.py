@@ -35,7 +35,7 @@ _QUICK: dict[str, object] = {"max_iters": 4, "eval_interval": 2, "eval_iters": 1
 
 
 def rows(lecture: Path | None, repeats: int, *, quick: bool) -> list[Row]:
-    """v6 and v1 beside the lecture's scripts; v2 to v5, which should take no longer than v6."""
+    """v6 and v1 against the lecture's scripts; v2 to v5, which should take no longer than v6."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 

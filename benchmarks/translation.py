@@ -1,4 +1,4 @@
-"""The encoder-decoder: training, decoding, and two processes, beside what one would use instead.
+"""The encoder-decoder: training, decoding, and two processes, compared with what one would use instead.
 
     python benchmarks/translation.py --annotated PATH --run RUN_FOLDER
 
@@ -156,7 +156,7 @@ def _train_plain(batches: list[Batch]) -> float:
 
 
 def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
-    """The definitions of the checkout, run as they are; its imports and examples are left out."""
+    """The definitions of the checkout, run as they are; without its imports and examples."""
     tree = ast.parse((checkout / "the_annotated_transformer.py").read_text())
     wanted: list[ast.stmt] = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
     namespace: dict[str, Any] = {

@@ -3,7 +3,7 @@
     python benchmarks/where_time_goes.py
 
 Every part is timed on its own, 300 times, in one process and with the run's number of threads; the medians, times how
-often a run needs them, are set beside the wall time of a whole run.
+often a run needs them, are compared with the wall time of an entire run.
 """
 
 import statistics
@@ -64,7 +64,7 @@ def main() -> None:
         }
         whole = wall_seconds(train_command("model=v6", "device=cpu", *(QUICK_TRAINING if is_quick else [])), folder)
     seconds["the rest: the loop itself, plotting, files"] = whole - sum(seconds.values())
-    seconds["a whole run, measured"] = whole
+    seconds["the entire run, measured"] = whole
     lines = [[part, f"{value:.2f}", f"{value / whole:.0%}"] for part, value in seconds.items()]
     print(tabulate(lines, ["part", "s", "share"], tablefmt="github", disable_numparse=True))
 

@@ -7,8 +7,8 @@ A choice is a mapping such as
     n_embd: 32
 
 and its schema is the signature of what it names: names, types and ranges are checked against that. The ranges below
-are for annotating such signatures. A run folder holds choices too, and may be anybody's, so only what a `Kind` accepts
-is ever looked up: code of one package, of one type.
+are for annotating such signatures. A run folder contains choices too and is untrusted, so only what a `Kind` accepts is
+ever looked up: public classes and functions of one package, of one type.
 """
 
 import functools
@@ -28,7 +28,7 @@ Depth = Annotated[int, Field(ge=1, le=256)]  # of a stack of layers
 Length = Annotated[int, Field(ge=1, le=2**20)]  # of a window, in tokens
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
-Share = Annotated[float, Field(ge=0, lt=1)]  # a part of a whole, a probability, a rate of decay
+Share = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PathName = Annotated[str, Field(min_length=1)]
 
@@ -48,9 +48,9 @@ class Choice(BaseModel):
 
 @dataclass(frozen=True)
 class Kind:
-    """What may be chosen in one place of a configuration."""
+    """What may be chosen for one key of a configuration."""
 
-    key: str  # that place, such as "model"
+    key: str  # such as "model"
     noun: str  # such as "a stage"
     package: str  # where it is looked up, such as "gpt.models"
     accepts: Callable[[Any], bool]  # whether an object of one of the package's modules is such a thing
@@ -87,7 +87,7 @@ class Kind:
         unknown = [name for name in values if name not in taken]
         missing = [name for name, p in taken.items() if name not in values and p.default is p.empty]
         if unknown or missing:
-            wrong = f"{printable(unknown[0])} is not a hyperparameter of" if unknown else f"{missing[0]} is needed by"
+            wrong = f"{printable(unknown[0])} is not a hyperparameter of" if unknown else f"{missing[0]} is required by"
             raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
         for name, value in values.items():
             annotation = taken[name].annotation

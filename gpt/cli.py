@@ -25,16 +25,13 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel
 
 from gpt import console
-from gpt.config import Request, TrainConfig, changes, flat
+from gpt.config import COMPARED, NOT_COMPARED, Request, TrainConfig, changes, flat
 from gpt.errors import RequestError, UserError, report
 from gpt.stopping import Stopped
 
 _CONF = Path(__file__).parent.parent / "conf"
 
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
-# What may be given to a documented run, and what may differ from it: the same numbers are computed.
-_INCIDENTAL = {"model", "seed", "device", "compile", "deterministic", "runs"}
-_IMMATERIAL = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "data.dir", "data.path"}
 
 _VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 
@@ -51,7 +48,7 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
     is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
     if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
-        _exit("--cfg and --info are about one job: leave -m out and give each key one value", RequestError.exit_code)
+        _exit("--cfg and --info show a single job: remove -m and give each key one value", RequestError.exit_code)
     sys.argv[1:], texts = _quoted(_with_mode(sys.argv[1:]), () if is_sweep else verbatim)
     is_composed = False
 
@@ -74,7 +71,7 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
 
 
 class _JobError(UserError):
-    """A job of a sweep failed and said why; Hydra runs the others and raises this at the end."""
+    """A job of a sweep failed and printed why; Hydra runs the other jobs and raises this at the end."""
 
 
 def given_keys() -> tuple[str, ...]:
@@ -83,38 +80,38 @@ def given_keys() -> tuple[str, ...]:
 
 
 def request(config: TrainConfig) -> Request:
-    """Where the run belongs: at hydra.run.dir, in the folder of its sweep, or below `runs` by date and time."""
+    """Where a new run goes: to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time."""
     settings, given, name = HydraConfig.get(), given_keys(), f"{config.stage}_seed{config.seed}"
     if "stage" in given:
         raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
     if _is_sweep():
         subdir = settings.sweep.subdir
-        place = Path(settings.sweep.dir) / (f"{settings.job.num:03d}_{name}" if subdir == "." else subdir)
-        return Request(place, is_place_given=True, given=given)
+        folder = Path(settings.sweep.dir) / (f"{settings.job.num:03d}_{name}" if subdir == "." else subdir)
+        return Request(folder, is_folder_given=True, given=given)
     if settings.run.dir != ".":
-        return Request(Path(settings.run.dir), is_place_given=True, given=given)
+        return Request(Path(settings.run.dir), is_folder_given=True, given=given)
     now = datetime.now()
-    place = Path(config.runs) / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}_{name}"
-    return Request(place, is_place_given=False, given=given)
+    folder = Path(config.runs) / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}_{name}"
+    return Request(folder, is_folder_given=False, given=given)
 
 
 def changes_from_documented(config: TrainConfig) -> list[str]:
     """The hyperparameters, as key=value, in which a run differs from the documented run of its stage.
 
-    That one is the configuration of `model=STAGE` alone, in the project's own conf/.
+    The documented run is `model=STAGE` with nothing else given, from the project's own conf/.
     """
     settings = HydraConfig.get()
     main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     foreign = [] if Path(main) == _CONF else [f"--config-path={main}"]
-    if not foreign and settings.job.config_name == "train" and _INCIDENTAL.issuperset(given_keys()):
+    groups = {key.partition(".")[0] for key in given_keys() if key != "model"}
+    if not foreign and settings.job.config_name == "train" and groups.isdisjoint({*COMPARED, "dtype", "experiment"}):
         return []  # nothing can differ, and composing takes 50 ms
     try:
         documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={config.stage}"]), resolve=True)
     except HydraException:
         raise RequestError(f"model={config.stage} is not in conf/: add the --config-dir that the run had") from None
-    keys = ("model", "training", "data", "optimizer", "schedule", "documented")
-    before, after = ({key: tree[key] for key in keys} for tree in (documented, config.content()))
-    changed = [change for change in changes(before, after) if change.partition("=")[0] not in _IMMATERIAL]
+    before, after = ({key: tree[key] for key in COMPARED} for tree in (documented, config.content()))
+    changed = [change for change in changes(before, after) if change.partition("=")[0] not in NOT_COMPARED]
     return [*foreign, *changed, *(["dtype=bfloat16"] if config.dtype == "bfloat16" else [])]
 
 
@@ -123,15 +120,15 @@ def _is_sweep() -> bool:
 
 
 def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
-    """The configuration as plain dictionaries, with every reference followed and the literal texts put in."""
+    """The configuration as plain dictionaries, with references resolved and the literal texts inserted."""
     if "stage" in config and "model" not in config:
-        raise RequestError("model is needed: choose one with model=NAME")
+        raise RequestError("model is required: choose one with model=NAME")
     try:
         for key in texts:
-            OmegaConf.update(config, key, "")  # a text is never parsed: no reference, no missing value
+            OmegaConf.update(config, key, "")  # a literal text is never parsed as a reference or a missing value
         resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        raise RequestError(f"{error.full_key} is needed: add {error.full_key}=VALUE") from error
+        raise RequestError(f"{error.full_key} is required: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise RequestError(" ".join(str(error).split())) from error
     for key, text in texts.items():
@@ -141,8 +138,8 @@ def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
 
 
 def _with_mode(arguments: list[str]) -> list[str]:
-    """The arguments, with the mode of an experiment that sweeps: Hydra 1.4 must know it before composing."""
-    folders = [str(_CONF), *(a.removeprefix("--config-dir=") for a in arguments)]  # the name of a folder or not
+    """Add hydra.mode=MULTIRUN for an experiment that sweeps: Hydra 1.4 must know the mode before composing."""
+    folders = [str(_CONF), *(a.removeprefix("--config-dir=") for a in arguments)]  # any may follow --config-dir
     for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
         files = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
         if any("mode: MULTIRUN" in file.read_text(encoding="utf-8") for file in files if file.is_file()):
@@ -151,13 +148,13 @@ def _with_mode(arguments: list[str]) -> list[str]:
 
 
 def _quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """The arguments with the values of these keys quoted for Hydra, and those values as they are."""
+    """Quote the values of these keys for Hydra; return the new arguments, and the values unquoted."""
     quoted, texts = [], {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and key in keys and value != "null":
             texts[key] = value
-            # Backslashes are escaped in front of a quote and of a reference only, as Hydra's grammar has it.
+            # Hydra's grammar has backslashes escaped in front of a quote or a reference only.
             value = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), value)
             argument = f"{key}='{value}'"
         quoted.append(argument)
@@ -166,7 +163,7 @@ def _quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dic
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Turn what the user can fix into a line on standard error and an exit code; a bug keeps its traceback."""
+    """Report errors that the user can fix as one line on standard error and an exit code; a bug keeps its traceback."""
     try:
         yield
     except KeyboardInterrupt:
@@ -176,10 +173,11 @@ def _one_line_errors() -> Iterator[None]:
         sys.exit(1)
     except _JobError as error:
         _exit("not every job of the sweep succeeded", error.exit_code)
-    except Stopped as error:  # ends a sweep as well: the request to stop was not about one job
+    except Stopped as error:  # ends the sweep too: the signal was not meant for one job
         message = str(error)
         if _is_sweep():
-            message += f"; the sweep: the same command with resume=auto hydra.sweep.dir={HydraConfig.get().sweep.dir}"
+            folder = HydraConfig.get().sweep.dir
+            message += f"; to resume the sweep, repeat the command with resume=auto hydra.sweep.dir={folder}"
         _exit(message, error.exit_code)
     except Exception as error:
         reported = report(error)
@@ -201,7 +199,7 @@ def _exit(message: str, code: int) -> NoReturn:
 
 
 def _explain_composition(error: Exception, config_name: str) -> str:
-    """Hydra's complaint about the command line, in one line and with the nearest right name."""
+    """Hydra's complaint about the command line, in one line that names the nearest valid choice."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
@@ -219,9 +217,9 @@ def _explain_composition(error: Exception, config_name: str) -> str:
 
 
 def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None]) -> str:
-    """What to do instead: another choice of the group that has the key, or the nearest right name."""
+    """An error line for an unknown key: which choices of its group have it, or the nearest valid key."""
     if key.startswith("hydra."):
-        return f"there is no {key} to set; see Hydra's documentation"
+        return f"unknown key {key}; see Hydra's documentation"
     group, _, name = key.partition(".")
     having = []
     for path in sorted((_CONF / group).glob("*.yaml")):
@@ -229,9 +227,9 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
         if name in content.get(group, content):
             having.append(path.stem)
     if having:
-        return f"{group}={choices.get(group)} has no {name} to set; it goes with {group}={' or '.join(having)}"
+        return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
     near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-    return f"there is no {key} to set; " + (f"did you mean {near[0]}?" if near else "--help shows what there is")
+    return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
 
 
 def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:

@@ -18,6 +18,18 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
 Weights = Literal["auto", "best", "last", "averaged"]
 
+# What the keys of a training configuration mean; a group stands for all of its keys.
+# Compared with the documented run, except those that do not influence the result:
+COMPARED = ("model", "training", "data", "optimizer", "schedule", "documented")
+NOT_COMPARED = {"data.dir", "data.path", "training.eval_interval", "training.grad_accumulation"}
+NOT_COMPARED |= {"training.on_nonfinite"}
+# May change when a run is resumed, except those that identify the run; so does everything else:
+RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data"}
+RESUMABLE |= {"device", "dtype", "compile", "deterministic"}
+IDENTIFYING = {"data._target_", "data.vocab_size", "optimizer._target_"}
+# Ignored when resume=auto looks for the run of a configuration:
+NOT_SEARCHED = {"checkpoint", "logger", "device", "dtype", "compile", "runs"}
+
 
 class _Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -45,7 +57,7 @@ class TrainingConfig(_Schema):
 
 
 class CheckpointConfig(_Schema):
-    """How often a training saves all it needs to go on."""
+    """How often a checkpoint is saved, and how many are kept."""
 
     interval: Count
     min_seconds: NonNegative
@@ -131,10 +143,10 @@ class CompareConfig(_Schema):
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line says about a run, beside its configuration."""
+    """What the command line says about a run besides its configuration."""
 
-    place: Path  # of a new run
-    is_place_given: bool  # by the user or a sweep: the run goes exactly there
+    folder: Path  # of a new run
+    is_folder_given: bool  # by the user or a sweep: exactly that folder, not the next free name
     given: tuple[str, ...]  # the keys that have a value on the command line
 
 
@@ -153,7 +165,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def shown(key: str, value: Any) -> str:
-    """key=value, and of a choice the name alone: data=text for data._target_=gpt.data.corpora.text."""
+    """key=value; for a choice the bare name: data=text for data._target_=gpt.data.corpora.text."""
     if key.endswith("._target_"):
         return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
     return f"{key}={value}"

@@ -15,7 +15,7 @@ def use_utf8() -> None:
 def show_log() -> None:
     """Show what the package logs: reports on standard output, warnings on standard error."""
     logger = logging.getLogger("gpt")
-    logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run that can go on
+    logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run
     if not logger.handlers:  # a sweep comes here once per job
         report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
         report.addFilter(lambda record: record.levelno < logging.WARNING)

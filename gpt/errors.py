@@ -32,8 +32,8 @@ def report(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, ValidationError):
         return explain(error), RequestError.exit_code
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}", UserError.exit_code
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror or error}", UserError.exit_code
     ran_out = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
     if ran_out or isinstance(error, MemoryError):
         return "not enough memory for this: try a smaller model, batch or number of samples", UserError.exit_code
@@ -48,9 +48,9 @@ def explain(error: ValidationError, prefix: str = "") -> str:
 def _explain(problem: Mapping[str, Any], prefix: str) -> str:
     key = printable(".".join([*filter(None, [prefix]), *(str(part) for part in problem["loc"])]))
     if problem["type"] == "missing":
-        return f"{key} is needed: give it a value, and do not delete it"
+        return f"{key} is required: give it a value, and do not delete it"
     if problem["type"] == "extra_forbidden":
-        return f"there is no {key} to set"
+        return f"unknown key {key}"
     message = " ".join(problem["msg"].removeprefix("Value error, ").split())
     message = message[:1].lower() + message[1:]
     if isinstance(problem["input"], dict) or not key:

@@ -61,7 +61,7 @@ def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
             raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
         return path.read_bytes().decode()
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} is missing: that is not the folder of a whole run") from None
+        raise UserError(f"{path} is missing: its folder does not hold a complete run") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Signals end a training between two iterations, after everything has been saved."""
+"""Signals: a run stops between two iterations, after everything has been saved."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") i
 _UNDER_SUBMITIT = [signal.SIGINT]
 
 
-class Stopped(UserError):  # noqa: N818 - it is no error
+class Stopped(UserError):  # noqa: N818 - not an error
     """The user or the system asked to stop. The exit code is the shell's for that signal: 130 or 143."""
 
     def __init__(self, number: int, message: str = "stopped") -> None:
@@ -36,7 +36,7 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Handle the signals, in a process's main thread; Python cannot do that elsewhere, and nothing changes."""
+        """Handle the signals. Outside the main thread, where Python cannot do that, nothing changes."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -56,7 +56,7 @@ class Stop:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside a deferred part: long work that may be cut off anywhere, because it leaves nothing behind."""
+        """Inside a deferred part, for long work that can be aborted anywhere because it leaves nothing behind."""
         with self._set(False):
             if self.requested is not None:
                 raise Stopped(self.requested)

@@ -1,4 +1,4 @@
-"""The two tasks: continuing a text, and translating. This is the one module that knows which of them a run is about."""
+"""The two tasks: continuing a text, and translating. Only this module knows which of them a run is about."""
 
 import inspect
 import sys
@@ -30,7 +30,7 @@ _GREEDY = {"beam": 1, "length_penalty": 0.0}
 
 
 class Task(ABC):
-    """What a run is about: its tokenizer and batches, what to show of it, and how it is measured."""
+    """A run's tokenizer and batches, its sample output and its scores."""
 
     name: ClassVar[str]  # as in "this run {name}s": "continues a text"
     options: ClassVar[frozenset[str]]  # keys of generate.py, evaluate.py and train.py that only this task has
@@ -39,7 +39,7 @@ class Task(ABC):
 
     @abstractmethod
     def vocabulary(self, corpus: Corpus) -> Vocabulary:
-        """What a run folder keeps of the tokenizer and the corpus."""
+        """The content of tokenizer.json."""
 
     @abstractmethod
     def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
@@ -47,7 +47,7 @@ class Task(ABC):
 
     @abstractmethod
     def examples(self, model: nn.Module, corpus: Any) -> list[str]:
-        """Lines for the log that show what a model has learnt, if a few lines can."""
+        """Lines for the log that show what the model has learned; may be empty."""
 
     @abstractmethod
     def sample(self, model: nn.Module, corpus: Any, seed: int) -> str:
@@ -55,17 +55,17 @@ class Task(ABC):
 
     @abstractmethod
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """The pieces of the output for a prompt, as they are ready."""
+        """Yield the output for a prompt piece by piece."""
 
     @abstractmethod
     def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[tuple[str, str, str]]:
-        """Measures beside the loss: name, value, unit or signature."""
+        """Measures other than the loss: name, value, unit or signature."""
 
     def refuse_others(self, given: Iterable[str]) -> None:
         """Raises RequestError if a key on the command line belongs to the other task."""
         for other in _TASKS.values():
             for key in sorted(set(given) & other.options - self.options):
-                raise RequestError(f"{key} is for a run that {other.name}, and this one {self.name}: leave it out")
+                raise RequestError(f"{key} is for a run that {other.name}, but this one {self.name}")
 
     def split(self, wanted: str | None) -> str:
         """The split to evaluate on. Raises RequestError if the corpus has no such split."""
@@ -106,7 +106,7 @@ class Continuation(Task):
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """The prompt and its continuation, character by character; several samples one after the other."""
         if prompt == "":
-            raise RequestError("the prompt is empty: give at least one character, or leave it out")
+            raise RequestError("the prompt is empty: give at least one character, or no prompt")
         ids = self._tokenizer.encode(default_prompt(self._tokenizer) if prompt is None else prompt)
         steps = generate(
             packed(model, getattr(torch, config.dtype)), ids, tokens=config.tokens, num_samples=config.num_samples,
@@ -125,7 +125,7 @@ class Continuation(Task):
     def scores(
         self, model: nn.Module, corpus: TextCorpus, split: str, config: EvaluateConfig
     ) -> list[tuple[str, str, str]]:
-        """None beside the loss."""
+        """None: the loss says it all."""
         del model, corpus, split, config
         return []
 
@@ -207,17 +207,17 @@ _TASKS: dict[type, type[Task]] = {TextCorpus: Continuation, PairCorpus: Translat
 
 
 def load(data: Choice, model: Choice, vocabulary: Vocabulary | None = None) -> tuple[Task, Corpus]:
-    """The corpus that a configuration names, and the task that it sets.
+    """The task and the corpus that a configuration names.
 
-    The tokenizer is made from the corpus, or from the `vocabulary` of a run that goes on. Raises RequestError if the
-    stage is for the other task.
+    The tokenizer is built from the corpus, or from the `vocabulary` of a resumed run. Raises RequestError if the stage
+    is for the other task.
     """
     returns = inspect.signature(LOADER.find(data), eval_str=True).return_annotation
     translates = "source" in inspect.signature(cast(type[nn.Module], STAGE.find(model)).forward).parameters
     if translates != (returns is PairCorpus):
         name = data.target.rpartition(".")[2]
         does, needs = ("translates", "pairs, such as data=multi30k") if translates else ("continues a text", "a text")
-        raise RequestError(f"data={name} does not go with a stage that {does}: it needs {needs}")
+        raise RequestError(f"data={name} does not fit a stage that {does}: it needs {needs}")
     if translates:
         subwords = _subwords()  # before the corpus is downloaded
     corpus: Corpus = LOADER.build(data)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# The tests use all cores already: the threads of several processes would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -20,8 +23,7 @@ from gpt.data.corpora import TextCorpus
 from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 from gpt.data.text import TextData
 from gpt.runtime import Runtime
-
-torch.set_num_threads(1)  # the models here are tiny, and several test processes may share the machine
+from tests.forked import Forked
 
 REPOSITORY = Path(__file__).parent.parent
 LADDER = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
@@ -98,10 +100,14 @@ def script() -> Script:
     """Run a script of the repository as a user would: script("train.py", "model=v1", cwd=folder)."""
 
     def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(REPOSITORY / name), *arguments]
+        command = [str(REPOSITORY / name), *arguments]
+        # Libraries read the environment when they are imported, and joblib's workers outlive a forked parent.
+        if not environment and "hydra/launcher=joblib" not in arguments:
+            return Forked(command, cwd).finished()
         return subprocess.run(
-            command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=600
-        )
+            [sys.executable, *command], cwd=cwd, env=os.environ | environment,
+            capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
 
     return run
 

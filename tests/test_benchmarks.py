@@ -197,15 +197,15 @@ def test_a_peers_constants_are_set_and_nothing_else(tmp_path: Path, shakespeare:
         with_constants(script, {"n_embd": 7}, folder)
 
 
-def test_a_peer_that_is_missing_is_left_out_with_a_note(
+def test_a_peer_that_is_missing_is_skipped_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark", "--nanogpt", str(tmp_path), "--annotated", "/nowhere"])
     given = arguments("What it measures.", "nanogpt", "annotated", "run")
     assert (given.nanogpt, given.annotated, given.run) == (tmp_path, None, None)
     assert capsys.readouterr().err.splitlines() == [
-        "--annotated /nowhere: a checkout of harvardnlp/annotated-transformer is missing, so its part is left out",
-        "--run is not given: the folder of a finished run is missing, so its part is left out",
+        "--annotated /nowhere: a checkout of harvardnlp/annotated-transformer is missing, so its part is skipped",
+        "--run is not given: the folder of a finished run is missing, so its part is skipped",
     ]
 
 
@@ -233,6 +233,7 @@ def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str) -> Non
     assert "its figures mean nothing" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_memory_runs(benchmark: Benchmark) -> None:
     ((work, peer, theirs, ours, ratio),) = benchmark("memory")
     assert (work, peer) == ("v5, documented run, peak memory", "import torch and the corpus")
@@ -240,14 +241,16 @@ def test_memory_runs(benchmark: Benchmark) -> None:
     assert 0 < float(ratio.split()[0]) < 1
 
 
+@pytest.mark.slow
 def test_where_time_goes_runs(benchmark: Benchmark) -> None:
     rows = {row[0]: float(row[1]) for row in benchmark("where_time_goes")}
-    assert list(rows)[-1] == "a whole run, measured"
+    assert list(rows)[-1] == "the entire run, measured"
     parts = ["start-up: Python, imports, configuration", "batches", "forward", "optimizer", "estimates", "exact loss"]
     assert all(rows[part] > 0 for part in parts)
 
 
-def test_v7_training_runs_beside_nanogpt_at_the_same_size(benchmark: Benchmark, peers: Peers) -> None:
+@pytest.mark.slow
+def test_v7_training_runs_against_nanogpt_at_the_same_size(benchmark: Benchmark, peers: Peers) -> None:
     ((work, peer, theirs, ours, _),) = benchmark("v7_training", "--nanogpt", peers.folder("nanogpt"))
     assert (work, peer) == ("v7 training", "nanoGPT train.py")
     assert "tokens/s" in ours
@@ -260,7 +263,8 @@ def test_v7_training_runs_beside_nanogpt_at_the_same_size(benchmark: Benchmark, 
         assert theirs.startswith("256 tokens/s")  # 4 * 16 tokens in 250 ms, the median of 333, 250 and 200
 
 
-def test_generation_runs_beside_nanogpt(benchmark: Benchmark, peers: Peers) -> None:
+@pytest.mark.slow
+def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> None:
     rows = benchmark("generation", "--nanogpt", peers.folder("nanogpt"))
     assert [row[0] for row in rows] == [
         f"v7-size generation, 1 x 8 characters, {dtype}; peer float32" for dtype in ("float32", "bfloat16")
@@ -270,7 +274,7 @@ def test_generation_runs_beside_nanogpt(benchmark: Benchmark, peers: Peers) -> N
 
 
 @pytest.mark.slow
-def test_small_stages_run_beside_the_lecture(benchmark: Benchmark, peers: Peers) -> None:
+def test_small_stages_run_against_the_lecture(benchmark: Benchmark, peers: Peers) -> None:
     rows = benchmark("small_stages", "--lecture", peers.folder("lecture"))
     assert [(row[0].split(",")[0], row[1]) for row in rows] == [
         ("v6", "lecture gpt.py"), ("v6", "lecture gpt.py"), ("v1", "lecture bigram.py"),
@@ -301,7 +305,7 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
-def test_translation_runs_beside_both_peers(benchmark: Benchmark, peers: Peers, translator: str) -> None:
+def test_translation_runs_against_both_peers(benchmark: Benchmark, peers: Peers, translator: str) -> None:
     rows = benchmark("translation", "--annotated", peers.folder("annotated"), "--run", translator)
     assert [row[:2] for row in rows] == [
         ["transformer training", "nn.Transformer, plain loop"],
@@ -326,7 +330,7 @@ def test_private_kernels_are_each_measured(benchmark: Benchmark) -> None:
 
 
 @pytest.mark.slow
-def test_all_benchmarks_run_as_one_and_leave_out_what_has_no_peer(
+def test_all_benchmarks_run_as_one_and_skip_what_has_no_peer(
     benchmark: Benchmark, peers: Peers, translator: str
 ) -> None:
     checkouts = ("--lecture", peers.folder("lecture"), "--annotated", peers.folder("annotated"))
@@ -390,6 +394,7 @@ def same_losses(script: Script, folder: Path, *arguments: str) -> subprocess.Com
     return script("benchmarks/same_losses.py", "--quick", "--only", "v1", *arguments, cwd=folder)
 
 
+@pytest.mark.slow
 def test_a_checkout_has_the_same_losses_as_itself(script: Script, tmp_path: Path) -> None:
     done = same_losses(script, tmp_path, "--", str(REPOSITORY))
     assert done.returncode == 0, done.stderr
@@ -397,6 +402,7 @@ def test_a_checkout_has_the_same_losses_as_itself(script: Script, tmp_path: Path
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["v1", "8", "equal"]
 
 
+@pytest.mark.slow
 def test_a_checkout_with_other_losses_is_told_and_ends_with_1(script: Script, peers: Peers, tmp_path: Path) -> None:
     done = same_losses(script, tmp_path, "--", peers.folder("other"))
     assert done.returncode == 1

@@ -185,7 +185,7 @@ def test_a_hyperparameter_that_is_unknown_out_of_range_or_of_another_type_is_nam
 def test_a_hyperparameter_that_is_missing_is_named(name: str) -> None:
     values = {key: value for key, value in V6.items() if key not in ("_target_", name)}
     told = refusal(STAGE, str(V6["_target_"]), **values)
-    assert told.startswith(f"model.{name} is needed by gpt.models.v6_pre_norm.GPT, which takes block_size, ")
+    assert told.startswith(f"model.{name} is required by gpt.models.v6_pre_norm.GPT, which takes block_size, ")
 
 
 def test_a_combination_that_the_constructor_refuses_is_one_line() -> None:
@@ -270,7 +270,7 @@ def test_what_a_module_merely_holds_is_refused(kind: Kind, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({}, "thing.width is needed by things.simple.Plain, which takes width, rate, norm, weights, anything"),
+        ({}, "thing.width is required by things.simple.Plain, which takes width, rate, norm, weights, anything"),
         ({"width": 8, "rate": 1.0}, "thing.rate=1.0: input should be less than 1"),
         ({"width": 8, "rate": math.nan}, "thing.rate=nan: "),
         ({"width": 8, "norm": "none"}, "thing.norm=none: input should be 'pre' or 'post'"),

@@ -57,7 +57,7 @@ def test_a_damaged_run_is_passed_over_with_a_warning(script: Script, trained: Pa
     done = script("generate.py", "tokens=10", cwd=tmp_path)
     assert done.returncode == 0
     assert len(done.stdout) == 11  # the text and nothing else
-    assert "warning: left out: runs/damaged" in done.stderr
+    assert "warning: skipped: runs/damaged" in done.stderr
 
 
 def test_generate_takes_its_options(script: Script, trained: Path, tmp_path: Path) -> None:
@@ -135,17 +135,17 @@ def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path
 
 WRONG = [
     ("train.py", ["model=v9"], 2, "model=v9 does not exist; model can be transformer, v1, v2, v3, v3_ffn, v4, v5, v6"),
-    ("train.py", ["training.max_iter=5"], 2, "there is no training.max_iter to set; did you mean training.max_iters?"),
-    ("train.py", ["modle=v2"], 2, "there is no modle to set; did you mean model?"),
+    ("train.py", ["training.max_iter=5"], 2, "unknown key training.max_iter; did you mean training.max_iters?"),
+    ("train.py", ["modle=v2"], 2, "unknown key modle; did you mean model?"),
     (
         "train.py",
         ["model=v1", "model.n_layer=4"],
         2,
-        "model=v1 has no n_layer to set; it goes with model=transformer or v4 or v5",
+        "model=v1 has no key n_layer; it is a key of model=transformer, v4, v5",
     ),
     ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
     ("train.py", ["stage=../v6"], 2, "stage=../v6: string should match pattern"),
-    ("train.py", ["+new=1"], 2, "there is no new to set"),
+    ("train.py", ["+new=1"], 2, "unknown key new"),
     ("train.py", ["seed=abc"], 2, "seed=abc: input should be a valid integer"),
     ("train.py", ["seed=-1"], 2, "seed=-1: input should be greater than or equal to 0"),
     ("train.py", ["seed=1,2"], 2, "seed=1,2 has several values: add -m for a sweep"),
@@ -160,7 +160,7 @@ WRONG = [
         2,
         "Could not append to config. An item is already at 'training.max_iters'.",
     ),
-    ("train.py", ["hydra.nope=1"], 2, "there is no hydra.nope to set"),
+    ("train.py", ["hydra.nope=1"], 2, "unknown key hydra.nope"),
     ("train.py", ["runs="], 2, "runs"),
     ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
     ("train.py", ["training.batch_size=10000000000000"], 2, "input should be less than 2147483648"),
@@ -174,32 +174,32 @@ WRONG = [
     ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
     ("train.py", ["device=tpu"], 2, "device=tpu: input should be 'auto', 'cpu', 'cuda' or 'mps'"),
     ("train.py", ["dtype=float16"], 2, "dtype=float16: input should be 'auto', 'float32' or 'bfloat16'"),
-    ("train.py", ["data=text"], 2, "data.path is needed: add data.path=VALUE"),
+    ("train.py", ["data=text"], 2, "data.path is required: add data.path=VALUE"),
     ("train.py", ["data=text", "data.path=/nowhere"], 2, "there is no file /nowhere"),
-    ("train.py", ["data.path=/nowhere"], 2, "data=shakespeare has no path to set; it goes with data=text"),
+    ("train.py", ["data.path=/nowhere"], 2, "data=shakespeare has no key path; it is a key of data=text"),
     ("train.py", ["data=text", "data.path=/"], 2, "/ is not a file"),
     ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
-    ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg and --info are about one job: leave -m out"),
-    ("train.py", ["~model"], 2, "model is needed: choose one with model=NAME"),
-    ("train.py", ["~data"], 2, "data is needed: give it a value"),
-    ("train.py", ["~training.max_iters"], 2, "training.max_iters is needed: give it a value"),
-    ("train.py", ["~optimizer.beta1"], 2, "optimizer.beta1 is needed by gpt.training.optimizers.AdamW"),
+    ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg and --info show a single job: remove -m"),
+    ("train.py", ["~model"], 2, "model is required: choose one with model=NAME"),
+    ("train.py", ["~data"], 2, "data is required: give it a value"),
+    ("train.py", ["~training.max_iters"], 2, "training.max_iters is required: give it a value"),
+    ("train.py", ["~optimizer.beta1"], 2, "optimizer.beta1 is required by gpt.training.optimizers.AdamW"),
     ("train.py", ["optimizer=adam"], 2, "optimizer=adam does not exist; optimizer can be adamw"),
     ("train.py", ["optimizer.beta1=1"], 2, "optimizer.beta1=1: input should be less than 1"),
-    ("train.py", ["schedule.final=0.1"], 2, "schedule=constant has no final to set; it goes with schedule=cosine or"),
-    ("train.py", ["model=v5", "data=copy"], 2, "data=copy does not go with a stage that continues a text"),
+    ("train.py", ["schedule.final=0.1"], 2, "schedule=constant has no key final; it is a key of schedule=cosine,"),
+    ("train.py", ["model=v5", "data=copy"], 2, "data=copy does not fit a stage that continues a text"),
     ("train.py", ["model=transformer", "data=shakespeare"], 2, "it needs pairs, such as data=multi30k"),
     ("train.py", ["experiment=copy", "training.eval_iters=3"], 2, "is for a run that continues a text"),
     ("train.py", ["hydra/launcher=nope"], 2, "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
     ("train.py", ["runs=${nope}"], 2, "Interpolation key 'nope' not found"),
     ("evaluate.py", ["split=train"], 2, "split=train: input should be 'val' or 'test'"),
     ("generate.py", [], 2, "no finished run in runs: train a stage first"),
-    ("generate.py", ["run=/nowhere"], 1, "/nowhere/tokenizer.json is missing: that is not the folder of a whole run"),
+    ("generate.py", ["run=/nowhere"], 1, "/nowhere/tokenizer.json is missing: its folder does not hold a complete run"),
     ("generate.py", ["temperature=-1"], 2, "temperature=-1: input should be greater than or equal to 0"),
     ("generate.py", ["top_p=2"], 2, "top_p=2: input should be less than or equal to 1"),
     ("generate.py", ["tokens=0"], 2, "tokens=0: input should be greater than or equal to 1"),
     ("generate.py", ["weights=first"], 2, "weights=first: input should be 'auto', 'best', 'last' or 'averaged'"),
-    ("generate.py", ["promt=a"], 2, "there is no promt to set; did you mean prompt?"),
+    ("generate.py", ["promt=a"], 2, "unknown key promt; did you mean prompt?"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
     ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
     ("compare.py", ["tolerance=wide"], 2, "tolerance=wide: input should be a valid number"),
@@ -228,7 +228,7 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
         (["prompt="], "the prompt is empty"),
         (["prompt_file=/nowhere"], "there is no file /nowhere"),
         (["device=cuda"], "device=cuda is not available here"),
-        (["beam=3"], "beam is for a run that translates, and this one continues a text"),
+        (["beam=3"], "beam is for a run that translates, but this one continues a text"),
     ],
 )
 def test_what_can_be_wrong_once_there_is_a_run(

@@ -3,15 +3,16 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.forked import Forked
 
 pytestmark = pytest.mark.xdist_group("extending")
 
@@ -35,11 +36,12 @@ def copy(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         assert not (folder / name).exists(), f"{name} exists already: adding must not change it"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # `python` is the interpreter that runs the tests
-    environment = os.environ | {"GPT_DATA_DIR": str(shakespeare), "PYTHONPATH": str(folder), "PATH": path}
+    environment = os.environ | {"GPT_DATA_DIR": str(shakespeare)}
 
     def run(command: str) -> subprocess.CompletedProcess:
-        return subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        python, *arguments = shlex.split(command)
+        assert python == "python"
+        return Forked([str(folder / arguments[0]), *arguments[1:]], folder, environment).finished()
 
     for command in COMMANDS:
         done = run(command)
@@ -118,8 +120,8 @@ def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -
     [
         ("model=window_mean model.reach=0", "model.reach=0: input should be greater than or equal to 1"),
         ("model=window_mean model.reach=9", "model: reach=9 must be at most block_size=8"),
-        ("model=window_mean ~model.reach", "model.reach is needed by gpt.models.window_mean.GPT, which takes"),
-        ("model=v5 model.reach=3", "model=v5 has no reach to set; it goes with model=window_mean"),
+        ("model=window_mean ~model.reach", "model.reach is required by gpt.models.window_mean.GPT, which takes"),
+        ("model=v5 model.reach=3", "model=v5 has no key reach; it is a key of model=window_mean"),
         ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: input should be less than 1"),
         ("data=squares data.count=-1", "data.count=-1: input should be greater than or equal to 1"),
         ("logger=step_log logger.step_log.every=x", "logger.every=x: input should be a valid integer"),

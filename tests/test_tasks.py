@@ -81,12 +81,12 @@ def evaluated(**changes: Any) -> EvaluateConfig:
         (
             {"_target_": "gpt.data.corpora.text", "path": "/nowhere", "train_fraction": 0.9},
             TRANSFORMER,
-            "data=text does not go with a stage that translates: it needs pairs, such as data=multi30k",
+            "data=text does not fit a stage that translates: it needs pairs, such as data=multi30k",
         ),
         (
             {"_target_": "gpt.data.corpora.parallel", "source": "/nowhere", "target": "/nowhere"},
             dict(stage_config("v5").model),
-            "data=parallel does not go with a stage that continues a text: it needs a text",
+            "data=parallel does not fit a stage that continues a text: it needs a text",
         ),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_key_of_the_other_task_is_refused(
     task, *_ = request.getfixturevalue(name)
     task.refuse_others([*own, "run", "weights", "prompt", "training.max_iters"])
     for key in of_the_other:
-        with pytest.raises(RequestError, match=f"{key} is for a run that .*, and this one {task.name}: leave it out"):
+        with pytest.raises(RequestError, match=f"{key} is for a run that .*, but this one {task.name}"):
             task.refuse_others([*own, key])
 
 

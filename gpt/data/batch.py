@@ -1,4 +1,4 @@
-"""A batch, and what the loop asks of a corpus that is served in batches."""
+"""A batch, and the protocol of a corpus that is served in batches."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Data(Protocol):
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
-        """How many times the training split has been passed over before an iteration."""
+        """How many passes over the training split were completed before an iteration."""
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

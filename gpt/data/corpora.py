@@ -41,7 +41,7 @@ class PairCorpus:
     train: Pairs
     val: Pairs
     test: Pairs
-    vocab_size: int  # subwords to learn from the training pairs
+    vocab_size: int  # the number of subwords to learn from the training pairs
 
     @property
     def digest(self) -> str:
@@ -73,7 +73,7 @@ def text(path: PathName, train_fraction: TrainFraction) -> TextCorpus:
 def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
     """German and English captions: 29,000 / 1,014 / 1,000 pairs ("Multi30K", Elliott et al., 2016).
 
-    Found in or downloaded to `dir`/multi30k. Raises UserError if that fails or if a file has other content.
+    Found in, or downloaded to, `dir`/multi30k. Raises UserError if that fails or if a file has other content.
     """
     parts = []
     for part in ("train", "val", "test_2016_flickr"):
@@ -123,7 +123,7 @@ def reverse(
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, its line ends as they are. Raises RequestError if there is no such text."""
     try:
-        content = path.read_bytes().decode("utf-8-sig")  # a byte order mark is no character of the text
+        content = path.read_bytes().decode("utf-8-sig")  # a byte order mark is not part of the text
     except FileNotFoundError:
         raise RequestError(f"there is no file {path}") from None
     except (IsADirectoryError, NotADirectoryError):
@@ -136,7 +136,7 @@ def read_text(path: Path) -> str:
 
 
 def lines_of(content: str) -> list[str]:
-    """The lines of a text, whatever system it is from. Other separators that Unicode has do not end a line."""
+    """The lines of a text from any system. Unicode's other separators do not end a line."""
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 

@@ -1,4 +1,4 @@
-"""Downloads: each file once, checked by its hash, and put in place atomically."""
+"""Downloads: each file once, checked by its hash and written atomically."""
 
 import hashlib
 import subprocess
@@ -82,7 +82,7 @@ def _download(path: Path, url: str, hash: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT)
-    # Pooch downloads to a temporary file beside `path` and moves it there once the hash is right.
+    # Pooch downloads to a temporary file next to `path` and moves it there once the hash is right.
     pooch.retrieve(url, known_hash=hash, fname=path.name, path=path.parent, downloader=downloader)
 
 

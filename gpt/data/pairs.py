@@ -45,12 +45,12 @@ class PairData:
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: up to `batch_size` targets, padding counted."""
-        epoch, index = self._place(seed, iteration, batch_size)
+        epoch, index = self._position(seed, iteration, batch_size)
         return self._batch("train", self._plan(seed, epoch, batch_size)[index])
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
         """How many times the training pairs have been passed over before an iteration."""
-        return self._place(seed, iteration, batch_size)[0]
+        return self._position(seed, iteration, batch_size)[0]
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
@@ -68,7 +68,7 @@ class PairData:
         rows = range(len(self._pairs[split]))
         return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
 
-    def _place(self, seed: int, iteration: int, batch_size: int) -> tuple[int, int]:
+    def _position(self, seed: int, iteration: int, batch_size: int) -> tuple[int, int]:
         epoch = 0
         while iteration >= len(self._plan(seed, epoch, batch_size)):
             iteration -= len(self._plan(seed, epoch, batch_size))

@@ -25,11 +25,11 @@ class Subwords:
         try:
             self._tokenizer = _pipeline(models.BPE(vocab=ids, merges=merges, unk_token=_SPECIAL[UNKNOWN]))
         except Exception as error:  # the library raises nothing narrower
-            raise RequestError(f"that is no vocabulary of subwords: {error}") from None
+            raise RequestError(f"not a vocabulary of subwords: {error}") from None
 
     @classmethod
     def trained_on(cls, lines: Iterable[str], vocab_size: int) -> "Subwords":
-        """The `vocab_size` most useful subwords of some text, or all there are, if they are fewer."""
+        """Learn up to `vocab_size` subwords from some text."""
         tokenizer = _pipeline(models.BPE(unk_token=_SPECIAL[UNKNOWN]))
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=_SPECIAL, show_progress=False)
         tokenizer.train_from_iterator(lines, trainer)

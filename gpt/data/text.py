@@ -39,7 +39,7 @@ class TextData:
         return len(self._splits[split])
 
     def batch(self, split: str, batch_size: int, draw: torch.Generator) -> Batch:
-        """`batch_size` windows that start anywhere in the split, each place equally likely."""
+        """`batch_size` windows at uniformly random positions of the split."""
         ids = self._splits[split]
         starts = torch.randint(len(ids) - self.block_size, (batch_size, 1), generator=draw)
         windows = ids[starts.to(ids.device, non_blocking=True) + self._window]  # (B, T + 1)
@@ -50,7 +50,7 @@ class TextData:
         return self.batch("train", batch_size, generator(seed, "train", iteration))
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
-        """How many times as many characters as the train split has were seen before an iteration."""
+        """How many times the number of characters in the train split has been trained on before an iteration."""
         return iteration * batch_size * self.block_size // self.tokens("train")
 
     def estimation_batches(
@@ -66,15 +66,15 @@ class TextData:
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
         """The split as adjacent windows: each of its characters but the first is a target exactly once.
 
-        The last batch, and the last window on its own, may be shorter.
+        The last batch may be smaller, and a shorter window may follow it.
         """
         ids, T = self._splits[split], self.block_size
-        whole = (len(ids) - 1) // T * T  # targets that fill whole windows
-        inputs, targets = ids[:whole].view(-1, T), ids[1 : whole + 1].view(-1, T)
+        full = (len(ids) - 1) // T * T  # targets that fill complete windows
+        inputs, targets = ids[:full].view(-1, T), ids[1 : full + 1].view(-1, T)
         rows = max(1, tokens_per_pass // T)
         yield from map(_batch, inputs.split(rows), targets.split(rows))
-        if whole < len(ids) - 1:
-            yield _batch(ids[None, whole:-1], ids[None, whole + 1 :])
+        if full < len(ids) - 1:
+            yield _batch(ids[None, full:-1], ids[None, full + 1 :])
 
 
 def _batch(inputs: Tensor, targets: Tensor) -> Batch:

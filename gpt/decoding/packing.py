@@ -1,7 +1,7 @@
-"""A model for reading only: its matrices laid out as the CPU's matrix kernels want them.
+"""A model for inference only, with its matrices in the layout of the CPU's matrix kernels.
 
-PyTorch's linear layer keeps its weights as training needs them, and for one token at a time it reads them at half the
-memory's speed. oneDNN, the library underneath, has a layout of its own that is read at full speed.
+PyTorch's linear layer stores its weights in the layout that training needs, and for one token at a time reads them at
+half the memory's speed. oneDNN, the library underneath, has a layout of its own that is read at full speed.
 """
 
 import torch
@@ -11,7 +11,7 @@ from gpt.runtime import is_large
 
 
 def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """`model`, changed in place for reading only: in `dtype`, and on a CPU with a large one's linear layers packed.
+    """Convert `model` to `dtype` in place, for inference only; on a CPU, pack the linear layers of a large one.
 
     float32 gives the numbers of the model as it was, up to rounding. bfloat16 halves what is read for a token.
     """

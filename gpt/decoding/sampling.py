@@ -25,7 +25,7 @@ def generate(
 ) -> Iterator[Tensor]:
     """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
-    Sample i is a function of (seed, i): it does not depend on how many samples are drawn beside it.
+    Sample i is a function of (seed, i): it does not depend on how many samples are drawn.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -106,11 +106,11 @@ class _CachedDecoder:
 
 
 def default_prompt(tokenizer: CharTokenizer) -> str:
-    """What a text begins with by default: a line end, or the first character of a vocabulary without one."""
+    """The default prompt: a line end, or the first character of a vocabulary that has none."""
     return "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
 
 
 def sample_text(model: nn.Module, tokenizer: CharTokenizer, *, seed: int, tokens: int = 500) -> str:
-    """A plain sample, for a first look at what a model has learnt."""
+    """A sample with the default settings."""
     steps = generate(model, tokenizer.encode(default_prompt(tokenizer)), tokens=tokens, seed=seed)
     return tokenizer.decode(int(ids) for ids in steps)

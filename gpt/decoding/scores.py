@@ -1,4 +1,4 @@
-"""How near translations come to their references, as sacrebleu measures it.
+"""How close translations are to their references, as measured by sacrebleu.
 
 Sources: "A Call for Clarity in Reporting BLEU Scores" (Post, 2018); "chrF" (Popovic, 2015).
 """
@@ -10,7 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 @dataclass(frozen=True)
 class Score:
-    """A figure, and all that must be known to compare it with another."""
+    """A figure, with the signature that makes it comparable."""
 
     name: str
     value: float
@@ -18,7 +18,7 @@ class Score:
 
 
 def scores(found: list[str], references: list[str]) -> list[Score]:
-    """BLEU as it is, BLEU in lower case, chrF and the share that is exactly right, all in percent."""
+    """BLEU, BLEU in lower case, chrF and the share of exact translations, all in percent."""
     result = []
     for name, metric in (("BLEU", BLEU()), ("BLEU, lower case", BLEU(lowercase=True)), ("chrF", CHRF())):
         value = metric.corpus_score(found, [references]).score

@@ -1,7 +1,7 @@
 """The attention call and the dropout of the stages, fast on a CPU as well.
 
 On a CPU, PyTorch's dropout takes half of v7's step to draw its masks, and its attention falls back to a slow path
-when weights are dropped. `Dropout` spends only 16 random bits on each number.
+when weights are dropped. `Dropout` draws only 16 random bits per number.
 """
 
 import torch
@@ -49,7 +49,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     if cache is not None:
         k, v = cache.append_next(k, v)  # (B, H, S, D) each
     T, D = q.shape[2:]
-    causal = k.shape[2] == T  # else one token looks back at the whole cache
+    causal = k.shape[2] == T  # otherwise a single token attends to the cache
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
     is_short = on_cpu and torch.compiler.is_compiling() and causal and T <= _SHORT
@@ -66,7 +66,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
 
 
 def positions(T: int) -> slice:
-    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is being read, the T behind its tokens."""
+    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is being read, the T after its tokens."""
     cache = active_cache()
     start = 0 if cache is None else cache.length
     return slice(start, start + T)

@@ -1,6 +1,6 @@
 """The key-value cache of a decoder: the keys and values of all tokens that it has already read.
 
-Without a cache, every new token costs a forward pass over the whole context; with one, a pass over a single token.
+Without a cache, every new token costs a forward pass over the entire context; with one, a pass over a single token.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,11 @@
-"""Checkpoints: everything a training needs to go on as if it had never stopped.
+"""Checkpoints: everything needed to resume a run bit-identically.
 
     checkpoints/00001500/state.safetensors    weights, optimizer moments, random states
                          best.safetensors     the run's best weights so far
                          checkpoint.json      the progress, and the checksums of both files
 
-A checkpoint is written under a temporary name, flushed to disk, renamed, and read again before an older one is removed.
-Its checksums are verified before any memory is allocated for its tensors.
+A checkpoint is written under a temporary name, flushed to disk, renamed, and read back before an older one is removed.
+Its checksums are verified before memory is allocated for its tensors.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ class Checkpoint:
             raise UserError(f"{self.path / _STATE} cannot be read: {error}") from None
 
     def restore_best(self, target: Path) -> None:
-        """Put the best weights of that moment back in their place in the run folder."""
+        """Restore the best weights as of this checkpoint to `target`."""
         if self.progress.best is None:
             target.unlink(missing_ok=True)
         else:
@@ -94,7 +94,7 @@ class Checkpoints:
                 _link(self._best, new / _BEST)
             content = safetensors_torch.save(tensors)
             write_flushed(new / _STATE, content)
-            # Computed from memory: a checksum of the file just written would also match what the disk got wrong.
+            # Computed from memory: a checksum of the written file would also match what the disk got wrong.
             digests = {_STATE: hashlib.sha256(content).hexdigest()}
             if progress.best is not None:
                 digests[_BEST] = sha256(new / _BEST)
@@ -110,7 +110,7 @@ class Checkpoints:
             shutil.rmtree(self.folder / old)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are skipped with a warning."""
+        """The newest intact checkpoint; damaged ones are skipped with a warning."""
         names = self.names()
         for name in reversed(names):
             try:
@@ -118,17 +118,17 @@ class Checkpoints:
             except UserError as error:
                 log.warning(f"checkpoint {name} is not used: {error}")
         if names:
-            log.warning("no checkpoint is whole, so the run starts from its beginning")
+            log.warning("no checkpoint is intact, so the run starts from the beginning")
         return None
 
-    def forget_after(self, iteration: int) -> None:
-        """Remove the checkpoints after an iteration that a run goes back to."""
+    def remove_after(self, iteration: int) -> None:
+        """Remove the checkpoints after `iteration`."""
         for name in self.names():
             if int(name) > iteration:
                 shutil.rmtree(self.folder / name)
 
     def names(self) -> list[str]:
-        """The names of the checkpoints, whole or damaged, the oldest first."""
+        """The names of the checkpoints, intact or damaged, the oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted(path.name for path in self.folder.iterdir() if path.name.isdecimal() and path.is_dir())

@@ -1,4 +1,4 @@
-"""Documented losses beside measured ones: the table and the picture over many runs."""
+"""Documented and measured losses of many runs: a table and a picture."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of all stages, and the runs that are in none of them, with the reason."""
+    """The rows of all stages, and the runs in none of them with the reason."""
 
     rows: list[Row]
     counted: dict[str, list[Run]]  # by stage
@@ -192,5 +192,5 @@ def plot(comparison: Comparison, path: Path) -> None:
 
 
 def _plot_curve(axes: "Axes", run: RunFolder, **style: Any) -> None:
-    lines = [line for line in run.metrics() if line.iteration > 0]  # 0 has no place on a log scale
+    lines = [line for line in run.metrics() if line.iteration > 0]  # a log scale has no 0
     axes.plot([line.iteration for line in lines], [line.val for line in lines], **style)

@@ -3,12 +3,12 @@
 config.yaml        the resolved configuration
 tokenizer.json     the vocabulary, and the digest of the corpus it is from
 metrics.jsonl      one line per evaluation
-last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: where asked for
+last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
 summary.json       the results; it exists if and only if the run has finished
-checkpoints/       what a run needs to go on (gpt/runs/checkpoints.py)
+checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
 
-Every file but the last three carries a checksum of its content, and none is read without checking it.
+Every file but the last three carries a checksum of its content, which is verified whenever it is read.
 """
 
 import contextlib
@@ -57,12 +57,12 @@ class RunFolder:
                 return cls(candidate)
 
     @classmethod
-    def claim(cls, path: Path) -> "RunFolder":
-        """The folder at `path` itself, made if it does not exist. Raises RequestError if it holds a run."""
+    def create_at(cls, path: Path) -> "RunFolder":
+        """The folder at `path` itself, created if it does not exist. Raises RequestError if it holds a run."""
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        if run.is_begun():
-            raise RequestError(f"{path} holds a run already: resume=auto goes on with it")
+        if run.is_started():
+            raise RequestError(f"{path} already holds a run: resume=auto continues it")
         return run
 
     @contextlib.contextmanager
@@ -83,7 +83,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that writes here; the lock of a process that died is free.
+        """Lock the folder against other writers; the lock of a process that died is released.
 
         Raises RequestError if another process holds it.
         """
@@ -97,8 +97,8 @@ class RunFolder:
         finally:
             lock.release()
 
-    def is_begun(self) -> bool:
-        """Whether there is a configuration and a vocabulary, which is all that a run needs to go on."""
+    def is_started(self) -> bool:
+        """Whether it holds a configuration and a vocabulary, which is enough to resume a run."""
         return all((self.path / name).exists() for name in ("config.yaml", "tokenizer.json"))
 
     def is_finished(self) -> bool:
@@ -115,7 +115,7 @@ class RunFolder:
         write_atomically(self.path / "config.yaml", f"{content}{_CONFIG_CHECKSUM}{_digest(content)}\n")
 
     def config(self) -> TrainConfig:
-        """The configuration that the run was made with."""
+        """The run's configuration."""
         path = self.path / "config.yaml"
         content, found, checksum = read_text_file(path, largest=_LARGEST_CONFIG).rpartition(_CONFIG_CHECKSUM)
         if not (found and re.fullmatch(r"[0-9a-f]{64}\s*", checksum)):
@@ -131,11 +131,11 @@ class RunFolder:
             raise UserError(f"{path} is damaged: {reason}") from None
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Save what the tokenizer is built from."""
+        """Save the vocabulary that the tokenizer is built from."""
         write_atomically(self.path / "tokenizer.json", seal(vocabulary.model_dump(), indent=2) + "\n")
 
     def vocabulary(self) -> Vocabulary:
-        """What the run's tokenizer is built from."""
+        """The vocabulary that the run's tokenizer is built from."""
         return self._record("tokenizer.json", Vocabulary)
 
     def write_metrics(self, evaluations: list[Evaluation]) -> None:
@@ -144,7 +144,7 @@ class RunFolder:
         write_atomically(self.path / "metrics.jsonl", "".join(lines))
 
     def metrics(self) -> list[Evaluation]:
-        """The run's evaluations in order. A file that was cut between two lines is noticed by `summary` only."""
+        """The run's evaluations in order. Only `summary` notices a file that was truncated between two lines."""
         path = self.path / "metrics.jsonl"
         lines = read_text_file(path).splitlines()
         if not lines:
@@ -152,7 +152,7 @@ class RunFolder:
         return [parse_record(path, line, Evaluation) for line in lines]
 
     def write_summary(self, summary: Summary) -> None:
-        """Declare the run finished."""
+        """Save the results, which marks the run as finished."""
         content = seal(summary.model_dump(mode="json"), indent=2)
         write_atomically(self.path / "summary.json", content + "\n")
 
@@ -164,7 +164,7 @@ class RunFolder:
         return summary
 
     def reopen(self) -> None:
-        """Remove the summary of a finished run, because it goes on."""
+        """Remove the summary of a finished run that is about to be extended."""
         (self.path / "summary.json").unlink(missing_ok=True)
 
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
@@ -177,7 +177,7 @@ def chosen_run(path: str | None, root: str) -> RunFolder:
 
 
 def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
-    """All finished runs below `root`, the oldest first; a damaged one is left out with a warning.
+    """All finished runs below `root`, the oldest first; a damaged one is skipped with a warning.
 
     Raises RequestError if there is none.
     """
@@ -187,7 +187,7 @@ def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
         try:
             runs.append((run, run.summary()))
         except UserError as error:
-            log.warning(f"left out: {error}")
+            log.warning(f"skipped: {error}")
     if not runs:
         raise RequestError(f"no finished run in {root}: train a stage first, as in python train.py model=v1")
     return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))

@@ -1,4 +1,4 @@
-"""The records of a run folder: what is read has to be as it was written, with the right types and no unknown key."""
+"""The records of a run folder: strictly typed and sealed with a checksum."""
 
 import json
 from pathlib import Path
@@ -29,13 +29,13 @@ class Evaluation(Record):
 
 
 class Progress(BaseModel):
-    """How far a training has come: what changes while a model is trained and is not a tensor."""
+    """How far a run has come: the part of the training state that is not tensors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     iteration: int = 0  # updates done
     tokens: int = 0  # targets trained on
-    seconds: float = 0.0  # of training steps; evaluations and checkpoints are left out
+    seconds: float = 0.0  # of training steps, without evaluations and checkpoints
     evaluations: list[Evaluation] = []
     best: Evaluation | None = None  # the evaluation whose weights are saved
     averaged: int = 0  # evaluations whose weights went into the average
@@ -46,7 +46,7 @@ class Vocabulary(Record):
 
     vocabulary: Annotated[str, Field(min_length=1)] | list[str]  # of characters, or of subwords
     merges: list[list[str]] | None = None  # of subwords
-    corpus: str  # the digest of the corpus that it was made from
+    corpus: str  # the digest of the corpus that it was built from
 
 
 class Estimated(Record):
@@ -84,9 +84,9 @@ class Summary(Record):
     exact: Exact
     averaged: int  # evaluations whose averaged weights the exact loss is of; 0: the last weights
     last_batch: float  # the loss on the last training mini-batch
-    tokens_per_second: float  # of training steps; evaluations and compilation are left out
-    seconds: float  # the process that finished the run, evaluations included
-    skipped: int  # updates left out because of NaN or Inf
+    tokens_per_second: float  # of training steps, without evaluations and compilation
+    seconds: float  # of the process that finished the run, evaluations included
+    skipped: int  # updates skipped because of NaN or Inf
     device: str
     dtype: str
     versions: dict[str, str]
@@ -98,7 +98,7 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
-    """The record that was sealed as `content` of `path`. Raises UserError if it has changed since."""
+    """The record sealed in `content`, read from `path`. Raises UserError if it has changed since."""
     try:
         return record.model_validate_json(json.dumps(unseal(content, path)))
     except ValidationError as error:

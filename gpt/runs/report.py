@@ -57,7 +57,7 @@ def summarise(
 
 
 def closing_lines(summary: Summary, run: RunFolder) -> str:
-    """The lines that end a training: documented, measured and exact losses, and how to go on."""
+    """The lines that end a run's log: documented, measured and exact losses, and what to do next."""
     documented, estimated = summary.documented, summary.estimated
     lines = [_row("", "train", "validation", "(nats per token)")]
     if documented.kind == "mini-batch":

@@ -1,18 +1,16 @@
-"""Planning a run: a new one, or which one to go on with, with what configuration and from which checkpoint.
+"""Planning a run: a new one, or which one to resume, with what configuration and from which checkpoint.
 
 Planning changes nothing on disk; `Plan.opened` does.
 """
 
 import contextlib
-import functools
 import logging
-import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt.config import Request, TrainConfig, changes, flat, shown
+from gpt.config import IDENTIFYING, NOT_SEARCHED, RESUMABLE, Request, TrainConfig, changes, flat, shown
 from gpt.errors import DivergedError, RequestError, UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
@@ -21,62 +19,43 @@ from gpt.stopping import Stopped
 
 log = logging.getLogger(__name__)
 
-# What may change when a run goes on; the rest identifies the run. A corpus is identified by its content.
-_FREE = {
-    "training",
-    "schedule",
-    "optimizer",
-    "logger",
-    "checkpoint",
-    "device",
-    "dtype",
-    "compile",
-    "deterministic",
-    "data",
-}
-# A choice that would make it another run, and the key that says which one was made.
-_IDENTIFIED_BY = {"model": "stage", "data": "data._target_", "optimizer": "optimizer._target_"}
-_NOT_OF_THE_RUN = {"resume", "runs"}
-# What has no influence on the result, or not by intention.
-_INCIDENTAL = {"checkpoint", "device", "dtype", "compile", "logger", "runs"}
-
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train, and where."""
+    """What to train and where."""
 
     config: TrainConfig
     request: Request
-    run: RunFolder | None = None  # the one to go on with; None: a new one
-    checkpoint: Checkpoint | None = None  # None: from the beginning
-    changed: list[str] = field(default_factory=list)  # as key=value, from what the run had before
+    run: RunFolder | None = None  # the one to resume; None: a new one
+    checkpoint: Checkpoint | None = None  # None: start from the beginning
+    changed: list[str] = field(default_factory=list)  # as key=value: what `config` changes for the run
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The vocabulary of the run to go on with."""
+        """The vocabulary of the run to resume."""
         return self.run.vocabulary() if self.run is not None else None
 
     @property
     def finished(self) -> Summary | None:
-        """The summary of the run to go on with, if it has finished and nothing beyond its last iteration is wanted."""
+        """The summary of the run to resume, if it has finished and is not to be extended."""
         if self.run is None or not self.run.is_finished():
             return None
         summary = self.run.summary()
         return summary if summary.iterations == self.config.training.max_iters else None
 
     def check(self, corpus_digest: str) -> None:
-        """Raises RequestError if the run cannot go on with this corpus and this many iterations."""
+        """Raises RequestError if the run cannot be resumed with this corpus or for this many iterations."""
         if self.run is not None and self.run.vocabulary().corpus != corpus_digest:
-            raise RequestError(f"the corpus is not the one that {self.run.path} was begun with")
+            raise RequestError(f"the corpus is not the one that {self.run.path} was trained on")
         if self.checkpoint is not None and self.checkpoint.progress.iteration > self.config.training.max_iters:
             raise RequestError(f"training.max_iters={self.config.training.max_iters} is before {self.checkpoint.path}")
 
     @contextlib.contextmanager
     def opened(self, vocabulary: Vocabulary) -> Iterator[RunFolder]:
-        """The run folder, made or brought back to the checkpoint; from here on, files change."""
+        """Create the run folder, or restore it to the checkpoint. This is where files start to change."""
         if self.run is None:
-            is_given, place = self.request.is_place_given, self.request.place
-            run = RunFolder.claim(place) if is_given else RunFolder.create(place)
+            create = RunFolder.create_at if self.request.is_folder_given else RunFolder.create
+            run = create(self.request.folder)
             with run.locked(), run.logging():
                 run.write_config(self.config)
                 run.write_vocabulary(vocabulary)
@@ -86,10 +65,10 @@ class Plan:
         with run.logging():
             run.reopen()
             run.write_config(self.config)
-            Checkpoints(run, self.config.checkpoint.keep).forget_after(iteration)
+            Checkpoints(run, self.config.checkpoint.keep).remove_after(iteration)
             if self.checkpoint is not None:
                 self.checkpoint.restore_best(run.weights("best"))
-            log.info(f"going on with {run.path} from iteration {iteration}")
+            log.info(f"resuming {run.path} from iteration {iteration}")
             if self.changed:
                 log.info(f"changed for the rest of the run: {', '.join(self.changed)}")
             yield run
@@ -97,11 +76,11 @@ class Plan:
 
 @contextlib.contextmanager
 def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
-    """The plan for a request; a run that goes on is locked until the end.
+    """Plan what a request asks for; a run to resume stays locked inside the context.
 
-    Raises RequestError for a change that would make it another run, UserError for what is damaged.
+    Raises RequestError for a change that would make it another run, UserError if the run is damaged.
     """
-    run = _run_to_go_on_with(config, request)
+    run = _run_to_resume(config, request)
     if run is None:
         yield Plan(config, request)
         return
@@ -117,38 +96,38 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
 
 
 @contextlib.contextmanager
-def explaining_how_to_go_on(run: RunFolder, is_saved: Callable[[], bool]) -> Iterator[None]:
-    """Add to an error of the training what the user can do next; `is_saved` tells whether its last step is saved."""
+def explaining_how_to_resume(run: RunFolder, is_saved: Callable[[], bool]) -> Iterator[None]:
+    """Add to an error how to resume the run; `is_saved` tells whether the last step was saved."""
     try:
         yield
     except Stopped as stopped:
         unsaved = "" if is_saved() else ", which could not be saved"
-        raise Stopped(stopped.number, f"{stopped}{unsaved}; go on with: python train.py resume={run.path}") from None
+        raise Stopped(stopped.number, f"{stopped}{unsaved}; resume with: python train.py resume={run.path}") from None
     except DivergedError as error:
         checkpoints = Checkpoints(run, keep=1)
         newest = checkpoints.names()[-1:]
-        again = f"go on with resume={checkpoints.folder / newest[0]}" if newest else "try again"
+        again = f"try resume={checkpoints.folder / newest[0]}" if newest else "try again"
         raise UserError(f"{error}: {again} with a smaller training.learning_rate or training.grad_clip=1.0") from None
 
 
-def _run_to_go_on_with(config: TrainConfig, request: Request) -> RunFolder | None:
+def _run_to_resume(config: TrainConfig, request: Request) -> RunFolder | None:
     if config.resume is None:
         return None
     if config.resume != "auto":
         return _run_of(Path(config.resume))
-    if request.is_place_given:
-        run = RunFolder(request.place)
-        return run if run.is_begun() else None
+    if request.is_folder_given:
+        run = RunFolder(request.folder)
+        return run if run.is_started() else None
     return _unfinished_like(config, Path(config.runs))
 
 
 def _run_of(path: Path) -> RunFolder:
-    """The run whose folder, or one of whose checkpoints, `path` is. Raises RequestError if it is neither."""
+    """The run at `path`, which is its folder or one of its checkpoints. Raises RequestError if it is neither."""
     folder = path.parent.parent if _is_checkpoint(path) else path
     if not path.is_dir():
-        raise RequestError(f"resume={path}: there is no such folder")
+        raise RequestError(f"resume={path}: no such folder")
     if not (folder / "config.yaml").exists():
-        raise RequestError(f"resume={path}: that is neither the folder of a run nor a checkpoint of one")
+        raise RequestError(f"resume={path}: neither a run folder nor a checkpoint in one")
     return RunFolder(folder)
 
 
@@ -157,12 +136,12 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _unfinished_like(config: TrainConfig, root: Path) -> RunFolder | None:
-    """The newest run below `root` that was begun with this configuration and has not finished."""
+    """The newest unfinished run of this configuration below `root`."""
     wanted = _identity(config)
     for path in sorted(root.rglob("config.yaml"), reverse=True):
         run = RunFolder(path.parent)
         try:
-            if run.is_begun() and not run.is_finished() and _identity(run.config()) == wanted:
+            if run.is_started() and not run.is_finished() and _identity(run.config()) == wanted:
                 return run
         except UserError as error:
             log.warning(f"skipped: {error}")
@@ -170,39 +149,53 @@ def _unfinished_like(config: TrainConfig, root: Path) -> RunFolder | None:
 
 
 def _all_keys(config: TrainConfig) -> list[str]:
-    """Every key of a configuration; a choice that may change as a whole is one key."""
-    whole = {"schedule", "logger"}
-    return [*_IDENTIFIED_BY, *whole, *flat({key: v for key, v in config.content().items() if key not in whole})]
+    """Every key of a configuration. Schedules and loggers have keys of their own, so each is replaced as a whole."""
+    replaced = {"schedule", "logger"}
+    return [*replaced, *flat({key: value for key, value in config.content().items() if key not in replaced})]
 
 
-def _merged(kept: TrainConfig, asked: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:
-    """The configuration of a run with the `given` keys of what is asked for, and what that changes."""
-    old, new = kept.content(), asked.content()
-    changed = []
+def _merged(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:
+    """The configuration of a run with the `given` keys of another, and what that changes.
+
+    Raises RequestError for a change that would make it another run.
+    """
+    if "experiment" in given:
+        raise RequestError("an experiment is for new runs; to resume one, give the values that should change")
+    before, other, merged = kept.content(), wanted.content(), kept.content()
     for key in given:
-        if key in _NOT_OF_THE_RUN:
-            continue
-        if key == "experiment":
-            raise RequestError("an experiment is for new runs: to go on with one, give the values that should change")
-        identity = _IDENTIFIED_BY.get(key, key)
-        before, after = _at(old, identity), _at(new, identity)
-        if before != after and (key in _IDENTIFIED_BY or key.partition(".")[0] not in _FREE):
-            was, wanted = shown(identity, before), shown(identity, after)
-            raise RequestError(f"a run with {was} cannot go on with {wanted}: start a new run for that")
-        if key in ("model", "data"):
-            continue  # compared already; the values of the data that are free are given one by one
-        before, after = _at(old, key), _at(new, key)
-        *groups, name = key.split(".")
-        functools.reduce(operator.getitem, groups, old)[name] = after
-        changed += changes({key: before}, {key: after})
-    return TrainConfig.model_validate(old), changed
+        for identifying in _identifying(key):
+            old, new = _get(before, identifying), _get(other, identifying)
+            if old != new:
+                was, is_now = shown(identifying, old), shown(identifying, new)
+                raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
+        if key.partition(".")[0] in RESUMABLE and key != "data":  # a corpus keeps its own values: give those by name
+            _set(merged, key, _get(other, key))
+    return TrainConfig.model_validate(merged), changes(before, merged)
 
 
-def _at(content: Any, key: str) -> Any:
+def _identifying(key: str) -> list[str]:
+    """The keys that identify the run among `key` and, if it is a group, the keys in it."""
+    if key in ("resume", "runs"):
+        return []  # of the command, not of the run
+    if key == "model":
+        return ["stage"]
+    if key.partition(".")[0] in RESUMABLE:
+        return [name for name in IDENTIFYING if name == key or name.startswith(f"{key}.")]
+    return [key]
+
+
+def _get(content: Any, key: str) -> Any:
     for name in key.split("."):
         content = content.get(name) if isinstance(content, dict) else None
     return content
 
 
+def _set(content: dict[str, Any], key: str, value: Any) -> None:
+    *groups, name = key.split(".")
+    for group in groups:
+        content = content.setdefault(group, {})
+    content[name] = value
+
+
 def _identity(config: TrainConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.content().items() if key not in _INCIDENTAL}
+    return {key: value for key, value in config.content().items() if key not in NOT_SEARCHED}

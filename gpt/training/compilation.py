@@ -19,8 +19,8 @@ def training_losses(
 ) -> tuple[Loss, Loss]:
     """The loss to train with, and the one that evaluations report.
 
-    With `compile`, the first is called forward and backward on one of `parts` parts of a batch like those to come, so
-    that it is ready when the clock starts. Raises UserError where this machine cannot compile.
+    With `compile`, the first is compiled ahead of the clock by a forward and backward pass over one of `parts` parts
+    of an example batch. Raises UserError where this machine cannot compile.
     """
     loss: Loss = functools.partial(batch_loss, label_smoothing=label_smoothing)
     if not compile:
@@ -48,7 +48,7 @@ def _compiled(loss: Loss, model: nn.Module, example: Batch, runtime: Runtime) ->
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"compile=true does not work here, leave it out: {reason}") from error
+        raise UserError(f"compile=true does not work on this machine: {reason}") from error
     model.zero_grad()
     return compiled
 

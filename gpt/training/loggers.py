@@ -1,4 +1,4 @@
-"""Trackers: watchers that are named by conf/logger/*.yaml and that report a run to a file or a service."""
+"""Trackers: watchers that report a run to a file or a service, named by conf/logger/*.yaml."""
 
 import csv
 import inspect

@@ -42,23 +42,23 @@ def train(
     world: World = ALONE,
     stop: Stop | None = None,
 ) -> None:
-    """Train `state.model` in place, from the iteration that the state is at to `max_iters`.
+    """Train `state.model` in place, from the current iteration to `max_iters`.
 
-    `model` computes the logits: the same model, or its data-parallel form.
+    `model` computes the logits: `state.model` itself, or its data-parallel wrapper.
 
-    Raises Stopped between two steps if a signal asked for it.
+    Raises Stopped, between two steps, after a signal.
     """
     progress, optimizer, stop = state.progress, state.optimizer, stop or Stop()
     parameters = list(optimizer.parameters.values())
     is_due = _evaluation_schedule(data, eval_interval, seed, max_iters, batch_size)
-    # Several processes have to complete an evaluation together.
+    # Several processes have to complete an evaluation together, so a signal cannot abort it.
     interruptible = stop.at_once if world.size == 1 else contextlib.nullcontext
     is_stopping = False
     model.train()
     state.start_clock()
     with stop.deferred():
         while True:
-            # Evaluate, if it is time. A signal cuts the evaluation off.
+            # Evaluate, if it is time. A signal aborts the evaluation.
             if is_due(progress.iteration) and not state.is_evaluated:
                 with state.clock_stopped():
                     with contextlib.suppress(Stopped), interruptible():
@@ -96,7 +96,7 @@ def train(
             if grad_clip is not None:
                 nn.utils.clip_grad_norm_(parameters, grad_clip)
 
-            # Step, unless a number is NaN or Inf. That is decided on the device: nothing here waits for it.
+            # Step, unless the loss or a gradient is NaN or Inf. The device decides that, so nothing waits for it.
             skip = has_nonfinite([mean, *(p.grad for p in parameters if p.grad is not None)])
             rates = {group: schedule(progress.iteration, max_iters, peak) for group, peak in optimizer.peaks.items()}
             optimizer.step(rates, skip)
@@ -113,9 +113,9 @@ def train(
 def _backward(
     loss: Loss, model: nn.Module, batch: Batch, grad_accumulation: int, runtime: Runtime, world: World
 ) -> Tensor:
-    """Add the gradient of this process's part of the batch; return its share of the batch's mean loss, a scalar.
+    """Accumulate the gradient of this process's rows of the batch, in `grad_accumulation` parts to save memory.
 
-    Computed in `grad_accumulation` parts, which takes less memory for the same gradient.
+    Returns the process's share of the batch's mean loss, a scalar: the mean over all processes is the loss.
     """
     own = batch.part(world.rank, world.size) if world.size > 1 else batch
     total = torch.zeros((), device=runtime.device)
@@ -124,14 +124,15 @@ def _backward(
         with runtime.autocast():
             mean = loss(model, part) * share
         mean.backward()
-        total += mean.detach()
+        if part.tokens:  # the mean over no rows, of a batch with fewer rows than parts, is NaN
+            total += mean.detach()
     return total
 
 
 def _evaluation_schedule(
     data: Data, interval: int | Literal["epoch"], seed: int, max_iters: int, batch_size: int
 ) -> Callable[[int], bool]:
-    """Whether it is time to evaluate at an iteration: at the first, at every `interval`, and at the last."""
+    """Whether an evaluation is due at an iteration: the first, every `interval`-th and the last."""
 
     def is_due(iteration: int) -> bool:
         if iteration in (0, max_iters):
@@ -147,5 +148,5 @@ def _evaluation(state: TrainingState, losses: tuple[float, float], schedule: Sch
     iteration, (train_loss, val_loss) = state.progress.iteration, losses
     peaks = state.optimizer.peaks.items()
     rates = {group: schedule(min(iteration, max_iters - 1), max_iters, peak) for group, peak in peaks}
-    # Not validated: whether a loss of NaN ends the training is not the loop's decision.
+    # Not validated: the guard decides what a loss of NaN means.
     return Evaluation.model_construct(iteration=iteration, train=train_loss, val=val_loss, learning_rates=rates)

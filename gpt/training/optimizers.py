@@ -75,8 +75,8 @@ class AdamW(Optimizer):
 class Muon(Optimizer):
     """Muon for the matrices of linear layers, AdamW for embeddings, biases, gains and the output layer.
 
-    Muon follows the gradient's momentum made orthogonal, so that every direction of a matrix moves equally far. The
-    update is that of `torch.optim.Muon`.
+    Muon orthogonalises the momentum, so that an update moves every direction of a matrix equally far. The update is
+    that of `torch.optim.Muon`.
 
     Source: "Muon: An optimizer for hidden layers in neural networks" (Jordan et al., 2024).
     """
@@ -107,7 +107,7 @@ class Muon(Optimizer):
         rate, keep = rates["matrices"], skip == 0
         for name in self._matrices:
             parameter, momentum = self.parameters[name], self.memory[f"momentum.{name}"]
-            gradient = torch.where(keep, self.gradient(name), momentum)  # a skipped step leaves the momentum as it is
+            gradient = torch.where(keep, self.gradient(name), momentum)  # a skipped step keeps the momentum
             momentum.lerp_(gradient, 1 - self._momentum)
             update = orthogonalised(gradient.lerp(momentum, self._momentum))
             rows, columns = parameter.shape

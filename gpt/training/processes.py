@@ -1,4 +1,4 @@
-"""Several processes that train one model, started by torchrun: each on its part of every batch."""
+"""Data-parallel training under torchrun: each process computes its part of every batch."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from gpt.errors import UserError
 
 # How gloo and nccl report that a process no longer answers.
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
-_TIMEOUT = timedelta(minutes=10)  # after which a silent process ends the training
+_TIMEOUT = timedelta(minutes=10)  # after which a process that does not respond ends the run
 
 Value = TypeVar("Value")
 
@@ -28,16 +28,16 @@ class World:
 
     @classmethod
     @contextlib.contextmanager
-    def joined(cls) -> Iterator["World"]:
-        """The process group that torchrun describes in the environment: nccl between GPUs, gloo between CPUs.
+    def joined(cls, device: str = "auto") -> Iterator["World"]:
+        """Join the process group that torchrun describes in the environment: nccl between GPUs, gloo between CPUs.
 
-        Inside, the death of another process is an error like any other: UserError.
+        Raises UserError if another process dies in the meantime.
         """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             yield cls()
             return
-        on_gpu = torch.cuda.is_available()
+        on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
@@ -46,7 +46,7 @@ class World:
         except RuntimeError as error:
             if not any(sign in str(error).lower() for sign in _LOST):
                 raise
-            raise UserError("another process of this training died; resume=RUN_FOLDER goes on without it") from error
+            raise UserError("another process of this run died; continue with resume=RUN_FOLDER") from error
         finally:
             torch.distributed.destroy_process_group()
 
@@ -62,7 +62,7 @@ class World:
         """The model with its gradients averaged over all processes during the backward pass."""
         if self.size == 1:
             return model
-        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its sum over all processes."""

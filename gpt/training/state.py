@@ -1,4 +1,4 @@
-"""The training state: everything that changes while a model is trained, and that a checkpoint therefore saves."""
+"""The training state: everything that changes during training, and therefore everything a checkpoint saves."""
 
 import contextlib
 import math
@@ -18,9 +18,9 @@ from gpt.training.processes import World
 
 
 class TrainingState:
-    """A training at its beginning, until it goes on or is restored.
+    """The state of a run: initially at iteration 0, or restored from a checkpoint.
 
-    Batches are not in it: they are a pure function of the seed and the iteration (gpt/seeding.py).
+    The position in the data is not part of it: a batch is a pure function of the seed and the iteration.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, runtime: Runtime) -> None:
@@ -30,7 +30,7 @@ class TrainingState:
         self.average: dict[str, Tensor] = {}  # the mean of the weights at `progress.averaged` evaluations
         device = runtime.device
         self.last_batch = torch.full((), math.nan, device=device)  # the loss on the last training mini-batch
-        self.skipped = torch.zeros((), device=device)  # updates left out because of NaN or Inf
+        self.skipped = torch.zeros((), device=device)  # updates skipped because of NaN or Inf
         self.finite = torch.zeros((), device=device)  # updates before the first of those
         self._runtime = runtime
         self._started: float | None = None
@@ -51,11 +51,11 @@ class TrainingState:
             for name, tensor in tensors.items():
                 tensor.copy_(saved[name])
         for name in self._generators():
-            if f"random.{name}" in saved:  # a run may go on on another device
+            if f"random.{name}" in saved:  # absent if the run is resumed on another device
                 _generator(name).set_rng_state(saved[f"random.{name}"])
 
     def broadcast(self, world: World) -> None:
-        """Load the state of rank 0; every other rank gets random numbers of its own."""
+        """Send the state of rank 0 to all ranks; reseed the others, so that each draws its own dropout masks."""
         if world.size == 1:
             return
         self.progress = world.broadcast(self.progress)
@@ -77,7 +77,7 @@ class TrainingState:
             self.average[name] += (tensor - self.average[name]) / self.progress.averaged
 
     def count_step(self, loss: Tensor, tokens: int, skip: Tensor) -> None:
-        """Count an update with the mean loss of its batch; `skip` is 1 if it was left out."""
+        """Count an update with the mean loss of its batch; `skip` is 1 if it was skipped."""
         self.progress.iteration += 1
         self.progress.tokens += tokens
         self.last_batch = loss
@@ -86,11 +86,11 @@ class TrainingState:
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether the weights as they are now have been evaluated."""
+        """Whether the current weights have been evaluated."""
         return [evaluation.iteration for evaluation in self.progress.evaluations[-1:]] == [self.progress.iteration]
 
     def start_clock(self) -> None:
-        """Count the time from now on as time of training steps."""
+        """Start counting time as training time."""
         self._started = time.perf_counter()
 
     def stop_clock(self) -> None:
@@ -101,14 +101,14 @@ class TrainingState:
 
     @contextlib.contextmanager
     def clock_stopped(self) -> Iterator[None]:
-        """Inside, time does not count as time of training steps."""
+        """Pause the clock."""
         self.stop_clock()
         yield
         self.start_clock()
 
     @property
     def tokens_per_second(self) -> float:
-        """The mean over all training steps up to now."""
+        """The mean over all training steps so far."""
         seconds = self._seconds()
         return self.progress.tokens / seconds if seconds else 0.0
 

@@ -1,6 +1,8 @@
-"""Watchers of a training: the loop tells them what happens, in the order of their list, and they read the state.
+"""Watchers: callbacks that the training loop calls in the order of their list.
 
-A watcher overrides the methods it needs. All of them run on rank 0; the few that change the state run on every rank.
+The order matters: the guard comes first, so that nothing is saved after NaN or Inf, and the run writer comes before
+the weight average, which replaces the last weights. All watchers run on rank 0; those that change the state or end
+the run are on every rank.
 """
 
 import logging
@@ -26,23 +28,23 @@ _LARGEST_SHARE = 0.02  # of the run's time that checkpoints may take
 
 
 class Watcher:
-    """Somebody who is told how a training goes."""
+    """Base class of the callbacks; override the methods you need."""
 
     def evaluated(self, state: TrainingState) -> None:
         """The losses were estimated: the newest of `state.progress.evaluations`."""
 
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
-        """All steps so far are complete; `is_last` before the training stops or has finished."""
+        """All steps so far are complete; `is_last` is true before the run stops and after its last iteration."""
 
     def stepped(self, state: TrainingState) -> None:
-        """One step was made. Reading a tensor of the state here makes every step wait for the device."""
+        """A step was taken. Reading a tensor of the state here makes every step wait for the device."""
 
     def finished(self, state: TrainingState) -> None:
         """The last iteration is done and evaluated."""
 
 
 class NonFiniteGuard(Watcher):
-    """Reports updates that were left out because of NaN or Inf: with "stop" as an error, with "skip" as a warning.
+    """Reports updates that were skipped because of NaN or Inf: with "stop" as an error, with "skip" as a warning.
 
     Runs on every rank.
     """
@@ -51,7 +53,7 @@ class NonFiniteGuard(Watcher):
         self, state: TrainingState, policy: Literal["stop", "skip"], schedule: Schedule, max_iters: int
     ) -> None:
         self._policy, self._schedule, self._max_iters = policy, schedule, max_iters
-        self._reported = int(state.skipped)  # those of before the run was resumed
+        self._reported = int(state.skipped)  # those from before the run was resumed
 
     def evaluated(self, state: TrainingState) -> None:
         """Check the updates since the last check, and the newest losses."""
@@ -73,11 +75,11 @@ class NonFiniteGuard(Watcher):
             peaks = state.optimizer.peaks.values()
             rates = ", ".join(f"{self._schedule(finite, self._max_iters, peak):g}" for peak in peaks)
             raise DivergedError(f"{what}, with learning rate {rates}")
-        log.warning(f"{what}; those updates were left out")
+        log.warning(f"{what}; those updates were skipped")
 
 
 class ConsoleLog(Watcher):
-    """A line for each evaluation, and with it `examples` of what the model has learnt."""
+    """Logs a line for each evaluation, followed by `examples` of the model's output."""
 
     def __init__(self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]]) -> None:
         self._width, self._epoch, self._examples = len(str(max_iters)), epoch, examples
@@ -95,11 +97,11 @@ class ConsoleLog(Watcher):
             for line in self._examples():
                 log.info(line)
         if new.train > first.train:
-            log.warning(f"the training loss is above {first.train:.4f}, where it started: the training diverges")
+            log.warning(f"the training loss is above {first.train:.4f}, where it started: the run is diverging")
 
 
 class RunWriter(Watcher):
-    """Keeps the metrics, the best and the last weights in the run folder."""
+    """Saves the metrics, the best weights and the last weights in the run folder."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
@@ -143,8 +145,8 @@ class WeightAverage(Watcher):
 class CheckpointWriter(Watcher):
     """Saves a checkpoint every `interval` iterations and at the end.
 
-    At least `min_seconds` lie between two, and so many that checkpoints take at most 2 % of the run's time;
-    `min_seconds=0` ignores the time. The guard looks before each.
+    Two checkpoints are at least `min_seconds` apart, and further if they would take more than 2 % of the run's time;
+    `min_seconds=0` turns both conditions off. The guard checks the state before each.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class CheckpointWriter(Watcher):
             self._took = self._saved_at - started
 
     def is_saved(self, state: TrainingState) -> bool:
-        """Whether a resumed run would go on from here."""
+        """Whether the current iteration has been saved."""
         return self._iteration == state.progress.iteration
 
     def _is_due(self, iteration: int) -> bool:
@@ -184,7 +186,7 @@ class CheckpointWriter(Watcher):
 
 
 class ProgressBar(Watcher, AbstractContextManager):
-    """A bar on a terminal; nothing where the output is piped, where the log lines are enough."""
+    """Shows a progress bar on a terminal, and nothing where the output is piped."""
 
     def __init__(self, state: TrainingState, max_iters: int) -> None:
         self._bar = tqdm(
@@ -192,7 +194,7 @@ class ProgressBar(Watcher, AbstractContextManager):
         )
 
     def stepped(self, state: TrainingState) -> None:
-        """Advance. Reading the loss makes the device wait, so it is done only when the bar was just drawn."""
+        """Advance. Reading the loss makes the device wait, so only do it when the bar has just been drawn."""
         if self._bar.update():
             speed = f"{state.tokens_per_second:,.0f} tokens/s"
             self._bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)
@@ -204,11 +206,11 @@ class ProgressBar(Watcher, AbstractContextManager):
 
 
 def written(what: str, write: Callable[[], None]) -> bool:
-    """Whether `write` succeeded; if not, a warning says so, and the run goes on without it."""
+    """Call `write` and return whether it succeeded; if not, log a warning."""
     try:
         write()
     except (OSError, UserError) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-        log.warning(f"{what} could not be written, the run goes on without: {reason}")
+        log.warning(f"{what} could not be written; the run continues without it: {reason}")
         return False
     return True

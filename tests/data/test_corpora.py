@@ -151,7 +151,10 @@ def test_the_digest_tells_one_corpus_from_another() -> None:
         ({"_target_": "gpt.data.corpora.nothing"}, "data._target_=gpt.data.corpora.nothing is not a loader"),
         ({"_target_": "gpt.data.corpora.read_text", "path": "x"}, "gpt.data.corpora.read_text is not a loader"),
         ({"_target_": "os.system", "command": "true"}, "data._target_=os.system is not a loader of a corpus"),
-        ({"_target_": "gpt.data.corpora.text", "path": "x"}, "data.train_fraction is needed by gpt.data.corpora.text"),
+        (
+            {"_target_": "gpt.data.corpora.text", "path": "x"},
+            "data.train_fraction is required by gpt.data.corpora.text",
+        ),
         ({"_target_": "gpt.data.corpora.text", "path": "", "train_fraction": 0.9}, "data.path="),
         ({"_target_": "gpt.data.corpora.text", "path": "x", "train_fraction": 1.0}, r"data.train_fraction=1.0: .*less"),
         ({"_target_": "gpt.data.corpora.copy", "length": 1, "size": 100, "vocab_size": 100}, "data.length=1: "),

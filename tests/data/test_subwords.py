@@ -50,5 +50,5 @@ def test_a_vocabulary_has_at_most_the_size_that_was_asked_for() -> None:
     ("vocabulary", "merges"), [(["<pad>", "<s>", "</s>", "<unk>", "a"], [("a", "b")]), (["a", "b"], [("a", "")])]
 )
 def test_a_vocabulary_that_does_not_hold_together_is_refused(vocabulary: list[str], merges: list) -> None:
-    with pytest.raises(RequestError, match="no vocabulary of subwords"):
+    with pytest.raises(RequestError, match="not a vocabulary of subwords"):
         Subwords(vocabulary, merges)

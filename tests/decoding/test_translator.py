@@ -1,12 +1,12 @@
 """A translator as a user runs it: trained, measured and asked with the command line."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, Script
+from tests.forked import Forked
 
 pytestmark = pytest.mark.xdist_group("translator")
 
@@ -26,8 +26,7 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def generate(folder: Path, standard_input: bytes) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(REPOSITORY / "generate.py")]
-    return subprocess.run(command, cwd=folder, input=standard_input, capture_output=True)
+    return Forked([str(REPOSITORY / "generate.py")], folder, standard_input=standard_input).finished()
 
 
 def test_copying_is_learnt_and_measured(script: Script, translator: Path) -> None:
@@ -49,18 +48,18 @@ def test_a_prompt_or_a_file_is_translated_line_by_line(script: Script, translato
 def test_standard_input_is_translated_line_by_line(translator: Path) -> None:
     done = generate(translator, b"a b c\n\nd e")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().splitlines() == ["a b c", "", "d e"]
+    assert done.stdout.splitlines() == ["a b c", "", "d e"]
     done = generate(translator, b"a b\n\xff\xfe\n")
     assert done.returncode == 2
-    assert b"error: line 2 of standard input is not UTF-8" in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert "error: line 2 of standard input is not UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_byte_order_mark_is_no_character_of_what_is_translated(script: Script, translator: Path) -> None:
     bom = b"\xef\xbb\xbf"
     done = generate(translator, bom + b"a b c\nd e\n")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.decode() == "a b c\nd e\n"
+    assert done.stdout == "a b c\nd e\n"
     (translator / "marked.txt").write_bytes(bom + b"a b c\n")
     done = script("generate.py", "prompt_file=marked.txt", cwd=translator)
     assert done.returncode == 0, done.stderr
@@ -72,16 +71,16 @@ def test_a_byte_order_mark_is_no_character_of_what_is_translated(script: Script,
     [
         (
             ["train.py", "model=transformer", "data=shakespeare"],
-            "data=shakespeare does not go with a stage that translates: it needs pairs, such as data=multi30k",
+            "data=shakespeare does not fit a stage that translates: it needs pairs, such as data=multi30k",
         ),
         (
             ["train.py", "model=v5", "data=copy"],
-            "data=copy does not go with a stage that continues a text: it needs a text",
+            "data=copy does not fit a stage that continues a text: it needs a text",
         ),
-        (["train.py", "model=transformer", "data=parallel"], "data.source is needed"),
+        (["train.py", "model=transformer", "data=parallel"], "data.source is required"),
         (["generate.py", "prompt=" + "a " * 5000], "a sentence has 5,002 subwords, the model takes 128"),
         (["generate.py", "beam=0"], "beam=0"),
-        (["generate.py", "temperature=0.5"], "temperature is for a run that continues a text, and this one translates"),
+        (["generate.py", "temperature=0.5"], "temperature is for a run that continues a text, but this one translates"),
         (["generate.py", "prompt=日本"], "the character '日' (U+65E5) is not in the vocabulary"),
         (["generate.py", "prompt= "], "the prompt is empty"),
         (["evaluate.py", "split=train"], "split=train"),

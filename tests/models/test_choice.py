@@ -84,7 +84,7 @@ def test_only_stages_are_built(target: str) -> None:
         (V6, {"vocab_size": 65}, "model.vocab_size is not a hyperparameter of gpt.models.v6_pre_norm.GPT, which takes "
                                  "block_size, n_embd, n_head, n_layer"),
         ({"_target_": "gpt.models.v2_attention_head.GPT", "block_size": 8, "n_embd": 32}, {},
-         "model.head_size is needed by gpt.models.v2_attention_head.GPT, which takes block_size, n_embd, head_size"),
+         "model.head_size is required by gpt.models.v2_attention_head.GPT, which takes block_size, n_embd, head_size"),
         (TRANSFORMER, {"dropout": 1.0}, "model.dropout=1.0: input should be less than 1"),
         (TRANSFORMER, {"dropout": -0.1}, "model.dropout=-0.1: input should be greater than or equal to 0"),
         (TRANSFORMER, {"n_hidden": 0}, "model.n_hidden=0: input should be greater than or equal to 1"),

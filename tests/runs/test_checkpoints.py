@@ -93,7 +93,7 @@ def test_if_none_is_whole_the_run_starts_from_its_beginning_and_says_so(
     for name in checkpoints.names():
         (checkpoints.folder / name / "state.safetensors").unlink()
     assert checkpoints.newest() is None
-    assert caplog.messages[-1] == "no checkpoint is whole, so the run starts from its beginning"
+    assert caplog.messages[-1] == "no checkpoint is intact, so the run starts from the beginning"
 
 
 def test_a_record_that_names_other_files_is_refused(run: RunFolder) -> None:
@@ -149,9 +149,9 @@ def test_what_a_killed_process_left_behind_is_removed_by_the_next_checkpoint(run
 
 def test_checkpoints_after_the_one_that_a_run_goes_back_to_are_forgotten(run: RunFolder) -> None:
     checkpoints = with_checkpoints(run, 10, 20, 30, keep=3)
-    checkpoints.forget_after(20)
+    checkpoints.remove_after(20)
     assert checkpoints.names() == ["00000010", "00000020"]
-    checkpoints.forget_after(0)
+    checkpoints.remove_after(0)
     assert checkpoints.names() == []
 
 

@@ -57,19 +57,19 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 64
 
 
-def test_a_place_that_holds_a_run_is_not_claimed(run: RunFolder) -> None:
-    message = f"^{re.escape(str(run.path))} holds a run already: resume=auto goes on with it$"
+def test_a_folder_that_holds_a_run_is_not_reused(run: RunFolder) -> None:
+    message = f"^{re.escape(str(run.path))} already holds a run: resume=auto continues it$"
     with pytest.raises(RequestError, match=message):
-        RunFolder.claim(run.path)
+        RunFolder.create_at(run.path)
 
 
-def test_a_place_is_claimed_as_it_is_named_whether_it_exists_or_not(tmp_path: Path) -> None:
+def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "notes.txt").write_text("mine")
     for name in ("there", "new/and/deep"):
-        claimed = RunFolder.claim(tmp_path / name)
-        assert claimed.path == tmp_path / name
-        assert claimed.path.is_dir()
+        created = RunFolder.create_at(tmp_path / name)
+        assert created.path == tmp_path / name
+        assert created.path.is_dir()
     assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
 
 
@@ -169,10 +169,10 @@ def test_a_configuration_with_a_missing_or_unknown_key_is_damaged_however_well_i
     content = path.read_text().rpartition("# sha256")[0]
     assert f"{key}\n" in content
     path.write_text(with_checksum(content.replace(f"{key}\n", "")))
-    with pytest.raises(UserError, match=rf"config\.yaml is damaged: {key.partition(':')[0]} is needed"):
+    with pytest.raises(UserError, match=rf"config\.yaml is damaged: {key.partition(':')[0]} is required"):
         run.config()
     path.write_text(with_checksum(f"{content}unknown: 1\n"))
-    with pytest.raises(UserError, match=r"config\.yaml is damaged: there is no unknown to set"):
+    with pytest.raises(UserError, match=r"config\.yaml is damaged: unknown key unknown"):
         run.config()
 
 

@@ -70,12 +70,12 @@ def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Scrip
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ("model=v2", 2, "a run with stage=v1 cannot go on with stage=v2"),
-        ("seed=8", 2, "a run with seed=1337 cannot go on with seed=8"),
-        ("model.block_size=9", 2, "a run with model.block_size=8 cannot go on with model.block_size=9"),
-        ("data=shakespeare", 2, "a run with data=text cannot go on with data=shakespeare"),
-        ("optimizer=sgd", 2, "a run with optimizer=AdamW cannot go on with optimizer=SGD"),
-        ("optimizer=muon", 2, "a run with optimizer=AdamW cannot go on with optimizer=Muon"),
+        ("model=v2", 2, "a run with stage=v1 cannot be resumed with stage=v2"),
+        ("seed=8", 2, "a run with seed=1337 cannot be resumed with seed=8"),
+        ("model.block_size=9", 2, "a run with model.block_size=8 cannot be resumed with model.block_size=9"),
+        ("data=shakespeare", 2, "a run with data=text cannot be resumed with data=shakespeare"),
+        ("optimizer=sgd", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
+        ("optimizer=muon", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=Muon"),
         ("experiment=v7_cpu", 2, "an experiment is for new runs"),
         ("training.max_iters=10", 2, "training.max_iters=10 is before"),
         ("data.path=other.txt", 2, "the corpus is not the one"),
@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_is_passed_over_unless_it_was_asked_for(script: Scr
     done = script("train.py", f"resume={run}", cwd=run.parent)
     assert done.returncode == 0
     assert "checkpoint 00000050 is not used" in done.stderr
-    assert "starts from its beginning" in done.stderr  # the one before it went with the finished run
+    assert "starts from the beginning" in done.stderr  # the one before it went with the finished run
 
 
 @pytest.mark.parametrize("name", ["absent", "corpus", "empty"])
@@ -166,9 +166,9 @@ def test_auto_finds_the_run_or_starts_one(script: Script, corpus_file: Path, run
     (run.parent / "runs" / "day").mkdir(parents=True)
     run.rename(run.parent / "runs" / "day" / "run")
     command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
-    assert "going on with runs/day/run from iteration 50" in script(*command, cwd=run.parent).stdout
+    assert "resuming runs/day/run from iteration 50" in script(*command, cwd=run.parent).stdout
     done = script(*command, cwd=run.parent)  # that one is finished now
-    assert "going on" not in done.stdout
+    assert "resuming" not in done.stdout
     assert len(list(run.parent.glob("runs/*/*/summary.json"))) == 2
 
 
@@ -187,7 +187,7 @@ def test_a_run_is_made_where_the_user_says(script: Script, corpus_file: Path, tm
     before = tree(tmp_path)
     second = script(*at(corpus_file), cwd=tmp_path)
     assert (second.returncode, second.stdout) == (2, "")
-    assert second.stderr == "error: DIR holds a run already: resume=auto goes on with it\n"
+    assert second.stderr == "error: DIR already holds a run: resume=auto continues it\n"
     assert tree(tmp_path) == before
 
 
@@ -195,12 +195,12 @@ def test_auto_goes_on_with_the_run_at_a_place_or_starts_it_there(script: Script,
     folder = run.parent
     run.rename(folder / "DIR")
     done = script(*at(corpus_file, "resume=auto"), cwd=folder)
-    assert "going on with DIR from iteration 50" in done.stdout
+    assert "resuming DIR from iteration 50" in done.stdout
     assert "DIR is finished" in script(*at(corpus_file, "resume=auto"), cwd=folder).stdout
     shutil.rmtree(folder / "DIR")
     done = script(*at(corpus_file, "resume=auto"), cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "going on" not in done.stdout
+    assert "resuming" not in done.stdout
     assert RunFolder(folder / "DIR").summary().iterations == 60
 
 
@@ -209,7 +209,7 @@ def test_auto_at_a_place_that_holds_another_run_is_refused(script: Script, corpu
     before = tree(run.parent)
     done = script(*at(corpus_file, "resume=auto", "seed=8"), cwd=run.parent)
     assert done.returncode == 2
-    assert "a run with seed=1337 cannot go on with seed=8" in done.stderr
+    assert "a run with seed=1337 cannot be resumed with seed=8" in done.stderr
     assert tree(run.parent) == before
 
 
@@ -246,7 +246,7 @@ def test_auto_goes_on_with_a_logger_that_the_run_did_not_have(script: Script, co
     run.rename(run.parent / "DIR")
     done = script(*at(corpus_file, "resume=auto", "logger=csv"), cwd=run.parent)
     assert done.returncode == 0, done.stderr
-    assert "going on with DIR from iteration 50" in done.stdout
+    assert "resuming DIR from iteration 50" in done.stdout
     assert len((run.parent / "DIR" / "metrics.csv").read_text().splitlines()) == 1 + 4
 
 
@@ -256,9 +256,9 @@ def test_a_run_in_a_folder_called_checkpoints_is_a_run(script: Script, run: Path
     run.rename(place)
     done = script("train.py", "resume=checkpoints/run", cwd=run.parent)
     assert done.returncode == 0, done.stderr
-    assert "going on with checkpoints/run from iteration 50" in done.stdout
+    assert "resuming checkpoints/run from iteration 50" in done.stdout
     done = script("train.py", "resume=checkpoints/run/checkpoints/00000050", "training.max_iters=70", cwd=run.parent)
-    assert "going on with checkpoints/run from iteration 50" in done.stdout, done.stderr
+    assert "resuming checkpoints/run from iteration 50" in done.stdout, done.stderr
 
 
 def test_auto_passes_over_a_run_that_cannot_be_read(script: Script, corpus_file: Path, run: Path) -> None:
@@ -271,7 +271,7 @@ def test_auto_passes_over_a_run_that_cannot_be_read(script: Script, corpus_file:
     command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
     done = script(*command, cwd=run.parent)
     assert done.returncode == 0, done.stderr
-    assert "going on with runs/day/run from iteration 50" in done.stdout
+    assert "resuming runs/day/run from iteration 50" in done.stdout
     assert "unreadable" in done.stderr  # a warning names it
 
 
@@ -281,7 +281,7 @@ def test_one_process_at_a_time(script: Script, run: Path) -> None:
     first = subprocess.Popen(command, cwd=run.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 60
-        while "going on" not in (run / "train.log").read_text():
+        while "resuming" not in (run / "train.log").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.1)
         done = script("train.py", *endless, cwd=run.parent)
@@ -315,5 +315,5 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: 
         process.kill()
     assert process.returncode == code
     assert err.count("\n") == 1
-    assert "the sweep: the same command with resume=auto hydra.sweep.dir=sweep" in err
+    assert "to resume the sweep, repeat the command with resume=auto hydra.sweep.dir=sweep" in err
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]

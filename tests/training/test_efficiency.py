@@ -177,6 +177,7 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_or_saves(data: TextDa
     assert counts[0] == counts[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
 @pytest.mark.parametrize("stage", ["v5", "v7"])
 def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData, stage: str) -> None:

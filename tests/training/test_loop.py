@@ -13,7 +13,7 @@ from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
 from gpt.errors import DivergedError, UserError
 from gpt.runs.folder import RunFolder
-from gpt.runs.resuming import explaining_how_to_go_on
+from gpt.runs.resuming import explaining_how_to_resume
 from gpt.runs.weights import load_weights
 from gpt.runtime import Runtime
 from gpt.seeding import generator
@@ -139,7 +139,7 @@ def test_the_best_and_the_last_weights_are_kept(data: TextData, tmp_path: Path) 
 def test_a_loss_of_nan_or_inf_ends_the_run_and_says_what_to_do(data: TextData, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run")
     message = r"not finite .* first after 1 iterations, .*: try again with a smaller"
-    with pytest.raises(UserError, match=message), explaining_how_to_go_on(run, lambda: False):
+    with pytest.raises(UserError, match=message), explaining_how_to_resume(run, lambda: False):
         train_small("v5", data, learning_rate=1e38, watchers=guarded)
 
 

@@ -14,6 +14,9 @@ import pytest
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
+from tests.forked import Forked
+
+slow = pytest.mark.slow
 
 SHORT = ["device=cpu", "training.max_iters=50", "training.eval_interval=10"]
 ESTIMATED = "training.eval_iters=4"
@@ -33,19 +36,30 @@ def folder(tmp_path: Path, text: str) -> Path:
 
 def start(processes: int, *arguments: str, cwd: Path) -> subprocess.Popen:
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    launcher = torchrun if processes > 1 else []
-    command = [sys.executable, *launcher, str(REPOSITORY / "train.py"), *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, *torchrun, str(REPOSITORY / "train.py"), *arguments]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def run_all(processes: int, *arguments: str, cwd: Path) -> list[subprocess.CompletedProcess]:
+    """Processes with the environment that torchrun would give them."""
+    world = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
+    command = [str(REPOSITORY / "train.py"), *arguments]
+    ranks = [world | {"RANK": str(i), "LOCAL_RANK": str(i)} if processes > 1 else {} for i in range(processes)]
+    started = [Forked(command, cwd, os.environ | rank) for rank in ranks]
+    return [process.finished() for process in started]
 
 
 def run(processes: int, *arguments: str, cwd: Path) -> str:
-    process = start(processes, *arguments, cwd=cwd)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out
+    first, *others = run_all(processes, *arguments, cwd=cwd)
+    for done in (first, *others):
+        assert done.returncode == 0, done.stderr
+    return first.stdout
 
 
 def losses(root: Path) -> list[float]:
@@ -77,9 +91,6 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-slow = pytest.mark.slow
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=slow), pytest.param("sgd", marks=slow)])
 @pytest.mark.parametrize("arguments", [V5, TRANSFORMER], ids=["v5", "transformer"])
 def test_two_processes_have_the_losses_of_one(arguments: list[str], optimizer: str, folder: Path) -> None:
@@ -102,15 +113,13 @@ def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
     assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_launchers_meet_at_an_address(folder: Path) -> None:
     """As on two machines: each starts its own process, and both know where to meet."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"]
+    endpoint = f"--rdzv-endpoint=localhost:{free_port()}"
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", endpoint]
     command = [sys.executable, "-m", "torch.distributed.run", *meeting, str(REPOSITORY / "train.py"), *V5, "runs=both"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    both = [subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
@@ -124,7 +133,7 @@ def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None
     os.kill(children_of(process)[-1], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "another process of this training died" in err or "stopped at iteration" in err, err
+    assert "another process of this run died" in err or "stopped at iteration" in err, err
     (path,) = folder.glob("runs/*/*")
     newest = Checkpoints(RunFolder(path), 2).newest()
     assert newest is not None
@@ -149,7 +158,7 @@ def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -
     assert len(checkpoints.names()) == 1  # none but that of the signal was due
     where = f"error: stopped at iteration {newest.progress.iteration}"
     told = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert sorted(told) == [where, f"{where}; go on with: python train.py resume={path.relative_to(folder)}"]
+    assert sorted(told) == [where, f"{where}; resume with: python train.py resume={path.relative_to(folder)}"]
     further = f"training.max_iters={newest.progress.iteration + 10}"
     out = run(2, f"resume={path}", further, cwd=folder)
     assert f"from iteration {newest.progress.iteration}" in out
@@ -158,9 +167,8 @@ def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -
 
 
 def test_keys_that_sentence_pairs_have_no_use_for_are_refused_by_all_processes(folder: Path) -> None:
-    process = start(2, *TRANSFORMER, ESTIMATED, cwd=folder)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode != 0
-    refusal = "error: training.eval_iters is for a run that continues a text, and this one translates: leave it out"
-    assert refusal in err.splitlines(), err
+    for done in run_all(2, *TRANSFORMER, ESTIMATED, cwd=folder):
+        assert done.returncode == 2
+        refusal = "error: training.eval_iters is for a run that continues a text, but this one translates"
+        assert refusal in done.stderr.splitlines(), done.stderr
     assert not list(folder.glob("runs/*/*"))

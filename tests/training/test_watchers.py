@@ -124,7 +124,7 @@ def test_the_guard_with_skip_warns_once_and_the_run_goes_on(data: TextData, capl
     with caplog.at_level(logging.WARNING, "gpt"):
         train_state(state, data, watchers=[guard(state, "skip")], loss=exploding_loss(math.inf, 3, 7))
     assert caplog.messages == [
-        "a loss or gradient was not finite in 2 updates, first after 3 iterations; those updates were left out"
+        "a loss or gradient was not finite in 2 updates, first after 3 iterations; those updates were skipped"
     ]
     assert state.progress.iteration == 20
     assert all(p.isfinite().all() for p in state.model.parameters())
@@ -264,7 +264,7 @@ def test_best_weights_and_metrics_that_cannot_be_written_are_warnings_and_the_ru
     train_state(state, data, watchers=[WithoutEnd()], max_iters=20)
     assert state.progress.iteration == 20
     told = warnings_of(caplog)
-    assert any("the metrics could not be written, the run goes on without: " in line for line in told)
+    assert any("the metrics could not be written; the run continues without it: " in line for line in told)
     assert all("No space left on device" in line and "\n" not in line for line in told)
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == on_disk
     assert state.progress.best == best  # the evaluation whose weights are saved
@@ -422,7 +422,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_run_goes_on(
     assert not writer.is_saved(state)
     told = warnings_of(caplog)
     assert len(told) == 3  # at 12, 18 and 20
-    assert all("a checkpoint could not be written, the run goes on without: " in line for line in told)
+    assert all("a checkpoint could not be written; the run continues without it: " in line for line in told)
     assert Checkpoints(run, 2).names() == ["00000006"]
     newest = Checkpoints(run, 2).newest()
     assert newest is not None
@@ -474,7 +474,7 @@ def test_a_training_loss_above_the_first_is_a_warning(data: TextData, caplog: py
     console = ConsoleLog(20, lambda iteration: 0, lambda: [])
     train_state(small_state("v5", learning_rate=3.0), data, watchers=[console])
     (first, *_) = warnings_of(caplog)
-    assert "diverges" in first
+    assert "diverging" in first
 
 
 def test_a_bar_goes_on_from_the_iteration_of_the_state_and_writes_nothing_where_output_is_piped(
