@@ -1,13 +1,14 @@
 """Scripts run in processes that are forked from one with the libraries already imported, which saves seconds each."""
 
-import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
-import tempfile
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 _LIBRARIES = (
@@ -25,31 +26,57 @@ class Forked:
     def __init__(
         self, command: list[str], cwd: Path, environment: dict[str, str] | None = None, standard_input: bytes = b""
     ) -> None:
-        self._command, self._folder = command, tempfile.TemporaryDirectory()
-        Path(self._folder.name, "in").write_bytes(standard_input)
-        settings = environment or dict(os.environ)
-        self._process = _FORKSERVER.Process(target=_execute, args=(command, str(cwd), self._folder.name, settings))
+        self._command = command
+        outputs = [_FORKSERVER.Pipe(duplex=False) for _ in range(2)]
+        writers = [writer for _, writer in outputs]
+        settings = dict(os.environ) if environment is None else environment
+        self._process = _FORKSERVER.Process(target=_execute, args=(command, cwd, settings, standard_input, writers))
         self._process.start()
+        for writer in writers:
+            writer.close()
+        self._readers = ThreadPoolExecutor(2)
+        self._outputs = [self._readers.submit(_read_all, reader) for reader, _ in outputs]
         assert self._process.pid is not None
         self.pid = self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it is still running."""
+        if self.is_running:
+            os.kill(self.pid, number)
 
     def finished(self, timeout: float = 600) -> subprocess.CompletedProcess:
         """Wait for its end. Raises TimeoutExpired, and kills it, if that does not come."""
         self._process.join(timeout)
-        with self._folder:
-            if self._process.is_alive():
-                self._process.kill()
-                raise subprocess.TimeoutExpired(self._command, timeout)
-            out, err = (Path(self._folder.name, name).read_text(encoding="utf-8") for name in ("out", "err"))
-            return subprocess.CompletedProcess(self._command, self._process.exitcode or 0, out, err)
+        if self.is_running:
+            self.send_signal(signal.SIGKILL)
+            raise subprocess.TimeoutExpired(self._command, timeout)
+        out, err = (output.result(timeout) for output in self._outputs)
+        self._readers.shutdown()
+        code = self._process.exitcode
+        assert code is not None
+        return subprocess.CompletedProcess(self._command, code, out, err)
 
 
-def _execute(command: list[str], cwd: str, folder: str, environment: dict[str, str]) -> None:
+def _read_all(reader: Connection) -> str:
+    with reader, os.fdopen(os.dup(reader.fileno()), encoding="utf-8") as file:
+        return file.read()
+
+
+def _execute(
+    command: list[str], cwd: Path, environment: dict[str, str], standard_input: bytes, writers: list[Connection]
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    for number, name in enumerate(("in", "out", "err")):
-        os.dup2(os.open(Path(folder, name), os.O_RDWR | os.O_CREAT), number)
+    read, write = os.pipe()
+    os.write(write, standard_input)
+    os.close(write)
+    for number, source in enumerate((read, *(writer.fileno() for writer in writers))):
+        os.dup2(source, number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
     sys.argv = command
@@ -61,6 +88,3 @@ def _execute(command: list[str], cwd: str, folder: str, environment: dict[str, s
     except BaseException:
         traceback.print_exc()
         sys.exit(1)
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()

@@ -224,9 +224,8 @@ NAMES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("*.py") if
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str) -> None:
-    command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{name}.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str, script: Script, tmp_path: Path) -> None:
+    done = script(f"benchmarks/{name}.py", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"python benchmarks/{name}.py" in done.stdout
     assert "--quick" in done.stdout

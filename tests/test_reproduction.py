@@ -14,7 +14,7 @@ import pytest
 from gpt.runs.folder import finished_runs
 from tests.conftest import REPOSITORY
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reproduction")]
+pytestmark = pytest.mark.slow
 
 COMMANDS = re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
 

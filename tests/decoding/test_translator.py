@@ -8,8 +8,6 @@ import pytest
 from tests.conftest import REPOSITORY, Script
 from tests.forked import Forked
 
-pytestmark = pytest.mark.xdist_group("translator")
-
 
 @pytest.fixture(scope="module")
 def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:

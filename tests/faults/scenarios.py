@@ -26,6 +26,7 @@ from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
 from tests.conftest import REPOSITORY, small_corpus
+from tests.forked import Forked
 
 RESULTS = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 STAGES = {
@@ -51,22 +52,18 @@ def short(iterations: int) -> list[str]:
     return [*SHORT, f"training.max_iters={iterations}"]
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+def start(*arguments: str, cwd: Path) -> Forked:
     """python train.py with these arguments, on a small corpus in `cwd`."""
     corpus = cwd / "corpus.txt"
     if not corpus.exists():
         corpus.write_text(small_corpus())
-    command = [sys.executable, str(REPOSITORY / "train.py"), *arguments, "data=text", f"data.path={corpus}"]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # several processes at a time slow each other down with more
-    return subprocess.Popen(
-        command, cwd=cwd, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
+    return Forked([str(REPOSITORY / "train.py"), *arguments, "data=text", f"data.path={corpus}"], cwd)
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+def finish(process: Forked) -> tuple[int, str, str]:
     """Its exit code, output and errors."""
-    out, err = process.communicate(timeout=600)
-    return process.returncode, out, err
+    done = process.finished()
+    return done.returncode, done.stdout, done.stderr
 
 
 def one_line(code: int, err: str, *codes: int) -> list[str]:
@@ -78,7 +75,7 @@ def one_line(code: int, err: str, *codes: int) -> list[str]:
 
 
 def the_run(folder: Path) -> Path | None:
-    """The one run below `folder`, once it is begun."""
+    """The one run below `folder`, once it has started."""
     return next((path.parent for path in folder.rglob("tokenizer.json")), None)
 
 
@@ -119,8 +116,8 @@ def kills(count: int, folder: Path, iterations: int = 400, most: int = 4) -> Out
         for _ in range(draw.randint(1, most)):
             process = start(*arguments, cwd=place)
             time.sleep(draw.uniform(0.3, 1.2) * seconds)
-            process.kill()
-            process.communicate()
+            process.send_signal(signal.SIGKILL)
+            process.finished()
             run = the_run(place)
             if run is not None:
                 arguments = [f"resume={run}"]
@@ -250,10 +247,10 @@ def sweep(count: int, folder: Path, iterations: int = 200, interruptions: int = 
             process = start(*command, cwd=place)
             if kill < interruptions - 1:
                 time.sleep(seconds["unbroken"] * (0.15 + 0.1 * kill))
-            while kill == interruptions - 1 and process.poll() is None and not list(place.rglob("summary.json")):
+            while kill == interruptions - 1 and process.is_running and not list(place.rglob("summary.json")):
                 time.sleep(0.01)  # so that the last one leaves a finished run
-            process.kill()
-            process.communicate()
+            process.send_signal(signal.SIGKILL)
+            process.finished()
         code, out, err = finish(start(*command, cwd=place))
         if code:
             return Outcome(count, [err[-500:]])
@@ -561,10 +558,10 @@ def bad_input(count: int, folder: Path) -> Outcome:
 
     def trial(number: int) -> list[str]:
         arguments = cases[number]
-        command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
+        command = [str(REPOSITORY / "train.py"), *arguments]
         if not any(argument.startswith("data") for argument in arguments):
             command += ["data=text", f"data.path={folder / 'corpus.txt'}"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        done = Forked(command, folder).finished()
         return [f"{arguments}: {what}" for what in one_line(done.returncode, done.stderr, 1, 2)]
 
     wrong = in_parallel(trial, len(cases))

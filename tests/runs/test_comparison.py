@@ -11,8 +11,6 @@ from gpt.runs.comparison import as_json, compare, plot, table
 from gpt.runs.folder import RunFolder, finished_runs
 from gpt.runs.records import Estimated, Exact, Summary
 
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 @pytest.fixture
 def template(trained: Path) -> tuple[RunFolder, Summary]:

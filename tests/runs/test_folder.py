@@ -18,8 +18,6 @@ from gpt.runs.folder import RunFolder, chosen_run, finished_runs
 from gpt.runs.weights import load_weights
 from tests.conftest import build_small
 
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> RunFolder:

@@ -15,8 +15,6 @@ from gpt.runs.records import Best, Estimated, Evaluation, Exact, Progress, Summa
 from gpt.runs.report import closing_lines, plot_run, summarise
 from tests.conftest import CPU
 
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 @pytest.fixture
 def template(trained: Path) -> tuple[RunFolder, Summary]:

@@ -12,8 +12,6 @@ from gpt.runs.folder import RunFolder, finished_runs
 from gpt.runs.weights import load_model, load_weights, save_weights, selected
 from tests.conftest import build_small
 
-pytestmark = pytest.mark.xdist_group("trained")
-
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> RunFolder:
