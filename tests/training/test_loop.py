@@ -95,6 +95,12 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(data: TextData) -> N
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
 
 
+def test_a_batch_with_fewer_rows_than_parts_has_the_same_loss(data: TextData) -> None:
+    """Such as the last sentence pairs of an epoch, split among several processes."""
+    full, parts = train_small("v5", data, batch_size=2), train_small("v5", data, batch_size=2, grad_accumulation=4)
+    assert losses(parts) == pytest.approx(losses(full), abs=1e-4)
+
+
 def test_clipping_bounds_the_gradient(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
     step = AdamW.step
