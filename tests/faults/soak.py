@@ -43,7 +43,7 @@ def main() -> None:
         what, seconds = (scenario.__doc__ or "").strip(), time.perf_counter() - started
         rows.append([scenario.__name__, what, outcome.times, len(outcome.wrong), f"{seconds:.0f} s"])
     print(f"{time.strftime('%Y-%m-%d')}\n")
-    print(tabulate(rows, ["fault", "what is asked for", "times", "went wrong", "took"], tablefmt="github"))
+    print(tabulate(rows, ["fault", "what is done, and what must hold", "trials", "failures", "time"], tablefmt="github"))
     sys.exit(failed)
 
 
