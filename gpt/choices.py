@@ -1,4 +1,4 @@
-"""Choices of a configuration: classes and functions of this package, named with their hyperparameters.
+"""Choices of a configuration: classes and functions of this package, with their hyperparameters.
 
 A choice is a mapping such as
 
@@ -11,7 +11,6 @@ are for annotating such signatures. A run folder contains choices too and is unt
 ever looked up: public classes and functions of one package, of one type.
 """
 
-import functools
 import importlib
 import inspect
 import pkgutil
@@ -28,7 +27,7 @@ Depth = Annotated[int, Field(ge=1, le=256)]  # of a stack of layers
 Length = Annotated[int, Field(ge=1, le=2**20)]  # of a window, in tokens
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
-Share = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
+Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PathName = Annotated[str, Field(min_length=1)]
 
@@ -53,32 +52,41 @@ class Kind:
     key: str  # such as "model"
     noun: str  # such as "a stage"
     package: str  # where it is looked up, such as "gpt.models"
-    accepts: Callable[[Any], bool]  # whether an object of one of the package's modules is such a thing
+    contract: str  # what that is, in a few words
+    accepts: Callable[[Any], bool]  # whether an object of the package is valid here
     given: tuple[str, ...] = ()  # the arguments that come from the program and not from the configuration
 
     def build(self, choice: Choice, **given: Any) -> Any:
-        """Call what `choice` names. Raises RequestError if it is no such thing or does not take these values."""
-        target, values = self._checked(choice)
-        try:
-            return target(**given, **values)
-        except ValueError as error:
-            raise RequestError(f"{self.key}: {str(error).splitlines()[0]}") from None
+        """Call what `choice` names. Raises RequestError if it is not valid here or does not take these values."""
+        return self.partial(choice)(**given)
 
     def partial(self, choice: Choice) -> Callable[..., Any]:
         """What `choice` names with its hyperparameters filled in. Raises RequestError as `build` does."""
         target, values = self._checked(choice)
-        return functools.partial(target, **values)
+
+        def call(*arguments: Any, **given: Any) -> Any:
+            try:
+                return target(*arguments, **given, **values)
+            except ValueError as error:
+                raise RequestError(f"{self.key}: {str(error).partition(chr(10))[0]}") from None
+
+        return call
 
     def find(self, choice: Choice) -> Callable[..., Any]:
-        """The class or function that `choice` names. Raises RequestError if it is no such thing."""
+        """The class or function that `choice` names. Raises RequestError if it is not valid here."""
         module_name, _, name = choice.target.rpartition(".")
         modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}.")
-        if module_name in {module.name for module in modules}:
-            target = getattr(importlib.import_module(module_name), name, None)
-            is_public = not name.startswith("_") and getattr(target, "__module__", None) == module_name
-            if is_public and callable(target) and not inspect.isabstract(target) and self.accepts(target):
-                return target
-        raise RequestError(f"{self.key}._target_={printable(choice.target)} is not {self.noun} of {self.package}")
+        refusal = f"{self.key}._target_={printable(choice.target)} is not {self.noun} of {self.package}"
+        if module_name not in {module.name for module in modules}:
+            raise RequestError(f"{refusal}: there is no such module")
+        target = getattr(importlib.import_module(module_name), name, None)
+        if name.startswith("_") or not callable(target) or getattr(target, "__module__", None) != module_name:
+            raise RequestError(f"{refusal}: its module defines no such name")
+        if inspect.isabstract(target):
+            raise RequestError(f"{refusal}: it lacks the method {', '.join(sorted(target.__abstractmethods__))}")
+        if not self.accepts(target):
+            raise RequestError(f"{refusal}: {self.noun} is {self.contract}")
+        return target
 
     def _checked(self, choice: Choice) -> tuple[Callable[..., Any], dict[str, Any]]:
         target, values = self.find(choice), choice.hyperparameters

@@ -7,7 +7,6 @@ import difflib
 import functools
 import operator
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -24,13 +24,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel
 
-from gpt import console
+from gpt import arguments, console, stopping
 from gpt.config import COMPARED, NOT_COMPARED, Request, TrainConfig, changes, flat
-from gpt.errors import RequestError, UserError, report
+from gpt.errors import RequestError, UserError, printable, report
 from gpt.stopping import Stopped
 
 _CONF = Path(__file__).parent.parent / "conf"
 
+# Where a file's keys end up that lacks its package line: one of them, and the line.
+_PACKAGES = {"model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME")}
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
 
 _VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
@@ -49,14 +51,19 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
     if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         _exit("--cfg and --info show a single job: remove -m and give each key one value", RequestError.exit_code)
-    sys.argv[1:], texts = _quoted(_with_mode(sys.argv[1:]), () if is_sweep else verbatim)
+    with _one_line_errors():
+        arguments.refuse_hidden(sys.argv[1:], _CONF)
+    sys.argv[1:], texts = arguments.quoted(arguments.with_mode(sys.argv[1:], _CONF), () if is_sweep else verbatim)
     is_composed = False
+    stopping.announce_parent()
 
     def job(config: DictConfig) -> Any:
         nonlocal is_composed
         is_composed = True
         with _one_line_errors():
             console.show_log()
+            if _is_sweep() and "joblib" in HydraConfig.get().launcher._target_:
+                stopping.stop_with_parent()
             return task(schema.model_validate(_resolved(config, texts)))
 
     with _one_line_errors():
@@ -64,6 +71,10 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
             hydra.main(**_VERSION, config_path=str(_CONF), config_name=config_name)(job)()
         except HydraException as error:
             raise RequestError(_explain_composition(error, config_name)) from error
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+            raise RequestError(f"{where}{error.problem or error.context}") from error
         except ValueError as error:
             if is_composed:  # a bug, and not a command line that Hydra refuses
                 raise
@@ -87,12 +98,12 @@ def request(config: TrainConfig) -> Request:
     if _is_sweep():
         subdir = settings.sweep.subdir
         folder = Path(settings.sweep.dir) / (f"{settings.job.num:03d}_{name}" if subdir == "." else subdir)
-        return Request(folder, is_folder_given=True, given=given)
+        return Request(folder, is_folder_given=False, sweep=Path(settings.sweep.dir), given=given)
     if settings.run.dir != ".":
-        return Request(Path(settings.run.dir), is_folder_given=True, given=given)
+        return Request(Path(settings.run.dir), is_folder_given=True, sweep=None, given=given)
     now = datetime.now()
     folder = Path(config.runs) / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}_{name}"
-    return Request(folder, is_folder_given=False, given=given)
+    return Request(folder, is_folder_given=False, sweep=None, given=given)
 
 
 def changes_from_documented(config: TrainConfig) -> list[str]:
@@ -123,6 +134,9 @@ def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     """The configuration as plain dictionaries, with references resolved and the literal texts inserted."""
     if "stage" in config and "model" not in config:
         raise RequestError("model is required: choose one with model=NAME")
+    for group, (stray, line) in _PACKAGES.items():
+        if stray in (config.get(group) or {}):
+            raise RequestError(f"the file of this {group} lacks the line {line!r} at its top")
     try:
         for key in texts:
             OmegaConf.update(config, key, "")  # a literal text is never parsed as a reference or a missing value
@@ -135,30 +149,6 @@ def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
         *groups, name = key.split(".")
         functools.reduce(operator.getitem, groups, resolved)[name] = text
     return resolved
-
-
-def _with_mode(arguments: list[str]) -> list[str]:
-    """Add hydra.mode=MULTIRUN for an experiment that sweeps: Hydra 1.4 must know the mode before composing."""
-    folders = [str(_CONF), *(a.removeprefix("--config-dir=") for a in arguments)]  # any may follow --config-dir
-    for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
-        files = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
-        if any("mode: MULTIRUN" in file.read_text(encoding="utf-8") for file in files if file.is_file()):
-            return [*arguments[:index], "hydra.mode=MULTIRUN", *arguments[index:]]
-    return arguments
-
-
-def _quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Quote the values of these keys for Hydra; return the new arguments, and the values unquoted."""
-    quoted, texts = [], {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if equals and key in keys and value != "null":
-            texts[key] = value
-            # Hydra's grammar has backslashes escaped in front of a quote or a reference only.
-            value = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), value)
-            argument = f"{key}='{value}'"
-        quoted.append(argument)
-    return quoted, texts
 
 
 @contextmanager
@@ -187,14 +177,14 @@ def _one_line_errors() -> Iterator[None]:
         if not _is_sweep():
             _exit(message, code)
         job = HydraConfig.get().job
-        print(f"error: job {job.num} ({job.override_dirname}): {message}", file=sys.stderr)
+        print(printable(f"error: job {job.num} ({job.override_dirname}): {message}"), file=sys.stderr)
         failed = _JobError(message)
         failed.exit_code = code
         raise failed from error
 
 
 def _exit(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -205,6 +195,8 @@ def _explain_composition(error: Exception, config_name: str) -> str:
         if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
             return f"hydra/launcher={name} is not installed: pip install -e '.[{_EXTRA_OF_LAUNCHER[name]}]'"
         return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
+    if "@experiment." in str(error):
+        return "the file of this experiment lacks the line '# @package _global_' at its top"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
     message = " ".join(str(error).split())

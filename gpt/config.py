@@ -1,6 +1,6 @@
 """The schema of `conf/`: the type and range of every value that a user can set.
 
-The values themselves stand in `conf/`, once; nothing here has a default. Strict: a value of another type, a value out
+The values are in `conf/`. Strict: a value of another type, a value out
 of range and an unknown key are errors, raised as `pydantic.ValidationError`. What a choice takes (`model`, `data`,
 `optimizer`, `schedule`, `logger`) is checked against the signature of what it names (gpt/choices.py).
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gpt.choices import Choice, Count, NonNegative, PathName, Share
+from gpt.choices import Choice, Count, Fraction, NonNegative, PathName
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -19,11 +19,11 @@ DtypeName = Literal["auto", "float32", "bfloat16"]
 Weights = Literal["auto", "best", "last", "averaged"]
 
 # What the keys of a training configuration mean; a group stands for all of its keys.
-# Compared with the documented run, except those that do not influence the result:
+# Compared with the documented run, except NOT_COMPARED:
 COMPARED = ("model", "training", "data", "optimizer", "schedule", "documented")
 NOT_COMPARED = {"data.dir", "data.path", "training.eval_interval", "training.grad_accumulation"}
 NOT_COMPARED |= {"training.on_nonfinite"}
-# May change when a run is resumed, except those that identify the run; so does everything else:
+# May change when a run is resumed, except IDENTIFYING; all other keys identify the run:
 RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data"}
 RESUMABLE |= {"device", "dtype", "compile", "deterministic"}
 IDENTIFYING = {"data._target_", "data.vocab_size", "optimizer._target_"}
@@ -43,7 +43,7 @@ class TrainingConfig(_Schema):
     grad_accumulation: Count
     learning_rate: NonNegative
     grad_clip: Annotated[float, Field(gt=0)] | None
-    label_smoothing: Share
+    label_smoothing: Fraction
     average_last: Annotated[float, Field(ge=0, le=1)]
     on_nonfinite: Literal["stop", "skip"]
     eval_interval: Count | Literal["epoch"]
@@ -146,7 +146,8 @@ class Request:
     """What the command line says about a run besides its configuration."""
 
     folder: Path  # of a new run
-    is_folder_given: bool  # by the user or a sweep: exactly that folder, not the next free name
+    is_folder_given: bool  # by the user: exactly that folder, not the next free name
+    sweep: Path | None  # the folder of the sweep that it is a job of
     given: tuple[str, ...]  # the keys that have a value on the command line
 
 

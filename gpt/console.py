@@ -1,8 +1,18 @@
-"""The terminal: what the package logs, in UTF-8."""
+"""The terminal: what the package logs, in UTF-8, one line per record."""
 
 import io
 import logging
 import sys
+
+from gpt.errors import printable
+
+
+class OneLine(logging.Formatter):
+    """Formats a record as one line; control characters in it, from a corpus or a path, are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return printable(super().format(record))
 
 
 def use_utf8() -> None:
@@ -20,7 +30,8 @@ def show_log() -> None:
         report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
         report.addFilter(lambda record: record.levelno < logging.WARNING)
         warnings.setLevel(logging.WARNING)
-        warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+        report.setFormatter(OneLine())
+        warnings.setFormatter(OneLine("warning: %(message)s"))
         logger.addHandler(report)
         logger.addHandler(warnings)
         logger.setLevel(logging.INFO)

@@ -58,11 +58,17 @@ def _explain(problem: Mapping[str, Any], prefix: str) -> str:
     return f"{key}={_shorten(problem['input'])}: {message}"
 
 
-def printable(name: str) -> str:
-    """A name in one line, with line ends and control characters escaped."""
-    return repr(name)[1:-1]
+def printable(text: str, *, keep: str = "") -> str:
+    """Text of unknown origin in one line: control characters, newlines among them, are escaped, except those to `keep`.
+
+    So are characters that would reorder the line, and bytes of a path that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def _shorten(value: object) -> str:
-    text = " ".join(str(value).split())
+    try:
+        text = " ".join(str(value).split())
+    except ValueError:  # an integer of thousands of digits
+        return type(value).__name__
     return text if len(text) <= 60 else f"{text[:60]}..."

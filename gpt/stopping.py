@@ -4,19 +4,24 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 from gpt.errors import UserError
 
-# Ctrl-C; what kill and container engines send; what schedulers send ahead of a pre-emption.
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+# Ctrl-C; what kill and container engines send; a terminal that is closed; what schedulers send ahead of a pre-emption.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 # submitit handles a scheduler's signals itself: it requeues the job, which then resumes.
 _UNDER_SUBMITIT = [signal.SIGINT]
 
 
+_PARENT = "GPT_SWEEP_PROCESS"
+_POLL, _GRACE = 0.5, 30.0  # seconds: between two looks at the parent, and for saving once it is gone
+
+
 class Stopped(UserError):  # noqa: N818 - not an error
-    """The user or the system asked to stop. The exit code is the shell's for that signal: 130 or 143."""
+    """The user or the system asked to stop. The exit code is 130 after SIGINT, and else 143."""
 
     def __init__(self, number: int, message: str = "stopped") -> None:
         super().__init__(message)
@@ -41,7 +46,11 @@ class Stop:
             yield self
             return
         numbers = _UNDER_SUBMITIT if "SUBMITIT_EXECUTOR" in os.environ else _SIGNALS
-        before = {number: signal.signal(number, self._receive) for number in numbers}
+        # nohup has a run ignore that its terminal is closed.
+        listened = [
+            number for number in numbers if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT
+        ]
+        before = {number: signal.signal(number, self._receive) for number in listened}
         try:
             yield self
         finally:
@@ -74,3 +83,33 @@ class Stop:
         is_second, self.requested = self.requested is not None, number
         if is_second or not self._deferred:
             raise Stopped(number)
+
+
+def announce_parent() -> None:
+    """Let the worker processes of a parallel sweep know which process started it."""
+    os.environ[_PARENT] = str(os.getpid())
+
+
+def stop_with_parent() -> None:
+    """In a worker process, stop the job as a signal would once the parent is gone, whatever ended it.
+
+    Raises Stopped if it is gone already.
+    """
+    parent = int(os.environ.get(_PARENT, os.getpid()))
+    if parent == os.getpid():
+        return
+    if os.getppid() != parent:
+        raise Stopped(signal.SIGTERM, "the process that started the sweep is gone")
+    if _watching.acquire(blocking=False):
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(128 + signal.SIGTERM)
+
+
+_watching = threading.Lock()  # held once a thread watches

@@ -28,7 +28,7 @@ def copy(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     folder = tmp_path_factory.mktemp("copy")
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
-    for name in ("train.py", "generate.py", "compare.py"):
+    for name in ("train.py", "generate.py", "evaluate.py", "compare.py"):
         shutil.copy(REPOSITORY / name, folder)
     for name, content in FILES.items():
         assert not (folder / name).exists(), f"{name} exists already: adding must not change it"
@@ -122,8 +122,20 @@ def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -
         ("model=v5 model.reach=3", "model=v5 has no key reach; it is a key of model=window_mean"),
         ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: input should be less than 1"),
         ("data=squares data.count=-1", "data.count=-1: input should be greater than or equal to 1"),
-        ("logger=step_log logger.step_log.every=x", "logger.every=x: input should be a valid integer"),
-        ("data._target_=gpt.data.download.tiny_shakespeare", "is not a loader of a corpus of gpt.data"),
+        ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: input should be a valid integer"),
+        ("data._target_=gpt.data.download.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
+        ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: there is no such module"),
+        ("--config-dir=broken model=tab", "broken/model/tab.yaml, line 3: found character"),
+        (
+            "--config-dir=broken model=no_package",
+            "the file of this model lacks the line '# @package _global_' at its top",
+        ),
+        (
+            "--config-dir=broken logger=no_line",
+            "the file of this logger lacks the line '# @package logger.NAME' at its top",
+        ),
+        ("--config-dir=broken experiment=no_head", "the file of this experiment lacks the line '# @package _global_'"),
+        ("--config-dir=hidden", "hidden/model/v5.yaml has the name of a file in conf/"),
     ],
 )
 def test_what_is_wrong_with_an_added_thing_ends_in_one_line(
@@ -131,6 +143,17 @@ def test_what_is_wrong_with_an_added_thing_ends_in_one_line(
 ) -> None:
     folder, run = copy
     before = len(runs(folder))
+    v5 = (folder / "conf" / "model" / "v5.yaml").read_text()
+    wrong = {
+        "broken/model/tab.yaml": "# @package _global_\nmodel:\n\tn_embd: 3\n",
+        "broken/model/no_package.yaml": v5.replace("# @package _global_\n", ""),
+        "broken/logger/no_line.yaml": "_target_: gpt.training.loggers.Csv\n",
+        "broken/experiment/no_head.yaml": "defaults:\n  - override /model: v5\n",
+        "hidden/model/v5.yaml": v5,
+    }
+    for name, content in wrong.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
     done = run(f"python train.py {arguments} training.max_iters=2")
     assert done.returncode == 2
     assert message in done.stderr

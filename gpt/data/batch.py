@@ -13,7 +13,7 @@ IGNORED = -100  # the target of padding: cross_entropy ignores this value by def
 class Batch:
     """Model inputs and the targets they should predict, row by row."""
 
-    inputs: tuple[Tensor, ...]  # the arguments of the model's forward: (B, T) int64 token ids each
+    inputs: tuple[Tensor, ...]  # the arguments of the model's forward: int64 token ids, one row per example
     targets: Tensor  # (B, T) int64 token ids
     tokens: int  # targets that are not IGNORED
 
@@ -41,7 +41,7 @@ class Data(Protocol):
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
-        """How many passes over the training split were completed before an iteration."""
+        """The number of complete passes over the training split before an iteration."""
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

@@ -36,7 +36,7 @@ class TextCorpus:
 
 @dataclass(frozen=True)
 class PairCorpus:
-    """Sentence pairs to train on, to select by, and to report on."""
+    """Sentence pairs: training, validation and test splits."""
 
     train: Pairs
     val: Pairs
@@ -57,7 +57,8 @@ def _is_loader(loader: Any) -> bool:
     )
 
 
-LOADER = Kind("data", "a loader of a corpus", "gpt.data", _is_loader)
+_CONTRACT = "a function annotated to return TextCorpus or PairCorpus"
+LOADER = Kind("data", "a loader of a corpus", "gpt.data", _CONTRACT, _is_loader)
 
 
 def shakespeare(dir: PathName, train_fraction: TrainFraction) -> TextCorpus:
@@ -87,8 +88,8 @@ def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
 def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_size: VocabSize) -> PairCorpus:
     """Any two UTF-8 files in which line i of one is the translation of line i of the other.
 
-    The last `held_out` of the pairs, half and half, are kept for validation and for the test. Raises RequestError
-    where the files do not go together.
+    The last `held_out` of the pairs are split evenly between validation and test. Raises RequestError if the files do
+    not match line by line.
     """
     paths = Path(source), Path(target)
     sources, targets = (lines_of(read_text(path)) for path in paths)
@@ -102,7 +103,7 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
                 raise RequestError(f"line {number} of {path} is empty: leave that pair out of both files")
     held = int(held_out * len(sources)) // 2
     if held == 0:
-        raise RequestError(f"{source} has {len(sources):,} lines: too few to hold {held_out:g} of them out, twice")
+        raise RequestError(f"{source} has {len(sources):,} lines: too few to hold out {held_out:g} of them")
     return _held_out(list(zip(sources, targets, strict=True)), held, vocab_size)
 
 
@@ -121,7 +122,7 @@ def reverse(
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, its line ends as they are. Raises RequestError if there is no such text."""
+    """The text of a UTF-8 file, with its line endings unchanged. Raises RequestError if there is no such text."""
     try:
         content = path.read_bytes().decode("utf-8-sig")  # a byte order mark is not part of the text
     except FileNotFoundError:

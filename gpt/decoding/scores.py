@@ -17,11 +17,11 @@ class Score:
     signature: str
 
 
-def scores(found: list[str], references: list[str]) -> list[Score]:
+def scores(outputs: list[str], references: list[str]) -> list[Score]:
     """BLEU, BLEU in lower case, chrF and the share of exact translations, all in percent."""
     result = []
     for name, metric in (("BLEU", BLEU()), ("BLEU, lower case", BLEU(lowercase=True)), ("chrF", CHRF())):
-        value = metric.corpus_score(found, [references]).score
+        value = metric.corpus_score(outputs, [references]).score
         result.append(Score(name, value, str(metric.get_signature())))
-    right = sum(a == b for a, b in zip(found, references, strict=True)) / len(references)
+    right = sum(a == b for a, b in zip(outputs, references, strict=True)) / len(references)
     return [*result, Score("exactly right", 100 * right, "share of the sentences")]

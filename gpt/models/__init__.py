@@ -23,6 +23,7 @@ from typing import Any
 from torch import nn
 
 from gpt.choices import Choice, Kind
+from gpt.errors import RequestError
 
 
 def _is_stage(target: Any) -> bool:
@@ -31,9 +32,13 @@ def _is_stage(target: Any) -> bool:
     return {"vocab_size", "block_size"} <= inspect.signature(target).parameters.keys()
 
 
-STAGE = Kind("model", "a stage", "gpt.models", accepts=_is_stage, given=("vocab_size",))
+_CONTRACT = "a torch.nn.Module whose constructor takes vocab_size and block_size"
+STAGE = Kind("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size",))
 
 
 def build(choice: Choice, vocab_size: int) -> nn.Module:
     """The stage that `choice` names, freshly initialised. Raises RequestError for anything else."""
-    return STAGE.build(choice, vocab_size=vocab_size)
+    model = STAGE.build(choice, vocab_size=vocab_size)
+    if not isinstance(getattr(model, "block_size", None), int):
+        raise RequestError(f"{choice.target} has to set self.block_size, the longest window that it takes")
+    return model

@@ -42,8 +42,8 @@ class Dropout(nn.Module):
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D)) v, where no token sees a later one: (B, H, T, D) each -> (B, H, T, D).
 
-    `dropout` applies to the softmax. While a key-value cache is being read (`KVCache.reading`), k and v are appended
-    to it, and the T tokens attend to all tokens that it then holds.
+    `dropout` applies to the softmax. While a key-value cache is active (`KVCache.active`), k and v are appended to
+    it, and the T tokens attend to all tokens that it then holds.
     """
     cache = active_cache()
     if cache is not None:
@@ -66,7 +66,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
 
 
 def positions(T: int) -> slice:
-    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is being read, the T after its tokens."""
+    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is active, the T after its tokens."""
     cache = active_cache()
     start = 0 if cache is None else cache.length
     return slice(start, start + T)

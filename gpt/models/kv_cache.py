@@ -17,7 +17,7 @@ class KVCache:
     The stages that call `causal_attention` take no cache as an argument; whoever decodes makes one active:
 
         cache = KVCache(model.block_size)
-        with cache.reading():
+        with cache.active():
             logits = model(idx)  # idx: (B, T) the new tokens alone -> (B, T, V)
 
     `length` is the number of tokens read so far. Set it to 0 to empty the cache.
@@ -31,7 +31,7 @@ class KVCache:
         self._unread = 0  # tokens of that pass, which `length` does not count yet
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def active(self) -> Iterator[None]:
         """Use this cache in one forward pass of a model. `length` changes only if the pass ends without an error."""
         self._next_layer = self._unread = 0
         token = _active.set(self)
@@ -74,7 +74,7 @@ class KVCache:
 
 
 def active_cache() -> KVCache | None:
-    """The cache of the enclosing `KVCache.reading()`, if any. Compiled code never uses a cache."""
+    """The cache of the enclosing `KVCache.active()`, if any. Compiled code never uses a cache."""
     return None if torch.compiler.is_compiling() else _active.get()
 
 

@@ -1,4 +1,4 @@
-"""v3: several attention heads. Each looks for something else; their outputs are concatenated.
+"""v3: several attention heads. Each learns an attention pattern of its own; their outputs are concatenated.
 
 Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, without the output projection
 (that comes with v5).

@@ -6,7 +6,7 @@ here on the attention weights and on the output of either branch, as in GPT-2.
 
 from torch import Tensor, nn
 
-from gpt.choices import Depth, Length, Share, Size
+from gpt.choices import Depth, Fraction, Length, Size
 from gpt.models.attention import Dropout
 from gpt.models.v2_attention_head import Embedding
 from gpt.models.v5_projection import FeedForward, MultiHeadAttention
@@ -35,7 +35,7 @@ class GPT(nn.Module):
     uses_cache = True  # pays off with windows of 256 tokens
 
     def __init__(
-        self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Share
+        self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
     ) -> None:
         super().__init__()
         self.block_size = block_size

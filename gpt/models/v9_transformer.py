@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gpt.choices import Depth, Length, Share, Size
+from gpt.choices import Depth, Fraction, Length, Size
 from gpt.models.attention import Dropout
 from gpt.models.kv_cache import KVCache
 from gpt.models.v3_attention_heads import check_heads
 
 Norm = Literal["pre", "post"]
 
-PAD = 0  # the token id that pads sequences to the length of the longest; no query ever sees it
+PAD = 0  # the token id that pads sequences to the length of the longest; no real token attends to it
 
 
 def sinusoidal_positions(length: int, n_embd: int) -> Tensor:
@@ -143,7 +143,7 @@ class Transformer(nn.Module):
         n_head: Size,
         n_layer: Depth,
         n_hidden: Size,
-        dropout: Share,
+        dropout: Fraction,
         norm: Norm,
         shared_embedding: bool,
     ) -> None:

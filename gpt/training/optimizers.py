@@ -7,19 +7,20 @@ is so short that bookkeeping shows. tests/training/test_optimizers.py compares e
 import inspect
 import math
 from abc import ABC, abstractmethod
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpt.choices import Kind, NonNegative, Share
+from gpt.choices import Fraction, Kind, NonNegative
+from gpt.errors import RequestError
 from gpt.training.fused import fused_adamw
 
 
 class Optimizer(ABC):
     """Moves a model's parameters by their gradients.
 
-    A subclass takes the model, training.learning_rate and its own hyperparameters, puts its moments into `memory`, and
+    A subclass takes the model, training.learning_rate and its own hyperparameters, puts its moments into `state`, and
     says in `peaks` which groups of parameters there are and the learning rate of each.
     """
 
@@ -27,7 +28,7 @@ class Optimizer(ABC):
 
     def __init__(self, model: nn.Module) -> None:
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.memory: dict[str, Tensor] = {}  # what a checkpoint saves, by name; changed in place only
+        self.state: dict[str, Tensor] = {}  # what a checkpoint saves, by name; changed in place only
 
     @abstractmethod
     def step(self, rates: dict[str, float], skip: Tensor) -> None:
@@ -42,15 +43,19 @@ class Optimizer(ABC):
             parameter.grad = None
 
     def gradient(self, name: str) -> Tensor:
-        """The gradient of the parameter `name`."""
-        return cast(Tensor, self.parameters[name].grad)
+        """The gradient of the parameter `name`. Raises RequestError if it has none."""
+        gradient = self.parameters[name].grad
+        if gradient is None:
+            raise RequestError(f"the parameter {name} of the model has no gradient: the loss does not depend on it")
+        return gradient
 
 
 def _is_optimizer(target: Any) -> bool:
     return inspect.isclass(target) and issubclass(target, Optimizer)
 
 
-OPTIMIZER = Kind("optimizer", "an optimizer", "gpt.training", _is_optimizer, given=("model", "learning_rate"))
+_CONTRACT, _GIVEN = "a subclass of gpt.training.optimizers.Optimizer", ("model", "learning_rate")
+OPTIMIZER = Kind("optimizer", "an optimizer", "gpt.training", _CONTRACT, _is_optimizer, given=_GIVEN)
 
 
 class AdamW(Optimizer):
@@ -60,7 +65,7 @@ class AdamW(Optimizer):
     """
 
     def __init__(
-        self, model: nn.Module, learning_rate: float, weight_decay: NonNegative, beta1: Share, beta2: Share
+        self, model: nn.Module, learning_rate: float, weight_decay: NonNegative, beta1: Fraction, beta2: Fraction
     ) -> None:
         super().__init__(model)
         self.peaks = {"all": learning_rate}
@@ -87,10 +92,10 @@ class Muon(Optimizer):
         learning_rate: float,
         matrix_learning_rate: NonNegative,
         matrix_weight_decay: NonNegative,
-        momentum: Share,
+        momentum: Fraction,
         weight_decay: NonNegative,
-        beta1: Share,
-        beta2: Share,
+        beta1: Fraction,
+        beta2: Fraction,
     ) -> None:
         super().__init__(model)
         linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -98,7 +103,7 @@ class Muon(Optimizer):
         others = [name for name in self.parameters if name not in self._matrices]
         self._momentum, self._weight_decay = momentum, matrix_weight_decay
         self.peaks = {"matrices": matrix_learning_rate, "others": learning_rate}
-        self.memory |= {f"momentum.{name}": torch.zeros_like(self.parameters[name]) for name in self._matrices}
+        self.state |= {f"momentum.{name}": torch.zeros_like(self.parameters[name]) for name in self._matrices}
         self._adamw = _AdamW(self, others, weight_decay, beta1, beta2)
 
     @torch.no_grad()
@@ -106,7 +111,7 @@ class Muon(Optimizer):
         """One step: Muon's for the matrices, AdamW's for the others."""
         rate, keep = rates["matrices"], skip == 0
         for name in self._matrices:
-            parameter, momentum = self.parameters[name], self.memory[f"momentum.{name}"]
+            parameter, momentum = self.parameters[name], self.state[f"momentum.{name}"]
             gradient = torch.where(keep, self.gradient(name), momentum)  # a skipped step keeps the momentum
             momentum.lerp_(gradient, 1 - self._momentum)
             update = orthogonalised(gradient.lerp(momentum, self._momentum))
@@ -123,18 +128,18 @@ class SGD(Optimizer):
     the form of `torch.optim.SGD`.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float, momentum: Share, weight_decay: NonNegative) -> None:
+    def __init__(self, model: nn.Module, learning_rate: float, momentum: Fraction, weight_decay: NonNegative) -> None:
         super().__init__(model)
         self._momentum, self._weight_decay = momentum, weight_decay
         self.peaks = {"all": learning_rate}
-        self.memory |= {f"momentum.{name}": torch.zeros_like(p) for name, p in self.parameters.items()}
+        self.state |= {f"momentum.{name}": torch.zeros_like(p) for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def step(self, rates: dict[str, float], skip: Tensor) -> None:
         """One step for all parameters."""
         keep = skip == 0
         for name, parameter in self.parameters.items():
-            momentum = self.memory[f"momentum.{name}"]
+            momentum = self.state[f"momentum.{name}"]
             gradient = self.gradient(name).add(parameter, alpha=self._weight_decay)
             momentum.copy_(torch.where(keep, momentum * self._momentum + gradient, momentum))
             parameter.copy_(torch.where(keep, parameter.add(momentum, alpha=-rates["all"]), parameter))
@@ -145,26 +150,26 @@ class _AdamW:
 
     def __init__(self, optimizer: Optimizer, names: list[str], weight_decay: float, beta1: float, beta2: float) -> None:
         self._optimizer, self._betas = optimizer, (beta1, beta2)
-        parameters, memory = optimizer.parameters, optimizer.memory
+        parameters, state = optimizer.parameters, optimizer.state
         if names:
-            memory["steps"] = torch.zeros((), device=parameters[names[0]].device)  # where the kernel reads it
-        memory |= {f"first_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
-        memory |= {f"second_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
+            state["steps"] = torch.zeros((), device=parameters[names[0]].device)  # where the kernel reads it
+        state |= {f"first_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
+        state |= {f"second_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
         decaying = [name for name in names if parameters[name].dim() >= 2]
         others = [name for name in names if parameters[name].dim() < 2]
         self._groups = [(group, decay) for group, decay in ((decaying, weight_decay), (others, 0.0)) if group]
 
     def step(self, rate: float, skip: Tensor) -> None:
-        optimizer, memory = self._optimizer, self._optimizer.memory
+        optimizer, state = self._optimizer, self._optimizer.state
         if self._groups:
-            memory["steps"] += 1 - skip
+            state["steps"] += 1 - skip
         for names, weight_decay in self._groups:
             fused_adamw(
                 [optimizer.parameters[name] for name in names],
                 [optimizer.gradient(name) for name in names],
-                [memory[f"first_moment.{name}"] for name in names],
-                [memory[f"second_moment.{name}"] for name in names],
-                memory["steps"],
+                [state[f"first_moment.{name}"] for name in names],
+                [state[f"second_moment.{name}"] for name in names],
+                state["steps"],
                 rate=rate,
                 betas=self._betas,
                 weight_decay=weight_decay,

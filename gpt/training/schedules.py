@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gpt.choices import CountOrZero, Kind, Share
+from gpt.choices import CountOrZero, Fraction, Kind
 
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 
@@ -20,7 +20,8 @@ def _is_schedule(target: Any) -> bool:
     return inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN
 
 
-SCHEDULE = Kind("schedule", "a schedule", "gpt.training", _is_schedule, given=_GIVEN)
+_CONTRACT = "a function of iteration, max_iters and peak, in this order, and of its hyperparameters"
+SCHEDULE = Kind("schedule", "a schedule", "gpt.training", _CONTRACT, _is_schedule, given=_GIVEN)
 
 
 def constant(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero) -> float:  # noqa: ARG001
@@ -28,7 +29,7 @@ def constant(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZ
     return _warmup(iteration, peak, warmup_iters)
 
 
-def cosine(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Share) -> float:
+def cosine(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Fraction) -> float:
     """Half a cosine from the peak down to `final` times the peak.
 
     Source: "SGDR" (Loshchilov and Hutter, 2017), equation 5, without restarts.
@@ -38,7 +39,7 @@ def cosine(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZer
     return _between(final * peak, peak, (1 + math.cos(math.pi * _progress(iteration, max_iters, warmup_iters))) / 2)
 
 
-def linear(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Share) -> float:
+def linear(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Fraction) -> float:
     """A straight line from the peak down to `final` times the peak."""
     if iteration < warmup_iters:
         return _warmup(iteration, peak, warmup_iters)
@@ -46,7 +47,7 @@ def linear(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZer
 
 
 def inverse_sqrt(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero) -> float:  # noqa: ARG001
-    """The peak over the square root of the iteration, in units of the warm-up.
+    """peak * sqrt(warmup_iters / iteration), after the warm-up.
 
     Source: "Attention Is All You Need" (Vaswani et al., 2017), section 5.3, with its peak as the learning rate.
     """
@@ -56,7 +57,7 @@ def inverse_sqrt(iteration: int, max_iters: int, peak: float, warmup_iters: Coun
 
 
 def trapezoid(
-    iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Share, cooldown: Share
+    iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Fraction, cooldown: Fraction
 ) -> float:
     """The peak until the last share `cooldown` of the iterations, then a straight line to `final` times the peak.
 

@@ -19,7 +19,7 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
         cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "found" in done.stdout
+    assert "output" in done.stdout
     return folder
 
 

@@ -12,7 +12,7 @@ FROM_V3 = LADDER[LADDER.index("v3") :]
 
 
 def read(model: nn.Module, idx: torch.Tensor, cache: KVCache) -> torch.Tensor:
-    with cache.reading():
+    with cache.active():
         return model(idx)
 
 
@@ -103,7 +103,7 @@ def test_without_reading_no_cache_is_touched() -> None:
     q, k, v = torch.randn(3, 1, 4, 8, 8)
     assert active_cache() is None
     outside = causal_attention(q, k, v)
-    with cache.reading():
+    with cache.active():
         assert active_cache() is cache
     assert cache.length == 0
     assert torch.equal(causal_attention(q, k, v), outside)
