@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from dataclasses import replace
 
 from gpt import cli
 from gpt.config import TrainConfig
@@ -10,16 +11,17 @@ from gpt.config import TrainConfig
 log = logging.getLogger("gpt")
 
 
-def main(config: TrainConfig) -> float | None:
+def main(config: TrainConfig) -> float:
     """Train a stage or resume a run of one; write its run folder and return the exact validation loss."""
     # Imported here, because importing torch takes a second that --help and tab completion need not wait for.
     from gpt import models, tasks
-    from gpt.files import write_atomically
+    from gpt.files import attempt, write_atomically
     from gpt.runs.checkpoints import Checkpoints
+    from gpt.runs.records import Segment
     from gpt.runs.report import closing_lines, plot_run, summarise
     from gpt.runs.resuming import explaining_how_to_resume, planned
     from gpt.runtime import seed_everything, select_device, select_runtime, size_of
-    from gpt.stopping import Stop
+    from gpt.stopping import Stop, Stopped
     from gpt.training.compilation import training_losses
     from gpt.training.evaluation import exact_loss
     from gpt.training.loggers import LOGGER
@@ -27,12 +29,13 @@ def main(config: TrainConfig) -> float | None:
     from gpt.training.optimizers import OPTIMIZER
     from gpt.training.processes import World
     from gpt.training.schedules import SCHEDULE
-    from gpt.training.state import TrainingState
+    from gpt.training.state import TrainingState, check_extension
     from gpt.training.watchers import (
         CheckpointWriter,
         ConsoleLog,
         NonFiniteGuard,
         ProgressBar,
+        Reopening,
         RunWriter,
         Watcher,
         WeightAverage,
@@ -42,7 +45,7 @@ def main(config: TrainConfig) -> float | None:
         if not world.is_first:
             log.setLevel(logging.ERROR)
 
-        # Load. Rank 0 plans what to train and where; nothing on disk changes yet.
+        # Load. Rank 0 plans what to train and where; nothing in a run folder changes yet.
         plan = stack.enter_context(planned(config, cli.request(config))) if world.is_first else None
         finished, config, vocabulary = world.broadcast(
             (plan.finished, plan.config, plan.vocabulary) if plan else (None, config, None)
@@ -52,6 +55,7 @@ def main(config: TrainConfig) -> float | None:
                 log.info(f"{plan.run.path} is finished; training.max_iters=N extends it")
             return finished.exact.val
         changed = cli.changes_from_documented(config)
+        changed_before = cli.changes_from_documented(plan.before) if plan is not None and plan.before else []
         task, corpus = tasks.load(config.data, config.model, vocabulary)
         task.refuse_others(key for key in cli.given_keys() if key.startswith("training."))
         if plan is not None:
@@ -65,7 +69,7 @@ def main(config: TrainConfig) -> float | None:
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
         schedule = SCHEDULE.partial(config.schedule)
-        loggers = [LOGGER.partial(choice) for choice in config.logger.values()]
+        loggers = [replace(LOGGER, key=f"logger.{name}").partial(choice) for name, choice in config.logger.items()]
         parallel = world.parallel(model)
         loss, reported_loss = training_losses(
             parallel, data.training_batch(seed, 0, training.batch_size), runtime,
@@ -75,15 +79,20 @@ def main(config: TrainConfig) -> float | None:
         state = TrainingState(model, optimizer, runtime)
         if plan is not None and plan.checkpoint is not None:
             state.restore(plan.checkpoint.progress, plan.checkpoint.tensors())
+            if plan.before is not None and plan.is_extension:
+                check_extension(schedule, state.progress.iteration, plan.before.training.max_iters, training.max_iters)
+            if changed_before != changed:
+                state.progress.history.append(Segment(until=state.progress.iteration, changed=changed_before))
         state.broadcast(world)
 
         # Train. Rank 0 opens the run folder and writes; watchers that may change or end the run are on every rank.
         started = time.perf_counter()
-        run = stack.enter_context(plan.opened(task.vocabulary(corpus))) if plan is not None else None
+        run, reopen = stack.enter_context(plan.opened(task.vocabulary(corpus))) if plan is not None else (None, None)
         guard = NonFiniteGuard(state, training.on_nonfinite, schedule, training.max_iters)
         watchers: list[Watcher] = [guard]
         if run is not None:
-            log.info(f"{config.stage}: {config.adds}; {size_of(model):,} parameters, seed {seed}, {runtime}{world}")
+            processes = "" if world.size == 1 else f", {world.size} processes"
+            log.info(f"{config.stage}: {config.adds}; {size_of(model):,} parameters, seed {seed}, {runtime}{processes}")
             if changed:
                 log.info(f"changed from the documented run: {', '.join(changed)}")
             checkpoints = CheckpointWriter(
@@ -92,6 +101,7 @@ def main(config: TrainConfig) -> float | None:
             )  # fmt: skip
             stack.enter_context(explaining_how_to_resume(run, lambda: checkpoints.is_saved(state)))
             watchers += [
+                *([] if reopen is None else [Reopening(reopen)]),
                 ConsoleLog(
                     max_iters=training.max_iters,
                     epoch=lambda iteration: data.epoch(seed, iteration, training.batch_size),
@@ -103,7 +113,9 @@ def main(config: TrainConfig) -> float | None:
                 *(logger(run=run) for logger in loggers),
             ]
         if training.average_last:
-            watchers.append(WeightAverage((1 - training.average_last) * training.max_iters, run))
+            watchers.append(WeightAverage(state, (1 - training.average_last) * training.max_iters, run))
+        else:
+            state.reset_average()
         train(
             state, parallel, data, schedule, watchers, seed=seed, max_iters=training.max_iters,
             batch_size=training.batch_size, eval_interval=training.eval_interval, eval_iters=training.eval_iters,
@@ -121,12 +133,18 @@ def main(config: TrainConfig) -> float | None:
                     last_batch=state.last_batch.item(), tokens_per_second=state.tokens_per_second,
                     seconds=time.perf_counter() - started, skipped=int(state.skipped),
                 )  # fmt: skip
-                write_atomically(run.path / "sample.txt", task.sample(model, corpus, seed))
-                plot_run(run, summary)
+                sample = run.path / "sample.txt"
+                attempt("the sample", lambda: write_atomically(sample, task.sample(model, corpus, seed)))
+                attempt(
+                    "the picture", lambda: plot_run(run, summary), (Exception,)
+                )  # matplotlib's settings are the user's
                 run.write_summary(summary)
-                log.info(closing_lines(summary, run))
+                for line in closing_lines(summary, run):
+                    log.info(line)
+            if stop.requested is not None:
+                raise Stopped(stop.requested, f"stopped after {run.path} had finished")
         return exact
 
 
 if __name__ == "__main__":
-    cli.main(main, TrainConfig, "train", verbatim=("data.path", "data.dir", "resume"))
+    cli.main(main, TrainConfig, "train", verbatim=("data.path", "data.dir", "data.source", "data.target", "resume"))

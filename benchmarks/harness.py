@@ -65,7 +65,7 @@ def table(rows: list[Row]) -> str:
     machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
     if torch.cuda.is_available():
         machine += f", {torch.cuda.get_device_name()}"
-    headers = ["work", "peer", "peer's median (range)", "this project's", "times better, pair by pair"]
+    headers = ["work", "peer", "peer's median (range)", "this project's", "times better (median of pairs, range)"]
     cells = tabulate([row.cells() for row in rows], headers, tablefmt="github", disable_numparse=True)
     return f"{time.strftime('%Y-%m-%d')}, {machine}\n\n{cells}"
 

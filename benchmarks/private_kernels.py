@@ -56,7 +56,7 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
 
 
 def without(module: str, name: str) -> AbstractContextManager:
-    """Inside, `module` of the package finds no `name` in PyTorch, for which it asks with hasattr.
+    """Inside, `hasattr(torch, name)` is false for `module` of the package.
 
     PyTorch itself still has it: its compiler reads its own settings.
     """
@@ -131,7 +131,7 @@ def _compiled_v6_step(steps: int, *, is_private: bool) -> float:
 
 
 def _in_new_process(work: Callable[[], float]) -> float:
-    """A compiler's settings and what it has compiled stay as long as their process."""
+    """Run in a new process: the compiler's settings and caches last as long as their process."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work).result()
 

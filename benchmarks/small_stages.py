@@ -2,8 +2,8 @@
 
     python benchmarks/small_stages.py --lecture PATH
 
-The peers are the lecture's own scripts with the stages' hyperparameters: as many iterations, evaluations, batches
-an evaluation and characters of a sample.
+The peers are the lecture's own scripts with the stages' hyperparameters: the same number of iterations, of
+evaluations, of batches per evaluation and of sampled characters.
 """
 
 import sys

@@ -2,11 +2,12 @@
 
     python benchmarks/where_time_goes.py
 
-Every part is timed on its own, 300 times, in one process and with the run's number of threads; the medians, times how
-often a run needs them, are compared with the wall time of an entire run.
+Each part is timed on its own, in one process and with the run's number of threads, and multiplied by how often a run
+needs it. The sum is compared with the wall time of an entire run.
 """
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,7 +53,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seconds = {
-            "start-up: Python, imports, configuration": wall_seconds(train_command("--cfg", "job"), folder),
+            "Python and configuration": wall_seconds(train_command("--cfg", "job"), folder),
+            "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
             "corpus and tokens": _median(_corpus, seldom),
             "batches": _ITERATIONS * _median(lambda: data.training_batch(0, 1, 32), often),
             "forward": _ITERATIONS * forward_time,

@@ -1,1 +1,1 @@
-"""A GPT grown from nothing: one module a stage, one loop for all of them."""
+"""A GPT grown from scratch: one module per stage, one loop for all of them."""

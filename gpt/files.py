@@ -3,15 +3,33 @@
 A file is written under a temporary name, flushed to disk and renamed. Records carry a checksum of their content.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import secrets
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gpt.errors import UserError
+from pydantic import ValidationError
+
+from gpt.errors import UserError, explain
+
+log = logging.getLogger(__name__)
+
+
+def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception], ...] = (OSError, UserError)) -> bool:
+    """Call `write` and return whether it succeeded; if not, log a warning, and the run continues without it."""
+    try:
+        write()
+    except errors as error:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        log.warning(f"{what} could not be written; the run continues without it: {reason}")
+        return False
+    return True
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -48,24 +66,45 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
-    """A UTF-8 file of up to `largest` bytes.
+def checked_file(path: Path, largest: int) -> Path:
+    """The path of a file of a run folder, which may be a stranger's, before it is opened.
 
-    Raises UserError if it is absent, too large, not text, or not a regular file (a pipe would never end).
+    Raises UserError if it is absent, larger than `largest` bytes, or not a regular file: a link would lead out of the
+    folder, and a pipe would never end.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path} is not a file")
-        if status.st_size > largest:
-            raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
-        return path.read_bytes().decode()
+        status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing: its folder does not hold a complete run") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is not a regular file")
+    if status.st_size > largest:
+        raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
+    return path
+
+
+def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
+    """A UTF-8 file of a run folder, of up to `largest` bytes. Raises UserError as `checked_file` does."""
+    try:
+        return checked_file(path, largest).read_bytes().decode()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
+
+
+@contextlib.contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Inside, whatever goes wrong means that the file at `path` is damaged: UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = explain(error) if isinstance(error, ValidationError) else f"it cannot be parsed ({error!r:.80})"
+        raise UserError(f"{path} is damaged: {reason}") from None
 
 
 def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
@@ -75,10 +114,8 @@ def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
 
 def unseal(text: str, source: Path) -> dict[str, Any]:
     """The record that `seal` wrote. Raises UserError, naming `source`, if it has changed since."""
-    try:
+    with parsing(source):
         record = json.loads(text)
-    except (ValueError, RecursionError):
-        raise UserError(f"{source} is damaged: it is not JSON") from None
     if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
         raise UserError(f"{source} is damaged: its checksum does not match its content")
     return record

@@ -1,7 +1,8 @@
 """Stateless seeding: one stream of random numbers per purpose.
 
-Every draw is a pure function of the seed and of its purpose. The batch of an iteration therefore does not depend on
-what came before it, no generator's state has to be saved, and drawing more for one purpose never shifts another.
+A draw is a pure function of the seed and of its purpose. The batch of an iteration therefore does not depend on what
+came before it, and drawing more for one purpose never shifts another. Only initial weights and dropout use PyTorch's
+global generators, whose states a checkpoint saves.
 """
 
 import hashlib

@@ -125,7 +125,7 @@ class Continuation(Task):
     def scores(
         self, model: nn.Module, corpus: TextCorpus, split: str, config: EvaluateConfig
     ) -> list[tuple[str, str, str]]:
-        """None: the loss says it all."""
+        """None: the loss is the only measure."""
         del model, corpus, split, config
         return []
 
@@ -143,8 +143,8 @@ class Translation(Task):
 
     def vocabulary(self, corpus: Corpus) -> Vocabulary:
         """The subwords and how they are merged."""
-        merges = [list(pair) for pair in self._tokenizer.merges]
-        return Vocabulary(vocabulary=self._tokenizer.vocabulary, merges=merges, corpus=corpus.digest)
+        vocabulary, merges = self._tokenizer.vocabulary, self._tokenizer.merges
+        return Vocabulary(vocabulary=vocabulary, merges=merges, corpus=corpus.digest)
 
     def data(self, corpus: PairCorpus, model: nn.Module, device: torch.device) -> Data:
         """Padded batches of pairs of similar lengths."""
@@ -155,11 +155,12 @@ class Translation(Task):
     def examples(self, model: nn.Module, corpus: PairCorpus) -> list[str]:
         """The first validation sentences, their references, and the model's translations."""
         pairs, was_training = corpus.val[:3], model.training
-        found = self._translate(model, [source for source, _ in pairs], **_GREEDY)
+        outputs = self._translate(model, [source for source, _ in pairs], **_GREEDY)
         model.train(was_training)
         return [
-            f"  source {source}\n  target {target}\n  found  {guess}"
-            for (source, target), guess in zip(pairs, found, strict=True)
+            f"  {name} {line}"
+            for (source, target), output in zip(pairs, outputs, strict=True)
+            for name, line in (("source", source), ("target", target), ("output", output))
         ]
 
     def sample(self, model: nn.Module, corpus: PairCorpus, seed: int) -> str:
@@ -194,8 +195,8 @@ class Translation(Task):
 
         pairs = getattr(corpus, split)
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
-        found = self._translate(model, [source for source, _ in pairs], **search)
-        return [(s.name, f"{s.value:.2f}", s.signature) for s in scores(found, [target for _, target in pairs])]
+        outputs = self._translate(model, [source for source, _ in pairs], **search)
+        return [(s.name, f"{s.value:.2f}", s.signature) for s in scores(outputs, [target for _, target in pairs])]
 
     def _translate(self, model: nn.Module, sentences: list[str], **search: Any) -> list[str]:
         from gpt.decoding.beam_search import translate
@@ -233,8 +234,7 @@ def of(vocabulary: Vocabulary) -> Task:
     """The task of a run, with the tokenizer that it was trained with."""
     if isinstance(vocabulary.vocabulary, str):
         return Continuation(CharTokenizer(vocabulary.vocabulary))
-    merges = [(pair[0], pair[-1]) for pair in vocabulary.merges or []]
-    return Translation(_subwords()(vocabulary.vocabulary, merges))
+    return Translation(_subwords()(vocabulary.vocabulary, vocabulary.merges or []))
 
 
 def _subwords() -> "type[Subwords]":

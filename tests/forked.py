@@ -48,7 +48,7 @@ class Forked:
         if self.is_running:
             os.kill(self.pid, number)
 
-    def finished(self, timeout: float = 600) -> subprocess.CompletedProcess:
+    def finished(self, timeout: float = 1200) -> subprocess.CompletedProcess:
         """Wait for its end. Raises TimeoutExpired, and kills it, if that does not come."""
         self._process.join(timeout)
         if self.is_running:

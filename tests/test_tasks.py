@@ -111,7 +111,7 @@ def test_a_text_is_served_as_its_own_characters(continuation: tuple, corpus_file
     assert task.vocab_size == len(characters)
     data = task.data(corpus, model, CPU)
     assert data.training_batch(0, 0, 4).targets.shape == (4, 8)
-    assert data.estimated_over == "estimated over random batches"
+    assert data.estimated_over == "random batches"
 
 
 def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) -> None:
@@ -121,7 +121,7 @@ def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) 
     assert set("".join(vocabulary.vocabulary[4:])) == set("abcdefghijklmnop▁")
     source, target = task.data(corpus, model, CPU).training_batch(0, 0, 64).inputs
     assert len(source) == len(target) > 1
-    assert task.data(corpus, model, CPU).estimated_over == "random pairs; all of the validation split"
+    assert task.data(corpus, model, CPU).estimated_over == "random training pairs, and the entire validation split"
 
 
 @pytest.mark.parametrize("name", ["continuation", "translation"])
@@ -289,10 +289,11 @@ def test_a_sample_of_a_text_has_500_characters(continuation: tuple, tokenizer: A
 def test_examples_of_translations_show_source_target_and_what_was_found(translation: tuple) -> None:
     task, corpus, model = translation
     examples = task.examples(model, corpus)
-    for (source, target), example in zip(corpus.val, examples, strict=False):
-        (found,) = task.respond(model, source, asked(beam=1, length_penalty=0.0))
-        assert f"{example}\n" == f"  source {source}\n  target {target}\n  found  {found}"
-    assert len(examples) == 3
+    expected = []
+    for source, target in corpus.val[:3]:
+        (output,) = task.respond(model, source, asked(beam=1, length_penalty=0.0))
+        expected += [f"  source {source}", f"  target {target}", f"  output {output.rstrip()}"]
+    assert examples == expected
     assert task.sample(model, corpus, 3) == "\n".join(examples) + "\n"
 
 

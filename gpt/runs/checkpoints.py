@@ -9,23 +9,29 @@ Its checksums are verified before memory is allocated for its tensors.
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
+import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import safetensors
+from pydantic import model_validator
 from safetensors import torch as safetensors_torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt.errors import UserError
-from gpt.files import flush_folder, read_text_file, seal, sha256, write_flushed
+from gpt.files import checked_file, flush_folder, parsing, read_text_file, seal, sha256, write_flushed
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Progress, Record, parse_record
+from gpt.runs.weights import LARGEST_HEADER, check_finite, serialised, size_of_state
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +42,13 @@ class _Contents(Record):
     progress: Progress
     sha256: dict[str, str]
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        files = {_STATE} if self.progress.best is None else {_STATE, _BEST}
+        if self.sha256.keys() != files:
+            raise ValueError(f"it has to have the digests of {' and '.join(sorted(files))}")
+        return self
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -45,26 +58,37 @@ class Checkpoint:
     progress: Progress
 
     @classmethod
-    def read(cls, path: Path) -> "Checkpoint":
-        """The checkpoint in the folder `path`. Raises UserError if any of it is missing or damaged."""
+    def read(cls, path: Path, largest: int = sys.maxsize) -> "Checkpoint":
+        """The checkpoint in the folder `path`. Raises UserError if any of it is missing or damaged.
+
+        A file of more than `largest` bytes is not read.
+        """
+        for folder in (path.parent, path):
+            if folder.is_symlink():
+                raise UserError(f"{folder} is a link: a run's checkpoints have to be in its folder")
         source = path / _RECORD
         record = parse_record(source, read_text_file(source), _Contents)
         for name, digest in record.sha256.items():
-            file = path / name
-            if name not in (_STATE, _BEST):
-                raise UserError(f"{source} is damaged: it names {name!r}")
-            if not file.is_file():
-                raise UserError(f"{file} is missing")
+            file = checked_file(path / name, largest)
             if sha256(file) != digest:
                 raise UserError(f"{file} is damaged: its checksum does not match")
         return cls(path, record.progress)
 
+    def check_model(self, model: nn.Module) -> None:
+        """Raises UserError if the state is of a model with other tensors; allocates no memory for it."""
+        expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
+        with parsing(self.path / _STATE), safetensors.safe_open(self.path / _STATE, "pt") as file:
+            names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
+            if {name: file.get_slice(name).get_shape() for name in names} != expected:
+                raise UserError(f"{self.path} belongs to another model: its tensors have other shapes")
+
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the training state, on the CPU."""
-        try:
-            return safetensors_torch.load_file(self.path / _STATE)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise UserError(f"{self.path / _STATE} cannot be read: {error}") from None
+        path = self.path / _STATE
+        with parsing(path):
+            tensors = safetensors_torch.load_file(path)
+        check_finite(path, {name: tensor for name, tensor in tensors.items() if name != "last_batch"})
+        return tensors
 
     def restore_best(self, target: Path) -> None:
         """Restore the best weights as of this checkpoint to `target`."""
@@ -76,23 +100,49 @@ class Checkpoint:
                 (folder / _BEST).replace(target)
 
 
-class Checkpoints:
-    """The newest `keep` checkpoints of a run."""
+def largest_state(model: nn.Module) -> int:
+    """The most bytes that a file of a checkpoint of this model can have.
 
-    def __init__(self, run: RunFolder, keep: int) -> None:
+    With two moments per weight and an average, a state is four times as large as the model.
+    """
+    return 5 * size_of_state(model) + LARGEST_HEADER
+
+
+class Checkpoints:
+    """The newest `keep` intact checkpoints of a run; their files have at most `largest` bytes each."""
+
+    def __init__(self, run: RunFolder, keep: int, largest: int = sys.maxsize) -> None:
         self.folder = run.path / "checkpoints"
         self._best = run.weights("best")
-        self._keep = keep
+        self._keep, self._largest = keep, largest
+        self._intact: dict[str, bool] = {}  # by name; reading a checkpoint to know takes a while
 
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
-        """Add a checkpoint, with a copy of the run's best weights if it has any."""
+        """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
+
+        If the disk has no room for one more, an old one goes first, unless it is the only one.
+        """
+        try:
+            self._add(progress, tensors)
+        except OSError as error:
+            intact = [name for name in self.names() if self._is_intact(name)]
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or len(intact) < max(2, self._keep):
+                raise
+            self._remove(intact[0])
+            self._add(progress, tensors)
+        kept = [name for name in self.names() if self._is_intact(name)][-self._keep :]
+        for name in self.names():
+            if len(kept) == self._keep and name < kept[0]:
+                self._remove(name)
+
+    def _add(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         path = self.folder / f"{progress.iteration:08d}"
         self.folder.mkdir(exist_ok=True)
         with _temporary_folder(self.folder) as new:
             # The best weights are only ever replaced, never changed, so a hard link is as good as a copy.
             if progress.best is not None:
                 _link(self._best, new / _BEST)
-            content = safetensors_torch.save(tensors)
+            content = serialised(tensors)
             write_flushed(new / _STATE, content)
             # Computed from memory: a checksum of the written file would also match what the disk got wrong.
             digests = {_STATE: hashlib.sha256(content).hexdigest()}
@@ -102,19 +152,32 @@ class Checkpoints:
             write_flushed(new / _RECORD, seal(record, indent=2).encode())
             flush_folder(new)
             if path.exists():  # damaged, or of the same iteration
-                shutil.rmtree(path)
+                self._remove(path.name)
             new.rename(path)
         flush_folder(self.folder)
-        Checkpoint.read(path)
-        for old in self.names()[: -self._keep]:
-            shutil.rmtree(self.folder / old)
+        Checkpoint.read(path, self._largest)
+        self._intact[path.name] = True
+
+    def _remove(self, name: str) -> None:
+        shutil.rmtree(self.folder / name)
+        self._intact.pop(name, None)
+
+    def _is_intact(self, name: str) -> bool:
+        if name not in self._intact:
+            try:
+                Checkpoint.read(self.folder / name, self._largest)
+            except UserError:
+                self._intact[name] = False
+            else:
+                self._intact[name] = True
+        return self._intact[name]
 
     def newest(self) -> Checkpoint | None:
         """The newest intact checkpoint; damaged ones are skipped with a warning."""
         names = self.names()
         for name in reversed(names):
             try:
-                return Checkpoint.read(self.folder / name)
+                return Checkpoint.read(self.folder / name, self._largest)
             except UserError as error:
                 log.warning(f"checkpoint {name} is not used: {error}")
         if names:
@@ -125,13 +188,16 @@ class Checkpoints:
         """Remove the checkpoints after `iteration`."""
         for name in self.names():
             if int(name) > iteration:
-                shutil.rmtree(self.folder / name)
+                self._remove(name)
 
     def names(self) -> list[str]:
         """The names of the checkpoints, intact or damaged, the oldest first."""
+        if self.folder.is_symlink():
+            raise UserError(f"{self.folder} is a link: a run's checkpoints have to be in its folder")
         if not self.folder.is_dir():
             return []
-        return sorted(path.name for path in self.folder.iterdir() if path.name.isdecimal() and path.is_dir())
+        folders = (path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
+        return sorted(path.name for path in folders if re.fullmatch(r"[0-9]{8,19}", path.name))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of all stages, and the runs in none of them with the reason."""
+    """The rows of all stages, and the runs that are not counted, with the reason."""
 
     rows: list[Row]
     counted: dict[str, list[Run]]  # by stage
@@ -48,7 +48,7 @@ class Comparison:
 def compare(runs: list[Run], *, tolerance: float) -> Comparison:
     """Group finished runs, the oldest first, by stage and seed.
 
-    Of a stage and a seed the newest run counts. Runs with changed hyperparameters never do.
+    Only the newest run of a stage and seed is counted. Runs with changed hyperparameters are not.
     """
     newest: dict[tuple[str, int], Run] = {}
     not_counted = []
@@ -156,7 +156,7 @@ def as_json(comparison: Comparison) -> str:
 
 
 def plot(comparison: Comparison, path: Path) -> None:
-    """Draw the validation loss over iterations, a colour a stage; documented values are crosses at the end.
+    """Draw the validation loss over iterations, one colour per stage; documented values are crosses at the end.
 
     Thin lines are seeds; dashed ones are runs that are not counted.
     """

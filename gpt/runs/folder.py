@@ -13,18 +13,22 @@ Every file but the last three carries a checksum of its content, which is verifi
 
 import contextlib
 import hashlib
+import json
 import logging
+import logging.handlers
+import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from gpt.config import TrainConfig
-from gpt.errors import RequestError, UserError, explain
-from gpt.files import read_text_file, seal, write_atomically
+from gpt.console import OneLine
+from gpt.errors import RequestError, UserError
+from gpt.files import checked_file, parsing, read_text_file, seal, write_atomically
 from gpt.runs.records import AnyRecord, Evaluation, Summary, Vocabulary, parse_record
 
 # The loader makes plain values only. Its time grows with the square of the nesting, hence the C version and a limit.
@@ -66,20 +70,40 @@ class RunFolder:
         return run
 
     @contextlib.contextmanager
-    def logging(self) -> Iterator[None]:
-        """Write what the package logs to train.log as well."""
-        handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logger = logging.getLogger("gpt")
+    def logging(self) -> Iterator[Callable[[], None]]:
+        """Collect what the package logs, and write it to train.log once the function that is yielded was called."""
+        handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
+
+        def start() -> None:
+            file = logging.FileHandler(self._own_file("train.log"), encoding="utf-8", errors="backslashreplace")
+            file.setFormatter(OneLine("%(asctime)s %(message)s"))
+            handler.setTarget(file)
+            handler.flush()
+
         logger.addHandler(handler)
         try:
-            yield
+            yield start
         except BaseException as error:
             handler.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
             raise
         finally:
             logger.removeHandler(handler)
+            if handler.target is not None:
+                with contextlib.suppress(OSError):  # a full disk
+                    handler.target.close()
             handler.close()
+
+    def _own_file(self, name: str) -> Path:
+        """A file to open for writing. Raises UserError if it is not a regular file, which could lead out of the folder.
+
+        A hard link to a file elsewhere is replaced by a copy.
+        """
+        path = self.path / name
+        if os.path.lexists(path):
+            checked_file(path, sys.maxsize)
+            if path.stat().st_nlink > 1:
+                write_atomically(path, path.read_bytes())
+        return path
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -87,7 +111,7 @@ class RunFolder:
 
         Raises RequestError if another process holds it.
         """
-        lock = FileLock(self.path / ".lock", blocking=False)
+        lock = FileLock(self._own_file(".lock"), blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -122,13 +146,12 @@ class RunFolder:
             raise UserError(f"{path} was edited: its last line has to be {_CONFIG_CHECKSUM!r} and the checksum")
         if checksum.strip() != _digest(content):
             raise UserError(f"{path} is damaged: its last line is not the checksum of all above")
-        try:
+        with parsing(path):
             if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
                 raise UserError(f"{path} is damaged: a run writes no YAML aliases")
-            return TrainConfig.model_validate(yaml.load(content, _Yaml))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            reason = explain(error) if isinstance(error, ValidationError) else "it is not YAML"
-            raise UserError(f"{path} is damaged: {reason}") from None
+            config = TrainConfig.model_validate(yaml.load(content, _Yaml))
+            json.dumps(config.content(), ensure_ascii=False).encode()  # half characters could not be shown
+            return config
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Save the vocabulary that the tokenizer is built from."""
@@ -163,9 +186,14 @@ class RunFolder:
             raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: its last line is not the run's last evaluation")
         return summary
 
-    def reopen(self) -> None:
-        """Remove the summary of a finished run that is about to be extended."""
+    def reopen(self, *, keep_average: bool) -> None:
+        """Remove what says that the run has finished, and what a killed process left behind: the run is resumed."""
+        for path in self.path.glob(".*"):
+            if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and not path.is_dir():
+                path.unlink()
         (self.path / "summary.json").unlink(missing_ok=True)
+        if not keep_average:
+            self.weights("averaged").unlink(missing_ok=True)
 
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
         return parse_record(self.path / name, read_text_file(self.path / name), record)

@@ -1,16 +1,18 @@
 """The records of a run folder: strictly typed and sealed with a checksum."""
 
+import itertools
 import json
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from gpt.choices import NonNegative
 from gpt.config import Documented
-from gpt.errors import UserError, explain
-from gpt.files import unseal
+from gpt.files import parsing, unseal
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Iterations = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Record(BaseModel):
@@ -22,10 +24,17 @@ class Record(BaseModel):
 class Evaluation(Record):
     """The estimated losses after `iteration` updates, in nats per token: a line of metrics.jsonl."""
 
-    iteration: int
+    iteration: Iterations
     train: FiniteFloat
     val: FiniteFloat
-    learning_rates: dict[str, float]  # of each group of parameters
+    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
+
+
+class Segment(Record):
+    """A part of a run before its settings were changed."""
+
+    until: Iterations
+    changed: list[str]  # hyperparameters of that part, as key=value, that differ from the documented ones
 
 
 class Progress(BaseModel):
@@ -33,19 +42,29 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    iteration: int = 0  # updates done
-    tokens: int = 0  # targets trained on
-    seconds: float = 0.0  # of training steps, without evaluations and checkpoints
+    iteration: Iterations = 0  # updates done
+    tokens: Iterations = 0  # targets trained on
+    seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
     evaluations: list[Evaluation] = []
     best: Evaluation | None = None  # the evaluation whose weights are saved
-    averaged: int = 0  # evaluations whose weights went into the average
+    averaged: list[Iterations] = []  # of the evaluations whose weights went into the average
+    history: list[Segment] = []  # what was trained with other settings than those in config.yaml
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        iterations = [evaluation.iteration for evaluation in self.evaluations]
+        if any(a >= b for a, b in itertools.pairwise([*iterations, self.iteration + 1])):
+            raise ValueError("its evaluations are not in order")
+        if self.best is not None and self.best not in self.evaluations:
+            raise ValueError("its best evaluation is none of its evaluations")
+        return self
 
 
 class Vocabulary(Record):
     """tokenizer.json: what a tokenizer is built from."""
 
     vocabulary: Annotated[str, Field(min_length=1)] | list[str]  # of characters, or of subwords
-    merges: list[list[str]] | None = None  # of subwords
+    merges: list[tuple[str, str]] | None = None  # of subwords
     corpus: str  # the digest of the corpus that it was built from
 
 
@@ -66,7 +85,7 @@ class Best(Record):
     """The lowest estimated validation loss, and its iteration."""
 
     val: FiniteFloat
-    iteration: int
+    iteration: Iterations
 
 
 class Summary(Record):
@@ -85,7 +104,7 @@ class Summary(Record):
     averaged: int  # evaluations whose averaged weights the exact loss is of; 0: the last weights
     last_batch: float  # the loss on the last training mini-batch
     tokens_per_second: float  # of training steps, without evaluations and compilation
-    seconds: float  # of the process that finished the run, evaluations included
+    seconds: float  # of the process that finished the run, from the start of its training on, evaluations included
     skipped: int  # updates skipped because of NaN or Inf
     device: str
     dtype: str
@@ -99,7 +118,5 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
     """The record sealed in `content`, read from `path`. Raises UserError if it has changed since."""
-    try:
+    with parsing(path):
         return record.model_validate_json(json.dumps(unseal(content, path)))
-    except ValidationError as error:
-        raise UserError(f"{path} is damaged: {explain(error)}") from None

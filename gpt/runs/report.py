@@ -1,5 +1,6 @@
 """The report of a run: its summary, the lines that end it, and its loss curve."""
 
+import io
 import platform
 import subprocess
 import textwrap
@@ -9,6 +10,8 @@ from pathlib import Path
 import torch
 
 from gpt.config import Documented
+from gpt.errors import printable
+from gpt.files import write_atomically
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Best, Estimated, Exact, Progress, Summary
 from gpt.runtime import Runtime
@@ -38,12 +41,12 @@ def summarise(
         parameters=parameters,
         iterations=progress.iteration,
         documented=documented,
-        changed=changed,
+        changed=[*changed, *_earlier_changes(progress, changed)],
         estimated=Estimated(train=last.train, val=last.val),
         estimated_over=estimated_over,
         best=Best(val=best.val, iteration=best.iteration),
         exact=Exact(val=exact_val),
-        averaged=progress.averaged,
+        averaged=len(progress.averaged),
         last_batch=last_batch,
         tokens_per_second=round(tokens_per_second),
         seconds=round(seconds, 2),
@@ -56,7 +59,21 @@ def summarise(
     )
 
 
-def closing_lines(summary: Summary, run: RunFolder) -> str:
+def _earlier_changes(progress: Progress, changed: list[str]) -> list[str]:
+    """What differed from the documented run in a part of the run, and no longer does.
+
+    The number of iterations and of evaluation batches leave no trace in the weights.
+    """
+    traceless = ("training.max_iters=", "training.eval_iters=")
+    return [
+        f"{change} until iteration {segment.until}"
+        for segment in progress.history
+        for change in segment.changed
+        if change not in changed and not change.startswith(traceless)
+    ]
+
+
+def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     """The lines that end a run's log: documented, measured and exact losses, and what to do next."""
     documented, estimated = summary.documented, summary.estimated
     lines = [_row("", "train", "validation", "(nats per token)")]
@@ -68,7 +85,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> str:
     else:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
-    lines.append(_row("measured", estimated.train, estimated.val, summary.estimated_over))
+    lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
     of_what = " by the averaged weights" if summary.averaged else ""
     lines.append(_row("exact", None, summary.exact.val, f"every target of the validation split once{of_what}"))
     if documented.kind == "estimated" and not summary.changed:
@@ -83,7 +100,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> str:
         f"run folder: {run.path}",
         f"sample from it: python generate.py run={run.path}",
     ]
-    return "\n".join(lines)
+    return lines
 
 
 def plot_run(run: RunFolder, summary: Summary) -> None:
@@ -105,11 +122,13 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     title = f"{summary.stage}, seed {summary.seed}"
     if summary.changed:
         title += "; not the documented run:\n" + textwrap.fill(", ".join(summary.changed), 80)
-    axes.set_title(title, fontsize="medium")
+    axes.set_title(printable(title, keep="\n"), fontsize="medium", parse_math=False)
     axes.set(xlabel="iteration", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(run.path / "loss.png", dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_atomically(run.path / "loss.png", picture.getvalue())
 
 
 def _row(name: str, train: float | str | None, val: float | str | None, note: str) -> str:

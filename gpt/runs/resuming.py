@@ -1,6 +1,6 @@
 """Planning a run: a new one, or which one to resume, with what configuration and from which checkpoint.
 
-Planning changes nothing on disk; `Plan.opened` does.
+Planning changes nothing in a run; `Plan.opened` does.
 """
 
 import contextlib
@@ -12,9 +12,10 @@ from typing import Any
 
 from gpt.config import IDENTIFYING, NOT_SEARCHED, RESUMABLE, Request, TrainConfig, changes, flat, shown
 from gpt.errors import DivergedError, RequestError, UserError
-from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary, Vocabulary
+from gpt.runs.weights import planned_model
 from gpt.stopping import Stopped
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Plan:
 
     config: TrainConfig
     request: Request
+    before: TrainConfig | None = None  # the configuration of the run to resume until now
     run: RunFolder | None = None  # the one to resume; None: a new one
     checkpoint: Checkpoint | None = None  # None: start from the beginning
     changed: list[str] = field(default_factory=list)  # as key=value: what `config` changes for the run
@@ -43,6 +45,14 @@ class Plan:
         summary = self.run.summary()
         return summary if summary.iterations == self.config.training.max_iters else None
 
+    @property
+    def is_extension(self) -> bool:
+        """Whether the number of iterations changes, and the schedule does not."""
+        before, now = self.before, self.config
+        if before is None or before.training.max_iters == now.training.max_iters:
+            return False
+        return before.schedule == now.schedule
+
     def check(self, corpus_digest: str) -> None:
         """Raises RequestError if the run cannot be resumed with this corpus or for this many iterations."""
         if self.run is not None and self.run.vocabulary().corpus != corpus_digest:
@@ -51,27 +61,35 @@ class Plan:
             raise RequestError(f"training.max_iters={self.config.training.max_iters} is before {self.checkpoint.path}")
 
     @contextlib.contextmanager
-    def opened(self, vocabulary: Vocabulary) -> Iterator[RunFolder]:
-        """Create the run folder, or restore it to the checkpoint. This is where files start to change."""
+    def opened(self, vocabulary: Vocabulary) -> Iterator[tuple[RunFolder, Callable[[], None]]]:
+        """The run folder, created if it is a new one; and what restores a resumed one to the checkpoint.
+
+        Until that is called, nothing in a resumed run changes.
+        """
         if self.run is None:
             create = RunFolder.create_at if self.request.is_folder_given else RunFolder.create
             run = create(self.request.folder)
-            with run.locked(), run.logging():
+            with run.locked(), run.logging() as start_log:
+                start_log()
                 run.write_config(self.config)
                 run.write_vocabulary(vocabulary)
-                yield run
+                yield run, lambda: None
             return
         run, iteration = self.run, self.checkpoint.progress.iteration if self.checkpoint else 0
-        with run.logging():
-            run.reopen()
-            run.write_config(self.config)
-            Checkpoints(run, self.config.checkpoint.keep).remove_after(iteration)
-            if self.checkpoint is not None:
-                self.checkpoint.restore_best(run.weights("best"))
+        with run.logging() as start_log:
+
+            def reopen() -> None:
+                start_log()
+                run.reopen(keep_average=self.config.training.average_last > 0)
+                run.write_config(self.config)
+                Checkpoints(run, self.config.checkpoint.keep).remove_after(iteration)
+                if self.checkpoint is not None:
+                    self.checkpoint.restore_best(run.weights("best"))
+
             log.info(f"resuming {run.path} from iteration {iteration}")
             if self.changed:
                 log.info(f"changed for the rest of the run: {', '.join(self.changed)}")
-            yield run
+            yield run, reopen
 
 
 @contextlib.contextmanager
@@ -86,13 +104,17 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
         return
     with run.locked():
         is_auto = config.resume == "auto"
-        merged, changed = _merged(run.config(), config, _all_keys(config) if is_auto else request.given)
+        before = run.config()
+        merged, changed = _merged(before, config, _all_keys(config) if is_auto else request.given)
         named = None if is_auto else Path(str(config.resume))
+        model = planned_model(run)
         if named is not None and _is_checkpoint(named):
-            checkpoint: Checkpoint | None = Checkpoint.read(named)
+            checkpoint: Checkpoint | None = Checkpoint.read(named, largest_state(model))
         else:
-            checkpoint = Checkpoints(run, merged.checkpoint.keep).newest()
-        yield Plan(merged, request, run, checkpoint, changed)
+            checkpoint = Checkpoints(run, merged.checkpoint.keep, largest_state(model)).newest()
+        if checkpoint is not None:
+            checkpoint.check_model(model)
+        yield Plan(merged, request, before, run, checkpoint, changed)
 
 
 @contextlib.contextmanager
@@ -115,10 +137,12 @@ def _run_to_resume(config: TrainConfig, request: Request) -> RunFolder | None:
         return None
     if config.resume != "auto":
         return _run_of(Path(config.resume))
+    if request.sweep is not None:
+        return _newest_like(config, request.sweep, is_finished=None)
     if request.is_folder_given:
         run = RunFolder(request.folder)
         return run if run.is_started() else None
-    return _unfinished_like(config, Path(config.runs))
+    return _newest_like(config, Path(config.runs), is_finished=False)
 
 
 def _run_of(path: Path) -> RunFolder:
@@ -135,13 +159,14 @@ def _is_checkpoint(path: Path) -> bool:
     return path.parent.name == "checkpoints" and not (path / "config.yaml").exists()
 
 
-def _unfinished_like(config: TrainConfig, root: Path) -> RunFolder | None:
-    """The newest unfinished run of this configuration below `root`."""
+def _newest_like(config: TrainConfig, root: Path, is_finished: bool | None) -> RunFolder | None:
+    """The newest run of this configuration below `root`; `is_finished=None` if it does not matter whether it is."""
     wanted = _identity(config)
     for path in sorted(root.rglob("config.yaml"), reverse=True):
         run = RunFolder(path.parent)
         try:
-            if run.is_started() and not run.is_finished() and _identity(run.config()) == wanted:
+            fits = is_finished is None or run.is_finished() == is_finished
+            if run.is_started() and fits and _identity(run.config()) == wanted:
                 return run
         except UserError as error:
             log.warning(f"skipped: {error}")

@@ -1,6 +1,7 @@
 """Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names."""
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,18 +11,28 @@ from torch import Tensor, nn
 
 from gpt import models
 from gpt.config import Weights
-from gpt.errors import UserError
-from gpt.files import write_atomically
+from gpt.errors import UserError, printable
+from gpt.files import checked_file, write_atomically
 from gpt.runs.folder import RunFolder
 
 Saved = Literal["best", "last", "averaged"]
+
+LARGEST_HEADER = 2**20  # bytes, of a safetensors file
 
 
 def save_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
     """Save the model's weights, replacing those of that name."""
     tensors = model.state_dict()
-    metadata = {"sha256": _digest(tensors)}
-    write_atomically(run.weights(which), safetensors_torch.save(tensors, metadata))
+    write_atomically(run.weights(which), serialised(tensors, {"sha256": _digest(tensors)}))
+
+
+def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Tensors as the content of a safetensors file; those that share memory, as tied weights do, are stored each."""
+    separate, seen = {}, set()
+    for name, tensor in tensors.items():
+        separate[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return safetensors_torch.save(separate, metadata)
 
 
 def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
@@ -31,13 +42,16 @@ def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
 
 def load_model(run: RunFolder, which: Saved) -> nn.Module:
     """The run's model with its weights. No memory is allocated for it before the file is known to hold as much."""
-    choice, vocab_size = run.config().model, len(run.vocabulary().vocabulary)
-    with torch.device("meta"):
-        plan = models.build(choice, vocab_size)
-    tensors = _read(run, which, plan)
-    model = models.build(choice, vocab_size)
+    tensors = _read(run, which, planned_model(run))
+    model = models.build(run.config().model, len(run.vocabulary().vocabulary))
     model.load_state_dict(tensors)
     return model
+
+
+def planned_model(run: RunFolder) -> nn.Module:
+    """The run's model without memory for its tensors, to know their shapes."""
+    with torch.device("meta"):
+        return models.build(run.config().model, len(run.vocabulary().vocabulary))
 
 
 def selected(run: RunFolder, which: Weights) -> Saved:
@@ -51,8 +65,7 @@ def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
     path = run.weights(which)
     if not path.exists():
         raise UserError(f"{path} is missing: the run has no {which} weights")
-    if not path.is_file():
-        raise UserError(f"{path} is not a file")
+    checked_file(path, size_of_state(model) + LARGEST_HEADER)
     expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:
@@ -66,7 +79,20 @@ def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[-1].strip()}") from None
     if checksum != _digest(tensors):
         raise UserError(f"{path} is damaged: its checksum does not match its weights")
+    check_finite(path, tensors)
     return tensors
+
+
+def size_of_state(model: nn.Module) -> int:
+    """The bytes of a model's tensors."""
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+def check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Raises UserError if a tensor contains NaN or Inf, which no run saves."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path} is damaged: {printable(name)} contains NaN or Inf")
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

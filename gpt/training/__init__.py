@@ -1,1 +1,1 @@
-"""The training loop, what it moves the parameters with, and whoever watches it."""
+"""The training loop, its watchers, optimizers, schedules, state and evaluation."""

@@ -19,8 +19,8 @@ def training_losses(
 ) -> tuple[Loss, Loss]:
     """The loss to train with, and the one that evaluations report.
 
-    With `compile`, the first is compiled ahead of the clock by a forward and backward pass over one of `parts` parts
-    of an example batch. Raises UserError where this machine cannot compile.
+    With `compile`, the first is compiled before the clock starts, by a forward and backward pass over one of `parts`
+    parts of an example batch. Raises UserError where this machine cannot compile.
     """
     loss: Loss = functools.partial(batch_loss, label_smoothing=label_smoothing)
     if not compile:

@@ -6,10 +6,10 @@ import io
 from typing import Any
 
 from gpt.choices import Kind
-from gpt.files import write_atomically
+from gpt.files import attempt, write_atomically
 from gpt.runs.folder import RunFolder
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher, written
+from gpt.training.watchers import Watcher
 
 
 def _is_logger(target: Any) -> bool:
@@ -18,7 +18,8 @@ def _is_logger(target: Any) -> bool:
     return "run" in inspect.signature(target).parameters
 
 
-LOGGER = Kind("logger", "a logger", "gpt.training", _is_logger, given=("run",))
+_CONTRACT = "a subclass of gpt.training.watchers.Watcher whose constructor takes run"
+LOGGER = Kind("logger", "a logger", "gpt.training", _CONTRACT, _is_logger, given=("run",))
 
 
 class Csv(Watcher):
@@ -38,4 +39,4 @@ class Csv(Watcher):
         writer = csv.DictWriter(table, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        written(self._path.name, lambda: write_atomically(self._path, table.getvalue()))
+        attempt(self._path.name, lambda: write_atomically(self._path, table.getvalue()))

@@ -115,17 +115,17 @@ def _backward(
 ) -> Tensor:
     """Accumulate the gradient of this process's rows of the batch, in `grad_accumulation` parts to save memory.
 
-    Returns the process's share of the batch's mean loss, a scalar: the mean over all processes is the loss.
+    Returns this rank's loss, a scalar, scaled so that the mean over the ranks is the mean loss of the batch.
     """
     own = batch.part(world.rank, world.size) if world.size > 1 else batch
     total = torch.zeros((), device=runtime.device)
     for part in own.split(grad_accumulation):
         share = part.tokens * world.size / batch.tokens  # DDP takes the mean of the processes' gradients
         with runtime.autocast():
-            mean = loss(model, part) * share
-        mean.backward()
+            scaled = loss(model, part) * share
+        scaled.backward()
         if part.tokens:  # the mean over no rows, of a batch with fewer rows than parts, is NaN
-            total += mean.detach()
+            total += scaled.detach()
     return total
 
 

@@ -50,9 +50,6 @@ class World:
         finally:
             torch.distributed.destroy_process_group()
 
-    def __str__(self) -> str:
-        return "" if self.size == 1 else f", {self.size} processes"
-
     @property
     def is_first(self) -> bool:
         """Whether this is rank 0, which writes and logs."""

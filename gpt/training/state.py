@@ -9,12 +9,13 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from gpt.errors import UserError
+from gpt.errors import RequestError, UserError
 from gpt.runs.records import Progress
 from gpt.runtime import Runtime
 from gpt.seeding import generator
 from gpt.training.optimizers import Optimizer
 from gpt.training.processes import World
+from gpt.training.schedules import Schedule
 
 
 class TrainingState:
@@ -27,7 +28,7 @@ class TrainingState:
         self.model = model
         self.optimizer = optimizer
         self.progress = Progress()
-        self.average: dict[str, Tensor] = {}  # the mean of the weights at `progress.averaged` evaluations
+        self.average: dict[str, Tensor] = {}  # the mean of the weights after the iterations of `progress.averaged`
         device = runtime.device
         self.last_batch = torch.full((), math.nan, device=device)  # the loss on the last training mini-batch
         self.skipped = torch.zeros((), device=device)  # updates skipped because of NaN or Inf
@@ -70,11 +71,15 @@ class TrainingState:
     @torch.no_grad()
     def update_average(self) -> None:
         """Add the current weights to the average ("Attention Is All You Need", section 6.1)."""
-        self.progress.averaged += 1
+        self.progress.averaged.append(self.progress.iteration)
         for name, tensor in self.model.state_dict().items():
             if name not in self.average:
                 self.average[name] = torch.zeros_like(tensor)
-            self.average[name] += (tensor - self.average[name]) / self.progress.averaged
+            self.average[name] += (tensor - self.average[name]) / len(self.progress.averaged)
+
+    def reset_average(self) -> None:
+        """Start the average anew."""
+        self.progress.averaged, self.average = [], {}
 
     def count_step(self, loss: Tensor, tokens: int, skip: Tensor) -> None:
         """Count an update with the mean loss of its batch; `skip` is 1 if it was skipped."""
@@ -117,12 +122,24 @@ class TrainingState:
         return self.progress.seconds + running
 
     def _tensors(self) -> dict[str, Tensor]:
-        groups = {"model": self.model.state_dict(), "optimizer": self.optimizer.memory, "average": self.average}
+        groups = {"model": self.model.state_dict(), "optimizer": self.optimizer.state, "average": self.average}
         tensors = {f"{group}.{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
         return tensors | {"last_batch": self.last_batch, "skipped": self.skipped, "finite": self.finite}
 
     def _generators(self) -> list[str]:
         return sorted({"cpu", self._runtime.device.type})
+
+
+def check_extension(schedule: Schedule, iteration: int, before: int, after: int) -> None:
+    """Raises RequestError unless a run of `before` iterations that is extended to `after` equals one long run.
+
+    For that, its learning rates up to `iteration` must have been the same.
+    """
+    if any(schedule(i, before, 1.0) != schedule(i, after, 1.0) for i in range(iteration)):
+        raise RequestError(
+            f"this schedule would have had other learning rates for training.max_iters={after} than for {before}: "
+            "start a new run, or change the schedule for the rest of this one, as in schedule=constant"
+        )
 
 
 def _generator(device: str) -> ModuleType:  # torch, torch.cuda or torch.mps

@@ -15,7 +15,8 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from gpt.errors import DivergedError, UserError
+from gpt.errors import DivergedError, RequestError
+from gpt.files import attempt
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
@@ -44,7 +45,7 @@ class Watcher:
 
 
 class NonFiniteGuard(Watcher):
-    """Reports updates that were skipped because of NaN or Inf: with "stop" as an error, with "skip" as a warning.
+    """Reports updates that were skipped because of NaN or Inf: an error with the policy "stop", else a warning.
 
     Runs on every rank.
     """
@@ -100,6 +101,21 @@ class ConsoleLog(Watcher):
             log.warning(f"the training loss is above {first.train:.4f}, where it started: the run is diverging")
 
 
+class Reopening(Watcher):
+    """Calls `reopen` once the first evaluation or step of a resumed run has succeeded: until then, its files stay."""
+
+    def __init__(self, reopen: Callable[[], None]) -> None:
+        self._reopen: Callable[[], None] | None = reopen
+
+    def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
+        """Change the run."""
+        if self._reopen is not None:
+            self._reopen()
+            self._reopen = None
+
+    stepped = finished = evaluated
+
+
 class RunWriter(Watcher):
     """Saves the metrics, the best weights and the last weights in the run folder."""
 
@@ -111,9 +127,9 @@ class RunWriter(Watcher):
         progress = state.progress
         new = progress.evaluations[-1]
         is_best = progress.best is None or new.val < progress.best.val
-        if is_best and written("the best weights", lambda: save_weights(self._run, state.model, "best")):
+        if is_best and attempt("the best weights", lambda: save_weights(self._run, state.model, "best")):
             progress.best = new
-        written("the metrics", lambda: self._run.write_metrics(progress.evaluations))
+        attempt("the metrics", lambda: self._run.write_metrics(progress.evaluations))
 
     def finished(self, state: TrainingState) -> None:
         """Save the last weights."""
@@ -121,13 +137,26 @@ class RunWriter(Watcher):
 
 
 class WeightAverage(Watcher):
-    """Averages the weights of the evaluations from iteration `start` on; the model ends with the average.
+    """Averages the weights as of each evaluation from iteration `start` on; the model ends with the average.
 
-    Runs on every rank; `run` is where rank 0 saves the averaged weights.
+    Runs on every rank; `run` is where rank 0 saves the averaged weights. Raises RequestError if the run was resumed and
+    other evaluations were averaged before, whose weights are not known any more.
     """
 
-    def __init__(self, start: float, run: RunFolder | None) -> None:
+    def __init__(self, state: TrainingState, start: float, run: RunFolder | None) -> None:
         self._start, self._run = start, run
+        progress = state.progress
+        due = [evaluation.iteration for evaluation in progress.evaluations if evaluation.iteration >= start]
+        if due == progress.averaged:
+            return
+        if due not in ([], [progress.iteration]):
+            raise RequestError(
+                f"the average from iteration {start:g} on cannot be continued, because the weights after iteration "
+                f"{due[0]} were not kept: start a new run, or turn the average off with training.average_last=0"
+            )
+        state.reset_average()
+        if due:
+            state.update_average()
 
     def evaluated(self, state: TrainingState) -> None:
         """Update the average."""
@@ -169,7 +198,7 @@ class CheckpointWriter(Watcher):
         with state.clock_stopped():
             started = time.perf_counter()
             self._guard.check(state)
-            if written("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
+            if attempt("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
                 self._iteration = iteration
             self._saved_at = time.perf_counter()
             self._took = self._saved_at - started
@@ -194,7 +223,7 @@ class ProgressBar(Watcher, AbstractContextManager):
         )
 
     def stepped(self, state: TrainingState) -> None:
-        """Advance. Reading the loss makes the device wait, so only do it when the bar has just been drawn."""
+        """Advance. Reading the loss waits for the device, so only do it when the bar has just been drawn."""
         if self._bar.update():
             speed = f"{state.tokens_per_second:,.0f} tokens/s"
             self._bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)
@@ -203,14 +232,3 @@ class ProgressBar(Watcher, AbstractContextManager):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-
-
-def written(what: str, write: Callable[[], None]) -> bool:
-    """Call `write` and return whether it succeeded; if not, log a warning."""
-    try:
-        write()
-    except (OSError, UserError) as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-        log.warning(f"{what} could not be written; the run continues without it: {reason}")
-        return False
-    return True

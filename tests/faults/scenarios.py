@@ -102,7 +102,9 @@ def in_parallel(work: Callable[[int], list[str]], count: int) -> list[str]:
 
 
 def kills(count: int, folder: Path, iterations: int = 400, most: int = 4) -> Outcome:
-    """SIGKILL at random moments, up to four times per run: the resumed run ends with the files of the uninterrupted one."""
+    """SIGKILL at random moments, up to four times per run: the resumed run ends with the files of the uninterrupted
+    one.
+    """
     stages = list(STAGES)[: count or 1]
     wholes = {stage: whole_run(folder / f"whole_{stage}", *STAGES[stage], *short(iterations)) for stage in stages}
 
@@ -166,7 +168,7 @@ def _read_all(run: Path) -> dict[str, object]:
 
 
 def damage(count: int, folder: Path, iterations: int = 40) -> Outcome:
-    """A flipped bit or a truncation in any file: reading gives an error, the previous checkpoint, or the same content."""
+    """A flipped bit or a truncation in any file: reading gives an error, the previous checkpoint, or the same conte"""
     whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
     expected = _read_all(whole)
     _, newest = Checkpoints(RunFolder(whole), 2).names()
@@ -203,7 +205,7 @@ def damage(count: int, folder: Path, iterations: int = 40) -> Outcome:
 
 
 def full_disk(count: int, folder: Path, iterations: int = 400) -> Outcome:
-    """From a random moment on, no file can grow beyond a random size: checkpoints survive, and the run can be resumed."""
+    """From a random moment on, no file can grow beyond a random size: checkpoints survive, and the run can be resum"""
     whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
 
     def trial(number: int) -> list[str]:
@@ -234,7 +236,9 @@ def _has_checkpoint(run: Path | None) -> bool:
 
 
 def sweep(count: int, folder: Path, iterations: int = 200, interruptions: int = 5) -> Outcome:
-    """A sweep of this many runs, killed repeatedly: every run finishes once, with the files of the uninterrupted sweep."""
+    """A sweep of this many runs, killed repeatedly: every run finishes once, with the files of the uninterrupted
+    sweep.
+    """
     seeds = ",".join(map(str, range(1, count // 2 + 1)))
     arguments = ["-m", "model=v1,v5", f"seed={seeds}", *short(iterations)]
     seconds = {}

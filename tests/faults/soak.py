@@ -40,10 +40,12 @@ def main() -> None:
         for line in outcome.wrong:
             print(f"{scenario.__name__}: {line}", file=sys.stderr)
         failed = failed or bool(outcome.wrong)
-        what, seconds = (scenario.__doc__ or "").strip(), time.perf_counter() - started
+        what, seconds = " ".join((scenario.__doc__ or "").split()), time.perf_counter() - started
         rows.append([scenario.__name__, what, outcome.times, len(outcome.wrong), f"{seconds:.0f} s"])
     print(f"{time.strftime('%Y-%m-%d')}\n")
-    print(tabulate(rows, ["fault", "what is done, and what must hold", "trials", "failures", "time"], tablefmt="github"))
+    print(
+        tabulate(rows, ["fault", "what is done, and what must hold", "trials", "failures", "time"], tablefmt="github")
+    )
     sys.exit(failed)
 
 

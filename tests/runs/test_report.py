@@ -24,7 +24,7 @@ def template(trained: Path) -> tuple[RunFolder, Summary]:
 def report(template: tuple[RunFolder, Summary], **changes: Any) -> dict[str, str]:
     """The lines of a report by their first word."""
     run, summary = template
-    lines = closing_lines(summary.model_copy(update={"changed": []} | changes), run).splitlines()
+    lines = closing_lines(summary.model_copy(update={"changed": []} | changes), run)
     return {line.split()[0]: line for line in lines}
 
 

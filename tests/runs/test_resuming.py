@@ -317,3 +317,121 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: 
     assert err.count("\n") == 1
     assert "to resume the sweep, repeat the command with resume=auto hydra.sweep.dir=sweep" in err
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (["resume=R", "training.max_iters=30"], 2),
+        (["resume=R", "training.max_iters=90", "training.grad_accumulation=5"], 2),
+        (["resume=R", "training.max_iters=90", "data=text", "data.path=absent.txt"], 2),
+        (["resume=R", "training.max_iters=90", "schedule=cosine", "schedule.final=2"], 2),
+        (["resume=R/checkpoints/00000050", "device=cpu"], 0),
+        (["resume=R"], 0),
+    ],
+    ids=str,
+)
+def test_a_finished_run_stays_byte_for_byte_unless_it_is_extended(
+    script: Script, finished: Path, tmp_path: Path, request_: list[str], code: int
+) -> None:
+    shutil.copytree(finished, tmp_path / "R")
+    before = tree(tmp_path)
+    done = script("train.py", *request_, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert tree(tmp_path) == before
+
+
+def test_settings_of_the_past_keep_a_run_from_passing_for_the_documented_one(script: Script, run: Path) -> None:
+    """Most of it trained at another rate, and finished at the documented one."""
+    assert script("train.py", f"resume={run}", "training.learning_rate=0.01", cwd=run.parent).returncode == 0
+    further = ["training.learning_rate=0.001", "training.max_iters=80"]
+    assert script("train.py", f"resume={run}", *further, cwd=run.parent).returncode == 0
+    config = RunFolder(run).config()
+    assert (config.training.learning_rate, config.training.max_iters) == (0.001, 80)
+    changed = RunFolder(run).summary().changed
+    assert "training.learning_rate=0.01 until iteration 60" in changed
+    assert not any(change.startswith("training.max_iters") and "until" in change for change in changed)
+
+
+def test_an_extension_that_would_not_equal_one_long_run_is_refused(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    done = script(*at(corpus_file, "schedule=cosine"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = tree(tmp_path)
+    done = script("train.py", "resume=DIR", "training.max_iters=80", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "would have had other learning rates for training.max_iters=80 than for 60" in done.stderr
+    assert tree(tmp_path) == before
+
+
+def test_an_extended_average_equals_that_of_one_long_run_or_is_refused(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    def train(*arguments: str) -> None:
+        done = script(*at(corpus_file, *arguments), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    train("training.average_last=0.5", "training.max_iters=40")
+    (tmp_path / "DIR").rename(tmp_path / "short")
+    train("training.average_last=0.5", "training.max_iters=80")
+    done = script("train.py", "resume=short", "training.max_iters=80", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("averaged.safetensors", "last.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "short" / name).read_bytes() == (tmp_path / "DIR" / name).read_bytes()
+    before = tree(tmp_path)
+    done = script("train.py", "resume=short", "training.max_iters=100", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the average from iteration 50 on cannot be continued" in done.stderr
+    assert tree(tmp_path) == before
+    done = script("train.py", "resume=short", "training.max_iters=100", "training.average_last=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "short").summary().averaged == 0
+    assert not (tmp_path / "short" / "averaged.safetensors").exists()
+
+
+def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    sweep = ["train.py", "-m", *SHORT, "data=text", f"data.path='{corpus_file}'", "resume=auto", "hydra.sweep.dir=S"]
+    assert script(*sweep, "training.learning_rate=1e-3,3e-3", cwd=tmp_path).returncode == 0
+    broken = Path(shutil.copytree(tmp_path / "S" / "000_v1_seed1337", tmp_path / "S" / "zz_damaged"))
+    (broken / "config.yaml").write_text("stage: v1\n")
+    done = script(*sweep, "training.learning_rate=1e-4,1e-3,3e-3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" is finished; ") == 2
+    assert "zz_damaged" in done.stderr
+    shutil.rmtree(broken)
+    rates = [RunFolder(path.parent).config().training.learning_rate for path in tmp_path.rglob("summary.json")]
+    assert sorted(rates) == [1e-4, 1e-3, 3e-3]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "train.log", "config.yaml", ".lock"])
+def test_a_link_in_a_run_folder_is_refused_and_nothing_behind_it_changes(script: Script, run: Path, name: str) -> None:
+    outside = run.parent / "outside"
+    (run / name).rename(outside)
+    (run / name).symlink_to(outside)
+    before = tree(run.parent)
+    done = script("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 1
+    assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
+    assert tree(run.parent) == before
+
+
+def test_a_file_that_is_also_elsewhere_by_a_hard_link_stays_as_it_is_there(script: Script, run: Path) -> None:
+    other = run.parent / "other.log"
+    other.hardlink_to(run / "train.log")
+    before = other.read_bytes()
+    done = script("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert other.read_bytes() == before
+    assert (run / "train.log").read_bytes().startswith(before)
+
+
+def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    done = script(*at(corpus_file), cwd=tmp_path, MPLBACKEND="bogus")
+    assert done.returncode == 0, done.stderr
+    assert "warning: the picture could not be written" in done.stderr
+    assert RunFolder(tmp_path / "DIR").summary().iterations == 60

@@ -169,7 +169,7 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_or_saves(data: TextDa
             )  # fmt: skip
             console = ConsoleLog(max_iters, lambda iteration: 0, lambda: [])
             bar = ProgressBar(state, max_iters)
-            return [guard, console, RunWriter(run), checkpoints, bar, WeightAverage(0, run)]
+            return [guard, console, RunWriter(run), checkpoints, bar, WeightAverage(state, 0, run)]
 
         with Reads() as reads:
             train_small("v5", data, watchers=watchers, max_iters=max_iters, eval_interval=max_iters // 2)

@@ -191,7 +191,7 @@ def test_an_update_that_is_not_finite_can_be_left_out(data: TextData, factor: fl
     assert unchanged == [iteration in (3, 7) for iteration in range(10)]
     assert all(p.isfinite().all() for p in state.model.parameters())
     assert (int(state.skipped), int(state.finite)) == (2, 3)
-    assert int(state.optimizer.memory["steps"]) == 8
+    assert int(state.optimizer.state["steps"]) == 8
 
 
 def test_the_iteration_of_the_first_bad_number_is_named(data: TextData) -> None:

@@ -115,15 +115,15 @@ def test_a_skipped_step_changes_nothing_bit_for_bit(name: str, value: float) -> 
     changes = {"weight_decay": 0.1} | ({"matrix_weight_decay": 0.1} if name == "muon" else {})
     optimizer = small_optimizer(model, name, **changes)
     steps(optimizer, 3, model)
-    before = bits(model.state_dict() | optimizer.memory)
+    before = bits(model.state_dict() | optimizer.state)
     random_gradients(model)
     for p in model.parameters():
         p.grad.view(-1)[0] = value
     optimizer.step(optimizer.peaks, SKIP)
-    assert bits(model.state_dict() | optimizer.memory) == before
+    assert bits(model.state_dict() | optimizer.state) == before
     random_gradients(model)
     optimizer.step(optimizer.peaks, KEEP)
-    after = bits(model.state_dict() | optimizer.memory)
+    after = bits(model.state_dict() | optimizer.state)
     assert all(after[key] != before[key] for key in before)
 
 
@@ -138,7 +138,7 @@ def test_a_first_step_that_is_skipped_is_as_if_it_had_not_been(name: str) -> Non
     random_gradients(*models)
     for optimizer in optimizers:
         optimizer.step(optimizer.peaks, KEEP)
-    first, second = (bits(m.state_dict() | optimizer.memory) for m, optimizer in zip(models, optimizers, strict=True))
+    first, second = (bits(m.state_dict() | optimizer.state) for m, optimizer in zip(models, optimizers, strict=True))
     assert first == second
 
 
@@ -152,10 +152,10 @@ def test_the_memory_of_an_optimizer_resumes_bit_exactly(name: str, data: TextDat
     second = small_state("v7", seed=5, optimizer=name)
     assert weights(second) != weights(first)
     second.restore(first.progress, saved)
-    assert bits(second.optimizer.memory) == bits(first.optimizer.memory)
+    assert bits(second.optimizer.state) == bits(first.optimizer.state)
     train_state(second, data)
     assert weights(second) == weights(whole)
-    assert bits(second.optimizer.memory) == bits(whole.optimizer.memory)
+    assert bits(second.optimizer.state) == bits(whole.optimizer.state)
 
 
 def decayed(model: nn.Module, name: str, **changes: float) -> set[str]:
@@ -185,7 +185,7 @@ def test_only_matrices_decay(stage: str) -> None:
 
 def muon_matrices(optimizer: Optimizer) -> set[str]:
     """The parameters that have a momentum."""
-    return {name.removeprefix("momentum.") for name in optimizer.memory if name.startswith("momentum.")}
+    return {name.removeprefix("momentum.") for name in optimizer.state if name.startswith("momentum.")}
 
 
 @pytest.mark.parametrize("stage", [*LADDER, "transformer"])
@@ -198,7 +198,7 @@ def test_muon_moves_the_matrices_inside_the_model_and_adamw_the_rest(stage: str)
         if p.dim() == 2 and not any(part in name for part in ("embedding", "lm_head", "output", "table"))
     }
     assert muon_matrices(optimizer) == inside
-    others = {name.removeprefix("first_moment.") for name in optimizer.memory if name.startswith("first_moment.")}
+    others = {name.removeprefix("first_moment.") for name in optimizer.state if name.startswith("first_moment.")}
     assert others == dict(model.named_parameters()).keys() - inside
     assert (inside == set()) == (stage == "v1")
 
@@ -230,11 +230,11 @@ def test_the_public_adamw_agrees_with_the_private_kernel(monkeypatch: pytest.Mon
         with monkeypatch.context() as absent:
             absent.delattr(torch, "_fused_adamw_")
             second.step({"all": 1e-3}, skip)
-    assert int(first.memory["steps"]) == int(second.memory["steps"]) == 18
+    assert int(first.state["steps"]) == int(second.state["steps"]) == 18
     for a, b in zip(private.parameters(), public.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
-    for name, memory in first.memory.items():
-        torch.testing.assert_close(memory, second.memory[name], atol=1e-6, rtol=1e-4)
+    for name, memory in first.state.items():
+        torch.testing.assert_close(memory, second.state[name], atol=1e-6, rtol=1e-4)
 
 
 def test_the_public_adamw_is_pytorchs_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:

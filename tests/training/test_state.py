@@ -26,14 +26,14 @@ def saved(state: TrainingState) -> tuple[Progress, dict[str, Tensor]]:
 @pytest.mark.parametrize("stage", ["v1", "v7"])
 def test_what_is_saved_is_restored_bit_exactly(data: TextData, stage: str, optimizer: str) -> None:
     first = small_state(stage, optimizer=optimizer)
-    train_state(first, data, watchers=[WeightAverage(0, None)], max_iters=9, eval_interval=4)
+    train_state(first, data, watchers=[WeightAverage(first, 0, None)], max_iters=9, eval_interval=4)
     progress, tensors = saved(first)
     torch.manual_seed(77)
     second = small_state(stage, seed=3, optimizer=optimizer)
     second.restore(progress, tensors)
     assert bits(second.tensors()) == bits(tensors)
     assert second.progress == progress
-    assert second.progress.averaged == 4
+    assert second.progress.averaged == [0, 4, 8, 9]
     assert losses(second) == losses(first)
     assert (int(second.skipped), int(second.finite)) == (0, 9)
 
@@ -67,15 +67,15 @@ class InterruptAt(Watcher):
 def test_a_training_goes_on_as_if_it_had_never_stopped(data: TextData, at: int) -> None:
     """v7 draws dropout masks, so that random states count."""
     whole = small_state("v7")
-    train_state(whole, data, watchers=[WeightAverage(10, None)])
+    train_state(whole, data, watchers=[WeightAverage(whole, 10, None)])
     first = small_state("v7")
     with pytest.raises(Interrupted):
-        train_state(first, data, watchers=[WeightAverage(10, None), InterruptAt(at)])
+        train_state(first, data, watchers=[WeightAverage(first, 10, None), InterruptAt(at)])
     progress, tensors = saved(first)
     torch.rand(100)
     second = small_state("v7", seed=9)
     second.restore(progress, tensors)
-    train_state(second, data, watchers=[WeightAverage(10, None)])
+    train_state(second, data, watchers=[WeightAverage(second, 10, None)])
     assert losses(second) == losses(whole)
     assert weights(second) == weights(whole)
     assert bits(second.tensors()) == bits(whole.tensors())
@@ -83,7 +83,7 @@ def test_a_training_goes_on_as_if_it_had_never_stopped(data: TextData, at: int) 
 
 def test_a_checkpoint_on_disk_has_the_whole_state(data: TextData, tmp_path: Path) -> None:
     state = small_state("v7", optimizer="muon")
-    train_state(state, data, watchers=[WeightAverage(0, None)], max_iters=5, eval_interval=2)
+    train_state(state, data, watchers=[WeightAverage(state, 0, None)], max_iters=5, eval_interval=2)
     checkpoints = Checkpoints(RunFolder.create(tmp_path / "run"), keep=1)
     checkpoints.save(state.progress, state.tensors())
     checkpoint = Checkpoint.read(checkpoints.folder / "00000005")
