@@ -8,6 +8,7 @@ from gpt.config import CompareConfig
 
 def main(config: CompareConfig) -> None:
     """Print the table of all finished runs, and write it as Markdown, JSON and a picture."""
+    from gpt.errors import printable
     from gpt.files import write_atomically
     from gpt.runs.comparison import as_json, compare, plot, table
     from gpt.runs.folder import finished_runs
@@ -19,7 +20,7 @@ def main(config: CompareConfig) -> None:
     write_atomically(out / "compare.md", table(comparison, "github") + "\n")
     write_atomically(out / "compare.json", as_json(comparison))
     plot(comparison, out / "compare.png")
-    print(f"\nwritten: {out / 'compare.md'}, {out / 'compare.json'}, {out / 'compare.png'}")
+    print(printable(f"\nwritten: {out / 'compare.md'}, {out / 'compare.json'}, {out / 'compare.png'}", keep="\n"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def main(config: EvaluateConfig) -> None:
     from tabulate import tabulate
 
     from gpt import tasks
-    from gpt.errors import RequestError
+    from gpt.errors import RequestError, printable
     from gpt.runs.folder import chosen_run
     from gpt.runs.weights import load_model, selected
     from gpt.runtime import select_device, select_runtime
@@ -29,7 +29,7 @@ def main(config: EvaluateConfig) -> None:
     split = task.split(config.split)
     data = task.data(corpus, model, device)
     runtime = select_runtime(device, "auto", model)
-    print(f"{trained.stage}, {which} weights of {run.path}, {split} split", file=sys.stderr)
+    print(printable(f"{trained.stage}, {which} weights of {run.path}, {split} split"), file=sys.stderr)
     loss = exact_loss(model, data, split, runtime=runtime)
     rows = [("exact loss", f"{loss:.4f}", "nats per token"), *task.scores(model, corpus, split, config)]
     print(tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True))

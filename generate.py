@@ -12,7 +12,7 @@ def main(config: GenerateConfig) -> None:
     # Imported here, because importing torch takes a second that --help and tab completion need not wait for.
     from gpt import tasks
     from gpt.data.corpora import read_text
-    from gpt.errors import RequestError
+    from gpt.errors import RequestError, printable
     from gpt.runs.folder import chosen_run
     from gpt.runs.weights import load_model, selected
     from gpt.runtime import select_device
@@ -28,8 +28,9 @@ def main(config: GenerateConfig) -> None:
     title = f"{run.config().stage}, {which} weights of {run.path}"
     for number, piece in enumerate(pieces):
         if number == 0:
-            print(title, file=sys.stderr)
-        print(piece, end="", flush=True)
+            print(printable(title), file=sys.stderr)
+        # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
+        print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
 
 
 if __name__ == "__main__":

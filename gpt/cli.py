@@ -75,10 +75,10 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
             mark = error.problem_mark
             where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
             raise RequestError(f"{where}{error.problem or error.context}") from error
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             if is_composed:  # a bug, and not a command line that Hydra refuses
                 raise
-            raise RequestError(" ".join(str(error).split())) from error
+            raise RequestError(f"cannot use this command line: {' '.join(str(error).split())}") from error
 
 
 class _JobError(UserError):
@@ -220,6 +220,8 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
             having.append(path.stem)
     if having:
         return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
+    if key in choices:
+        return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"
     near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpt.choices import Choice, Count, Fraction, NonNegative, PathName
 
+StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
@@ -75,8 +76,8 @@ class Documented(_Schema):
 class TrainConfig(_Schema):
     """conf/train.yaml: one training run."""
 
-    stage: Annotated[str, Field(pattern=r"^[\w-]+$")]
-    adds: str
+    stage: StageName
+    adds: Annotated[str, Field(max_length=200)]
     model: Choice
     data: Choice
     optimizer: Choice

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Corpus = TextCorpus | PairCorpus
 
+_MOST_TOKENS = 100_000_000  # to generate at a time, which takes a gigabyte
+
 _GREEDY = {"beam": 1, "length_penalty": 0.0}
 
 
@@ -107,6 +109,8 @@ class Continuation(Task):
         """The prompt and its continuation, character by character; several samples one after the other."""
         if prompt == "":
             raise RequestError("the prompt is empty: give at least one character, or no prompt")
+        if config.num_samples * config.tokens > _MOST_TOKENS:
+            raise RequestError(f"num_samples * tokens has to be at most {_MOST_TOKENS:,}: use several commands")
         ids = self._tokenizer.encode(default_prompt(self._tokenizer) if prompt is None else prompt)
         steps = generate(
             packed(model, getattr(torch, config.dtype)), ids, tokens=config.tokens, num_samples=config.num_samples,

@@ -68,7 +68,7 @@ def shakespeare(dir: PathName, train_fraction: TrainFraction) -> TextCorpus:
 
 def text(path: PathName, train_fraction: TrainFraction) -> TextCorpus:
     """Any UTF-8 text file. Raises RequestError if it is not one."""
-    return _split(read_text(Path(path)), train_fraction)
+    return _split(_read_corpus(Path(path)), train_fraction)
 
 
 def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
@@ -92,7 +92,7 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     not match line by line.
     """
     paths = Path(source), Path(target)
-    sources, targets = (lines_of(read_text(path)) for path in paths)
+    sources, targets = (lines_of(_read_corpus(path)) for path in paths)
     if len(sources) != len(targets):
         raise RequestError(
             f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: they need the same number"
@@ -108,14 +108,14 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
 
 
 def copy(
-    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=10**7)], vocab_size: VocabSize
+    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
 ) -> PairCorpus:
     """`size` random sequences of up to `length` letters, each its own translation; a tenth of them is held out."""
     return _made_up("copy", length, size, vocab_size)
 
 
 def reverse(
-    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=10**7)], vocab_size: VocabSize
+    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
 ) -> PairCorpus:
     """`size` random sequences of up to `length` letters, translated by reversing them; a tenth of them is held out."""
     return _made_up("reverse", length, size, vocab_size)
@@ -134,6 +134,13 @@ def read_text(path: Path) -> str:
     if not content:
         raise RequestError(f"{path} is empty")
     return content
+
+
+def _read_corpus(path: Path) -> str:
+    """The text of a regular file: a device or a pipe, which a stranger's run may name, could be endless."""
+    if path.exists() and not path.is_file():
+        raise RequestError(f"{path} is not a file")
+    return read_text(path)
 
 
 def lines_of(content: str) -> list[str]:

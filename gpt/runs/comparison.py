@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate
 
+from gpt.errors import printable
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -136,7 +137,7 @@ def table(comparison: Comparison, style: str) -> str:
                 f"{s.estimated.train:.4f}",
                 f"{s.estimated.val:.4f}",
                 f"{s.exact.val:.4f}",
-                reason,
+                printable(reason).replace("|", "\\|") if style == "github" else printable(reason),
             ]
             for (_, s), reason in comparison.not_counted
         ]

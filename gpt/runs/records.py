@@ -8,7 +8,7 @@ from typing import Annotated, Self, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from gpt.choices import NonNegative
-from gpt.config import Documented
+from gpt.config import Documented, StageName
 from gpt.files import parsing, unseal
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
@@ -91,7 +91,7 @@ class Best(Record):
 class Summary(Record):
     """summary.json: the results of a finished run. Losses in nats per token."""
 
-    stage: str
+    stage: StageName
     seed: int
     parameters: int
     iterations: int

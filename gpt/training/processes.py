@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from gpt.errors import UserError
+from gpt.errors import RequestError, UserError
 
 # How gloo and nccl report that a process no longer answers.
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
@@ -33,16 +33,20 @@ class World:
 
         Raises UserError if another process dies in the meantime.
         """
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        if size == 1:
+        described = os.environ.get("WORLD_SIZE", "1")
+        if described == "1":
             yield cls()
             return
+        missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+        if missing or not described.isdecimal():
+            problem = f"{missing[0]} is not" if missing else "it is not a number of processes"
+            raise RequestError(f"WORLD_SIZE={described} is set, but {problem}: start several processes with torchrun")
         on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
         try:
-            yield cls(torch.distributed.get_rank(), size)
+            yield cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
         except RuntimeError as error:
             if not any(sign in str(error).lower() for sign in _LOST):
                 raise

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt.errors import RequestError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script
@@ -435,3 +436,33 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
     assert done.returncode == 0, done.stderr
     assert "warning: the picture could not be written" in done.stderr
     assert RunFolder(tmp_path / "DIR").summary().iterations == 60
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    sweep = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "seed=1,2,3", "hydra/launcher=joblib",
+             "hydra.launcher.n_jobs=2", "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=S"]  # fmt: skip
+    endless = ["training.max_iters=1000000", "checkpoint.interval=1000000", "training.eval_interval=1000000"]
+    process = subprocess.Popen([*sweep, *endless], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("S/*/metrics.jsonl"))) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(sent)
+    process.wait(30)
+    folders = [path.parent for path in tmp_path.glob("S/*/metrics.jsonl")]
+    while not all(Checkpoints(RunFolder(folder), 2).names() for folder in folders):  # each was stopped and saved
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for folder in folders:
+        while True:
+            try:
+                with RunFolder(folder).locked():
+                    break
+            except RequestError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    assert (
+        len(list((tmp_path / "S").iterdir())) - (tmp_path / "S" / "multirun.yaml").exists() == 2
+    )  # no job began after it

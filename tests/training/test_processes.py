@@ -166,6 +166,18 @@ def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -
     assert losses(folder / "stopped")[-2:] == pytest.approx(losses(folder / "whole")[-2:], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("world", "problem"), [({"WORLD_SIZE": "2"}, "RANK is not"), ({"WORLD_SIZE": "two"}, "RANK is not")], ids=str
+)
+def test_half_an_environment_of_torchrun_is_one_line(folder: Path, world: dict[str, str], problem: str) -> None:
+    done = Forked([str(REPOSITORY / "train.py"), *V5], folder, os.environ | world).finished()
+    assert done.returncode == 2
+    assert (
+        f"WORLD_SIZE={world['WORLD_SIZE']} is set, but {problem}: start several processes with torchrun" in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+
+
 def test_keys_that_sentence_pairs_have_no_use_for_are_refused_by_all_processes(folder: Path) -> None:
     for done in run_all(2, *TRANSFORMER, ESTIMATED, cwd=folder):
         assert done.returncode == 2
