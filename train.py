@@ -135,9 +135,8 @@ def main(config: TrainConfig) -> float:
                 )  # fmt: skip
                 sample = run.path / "sample.txt"
                 attempt("the sample", lambda: write_atomically(sample, task.sample(model, corpus, seed)))
-                attempt(
-                    "the picture", lambda: plot_run(run, summary), (Exception,)
-                )  # matplotlib's settings are the user's
+                # Matplotlib reads settings of the user's, which can fail in any way.
+                attempt("the picture", lambda: plot_run(run, summary), (Exception,))
                 run.write_summary(summary)
                 for line in closing_lines(summary, run):
                     log.info(line)

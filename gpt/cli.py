@@ -115,8 +115,9 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     foreign = [] if Path(main) == _CONF else [f"--config-path={main}"]
     groups = {key.partition(".")[0] for key in given_keys() if key != "model"}
-    if not foreign and settings.job.config_name == "train" and groups.isdisjoint({*COMPARED, "dtype", "experiment"}):
-        return []  # nothing can differ, and composing takes 50 ms
+    may_differ = not groups.isdisjoint({*COMPARED, "dtype", "experiment", "resume"})
+    if not (foreign or may_differ or settings.job.config_name != "train"):
+        return []  # composing takes 50 ms
     try:
         documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={config.stage}"]), resolve=True)
     except HydraException:

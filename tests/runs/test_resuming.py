@@ -354,6 +354,11 @@ def test_settings_of_the_past_keep_a_run_from_passing_for_the_documented_one(scr
     assert not any(change.startswith("training.max_iters") and "until" in change for change in changed)
 
 
+def test_a_resumed_run_still_says_what_it_changes(script: Script, run: Path) -> None:
+    assert script("train.py", f"resume={run}", cwd=run.parent).returncode == 0
+    assert {"training.max_iters=60", "data=text"} <= set(RunFolder(run).summary().changed)
+
+
 def test_an_extension_that_would_not_equal_one_long_run_is_refused(
     script: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
