@@ -7,7 +7,7 @@ from gpt.config import CompareConfig
 
 
 def main(config: CompareConfig) -> None:
-    """Print the table of all finished runs, and write it as Markdown, JSON and a picture."""
+    """Print the table of all finished runs, and write it as Markdown, JSON and a plot."""
     from gpt.errors import printable
     from gpt.files import write_atomically
     from gpt.runs.comparison import as_json, compare, plot, table

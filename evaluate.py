@@ -8,7 +8,7 @@ from gpt.config import EvaluateConfig
 
 def main(config: EvaluateConfig) -> None:
     """Print the exact loss, and for a translator how its translations compare with the references."""
-    # Imported here, because importing torch takes a second that --help and tab completion need not wait for.
+    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from tabulate import tabulate
 
     from gpt import tasks

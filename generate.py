@@ -9,7 +9,7 @@ from gpt.config import GenerateConfig
 
 def main(config: GenerateConfig) -> None:
     """Text or translations to standard output, everything else to standard error."""
-    # Imported here, because importing torch takes a second that --help and tab completion need not wait for.
+    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt import tasks
     from gpt.data.corpora import read_text
     from gpt.errors import RequestError, printable

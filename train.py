@@ -12,8 +12,8 @@ log = logging.getLogger("gpt")
 
 
 def main(config: TrainConfig) -> float:
-    """Train a stage or resume a run of one; write its run folder and return the exact validation loss."""
-    # Imported here, because importing torch takes a second that --help and tab completion need not wait for.
+    """Train a stage, or resume a run; write the run folder and return the exact validation loss."""
+    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt import models, tasks
     from gpt.files import attempt, write_atomically
     from gpt.runs.checkpoints import Checkpoints
@@ -70,9 +70,8 @@ def main(config: TrainConfig) -> float:
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
         schedule = SCHEDULE.partial(config.schedule)
         loggers = [replace(LOGGER, key=f"logger.{name}").partial(choice) for name, choice in config.logger.items()]
-        parallel = world.parallel(model)
         loss, reported_loss = training_losses(
-            parallel, data.training_batch(seed, 0, training.batch_size), runtime,
+            model, data.training_batch(seed, 0, training.batch_size), runtime,
             parts=world.size * training.grad_accumulation, label_smoothing=training.label_smoothing,
             compile=config.compile,
         )  # fmt: skip
@@ -85,7 +84,8 @@ def main(config: TrainConfig) -> float:
                 state.progress.history.append(Segment(until=state.progress.iteration, changed=changed_before))
         state.broadcast(world)
 
-        # Train. Rank 0 opens the run folder and writes; watchers that may change or end the run are on every rank.
+        # Train. Rank 0 opens the run folder and writes; watchers that change the training state or end the run exist on
+        # every rank.
         started = time.perf_counter()
         run, reopen = stack.enter_context(plan.opened(task.vocabulary(corpus))) if plan is not None else (None, None)
         guard = NonFiniteGuard(state, training.on_nonfinite, schedule, training.max_iters)
@@ -117,7 +117,7 @@ def main(config: TrainConfig) -> float:
         else:
             state.reset_average()
         train(
-            state, parallel, data, schedule, watchers, seed=seed, max_iters=training.max_iters,
+            state, data, schedule, watchers, seed=seed, max_iters=training.max_iters,
             batch_size=training.batch_size, eval_interval=training.eval_interval, eval_iters=training.eval_iters,
             grad_accumulation=training.grad_accumulation, grad_clip=training.grad_clip, loss=loss,
             reported_loss=reported_loss, runtime=runtime, world=world, stop=stop,
@@ -135,8 +135,8 @@ def main(config: TrainConfig) -> float:
                 )  # fmt: skip
                 sample = run.path / "sample.txt"
                 attempt("the sample", lambda: write_atomically(sample, task.sample(model, corpus, seed)))
-                # Matplotlib reads settings of the user's, which can fail in any way.
-                attempt("the picture", lambda: plot_run(run, summary), (Exception,))
+                # Matplotlib reads the user's own settings, which can raise anything.
+                attempt("the loss curve", lambda: plot_run(run, summary), (Exception,))
                 run.write_summary(summary)
                 for line in closing_lines(summary, run):
                     log.info(line)

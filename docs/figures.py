@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/translation.md from the code that trains and from a trained run.
+"""Draw the figures of docs/translation.md from the code that trains and from a trained run.
 
 python docs/figures.py RUN_FOLDER
 """
@@ -27,7 +27,7 @@ def main() -> None:
     """Write all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a run of model=transformer")
-    parser.add_argument("--out", type=Path, default=_IMAGES, help="where the pictures go (default docs/images)")
+    parser.add_argument("--out", type=Path, default=_IMAGES, help="where the figures go (default docs/images)")
     given = parser.parse_args()
     run = RunFolder(given.run)
     figures = {

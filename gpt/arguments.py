@@ -1,4 +1,4 @@
-"""The command line before Hydra sees it."""
+"""Checks and rewrites of the command line before Hydra parses it."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def refuse_hidden(arguments: list[str], conf: Path) -> None:
 
 def with_mode(arguments: list[str], conf: Path) -> list[str]:
     """Add hydra.mode=MULTIRUN for an experiment that sweeps: Hydra 1.4 must know the mode before composing."""
-    folders = [str(conf), *(a.removeprefix("--config-dir=") for a in arguments)]  # any may follow --config-dir
+    folders = [str(conf), *(a.removeprefix("--config-dir=") for a in arguments)]  # --config-dir FOLDER, too
     for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
         files = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
         if any("mode: MULTIRUN" in file.read_text(encoding="utf-8") for file in files if file.is_file()):
@@ -36,7 +36,7 @@ def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict
         key, equals, value = argument.partition("=")
         if equals and key in keys and value != "null":
             texts[key] = value
-            # Hydra's grammar has backslashes escaped in front of a quote or a reference only.
+            # Hydra's grammar requires escaped backslashes only before a quote or a reference.
             value = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), value)
             argument = f"{key}='{value}'"
         quoted.append(argument)

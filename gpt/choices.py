@@ -7,8 +7,8 @@ A choice is a mapping such as
     n_embd: 32
 
 and its schema is the signature of what it names: names, types and ranges are checked against that. The ranges below
-are for annotating such signatures. A run folder contains choices too and is untrusted, so only what a `Kind` accepts is
-ever looked up: public classes and functions of one package, of one type.
+are for annotating such signatures. A run folder contains choices too and is untrusted, so a name is looked up only in
+the modules of one package, and used only if its `Kind` accepts the object.
 """
 
 import importlib
@@ -52,7 +52,7 @@ class Kind:
     key: str  # such as "model"
     noun: str  # such as "a stage"
     package: str  # where it is looked up, such as "gpt.models"
-    contract: str  # what that is, in a few words
+    contract: str  # what a valid object is, in a few words
     accepts: Callable[[Any], bool]  # whether an object of the package is valid here
     given: tuple[str, ...] = ()  # the arguments that come from the program and not from the configuration
 

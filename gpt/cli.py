@@ -1,6 +1,6 @@
 """The command line of the scripts: Hydra composes the configuration, the schema checks it, and errors become one line.
 
-This is the one module of the package that knows Hydra. It imports no torch, so that --help and completion are quick.
+This is the only module of the package that imports Hydra. It imports no torch, so that --help and completion are quick.
 """
 
 import difflib
@@ -31,7 +31,7 @@ from gpt.stopping import Stopped
 
 _CONF = Path(__file__).parent.parent / "conf"
 
-# Where a file's keys end up that lacks its package line: one of them, and the line.
+# For each group: a key that lands inside the group when a file lacks its package line, and that line.
 _PACKAGES = {"model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME")}
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
 
@@ -76,7 +76,7 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
             where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
             raise RequestError(f"{where}{error.problem or error.context}") from error
         except (ValueError, TypeError) as error:
-            if is_composed:  # a bug, and not a command line that Hydra refuses
+            if is_composed:  # raised after composition: a bug, not a bad command line
                 raise
             raise RequestError(f"cannot use this command line: {' '.join(str(error).split())}") from error
 
@@ -228,7 +228,7 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
 
 
 def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
-    """Every key that can be set with the groups chosen on this command line, the groups, and the choices."""
+    """The groups and every key that can be set with this command line's choices; and the choice for each group."""
     groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
     parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]

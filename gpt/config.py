@@ -1,7 +1,7 @@
 """The schema of `conf/`: the type and range of every value that a user can set.
 
-The values are in `conf/`. Strict: a value of another type, a value out
-of range and an unknown key are errors, raised as `pydantic.ValidationError`. What a choice takes (`model`, `data`,
+The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
+raised as `pydantic.ValidationError`. What a choice takes (`model`, `data`,
 `optimizer`, `schedule`, `logger`) is checked against the signature of what it names (gpt/choices.py).
 """
 
@@ -19,7 +19,7 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
 Weights = Literal["auto", "best", "last", "averaged"]
 
-# What the keys of a training configuration mean; a group stands for all of its keys.
+# How the keys of a training configuration are treated; naming a group covers all of its keys.
 # Compared with the documented run, except NOT_COMPARED:
 COMPARED = ("model", "training", "data", "optimizer", "schedule", "documented")
 NOT_COMPARED = {"data.dir", "data.path", "training.eval_interval", "training.grad_accumulation"}
@@ -100,7 +100,7 @@ class TrainConfig(_Schema):
 
 
 class SearchConfig(_Schema):
-    """How a translation is searched for."""
+    """The settings of beam search."""
 
     beam: Annotated[int, Field(ge=1, le=1000)]
     length_penalty: NonNegative

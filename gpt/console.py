@@ -1,4 +1,4 @@
-"""The terminal: what the package logs, in UTF-8, one line per record."""
+"""Terminal output: UTF-8, one line per log record."""
 
 import io
 import logging

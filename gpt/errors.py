@@ -59,7 +59,7 @@ def _explain(problem: Mapping[str, Any], prefix: str) -> str:
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Text of unknown origin in one line: control characters, newlines among them, are escaped, except those to `keep`.
+    """Untrusted text on one line: control characters, including newlines, are escaped, except those in `keep`.
 
     So are characters that would reorder the line, and bytes of a path that are not UTF-8.
     """

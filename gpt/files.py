@@ -33,7 +33,7 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `path`; a reader finds the old file or the new one at any moment, never a part."""
+    """Write `path`; at any moment, a reader sees the old file or the new one, never a partial one."""
     if isinstance(content, str):
         content = content.encode()
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
@@ -67,7 +67,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def checked_file(path: Path, largest: int) -> Path:
-    """The path of a file of a run folder, which may be a stranger's, before it is opened.
+    """Check a file of a possibly untrusted run folder before it is opened, and return its path.
 
     Raises UserError if it is absent, larger than `largest` bytes, or not a regular file: a link would lead out of the
     folder, and a pipe would never end.
@@ -97,7 +97,7 @@ def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
 
 @contextlib.contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """Inside, whatever goes wrong means that the file at `path` is damaged: UserError."""
+    """Turn any error raised inside into a UserError saying that the file at `path` is damaged."""
     try:
         yield
     except UserError:

@@ -1,4 +1,4 @@
-"""The device, the precision and the random numbers that a model computes with."""
+"""Device, precision, CPU threads and seeding."""
 
 import contextlib
 import ctypes
@@ -12,7 +12,8 @@ from torch import nn
 
 from gpt.errors import RequestError
 
-# Below this many parameters a step is dominated by launching operations: a second thread costs more than it saves.
+# Below this many parameters a step is dominated by launching operations: a second thread gains little, and costs much
+# on a busy machine.
 _LARGE = 1_000_000
 # Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
 _PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
@@ -37,7 +38,7 @@ class Runtime:
 
     @contextlib.contextmanager
     def all_threads(self) -> Iterator[None]:
-        """For large passes, such as an evaluation's: all of PyTorch's CPU threads, however few a step uses."""
+        """Use all of PyTorch's CPU threads inside: for large passes such as evaluation, if training steps use one."""
         few = torch.get_num_threads()
         torch.set_num_threads(_THREADS)
         try:
@@ -69,8 +70,8 @@ def select_device(name: str) -> torch.device:
 def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtime:
     """`auto` is bfloat16 where the processor has instructions for it and the model is large enough to gain.
 
-    Also sets the number of CPU threads: one for a small model, whose steps gain little from a second one and lose
-    much where another process wants that core; else PyTorch's own choice.
+    Also sets the number of CPU threads: one for a small model, whose steps gain little from a second thread and lose a
+    lot when another process needs that core; else PyTorch's own choice.
     """
     large = is_large(model)
     torch.set_num_threads(_THREADS if large else 1)
@@ -85,12 +86,12 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
 def seed_everything(seed: int, *, deterministic: bool) -> None:
     """Seed PyTorch's global generators, which draw the initial weights and dropout masks.
 
-    On a CPU the same seed gives the same bits either way; `deterministic` demands it of a GPU too,
+    On a CPU the same seed gives the same bits either way; `deterministic` requires it of a GPU too,
     at some cost in speed.
     """
     torch.manual_seed(seed)
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's own condition for determinism
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for determinism
     if deterministic != torch.are_deterministic_algorithms_enabled():  # asking is free, setting imports a compiler
         torch.use_deterministic_algorithms(deterministic)
 

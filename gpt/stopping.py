@@ -1,4 +1,4 @@
-"""Signals: a run stops between two iterations, after everything has been saved."""
+"""Signals: a run stops between two iterations and saves a checkpoint."""
 
 import contextlib
 import os
@@ -8,20 +8,21 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from gpt.errors import UserError
-
-# Ctrl-C; what kill and container engines send; a terminal that is closed; what schedulers send ahead of a pre-emption.
+# Ctrl-C; the default of kill and container engines; a closed terminal; what schedulers send before preemption.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 # submitit handles a scheduler's signals itself: it requeues the job, which then resumes.
 _UNDER_SUBMITIT = [signal.SIGINT]
 
 
 _PARENT = "GPT_SWEEP_PROCESS"
-_POLL, _GRACE = 0.5, 30.0  # seconds: between two looks at the parent, and for saving once it is gone
+_POLL, _GRACE = 0.5, 30.0  # seconds between checks on the parent, and seconds to save once it is gone
 
 
-class Stopped(UserError):  # noqa: N818 - not an error
-    """The user or the system asked to stop. The exit code is 130 after SIGINT, and else 143."""
+class Stopped(BaseException):
+    """The user or the system asked to stop. The exit code is 130 after SIGINT, and else 143.
+
+    Like KeyboardInterrupt, this is no error: code that handles errors must not catch it.
+    """
 
     def __init__(self, number: int, message: str = "stopped") -> None:
         super().__init__(message)
@@ -30,7 +31,7 @@ class Stopped(UserError):  # noqa: N818 - not an error
 
 
 class Stop:
-    """Turns signals into `Stopped`: at once, or inside `deferred` as a request that the caller looks at.
+    """Turns signals into `Stopped`: at once, or, inside `deferred`, by setting `requested` for the caller to check.
 
     A second signal is never deferred.
     """
@@ -46,7 +47,7 @@ class Stop:
             yield self
             return
         numbers = _UNDER_SUBMITIT if "SUBMITIT_EXECUTOR" in os.environ else _SIGNALS
-        # nohup has a run ignore that its terminal is closed.
+        # Under nohup, SIGHUP is ignored and must stay ignored.
         listened = [
             number for number in numbers if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT
         ]
@@ -65,7 +66,7 @@ class Stop:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside a deferred part, for long work that can be aborted anywhere because it leaves nothing behind."""
+        """Raise at once again inside `deferred`, for long work that is safe to abort because it has no side effects."""
         with self._set(False):
             if self.requested is not None:
                 raise Stopped(self.requested)
@@ -91,7 +92,7 @@ def announce_parent() -> None:
 
 
 def stop_with_parent() -> None:
-    """In a worker process, stop the job as a signal would once the parent is gone, whatever ended it.
+    """In a worker process, stop the job, as a signal would, once the parent has ended for any reason.
 
     Raises Stopped if it is gone already.
     """

@@ -1,4 +1,4 @@
-"""The two tasks: continuing a text, and translating. Only this module knows which of them a run is about."""
+"""The two tasks: continuing a text, and translating. Everything that differs between the two is behind `Task`."""
 
 import inspect
 import sys
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Corpus = TextCorpus | PairCorpus
 
-_MOST_TOKENS = 100_000_000  # to generate at a time, which takes a gigabyte
+_MOST_TOKENS = 100_000_000  # generated per command; they take about a gigabyte
 
 _GREEDY = {"beam": 1, "length_penalty": 0.0}
 
@@ -121,7 +121,7 @@ class Continuation(Task):
             yield from (self._tokenizer.decode(step) for step in steps)
             yield "\n"
             return
-        samples = zip(*(step.tolist() for step in steps), strict=True)  # decoded side by side, so all end together
+        samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all finish together
         for number, sample in enumerate(samples, start=1):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
             yield f"{prompt or ''}{self._tokenizer.decode(sample)}\n\n"
@@ -173,16 +173,16 @@ class Translation(Task):
         return "\n".join(self.examples(model, corpus)) + "\n"
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """A line for each line of the prompt; without one, for each line of standard input as it comes."""
+        """Yield the translation of each line of the prompt or, without one, of standard input, line by line."""
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         if prompt is not None:
             if not prompt.strip():
-                raise RequestError("the prompt is empty: give at least a word")
+                raise RequestError("the prompt is empty: give at least one word")
             self._tokenizer.refuse_unknown(prompt.replace("\n", " ").replace("\r", " "))
             yield "".join(f"{line}\n" for line in self._translate(model, lines_of(prompt), **search))
             return
         if sys.stdin.isatty():
-            print("one sentence per line; Ctrl-D ends", file=sys.stderr)
+            print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
         for number, line in enumerate(sys.stdin.buffer, start=1):
             try:
                 sentence = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
@@ -242,7 +242,7 @@ def of(vocabulary: Vocabulary) -> Task:
 
 
 def _subwords() -> "type[Subwords]":
-    """The subword tokenizer; it needs a library that texts can do without."""
+    """The subword tokenizer. Raises RequestError if its library, which only translation needs, is not installed."""
     try:
         from gpt.data.subwords import Subwords
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The three commands as a user runs them: processes, with their output, their files and their exit codes."""
+"""The four commands as a user runs them: processes, with their output, their files and their exit codes."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_generate_writes_the_text_alone_to_standard_output(script: Script, train
     assert script("generate.py", "prompt=Abc", "tokens=30", "seed=6", cwd=trained).stdout != first.stdout
 
 
-def test_a_damaged_run_is_passed_over_with_a_warning(script: Script, trained: Path, tmp_path: Path) -> None:
+def test_a_damaged_run_is_skipped_with_a_warning(script: Script, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "runs", tmp_path / "runs")
     damaged = tmp_path / "runs" / "damaged"
     damaged.mkdir()
@@ -90,7 +90,7 @@ def test_a_prompt_is_taken_as_it_is(prompt: str, script: Script, corpus_file: Pa
         assert done.stdout.startswith(prompt)
 
 
-def test_a_reader_that_leaves_early_is_no_error(script: Script, trained: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(script: Script, trained: Path) -> None:
     command = f"{sys.executable} {REPOSITORY / 'generate.py'} tokens=5000 | head -c 10"
     done = subprocess.run(command, shell=True, cwd=trained, capture_output=True, text=True)
     assert len(done.stdout) == 10
@@ -354,7 +354,7 @@ def test_help_shows_how_to_use_it(name: str, script: Script, tmp_path: Path) -> 
         assert "model: transformer, v1, v2, v3, v3_ffn, v4, v5, v6, v7" in done.stdout
 
 
-def test_a_model_that_memory_does_not_hold(corpus_file: Path, tmp_path: Path) -> None:
+def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Path) -> None:
     """Under a limit of 12 GB, with a first matrix of 13."""
     train = shlex.join([sys.executable, str(REPOSITORY / "train.py"), "data=text", f"data.path={corpus_file}"])
     command = f"ulimit -v 12000000; {train} model.n_embd=32768 model.n_head=1"

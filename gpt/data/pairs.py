@@ -14,7 +14,7 @@ from gpt.seeding import generator
 
 
 class PairData:
-    """Encoded pairs in batches by number of tokens: rows of similar lengths, padded with PAD.
+    """Encoded pairs in batches limited by their number of tokens; rows of similar lengths, padded with PAD.
 
     A source is its subwords and END. A target's inputs start with BEGIN, and its targets end with END.
     """
@@ -56,7 +56,7 @@ class PairData:
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
     ) -> list[Batch]:
         """All of the validation split, or as many training pairs, drawn anew each time."""
-        del eval_iters, batch_size  # for texts, whose splits are too long to go through each time
+        del eval_iters, batch_size  # only for texts, whose splits are too long to evaluate in full each time
         rows = list(range(len(self._pairs[split])))
         if split == "train":
             order = torch.randperm(len(rows), generator=generator(seed, "evaluation", iteration))
@@ -89,7 +89,7 @@ class PairData:
     def _cut(
         self, split: str, rows: Iterable[int], batch_size: int, noise: list[list[float]] | None = None
     ) -> list[list[int]]:
-        """The rows in batches of similar lengths; `noise`, in tokens, varies which rows are batched together."""
+        """The rows in batches of similar lengths; `noise`, from 0 to 1, varies which rows are batched together."""
         pairs = self._pairs[split]
 
         def lengths(row: int) -> tuple[float, float]:

@@ -63,7 +63,7 @@ class Subwords:
 
 
 def _pipeline(model: models.BPE) -> Tokenizer:
-    """Words keep the space before them as a mark, so that decoding restores the text; punctuation stands alone."""
+    """Words carry a mark for the space before them, so that decoding restores the text; punctuation is split off."""
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
     tokenizer.decoder = decoders.Metaspace()

@@ -29,10 +29,10 @@ class TextData:
             if len(text) <= block_size:
                 raise RequestError(
                     f"the {name} split has {len(text):,} characters, too few for one window of "
-                    f"model.block_size={block_size} and its successor: use a longer text or shorter windows"
+                    f"model.block_size={block_size} characters and the next: use a longer text or shorter windows"
                 )
         self._splits = {name: tokenizer.encode(text).to(device) for name, text in splits.items()}
-        self._window = torch.arange(block_size + 1, device=device)  # the inputs and, one further, the targets
+        self._window = torch.arange(block_size + 1, device=device)  # offsets of a window and of the token after it
 
     def tokens(self, split: str) -> int:
         """The number of characters in a split."""

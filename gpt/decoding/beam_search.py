@@ -1,4 +1,4 @@
-"""Translations from an encoder-decoder: beam search; greedy decoding is the case of one beam."""
+"""Translation with an encoder-decoder by beam search; with one beam, that is greedy decoding."""
 
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from gpt.errors import RequestError
 from gpt.models.kv_cache import KVCache
 from gpt.models.v9_transformer import PAD, EncoderOutput
 
-_TOKENS_PER_BATCH = 8_000  # of sources, padding and beams counted
+_TOKENS_PER_BATCH = 8_000  # source tokens, counting padding and beams
 
 
 def translate(
@@ -31,7 +31,7 @@ def translate(
             )
     found: list[str] = [""] * len(sentences)
     waiting = [i for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])) if len(sources[i]) > 1]
-    while waiting:  # of about the same length together
+    while waiting:  # in batches of similar length
         size = max(1, _TOKENS_PER_BATCH // (len(sources[waiting[0]]) * beam))
         rows, waiting = waiting[:size], waiting[size:]
         longest = len(sources[rows[0]])
@@ -65,7 +65,7 @@ def beam_search(
     ids = torch.full((B * K, limit + 1), PAD, device=device)
     ids[:, 0] = BEGIN
     scores = torch.full((B, K), float("-inf"), device=device)
-    scores[:, 0] = 0.0  # all beams start equal: one is enough
+    scores[:, 0] = 0.0  # all beams start out identical, so only the first counts
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
     offset = torch.arange(B, device=device)[:, None] * K
 
@@ -94,7 +94,7 @@ def beam_search(
         if all(len(candidates) >= K for candidates in finished):
             break
     for row in range(B):
-        if not finished[row]:  # the limit came first
+        if not finished[row]:  # no candidate ended within the limit
             finished[row].append((0.0, ids[row * K, 1:].tolist()))
     return [max(candidates, key=lambda candidate: candidate[0])[1] for candidates in finished]
 

@@ -1,7 +1,8 @@
 """A model for inference only, with its matrices in the layout of the CPU's matrix kernels.
 
-PyTorch's linear layer stores its weights in the layout that training needs, and for one token at a time reads them at
-half the memory's speed. oneDNN, the library underneath, has a layout of its own that is read at full speed.
+PyTorch's linear layer stores its weights in the layout that training needs, and which uses only about half of the
+memory bandwidth when one token is decoded at a time. oneDNN, the library underneath, has a packed layout that uses all
+of it.
 """
 
 import torch

@@ -51,7 +51,7 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
 
     Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves
     only the k likeliest to choose from, `top_p` the fewest whose probabilities add up to p ("The Curious
-    Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1); with both, the narrower holds.
+    Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1); with both, the narrower one applies.
     """
     if temperature < torch.finfo(torch.float32).tiny:
         return logits.argmax(dim=-1)
@@ -106,7 +106,7 @@ class _CachedDecoder:
 
 
 def default_prompt(tokenizer: CharTokenizer) -> str:
-    """The default prompt: a line end, or the first character of a vocabulary that has none."""
+    """The default prompt: a newline, or the first character of a vocabulary without one."""
     return "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
 
 

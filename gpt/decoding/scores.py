@@ -24,4 +24,4 @@ def scores(outputs: list[str], references: list[str]) -> list[Score]:
         value = metric.corpus_score(outputs, [references]).score
         result.append(Score(name, value, str(metric.get_signature())))
     right = sum(a == b for a, b in zip(outputs, references, strict=True)) / len(references)
-    return [*result, Score("exactly right", 100 * right, "share of the sentences")]
+    return [*result, Score("exact matches", 100 * right, "% of sentences")]

@@ -3,7 +3,7 @@
 A stage is a `torch.nn.Module` with
 
 - `forward(idx)`: (B, T) int64 token ids -> (B, T, V) logits, where position t has seen tokens 0 .. t;
-- `block_size`: the longest T that it takes;
+- `block_size`: the longest T that it accepts;
 - a constructor that takes `vocab_size`, `block_size` and any other hyperparameters. Its annotations are their schema:
   names, types and ranges (see `gpt.choices`);
 - optionally `uses_cache = True` as a class attribute: text is generated with a key-value cache (see `kv_cache`).

@@ -1,7 +1,7 @@
-"""The attention call and the dropout of the stages, fast on a CPU as well.
+"""Attention and dropout shared by the stages, with fast paths for the CPU.
 
 On a CPU, PyTorch's dropout takes half of v7's step to draw its masks, and its attention falls back to a slow path
-when weights are dropped. `Dropout` draws only 16 random bits per number.
+when weights are dropped. `Dropout` draws only 16 random bits per element.
 """
 
 import torch
@@ -17,7 +17,7 @@ _SHORT = 16
 
 
 class Dropout(nn.Module):
-    """In training, set each number to 0 with probability p and divide the others by 1 - p.
+    """In training, zero each element with probability p and divide the others by 1 - p.
 
     On a CPU p is rounded to a multiple of 2^-16.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 class KVCache:
     """Keys and values of up to `size` tokens for every layer. A layer's memory is allocated at its first append.
 
-    The stages that call `causal_attention` take no cache as an argument; whoever decodes makes one active:
+    The stages that call `causal_attention` take no cache as an argument; the decoding code activates one:
 
         cache = KVCache(model.block_size)
         with cache.active():
@@ -48,7 +48,7 @@ class KVCache:
         return keys, values
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k and v, (B, H, T, D) each, behind the tokens of `layer`; return all: (B, H, length + T, D) each.
+        """Store k and v, (B, H, T, D) each, after the tokens of `layer`; return all: (B, H, length + T, D) each.
 
         Raises ValueError if they do not fit, or if T > 1 and the cache is not empty: the causal mask would then
         not be a square lower triangle, and no decoder here needs that.
@@ -67,7 +67,7 @@ class KVCache:
         return keys[:, :, :end], values[:, :, :end]
 
     def reorder(self, rows: Tensor) -> None:
-        """Replace sequence i by sequence rows[i], as beam search needs it: rows (B,) of indices."""
+        """Replace sequence i by sequence rows[i], for beam search: rows (B,) of indices."""
         for memory in self._layers:
             used = memory[..., : self.length, :]
             used.copy_(used.index_select(1, rows))

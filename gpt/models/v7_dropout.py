@@ -1,4 +1,4 @@
-"""v7: dropout, and with it scale. Dropout regularises a model that is large enough to memorise the corpus.
+"""v7: dropout, and a larger model. Dropout regularises a model that is large enough to memorise the corpus.
 
 Source: "Dropout: A Simple Way to Prevent Neural Networks from Overfitting" (Srivastava et al., 2014), section 4,
 here on the attention weights and on the output of either branch, as in GPT-2.

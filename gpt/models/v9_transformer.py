@@ -34,7 +34,7 @@ def sinusoidal_positions(length: int, n_embd: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Several heads; the queries come from one sequence, the keys and values from the same or from another."""
+    """Multi-head attention; the queries come from one sequence, the keys and values from the same or from another."""
 
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Attention(nn.Module):
         return k, v
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """x: (B, T, C), k and v: (B, H, S, D) -> (B, T, C); mask: true where a key may be seen, of (B, H, T, S).
+        """x: (B, T, C), k and v: (B, H, S, D) -> (B, T, C); mask: true where visible, broadcast to (B, H, T, S).
 
         Section 3.2.1, equation 1, written out: on a CPU this is faster for sentences than PyTorch's fused attention.
         """
@@ -157,7 +157,7 @@ class Transformer(nn.Module):
         size = (n_embd, n_head, n_hidden, dropout, norm)
         self.encoder = nn.ModuleList(EncoderBlock(*size) for _ in range(n_layer))
         self.decoder = nn.ModuleList(DecoderBlock(*size) for _ in range(n_layer))
-        is_pre = norm == "pre"  # its blocks do not normalise what they return
+        is_pre = norm == "pre"  # pre-norm blocks leave their output unnormalised
         self.encoder_norm = nn.LayerNorm(n_embd) if is_pre else nn.Identity()
         self.decoder_norm = nn.LayerNorm(n_embd) if is_pre else nn.Identity()
         self.dropout = Dropout(dropout)

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: written, resumed, reported and compared."""
+"""Run folders: writing, resuming, reporting and comparing them."""

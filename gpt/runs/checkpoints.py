@@ -4,7 +4,7 @@
                          best.safetensors     the run's best weights so far
                          checkpoint.json      the progress, and the checksums of both files
 
-A checkpoint is written under a temporary name, flushed to disk, renamed, and read back before an older one is removed.
+A checkpoint is written under a temporary name, flushed to disk, renamed, and read back before older ones are removed.
 Its checksums are verified before memory is allocated for its tensors.
 """
 
@@ -46,7 +46,7 @@ class _Contents(Record):
     def _complete(self) -> Self:
         files = {_STATE} if self.progress.best is None else {_STATE, _BEST}
         if self.sha256.keys() != files:
-            raise ValueError(f"it has to have the digests of {' and '.join(sorted(files))}")
+            raise ValueError(f"it must have exactly the digests of {' and '.join(sorted(files))}")
         return self
 
 
@@ -101,11 +101,11 @@ class Checkpoint:
 
 
 def largest_state(model: nn.Module) -> int:
-    """The most bytes that a file of a checkpoint of this model can have.
+    """The most bytes that a file of a checkpoint of this model may have: a limit for sparse files.
 
-    With two moments per weight and an average, a state is four times as large as the model.
+    A state holds the weights, their average, and what the optimizer keeps per weight, mostly one or two tensors.
     """
-    return 5 * size_of_state(model) + LARGEST_HEADER
+    return 16 * size_of_state(model) + LARGEST_HEADER
 
 
 class Checkpoints:
@@ -120,13 +120,13 @@ class Checkpoints:
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
 
-        If the disk has no room for one more, an old one goes first, unless it is the only one.
+        If the disk has no room for one more, the oldest intact one goes first, unless it is the only one.
         """
         try:
             self._add(progress, tensors)
         except OSError as error:
             intact = [name for name in self.names() if self._is_intact(name)]
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or len(intact) < max(2, self._keep):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or len(intact) < 2:
                 raise
             self._remove(intact[0])
             self._add(progress, tensors)

@@ -1,4 +1,4 @@
-"""Documented and measured losses of many runs: a table and a picture."""
+"""Documented and measured losses of many runs: a table and a plot."""
 
 import itertools
 import json
@@ -84,7 +84,7 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
     if documented.kind == "mini-batch":
         figure = documented.train
         last = statistics.mean(summary.last_batch for summary in summaries)
-        verdict = f"not comparable: documented is a training mini-batch; here the last ones are {last:.4f}"
+        verdict = f"not comparable: documented is the loss of one mini-batch; the last ones here average {last:.4f}"
     elif figure is None:
         verdict = "none documented; filled in here"
     else:

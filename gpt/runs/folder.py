@@ -31,7 +31,8 @@ from gpt.errors import RequestError, UserError
 from gpt.files import checked_file, parsing, read_text_file, seal, write_atomically
 from gpt.runs.records import AnyRecord, Evaluation, Summary, Vocabulary, parse_record
 
-# The loader makes plain values only. Its time grows with the square of the nesting, hence the C version and a limit.
+# The loader makes plain values only. Its running time is quadratic in the nesting depth, hence the C version and a size
+# limit.
 _LARGEST_CONFIG = 2**14  # bytes
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -71,7 +72,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[Callable[[], None]]:
-        """Collect what the package logs, and write it to train.log once the function that is yielded was called."""
+        """Collect what the package logs, and write it to train.log from the moment the yielded function is called."""
         handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
 
         def start() -> None:
@@ -150,7 +151,7 @@ class RunFolder:
             if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
                 raise UserError(f"{path} is damaged: a run writes no YAML aliases")
             config = TrainConfig.model_validate(yaml.load(content, _Yaml))
-            json.dumps(config.content(), ensure_ascii=False).encode()  # half characters could not be shown
+            json.dumps(config.content(), ensure_ascii=False).encode()  # unpaired surrogates could not be printed
             return config
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
@@ -187,7 +188,7 @@ class RunFolder:
         return summary
 
     def reopen(self, *, keep_average: bool) -> None:
-        """Remove what says that the run has finished, and what a killed process left behind: the run is resumed."""
+        """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
         for path in self.path.glob(".*"):
             if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and not path.is_dir():
                 path.unlink()

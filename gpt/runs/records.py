@@ -47,8 +47,8 @@ class Progress(BaseModel):
     seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
     evaluations: list[Evaluation] = []
     best: Evaluation | None = None  # the evaluation whose weights are saved
-    averaged: list[Iterations] = []  # of the evaluations whose weights went into the average
-    history: list[Segment] = []  # what was trained with other settings than those in config.yaml
+    averaged: list[Iterations] = []  # iterations whose weights are in the average
+    history: list[Segment] = []  # earlier parts that were trained with settings other than those in config.yaml
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -56,7 +56,7 @@ class Progress(BaseModel):
         if any(a >= b for a, b in itertools.pairwise([*iterations, self.iteration + 1])):
             raise ValueError("its evaluations are not in order")
         if self.best is not None and self.best not in self.evaluations:
-            raise ValueError("its best evaluation is none of its evaluations")
+            raise ValueError("its best evaluation is not one of its evaluations")
         return self
 
 
@@ -101,7 +101,7 @@ class Summary(Record):
     estimated_over: str  # in words, what it was estimated over
     best: Best
     exact: Exact
-    averaged: int  # evaluations whose averaged weights the exact loss is of; 0: the last weights
+    averaged: int  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
     last_batch: float  # the loss on the last training mini-batch
     tokens_per_second: float  # of training steps, without evaluations and compilation
     seconds: float  # of the process that finished the run, from the start of its training on, evaluations included

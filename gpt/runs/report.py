@@ -60,9 +60,9 @@ def summarise(
 
 
 def _earlier_changes(progress: Progress, changed: list[str]) -> list[str]:
-    """What differed from the documented run in a part of the run, and no longer does.
+    """What differed from the documented run in an earlier part of the run only.
 
-    The number of iterations and of evaluation batches leave no trace in the weights.
+    The numbers of iterations and of evaluation batches are left out, because they leave no trace in the weights.
     """
     traceless = ("training.max_iters=", "training.eval_iters=")
     return [
@@ -79,7 +79,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     lines = [_row("", "train", "validation", "(nats per token)")]
     if documented.kind == "mini-batch":
         lines += [
-            _row("documented", documented.train, documented.val, "one training mini-batch, noise about 0.1"),
+            _row("documented", documented.train, documented.val, "one training mini-batch, varies by about 0.1"),
             _row("last batch", summary.last_batch, None, "last training mini-batch of this run"),
         ]
     else:

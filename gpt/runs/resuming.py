@@ -1,4 +1,4 @@
-"""Planning a run: a new one, or which one to resume, with what configuration and from which checkpoint.
+"""Planning: whether to start a new run or resume one, with which configuration and from which checkpoint.
 
 Planning changes nothing in a run; `Plan.opened` does.
 """
@@ -27,7 +27,7 @@ class Plan:
 
     config: TrainConfig
     request: Request
-    before: TrainConfig | None = None  # the configuration of the run to resume until now
+    before: TrainConfig | None = None  # the run's configuration so far, if it is resumed
     run: RunFolder | None = None  # the one to resume; None: a new one
     checkpoint: Checkpoint | None = None  # None: start from the beginning
     changed: list[str] = field(default_factory=list)  # as key=value: what `config` changes for the run
@@ -123,7 +123,9 @@ def explaining_how_to_resume(run: RunFolder, is_saved: Callable[[], bool]) -> It
     try:
         yield
     except Stopped as stopped:
-        unsaved = "" if is_saved() else ", which could not be saved"
+        if run.is_finished():
+            raise
+        unsaved = "" if is_saved() else "; the last iterations were not saved"
         raise Stopped(stopped.number, f"{stopped}{unsaved}; resume with: python train.py resume={run.path}") from None
     except DivergedError as error:
         checkpoints = Checkpoints(run, keep=1)

@@ -27,7 +27,7 @@ def save_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
 
 
 def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as the content of a safetensors file; those that share memory, as tied weights do, are stored each."""
+    """Tensors as the content of a safetensors file; those that share memory (tied weights) are each stored in full."""
     separate, seen = {}, set()
     for name, tensor in tensors.items():
         separate[name] = tensor.clone() if tensor.data_ptr() in seen else tensor

@@ -26,7 +26,7 @@ def training_losses(
     if not compile:
         return loss, batch_loss
     loss = _compiled(loss, model, batch.part(0, parts), runtime)
-    # Large passes gain nothing from the loops that the compiler makes for a CPU.
+    # On a CPU, compilation does not speed up an evaluation's large passes.
     gains = runtime.device.type != "cpu" and label_smoothing == 0
     return loss, loss if gains else batch_loss
 
@@ -54,9 +54,9 @@ def _compiled(loss: Loss, model: nn.Module, example: Batch, runtime: Runtime) ->
 
 
 def _recompute_masks() -> None:
-    """Let the backward pass recompute a dropout mask: storing booleans is what compiled CPU loops are slowest at.
+    """Let the backward pass recompute dropout masks, because compiled CPU loops are very slow at storing booleans.
 
-    A private setting, and worth it by benchmarks/private_kernels.py; without it the compiler stores the masks.
+    This is a private PyTorch setting; benchmarks/private_kernels.py measures its gain. Without it, masks are stored.
     """
     import torch._functorch.config as config  # slow to import, as all of the compiler is
 

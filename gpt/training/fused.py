@@ -1,4 +1,4 @@
-"""PyTorch's private fused kernels, each with a public fallback of the same meaning.
+"""PyTorch's private fused kernels, each with an equivalent public fallback.
 
 benchmarks/private_kernels.py measures what they are worth.
 """

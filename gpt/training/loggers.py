@@ -1,4 +1,4 @@
-"""Trackers: watchers that report a run to a file or a service, named by conf/logger/*.yaml."""
+"""Loggers: watchers that report a run to a file or a service, named by conf/logger/*.yaml."""
 
 import csv
 import inspect
@@ -14,7 +14,7 @@ from gpt.training.watchers import Watcher
 
 def _is_logger(target: Any) -> bool:
     if not (inspect.isclass(target) and issubclass(target, Watcher)) or target.__module__ == Watcher.__module__:
-        return False  # the loop's own watchers are no choice
+        return False  # the built-in watchers cannot be chosen
     return "run" in inspect.signature(target).parameters
 
 

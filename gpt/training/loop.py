@@ -19,12 +19,11 @@ from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 
-_STOP_INTERVAL_ON_GPU = 16  # iterations; reading whether another process was told to stop waits for the GPU
+_STOP_INTERVAL_ON_GPU = 16  # iterations between reads of the other processes' stop flag: each waits for the GPU
 
 
 def train(
     state: TrainingState,
-    model: nn.Module,
     data: Data,
     schedule: Schedule,
     watchers: Sequence[Watcher] = (),
@@ -44,13 +43,11 @@ def train(
 ) -> None:
     """Train `state.model` in place, from the current iteration to `max_iters`.
 
-    `model` computes the logits: `state.model` itself, or its data-parallel wrapper.
-
     Raises Stopped, between two steps, after a signal.
     """
-    progress, optimizer, stop = state.progress, state.optimizer, stop or Stop()
+    model, optimizer, progress, stop = state.model, state.optimizer, state.progress, stop or Stop()
     parameters = list(optimizer.parameters.values())
-    is_due = _evaluation_schedule(data, eval_interval, seed, max_iters, batch_size)
+    is_due = _evaluation_due(data, eval_interval, seed, max_iters, batch_size)
     # Several processes have to complete an evaluation together, so a signal cannot abort it.
     interruptible = stop.at_once if world.size == 1 else contextlib.nullcontext
     is_stopping = False
@@ -58,12 +55,12 @@ def train(
     state.start_clock()
     with stop.deferred():
         while True:
-            # Evaluate, if it is time. A signal aborts the evaluation.
+            # Evaluate, if due. In a single process, a signal aborts the evaluation.
             if is_due(progress.iteration) and not state.is_evaluated:
                 with state.clock_stopped():
                     with contextlib.suppress(Stopped), interruptible():
                         losses = estimated_losses(
-                            state.model, data, seed=seed, iteration=progress.iteration, eval_iters=eval_iters,
+                            model, data, seed=seed, iteration=progress.iteration, eval_iters=eval_iters,
                             batch_size=batch_size, runtime=runtime, loss=reported_loss, world=world,
                         )  # fmt: skip
                         progress.evaluations.append(_evaluation(state, losses, schedule, max_iters))
@@ -86,9 +83,10 @@ def train(
 
             # Forward and backward.
             mean = _backward(loss, model, batch, grad_accumulation, runtime, world)
+            gradients = [p.grad for p in parameters if p.grad is not None]
             if world.size > 1:
-                mean, stops = world.all_reduce_sum(torch.stack([mean, mean.new_tensor(stop.requested is not None)]))
-                mean = mean / world.size
+                stops = mean.new_tensor(stop.requested is not None)
+                world.all_reduce_sum(mean, stops, *gradients)
                 if runtime.device.type == "cpu" or progress.iteration % _STOP_INTERVAL_ON_GPU == 0:
                     is_stopping = stops.item() > 0
 
@@ -96,8 +94,8 @@ def train(
             if grad_clip is not None:
                 nn.utils.clip_grad_norm_(parameters, grad_clip)
 
-            # Step, unless the loss or a gradient is NaN or Inf. The device decides that, so nothing waits for it.
-            skip = has_nonfinite([mean, *(p.grad for p in parameters if p.grad is not None)])
+            # Step, unless the loss or a gradient is NaN or Inf. The check stays on the device, so nothing waits for it.
+            skip = has_nonfinite([mean, *gradients])
             rates = {group: schedule(progress.iteration, max_iters, peak) for group, peak in optimizer.peaks.items()}
             optimizer.step(rates, skip)
             optimizer.zero_grad()
@@ -115,24 +113,25 @@ def _backward(
 ) -> Tensor:
     """Accumulate the gradient of this process's rows of the batch, in `grad_accumulation` parts to save memory.
 
-    Returns this rank's loss, a scalar, scaled so that the mean over the ranks is the mean loss of the batch.
+    Returns this rank's contribution to the batch's mean loss, a scalar. Summed over all ranks, losses and gradients are
+    those of the batch.
     """
     own = batch.part(world.rank, world.size) if world.size > 1 else batch
     total = torch.zeros((), device=runtime.device)
     for part in own.split(grad_accumulation):
-        share = part.tokens * world.size / batch.tokens  # DDP takes the mean of the processes' gradients
+        share = part.tokens / batch.tokens
         with runtime.autocast():
             scaled = loss(model, part) * share
         scaled.backward()
-        if part.tokens:  # the mean over no rows, of a batch with fewer rows than parts, is NaN
+        if part.tokens:  # a batch with fewer rows than parts leaves some empty, whose mean is NaN
             total += scaled.detach()
     return total
 
 
-def _evaluation_schedule(
+def _evaluation_due(
     data: Data, interval: int | Literal["epoch"], seed: int, max_iters: int, batch_size: int
 ) -> Callable[[int], bool]:
-    """Whether an evaluation is due at an iteration: the first, every `interval`-th and the last."""
+    """A predicate for the iterations to evaluate at: 0, the last, and every `interval`-th or each epoch's first."""
 
     def is_due(iteration: int) -> bool:
         if iteration in (0, max_iters):
@@ -148,5 +147,5 @@ def _evaluation(state: TrainingState, losses: tuple[float, float], schedule: Sch
     iteration, (train_loss, val_loss) = state.progress.iteration, losses
     peaks = state.optimizer.peaks.items()
     rates = {group: schedule(min(iteration, max_iters - 1), max_iters, peak) for group, peak in peaks}
-    # Not validated: the guard decides what a loss of NaN means.
+    # Built without validation, so that NaN is allowed: NonFiniteGuard decides what to do about it.
     return Evaluation.model_construct(iteration=iteration, train=train_loss, val=val_loss, learning_rates=rates)

@@ -1,7 +1,8 @@
 """Optimizers: AdamW, Muon and SGD, named by conf/optimizer/*.yaml.
 
-Ours, because the first step of PyTorch's own imports its compiler (a second, 80 MB), and because a small stage's step
-is so short that bookkeeping shows. tests/training/test_optimizers.py compares each with PyTorch's.
+Implemented here because the first step of a PyTorch optimizer imports the compiler (one second, 80 MB), and because
+a small stage's step is short enough for the bookkeeping to matter. tests/training/test_optimizers.py compares each with
+PyTorch's.
 """
 
 import inspect
@@ -18,7 +19,7 @@ from gpt.training.fused import fused_adamw
 
 
 class Optimizer(ABC):
-    """Moves a model's parameters by their gradients.
+    """Updates a model's parameters from their gradients.
 
     A subclass takes the model, training.learning_rate and its own hyperparameters, puts its moments into `state`, and
     says in `peaks` which groups of parameters there are and the learning rate of each.
@@ -178,11 +179,11 @@ class _AdamW:
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Nearly the orthogonal matrix closest to `matrix`, (M, N), in bfloat16: five Newton-Schulz iterations.
+    """Approximately the orthogonal matrix closest to `matrix`, (M, N), in bfloat16: five Newton-Schulz iterations.
 
     The singular values end between about 0.7 and 1.2, which is close enough for an update and needs only products.
 
-    Source: "Muon" (Jordan et al., 2024), with its coefficients of a quintic polynomial.
+    Source: "Muon" (Jordan et al., 2024), with its quintic coefficients.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     is_tall = matrix.shape[0] > matrix.shape[1]

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.errors import RequestError, UserError
 
-# How gloo and nccl report that a process no longer answers.
+# How gloo and nccl report that a process no longer responds.
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
 _TIMEOUT = timedelta(minutes=10)  # after which a process that does not respond ends the run
 
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class World:
-    """This process's rank among all of them; a single process by default."""
+    """This process's rank and the number of processes; by default, a single process."""
 
     rank: int = 0
     size: int = 1
@@ -59,17 +59,14 @@ class World:
         """Whether this is rank 0, which writes and logs."""
         return self.rank == 0
 
-    def parallel(self, model: nn.Module) -> nn.Module:
-        """The model with its gradients averaged over all processes during the backward pass."""
+    def all_reduce_sum(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its sum over all processes, in one all-reduce: many small ones are mostly latency."""
         if self.size == 1:
-            return model
-        return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-
-    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """Replace a tensor by its sum over all processes."""
-        if self.size > 1:
-            torch.distributed.all_reduce(tensor)
-        return tensor
+            return
+        message = torch.cat([tensor.flatten() for tensor in tensors])
+        torch.distributed.all_reduce(message)
+        for tensor, total in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
 
     def broadcast(self, value: Value) -> Value:
         """The value of rank 0."""

@@ -47,9 +47,10 @@ def linear(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZer
 
 
 def inverse_sqrt(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero) -> float:  # noqa: ARG001
-    """peak * sqrt(warmup_iters / iteration), after the warm-up.
+    """peak * sqrt(warmup_iters / (iteration + 1)), after the warm-up.
 
-    Source: "Attention Is All You Need" (Vaswani et al., 2017), section 5.3, with its peak as the learning rate.
+    Source: "Attention Is All You Need" (Vaswani et al., 2017), section 5.3, parametrised by its peak instead of the
+    model width.
     """
     if iteration < warmup_iters:
         return _warmup(iteration, peak, warmup_iters)
@@ -59,7 +60,7 @@ def inverse_sqrt(iteration: int, max_iters: int, peak: float, warmup_iters: Coun
 def trapezoid(
     iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Fraction, cooldown: Fraction
 ) -> float:
-    """The peak until the last share `cooldown` of the iterations, then a straight line to `final` times the peak.
+    """The peak until the last fraction `cooldown` of the iterations, then a straight line to `final` times the peak.
 
     Source: "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations" (Haegele et al., 2024),
     section 3.
@@ -74,7 +75,7 @@ def _warmup(iteration: int, peak: float, warmup_iters: int) -> float:
 
 
 def _progress(iteration: int, max_iters: int, warmup_iters: int) -> float:
-    """The share of the iterations after the warm-up that is done."""
+    """The completed fraction of the iterations after the warm-up."""
     return (iteration - warmup_iters) / max(1, max_iters - warmup_iters)
 
 

@@ -78,7 +78,7 @@ class TrainingState:
             self.average[name] += (tensor - self.average[name]) / len(self.progress.averaged)
 
     def reset_average(self) -> None:
-        """Start the average anew."""
+        """Discard the average."""
         self.progress.averaged, self.average = [], {}
 
     def count_step(self, loss: Tensor, tokens: int, skip: Tensor) -> None:
@@ -95,11 +95,11 @@ class TrainingState:
         return [evaluation.iteration for evaluation in self.progress.evaluations[-1:]] == [self.progress.iteration]
 
     def start_clock(self) -> None:
-        """Start counting time as training time."""
+        """Start the training clock."""
         self._started = time.perf_counter()
 
     def stop_clock(self) -> None:
-        """Wait for the device and stop counting."""
+        """Wait for the device, then stop the clock."""
         self._runtime.synchronize()
         self.progress.seconds = self._seconds()
         self._started = None

@@ -1,8 +1,8 @@
 """Watchers: callbacks that the training loop calls in the order of their list.
 
-The order matters: the guard comes first, so that nothing is saved after NaN or Inf, and the run writer comes before
-the weight average, which replaces the last weights. All watchers run on rank 0; those that change the state or end
-the run are on every rank.
+The order matters: the guard comes first, so that nothing is saved after NaN or Inf, and the run writer saves the last
+weights before the weight average overwrites those of the model. Rank 0 has all watchers; the other ranks have only
+the guard and the weight average.
 """
 
 import logging
@@ -25,7 +25,7 @@ from gpt.training.state import TrainingState
 
 log = logging.getLogger(__name__)
 
-_LARGEST_SHARE = 0.02  # of the run's time that checkpoints may take
+_MAX_CHECKPOINT_SHARE = 0.02  # the largest fraction of the run's time that saving may take
 
 
 class Watcher:
@@ -98,17 +98,17 @@ class ConsoleLog(Watcher):
             for line in self._examples():
                 log.info(line)
         if new.train > first.train:
-            log.warning(f"the training loss is above {first.train:.4f}, where it started: the run is diverging")
+            log.warning(f"the training loss is above {first.train:.4f}, where it started: the run may be diverging")
 
 
 class Reopening(Watcher):
-    """Calls `reopen` once the first evaluation or step of a resumed run has succeeded: until then, its files stay."""
+    """Calls `reopen` once, after the first evaluation or step of a resumed run; until then, the folder is untouched."""
 
     def __init__(self, reopen: Callable[[], None]) -> None:
         self._reopen: Callable[[], None] | None = reopen
 
     def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
-        """Change the run."""
+        """Reopen the run folder, the first time only."""
         if self._reopen is not None:
             self._reopen()
             self._reopen = None
@@ -137,10 +137,10 @@ class RunWriter(Watcher):
 
 
 class WeightAverage(Watcher):
-    """Averages the weights as of each evaluation from iteration `start` on; the model ends with the average.
+    """Averages the weights at each evaluation from iteration `start` on, and loads the average at the end.
 
-    Runs on every rank; `run` is where rank 0 saves the averaged weights. Raises RequestError if the run was resumed and
-    other evaluations were averaged before, whose weights are not known any more.
+    Runs on every rank; `run` is where rank 0 saves the averaged weights. Raises RequestError if a resumed run's average
+    would need weights that were not kept.
     """
 
     def __init__(self, state: TrainingState, start: float, run: RunFolder | None) -> None:
@@ -174,8 +174,8 @@ class WeightAverage(Watcher):
 class CheckpointWriter(Watcher):
     """Saves a checkpoint every `interval` iterations and at the end.
 
-    Two checkpoints are at least `min_seconds` apart, and further if they would take more than 2 % of the run's time;
-    `min_seconds=0` turns both conditions off. The guard checks the state before each.
+    Checkpoints are at least `min_seconds` apart, and further apart if saving would otherwise take more than 2 % of the
+    run's time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class CheckpointWriter(Watcher):
     def _is_due(self, iteration: int) -> bool:
         if iteration % self._interval:
             return False
-        pause = self._min_seconds and max(self._min_seconds, self._took / _LARGEST_SHARE)
+        pause = self._min_seconds and max(self._min_seconds, self._took / _MAX_CHECKPOINT_SHARE)
         return time.perf_counter() - self._saved_at >= pause
 
 

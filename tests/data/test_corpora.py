@@ -31,7 +31,7 @@ def test_any_utf8_text_is_read_as_it_is(tmp_path: Path) -> None:
     assert read_text(path) == "Zeile eins\r\nZeile zwei: 漢字\n"
 
 
-def test_a_byte_order_mark_is_no_character_of_a_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_stripped_from_a_text(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(BOM + b"with a byte order mark")
     assert read_text(path) == "with a byte order mark"
@@ -43,7 +43,7 @@ def test_a_byte_order_mark_is_no_character_of_a_text(tmp_path: Path) -> None:
     ("content", "message"),
     [(None, "there is no file"), (b"", "is empty"), (b"a\xff\xfeb", r"not UTF-8 text \(byte 1 ")],
 )
-def test_a_file_that_is_no_text_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "text"
     if content is not None:
         path.write_bytes(content)
@@ -107,7 +107,7 @@ def test_line_i_of_two_files_is_a_pair_and_the_last_are_held_out(tmp_path: Path)
     assert (corpus.train, corpus.val, corpus.test) == (pairs[:16], pairs[16:18], pairs[18:])
 
 
-def test_a_byte_order_mark_is_no_character_of_a_parallel_file(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_stripped_from_a_parallel_file(tmp_path: Path) -> None:
     lines = [b"a b c\n" * 10, b"d e f\n" * 10]
     plain = parallel(**write_pairs(tmp_path, *lines), held_out=0.2, vocab_size=100)
     marked = parallel(**write_pairs(tmp_path, *(BOM + content for content in lines)), held_out=0.2, vocab_size=100)
@@ -123,7 +123,7 @@ def test_only_line_feeds_end_a_line() -> None:
 @pytest.mark.parametrize(
     ("german", "english", "message"),
     [
-        ("a\nb\nc", "a\nb", "has 3 lines and .* has 2: they need the same number"),
+        ("a\nb\nc", "a\nb", "has 3 lines and .* has 2: both need the same number"),
         ("a\n\nc", "a\nb\nc", "line 2 of .* is empty"),
         ("a\nb\nc", "a\nb\nc", "too few to hold"),
         ("", "a", "is empty"),
@@ -133,6 +133,10 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path, german: str, 
     files = write_pairs(tmp_path, german.encode(), english.encode())
     with pytest.raises(RequestError, match=message):
         parallel(**files, held_out=0.1, vocab_size=100)
+
+
+def test_the_digest_tells_one_split_from_another() -> None:
+    assert TextCorpus("ab", "\ncd").digest != TextCorpus("ab\n", "cd").digest
 
 
 def test_the_digest_tells_one_corpus_from_another() -> None:

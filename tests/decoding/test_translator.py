@@ -31,7 +31,7 @@ def test_copying_is_learnt_and_measured(script: Script, translator: Path) -> Non
     done = script("evaluate.py", "beam=2", cwd=translator)
     assert done.returncode == 0, done.stderr
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in done.stdout
-    (right,) = [float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("exactly right")]
+    (right,) = [float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("exact matches")]
     assert right >= 99, done.stdout
 
 
@@ -53,7 +53,7 @@ def test_standard_input_is_translated_line_by_line(translator: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_byte_order_mark_is_no_character_of_what_is_translated(script: Script, translator: Path) -> None:
+def test_a_byte_order_mark_is_stripped_from_what_is_translated(script: Script, translator: Path) -> None:
     bom = b"\xef\xbb\xbf"
     done = generate(translator, bom + b"a b c\nd e\n")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Two versions of every fault, short and longer; python tests/faults/soak.py is the long one."""
+"""Every fault in a quick and in a slow version; tests/faults/soak.py runs them at full size."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,6 @@
 """Checkpoints: the newest whole one is found, and nothing of a run is lost with a damaged one."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from gpt.errors import UserError
-from gpt.files import seal
+from gpt.files import seal, write_flushed
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Evaluation, Progress
@@ -52,6 +53,29 @@ def test_the_newest_are_kept(run: RunFolder, keep: int) -> None:
     assert {path.name for path in checkpoints.folder.iterdir()} == set(checkpoints.names())
 
 
+@pytest.mark.parametrize(("room", "kept"), [(3, ["00000030", "00000040"]), (2, ["00000040"]), (1, ["00000010"])])
+def test_on_a_full_disk_the_oldest_makes_room_unless_it_is_the_only_one(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, room: int, kept: list[str]
+) -> None:
+    def write_if_there_is_room(path: Path, content: bytes) -> None:
+        states = list(run.path.glob("checkpoints/*/state.safetensors"))
+        if len(states) == room and path.name == "state.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_flushed(path, content)
+
+    monkeypatch.setattr("gpt.runs.checkpoints.write_flushed", write_if_there_is_room)
+    if room == 1:
+        with pytest.raises(OSError, match="No space left"):
+            with_checkpoints(run, 10, 20, keep=2)
+    else:
+        with_checkpoints(run, 10, 20, 30, 40, keep=2)
+    assert Checkpoints(run, 2).names()[-1] == kept[-1]
+    assert set(kept) <= set(Checkpoints(run, 2).names())
+    newest = Checkpoints(run, 2).newest()
+    assert newest is not None
+    assert newest.path.name == kept[-1]
+
+
 def test_a_run_without_checkpoints_has_no_newest_one(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
     assert Checkpoints(run, 2).newest() is None
     assert Checkpoints(run, 2).names() == []
@@ -60,7 +84,7 @@ def test_a_run_without_checkpoints_has_no_newest_one(run: RunFolder, caplog: pyt
 
 @pytest.mark.parametrize("name", ["state.safetensors", "checkpoint.json", "best.safetensors"])
 @pytest.mark.parametrize("how", ["missing", "cut", "flipped", "a folder"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     run: RunFolder, name: str, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.weights("best").write_bytes(b"the best weights")
@@ -86,7 +110,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     assert "\n" not in message
 
 
-def test_if_none_is_whole_the_run_starts_from_its_beginning_and_says_so(
+def test_without_an_intact_checkpoint_the_run_restarts_with_a_warning(
     run: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = with_checkpoints(run, 10, 20)
@@ -103,7 +127,7 @@ def test_a_record_that_names_other_files_is_refused(run: RunFolder) -> None:
     record.pop("checksum")
     record["sha256"]["../../config.yaml"] = "0" * 64
     path.write_text(seal(record))
-    with pytest.raises(UserError, match=r"checkpoint\.json is damaged: it has to have the digests of"):
+    with pytest.raises(UserError, match=r"checkpoint\.json is damaged: it must have exactly the digests of"):
         Checkpoint.read(path.parent)
 
 

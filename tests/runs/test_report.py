@@ -36,7 +36,7 @@ LOSSES = {
 DOCUMENTED = {"documented": Documented(train=None, val=2.0607, kind="estimated")}
 
 
-def test_documented_measured_and_exact_losses_are_beside_each_other(template: tuple) -> None:
+def test_documented_measured_and_exact_losses_are_shown_side_by_side(template: tuple) -> None:
     lines = report(template, **LOSSES, **DOCUMENTED)
     assert re.search(r"-\s+2\.0607\s+estimated$", lines["documented"])
     assert re.search(r"1\.5000\s+2\.0608\s+estimated over random batches$", lines["measured"])

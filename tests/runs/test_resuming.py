@@ -106,7 +106,7 @@ def test_a_request_that_cannot_be_met_changes_nothing_on_disk(script: Script, ru
     assert tree(run.parent) == before
 
 
-def test_a_run_goes_on_with_another_schedule_and_says_so(script: Script, run: Path) -> None:
+def test_a_run_resumes_with_another_schedule_and_logs_it(script: Script, run: Path) -> None:
     change = ["schedule=cosine", "schedule.final=0.1", "optimizer.weight_decay=0.5", "logger=csv"]
     done = script("train.py", f"resume={run}", *change, "training.max_iters=100", cwd=run.parent)
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_the_same_kind_of_optimizer_with_other_values_is_not_ignored(script: Scr
     assert RunFolder(run).config().optimizer.hyperparameters["beta2"] == 0.98
 
 
-def test_a_damaged_checkpoint_is_passed_over_unless_it_was_asked_for(script: Script, run: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_unless_it_was_asked_for(script: Script, run: Path) -> None:
     state = run / "checkpoints" / "00000050" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
     done = script("train.py", f"resume={state.parent}", cwd=run.parent)
@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_passed_over_unless_it_was_asked_for(script: Scr
 
 
 @pytest.mark.parametrize("name", ["absent", "corpus", "empty"])
-def test_what_is_no_run_cannot_be_resumed(script: Script, tmp_path: Path, name: str) -> None:
+def test_a_folder_that_is_not_a_run_cannot_be_resumed(script: Script, tmp_path: Path, name: str) -> None:
     (tmp_path / "corpus").write_text("no folder")
     (tmp_path / "empty").mkdir()
     done = script("train.py", f"resume={name}", cwd=tmp_path)
@@ -192,7 +192,7 @@ def test_a_run_is_made_where_the_user_says(script: Script, corpus_file: Path, tm
     assert tree(tmp_path) == before
 
 
-def test_auto_goes_on_with_the_run_at_a_place_or_starts_it_there(script: Script, corpus_file: Path, run: Path) -> None:
+def test_auto_resumes_the_run_in_a_folder_or_starts_one_there(script: Script, corpus_file: Path, run: Path) -> None:
     folder = run.parent
     run.rename(folder / "DIR")
     done = script(*at(corpus_file, "resume=auto"), cwd=folder)
@@ -243,7 +243,7 @@ def test_a_run_whose_configuration_was_edited_says_so_and_one_that_is_damaged_to
     assert done.stderr.count("\n") == 1
 
 
-def test_auto_goes_on_with_a_logger_that_the_run_did_not_have(script: Script, corpus_file: Path, run: Path) -> None:
+def test_auto_resumes_with_a_logger_that_the_run_did_not_have(script: Script, corpus_file: Path, run: Path) -> None:
     run.rename(run.parent / "DIR")
     done = script(*at(corpus_file, "resume=auto", "logger=csv"), cwd=run.parent)
     assert done.returncode == 0, done.stderr
@@ -262,7 +262,7 @@ def test_a_run_in_a_folder_called_checkpoints_is_a_run(script: Script, run: Path
     assert "resuming checkpoints/run from iteration 50" in done.stdout, done.stderr
 
 
-def test_auto_passes_over_a_run_that_cannot_be_read(script: Script, corpus_file: Path, run: Path) -> None:
+def test_auto_skips_a_run_that_cannot_be_read(script: Script, corpus_file: Path, run: Path) -> None:
     """Such as one of a version with other keys, or a damaged one; it may not keep all others from going on."""
     place = run.parent / "runs" / "day"
     place.mkdir(parents=True)
@@ -439,7 +439,7 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
 ) -> None:
     done = script(*at(corpus_file), cwd=tmp_path, MPLBACKEND="bogus")
     assert done.returncode == 0, done.stderr
-    assert "warning: the picture could not be written" in done.stderr
+    assert "warning: the loss curve could not be written" in done.stderr
     assert RunFolder(tmp_path / "DIR").summary().iterations == 60
 
 

@@ -74,7 +74,7 @@ def train_state(
     short: dict[str, Any] = {
         "seed": 1, "max_iters": MAX_ITERS, "batch_size": 32, "eval_interval": 10, "eval_iters": 2,
     }  # fmt: skip
-    train(state, state.model, data, schedule or small_schedule(), watchers, runtime=runtime, **(short | changes))
+    train(state, data, schedule or small_schedule(), watchers, runtime=runtime, **(short | changes))
 
 
 def train_small(

@@ -233,7 +233,7 @@ def test_a_signal_ends_the_training_between_two_steps(data: TextData, iteration:
     assert losses(state) == losses(train_small("v1", data))
 
 
-def test_the_iterations_that_a_state_has_behind_it_are_not_repeated(data: TextData) -> None:
+def test_completed_iterations_are_not_repeated(data: TextData) -> None:
     whole, parts = train_small("v7", data), small_state("v7")
     for max_iters in (10, 20, 20):
         train_state(parts, data, max_iters=max_iters)

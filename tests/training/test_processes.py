@@ -104,7 +104,7 @@ def test_two_processes_have_the_losses_of_one(arguments: list[str], optimizer: s
     assert two == pytest.approx(one, abs=1e-4)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(folder: Path) -> None:
+def test_a_run_resumes_with_a_different_number_of_processes(folder: Path) -> None:
     run(1, *V5, "runs=whole", cwd=folder)
     run(2, *V5, "runs=parts", "training.max_iters=20", cwd=folder)
     (path,) = (folder / "parts").glob("*/*")

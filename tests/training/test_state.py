@@ -38,7 +38,7 @@ def test_what_is_saved_is_restored_bit_exactly(data: TextData, stage: str, optim
     assert (int(second.skipped), int(second.finite)) == (0, 9)
 
 
-def test_random_numbers_go_on_where_they_were(data: TextData) -> None:
+def test_random_numbers_continue_after_restoring(data: TextData) -> None:
     state = small_state("v7")
     train_state(state, data, max_iters=3)
     progress, tensors = saved(state)
@@ -64,7 +64,7 @@ class InterruptAt(Watcher):
 
 
 @pytest.mark.parametrize("at", [1, 5, 10, 19])
-def test_a_training_goes_on_as_if_it_had_never_stopped(data: TextData, at: int) -> None:
+def test_resumed_training_equals_uninterrupted_training(data: TextData, at: int) -> None:
     """v7 draws dropout masks, so that random states count."""
     whole = small_state("v7")
     train_state(whole, data, watchers=[WeightAverage(whole, 10, None)])
@@ -145,7 +145,7 @@ def test_an_average_that_is_announced_has_to_be_there(data: TextData) -> None:
         small_state("v5").restore(progress.model_copy(update={"averaged": 1}), tensors)
 
 
-def test_a_state_without_this_devices_random_state_can_go_on(data: TextData) -> None:
+def test_a_state_without_this_devices_rng_state_can_be_restored(data: TextData) -> None:
     """A run may go on on another device."""
     state = small_state("v5")
     train_state(state, data, max_iters=2)

@@ -20,7 +20,7 @@ from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Evaluation
 from gpt.runs.weights import load_weights
-from gpt.stopping import Stop
+from gpt.stopping import Stop, Stopped
 from gpt.training.loggers import LOGGER, Csv
 from gpt.training.state import TrainingState
 from gpt.training.watchers import (
@@ -72,7 +72,7 @@ class Diary(Watcher):
         self.diary.append((self.name, "finished", state.progress.iteration))
 
 
-def test_a_watcher_is_told_of_evaluations_then_of_the_moment_between_steps_then_of_the_step(data: TextData) -> None:
+def test_a_watcher_is_called_for_evaluations_then_between_steps_then_after_the_step(data: TextData) -> None:
     diary: list = []
     train_state(small_state("v1"), data, watchers=[Diary("a", diary)], max_iters=5, eval_interval=2)
     assert [(what, iteration) for _, what, iteration in diary] == [
@@ -85,7 +85,7 @@ def test_a_watcher_is_told_of_evaluations_then_of_the_moment_between_steps_then_
     ]  # fmt: skip
 
 
-def test_watchers_are_told_in_the_order_of_their_list(data: TextData) -> None:
+def test_watchers_are_called_in_list_order(data: TextData) -> None:
     diary: list = []
     train_state(small_state("v1"), data, watchers=[Diary("a", diary), Diary("b", diary)], max_iters=3)
     first = [entry[1:] for entry in diary if entry[0] == "a"]
@@ -119,7 +119,7 @@ def test_the_guard_stops_at_the_evaluation_after_a_bad_update_and_names_it(data:
     assert ("after", "evaluated", 10) not in diary
 
 
-def test_the_guard_with_skip_warns_once_and_the_run_goes_on(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_guard_with_skip_warns_once_and_the_run_continues(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
     state = small_state("v1")
     with caplog.at_level(logging.WARNING, "gpt"):
         train_state(state, data, watchers=[guard(state, "skip")], loss=exploding_loss(math.inf, 3, 7))
@@ -251,7 +251,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_best_weights_and_metrics_that_cannot_be_written_are_warnings_and_the_run_goes_on(
+def test_best_weights_and_metrics_that_cannot_be_written_are_warnings_and_the_run_continues(
     data: TextData, run: RunFolder, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     state = small_state("v1")
@@ -414,7 +414,7 @@ def test_a_signal_does_not_carry_bad_updates_past_the_guard(data: TextData, run:
     assert checkpoints.saved == []
 
 
-def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_run_goes_on(
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_run_continues(
     data: TextData, run: RunFolder, clock: Clock, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     state, checkpoints = small_state("v1"), Slow(run, clock)
@@ -481,7 +481,7 @@ def test_a_training_loss_above_the_first_is_a_warning(data: TextData, caplog: py
     assert "diverging" in first
 
 
-def test_a_bar_goes_on_from_the_iteration_of_the_state_and_writes_nothing_where_output_is_piped(
+def test_a_bar_continues_from_the_iteration_of_the_state_and_writes_nothing_where_output_is_piped(
     data: TextData, capfd: pytest.CaptureFixture
 ) -> None:
     state = small_state("v1")
@@ -517,7 +517,7 @@ def test_the_csv_logger_has_a_row_for_each_evaluation_also_after_a_resume(
         assert rates == evaluation.learning_rates
 
 
-def test_the_csv_logger_leaves_out_what_a_run_went_back_behind(data: TextData, run: RunFolder) -> None:
+def test_the_csv_logger_drops_rows_after_the_resumed_checkpoint(data: TextData, run: RunFolder) -> None:
     state = small_state("v1")
     train_state(state, data, watchers=[Csv(run)], max_iters=10)
     progress, tensors = state.progress.model_copy(deep=True), {k: t.clone() for k, t in state.tensors().items()}
@@ -528,7 +528,7 @@ def test_the_csv_logger_leaves_out_what_a_run_went_back_behind(data: TextData, r
     assert [row["iteration"] for row in rows(run)] == ["0", "10", "15"]
 
 
-def test_a_logger_that_cannot_write_is_a_warning_and_the_run_goes_on(
+def test_a_logger_that_cannot_write_is_a_warning_and_the_run_continues(
     data: TextData, run: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     (run.path / "metrics.csv").mkdir()
@@ -539,7 +539,7 @@ def test_a_logger_that_cannot_write_is_a_warning_and_the_run_goes_on(
 
 
 @pytest.mark.parametrize("target", ["gpt.training.loggers.Watcher", "gpt.training.loop.train", "os.system"])
-def test_what_is_no_logger_is_refused(run: RunFolder, target: str) -> None:
+def test_a_class_that_is_not_a_logger_is_refused(run: RunFolder, target: str) -> None:
     with pytest.raises(RequestError, match=r"^logger\._target_=.* is not a logger of gpt\.training: "):
         LOGGER.build(Choice.model_validate({"_target_": target}), run=run)
 
@@ -560,3 +560,14 @@ def test_damaged_best_weights_of_before_are_replaced_by_better_ones(data: TextDa
     state.progress.best = None
     train_state(state, data, watchers=[RunWriter(run)], max_iters=20)
     load_weights(run, build_small("v1", vocab_size=VOCAB_SIZE), "best")
+
+
+def test_a_second_signal_while_a_file_is_written_ends_the_run(
+    data: TextData, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise Stopped(2)
+
+    monkeypatch.setattr("gpt.training.watchers.save_weights", interrupted)
+    with pytest.raises(Stopped):
+        train_state(small_state("v1"), data, watchers=[RunWriter(run)])
