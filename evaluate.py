@@ -12,6 +12,7 @@ def main(config: EvaluateConfig) -> None:
     from tabulate import tabulate
 
     from gpt import tasks
+    from gpt.data.corpora import located
     from gpt.errors import RequestError, printable
     from gpt.runs.folder import chosen_run
     from gpt.runs.weights import load_model, selected
@@ -22,7 +23,8 @@ def main(config: EvaluateConfig) -> None:
     trained, vocabulary, which = run.config(), run.vocabulary(), selected(run, config.weights)
     device = select_device(config.device)
     model = load_model(run, which).to(device)
-    task, corpus = tasks.load(trained.data, trained.model, vocabulary)
+    where = located(trained.data, vocabulary.files, config.data, cli.given_keys())
+    task, corpus = tasks.load(where, trained.model, vocabulary)
     task.refuse_others(cli.given_keys())
     if vocabulary.corpus != corpus.digest:
         raise RequestError(f"the corpus is not the one that {run.path} was trained on")
@@ -36,4 +38,4 @@ def main(config: EvaluateConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main, EvaluateConfig, "evaluate", verbatim=("run",))
+    cli.main(main, EvaluateConfig, "evaluate", verbatim=("run", "data.path", "data.dir", "data.source", "data.target"))

@@ -131,6 +131,7 @@ class EvaluateConfig(SearchConfig):
     runs: PathName
     weights: Weights
     split: Literal["val", "test"] | None
+    data: dict[str, PathName | None]
     device: DeviceName
 
 

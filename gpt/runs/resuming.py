@@ -6,11 +6,12 @@ Planning changes nothing in a run; `Plan.opened` does.
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gpt.config import IDENTIFYING, NOT_SEARCHED, RESUMABLE, Request, TrainConfig, changes, flat, shown
+from gpt.data.corpora import fingerprints, located
 from gpt.errors import DivergedError, RequestError, UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
 from gpt.runs.folder import RunFolder
@@ -66,6 +67,7 @@ class Plan:
 
         Until that is called, nothing in a resumed run changes.
         """
+        vocabulary = vocabulary.model_copy(update={"files": fingerprints(self.config.data)})
         if self.run is None:
             create = RunFolder.create_at if self.request.is_folder_given else RunFolder.create
             run = create(self.request.folder)
@@ -82,6 +84,7 @@ class Plan:
                 start_log()
                 run.reopen(keep_average=self.config.training.average_last > 0)
                 run.write_config(self.config)
+                run.write_vocabulary(vocabulary)
                 Checkpoints(run, self.config.checkpoint.keep).remove_after(iteration)
                 if self.checkpoint is not None:
                     self.checkpoint.restore_best(run.weights("best"))
@@ -114,7 +117,12 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
             checkpoint = Checkpoints(run, merged.checkpoint.keep, largest_state(model)).newest()
         if checkpoint is not None:
             checkpoint.check_model(model)
-        yield Plan(merged, request, before, run, checkpoint, changed)
+        plan = Plan(merged, request, before, run, checkpoint, changed)
+        if plan.finished is None:
+            given = _all_keys(config) if is_auto else request.given
+            data = located(merged.data, run.vocabulary().files, config.data.hyperparameters, given)
+            plan = replace(plan, config=merged.model_copy(update={"data": data}))
+        yield plan
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gpt.errors import RequestError
 from gpt.runs.checkpoints import Checkpoints
@@ -471,3 +472,45 @@ def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: 
     assert (
         len(list((tmp_path / "S").iterdir())) - (tmp_path / "S" / "multirun.yaml").exists() == 2
     )  # no job began after it
+
+
+def with_corpus(run: Path, path: Path) -> None:
+    """Make the configuration name another corpus, with a valid checksum, as a stranger could."""
+    content, _, _ = (run / "config.yaml").read_text().rpartition("# sha256")
+    config = yaml.safe_load(content)
+    config["data"]["path"] = str(path)
+    content = yaml.safe_dump(config, sort_keys=False)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    (run / "config.yaml").write_text(f"{content}# sha256 of all above: {digest}\n")
+
+
+@pytest.mark.parametrize("script_name", ["train.py", "evaluate.py"])
+def test_a_corpus_that_only_a_strangers_run_names_is_not_opened(
+    script: Script, finished: Path, corpus_file: Path, tmp_path: Path, script_name: str
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(corpus_file.read_bytes())  # the content would fit, too
+    with_corpus(run, secret)
+    before = tree(run)
+    arguments = [f"resume={run}", "training.max_iters=80"] if script_name == "train.py" else [f"run={run}"]
+    refused = script(script_name, *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"is not the file that the run was trained on; to use it all the same, "
+                                   f"add data.path={secret}\n")  # fmt: skip
+    assert tree(run) == before
+    named = ["data=text"] if script_name == "train.py" else []
+    done = script(script_name, *arguments, *named, f"data.path={secret}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if script_name == "train.py":  # from now on the run knows the file
+        done = script("evaluate.py", f"run={run}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_corpus_that_changed_since_has_to_be_named(script: Script, finished: Path, tmp_path: Path) -> None:
+    run, copy = Path(shutil.copytree(finished, tmp_path / "run")), tmp_path / "copy.txt"
+    copy.write_text("another text " * 200)
+    with_corpus(run, copy)
+    done = script("evaluate.py", f"run={run}", f"data.path={copy}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the corpus is not the one that" in done.stderr
