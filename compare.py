@@ -13,14 +13,16 @@ def main(config: CompareConfig) -> None:
     from gpt.runs.comparison import as_json, compare, plot, table
     from gpt.runs.folder import finished_runs
 
-    comparison = compare(finished_runs(Path(config.runs)), tolerance=config.tolerance)
+    comparison = compare(finished_runs(Path(config.runs), config.stage), tolerance=config.tolerance)
     print(table(comparison, "simple"), flush=True)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "compare.md", table(comparison, "github") + "\n")
     write_atomically(out / "compare.json", as_json(comparison))
-    plot(comparison, out / "compare.png")
-    print(printable(f"\nwritten: {out / 'compare.md'}, {out / 'compare.json'}, {out / 'compare.png'}", keep="\n"))
+    written = [out / "compare.md", out / "compare.json"]
+    if plot(comparison, out / "compare.png"):
+        written.append(out / "compare.png")
+    print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def main(config: EvaluateConfig) -> None:
     from gpt.runtime import select_device, select_runtime
     from gpt.training.evaluation import exact_loss
 
-    run = chosen_run(config.run, config.runs)
+    run = chosen_run(config.run, config.runs, config.stage)
     trained, vocabulary, which = run.config(), run.vocabulary(), selected(run, config.weights)
     device = select_device(config.device)
     model = load_model(run, which).to(device)

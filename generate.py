@@ -20,7 +20,7 @@ def main(config: GenerateConfig) -> None:
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
     prompt = config.prompt if config.prompt_file is None else read_text(Path(config.prompt_file))
-    run = chosen_run(config.run, config.runs)
+    run = chosen_run(config.run, config.runs, config.stage)
     task, which = tasks.of(run.vocabulary()), selected(run, config.weights)
     task.refuse_others(cli.given_keys())
     model = load_model(run, which).to(select_device(config.device))

@@ -29,6 +29,11 @@ def with_mode(arguments: list[str], conf: Path) -> list[str]:
     return arguments
 
 
+def with_stage(arguments: list[str]) -> list[str]:
+    """Let model=NAME stand for stage=NAME where nothing is trained: Hydra would look for a file in conf/model/."""
+    return [re.sub(r"^model=", "stage=", argument) for argument in arguments]
+
+
 def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     """Quote the values of these keys for Hydra; return the new arguments, and the values unquoted."""
     quoted, texts = [], {}

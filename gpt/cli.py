@@ -53,7 +53,8 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
         _exit("--cfg and --info show a single job: remove -m and give each key one value", RequestError.exit_code)
     with _one_line_errors():
         arguments.refuse_hidden(sys.argv[1:], _CONF)
-    sys.argv[1:], texts = arguments.quoted(arguments.with_mode(sys.argv[1:], _CONF), () if is_sweep else verbatim)
+    own = sys.argv[1:] if config_name == "train" else arguments.with_stage(sys.argv[1:])
+    sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, _CONF), () if is_sweep else verbatim)
     is_composed = False
     stopping.announce_parent()
 
@@ -133,7 +134,7 @@ def _is_sweep() -> bool:
 
 def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     """The configuration as plain dictionaries, with references resolved and the literal texts inserted."""
-    if "stage" in config and "model" not in config:
+    if "training" in config and "model" not in config:
         raise RequestError("model is required: choose one with model=NAME")
     for group, (stray, line) in _PACKAGES.items():
         if stray in (config.get(group) or {}):
@@ -229,7 +230,7 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
 
 def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
     """The groups and every key that can be set with this command line's choices; and the choice for each group."""
-    groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
+    groups = [path.name for path in _CONF.iterdir() if path.is_dir() and config_name == "train"]
     parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
     with hydra.initialize_config_dir(str(_CONF), **_VERSION):

@@ -111,6 +111,7 @@ class GenerateConfig(SearchConfig):
 
     run: PathName | None
     runs: PathName
+    stage: StageName | None
     weights: Weights
     prompt: str | None
     prompt_file: PathName | None
@@ -129,6 +130,7 @@ class EvaluateConfig(SearchConfig):
 
     run: PathName | None
     runs: PathName
+    stage: StageName | None
     weights: Weights
     split: Literal["val", "test"] | None
     data: dict[str, PathName | None]
@@ -139,6 +141,7 @@ class CompareConfig(_Schema):
     """conf/compare.yaml: the table of all runs."""
 
     runs: PathName
+    stage: StageName | None
     out: PathName
     tolerance: NonNegative
 

@@ -1,6 +1,7 @@
 """Downloads: each file once, checked by its hash and written atomically."""
 
 import hashlib
+import logging
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from gpt.errors import UserError
 from gpt.files import sha256, write_atomically
+
+log = logging.getLogger(__name__)
 
 TINY_SHAKESPEARE = "tinyshakespeare.txt"
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -79,6 +82,7 @@ def _download_tiny_shakespeare(path: Path, url: str) -> None:
 def _download(path: Path, url: str, hash: str) -> None:
     import pooch  # imported here because it is slow to import and needed once
 
+    log.info(f"downloading {url} to {path.parent}")
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT)

@@ -1,5 +1,6 @@
 """Documented and measured losses of many runs: a table and a plot."""
 
+import io
 import itertools
 import json
 import statistics
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tabulate import tabulate
 
 from gpt.errors import printable
+from gpt.files import write_atomically
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -127,7 +129,7 @@ def table(comparison: Comparison, style: str) -> str:
             tabulate(cells, headers, tablefmt=style, disable_numparse=True),
             "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "
             "standard deviation over seeds. exact: every target of the validation split once, mean over seeds. "
-            "*: the loss on one training mini-batch, which has a noise of about 0.1.",
+            "*: the loss on one training mini-batch, which varies by about 0.1.",
         ]
     if comparison.not_counted:
         cells = [
@@ -156,10 +158,10 @@ def as_json(comparison: Comparison) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def plot(comparison: Comparison, path: Path) -> None:
+def plot(comparison: Comparison, path: Path) -> bool:
     """Draw the validation loss over iterations, one colour per stage; documented values are crosses at the end.
 
-    Thin lines are seeds; dashed ones are runs that are not counted.
+    Thin lines are seeds; dashed ones are runs that are not counted. Returns whether there was anything to draw.
     """
     from matplotlib.colors import TABLEAU_COLORS  # slow to import
     from matplotlib.figure import Figure
@@ -177,6 +179,8 @@ def plot(comparison: Comparison, path: Path) -> None:
             label = None if summary.stage in labelled else f"{summary.stage}, not the documented run"
             labelled.add(summary.stage)
             _plot_curve(axes, run, color=colour[summary.stage], linewidth=1, linestyle="--", label=label)
+    if not axes.lines:
+        return False
     for row in comparison.rows:
         if row.documented is not None and row.split == "val":
             end = comparison.counted[row.stage][0][1].iterations
@@ -189,9 +193,13 @@ def plot(comparison: Comparison, path: Path) -> None:
     axes.set(xlabel="iteration (log scale)", ylabel="estimated validation loss (nats per token)")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small", ncols=2)
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_atomically(path, picture.getvalue())
+    return True
 
 
 def _plot_curve(axes: "Axes", run: RunFolder, **style: Any) -> None:
     lines = [line for line in run.metrics() if line.iteration > 0]  # a log scale has no 0
-    axes.plot([line.iteration for line in lines], [line.val for line in lines], **style)
+    if lines:
+        axes.plot([line.iteration for line in lines], [line.val for line in lines], marker=".", **style)

@@ -200,25 +200,39 @@ class RunFolder:
         return parse_record(self.path / name, read_text_file(self.path / name), record)
 
 
-def chosen_run(path: str | None, root: str) -> RunFolder:
-    """The run in the folder `path`, or if that is None the newest finished one below `root`."""
-    return RunFolder(Path(path)) if path is not None else finished_runs(Path(root))[-1][0]
-
-
-def finished_runs(root: Path) -> list[tuple[RunFolder, Summary]]:
-    """All finished runs below `root`, the oldest first; a damaged one is skipped with a warning.
+def chosen_run(path: str | None, root: str, stage: str | None = None) -> RunFolder:
+    """The run in the folder `path`, or if that is None the newest finished one below `root`, of any stage or of one.
 
     Raises RequestError if there is none.
+    """
+    if path is None:
+        return finished_runs(Path(root), stage)[-1][0]
+    run = RunFolder(Path(path))
+    if stage is not None and run.config().stage != stage:
+        raise RequestError(
+            f"{run.path} is a run of {run.config().stage}, not of {stage}: give run= or model=, not both"
+        )
+    return run
+
+
+def finished_runs(root: Path, stage: str | None = None) -> list[tuple[RunFolder, Summary]]:
+    """All finished runs below `root`, the oldest first; a damaged one is skipped with a warning.
+
+    Raises RequestError if there is none of this stage, or of any stage if that is None.
     """
     runs = []
     for path in root.rglob("summary.json"):
         run = RunFolder(path.parent)
         try:
-            runs.append((run, run.summary()))
+            summary = run.summary()
         except UserError as error:
             log.warning(f"skipped: {error}")
+        else:
+            if stage in (None, summary.stage):
+                runs.append((run, summary))
     if not runs:
-        raise RequestError(f"no finished run in {root}: train a stage first, as in python train.py model=v1")
+        of_stage = "" if stage is None else f" of {stage}"
+        raise RequestError(f"no finished run{of_stage} in {root}: train one with python train.py model={stage or 'v1'}")
     return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
 
 

@@ -90,6 +90,9 @@ class Plan:
                     self.checkpoint.restore_best(run.weights("best"))
 
             log.info(f"resuming {run.path} from iteration {iteration}")
+            later = [name for name in Checkpoints(run, 1).names() if int(name) > iteration]
+            if later:
+                log.warning(f"what came after iteration {iteration} is replaced: checkpoint {', '.join(later)}")
             if self.changed:
                 log.info(f"changed for the rest of the run: {', '.join(self.changed)}")
             yield run, reopen
@@ -111,6 +114,10 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
         merged, changed = _merged(before, config, _all_keys(config) if is_auto else request.given)
         named = None if is_auto else Path(str(config.resume))
         model = planned_model(run)
+        if not is_auto and "runs" in request.given:
+            raise RequestError(
+                f"runs={config.runs} is where new runs go, but resume={config.resume} names a run: omit one"
+            )
         if named is not None and _is_checkpoint(named):
             checkpoint: Checkpoint | None = Checkpoint.read(named, largest_state(model))
         else:

@@ -99,6 +99,22 @@ def test_json_and_picture(template: tuple, tmp_path: Path) -> None:
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(template: tuple, tmp_path: Path) -> None:
+    sizes = []
+    for number, iterations in enumerate(([0], [0, 40])):
+        run = RunFolder.create(tmp_path / str(number))
+        evaluations = template[0].metrics()
+        run.write_metrics([evaluations[0].model_copy(update={"iteration": i}) for i in iterations])
+        summary = template[1].model_copy(
+            update={"stage": "v4", "documented": Documented(train=None, val=None, kind=None)}
+        )
+        picture = tmp_path / f"{number}.png"
+        drawn = plot(compare([(run, summary)], tolerance=0.03), picture)
+        assert drawn == picture.exists()
+        sizes.append(drawn)
+    assert sizes == [False, True]
+
+
 def test_a_damaged_run_is_left_out_and_named(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs_folder = shutil.copytree(trained / "runs", tmp_path / "runs")
     damaged = tmp_path / "runs" / "damaged"

@@ -194,8 +194,22 @@ def test_the_newest_run_is_the_last_finished_one(run: RunFolder) -> None:
     assert chosen_run(str(root / "a"), str(root)).path == root / "a"
 
 
+def test_the_newest_run_of_a_stage_is_chosen(run: RunFolder) -> None:
+    summary, root = run.summary(), run.path.parent / "runs"
+    for day, stage in enumerate(("v2", "v5", "v2", "v3"), start=1):
+        folder = RunFolder.create(root / f"{day}_{stage}")
+        shutil.copy(run.path / "metrics.jsonl", folder.path)
+        finished = datetime(2030, 1, day, tzinfo=UTC)
+        folder.write_summary(summary.model_copy(update={"finished": finished, "stage": stage}))
+    assert chosen_run(None, str(root), "v2").path == root / "3_v2"
+    with pytest.raises(RequestError, match=r"no finished run of v4 in .*: train one with python train\.py model=v4"):
+        chosen_run(None, str(root), "v4")
+    with pytest.raises(RequestError, match=r"is a run of v7, not of v4: give run= or model=, not both"):
+        chosen_run(str(run.path), str(root), "v4")
+
+
 def test_without_a_finished_run_the_message_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no finished run in .*: train a stage first, as in python train\.py"):
+    with pytest.raises(RequestError, match=r"no finished run in .*: train one with python train\.py"):
         finished_runs(tmp_path)
 
 

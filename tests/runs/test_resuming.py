@@ -474,6 +474,19 @@ def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: 
     )  # no job began after it
 
 
+def test_resuming_an_older_checkpoint_says_what_it_replaces(script: Script, finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    done = script("train.py", f"resume={run / 'checkpoints' / '00000050'}", "training.max_iters=80", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "what came after iteration 50 is replaced: checkpoint 00000060" in done.stderr
+
+
+def test_a_run_is_not_resumed_in_another_folder(script: Script, run: Path) -> None:
+    done = script("train.py", f"resume={run}", "runs=elsewhere", cwd=run.parent)
+    assert done.returncode == 2
+    assert "runs=elsewhere is where new runs go" in done.stderr
+
+
 def with_corpus(run: Path, path: Path) -> None:
     """Make the configuration name another corpus, with a valid checksum, as a stranger could."""
     content, _, _ = (run / "config.yaml").read_text().rpartition("# sha256")
