@@ -9,7 +9,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -56,15 +56,15 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     own = sys.argv[1:] if config_name == "train" else arguments.with_stage(sys.argv[1:])
     sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, _CONF), () if is_sweep else verbatim)
     is_composed = False
-    stopping.announce_parent()
+    if is_sweep or "hydra.mode=MULTIRUN" in sys.argv:
+        stopping.start_sweep()
 
     def job(config: DictConfig) -> Any:
         nonlocal is_composed
         is_composed = True
-        with _one_line_errors():
+        is_worker = _is_sweep() and "joblib" in HydraConfig.get().launcher._target_  # others have no lasting parent
+        with stopping.within_sweep() if is_worker else nullcontext(), _one_line_errors():
             console.show_log()
-            if _is_sweep() and "joblib" in HydraConfig.get().launcher._target_:
-                stopping.stop_with_parent()
             return task(schema.model_validate(_resolved(config, texts)))
 
     with _one_line_errors():

@@ -68,8 +68,8 @@ class CheckpointConfig(_Schema):
 class Documented(_Schema):
     """The result that was documented for a stage, in nats per token."""
 
-    train: float | None
-    val: float | None
+    train: NonNegative | None
+    val: NonNegative | None
     kind: Literal["estimated", "mini-batch"] | None
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -81,36 +82,60 @@ class Stop:
             self._deferred = before
 
     def _receive(self, number: int, _: FrameType | None) -> None:
+        _signalled.set()
         is_second, self.requested = self.requested is not None, number
         if is_second or not self._deferred:
             raise Stopped(number)
 
 
-def announce_parent() -> None:
-    """Let the worker processes of a parallel sweep know which process started it."""
+def start_sweep() -> None:
+    """In the process that starts a sweep: let worker processes know it, and leave at once on a signal.
+
+    The workers then stop as `within_sweep` says. A job in this process handles signals itself.
+    """
     os.environ[_PARENT] = str(os.getpid())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _leave)
 
 
-def stop_with_parent() -> None:
-    """In a worker process, stop the job, as a signal would, once the parent has ended for any reason.
+def _leave(number: int, _: FrameType | None) -> None:
+    print("error: stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR",
+          file=sys.stderr, flush=True)  # fmt: skip
+    os._exit(Stopped(number).exit_code)
 
-    Raises Stopped if it is gone already.
+
+@contextlib.contextmanager
+def within_sweep() -> Iterator[None]:
+    """Around a job of a parallel sweep: once the parent is gone, the job stops, as by a signal, and its worker ends.
+
+    Raises Stopped if the parent is gone already.
     """
     parent = int(os.environ.get(_PARENT, os.getpid()))
     if parent == os.getpid():
+        yield
         return
-    if os.getppid() != parent:
-        raise Stopped(signal.SIGTERM, "the process that started the sweep is gone")
     if _watching.acquire(blocking=False):
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    try:
+        if os.getppid() != parent:
+            raise Stopped(signal.SIGTERM, "the process that started the sweep is gone")
+        yield
+    finally:
+        if os.getppid() != parent:  # else this worker would wait for a job that nobody can give it
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(128 + signal.SIGTERM)
 
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL)
-    os.kill(os.getpid(), signal.SIGTERM)
+    if not _signalled.is_set():  # a second signal would end the job before it has saved
+        os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE)
     os._exit(128 + signal.SIGTERM)
 
 
 _watching = threading.Lock()  # held once a thread watches
+_signalled = threading.Event()  # once this process has received a signal

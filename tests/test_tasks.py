@@ -63,16 +63,19 @@ def built(model: Choice, task: tasks.Task) -> nn.Module:
 
 def asked(**changes: Any) -> GenerateConfig:
     values = {
-        "run": None, "runs": "runs", "weights": "auto", "prompt": None, "prompt_file": None, "tokens": 20,
-        "num_samples": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1, "beam": 2, "length_penalty": 1.0,
-        "device": "cpu", "dtype": "float32",
+        "run": None, "runs": "runs", "stage": None, "weights": "auto", "prompt": None, "prompt_file": None,
+        "tokens": 20, "num_samples": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1, "beam": 2,
+        "length_penalty": 1.0, "device": "cpu", "dtype": "float32",
     }  # fmt: skip
     return GenerateConfig.model_validate(values | changes)
 
 
 def evaluated(**changes: Any) -> EvaluateConfig:
-    values = {"run": None, "runs": "runs", "weights": "auto", "split": None, "beam": 2, "length_penalty": 1.0}
-    return EvaluateConfig.model_validate(values | {"device": "cpu"} | changes)
+    values = {
+        "run": None, "runs": "runs", "stage": None, "weights": "auto", "split": None, "data": {}, "beam": 2,
+        "length_penalty": 1.0, "device": "cpu",
+    }  # fmt: skip
+    return EvaluateConfig.model_validate(values | changes)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Progress(BaseModel):
 class Vocabulary(Record):
     """tokenizer.json: what a tokenizer is built from."""
 
-    vocabulary: Annotated[str, Field(min_length=1)] | list[str]  # of characters, or of subwords
+    vocabulary: Annotated[str | list[str], Field(min_length=1)]  # of characters, or of subwords
     merges: list[tuple[str, str]] | None = None  # of subwords
     corpus: str  # the digest of the corpus that it was built from
     files: dict[str, str] = {}  # the fingerprints of the corpus's files, by the loader's hyperparameter

@@ -45,15 +45,18 @@ class TrainingState:
         self.progress = progress.model_copy(deep=True)
         self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items() if progress.averaged}
         tensors = self._tensors()
-        shapes = {name: tensor.shape for name, tensor in saved.items() if not name.startswith("random.")}
-        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+        kinds = {name: (t.shape, t.dtype) for name, t in saved.items() if not name.startswith("random.")}
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != kinds:
             raise UserError("the checkpoint belongs to another model or optimizer")
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(saved[name])
         for name in self._generators():
             if f"random.{name}" in saved:  # absent if the run is resumed on another device
-                _generator(name).set_rng_state(saved[f"random.{name}"])
+                try:
+                    _generator(name).set_rng_state(saved[f"random.{name}"])
+                except (TypeError, RuntimeError):
+                    raise UserError(f"the checkpoint is damaged: random.{name} is not a generator's state") from None
 
     def broadcast(self, world: World) -> None:
         """Send the state of rank 0 to all ranks; reseed the others, so that each draws its own dropout masks."""

@@ -168,7 +168,7 @@ def _read_all(run: Path) -> dict[str, object]:
 
 
 def damage(count: int, folder: Path, iterations: int = 40) -> Outcome:
-    """A flipped bit or a truncation in any file: reading gives an error, the previous checkpoint, or the same conte"""
+    """A flipped bit or a truncation in any file: reading gives an error, the one before, or the same content."""
     whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
     expected = _read_all(whole)
     _, newest = Checkpoints(RunFolder(whole), 2).names()
@@ -205,7 +205,7 @@ def damage(count: int, folder: Path, iterations: int = 40) -> Outcome:
 
 
 def full_disk(count: int, folder: Path, iterations: int = 400) -> Outcome:
-    """From a random moment on, no file can grow beyond a random size: checkpoints survive, and the run can be resum"""
+    """From a random moment on, no file can grow beyond a random size: checkpoints survive, and the run resumes."""
     whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
 
     def trial(number: int) -> list[str]:
@@ -269,6 +269,58 @@ def sweep(count: int, folder: Path, iterations: int = 200, interruptions: int = 
     if "is finished" not in out:
         wrong.append("finished runs were not skipped")
     return Outcome(count, wrong)
+
+
+def joblib_stops(count: int, folder: Path, iterations: int = 300) -> Outcome:
+    """A signal to a parallel sweep or to its parent alone: no process is left, and the same command finishes it."""
+    arguments = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=v1,v5", "seed=1,2"]
+    arguments += [*short(iterations), "hydra.sweep.dir=sweep", "resume=auto"]
+    started = time.perf_counter()
+    _joblib_sweep(folder / "whole", arguments).wait()
+    seconds = time.perf_counter() - started
+    wrong = []
+    for number in range(count):
+        draw, place = random.Random(number), folder / f"stopped_{number}"
+        process = _joblib_sweep(place, arguments)
+        time.sleep(draw.uniform(0.3, 0.9) * seconds)
+        sent, to_all = draw.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP]), draw.random() < 0.5
+        what = f"trial {number}, signal {sent} to {'all' if to_all else 'the parent'}"
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if to_all else os.kill)(process.pid, sent)
+        process.wait(timeout=120)
+        deadline = time.perf_counter() + 15
+        while (left := _processes_of(process.pid)) and time.perf_counter() < deadline:
+            time.sleep(0.2)
+        wrong += [f"{what}: {len(left)} processes are left"] if left else []
+        again = _joblib_sweep(place, arguments)
+        if code := again.wait(timeout=600):
+            wrong.append(f"{what}: the same command ends with {code}")
+            continue
+        for run in sorted((folder / "whole" / "sweep").glob("*_seed*")):
+            wrong += [f"{what}: {run.name}: {name}" for name in differences(run, place / "sweep" / run.name)]
+        shutil.rmtree(place)
+    return Outcome(count, wrong)
+
+
+def _joblib_sweep(place: Path, arguments: list[str]) -> subprocess.Popen:
+    """The sweep in a process group of its own."""
+    place.mkdir(exist_ok=True, parents=True)
+    (place / "corpus.txt").write_text(small_corpus())
+    corpus = f"data.path={place / 'corpus.txt'}"
+    command = [sys.executable, str(REPOSITORY / "train.py"), *arguments, "data=text", corpus]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=place, stdout=quiet, stderr=quiet, start_new_session=True)
+
+
+def _processes_of(session: int) -> list[int]:
+    """The processes of a session that are not zombies."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(status.parent.name))
+    return found
 
 
 def stops(count: int, folder: Path, iterations: int = 400) -> Outcome:
@@ -498,6 +550,21 @@ def hostile(count: int, folder: Path) -> Outcome:
     if sorted(folder.iterdir()) != before:
         wrong.append("files outside of the run folder were touched")
     return Outcome(len(cases), wrong)
+
+
+def contents(count: int, folder: Path) -> Outcome:
+    """Contents that no run writes, under valid checksums: everything that reads a run ends in one line or succeeds."""
+    average = "training.average_last=0.5"
+    runs = [whole_run(folder / str(number), *STAGES["v7"], *short(40), average)[0] for number in range(2)]
+
+    def trial(number: int) -> list[str]:
+        half = -(-count // 2)
+        first, last = number * half, min(count, (number + 1) * half)
+        command = [sys.executable, "-m", "tests.faults.contents", str(runs[number]), str(first), str(last - first)]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        return [*done.stdout.splitlines(), *([done.stderr[-500:]] if done.returncode else [])]
+
+    return Outcome(count, in_parallel(trial, 2))
 
 
 def _bad_arguments() -> Iterator[list[str]]:

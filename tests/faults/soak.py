@@ -12,16 +12,21 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import scenarios
+from tests.faults import folders, scenarios
 
 FULL = {
     scenarios.kills: 100,
     scenarios.damage: 1000,
     scenarios.full_disk: 50,
     scenarios.hostile: 1000,
+    scenarios.contents: 10_000,
     scenarios.bad_input: 500,
     scenarios.sweep: 20,
     scenarios.stops: 50,
+    scenarios.joblib_stops: 20,
+    folders.requests: 100,
+    folders.links: 1000,
+    folders.small_disk: 20,
 }
 
 

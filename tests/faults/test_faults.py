@@ -6,24 +6,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import scenarios
+from tests.faults import folders, scenarios
 
 QUICK = {
     "kills": partial(scenarios.kills, 1, iterations=60, most=1),
     "damage": partial(scenarios.damage, 45),
     "full_disk": partial(scenarios.full_disk, 1, iterations=60),
     "hostile": partial(scenarios.hostile, 1000),
+    "contents": partial(scenarios.contents, 100),
     "bad_input": partial(scenarios.bad_input, 8),
     "sweep": partial(scenarios.sweep, 2, iterations=20, interruptions=1),
     "stops": partial(scenarios.stops, 1, iterations=60),
+    "requests": partial(folders.requests, 6),
+    "links": partial(folders.links, 4),
 }
 LONGER = {
     "kills": partial(scenarios.kills, 3),
     "damage": partial(scenarios.damage, 150),
     "full_disk": partial(scenarios.full_disk, 2),
+    "contents": partial(scenarios.contents, 1000),
     "bad_input": partial(scenarios.bad_input, 80),
     "sweep": partial(scenarios.sweep, 4),
     "stops": partial(scenarios.stops, 4),
+    "joblib_stops": partial(scenarios.joblib_stops, 2),
+    "requests": partial(folders.requests, 30),
+    "links": partial(folders.links, 30),
+    "small_disk": partial(folders.small_disk, 3),
 }
 
 

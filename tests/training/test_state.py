@@ -137,6 +137,25 @@ def test_a_state_that_lacks_a_tensor_is_refused(data: TextData, name: str) -> No
         small_state("v5").restore(progress, tensors)
 
 
+@pytest.mark.parametrize(
+    "damaged", [torch.zeros(0, dtype=torch.uint8), torch.zeros(9, dtype=torch.uint8), torch.zeros(5056)]
+)
+def test_what_is_not_a_generators_state_is_refused(data: TextData, damaged: torch.Tensor) -> None:
+    state = small_state("v5")
+    train_state(state, data, max_iters=2)
+    progress, tensors = saved(state)
+    with pytest.raises(UserError, match=r"damaged: random\.cpu is not a generator's state"):
+        small_state("v5").restore(progress, tensors | {"random.cpu": damaged})
+
+
+def test_a_tensor_of_another_type_is_refused(data: TextData) -> None:
+    state = small_state("v5")
+    train_state(state, data, max_iters=2)
+    progress, tensors = saved(state)
+    with pytest.raises(UserError, match="another model or optimizer"):
+        small_state("v5").restore(progress, tensors | {"skipped": tensors["skipped"].bool()})
+
+
 def test_an_average_that_is_announced_has_to_be_there(data: TextData) -> None:
     state = small_state("v5")
     train_state(state, data, max_iters=2)

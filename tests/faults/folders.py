@@ -1,0 +1,158 @@
+"""Faults of run folders and disks: requests on finished runs, links that lead out of a folder, a full file system."""
+
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from tests.conftest import REPOSITORY
+from tests.faults.scenarios import STAGES, Outcome, differences, finish, in_parallel, one_line, short, start, whole_run
+from tests.forked import Forked
+
+_REFUSED = (
+    "training.max_iters=10", "training.max_iters=0", "training.max_iters=1e9", "training.batch_size=2000000000",
+    "training.learning_rate=nan", "model=v2", "model.block_size=9", "seed=7", "device=cuda", "device=tpu", "dtype=x",
+    "optimizer=sgd", "optimizer=nothing", "schedule=nothing", "checkpoint.keep=0", "logger=nothing", "experiment=copy",
+    "data.train_fraction=0.4", "nonsense=1", "training.nonsense=1", "runs=elsewhere", "training.grad_accumulation=3",
+)  # fmt: skip
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Everything below a folder: what it is, and the digest of a file's content."""
+
+    def described(path: Path) -> str:
+        if path.is_symlink():
+            return f"link to {path.readlink()}"
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+
+    return {str(path.relative_to(folder)): described(path) for path in sorted(folder.rglob("*"))}
+
+
+def requests(count: int, folder: Path) -> Outcome:
+    """Requests on a finished run that are refused, fail or change nothing: every byte of its folder stays."""
+    # Two at a time, on a run each: one process at a time can write a run.
+    runs = [whole_run(folder / str(number), *STAGES["v5"], *short(100))[0] for number in range(2)]
+    before = tree(folder)
+
+    def half(first: int) -> list[str]:
+        return [line for number in range(first, count, 2) for line in trial(runs[first], number)]
+
+    def trial(run: Path, number: int) -> list[str]:
+        draw = random.Random(number)
+        place = draw.choice([run, run, *(run / "checkpoints").iterdir()])
+        asked = draw.sample(_REFUSED, draw.randint(0, 2))
+        code, _, err = finish(start(f"resume={place}", *asked, cwd=folder / "0"))
+        return [] if code == 0 else [f"resume={place.name} {asked}: {what}" for what in one_line(code, err, 1, 2)]
+
+    wrong = in_parallel(half, 2)
+    after = tree(folder)
+    changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
+    return Outcome(count, [*wrong, *(f"{name} changed" for name in changed)])
+
+
+def _links(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Copies of a run with a link, a pipe or a device in place of each of its files and folders."""
+    victims = folder / "victims"
+    victims.mkdir()
+    names = [path.relative_to(run) for path in sorted(run.rglob("*"))]
+    for name in names:
+        kinds = ["link", "dangling link", "pipe", "device", "hard link", "folder"]
+        for kind in kinds:
+            copy = Path(shutil.copytree(run, folder / f"copy_{len(list(folder.iterdir()))}"))
+            path, victim = copy / name, victims / f"{len(list(victims.iterdir()))}"
+            is_folder = path.is_dir()
+            if is_folder and kind in ("hard link", "folder"):
+                shutil.rmtree(copy)
+                continue
+            path.rename(victim)
+            if kind == "link":
+                path.symlink_to(victim)
+            elif kind == "dangling link":
+                path.symlink_to(victims / "nowhere")
+            elif kind == "pipe":
+                os.mkfifo(path)
+            elif kind == "device":
+                path.symlink_to("/dev/zero")
+            elif kind == "hard link":
+                os.link(victim, path)
+            else:
+                path.mkdir()
+            yield f"{kind} as {name}", copy
+
+
+def links(count: int, folder: Path) -> Outcome:
+    """Links, pipes, devices and folders in place of a run's files: nothing behind them changes, and nothing hangs."""
+    run, _ = whole_run(folder / "whole", *STAGES["v5"], *short(20), "logger=csv")
+    cases = list(_links(run, folder / "whole"))
+    random.Random(0).shuffle(cases)
+    cases = cases[:count]
+    victims = folder / "whole" / "victims"
+    before = tree(victims)
+
+    def trial(number: int) -> list[str]:
+        what, copy = cases[number]
+        wrong = []
+        for command in (
+            ["generate.py", f"run={copy}", "tokens=5"], ["evaluate.py", f"run={copy}"],
+            ["train.py", f"resume={copy}", "training.max_iters=40"],
+        ):  # fmt: skip
+            try:
+                path = str(REPOSITORY / command[0])
+                done = Forked([path, *command[1:]], folder / "whole").finished(timeout=120)
+            except subprocess.TimeoutExpired:
+                wrong.append(f"{what}: {command[0]} hangs")
+                continue
+            if done.returncode:
+                wrong += [f"{what}, {command[0]}: {line}" for line in one_line(done.returncode, done.stderr, 1, 2)]
+        return wrong
+
+    wrong = in_parallel(trial, len(cases))
+    after = tree(victims)
+    changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
+    return Outcome(len(cases), [*wrong, *(f"{name} behind a link changed" for name in changed)])
+
+
+@contextlib.contextmanager
+def _small_disk(place: Path, size: str) -> Iterator[bool]:
+    """Mount a file system of this size; false where that is not permitted."""
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    is_mounted = subprocess.run(command, capture_output=True).returncode == 0
+    try:
+        yield is_mounted
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def small_disk(count: int, folder: Path, iterations: int = 100) -> Outcome:
+    """A real file system that fills up: saved checkpoints survive, and once there is space the run ends as ever.
+
+    No trials where mounting is not permitted.
+    """
+    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
+    wrong, trials = [], 0
+    for number in range(count):
+        draw, place = random.Random(number), folder / f"disk_{number}"
+        with _small_disk(place, "4m") as is_mounted:
+            if not is_mounted:
+                break
+            trials += 1
+            (place / "filler").write_bytes(bytes(draw.randrange(1_000_000, 3_900_000)))
+            code, _, err = finish(start(*STAGES["v7"], *short(iterations), cwd=place))
+            said = [] if code == 0 else one_line(code, err, 1)
+            run = next((path.parent for path in place.rglob("tokenizer.json")), None)
+            (place / "filler").unlink()
+            if run is not None:
+                if Checkpoints(RunFolder(run), 2).names() and Checkpoints(RunFolder(run), 2).newest() is None:
+                    said.append("no checkpoint is intact")
+                code, _, err = finish(start(f"resume={run}", cwd=place))
+                said += [err[-300:]] if code else differences(whole, run)
+            wrong += [f"trial {number}: {what}" for what in said]
+    return Outcome(trials, wrong)
