@@ -46,7 +46,7 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     Values of the `verbatim` keys are taken literally, whatever commas, quotes or brackets they contain, where Hydra
     would apply its own grammar; in a sweep (-m) the grammar applies to them too.
     """
-    console.use_utf8()
+    console.open_streams()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
     is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
     if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 
 from gpt.errors import printable
@@ -15,8 +16,15 @@ class OneLine(logging.Formatter):
         return printable(super().format(record))
 
 
-def use_utf8() -> None:
-    """Write UTF-8: a corpus has characters that the terminal's own encoding may lack."""
+def open_streams() -> None:
+    """Prepare the standard streams: UTF-8, because a corpus has characters that a terminal's encoding may lack.
+
+    A stream that is closed becomes the null device. Otherwise the next file that is opened would take its place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # os.open takes the lowest free number, which is that of the stream
+            handle = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(handle, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")

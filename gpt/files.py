@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gpt.errors import UserError, explain
+from gpt.errors import UserError, explain, report
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
     try:
         write()
     except errors as error:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        reason, _ = report(error) or (str(error), 1)
         log.warning(f"{what} could not be written; the run continues without it: {reason}")
         return False
     return True

@@ -167,7 +167,16 @@ def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -
 
 
 @pytest.mark.parametrize(
-    ("world", "problem"), [({"WORLD_SIZE": "2"}, "RANK is not"), ({"WORLD_SIZE": "two"}, "RANK is not")], ids=str
+    ("world", "problem"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK is not"),
+        ({"WORLD_SIZE": "two"}, "RANK is not"),
+        (
+            {"WORLD_SIZE": "0", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+            "it is not a number of processes",
+        ),
+    ],
+    ids=str,
 )
 def test_half_an_environment_of_torchrun_is_one_line(folder: Path, world: dict[str, str], problem: str) -> None:
     done = Forked([str(REPOSITORY / "train.py"), *V5], folder, os.environ | world).finished()
