@@ -25,6 +25,7 @@ from gpt.errors import RequestError, explain, printable
 Size = Annotated[int, Field(ge=1, le=2**16)]  # of channels, heads, hidden layers
 Depth = Annotated[int, Field(ge=1, le=256)]  # of a stack of layers
 Length = Annotated[int, Field(ge=1, le=2**20)]  # of a window, in tokens
+BatchSize = Annotated[int, Field(ge=1, le=2**20)]  # in windows, or in target tokens
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate

@@ -79,6 +79,8 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
         except (ValueError, TypeError) as error:
             if is_composed:  # raised after composition: a bug, not a bad command line
                 raise
+            if isinstance(error, TypeError):  # of Hydra's, about the type of a group's value
+                raise RequestError("a group takes the name of a file in conf/, as in model=v5") from error
             raise RequestError(f"cannot use this command line: {' '.join(str(error).split())}") from error
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gpt.choices import Choice, Count, Fraction, NonNegative, PathName
+from gpt.choices import BatchSize, Choice, Count, Fraction, NonNegative, PathName
 
 StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -40,7 +40,7 @@ class TrainingConfig(_Schema):
     """How a stage is trained; conf/train.yaml explains each key."""
 
     max_iters: Count
-    batch_size: Count
+    batch_size: BatchSize
     grad_accumulation: Count
     learning_rate: NonNegative
     grad_clip: Annotated[float, Field(gt=0)] | None

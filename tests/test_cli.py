@@ -200,6 +200,8 @@ WRONG = [
     ("train.py", ["model=v5", "data=copy"], 2, "data=copy does not fit a stage that continues a text"),
     ("train.py", ["model=transformer", "data=shakespeare"], 2, "it needs pairs, such as data=multi30k"),
     ("train.py", ["experiment=copy", "training.eval_iters=3"], 2, "is for a run that continues a text"),
+    ("train.py", ["model=[1]"], 2, "a group takes the name of a file in conf/, as in model=v5"),
+    ("train.py", ["training.batch_size=2000000000"], 2, "input should be less than or equal to 1048576"),
     ("train.py", ["hydra/launcher=nope"], 2, "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
     ("train.py", ["runs=${nope}"], 2, "Interpolation key 'nope' not found"),
     ("evaluate.py", ["split=train"], 2, "split=train: input should be 'val' or 'test'"),
