@@ -271,6 +271,44 @@ def sweep(count: int, folder: Path, iterations: int = 200, interruptions: int = 
     return Outcome(count, wrong)
 
 
+def changed_sweeps(count: int, folder: Path, iterations: int = 60) -> Outcome:
+    """A sweep repeated with other values and a damaged run: each configuration ends once, none is trained twice."""
+
+    def trial(number: int) -> list[str]:
+        draw, place = random.Random(number), folder / f"changed_{number}"
+        place.mkdir()
+        rates = draw.sample(["1e-4", "3e-4", "1e-3", "3e-3"], 4)
+
+        def sweep_over(values: list[str]) -> Forked:
+            swept = f"training.learning_rate={','.join(values)}"
+            return start("-m", "model=v1", swept, *short(iterations), "hydra.sweep.dir=sweep", "resume=auto", cwd=place)
+
+        code, _, err = finish(sweep_over(rates[:3]))
+        if code:
+            return [err[-300:]]
+        runs = sorted((place / "sweep").glob("0*"))
+        damaged = draw.choice([None, *runs])
+        if damaged is not None:
+            (damaged / "config.yaml").write_text("damaged")
+        before = {run.name: (run / "summary.json").stat().st_mtime_ns for run in runs}
+        wanted = draw.sample(rates, draw.randint(2, 4))
+        code, _, err = finish(sweep_over(wanted))
+        if code:
+            return [f"trial {number}: {err[-300:]}"]
+        wrong = [f"{run.name} was trained again" for run in runs
+                 if (run / "summary.json").stat().st_mtime_ns != before[run.name]]  # fmt: skip
+        intact = [path for path in (place / "sweep").glob("0*") if path != damaged]
+        found = [RunFolder(path).config().training.learning_rate for path in intact]
+        if not {float(rate) for rate in wanted} <= set(found) or len(found) != len(set(found)):
+            wrong.append(f"wanted {wanted}, found {found}")
+        if any(not RunFolder(path).is_finished() for path in intact):
+            wrong.append("a run has not finished")
+        shutil.rmtree(place)
+        return [f"trial {number}: {what}" for what in wrong]
+
+    return Outcome(count, in_parallel(trial, count))
+
+
 def joblib_stops(count: int, folder: Path, iterations: int = 300) -> Outcome:
     """A signal to a parallel sweep or to its parent alone: no process is left, and the same command finishes it."""
     arguments = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=v1,v5", "seed=1,2"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import folders, scenarios
+from tests.faults import environments, folders, scenarios
 
 FULL = {
     scenarios.kills: 100,
@@ -22,11 +22,13 @@ FULL = {
     scenarios.contents: 10_000,
     scenarios.bad_input: 500,
     scenarios.sweep: 20,
+    scenarios.changed_sweeps: 20,
     scenarios.stops: 50,
     scenarios.joblib_stops: 20,
     folders.requests: 100,
     folders.links: 1000,
     folders.small_disk: 20,
+    environments.environments: 100,
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import folders, scenarios
+from tests.faults import environments, folders, scenarios
 
 QUICK = {
     "kills": partial(scenarios.kills, 1, iterations=60, most=1),
@@ -19,6 +19,7 @@ QUICK = {
     "stops": partial(scenarios.stops, 1, iterations=60),
     "requests": partial(folders.requests, 6),
     "links": partial(folders.links, 4),
+    "changed_sweeps": partial(scenarios.changed_sweeps, 1, iterations=10),
 }
 LONGER = {
     "kills": partial(scenarios.kills, 3),
@@ -32,6 +33,8 @@ LONGER = {
     "requests": partial(folders.requests, 30),
     "links": partial(folders.links, 30),
     "small_disk": partial(folders.small_disk, 3),
+    "changed_sweeps": partial(scenarios.changed_sweeps, 4),
+    "environments": partial(environments.environments, 100),
 }
 
 
