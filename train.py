@@ -41,7 +41,7 @@ def main(config: TrainConfig) -> float:
         WeightAverage,
     )
 
-    with World.joined(config.device) as world, Stop().listening() as stop, contextlib.ExitStack() as stack:
+    with Stop().listening() as stop, World.joined(config.device) as world, contextlib.ExitStack() as stack:
         if not world.is_first:
             log.setLevel(logging.ERROR)
 

@@ -161,7 +161,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _exit("interrupted", 130)
+        _exit("interrupted", 130, prefix="")
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -172,7 +172,7 @@ def _one_line_errors() -> Iterator[None]:
         if _is_sweep():
             folder = HydraConfig.get().sweep.dir
             message += f"; to resume the sweep, repeat the command with resume=auto hydra.sweep.dir={folder}"
-        _exit(message, error.exit_code)
+        _exit(message, error.exit_code, prefix="")
     except Exception as error:
         reported = report(error)
         if reported is None:
@@ -187,8 +187,8 @@ def _one_line_errors() -> Iterator[None]:
         raise failed from error
 
 
-def _exit(message: str, code: int) -> NoReturn:
-    print(f"error: {printable(message)}", file=sys.stderr)
+def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
+    print(f"{prefix}{printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 

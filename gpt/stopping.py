@@ -16,6 +16,7 @@ _UNDER_SUBMITIT = [signal.SIGINT]
 
 
 _PARENT = "GPT_SWEEP_PROCESS"
+_REPEATS = 1.0  # seconds in which a repeated signal is the same request
 _POLL, _GRACE = 0.5, 30.0  # seconds between checks on the parent, and seconds to save once it is gone
 
 
@@ -34,11 +35,13 @@ class Stopped(BaseException):
 class Stop:
     """Turns signals into `Stopped`: at once, or, inside `deferred`, by setting `requested` for the caller to check.
 
-    A second signal is never deferred.
+    A second signal is never deferred, but for a second after the first one it is taken for the same request: a launcher
+    and its process group, or a launcher that repeats itself, deliver one stop twice.
     """
 
     def __init__(self) -> None:
         self.requested: int | None = None  # the signal's number
+        self._received = 0.0  # when, by the monotonic clock
         self._deferred = False
 
     @contextlib.contextmanager
@@ -82,10 +85,15 @@ class Stop:
             self._deferred = before
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        _signalled.set()
-        is_second, self.requested = self.requested is not None, number
-        if is_second or not self._deferred:
-            raise Stopped(number)
+        global _signalled
+        _signalled, now = True, time.monotonic()
+        if self.requested is None:
+            self.requested, self._received = number, now
+            if self._deferred:
+                return
+        elif now - self._received < _REPEATS:
+            return
+        raise Stopped(number)
 
 
 def start_sweep() -> None:
@@ -100,7 +108,7 @@ def start_sweep() -> None:
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    print("error: stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR",
+    print("stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR",
           file=sys.stderr, flush=True)  # fmt: skip
     os._exit(Stopped(number).exit_code)
 
@@ -131,11 +139,11 @@ def within_sweep() -> Iterator[None]:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL)
-    if not _signalled.is_set():  # a second signal would end the job before it has saved
+    if not _signalled:  # a second signal would end the job before it has saved
         os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE)
     os._exit(128 + signal.SIGTERM)
 
 
 _watching = threading.Lock()  # held once a thread watches
-_signalled = threading.Event()  # once this process has received a signal
+_signalled = False  # whether this process has received a signal

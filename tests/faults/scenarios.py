@@ -67,8 +67,8 @@ def finish(process: Forked) -> tuple[int, str, str]:
 
 
 def one_line(code: int, err: str, *codes: int) -> list[str]:
-    """What is wrong with how a process failed."""
-    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    """What is wrong with how a process failed or was stopped."""
+    lines = [line for line in err.splitlines() if line.startswith(("error: ", "stopped"))]
     if code in codes and len(lines) == 1 and "Traceback" not in err:
         return []
     return [f"exit code {code}, {err[-300:]!r}"]
