@@ -1,5 +1,6 @@
-"""Compare documented with measured losses: python compare.py. See python compare.py --help."""
+"""Compare runs with what was documented and with each other: python compare.py. See python compare.py --help."""
 
+import json
 from pathlib import Path
 
 from gpt import cli
@@ -7,23 +8,43 @@ from gpt.config import CompareConfig
 
 
 def main(config: CompareConfig) -> None:
-    """Print the table of all finished runs, and write it as Markdown, JSON and a plot."""
+    """Print the tables of all finished runs, and write them as Markdown, CSV, JSON and pictures."""
     from gpt.errors import printable
     from gpt.files import write_atomically
-    from gpt.runs.comparison import as_json, compare, plot, table
-    from gpt.runs.folder import finished_runs
+    from gpt.runs import plots, tables
+    from gpt.runs.comparison import as_record, compare, table
+    from gpt.runs.finding import finished_runs, roots
+    from gpt.runs.grouping import rankings
 
-    comparison = compare(finished_runs(Path(config.runs), config.stage), tolerance=config.tolerance)
-    print(table(comparison, "simple"), flush=True)
-    out = Path(config.out)
+    runs = finished_runs(*roots(config.runs), stage=config.stage, tags=config.tags)
+    comparison = compare(runs, tolerance=config.tolerance)
+    is_documented_only = len(comparison.rows) > 0 and not any(summary.changed for _, summary in runs)
+    ranked = [] if is_documented_only and not config.by else rankings(runs, config.metric)
+
+    def shown(style: str) -> str:
+        parts = [table(comparison, style)] if comparison.rows else []
+        return "\n\n".join([*parts, *(tables.table(ranking, config.metric, style) for ranking in ranked)])
+
+    print(shown("simple"), flush=True)
+    out = Path(config.out or roots(config.runs)[0])
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "compare.md", table(comparison, "github") + "\n")
-    write_atomically(out / "compare.json", as_json(comparison))
-    written = [out / "compare.md", out / "compare.json"]
-    if plot(comparison, out / "compare.png"):
+    content = {"compare.md": shown("github") + "\n"}
+    content["compare.json"] = (
+        json.dumps(as_record(comparison) | {"rankings": tables.as_records(ranked)}, indent=2) + "\n"
+    )
+    content["compare.csv"] = tables.as_csv(ranked or rankings(runs, config.metric))
+    for name, text in content.items():
+        write_atomically(out / name, text)
+    written = [out / name for name in content]
+    if plots.curves(comparison, ranked, config.x, out / "compare.png"):
         written.append(out / "compare.png")
+    by = [config.by] if isinstance(config.by, str) else config.by or []
+    for number, ranking in enumerate(ranked if by else [], start=1):
+        path = out / ("compare_by.png" if len(ranked) == 1 else f"compare_by_{number}.png")
+        plots.against(ranking, by, config.metric, path)
+        written.append(path)
     print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))
 
 
 if __name__ == "__main__":
-    cli.main(main, CompareConfig, "compare", verbatim=())
+    cli.main(main, CompareConfig, "compare", verbatim=("runs", "out"))

@@ -1,6 +1,9 @@
 """Measure a trained run on held-out data: python evaluate.py. See python evaluate.py --help."""
 
+import json
+import math
 import sys
+from pathlib import Path
 
 from gpt import cli
 from gpt.config import EvaluateConfig
@@ -12,30 +15,44 @@ def main(config: EvaluateConfig) -> None:
     from tabulate import tabulate
 
     from gpt import tasks
-    from gpt.data.corpora import located
+    from gpt.data.corpora import located, read_text
     from gpt.errors import RequestError, printable
-    from gpt.runs.folder import chosen_run
-    from gpt.runs.weights import load_model, selected
-    from gpt.runtime import select_device, select_runtime
+    from gpt.tasks.task import Measure
+    from gpt.trained import load_run
     from gpt.training.evaluation import exact_loss
 
-    run = chosen_run(config.run, config.runs, config.stage)
-    trained, vocabulary, which = run.config(), run.vocabulary(), selected(run, config.weights)
-    device = select_device(config.device)
-    model = load_model(run, which).to(device)
-    where = located(trained.data, vocabulary.files, config.data, cli.given_keys())
-    task, corpus = tasks.load(where, trained.model, vocabulary)
-    task.refuse_others(cli.given_keys())
-    if vocabulary.corpus != corpus.digest:
-        raise RequestError(f"the corpus is not the one that {run.path} was trained on")
-    split = task.split(config.split)
-    data = task.data(corpus, model, device)
-    runtime = select_runtime(device, "auto", model)
-    print(printable(f"{trained.stage}, {which} weights of {run.path}, {split} split"), file=sys.stderr)
-    loss = exact_loss(model, data, split, runtime=runtime)
-    rows = [("exact loss", f"{loss:.4f}", "nats per token"), *task.scores(model, corpus, split, config)]
+    trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
+    run, model = trained.run, trained.model
+    trained.task.refuse_others(cli.given_keys())
+    scores: list[Measure] = []
+    if config.text is not None:
+        if config.split is not None:
+            raise RequestError("text= is measured as a whole: omit split=")
+        what = f"the text {config.text}"
+        loss = trained.loss(read_text(Path(config.text)))
+    else:
+        vocabulary = run.vocabulary()
+        where = located(trained.config.data, vocabulary.files, config.data, cli.given_keys())
+        split = trained.task.split(config.split)
+        task, corpus = tasks.load(where, trained.config.model, vocabulary)
+        if vocabulary.corpus != corpus.digest:
+            raise RequestError(f"the corpus is not the one that {run.path} was trained on")
+        what = f"{split} split"
+        data = task.data(corpus, model, trained.device)
+        loss = exact_loss(model, data, split, runtime=trained.runtime)
+        scores = task.scores(model, corpus, split, config)
+    bits, token = loss / math.log(2), trained.task.token
+    if config.as_json:
+        found = {score.name: {"value": score.value, "signature": score.unit} for score in scores}
+        named = {"run": str(run.path), "stage": trained.config.stage, "weights": trained.which, "measured": what}
+        print(json.dumps(named | {f"nats_per_{token}": loss, f"bits_per_{token}": bits} | found, indent=2))
+        return
+    print(printable(f"{trained.config.stage}, {trained.which} weights of {run.path}, {what}"), file=sys.stderr)
+    rows = [("exact loss", f"{loss:.4f}", f"nats per {token}"), ("", f"{bits:.4f}", f"bits per {token}")]
+    rows += [(score.name, f"{score.value:.2f}", score.unit) for score in scores]
     print(tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True))
 
 
 if __name__ == "__main__":
-    cli.main(main, EvaluateConfig, "evaluate", verbatim=("run", "data.path", "data.dir", "data.source", "data.target"))
+    verbatim = ("run", "text", "data.path", "data.dir", "data.source", "data.target")
+    cli.main(main, EvaluateConfig, "evaluate", verbatim=verbatim)

@@ -10,22 +10,17 @@ from gpt.config import GenerateConfig
 def main(config: GenerateConfig) -> None:
     """Text or translations to standard output, everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt import tasks
     from gpt.data.corpora import read_text
     from gpt.errors import RequestError, printable
-    from gpt.runs.folder import chosen_run
-    from gpt.runs.weights import load_model, selected
-    from gpt.runtime import select_device
+    from gpt.trained import load_run
 
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
     prompt = config.prompt if config.prompt_file is None else read_text(Path(config.prompt_file))
-    run = chosen_run(config.run, config.runs, config.stage)
-    task, which = tasks.of(run.vocabulary()), selected(run, config.weights)
-    task.refuse_others(cli.given_keys())
-    model = load_model(run, which).to(select_device(config.device))
-    pieces = task.respond(model, prompt, config)
-    title = f"{run.config().stage}, {which} weights of {run.path}"
+    trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
+    trained.task.refuse_others(cli.given_keys())
+    pieces = trained.task.respond(trained.model, prompt, config)
+    title = f"{trained.config.stage}, {trained.which} weights of {trained.run.path}"
     for number, piece in enumerate(pieces):
         if number == 0:
             print(printable(title), file=sys.stderr)

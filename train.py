@@ -28,18 +28,10 @@ def main(config: TrainConfig) -> float:
     from gpt.training.loop import train
     from gpt.training.optimizers import OPTIMIZER
     from gpt.training.processes import World
+    from gpt.training.recording import CheckpointWriter, Reopening, RunWriter, StepLog
     from gpt.training.schedules import SCHEDULE
     from gpt.training.state import TrainingState, check_extension
-    from gpt.training.watchers import (
-        CheckpointWriter,
-        ConsoleLog,
-        NonFiniteGuard,
-        ProgressBar,
-        Reopening,
-        RunWriter,
-        Watcher,
-        WeightAverage,
-    )
+    from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
 
     with Stop().listening() as stop, World.joined(config.device) as world, contextlib.ExitStack() as stack:
         if not world.is_first:
@@ -65,6 +57,8 @@ def main(config: TrainConfig) -> float:
         seed, training, device = config.seed, config.training, select_device(config.device)
         seed_everything(seed, deterministic=config.deterministic)
         model = models.build(config.model, task.vocab_size).to(device)
+        if plan is not None and plan.fork is not None:
+            plan.fork.load(model)
         data = task.data(corpus, model, device)
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
@@ -92,12 +86,14 @@ def main(config: TrainConfig) -> float:
         watchers: list[Watcher] = [guard]
         if run is not None:
             processes = "" if world.size == 1 else f", {world.size} processes"
+            log.info(task.described(corpus))
             log.info(f"{config.stage}: {config.adds}; {size_of(model):,} parameters, seed {seed}, {runtime}{processes}")
             if changed:
                 log.info(f"changed from the documented run: {', '.join(changed)}")
             checkpoints = CheckpointWriter(
                 state, Checkpoints(run, config.checkpoint.keep), guard,
                 interval=config.checkpoint.interval, min_seconds=config.checkpoint.min_seconds,
+                is_saved=plan is None or plan.fork is None,
             )  # fmt: skip
             stack.enter_context(explaining_how_to_resume(run, lambda: checkpoints.is_saved(state)))
             watchers += [
@@ -107,6 +103,7 @@ def main(config: TrainConfig) -> float:
                     epoch=lambda iteration: data.epoch(seed, iteration, training.batch_size),
                     examples=lambda: task.examples(model, corpus),
                 ),
+                StepLog(training.log_interval),
                 RunWriter(run),
                 checkpoints,
                 stack.enter_context(ProgressBar(state, training.max_iters)),
@@ -119,8 +116,9 @@ def main(config: TrainConfig) -> float:
         train(
             state, data, schedule, watchers, seed=seed, max_iters=training.max_iters,
             batch_size=training.batch_size, eval_interval=training.eval_interval, eval_iters=training.eval_iters,
-            grad_accumulation=training.grad_accumulation, grad_clip=training.grad_clip, loss=loss,
-            reported_loss=reported_loss, runtime=runtime, world=world, stop=stop,
+            grad_accumulation=training.grad_accumulation, grad_clip=training.grad_clip,
+            log_interval=training.log_interval, loss=loss, reported_loss=reported_loss, runtime=runtime, world=world,
+            stop=stop,
         )  # fmt: skip
 
         # Report.
@@ -128,8 +126,9 @@ def main(config: TrainConfig) -> float:
         if run is not None:
             with stop.deferred():  # a signal must not interrupt an import or a file that is nearly written
                 summary = summarise(
-                    state.progress, runtime, stage=config.stage, seed=seed, documented=config.documented,
-                    changed=changed, parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
+                    state.progress, runtime, stage=config.stage, seed=seed, name=config.name, tags=config.tags,
+                    parent=run.parent(), commands=run.commands(), documented=config.documented, changed=changed,
+                    parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
                     last_batch=state.last_batch.item(), tokens_per_second=state.tokens_per_second,
                     seconds=time.perf_counter() - started, skipped=int(state.skipped),
                 )  # fmt: skip

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from gpt.choices import BatchSize, Choice, Count, Fraction, NonNegative, PathName
 
 StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
+Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a folder's name
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
@@ -23,13 +24,28 @@ Weights = Literal["auto", "best", "last", "averaged"]
 # Compared with the documented run, except NOT_COMPARED:
 COMPARED = ("model", "training", "data", "optimizer", "schedule", "documented")
 NOT_COMPARED = {"data.dir", "data.path", "training.eval_interval", "training.grad_accumulation"}
-NOT_COMPARED |= {"training.on_nonfinite"}
+NOT_COMPARED |= {"training.on_nonfinite", "training.log_interval"}
 # May change when a run is resumed, except IDENTIFYING; all other keys identify the run:
-RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data"}
+RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data", "name", "tags"}
 RESUMABLE |= {"device", "dtype", "compile", "deterministic"}
 IDENTIFYING = {"data._target_", "data.vocab_size", "optimizer._target_"}
+# Where two runs may differ and still be repetitions of each other, for a ranking:
+NOT_GROUPED = {
+    "seed",
+    "adds",
+    "documented",
+    "checkpoint",
+    "logger",
+    "device",
+    "dtype",
+    "compile",
+    "deterministic",
+    "runs",
+}
+NOT_GROUPED |= {"name", "tags", "data.dir", "data.path", "training.eval_interval", "training.eval_iters"}
+NOT_GROUPED |= {"training.log_interval", "training.grad_accumulation", "training.on_nonfinite"}
 # Ignored when resume=auto looks for the run of a configuration:
-NOT_SEARCHED = {"checkpoint", "logger", "device", "dtype", "compile", "runs"}
+NOT_SEARCHED = {"checkpoint", "logger", "device", "dtype", "compile", "runs", "name", "tags", "training.log_interval"}
 
 
 class _Schema(BaseModel):
@@ -49,6 +65,7 @@ class TrainingConfig(_Schema):
     on_nonfinite: Literal["stop", "skip"]
     eval_interval: Count | Literal["epoch"]
     eval_iters: Count
+    log_interval: Count | None
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -86,6 +103,9 @@ class TrainConfig(_Schema):
     training: TrainingConfig
     checkpoint: CheckpointConfig
     documented: Documented
+    init: PathName | None
+    name: Label | None
+    tags: list[Label]
     seed: Seed
     device: DeviceName
     dtype: DtypeName
@@ -132,7 +152,9 @@ class EvaluateConfig(SearchConfig):
     runs: PathName
     stage: StageName | None
     weights: Weights
-    split: Literal["val", "test"] | None
+    split: Literal["train", "val", "test"] | None
+    text: PathName | None
+    as_json: Annotated[bool, Field(alias="json")]
     data: dict[str, PathName | None]
     device: DeviceName
 
@@ -142,7 +164,11 @@ class CompareConfig(_Schema):
 
     runs: PathName
     stage: StageName | None
-    out: PathName
+    tags: list[Label]
+    metric: Literal["exact", "val", "train", "best"]
+    x: Literal["iterations", "tokens", "seconds"]
+    by: PathName | Annotated[list[PathName], Field(min_length=1, max_length=2)] | None
+    out: PathName | None
     tolerance: NonNegative
 
 
@@ -150,10 +176,17 @@ class CompareConfig(_Schema):
 class Request:
     """What the command line says about a run besides its configuration."""
 
-    folder: Path  # of a new run
-    is_folder_given: bool  # by the user: exactly that folder, not the next free name
+    parent: Path  # where the folder of a new run is created
+    prefix: str  # of its name
+    folder: Path | None  # the folder of a new run instead, if the user has given one
     sweep: Path | None  # the folder of the sweep that it is a job of
     given: tuple[str, ...]  # the keys that have a value on the command line
+    command: str  # the command line
+
+    def new_folder(self, config: TrainConfig) -> Path:
+        """The folder of a new run of this configuration, if it is still free."""
+        name = "_".join([config.stage, *([config.name] if config.name else []), f"seed{config.seed}"])
+        return self.folder or self.parent / f"{self.prefix}{name}"
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -116,9 +116,9 @@ def test_what_is_not_of_the_package_or_not_of_the_type_is_refused(kind: Kind, ta
         ("schedule", "gpt.training.schedules._warmup"),
         ("schedule", "gpt.training.schedules._progress"),
         ("logger", "gpt.training.watchers.Watcher"),
-        ("logger", "gpt.training.watchers.RunWriter"),  # what train.py itself makes
+        ("logger", "gpt.training.recording.RunWriter"),  # what train.py itself makes
         ("logger", "gpt.training.watchers.WeightAverage"),
-        ("logger", "gpt.training.watchers.CheckpointWriter"),
+        ("logger", "gpt.training.recording.CheckpointWriter"),
         ("logger", "gpt.training.loggers.RunFolder"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.runs.folder import finished_runs
+from gpt.runs.finding import finished_runs
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow

@@ -32,6 +32,11 @@ class CharTokenizer:
             )
         return torch.from_numpy(ids.astype(np.int64, copy=False))
 
+    def without_unknown(self, text: str) -> tuple[str, str]:
+        """The text without the characters that the vocabulary lacks, and these characters, each once."""
+        unknown = "".join(sorted(set(text) - set(self.vocabulary)))
+        return (text.translate(dict.fromkeys(map(ord, unknown))) if unknown else text), unknown
+
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids (a list or a one-dimensional tensor) -> text."""
         return "".join(self.vocabulary[int(i)] for i in ids)

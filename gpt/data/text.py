@@ -64,17 +64,24 @@ class TextData:
             yield self.batch(split, windows // passes + (i < windows % passes), draw)
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
-        """The split as adjacent windows: each of its characters but the first is a target exactly once.
+        """The split as adjacent windows: each of its characters but the first is a target exactly once."""
+        return adjacent_windows(self._splits[split], self.block_size, tokens_per_pass)
 
-        The last batch may be smaller, and a shorter window may follow it.
-        """
-        ids, T = self._splits[split], self.block_size
-        full = (len(ids) - 1) // T * T  # targets that fill complete windows
+
+def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
+    """Token ids, (N,) with N >= 2, as adjacent windows: each but the first is a target exactly once.
+
+    A window of `block_size` = T inputs predicts the T tokens after each of them, so a window's first targets have seen
+    little. The last batch may be smaller, and a shorter window may follow it.
+    """
+    T = block_size
+    full = (len(ids) - 1) // T * T  # targets that fill complete windows
+    if full:
         inputs, targets = ids[:full].view(-1, T), ids[1 : full + 1].view(-1, T)
         rows = max(1, tokens_per_pass // T)
         yield from map(_batch, inputs.split(rows), targets.split(rows))
-        if full < len(ids) - 1:
-            yield _batch(ids[None, full:-1], ids[None, full + 1 :])
+    if full < len(ids) - 1:
+        yield _batch(ids[None, full:-1], ids[None, full + 1 :])
 
 
 def _batch(inputs: Tensor, targets: Tensor) -> Batch:

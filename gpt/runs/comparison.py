@@ -1,25 +1,15 @@
-"""Documented and measured losses of many runs: a table and a plot."""
+"""Documented and measured losses, side by side."""
 
-import io
-import itertools
-import json
 import statistics
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tabulate import tabulate
 
-from gpt.errors import printable
-from gpt.files import write_atomically
-from gpt.runs.folder import RunFolder
+from gpt.runs.grouping import Run
 from gpt.runs.records import Summary
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-Run = tuple[RunFolder, Summary]
 Split = Literal["train", "val"]
 
 
@@ -131,75 +121,13 @@ def table(comparison: Comparison, style: str) -> str:
             "standard deviation over seeds. exact: every target of the validation split once, mean over seeds. "
             "*: the loss on one training mini-batch, which varies by about 0.1.",
         ]
-    if comparison.not_counted:
-        cells = [
-            [
-                s.stage,
-                s.seed,
-                f"{s.estimated.train:.4f}",
-                f"{s.estimated.val:.4f}",
-                f"{s.exact.val:.4f}",
-                printable(reason).replace("|", "\\|") if style == "github" else printable(reason),
-            ]
-            for (_, s), reason in comparison.not_counted
-        ]
-        headers = ["not counted", "seed", "train", "val", "exact val", "reason"]
-        parts.append(tabulate(cells, headers, tablefmt=style, disable_numparse=True))
     return "\n\n".join(parts)
 
 
-def as_json(comparison: Comparison) -> str:
+def as_record(comparison: Comparison) -> dict[str, Any]:
     """The comparison for programs, with the folder of every run."""
-    content = {
+    return {
         "rows": [asdict(row) for row in comparison.rows],
         "counted": {stage: [str(run.path) for run, _ in runs] for stage, runs in comparison.counted.items()},
         "not_counted": [{"run": str(run.path), "reason": reason} for (run, _), reason in comparison.not_counted],
     }
-    return json.dumps(content, indent=2) + "\n"
-
-
-def plot(comparison: Comparison, path: Path) -> bool:
-    """Draw the validation loss over iterations, one colour per stage; documented values are crosses at the end.
-
-    Thin lines are seeds; dashed ones are runs that are not counted. Returns whether there was anything to draw.
-    """
-    from matplotlib.colors import TABLEAU_COLORS  # slow to import
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    axes = figure.subplots()
-    stages = sorted({*comparison.counted, *(run[1].stage for run, _ in comparison.not_counted)})
-    colour = dict(zip(stages, itertools.cycle(TABLEAU_COLORS), strict=False))
-    for stage, runs in comparison.counted.items():
-        for number, (run, _) in enumerate(runs):
-            _plot_curve(axes, run, color=colour[stage], linewidth=1, label=stage if number == 0 else None)
-    labelled = set()
-    for (run, summary), reason in comparison.not_counted:
-        if reason.startswith("changed"):
-            label = None if summary.stage in labelled else f"{summary.stage}, not the documented run"
-            labelled.add(summary.stage)
-            _plot_curve(axes, run, color=colour[summary.stage], linewidth=1, linestyle="--", label=label)
-    if not axes.lines:
-        return False
-    for row in comparison.rows:
-        if row.documented is not None and row.split == "val":
-            end = comparison.counted[row.stage][0][1].iterations
-            comparable = row.difference is not None
-            marker, mark_colour = ("x", colour[row.stage]) if comparable else ("+", "grey")
-            axes.plot(end, row.documented, marker, color=mark_colour, markersize=9, markeredgewidth=2)
-    axes.plot([], [], "kx", label="documented")
-    axes.plot([], [], "+", color="grey", label="documented, one mini-batch")
-    axes.set_xscale("log")
-    axes.set(xlabel="iteration (log scale)", ylabel="estimated validation loss (nats per token)")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small", ncols=2)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120, format="png")
-    write_atomically(path, picture.getvalue())
-    return True
-
-
-def _plot_curve(axes: "Axes", run: RunFolder, **style: Any) -> None:
-    lines = [line for line in run.metrics() if line.iteration > 0]  # a log scale has no 0
-    if lines:
-        axes.plot([line.iteration for line in lines], [line.val for line in lines], marker=".", **style)

@@ -1,8 +1,11 @@
 """The run folder: everything a run leaves. It is data; nothing in it is ever unpickled or executed.
 
 config.yaml        the resolved configuration
+commands.jsonl     the command lines that started and resumed the run
 tokenizer.json     the vocabulary, and the digest of the corpus it is from
-metrics.jsonl      one line per evaluation
+parent.json        the run whose weights it started from, if any
+metrics.jsonl      one line per evaluation, and one every log_interval iterations
+clock.jsonl        the training time at these lines: all that two runs of the same configuration do not have in common
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
 summary.json       the results; it exists if and only if the run has finished
 checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
@@ -12,31 +15,35 @@ Every file but the last three carries a checksum of its content, which is verifi
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import logging.handlers
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from gpt.config import TrainConfig
 from gpt.console import OneLine
 from gpt.errors import RequestError, UserError
-from gpt.files import checked_file, parsing, read_text_file, seal, write_atomically
-from gpt.runs.records import AnyRecord, Evaluation, Summary, Vocabulary, parse_record
-
-# The loader makes plain values only. Its running time is quadratic in the nesting depth, hence the C version and a size
-# limit.
-_LARGEST_CONFIG = 2**14  # bytes
-_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-_CONFIG_CHECKSUM = "# sha256 of all above: "
+from gpt.files import checked_file, read_text_file, seal, write_atomically
+from gpt.runs import formats
+from gpt.runs.records import (
+    AnyRecord,
+    Clock,
+    Command,
+    Evaluation,
+    Parent,
+    Progress,
+    Step,
+    Summary,
+    Vocabulary,
+    parse_record,
+)
 
 log = logging.getLogger(__name__)
 
@@ -136,23 +143,33 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """Save the resolved configuration."""
-        content = yaml.safe_dump(config.content(), sort_keys=False, allow_unicode=True)
-        write_atomically(self.path / "config.yaml", f"{content}{_CONFIG_CHECKSUM}{_digest(content)}\n")
+        write_atomically(self.path / "config.yaml", formats.dumped(config))
 
     def config(self) -> TrainConfig:
         """The run's configuration."""
         path = self.path / "config.yaml"
-        content, found, checksum = read_text_file(path, largest=_LARGEST_CONFIG).rpartition(_CONFIG_CHECKSUM)
-        if not (found and re.fullmatch(r"[0-9a-f]{64}\s*", checksum)):
-            raise UserError(f"{path} was edited: its last line has to be {_CONFIG_CHECKSUM!r} and the checksum")
-        if checksum.strip() != _digest(content):
-            raise UserError(f"{path} is damaged: its last line is not the checksum of all above")
-        with parsing(path):
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
-                raise UserError(f"{path} is damaged: a run writes no YAML aliases")
-            config = TrainConfig.model_validate(yaml.load(content, _Yaml))
-            json.dumps(config.content(), ensure_ascii=False).encode()  # unpaired surrogates could not be printed
-            return config
+        return formats.loaded(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
+
+    def write_command(self, command: str, iteration: int) -> None:
+        """Add a command line to those that started and resumed the run."""
+        now = datetime.now().astimezone().replace(microsecond=0)
+        new = Command(iteration=iteration, command=command, started=now)
+        self._write_lines("commands.jsonl", [*self.commands(), new])
+
+    def commands(self) -> list[Command]:
+        """The command lines that started and resumed the run; none if they are damaged or were not kept."""
+        try:
+            return self._lines("commands.jsonl", Command)
+        except UserError:
+            return []
+
+    def write_parent(self, parent: Parent) -> None:
+        """Save which run's weights this one started from."""
+        write_atomically(self.path / "parent.json", seal(parent.model_dump(), indent=2) + "\n")
+
+    def parent(self) -> Parent | None:
+        """The run whose weights this one started from; None if it started from random weights."""
+        return self._record("parent.json", Parent) if (self.path / "parent.json").exists() else None
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Save the vocabulary that the tokenizer is built from."""
@@ -162,18 +179,29 @@ class RunFolder:
         """The vocabulary that the run's tokenizer is built from."""
         return self._record("tokenizer.json", Vocabulary)
 
-    def write_metrics(self, evaluations: list[Evaluation]) -> None:
-        """Save the evaluations so far, replacing the file."""
-        lines = [seal(evaluation.model_dump()) + "\n" for evaluation in evaluations]
-        write_atomically(self.path / "metrics.jsonl", "".join(lines))
+    def write_metrics(self, progress: Progress) -> None:
+        """Save the evaluations and logged steps so far, and the clock beside them, replacing the files."""
+        rows: list[Step | Evaluation] = [*progress.steps, *progress.evaluations]
+        rows.sort(key=lambda row: row.iteration)  # of an iteration with both, first the step
+        self._write_lines("metrics.jsonl", rows)
+        self._write_lines("clock.jsonl", progress.clock)
 
     def metrics(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` notices a file that was truncated between two lines."""
-        path = self.path / "metrics.jsonl"
-        lines = read_text_file(path).splitlines()
-        if not lines:
-            raise UserError(f"{path} is damaged: it is empty")
-        return [parse_record(path, line, Evaluation) for line in lines]
+        evaluations = self._lines("metrics.jsonl", Evaluation, having='"val"')
+        if not evaluations:
+            raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: it is empty")
+        return evaluations
+
+    def steps(self) -> list[Step]:
+        """The run's logged steps in order."""
+        return self._lines("metrics.jsonl", Step, having='"loss"')
+
+    def clock(self) -> dict[int, float]:
+        """The seconds of training by iteration; empty for a run that did not keep them."""
+        if not (self.path / "clock.jsonl").exists():
+            return {}
+        return {row.iteration: row.seconds for row in self._lines("clock.jsonl", Clock)}
 
     def write_summary(self, summary: Summary) -> None:
         """Save the results, which marks the run as finished."""
@@ -199,42 +227,9 @@ class RunFolder:
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
         return parse_record(self.path / name, read_text_file(self.path / name), record)
 
+    def _lines(self, name: str, record: type[AnyRecord], having: str = "") -> list[AnyRecord]:
+        path = self.path / name
+        return [parse_record(path, line, record) for line in read_text_file(path).splitlines() if having in line]
 
-def chosen_run(path: str | None, root: str, stage: str | None = None) -> RunFolder:
-    """The run in the folder `path`, or if that is None the newest finished one below `root`, of any stage or of one.
-
-    Raises RequestError if there is none.
-    """
-    if path is None:
-        return finished_runs(Path(root), stage)[-1][0]
-    run = RunFolder(Path(path))
-    if stage is not None and run.config().stage != stage:
-        raise RequestError(
-            f"{run.path} is a run of {run.config().stage}, not of {stage}: give run= or model=, not both"
-        )
-    return run
-
-
-def finished_runs(root: Path, stage: str | None = None) -> list[tuple[RunFolder, Summary]]:
-    """All finished runs below `root`, the oldest first; a damaged one is skipped with a warning.
-
-    Raises RequestError if there is none of this stage, or of any stage if that is None.
-    """
-    runs = []
-    for path in root.rglob("summary.json"):
-        run = RunFolder(path.parent)
-        try:
-            summary = run.summary()
-        except UserError as error:
-            log.warning(f"skipped: {error}")
-        else:
-            if stage in (None, summary.stage):
-                runs.append((run, summary))
-    if not runs:
-        of_stage = "" if stage is None else f" of {stage}"
-        raise RequestError(f"no finished run{of_stage} in {root}: train one with python train.py model={stage or 'v1'}")
-    return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
+        write_atomically(self.path / name, "".join(seal(record.model_dump(mode="json")) + "\n" for record in records))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
@@ -10,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from gpt.choices import NonNegative
 from gpt.config import Documented, StageName
 from gpt.files import parsing, unseal
+from gpt.runs.formats import check_format
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Iterations = Annotated[int, Field(ge=0, lt=2**63)]
@@ -28,6 +30,48 @@ class Evaluation(Record):
     train: FiniteFloat
     val: FiniteFloat
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
+    tokens: Iterations | None = None  # targets trained on; a run of format 1 did not keep it
+
+
+class Step(Record):
+    """Update number `iteration`: a line of metrics.jsonl every `log_interval` updates."""
+
+    iteration: Iterations
+    loss: FiniteFloat | None  # of the training mini-batch, nats per token; None if NaN or Inf
+    gradient_norm: FiniteFloat | None  # before clipping; None if NaN or Inf
+    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
+    tokens: Iterations  # targets trained on
+
+
+class Clock(Record):
+    """The training time at a line of metrics.jsonl, without evaluations and checkpoints: a line of clock.jsonl."""
+
+    iteration: Iterations
+    seconds: NonNegative
+    tokens_per_second: NonNegative  # since the line before
+
+
+class Command(Record):
+    """A command line that started or resumed a run: a line of commands.jsonl."""
+
+    iteration: Iterations  # where it started or resumed
+    command: str
+    started: AwareDatetime
+
+
+class Parent(Record):
+    """parent.json: the run whose weights a run started from."""
+
+    run: str  # its folder, as given
+    stage: StageName
+    iterations: Iterations
+    weights: str  # best, last or averaged
+    sha256: str  # of the file of those weights
+
+    @property
+    def description(self) -> str:
+        """The run and its weights, in words."""
+        return f"the {self.weights} weights of {self.run} ({self.iterations} iterations, sha256 {self.sha256[:12]})"
 
 
 class Segment(Record):
@@ -46,15 +90,21 @@ class Progress(BaseModel):
     tokens: Iterations = 0  # targets trained on
     seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
     evaluations: list[Evaluation] = []
+    steps: list[Step] = []
+    clock: list[Clock] = []
+    step_stride: Annotated[int, Field(ge=1)] = 1  # one of so many steps that are due for logging is kept
     best: Evaluation | None = None  # the evaluation whose weights are saved
     averaged: list[Iterations] = []  # iterations whose weights are in the average
     history: list[Segment] = []  # earlier parts that were trained with settings other than those in config.yaml
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        iterations = [evaluation.iteration for evaluation in self.evaluations]
-        if any(a >= b for a, b in itertools.pairwise([*iterations, self.iteration + 1])):
-            raise ValueError("its evaluations are not in order")
+        kinds: dict[str, Sequence[Evaluation | Step | Clock]] = {
+            "evaluations": self.evaluations, "steps": self.steps, "clock": self.clock
+        }  # fmt: skip
+        for name, rows in kinds.items():
+            if any(a >= b for a, b in itertools.pairwise([*(row.iteration for row in rows), self.iteration + 1])):
+                raise ValueError(f"its {name} are not in order")
         if self.best is not None and self.best not in self.evaluations:
             raise ValueError("its best evaluation is not one of its evaluations")
         return self
@@ -92,7 +142,12 @@ class Best(Record):
 class Summary(Record):
     """summary.json: the results of a finished run. Losses in nats per token."""
 
+    format: int = 1
     stage: StageName
+    name: str | None = None
+    tags: list[str] = []
+    parent: Parent | None = None
+    commands: list[Command] = []  # that started and resumed the run
     seed: int
     parameters: int
     iterations: int
@@ -118,6 +173,11 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
-    """The record sealed in `content`, read from `path`. Raises UserError if it has changed since."""
+    """The record sealed in `content`, read from `path`.
+
+    Raises UserError if it has changed since, or is of a newer format.
+    """
     with parsing(path):
-        return record.model_validate_json(json.dumps(unseal(content, path)))
+        fields = unseal(content, path)
+        check_format(fields.get("format", 1), path)
+        return record.model_validate_json(json.dumps(fields))

@@ -3,9 +3,9 @@
 import io
 import platform
 import subprocess
-import textwrap
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +13,8 @@ from gpt.config import Documented
 from gpt.errors import printable
 from gpt.files import write_atomically
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Best, Estimated, Exact, Progress, Summary
+from gpt.runs.formats import FORMAT
+from gpt.runs.records import Best, Command, Estimated, Exact, Parent, Progress, Summary
 from gpt.runtime import Runtime
 
 
@@ -23,6 +24,10 @@ def summarise(
     *,
     stage: str,
     seed: int,
+    name: str | None,
+    tags: list[str],
+    parent: Parent | None,
+    commands: list[Command],
     documented: Documented,
     changed: list[str],
     parameters: int,
@@ -36,7 +41,12 @@ def summarise(
     """The content of summary.json."""
     last, best = progress.evaluations[-1], progress.best or progress.evaluations[-1]
     return Summary(
+        format=FORMAT,
         stage=stage,
+        name=name,
+        tags=tags,
+        parent=parent,
+        commands=commands,
         seed=seed,
         parameters=parameters,
         iterations=progress.iteration,
@@ -74,15 +84,15 @@ def _earlier_changes(progress: Progress, changed: list[str]) -> list[str]:
 
 
 def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
-    """The lines that end a run's log: documented, measured and exact losses, and what to do next."""
+    """The lines that end a run's log: the losses, and what to do next."""
     documented, estimated = summary.documented, summary.estimated
     lines = [_row("", "train", "validation", "(nats per token)")]
-    if documented.kind == "mini-batch":
+    if not summary.changed and documented.kind == "mini-batch":
         lines += [
             _row("documented", documented.train, documented.val, "one training mini-batch, varies by about 0.1"),
             _row("last batch", summary.last_batch, None, "last training mini-batch of this run"),
         ]
-    else:
+    elif not summary.changed:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
@@ -92,10 +102,11 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
         lines.append(_row("difference", train, val, "measured - documented"))
+    if summary.best.iteration != summary.iterations:
+        lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
     if summary.changed:
-        lines.append(f"not the documented run, so not comparable with it: {', '.join(summary.changed)}")
+        lines.append(f"not the documented run of {summary.stage}: {', '.join(summary.changed)}")
     lines += [
-        f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}",
         f"{summary.seconds:.1f} s, {summary.tokens_per_second:,.0f} tokens/s in training steps",
         f"run folder: {run.path}",
         f"sample from it: python generate.py run={run.path}",
@@ -104,25 +115,28 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
 
 
 def plot_run(run: RunFolder, summary: Summary) -> None:
-    """Draw the run's estimated losses over iterations as loss.png, marked if it is not the documented run."""
+    """Draw the run's losses over iterations as loss.png; the documented ones as well, if it is such a run."""
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 
     metrics = run.metrics()
     iterations = [line.iteration for line in metrics]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
+    steps = [step for step in run.steps() if step.loss is not None]
+    if steps:
+        losses: Any = [step.loss for step in steps]
+        axes.plot([step.iteration for step in steps], losses, color="lightgrey", linewidth=0.8, label="mini-batch")
     for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
         axes.plot(
             iterations, [getattr(line, split) for line in metrics], ".-", color=colour, label=f"{split}, estimated"
         )
         loss = getattr(summary.documented, split)
-        if loss is not None:
+        if loss is not None and not summary.changed:
             label = f"{split}, documented {loss:.4f} ({summary.documented.kind})"
             axes.axhline(loss, color=colour, linestyle=":", label=label)
-    title = f"{summary.stage}, seed {summary.seed}"
-    if summary.changed:
-        title += "; not the documented run:\n" + textwrap.fill(", ".join(summary.changed), 80)
-    axes.set_title(printable(title, keep="\n"), fontsize="medium", parse_math=False)
+    changes = f", {len(summary.changed)} changes from the documented run" if summary.changed else ""
+    title = f"{summary.name or summary.stage}, seed {summary.seed}{changes}"
+    axes.set_title(printable(title), fontsize="medium", parse_math=False)
     axes.set(xlabel="iteration", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gpt.config import IDENTIFYING, NOT_SEARCHED, RESUMABLE, Request, TrainConfig, changes, flat, shown
+from gpt.config import IDENTIFYING, RESUMABLE, Request, TrainConfig, changes, flat, shown
 from gpt.data.corpora import fingerprints, located
 from gpt.errors import DivergedError, RequestError, UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
+from gpt.runs.finding import newest_like
 from gpt.runs.folder import RunFolder
+from gpt.runs.forking import Fork
 from gpt.runs.records import Summary, Vocabulary
 from gpt.runs.weights import planned_model
 from gpt.stopping import Stopped
@@ -28,6 +30,7 @@ class Plan:
 
     config: TrainConfig
     request: Request
+    fork: Fork | None = None  # where a new run starts, if not from random weights
     before: TrainConfig | None = None  # the run's configuration so far, if it is resumed
     run: RunFolder | None = None  # the one to resume; None: a new one
     checkpoint: Checkpoint | None = None  # None: start from the beginning
@@ -35,8 +38,9 @@ class Plan:
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The vocabulary of the run to resume."""
-        return self.run.vocabulary() if self.run is not None else None
+        """The vocabulary of the run to resume or to fork."""
+        run = self.run or (self.fork and self.fork.run)
+        return run.vocabulary() if run else None
 
     @property
     def finished(self) -> Summary | None:
@@ -69,12 +73,16 @@ class Plan:
         """
         vocabulary = vocabulary.model_copy(update={"files": fingerprints(self.config.data)})
         if self.run is None:
-            create = RunFolder.create_at if self.request.is_folder_given else RunFolder.create
-            run = create(self.request.folder)
+            create = RunFolder.create_at if self.request.folder and not self.request.sweep else RunFolder.create
+            run = create(self.request.new_folder(self.config))
             with run.locked(), run.logging() as start_log:
                 start_log()
                 run.write_config(self.config)
                 run.write_vocabulary(vocabulary)
+                run.write_command(self.request.command, 0)
+                if self.fork is not None:
+                    run.write_parent(self.fork.record)
+                    log.info(f"starting from {self.fork.record.description}")
                 yield run, lambda: None
             return
         run, iteration = self.run, self.checkpoint.progress.iteration if self.checkpoint else 0
@@ -85,6 +93,7 @@ class Plan:
                 run.reopen(keep_average=self.config.training.average_last > 0)
                 run.write_config(self.config)
                 run.write_vocabulary(vocabulary)
+                run.write_command(self.request.command, iteration)
                 Checkpoints(run, self.config.checkpoint.keep).remove_after(iteration)
                 if self.checkpoint is not None:
                     self.checkpoint.restore_best(run.weights("best"))
@@ -104,9 +113,13 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
 
     Raises RequestError for a change that would make it another run, UserError if the run is damaged.
     """
+    fork = None
+    if config.init is not None and config.resume in (None, "auto"):
+        fork = Fork.of(Path(config.init))
+        config = fork.config(config, request.given)
     run = _run_to_resume(config, request)
     if run is None:
-        yield Plan(config, request)
+        yield Plan(config, request, fork)
         return
     with run.locked():
         is_auto = config.resume == "auto"
@@ -124,7 +137,9 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
             checkpoint = Checkpoints(run, merged.checkpoint.keep, largest_state(model)).newest()
         if checkpoint is not None:
             checkpoint.check_model(model)
-        plan = Plan(merged, request, before, run, checkpoint, changed)
+        elif before.init is not None:
+            raise UserError(f"no checkpoint of {run.path} is intact: start it again, with init={before.init}")
+        plan = Plan(merged, request, None, before, run, checkpoint, changed)
         if plan.finished is None:
             given = _all_keys(config) if is_auto else request.given
             data = located(merged.data, run.vocabulary().files, config.data.hyperparameters, given)
@@ -155,11 +170,11 @@ def _run_to_resume(config: TrainConfig, request: Request) -> RunFolder | None:
     if config.resume != "auto":
         return _run_of(Path(config.resume))
     if request.sweep is not None:
-        return _newest_like(config, request.sweep, is_finished=None)
-    if request.is_folder_given:
+        return newest_like(config, request.sweep, is_finished=None)
+    if request.folder is not None:
         run = RunFolder(request.folder)
         return run if run.is_started() else None
-    return _newest_like(config, Path(config.runs), is_finished=False)
+    return newest_like(config, Path(config.runs), is_finished=False)
 
 
 def _run_of(path: Path) -> RunFolder:
@@ -174,20 +189,6 @@ def _run_of(path: Path) -> RunFolder:
 
 def _is_checkpoint(path: Path) -> bool:
     return path.parent.name == "checkpoints" and not (path / "config.yaml").exists()
-
-
-def _newest_like(config: TrainConfig, root: Path, is_finished: bool | None) -> RunFolder | None:
-    """The newest run of this configuration below `root`; `is_finished=None` if it does not matter whether it is."""
-    wanted = _identity(config)
-    for path in sorted(root.rglob("config.yaml"), reverse=True):
-        run = RunFolder(path.parent)
-        try:
-            fits = is_finished is None or run.is_finished() == is_finished
-            if run.is_started() and fits and _identity(run.config()) == wanted:
-                return run
-        except UserError as error:
-            log.warning(f"skipped: {error}")
-    return None
 
 
 def _all_keys(config: TrainConfig) -> list[str]:
@@ -237,7 +238,3 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
     for group in groups:
         content = content.setdefault(group, {})
     content[name] = value
-
-
-def _identity(config: TrainConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.content().items() if key not in NOT_SEARCHED}

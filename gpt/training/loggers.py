@@ -11,10 +11,12 @@ from gpt.runs.folder import RunFolder
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 
+_BUILT_IN = ("gpt.training.watchers", "gpt.training.recording")  # train.py decides on these; they cannot be chosen
+
 
 def _is_logger(target: Any) -> bool:
-    if not (inspect.isclass(target) and issubclass(target, Watcher)) or target.__module__ == Watcher.__module__:
-        return False  # the built-in watchers cannot be chosen
+    if not (inspect.isclass(target) and issubclass(target, Watcher)) or target.__module__ in _BUILT_IN:
+        return False
     return "run" in inspect.signature(target).parameters
 
 

@@ -35,6 +35,7 @@ def train(
     eval_iters: int,
     grad_accumulation: int = 1,
     grad_clip: float | None = None,
+    log_interval: int | None = None,
     loss: Loss = batch_loss,
     reported_loss: Loss = batch_loss,
     runtime: Runtime,
@@ -90,9 +91,11 @@ def train(
                 if runtime.device.type == "cpu" or progress.iteration % _STOP_INTERVAL_ON_GPU == 0:
                     is_stopping = stops.item() > 0
 
-            # Clip.
-            if grad_clip is not None:
-                nn.utils.clip_grad_norm_(parameters, grad_clip)
+            # Clip. The norm takes a while, so it is computed only where it is needed.
+            is_logged = log_interval is not None and (progress.iteration + 1) % log_interval == 0
+            norm = nn.utils.get_total_norm(gradients) if is_logged or grad_clip is not None else None
+            if norm is not None and grad_clip is not None:
+                nn.utils.clip_grads_with_norm_(parameters, grad_clip, norm)
 
             # Step, unless the loss or a gradient is NaN or Inf. The check stays on the device, so nothing waits for it.
             skip = has_nonfinite([mean, *gradients])
@@ -100,7 +103,7 @@ def train(
             optimizer.step(rates, skip)
             optimizer.zero_grad()
 
-            state.count_step(mean, batch.tokens, skip)
+            state.count_step(mean, batch.tokens, skip, rates, norm)
             for watcher in watchers:
                 watcher.stepped(state)
         state.stop_clock()
@@ -148,4 +151,6 @@ def _evaluation(state: TrainingState, losses: tuple[float, float], schedule: Sch
     peaks = state.optimizer.peaks.items()
     rates = {group: schedule(min(iteration, max_iters - 1), max_iters, peak) for group, peak in peaks}
     # Built without validation, so that NaN is allowed: NonFiniteGuard decides what to do about it.
-    return Evaluation.model_construct(iteration=iteration, train=train_loss, val=val_loss, learning_rates=rates)
+    return Evaluation.model_construct(
+        iteration=iteration, train=train_loss, val=val_loss, learning_rates=rates, tokens=state.progress.tokens
+    )

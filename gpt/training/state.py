@@ -33,6 +33,8 @@ class TrainingState:
         self.last_batch = torch.full((), math.nan, device=device)  # the loss on the last training mini-batch
         self.skipped = torch.zeros((), device=device)  # updates skipped because of NaN or Inf
         self.finite = torch.zeros((), device=device)  # updates before the first of those
+        self.gradient_norm: Tensor | None = None  # of the last update, before clipping, if it was computed
+        self.learning_rates: dict[str, float] = {}  # of the last update, for each group of parameters
         self._runtime = runtime
         self._started: float | None = None
 
@@ -84,11 +86,13 @@ class TrainingState:
         """Discard the average."""
         self.progress.averaged, self.average = [], {}
 
-    def count_step(self, loss: Tensor, tokens: int, skip: Tensor) -> None:
+    def count_step(
+        self, loss: Tensor, tokens: int, skip: Tensor, learning_rates: dict[str, float], gradient_norm: Tensor | None
+    ) -> None:
         """Count an update with the mean loss of its batch; `skip` is 1 if it was skipped."""
         self.progress.iteration += 1
         self.progress.tokens += tokens
-        self.last_batch = loss
+        self.last_batch, self.learning_rates, self.gradient_norm = loss, learning_rates, gradient_norm
         self.skipped += skip
         self.finite += self.skipped == 0
 
@@ -104,7 +108,7 @@ class TrainingState:
     def stop_clock(self) -> None:
         """Wait for the device, then stop the clock."""
         self._runtime.synchronize()
-        self.progress.seconds = self._seconds()
+        self.progress.seconds = self.seconds
         self._started = None
 
     @contextlib.contextmanager
@@ -117,10 +121,11 @@ class TrainingState:
     @property
     def tokens_per_second(self) -> float:
         """The mean over all training steps so far."""
-        seconds = self._seconds()
-        return self.progress.tokens / seconds if seconds else 0.0
+        return self.progress.tokens / self.seconds if self.seconds else 0.0
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """Of training steps so far, without evaluations and checkpoints."""
         running = 0.0 if self._started is None else time.perf_counter() - self._started
         return self.progress.seconds + running
 

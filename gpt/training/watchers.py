@@ -1,13 +1,12 @@
 """Watchers: callbacks that the training loop calls in the order of their list.
 
 The order matters: the guard comes first, so that nothing is saved after NaN or Inf, and the run writer saves the last
-weights before the weight average overwrites those of the model. Rank 0 has all watchers; the other ranks have only
-the guard and the weight average.
+weights before the weight average overwrites those of the model. Rank 0 has all watchers, those of recording.py among
+them; the other ranks have only the guard and the weight average.
 """
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -16,16 +15,12 @@ from typing import Literal
 from tqdm import tqdm
 
 from gpt.errors import DivergedError, RequestError
-from gpt.files import attempt
-from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 
 log = logging.getLogger(__name__)
-
-_MAX_CHECKPOINT_SHARE = 0.02  # the largest fraction of the run's time that saving may take
 
 
 class Watcher:
@@ -90,8 +85,10 @@ class ConsoleLog(Watcher):
         first, new = state.progress.evaluations[0], state.progress.evaluations[-1]
         speed = f"   {state.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
         rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
+        epoch = self._epoch(new.iteration)
+        epochs = f"   epoch {epoch}" if epoch else ""
         log.info(
-            f"iteration {new.iteration:>{self._width}}   epoch {self._epoch(new.iteration)}"
+            f"iteration {new.iteration:>{self._width}}{epochs}"
             f"   train {new.train:.4f}   val {new.val:.4f}   lr {rates}{speed}"
         )
         if new.iteration:
@@ -99,41 +96,6 @@ class ConsoleLog(Watcher):
                 log.info(line)
         if new.train > first.train:
             log.warning(f"the training loss is above {first.train:.4f}, where it started: the run may be diverging")
-
-
-class Reopening(Watcher):
-    """Calls `reopen` once, after the first evaluation or step of a resumed run; until then, the folder is untouched."""
-
-    def __init__(self, reopen: Callable[[], None]) -> None:
-        self._reopen: Callable[[], None] | None = reopen
-
-    def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
-        """Reopen the run folder, the first time only."""
-        if self._reopen is not None:
-            self._reopen()
-            self._reopen = None
-
-    stepped = finished = evaluated
-
-
-class RunWriter(Watcher):
-    """Saves the metrics, the best weights and the last weights in the run folder."""
-
-    def __init__(self, run: RunFolder) -> None:
-        self._run = run
-
-    def evaluated(self, state: TrainingState) -> None:
-        """Save the weights if they are the best so far, and the metrics."""
-        progress = state.progress
-        new = progress.evaluations[-1]
-        is_best = progress.best is None or new.val < progress.best.val
-        if is_best and attempt("the best weights", lambda: save_weights(self._run, state.model, "best")):
-            progress.best = new
-        attempt("the metrics", lambda: self._run.write_metrics(progress.evaluations))
-
-    def finished(self, state: TrainingState) -> None:
-        """Save the last weights."""
-        save_weights(self._run, state.model, "last")
 
 
 class WeightAverage(Watcher):
@@ -169,49 +131,6 @@ class WeightAverage(Watcher):
             state.model.load_state_dict(state.average)
             if self._run is not None:
                 save_weights(self._run, state.model, "averaged")
-
-
-class CheckpointWriter(Watcher):
-    """Saves a checkpoint every `interval` iterations and at the end.
-
-    Checkpoints are at least `min_seconds` apart, and further apart if saving would otherwise take more than 2 % of the
-    run's time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save.
-    """
-
-    def __init__(
-        self,
-        state: TrainingState,
-        checkpoints: Checkpoints,
-        guard: NonFiniteGuard,
-        *,
-        interval: int,
-        min_seconds: float,
-    ) -> None:
-        self._checkpoints, self._guard, self._interval, self._min_seconds = checkpoints, guard, interval, min_seconds
-        self._iteration, self._saved_at, self._took = state.progress.iteration, time.perf_counter(), 0.0
-
-    def between_steps(self, state: TrainingState, is_last: bool) -> None:
-        """Save if it is time."""
-        iteration = state.progress.iteration
-        if iteration == self._iteration or not (is_last or self._is_due(iteration)):
-            return
-        with state.clock_stopped():
-            started = time.perf_counter()
-            self._guard.check(state)
-            if attempt("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
-                self._iteration = iteration
-            self._saved_at = time.perf_counter()
-            self._took = self._saved_at - started
-
-    def is_saved(self, state: TrainingState) -> bool:
-        """Whether the current iteration has been saved."""
-        return self._iteration == state.progress.iteration
-
-    def _is_due(self, iteration: int) -> bool:
-        if iteration % self._interval:
-            return False
-        pause = self._min_seconds and max(self._min_seconds, self._took / _MAX_CHECKPOINT_SHARE)
-        return time.perf_counter() - self._saved_at >= pause
 
 
 class ProgressBar(Watcher, AbstractContextManager):

@@ -81,7 +81,8 @@ def test_a_byte_order_mark_is_stripped_from_what_is_translated(script: Script, t
         (["generate.py", "temperature=0.5"], "temperature is for a run that continues a text, but this one translates"),
         (["generate.py", "prompt=日本"], "the character '日' (U+65E5) is not in the vocabulary"),
         (["generate.py", "prompt= "], "the prompt is empty"),
-        (["evaluate.py", "split=train"], "split=train"),
+        (["evaluate.py", "split=dev"], "split=dev"),
+        (["evaluate.py", "text=README.md"], "text is for a run that continues a text, but this one translates"),
     ],
 )
 def test_a_request_that_cannot_be_met_ends_in_one_line(

@@ -20,10 +20,12 @@ from gpt import models, tasks
 from gpt.config import Request
 from gpt.errors import UserError
 from gpt.files import seal
-from gpt.runs import resuming
+from gpt.runs import resuming, tables
 from gpt.runs.checkpoints import Checkpoints
-from gpt.runs.comparison import as_json, compare, table
-from gpt.runs.folder import RunFolder, finished_runs
+from gpt.runs.comparison import as_record, compare, table
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
+from gpt.runs.grouping import rankings
 from gpt.runs.report import closing_lines
 from gpt.runs.weights import load_model, save_weights
 from gpt.runtime import Runtime
@@ -48,7 +50,7 @@ _JSON: tuple[Any, ...] = (
     "x", "NaN", "\ud800", "\0", "\x1b[2J\n", "x" * 70_000, [], [[]], {}, {"": None}, ["a"] * 3, [1, "a", None],
     {"a": {"b": {}}}, "0001-01-01T00:00:00Z", "9999-12-31T23:59:59+23:59", "../../etc/passwd",
 )  # fmt: skip
-_RECORDS = ("tokenizer.json", "summary.json", "metrics.jsonl", "checkpoint.json")
+_RECORDS = ("tokenizer.json", "summary.json", "metrics.jsonl", "clock.jsonl", "commands.jsonl", "checkpoint.json")
 
 
 def main(source: str, first: int, count: int) -> None:
@@ -84,12 +86,16 @@ def _read_all(run: RunFolder) -> list[str]:
     def shown() -> None:
         runs = finished_runs(run.path)
         table(compare(runs, tolerance=0.03), "github")
-        as_json(compare(runs, tolerance=0.03))
+        as_record(compare(runs, tolerance=0.03))
+        run.steps()
+        run.clock()
+        run.parent()
+        tables.table(rankings(runs, "exact")[0], "exact", "github")
         closing_lines(runs[-1][1], run)
 
     def resumed() -> None:
         wanted = run.config()
-        request = Request(run.path, is_folder_given=False, sweep=None, given=("resume", "data.path", "device"))
+        request = Request(run.path, "", None, sweep=None, given=("resume", "data.path", "device"), command="")
         with resuming.planned(wanted.model_copy(update={"resume": str(run.path)}), request) as plan:
             config, vocabulary = plan.config, plan.vocabulary
             assert vocabulary is not None
@@ -148,7 +154,7 @@ def _change_config(path: Path, draw: random.Random) -> str:
 
 
 def _change_record(path: Path, draw: random.Random) -> str:
-    lines = path.read_text().splitlines() if path.name == "metrics.jsonl" else [path.read_text()]
+    lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     number = draw.randrange(len(lines))
     record = json.loads(lines[number])
     record.pop("checksum")

@@ -152,7 +152,7 @@ def _read_all(run: Path) -> dict[str, object]:
     readers: dict[str, Callable[[], object]] = {
         "config": folder.config,
         "vocabulary": folder.vocabulary,
-        "metrics": lambda: (folder.summary(), folder.metrics()),  # as whoever compares runs reads them
+        "metrics": lambda: (folder.summary(), folder.metrics(), folder.clock()),  # as whoever compares runs reads them
         "summary": folder.summary,
         "best": lambda: weights("best"),
         "last": lambda: weights("last"),
@@ -400,8 +400,8 @@ _NOT_FOR = {
                   "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),
     "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules._progress",
                  "gpt.training.schedules.math.cos"),
-    "logger": ("gpt.training.watchers.Watcher", "gpt.training.watchers.CheckpointWriter", "gpt.data.corpora.text",
-               "gpt.training.watchers.RunWriter", "gpt.training.watchers.WeightAverage"),
+    "logger": ("gpt.training.watchers.Watcher", "gpt.training.recording.CheckpointWriter", "gpt.data.corpora.text",
+               "gpt.training.recording.RunWriter", "gpt.training.watchers.WeightAverage"),
 }  # fmt: skip
 
 
@@ -548,7 +548,7 @@ def hostile(count: int, folder: Path) -> Outcome:
         "    yield lambda: SCHEDULE.partial(config.schedule)(0, 10, 1e-3)\n"
         "    for choice in config.logger.values(): yield lambda: LOGGER.build(choice, run=run)\n"
         "def readers(run):\n"
-        "    yield from (run.config, run.vocabulary, run.metrics, run.summary, Checkpoints(run, 2).newest)\n"
+        "    yield from (run.config, run.vocabulary, run.metrics, run.summary, run.clock, Checkpoints(run, 2).newest)\n"
         "    yield from (lambda: load_model(run, 'best'), lambda: load_model(run, 'last'))\n"
         "    try: yield from chosen(run)\n"
         "    except UserError: pass\n"
@@ -565,7 +565,7 @@ def hostile(count: int, folder: Path) -> Outcome:
         "    lines = max((text.count(chr(10)) for text in said), default=0)\n"
         "    print(len(said), lines, round(seconds, 2), round(grown), *bugs)\n"
     )
-    harmless = {"train.log", "sample.txt", "loss.png", ".lock"}
+    harmless = {"train.log", "sample.txt", "loss.png", ".lock", "commands.jsonl"}
     wrong = []
     cases = list(itertools.islice(_hostile_folders(whole, marker, folder), count))
     before = sorted(folder.iterdir())

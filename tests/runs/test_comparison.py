@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from gpt.config import Documented
-from gpt.runs.comparison import as_json, compare, plot, table
-from gpt.runs.folder import RunFolder, finished_runs
-from gpt.runs.records import Estimated, Exact, Summary
+from gpt.runs.comparison import as_record, compare, table
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
+from gpt.runs.plots import curves
+from gpt.runs.records import Estimated, Exact, Progress, Summary
 
 
 @pytest.fixture
@@ -85,17 +87,15 @@ def test_changed_and_repeated_runs_are_shown_but_not_counted(template: tuple) ->
         "there is a newer run of this seed",
         "changed: model.n_layer=9",
     ]
-    text = table(comparison, "github")
-    assert "| v5" in text
-    assert "changed: model.n_layer=9" in text
+    assert "| v5" in table(comparison, "github")
 
 
 def test_json_and_picture(template: tuple, tmp_path: Path) -> None:
     comparison = compare(runs(template, {**documented(2.0), "stage": "v5"}), tolerance=0.03)
-    content = json.loads(as_json(comparison))
+    content = json.loads(json.dumps(as_record(comparison)))
     assert content["rows"][0]["stage"] == "v5"
     assert content["counted"] == {"v5": [str(template[0].path)]}
-    plot(comparison, tmp_path / "compare.png")
+    assert curves(comparison, [], "iterations", tmp_path / "compare.png")
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -104,12 +104,13 @@ def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(templa
     for number, iterations in enumerate(([0], [0, 40])):
         run = RunFolder.create(tmp_path / str(number))
         evaluations = template[0].metrics()
-        run.write_metrics([evaluations[0].model_copy(update={"iteration": i}) for i in iterations])
+        evaluated = [evaluations[0].model_copy(update={"iteration": i}) for i in iterations]
+        run.write_metrics(Progress(iteration=iterations[-1], evaluations=evaluated))
         summary = template[1].model_copy(
-            update={"stage": "v4", "documented": Documented(train=None, val=None, kind=None)}
+            update={"stage": "v4", "changed": [], "documented": Documented(train=None, val=None, kind=None)}
         )
         picture = tmp_path / f"{number}.png"
-        drawn = plot(compare([(run, summary)], tolerance=0.03), picture)
+        drawn = curves(compare([(run, summary)], tolerance=0.03), [], "iterations", picture)
         assert drawn == picture.exists()
         sizes.append(drawn)
     assert sizes == [False, True]

@@ -14,7 +14,8 @@ import pytest
 
 from gpt.errors import RequestError, UserError
 from gpt.files import write_atomically
-from gpt.runs.folder import RunFolder, chosen_run, finished_runs
+from gpt.runs.finding import chosen_run, finished_runs
+from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_weights
 from tests.conftest import build_small
 
@@ -28,8 +29,9 @@ def run(trained: Path, tmp_path: Path) -> RunFolder:
 
 def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:
     assert {path.name for path in run.path.iterdir()} == {
-        "config.yaml", "tokenizer.json", "metrics.jsonl", "best.safetensors", "last.safetensors",
-        "summary.json", "loss.png", "sample.txt", "train.log", "checkpoints", ".lock",
+        "config.yaml", "commands.jsonl", "tokenizer.json", "metrics.jsonl", "clock.jsonl",
+        "best.safetensors", "last.safetensors", "summary.json", "loss.png", "sample.txt", "train.log",
+        "checkpoints", ".lock",
     }  # fmt: skip
     summary = json.loads((run.path / "summary.json").read_text())
     assert summary["stage"] == "v7"

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gpt.config import Documented
-from gpt.runs.folder import RunFolder, finished_runs
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
 from gpt.runs.records import Best, Estimated, Evaluation, Exact, Progress, Summary
 from gpt.runs.report import closing_lines, plot_run, summarise
 from tests.conftest import CPU
@@ -49,8 +50,8 @@ def test_documented_measured_and_exact_losses_are_shown_side_by_side(template: t
 def test_a_run_with_changed_hyperparameters_is_not_compared_with_the_documented_one(template: tuple) -> None:
     lines = report(template, **LOSSES, **DOCUMENTED, changed=["model.n_layer=4", "schedule=cosine"])
     assert "difference" not in lines
-    expected = "not the documented run, so not comparable with it: model.n_layer=4, schedule=cosine"
-    assert lines["not"] == expected
+    assert "documented" not in lines
+    assert lines["not"] == "not the documented run of v7: model.n_layer=4, schedule=cosine"
 
 
 def test_a_mini_batch_is_beside_the_last_mini_batch(template: tuple) -> None:
@@ -78,7 +79,8 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     ]
     progress = Progress(iteration=2, tokens=512, seconds=2.0, evaluations=evaluations, best=evaluations[1])
     summary = summarise(
-        progress, CPU, stage="v5", seed=7, documented=Documented(train=None, val=2.0, kind="estimated"),
+        progress, CPU, stage="v5", seed=7, name="wide", tags=["a"], parent=None, commands=[],
+        documented=Documented(train=None, val=2.0, kind="estimated"),
         changed=["seed=7"], parameters=100, estimated_over="random batches", exact_val=1.9, last_batch=1.8,
         tokens_per_second=256.4, seconds=3.14159, skipped=1,
     )  # fmt: skip

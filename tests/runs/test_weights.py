@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gpt.errors import RequestError, UserError
-from gpt.runs.folder import RunFolder, finished_runs
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, load_weights, save_weights, selected
 from tests.conftest import build_small
 

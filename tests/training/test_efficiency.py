@@ -19,17 +19,10 @@ from gpt.runs.folder import RunFolder
 from gpt.seeding import generator
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import mean_loss, tokens_per_pass
+from gpt.training.recording import CheckpointWriter, RunWriter
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
-from gpt.training.watchers import (
-    CheckpointWriter,
-    ConsoleLog,
-    NonFiniteGuard,
-    ProgressBar,
-    RunWriter,
-    Watcher,
-    WeightAverage,
-)
+from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
 from tests.conftest import CPU, build_small
 from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_state, train_small, train_state
 

@@ -20,9 +20,10 @@ from gpt.seeding import generator
 from gpt.stopping import Stop, Stopped
 from gpt.training.evaluation import exact_loss
 from gpt.training.optimizers import AdamW
+from gpt.training.recording import RunWriter
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
-from gpt.training.watchers import NonFiniteGuard, RunWriter, Watcher
+from gpt.training.watchers import NonFiniteGuard, Watcher
 from tests.conftest import CPU, LADDER, build_small
 from tests.training.helpers import (
     MAX_ITERS,

@@ -1,0 +1,93 @@
+"""Hydra's complaints in one line that says what to do."""
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+
+from gpt.config import flat
+
+# What the field also calls the keys.
+_SHORT = {
+    "lr": "learning_rate", "epochs": "max_iters", "steps": "max_iters", "n_steps": "max_iters", "iters": "max_iters",
+    "iterations": "max_iters", "max_steps": "max_iters", "num_iters": "max_iters", "bs": "batch_size",
+    "batch": "batch_size", "n_layers": "n_layer", "num_layers": "n_layer", "layers": "n_layer", "depth": "n_layer",
+    "n_heads": "n_head", "num_heads": "n_head", "heads": "n_head", "d_model": "n_embd", "n_embed": "n_embd",
+    "hidden_size": "n_embd", "width": "n_embd", "context": "block_size", "context_length": "block_size",
+    "seq_len": "block_size", "wd": "weight_decay", "clip": "grad_clip", "max_norm": "grad_clip",
+    "warmup": "warmup_iters", "warmup_steps": "warmup_iters", "eval_every": "eval_interval",
+    "eval_freq": "eval_interval", "log_every": "log_interval", "save_every": "interval", "topk": "top_k",
+    "topp": "top_p", "temp": "temperature", "max_new_tokens": "tokens", "length": "tokens", "n": "num_samples",
+    "n_samples": "num_samples", "samples": "num_samples", "ckpt": "run", "checkpoint": "run", "path": "run",
+    "output": "out", "folder": "runs", "beams": "beam", "num_beams": "beam",
+}  # fmt: skip
+
+CONF = Path(__file__).parent.parent.parent / "conf"
+
+# For each group: a key that lands inside the group when a file lacks its package line, and that line.
+PACKAGES = {"model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME")}
+_EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
+
+VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
+
+
+def explain_composition(error: Exception, config_name: str) -> str:
+    """Hydra's complaint about the command line, in one line that names the nearest valid choice."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
+            return f"hydra/launcher={name} is not installed: pip install -e '.[{_EXTRA_OF_LAUNCHER[name]}]'"
+        return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
+    if "@experiment." in str(error):
+        return "the file of this experiment lacks the line '# @package _global_' at its top"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
+    message = " ".join(str(error).split())
+    key = message.split("'")[1] if "'" in message else message
+    if message.startswith("Ambiguous value"):
+        return f"{key} has several values: add -m for a sweep"
+    if message.startswith(("Could not override", "Key", "Could not delete")):
+        return _no_such_key(key, *_keys_and_choices(config_name))
+    return message
+
+
+def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None]) -> str:
+    """An error line for an unknown key: which choices of its group have it, or the nearest valid key."""
+    if key.startswith("hydra."):
+        return f"unknown key {key}; see Hydra's documentation"
+    group, _, name = key.partition(".")
+    having = []
+    for path in sorted((CONF / group).glob("*.yaml")):
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if name in content.get(group, content):
+            having.append(path.stem)
+    if having:
+        return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
+    if key in choices:
+        return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"
+    known = list(keys)
+    meant = _SHORT.get(key.replace("-", "_"), key.replace("-", "_"))
+    same = [full for full in known if full.rpartition(".")[2] == meant]
+    near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
+
+
+def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
+    """The groups and every key that can be set with this command line's choices; and the choice for each group."""
+    groups = [path.name for path in CONF.iterdir() if path.is_dir() and config_name == "train"]
+    parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
+    chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
+    with hydra.initialize_config_dir(str(CONF), **VERSION):
+        try:
+            composed = hydra.compose(config_name, chosen, return_hydra_config=True)
+        except HydraException:  # a choice from the user's own --config-dir
+            composed = hydra.compose(config_name, return_hydra_config=True)
+    content: Any = OmegaConf.to_container(composed)
+    choices = content.pop("hydra")["runtime"]["choices"]
+    return [*groups, *flat(content)], choices

@@ -1,0 +1,169 @@
+"""--help: what a script does, what can be chosen, and the meaning, the range and the default of every key.
+
+Meanings are the comments of conf/, ranges come from the schema, defaults are those of the choices on the command line.
+"""
+
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from pydantic import BaseModel
+
+from gpt.cli.explanations import CONF, VERSION
+from gpt.config import flat
+
+_COLUMN = 38  # where meanings start, unless a key is longer
+
+
+def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str:
+    """The help of conf/<config_name>.yaml, with the values that these arguments compose."""
+    width = max(60, shutil.get_terminal_size().columns)
+    composed = _composed(config_name, [a for a in arguments if not a.startswith("-")])
+    tree: Any = OmegaConf.to_container(composed, resolve=False)
+    settings = tree.pop("hydra")
+    choices = settings["runtime"]["choices"]
+    groups = [path.name for path in sorted(CONF.iterdir()) if path.is_dir() and config_name == "train"]
+    parts = [settings["help"]["template"].strip(), *(_group(group, choices.get(group), width) for group in groups)]
+    meanings = _meanings(config_name, choices)
+    ranges = _ranges(schema.model_json_schema(by_alias=True))
+    section = None
+    lines: list[str] = []
+    for key, value in flat(tree).items():
+        group, _, name = key.partition(".")
+        if not _is_for_users(key) or (config_name == "train" and key == "stage"):
+            continue
+        if name and group != section:
+            chosen = f" ({group}={choices[group]})" if choices.get(group) else ""
+            lines.append(f"\n{group}{chosen}:" if lines else f"{group}{chosen}:")
+        elif section and not name:
+            lines.append("")
+        section = group if name else None
+        meaning = meanings.get(key) or meanings.get(name, "")
+        allowed = ranges.get(key, "")
+        if allowed and not all(word in meaning for word in re.findall(r"\w+", allowed)):
+            meaning = f"{meaning} ({allowed})" if meaning else allowed
+        lines += _entry(f"{key}={_default(value)}", meaning, width)
+    return "\n\n".join([*parts, "Keys (key=value), with their values here:", "\n".join(lines)])
+
+
+def keys_without_meaning(config_name: str) -> list[str]:
+    """The keys of a configuration that no comment explains."""
+    tree: Any = OmegaConf.to_container(_composed(config_name, []), resolve=False)
+    meanings = _meanings(config_name, {})
+    return [key for key in flat(tree) if _is_for_users(key) and not key.startswith("hydra.") and not meanings.get(key)]
+
+
+def _composed(config_name: str, overrides: list[str]) -> Any:
+    with hydra.initialize_config_dir(str(CONF), **VERSION):
+        try:
+            return hydra.compose(config_name, overrides, return_hydra_config=True)
+        except HydraException:  # a sweep, a mistake, or a choice from another folder
+            return hydra.compose(config_name, return_hydra_config=True)
+
+
+def _is_for_users(key: str) -> bool:
+    """Whether a user sets it; the others are set by model=NAME and its like."""
+    return key != "adds" and not key.startswith("documented.") and not key.endswith("._target_")
+
+
+def _group(group: str, chosen: Any, width: int) -> str:
+    """The choices of a group, each with its purpose; the present one has a star."""
+    lines = [f"{group}=NAME, one of:"]
+    for path in sorted((CONF / group).glob("*.yaml")):
+        mark = "*" if path.stem == chosen else " "
+        lines += _entry(f"{mark} {path.stem}", _purpose(path), width, column=24)
+    return "\n".join(lines)
+
+
+def _purpose(path: Path) -> str:
+    """What a choice is for: what its stage adds, or the first comment of its file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    adds = next((line.removeprefix("adds:") for line in lines if line.startswith("adds:")), None)
+    comments = [line.removeprefix("#") for line in lines if line.startswith("#") and "@package" not in line]
+    return (adds or next(iter(comments), "")).strip()
+
+
+def _meanings(config_name: str, choices: dict[str, Any]) -> dict[str, str]:
+    """The comment of every key: of the chosen file of a group, else of the first one that has a comment on it."""
+    found = dict(_comments(CONF / f"{config_name}.yaml", ""))
+    for group in ("model", "data", "optimizer", "schedule", "logger"):
+        files = sorted((CONF / group).glob("*.yaml"), key=lambda path: (path.stem == "transformer", path.stem))
+        files.sort(key=lambda path: path.stem != choices.get(path.parent.name))
+        for path in files:
+            for key, meaning in _comments(path, "" if group == "model" else f"{group}."):
+                found[key] = found.get(key) or meaning
+    return found
+
+
+def _comments(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    """`key: value  # comment` lines of a YAML file, with their dotted keys."""
+    above: list[tuple[int, str]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        match = re.match(r"( *)([\w]+):([^#]*)(?:# ?(.*))?$", line)
+        if match is None:
+            continue
+        indent = len(match[1])
+        above = [(other, name) for other, name in above if other < indent]
+        yield prefix + ".".join([*(name for _, name in above), match[2]]), (match[4] or "").strip()
+        above.append((indent, match[2]))
+
+
+def _ranges(schema: dict[str, Any]) -> dict[str, str]:
+    """What the schema allows for each key, in words."""
+    definitions = schema.get("$defs", {})
+
+    def walk(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+        for name, field in node.get("properties", {}).items():
+            options = field.get("anyOf", [field])
+            for option in options:
+                if "$ref" in option:
+                    yield from walk(definitions[option["$ref"].rpartition("/")[2]], f"{prefix}{name}.")
+            words = [_allowed(option) for option in options]
+            yield f"{prefix}{name}", " or ".join(filter(None, words))
+
+    return dict(walk(schema, ""))
+
+
+def _allowed(option: dict[str, Any]) -> str:
+    if "enum" in option:
+        return "|".join(map(str, option["enum"]))
+    if "const" in option:
+        return str(option["const"])
+    if option.get("type") == "boolean":
+        return "true|false"
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    return ", ".join(f"{word} {option[key]:,}" for key, word in words.items() if abs(option.get(key, 2**40)) < 2**31)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    if isinstance(value, dict):
+        return "{}"
+    match = re.fullmatch(r"\$\{oc\.env:(\w+),(.*)\}", str(value))
+    return f"${match[1]} or {match[2]}" if match else str(value)
+
+
+def _entry(left: str, meaning: str, width: int, column: int = _COLUMN) -> list[str]:
+    start = f"  {left}"
+    if not meaning:
+        return [start]
+    wrapped = textwrap.wrap(meaning, width - column, break_on_hyphens=False)
+    if len(start) + 2 > column:
+        return [start, *(" " * column + line for line in wrapped)]
+    return [f"{start:<{column}}{wrapped[0]}", *(" " * column + line for line in wrapped[1:])]
+
+
+def show(config_name: str, schema: type[BaseModel]) -> None:
+    """Print the help of a script and end it."""
+    print(text(config_name, schema, sys.argv[1:]))
+    sys.exit(0)

@@ -1,0 +1,76 @@
+"""Finding runs: the one that is named, the newest, all of a stage, or those of a configuration."""
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from gpt.config import NOT_SEARCHED, TrainConfig, flat
+from gpt.errors import RequestError, UserError
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+
+log = logging.getLogger(__name__)
+
+
+def chosen_run(path: str | None, root: str, stage: str | None = None) -> RunFolder:
+    """The run in the folder `path`, or if that is None the newest finished one below `root`, of any stage or of one.
+
+    Raises RequestError if there is none.
+    """
+    if path is None:
+        return finished_runs(Path(root), stage=stage)[-1][0]
+    run = RunFolder(Path(path))
+    if stage is not None and run.config().stage != stage:
+        raise RequestError(
+            f"{run.path} is a run of {run.config().stage}, not of {stage}: give run= or model=, not both"
+        )
+    return run
+
+
+def roots(runs: str) -> list[Path]:
+    """The folders that runs=A,B names; one whose own name has commas is a single folder."""
+    return [Path(runs)] if Path(runs).exists() else [Path(name) for name in runs.split(",") if name]
+
+
+def finished_runs(
+    *roots: Path, stage: str | None = None, tags: Collection[str] = ()
+) -> list[tuple[RunFolder, Summary]]:
+    """All finished runs below these folders, the oldest first; a damaged one is skipped with a warning.
+
+    Raises RequestError if there is none with all these tags of this stage, or of any stage if that is None.
+    """
+    runs = []
+    for path in {path for root in roots for path in root.rglob("summary.json")}:
+        run = RunFolder(path.parent)
+        try:
+            summary = run.summary()
+        except UserError as error:
+            log.warning(f"skipped: {error}")
+        else:
+            if stage in (None, summary.stage) and set(tags) <= set(summary.tags):
+                runs.append((run, summary))
+    if not runs:
+        what = ("" if stage is None else f" of {stage}") + (f" tagged {', '.join(tags)}" if tags else "")
+        where = ", ".join(map(str, roots))
+        raise RequestError(f"no finished run{what} in {where}: train one with python train.py model={stage or 'v1'}")
+    return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
+
+
+def newest_like(config: TrainConfig, root: Path, is_finished: bool | None) -> RunFolder | None:
+    """The newest run of this configuration below `root`; `is_finished=None` if it does not matter whether it is."""
+    wanted = _identity(config)
+    for path in sorted(root.rglob("config.yaml"), reverse=True):
+        run = RunFolder(path.parent)
+        try:
+            fits = is_finished is None or run.is_finished() == is_finished
+            if run.is_started() and fits and _identity(run.config()) == wanted:
+                return run
+        except UserError as error:
+            log.warning(f"skipped: {error}")
+    return None
+
+
+def _identity(config: TrainConfig) -> dict[str, Any]:
+    flattened = flat(config.content()).items()
+    return {key: value for key, value in flattened if NOT_SEARCHED.isdisjoint({key, key.partition(".")[0]})}

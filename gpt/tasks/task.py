@@ -1,0 +1,76 @@
+"""What a run is for: everything that differs between continuing a text and translating is behind `Task`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from gpt.config import EvaluateConfig, GenerateConfig
+from gpt.data.batch import Data
+from gpt.data.corpora import PairCorpus, TextCorpus
+from gpt.errors import RequestError
+from gpt.runs.records import Vocabulary
+
+Corpus = TextCorpus | PairCorpus
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure that says how good a model is."""
+
+    name: str
+    value: float
+    unit: str  # or a signature that makes it comparable
+
+
+class Task(ABC):
+    """A run's tokenizer and batches, its sample output and its scores."""
+
+    name: ClassVar[str]  # as in "this run {name}s": "continues a text"
+    options: ClassVar[frozenset[str]]  # keys of generate.py, evaluate.py and train.py that only this task has
+    splits: ClassVar[tuple[str, ...]]  # that a model can be evaluated on, the default one first
+    token: ClassVar[str]  # what a token is, in a word
+    vocab_size: int
+
+    @abstractmethod
+    def vocabulary(self, corpus: Corpus) -> Vocabulary:
+        """The content of tokenizer.json."""
+
+    @abstractmethod
+    def described(self, corpus: Any) -> str:
+        """The size of the corpus and of the vocabulary, in a line."""
+
+    @abstractmethod
+    def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
+        """The corpus in batches for the model. Raises RequestError if it is too small or its sentences too long."""
+
+    @abstractmethod
+    def examples(self, model: nn.Module, corpus: Any) -> list[str]:
+        """Lines for the log that show what the model has learned; may be empty."""
+
+    @abstractmethod
+    def sample(self, model: nn.Module, corpus: Any, seed: int) -> str:
+        """The content of a run's sample.txt."""
+
+    @abstractmethod
+    def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
+        """Yield the output for a prompt piece by piece."""
+
+    @abstractmethod
+    def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:
+        """Measures other than the loss."""
+
+    def refuse_others(self, given: Iterable[str]) -> None:
+        """Raises RequestError if a key on the command line belongs to the other task."""
+        for other in Task.__subclasses__():
+            for key in sorted(set(given) & other.options - self.options):
+                raise RequestError(f"{key} is for a run that {other.name}, but this one {self.name}")
+
+    def split(self, wanted: str | None) -> str:
+        """The split to evaluate on. Raises RequestError if the corpus has no such split."""
+        if wanted is not None and wanted not in self.splits:
+            raise RequestError(f"split={wanted} does not exist: a run that {self.name} has {', '.join(self.splits)}")
+        return wanted or self.splits[0]

@@ -1,0 +1,103 @@
+"""Translating sentences."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from gpt.config import EvaluateConfig, GenerateConfig
+from gpt.data.batch import Data
+from gpt.data.corpora import PairCorpus, lines_of
+from gpt.errors import RequestError
+from gpt.runs.records import Vocabulary
+from gpt.tasks.task import Corpus, Measure, Task
+
+if TYPE_CHECKING:
+    from gpt.data.subwords import Subwords
+
+_GREEDY = {"beam": 1, "length_penalty": 0.0}
+
+
+class Translation(Task):
+    """Translating sentences."""
+
+    name = "translates"
+    options = frozenset({"beam", "length_penalty"})
+    splits = ("test", "val", "train")
+    token = "subword"
+
+    def __init__(self, tokenizer: "Subwords") -> None:
+        self.tokenizer = tokenizer
+        self.vocab_size = len(tokenizer)
+
+    def vocabulary(self, corpus: Corpus) -> Vocabulary:
+        """The subwords and how they are merged."""
+        vocabulary, merges = self.tokenizer.vocabulary, self.tokenizer.merges
+        return Vocabulary(vocabulary=vocabulary, merges=merges, corpus=corpus.digest)
+
+    def described(self, corpus: PairCorpus) -> str:
+        """Sentence pairs."""
+        train, val, test = len(corpus.train), len(corpus.val), len(corpus.test)
+        return (
+            f"pairs: {train:,} to train on, {val:,} to validate on, {test:,} to test on; "
+            f"a vocabulary of {self.vocab_size:,} subwords"
+        )
+
+    def data(self, corpus: PairCorpus, model: nn.Module, device: torch.device) -> Data:
+        """Padded batches of pairs of similar lengths."""
+        from gpt.data.pairs import PairData
+
+        return PairData(corpus, self.tokenizer, block_size=cast(int, model.block_size), device=device)
+
+    def examples(self, model: nn.Module, corpus: PairCorpus) -> list[str]:
+        """The first validation sentences, their references, and the model's translations."""
+        pairs, was_training = corpus.val[:3], model.training
+        outputs = self.translate(model, [source for source, _ in pairs], **_GREEDY)
+        model.train(was_training)
+        return [
+            f"  {name} {line}"
+            for (source, target), output in zip(pairs, outputs, strict=True)
+            for name, line in (("source", source), ("target", target), ("output", output))
+        ]
+
+    def sample(self, model: nn.Module, corpus: PairCorpus, seed: int) -> str:
+        """The same lines as `examples`."""
+        del seed  # nothing is drawn
+        return "\n".join(self.examples(model, corpus)) + "\n"
+
+    def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
+        """Yield the translation of each line of the prompt or, without one, of standard input, line by line."""
+        search = {"beam": config.beam, "length_penalty": config.length_penalty}
+        if prompt is not None:
+            if not prompt.strip():
+                raise RequestError("the prompt is empty: give at least one word")
+            self.tokenizer.refuse_unknown(prompt.replace("\n", " ").replace("\r", " "))
+            yield "".join(f"{line}\n" for line in self.translate(model, lines_of(prompt), **search))
+            return
+        if sys.stdin.isatty():
+            print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            try:
+                sentence = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise RequestError(f"line {number} of standard input is not UTF-8: {error.reason}") from None
+            self.tokenizer.refuse_unknown(sentence)
+            yield self.translate(model, [sentence], **search)[0] + "\n"
+
+    def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
+        """BLEU, chrF and the share of exact translations, with their signatures."""
+        from gpt.decoding.scores import scores
+
+        pairs = getattr(corpus, split)
+        search = {"beam": config.beam, "length_penalty": config.length_penalty}
+        outputs = self.translate(model, [source for source, _ in pairs], **search)
+        found = scores(outputs, [target for _, target in pairs])
+        return [Measure(score.name, round(score.value, 2), score.signature) for score in found]
+
+    def translate(self, model: nn.Module, sentences: list[str], **search: Any) -> list[str]:
+        """Translate sentences; `search` takes beam and length_penalty."""
+        from gpt.decoding.beam_search import translate
+
+        return translate(model, self.tokenizer, sentences, **search)

@@ -1,0 +1,142 @@
+"""A trained model in Python: open a run, score a text, continue it, look inside.
+
+run = load_run("runs/2026-01-31/12-00-00_v5_seed1337")
+run.loss("To be, or not to be")
+run.generate("ROMEO:", tokens=100)
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from gpt import tasks
+from gpt.config import TrainConfig, Weights
+from gpt.data.corpora import PairCorpus
+from gpt.data.text import adjacent_windows
+from gpt.decoding.sampling import default_prompt, generate
+from gpt.errors import RequestError
+from gpt.models.attention_weights import AttentionWeights
+from gpt.runs.finding import chosen_run
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Documented, Summary
+from gpt.runs.weights import Saved, load_model, selected
+from gpt.runtime import Runtime, select_device, select_runtime
+from gpt.training.evaluation import mean_loss, tokens_per_pass
+
+
+def load_run(
+    path: str | Path | None = None,
+    *,
+    runs: str | Path = "runs",
+    stage: str | None = None,
+    weights: Weights = "auto",
+    device: str = "auto",
+) -> "Trained":
+    """Open the run in the folder `path`, or the newest finished one below `runs`, of any stage or of one.
+
+    Raises RequestError if there is none, UserError if it is damaged.
+    """
+    run = chosen_run(None if path is None else str(path), str(runs), stage)
+    which = selected(run, weights)
+    return Trained(run, which, load_model(run, which).to(select_device(device)).eval())
+
+
+class Trained:
+    """The model of a run, with its tokenizer, in evaluation mode."""
+
+    def __init__(self, run: RunFolder, which: Saved, model: nn.Module) -> None:
+        self.run, self.which, self.model = run, which, model
+        self.task = tasks.of(run.vocabulary())
+
+    @property
+    def config(self) -> TrainConfig:
+        """The configuration that it was trained with."""
+        return self.run.config()
+
+    @property
+    def summary(self) -> Summary:
+        """The results of the run. Raises UserError if it has not finished."""
+        return self.run.summary()
+
+    @property
+    def documented(self) -> Documented:
+        """The losses that were documented for its stage; None where there are none."""
+        return self.config.documented
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def runtime(self) -> Runtime:
+        """Its device and precision."""
+        return select_runtime(self.device, "auto", self.model)
+
+    def loss(self, text: str, target: str | None = None) -> float:
+        """The mean loss over a text, in nats per token, or over the translation `target` of a sentence.
+
+        A text is read in adjacent windows of `block_size` characters, and its first character is not predicted.
+        Characters that the vocabulary lacks are left out, with a warning.
+        """
+        runtime = self.runtime
+        if isinstance(self.task, tasks.Translation):
+            if target is None:
+                raise RequestError("this run translates: give a sentence and its translation")
+            pairs = [(text, target)]
+            data = self.task.data(PairCorpus(pairs, pairs, pairs, vocab_size=0), self.model, self.device)
+            batches = data.every_target_once("val", tokens_per_pass(runtime))
+        else:
+            ids = self._text_task.encoded(text).to(self.device)
+            if len(ids) < 2:
+                raise RequestError("a text needs at least two characters that the run knows")
+            batches = adjacent_windows(ids, self._block_size, tokens_per_pass(runtime))
+        return mean_loss(self.model, batches, "loss of the text", runtime).item()
+
+    @torch.no_grad()
+    def next_token(self, prompt: str) -> dict[str, float]:
+        """The probability of each character to come after the prompt, the likeliest first."""
+        logits = self.model(self._window(prompt))[0, -1]  # (V,)
+        p, ids = logits.float().softmax(dim=-1).sort(descending=True)
+        return {self._text_task.tokenizer.vocabulary[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
+
+    def generate(self, prompt: str | None = None, **options: Any) -> str:
+        """A continuation of the prompt, without the prompt; or, of a run that translates, its translation.
+
+        `options` are those of `gpt.decoding.sampling.generate` (tokens=500, temperature=1.0, top_k, top_p, seed=1337)
+        or of `gpt.decoding.beam_search.translate` (beam=5, length_penalty=1.0).
+        """
+        if isinstance(self.task, tasks.Translation):
+            return self.task.translate(self.model, [prompt or ""], **({"beam": 5, "length_penalty": 1.0} | options))[0]
+        tokenizer = self._text_task.tokenizer
+        ids = tokenizer.encode(default_prompt(tokenizer) if prompt is None else prompt)
+        steps = generate(self.model, ids, **({"tokens": 500, "seed": 1337} | options))
+        return tokenizer.decode(int(step[0]) for step in steps)
+
+    @torch.no_grad()
+    def attention(self, prompt: str) -> list[Tensor]:
+        """The attention weights over the prompt, one tensor per layer: (H, T, T), row t what position t looks at.
+
+        The prompt's last `block_size` characters count. Empty for a stage without attention.
+        """
+        with AttentionWeights() as observed:
+            self.model(self._window(prompt))
+        return [weights[0].float().cpu() for weights in observed.weights]
+
+    @property
+    def _block_size(self) -> int:
+        return cast(int, self.model.block_size)
+
+    @property
+    def _text_task(self) -> tasks.Continuation:
+        if not isinstance(self.task, tasks.Continuation):
+            raise RequestError("this run translates, and does not continue a text")
+        return self.task
+
+    def _window(self, prompt: str) -> Tensor:
+        """The model's input: (1, T)."""
+        if not prompt:
+            raise RequestError("the prompt is empty: give at least one character")
+        return self._text_task.tokenizer.encode(prompt)[None, -self._block_size :].to(self.device)
