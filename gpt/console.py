@@ -7,6 +7,8 @@ import sys
 
 from gpt.errors import printable
 
+_shown: list[logging.Handler] = []  # for reports, for warnings
+
 
 class OneLine(logging.Formatter):
     """Formats a record as one line; control characters in it, from a corpus or a path, are escaped."""
@@ -14,6 +16,11 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         return printable(super().format(record))
+
+
+def command(name: str) -> str:
+    """How the user runs a script: "python train.py", or "gpt-train" if that is how this process was started."""
+    return f"gpt-{name}" if "GPT_COMMANDS" in os.environ else f"python {name}.py"
 
 
 def open_streams() -> None:
@@ -30,17 +37,21 @@ def open_streams() -> None:
             stream.reconfigure(encoding="utf-8")
 
 
-def show_log() -> None:
-    """Show what the package logs: reports on standard output, warnings on standard error."""
+def show_log(prefix: str = "") -> None:
+    """Show what the package logs: reports on standard output, warnings on standard error, each after a prefix.
+
+    The prefix tells the jobs apart that run side by side; a worker process may have several, one after the other.
+    """
     logger = logging.getLogger("gpt")
     logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run
-    if not logger.handlers:  # a sweep comes here once per job
+    if not _shown:  # a sweep comes here once per job
         report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
         report.addFilter(lambda record: record.levelno < logging.WARNING)
         warnings.setLevel(logging.WARNING)
-        report.setFormatter(OneLine())
-        warnings.setFormatter(OneLine("warning: %(message)s"))
+        _shown[:] = [report, warnings]
         logger.addHandler(report)
         logger.addHandler(warnings)
         logger.setLevel(logging.INFO)
         logger.propagate = False
+    for handler, label in zip(_shown, ("", "warning: "), strict=True):
+        handler.setFormatter(OneLine(f"{prefix}{label}%(message)s"))

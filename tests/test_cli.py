@@ -122,6 +122,11 @@ def test_a_sweep_gives_every_job_its_own_folder(
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(tmp_path)}
     assert list(summaries) == ["000_v1_seed1", "001_v1_seed2", "002_v6_seed1", "003_v6_seed2"]
     assert [(s["stage"], s["seed"]) for s in summaries.values()] == [("v1", 1), ("v1", 2), ("v6", 1), ("v6", 2)]
+    prefix = "[4] " if launcher == "joblib" else ""
+    assert f"{prefix}job 4 of 4: model=v6 seed=2" in done.stdout.splitlines()
+    assert any(line.startswith(f"{prefix}iteration 4") for line in done.stdout.splitlines())
+    ranking = done.stdout.partition("4 runs on data=text")[2]
+    assert re.search(r"^v[16] +2 +\d\.\d{4} ± \d\.\d{4} +best", ranking, re.MULTILINE)
 
 
 def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path, tmp_path: Path) -> None:
@@ -130,8 +135,8 @@ def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path
         "train.py", "-m", "model=v6", "model.n_head=5,7,4", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
     )
     assert done.returncode == 2
-    for number, heads in ((0, 5), (1, 7)):
-        assert f"error: job {number} (" in done.stderr
+    for number, heads in ((1, 5), (2, 7)):
+        assert f"error: job {number} of 3: n_head={heads}: " in done.stderr
         assert f"n_embd=32 must be a multiple of n_head={heads}" in done.stderr
     assert done.stderr.endswith("error: not every job of the sweep succeeded\n")
     assert "Traceback" not in done.stderr
@@ -305,7 +310,7 @@ def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: hydra/launcher=joblib is not installed: pip install -e '.[sweep]'\n"
+    assert done.stderr == "error: hydra/launcher=joblib is not installed: pip install hydra-joblib-launcher\n"
 
 
 SWEEPER = """
@@ -330,7 +335,7 @@ def test_a_sweeper_gets_the_validation_loss_of_each_job(script: Script, corpus_f
         "hydra.sweeper._target_=hydra_plugins.reporting.ReportingSweeper", cwd=tmp_path, PYTHONPATH=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    losses = json.loads(done.stdout.rpartition("results ")[2])
+    losses = json.loads(done.stdout.rpartition("results ")[2].splitlines()[0])
     assert losses == [json.loads((run / "summary.json").read_text())["exact"]["val"] for run in run_folders(tmp_path)]
 
 

@@ -28,11 +28,13 @@ _SHORT = {
     "output": "out", "folder": "runs", "beams": "beam", "num_beams": "beam",
 }  # fmt: skip
 
-CONF = Path(__file__).parent.parent.parent / "conf"
+_PACKAGE = Path(__file__).parent.parent
+_CLONE = _PACKAGE.parent / "conf"
+CONF = _CLONE if (_CLONE / "train.yaml").is_file() else _PACKAGE / "conf"  # of a clone, or of an installed wheel
 
 # For each group: a key that lands inside the group when a file lacks its package line, and that line.
 PACKAGES = {"model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME")}
-_EXTRA_OF_LAUNCHER = {"joblib": "sweep"}  # what has to be installed for hydra/launcher=NAME
+_LIBRARY_OF_LAUNCHER = {"joblib": "hydra-joblib-launcher"}  # what hydra/launcher=NAME needs
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 
@@ -41,8 +43,8 @@ def explain_composition(error: Exception, config_name: str) -> str:
     """Hydra's complaint about the command line, in one line that names the nearest valid choice."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
-            return f"hydra/launcher={name} is not installed: pip install -e '.[{_EXTRA_OF_LAUNCHER[name]}]'"
+        if group == "hydra/launcher" and name in _LIBRARY_OF_LAUNCHER:
+            return f"hydra/launcher={name} is not installed: pip install {_LIBRARY_OF_LAUNCHER[name]}"
         return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
     if "@experiment." in str(error):
         return "the file of this experiment lacks the line '# @package _global_' at its top"

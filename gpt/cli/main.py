@@ -4,6 +4,7 @@ This package is all that imports Hydra. It imports no torch, so that --help and 
 """
 
 import functools
+import logging
 import operator
 import os
 import shlex
@@ -24,13 +25,15 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel
 
 from gpt import console, stopping
-from gpt.cli import arguments, help  # noqa: A004
+from gpt.cli import arguments, help, sweeps  # noqa: A004
 from gpt.cli.explanations import CONF, PACKAGES, VERSION, explain_composition
 from gpt.config import COMPARED, NOT_COMPARED, Request, TrainConfig, changes
 from gpt.errors import RequestError, UserError, printable, report
 from gpt.stopping import Stopped
 
 Config = TypeVar("Config", bound=BaseModel)
+
+log = logging.getLogger("gpt")
 
 _given: list[str] = []  # the command line as the user typed it
 
@@ -62,12 +65,19 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
         is_composed = True
         is_worker = _is_sweep() and "joblib" in HydraConfig.get().launcher._target_  # others have no lasting parent
         with stopping.within_sweep() if is_worker else nullcontext(), _one_line_errors():
-            console.show_log()
+            number = HydraConfig.get().job.num if _is_sweep() else 0
+            console.show_log(f"[{number + 1}] " if is_worker else "")
+            if _is_sweep():
+                log.info(_job_title())
             return task(schema.model_validate(_resolved(config, texts)))
 
     with _one_line_errors():
         try:
             hydra.main(**VERSION, config_path=str(CONF), config_name=config_name)(job)()
+            sweeps.print_ranking()
+        except _JobError:
+            sweeps.print_ranking()
+            raise
         except HydraException as error:
             raise RequestError(explain_composition(error, config_name)) from error
         except yaml.MarkedYAMLError as error:
@@ -95,7 +105,7 @@ def request(config: TrainConfig) -> Request:
     """Where a new run goes: to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time."""
     settings, given = HydraConfig.get(), given_keys()
     words = settings.overrides.task if _is_sweep() else _given  # of a sweep, the job's own
-    command = printable(shlex.join(["python", "train.py", *words]))
+    command = printable(f"{console.command('train')} {shlex.join(words)}")
     if "stage" in given:
         raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
     folder, sweep, now = None, None, datetime.now()
@@ -133,6 +143,10 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
 
 def _is_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _job_title() -> str:
+    return sweeps.title(HydraConfig.get().job.num, list(HydraConfig.get().overrides.task))
 
 
 def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
@@ -181,8 +195,7 @@ def _one_line_errors() -> Iterator[None]:
         message, code = reported
         if not _is_sweep():
             _exit(message, code)
-        job = HydraConfig.get().job
-        print(printable(f"error: job {job.num} ({job.override_dirname}): {message}"), file=sys.stderr)
+        print(printable(f"error: {_job_title()}: {message}"), file=sys.stderr)
         failed = _JobError(message)
         failed.exit_code = code
         raise failed from error

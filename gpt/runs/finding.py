@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.config import NOT_SEARCHED, TrainConfig, flat
+from gpt.console import command
 from gpt.errors import RequestError, UserError
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -53,7 +54,7 @@ def finished_runs(
     if not runs:
         what = ("" if stage is None else f" of {stage}") + (f" tagged {', '.join(tags)}" if tags else "")
         where = ", ".join(map(str, roots))
-        raise RequestError(f"no finished run{what} in {where}: train one with python train.py model={stage or 'v1'}")
+        raise RequestError(f"no finished run{what} in {where}: train one with {command('train')} model={stage or 'v1'}")
     return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
 
 

@@ -1,5 +1,6 @@
 """Any runs, grouped by what differs between them and ranked by a loss."""
 
+import logging
 import math
 import statistics
 from collections import defaultdict
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gpt.config import NOT_GROUPED, flat
+from gpt.errors import UserError
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -21,6 +23,8 @@ LOSS: dict[Metric, Callable[[Summary], float]] = {
     "best": lambda summary: summary.best.val,
 }
 _SIGNIFICANCE = 0.05
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,13 @@ class Ranking:
 
 
 def rankings(runs: Iterable[Run], metric: Metric) -> list[Ranking]:
-    """One ranking for each corpus: a loss on one says nothing about another. Raises UserError for a damaged run."""
+    """One ranking for each corpus, because a loss on one says nothing about another; a damaged run is skipped."""
     by_corpus: dict[str, list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
     for run in runs:
-        by_corpus[run[0].vocabulary().corpus].append((run, _settings(run)))
+        try:
+            by_corpus[run[0].vocabulary().corpus].append((run, _settings(run)))
+        except UserError as error:
+            log.warning(f"skipped: {error}")
     return [_ranking(members, metric) for members in by_corpus.values()]
 
 

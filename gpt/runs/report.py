@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gpt.config import Documented
+from gpt.console import command
 from gpt.errors import printable
 from gpt.files import write_atomically
 from gpt.runs.folder import RunFolder
@@ -109,7 +110,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     lines += [
         f"{summary.seconds:.1f} s, {summary.tokens_per_second:,.0f} tokens/s in training steps",
         f"run folder: {run.path}",
-        f"sample from it: python generate.py run={run.path}",
+        f"sample from it: {command('generate')} run={run.path}",
     ]
     return lines
 
@@ -156,8 +157,11 @@ def _device_name(device: torch.device) -> str:
 
 def _git_commit() -> str | None:
     """The commit this code is at, with "-dirty" if it was changed since; None outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    clone = Path(__file__).parent.parent.parent
+    if not (clone / ".git").exists():  # an installed package may lie in the checkout of another project
+        return None
+    describe = ["git", "-C", str(clone), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.config import IDENTIFYING, RESUMABLE, Request, TrainConfig, changes, flat, shown
+from gpt.console import command
 from gpt.data.corpora import fingerprints, located
 from gpt.errors import DivergedError, RequestError, UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
@@ -156,7 +157,9 @@ def explaining_how_to_resume(run: RunFolder, is_saved: Callable[[], bool]) -> It
         if run.is_finished():
             raise
         unsaved = "" if is_saved() else "; the last iterations were not saved"
-        raise Stopped(stopped.number, f"{stopped}{unsaved}; resume with: python train.py resume={run.path}") from None
+        raise Stopped(
+            stopped.number, f"{stopped}{unsaved}; resume with: {command('train')} resume={run.path}"
+        ) from None
     except DivergedError as error:
         checkpoints = Checkpoints(run, keep=1)
         newest = checkpoints.names()[-1:]

@@ -43,6 +43,8 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
 
 def _note(ranking: Ranking) -> str:
     note = "Nats per token, mean ± standard deviation over seeds. "
+    if len(ranking.groups) == 1:
+        return note.strip()
     if ranking.is_tested:
         return note + (
             "within noise: not different from the best by Welch's t-test (two-sided, 5 %; a single seed borrows the "

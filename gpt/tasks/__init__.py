@@ -56,5 +56,5 @@ def _subwords() -> "type[Subwords]":
     try:
         from gpt.data.subwords import Subwords
     except ModuleNotFoundError as error:
-        raise RequestError(f"{error.name} is not installed: pip install -e '.[translate]'") from None
+        raise RequestError(f"{error.name} is not installed: pip install tokenizers sacrebleu") from None
     return Subwords
