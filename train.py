@@ -29,7 +29,7 @@ def main(config: TrainConfig) -> float:
     from gpt.training.optimizers import OPTIMIZER
     from gpt.training.processes import World
     from gpt.training.recording import CheckpointWriter, Reopening, RunWriter, StepLog
-    from gpt.training.schedules import SCHEDULE
+    from gpt.training.schedules import SCHEDULE, check_warmup
     from gpt.training.state import TrainingState, check_extension
     from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
 
@@ -53,6 +53,9 @@ def main(config: TrainConfig) -> float:
         if plan is not None:
             plan.check(corpus.digest)
 
+        schedule = SCHEDULE.partial(config.schedule)
+        check_warmup(config.schedule, config.training.max_iters)
+
         # Build.
         seed, training, device = config.seed, config.training, select_device(config.device)
         seed_everything(seed, deterministic=config.deterministic)
@@ -62,7 +65,6 @@ def main(config: TrainConfig) -> float:
         data = task.data(corpus, model, device)
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
-        schedule = SCHEDULE.partial(config.schedule)
         loggers = [replace(LOGGER, key=f"logger.{name}").partial(choice) for name, choice in config.logger.items()]
         loss, reported_loss = training_losses(
             model, data.training_batch(seed, 0, training.batch_size), runtime,

@@ -1,6 +1,7 @@
 """Errors that the user can fix: the scripts print them as one line, without a traceback."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -42,20 +43,66 @@ def report(error: Exception) -> tuple[str, int] | None:
 
 def explain(error: ValidationError, prefix: str = "") -> str:
     """Everything that is wrong with some values, in one line; `prefix` goes in front of each key."""
-    return "; ".join(_explain(problem, prefix) for problem in error.errors())
+    problems: dict[str, list[Mapping[str, Any]]] = {}
+    for problem in error.errors():
+        names = [name for name in map(str, problem["loc"]) if not _IS_ALTERNATIVE.search(name)]
+        problems.setdefault(printable(".".join([*filter(None, [prefix]), *names])), []).append(problem)
+    return "; ".join(_explain(key, alternatives) for key, alternatives in problems.items())
 
 
-def _explain(problem: Mapping[str, Any], prefix: str) -> str:
-    key = printable(".".join([*filter(None, [prefix]), *(str(part) for part in problem["loc"])]))
+# Where a value may have one of several types, pydantic's path to it ends with the type that was tried.
+_IS_ALTERNATIVE = re.compile(r"[\[\]()-]|^(int|float|str|bool|none)$")
+
+# What pydantic's types of errors mean to a user.
+_MEANING = {
+    "int_type": "has to be a whole number",
+    "int_parsing": "has to be a whole number",
+    "int_from_float": "has to be a whole number",
+    "float_type": "has to be a number",
+    "float_parsing": "has to be a number",
+    "finite_number": "has to be finite",
+    "bool_type": "has to be true or false",
+    "bool_parsing": "has to be true or false",
+    "string_type": "has to be a text",
+    "string_too_short": "is empty",
+    "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "may have letters, digits, _ and - only",
+    "list_type": "has to be a list, as in [a,b]",
+    "tuple_type": "has to be a list, as in [a,b]",
+    "dict_type": "has to be a group of keys",
+    "model_type": "has to be a group of keys",
+    "model_attributes_type": "has to be a group of keys",
+    "greater_than": "has to be above {gt}",
+    "greater_than_equal": "has to be at least {ge}",
+    "less_than": "has to be below {lt}",
+    "less_than_equal": "has to be at most {le}",
+    "too_short": "has to have at least {min_length} values",
+    "too_long": "has to have at most {max_length} values",
+    "literal_error": "has to be {expected}",
+}
+
+
+def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
+    problem = alternatives[0]
     if problem["type"] == "missing":
         return f"{key} is required: give it a value, and do not delete it"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}"
-    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
-    message = message[:1].lower() + message[1:]
+    meaning = " or ".join(dict.fromkeys(map(_meaning, alternatives))).replace(" or has to be ", " or ")
     if isinstance(problem["input"], dict) or not key:
-        return f"{key}: {message}".removeprefix(": ")
-    return f"{key}={_shorten(problem['input'])}: {message}"
+        return f"{key}: {meaning}".removeprefix(": ")
+    quoted = (
+        isinstance(problem["input"], str) and "number" in meaning and re.fullmatch(r"\W?[-+.\de]+\W?", problem["input"])
+    )
+    return f"{key}={_shorten(problem['input'])}: {meaning}{': remove the quotes' if quoted else ''}"
+
+
+def _meaning(problem: Mapping[str, Any]) -> str:
+    if problem["type"] in _MEANING:
+        limits = {k: int(x) if isinstance(x, float) and x == int(x) else x for k, x in problem.get("ctx", {}).items()}
+        return _MEANING[problem["type"]].format_map(limits).replace("'", "")
+    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
+    return message[:1].lower() + message[1:]
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -67,6 +114,8 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def _shorten(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     try:
         text = " ".join(str(value).split())
     except ValueError:  # an integer of thousands of digits

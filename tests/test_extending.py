@@ -116,13 +116,13 @@ def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("model=window_mean model.reach=0", "model.reach=0: input should be greater than or equal to 1"),
+        ("model=window_mean model.reach=0", "model.reach=0: has to be at least 1"),
         ("model=window_mean model.reach=9", "model: reach=9 must be at most block_size=8"),
         ("model=window_mean ~model.reach", "model.reach is required by gpt.models.window_mean.GPT, which takes"),
         ("model=v5 model.reach=3", "model=v5 has no key reach; it is a key of model=window_mean"),
-        ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: input should be less than 1"),
-        ("data=squares data.count=-1", "data.count=-1: input should be greater than or equal to 1"),
-        ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: input should be a valid integer"),
+        ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: has to be below 1"),
+        ("data=squares data.count=-1", "data.count=-1: has to be at least 1"),
+        ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: has to be a whole number"),
         ("data._target_=gpt.data.download.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
         ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: there is no such module"),
         ("--config-dir=broken model=tab", "broken/model/tab.yaml, line 3: found character"),

@@ -51,6 +51,9 @@ def explain_composition(error: Exception, config_name: str) -> str:
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
     message = " ".join(str(error).split())
+    if message.startswith("Error merging override "):
+        override = message.removeprefix("Error merging override ")
+        return f"{override}: give a value to each key of this group by name, as in training.max_iters=5"
     key = message.split("'")[1] if "'" in message else message
     if message.startswith("Ambiguous value"):
         return f"{key} has several values: add -m for a sweep"

@@ -163,7 +163,10 @@ def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key} is required: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        raise RequestError(" ".join(str(error).split())) from error
+        reason = (
+            str(error).partition("\n")[0].replace("Interpolation key", "there is no key").removesuffix(" not found")
+        )
+        raise RequestError(f"{error.full_key}: {reason}") from error
     for key, text in texts.items():
         *groups, name = key.split(".")
         functools.reduce(operator.getitem, groups, resolved)[name] = text

@@ -170,7 +170,8 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes().decode("utf-8-sig")  # a byte order mark is not part of the text
     except FileNotFoundError:
-        raise RequestError(f"there is no file {path}") from None
+        quoted = str(path)[:1] in "'\"" and str(path)[:1] == str(path)[-1:]
+        raise RequestError(f"there is no file {path}" + (": remove the quotes" if quoted else "")) from None
     except (IsADirectoryError, NotADirectoryError):
         raise RequestError(f"{path} is not a file") from None
     except UnicodeDecodeError as error:

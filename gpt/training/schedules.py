@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gpt.choices import CountOrZero, Fraction, Kind
+from gpt.choices import Choice, CountOrZero, Fraction, Kind
+from gpt.errors import RequestError
 
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 
@@ -22,6 +23,15 @@ def _is_schedule(target: Any) -> bool:
 
 _CONTRACT = "a function of iteration, max_iters and peak, in this order, and of its hyperparameters"
 SCHEDULE = Kind("schedule", "a schedule", "gpt.training", _CONTRACT, _is_schedule, given=_GIVEN)
+
+
+def check_warmup(choice: Choice, max_iters: int) -> None:
+    """Raises RequestError if the warm-up is longer than the run, which would never reach its learning rate."""
+    warmup_iters = choice.hyperparameters.get("warmup_iters", 0)
+    if warmup_iters > max_iters:
+        raise RequestError(
+            f"schedule.warmup_iters={warmup_iters} is longer than the run, which has training.max_iters={max_iters}"
+        )
 
 
 def constant(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero) -> float:  # noqa: ARG001
