@@ -16,9 +16,11 @@ def main(config: GenerateConfig) -> None:
 
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
-    prompt = config.prompt if config.prompt_file is None else read_text(Path(config.prompt_file))
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     trained.task.refuse_others(cli.given_keys())
+    prompt = config.prompt
+    if config.prompt_file is not None:
+        prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
     pieces = trained.task.respond(trained.model, prompt, config)
     title = f"{trained.config.stage}, {trained.which} weights of {trained.run.path}"
     for number, piece in enumerate(pieces):

@@ -110,6 +110,8 @@ def printable(text: str, *, keep: str = "") -> str:
 
     So are characters that would reorder the line, and bytes of a path that are not UTF-8.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 

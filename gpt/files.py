@@ -18,6 +18,9 @@ from pydantic import ValidationError
 
 from gpt.errors import UserError, explain, report
 
+# Made once: json.dumps with these options would make one per record, and thousands of records are read at once.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 log = logging.getLogger(__name__)
 
 
@@ -128,5 +131,4 @@ def sha256(path: Path) -> str:
 
 
 def _checksum(record: dict[str, Any]) -> str:
-    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+    return hashlib.sha256(_canonical(record).encode()).hexdigest()[:32]

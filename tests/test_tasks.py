@@ -12,7 +12,7 @@ from torch import nn
 from gpt import models, tasks
 from gpt.choices import Choice
 from gpt.config import EvaluateConfig, GenerateConfig
-from gpt.data.corpora import PairCorpus, TextCorpus
+from gpt.data.corpora import PairCorpus, TextCorpus, read_text
 from gpt.data.subwords import Subwords
 from gpt.decoding.beam_search import translate
 from gpt.decoding.sampling import generate, sample_text
@@ -225,15 +225,38 @@ def test_every_line_of_a_prompt_is_translated(translation: tuple) -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (" \n", "the prompt is empty"),
-        ("a 日", r"'日' \(U\+65E5\) is not in the vocabulary"),
-        ("a " * 30, "a sentence has .* subwords, the model takes 24"),
+        (" \n", None),
+        ("日", "line 1: the character '日' (U+65E5) is not in the vocabulary: left out"),
+        ("a " * 30, "line 1 has 31 subwords, the model takes 24: its translation is left empty"),
     ],
 )
-def test_a_prompt_that_cannot_be_translated_is_refused(prompt: str, message: str, translation: tuple) -> None:
+def test_a_prompt_without_anything_to_translate_is_refused(
+    prompt: str, message: str | None, translation: tuple, caplog: pytest.LogCaptureFixture
+) -> None:
     task, _, model = translation
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(RequestError, match="the prompt is empty"):
         list(task.respond(model, prompt, asked()))
+    assert caplog.messages == ([] if message is None else [message])
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_bad_line_costs_neither_the_others_nor_the_alignment(
+    is_file: bool, translation: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, _, model = translation
+    lines = [b"a b c", b"a \xff b", b"\xc3\xa1 d e", b"a " * 30, b"", b"d \xe6\x97\xa5 e f"]
+    if is_file:
+        (tmp_path / "lines.txt").write_bytes(b"\n".join(lines))
+        prompt = read_text(tmp_path / "lines.txt", errors=task.undecodable)
+    else:
+        monkeypatch.setattr(sys, "stdin", standard_input(b"\n".join(lines)))
+        prompt = None
+    output = "".join(task.respond(model, prompt, asked()))
+    first, third, last = ("".join(task.respond(model, line, asked())) for line in ("a b c", "d e", "d e f"))
+    assert output == f"{first}\n{third}\n\n{last}"
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "line 2 is not UTF-8", "line 3", "line 4 has 31 subwords, the model takes 24", "line 6"
+    ]  # fmt: skip
 
 
 def standard_input(content: bytes) -> io.TextIOWrapper:
@@ -257,26 +280,6 @@ def test_a_byte_order_mark_is_stripped_from_standard_input(translation: tuple, m
     marked = list(task.respond(model, None, asked()))
     monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\nd e f\n"))
     assert marked == list(task.respond(model, None, asked()))
-    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\n" + bom + b"d e f\n"))  # anywhere else it is one
-    with pytest.raises(RequestError, match=r"\(U\+FEFF\) is not in the vocabulary"):
-        list(task.respond(model, None, asked()))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"\xff\xfea\n", "line 1 of standard input is not UTF-8"),
-        (b"a b\n\xff\n", "line 2 of standard input is not UTF-8"),
-        (b"a b\n\xe6\x97\xa5\n", r"'日' \(U\+65E5\) is not in the vocabulary"),
-    ],
-)
-def test_a_line_of_standard_input_that_cannot_be_translated_is_refused(
-    content: bytes, message: str, translation: tuple, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task, _, model = translation
-    monkeypatch.setattr(sys, "stdin", standard_input(content))
-    with pytest.raises(RequestError, match=message):
-        list(task.respond(model, None, asked()))
 
 
 def test_a_sample_of_a_text_has_500_characters(continuation: tuple, tokenizer: Any) -> None:
@@ -323,3 +326,12 @@ def test_translations_of_a_split_are_compared_with_its_references(split: str, tr
     expected = scores(found, [target for _, target in pairs])
     assert rows == [Measure(score.name, round(score.value, 2), score.signature) for score in expected]
     assert [row.name for row in rows] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
+
+
+def test_a_split_with_unknown_characters_is_translated_and_compared(translation: tuple) -> None:
+    task, corpus, model = translation
+    pairs = [("á a b", "a b ñ"), ("日", "a")]
+    odd = PairCorpus(corpus.train, pairs, pairs, corpus.vocab_size)
+    assert len(task.scores(model, odd, "test", evaluated())) == 4
+    assert "  source á a b" in task.examples(model, odd)
+    assert "  output " in task.examples(model, odd)  # nothing of 日 is left

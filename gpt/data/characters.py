@@ -8,6 +8,8 @@ from torch import Tensor
 
 from gpt.errors import RequestError
 
+_MOST_NAMED = 10  # characters in a message
+
 
 class CharTokenizer:
     """Token i is the i-th character of the sorted vocabulary."""
@@ -25,11 +27,8 @@ class CharTokenizer:
         ids = np.minimum(self._codes.searchsorted(codes), len(self) - 1)
         unknown = self._codes[ids] != codes
         if unknown.any():
-            character = text[int(unknown.argmax())]
-            raise RequestError(
-                f"the character {character!r} (U+{ord(character):04X}) is not in the vocabulary, "
-                f"which is {self.vocabulary!r}"
-            )
+            characters = (text[i] for i in unknown.nonzero()[0])
+            raise RequestError(f"{lacking(characters)}, which is {self.vocabulary!r}")
         return torch.from_numpy(ids.astype(np.int64, copy=False))
 
     def without_unknown(self, text: str) -> tuple[str, str]:
@@ -40,6 +39,15 @@ class CharTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids (a list or a one-dimensional tensor) -> text."""
         return "".join(self.vocabulary[int(i)] for i in ids)
+
+
+def lacking(characters: Iterable[str]) -> str:
+    """That these characters are not in the vocabulary, in words; of very many, the first ones."""
+    names = [f"{c!r} (U+{ord(c):04X})" for c in dict.fromkeys(characters)]
+    if len(names) == 1:
+        return f"the character {names[0]} is not in the vocabulary"
+    shown = [*names[:_MOST_NAMED], *([f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else [])]
+    return f"the characters {', '.join(shown[:-1])} and {shown[-1]} are not in the vocabulary"
 
 
 def _code_points(text: str) -> np.ndarray:

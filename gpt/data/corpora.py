@@ -165,10 +165,13 @@ def reverse(
     return _synthetic("reverse", length, size, vocab_size)
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, line endings unchanged. Raises RequestError if it is missing, empty or not UTF-8."""
+def read_text(path: Path, *, errors: str = "strict") -> str:
+    """The text of a UTF-8 file, line endings unchanged. Raises RequestError if it is missing, empty or not UTF-8.
+
+    With `errors`, as for `bytes.decode`, bytes that are not UTF-8 can be accepted.
+    """
     try:
-        content = path.read_bytes().decode("utf-8-sig")  # a byte order mark is not part of the text
+        content = path.read_bytes().decode("utf-8-sig", errors)  # a byte order mark is not part of the text
     except FileNotFoundError:
         quoted = str(path)[:1] in "'\"" and str(path)[:1] == str(path)[-1:]
         raise RequestError(f"there is no file {path}" + (": remove the quotes" if quoted else "")) from None

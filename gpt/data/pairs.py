@@ -1,5 +1,6 @@
 """Sentence pairs, served in batches of sequences of about the same length."""
 
+import logging
 from collections.abc import Iterable
 
 import torch
@@ -7,10 +8,12 @@ from torch import Tensor
 
 from gpt.data.batch import IGNORED, Batch
 from gpt.data.corpora import PairCorpus, Pairs
-from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
 from gpt.errors import RequestError
 from gpt.models.v9_transformer import PAD
 from gpt.seeding import generator
+
+log = logging.getLogger(__name__)
 
 
 class PairData:
@@ -29,6 +32,9 @@ class PairData:
     def _encode(self, pairs: Pairs, name: str) -> list[tuple[list[int], list[int]]]:
         sources = self.tokenizer.encode_all([source for source, _ in pairs])
         targets = self.tokenizer.encode_all([target for _, target in pairs])
+        unknown = sum(ids.count(UNKNOWN) for ids in (*sources, *targets))
+        if unknown:
+            log.warning(f"{unknown:,} characters of the {name} split are in no training pair; they count as unknown")
         encoded = [([*s, END], [BEGIN, *t, END]) for s, t in zip(sources, targets, strict=True)]
         longest = max((max(len(s), len(t) - 1) for s, t in encoded), default=0)
         if name == "train":

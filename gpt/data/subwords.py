@@ -21,6 +21,7 @@ class Subwords:
 
     def __init__(self, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
         self.vocabulary, self.merges = vocabulary, merges
+        self._characters = {" ", *"".join(vocabulary[len(_SPECIAL) :])}
         ids = {token: i for i, token in enumerate(vocabulary)}
         try:
             self._tokenizer = _pipeline(models.BPE(vocab=ids, merges=merges, unk_token=_SPECIAL[UNKNOWN]))
@@ -44,12 +45,18 @@ class Subwords:
         """Lines -> token ids of each, without BEGIN and END."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(lines, add_special_tokens=False)]
 
-    def refuse_unknown(self, line: str) -> None:
-        """Raises RequestError, naming it, if the line has a character that no training sentence had."""
-        known = set("".join(self.vocabulary[len(_SPECIAL) :])) | {" "}
-        for character in line:
-            if character not in known:
-                raise RequestError(f"the character {character!r} (U+{ord(character):04X}) is not in the vocabulary")
+    def known_part(self, line: str) -> tuple[str, str]:
+        """The line without the characters that no training sentence had, and these characters.
+
+        A space of another kind, such as a tab, becomes a space: without it two words would become one. A word of which
+        nothing is left leaves no second space behind.
+        """
+        line = "".join(" " if c.isspace() and c not in self._characters else c for c in line)
+        unknown = "".join(c for c in line if c not in self._characters)
+        if not unknown:
+            return line, ""
+        known = "".join(c for c in line if c in self._characters)
+        return " ".join(filter(None, known.split(" "))), unknown
 
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids up to END, if it is there -> text."""

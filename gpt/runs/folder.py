@@ -209,10 +209,11 @@ class RunFolder:
         write_atomically(self.path / "summary.json", content + "\n")
 
     def summary(self) -> Summary:
-        """The results of a finished run."""
-        summary = self._record("summary.json", Summary)
-        if [line.iteration for line in self.metrics()][-1:] != [summary.iterations]:
-            raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: its last line is not the run's last evaluation")
+        """The results of a finished run. Of its metrics only the last line is read: there may be thousands of runs."""
+        summary, path = self._record("summary.json", Summary), self.path / "metrics.jsonl"
+        last = read_text_file(path).splitlines()[-1:]
+        if [parse_record(path, line, Evaluation).iteration for line in last] != [summary.iterations]:
+            raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
         return summary
 
     def reopen(self, *, keep_average: bool) -> None:

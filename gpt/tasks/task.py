@@ -33,6 +33,7 @@ class Task(ABC):
     options: ClassVar[frozenset[str]]  # keys of generate.py, evaluate.py and train.py that only this task has
     splits: ClassVar[tuple[str, ...]]  # that a model can be evaluated on, the default one first
     token: ClassVar[str]  # what a token is, in a word
+    undecodable: ClassVar[str] = "strict"  # what `bytes.decode` does with a prompt file that is not UTF-8
     vocab_size: int
 
     @abstractmethod

@@ -10,6 +10,7 @@ from torch import nn
 from gpt.config import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Data
 from gpt.data.corpora import PairCorpus, lines_of
+from gpt.data.sentences import readable
 from gpt.errors import RequestError
 from gpt.runs.records import Vocabulary
 from gpt.tasks.task import Corpus, Measure, Task
@@ -27,6 +28,7 @@ class Translation(Task):
     options = frozenset({"beam", "length_penalty"})
     splits = ("test", "val", "train")
     token = "subword"
+    undecodable = "surrogateescape"  # it costs the lines that are not
 
     def __init__(self, tokenizer: "Subwords") -> None:
         self.tokenizer = tokenizer
@@ -70,20 +72,17 @@ class Translation(Task):
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield the translation of each line of the prompt or, without one, of standard input, line by line."""
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
-        if prompt is not None:
-            if not prompt.strip():
-                raise RequestError("the prompt is empty: give at least one word")
-            self.tokenizer.refuse_unknown(prompt.replace("\n", " ").replace("\r", " "))
-            yield "".join(f"{line}\n" for line in self.translate(model, lines_of(prompt), **search))
+        given = None if prompt is None else [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
+        sentences = readable(given or sys.stdin.buffer, self.tokenizer, cast(int, model.block_size))
+        if given is not None:
+            together = list(sentences)
+            if not any(together):
+                raise RequestError("the prompt is empty: give at least one word that the model can read")
+            yield "".join(f"{line}\n" for line in self.translate(model, together, **search))
             return
         if sys.stdin.isatty():
             print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
-        for number, line in enumerate(sys.stdin.buffer, start=1):
-            try:
-                sentence = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise RequestError(f"line {number} of standard input is not UTF-8: {error.reason}") from None
-            self.tokenizer.refuse_unknown(sentence)
+        for sentence in sentences:
             yield self.translate(model, [sentence], **search)[0] + "\n"
 
     def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
@@ -100,4 +99,4 @@ class Translation(Task):
         """Translate sentences; `search` takes beam and length_penalty."""
         from gpt.decoding.beam_search import translate
 
-        return translate(model, self.tokenizer, sentences, **search)
+        return translate(model, self.tokenizer, [self.tokenizer.known_part(s)[0] for s in sentences], **search)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.data.characters import CharTokenizer
+from gpt.data.characters import CharTokenizer, lacking
 from gpt.errors import RequestError
 
 
@@ -29,3 +29,13 @@ def test_vocabulary_alone_restores_the_tokenizer(text: str) -> None:
 def test_an_unknown_character_is_named() -> None:
     with pytest.raises(RequestError, match=r"'é' \(U\+00E9\) is not in the vocabulary"):
         CharTokenizer("abc").encode("abé")
+
+
+def test_every_unknown_character_is_named_once_and_the_first_ten_of_very_many() -> None:
+    with pytest.raises(RequestError) as error:
+        CharTokenizer("abc").encode("aüébüü")
+    assert str(error.value) == (
+        "the characters 'ü' (U+00FC) and 'é' (U+00E9) are not in the vocabulary, which is 'abc'"
+    )
+    assert lacking("abcdefghijklm").startswith("the characters 'a' (U+0061), 'b' (U+0062), ")
+    assert lacking("abcdefghijklm").endswith("'j' (U+006A) and 3 more are not in the vocabulary")

@@ -8,7 +8,7 @@ import torch
 from gpt.data.batch import IGNORED
 from gpt.data.corpora import PairCorpus
 from gpt.data.pairs import PairData
-from gpt.data.subwords import BEGIN, Subwords
+from gpt.data.subwords import BEGIN, UNKNOWN, Subwords
 from gpt.errors import RequestError
 from gpt.models.v9_transformer import PAD
 
@@ -93,3 +93,15 @@ def test_training_pairs_longer_than_the_model_takes_are_left_out(data: PairData,
     assert targets(short + long) == targets(short)
     with pytest.raises(RequestError, match=r"no pair of the train split has at most model\.block_size=8 subwords"):
         targets(long)
+
+
+def test_characters_that_only_held_out_pairs_have_count_as_unknown(
+    corpus: PairCorpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = PairCorpus(corpus.train, [("á abc", "abc"), ("abc", "abc ñ日")], [("abc", "abc")], corpus.vocab_size)
+    tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
+    data = PairData(odd, tokenizer, block_size=256, device="cpu")
+    (batch,) = data.every_target_once("val", 1024)
+    assert (batch.inputs[0] == UNKNOWN).sum() == 1
+    assert (batch.targets == UNKNOWN).sum() == 2
+    assert caplog.messages == ["3 characters of the val split are in no training pair; they count as unknown"]

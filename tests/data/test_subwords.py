@@ -34,10 +34,17 @@ def test_decoding_stops_at_the_end_token(tokenizer: Subwords) -> None:
     assert tokenizer.decode([BEGIN, *ids, END, *ids, PAD]) == "abc def."
 
 
-def test_a_character_without_a_subword_is_refused_by_name(tokenizer: Subwords) -> None:
-    tokenizer.refuse_unknown("abc, fed.")
-    with pytest.raises(RequestError, match=r"'日' \(U\+65E5\) is not in the vocabulary"):
-        tokenizer.refuse_unknown("abc 日本")
+def test_what_is_known_of_a_line_has_no_unknown_token(tokenizer: Subwords) -> None:
+    assert tokenizer.known_part("abc, fed.") == ("abc, fed.", "")
+    known, unknown = tokenizer.known_part("abc 日de本f日")
+    assert (known, unknown) == ("abc def", "日本日")
+    assert tokenizer.known_part("日 abc 日 def 日") == ("abc def", "日日日")
+    assert tokenizer.known_part("abc  def ") == ("abc  def ", "")
+    assert UNKNOWN not in tokenizer.encode_all([known])[0]
+
+
+def test_a_space_of_another_kind_still_separates_words(tokenizer: Subwords) -> None:
+    assert tokenizer.known_part("abc\tdef\N{NO-BREAK SPACE}abc") == ("abc def abc", "")
 
 
 def test_a_vocabulary_has_at_most_the_size_that_was_asked_for() -> None:

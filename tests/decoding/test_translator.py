@@ -23,8 +23,8 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def generate(folder: Path, standard_input: bytes) -> subprocess.CompletedProcess:
-    return Forked([str(REPOSITORY / "generate.py")], folder, standard_input=standard_input).finished()
+def generate(folder: Path, standard_input: bytes, *arguments: str) -> subprocess.CompletedProcess:
+    return Forked([str(REPOSITORY / "generate.py"), *arguments], folder, standard_input=standard_input).finished()
 
 
 def test_copying_is_learnt_and_measured(script: Script, translator: Path) -> None:
@@ -47,10 +47,41 @@ def test_standard_input_is_translated_line_by_line(translator: Path) -> None:
     done = generate(translator, b"a b c\n\nd e")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["a b c", "", "d e"]
-    done = generate(translator, b"a b\n\xff\xfe\n")
-    assert done.returncode == 2
-    assert "error: line 2 of standard input is not UTF-8" in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_line_of_461_costs_that_line_only(script: Script, translator: Path) -> None:
+    lines = [b"a b c"] * 461
+    lines[100], lines[200], lines[300] = b"a \xff", "d e á".encode(), b""
+    expected = ["a b c"] * 461
+    expected[100], expected[200], expected[300] = "", "d e", ""
+    content = b"".join(line + b"\n" for line in lines)
+    (translator / "captions.txt").write_bytes(content)
+    for done in (
+        generate(translator, content, "beam=1"), script("generate.py", "prompt_file=captions.txt", cwd=translator)
+    ):  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split("\n") == [*expected, ""]
+        assert [line for line in done.stderr.splitlines() if line.startswith("warning")] == [
+            "warning: line 101 is not UTF-8: its translation is left empty",
+            "warning: line 201: the character 'á' (U+00E1) is not in the vocabulary: left out",
+        ]
+
+
+def test_held_out_sentences_may_have_characters_that_no_training_sentence_has(script: Script, tmp_path: Path) -> None:
+    ascii_lines = [f"{a} {b} {c}" for a in "abcdef" for b in "abcdef" for c in "abcdef"]
+    for name in ("source.txt", "target.txt"):
+        (tmp_path / name).write_text("\n".join([*ascii_lines, *["a á", "日"] * 6]))
+    done = script(
+        "train.py", "model=transformer", "data=parallel", "data.source=source.txt", "data.target=target.txt",
+        "data.held_out=0.06", "data.vocab_size=100", "model.n_embd=32", "model.n_hidden=32", "model.n_layer=1",
+        "training.max_iters=4", "training.eval_interval=2", "schedule.warmup_iters=2", "device=cpu", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    warning = "warning: 12 characters of the {} split are in no training pair; they count as unknown"
+    assert done.stderr.splitlines() == [warning.format(split) for split in ("val", "test")]
+    done = script("evaluate.py", "beam=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "chrF" in done.stdout
 
 
 def test_a_byte_order_mark_is_stripped_from_what_is_translated(script: Script, translator: Path) -> None:
@@ -76,10 +107,10 @@ def test_a_byte_order_mark_is_stripped_from_what_is_translated(script: Script, t
             "data=copy does not fit a stage that continues a text: it needs a text",
         ),
         (["train.py", "model=transformer", "data=parallel"], "data.source is required"),
-        (["generate.py", "prompt=" + "a " * 5000], "a sentence has 5,002 subwords, the model takes 128"),
+        (["generate.py", "prompt=" + "a " * 5000], "the prompt is empty"),
         (["generate.py", "beam=0"], "beam=0"),
         (["generate.py", "temperature=0.5"], "temperature is for a run that continues a text, but this one translates"),
-        (["generate.py", "prompt=日本"], "the character '日' (U+65E5) is not in the vocabulary"),
+        (["generate.py", "prompt=日本"], "characters '日' (U+65E5) and '本' (U+672C) are not in the vocabulary"),
         (["generate.py", "prompt= "], "the prompt is empty"),
         (["evaluate.py", "split=dev"], "split=dev"),
         (["evaluate.py", "text=README.md"], "text is for a run that continues a text, but this one translates"),
