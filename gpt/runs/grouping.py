@@ -35,7 +35,7 @@ class Group:
     runs: list[Run]  # the newest of each seed
     mean: float  # of the metric, over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
-    standing: str  # "best", "within noise" of the best, or ""
+    standing: str  # "best", "within noise" of the best, "worse than guessing", or ""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,14 @@ class Ranking:
 
 def rankings(runs: Iterable[Run], metric: Metric) -> list[Ranking]:
     """One ranking for each corpus, because a loss on one says nothing about another; a damaged run is skipped."""
-    by_corpus: dict[str, list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
+    by_corpus: dict[tuple[str, int], list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
     for run in runs:
         try:
-            by_corpus[run[0].vocabulary().corpus].append((run, _settings(run)))
+            vocabulary = run[0].vocabulary()
+            by_corpus[vocabulary.corpus, len(vocabulary.vocabulary)].append((run, _settings(run)))
         except UserError as error:
             log.warning(f"skipped: {error}")
-    return [_ranking(members, metric) for members in by_corpus.values()]
+    return [_ranking(members, metric, guess=math.log(size)) for (_, size), members in by_corpus.items()]
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _settings(run: Run) -> dict[str, Any]:
     return kept | {"dtype": summary.dtype} | ({"earlier": ", ".join(earlier)} if earlier else {})
 
 
-def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric) -> Ranking:
+def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: float) -> Ranking:
     settings = [values for _, values in members]
     keys = _varying(settings)
     by_values: dict[tuple, dict[int, Run]] = defaultdict(dict)
@@ -84,7 +85,7 @@ def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric) -> Ranki
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
         groups.append(Group(values, own, statistics.mean(losses), deviation, ""))
     groups.sort(key=lambda group: group.mean)
-    standings, is_tested = _standings(groups)
+    standings, is_tested = _standings(groups, guess)
     changes = [summary.changed for (_, summary), _ in members]
     shared = [change for change in changes[0] if all(change in others for others in changes)]
     return Ranking(
@@ -136,16 +137,21 @@ def _corpus(run: RunFolder) -> str:
     return " ".join([f"data={data.target.rpartition('.')[2]}", *(f"{key}={value}" for key, value in values.items())])
 
 
-def _standings(groups: list[Group]) -> tuple[list[str], bool]:
+def _standings(groups: list[Group], guess: float) -> tuple[list[str], bool]:
     """For groups in the order of their means: which is best, and which are within its noise; whether one can tell.
 
     Welch's t-test, two-sided, at 5 %, without a correction for many comparisons. A group of one seed borrows the pooled
-    standard deviation of the others.
+    standard deviation of the others. A mean above that of guessing, ln V, is that of a diverged group, whose deviation
+    is so large that nothing could be told from it.
     """
-    best, degrees = groups[0], sum(len(group.runs) - 1 for group in groups)
-    squares = sum((len(group.runs) - 1) * group.deviation**2 for group in groups if group.deviation is not None)
+    best, sane = groups[0], [group for group in groups if group.mean < guess]
+    degrees = sum(len(group.runs) - 1 for group in sane)
+    squares = sum((len(group.runs) - 1) * group.deviation**2 for group in sane if group.deviation is not None)
     standings = ["best"]
     for group in groups[1:]:
+        if group.mean >= guess:
+            standings.append("worse than guessing")
+            continue
         n, m = len(best.runs), len(group.runs)
         if best.deviation is not None and group.deviation is not None:
             a, b = best.deviation**2 / n, group.deviation**2 / m
@@ -167,7 +173,8 @@ def p_value(t: float, degrees: float) -> float:
     """
     if math.isinf(degrees):
         return 2 * (1 - statistics.NormalDist().cdf(abs(t)))
-    end, steps = math.atan(abs(t) / math.sqrt(degrees)), 1000
+    # Beyond 12 standard deviations there is nothing left, and a narrow peak could be missed.
+    end, steps = min(math.atan(abs(t) / math.sqrt(degrees)), 12 / math.sqrt(degrees)), 1000
     weights = [1, *([4, 2] * (steps // 2))[:-1], 1]
     integral = sum(w * math.cos(end * i / steps) ** (degrees - 1) for i, w in enumerate(weights)) * end / steps / 3
     scale = 2 * math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)

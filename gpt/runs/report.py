@@ -71,17 +71,19 @@ def summarise(
 
 
 def _earlier_changes(progress: Progress, changed: list[str]) -> list[str]:
-    """What differed from the documented run in an earlier part of the run only.
+    """What was different in an earlier part of the run: another value, or the documented one.
 
     The numbers of iterations and of evaluation batches are left out, because they leave no trace in the weights.
     """
     traceless = ("training.max_iters=", "training.eval_iters=")
-    return [
-        f"{change} until iteration {segment.until}"
-        for segment in progress.history
-        for change in segment.changed
-        if change not in changed and not change.startswith(traceless)
-    ]
+    earlier = []
+    for segment in progress.history:
+        keys = {change.partition("=")[0] for change in segment.changed}
+        now_changed = [change.partition("=")[0] for change in changed if not change.startswith(traceless)]
+        differing = [c for c in segment.changed if c not in changed and not c.startswith(traceless)]
+        differing += [f"{key} as documented" for key in now_changed if key not in keys]
+        earlier += [f"{change} until iteration {segment.until}" for change in differing]
+    return earlier
 
 
 def closing_lines(summary: Summary, run: RunFolder) -> list[str]:

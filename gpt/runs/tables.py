@@ -2,6 +2,7 @@
 
 import csv
 import io
+import statistics
 from typing import Any
 
 from tabulate import tabulate
@@ -18,13 +19,14 @@ _NAMES = {
 def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short = names(ranking.keys)
-    headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric], "", "folder of the newest"]
+    headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric], "", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
             f"{group.mean:.4f}" + ("" if group.deviation is None else f" ± {group.deviation:.4f}"),
             group.standing,
+            f"{statistics.median(summary.tokens_per_second for _, summary in group.runs):,.0f}",
             str(group.runs[-1][0].path),
         ]
         for group in ranking.groups
@@ -45,6 +47,8 @@ def _note(ranking: Ranking) -> str:
     note = "Nats per token, mean ± standard deviation over seeds. "
     if len(ranking.groups) == 1:
         return note.strip()
+    if any(group.standing == "worse than guessing" for group in ranking.groups):
+        note += "worse than guessing: above ln V, V the size of the vocabulary. "
     if ranking.is_tested:
         return note + (
             "within noise: not different from the best by Welch's t-test (two-sided, 5 %; a single seed borrows the "

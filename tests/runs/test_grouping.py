@@ -71,11 +71,17 @@ def test_the_newest_run_of_a_seed_counts(sweep: Path, tmp_path: Path) -> None:
 
 def test_groups_within_the_noise_of_the_best_are_marked(sweep: Path, tmp_path: Path) -> None:
     """Welch's test of the first three against the second: t = 1.22, p = 0.29; against the third: t = 7.3, p = 0.002."""
-    losses = {"0.1": [2.0, 2.1, 2.2], "0.2": [2.1, 2.2, 2.3], "0.3": [2.6, 2.7, 2.8], "0.4": [2.25], "0.5": [2.9]}
+    losses = {"0.1": [1.0, 1.1, 1.2], "0.2": [1.1, 1.2, 1.3], "0.3": [1.6, 1.7, 1.8], "0.4": [1.25], "0.5": [1.9]}
     (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
     found = {group.values["training.learning_rate"]: group.standing for group in ranking.groups}
     assert found == {0.1: "best", 0.2: "within noise", 0.3: "", 0.4: "within noise", 0.5: ""}
     assert ranking.is_tested
+
+
+def test_a_diverged_group_is_worse_than_guessing_and_blurs_nothing(sweep: Path, tmp_path: Path) -> None:
+    losses = {"0.1": [1.0, 1.1, 1.05], "0.2": [1.6], "0.9": [40.0, 900.0]}
+    (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
+    assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
 
 
 def test_without_a_second_seed_nothing_is_said_about_noise(sweep: Path, tmp_path: Path) -> None:

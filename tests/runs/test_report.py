@@ -12,7 +12,7 @@ import torch
 from gpt.config import Documented
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Best, Estimated, Evaluation, Exact, Progress, Summary
+from gpt.runs.records import Best, Estimated, Evaluation, Exact, Progress, Segment, Summary
 from gpt.runs.report import closing_lines, plot_run, summarise
 from tests.conftest import CPU
 
@@ -91,6 +91,29 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     assert (summary.device, summary.dtype) == ("cpu", "float32")
     assert summary.versions["torch"] == torch.__version__
     assert summary.finished.tzinfo is not None
+
+
+def test_a_summary_says_what_was_different_in_earlier_parts_of_the_run(template: tuple) -> None:
+    """Be that another value, or the documented one where the run ended with another."""
+    history = [
+        Segment(until=20, changed=["training.max_iters=30"]),
+        Segment(until=30, changed=["training.learning_rate=0.1", "schedule=cosine"]),
+    ]
+    evaluation = Evaluation(iteration=40, train=2.0, val=2.0, learning_rates={"all": 0.1})
+    progress = Progress(iteration=40, tokens=512, seconds=2.0, evaluations=[evaluation], history=history)
+    now = ["training.max_iters=40", "training.learning_rate=0.2", "schedule=cosine"]
+    summary = summarise(
+        progress, CPU, stage="v5", seed=7, name=None, tags=[], parent=None, commands=[], changed=now,
+        documented=Documented(train=None, val=2.0, kind="estimated"),
+        parameters=100, estimated_over="random batches", exact_val=1.9, last_batch=1.8, tokens_per_second=256.4,
+        seconds=3.1, skipped=0,
+    )  # fmt: skip
+    assert summary.changed == [
+        *now,
+        "training.learning_rate as documented until iteration 20",
+        "schedule as documented until iteration 20",
+        "training.learning_rate=0.1 until iteration 30",
+    ]
 
 
 def test_a_summary_on_disk_is_the_one_that_was_written(template: tuple, tmp_path: Path) -> None:
