@@ -160,7 +160,7 @@ def test_the_digest_tells_one_corpus_from_another() -> None:
             "data.train_fraction is required by gpt.data.corpora.text",
         ),
         ({"_target_": "gpt.data.corpora.text", "path": "", "train_fraction": 0.9}, "data.path="),
-        ({"_target_": "gpt.data.corpora.text", "path": "x", "train_fraction": 1.0}, r"data.train_fraction=1.0: .*less"),
+        ({"_target_": "gpt.data.corpora.text", "path": "x", "train_fraction": 1.0}, r"train_fraction=1.0: .*below 1"),
         ({"_target_": "gpt.data.corpora.copy", "length": 1, "size": 100, "vocab_size": 100}, "data.length=1: "),
     ],
 )
