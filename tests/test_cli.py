@@ -1,6 +1,7 @@
 """The four commands as a user runs them: processes, with their output, their files and their exit codes."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -425,3 +426,46 @@ def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Pa
     assert done.returncode == 1
     assert done.stderr == "error: not enough memory for this: try a smaller model, batch or number of samples\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_records_how_it_was_started_and_resumed(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    options = ["model=v1", *SHORT, "data=text", f"data.path={corpus_file}", "name=short", "tags=[a,b]"]
+    done = script("train.py", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(tmp_path)
+    assert re.fullmatch(r"\d\d-\d\d-\d\d_v1_short_seed1337", run.name)
+    done = script("train.py", f"resume={run}", "training.max_iters=8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["name"], summary["tags"]) == ("short", ["a", "b"])
+    assert [(c["iteration"], c["command"]) for c in summary["commands"]] == [
+        (0, shlex.join(["python", "train.py", *options])),
+        (4, shlex.join(["python", "train.py", f"resume={run}", "training.max_iters=8"])),
+    ]
+    found = script("compare.py", "tags=[a]", cwd=tmp_path)
+    assert "1 run on" in found.stdout
+    assert script("compare.py", "tags=[c]", cwd=tmp_path).returncode == 2
+
+
+def test_a_text_is_evaluated_as_a_whole(script: Script, trained: Path, tmp_path: Path) -> None:
+    text = tmp_path / "a text.txt"
+    text.write_text("Abc def gha.\nJé abc.\n" * 20)
+    done = script("evaluate.py", f"text={text}", "json=true", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "warning: left out 20 characters that the vocabulary lacks: 'é'\n"
+    found = json.loads(done.stdout)
+    assert found["bits_per_character"] == pytest.approx(found["nats_per_character"] / math.log(2))
+    table = script("evaluate.py", f"text={text}", cwd=trained).stdout
+    assert f"{found['nats_per_character']:.4f}" in table
+    assert f"{found['bits_per_character']:.4f}" in table
+    refused = script("evaluate.py", f"text={text}", "split=val", cwd=trained)
+    assert refused.stderr == "error: text= is measured as a whole: omit split=\n"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_any_split_is_evaluated(split: str, script: Script, trained: Path) -> None:
+    done = script("evaluate.py", f"split={split}", "weights=last", "json=true", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(trained)
+    estimated = json.loads((run / "summary.json").read_text())["estimated"][split]
+    assert json.loads(done.stdout)["nats_per_character"] == pytest.approx(estimated, abs=0.1)
