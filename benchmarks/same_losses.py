@@ -117,7 +117,8 @@ def losses(case: Case, checkout: Path, iterations: int) -> Losses:
         output(train_command(f"model={case.stage}", *changes, "runs=runs", checkout=checkout), folder, checkout)
         (path,) = folder.rglob("summary.json")
         summary = json.loads(path.read_text())
-        evaluations = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+        evaluations = [row for row in rows if "val" in row]
     values = {f"{split} at iteration {e['iteration']}": e[split] for e in evaluations for split in ("train", "val")}
     return Losses(values | {"exact": summary["exact"]["val"], "last batch": summary["last_batch"]})
 

@@ -304,8 +304,8 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a small translator's run."""
     folder = tmp_path_factory.mktemp("translator")
     done = script(
-        "train.py", "experiment=reverse", "data.size=500", "training.max_iters=2", "training.eval_interval=2",
-        "hydra.run.dir=run", "device=cpu", cwd=folder,
+        "train.py", "experiment=reverse", "schedule.warmup_iters=0", "data.size=500", "training.max_iters=2",
+        "training.eval_interval=2", "hydra.run.dir=run", "device=cpu", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return str(folder / "run")
