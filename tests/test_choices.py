@@ -158,7 +158,7 @@ def test_looking_for_a_choice_imports_nothing_but_modules_of_its_package(
                           "block_size, n_embd, n_head, n_layer"),
         ({"vocab_size": 65}, "model.vocab_size is not a hyperparameter of gpt.models.v6_pre_norm.GPT"),  # given
         ({"self": 1}, "model.self is not a hyperparameter of gpt.models.v6_pre_norm.GPT"),
-        ({"n_layer": None}, "model.n_layer=None: "),
+        ({"n_layer": None}, "model.n_layer=null: "),
         ({"n_layer": 0}, "model.n_layer=0: has to be at least 1"),
         ({"n_layer": -1}, "model.n_layer=-1: "),
         ({"n_layer": 257}, "model.n_layer=257: has to be at most 256"),

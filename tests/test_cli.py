@@ -89,7 +89,7 @@ def test_a_prompt_is_taken_as_it_is(prompt: str, script: Script, corpus_file: Pa
         assert len(done.stdout) == len("x\n")
     elif missing:
         assert (done.returncode, done.stdout) == (2, "")
-        assert "is not in the vocabulary" in done.stderr
+        assert "not in the vocabulary" in done.stderr
     else:
         assert done.stdout.startswith(prompt)
 
@@ -155,7 +155,7 @@ WRONG = [
         2,
         "experiment needs the name of a file in conf/experiment/, as in experiment=NAME",
     ),
-    ("train.py", [f"adds={'x' * 9000}"], 2, "string should have at most 200 characters"),
+    ("train.py", [f"adds={'x' * 9000}"], 2, "has more than 200 characters"),
     (
         "train.py",
         ["model=v1", "model.n_layer=4"],
@@ -163,7 +163,7 @@ WRONG = [
         "model=v1 has no key n_layer; it is a key of model=transformer, v4, v5",
     ),
     ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
-    ("train.py", ["stage=../v6"], 2, "stage=../v6: string should match pattern"),
+    ("train.py", ["stage=../v6"], 2, "stage=../v6: may have letters, digits, _ and - only"),
     ("train.py", ["+new=1"], 2, "unknown key new"),
     ("train.py", ["seed=abc"], 2, "seed=abc: has to be a whole number"),
     ("train.py", ["seed=-1"], 2, "seed=-1: has to be at least 0"),
@@ -227,7 +227,7 @@ WRONG = [
     ("train.py", ["model=[1]"], 2, "a group takes the name of a file in conf/, as in model=v5"),
     ("train.py", ["training.batch_size=2000000000"], 2, "has to be at most 1048576"),
     ("train.py", ["hydra/launcher=nope"], 2, "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
-    ("train.py", ["runs=${nope}"], 2, "Interpolation key 'nope' not found"),
+    ("train.py", ["runs=${nope}"], 2, "runs: there is no key 'nope'"),
     ("evaluate.py", ["split=dev"], 2, "split=dev: has to be train, val or test"),
     ("evaluate.py", ["experiment=v7_cpu"], 2, "unknown key experiment; --help lists the keys"),
     ("evaluate.py", ["data=text"], 2, "unknown key data; did you mean data.dir?"),

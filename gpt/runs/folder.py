@@ -45,6 +45,8 @@ from gpt.runs.records import (
     parse_record,
 )
 
+_EVALUATION, _STEP = '"val":', '"loss":'  # a field that tells one kind of line of metrics.jsonl from the other
+
 log = logging.getLogger(__name__)
 
 
@@ -188,14 +190,14 @@ class RunFolder:
 
     def metrics(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` notices a file that was truncated between two lines."""
-        evaluations = self._lines("metrics.jsonl", Evaluation, having='"val"')
+        evaluations = self._lines("metrics.jsonl", Evaluation, having=_EVALUATION)
         if not evaluations:
             raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: it is empty")
         return evaluations
 
     def steps(self) -> list[Step]:
         """The run's logged steps in order."""
-        return self._lines("metrics.jsonl", Step, having='"loss"')
+        return self._lines("metrics.jsonl", Step, having=_STEP)
 
     def clock(self) -> dict[int, float]:
         """The seconds of training by iteration; empty for a run that did not keep them."""
@@ -209,9 +211,9 @@ class RunFolder:
         write_atomically(self.path / "summary.json", content + "\n")
 
     def summary(self) -> Summary:
-        """The results of a finished run. Of its metrics only the last line is read: there may be thousands of runs."""
+        """The results of a finished run. Of its metrics, only the last evaluation is read."""
         summary, path = self._record("summary.json", Summary), self.path / "metrics.jsonl"
-        last = read_text_file(path).splitlines()[-1:]
+        last = [line for line in read_text_file(path).splitlines() if _EVALUATION in line][-1:]
         if [parse_record(path, line, Evaluation).iteration for line in last] != [summary.iterations]:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
         return summary
