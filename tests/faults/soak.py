@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import environments, folders, scenarios
+from tests.faults import environments, folders, odd_values, scenarios
 
 FULL = {
     scenarios.kills: 100,
@@ -29,6 +29,7 @@ FULL = {
     folders.links: 1000,
     folders.small_disk: 20,
     environments.environments: 100,
+    odd_values.odd_values: 10_000,
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import environments, folders, scenarios
+from tests.faults import environments, folders, odd_values, scenarios
 
 QUICK = {
     "kills": partial(scenarios.kills, 1, iterations=60, most=1),
@@ -20,6 +20,7 @@ QUICK = {
     "requests": partial(folders.requests, 6),
     "links": partial(folders.links, 4),
     "changed_sweeps": partial(scenarios.changed_sweeps, 1, iterations=10),
+    "odd_values": partial(odd_values.odd_values, 40),
 }
 LONGER = {
     "kills": partial(scenarios.kills, 3),
@@ -35,6 +36,7 @@ LONGER = {
     "small_disk": partial(folders.small_disk, 3),
     "changed_sweeps": partial(scenarios.changed_sweeps, 4),
     "environments": partial(environments.environments, 100),
+    "odd_values": partial(odd_values.odd_values, 400),
 }
 
 
