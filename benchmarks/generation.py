@@ -13,6 +13,7 @@ from pathlib import Path
 from harness import Row, alternate, arguments, output, table
 
 _OURS = """
+import gpt  # before torch, as in the scripts: it sets how threads wait
 import sys, time, torch
 from gpt.decoding.packing import packed
 from gpt.decoding.sampling import generate

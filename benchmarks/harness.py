@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()
+# How OpenMP's threads wait: as `gpt` has them, and as libgomp has them where nothing is set.
+SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+SPINNING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "300000"}
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,18 @@ def alternate(repeats: int, ours: Callable[[], float], theirs: Callable[[], floa
     return measured
 
 
-def wall_seconds(command: list[str], cwd: Path) -> float:
-    """From the start of a process to its exit."""
+def wall_seconds(command: list[str], cwd: Path, settings: Mapping[str, str] = {}) -> float:
+    """From the start of a process to its exit; `settings` are added to its environment."""
     started = time.perf_counter()
-    output(command, cwd)
+    output(command, cwd, settings=settings)
     return time.perf_counter() - started
 
 
-def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY) -> str:
+def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY, settings: Mapping[str, str] = {}) -> str:
     """Run a process that imports `gpt` from a checkout to its end; its standard output."""
-    environment = os.environ | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(checkout)}
+    # Importing `gpt` here has set how threads wait; a peer's threads wait as they would without it.
+    own = {name: value for name, value in os.environ.items() if SLEEPING.get(name) != value}
+    environment = own | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(checkout), **settings}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
@@ -148,15 +153,25 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def arguments(description: str | None, *folders: str) -> argparse.Namespace:
-    """The command line of a benchmark: --repeats, --quick, and where the folders are that it wants."""
+def arguments(description: str | None, *folders: str, names: Collection[str] = ()) -> argparse.Namespace:
+    """The command line of a benchmark: --repeats, --quick, where the folders are that it wants, and which of its parts.
+
+    Without any of its `names`, it is to run them all.
+    """
     options = parser(description)
+    if names:
+        options.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(names)} (default all)")
     options.add_argument("--repeats", type=int, default=3, help="counted runs of each side (default 3)")
     for name in folders:
         options.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
     given = options.parse_args()
     if given.quick:
         given.repeats = 1
+    if names:
+        unknown = [name for name in given.names if name not in names]
+        if unknown:
+            options.error(f"{unknown[0]} is none of {', '.join(names)}")
+        given.names = given.names or list(names)
     for name in folders:
         path = getattr(given, name)
         if path is None or not path.is_dir():

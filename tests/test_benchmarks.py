@@ -1,6 +1,7 @@
 """The benchmarks measure pair by pair, run end to end, and leave a peer's code as it is but for its constants."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from gpt.training.fused import has_nonfinite
 from tests.conftest import REPOSITORY, Script, build
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-from harness import Measured, Row, alternate, arguments, with_constants
+from harness import SLEEPING, SPINNING, Measured, Row, alternate, arguments, output, with_constants
 from private_kernels import unpacked, without
 from same_losses import Losses, spelled
 
@@ -230,6 +231,54 @@ def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str, script
     assert f"python benchmarks/{name}.py" in done.stdout
     assert "--quick" in done.stdout
     assert "its figures mean nothing" in " ".join(done.stdout.split())
+
+
+def libgomp_settings(**given: str) -> list[str]:
+    """What libgomp says of how threads wait, in a process with these variables."""
+    environment = {name: value for name, value in os.environ.items() if name not in SLEEPING}
+    environment |= {"OMP_DISPLAY_ENV": "VERBOSE", **given}
+    done = subprocess.run([sys.executable, "-c", "import torch"], env=environment, capture_output=True, text=True)
+    return [line.strip() for line in done.stderr.splitlines() if "SPINCOUNT" in line or "WAIT_POLICY" in line]
+
+
+@pytest.mark.skipif(not libgomp_settings(), reason="this PyTorch has another OpenMP library")
+def test_the_spinning_side_waits_as_libgomp_does_by_default() -> None:
+    assert libgomp_settings(**SPINNING) == libgomp_settings() != libgomp_settings(**SLEEPING)
+
+
+def test_a_peer_runs_with_the_users_environment_and_not_with_this_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = [sys.executable, "-c", f"import os; print([os.environ.get(name) for name in {list(SLEEPING)}])"]
+    for name, value in SLEEPING.items():  # as importing gpt does
+        monkeypatch.setenv(name, value)
+    assert output(show, tmp_path).strip() == "[None, None]"
+    assert output(show, tmp_path, settings=SPINNING).strip() == str(list(SPINNING.values()))
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")  # the user's own
+    assert output(show, tmp_path).strip() == "[None, '7']"
+
+
+def test_parts_of_a_benchmark_are_chosen_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for line, expected in ((["b"], ["b"]), ([], ["a", "b"])):
+        monkeypatch.setattr(sys, "argv", ["benchmark", *line])
+        assert arguments("What it measures.", names=("a", "b")).names == expected
+    monkeypatch.setattr(sys, "argv", ["benchmark", "a", "c"])
+    with pytest.raises(SystemExit):
+        arguments("What it measures.", names=("a", "b"))
+    assert "c is none of a, b" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_work_is_measured_idle_and_beside_busy_loops(benchmark: Benchmark) -> None:
+    rows = benchmark("busy_machine")
+    assert [(row[0].split(",")[0], row[0].rpartition(", ")[2]) for row in rows] == [
+        (work, state)
+        for work in ("v1", "v6", "experiment=v7_cpu", "transformer", "v7-size generation", "two seeds of v3")
+        for state in ("idle", "beside 2 busy loops")
+    ]
+    assert all(row[1] == "libgomp's defaults" and "(" in row[4] for row in rows)
 
 
 @pytest.mark.slow
