@@ -205,5 +205,6 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
-    print(f"{prefix}{printable(message)}", file=sys.stderr)
+    # In a single write, because processes that torchrun started end at the same moment.
+    print(f"{prefix}{printable(message)}\n", end="", file=sys.stderr)
     sys.exit(code)

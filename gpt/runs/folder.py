@@ -171,7 +171,7 @@ class RunFolder:
 
     def parent(self) -> Parent | None:
         """The run whose weights this one started from; None if it started from random weights."""
-        return self._record("parent.json", Parent) if (self.path / "parent.json").exists() else None
+        return self._record("parent.json", Parent) if os.path.lexists(self.path / "parent.json") else None
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Save the vocabulary that the tokenizer is built from."""
@@ -201,7 +201,7 @@ class RunFolder:
 
     def clock(self) -> dict[int, float]:
         """The seconds of training by iteration; empty for a run that did not keep them."""
-        if not (self.path / "clock.jsonl").exists():
+        if not os.path.lexists(self.path / "clock.jsonl"):
             return {}
         return {row.iteration: row.seconds for row in self._lines("clock.jsonl", Clock)}
 

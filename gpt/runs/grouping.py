@@ -54,8 +54,8 @@ def rankings(runs: Iterable[Run], metric: Metric) -> list[Ranking]:
     by_corpus: dict[tuple[str, int], list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
     for run in runs:
         try:
-            vocabulary = run[0].vocabulary()
-            by_corpus[vocabulary.corpus, len(vocabulary.vocabulary)].append((run, _settings(run)))
+            vocabulary, settings = run[0].vocabulary(), _settings(run)
+            by_corpus[vocabulary.corpus, len(vocabulary.vocabulary)].append((run, settings))
         except UserError as error:
             log.warning(f"skipped: {error}")
     return [_ranking(members, metric, guess=math.log(size)) for (_, size), members in by_corpus.items()]

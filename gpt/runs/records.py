@@ -14,6 +14,7 @@ from gpt.files import parsing, unseal
 from gpt.runs.formats import check_format
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Loss = Annotated[float, Field(ge=0, le=1e100)]  # far beyond float32, and its square is still a number
 Iterations = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -122,20 +123,20 @@ class Vocabulary(Record):
 class Estimated(Record):
     """Losses estimated over random batches."""
 
-    train: FiniteFloat
-    val: FiniteFloat
+    train: Loss
+    val: Loss
 
 
 class Exact(Record):
     """The loss over every target of a split once."""
 
-    val: FiniteFloat
+    val: Loss
 
 
 class Best(Record):
     """The lowest estimated validation loss, and its iteration."""
 
-    val: FiniteFloat
+    val: Loss
     iteration: Iterations
 
 

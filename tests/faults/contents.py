@@ -90,7 +90,8 @@ def _read_all(run: RunFolder) -> list[str]:
         run.steps()
         run.clock()
         run.parent()
-        tables.table(rankings(runs, "exact")[0], "exact", "github")
+        for ranking in rankings(runs, "exact"):
+            tables.table(ranking, "exact", "github")
         closing_lines(runs[-1][1], run)
 
     def resumed() -> None:
