@@ -326,7 +326,7 @@ def joblib_stops(count: int, folder: Path, iterations: int = 300) -> Outcome:
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if to_all else os.kill)(process.pid, sent)
         process.wait(timeout=120)
-        deadline = time.perf_counter() + 15
+        deadline = time.perf_counter() + 45  # a worker has 30 s to save, which a busy machine may need
         while (left := _processes_of(process.pid)) and time.perf_counter() < deadline:
             time.sleep(0.2)
         wrong += [f"{what}: {len(left)} processes are left"] if left else []
