@@ -22,6 +22,7 @@ from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
 from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 from gpt.data.text import TextData
+from gpt.runs.folder import RunFolder
 from gpt.runtime import Runtime
 from tests.forked import Forked
 
@@ -58,6 +59,12 @@ def split_text(text: str, train_fraction: float = 0.9) -> TextCorpus:
 def text_data(text: str, block_size: int = 8, train_fraction: float = 0.9) -> TextData:
     """A text in windows, with the tokenizer of its own characters."""
     return TextData(split_text(text, train_fraction), CharTokenizer(text), block_size=block_size)
+
+
+def empty_run(path: Path) -> RunFolder:
+    """A run folder with nothing in it."""
+    path.mkdir(parents=True)
+    return RunFolder(path)
 
 
 def small_corpus() -> str:

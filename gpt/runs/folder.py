@@ -15,6 +15,7 @@ Every file but the last three carries a checksum of its content, which is verifi
 """
 
 import contextlib
+import itertools
 import logging
 import logging.handlers
 import os
@@ -45,6 +46,8 @@ from gpt.runs.records import (
     parse_record,
 )
 
+_BEFORE_START = {".lock", "train.log", "config.yaml", "parent.json"}
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")  # a file that is being written
 _EVALUATION, _STEP = '"val":', '"loss":'  # a field that tells one kind of line of metrics.jsonl from the other
 
 log = logging.getLogger(__name__)
@@ -57,27 +60,45 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path) -> "RunFolder":
-        """A new folder at `path`, or at `path`_2 and so on if that is taken: two runs never share one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
-            candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
-            try:
-                candidate.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return cls(candidate)
+    @contextlib.contextmanager
+    def created(cls, path: Path) -> Iterator["RunFolder"]:
+        """A new folder at `path`, or at `path`_2 and so on if that is taken: two runs never share one.
+
+        It is locked. One in which a run was killed before it had started is taken over.
+        """
+        for number in itertools.count(1):
+            run = cls(path if number == 1 else path.with_name(f"{path.name}_{number}"))
+            with contextlib.ExitStack() as stack:
+                try:
+                    run.path.mkdir(parents=True)
+                except FileExistsError:
+                    if not run._is_abandoned():
+                        continue
+                try:
+                    stack.enter_context(run.locked())
+                except RequestError:
+                    continue  # another process was quicker
+                if run._is_abandoned():
+                    yield run
+                    return
 
     @classmethod
-    def create_at(cls, path: Path) -> "RunFolder":
-        """The folder at `path` itself, created if it does not exist. Raises RequestError if it holds a run."""
+    @contextlib.contextmanager
+    def created_at(cls, path: Path) -> Iterator["RunFolder"]:
+        """The folder at `path` itself, locked, created if it does not exist. Raises RequestError if it holds a run."""
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        if run.is_started():
-            raise RequestError(f"{path} already holds a run: resume=auto continues it")
-        return run
+        with run.locked():
+            if run.is_started():
+                raise RequestError(f"{path} already holds a run: resume=auto continues it")
+            yield run
+
+    def _is_abandoned(self) -> bool:
+        """Whether it holds no more than what is written before a run has started."""
+        if self.path.is_symlink() or not self.path.is_dir() or self.is_started():
+            return False
+        names = {path.name for path in self.path.iterdir()}
+        return all(name in _BEFORE_START or _TEMPORARY.fullmatch(name) for name in names)
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[Callable[[], None]]:
@@ -221,7 +242,7 @@ class RunFolder:
     def reopen(self, *, keep_average: bool) -> None:
         """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
         for path in self.path.glob(".*"):
-            if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and not path.is_dir():
+            if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
                 path.unlink()
         (self.path / "summary.json").unlink(missing_ok=True)
         if not keep_average:

@@ -64,7 +64,7 @@ class Fork:
             data = parent.model_copy(update={"data": type(parent.data).model_validate(content["data"])}).data
             where = located(data, self.run.vocabulary().files, wanted.data.hyperparameters, given)
             content["data"] = where.model_dump(by_alias=True)
-        return TrainConfig.model_validate(content)
+        return TrainConfig.model_validate(content | {"resume": wanted.resume})
 
 
 def _keys_in(group: str, given: Collection[str]) -> list[str]:

@@ -31,7 +31,7 @@ class Plan:
 
     config: TrainConfig
     request: Request
-    fork: Fork | None = None  # where a new run starts, if not from random weights
+    fork: Fork | None = None  # where the weights come from, if neither from a checkpoint nor random
     before: TrainConfig | None = None  # the run's configuration so far, if it is resumed
     run: RunFolder | None = None  # the one to resume; None: a new one
     checkpoint: Checkpoint | None = None  # None: start from the beginning
@@ -74,16 +74,15 @@ class Plan:
         """
         vocabulary = vocabulary.model_copy(update={"files": fingerprints(self.config.data)})
         if self.run is None:
-            create = RunFolder.create_at if self.request.folder and not self.request.sweep else RunFolder.create
-            run = create(self.request.new_folder(self.config))
-            with run.locked(), run.logging() as start_log:
+            created = RunFolder.created_at if self.request.folder and not self.request.sweep else RunFolder.created
+            with created(self.request.new_folder(self.config)) as run, run.logging() as start_log:
                 start_log()
                 run.write_config(self.config)
-                run.write_vocabulary(vocabulary)
-                run.write_command(self.request.command, 0)
                 if self.fork is not None:
                     run.write_parent(self.fork.record)
                     log.info(f"starting from {self.fork.record.description}")
+                run.write_vocabulary(vocabulary)  # as of now it can be resumed
+                run.write_command(self.request.command, 0)
                 yield run, lambda: None
             return
         run, iteration = self.run, self.checkpoint.progress.iteration if self.checkpoint else 0
@@ -138,9 +137,9 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
             checkpoint = Checkpoints(run, merged.checkpoint.keep, largest_state(model)).newest()
         if checkpoint is not None:
             checkpoint.check_model(model)
-        elif before.init is not None:
+        elif before.init is not None and (fork is None or fork.record != run.parent()):
             raise UserError(f"no checkpoint of {run.path} is intact: start it again, with init={before.init}")
-        plan = Plan(merged, request, None, before, run, checkpoint, changed)
+        plan = Plan(merged, request, None if checkpoint else fork, before, run, checkpoint, changed)
         if plan.finished is None:
             given = _all_keys(config) if is_auto else request.given
             data = located(merged.data, run.vocabulary().files, config.data.hyperparameters, given)

@@ -13,13 +13,14 @@ from gpt.files import seal, write_flushed
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Evaluation, Progress
+from tests.conftest import empty_run
 
 EVALUATION = Evaluation(iteration=5, train=2.0, val=2.5, learning_rates={"all": 0.1})
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return RunFolder.create(tmp_path / "run")
+    return empty_run(tmp_path / "run")
 
 
 def progress(iteration: int, best: Evaluation | None = None) -> Progress:

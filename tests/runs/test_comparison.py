@@ -12,6 +12,7 @@ from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.plots import curves
 from gpt.runs.records import Estimated, Exact, Progress, Summary
+from tests.conftest import empty_run
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_json_and_picture(template: tuple, tmp_path: Path) -> None:
 def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(template: tuple, tmp_path: Path) -> None:
     sizes = []
     for number, iterations in enumerate(([0], [0, 40])):
-        run = RunFolder.create(tmp_path / str(number))
+        run = empty_run(tmp_path / str(number))
         evaluations = template[0].metrics()
         evaluated = [evaluations[0].model_copy(update={"iteration": i}) for i in iterations]
         run.write_metrics(Progress(iteration=iterations[-1], evaluations=evaluated))

@@ -17,7 +17,7 @@ from gpt.files import write_atomically
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_weights
-from tests.conftest import build_small
+from tests.conftest import build_small, empty_run
 
 
 @pytest.fixture
@@ -51,25 +51,51 @@ def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
+    def start(_: int) -> Path:
+        with RunFolder.created(tmp_path / "same") as run:
+            for name in ("config.yaml", "tokenizer.json"):
+                (run.path / name).touch()
+        return run.path
+
     with ThreadPoolExecutor(16) as pool:
-        paths = {run.path for run in pool.map(lambda _: RunFolder.create(tmp_path / "same"), range(64))}
+        paths = set(pool.map(start, range(64)))
     assert len(paths) == 64
     assert len(list(tmp_path.iterdir())) == 64
 
 
+def test_a_folder_whose_run_never_started_is_taken_over_and_nothing_else_is(tmp_path: Path, run: RunFolder) -> None:
+    path = tmp_path / "new"
+    with RunFolder.created(path) as killed, killed.logging() as start_log:
+        start_log()
+        killed.write_config(run.config())
+        (path / ".tokenizer.json.0123abcd").touch()
+        with RunFolder.created(path) as meanwhile:
+            assert meanwhile.path == tmp_path / "new_2"
+    with RunFolder.created(path) as again:
+        assert again.path == path
+    (path / "notes.txt").write_text("mine")
+    (tmp_path / "new_2" / "tokenizer.json").mkdir()
+    (tmp_path / "new_3").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "new_4").touch()
+    with RunFolder.created(path) as other:
+        assert other.path == tmp_path / "new_5"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_folder_that_holds_a_run_is_not_reused(run: RunFolder) -> None:
     message = f"^{re.escape(str(run.path))} already holds a run: resume=auto continues it$"
-    with pytest.raises(RequestError, match=message):
-        RunFolder.create_at(run.path)
+    with pytest.raises(RequestError, match=message), RunFolder.created_at(run.path):
+        pass
 
 
 def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "notes.txt").write_text("mine")
     for name in ("there", "new/and/deep"):
-        created = RunFolder.create_at(tmp_path / name)
-        assert created.path == tmp_path / name
-        assert created.path.is_dir()
+        with RunFolder.created_at(tmp_path / name) as created:
+            assert created.path == tmp_path / name
+            assert created.path.is_dir()
     assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
 
 
@@ -155,7 +181,7 @@ def test_a_configuration_that_is_not_that_of_its_checksum_is_damaged(
 
 def test_a_configuration_is_read_as_it_was_written(run: RunFolder, tmp_path: Path) -> None:
     config = run.config()
-    other = RunFolder.create(tmp_path / "other")
+    other = empty_run(tmp_path / "other")
     other.write_config(config)
     assert other.config() == config
     assert (other.path / "config.yaml").read_bytes() == (run.path / "config.yaml").read_bytes()
@@ -187,10 +213,10 @@ def test_the_newest_run_is_the_last_finished_one(run: RunFolder) -> None:
     summary = run.summary()
     root = run.path.parent / "runs"
     for name, day in (("a", 2), ("b", 3), ("c", 1)):
-        folder = RunFolder.create(root / name)
+        folder = empty_run(root / name)
         shutil.copy(run.path / "metrics.jsonl", folder.path)
         folder.write_summary(summary.model_copy(update={"finished": datetime(2030, 1, day, tzinfo=UTC)}))
-    RunFolder.create(root / "unfinished")
+    empty_run(root / "unfinished")
     assert [found.path.name for found, _ in finished_runs(root)] == ["c", "a", "b"]
     assert chosen_run(None, str(root)).path == root / "b"
     assert chosen_run(str(root / "a"), str(root)).path == root / "a"
@@ -199,7 +225,7 @@ def test_the_newest_run_is_the_last_finished_one(run: RunFolder) -> None:
 def test_the_newest_run_of_a_stage_is_chosen(run: RunFolder) -> None:
     summary, root = run.summary(), run.path.parent / "runs"
     for day, stage in enumerate(("v2", "v5", "v2", "v3"), start=1):
-        folder = RunFolder.create(root / f"{day}_{stage}")
+        folder = empty_run(root / f"{day}_{stage}")
         shutil.copy(run.path / "metrics.jsonl", folder.path)
         finished = datetime(2030, 1, day, tzinfo=UTC)
         folder.write_summary(summary.model_copy(update={"finished": finished, "stage": stage}))

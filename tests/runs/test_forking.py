@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from gpt.files import sha256
 from gpt.runs.folder import RunFolder
-from tests.conftest import Script
+from tests.conftest import Script, empty_run
 
 
 @pytest.fixture
@@ -70,6 +70,22 @@ def test_a_killed_fork_goes_on_from_its_own_checkpoint(script: Script, parent: R
     refused = script("train.py", "resume=cut", cwd=tmp_path)
     assert refused.returncode == 1
     assert refused.stderr == f"error: no checkpoint of cut is intact: start it again, with init={parent.path}\n"
+
+
+def test_a_fork_that_was_killed_before_its_first_checkpoint_starts_again_in_its_folder(
+    script: Script, parent: RunFolder, tmp_path: Path
+) -> None:
+    options = [f"init={parent.path}", "training.max_iters=10", "resume=auto"]
+    whole = script("train.py", *options, "hydra.run.dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    killed = empty_run(tmp_path / "killed")
+    for name in ("config.yaml", "parent.json", "tokenizer.json"):
+        shutil.copy(tmp_path / "whole" / name, killed.path)
+    done = script("train.py", *options, "hydra.run.dir=killed", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "resuming killed from iteration 0" in done.stdout
+    for name in ("last.safetensors", "metrics.jsonl", "parent.json"):
+        assert (killed.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize(

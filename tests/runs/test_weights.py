@@ -11,7 +11,7 @@ from gpt.errors import RequestError, UserError
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, load_weights, save_weights, selected
-from tests.conftest import build_small
+from tests.conftest import build_small, empty_run
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def run(trained: Path, tmp_path: Path) -> RunFolder:
 
 
 def test_weights_are_read_bit_exactly_as_they_were_saved(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run")
+    run = empty_run(tmp_path / "run")
     saved, read = build_small("v6"), build_small("v6", seed=1)
     save_weights(run, saved, "best")
     load_weights(run, read, "best")
@@ -30,7 +30,7 @@ def test_weights_are_read_bit_exactly_as_they_were_saved(tmp_path: Path) -> None
 
 
 def test_saving_replaces_the_weights_of_that_name_alone(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run")
+    run = empty_run(tmp_path / "run")
     first, second = build_small("v5"), build_small("v5", seed=1)
     save_weights(run, first, "best")
     save_weights(run, first, "last")

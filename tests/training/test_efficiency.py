@@ -23,7 +23,7 @@ from gpt.training.recording import CheckpointWriter, RunWriter
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
-from tests.conftest import CPU, build_small
+from tests.conftest import CPU, build_small, empty_run
 from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_state, train_small, train_state
 
 
@@ -151,7 +151,7 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_or_saves(data: TextDa
     """With every watcher of train.py; steps in between add none."""
     counts = []
     for number, max_iters in enumerate((20, 40)):
-        run = RunFolder.create(tmp_path / str(number))
+        run = empty_run(tmp_path / str(number))
 
         def watchers(
             state: TrainingState, schedule: Schedule, run: RunFolder = run, max_iters: int = max_iters

@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
 from gpt.errors import DivergedError, UserError
-from gpt.runs.folder import RunFolder
 from gpt.runs.resuming import explaining_how_to_resume
 from gpt.runs.weights import load_weights
 from gpt.runtime import Runtime
@@ -24,7 +23,7 @@ from gpt.training.recording import RunWriter
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
-from tests.conftest import CPU, LADDER, build_small
+from tests.conftest import CPU, LADDER, build_small, empty_run
 from tests.training.helpers import (
     MAX_ITERS,
     VOCAB_SIZE,
@@ -118,7 +117,7 @@ def test_clipping_bounds_the_gradient(data: TextData, monkeypatch: pytest.Monkey
 
 
 def test_metrics_have_a_line_for_each_evaluation_the_last_iteration_included(data: TextData, tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run")
+    run = empty_run(tmp_path / "run")
     state = train_small("v2", data, watchers=lambda *_: [RunWriter(run)], max_iters=25)
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [0, 10, 20, 25]
@@ -128,7 +127,7 @@ def test_metrics_have_a_line_for_each_evaluation_the_last_iteration_included(dat
 
 
 def test_the_best_and_the_last_weights_are_kept(data: TextData, tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run")
+    run = empty_run(tmp_path / "run")
     # The learning rate rises until it ruins the model, so that the best weights are not the last.
     rising: Schedule = lambda iteration, max_iters, peak: peak * (iteration + 1) / 600  # noqa: E731
     state = train_small(
@@ -144,7 +143,7 @@ def test_the_best_and_the_last_weights_are_kept(data: TextData, tmp_path: Path) 
 
 
 def test_a_loss_of_nan_or_inf_ends_the_run_and_says_what_to_do(data: TextData, tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run")
+    run = empty_run(tmp_path / "run")
     message = r"not finite .* first after 1 iterations, .*: try again with a smaller"
     with pytest.raises(UserError, match=message), explaining_how_to_resume(run, lambda: False):
         train_small("v5", data, learning_rate=1e38, watchers=guarded)

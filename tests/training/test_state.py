@@ -9,11 +9,11 @@ from torch import Tensor
 from gpt.data.text import TextData
 from gpt.errors import UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
-from gpt.runs.folder import RunFolder
 from gpt.runs.records import Progress
 from gpt.training.processes import ALONE
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher, WeightAverage
+from tests.conftest import empty_run
 from tests.training.helpers import OPTIMIZERS, bits, losses, small_state, train_state, weights
 
 
@@ -84,7 +84,7 @@ def test_resumed_training_equals_uninterrupted_training(data: TextData, at: int)
 def test_a_checkpoint_on_disk_has_the_whole_state(data: TextData, tmp_path: Path) -> None:
     state = small_state("v7", optimizer="muon")
     train_state(state, data, watchers=[WeightAverage(state, 0, None)], max_iters=5, eval_interval=2)
-    checkpoints = Checkpoints(RunFolder.create(tmp_path / "run"), keep=1)
+    checkpoints = Checkpoints(empty_run(tmp_path / "run"), keep=1)
     checkpoints.save(state.progress, state.tensors())
     checkpoint = Checkpoint.read(checkpoints.folder / "00000005")
     assert checkpoint.progress == state.progress

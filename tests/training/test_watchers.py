@@ -25,7 +25,7 @@ from gpt.training.loggers import LOGGER, Csv
 from gpt.training.recording import CheckpointWriter, RunWriter
 from gpt.training.state import TrainingState
 from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
-from tests.conftest import build_small
+from tests.conftest import build_small, empty_run
 from tests.training.helpers import (
     LEARNING_RATE,
     VOCAB_SIZE,
@@ -42,7 +42,7 @@ from tests.training.helpers import (
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return RunFolder.create(tmp_path / "run")
+    return empty_run(tmp_path / "run")
 
 
 class Diary(Watcher):
