@@ -16,23 +16,26 @@ def main(config: CompareConfig) -> None:
     from gpt.runs.finding import finished_runs, roots
     from gpt.runs.grouping import rankings
 
-    runs = finished_runs(*roots(config.runs), stage=config.stage, tags=config.tags)
+    folders = roots(config.runs)
+    runs = finished_runs(*folders, stage=config.stage, tags=config.tags)
     comparison = compare(runs, tolerance=config.tolerance)
+    everything = rankings(runs, config.metric)
     is_documented_only = len(comparison.rows) > 0 and not any(summary.changed for _, summary in runs)
-    ranked = [] if is_documented_only and not config.by else rankings(runs, config.metric)
+    ranked = [] if is_documented_only and not config.by else everything
 
     def shown(style: str) -> str:
         parts = [table(comparison, style)] if comparison.rows else []
         return "\n\n".join([*parts, *(tables.table(ranking, config.metric, style) for ranking in ranked)])
 
     print(shown("simple"), flush=True)
-    out = Path(config.out or roots(config.runs)[0])
+    out = Path(config.out or folders[0])
     out.mkdir(parents=True, exist_ok=True)
-    content = {"compare.md": shown("github") + "\n"}
-    content["compare.json"] = (
-        json.dumps(as_record(comparison) | {"rankings": tables.as_records(ranked)}, indent=2) + "\n"
-    )
-    content["compare.csv"] = tables.as_csv(ranked or rankings(runs, config.metric))
+    record = as_record(comparison) | {"rankings": tables.as_records(ranked)}
+    content = {
+        "compare.md": shown("github") + "\n",
+        "compare.json": json.dumps(record, indent=2) + "\n",
+        "compare.csv": tables.as_csv(everything),
+    }
     for name, text in content.items():
         write_atomically(out / name, text)
     written = [out / name for name in content]

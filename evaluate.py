@@ -31,15 +31,13 @@ def main(config: EvaluateConfig) -> None:
         what = f"the text {config.text}"
         loss = trained.loss(read_text(Path(config.text)))
     else:
-        vocabulary = run.vocabulary()
+        vocabulary, task = run.vocabulary(), trained.task
+        split = task.split(config.split)
         where = located(trained.config.data, vocabulary.files, config.data, cli.given_keys())
-        split = trained.task.split(config.split)
-        task, corpus = tasks.load(where, trained.config.model, vocabulary)
-        if vocabulary.corpus != corpus.digest:
-            raise RequestError(f"the corpus is not the one that {run.path} was trained on")
+        _, corpus = tasks.load(where, trained.config.model, vocabulary)
+        run.check_corpus(corpus.digest)
         what = f"{split} split"
-        data = task.data(corpus, model, trained.device)
-        loss = exact_loss(model, data, split, runtime=trained.runtime)
+        loss = exact_loss(model, task.data(corpus, model, trained.device), split, runtime=trained.runtime)
         scores = task.scores(model, corpus, split, config)
     bits, token = loss / math.log(2), trained.task.token
     if config.as_json:

@@ -3,7 +3,7 @@
 import os
 import runpy
 
-from gpt.cli.explanations import CONF
+from gpt.cli.composing import CONF
 
 
 def train() -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -49,6 +50,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # the file that the user knows
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `write_atomically` gives such a name to a file that it is writing."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{8}", name) is not None
 
 
 def write_flushed(path: Path, content: bytes) -> None:

@@ -13,9 +13,6 @@ from torch import Tensor, nn
 
 from gpt import tasks
 from gpt.config import TrainConfig, Weights
-from gpt.data.corpora import PairCorpus
-from gpt.data.text import adjacent_windows
-from gpt.decoding.sampling import default_prompt, generate
 from gpt.errors import RequestError
 from gpt.models.attention_weights import AttentionWeights
 from gpt.runs.finding import chosen_run
@@ -49,11 +46,7 @@ class Trained:
     def __init__(self, run: RunFolder, which: Saved, model: nn.Module) -> None:
         self.run, self.which, self.model = run, which, model
         self.task = tasks.of(run.vocabulary())
-
-    @property
-    def config(self) -> TrainConfig:
-        """The configuration that it was trained with."""
-        return self.run.config()
+        self.config: TrainConfig = run.config()
 
     @property
     def summary(self) -> Summary:
@@ -82,17 +75,7 @@ class Trained:
         Characters that the vocabulary lacks are left out, with a warning.
         """
         runtime = self.runtime
-        if isinstance(self.task, tasks.Translation):
-            if target is None:
-                raise RequestError("this run translates: give a sentence and its translation")
-            pairs = [(text, target)]
-            data = self.task.data(PairCorpus(pairs, pairs, pairs, vocab_size=0), self.model, self.device)
-            batches = data.every_target_once("val", tokens_per_pass(runtime))
-        else:
-            ids = self._text_task.encoded(text).to(self.device)
-            if len(ids) < 2:
-                raise RequestError("a text needs at least two characters that the run knows")
-            batches = adjacent_windows(ids, self._block_size, tokens_per_pass(runtime))
+        batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime))
         return mean_loss(self.model, batches, "loss of the text", runtime).item()
 
     @torch.no_grad()
@@ -108,12 +91,7 @@ class Trained:
         `options` are those of `gpt.decoding.sampling.generate` (tokens=500, temperature=1.0, top_k, top_p, seed=1337)
         or of `gpt.decoding.beam_search.translate` (beam=5, length_penalty=1.0).
         """
-        if isinstance(self.task, tasks.Translation):
-            return self.task.translate(self.model, [prompt or ""], **({"beam": 5, "length_penalty": 1.0} | options))[0]
-        tokenizer = self._text_task.tokenizer
-        ids = tokenizer.encode(default_prompt(tokenizer) if prompt is None else prompt)
-        steps = generate(self.model, ids, **({"tokens": 500, "seed": 1337} | options))
-        return tokenizer.decode(int(step[0]) for step in steps)
+        return self.task.output(self.model, prompt, **options)
 
     @torch.no_grad()
     def attention(self, prompt: str) -> list[Tensor]:
@@ -126,10 +104,6 @@ class Trained:
         return [weights[0].float().cpu() for weights in observed.weights]
 
     @property
-    def _block_size(self) -> int:
-        return cast(int, self.model.block_size)
-
-    @property
     def _text_task(self) -> tasks.Continuation:
         if not isinstance(self.task, tasks.Continuation):
             raise RequestError("this run translates, and does not continue a text")
@@ -139,4 +113,5 @@ class Trained:
         """The model's input: (1, T)."""
         if not prompt:
             raise RequestError("the prompt is empty: give at least one character")
-        return self._text_task.tokenizer.encode(prompt)[None, -self._block_size :].to(self.device)
+        T = cast(int, self.model.block_size)
+        return self._text_task.tokenizer.encode(prompt)[None, -T:].to(self.device)

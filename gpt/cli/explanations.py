@@ -3,14 +3,13 @@
 import difflib
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
+from gpt.cli.composing import CONF, composed, groups
 from gpt.config import flat
 
 # What the field also calls the keys.
@@ -28,15 +27,9 @@ _SHORT = {
     "output": "out", "folder": "runs", "beams": "beam", "num_beams": "beam",
 }  # fmt: skip
 
-_PACKAGE = Path(__file__).parent.parent
-_CLONE = _PACKAGE.parent / "conf"
-CONF = _CLONE if (_CLONE / "train.yaml").is_file() else _PACKAGE / "conf"  # of a clone, or of an installed wheel
-
 # For each group: a key that lands inside the group when a file lacks its package line, and that line.
 PACKAGES = {"model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME")}
 _LIBRARY_OF_LAUNCHER = {"joblib": "hydra-joblib-launcher"}  # what hydra/launcher=NAME needs
-
-VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 
 
 def explain_composition(error: Exception, config_name: str) -> str:
@@ -85,14 +78,8 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
 
 def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
     """The groups and every key that can be set with this command line's choices; and the choice for each group."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir() and config_name == "train"]
+    known = groups(config_name)
     parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
-    chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
-    with hydra.initialize_config_dir(str(CONF), **VERSION):
-        try:
-            composed = hydra.compose(config_name, chosen, return_hydra_config=True)
-        except HydraException:  # a choice from the user's own --config-dir
-            composed = hydra.compose(config_name, return_hydra_config=True)
-    content: Any = OmegaConf.to_container(composed)
-    choices = content.pop("hydra")["runtime"]["choices"]
-    return [*groups, *flat(content)], choices
+    chosen = [o.input_line or "" for o in parsed if o.key_or_group in known and not o.is_sweep_override()]
+    content, settings = composed(config_name, chosen)
+    return [*known, *flat(content)], settings["runtime"]["choices"]

@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-from gpt.cli.explanations import CONF, VERSION
+from gpt.cli.composing import CONF, composed, groups
 from gpt.config import flat
 
 _COLUMN = 38  # where meanings start, unless a key is longer
@@ -25,12 +22,10 @@ _COLUMN = 38  # where meanings start, unless a key is longer
 def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str:
     """The help of conf/<config_name>.yaml, with the values that these arguments compose."""
     width = max(60, shutil.get_terminal_size().columns)
-    composed = _composed(config_name, [a for a in arguments if not a.startswith("-")])
-    tree: Any = OmegaConf.to_container(composed, resolve=False)
-    settings = tree.pop("hydra")
+    tree, settings = composed(config_name, [a for a in arguments if not a.startswith("-")])
     choices = settings["runtime"]["choices"]
-    groups = [path.name for path in sorted(CONF.iterdir()) if path.is_dir() and config_name == "train"]
-    parts = [settings["help"]["template"].strip(), *(_group(group, choices.get(group), width) for group in groups)]
+    purposes = [_group(group, choices.get(group), width) for group in groups(config_name)]
+    parts = [settings["help"]["template"].strip(), *purposes]
     meanings = _meanings(config_name, choices)
     ranges = _ranges(schema.model_json_schema(by_alias=True))
     section = None
@@ -55,17 +50,9 @@ def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str
 
 def keys_without_meaning(config_name: str) -> list[str]:
     """The keys of a configuration that no comment explains."""
-    tree: Any = OmegaConf.to_container(_composed(config_name, []), resolve=False)
+    tree, _ = composed(config_name, [])
     meanings = _meanings(config_name, {})
-    return [key for key in flat(tree) if _is_for_users(key) and not key.startswith("hydra.") and not meanings.get(key)]
-
-
-def _composed(config_name: str, overrides: list[str]) -> Any:
-    with hydra.initialize_config_dir(str(CONF), **VERSION):
-        try:
-            return hydra.compose(config_name, overrides, return_hydra_config=True)
-        except HydraException:  # a sweep, a mistake, or a choice from another folder
-            return hydra.compose(config_name, return_hydra_config=True)
+    return [key for key in flat(tree) if _is_for_users(key) and not meanings.get(key)]
 
 
 def _is_for_users(key: str) -> bool:

@@ -26,7 +26,8 @@ from pydantic import BaseModel
 
 from gpt import console, stopping
 from gpt.cli import arguments, help, sweeps  # noqa: A004
-from gpt.cli.explanations import CONF, PACKAGES, VERSION, explain_composition
+from gpt.cli.composing import CONF, VERSION
+from gpt.cli.explanations import PACKAGES, explain_composition
 from gpt.config import COMPARED, NOT_COMPARED, Request, TrainConfig, changes
 from gpt.errors import RequestError, UserError, printable, report
 from gpt.stopping import Stopped

@@ -15,11 +15,9 @@ Every file but the last three carries a checksum of its content, which is verifi
 """
 
 import contextlib
-import itertools
 import logging
 import logging.handlers
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -31,7 +29,7 @@ from pydantic import BaseModel
 from gpt.config import TrainConfig
 from gpt.console import OneLine
 from gpt.errors import RequestError, UserError
-from gpt.files import checked_file, read_text_file, seal, write_atomically
+from gpt.files import checked_file, is_temporary, read_text_file, seal, write_atomically
 from gpt.runs import formats
 from gpt.runs.records import (
     AnyRecord,
@@ -46,8 +44,6 @@ from gpt.runs.records import (
     parse_record,
 )
 
-_BEFORE_START = {".lock", "train.log", "config.yaml", "parent.json"}
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")  # a file that is being written
 _EVALUATION, _STEP = '"val":', '"loss":'  # a field that tells one kind of line of metrics.jsonl from the other
 
 log = logging.getLogger(__name__)
@@ -58,47 +54,6 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @classmethod
-    @contextlib.contextmanager
-    def created(cls, path: Path) -> Iterator["RunFolder"]:
-        """A new folder at `path`, or at `path`_2 and so on if that is taken: two runs never share one.
-
-        It is locked. One in which a run was killed before it had started is taken over.
-        """
-        for number in itertools.count(1):
-            run = cls(path if number == 1 else path.with_name(f"{path.name}_{number}"))
-            with contextlib.ExitStack() as stack:
-                try:
-                    run.path.mkdir(parents=True)
-                except FileExistsError:
-                    if not run._is_abandoned():
-                        continue
-                try:
-                    stack.enter_context(run.locked())
-                except RequestError:
-                    continue  # another process was quicker
-                if run._is_abandoned():
-                    yield run
-                    return
-
-    @classmethod
-    @contextlib.contextmanager
-    def created_at(cls, path: Path) -> Iterator["RunFolder"]:
-        """The folder at `path` itself, locked, created if it does not exist. Raises RequestError if it holds a run."""
-        path.mkdir(parents=True, exist_ok=True)
-        run = cls(path)
-        with run.locked():
-            if run.is_started():
-                raise RequestError(f"{path} already holds a run: resume=auto continues it")
-            yield run
-
-    def _is_abandoned(self) -> bool:
-        """Whether it holds no more than what is written before a run has started."""
-        if self.path.is_symlink() or not self.path.is_dir() or self.is_started():
-            return False
-        names = {path.name for path in self.path.iterdir()}
-        return all(name in _BEFORE_START or _TEMPORARY.fullmatch(name) for name in names)
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[Callable[[], None]]:
@@ -202,6 +157,11 @@ class RunFolder:
         """The vocabulary that the run's tokenizer is built from."""
         return self._record("tokenizer.json", Vocabulary)
 
+    def check_corpus(self, digest: str) -> None:
+        """Raises RequestError unless `digest` is that of the corpus that the run was trained on."""
+        if self.vocabulary().corpus != digest:
+            raise RequestError(f"the corpus is not the one that {self.path} was trained on")
+
     def write_metrics(self, progress: Progress) -> None:
         """Save the evaluations and logged steps so far, and the clock beside them, replacing the files."""
         rows: list[Step | Evaluation] = [*progress.steps, *progress.evaluations]
@@ -242,7 +202,7 @@ class RunFolder:
     def reopen(self, *, keep_average: bool) -> None:
         """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
         for path in self.path.glob(".*"):
-            if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
+            if is_temporary(path.name) and not path.is_dir():
                 path.unlink()
         (self.path / "summary.json").unlink(missing_ok=True)
         if not keep_average:

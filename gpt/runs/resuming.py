@@ -15,6 +15,7 @@ from gpt.console import command
 from gpt.data.corpora import fingerprints, located
 from gpt.errors import DivergedError, RequestError, UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
+from gpt.runs.creation import created, created_at
 from gpt.runs.finding import newest_like
 from gpt.runs.folder import RunFolder
 from gpt.runs.forking import Fork
@@ -61,8 +62,8 @@ class Plan:
 
     def check(self, corpus_digest: str) -> None:
         """Raises RequestError if the run cannot be resumed with this corpus or for this many iterations."""
-        if self.run is not None and self.run.vocabulary().corpus != corpus_digest:
-            raise RequestError(f"the corpus is not the one that {self.run.path} was trained on")
+        if self.run is not None:
+            self.run.check_corpus(corpus_digest)
         if self.checkpoint is not None and self.checkpoint.progress.iteration > self.config.training.max_iters:
             raise RequestError(f"training.max_iters={self.config.training.max_iters} is before {self.checkpoint.path}")
 
@@ -74,8 +75,8 @@ class Plan:
         """
         vocabulary = vocabulary.model_copy(update={"files": fingerprints(self.config.data)})
         if self.run is None:
-            created = RunFolder.created_at if self.request.folder and not self.request.sweep else RunFolder.created
-            with created(self.request.new_folder(self.config)) as run, run.logging() as start_log:
+            create = created_at if self.request.folder and not self.request.sweep else created
+            with create(self.request.new_folder(self.config)) as run, run.logging() as start_log:
                 start_log()
                 run.write_config(self.config)
                 if self.fork is not None:

@@ -2,16 +2,17 @@
 
 import logging
 import sys
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from gpt.config import EvaluateConfig, GenerateConfig
+from gpt.data.batch import Batch
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
-from gpt.data.text import TextData
+from gpt.data.text import TextData, adjacent_windows
 from gpt.decoding.packing import packed
 from gpt.decoding.sampling import default_prompt, generate, sample_text
 from gpt.errors import RequestError
@@ -69,9 +70,9 @@ class Continuation(Task):
             raise RequestError("the prompt is empty: give at least one character, or no prompt")
         if config.num_samples * config.tokens > _MOST_TOKENS:
             raise RequestError(f"num_samples * tokens has to be at most {_MOST_TOKENS:,}: use several commands")
-        ids = self.tokenizer.encode(default_prompt(self.tokenizer) if prompt is None else prompt)
         steps = generate(
-            packed(model, getattr(torch, config.dtype)), ids, tokens=config.tokens, num_samples=config.num_samples,
+            packed(model, getattr(torch, config.dtype)), self._prompt(prompt),
+            tokens=config.tokens, num_samples=config.num_samples,
             temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, seed=config.seed,
         )  # fmt: skip
         if config.num_samples == 1:
@@ -84,10 +85,27 @@ class Continuation(Task):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
             yield f"{prompt or ''}{self.tokenizer.decode(sample)}\n\n"
 
+    def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
+        """A continuation; `options` are those of `generate`, by default tokens=500 and seed=1337."""
+        steps = generate(model, self._prompt(prompt), **({"tokens": 500, "seed": 1337} | options))
+        return self.tokenizer.decode(int(step[0]) for step in steps)
+
+    def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
+        """Adjacent windows of the model's block_size. Raises RequestError for less than two known characters."""
+        if target is not None:
+            raise RequestError("this run continues a text: there is no translation to give")
+        ids = self.encoded(text).to(next(model.parameters()).device)
+        if len(ids) < 2:
+            raise RequestError("a text needs at least two characters that the run knows")
+        return adjacent_windows(ids, cast(int, model.block_size), tokens_per_pass)
+
     def scores(self, model: nn.Module, corpus: TextCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """None: the loss is the only measure."""
         del model, corpus, split, config
         return []
+
+    def _prompt(self, prompt: str | None) -> Tensor:
+        return self.tokenizer.encode(default_prompt(self.tokenizer) if prompt is None else prompt)
 
     def _known(self, *texts: str) -> list[str]:
         known, unknown = zip(*map(self.tokenizer.without_unknown, texts), strict=True)

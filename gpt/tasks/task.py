@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gpt.config import EvaluateConfig, GenerateConfig
-from gpt.data.batch import Data
+from gpt.data.batch import Batch, Data
 from gpt.data.corpora import PairCorpus, TextCorpus
 from gpt.errors import RequestError
 from gpt.runs.records import Vocabulary
@@ -59,6 +59,14 @@ class Task(ABC):
     @abstractmethod
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield the output for a prompt piece by piece."""
+
+    @abstractmethod
+    def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
+        """The output for a prompt, without the prompt; `options` are those of the function that generates it."""
+
+    @abstractmethod
+    def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
+        """A text, or a sentence and its translation, in batches on the model's device, with each target once."""
 
     @abstractmethod
     def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:

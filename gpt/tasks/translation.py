@@ -1,14 +1,14 @@
 """Translating sentences."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
 from gpt.config import EvaluateConfig, GenerateConfig
-from gpt.data.batch import Data
+from gpt.data.batch import Batch, Data
 from gpt.data.corpora import PairCorpus, lines_of
 from gpt.data.sentences import readable
 from gpt.errors import RequestError
@@ -84,6 +84,18 @@ class Translation(Task):
             print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
         for sentence in sentences:
             yield self.translate(model, [sentence], **search)[0] + "\n"
+
+    def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
+        """The translation of a sentence; `options` are those of `translate`, by default a beam of 5."""
+        return self.translate(model, [prompt or ""], **({"beam": 5, "length_penalty": 1.0} | options))[0]
+
+    def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
+        """The one pair. Raises RequestError without a target."""
+        if target is None:
+            raise RequestError("this run translates: give a sentence and its translation")
+        pairs = [(text, target)]
+        data = self.data(PairCorpus(pairs, pairs, pairs, vocab_size=0), model, next(model.parameters()).device)
+        return data.every_target_once("val", tokens_per_pass)
 
     def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """BLEU, chrF and the share of exact translations, with their signatures."""

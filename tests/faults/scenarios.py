@@ -391,7 +391,7 @@ def stops(count: int, folder: Path, iterations: int = 400) -> Outcome:
 
 # Targets of choices that a careless reader would call, and for each choice those that are not meant for it.
 _NO_CHOICES = ("os.system", "subprocess.Popen", "builtins.eval", "gpt.cli.main", "gpt.training.loop.train",
-               "gpt.files.write_atomically", "gpt.runs.folder.RunFolder.created", "shutil.rmtree", "",
+               "gpt.files.write_atomically", "gpt.runs.creation.created", "shutil.rmtree", "",
                "a\nb")  # fmt: skip
 _NOT_FOR = {
     "data": ("gpt.data.download.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,55 +46,6 @@ def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:
     assert (run.path / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert len((run.path / "sample.txt").read_text()) == 500
     assert "documented" in (run.path / "train.log").read_text()
-
-
-def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
-    def start(_: int) -> Path:
-        with RunFolder.created(tmp_path / "same") as run:
-            for name in ("config.yaml", "tokenizer.json"):
-                (run.path / name).touch()
-        return run.path
-
-    with ThreadPoolExecutor(16) as pool:
-        paths = set(pool.map(start, range(64)))
-    assert len(paths) == 64
-    assert len(list(tmp_path.iterdir())) == 64
-
-
-def test_a_folder_whose_run_never_started_is_taken_over_and_nothing_else_is(tmp_path: Path, run: RunFolder) -> None:
-    path = tmp_path / "new"
-    with RunFolder.created(path) as killed, killed.logging() as start_log:
-        start_log()
-        killed.write_config(run.config())
-        (path / ".tokenizer.json.0123abcd").touch()
-        with RunFolder.created(path) as meanwhile:
-            assert meanwhile.path == tmp_path / "new_2"
-    with RunFolder.created(path) as again:
-        assert again.path == path
-    (path / "notes.txt").write_text("mine")
-    (tmp_path / "new_2" / "tokenizer.json").mkdir()
-    (tmp_path / "new_3").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "new_4").touch()
-    with RunFolder.created(path) as other:
-        assert other.path == tmp_path / "new_5"
-    assert not list((tmp_path / "elsewhere").iterdir())
-
-
-def test_a_folder_that_holds_a_run_is_not_reused(run: RunFolder) -> None:
-    message = f"^{re.escape(str(run.path))} already holds a run: resume=auto continues it$"
-    with pytest.raises(RequestError, match=message), RunFolder.created_at(run.path):
-        pass
-
-
-def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "notes.txt").write_text("mine")
-    for name in ("there", "new/and/deep"):
-        with RunFolder.created_at(tmp_path / name) as created:
-            assert created.path == tmp_path / name
-            assert created.path.is_dir()
-    assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
 
 
 def test_a_folder_is_written_by_one_process_at_a_time(run: RunFolder) -> None:

@@ -1,0 +1,31 @@
+"""Where conf/ is, and its configurations composed without running a job."""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+_PACKAGE = Path(__file__).parent.parent
+_CLONE = _PACKAGE.parent / "conf"
+CONF = _CLONE if (_CLONE / "train.yaml").is_file() else _PACKAGE / "conf"  # of a clone, or of an installed wheel
+
+VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
+
+
+def groups(config_name: str) -> list[str]:
+    """The groups of a configuration, such as model."""
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and config_name == "train")
+
+
+def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """conf/<config_name>.yaml with these overrides, or without them if they do not compose; and Hydra's settings."""
+    with hydra.initialize_config_dir(str(CONF), **VERSION):
+        try:
+            config = hydra.compose(config_name, overrides, return_hydra_config=True)
+        except HydraException:  # a sweep, a mistake, or a choice from the user's own --config-dir
+            config = hydra.compose(config_name, return_hydra_config=True)
+    content: Any = OmegaConf.to_container(config)
+    settings = content.pop("hydra")
+    return content, settings

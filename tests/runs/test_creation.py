@@ -1,0 +1,61 @@
+"""Run folders are created one for each run."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gpt.errors import RequestError
+from gpt.runs.creation import created, created_at
+
+
+def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
+    def start(_: int) -> Path:
+        with created(tmp_path / "same") as run:
+            for name in ("config.yaml", "tokenizer.json"):
+                (run.path / name).touch()
+        return run.path
+
+    with ThreadPoolExecutor(16) as pool:
+        paths = set(pool.map(start, range(64)))
+    assert len(paths) == 64
+    assert len(list(tmp_path.iterdir())) == 64
+
+
+def test_a_folder_whose_run_never_started_is_taken_over_and_nothing_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    with created(path) as killed, killed.logging() as start_log:
+        start_log()
+        (path / "config.yaml").touch()
+        (path / ".tokenizer.json.0123abcd").touch()
+        with created(path) as meanwhile:
+            assert meanwhile.path == tmp_path / "new_2"
+    with created(path) as again:
+        assert again.path == path
+    (path / "notes.txt").write_text("mine")
+    (tmp_path / "new_2" / "tokenizer.json").mkdir()
+    (tmp_path / "new_3").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "new_4").touch()
+    with created(path) as other:
+        assert other.path == tmp_path / "new_5"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_that_holds_a_run_is_not_reused(tmp_path: Path) -> None:
+    for name in ("config.yaml", "tokenizer.json"):
+        (tmp_path / name).touch()
+    message = f"^{re.escape(str(tmp_path))} already holds a run: resume=auto continues it$"
+    with pytest.raises(RequestError, match=message), created_at(tmp_path):
+        pass
+
+
+def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").write_text("mine")
+    for name in ("there", "new/and/deep"):
+        with created_at(tmp_path / name) as created:
+            assert created.path == tmp_path / name
+            assert created.path.is_dir()
+    assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
