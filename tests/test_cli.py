@@ -237,6 +237,10 @@ WRONG = [
     ("generate.py", [], 2, "no finished run in runs: train one with python train.py model=v1"),
     ("generate.py", ["run=/nowhere"], 1, "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
     ("generate.py", ["temperature=-1"], 2, "temperature=-1: has to be at least 0"),
+    ("train.py", ["--n-layer", "4"], 2, "there is no option --n-layer: a key is given as n_layer=VALUE"),
+    ("train.py", ["model=v1", "--config-dir"], 2, "--config-dir needs a value"),
+    ("train.py", ["--cfg=all,job", "model=v1"], 2, "--cfg needs one of job, hydra, all"),
+    ("generate.py", ["-m=2"], 2, "-m takes no value"),
     ("generate.py", ["top_p=2"], 2, "top_p=2: has to be at most 1"),
     ("generate.py", ["tokens=0"], 2, "tokens=0: has to be at least 1"),
     ("generate.py", ["weights=first"], 2, "weights=first: has to be auto, best, last or averaged"),
@@ -362,7 +366,7 @@ def test_a_sweep_experiment_needs_no_flag(script: Script, corpus_file: Path, tmp
         "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 1,2\n"
     )
     done = script(
-        "train.py", "--config-dir=mine", "experiment=two", "model=v1", *SHORT, "data=text", f"data.path={corpus}",
+        "train.py", "model=v1", *SHORT, "--config-dir", "mine", "experiment=two", "data=text", f"data.path={corpus}",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

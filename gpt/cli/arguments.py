@@ -1,17 +1,57 @@
 """Checks and rewrites of the command line before Hydra parses it."""
 
+import itertools
 import re
 from pathlib import Path
 
 from gpt.errors import RequestError
 
+_CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
+# Hydra's options, with what may follow them; None: anything.
+_OPTIONS: dict[str, tuple[str, ...] | None] = {
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
+                     "--shell-completion", "-sc"), ()),
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(_INFO, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
+                     *_CONFIG_DIR, "--experimental-rerun"), None),
+}  # fmt: skip
+
+
+def options_first(arguments: list[str]) -> list[str]:
+    """Put options such as --config-dir=DIR before key=value, because argparse takes them in no other order.
+
+    Raises RequestError for an option that does not exist or lacks its value.
+    """
+    options, rest, remaining = [], [], list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
+        option, equals, value = argument.partition("=")
+        if not argument.startswith("-"):
+            rest.append(argument)
+            continue
+        if option not in _OPTIONS:
+            key = option.lstrip("-").replace("-", "_")
+            raise RequestError(f"there is no option {option}: a key is given as {key}=VALUE; --help lists the keys")
+        choices = _OPTIONS[option]
+        if choices == () and equals:
+            raise RequestError(f"{option} takes no value")
+        if choices == ():
+            options.append(option)
+            continue
+        if not equals and remaining and (choices is None or remaining[0] in choices):
+            value = remaining.pop(0)
+        value = value or ("all" if option in _INFO else "")
+        if not value or (choices is not None and value not in choices):
+            raise RequestError(f"{option} needs {'a value' if choices is None else 'one of ' + ', '.join(choices)}")
+        options += [option, value]
+    return [*options, *rest]
+
 
 def refuse_hidden(arguments: list[str], conf: Path) -> None:
     """Raises RequestError for a file in a --config-dir that Hydra would ignore, because conf/ has one of that name."""
-    for index, argument in enumerate(arguments):
-        option, equals, folder = argument.partition("=")
-        if option in ("--config-dir", "-cd"):
-            folder = folder if equals else next(iter(arguments[index + 1 :]), "")
+    for option, folder in itertools.pairwise(arguments):
+        if option in _CONFIG_DIR:
             for path in sorted(Path(folder).rglob("*.yaml")):
                 if (conf / path.relative_to(folder)).exists():
                     raise RequestError(
@@ -21,7 +61,7 @@ def refuse_hidden(arguments: list[str], conf: Path) -> None:
 
 def with_mode(arguments: list[str], conf: Path) -> list[str]:
     """Add hydra.mode=MULTIRUN for an experiment that sweeps: Hydra 1.4 must know the mode before composing."""
-    folders = [str(conf), *(a.removeprefix("--config-dir=") for a in arguments)]  # --config-dir FOLDER, too
+    folders = [str(conf), *(folder for option, folder in itertools.pairwise(arguments) if option in _CONFIG_DIR)]
     for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
         files = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
         if any("mode: MULTIRUN" in file.read_text(encoding="utf-8") for file in files if file.is_file()):

@@ -54,6 +54,7 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     if not {"-h", "--help"}.isdisjoint(sys.argv):
         help.show(config_name, schema)
     with _one_line_errors():
+        sys.argv[1:] = arguments.options_first(sys.argv[1:])
         arguments.refuse_hidden(sys.argv[1:], CONF)
     own = sys.argv[1:] if config_name == "train" else arguments.with_stage(sys.argv[1:])
     sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, CONF), () if is_sweep else verbatim)
