@@ -19,7 +19,7 @@ def main(config: EvaluateConfig) -> None:
     from gpt.errors import RequestError, printable
     from gpt.tasks.task import Measure
     from gpt.trained import load_run
-    from gpt.training.evaluation import exact_loss
+    from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
 
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     run, model = trained.run, trained.model
@@ -37,8 +37,14 @@ def main(config: EvaluateConfig) -> None:
         _, corpus = tasks.load(where, trained.config.model, vocabulary)
         run.check_corpus(corpus.digest)
         what = f"{split} split"
-        loss = exact_loss(model, task.data(corpus, model, trained.device), split, runtime=trained.runtime)
+        data, runtime = task.data(corpus, model, trained.device), trained.runtime
+        loss = exact_loss(model, data, split, runtime=runtime)
         scores = task.scores(model, corpus, split, config)
+        overlapping = data.every_target_in_context(split, tokens_per_pass(runtime))
+        if overlapping is not None:
+            in_context = mean_loss(model, overlapping, "loss in sliding windows", runtime).item()
+            unit = f"nats per {task.token}, each with at least half a window of context"
+            scores.append(Measure("in sliding windows", in_context, unit, digits=4))
     bits, token = loss / math.log(2), trained.task.token
     if config.as_json:
         found = {score.name: {"value": score.value, "signature": score.unit} for score in scores}
@@ -47,7 +53,7 @@ def main(config: EvaluateConfig) -> None:
         return
     print(printable(f"{trained.config.stage}, {trained.which} weights of {run.path}, {what}"), file=sys.stderr)
     rows = [("exact loss", f"{loss:.4f}", f"nats per {token}"), ("", f"{bits:.4f}", f"bits per {token}")]
-    rows += [(score.name, f"{score.value:.2f}", score.unit) for score in scores]
+    rows += [(score.name, f"{score.value:.{score.digits}f}", score.unit) for score in scores]
     print(tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True))
 
 

@@ -62,15 +62,19 @@ def main(config: TrainConfig) -> float:
         model = models.build(config.model, task.vocab_size).to(device)
         if plan is not None and plan.fork is not None:
             plan.fork.load(model)
-        data = task.data(corpus, model, device)
+        data = task.data(
+            corpus, model, device, short_window=training.short_window, short_iters=training.short_iters
+        )  # fmt: skip
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
         loggers = [replace(LOGGER, key=f"logger.{name}").partial(choice) for name, choice in config.logger.items()]
+        before_compiling = time.perf_counter()
         loss, reported_loss = training_losses(
             model, data.training_batch(seed, 0, training.batch_size), runtime,
             parts=world.size * training.grad_accumulation, label_smoothing=training.label_smoothing,
             compile=config.compile,
         )  # fmt: skip
+        compile_seconds = time.perf_counter() - before_compiling if config.compile else 0.0
         state = TrainingState(model, optimizer, runtime)
         if plan is not None and plan.checkpoint is not None:
             state.restore(plan.checkpoint.progress, plan.checkpoint.tensors())
@@ -78,6 +82,7 @@ def main(config: TrainConfig) -> float:
                 check_extension(schedule, state.progress.iteration, plan.before.training.max_iters, training.max_iters)
             if changed_before != changed:
                 state.progress.history.append(Segment(until=state.progress.iteration, changed=changed_before))
+        state.progress.compile_seconds += compile_seconds
         state.broadcast(world)
 
         # Train. Rank 0 opens the run folder and writes; watchers that change the training state or end the run exist on
@@ -131,8 +136,9 @@ def main(config: TrainConfig) -> float:
                     state.progress, runtime, stage=config.stage, seed=seed, name=config.name, tags=config.tags,
                     parent=run.parent(), commands=run.commands(), documented=config.documented, changed=changed,
                     parameters=size_of(model), estimated_over=data.estimated_over, exact_val=exact,
-                    last_batch=state.last_batch.item(), tokens_per_second=state.tokens_per_second,
-                    seconds=time.perf_counter() - started, skipped=int(state.skipped),
+                    target=config.target, last_batch=state.last_batch.item(),
+                    tokens_per_second=state.tokens_per_second, seconds=time.perf_counter() - started,
+                    skipped=int(state.skipped),
                 )  # fmt: skip
                 sample = run.path / "sample.txt"
                 attempt("the sample", lambda: write_atomically(sample, task.sample(model, corpus, seed)))

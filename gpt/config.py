@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gpt.choices import BatchSize, Choice, Count, Fraction, NonNegative, PathName
+from gpt.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName
 
 StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
 Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a folder's name
@@ -26,7 +26,7 @@ COMPARED = ("model", "training", "data", "optimizer", "schedule", "documented")
 NOT_COMPARED = {"data.dir", "data.path", "training.eval_interval", "training.grad_accumulation"}
 NOT_COMPARED |= {"training.on_nonfinite", "training.log_interval"}
 # May change when a run is resumed, except IDENTIFYING; all other keys identify the run:
-RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data", "name", "tags"}
+RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data", "target", "name", "tags"}
 RESUMABLE |= {"device", "dtype", "compile", "deterministic"}
 IDENTIFYING = {"data._target_", "data.vocab_size", "optimizer._target_"}
 # Where two runs may differ and still be repetitions of each other, for a ranking:
@@ -36,6 +36,7 @@ NOT_GROUPED = {
     "documented",
     "checkpoint",
     "logger",
+    "target",
     "device",
     "dtype",
     "compile",
@@ -45,7 +46,8 @@ NOT_GROUPED = {
 NOT_GROUPED |= {"name", "tags", "data.dir", "data.path", "training.eval_interval", "training.eval_iters"}
 NOT_GROUPED |= {"training.log_interval", "training.grad_accumulation", "training.on_nonfinite"}
 # Ignored when resume=auto looks for the run of a configuration:
-NOT_SEARCHED = {"checkpoint", "logger", "device", "dtype", "compile", "runs", "name", "tags", "training.log_interval"}
+NOT_SEARCHED = {"checkpoint", "logger", "target", "device", "dtype", "compile", "runs", "name", "tags"}
+NOT_SEARCHED |= {"training.log_interval"}
 
 
 class _Schema(BaseModel):
@@ -60,6 +62,8 @@ class TrainingConfig(_Schema):
     grad_accumulation: Count
     learning_rate: NonNegative
     grad_clip: Annotated[float, Field(gt=0)] | None
+    short_window: Length | None
+    short_iters: CountOrZero
     label_smoothing: Fraction
     average_last: Annotated[float, Field(ge=0, le=1)]
     on_nonfinite: Literal["stop", "skip"]
@@ -103,6 +107,7 @@ class TrainConfig(_Schema):
     training: TrainingConfig
     checkpoint: CheckpointConfig
     documented: Documented
+    target: NonNegative | None
     init: PathName | None
     name: Label | None
     tags: list[Label]

@@ -79,7 +79,7 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
         _keep_freed_memory()
     if dtype == "auto":
         enough = _PAYS_FOR_CASTS_ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
-        dtype = "bfloat16" if size_of(model) >= enough and _has_bfloat16(device) else "float32"
+        dtype = "bfloat16" if size_of(model) >= enough and has_bfloat16(device) else "float32"
     return Runtime(device, getattr(torch, dtype))
 
 
@@ -106,7 +106,8 @@ def size_of(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has instructions for bfloat16; elsewhere it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

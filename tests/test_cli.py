@@ -472,4 +472,7 @@ def test_any_split_is_evaluated(split: str, script: Script, trained: Path) -> No
     assert done.returncode == 0, done.stderr
     (run,) = run_folders(trained)
     estimated = json.loads((run / "summary.json").read_text())["estimated"][split]
-    assert json.loads(done.stdout)["nats_per_character"] == pytest.approx(estimated, abs=0.1)
+    found = json.loads(done.stdout)
+    assert found["nats_per_character"] == pytest.approx(estimated, abs=0.1)
+    # With more context, each character is easier to predict.
+    assert found["nats_per_character"] - 0.1 < found["in sliding windows"]["value"] < found["nats_per_character"]

@@ -50,3 +50,6 @@ class Data(Protocol):
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterable[Batch]:
         """Every target of a split exactly once, in batches of about `tokens_per_pass` tokens."""
+
+    def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterable[Batch] | None:
+        """The same targets, each with at least half a window before it; None if the examples are no windows."""

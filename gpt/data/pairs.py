@@ -69,6 +69,10 @@ class PairData:
             rows = order[: len(self._pairs["val"])].tolist()
         return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
 
+    def every_target_in_context(self, split: str, tokens_per_pass: int) -> None:
+        """None: a sentence has no context."""
+        del split, tokens_per_pass
+
     def every_target_once(self, split: str, tokens_per_pass: int) -> list[Batch]:
         """The split in batches of up to that many targets."""
         rows = range(len(self._pairs[split]))

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from gpt.data.batch import Batch
+from gpt.data.batch import IGNORED, Batch
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
 from gpt.errors import RequestError
@@ -21,9 +22,22 @@ class TextData:
     estimated_over = "random batches"
 
     def __init__(
-        self, corpus: TextCorpus, tokenizer: CharTokenizer, *, block_size: int, device: torch.device | str = "cpu"
+        self,
+        corpus: TextCorpus,
+        tokenizer: CharTokenizer,
+        *,
+        block_size: int,
+        short_window: int | None = None,
+        short_iters: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.block_size = block_size
+        self._short_window, self._short_iters = short_window or block_size, short_iters
+        if block_size % self._short_window:
+            raise RequestError(
+                f"training.short_window={short_window} must divide model.block_size={block_size}: "
+                "a batch has as many tokens either way"
+            )
         splits = {"train": corpus.train, "val": corpus.val}
         for name, text in splits.items():
             if len(text) <= block_size:
@@ -38,16 +52,22 @@ class TextData:
         """The number of characters in a split."""
         return len(self._splits[split])
 
-    def batch(self, split: str, batch_size: int, draw: torch.Generator) -> Batch:
-        """`batch_size` windows at uniformly random positions of the split."""
-        ids = self._splits[split]
-        starts = torch.randint(len(ids) - self.block_size, (batch_size, 1), generator=draw)
-        windows = ids[starts.to(ids.device, non_blocking=True) + self._window]  # (B, T + 1)
+    def batch(self, split: str, batch_size: int, draw: torch.Generator, T: int | None = None) -> Batch:
+        """`batch_size` windows of T characters, by default block_size, at uniformly random positions of the split."""
+        ids, T = self._splits[split], T or self.block_size
+        starts = torch.randint(len(ids) - T, (batch_size, 1), generator=draw)
+        windows = ids[starts.to(ids.device, non_blocking=True) + self._window[: T + 1]]  # (B, T + 1)
         return _batch(windows[:, :-1], windows[:, 1:])
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
-        """Batch `iteration` of a run: a pure function of the seed and the iteration."""
-        return self.batch("train", batch_size, generator(seed, "train", iteration))
+        """Batch `iteration` of a run: a pure function of the seed and the iteration.
+
+        Short windows are more in number, so that a batch has as many tokens ("Shortformer", Press et al., 2021,
+        section 3).
+        """
+        T = self._short_window if iteration < self._short_iters else self.block_size
+        rows = batch_size * self.block_size // T
+        return self.batch("train", rows, generator(seed, "train", iteration), T)
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
         """The characters trained on before an iteration, in multiples of the train split, rounded down."""
@@ -67,6 +87,10 @@ class TextData:
         """The split as adjacent windows: each of its characters but the first is a target exactly once."""
         return adjacent_windows(self._splits[split], self.block_size, tokens_per_pass)
 
+    def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
+        """The split as overlapping windows: the targets of a window's second half, and of the first window's first."""
+        return sliding_windows(self._splits[split], self.block_size, tokens_per_pass)
+
 
 def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
     """Token ids, (N,) with N >= 2, as adjacent windows: each but the first is a target exactly once.
@@ -82,6 +106,27 @@ def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iter
         yield from map(_batch, inputs.split(rows), targets.split(rows))
     if full < len(ids) - 1:
         yield _batch(ids[None, full:-1], ids[None, full + 1 :])
+
+
+def sliding_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
+    """Token ids, (N,) with N >= 2, as windows that overlap by half; each id but the first is a target exactly once.
+
+    Only a window's second half is predicted, so that each target has seen T / 2 tokens or more, T = block_size; of the
+    first window, both halves are. For odd T the later half is the longer one.
+    """
+    T, N = block_size, len(ids)
+    step = T - T // 2
+    starts = range(0, max(1, N - 1 - T // 2), step)
+    for first in range(0, len(starts), rows := max(1, tokens_per_pass // T)):
+        inputs, targets = [], []
+        for start in starts[first : first + rows]:
+            end = min(start + T, N - 1)
+            window = ids[start : end + 1]
+            seen = T // 2 if start else 0
+            inputs.append(pad(window[:-1], (0, start + T - end)))
+            targets.append(pad(window[1 + seen :], (seen, start + T - end), value=IGNORED))
+        joined = torch.stack(targets)
+        yield Batch((torch.stack(inputs),), joined, int((joined != IGNORED).sum()))
 
 
 def _batch(inputs: Tensor, targets: Tensor) -> Batch:

@@ -87,18 +87,19 @@ class _CachedDecoder:
 
     Learned positions are 0 .. block_size - 1, so a full window cannot simply slide: every token's position, and
     with it every cached key, would change. Instead, a full cache is emptied and the newer half of the window is read
-    again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window.
+    again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window. The cache
+    of a stage whose positions are relative slides instead.
     """
 
     def __init__(self, model: nn.Module, block_size: int) -> None:
-        self._model, self._cache = model, KVCache(block_size)
+        self._model, self._cache = model, KVCache(block_size, slides=getattr(model, "slides", False))
 
     def __call__(self, context: Tensor) -> Tensor:
         """context: (N, T), one token longer than at the call before -> logits of the next token: (N, V)."""
         cache, unread = self._cache, 1
         if cache.length == 0:
             unread = cache.size
-        elif cache.length == cache.size:
+        elif cache.length == cache.size and not cache.slides:
             cache.length = 0
             unread = max(1, cache.size // 2)
         with cache.active():

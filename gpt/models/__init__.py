@@ -6,7 +6,8 @@ A stage is a `torch.nn.Module` with
 - `block_size`: the longest T that it accepts;
 - a constructor that takes `vocab_size`, `block_size` and any other hyperparameters. Its annotations are their schema:
   names, types and ranges (see `gpt.choices`);
-- optionally `uses_cache = True` as a class attribute: text is generated with a key-value cache (see `kv_cache`).
+- optionally `uses_cache = True` as a class attribute: text is generated with a key-value cache (see `kv_cache`),
+  and `slides = True`: a full cache drops its oldest token, because positions are relative.
 
 An encoder-decoder is a stage too. It differs in
 

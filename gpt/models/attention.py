@@ -7,7 +7,7 @@ when weights are dropped. `Dropout` draws only 16 random bits per element.
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout as pytorch_dropout
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from gpt.models.kv_cache import active_cache
 
@@ -70,3 +70,14 @@ def positions(T: int) -> slice:
     cache = active_cache()
     start = 0 if cache is None else cache.length
     return slice(start, start + T)
+
+
+def previous(x: Tensor) -> Tensor:
+    """At each token, x at the one before it: (B, T, C) -> (B, T, C).
+
+    Before the first token there are zeros or, while a key-value cache is active, x at the last token that it has read.
+    """
+    cache = active_cache()
+    if cache is None:
+        return pad(x[:, :-1], (0, 0, 1, 0))
+    return cache.previous(x)

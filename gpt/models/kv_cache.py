@@ -20,26 +20,32 @@ class KVCache:
         with cache.active():
             logits = model(idx)  # idx: (B, T) the new tokens alone -> (B, T, V)
 
-    `length` is the number of tokens read so far. Set it to 0 to empty the cache.
+    `length` is the number of tokens read so far. Set it to 0 to empty the cache. One that `slides` forgets the oldest
+    token for each that does not fit; its keys must not depend on where the window begins.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, *, slides: bool = False) -> None:
+        self.size, self.slides = size, slides
         self.length = 0
         self._layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
-        self._next_layer = 0  # of the forward pass in progress
-        self._unread = 0  # tokens of that pass, which `length` does not count yet
+        self._last: list[Tensor] = []  # of the last token read, for each call of `previous`: (B, 1, C)
+        # Of the forward pass in progress:
+        self._next_layer = 0
+        self._unread = 0  # its tokens, which `length` does not count yet
+        self._new_last: list[Tensor] = []
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Use this cache in one forward pass of a model. `length` changes only if the pass ends without an error."""
         self._next_layer = self._unread = 0
+        self._new_last = []
         token = _active.set(self)
         try:
             yield
         finally:
             _active.reset(token)
         self.length += self._unread
+        self._last = self._new_last
 
     def append_next(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """`append` to the next layer of the forward pass in progress: the n-th call is for the n-th layer."""
@@ -48,13 +54,14 @@ class KVCache:
         return keys, values
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k and v, (B, H, T, D) each, after the tokens of `layer`; return all: (B, H, length + T, D) each.
+        """Store k and v, (B, H, T, D) each, after the tokens of `layer`; return all it holds: (B, H, S, D) each.
 
         Raises ValueError if they do not fit, or if T > 1 and the cache is not empty: the causal mask would then
         not be a square lower triangle, and no decoder here needs that.
         """
         B, H, T, D = k.shape
-        end = self.length + T
+        start = self.length % self.size if self.slides else self.length
+        end = start + T
         if end > self.size:
             raise ValueError(f"{end} tokens do not fit into a cache of {self.size}")
         if T > 1 and self.length:
@@ -62,15 +69,26 @@ class KVCache:
         if layer == len(self._layers):
             self._layers.append(k.new_empty(2, B, H, self.size, D))
         keys, values = self._layers[layer]  # (B, H, size, D) each
-        keys[:, :, self.length : end] = k
-        values[:, :, self.length : end] = v
-        return keys[:, :, :end], values[:, :, :end]
+        keys[:, :, start:end] = k
+        values[:, :, start:end] = v
+        filled = min(self.length + T, self.size)  # in any order once it slides: attention does not depend on it
+        return keys[:, :, :filled], values[:, :, :filled]
+
+    def previous(self, x: Tensor) -> Tensor:
+        """x of the token before each, (B, T, C) -> (B, T, C): the n-th call of a forward pass goes on from the n-th of
+        the pass before.
+        """
+        call = len(self._new_last)
+        before = self._last[call] if self.length else torch.zeros_like(x[:, :1])
+        self._new_last.append(x[:, -1:])
+        return torch.cat([before, x[:, :-1]], dim=1)
 
     def reorder(self, rows: Tensor) -> None:
         """Replace sequence i by sequence rows[i], for beam search: rows (B,) of indices."""
         for memory in self._layers:
             used = memory[..., : self.length, :]
             used.copy_(used.index_select(1, rows))
+        self._last = [x.index_select(0, rows) for x in self._last]
 
 
 def active_cache() -> KVCache | None:

@@ -16,10 +16,13 @@ from gpt.config import TrainConfig
 from gpt.errors import UserError
 from gpt.files import parsing
 
-FORMAT = 2
+FORMAT = 3
 
 # For each format, the keys that it added, with the value that an older run has for them.
-_ADDED: dict[int, dict[str, Any]] = {2: {"training.log_interval": None, "init": None, "name": None, "tags": []}}
+_ADDED: dict[int, dict[str, Any]] = {
+    2: {"training.log_interval": None, "init": None, "name": None, "tags": []},
+    3: {"training.short_window": None, "training.short_iters": 0, "target": None},
+}
 
 # The loader makes plain values only. Its running time is quadratic in the nesting depth, hence the C version and a size
 # limit on the file.

@@ -90,6 +90,7 @@ class Progress(BaseModel):
     iteration: Iterations = 0  # updates done
     tokens: Iterations = 0  # targets trained on
     seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
+    compile_seconds: NonNegative = 0.0  # of compiling them
     evaluations: list[Evaluation] = []
     steps: list[Step] = []
     clock: list[Clock] = []
@@ -158,6 +159,8 @@ class Summary(Record):
     estimated_over: str  # in words, what it was estimated over
     best: Best
     exact: Exact
+    target: NonNegative | None = None  # an exact validation loss to reach
+    counted_seconds: NonNegative | None = None  # of training steps and of compiling them
     averaged: int  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
     last_batch: float  # the loss on the last training mini-batch
     tokens_per_second: float  # of training steps, without evaluations and compilation

@@ -34,6 +34,7 @@ def summarise(
     parameters: int,
     estimated_over: str,
     exact_val: float,
+    target: float | None,
     last_batch: float,
     tokens_per_second: float,
     seconds: float,
@@ -57,6 +58,8 @@ def summarise(
         estimated_over=estimated_over,
         best=Best(val=best.val, iteration=best.iteration),
         exact=Exact(val=exact_val),
+        target=target,
+        counted_seconds=round(progress.seconds + progress.compile_seconds, 2),
         averaged=len(progress.averaged),
         last_batch=last_batch,
         tokens_per_second=round(tokens_per_second),
@@ -105,6 +108,10 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
         lines.append(_row("difference", train, val, "measured - documented"))
+    if summary.target is not None:
+        result = "reached" if summary.exact.val <= summary.target else "missed"
+        counted = f"{summary.counted_seconds:.1f} s of training steps and compilation"
+        lines.append(f"target {summary.target:.4f} {result} after {counted}")
     if summary.best.iteration != summary.iterations:
         lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
     if summary.changed:

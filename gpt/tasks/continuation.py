@@ -29,7 +29,19 @@ class Continuation(Task):
 
     name = "continues a text"
     options = frozenset(
-        {"tokens", "num_samples", "temperature", "top_k", "top_p", "seed", "dtype", "training.eval_iters", "text"}
+        {
+            "tokens",
+            "num_samples",
+            "temperature",
+            "top_k",
+            "top_p",
+            "seed",
+            "dtype",
+            "training.eval_iters",
+            "text",
+            "training.short_window",
+            "training.short_iters",
+        }
     )
     splits = ("val", "train")
     token = "character"
@@ -51,10 +63,20 @@ class Continuation(Task):
         """The token ids of a text, (T,); characters that the vocabulary lacks are left out, with a warning."""
         return self.tokenizer.encode(*self._known(text))
 
-    def data(self, corpus: TextCorpus, model: nn.Module, device: torch.device) -> TextData:
-        """Windows of the model's block_size."""
-        corpus = TextCorpus(*self._known(corpus.train, corpus.val))
-        return TextData(corpus, self.tokenizer, block_size=cast(int, model.block_size), device=device)
+    def data(
+        self,
+        corpus: TextCorpus,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        short_window: int | None = None,
+        short_iters: int = 0,
+    ) -> TextData:
+        """Windows of the model's block_size, after `short_iters` batches of short ones."""
+        return TextData(
+            TextCorpus(*self._known(corpus.train, corpus.val)), self.tokenizer,
+            block_size=cast(int, model.block_size), short_window=short_window, short_iters=short_iters, device=device,
+        )  # fmt: skip
 
     def examples(self, model: nn.Module, corpus: TextCorpus) -> list[str]:  # noqa: ARG002
         """None: a sample long enough to judge is written at the end of the run."""

@@ -24,6 +24,7 @@ class Measure:
     name: str
     value: float
     unit: str  # or a signature that makes it comparable
+    digits: int = 2  # to show after the point
 
 
 class Task(ABC):
@@ -45,8 +46,19 @@ class Task(ABC):
         """The size of the corpus and of the vocabulary, in a line."""
 
     @abstractmethod
-    def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
-        """The corpus in batches for the model. Raises RequestError if it is too small or its sentences too long."""
+    def data(
+        self,
+        corpus: Any,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        short_window: int | None = None,
+        short_iters: int = 0,
+    ) -> Data:
+        """The corpus in batches for the model; a text's first `short_iters` batches have windows of `short_window`.
+
+        Raises RequestError if the corpus is too small or its sentences are too long.
+        """
 
     @abstractmethod
     def examples(self, model: nn.Module, corpus: Any) -> list[str]:

@@ -47,8 +47,17 @@ class Translation(Task):
             f"a vocabulary of {self.vocab_size:,} subwords"
         )
 
-    def data(self, corpus: PairCorpus, model: nn.Module, device: torch.device) -> Data:
-        """Padded batches of pairs of similar lengths."""
+    def data(
+        self,
+        corpus: PairCorpus,
+        model: nn.Module,
+        device: torch.device,
+        *,
+        short_window: int | None = None,
+        short_iters: int = 0,
+    ) -> Data:
+        """Padded batches of pairs of similar lengths, which have no windows."""
+        del short_window, short_iters
         from gpt.data.pairs import PairData
 
         return PairData(corpus, self.tokenizer, block_size=cast(int, model.block_size), device=device)

@@ -5,9 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.data.batch import IGNORED
+from gpt.data.characters import CharTokenizer
+from gpt.data.text import TextData
 from gpt.errors import RequestError
 from gpt.seeding import generator
-from tests.conftest import text_data
+from tests.conftest import split_text, text_data
 
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
 
@@ -53,6 +56,36 @@ def test_every_target_of_a_split_is_served_once(length: int, block_size: int, to
         assert torch.equal(targets, ids[1:])
         assert all(torch.equal(batch.targets, batch.inputs[0] + 1) for batch in batches)
         assert all(batch.targets.shape[1] <= block_size for batch in batches)
+
+
+@given(length=st.integers(20, 300), block_size=st.integers(1, 9), tokens=st.integers(1, 200))
+def test_in_sliding_windows_every_target_has_half_a_window_of_context(
+    length: int, block_size: int, tokens: int
+) -> None:
+    data = text_data(COUNTING[:length], block_size, train_fraction=0.5)
+    batches = list(data.every_target_in_context("val", tokens))
+    served = []
+    for batch in batches:
+        (inputs,) = batch.inputs
+        assert inputs.shape == batch.targets.shape
+        assert inputs.shape[1] == block_size
+        counted = batch.targets != IGNORED
+        assert batch.tokens == counted.sum()
+        assert torch.equal(batch.targets[counted], inputs[counted] + 1)
+        served += batch.targets[counted].tolist()
+        context = batch.targets - inputs[:, :1]  # of each target, in its window
+        begins = inputs[:, :1] == length // 2  # the first window
+        assert (context[counted & ~begins] > block_size // 2).all()
+    assert served == list(range(length // 2 + 1, length))
+
+
+def test_short_windows_come_first_and_have_as_many_tokens() -> None:
+    text = split_text(COUNTING)
+    data = TextData(text, CharTokenizer(COUNTING), block_size=8, short_window=2, short_iters=3)
+    shapes = [tuple(data.training_batch(1, iteration, 6).targets.shape) for iteration in range(5)]
+    assert shapes == [(24, 2), (24, 2), (24, 2), (6, 8), (6, 8)]
+    with pytest.raises(RequestError, match=r"training\.short_window=3 must divide model\.block_size=8"):
+        TextData(text, CharTokenizer(COUNTING), block_size=8, short_window=3, short_iters=3)
 
 
 @pytest.mark.parametrize("parts", [1, 3, 5])

@@ -31,6 +31,18 @@ def test_cached_logits_equal_those_of_the_plain_forward_pass(stage: str) -> None
 
 
 @torch.no_grad()
+def test_a_cache_that_slides_has_the_window_of_the_last_tokens() -> None:
+    model = build_small("v8", n_layer=1, token_shift=False, bigram=False)  # these look back beyond the window
+    T = model.block_size
+    idx = torch.randint(65, (2, 3 * T))
+    cache = KVCache(T, slides=True)
+    read(model, idx[:, : T - 3], cache)
+    for t in range(T - 3, 3 * T):
+        logits = read(model, idx[:, t : t + 1], cache)[:, -1]
+        torch.testing.assert_close(logits, model(idx[:, max(0, t + 1 - T) : t + 1])[:, -1], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
 def test_an_emptied_cache_is_as_good_as_a_new_one() -> None:
     model = build_small("v7")
     first, second = torch.randint(65, (2, 3, 7))

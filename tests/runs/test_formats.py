@@ -63,8 +63,8 @@ def test_an_older_run_is_extended_as_one_of_today(script: Script, old: Path) -> 
 def test_a_run_of_a_newer_format_says_so_and_is_passed_over(script: Script, old: Path) -> None:
     newer = old / "runs" / "newer"
     shutil.copytree(old / "runs" / "old", newer)
-    has_format = "format:" in (newer / "config.yaml").read_text()
-    edited(newer, f"format: {formats.FORMAT}" if has_format else "stage: v5", "format: 99\nunheard_of: 1")
+    first = (newer / "config.yaml").read_text().splitlines()[0]  # "format: 2"; format 1 had no such line
+    edited(newer, first, "format: 99\nunheard_of: 1")
     record = json.loads((newer / "summary.json").read_text())
     del record["checksum"]
     (newer / "summary.json").write_text(seal(record | {"format": 99, "unheard_of": 1}))

@@ -64,8 +64,11 @@ def test_sgd_is_that_of_pytorch(momentum: float, weight_decay: float) -> None:
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("momentum", [0.95, 0.5])
-def test_muon_is_that_of_pytorch_for_matrices_and_adamw_for_the_rest(momentum: float, weight_decay: float) -> None:
+def test_muon_is_that_of_pytorch_for_matrices_and_adamw_for_the_rest(
+    momentum: float, weight_decay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its Nesterov momentum, its weight decay, and its learning rate, which depends on a matrix's shape."""
+    monkeypatch.setattr("gpt.training.optimizers.has_bfloat16", lambda _: True)  # PyTorch's is always in bfloat16
     ours, theirs = build_small("v6"), build_small("v6")
     optimizer = small_optimizer(
         ours, "muon", matrix_weight_decay=weight_decay, momentum=momentum, weight_decay=0.1, beta1=0.8, beta2=0.95
@@ -95,7 +98,7 @@ def test_an_orthogonalised_matrix_moves_every_direction_about_equally_far(
     smaller = min(rows, columns)
     values = torch.empty(smaller).uniform_(0.2, 1, generator=draw) * 10.0**size
     matrix = left[:, :smaller] * values @ right[:smaller]
-    result = orthogonalised(matrix).float()
+    result = orthogonalised(matrix[None])[0].float()
     assert result.shape == matrix.shape
     singular = torch.linalg.svdvals(result)
     assert singular.min() > 0.5
@@ -105,7 +108,7 @@ def test_an_orthogonalised_matrix_moves_every_direction_about_equally_far(
 
 
 def test_a_matrix_of_zeros_stays_zero() -> None:
-    assert torch.equal(orthogonalised(torch.zeros(3, 5)).float(), torch.zeros(3, 5))
+    assert torch.equal(orthogonalised(torch.zeros(1, 3, 5)).float(), torch.zeros(1, 3, 5))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.0])

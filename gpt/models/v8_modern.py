@@ -1,0 +1,217 @@
+"""v8: what has been learned since. Ten small ideas that together train a small model in far less time than v7's.
+
+Each is switched by the hyperparameter of its name, so that a sweep shows what it is worth:
+
+- rotary: queries and keys are rotated by their positions, instead of adding position vectors ("RoFormer",
+  Su et al., 2021, section 3.2). Scores then depend on distances only, so a full window can slide.
+- rms_norm: divide by the root mean square, without gains ("Root Mean Square Layer Normalization", Zhang and
+  Sennrich, 2019, section 4), instead of LayerNorm.
+- qk_norm: normalise queries and keys, which bounds the scores ("Query-Key Normalization for Transformers",
+  Henry et al., 2020, section 3).
+- squared_relu: relu(x)^2 in the feed-forward layer ("Primer", So et al., 2021, section 4).
+- zero_init: each branch and the logits begin at zero, so that a block begins as the identity ("ReZero",
+  Bachlechner et al., 2020, section 3, here in the projections, as in "Muon", Jordan et al., 2024).
+- soft_cap: logits are squashed into (-soft_cap, soft_cap) ("Gemma 2", 2024, section 2); 0 leaves them.
+- embedding_mix: each block reads a learned mixture of the stream and the embedding ("modded-nanogpt", Jordan et al.,
+  2024, record 11).
+- bigram: a vector for the current and the previous token together ("Byte Latent Transformer", Pagnoni et al., 2024,
+  section 3.2.1, for n = 2).
+- token_shift: each branch reads a learned mixture of a token and the one before it ("RWKV", Peng et al., 2023,
+  section 3.1).
+- dropout, as in v7, but only on the output of either branch.
+
+The tenth, Muon, is an optimizer (gpt/training/optimizers.py).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, relu, rms_norm
+
+from gpt.choices import Depth, Fraction, Length, NonNegative, Size
+from gpt.models.attention import Dropout, causal_attention, positions, previous
+from gpt.models.v3_attention_heads import check_heads
+
+
+class Norm(nn.Module):
+    """Each token's channels divided by their root mean square or, without `rms`, by their deviation from the mean."""
+
+    def __init__(self, rms: bool) -> None:
+        super().__init__()
+        self.rms = rms
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., C) -> (..., C)."""
+        return (rms_norm if self.rms else layer_norm)(x, x.shape[-1:])
+
+
+class Embedding(nn.Module):
+    """A vector per token, one per pair of neighbouring tokens and, without rotary positions, one per position."""
+
+    def __init__(self, vocab_size: int, n_positions: int, n_embd: int, *, rotary: bool, bigram: bool) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.token = nn.Embedding(vocab_size, n_embd)
+        self.bigram = nn.Embedding((vocab_size + 1) * vocab_size, n_embd) if bigram else None
+        self.position = None if rotary else nn.Embedding(n_positions, n_embd)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) token ids -> (B, T, C)."""
+        x = self.token(idx)  # (B, T, C)
+        if self.bigram is not None:
+            before = previous(idx[..., None] + 1)[..., 0]  # (B, T), 0 before the first token
+            x = x + self.bigram(before * self.vocab_size + idx)
+        if self.position is not None:
+            x = x + self.position.weight[positions(idx.shape[1])]
+        return x
+
+
+class TokenShift(nn.Module):
+    """A mixture of each token and the one before it, learned for each channel; at first, the token alone."""
+
+    def __init__(self, n_embd: int) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.zeros(n_embd))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        return torch.lerp(x, previous(x), self.share.to(x.dtype))
+
+
+class Rotation:
+    """Rotates pairs of channels by an angle in proportion to the position, more slowly from pair to pair."""
+
+    def __init__(self, T: int, head_size: int, device: torch.device) -> None:
+        here = positions(T)
+        speeds = 10_000 ** -torch.linspace(0, 1, head_size // 2, device=device)  # (D / 2), radians per token
+        angles = torch.arange(here.start, here.stop, device=device)[:, None] * speeds  # (T, D / 2)
+        self._cos, self._sin = angles.cos(), angles.sin()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (B, H, T, D) -> (B, H, T, D)."""
+        a, b = x.chunk(2, dim=-1)
+        cos, sin = self._cos.to(x.dtype), self._sin.to(x.dtype)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal self-attention."""
+
+    def __init__(self, n_embd: int, n_head: int, qk_norm: Norm | None) -> None:
+        super().__init__()
+        self.n_head, self.qk_norm = n_head, qk_norm
+        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
+        self.projection = nn.Linear(n_embd, n_embd, bias=False)
+
+    def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        B, T, C = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(q), self.qk_norm(k)
+        if rotation is not None:
+            q, k = rotation(q), rotation(k)
+        y = causal_attention(q, k, v)  # (B, H, T, D)
+        return self.projection(y.transpose(1, 2).reshape(B, T, C))
+
+
+class FeedForward(nn.Module):
+    """relu(x W1)^2 W2 with a hidden layer of 4C."""
+
+    def __init__(self, n_embd: int, squared: bool) -> None:
+        super().__init__()
+        self.squared = squared
+        self.hidden = nn.Linear(n_embd, 4 * n_embd, bias=False)
+        self.projection = nn.Linear(4 * n_embd, n_embd, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        h = relu(self.hidden(x))
+        return self.projection(h.square() if self.squared else h)
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward."""
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        dropout: float,
+        *,
+        rms_norm: bool,
+        qk_norm: bool,
+        squared_relu: bool,
+        zero_init: bool,
+        embedding_mix: bool,
+        token_shift: bool,
+    ) -> None:
+        super().__init__()
+        self.norm = Norm(rms_norm)
+        self.mix = nn.Parameter(torch.tensor([1.0, 0.0])) if embedding_mix else None
+        self.attention_shift = TokenShift(n_embd) if token_shift else nn.Identity()
+        self.attention = Attention(n_embd, n_head, Norm(rms_norm) if qk_norm else None)
+        self.feed_forward_shift = TokenShift(n_embd) if token_shift else nn.Identity()
+        self.feed_forward = FeedForward(n_embd, squared_relu)
+        self.dropout = Dropout(dropout)
+        if zero_init:
+            for branch in (self.attention, self.feed_forward):
+                nn.init.zeros_(branch.projection.weight)
+
+    def forward(self, x: Tensor, embedding: Tensor, rotation: Rotation | None) -> Tensor:
+        """x, embedding: (B, T, C) each -> (B, T, C)."""
+        if self.mix is not None:
+            x = self.mix[0] * x + self.mix[1] * embedding
+        x = x + self.dropout(self.attention(self.attention_shift(self.norm(x)), rotation))  # (B, T, C)
+        return x + self.dropout(self.feed_forward(self.feed_forward_shift(self.norm(x))))  # (B, T, C)
+
+
+class GPT(nn.Module):
+    """embedding -> L blocks -> logits."""
+
+    uses_cache = True
+
+    def __init__(
+        self,
+        vocab_size: int,
+        block_size: Length,
+        n_embd: Size,
+        n_head: Size,
+        n_layer: Depth,
+        dropout: Fraction,
+        rotary: bool,
+        rms_norm: bool,
+        qk_norm: bool,
+        squared_relu: bool,
+        zero_init: bool,
+        soft_cap: NonNegative,
+        embedding_mix: bool,
+        bigram: bool,
+        token_shift: bool,
+    ) -> None:
+        super().__init__()
+        check_heads(n_embd, n_head)
+        if rotary and n_embd // n_head % 2:
+            raise ValueError(f"rotary needs an even head size, not n_embd={n_embd} / n_head={n_head}")
+        self.block_size, self.head_size, self.soft_cap = block_size, n_embd // n_head, soft_cap
+        self.slides = rotary  # scores depend on distances alone
+        self.embedding = Embedding(vocab_size, block_size, n_embd, rotary=rotary, bigram=bigram)
+        self.norm = Norm(rms_norm)
+        self.blocks = nn.ModuleList(
+            Block(
+                n_embd, n_head, dropout, rms_norm=rms_norm, qk_norm=qk_norm, squared_relu=squared_relu,
+                zero_init=zero_init, embedding_mix=embedding_mix, token_shift=token_shift,
+            )
+            for _ in range(n_layer)
+        )  # fmt: skip
+        self.lm_head = nn.Linear(n_embd, vocab_size)
+        if zero_init:
+            nn.init.zeros_(self.lm_head.weight)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
+        rotation = Rotation(idx.shape[1], self.head_size, idx.device) if self.slides else None
+        x = embedding = self.norm(self.embedding(idx))  # (B, T, C)
+        for block in self.blocks:
+            x = block(x, embedding, rotation)  # (B, T, C)
+        logits = self.lm_head(self.norm(x))  # (B, T, V)
+        return self.soft_cap * torch.tanh(logits / self.soft_cap) if self.soft_cap else logits
