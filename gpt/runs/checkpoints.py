@@ -151,7 +151,7 @@ class Checkpoints:
             record = _Contents(progress=progress, sha256=digests).model_dump(mode="json")
             write_flushed(new / _RECORD, seal(record, indent=2).encode())
             flush_folder(new)
-            if path.exists():  # damaged, or of the same iteration
+            if os.path.lexists(path):  # damaged, or of the same iteration
                 self._remove(path.name)
             new.rename(path)
         flush_folder(self.folder)
@@ -159,7 +159,7 @@ class Checkpoints:
         self._intact[path.name] = True
 
     def _remove(self, name: str) -> None:
-        shutil.rmtree(self.folder / name)
+        _delete(self.folder / name)
         self._intact.pop(name, None)
 
     def _is_intact(self, name: str) -> bool:
@@ -200,6 +200,14 @@ class Checkpoints:
         return sorted(path.name for path in folders if re.fullmatch(r"[0-9]{8,19}", path.name))
 
 
+def _delete(path: Path) -> None:
+    """A folder with its content, or whatever else has its name: rmtree would wait for ever to open a pipe."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
@@ -211,7 +219,8 @@ def _link(source: Path, target: Path) -> None:
 def _temporary_folder(parent: Path) -> Iterator[Path]:
     """A new folder that is removed at the end, unless it was renamed."""
     for left_behind in parent.glob(".new-*"):  # by a process that was killed
-        shutil.rmtree(left_behind, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _delete(left_behind)
     path = parent / f".new-{secrets.token_hex(4)}"
     path.mkdir()
     try:

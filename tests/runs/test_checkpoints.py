@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,20 @@ def test_what_a_killed_process_left_behind_is_removed_by_the_next_checkpoint(run
     assert checkpoints.names() == ["00000010"]
     checkpoints.save(progress(20), tensors(20))
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["00000010", "00000020"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.touch, lambda path: path.symlink_to(path.parent.parent)])
+@pytest.mark.parametrize("name", ["00000020", ".new-0"])
+def test_whatever_has_the_name_of_a_checkpoint_gives_way(
+    run: RunFolder, name: str, make: Callable[[Path], None]
+) -> None:
+    checkpoints = with_checkpoints(run, 10)
+    make(checkpoints.folder / name)
+    checkpoints.save(progress(20), tensors(20))
+    assert {path.name for path in checkpoints.folder.iterdir()} == {"00000010", "00000020"}
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.progress == progress(20)
 
 
 def test_checkpoints_after_the_one_that_a_run_goes_back_to_are_forgotten(run: RunFolder) -> None:
