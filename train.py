@@ -68,13 +68,14 @@ def main(config: TrainConfig) -> float:
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
         loggers = [replace(LOGGER, key=f"logger.{name}").partial(choice) for name, choice in config.logger.items()]
-        before_compiling = time.perf_counter()
+        preparing = time.perf_counter()
+        task.prepare(model, data)
         loss, reported_loss = training_losses(
             model, data.training_batch(seed, 0, training.batch_size), runtime,
             parts=world.size * training.grad_accumulation, label_smoothing=training.label_smoothing,
             compile=config.compile,
         )  # fmt: skip
-        compile_seconds = time.perf_counter() - before_compiling if config.compile else 0.0
+        prepared_in = time.perf_counter() - preparing
         state = TrainingState(model, optimizer, runtime)
         if plan is not None and plan.checkpoint is not None:
             state.restore(plan.checkpoint.progress, plan.checkpoint.tensors())
@@ -82,7 +83,7 @@ def main(config: TrainConfig) -> float:
                 check_extension(schedule, state.progress.iteration, plan.before.training.max_iters, training.max_iters)
             if changed_before != changed:
                 state.progress.history.append(Segment(until=state.progress.iteration, changed=changed_before))
-        state.progress.compile_seconds += compile_seconds
+        state.progress.preparing_seconds += prepared_in
         state.broadcast(world)
 
         # Train. Rank 0 opens the run folder and writes; watchers that change the training state or end the run exist on

@@ -1,4 +1,5 @@
-"""Train two records in turn, seed by seed, and compare the seconds that count: those of training steps and compilation.
+"""Train two records in turn, seed by seed, and compare the seconds that count: those of training steps and of what
+prepares them.
 
     python benchmarks/records.py 02_muon 01_start
     python benchmarks/records.py 02_muon 01_start --seeds 4,5,6

@@ -1,6 +1,7 @@
 """A text, served as windows of T = block_size characters."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,9 +30,10 @@ class TextData:
         block_size: int,
         short_window: int | None = None,
         short_iters: int = 0,
+        with_starts: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.block_size = block_size
+        self.block_size, self._with_starts = block_size, with_starts
         self._short_window, self._short_iters = short_window or block_size, short_iters
         if block_size % self._short_window:
             raise RequestError(
@@ -48,6 +50,10 @@ class TextData:
         self._splits = {name: tokenizer.encode(text).to(device) for name, text in splits.items()}
         self._window = torch.arange(block_size + 1, device=device)  # offsets of a window and of the token after it
 
+    def ids(self, split: str) -> Tensor:
+        """The token ids of a split, (N,)."""
+        return self._splits[split]
+
     def tokens(self, split: str) -> int:
         """The number of characters in a split."""
         return len(self._splits[split])
@@ -55,9 +61,9 @@ class TextData:
     def batch(self, split: str, batch_size: int, draw: torch.Generator, T: int | None = None) -> Batch:
         """`batch_size` windows of T characters, by default block_size, at uniformly random positions of the split."""
         ids, T = self._splits[split], T or self.block_size
-        starts = torch.randint(len(ids) - T, (batch_size, 1), generator=draw)
-        windows = ids[starts.to(ids.device, non_blocking=True) + self._window[: T + 1]]  # (B, T + 1)
-        return _batch(windows[:, :-1], windows[:, 1:])
+        starts = torch.randint(len(ids) - T, (batch_size, 1), generator=draw).to(ids.device, non_blocking=True)
+        windows = ids[starts + self._window[: T + 1]]  # (B, T + 1)
+        return self._located(split, _batch(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration.
@@ -85,11 +91,28 @@ class TextData:
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
         """The split as adjacent windows: each of its characters but the first is a target exactly once."""
-        return adjacent_windows(self._splits[split], self.block_size, tokens_per_pass)
+        return self._all_located(split, adjacent_windows(self._splits[split], self.block_size, tokens_per_pass))
 
     def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
         """The split as overlapping windows: the targets of a window's second half, and of the first window's first."""
-        return sliding_windows(self._splits[split], self.block_size, tokens_per_pass)
+        T = self.block_size
+        windows = sliding_windows(self._splits[split], T, tokens_per_pass)
+        return self._all_located(split, windows, step=T - T // 2)
+
+    def _all_located(self, split: str, batches: Iterator[Batch], step: int | None = None) -> Iterator[Batch]:
+        """Batches of windows that begin `step` tokens apart, by default side by side, from the first token on."""
+        start = 0
+        for batch in batches:
+            B, T = batch.targets.shape
+            starts = start + torch.arange(B, device=batch.targets.device) * (step or T)
+            yield self._located(split, batch, starts)
+            start += B * (step or T)
+
+    def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
+        """The batch, with where its windows begin if the model wants to know that of the training split."""
+        if not self._with_starts or split != "train":
+            return batch
+        return replace(batch, inputs=(*batch.inputs, starts))
 
 
 def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:

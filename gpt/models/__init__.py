@@ -7,7 +7,9 @@ A stage is a `torch.nn.Module` with
 - a constructor that takes `vocab_size`, `block_size` and any other hyperparameters. Its annotations are their schema:
   names, types and ranges (see `gpt.choices`);
 - optionally `uses_cache = True` as a class attribute: text is generated with a key-value cache (see `kv_cache`),
-  and `slides = True`: a full cache drops its oldest token, because positions are relative.
+  and `slides = True`: a full cache drops its oldest token, because positions are relative;
+- optionally `remember(ids)`, called before training with the token ids of the training split, (N,); `forward` then also
+  takes `start`, (B,), where each window begins in that split.
 
 An encoder-decoder is a stage too. It differs in
 

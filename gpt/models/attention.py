@@ -72,12 +72,15 @@ def positions(T: int) -> slice:
     return slice(start, start + T)
 
 
-def previous(x: Tensor) -> Tensor:
-    """At each token, x at the one before it: (B, T, C) -> (B, T, C).
+def preceded(x: Tensor, n: int) -> Tensor:
+    """x after x at the n tokens before: (B, T, C) -> (B, n + T, C).
 
-    Before the first token there are zeros or, while a key-value cache is active, x at the last token that it has read.
+    These are zeros or, while a key-value cache is active, those of the last tokens that it has read.
     """
     cache = active_cache()
-    if cache is None:
-        return pad(x[:, :-1], (0, 0, 1, 0))
-    return cache.previous(x)
+    return pad(x, (0, 0, n, 0)) if cache is None else cache.preceded(x, n)
+
+
+def previous(x: Tensor) -> Tensor:
+    """At each token, x at the one before it: (B, T, C) -> (B, T, C)."""
+    return preceded(x, 1)[:, :-1]

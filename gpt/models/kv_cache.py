@@ -28,7 +28,7 @@ class KVCache:
         self.size, self.slides = size, slides
         self.length = 0
         self._layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
-        self._last: list[Tensor] = []  # of the last token read, for each call of `previous`: (B, 1, C)
+        self._last: list[Tensor] = []  # of the last n tokens read, for each call of `preceded`: (B, n, C)
         # Of the forward pass in progress:
         self._next_layer = 0
         self._unread = 0  # its tokens, which `length` does not count yet
@@ -74,14 +74,15 @@ class KVCache:
         filled = min(self.length + T, self.size)  # in any order once it slides: attention does not depend on it
         return keys[:, :, :filled], values[:, :, :filled]
 
-    def previous(self, x: Tensor) -> Tensor:
-        """x of the token before each, (B, T, C) -> (B, T, C): the n-th call of a forward pass goes on from the n-th of
-        the pass before.
+    def preceded(self, x: Tensor, n: int) -> Tensor:
+        """x after x at the n tokens before, (B, T, C) -> (B, n + T, C): the n-th call of a forward pass goes on from
+        the n-th of the pass before. Before the first token there are zeros.
         """
         call = len(self._new_last)
-        before = self._last[call] if self.length else torch.zeros_like(x[:, :1])
-        self._new_last.append(x[:, -1:])
-        return torch.cat([before, x[:, :-1]], dim=1)
+        before = self._last[call] if self.length else x.new_zeros(len(x), n, x.shape[2])
+        joined = torch.cat([before, x], dim=1)
+        self._new_last.append(joined[:, len(joined[0]) - n :])
+        return joined
 
     def reorder(self, rows: Tensor) -> None:
         """Replace sequence i by sequence rows[i], for beam search: rows (B,) of indices."""

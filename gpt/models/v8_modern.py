@@ -18,18 +18,27 @@ Each is switched by the hyperparameter of its name, so that a sweep shows what i
   section 3.2.1, for n = 2).
 - token_shift: each branch reads a learned mixture of a token and the one before it ("RWKV", Peng et al., 2023,
   section 3.1).
+- ngrams: the logits are added to those of n-gram counts of so many orders, with weights that depend on the token
+  (gpt/models/ngrams.py); 0 leaves them out.
 - dropout, as in v7, but only on the output of either branch.
 
 The tenth, Muon, is an optimizer (gpt/training/optimizers.py).
 """
 
+from collections.abc import Callable
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu, rms_norm
 
-from gpt.choices import Depth, Fraction, Length, NonNegative, Size
-from gpt.models.attention import Dropout, causal_attention, positions, previous
+from gpt.choices import Count, Depth, Fraction, Length, NonNegative, Size
+from gpt.models.attention import Dropout, causal_attention, positions, preceded, previous
+from gpt.models.ngrams import NGrams
 from gpt.models.v3_attention_heads import check_heads
+
+NGramOrder = Annotated[int, Field(ge=0, le=12)]
 
 
 class Norm(nn.Module):
@@ -187,6 +196,8 @@ class GPT(nn.Module):
         embedding_mix: bool,
         bigram: bool,
         token_shift: bool,
+        ngrams: NGramOrder,
+        memory: Count,
     ) -> None:
         super().__init__()
         check_heads(n_embd, n_head)
@@ -204,14 +215,34 @@ class GPT(nn.Module):
             for _ in range(n_layer)
         )  # fmt: skip
         self.lm_head = nn.Linear(n_embd, vocab_size)
+        self.ngrams = NGrams(vocab_size, ngrams, memory) if ngrams else None
+        self.trust = nn.Linear(n_embd, ngrams) if ngrams else None
         if zero_init:
             nn.init.zeros_(self.lm_head.weight)
+        if self.trust is not None:
+            nn.init.zeros_(self.trust.weight)
+            nn.init.constant_(self.trust.bias, 1 / ngrams)
 
-    def forward(self, idx: Tensor) -> Tensor:
-        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
+    def forward(self, idx: Tensor, start: Tensor | None = None) -> Tensor:
+        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V).
+
+        `start`, (B,), says where in the remembered text the windows begin, if they are from there.
+        """
         rotation = Rotation(idx.shape[1], self.head_size, idx.device) if self.slides else None
         x = embedding = self.norm(self.embedding(idx))  # (B, T, C)
         for block in self.blocks:
             x = block(x, embedding, rotation)  # (B, T, C)
-        logits = self.lm_head(self.norm(x))  # (B, T, V)
-        return self.soft_cap * torch.tanh(logits / self.soft_cap) if self.soft_cap else logits
+        x = self.norm(x)
+        logits = self.lm_head(x)  # (B, T, V)
+        if self.soft_cap:
+            logits = self.soft_cap * torch.tanh(logits / self.soft_cap)
+        if self.ngrams is not None and self.trust is not None:
+            context = preceded(idx[..., None] + 1, self.ngrams.order - 1)[..., 0] - 1  # (B, S), -1 before the first
+            counted = self.ngrams(context, idx.shape[1], start)  # (B, T, order, V)
+            logits = logits + (self.trust(x)[..., None] * counted).sum(dim=-2)
+        return logits
+
+    @property
+    def remember(self) -> Callable[[Tensor], None] | None:
+        """What is to be called with the token ids of the training split, (N,), before the first iteration."""
+        return None if self.ngrams is None else self.ngrams.remember

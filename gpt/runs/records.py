@@ -90,7 +90,7 @@ class Progress(BaseModel):
     iteration: Iterations = 0  # updates done
     tokens: Iterations = 0  # targets trained on
     seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
-    compile_seconds: NonNegative = 0.0  # of compiling them
+    preparing_seconds: NonNegative = 0.0  # before the first step, of compiling and of reading the text once
     evaluations: list[Evaluation] = []
     steps: list[Step] = []
     clock: list[Clock] = []
@@ -160,7 +160,7 @@ class Summary(Record):
     best: Best
     exact: Exact
     target: NonNegative | None = None  # an exact validation loss to reach
-    counted_seconds: NonNegative | None = None  # of training steps and of compiling them
+    counted_seconds: NonNegative | None = None  # of training steps and of what prepares them, compiling included
     averaged: int  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
     last_batch: float  # the loss on the last training mini-batch
     tokens_per_second: float  # of training steps, without evaluations and compilation

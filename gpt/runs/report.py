@@ -59,7 +59,7 @@ def summarise(
         best=Best(val=best.val, iteration=best.iteration),
         exact=Exact(val=exact_val),
         target=target,
-        counted_seconds=round(progress.seconds + progress.compile_seconds, 2),
+        counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),
         averaged=len(progress.averaged),
         last_batch=last_batch,
         tokens_per_second=round(tokens_per_second),
@@ -110,7 +110,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.target is not None:
         result = "reached" if summary.exact.val <= summary.target else "missed"
-        counted = f"{summary.counted_seconds:.1f} s of training steps and compilation"
+        counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
         lines.append(f"target {summary.target:.4f} {result} after {counted}")
     if summary.best.iteration != summary.iterations:
         lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")

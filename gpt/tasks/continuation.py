@@ -75,8 +75,14 @@ class Continuation(Task):
         """Windows of the model's block_size, after `short_iters` batches of short ones."""
         return TextData(
             TextCorpus(*self._known(corpus.train, corpus.val)), self.tokenizer,
-            block_size=cast(int, model.block_size), short_window=short_window, short_iters=short_iters, device=device,
+            block_size=cast(int, model.block_size), short_window=short_window, short_iters=short_iters,
+            with_starts=_remembers(model), device=device,
         )  # fmt: skip
+
+    def prepare(self, model: nn.Module, data: TextData) -> None:
+        """A stage that remembers the training split is given it."""
+        if _remembers(model):
+            cast(Any, model).remember(data.ids("train"))
 
     def examples(self, model: nn.Module, corpus: TextCorpus) -> list[str]:  # noqa: ARG002
         """None: a sample long enough to judge is written at the end of the run."""
@@ -136,3 +142,7 @@ class Continuation(Task):
             which = "".join(sorted(set("".join(unknown))))
             log.warning(f"left out {left_out:,} characters that the vocabulary lacks: {which[:40]!r}")
         return list(known)
+
+
+def _remembers(model: nn.Module) -> bool:
+    return getattr(model, "remember", None) is not None

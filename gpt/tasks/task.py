@@ -60,6 +60,9 @@ class Task(ABC):
         Raises RequestError if the corpus is too small or its sentences are too long.
         """
 
+    def prepare(self, model: nn.Module, data: Any) -> None:  # noqa: B027
+        """What a stage does with the training split before the first iteration; most do nothing."""
+
     @abstractmethod
     def examples(self, model: nn.Module, corpus: Any) -> list[str]:
         """Lines for the log that show what the model has learned; may be empty."""

@@ -80,7 +80,10 @@ class TrainingState:
         for name, tensor in self.model.state_dict().items():
             if name not in self.average:
                 self.average[name] = torch.zeros_like(tensor)
-            self.average[name] += (tensor - self.average[name]) / len(self.progress.averaged)
+            if tensor.is_floating_point():
+                self.average[name] += (tensor - self.average[name]) / len(self.progress.averaged)
+            else:  # not trained
+                self.average[name].copy_(tensor)
 
     def reset_average(self) -> None:
         """Discard the average."""

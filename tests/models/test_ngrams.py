@@ -1,0 +1,81 @@
+"""n-gram probabilities are those of counting by hand, without the part of the text that a window is from."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt.models.kv_cache import KVCache
+from gpt.models.ngrams import NGrams
+from tests.conftest import build_small
+
+DISCOUNT, PARTS = 0.85, 10
+
+
+def by_hand(text: list[int], context: list[int], order: int, V: int, own: int | None) -> list[list[float]]:
+    """The distributions after the last 1 .. order tokens of `context`, without what is counted in part `own`."""
+    p = [(text.count(token) + 1) / (len(text) + V) for token in range(V)]
+    result = []
+    for k in range(1, order + 1):
+        counts = [0] * V
+        if len(context) >= k:
+            for end in range(k - 1, len(text) - 1):
+                if text[end - k + 1 : end + 1] == context[-k:] and end * PARTS // len(text) != own:
+                    counts[text[end + 1]] += 1
+        total = sum(counts)
+        if total:
+            left = sum(min(count, DISCOUNT) for count in counts) / total
+            p = [max(count - DISCOUNT, 0) / total + left * low for count, low in zip(counts, p, strict=True)]
+        result.append(p)
+    return result
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), V=st.integers(1, 4), order=st.integers(1, 4))
+def test_probabilities_are_those_of_counting_by_hand(data: st.DataObject, V: int, order: int) -> None:
+    text = data.draw(st.lists(st.integers(0, V - 1), min_size=5, max_size=60))
+    ngrams = NGrams(V, order, size=100)
+    ngrams.remember(torch.tensor(text))
+    start = data.draw(st.integers(0, len(text) - 1))
+    window = text[start : start + 8]
+    T = len(window)
+    for starts in (None, torch.tensor([start])):
+        context = torch.tensor([[-1] * (order - 1) + window])
+        p = ngrams(context, T, starts)[0].exp()  # (T, order, V)
+        for t in range(T):
+            own = None if starts is None else (start + t) * PARTS // len(text)
+            expected = torch.tensor(by_hand(text, window[: t + 1], order, V, own))
+            torch.testing.assert_close(p[t], expected, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(p[t].sum(dim=-1), torch.ones(order), atol=1e-5, rtol=0)
+
+
+def test_of_a_long_text_the_beginning_is_remembered() -> None:
+    short, long = NGrams(3, 2, size=6), NGrams(3, 2, size=6)
+    short.remember(torch.tensor([0, 1, 2, 0, 1, 1]))
+    long.remember(torch.tensor([0, 1, 2, 0, 1, 1, 2, 2, 2, 2]))
+    context = torch.tensor([[-1, 0, 1]])
+    assert torch.equal(short(context, 2, None), long(context, 2, None))
+    beyond = long(context, 2, torch.tensor([8]))  # a window from what is not remembered leaves nothing out
+    assert torch.equal(beyond, long(context, 2, None))
+
+
+def test_what_is_remembered_is_saved_and_loaded() -> None:
+    model, other = build_small("v8", ngrams=3, memory=50), build_small("v8", ngrams=3, memory=50)
+    model.remember(torch.randint(65, (40,)))
+    other.remember(torch.randint(65, (50,)))
+    idx = torch.randint(65, (2, 9))
+    assert not torch.equal(model(idx), other(idx))
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model(idx), other(idx))
+
+
+@torch.no_grad()
+def test_with_a_cache_the_context_reaches_back_beyond_the_new_tokens() -> None:
+    model = build_small("v8", ngrams=4, memory=200)
+    model.remember(torch.arange(200) % 7)
+    idx = torch.arange(12)[None] % 7
+    cache = KVCache(model.block_size, slides=True)
+    logits = []
+    for part in (idx[:, :5], *idx[:, 5:].split(1, dim=1)):
+        with cache.active():
+            logits.append(model(part))
+    torch.testing.assert_close(torch.cat(logits, dim=1), model(idx), atol=1e-4, rtol=0)
