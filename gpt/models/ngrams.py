@@ -27,22 +27,21 @@ class NGrams(nn.Module):
     """
 
     memory: Tensor
-    remembered: Tensor
 
     def __init__(self, vocab_size: int, order: int, size: int) -> None:
         super().__init__()
         self.vocab_size, self.order = vocab_size, order
-        # Up to `size` tokens and the number of them: all of the state. Counting again takes a few seconds.
-        self.register_buffer("memory", torch.zeros(size, dtype=torch.int32))
-        self.register_buffer("remembered", torch.zeros((), dtype=torch.int32))
+        # All of the state, -1 where there is no token. Counting again takes a few seconds.
+        dtype = torch.int16 if vocab_size < 2**15 else torch.int32
+        self.register_buffer("memory", torch.full((size,), -1, dtype=dtype))
         self._tables: list[_Table] = []
         self.register_load_state_dict_post_hook(lambda module, _: cast(NGrams, module)._tables.clear())
 
     def remember(self, ids: Tensor) -> None:
         """Remember a text, (N,) token ids; of a longer one than `size`, the beginning."""
         ids = ids[: len(self.memory)]
+        self.memory.fill_(-1)
         self.memory[: len(ids)] = ids
-        self.remembered.fill_(len(ids))
         self._count()
 
     @torch.no_grad()
@@ -66,7 +65,7 @@ class NGrams(nn.Module):
 
     def _count(self) -> None:
         self._tables.clear()
-        ids, V = self.memory[: int(self.remembered)].long(), self.vocab_size
+        ids, V = self.memory[self.memory >= 0].long(), self.vocab_size
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
         rows = torch.zeros(len(ids) + 1, dtype=torch.int64, device=ids.device)
         for k in range(1, self.order + 1):  # rows[i] is of the context that ends at token k - 2 + i

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -527,3 +528,30 @@ def test_a_corpus_that_changed_since_has_to_be_named(script: Script, finished: P
     done = script("evaluate.py", f"run={run}", f"data.path={copy}", cwd=tmp_path)
     assert done.returncode == 2
     assert "the corpus is not the one that" in done.stderr
+
+
+def test_v8_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached_its_target(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    options = ["model=v8", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1",
+               "model.ngrams=3", "model.memory=5000", "training.short_window=4", "training.short_iters=8",
+               "training.average_last=0.5", "training.eval_interval=5", "training.eval_iters=2",
+               "checkpoint.interval=5", "checkpoint.min_seconds=0", "checkpoint.keep=9",
+               "data=text", f"data.path={corpus_file}", "device=cpu", "training.max_iters=20"]  # fmt: skip
+    whole = script("train.py", *options, "hydra.run.dir=whole", "target=0.5", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert re.search(r"target 0\.5000 missed after \d+\.\d s of training steps and their preparation", whole.stdout)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    (tmp_path / "cut" / "summary.json").unlink()
+    for name in ("00000010", "00000015", "00000020"):
+        shutil.rmtree(tmp_path / "cut" / "checkpoints" / name)
+    cut = script("train.py", "resume=cut", "target=4.5", cwd=tmp_path)
+    assert cut.returncode == 0, cut.stderr
+    assert "resuming cut from iteration 5" in cut.stdout
+    assert "target 4.5000 reached after" in cut.stdout
+    for name in ("last.safetensors", "averaged.safetensors", "metrics.jsonl", "sample.txt"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    summary = RunFolder(tmp_path / "cut").summary()
+    assert summary.target == 4.5
+    assert summary.counted_seconds is not None
+    assert 0 < summary.counted_seconds < 60
