@@ -64,9 +64,16 @@ def with_mode(arguments: list[str], conf: Path) -> list[str]:
     folders = [str(conf), *(folder for option, folder in itertools.pairwise(arguments) if option in _CONFIG_DIR)]
     for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
         files = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
-        if any("mode: MULTIRUN" in file.read_text(encoding="utf-8") for file in files if file.is_file()):
+        if any(map(_sweeps, files)):
             return [*arguments[:index], "hydra.mode=MULTIRUN", *arguments[index:]]
     return arguments
+
+
+def _sweeps(experiment: Path) -> bool:
+    try:
+        return "mode: MULTIRUN" in experiment.read_text(encoding="utf-8")
+    except (OSError, ValueError):  # Hydra will say what is wrong with it
+        return False
 
 
 def with_stage(arguments: list[str]) -> list[str]:

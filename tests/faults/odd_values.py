@@ -98,8 +98,9 @@ def _built(config: Any) -> None:
     if not isinstance(config, TrainConfig):
         return
     LOADER.partial(config.data)
+    schedule = SCHEDULE.partial(config.schedule)
     check_warmup(config.schedule, config.training.max_iters)
-    SCHEDULE.partial(config.schedule)(0, config.training.max_iters, config.training.learning_rate)
+    schedule(0, config.training.max_iters, config.training.learning_rate)
     with torch.device("meta"):
         models.build(config.model, 65)
     small = Choice.model_validate({"_target_": "gpt.models.v1_bigram.Bigram", "block_size": 8})
