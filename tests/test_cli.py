@@ -155,7 +155,7 @@ WRONG = [
         2,
         "experiment needs the name of a file in conf/experiment/, as in experiment=NAME",
     ),
-    ("train.py", [f"experiment={'x' * 300}"], 1, "File name too long"),
+    ("train.py", [f"experiment={'x' * 300}"], 2, "xxx does not exist; experiment can be"),
     ("train.py", [f"adds={'x' * 9000}"], 2, "has more than 200 characters"),
     (
         "train.py",
