@@ -61,6 +61,7 @@ class NGrams(nn.Module):
             rows = table.rows(before, context)
             p = table.probabilities(rows[:, -T:], positions, p)
             result.append(p)
+        result += [p] * (self.order - len(result))  # the text is too short for longer contexts
         return torch.stack(result, dim=2).log()
 
     def _count(self) -> None:
@@ -68,9 +69,9 @@ class NGrams(nn.Module):
         ids, V = self.memory[self.memory >= 0].long(), self.vocab_size
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
         rows = torch.zeros(len(ids) + 1, dtype=torch.int64, device=ids.device)
-        for k in range(1, self.order + 1):  # rows[i] is of the context that ends at token k - 2 + i
+        for k in range(1, min(self.order, len(ids) - 1) + 1):  # rows[i] is of the context that ends at token k - 2 + i
             keys, rows = torch.unique(rows[:-1] * V + ids[k - 1 :], return_inverse=True)
-            parts = torch.arange(k - 1, len(ids) - 1, device=ids.device) * _PARTS // max(1, len(ids))
+            parts = torch.arange(k - 1, len(ids) - 1, device=ids.device) * _PARTS // len(ids)
             own_keys, own_rows = torch.unique(rows[:-1] * _PARTS + parts, return_inverse=True)
             counts, own = (_counts(r, ids[k:], len(n), V) for r, n in ((rows[:-1], keys), (own_rows, own_keys)))
             self._tables.append(_Table(keys, counts, own_keys, own.clamp(max=2**15 - 1).short(), len(ids)))
@@ -95,7 +96,7 @@ class _Table:
         """Discounted frequencies, and `lower`, (B, T, V), in place of what was taken from them: (B, T, V)."""
         counts = self.counts[rows.clamp(min=0)] * (rows >= 0)[..., None]  # (B, T, V)
         if positions is not None:
-            own, is_found = _find(self.own_keys, rows * _PARTS + positions * _PARTS // max(1, self.size))
+            own, is_found = _find(self.own_keys, rows * _PARTS + positions * _PARTS // self.size)
             is_found &= (rows >= 0) & (positions < self.size)
             counts = counts - self.own_counts[own] * is_found[..., None]
         total = counts.sum(dim=-1, keepdim=True).clamp(min=1)

@@ -54,7 +54,9 @@ def _note(ranking: Ranking) -> str:
             "within noise: not different from the best by Welch's t-test (two-sided, 5 %; a single seed borrows the "
             "pooled deviation of the others), without a correction for many comparisons."
         )
-    return note + "With one seed each, nothing can be said about noise: add seed=1,2,3."
+    if all(len(group.runs) == 1 for group in ranking.groups):
+        note += "With one seed each, nothing can be said about noise: add seed=1,2,3."
+    return note.strip()
 
 
 def as_csv(rankings: list[Ranking]) -> str:

@@ -1,5 +1,6 @@
 """n-gram probabilities are those of counting by hand, without the part of the text that a window is from."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,16 @@ def test_probabilities_are_those_of_counting_by_hand(data: st.DataObject, V: int
             expected = torch.tensor(by_hand(text, window[: t + 1], order, V, own))
             torch.testing.assert_close(p[t], expected, atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(p[t].sum(dim=-1), torch.ones(order), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3])
+def test_a_text_too_short_for_a_context_says_nothing_about_it(length: int) -> None:
+    ngrams = NGrams(3, 4, size=9)
+    ngrams.remember(torch.zeros(length, dtype=torch.int64))
+    for start in (None, torch.tensor([0])):
+        p = ngrams(torch.tensor([[-1, -1, -1, 0, 0, 2]]), 3, start).exp()
+        torch.testing.assert_close(p.sum(dim=-1), torch.ones(1, 3, 4))
+        assert torch.equal(p[:, :, 3], p[:, :, 2])
 
 
 def test_of_a_long_text_the_beginning_is_remembered() -> None:
