@@ -67,7 +67,7 @@ def test_attention_weights_are_causal_and_add_up_to_1(stage: str) -> None:
         with AttentionWeights() as observed:
             assert torch.equal(model(idx), logits)
     T = idx.shape[1]
-    assert len(observed.weights) == {"v1": 0, "v2": 1, "v3": 1, "v3_ffn": 1, "v7": 2}.get(stage, 3)
+    assert len(observed.weights) == {"v1": 0, "v2": 1, "v3": 1, "v3_ffn": 1, "v7": 2, "v8": 2}.get(stage, 3)
     for weights in observed.weights:
         assert weights.shape == (1, weights.shape[1], T, T)
         assert weights.sum(-1).allclose(torch.ones(()))

@@ -81,8 +81,8 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     summary = summarise(
         progress, CPU, stage="v5", seed=7, name="wide", tags=["a"], parent=None, commands=[],
         documented=Documented(train=None, val=2.0, kind="estimated"),
-        changed=["seed=7"], parameters=100, estimated_over="random batches", exact_val=1.9, last_batch=1.8,
-        tokens_per_second=256.4, seconds=3.14159, skipped=1,
+        changed=["seed=7"], parameters=100, estimated_over="random batches", exact_val=1.9, target=None,
+        last_batch=1.8, tokens_per_second=256.4, seconds=3.14159, skipped=1,
     )  # fmt: skip
     assert (summary.estimated.train, summary.estimated.val) == (1.0, 2.0)
     assert (summary.best.val, summary.best.iteration) == (1.0, 1)
@@ -105,8 +105,8 @@ def test_a_summary_says_what_was_different_in_earlier_parts_of_the_run(template:
     summary = summarise(
         progress, CPU, stage="v5", seed=7, name=None, tags=[], parent=None, commands=[], changed=now,
         documented=Documented(train=None, val=2.0, kind="estimated"),
-        parameters=100, estimated_over="random batches", exact_val=1.9, last_batch=1.8, tokens_per_second=256.4,
-        seconds=3.1, skipped=0,
+        parameters=100, estimated_over="random batches", exact_val=1.9, target=None, last_batch=1.8,
+        tokens_per_second=256.4, seconds=3.1, skipped=0,
     )  # fmt: skip
     assert summary.changed == [
         *now,
