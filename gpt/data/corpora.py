@@ -52,10 +52,13 @@ class PairCorpus:
 
 
 def _is_loader(loader: Any) -> bool:
-    return inspect.isfunction(loader) and inspect.signature(loader, eval_str=True).return_annotation in (
-        TextCorpus,
-        PairCorpus,
-    )
+    try:
+        return inspect.isfunction(loader) and inspect.signature(loader, eval_str=True).return_annotation in (
+            TextCorpus,
+            PairCorpus,
+        )
+    except NameError:  # an annotation for type checkers only
+        return False
 
 
 _CONTRACT = "a function annotated to return TextCorpus or PairCorpus"

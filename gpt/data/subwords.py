@@ -41,6 +41,10 @@ class Subwords:
     def __len__(self) -> int:
         return len(self.vocabulary)
 
+    def as_json(self) -> str:
+        """The tokenizer in the format of the library `tokenizers`."""
+        return self._tokenizer.to_str()
+
     def encode_all(self, lines: list[str]) -> list[list[int]]:
         """Lines -> token ids of each, without BEGIN and END."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch(lines, add_special_tokens=False)]

@@ -1,7 +1,7 @@
 """A text, served as windows of T = block_size characters."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,14 @@ from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
 from gpt.errors import RequestError
 from gpt.seeding import generator
+
+
+@dataclass(frozen=True)
+class ShortWindows:
+    """Windows of `length` tokens in the first `iterations` batches, as many tokens a batch."""
+
+    length: int
+    iterations: int
 
 
 class TextData:
@@ -28,16 +36,15 @@ class TextData:
         tokenizer: CharTokenizer,
         *,
         block_size: int,
-        short_window: int | None = None,
-        short_iters: int = 0,
+        short: ShortWindows | None = None,
         with_starts: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         self.block_size, self._with_starts = block_size, with_starts
-        self._short_window, self._short_iters = short_window or block_size, short_iters
-        if block_size % self._short_window:
+        self._short = short
+        if short is not None and block_size % short.length:
             raise RequestError(
-                f"training.short_window={short_window} must divide model.block_size={block_size}: "
+                f"training.short_window={short.length} must divide model.block_size={block_size}: "
                 "a batch has as many tokens either way"
             )
         splits = {"train": corpus.train, "val": corpus.val}
@@ -71,7 +78,7 @@ class TextData:
         Short windows are more in number, so that a batch has as many tokens ("Shortformer", Press et al., 2021,
         section 3).
         """
-        T = self._short_window if iteration < self._short_iters else self.block_size
+        T = self.block_size if self._short is None or iteration >= self._short.iterations else self._short.length
         rows = batch_size * self.block_size // T
         return self.batch("train", rows, generator(seed, "train", iteration), T)
 

@@ -1,8 +1,10 @@
 """A corpus is found, or downloaded once and checked; whatever goes wrong, no wrong file is left behind."""
 
 import http.server
+import io
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gpt.data.download import TINY_SHAKESPEARE, multi30k, tiny_shakespeare
+from gpt.data.download import TINY_SHAKESPEARE, multi30k, npm_package, tiny_shakespeare
 from gpt.errors import UserError
+from gpt.files import sha256
 
 
 @contextmanager
@@ -116,6 +119,27 @@ def test_another_file_under_a_name_of_multi30k_is_refused_and_kept(tmp_path: Pat
     with pytest.raises(UserError, match=r"val\.de\.gz is not the file of multi30k"):
         multi30k(tmp_path, "val.de.gz")
     assert path.read_text() == "not multi30k"
+
+
+def test_files_of_an_npm_package_are_read_from_the_archive_with_the_right_hash(tmp_path: Path) -> None:
+    path = tmp_path / "example-1.0.0.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("package/dist/it.js")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"it()"))
+    assert npm_package(tmp_path, "example@1.0.0", ("dist/it.js",), sha256(path)) == {"dist/it.js": b"it()"}
+    with pytest.raises(UserError, match="is not the npm package example@"):
+        npm_package(tmp_path, "example@1.0.0", ("dist/it.js",), "0" * 64)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_npm_package_that_cannot_be_had_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("npm_config_offline", "true")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=r"download it yourself and save it as .*axe-core-0\.0\.0\.tgz") as error:
+        npm_package(tmp_path / "data", "axe-core@0.0.0", ("axe.js",), "0" * 64)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.glob("data/*")) == []
 
 
 def test_pip_is_there() -> None:

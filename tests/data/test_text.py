@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gpt.data.batch import IGNORED
 from gpt.data.characters import CharTokenizer
-from gpt.data.text import TextData
+from gpt.data.text import ShortWindows, TextData
 from gpt.errors import RequestError
 from gpt.seeding import generator
 from tests.conftest import split_text, text_data
@@ -81,11 +81,11 @@ def test_in_sliding_windows_every_target_has_half_a_window_of_context(
 
 def test_short_windows_come_first_and_have_as_many_tokens() -> None:
     text = split_text(COUNTING)
-    data = TextData(text, CharTokenizer(COUNTING), block_size=8, short_window=2, short_iters=3)
+    data = TextData(text, CharTokenizer(COUNTING), block_size=8, short=ShortWindows(2, 3))
     shapes = [tuple(data.training_batch(1, iteration, 6).targets.shape) for iteration in range(5)]
     assert shapes == [(24, 2), (24, 2), (24, 2), (6, 8), (6, 8)]
     with pytest.raises(RequestError, match=r"training\.short_window=3 must divide model\.block_size=8"):
-        TextData(text, CharTokenizer(COUNTING), block_size=8, short_window=3, short_iters=3)
+        TextData(text, CharTokenizer(COUNTING), block_size=8, short=ShortWindows(3, 3))
 
 
 @pytest.mark.parametrize("parts", [1, 3, 5])
