@@ -49,10 +49,11 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     if cache is not None:
         k, v = cache.append_next(k, v)  # (B, H, S, D) each
     T, D = q.shape[2:]
-    causal = k.shape[2] == T  # otherwise a single token attends to the cache
+    causal = cache is None or k.shape[2] == T  # otherwise a single token attends to the cache
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
-    is_short = on_cpu and torch.compiler.is_compiling() and causal and T <= _SHORT
+    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()  # an export is for every T
+    is_short = on_cpu and is_compiled and causal and T <= _SHORT
     if not is_short and (p == 0 or not on_cpu):
         return scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=causal)
     q = q * D**-0.5

@@ -81,7 +81,7 @@ class KVCache:
         call = len(self._new_last)
         before = self._last[call] if self.length else x.new_zeros(len(x), n, x.shape[2])
         joined = torch.cat([before, x], dim=1)
-        self._new_last.append(joined[:, len(joined[0]) - n :])
+        self._new_last.append(joined[:, joined.shape[1] - n :])
         return joined
 
     def reorder(self, rows: Tensor) -> None:

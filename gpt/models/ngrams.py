@@ -7,15 +7,19 @@ Sources: "On Structuring Probabilistic Dependences in Stochastic Language Modell
 absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), section 5, for adding counts to a network.
 """
 
-from dataclasses import dataclass
+import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad, relu
+
+from gpt.models.attention import preceded
+from gpt.models.kv_cache import active_cache
 
 _DISCOUNT = 0.85  # taken from each count and given to the tokens that fewer tokens of context predict
 _PARTS = 10
+_RECENT = 6.0  # what is counted in the window itself counts so many times
 
 
 class NGrams(nn.Module):
@@ -24,94 +28,137 @@ class NGrams(nn.Module):
     In training, a window's own surroundings do not count: the remembered text is cut into ten parts, and what is
     counted in the part that a token is in is left out. Otherwise a text would predict itself, and the network would
     learn to trust counts more than they deserve on any other text.
+
+    What a window's tokens followed earlier in the window is counted too, and more so, since a text repeats its names:
+    a "cache" in the sense of "A Cache-Based Natural Language Model" (Kuhn and De Mori, 1990).
     """
 
     memory: Tensor
 
-    def __init__(self, vocab_size: int, order: int, size: int) -> None:
+    def __init__(self, vocab_size: int, order: int, window: int, size: int) -> None:
         super().__init__()
-        self.vocab_size, self.order = vocab_size, order
-        # All of the state, -1 where there is no token. Counting again takes a few seconds.
+        if vocab_size > 1 and order > 62 / math.log2(vocab_size + 1):
+            raise ValueError(f"ngrams={order} is too long: {order} of {vocab_size} tokens do not fit into 64 bits")
+        self.vocab_size, self.order, self.window = vocab_size, order, window
+        # All of the state, -1 where there is no token. Counting again takes a second or two.
         dtype = torch.int16 if vocab_size < 2**15 else torch.int32
         self.register_buffer("memory", torch.full((size,), -1, dtype=dtype))
-        self._tables: list[_Table] = []
-        self.register_load_state_dict_post_hook(lambda module, _: cast(NGrams, module)._tables.clear())
+        self._counts: Tensor | None = None  # (contexts, V): what followed each context
+        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_counts", None))
 
     def remember(self, ids: Tensor) -> None:
-        """Remember a text, (N,) token ids; of a longer one than `size`, the beginning."""
+        """Remember a text, (N,) token ids, N > 0; of a longer one than `size`, the beginning."""
         ids = ids[: len(self.memory)]
+        self._length = len(ids)
         self.memory.fill_(-1)
         self.memory[: len(ids)] = ids
-        self._count()
+        rows = self._count()  # (N, order)
+        # What followed each context in each part of the text.
+        own = rows * _PARTS + self._parts(torch.arange(len(ids), device=ids.device)[:, None] - 1)
+        self._own_keys, own_rows = torch.unique(own, return_inverse=True)
+        self._own_counts = _counts(own_rows, ids, len(self._own_keys), self.vocab_size)
+        self._own_counts[0] = 0
 
     @torch.no_grad()
-    def forward(self, context: Tensor, T: int, start: Tensor | None) -> Tensor:
-        """Log-probabilities of what comes after each of the last T tokens of `context`: (B, S) -> (B, T, order, V).
+    def forward(self, idx: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What comes after each token: (B, T) token ids.
 
-        Negative ids are no tokens. `start`, (B,), is where the first of the T is in the remembered text, in training.
+        Returns probabilities, (B, T, order, V), and how often each context was counted, (B, T, order). In training,
+        `start`, (B,), is where the windows are in the remembered text; they are read on from the tokens before them.
         """
-        if not self._tables:
+        if self._counts is None:
             self._count()
-        positions = None if start is None else start[:, None] + torch.arange(T, device=start.device)  # (B, T)
-        rows = torch.zeros_like(context)
-        p = self._single.expand(*context[:, -T:].shape, -1)  # (B, T, V)
+        keys = self._context_keys(self._context(idx, start))  # (B, T, order)
+        rows = _find(self._keys, keys)  # (B, T, order)
+        counts = cast(Tensor, self._counts)[rows]  # (B, T, order, V)
+        if start is not None:
+            positions = start[:, None, None] + torch.arange(idx.shape[1], device=start.device)[:, None]  # (B, T, 1)
+            own = _find(self._own_keys, rows * _PARTS + self._parts(positions))
+            counts = counts - self._own_counts[own] * ((rows > 0) & (positions < self._length))[..., None]
+        counts = counts + _RECENT * self._recent_counts(idx, keys)
+        total = counts.sum(dim=-1, keepdim=True)  # (B, T, order, 1)
+        taken = counts.clamp(max=_DISCOUNT)  # all of a count below the discount
+        kept = (counts - taken) / total.clamp(min=1)  # (B, T, order, V)
+        passed_on = torch.where(total > 0, taken.sum(dim=-1, keepdim=True) / total.clamp(min=1), 1.0)
+        p = self._single  # (V)
         result = []
-        for number, table in enumerate(self._tables):
-            before = rows if number == 0 else pad(rows[:, :-1], (1, 0), value=-1)
-            rows = table.rows(before, context)
-            p = table.probabilities(rows[:, -T:], positions, p)
+        for k in range(self.order):
+            p = torch.addcmul(kept[:, :, k], passed_on[:, :, k], p)  # (B, T, V)
             result.append(p)
-        result += [p] * (self.order - len(result))  # the text is too short for longer contexts
-        return torch.stack(result, dim=2).log()
+        return torch.stack(result, dim=2), total[..., 0]
 
-    def _count(self) -> None:
-        self._tables.clear()
+    def _context(self, idx: Tensor, start: Tensor | None) -> Tensor:
+        """The tokens, after the order - 1 before them: (B, T) -> (B, order - 1 + T), -1 where there is none."""
+        n = self.order - 1
+        context = preceded(idx[..., None] + 1, n)[..., 0] - 1
+        if start is not None and n:
+            before = start[:, None] + torch.arange(-n, 0, device=start.device)  # (B, n)
+            is_known = (before >= 0) & (before < self._length)
+            context[:, :n] = torch.where(is_known, self.memory[before * is_known], -1)
+        return context
+
+    def _recent_counts(self, idx: Tensor, keys: Tensor) -> Tensor:
+        """What followed the contexts earlier in the window: (B, T) tokens, (B, T, order) keys -> (B, T, order, V)."""
+        T, n = idx.shape[1], 0 if active_cache() is None else self.window - 1
+        tokens = preceded(idx[..., None], n)[..., 0]  # (B, S)
+        earlier = preceded(keys, n).transpose(1, 2)  # (B, order, S)
+        here = keys.where(keys > 0, -1).transpose(1, 2)  # (B, order, T); contexts that are not there never match
+        is_same = (here[..., None] == earlier[..., None, :]).float().tril(earlier.shape[2] - T - 1)  # (B, order, T, S)
+        following = one_hot(tokens.roll(-1, 1), self.vocab_size).float()  # (B, S, V)
+        return (is_same @ following[:, None]).transpose(1, 2)
+
+    def _context_keys(self, ids: Tensor) -> Tensor:
+        """A number for each of the contexts of 1 .. order tokens that end at each token, 0 where there is none.
+
+        ids: (..., order - 1 + T) -> (..., T, order). A context is read as a number in base V, its last token first,
+        with digits from 1 to V, so that two contexts of whatever lengths are never the same number.
+        """
+        latest_first = ids.unfold(-1, self.order, 1).flip(-1)  # (..., T, order)
+        powers = self.vocab_size ** torch.arange(self.order, device=ids.device)
+        return ((latest_first + 1) * powers).cumsum(dim=-1) * (latest_first >= 0)
+
+    def _count(self) -> Tensor:
+        """Count what follows each context. Returns the rows of the contexts before each token: (N, order).
+
+        Row 0 is for a context that is not there, of which nothing was counted.
+        """
         ids, V = self.memory[self.memory >= 0].long(), self.vocab_size
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
-        rows = torch.zeros(len(ids) + 1, dtype=torch.int64, device=ids.device)
-        for k in range(1, min(self.order, len(ids) - 1) + 1):  # rows[i] is of the context that ends at token k - 2 + i
-            keys, rows = torch.unique(rows[:-1] * V + ids[k - 1 :], return_inverse=True)
-            parts = torch.arange(k - 1, len(ids) - 1, device=ids.device) * _PARTS // len(ids)
-            own_keys, own_rows = torch.unique(rows[:-1] * _PARTS + parts, return_inverse=True)
-            counts, own = (_counts(r, ids[k:], len(n), V) for r, n in ((rows[:-1], keys), (own_rows, own_keys)))
-            self._tables.append(_Table(keys, counts, own_keys, own.clamp(max=2**15 - 1).short(), len(ids)))
+        keys = self._context_keys(pad(ids, (self.order, 0), value=-1))[:-1]
+        self._keys, rows = torch.unique(pad(keys, (0, 0, 1, 0)), return_inverse=True)
+        self._counts = _counts(rows[1:], ids, len(self._keys), V)
+        self._counts[0] = 0
+        return rows[1:]
+
+    def _parts(self, positions: Tensor) -> Tensor:
+        """The part of the remembered text that each position is in."""
+        return positions * _PARTS // self._length
 
 
-@dataclass(frozen=True)
-class _Table:
-    """What followed the contexts of one length: a row for each context."""
+class Trust(nn.Module):
+    """How far to trust the counts of each order, from what the network knows and how much was counted."""
 
-    keys: Tensor  # (R,) ascending: the row of the context without its last token, and that token
-    counts: Tensor  # (R, V)
-    own_keys: Tensor  # (Q,) ascending: a row, and a part of the remembered text
-    own_counts: Tensor  # (Q, V): the counts in that part alone
-    size: int  # of the remembered text
+    def __init__(self, n_embd: int, order: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(n_embd + order, hidden)
+        self.weights = nn.Linear(hidden, order)
+        nn.init.zeros_(self.weights.weight)
+        nn.init.constant_(self.weights.bias, 1 / order)
 
-    def rows(self, before: Tensor, last: Tensor) -> Tensor:
-        """The rows of contexts, -1 where there is none: (B, S) rows without the last token, (B, S) last tokens."""
-        row, is_found = _find(self.keys, before * self.counts.shape[1] + last)
-        return torch.where(is_found & (before >= 0) & (last >= 0), row, -1)
-
-    def probabilities(self, rows: Tensor, positions: Tensor | None, lower: Tensor) -> Tensor:
-        """Discounted frequencies, and `lower`, (B, T, V), in place of what was taken from them: (B, T, V)."""
-        counts = self.counts[rows.clamp(min=0)] * (rows >= 0)[..., None]  # (B, T, V)
-        if positions is not None:
-            own, is_found = _find(self.own_keys, rows * _PARTS + positions * _PARTS // self.size)
-            is_found &= (rows >= 0) & (positions < self.size)
-            counts = counts - self.own_counts[own] * is_found[..., None]
-        total = counts.sum(dim=-1, keepdim=True).clamp(min=1)
-        taken = counts.clamp(max=_DISCOUNT)  # all of a count below the discount
-        p = ((counts - taken) + taken.sum(dim=-1, keepdim=True) * lower) / total
-        return torch.where(counts.any(dim=-1, keepdim=True), p, lower)
+    def forward(self, x: Tensor, counted: Tensor) -> Tensor:
+        """x: (B, T, C), counted: (B, T, order) -> the weight of each order: (B, T, order)."""
+        evidence = 0.3 * counted.log1p()  # about as large as the normalised x
+        return self.weights(relu(self.hidden(torch.cat([x, evidence.to(x.dtype)], dim=-1))).square())
 
 
 def _counts(rows: Tensor, tokens: Tensor, size: int, V: int) -> Tensor:
-    """How often each token comes with each row: (N,), (N,) -> (size, V)."""
-    counts = torch.zeros(size * V, dtype=torch.int32, device=rows.device)
-    return counts.index_add_(0, rows * V + tokens, torch.ones_like(tokens, dtype=torch.int32)).view(size, V)
+    """How often each token, of V, comes with each row, of `size`: (N, order), (N,) -> (size, V)."""
+    index = (rows * V + tokens[:, None]).flatten()
+    ones = torch.ones((), device=rows.device).expand(index.shape)
+    return torch.zeros(size * V, device=rows.device).index_add_(0, index, ones).view(size, V)
 
 
-def _find(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Where `wanted` values are in the ascending `keys`, and whether they are there."""
+def _find(keys: Tensor, wanted: Tensor) -> Tensor:
+    """Where `wanted` values are in the ascending `keys`; 0 for those that are not there."""
     index = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-    return index, keys[index] == wanted
+    return index * (keys[index] == wanted)

@@ -1,4 +1,4 @@
-"""v8: what has been learned since. Ten small ideas that together train a small model in far less time than v7's.
+"""v8: what has been learned since. Eleven small ideas that together train a small model in far less time than v7's.
 
 Each is switched by the hyperparameter of its name, so that a sweep shows what it is worth:
 
@@ -18,11 +18,11 @@ Each is switched by the hyperparameter of its name, so that a sweep shows what i
   section 3.2.1, for n = 2).
 - token_shift: each branch reads a learned mixture of a token and the one before it ("RWKV", Peng et al., 2023,
   section 3.1).
-- ngrams: the logits are added to those of n-gram counts of so many orders, with weights that depend on the token
-  (gpt/models/ngrams.py); 0 leaves them out.
+- ngrams: the network reads what n-gram counts of so many orders expect, and adds its logits to theirs, with weights
+  that it computes for each token (gpt/models/ngrams.py); 0 leaves them out.
 - dropout, as in v7, but only on the output of either branch.
 
-The tenth, Muon, is an optimizer (gpt/training/optimizers.py).
+The eleventh, Muon, is an optimizer (gpt/training/optimizers.py).
 """
 
 from collections.abc import Callable
@@ -34,8 +34,8 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu, rms_norm
 
 from gpt.choices import Count, Depth, Fraction, Length, NonNegative, Size
-from gpt.models.attention import Dropout, causal_attention, positions, preceded, previous
-from gpt.models.ngrams import NGrams
+from gpt.models.attention import Dropout, causal_attention, positions, previous
+from gpt.models.ngrams import NGrams, Trust
 from gpt.models.v3_attention_heads import check_heads
 
 NGramOrder = Annotated[int, Field(ge=0, le=12)]
@@ -215,13 +215,12 @@ class GPT(nn.Module):
             for _ in range(n_layer)
         )  # fmt: skip
         self.lm_head = nn.Linear(n_embd, vocab_size)
-        self.ngrams = NGrams(vocab_size, ngrams, memory) if ngrams else None
-        self.trust = nn.Linear(n_embd, ngrams) if ngrams else None
+        self.ngrams = NGrams(vocab_size, ngrams, block_size, memory) if ngrams else None
+        if ngrams:
+            self.expected = nn.Linear(ngrams * vocab_size, n_embd, bias=False)
+            self.trust = Trust(n_embd, ngrams)
         if zero_init:
             nn.init.zeros_(self.lm_head.weight)
-        if self.trust is not None:
-            nn.init.zeros_(self.trust.weight)
-            nn.init.constant_(self.trust.bias, 1 / ngrams)
 
     def forward(self, idx: Tensor, start: Tensor | None = None) -> Tensor:
         """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V).
@@ -229,17 +228,19 @@ class GPT(nn.Module):
         `start`, (B,), says where in the remembered text the windows begin, if they are from there.
         """
         rotation = Rotation(idx.shape[1], self.head_size, idx.device) if self.slides else None
-        x = embedding = self.norm(self.embedding(idx))  # (B, T, C)
+        x = self.embedding(idx)  # (B, T, C)
+        if self.ngrams is not None:
+            p, counted = self.ngrams(idx, start)  # (B, T, order, V), (B, T, order)
+            x = x + self.expected(p.flatten(-2))
+        x = embedding = self.norm(x)
         for block in self.blocks:
             x = block(x, embedding, rotation)  # (B, T, C)
         x = self.norm(x)
         logits = self.lm_head(x)  # (B, T, V)
         if self.soft_cap:
             logits = self.soft_cap * torch.tanh(logits / self.soft_cap)
-        if self.ngrams is not None and self.trust is not None:
-            context = preceded(idx[..., None] + 1, self.ngrams.order - 1)[..., 0] - 1  # (B, S), -1 before the first
-            counted = self.ngrams(context, idx.shape[1], start)  # (B, T, order, V)
-            logits = logits + (self.trust(x)[..., None] * counted).sum(dim=-2)
+        if self.ngrams is not None:
+            logits = logits + (self.trust(x, counted)[..., None] * p.log()).sum(dim=-2)
         return logits
 
     @property

@@ -26,20 +26,20 @@ def test_cached_logits_equal_those_of_the_plain_forward_pass(stage: str) -> None
         cache = KVCache(model.block_size)
         logits = [read(model, idx[:, :first], cache)]
         logits += [read(model, idx[:, t : t + 1], cache) for t in range(first, model.block_size)]
-        torch.testing.assert_close(torch.cat(logits, dim=1), plain, atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.cat(logits, dim=1), plain, atol=1e-4, rtol=0)
         assert cache.length == model.block_size
 
 
 @torch.no_grad()
 def test_a_cache_that_slides_has_the_window_of_the_last_tokens() -> None:
-    model = build_small("v8", n_layer=1, token_shift=False, bigram=False)  # these look back beyond the window
+    model = build_small("v8", n_layer=1, token_shift=False, ngrams=0)  # these look back beyond the window
     T = model.block_size
     idx = torch.randint(65, (2, 3 * T))
     cache = KVCache(T, slides=True)
     read(model, idx[:, : T - 3], cache)
     for t in range(T - 3, 3 * T):
         logits = read(model, idx[:, t : t + 1], cache)[:, -1]
-        torch.testing.assert_close(logits, model(idx[:, max(0, t + 1 - T) : t + 1])[:, -1], atol=1e-5, rtol=0)
+        torch.testing.assert_close(logits, model(idx[:, max(0, t + 1 - T) : t + 1])[:, -1], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
