@@ -1,7 +1,8 @@
 """Errors that the user can fix: the scripts print them as one line, without a traceback."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,8 +23,21 @@ class RequestError(UserError):
     exit_code = 2
 
 
+class UnreadableError(UserError):
+    """A file cannot be read now, whatever its content: unlike a damaged one, it must not be passed over or replaced."""
+
+
 class DivergedError(UserError):
     """A loss or gradient became NaN or Inf."""
+
+
+@contextmanager
+def requiring(extra: str) -> Iterator[None]:
+    """Around imports of optional libraries: for one that is missing, RequestError says which extra installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RequestError(f"{error.name} is not installed: pip install -e '.[{extra}]'") from None
 
 
 def report(error: Exception) -> tuple[str, int] | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gpt.errors import UserError, explain, report
+from gpt.errors import UnreadableError, UserError, explain, report
 
 # Made once: json.dumps with these options would make one per record, and thousands of records are read at once.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -40,20 +40,28 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Write `path`; at any moment, a reader sees the old file or the new one, never a partial one."""
     if isinstance(content, str):
         content = content.encode()
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    temporary = temporary_name(path)
     try:
         write_flushed(temporary, content)
         temporary.replace(path)
-        flush_folder(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # the file that the user knows
         raise
+    try:
+        flush_folder(path.parent)
+    except OSError as error:  # the new file is in its place: whoever relies on that must not be told otherwise
+        log.warning(f"{path} is written, but a crash of the system may bring back the old one: {error.strerror}")
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` for a file that will be renamed to it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether `write_atomically` gives such a name to a file that it is writing."""
+    """Whether `temporary_name` gives such a name."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}", name) is not None
 
 
@@ -86,7 +94,7 @@ def checked_file(path: Path, largest: int) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing: its folder does not hold a complete run") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} is not a regular file")
     if status.st_size > largest:
@@ -99,18 +107,20 @@ def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
     try:
         return checked_file(path, largest).read_bytes().decode()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
 
 
 @contextlib.contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """Turn any error raised inside into a UserError saying that the file at `path` is damaged."""
+    """Turn any error raised inside into a UserError saying that the file at `path` is damaged, or cannot be read."""
     try:
         yield
     except UserError:
         raise
+    except OSError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:
         reason = explain(error) if isinstance(error, ValidationError) else f"it cannot be parsed ({error!r:.80})"
         raise UserError(f"{path} is damaged: {reason}") from None
@@ -131,9 +141,12 @@ def unseal(text: str, source: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises UnreadableError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _checksum(record: dict[str, Any]) -> str:

@@ -3,17 +3,21 @@
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
 
+from gpt.errors import UserError, printable
+
 # Ctrl-C; the default of kill and container engines; a closed terminal; what schedulers send before preemption.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-# submitit handles a scheduler's signals itself: it requeues the job, which then resumes.
-_UNDER_SUBMITIT = [signal.SIGINT]
-
+# Of a job that submitit started on a cluster. SIGTERM alone does not say whether the job is pre-empted or cancelled;
+# SIGUSR2 asks submitit, in its own handler, to requeue the job.
+_REQUEUE = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows, which has no clusters, lacks it
+_SIGNALS_OF_CLUSTER = [signal.SIGINT, signal.SIGTERM, _REQUEUE]
 
 _PARENT = "GPT_SWEEP_PROCESS"
 _REPEATS = 1.0  # seconds in which a repeated signal is the same request
@@ -21,7 +25,7 @@ _POLL, _GRACE = 0.5, 30.0  # seconds between checks on the parent, and seconds t
 
 
 class Stopped(BaseException):
-    """The user or the system asked to stop. The exit code is 130 after SIGINT, and else 143.
+    """The user or the system asked to stop. The exit code is 130 after SIGINT, otherwise 143.
 
     Like KeyboardInterrupt, this is no error: code that handles errors must not catch it.
     """
@@ -36,7 +40,8 @@ class Stop:
     """Turns signals into `Stopped`: at once, or, inside `deferred`, by setting `requested` for the caller to check.
 
     A second signal is never deferred, but for a second after the first one it is taken for the same request: a launcher
-    and its process group, or a launcher that repeats itself, deliver one stop twice.
+    and its process group, or a launcher that repeats itself, deliver one stop twice. A cluster repeats itself for as
+    long as it grants, and then kills.
     """
 
     def __init__(self) -> None:
@@ -50,7 +55,7 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        numbers = _UNDER_SUBMITIT if "SUBMITIT_EXECUTOR" in os.environ else _SIGNALS
+        numbers = _SIGNALS_OF_CLUSTER if _is_on_cluster() else _SIGNALS
         # Under nohup, SIGHUP is ignored and must stay ignored.
         listened = [
             number for number in numbers if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT
@@ -58,6 +63,14 @@ class Stop:
         before = {number: signal.signal(number, self._receive) for number in listened}
         try:
             yield self
+        except Stopped as stopped:
+            if _is_on_cluster() and self.requested not in (signal.SIGINT, _REQUEUE):
+                # After SIGTERM alone, the cluster kills the job or sends SIGUSR2 as well. A job that ended by itself
+                # would count as done, and would not be requeued.
+                print(printable(f"{stopped}; waiting for the cluster"), file=sys.stderr, flush=True)
+                while self.requested != _REQUEUE:
+                    time.sleep(_POLL)
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -65,24 +78,16 @@ class Stop:
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Inside, a first signal only sets `requested`."""
-        with self._set(True):
-            yield
-
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Raise at once again inside `deferred`, for long work that is safe to abort because it has no side effects."""
-        with self._set(False):
-            if self.requested is not None:
-                raise Stopped(self.requested)
-            yield
-
-    @contextlib.contextmanager
-    def _set(self, deferred: bool) -> Iterator[None]:
-        before, self._deferred = self._deferred, deferred
+        before, self._deferred = self._deferred, True
         try:
             yield
         finally:
             self._deferred = before
+
+    def check(self) -> None:
+        """Raise Stopped if a signal was received: between the parts of long work that may be left half done."""
+        if self.requested is not None:
+            raise Stopped(self.requested)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         global _signalled
@@ -91,26 +96,54 @@ class Stop:
             self.requested, self._received = number, now
             if self._deferred:
                 return
+        elif _is_on_cluster() and number != signal.SIGINT:
+            self.requested = _REQUEUE if number == _REQUEUE else self.requested
+            return
         elif now - self._received < _REPEATS:
             return
         raise Stopped(number)
 
 
-def start_sweep() -> None:
+def _is_on_cluster() -> bool:
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+@contextlib.contextmanager
+def requeued() -> Iterator[None]:
+    """Around a job: on a cluster, a stopped job is requeued by submitit, which ends this process.
+
+    Raises UserError if submitit refuses.
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        if not _is_on_cluster() or stopped.number == signal.SIGINT:
+            raise
+        print(printable(str(stopped)), file=sys.stderr, flush=True)
+        try:
+            signal.raise_signal(_REQUEUE)
+        except (RuntimeError, subprocess.SubprocessError) as error:  # too many time limits; no answer from Slurm
+            raise UserError(f"{stopped}; {error}") from error
+        sys.exit()  # not the first task, which requeues them all and must not be ended by a failure of another one
+
+
+_REPEAT = "stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR"
+
+
+def start_sweep(farewell: str = _REPEAT) -> None:
     """In the process that starts a sweep: let worker processes know it, and leave at once on a signal.
 
     The workers then stop as `within_sweep` says. A job in this process handles signals itself.
     """
+
+    def leave(number: int, _: FrameType | None) -> None:
+        print(farewell, file=sys.stderr, flush=True)
+        os._exit(Stopped(number).exit_code)
+
     os.environ[_PARENT] = str(os.getpid())
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _leave)
-
-
-def _leave(number: int, _: FrameType | None) -> None:
-    print("stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR",
-          file=sys.stderr, flush=True)  # fmt: skip
-    os._exit(Stopped(number).exit_code)
+            signal.signal(number, leave)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from gpt.stopping import Stop, Stopped
+from gpt.stopping import Stop, Stopped, requeued
+from tests.conftest import REPOSITORY
 
 
 def send(number: int) -> None:
@@ -39,3 +43,63 @@ def test_a_second_signal_ends_the_run_at_once(monkeypatch: pytest.MonkeyPatch) -
         send(signal.SIGTERM)
         with pytest.raises(Stopped):
             send(signal.SIGTERM)
+
+
+def test_long_work_inside_deferred_checks_for_a_signal() -> None:
+    with Stop().listening() as stop, stop.deferred():
+        stop.check()
+        send(signal.SIGINT)
+        with pytest.raises(Stopped) as stopped:
+            stop.check()
+    assert stopped.value.exit_code == 130
+
+
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGUSR1", 143)])
+def test_the_process_of_a_parallel_sweep_leaves_at_once_and_says_how_to_resume(sent: str, code: int) -> None:
+    heard = f"import signal; signal.signal(signal.{sent}, signal.SIG_DFL)"  # a suite in the background ignores SIGINT
+    lines = f"{heard}; from gpt import stopping; stopping.start_sweep(); signal.raise_signal(signal.{sent})"
+    done = subprocess.run([sys.executable, "-c", lines], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "resume=auto" in done.stderr
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A job of submitit: what arrives at its handler, which requeues the job."""
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setattr("gpt.stopping._REPEATS", 0.0)
+    received: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
+    yield received
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_cluster_that_repeats_itself_does_not_insist(cluster: list[int]) -> None:
+    with Stop().listening() as stop, stop.deferred():
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
+            send(number)
+        assert stop.requested == signal.SIGUSR2
+    assert cluster == []
+
+
+def test_a_job_asks_to_be_requeued_once_it_has_saved(cluster: list[int]) -> None:
+    saved = []
+
+    def job() -> None:
+        with requeued(), Stop().listening() as stop:
+            with stop.deferred():
+                send(signal.SIGUSR2)
+                saved.append(cluster.copy())
+            raise Stopped(signal.SIGUSR2)
+
+    with pytest.raises(SystemExit) as ended:
+        job()
+    assert saved == [[]]
+    assert cluster == [signal.SIGUSR2]
+    assert ended.value.code is None  # a failure could end the task that requeues them all
+
+
+def test_ctrl_c_ends_a_job_of_a_cluster(cluster: list[int]) -> None:
+    with pytest.raises(Stopped), requeued(), Stop().listening():
+        send(signal.SIGINT)
+    assert cluster == []

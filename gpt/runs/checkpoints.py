@@ -27,8 +27,17 @@ from pydantic import model_validator
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
-from gpt.errors import UserError
-from gpt.files import checked_file, flush_folder, parsing, read_text_file, seal, sha256, write_flushed
+from gpt.errors import UnreadableError, UserError
+from gpt.files import (
+    checked_file,
+    flush_folder,
+    parsing,
+    read_text_file,
+    seal,
+    sha256,
+    temporary_name,
+    write_flushed,
+)
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Progress, Record, parse_record
 from gpt.runs.weights import LARGEST_HEADER, check_finite, serialised, size_of_state
@@ -94,10 +103,13 @@ class Checkpoint:
         """Restore the best weights as of this checkpoint to `target`."""
         if self.progress.best is None:
             target.unlink(missing_ok=True)
-        else:
-            with _temporary_folder(target.parent) as folder:
-                _link(self.path / _BEST, folder / _BEST)
-                (folder / _BEST).replace(target)
+            return
+        temporary = temporary_name(target)
+        try:
+            _link(self.path / _BEST, temporary)
+            temporary.replace(target)
+        finally:  # also where both were links to the same file, which makes replacing do nothing
+            temporary.unlink(missing_ok=True)
 
 
 def largest_state(model: nn.Module) -> int:
@@ -173,11 +185,18 @@ class Checkpoints:
         return self._intact[name]
 
     def newest(self) -> Checkpoint | None:
-        """The newest intact checkpoint; damaged ones are skipped with a warning."""
+        """The newest intact checkpoint; damaged ones are skipped with a warning.
+
+        Raises UnreadableError for one that cannot be read now: to continue from an older one would remove it.
+        """
         names = self.names()
         for name in reversed(names):
             try:
                 return Checkpoint.read(self.folder / name, self._largest)
+            except UnreadableError as error:
+                raise UnreadableError(
+                    f"{error}: try again, or resume from another checkpoint in {self.folder}"
+                ) from None
             except UserError as error:
                 log.warning(f"checkpoint {name} is not used: {error}")
         if names:

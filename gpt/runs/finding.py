@@ -58,20 +58,28 @@ def finished_runs(
     return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
 
 
-def newest_like(config: TrainConfig, root: Path, is_finished: bool | None) -> RunFolder | None:
-    """The newest run of this configuration below `root`; `is_finished=None` if it does not matter whether it is."""
-    wanted = _identity(config)
+def newest_like(
+    config: TrainConfig, root: Path, is_finished: bool | None, compared: Collection[str] = ()
+) -> RunFolder | None:
+    """The newest run of this configuration below `root`; `is_finished=None` if it does not matter whether it is.
+
+    The keys and groups `compared` have to be equal, even those that a search ignores otherwise, such as dtype.
+    """
+    wanted = _identity(config, compared)
     for path in sorted(root.rglob("config.yaml"), reverse=True):
         run = RunFolder(path.parent)
         try:
             fits = is_finished is None or run.is_finished() == is_finished
-            if run.is_started() and fits and _identity(run.config()) == wanted:
+            if run.is_started() and fits and _identity(run.config(), compared) == wanted:
                 return run
         except UserError as error:
             log.warning(f"skipped: {error}")
     return None
 
 
-def _identity(config: TrainConfig) -> dict[str, Any]:
-    flattened = flat(config.content()).items()
-    return {key: value for key, value in flattened if NOT_SEARCHED.isdisjoint({key, key.partition(".")[0]})}
+def _identity(config: TrainConfig, compared: Collection[str]) -> dict[str, Any]:
+    def counts(key: str) -> bool:
+        names = {key, key.partition(".")[0]}
+        return NOT_SEARCHED.isdisjoint(names) or not names.isdisjoint(compared)
+
+    return {key: value for key, value in flat(config.content()).items() if counts(key)}

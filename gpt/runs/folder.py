@@ -28,7 +28,7 @@ from pydantic import BaseModel
 
 from gpt.config import TrainConfig
 from gpt.console import OneLine
-from gpt.errors import RequestError, UserError
+from gpt.errors import RequestError, UnreadableError, UserError
 from gpt.files import checked_file, is_temporary, read_text_file, seal, write_atomically
 from gpt.runs import formats
 from gpt.runs.records import (
@@ -138,6 +138,8 @@ class RunFolder:
         """The command lines that started and resumed the run; none if they are damaged or were not kept."""
         try:
             return self._lines("commands.jsonl", Command)
+        except UnreadableError:  # they would be replaced by the new one alone
+            raise
         except UserError:
             return []
 

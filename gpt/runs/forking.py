@@ -49,8 +49,11 @@ class Fork:
         Raises RequestError for another stage, whose weights would be others.
         """
         parent = self.run.config()
-        if "experiment" in given:
-            raise RequestError("init= takes the settings of another run, experiment= brings its own: give one of them")
+        for group in ("experiment", "debug"):
+            if group in given:
+                raise RequestError(
+                    f"init= takes the settings of another run, {group}= brings its own: give one of them"
+                )
         if "model" in given and wanted.stage != parent.stage:
             raise RequestError(f"init={self.record.run} is a run of {parent.stage}, not of {wanted.stage}: omit model=")
         content, old = wanted.content(), parent.content()

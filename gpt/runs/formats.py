@@ -16,12 +16,13 @@ from gpt.config import TrainConfig
 from gpt.errors import UserError
 from gpt.files import parsing
 
-FORMAT = 3
+FORMAT = 4
 
 # For each format, the keys that it added, with the value that an older run has for them.
 _ADDED: dict[int, dict[str, Any]] = {
     2: {"training.log_interval": None, "init": None, "name": None, "tags": []},
     3: {"training.short_window": None, "training.short_iters": 0, "target": None},
+    4: {"overfit": None},
 }
 
 # The loader makes plain values only. Its running time is quadratic in the nesting depth, hence the C version and a size

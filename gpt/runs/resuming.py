@@ -164,7 +164,9 @@ def explaining_how_to_resume(run: RunFolder, is_saved: Callable[[], bool]) -> It
         checkpoints = Checkpoints(run, keep=1)
         newest = checkpoints.names()[-1:]
         again = f"try resume={checkpoints.folder / newest[0]}" if newest else "try again"
-        raise UserError(f"{error}: {again} with a smaller training.learning_rate or training.grad_clip=1.0") from None
+        raise DivergedError(
+            f"{error}: {again} with a smaller training.learning_rate or training.grad_clip=1.0"
+        ) from None
 
 
 def _run_to_resume(config: TrainConfig, request: Request) -> RunFolder | None:
@@ -173,7 +175,7 @@ def _run_to_resume(config: TrainConfig, request: Request) -> RunFolder | None:
     if config.resume != "auto":
         return _run_of(Path(config.resume))
     if request.sweep is not None:
-        return newest_like(config, request.sweep, is_finished=None)
+        return newest_like(config, request.sweep, is_finished=None, compared=request.swept)
     if request.folder is not None:
         run = RunFolder(request.folder)
         return run if run.is_started() else None
@@ -205,8 +207,9 @@ def _merged(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tup
 
     Raises RequestError for a change that would make it another run.
     """
-    if "experiment" in given:
-        raise RequestError("an experiment is for new runs; to resume one, give the values that should change")
+    for group, noun in (("experiment", "an experiment"), ("debug", "debug=")):
+        if group in given:
+            raise RequestError(f"{noun} is for new runs; to resume one, give the values that should change")
     before, other, merged = kept.content(), wanted.content(), kept.content()
     for key in given:
         for identifying in _identifying(key):

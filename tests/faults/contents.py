@@ -96,7 +96,7 @@ def _read_all(run: RunFolder) -> list[str]:
 
     def resumed() -> None:
         wanted = run.config()
-        request = Request(run.path, "", None, sweep=None, given=("resume", "data.path", "device"), command="")
+        request = Request(run.path, "", None, sweep=None, swept=(), given=("resume", "data.path", "device"), command="")
         with resuming.planned(wanted.model_copy(update={"resume": str(run.path)}), request) as plan:
             config, vocabulary = plan.config, plan.vocabulary
             assert vocabulary is not None

@@ -41,10 +41,11 @@ SHORT = ["training.eval_interval=50", "training.eval_iters=2", "training.batch_s
 
 @dataclass(frozen=True)
 class Outcome:
-    """How often a fault was inflicted, and a line for each failure."""
+    """How often a fault was inflicted, a line for each failure, and what prevented all trials, if anything did."""
 
     times: int
     wrong: list[str]
+    missing: str = ""
 
 
 def short(iterations: int) -> list[str]:
@@ -52,12 +53,12 @@ def short(iterations: int) -> list[str]:
     return [*SHORT, f"training.max_iters={iterations}"]
 
 
-def start(*arguments: str, cwd: Path) -> Forked:
+def start(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Forked:
     """python train.py with these arguments, on a small corpus in `cwd`."""
     corpus = cwd / "corpus.txt"
     if not corpus.exists():
         corpus.write_text(small_corpus())
-    return Forked([str(REPOSITORY / "train.py"), *arguments, "data=text", f"data.path={corpus}"], cwd)
+    return Forked([str(REPOSITORY / "train.py"), *arguments, "data=text", f"data.path={corpus}"], cwd, environment)
 
 
 def finish(process: Forked) -> tuple[int, str, str]:

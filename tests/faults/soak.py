@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import environments, folders, odd_values, scenarios
+from tests.faults import environments, every_call, folders, odd_values, scenarios
 
 FULL = {
     scenarios.kills: 100,
@@ -30,6 +30,8 @@ FULL = {
     folders.small_disk: 20,
     environments.environments: 100,
     odd_values.odd_values: 10_000,
+    every_call.every_call: 10_000,
+    every_call.every_size: 1000,
 }
 
 
@@ -45,6 +47,8 @@ def main() -> None:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as name:
             outcome = scenario(count, Path(name))
+        if outcome.missing:
+            print(f"{scenario.__name__}: no trials: {outcome.missing}", file=sys.stderr)
         for line in outcome.wrong:
             print(f"{scenario.__name__}: {line}", file=sys.stderr)
         failed = failed or bool(outcome.wrong)

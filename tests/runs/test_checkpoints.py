@@ -6,11 +6,12 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from gpt.errors import UserError
+from gpt.errors import UnreadableError, UserError
 from gpt.files import seal, write_flushed
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
@@ -121,6 +122,31 @@ def test_without_an_intact_checkpoint_the_run_restarts_with_a_warning(
         (checkpoints.folder / name / "state.safetensors").unlink()
     assert checkpoints.newest() is None
     assert caplog.messages[-1] == "no checkpoint is intact, so the run starts from the beginning"
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "state.safetensors", "best.safetensors"])
+def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(
+    run: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run would remove it as it continues from an older one; the next attempt may read it."""
+    run.weights("best").write_bytes(b"best")
+    checkpoints = Checkpoints(run, 2)
+    for iteration in (10, 20):
+        checkpoints.save(progress(iteration, EVALUATION), tensors(iteration))
+    original = Path.open
+
+    def broken(path: Path, *arguments: Any, **given: Any) -> Any:
+        if path == checkpoints.folder / "00000020" / name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return original(path, *arguments, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", broken)
+        with pytest.raises(UnreadableError, match=rf"cannot read .*{name}: Input/output error: try again, or resume"):
+            checkpoints.newest()
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.progress.iteration == 20
 
 
 def test_a_record_that_names_other_files_is_refused(run: RunFolder) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt.errors import RequestError, UserError
+from gpt import files
+from gpt.errors import RequestError, UnreadableError, UserError
 from gpt.files import write_atomically
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.runs.folder import RunFolder
@@ -202,3 +203,32 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_whose_name_cannot_be_flushed_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in its place: the run would otherwise take the best weights of now for those of before."""
+
+    def broken(folder: Path) -> None:
+        raise OSError(5, "Input/output error", str(folder))
+
+    monkeypatch.setattr(files, "flush_folder", broken)
+    write_atomically(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+    (message,) = caplog.messages
+    assert message.endswith("a crash of the system may bring back the old one: Input/output error")
+
+
+def test_command_lines_that_cannot_be_read_are_not_replaced(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run.commands()
+    assert before
+
+    def broken(path: Path) -> bytes:
+        raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", broken)
+        with pytest.raises(UnreadableError, match=r"cannot read .*commands\.jsonl: Input/output error"):
+            run.write_command("python train.py", 60)
+    assert run.commands() == before

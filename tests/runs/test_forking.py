@@ -95,6 +95,7 @@ def test_a_fork_that_was_killed_before_its_first_checkpoint_starts_again_in_its_
         (["init=parent", "model=v5"], "error: init=parent is a run of v7, not of v5: omit model=\n"),
         (["init=parent", "model.n_embd=64"], "error: parent/best.safetensors is damaged or belongs to another model"),
         (["init=parent", "experiment=v7_cpu"], "error: init= takes the settings of another run, experiment= brings"),
+        (["init=parent", "debug=fast"], "error: init= takes the settings of another run, debug= brings its own"),
         (["resume=parent", "init=parent"], "cannot be resumed with init=parent: start a new run for that"),
     ],
 )

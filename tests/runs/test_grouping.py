@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt.runs import plots
 from gpt.runs.finding import finished_runs, roots
 from gpt.runs.folder import RunFolder
 from gpt.runs.grouping import names, p_value, rankings
@@ -62,6 +63,18 @@ def test_what_varies_becomes_a_column_and_seeds_are_averaged(sweep: Path) -> Non
     assert {group.standing for group in other.groups} == {"best"}
 
 
+def test_every_key_that_differs_is_a_column_also_if_one_of_them_tells_the_runs_apart(
+    script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("some text " * 200)
+    for rate, size in (("1e-3", 2), ("2e-3", 3), ("4e-3", 4)):
+        given = [f"training.learning_rate={rate}", f"training.batch_size={size}", f"hydra.run.dir=runs/{size}"]
+        done = script("train.py", "model=v1", *SHORT, "data.path=mine.txt", *given, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (ranking,) = rankings(finished_runs(tmp_path / "runs"), "exact")
+    assert sorted(ranking.keys) == ["training.batch_size", "training.learning_rate"]
+
+
 def test_the_newest_run_of_a_seed_counts(sweep: Path, tmp_path: Path) -> None:
     run = sweep / "runs" / "other"
     old, new = (copies(run, tmp_path / name, {"0.1": [loss]}) for name, loss in (("a", 3.0), ("b", 2.0)))
@@ -82,6 +95,19 @@ def test_a_diverged_group_is_worse_than_guessing_and_blurs_nothing(sweep: Path, 
     losses = {"0.1": [1.0, 1.1, 1.05], "0.2": [1.6], "0.9": [40.0, 900.0]}
     (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
     assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
+
+
+def test_a_diverged_group_leaves_the_picture_to_the_others(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}
+    (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
+    figures: list = []
+    monkeypatch.setattr(plots, "_save", lambda figure, _: figures.append(figure))
+    plots.against(ranking, ["learning_rate"], "exact", tmp_path / "by.png")
+    (axes,) = figures[0].axes
+    assert axes.get_ylim() == pytest.approx((1.47, 1.83))
+    assert list(axes.get_xticks()) == [0.001, 0.01, 0.1]
 
 
 def test_without_a_second_seed_nothing_is_said_about_noise(sweep: Path, tmp_path: Path) -> None:

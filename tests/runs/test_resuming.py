@@ -80,6 +80,7 @@ def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Scrip
         ("optimizer=sgd", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
         ("optimizer=muon", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=Muon"),
         ("experiment=v7_cpu", 2, "an experiment is for new runs"),
+        ("debug=fast", 2, "debug= is for new runs"),
         ("training.max_iters=10", 2, "training.max_iters=10 is before"),
         ("data.path=other.txt", 2, "the corpus is not the one"),
         ("data.path=absent.txt", 2, "there is no file absent.txt"),
@@ -473,6 +474,17 @@ def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: 
     assert (
         len(list((tmp_path / "S").iterdir())) - (tmp_path / "S" / "multirun.yaml").exists() == 2
     )  # no job began after it
+
+
+@pytest.mark.parametrize("swept", ["name=a,b", "checkpoint.keep=2,3"])
+def test_jobs_that_differ_only_in_what_a_search_ignores_have_runs_of_their_own(
+    script: Script, corpus_file: Path, tmp_path: Path, swept: str
+) -> None:
+    sweep = ["-m", *SHORT, "training.max_iters=4", swept, "data=text", f"data.path='{corpus_file}'"]
+    for _ in range(2):
+        done = script("train.py", *sweep, "resume=auto", "hydra.sweep.dir=S", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(list(tmp_path.glob("S/0*/summary.json"))) == 2
 
 
 def test_resuming_an_older_checkpoint_says_what_it_replaces(script: Script, finished: Path, tmp_path: Path) -> None:
