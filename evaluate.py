@@ -19,7 +19,7 @@ def main(config: EvaluateConfig) -> None:
     from gpt.errors import RequestError, printable
     from gpt.tasks.task import Measure
     from gpt.trained import load_run
-    from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
+    from gpt.training.evaluation import exact_loss, loss_in_context
 
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     run, model = trained.run, trained.model
@@ -34,15 +34,14 @@ def main(config: EvaluateConfig) -> None:
         vocabulary, task = run.vocabulary(), trained.task
         split = task.split(config.split)
         where = located(trained.config.data, vocabulary.files, config.data, cli.given_keys())
-        _, corpus = tasks.load(where, trained.config.model, vocabulary)
+        corpus = tasks.load_corpus(where, trained.config.model)
         run.check_corpus(corpus.digest)
         what = f"{split} split"
-        data, runtime = task.data(corpus, model, trained.device), trained.runtime
-        loss = exact_loss(model, data, split, runtime=runtime)
+        data = task.data(corpus, model, trained.device)
+        loss = exact_loss(model, data, split, runtime=trained.runtime)
         scores = task.scores(model, corpus, split, config)
-        overlapping = data.every_target_in_context(split, tokens_per_pass(runtime))
-        if overlapping is not None:
-            in_context = mean_loss(model, overlapping, "loss in sliding windows", runtime).item()
+        in_context = loss_in_context(model, data, split, runtime=trained.runtime)
+        if in_context is not None:
             unit = f"nats per {task.token}, each with at least half a window of context"
             scores.append(Measure("in sliding windows", in_context, unit, digits=4))
     bits, token = loss / math.log(2), trained.task.token

@@ -3,18 +3,28 @@
 import contextlib
 import logging
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gpt import cli
 from gpt.config import TrainConfig
 
+if TYPE_CHECKING:
+    from gpt.training.watchers import Watcher
+
 log = logging.getLogger("gpt")
 
 
-def main(config: TrainConfig) -> float:
-    """Train a stage, or resume a run; write the run folder and return the exact validation loss."""
+def main(config: TrainConfig, more_watchers: "Sequence[Watcher]" = ()) -> float:
+    """Train a stage, or resume a run; write the run folder and return the exact validation loss.
+
+    `more_watchers` are those of a program that calls this one, such as search.py.
+    """
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt import models, tasks
+    from gpt.data.one_batch import OneBatch
+    from gpt.data.text import ShortWindows
+    from gpt.errors import UserError
     from gpt.files import attempt, write_atomically
     from gpt.runs.checkpoints import Checkpoints
     from gpt.runs.records import Segment
@@ -24,14 +34,14 @@ def main(config: TrainConfig) -> float:
     from gpt.stopping import Stop, Stopped
     from gpt.training.compilation import training_losses
     from gpt.training.evaluation import exact_loss
-    from gpt.training.loggers import LOGGER
+    from gpt.training.loggers import chosen_loggers
     from gpt.training.loop import train
     from gpt.training.optimizers import OPTIMIZER
     from gpt.training.processes import World
     from gpt.training.recording import CheckpointWriter, Reopening, RunWriter, StepLog
     from gpt.training.schedules import SCHEDULE, check_warmup
     from gpt.training.state import TrainingState, check_extension
-    from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
+    from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, WeightAverage
 
     with Stop().listening() as stop, World.joined(config.device) as world, contextlib.ExitStack() as stack:
         if not world.is_first:
@@ -62,14 +72,15 @@ def main(config: TrainConfig) -> float:
         model = models.build(config.model, task.vocab_size).to(device)
         if plan is not None and plan.fork is not None:
             plan.fork.load(model)
-        data = task.data(
-            corpus, model, device, short_window=training.short_window, short_iters=training.short_iters
-        )  # fmt: skip
+        short = ShortWindows(training.short_window, training.short_iters) if training.short_window else None
+        data = task.data(corpus, model, device, short)
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=training.learning_rate)
-        loggers = [replace(LOGGER, key=f"logger.{name}").partial(choice) for name, choice in config.logger.items()]
+        loggers = chosen_loggers(config.logger)
         preparing = time.perf_counter()
         task.prepare(model, data)
+        if config.overfit is not None:
+            data = OneBatch(data)
         loss, reported_loss = training_losses(
             model, data.training_batch(seed, 0, training.batch_size), runtime,
             parts=world.size * training.grad_accumulation, label_smoothing=training.label_smoothing,
@@ -114,9 +125,12 @@ def main(config: TrainConfig) -> float:
                 StepLog(training.log_interval),
                 RunWriter(run),
                 checkpoints,
-                stack.enter_context(ProgressBar(state, training.max_iters)),
                 *(logger(run=run) for logger in loggers),
+                *more_watchers,
+                ProgressBar(state, training.max_iters),
             ]
+            for watcher in watchers:
+                stack.callback(watcher.close)
         if training.average_last:
             watchers.append(WeightAverage(state, (1 - training.average_last) * training.max_iters, run))
         else:
@@ -126,7 +140,7 @@ def main(config: TrainConfig) -> float:
             batch_size=training.batch_size, eval_interval=training.eval_interval, eval_iters=training.eval_iters,
             grad_accumulation=training.grad_accumulation, grad_clip=training.grad_clip,
             log_interval=training.log_interval, loss=loss, reported_loss=reported_loss, runtime=runtime, world=world,
-            stop=stop,
+            stop=stop, stop_below=config.overfit,
         )  # fmt: skip
 
         # Report.
@@ -146,8 +160,15 @@ def main(config: TrainConfig) -> float:
                 # Matplotlib reads the user's own settings, which can raise anything.
                 attempt("the loss curve", lambda: plot_run(run, summary), (Exception,))
                 run.write_summary(summary)
+                for watcher in watchers:
+                    watcher.reported(summary)
                 for line in closing_lines(summary, run):
                     log.info(line)
+            if config.overfit is not None and summary.estimated.train >= config.overfit:
+                raise UserError(
+                    f"the loss on one batch is {summary.estimated.train:.4f} after {summary.iterations} iterations, "
+                    f"which is not below {config.overfit:g}"
+                )
             if stop.requested is not None:
                 raise Stopped(stop.requested, f"stopped after {run.path} had finished")
         return exact

@@ -11,6 +11,7 @@ are for annotating such signatures. A run folder contains choices too and is unt
 the modules of one package, and used only if its `Kind` accepts the object.
 """
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -89,21 +90,36 @@ class Kind:
             raise RequestError(f"{refusal}: {self.noun} is {self.contract}")
         return target
 
+    def all(self) -> dict[str, Callable[..., Any]]:
+        """Every class or function that is valid here, by the name that a choice gives it. Imports the whole package."""
+        found = {}
+        for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}."):
+            for name in vars(importlib.import_module(module.name)):
+                with contextlib.suppress(RequestError):
+                    choice = Choice(_target_=f"{module.name}.{name}")
+                    found[choice.target] = self.find(choice)
+        return found
+
+    def hyperparameters(self, target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+        """What `target` takes from the configuration, by name; what is not annotated takes anything."""
+        signature = inspect.signature(target, eval_str=True).parameters
+        return {
+            name: parameter.replace(annotation=Any) if parameter.annotation is parameter.empty else parameter
+            for name, parameter in signature.items()
+            if name not in self.given
+        }
+
     def _checked(self, choice: Choice) -> tuple[Callable[..., Any], dict[str, Any]]:
         target, values = self.find(choice), choice.hyperparameters
-        signature = inspect.signature(target, eval_str=True).parameters.values()
-        taken = {parameter.name: parameter for parameter in signature if parameter.name not in self.given}
+        taken = self.hyperparameters(target)
         unknown = [name for name in values if name not in taken]
         missing = [name for name, p in taken.items() if name not in values and p.default is p.empty]
         if unknown or missing:
             wrong = f"{printable(unknown[0])} is not a hyperparameter of" if unknown else f"{missing[0]} is required by"
             raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
         for name, value in values.items():
-            annotation = taken[name].annotation
             try:
-                TypeAdapter(Any if annotation is inspect.Parameter.empty else annotation).validate_python(
-                    value, strict=True
-                )
+                TypeAdapter(taken[name].annotation).validate_python(value, strict=True)
             except ValidationError as error:
                 raise RequestError(explain(error, f"{self.key}.{name}")) from None
         return target, values

@@ -30,19 +30,8 @@ RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data"
 RESUMABLE |= {"device", "dtype", "compile", "deterministic"}
 IDENTIFYING = {"data._target_", "data.vocab_size", "optimizer._target_"}
 # Where two runs may differ and still be repetitions of each other, for a ranking:
-NOT_GROUPED = {
-    "seed",
-    "adds",
-    "documented",
-    "checkpoint",
-    "logger",
-    "target",
-    "device",
-    "dtype",
-    "compile",
-    "deterministic",
-    "runs",
-}
+NOT_GROUPED = {"seed", "adds", "documented", "checkpoint", "logger", "target"}
+NOT_GROUPED |= {"device", "dtype", "compile", "deterministic", "runs"}
 NOT_GROUPED |= {"name", "tags", "data.dir", "data.path", "training.eval_interval", "training.eval_iters"}
 NOT_GROUPED |= {"training.log_interval", "training.grad_accumulation", "training.on_nonfinite"}
 # Ignored when resume=auto looks for the run of a configuration:
@@ -107,6 +96,7 @@ class TrainConfig(_Schema):
     training: TrainingConfig
     checkpoint: CheckpointConfig
     documented: Documented
+    overfit: NonNegative | None
     target: NonNegative | None
     init: PathName | None
     name: Label | None
@@ -164,6 +154,43 @@ class EvaluateConfig(SearchConfig):
     device: DeviceName
 
 
+class StudyConfig(_Schema):
+    """conf/search.yaml: a search for hyperparameters."""
+
+    n_trials: Count
+    study: PathName | None
+    prune: bool
+    sampling_seed: Seed
+
+
+class ExportConfig(_Schema):
+    """conf/export.yaml: a run for other programs."""
+
+    format: Literal["hub", "transformers", "onnx"]
+    run: PathName | None
+    runs: PathName
+    stage: StageName | None
+    weights: Weights
+    out: PathName | None
+    license: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=60)]
+
+
+class PlayConfig(_Schema):
+    """conf/play.yaml: a page on the runs."""
+
+    runs: PathName
+    run: PathName | None
+    stage: StageName | None
+    weights: Weights
+    device: DeviceName
+    host: PathName
+    port: Annotated[int, Field(ge=0, lt=2**16)]
+    names: list[Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=255)]]
+    open: bool
+    out: PathName | None
+    data: dict[Literal["dir"], PathName]
+
+
 class CompareConfig(_Schema):
     """conf/compare.yaml: the table of all runs."""
 
@@ -185,6 +212,7 @@ class Request:
     prefix: str  # of its name
     folder: Path | None  # the folder of a new run instead, if the user has given one
     sweep: Path | None  # the folder of the sweep that it is a job of
+    swept: tuple[str, ...]  # the keys that differ between the jobs of that sweep
     given: tuple[str, ...]  # the keys that have a value on the command line
     command: str  # the command line
 

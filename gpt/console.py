@@ -1,13 +1,20 @@
-"""Terminal output: UTF-8, one line per log record."""
+"""Terminal output: UTF-8, one line per log record, coloured."""
 
 import io
 import logging
 import os
+import re
 import sys
+from typing import TextIO
 
 from gpt.errors import printable
 
-_shown: list[logging.Handler] = []  # for reports, for warnings
+_shown: list[logging.StreamHandler] = []  # for reports, for warnings
+
+_RED, _YELLOW, _CYAN = "31", "33", "36"  # SGR parameters of ECMA-48, which terminals understand
+_FIGURE = re.compile(
+    r"(?<![\w.:/-])[-+]?\d+(,\d{3})*(\.\d+)?(e[-+]?\d+)?(?![\w:/-]|\.\d)"
+)  # not a part of a name or a date
 
 
 class OneLine(logging.Formatter):
@@ -16,6 +23,31 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         return printable(super().format(record))
+
+
+class _Coloured(OneLine):
+    """The same with warnings in yellow, and in other lines figures in cyan."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = super().format(record)
+        if record.levelno >= logging.WARNING:
+            return _in(_YELLOW, line)
+        return _FIGURE.sub(lambda figure: _in(_CYAN, figure[0]), line)
+
+
+def in_red(line: str, stream: TextIO) -> str:
+    """A line for a stream, in red where that is a terminal."""
+    return _in(_RED, line) if _has_colours(stream) else line
+
+
+def _in(colour: str, text: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def _has_colours(stream: TextIO) -> bool:
+    """Whether it is a terminal, and the user does not object (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def command(name: str) -> str:
@@ -54,4 +86,5 @@ def show_log(prefix: str = "") -> None:
         logger.setLevel(logging.INFO)
         logger.propagate = False
     for handler, label in zip(_shown, ("", "warning: "), strict=True):
-        handler.setFormatter(OneLine(f"{prefix}{label}%(message)s"))
+        formatter = _Coloured if _has_colours(handler.stream) else OneLine
+        handler.setFormatter(formatter(f"{prefix}{label}%(message)s"))

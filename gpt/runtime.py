@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -106,6 +107,7 @@ def size_of(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@functools.cache
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the processor has instructions for bfloat16; elsewhere it is slower than float32."""
     if device.type == "cuda":

@@ -11,6 +11,7 @@ from typing import Any
 # The tests use all cores already: the threads of several processes would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +26,9 @@ from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
 from gpt.runtime import Runtime
 from tests.forked import Forked
+
+hypothesis.settings.register_profile("patient", deadline=None)  # on a busy machine, any example may take long
+hypothesis.settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).parent.parent
 LADDER = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7", "v8"]

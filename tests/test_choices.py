@@ -64,6 +64,12 @@ def test_every_choice_of_conf_is_found() -> None:
     assert count >= 23
 
 
+def test_all_choices_of_a_kind_are_listed() -> None:
+    assert STAGE.all()["gpt.models.v6_pre_norm.GPT"] is GPT
+    assert {name.rpartition(".")[2] for name in OPTIMIZER.all()} >= {"AdamW", "SGD", "Muon"}
+    assert OPTIMIZER.all().keys().isdisjoint(SCHEDULE.all())
+
+
 def test_a_choice_is_called_with_its_values_and_what_the_program_gives() -> None:
     model = STAGE.build(Choice.model_validate(V6), vocab_size=65)
     assert isinstance(model, GPT)
@@ -107,6 +113,7 @@ def test_what_is_not_of_the_package_or_not_of_the_type_is_refused(kind: Kind, ta
         ("data", "gpt.data.corpora.TextCorpus"),
         ("data", "gpt.data.corpora.lines_of"),
         ("data", "gpt.data.corpora._made_up"),  # private
+        ("data", "gpt.data.sentences.readable"),  # with an annotation for type checkers only
         ("data", "gpt.data.corpora._split"),
         ("data", "gpt.data.corpora._held_out"),
         ("optimizer", "gpt.training.optimizers._AdamW"),

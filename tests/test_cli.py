@@ -1,4 +1,4 @@
-"""The four commands as a user runs them: processes, with their output, their files and their exit codes."""
+"""The commands as a user runs them: processes, with their output, their files and their exit codes."""
 
 import json
 import math
@@ -145,7 +145,7 @@ def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path
 
 
 WRONG = [
-    ("train.py", ["model=v9"], 2, "model=v9 does not exist; model can be transformer, v1, v2, v3, v3_ffn, v4, v5, v6"),
+    ("train.py", ["model=v9"], 2, "model=v9 does not exist; model can be transformer, v1, v2, v3, v3_ffn, v4, v5, "),
     ("train.py", ["training.max_iter=5"], 2, "unknown key training.max_iter; did you mean training.max_iters?"),
     ("train.py", ["modle=v2"], 2, "unknown key modle; did you mean model?"),
     ("train.py", ["model={a:1}"], 2, "model needs the name of a file in conf/model/, as in model=v6"),
@@ -290,7 +290,9 @@ def test_what_can_be_wrong_once_there_is_a_run(
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["train.py", "generate.py", "evaluate.py", "compare.py"])
+@pytest.mark.parametrize(
+    "name", ["train.py", "generate.py", "evaluate.py", "compare.py", "export.py", "search.py", "play.py"]
+)
 def test_help_and_completion_import_no_torch(name: str, tmp_path: Path) -> None:
     """Importing it takes a second, which is long for a Tab."""
     for arguments, asked in ((["--help"], ""), (["-sc", "query=bash"], f"{name} de"), (["--cfg", "job"], "")):
@@ -317,7 +319,13 @@ def test_cfg_shows_the_values_that_were_given(value: str, script: Script, tmp_pa
     assert yaml.safe_load(done.stdout)["prompt"] == value
 
 
-def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("launcher", "missing", "extra"),
+    [("joblib", "joblib", "sweep"), ("slurm", "submitit_slurm", "slurm"), ("ray", "ray", "ray")],
+)
+def test_a_launcher_that_is_not_installed_says_what_installs_it(
+    launcher: str, missing: str, extra: str, tmp_path: Path
+) -> None:
     without = (
         "import importlib.abc, runpy, sys\n"
         "class Without(importlib.abc.MetaPathFinder):\n"
@@ -325,12 +333,12 @@ def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) 
         "        if name.startswith('hydra_plugins'):\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Without())\n"
-        f"sys.argv = ['train.py', '-m', 'hydra/launcher=joblib', 'seed=1,2']\n"
+        f"sys.argv = ['train.py', '-m', 'hydra/launcher={launcher}', 'seed=1,2']\n"
         f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: hydra/launcher=joblib is not installed: pip install hydra-joblib-launcher\n"
+    assert done.stderr == f"error: hydra/launcher={missing} is not installed: pip install -e '.[{extra}]'\n"
 
 
 SWEEPER = """
@@ -374,13 +382,13 @@ def test_a_sweep_experiment_needs_no_flag(script: Script, corpus_file: Path, tmp
     assert [run.name for run in run_folders(tmp_path)] == ["000_v1_seed1", "001_v1_seed2"]
 
 
-@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "compare"])
+@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "compare", "export", "search", "play"])
 def test_the_job_is_named_after_its_script(name: str, script: Script, tmp_path: Path) -> None:
     done = script(f"{name}.py", "--cfg", "hydra", "--package", "hydra.job", cwd=tmp_path)
     assert yaml.safe_load(done.stdout)["name"] == name
 
 
-@pytest.mark.parametrize("name", ["train.py", "generate.py", "evaluate.py", "compare.py"])
+@pytest.mark.parametrize("name", ["train.py", "generate.py", "evaluate.py", "compare.py", "export.py", "play.py"])
 def test_help_shows_how_to_use_it(name: str, script: Script, tmp_path: Path) -> None:
     done = script(name, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -401,13 +409,15 @@ def test_help_says_what_every_key_means_and_has(arguments: list[str], script: Sc
         if key not in ("adds", "stage") and not key.startswith("documented.") and not key.endswith("_target_"):
             (line,) = re.findall(rf"^  {re.escape(key)}=(\S*)", done.stdout, re.MULTILINE)
             assert value is None or line in (str(value), str(value).lower(), "$GPT_DATA_DIR"), key
-    for group in ("model", "data", "optimizer", "schedule", "logger", "experiment"):
-        for path in (REPOSITORY / "conf" / group).glob("*.yaml"):
-            assert re.search(rf"^  [* ] {path.stem}\b", done.stdout, re.MULTILINE)
+    for group in ("model", "data", "optimizer", "schedule", "logger", "experiment", "debug"):
+        for path in (REPOSITORY / "conf" / group).rglob("*.yaml"):
+            name = path.relative_to(REPOSITORY / "conf" / group).with_suffix("").as_posix()
+            assert re.search(rf"^  [* ] {name}\b", done.stdout, re.MULTILINE)
+    assert done.stdout.index("model=NAME") < done.stdout.index("data=NAME")  # what to choose first
     assert "hydra/launcher=joblib" in done.stdout
 
 
-@pytest.mark.parametrize("config_name", ["train", "generate", "evaluate", "compare"])
+@pytest.mark.parametrize("config_name", ["train", "generate", "evaluate", "compare", "export", "search", "play"])
 def test_every_key_has_a_comment(config_name: str) -> None:
     assert keys_without_meaning(config_name) == []
 

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Container
 from pathlib import Path
 
 from gpt.errors import RequestError
@@ -50,23 +51,25 @@ def options_first(arguments: list[str]) -> list[str]:
 
 def refuse_hidden(arguments: list[str], conf: Path) -> None:
     """Raises RequestError for a file in a --config-dir that Hydra would ignore, because conf/ has one of that name."""
-    for option, folder in itertools.pairwise(arguments):
-        if option in _CONFIG_DIR:
-            for path in sorted(Path(folder).rglob("*.yaml")):
-                if (conf / path.relative_to(folder)).exists():
-                    raise RequestError(
-                        f"{path} has the name of a file in conf/, which would be used instead: rename it"
-                    )
+    for folder in _config_dirs(arguments):
+        for path in sorted(folder.rglob("*.yaml")):
+            if (conf / path.relative_to(folder)).exists():
+                raise RequestError(f"{path} has the name of a file in conf/, which would be used instead: rename it")
 
 
 def with_mode(arguments: list[str], conf: Path) -> list[str]:
     """Add hydra.mode=MULTIRUN for an experiment that sweeps: Hydra 1.4 must know the mode before composing."""
-    folders = [str(conf), *(folder for option, folder in itertools.pairwise(arguments) if option in _CONFIG_DIR)]
+    folders = [conf, *_config_dirs(arguments)]
     for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
-        files = [Path(folder, "experiment", f"{name}.yaml") for folder in folders if key == "experiment"]
+        files = [folder / "experiment" / f"{name}.yaml" for folder in folders if key == "experiment"]
         if any(map(_sweeps, files)):
             return [*arguments[:index], "hydra.mode=MULTIRUN", *arguments[index:]]
     return arguments
+
+
+def _config_dirs(arguments: list[str]) -> list[Path]:
+    """The folders of --config-dir in arguments that `options_first` has put in order."""
+    return [Path(folder) for option, folder in itertools.pairwise(arguments) if option in _CONFIG_DIR]
 
 
 def _sweeps(experiment: Path) -> bool:
@@ -79,6 +82,14 @@ def _sweeps(experiment: Path) -> bool:
 def with_stage(arguments: list[str]) -> list[str]:
     """Let model=NAME stand for stage=NAME where nothing is trained: Hydra would look for a file in conf/model/."""
     return [re.sub(r"^model=", "stage=", argument) for argument in arguments]
+
+
+def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list[str]]:
+    """Hydra's options and the values of these keys, which are a script's own; and the other values, for train.py."""
+    completion = ("install", "uninstall", "query")  # what Hydra's --shell-completion takes
+    named = [(a, a.partition("=")[0]) for a in arguments if "=" in a and not a.startswith("-")]
+    theirs = [argument for argument, key in named if key not in keys and key not in completion]
+    return [a for a in arguments if a not in theirs], theirs
 
 
 def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:

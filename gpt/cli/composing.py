@@ -15,8 +15,9 @@ VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") e
 
 
 def groups(config_name: str) -> list[str]:
-    """The groups of a configuration, such as model."""
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and config_name == "train")
+    """The groups of a configuration, model first, which is what to choose first; conf/hydra/ holds Hydra's own."""
+    folders = {path.name for path in CONF.iterdir() if path.is_dir() and config_name == "train"}
+    return sorted(folders - {"hydra"}, key=lambda group: (group != "model", group))
 
 
 def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

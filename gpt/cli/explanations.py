@@ -1,7 +1,8 @@
 """Hydra's complaints in one line that says what to do."""
 
 import difflib
-import sys
+import textwrap
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,16 +30,21 @@ _SHORT = {
 
 # For each group: a key that lands inside the group when a file lacks its package line, and that line.
 PACKAGES = {"model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME")}
-_LIBRARY_OF_LAUNCHER = {"joblib": "hydra-joblib-launcher"}  # what hydra/launcher=NAME needs
+# The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
+_EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
-def explain_composition(error: Exception, config_name: str) -> str:
-    """Hydra's complaint about the command line, in one line that names the nearest valid choice."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+def explain_composition(error: Exception, config_name: str, typed: list[str], more_keys: Iterable[str] = ()) -> str:
+    """Hydra's complaint about the command line, in one line that names the nearest valid choice.
+
+    `more_keys` are valid ones that this configuration does not have.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and name in _LIBRARY_OF_LAUNCHER:
-            return f"hydra/launcher={name} is not installed: pip install {_LIBRARY_OF_LAUNCHER[name]}"
-        return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
+        if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
+            return f"hydra/launcher={name} is not installed: pip install -e '.[{_EXTRA_OF_LAUNCHER[name]}]'"
+        if error.options:
+            return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
     if "@experiment." in str(error):
         return "the file of this experiment lacks the line '# @package _global_' at its top"
     if isinstance(error, OverrideParseException):
@@ -51,8 +57,16 @@ def explain_composition(error: Exception, config_name: str) -> str:
     if message.startswith("Ambiguous value"):
         return f"{key} has several values: add -m for a sweep"
     if message.startswith(("Could not override", "Key", "Could not delete")):
-        return _no_such_key(key, *_keys_and_choices(config_name))
+        keys, choices = _keys_and_choices(config_name, typed)
+        return _no_such_key(key, [*keys, *more_keys], choices)
     return message
+
+
+def explain_launch(error: Exception) -> str | None:
+    """What a library that launches jobs says of a failure, in one line; None for any other error."""
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    library = innermost.f_globals["__name__"].partition(".")[0]
+    return f"{library}: {textwrap.shorten(str(error), 400)}" if library in ("submitit", "ray") else None
 
 
 def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None]) -> str:
@@ -76,10 +90,10 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
 
 
-def _keys_and_choices(config_name: str) -> tuple[list[str], Mapping[str, str | None]]:
+def _keys_and_choices(config_name: str, typed: list[str]) -> tuple[list[str], Mapping[str, str | None]]:
     """The groups and every key that can be set with this command line's choices; and the choice for each group."""
     known = groups(config_name)
-    parsed = [OverridesParser.create().parse_override(a) for a in sys.argv[1:] if not a.startswith("-")]
+    parsed = [OverridesParser.create().parse_override(a) for a in typed if not a.startswith("-")]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in known and not o.is_sweep_override()]
     content, settings = composed(config_name, chosen)
     return [*known, *flat(content)], settings["runtime"]["choices"]

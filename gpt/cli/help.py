@@ -26,7 +26,7 @@ def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str
     choices = settings["runtime"]["choices"]
     purposes = [_group(group, choices.get(group), width) for group in groups(config_name)]
     parts = [settings["help"]["template"].strip(), *purposes]
-    meanings = _meanings(config_name, choices)
+    explained = meanings(config_name, choices)
     ranges = _ranges(schema.model_json_schema(by_alias=True))
     section = None
     lines: list[str] = []
@@ -40,7 +40,7 @@ def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str
         elif section and not name:
             lines.append("")
         section = group if name else None
-        meaning = meanings.get(key) or meanings.get(name, "")
+        meaning = explained.get(key) or explained.get(name, "")
         allowed = ranges.get(key, "")
         if allowed and not all(word in meaning for word in re.findall(r"\w+", allowed)):
             meaning = f"{meaning} ({allowed})" if meaning else allowed
@@ -51,8 +51,8 @@ def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str
 def keys_without_meaning(config_name: str) -> list[str]:
     """The keys of a configuration that no comment explains."""
     tree, _ = composed(config_name, [])
-    meanings = _meanings(config_name, {})
-    return [key for key in flat(tree) if _is_for_users(key) and not meanings.get(key)]
+    explained = meanings(config_name, {})
+    return [key for key in flat(tree) if _is_for_users(key) and not explained.get(key)]
 
 
 def _is_for_users(key: str) -> bool:
@@ -62,10 +62,11 @@ def _is_for_users(key: str) -> bool:
 
 def _group(group: str, chosen: Any, width: int) -> str:
     """The choices of a group, each with its purpose; the present one has a star."""
-    lines = [f"{group}=NAME, one of:"]
-    for path in sorted((CONF / group).glob("*.yaml")):
-        mark = "*" if path.stem == chosen else " "
-        lines += _entry(f"{mark} {path.stem}", _purpose(path), width, column=24)
+    lines = [f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"]
+    for path in sorted((CONF / group).rglob("*.yaml")):
+        name = path.relative_to(CONF / group).with_suffix("").as_posix()
+        mark = "*" if name == chosen else " "
+        lines += _entry(f"{mark} {name}", _purpose(path), width, column=24)
     return "\n".join(lines)
 
 
@@ -77,7 +78,7 @@ def _purpose(path: Path) -> str:
     return (adds or next(iter(comments), "")).strip()
 
 
-def _meanings(config_name: str, choices: dict[str, Any]) -> dict[str, str]:
+def meanings(config_name: str, choices: dict[str, Any]) -> dict[str, str]:
     """The comment of every key: of the chosen file of a group, else of the first one that has a comment on it."""
     found = dict(_comments(CONF / f"{config_name}.yaml", ""))
     for group in ("model", "data", "optimizer", "schedule", "logger"):

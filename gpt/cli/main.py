@@ -27,7 +27,7 @@ from pydantic import BaseModel
 from gpt import console, stopping
 from gpt.cli import arguments, help, sweeps  # noqa: A004
 from gpt.cli.composing import CONF, VERSION
-from gpt.cli.explanations import PACKAGES, explain_composition
+from gpt.cli.explanations import PACKAGES, explain_composition, explain_launch
 from gpt.config import COMPARED, NOT_COMPARED, Request, TrainConfig, changes
 from gpt.errors import RequestError, UserError, printable, report
 from gpt.stopping import Stopped
@@ -36,7 +36,8 @@ Config = TypeVar("Config", bound=BaseModel)
 
 log = logging.getLogger("gpt")
 
-_given: list[str] = []  # the command line as the user typed it
+typed: list[str] = []  # the command line as the user typed it
+for_training: list[str] = []  # what search.py takes from it for train.py
 
 
 def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, *, verbatim: tuple[str, ...]) -> None:
@@ -46,7 +47,7 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     would apply its own grammar; in a sweep (-m) the grammar applies to them too.
     """
     console.open_streams()
-    _given[:] = sys.argv[1:]
+    typed[:] = sys.argv[1:]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
     is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
     if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
@@ -57,6 +58,8 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
         sys.argv[1:] = arguments.options_first(sys.argv[1:])
         arguments.refuse_hidden(sys.argv[1:], CONF)
     own = sys.argv[1:] if config_name == "train" else arguments.with_stage(sys.argv[1:])
+    if config_name == "search":
+        own, for_training[:] = arguments.divided(sys.argv[1:], schema.model_fields)
     sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, CONF), () if is_sweep else verbatim)
     is_composed = False
     if is_sweep or "hydra.mode=MULTIRUN" in sys.argv:
@@ -65,23 +68,27 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     def job(config: DictConfig) -> Any:
         nonlocal is_composed
         is_composed = True
-        is_worker = _is_sweep() and "joblib" in HydraConfig.get().launcher._target_  # others have no lasting parent
-        with stopping.within_sweep() if is_worker else nullcontext(), _one_line_errors():
-            number = HydraConfig.get().job.num if _is_sweep() else 0
-            console.show_log(f"[{number + 1}] " if is_worker else "")
+        launcher = sweeps.launcher(HydraConfig.get()) if _is_sweep() else None
+        worker = stopping.within_sweep() if launcher == "joblib" else nullcontext()  # others have no lasting parent
+        with worker, _one_line_errors(), stopping.requeued():
+            side_by_side = launcher in ("joblib", "ray")
+            console.show_log(f"[{HydraConfig.get().job.num + 1}] " if side_by_side else "")
             if _is_sweep():
                 log.info(_job_title())
-            return task(schema.model_validate(_resolved(config, texts)))
+            values = resolved(config, texts)
+            if launcher == "submitit" and "resume" in values:  # a requeued job has the command line of the first time
+                values["resume"] = values["resume"] or "auto"
+            return task(schema.model_validate(values))
 
     with _one_line_errors():
         try:
             hydra.main(**VERSION, config_path=str(CONF), config_name=config_name)(job)()
-            sweeps.print_ranking()
+            sweeps.print_comparison()
         except _JobError:
-            sweeps.print_ranking()
+            sweeps.print_comparison()
             raise
         except HydraException as error:
-            raise RequestError(explain_composition(error, config_name)) from error
+            raise RequestError(explain_composition(error, config_name, sys.argv[1:])) from error
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
@@ -92,6 +99,11 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
             if isinstance(error, TypeError):  # of Hydra's, about the type of a group's value
                 raise RequestError("a group takes the name of a file in conf/, as in model=v5") from error
             raise RequestError(f"cannot use this command line: {' '.join(str(error).split())}") from error
+        except Exception as error:
+            explanation = explain_launch(error)
+            if explanation is None:
+                raise
+            raise UserError(explanation) from error
 
 
 class _JobError(UserError):
@@ -106,7 +118,7 @@ def given_keys() -> tuple[str, ...]:
 def request(config: TrainConfig) -> Request:
     """Where a new run goes: to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time."""
     settings, given = HydraConfig.get(), given_keys()
-    words = settings.overrides.task if _is_sweep() else _given  # of a sweep, the job's own
+    words = settings.overrides.task if _is_sweep() else typed  # of a sweep, the job's own
     command = printable(f"{console.command('train')} {shlex.join(words)}")
     if "stage" in given:
         raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
@@ -118,7 +130,7 @@ def request(config: TrainConfig) -> Request:
         prefix, folder = f"{settings.job.num:03d}_", None if subdir == "." else sweep / subdir
     elif settings.run.dir != ".":
         folder = Path(settings.run.dir)
-    return Request(parent, prefix, folder, sweep, given, command)
+    return Request(parent, prefix, folder, sweep, sweeps.swept_keys(), given, command)
 
 
 def changes_from_documented(config: TrainConfig) -> list[str]:
@@ -130,7 +142,7 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     foreign = [] if Path(main) == CONF else [f"--config-path={main}"]
     groups = {key.partition(".")[0] for key in given_keys() if key != "model"}
-    may_differ = not groups.isdisjoint({*COMPARED, "dtype", "experiment", "resume", "init"})
+    may_differ = not groups.isdisjoint({*COMPARED, "dtype", "experiment", "debug", "resume", "init", "overfit"})
     if not (foreign or may_differ or settings.job.config_name != "train"):
         return []  # composing takes 50 ms
     try:
@@ -140,6 +152,7 @@ def changes_from_documented(config: TrainConfig) -> list[str]:
     before, after = ({key: tree[key] for key in COMPARED} for tree in (documented, config.content()))
     changed = [change for change in changes(before, after) if change.partition("=")[0] not in NOT_COMPARED]
     others = ["dtype=bfloat16"] if config.dtype == "bfloat16" else []
+    others += [f"overfit={config.overfit}"] if config.overfit is not None else []
     return [*foreign, *([f"init={config.init}"] if config.init else []), *changed, *others]
 
 
@@ -151,7 +164,7 @@ def _job_title() -> str:
     return sweeps.title(HydraConfig.get().job.num, list(HydraConfig.get().overrides.task))
 
 
-def _resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
+def resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     """The configuration as plain dictionaries, with references resolved and the literal texts inserted."""
     if "training" in config and "model" not in config:
         raise RequestError("model is required: choose one with model=NAME")
@@ -186,7 +199,8 @@ def _one_line_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except _JobError as error:
-        _exit("not every job of the sweep succeeded", error.exit_code)
+        logs = sweeps.logs()  # which have the error lines, if this terminal has not
+        _exit("not every job of the sweep succeeded" + (f": {error}; logs in {logs}" if logs else ""), error.exit_code)
     except Stopped as error:  # ends the sweep too: the signal was not meant for one job
         message = str(error)
         if _is_sweep():
@@ -200,13 +214,14 @@ def _one_line_errors() -> Iterator[None]:
         message, code = reported
         if not _is_sweep():
             _exit(message, code)
-        print(printable(f"error: {_job_title()}: {message}"), file=sys.stderr)
-        failed = _JobError(message)
+        failed = _JobError(f"{_job_title()}: {message}")
+        print(console.in_red(printable(f"error: {failed}"), sys.stderr), file=sys.stderr)
         failed.exit_code = code
         raise failed from error
 
 
 def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
+    line = f"{prefix}{printable(message)}"
     # In a single write, because processes that torchrun started end at the same moment.
-    print(f"{prefix}{printable(message)}\n", end="", file=sys.stderr)
+    print(f"{console.in_red(line, sys.stderr) if prefix else line}\n", end="", file=sys.stderr)
     sys.exit(code)

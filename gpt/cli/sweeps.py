@@ -8,12 +8,16 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from gpt import stopping
+from gpt.cli.composing import CONF
 from gpt.console import command
+from gpt.errors import printable
 
 # In the environment, which worker processes inherit.
-_JOBS, _KEYS, _FOLDER = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER"
+_JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
+_LAUNCHERS = ("joblib", "submitit", "ray")
 
 
 class SweepCallback(Callback):
@@ -25,32 +29,64 @@ class SweepCallback(Callback):
         os.environ[_FOLDER] = str(settings.sweep.dir)
         if settings.sweeper._target_.endswith("BasicSweeper"):  # others decide on the next job after the last
             fixed = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
-            counts = {
-                override.key_or_group: sum(1 for _ in override.sweep_string_iterator())
-                for override in OverridesParser.create().parse_overrides([*fixed, *settings.overrides.task])
-                if override.is_sweep_override()
-            }
+            parsed = OverridesParser.create().parse_overrides([*fixed, *settings.overrides.task])
+            last = {override.key_or_group: override for override in parsed}  # the command line's, if both have a key
+            swept = {key: override for key, override in last.items() if override.is_sweep_override()}
+            counts = {key: sum(1 for _ in override.sweep_string_iterator()) for key, override in swept.items()}
             os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
+        if launcher(settings) == "submitit":
+            _announce(settings)
+        if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
+            os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+
+def _announce(settings: DictConfig) -> None:
+    """Say where the jobs of a cluster, which have no terminal, will be; a signal ends this process and not the jobs."""
+    folder = str(settings.sweep.dir)
+    os.environ[_LOGS] = str(Path(settings.launcher.submitit_folder).parent)
+    count = os.environ.get(_JOBS, "")
+    jobs = f"{count} {'job' if count == '1' else 'jobs'}".strip()
+    print(printable(f"{jobs} in {folder}, their logs in {os.environ[_LOGS]}"), flush=True)
+    comparing = f"{command('compare')} runs={shlex.quote(folder)}"
+    stopping.start_sweep(printable(f"the jobs continue: squeue lists them, {comparing} compares the finished ones"))
+
+
+def launcher(settings: Any) -> str | None:
+    """The launcher in Hydra's settings: "joblib", "submitit", "ray", or None for any other."""
+    return next((name for name in _LAUNCHERS if f"hydra_{name}_launcher" in settings.launcher._target_), None)
+
+
+def swept_keys() -> tuple[str, ...]:
+    """The keys that differ between the jobs of this sweep, as far as they are known."""
+    return tuple(os.environ.get(_KEYS, "").split())
+
+
+def logs() -> str | None:
+    """The folder of the jobs' logs, if what they print does not reach this terminal."""
+    return os.environ.get(_LOGS)
 
 
 def title(number: int, overrides: list[str]) -> str:
     """A line for job `number`, counted from 0, with its swept values: "job 3 of 8: learning_rate=0.001 seed=1"."""
-    total = f" of {os.environ[_JOBS]}" if _JOBS in os.environ else ""
-    swept = os.environ.get(_KEYS, "").split()
+    total, swept = f" of {os.environ[_JOBS]}" if _JOBS in os.environ else "", swept_keys()
     values = [override.partition("=") for override in overrides]
     own = [f"{key.rpartition('.')[2]}={value}" for key, _, value in values if not swept or key in swept]
     return f"job {number + 1}{total}: {' '.join(own)}"
 
 
-def print_ranking() -> None:
-    """After a sweep, print its finished jobs, the best first, unless there are fewer than two."""
+def print_comparison() -> None:
+    """After a sweep of several runs, print the documented ones beside their documented losses, and rank all of them."""
+    from gpt.runs import comparison, tables
     from gpt.runs.finding import finished_runs
     from gpt.runs.grouping import rankings
-    from gpt.runs.tables import table
 
     folder = os.environ.get(_FOLDER)
     if folder is None or len(list(Path(folder).glob("*/summary.json"))) < 2:
         return
-    for ranking in rankings(finished_runs(Path(folder)), "exact"):
-        print(f"\n{table(ranking, 'exact', 'simple')}")
-    print(f"\nmore of it, and pictures: {command('compare')} runs={shlex.quote(folder)}")
+    runs = finished_runs(Path(folder))
+    documented = comparison.compare(runs, tolerance=OmegaConf.load(CONF / "compare.yaml").tolerance)
+    if documented.rows:
+        print(f"\n{comparison.table(documented, 'simple')}")
+    for ranking in rankings(runs, "exact"):
+        print(f"\n{tables.table(ranking, 'exact', 'simple')}")
+    print(f"\nmore of it, with pictures: {command('compare')} runs={shlex.quote(folder)}")

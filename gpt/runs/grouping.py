@@ -22,6 +22,7 @@ LOSS: dict[Metric, Callable[[Summary], float]] = {
     "train": lambda summary: summary.estimated.train,
     "best": lambda summary: summary.best.val,
 }
+WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
 _SIGNIFICANCE = 0.05
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Group:
     runs: list[Run]  # the newest of each seed
     mean: float  # of the metric, over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
-    standing: str  # "best", "within noise" of the best, "worse than guessing", or ""
+    standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,19 @@ def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: f
 
 
 def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys that tell the runs apart, choices first; one that follows from those before it is left out."""
+    """The keys that tell the runs apart, choices first; one that follows from the choices is left out."""
     keys = dict.fromkeys(key for values in settings for key in values)
-    order = sorted(keys, key=lambda key: (key != "stage", not key.endswith("_target_")))
+    choices = sorted(
+        (key for key in keys if key == "stage" or key.endswith("_target_")), key=lambda key: key != "stage"
+    )
     kept: list[str] = []
-    classes = [""] * len(settings)
-    for key in order:
-        finer = [f"{before}|{values.get(key)!r}" for before, values in zip(classes, settings, strict=True)]
-        if len(set(finer)) > len(set(classes)):
+    chosen = [""] * len(settings)
+    for key in [*choices, *(key for key in keys if key not in choices)]:
+        finer = [f"{before}|{values.get(key)!r}" for before, values in zip(chosen, settings, strict=True)]
+        if len(set(finer)) > len(set(chosen)):
             kept.append(key)
-            classes = finer
+            if key in choices:
+                chosen = finer
     return kept
 
 
@@ -150,7 +154,7 @@ def _standings(groups: list[Group], guess: float) -> tuple[list[str], bool]:
     standings = ["best"]
     for group in groups[1:]:
         if group.mean >= guess:
-            standings.append("worse than guessing")
+            standings.append(WORSE_THAN_GUESSING)
             continue
         n, m = len(best.runs), len(group.runs)
         if best.deviation is not None and group.deviation is not None:

@@ -11,7 +11,7 @@ from gpt.errors import RequestError, printable
 from gpt.files import write_atomically
 from gpt.runs.comparison import Comparison
 from gpt.runs.folder import RunFolder
-from gpt.runs.grouping import Group, Metric, Ranking, Run, label, names, shown
+from gpt.runs.grouping import WORSE_THAN_GUESSING, Group, Metric, Ranking, Run, label, names, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Axis = Literal["iterations", "tokens", "seconds"]
 
 _MOST_COLOURS, _MOST_CURVES = 10, 300  # groups with a colour of their own; curves in a picture
+_MOST_TICKS = 12  # values of a key that are each marked on the axis
 
 
 def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: Path) -> bool:
@@ -147,6 +148,13 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         axes.errorbar(x, [group.mean for group in groups], errors, marker="o", capsize=3, label=text or None)
     if is_numeric and min(values) > 0 and max(values) >= 8 * min(values):
         _log_scale(axes)
+    if is_numeric and len(set(values)) <= _MOST_TICKS:
+        axes.minorticks_off()
+        axes.set_xticks(sorted(set(values)))
+    learned = _learned(ranking)
+    if len(learned) < len(ranking.groups):  # a line to a diverged group leaves the picture at the top
+        margin = 0.1 * (max(learned) - min(learned)) or 0.1
+        axes.set_ylim(min(learned) - margin, max(learned) + margin)
     if len(lines) > 1:
         axes.legend(fontsize="small")
 
@@ -156,7 +164,7 @@ def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) 
     losses = [[float("nan")] * len(columns) for _ in rows]
     for group in reversed(ranking.groups):  # the best last, so that it stays
         losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
-    image = axes.imshow(losses, cmap="viridis_r", origin="lower", aspect="auto")
+    image = axes.imshow(losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(_learned(ranking)))
     figure.colorbar(image, ax=axes)
     axes.set_xticks(range(len(columns)), [printable(shown(x, value)) for value in columns])
     axes.set_yticks(range(len(rows)), [printable(shown(y, value)) for value in rows])
@@ -164,6 +172,12 @@ def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) 
         if losses[i][j] == losses[i][j]:
             axes.text(j, i, f"{losses[i][j]:.3f}", ha="center", va="center",
                       bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5})  # fmt: skip
+
+
+def _learned(ranking: Ranking) -> list[float]:
+    """The means of the groups that have not diverged; of all, if each has."""
+    means = [group.mean for group in ranking.groups if group.standing != WORSE_THAN_GUESSING]
+    return means or [group.mean for group in ranking.groups]
 
 
 def _ordered(values: dict[str, Any]) -> list[Any]:

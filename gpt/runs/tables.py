@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from gpt.errors import printable
-from gpt.runs.grouping import Metric, Ranking, names, shown
+from gpt.runs.grouping import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
 from gpt.runs.records import Summary
 
 _NAMES = {
@@ -47,7 +47,7 @@ def _note(ranking: Ranking) -> str:
     note = "Nats per token, mean ± standard deviation over seeds. "
     if len(ranking.groups) == 1:
         return note.strip()
-    if any(group.standing == "worse than guessing" for group in ranking.groups):
+    if any(group.standing == WORSE_THAN_GUESSING for group in ranking.groups):
         note += "worse than guessing: above ln V, V the size of the vocabulary. "
     if ranking.is_tested:
         return note + (

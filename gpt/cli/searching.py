@@ -1,0 +1,116 @@
+"""The command line of a search: that of train.py, with ranges in place of some values."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from gpt.cli import arguments
+from gpt.cli.explanations import explain_composition
+from gpt.cli.main import for_training, resolved, typed
+from gpt.config import StudyConfig, TrainConfig
+from gpt.errors import RequestError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+_EXAMPLE = "training.learning_rate='tag(log,interval(1e-4,1e-1))'"
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all trials of a search have in common, and what differs."""
+
+    overrides: list[str]  # of every trial, as typed
+    config: TrainConfig  # with these
+    space: "dict[str, BaseDistribution]"  # of each key to search over
+    name: str  # of the experiment or else of the stage, for a folder: search_v6
+
+
+def search_base(verbatim: tuple[str, ...]) -> Base:
+    """Divide the keys of train.py on a command line into values and ranges; an experiment may have ranges too.
+
+    Raises RequestError if there is nothing to search over.
+    """
+    try:
+        return _search_base(list(for_training), verbatim)
+    except HydraException as error:
+        GlobalHydra.instance().clear()  # the explanation composes on its own
+        raise RequestError(explain_composition(error, "train", for_training, StudyConfig.model_fields)) from error
+
+
+def _search_base(training: list[str], verbatim: tuple[str, ...]) -> Base:
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    parsed = parser.parse_overrides(arguments.quoted(training, verbatim)[0])
+    given = {override.key_or_group: override for override in parsed}
+    if "resume" in given:
+        raise RequestError("resume= is for train.py: a search continues when its command is repeated")
+    fixed = [text for text, override in zip(training, parsed, strict=True) if not override.is_sweep_override()]
+    with _composed(fixed, verbatim) as (config, settings):
+        pass
+    if settings.mode is not None and settings.mode.name == "MULTIRUN":
+        raise RequestError(
+            f"experiment={settings.runtime.choices.experiment} is a sweep: for a search, omit its hydra.mode"
+        )
+    params = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
+    ranges = {override.key_or_group: override for override in parser.parse_overrides(params)} | given
+    space = {key: _distribution(override) for key, override in ranges.items() if override.is_sweep_override()}
+    if not space:
+        raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
+    chosen = settings.runtime.choices
+    name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
+    return Base(fixed, config, space, name)
+
+
+def run_trial(
+    train: Callable[[TrainConfig, list[Any]], float], overrides: list[str], verbatim: tuple[str, ...], watcher: Any
+) -> float:
+    """Call `train`, the main function of train.py, as `python train.py OVERRIDES` does, with one more watcher."""
+    with _composed(overrides, verbatim) as (config, _):
+        typed[:] = overrides
+        return train(config, [watcher])
+
+
+@contextmanager
+def _composed(overrides: list[str], verbatim: tuple[str, ...]) -> Iterator[tuple[TrainConfig, Any]]:
+    """The configuration of train.py with these overrides, and Hydra's settings, which are those of the job inside."""
+    quoted, texts = arguments.quoted(overrides, (*verbatim, "hydra.run.dir"))
+    texts.pop("hydra.run.dir", None)
+    tree = hydra.compose("train", quoted, return_hydra_config=True)
+    job = HydraConfig.instance()
+    before = job.cfg
+    job.set_config(tree)
+    settings = tree.hydra
+    OmegaConf.set_struct(tree, False)
+    del tree["hydra"]
+    try:
+        yield TrainConfig.model_validate(resolved(tree, texts)), settings
+    finally:
+        job.cfg = before
+
+
+def _distribution(override: Override) -> "BaseDistribution":
+    """What Optuna draws a value from; of a list, the values as they stand on a command line."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value: Any = override.value()
+    key, is_log = override.key_or_group, "log" in getattr(value, "tags", ())
+    try:
+        if isinstance(value, IntervalSweep):
+            kind = IntDistribution if isinstance(value.start, int) else FloatDistribution
+            return kind(value.start, value.end, log=is_log)
+        if not override.is_discrete_sweep():
+            raise RequestError(f"{key}: give a list, a range or an interval")
+        if isinstance(value, RangeSweep) and isinstance(numbers := value.range(), range):
+            return IntDistribution(numbers[0], numbers[-1], step=numbers.step, log=is_log)
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    except (ValueError, IndexError) as error:
+        raise RequestError(f"{key}: {' '.join(str(error).split())}") from None
