@@ -1,15 +1,23 @@
 """Loggers: watchers that report a run to a file or a service, named by conf/logger/*.yaml."""
 
 import csv
+import importlib.metadata
 import inspect
 import io
-from typing import Any
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from gpt.choices import Kind
+from gpt.choices import Choice, Kind
+from gpt.errors import RequestError
 from gpt.files import attempt, write_atomically
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import Clock, Evaluation, Progress, Step
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
+
+AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
 
 _BUILT_IN = ("gpt.training.watchers", "gpt.training.recording")  # train.py decides on these; they cannot be chosen
 
@@ -24,21 +32,62 @@ _CONTRACT = "a subclass of gpt.training.watchers.Watcher whose constructor takes
 LOGGER = Kind("logger", "a logger", "gpt.training", _CONTRACT, _is_logger, given=("run",))
 
 
-class Csv(Watcher):
-    """metrics.csv in the run folder: one row per evaluation, for a spreadsheet."""
+def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]]:
+    """The loggers of a configuration, each to be called with the `run`.
 
-    def __init__(self, run: RunFolder) -> None:
-        self._path = run.path / "metrics.csv"
+    Raises RequestError for one that is not valid, or whose package is not installed.
+    """
+    loggers = []
+    for name, choice in choices.items():
+        kind = replace(LOGGER, key=f"logger.{name}")
+        package = getattr(kind.find(choice), "package", None)
+        try:
+            if package is not None:
+                importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise RequestError(f"{package} is not installed: pip install -e '.[{package}]'") from None
+        loggers.append(kind.partial(choice))
+    return loggers
+
+
+def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
+    """What was recorded from iteration `since` on, by iteration and by name; the losses are in nats per token."""
+    found: dict[int, dict[str, float | None]] = {}
+    records: list[Evaluation | Step] = []
+    for evaluation in _since(progress.evaluations, since):
+        found[evaluation.iteration] = {"loss/train": evaluation.train, "loss/val": evaluation.val}
+        records.append(evaluation)
+    for step in _since(progress.steps, since):
+        found.setdefault(step.iteration, {}).update({"loss/batch": step.loss, "gradient_norm": step.gradient_norm})
+        records.append(step)
+    for record in records:  # of an iteration with both, the learning rates of the step that was taken
+        rates = {f"learning_rate/{group}": rate for group, rate in record.learning_rates.items()}
+        found[record.iteration] |= {**rates, "tokens": record.tokens}
+    for row in _since(progress.clock, since):
+        if row.iteration in found and row.iteration:  # at 0 there is no speed
+            found[row.iteration] |= {"seconds": row.seconds, "tokens_per_second": row.tokens_per_second}
+    return {i: {name: value for name, value in found[i].items() if value is not None} for i in sorted(found)}
+
+
+def _since(records: Sequence[AnyRow], iteration: int) -> list[AnyRow]:
+    """Those from an iteration on, found from the end because they are mostly few."""
+    newest = list(itertools.takewhile(lambda record: record.iteration >= iteration, reversed(records)))
+    return newest[::-1]
+
+
+class Csv(Watcher):
+    """metrics.csv in the run folder, for a spreadsheet: one row per evaluation, and with `steps` per recorded step."""
+
+    def __init__(self, run: RunFolder, steps: bool = False) -> None:
+        self._path, self._has_steps = run.path / "metrics.csv", steps
 
     def evaluated(self, state: TrainingState) -> None:
-        """Write all evaluations, so that a resumed run has each once."""
-        rows = [
-            {"iteration": e.iteration, "train": e.train, "val": e.val}
-            | {f"learning_rate_{group}": rate for group, rate in e.learning_rates.items()}
-            for e in state.progress.evaluations
-        ]
+        """Write all rows, so that a resumed run has each once."""
+        progress = state.progress
+        found = rows(progress if self._has_steps else progress.model_copy(update={"steps": []}))
+        names = dict.fromkeys(name for row in found.values() for name in row)
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(table)
+        writer.writerow(["iteration", *(name.removeprefix("loss/").replace("/", "_") for name in names)])
+        writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
         attempt(self._path.name, lambda: write_atomically(self._path, table.getvalue()))

@@ -8,14 +8,13 @@ them; the other ranks have only the guard and the weight average.
 import logging
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Literal
 
 from tqdm import tqdm
 
 from gpt.errors import DivergedError, RequestError
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
 from gpt.runs.weights import save_weights
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
@@ -37,6 +36,12 @@ class Watcher:
 
     def finished(self, state: TrainingState) -> None:
         """The last iteration is done and evaluated."""
+
+    def reported(self, summary: Summary) -> None:
+        """The results are in the run folder."""
+
+    def close(self) -> None:
+        """The training has ended, possibly by an error or a signal."""
 
 
 class NonFiniteGuard(Watcher):
@@ -133,7 +138,7 @@ class WeightAverage(Watcher):
                 save_weights(self._run, state.model, "averaged")
 
 
-class ProgressBar(Watcher, AbstractContextManager):
+class ProgressBar(Watcher):
     """Shows a progress bar on a terminal, and nothing where the output is piped."""
 
     def __init__(self, state: TrainingState, max_iters: int) -> None:
@@ -147,7 +152,6 @@ class ProgressBar(Watcher, AbstractContextManager):
             speed = f"{state.tokens_per_second:,.0f} tokens/s"
             self._bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Remove the bar."""
         self._bar.close()

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -482,7 +483,7 @@ def test_a_bar_continues_from_the_iteration_of_the_state_and_writes_nothing_wher
 ) -> None:
     state = small_state("v1")
     train_state(state, data, max_iters=5)
-    with ProgressBar(state, 20) as bar:
+    with closing(ProgressBar(state, 20)) as bar:
         train_state(state, data, watchers=[bar])
     assert capfd.readouterr() == ("", "")
 
