@@ -1,7 +1,9 @@
-"""torch.compile: slow to start, faster steps."""
+"""Compiled steps: slow to start, then faster."""
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from gpt.data.batch import Batch
 from gpt.errors import UserError
 from gpt.runtime import Runtime, is_large
 from gpt.training.evaluation import Loss, batch_loss
+from gpt.training.precompiled import PrecompiledLoss, RandomNumbersError
 
 log = logging.getLogger(__name__)
 
@@ -22,35 +25,51 @@ def training_losses(
     With `compile`, the first is compiled before the clock starts, by a forward and backward pass over one of `parts`
     parts of an example batch. Raises UserError where this machine cannot compile.
     """
-    loss: Loss = functools.partial(batch_loss, label_smoothing=label_smoothing)
     if not compile:
-        return loss, batch_loss
-    loss = _compiled(loss, model, batch.part(0, parts), runtime)
+        return functools.partial(batch_loss, label_smoothing=label_smoothing), batch_loss
+    example = batch.part(0, parts)
+    with _explained():
+        if runtime.device.type == "cpu" and not is_large(model) and len(batch.inputs) == 1:
+            with contextlib.suppress(RandomNumbersError):
+                return _prepared(PrecompiledLoss(model, label_smoothing, runtime), model, example, runtime), batch_loss
+        loss = _prepared(_just_in_time(model, runtime, label_smoothing), model, example, runtime)
     # On a CPU, compilation does not speed up an evaluation's large passes.
     gains = runtime.device.type != "cpu" and label_smoothing == 0
     return loss, loss if gains else batch_loss
 
 
-def _compiled(loss: Loss, model: nn.Module, example: Batch, runtime: Runtime) -> Loss:
+def _just_in_time(model: nn.Module, runtime: Runtime, label_smoothing: float) -> Loss:
     log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
     mode = None
     if runtime.device.type == "cpu":
         _recompute_masks()
     elif runtime.device.type == "cuda" and not is_large(model):
         mode = "reduce-overhead"  # CUDA graphs: a small stage's time goes into launching kernels
+    loss = functools.partial(batch_loss, label_smoothing=label_smoothing)
     compiled: Loss = torch.compile(loss, dynamic=False, mode=mode)
+    return compiled
+
+
+def _prepared(loss: Loss, model: nn.Module, example: Batch, runtime: Runtime) -> Loss:
+    """The loss, after a forward and backward pass over an example."""
+    with torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
+        with runtime.autocast():
+            value = loss(model, example)
+        value.backward()
+    model.zero_grad()
+    return loss
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn errors of the compiler into one line."""
     try:
-        with torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
-            with runtime.autocast():
-                value = compiled(model, example)
-            value.backward()
+        yield
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"compile=true does not work on this machine: {reason}") from error
-    model.zero_grad()
-    return compiled
 
 
 def _recompute_masks() -> None:

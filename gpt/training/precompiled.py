@@ -1,0 +1,162 @@
+"""A small stage's loss and gradient on a CPU, compiled ahead of time into a library.
+
+torch.compile imports the compiler and traces the model in every process: five seconds, of a run of twenty. AOTInductor
+writes a library instead, which loads in milliseconds. It is kept in the user's cache, for later runs of the same code,
+shapes, hyperparameters, threads, processor and PyTorch.
+"""
+
+import contextlib
+import hashlib
+import logging
+import platform
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+import gpt.models
+from gpt.data.batch import Batch
+from gpt.files import attempt, write_atomically
+from gpt.runtime import Runtime
+from gpt.training.evaluation import batch_loss
+
+_TOLERANCE = 1e-4  # between a library that was found and PyTorch, in the loss and in each gradient
+
+log = logging.getLogger(__name__)
+
+
+class RandomNumbersError(Exception):
+    """The model draws random numbers, as dropout does: a library would draw others."""
+
+
+class PrecompiledLoss:
+    """A model's mean loss over a batch, by a library for each shape of a batch that computes the gradient with it."""
+
+    def __init__(self, model: nn.Module, label_smoothing: float, runtime: Runtime) -> None:
+        self._step = _Step(model, label_smoothing, runtime)
+        self._state = [*model.parameters(), *model.buffers()]
+        self._libraries: dict[torch.Size, Any] = {}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:  # noqa: ARG002
+        """A scalar whose backward pass only hands out the gradient. Raises RandomNumbersError."""
+        tensors = [*self._state, *batch.inputs, batch.targets]
+        shape = batch.targets.shape
+        if shape not in self._libraries:
+            self._libraries[shape] = _library(self._step, [t.detach() for t in tensors])
+        loss: Tensor = _LossAndGradient.apply(self._libraries[shape], *tensors)
+        return loss
+
+
+class _Step(nn.Module):
+    """The loss and its gradient by each parameter as a function of tensors alone: those of a model and of a batch."""
+
+    def __init__(self, model: nn.Module, label_smoothing: float, runtime: Runtime) -> None:
+        super().__init__()
+        self.model, self.label_smoothing, self.runtime = model, label_smoothing, runtime
+
+    def forward(self, *inputs_and_targets: Tensor) -> Tensor:
+        *inputs, targets = inputs_and_targets
+        with self.runtime.autocast():
+            return batch_loss(self.model, Batch(tuple(inputs), targets, targets.numel()), self.label_smoothing)
+
+    def with_gradient(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        trained = [name for name, _ in self.named_parameters()]
+        names = [*trained, *(name for name, _ in self.named_buffers())]
+        state = dict(zip(names, tensors, strict=False))
+        parameters = [state[name].requires_grad_() for name in trained]
+        loss = functional_call(self, state, tensors[len(state) :])
+        return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
+
+
+class _LossAndGradient(torch.autograd.Function):
+    """The loss by a library, for autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, library: Any, *tensors: Tensor) -> Tensor:
+        loss: Tensor
+        loss, *ctx.gradient = library.run(list(tensors))
+        ctx.others = len(tensors) - len(ctx.gradient)  # buffers, inputs and targets
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *torch._foreach_mul(ctx.gradient, scale), *[None] * ctx.others
+
+
+def _library(step: _Step, example: list[Tensor]) -> Any:
+    generator = torch.get_rng_state()
+    expected = step.with_gradient(*example)
+    if not torch.equal(torch.get_rng_state(), generator):
+        raise RandomNumbersError
+    path = platformdirs.user_cache_path("gpt-ladder") / f"{_fingerprint(step, example)}.pt2"
+    with contextlib.suppress(RuntimeError):  # not there yet, damaged, or for other tensors
+        library = _load(path)
+        if _agree(library.run(example), expected):
+            return library
+    log.info("compiling; the first time takes up to two minutes")
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder, path.name)
+        _compile(step.with_gradient, example, built)
+        attempt("the compiled step", lambda: _keep(built, path))
+        return _load(built)
+
+
+def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], path: Path) -> None:
+    from torch._inductor import aoti_compile_and_package  # slow to import, as all of the compiler is
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with _compiling():
+        graph = make_fx(step)(*example)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns of its own code
+        aoti_compile_and_package(torch.export.export(graph, tuple(example)), package_path=str(path))
+
+
+def _keep(built: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, built.read_bytes())
+
+
+def _load(path: Path) -> Any:
+    """The library in a file. PyTorch's public function for this imports the compiler, which takes three seconds."""
+    return torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return len(found) == len(expected) and all(
+        torch.allclose(ours, theirs, atol=_TOLERANCE) for ours, theirs in zip(found, expected, strict=True)
+    )
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Let the stages know that they are compiled, as torch.compile does."""
+    torch.compiler._is_compiling_flag = True
+    try:
+        yield
+    finally:
+        torch.compiler._is_compiling_flag = False
+
+
+def _fingerprint(step: _Step, example: list[Tensor]) -> str:
+    """What a library depends on, as a file name. A library that is wrong all the same is found out by `_agree`."""
+    modules = list(step.modules())
+    files = {Path(sys.modules[type(module).__module__].__file__ or "") for module in modules}
+    files |= set(Path(gpt.models.__path__[0]).glob("*.py"))
+    settings = [{k: v for k, v in vars(module).items() if isinstance(v, int | float | str)} for module in modules]
+    processor = Path("/proc/cpuinfo")
+    flags = (
+        processor.read_text().partition("flags")[2].partition("\n")[0] if processor.exists() else platform.processor()
+    )
+    known = [
+        torch.__version__, torch.get_num_threads(), flags, str(step.runtime), [(t.shape, t.dtype) for t in example],
+        settings, *(path.read_bytes() for path in sorted(files) if path.is_file()),
+    ]  # fmt: skip
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:32]
