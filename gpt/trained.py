@@ -19,7 +19,7 @@ from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Documented, Summary
 from gpt.runs.weights import Saved, load_model, selected
-from gpt.runtime import Runtime, select_device, select_runtime
+from gpt.runtime import select_device, select_runtime
 from gpt.training.evaluation import mean_loss, tokens_per_pass
 
 
@@ -32,6 +32,8 @@ def load_run(
     device: str = "auto",
 ) -> "Trained":
     """Open the run in the folder `path`, or the newest finished one below `runs`, of any stage or of one.
+
+    From then on, PyTorch uses one CPU thread for a small model and all for a large one, as in training.
 
     Raises RequestError if there is none, UserError if it is damaged.
     """
@@ -47,6 +49,7 @@ class Trained:
         self.run, self.which, self.model = run, which, model
         self.task = tasks.of(run.vocabulary())
         self.config: TrainConfig = run.config()
+        self.runtime = select_runtime(self.device, "auto", model)
 
     @property
     def summary(self) -> Summary:
@@ -62,11 +65,6 @@ class Trained:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
-
-    @property
-    def runtime(self) -> Runtime:
-        """Its device and precision."""
-        return select_runtime(self.device, "auto", self.model)
 
     def loss(self, text: str, target: str | None = None) -> float:
         """The mean loss over a text, in nats per token, or over the translation `target` of a sentence.

@@ -54,6 +54,16 @@ def test_it_generates_what_generate_py_does(run: Trained) -> None:
     assert run.generate("Abc", tokens=30, seed=5) == expected
 
 
+def test_a_small_model_is_computed_by_one_thread(trained: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        load_run(runs=trained / "runs")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_long_prompt_counts_with_its_last_window(run: Trained) -> None:
     assert run.next_token("abc de" * 50) == run.next_token(("abc de" * 50)[-16:])
 

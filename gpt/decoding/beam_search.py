@@ -1,5 +1,6 @@
 """Translation with an encoder-decoder by beam search; with one beam, that is greedy decoding."""
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -23,12 +24,7 @@ def translate(
     cached: bool = True,
 ) -> list[str]:
     """The translation of every sentence, in order. Raises RequestError for one that is too long for the model."""
-    sources = [[*ids, END] for ids in tokenizer.encode_all(sentences)]
-    for sentence, source in zip(sentences, sources, strict=True):
-        if len(source) > cast(int, model.block_size):
-            raise RequestError(
-                f"a sentence has {len(source):,} subwords, the model takes {model.block_size}: {sentence[:60]!r}..."
-            )
+    sources = encode_sources(model, tokenizer, sentences)
     found: list[str] = [""] * len(sentences)
     waiting = [i for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])) if len(sources[i]) > 1]
     while waiting:  # in batches of similar length
@@ -42,15 +38,42 @@ def translate(
     return found
 
 
-@torch.inference_mode()
+def encode_sources(model: nn.Module, tokenizer: Subwords, sentences: list[str]) -> list[list[int]]:
+    """The token ids of every sentence, with END. Raises RequestError for one that is too long for the model."""
+    sources = [[*ids, END] for ids in tokenizer.encode_all(sentences)]
+    for sentence, source in zip(sentences, sources, strict=True):
+        if len(source) > cast(int, model.block_size):
+            raise RequestError(
+                f"a sentence has {len(source):,} subwords, the model takes {model.block_size}: {sentence[:60]!r}..."
+            )
+    return sources
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A target that beam search has found."""
+
+    score: float  # log probability / length penalty
+    ids: list[int]  # without BEGIN and END
+
+
 def beam_search(
     model: Any, source: Tensor, *, beam: int, length_penalty: float, cached: bool = True
 ) -> list[list[int]]:
-    """The best target found for every row of source, (B, S) token ids, without BEGIN and END.
+    """The best target found for every row of source, (B, S) token ids, without BEGIN and END."""
+    found = candidates(model, source, beam=beam, length_penalty=length_penalty, cached=cached)
+    return [best.ids for best, *_ in found]
+
+
+@torch.inference_mode()
+def candidates(
+    model: Any, source: Tensor, *, beam: int, length_penalty: float, cached: bool = True
+) -> list[list[Candidate]]:
+    """Up to `beam` targets for every row of source, (B, S) token ids, the best first.
 
     `model` is an encoder-decoder, by the contract in `gpt.models`.
 
-    Each row keeps `beam` candidates. Once that many have ended, the best of them is taken, by log probability /
+    Each row keeps `beam` candidates until that many have ended. Their order is that of log probability /
     ((5 + length) / 6) ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14).
     Without the cache the decoder reads every candidate again for each token; the result is the same.
     """
@@ -66,16 +89,16 @@ def beam_search(
     ids[:, 0] = BEGIN
     scores = torch.full((B, K), float("-inf"), device=device)
     scores[:, 0] = 0.0  # all beams start out identical, so only the first counts
-    finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
+    finished: list[list[Candidate]] = [[] for _ in range(B)]
     offset = torch.arange(B, device=device)[:, None] * K
 
     for step in range(limit):
         logits = model.decode(ids[:, step : step + 1] if cached else ids[:, : step + 1], encoded)[:, -1]
         logits[:, [PAD, BEGIN]] = float("-inf")
         V = logits.shape[-1]
-        candidates = (scores[..., None] + logits.float().log_softmax(-1).view(B, K, V)).flatten(1)  # (B, K * V)
+        continued = (scores[..., None] + logits.float().log_softmax(-1).view(B, K, V)).flatten(1)  # (B, K * V)
         # 2 K of them: even if K of them end here, K are left.
-        top, places = candidates.topk(min(2 * K, candidates.shape[1]), dim=-1)
+        top, places = continued.topk(min(2 * K, continued.shape[1]), dim=-1)
         parents, tokens = places // V, places % V  # (B, 2 K)
         ends = tokens == END
         # Candidates among the K best that end here are finished; the K best of the others are kept.
@@ -83,20 +106,25 @@ def beam_search(
             if len(finished[row]) < K:
                 parent = int(parents[row, rank]) + row * K
                 text = ids[parent, 1 : step + 1].tolist()
-                score = float(top[row, rank]) / ((5 + len(text) + 1) / 6) ** length_penalty
-                finished[row].append((score, text))
+                score = float(top[row, rank]) / _penalty(len(text) + 1, length_penalty)
+                finished[row].append(Candidate(score, text))
         scores, order = top.masked_fill(ends, float("-inf")).topk(K, dim=-1)
         rows = (parents.gather(1, order) + offset).flatten()
         ids = ids[rows]
         ids[:, step + 1] = tokens.gather(1, order).flatten()
         if cache is not None:
             cache.reorder(rows)
-        if all(len(candidates) >= K for candidates in finished):
+        if all(len(ended) >= K for ended in finished):
             break
     for row in range(B):
         if not finished[row]:  # no candidate ended within the limit
-            finished[row].append((0.0, ids[row * K, 1:].tolist()))
-    return [max(candidates, key=lambda candidate: candidate[0])[1] for candidates in finished]
+            score = float(scores[row, 0]) / _penalty(limit, length_penalty)
+            finished[row].append(Candidate(score, ids[row * K, 1:].tolist()))
+    return [sorted(ended, key=lambda candidate: candidate.score, reverse=True) for ended in finished]
+
+
+def _penalty(length: int, exponent: float) -> float:
+    return ((5 + length) / 6) ** exponent
 
 
 def _repeat(x: Tensor, times: int) -> Tensor:

@@ -18,15 +18,26 @@ from gpt.tasks.translation import Translation
 if TYPE_CHECKING:
     from gpt.data.subwords import Subwords
 
-__all__ = ["Continuation", "Task", "Translation", "load", "of"]
+__all__ = ["Continuation", "Task", "Translation", "load", "load_corpus", "of"]
 
 
 def load(data: Choice, model: Choice, vocabulary: Vocabulary | None = None) -> tuple[Task, Corpus]:
     """The task and the corpus that a configuration names.
 
-    The tokenizer is built from the corpus, or from the `vocabulary` of a resumed run. Raises RequestError if the stage
-    is for the other task.
+    The tokenizer is built from the corpus, or from the `vocabulary` of a resumed run. Raises RequestError as
+    `load_corpus` does.
     """
+    corpus = load_corpus(data, model)
+    if vocabulary is not None:
+        return of(vocabulary), corpus
+    if isinstance(corpus, TextCorpus):
+        return Continuation(CharTokenizer(corpus.train + corpus.val)), corpus
+    lines = (line for pair in corpus.train for line in pair)
+    return Translation(_subwords().trained_on(lines, corpus.vocab_size)), corpus
+
+
+def load_corpus(data: Choice, model: Choice) -> Corpus:
+    """The corpus that a configuration names. Raises RequestError if the stage is for the other task."""
     returns = inspect.signature(LOADER.find(data), eval_str=True).return_annotation
     translates = "source" in inspect.signature(cast(type[nn.Module], STAGE.find(model)).forward).parameters
     if translates != (returns is PairCorpus):
@@ -34,14 +45,9 @@ def load(data: Choice, model: Choice, vocabulary: Vocabulary | None = None) -> t
         does, needs = ("translates", "pairs, such as data=multi30k") if translates else ("continues a text", "a text")
         raise RequestError(f"data={name} does not fit a stage that {does}: it needs {needs}")
     if translates:
-        subwords = _subwords()  # before the corpus is downloaded
+        _subwords()  # an error before the corpus is downloaded, not after
     corpus: Corpus = LOADER.build(data)
-    if vocabulary is not None:
-        return of(vocabulary), corpus
-    if isinstance(corpus, TextCorpus):
-        return Continuation(CharTokenizer(corpus.train + corpus.val)), corpus
-    lines = (line for pair in corpus.train for line in pair)
-    return Translation(subwords.trained_on(lines, corpus.vocab_size)), corpus
+    return corpus
 
 
 def of(vocabulary: Vocabulary) -> Task:

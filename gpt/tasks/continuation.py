@@ -12,7 +12,7 @@ from gpt.config import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
-from gpt.data.text import TextData, adjacent_windows
+from gpt.data.text import ShortWindows, TextData, adjacent_windows
 from gpt.decoding.packing import packed
 from gpt.decoding.sampling import default_prompt, generate, sample_text
 from gpt.errors import RequestError
@@ -64,18 +64,12 @@ class Continuation(Task):
         return self.tokenizer.encode(*self._known(text))
 
     def data(
-        self,
-        corpus: TextCorpus,
-        model: nn.Module,
-        device: torch.device,
-        *,
-        short_window: int | None = None,
-        short_iters: int = 0,
+        self, corpus: TextCorpus, model: nn.Module, device: torch.device, short: ShortWindows | None = None
     ) -> TextData:
-        """Windows of the model's block_size, after `short_iters` batches of short ones."""
+        """Windows of the model's block_size, after the short ones."""
         return TextData(
             TextCorpus(*self._known(corpus.train, corpus.val)), self.tokenizer,
-            block_size=cast(int, model.block_size), short_window=short_window, short_iters=short_iters,
+            block_size=cast(int, model.block_size), short=short,
             with_starts=_remembers(model), device=device,
         )  # fmt: skip
 

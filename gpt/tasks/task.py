@@ -11,6 +11,7 @@ from torch import nn
 from gpt.config import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
 from gpt.data.corpora import PairCorpus, TextCorpus
+from gpt.data.text import ShortWindows
 from gpt.errors import RequestError
 from gpt.runs.records import Vocabulary
 
@@ -46,16 +47,8 @@ class Task(ABC):
         """The size of the corpus and of the vocabulary, in a line."""
 
     @abstractmethod
-    def data(
-        self,
-        corpus: Any,
-        model: nn.Module,
-        device: torch.device,
-        *,
-        short_window: int | None = None,
-        short_iters: int = 0,
-    ) -> Data:
-        """The corpus in batches for the model; a text's first `short_iters` batches have windows of `short_window`.
+    def data(self, corpus: Any, model: nn.Module, device: torch.device, short: ShortWindows | None = None) -> Data:
+        """The corpus in batches for the model; `short` is for a text's first batches.
 
         Raises RequestError if the corpus is too small or its sentences are too long.
         """

@@ -11,6 +11,7 @@ from gpt.config import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
 from gpt.data.corpora import PairCorpus, lines_of
 from gpt.data.sentences import readable
+from gpt.data.text import ShortWindows
 from gpt.errors import RequestError
 from gpt.runs.records import Vocabulary
 from gpt.tasks.task import Corpus, Measure, Task
@@ -48,16 +49,10 @@ class Translation(Task):
         )
 
     def data(
-        self,
-        corpus: PairCorpus,
-        model: nn.Module,
-        device: torch.device,
-        *,
-        short_window: int | None = None,
-        short_iters: int = 0,
+        self, corpus: PairCorpus, model: nn.Module, device: torch.device, short: ShortWindows | None = None
     ) -> Data:
         """Padded batches of pairs of similar lengths, which have no windows."""
-        del short_window, short_iters
+        del short
         from gpt.data.pairs import PairData
 
         return PairData(corpus, self.tokenizer, block_size=cast(int, model.block_size), device=device)

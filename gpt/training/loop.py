@@ -36,6 +36,7 @@ def train(
     grad_accumulation: int = 1,
     grad_clip: float | None = None,
     log_interval: int | None = None,
+    stop_below: float | None = None,
     loss: Loss = batch_loss,
     reported_loss: Loss = batch_loss,
     runtime: Runtime,
@@ -44,25 +45,26 @@ def train(
 ) -> None:
     """Train `state.model` in place, from the current iteration to `max_iters`.
 
+    It also ends once the estimated training loss is below `stop_below`.
+
     Raises Stopped, between two steps, after a signal.
     """
     model, optimizer, progress, stop = state.model, state.optimizer, state.progress, stop or Stop()
     parameters = list(optimizer.parameters.values())
     is_due = _evaluation_due(data, eval_interval, seed, max_iters, batch_size)
-    # Several processes have to complete an evaluation together, so a signal cannot abort it.
-    interruptible = stop.at_once if world.size == 1 else contextlib.nullcontext
     is_stopping = False
     model.train()
     state.start_clock()
     with stop.deferred():
         while True:
-            # Evaluate, if due. In a single process, a signal aborts the evaluation.
+            # Evaluate, if due. A signal aborts the evaluation, except one that several processes complete together.
             if is_due(progress.iteration) and not state.is_evaluated:
                 with state.clock_stopped():
-                    with contextlib.suppress(Stopped), interruptible():
+                    with contextlib.suppress(Stopped):
                         losses = estimated_losses(
                             model, data, seed=seed, iteration=progress.iteration, eval_iters=eval_iters,
-                            batch_size=batch_size, runtime=runtime, loss=reported_loss, world=world,
+                            batch_size=batch_size, runtime=runtime, world=world,
+                            loss=reported_loss if world.size > 1 else _unless_stopped(reported_loss, stop),
                         )  # fmt: skip
                         progress.evaluations.append(_evaluation(state, losses, schedule, max_iters))
                     if state.is_evaluated:
@@ -71,7 +73,8 @@ def train(
 
             # Between two steps: checkpoint, stop.
             is_stopping = is_stopping or (world.size == 1 and stop.requested is not None)
-            is_last = is_stopping or progress.iteration == max_iters
+            is_low = stop_below is not None and any(e.train < stop_below for e in progress.evaluations[-1:])
+            is_last = is_stopping or is_low or progress.iteration == max_iters
             for watcher in watchers:
                 watcher.between_steps(state, is_last)
             if is_stopping:
@@ -129,6 +132,16 @@ def _backward(
         if part.tokens:  # a batch with fewer rows than parts leaves some empty, whose mean is NaN
             total += scaled.detach()
     return total
+
+
+def _unless_stopped(loss: Loss, stop: Stop) -> Loss:
+    """The loss of a batch, which is not computed any more once a signal was received: it raises Stopped."""
+
+    def checked(model: nn.Module, batch: Batch) -> Tensor:
+        stop.check()
+        return loss(model, batch)
+
+    return checked
 
 
 def _evaluation_due(

@@ -1,4 +1,4 @@
-"""Data-parallel training under torchrun: each process computes its part of every batch."""
+"""Data-parallel training under torchrun or Slurm: each process computes its part of every batch."""
 
 import contextlib
 import os
@@ -29,10 +29,14 @@ class World:
     @classmethod
     @contextlib.contextmanager
     def joined(cls, device: str = "auto") -> Iterator["World"]:
-        """Join the process group that torchrun describes in the environment: nccl between GPUs, gloo between CPUs.
+        """Join the process group that torchrun or Slurm describes in the environment: nccl between GPUs, else gloo.
 
         Raises UserError if another process dies in the meantime.
         """
+        if "SUBMITIT_EXECUTOR" in os.environ and "WORLD_SIZE" not in os.environ:  # a job of Slurm, of one or more tasks
+            from submitit.helpers import TorchDistributedEnvironment
+
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         described = os.environ.get("WORLD_SIZE", "1")
         if described == "1":
             yield cls()
@@ -43,7 +47,8 @@ class World:
             raise RequestError(f"WORLD_SIZE={described} is set, but {problem}: start several processes with torchrun")
         on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
         if on_gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            # Slurm may show a task its own GPU alone.
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
         try:
             yield cls(torch.distributed.get_rank(), torch.distributed.get_world_size())

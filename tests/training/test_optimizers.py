@@ -87,7 +87,7 @@ def test_muon_is_that_of_pytorch_for_matrices_and_adamw_for_the_rest(
             assert torch.equal(a, b), name
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 2**31), size=st.integers(-6, 6))
 def test_an_orthogonalised_matrix_moves_every_direction_about_equally_far(
     rows: int, columns: int, seed: int, size: int
@@ -256,7 +256,6 @@ def test_the_public_adamw_is_pytorchs_plain_one(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("is_private", [True, False])
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.floats(width=32), min_size=1, max_size=4).map(lambda values: torch.tensor(values)),

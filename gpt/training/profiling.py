@@ -1,0 +1,50 @@
+"""A profile of some training steps: conf/debug/profile.yaml."""
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from gpt.choices import Count
+from gpt.files import attempt, write_atomically
+from gpt.runs.folder import RunFolder
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+
+_COSTLIEST = 10
+
+
+class Profile(Watcher):
+    """Profiles `steps` steps after `skip` others, which are slower: memory is allocated, kernels are chosen.
+
+    Writes trace.json.gz, for https://ui.perfetto.dev, and operators.txt, a table of the ten costliest operators.
+    """
+
+    def __init__(self, run: RunFolder, skip: Count, steps: Count) -> None:
+        self._folder, self._skip, self._steps = run.path, skip, steps
+        self._taken = 0
+        self._on_gpu = torch.cuda.is_available()
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])]
+        self._profile = profile(activities=activities)
+        self._is_running = False
+
+    def stepped(self, state: TrainingState) -> None:  # noqa: ARG002
+        """Start or stop profiling if it is time."""
+        self._taken += 1
+        if self._taken == self._skip:
+            self._profile.start()
+            self._is_running = True
+        elif self._taken == self._skip + self._steps:
+            self.close()
+            attempt("the profile", self._write)
+
+    def close(self) -> None:
+        """Stop profiling."""
+        if self._is_running:
+            self._profile.stop()
+            self._is_running = False
+
+    def _write(self) -> None:
+        # The table first: exporting empties the profile of its events.
+        order = f"self_{'device' if self._on_gpu else 'cpu'}_time_total"
+        table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
+        write_atomically(self._folder / "operators.txt", f"{table}\n")
+        self._profile.export_chrome_trace(str(self._folder / "trace.json.gz"))
