@@ -1,0 +1,104 @@
+"""Sweeps: what a terminal shows of them, and the commands of docs/sweeps.md, each in a short form."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt.runs.finding import finished_runs
+from tests.conftest import REPOSITORY, Script
+
+PAGE = (REPOSITORY / "docs" / "sweeps.md").read_text()
+COMMANDS = [line.partition("   #")[0] for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+            for line in block.splitlines()]  # fmt: skip
+SHOWN = re.findall(r"experiment=(\w+)", " ".join(COMMANDS))
+SHORT = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1"]
+
+TINY = """# @package _global_
+adds: nothing
+defaults:
+  - override /data: text
+data:
+  path: corpus.txt
+model:
+  _target_: gpt.models.v3_attention_heads.GPT
+  block_size: 4
+  n_embd: 8
+  n_head: 2
+training:
+  max_iters: 2
+  eval_iters: 1
+documented:
+  train: null
+  val: 1.5
+  kind: estimated
+"""
+HEADS = """# @package _global_
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params:
+      model: tiny,v2
+      model.n_head: 1,2
+      seed: 1,2,3
+"""
+
+
+@pytest.fixture
+def folder(corpus_file: Path, tmp_path: Path) -> Path:
+    """A working folder with a corpus, and with a stage and a sweep of the user's own."""
+    shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    for name, content in (("model/tiny", TINY), ("experiment/two_heads", HEADS)):
+        path = tmp_path / "mine" / f"{name}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    return tmp_path
+
+
+def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(script: Script, folder: Path) -> None:
+    done = script(
+        "train.py", "--config-dir=mine", "experiment=two_heads", "model=tiny", "seed=1", "hydra.sweep.dir=sweep",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"job .*", done.stdout + done.stderr) == ["job 1 of 2: n_head=1", "job 2 of 2: n_head=2"]
+
+
+def test_a_sweep_ends_with_its_documented_runs_and_a_ranking(script: Script, folder: Path) -> None:
+    done = script("train.py", "--config-dir=mine", "-m", "model=tiny", "model.n_head=1,2", "seed=1,2", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    documented, ranking = re.findall(r"^tiny .*|^\d .*", done.stdout, re.MULTILINE)[0], done.stdout
+    assert re.match(r"tiny +val +1\.5000 +\S+ ± \S+ +2 .* differs by more than 0\.03", documented)
+    assert re.search(r"^n_head +seeds +exact val", ranking, re.MULTILINE)
+
+
+def test_every_sweep_of_the_project_is_on_the_page() -> None:
+    experiments = (REPOSITORY / "conf" / "experiment").glob("*.yaml")
+    sweeps = {path.stem for path in experiments if "mode: MULTIRUN" in path.read_text()}
+    assert sweeps - {"translation_sweep"} <= set(SHOWN)  # that one is in docs/translation.md
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(shakespeare: Path, corpus_file: Path, tmp_path: Path) -> None:
+    shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    for command in COMMANDS:
+        program, name, *arguments = shlex.split(command)
+        assert program == "python"
+        if name == "train.py":
+            arguments += SHORT if "speedrun_cpu" in command else [*SHORT, "data=text", "data.path=corpus.txt"]
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / name, *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+    runs = {path.name: len(finished_runs(path)) for path in (tmp_path / "runs").iterdir() if path.is_dir()}
+    assert runs == {
+        "ladder": 21, "lr_range": 18, "depth_without_residuals": 20, "context_length": 6, "heads": 18, "temperature": 1,
+    }  # fmt: skip
+    for sweep in runs:
+        picture = "temperature.png" if sweep == "temperature" else "compare.png"
+        assert (tmp_path / "runs" / sweep / picture).stat().st_size > 0
