@@ -1,0 +1,219 @@
+"""Sweeps whose jobs run elsewhere: on a cluster, by submitit's local executor in place of Slurm, and on Ray.
+
+tests/slurm/ repeats the first with a real Slurm.
+"""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Script
+from tests.sweeping import (
+    COMMANDS,
+    FILES,
+    SWEEP,
+    V1,
+    contents,
+    finished,
+    losses,
+    run,
+    run_short,
+    start,
+    training,
+    wait_until,
+)
+
+LOCAL = ["hydra/launcher=submitit_local", "hydra.sweep.dir=S"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "corpus.txt").write_text(text)
+    return tmp_path
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    return [int(child) for child in found]
+
+
+def tasks_of(sweep: subprocess.Popen) -> list[int]:
+    """The processes of the jobs: submitit has a controller for each."""
+    return [task for controller in children_of(sweep.pid) for task in children_of(controller)]
+
+
+def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, *signals: int) -> None:
+    """Send these signals to each job once it trains."""
+    waiting = set(range(jobs))
+
+    def none_is_left() -> bool:
+        for job in sorted(waiting):
+            if list(folder.glob(f"00{job}_*/metrics.jsonl")):
+                for number in signals:
+                    os.kill(tasks_of(sweep)[job], number)
+                waiting.remove(job)
+        return not waiting
+
+    wait_until(none_is_left)
+
+
+# Slurm sends SIGUSR2 before a time limit, and where it pre-empts, SIGTERM first.
+@pytest.mark.parametrize(
+    ("seeds", "signals"),
+    [
+        ("1", [signal.SIGTERM, signal.SIGUSR2]),
+        pytest.param("1,2", [signal.SIGTERM, signal.SIGUSR2], marks=pytest.mark.slow),
+        pytest.param("1,2", [signal.SIGUSR2], marks=pytest.mark.slow),
+    ],
+    ids=["a job pre-empted", "pre-empted", "time limit"],
+)
+def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(
+    seeds: str, signals: list[int], script: Script, folder: Path
+) -> None:
+    sweep, count = start(*V1, f"seed={seeds}", *LOCAL, cwd=folder), len(seeds.split(","))
+    interrupt(sweep, folder / "S", count, *signals)
+    done = finished(sweep)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{count} job{'s' * (count > 1)} in S, their logs in S/.submitit\n")
+    logs = "".join(path.read_text() for path in folder.glob("S/.submitit/*/*_log.out"))
+    for job in range(count):
+        assert f"job {job + 1} of {count}: " in logs
+        assert f"resuming S/00{job}_v1_seed{job + 1} from iteration " in logs
+    assert script("train.py", *V1, f"seed={seeds}", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
+    assert len(contents(folder / "whole")) == count * len(FILES)
+    assert contents(folder / "S") == contents(folder / "whole")
+
+
+@pytest.mark.slow
+def test_a_job_that_is_told_to_end_saves_and_waits_for_the_clusters_decision(folder: Path) -> None:
+    """SIGTERM alone: a cluster that pre-empts the job would take its end for that of the training."""
+    endless = "training.max_iters=100000000"
+    sweep = start(*V1, *LOCAL, "seed=1", endless, cwd=folder)
+    wait_until(training(folder / "S", 1))
+    (task,) = tasks_of(sweep)
+    os.kill(task, signal.SIGTERM)
+    wait_until(lambda: list(folder.glob("S/0*/checkpoints/0*/checkpoint.json")))
+    time.sleep(2)
+    assert tasks_of(sweep) == [task]
+    os.kill(task, signal.SIGKILL)  # it is cancelled
+    done = finished(sweep)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: submitit: Job ")
+    assert "has not produced any output" in line
+
+
+@pytest.mark.slow
+def test_a_job_with_too_many_time_limits_is_one_line(folder: Path) -> None:
+    """submitit counts every signal in the last ten minutes of a job as its time limit."""
+    none = ["hydra.launcher.timeout_min=5", "+hydra.launcher.max_num_timeout=0"]
+    sweep = start(*V1, *LOCAL, *none, "seed=1", "training.max_iters=100000000", cwd=folder)
+    interrupt(sweep, folder / "S", 1, signal.SIGUSR2)
+    done = finished(sweep)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: not every job of the sweep succeeded: job 1 of 1: ")
+    assert ": stopped at iteration " in last
+    assert "resume=S/000_v1_seed1; Job not requeued because: timed-out too many times.; logs in S/.submitit" in last
+
+
+@pytest.mark.slow
+def test_a_job_of_two_tasks_has_the_losses_of_one_process(script: Script, folder: Path) -> None:
+    short = ["model=v5", "seed=1", "training.max_iters=20", "training.eval_interval=10"]
+    two = run(*SWEEP, *short, *LOCAL, "hydra.launcher.tasks_per_node=2", cwd=folder)
+    assert two.returncode == 0, two.stderr
+    assert any("2 processes" in path.read_text() for path in folder.glob("S/.submitit/*/*_0_log.out"))
+    assert script("train.py", *SWEEP, *short, "hydra.sweep.dir=one", cwd=folder).returncode == 0
+    assert len(losses(folder / "one")) == 6
+    assert losses(folder / "S") == pytest.approx(losses(folder / "one"), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_job_of_two_tasks_is_requeued_as_a_whole(script: Script, folder: Path) -> None:
+    few = "training.max_iters=1000"
+    sweep = start(*V1, *LOCAL, "seed=1", few, "hydra.launcher.tasks_per_node=2", cwd=folder)
+    wait_until(training(folder / "S", 1))
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        for task in tasks_of(sweep):
+            os.kill(task, number)
+    done = finished(sweep)
+    assert done.returncode == 0, done.stderr
+    assert any("resuming S/000_v1_seed1" in path.read_text() for path in folder.glob("S/.submitit/*/*_0_log.out"))
+    assert script("train.py", *V1, "seed=1", few, "hydra.sweep.dir=one", cwd=folder).returncode == 0
+    assert losses(folder / "S") == pytest.approx(losses(folder / "one"), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_cluster_go_on_without_the_process_that_submitted_them(folder: Path) -> None:
+    sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
+    wait_until(training(folder / "S", 2))
+    sweep.send_signal(signal.SIGTERM)
+    done = finished(sweep)
+    assert done.returncode == 143
+    assert done.stderr == (
+        "the jobs continue: squeue lists them, python compare.py runs=S compares the finished ones\n"
+    )
+    wait_until(lambda: len(list(folder.glob("S/0*/summary.json"))) == 2)
+
+
+def test_a_job_that_fails_on_a_cluster_is_named_in_the_terminal(folder: Path) -> None:
+    done = run(*SWEEP, "model=v6", "model.n_head=5,4", "training.max_iters=2", *LOCAL, cwd=folder)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: not every job of the sweep succeeded: job 1 of 2: n_head=5: ")
+    assert last.endswith("n_embd=32 must be a multiple of n_head=5; logs in S/.submitit")
+    assert len(list(folder.glob("S/0*/summary.json"))) == 1
+
+
+def test_a_machine_without_slurm_is_one_line(folder: Path) -> None:
+    done = run(*V1, "hydra/launcher=slurm", "hydra.sweep.dir=S", cwd=folder, PATH="/nowhere")
+    assert done.returncode == 1
+    assert done.stderr == 'error: submitit: Could not detect "srun", are you indeed on a slurm cluster?\n'
+    assert not list((folder / "S").glob("0*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not re.search("-m hydra/launcher=(slurm|ray)", c)])
+def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
+    """Those for Slurm: tests/slurm/; that for Ray: below."""
+    done = run_short(command, folder)
+    assert done.returncode == 0, done.stderr
+    if "--cfg" in command:
+        assert "max_num_timeout: 100" in done.stdout
+    else:
+        assert list(folder.glob("runs/*/*/summary.json")) or list(folder.glob("runs/*/*_sweep/*/summary.json"))
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs pip install -e '.[ray]'")
+QUIET_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # no token in the home folder, no reports
+
+
+@pytest.mark.slow
+@needs_ray
+def test_the_pages_command_for_ray_runs(folder: Path) -> None:
+    (command,) = [command for command in COMMANDS if "hydra/launcher=ray" in command]
+    done = run_short(command, folder, **QUIET_RAY)
+    assert done.returncode == 0, done.stderr
+    assert len(list(folder.glob("runs/*/*_sweep/*/summary.json"))) == 2
+    assert "[2] iteration 4" in done.stdout
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_sweep_on_ray_is_resumed_and_ends_as_the_unbroken_one(script: Script, folder: Path) -> None:
+    ray = [*V1, "seed=1,2", "hydra/launcher=ray", "hydra.sweep.dir=S", "resume=auto"]
+    sweep = start(*ray, "checkpoint.interval=10", "checkpoint.min_seconds=0", cwd=folder, **QUIET_RAY)
+    wait_until(lambda: len(list(folder.glob("S/0*/checkpoints"))) == 2)
+    sweep.send_signal(signal.SIGINT)
+    assert finished(sweep).returncode == 130
+    again = run(*ray, cwd=folder, **QUIET_RAY)
+    assert again.returncode == 0, again.stderr
+    assert "[1] resuming S/000_v1_seed1 from iteration " in again.stdout
+    assert script("train.py", *V1, "seed=1,2", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
+    assert contents(folder / "S") == contents(folder / "whole")
