@@ -1,0 +1,1 @@
+"""A search for hyperparameters: the study that all workers share, and what it has found."""
