@@ -1,0 +1,74 @@
+"""The text of a model card: what was trained on what, the documented losses beside the measured ones, a sample."""
+
+from tabulate import tabulate
+
+from gpt.errors import UserError
+from gpt.files import read_text_file
+from gpt.runs.records import Summary
+from gpt.runtime import size_of
+from gpt.trained import Trained
+
+_TEXT = """
+# {stage}: {adds}
+
+A {kind} language model of {parameters:,} parameters that {does}, trained from random weights with gpt-ladder
+({iterations:,} iterations, seed {seed}) on `{corpus}`.
+
+{losses}
+
+Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: every target of the
+validation split once. {weights}{changed}
+
+{usage}{sample}"""
+
+_USAGE = """```python
+from gpt.exporting.hub import PretrainedGPT
+
+model = PretrainedGPT.from_pretrained("FOLDER")  # this folder, or a repository of the hub
+print(model.generate({prompt}))
+```
+"""
+
+
+def body(trained: Trained) -> str:
+    """The Markdown below the metadata. Raises UserError if the run has not finished."""
+    summary, config = trained.summary, trained.config
+    translates = trained.task.token == "subword"
+    source = {key: value for key, value in config.data.hyperparameters.items() if key not in ("dir", "path")}
+    return _TEXT.format(
+        stage=config.stage, adds=config.adds, kind=trained.task.token, parameters=size_of(trained.model),
+        does=trained.task.name, iterations=summary.iterations, seed=summary.seed,
+        corpus=", ".join([config.data.target.rpartition(".")[2], *(f"{k}={v}" for k, v in source.items())]),
+        losses=_losses(summary), token=trained.task.token, over=f"over {summary.estimated_over}",
+        weights=_weights(trained, summary), changed=_changed(summary),
+        usage=_USAGE.format(prompt='"Ein Mann."' if translates else "tokens=200"), sample=_sample(trained),
+    )  # fmt: skip
+
+
+def _losses(summary: Summary) -> str:
+    rows: list[list[str | float | None]] = [
+        ["documented", summary.documented.train, summary.documented.val],
+        ["estimated", summary.estimated.train, summary.estimated.val],
+        ["exact", None, summary.exact.val],
+    ]
+    return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
+
+
+def _weights(trained: Trained, summary: Summary) -> str:
+    best = f"those of iteration {summary.best.iteration:,}, with an estimated validation loss of {summary.best.val:.4f}"
+    which = {"best": best, "last": "those after the last iteration", "averaged": "an average over the last evaluations"}
+    return f"The weights here are {which[trained.which]}."
+
+
+def _changed(summary: Summary) -> str:
+    changes = ", ".join(f"`{change}`" for change in summary.changed)
+    return f" Not the documented run of {summary.stage}: {changes}." if changes else ""
+
+
+def _sample(trained: Trained) -> str:
+    """The run's sample as an indented block, which no character of a corpus can end."""
+    try:
+        lines = read_text_file(trained.run.path / "sample.txt").splitlines()
+    except UserError:
+        return ""
+    return "\nA sample:\n\n" + "".join(f"    {line}\n" for line in lines)
