@@ -65,12 +65,16 @@ def _spread(values: list[float], unit: str) -> str:
 
 def table(rows: list[Row]) -> str:
     """The rows as Markdown, under a line that names the machine."""
-    machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
-    if torch.cuda.is_available():
-        machine += f", {torch.cuda.get_device_name()}"
     headers = ["work", "peer", "peer's median (range)", "this project's", "times better (median of pairs, range)"]
     cells = tabulate([row.cells() for row in rows], headers, tablefmt="github", disable_numparse=True)
-    return f"{time.strftime('%Y-%m-%d')}, {machine}\n\n{cells}"
+    return f"{machine()}\n\n{cells}"
+
+
+def machine() -> str:
+    """The date, the machine, and the versions that matter."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{time.strftime('%Y-%m-%d')}, {_processor()}, {os.cpu_count()} cores, {versions}{gpu}"
 
 
 def alternate(repeats: int, ours: Callable[[], float], theirs: Callable[[], float] | None = None) -> Measured:

@@ -1,6 +1,7 @@
 """Whole documented runs of the small stages, from the start of Python to its exit.
 
-    python benchmarks/small_stages.py --lecture PATH
+    python benchmarks/small_stages.py --lecture PATH       # all of them
+    python benchmarks/small_stages.py --lecture PATH v6    # some of them
 
 The peers are the lecture's own scripts with the stages' hyperparameters: the same number of iterations, of
 evaluations, of batches per evaluation and of sampled characters.
@@ -8,7 +9,7 @@ evaluations, of batches per evaluation and of sampled characters.
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from harness import (
@@ -31,10 +32,11 @@ _COMMON: dict[str, object] = {
 }
 _V6: dict[str, object] = {"max_iters": 5000, "n_embd": 32, "n_head": 4, "n_layer": 3, "dropout": 0.0}
 _V1: dict[str, object] = {"max_iters": 16000}
+_STAGES = ("v6", "v1", "v2", "v3", "v3_ffn", "v4", "v5")
 _QUICK: dict[str, object] = {"max_iters": 4, "eval_interval": 2, "eval_iters": 1}
 
 
-def rows(lecture: Path | None, repeats: int, *, quick: bool) -> list[Row]:
+def rows(lecture: Path | None, repeats: int, *, quick: bool, stages: Collection[str] = _STAGES) -> list[Row]:
     """v6 and v1 against the lecture's scripts; v2 to v5, which should take no longer than v6."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -53,15 +55,16 @@ def rows(lecture: Path | None, repeats: int, *, quick: bool) -> list[Row]:
             measured = alternate(repeats, ours(f"model={stage}", *arguments), side)
             return Row(" ".join([f"{stage}, documented run, whole process", *arguments]), "s", measured, peer)
 
-        gpt = theirs("gpt.py", _V6)
-        return [
-            row("v6", "lecture gpt.py", gpt),
-            row("v6", "lecture gpt.py", gpt, "compile=true"),  # the run that does not count fills the compile cache
-            row("v1", "lecture bigram.py", theirs("bigram.py", _V1)),
-            *map(row, ("v2", "v3", "v3_ffn", "v4", "v5")),
-        ]
+        found = []
+        if "v6" in stages:
+            gpt = theirs("gpt.py", _V6)
+            found += [row("v6", "lecture gpt.py", gpt)]
+            found += [row("v6", "lecture gpt.py", gpt, "compile=true")]  # the run that does not count fills the cache
+        if "v1" in stages:
+            found += [row("v1", "lecture bigram.py", theirs("bigram.py", _V1))]
+        return found + [row(stage) for stage in _STAGES[2:] if stage in stages]
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, "lecture")
-    print(table(rows(given.lecture, given.repeats, quick=given.quick)))
+    given = arguments(__doc__, "lecture", names=_STAGES)
+    print(table(rows(given.lecture, given.repeats, quick=given.quick, stages=given.names)))

@@ -271,12 +271,17 @@ def test_parts_of_a_benchmark_are_chosen_by_name(
 
 
 @pytest.mark.slow
-def test_every_work_is_measured_idle_and_beside_busy_loops(benchmark: Benchmark) -> None:
-    rows = benchmark("busy_machine")
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("v1", "v1"), ("v6", "v6"), ("v7_cpu", "experiment=v7_cpu"), ("transformer", "transformer"),
+        ("generation", "v7-size generation"), ("sweep", "two seeds of v3"),
+    ],
+)  # fmt: skip
+def test_every_work_is_measured_idle_and_beside_busy_loops(benchmark: Benchmark, name: str, work: str) -> None:
+    rows = benchmark("busy_machine", name)
     assert [(row[0].split(",")[0], row[0].rpartition(", ")[2]) for row in rows] == [
-        (work, state)
-        for work in ("v1", "v6", "experiment=v7_cpu", "transformer", "v7-size generation", "two seeds of v3")
-        for state in ("idle", "beside 2 busy loops")
+        (work, state) for state in ("idle", "beside 2 busy loops")
     ]
     assert all(row[1] == "libgomp's defaults" and "(" in row[4] for row in rows)
 
@@ -473,4 +478,31 @@ def test_neither_a_checkout_nor_a_commit_is_refused(script: Script, tmp_path: Pa
     done = same_losses(script, tmp_path, "--", "nowhere")
     assert done.returncode == 1
     assert "nowhere is neither a checkout nor a commit" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -> None:
+    done = script("benchmarks/records.py", "--quick", "--out", "kept", "06_small_batches", "07_one_layer", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("| 0")]
+    assert [row[0].strip() for row in cells] == ["06_small_batches", "07_one_layer"]
+    assert [row[-1].strip() == "-" for row in cells] == [True, False]  # the ratio to the one before
+    assert (tmp_path / "kept" / "records.png").stat().st_size > 0
+    assert (tmp_path / "kept" / "07_one_layer_seed1" / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_what_is_left_out_of_the_record_is_said_line_by_line(script: Script, tmp_path: Path) -> None:
+    done = script("benchmarks/ablation.py", "--quick", "rotary", "ngrams", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert [line[0].strip() for line in lines] == ["nothing", "rotary", "ngrams"]
+
+
+@pytest.mark.parametrize("benchmark", ["records", "ablation"])
+def test_an_unknown_record_or_idea_is_refused(script: Script, tmp_path: Path, benchmark: str) -> None:
+    done = script(f"benchmarks/{benchmark}.py", "nonsense", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr
     assert "Traceback" not in done.stderr

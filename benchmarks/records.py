@@ -1,0 +1,107 @@
+"""Train records in turn, seed by seed: counted seconds, exact validation loss, and what each gains over the one before.
+
+    python benchmarks/records.py 06_small_batches 07_one_layer
+    python benchmarks/records.py 07_one_layer --seeds 4,5,6,7 --out runs/check
+
+docs/records.md has the rules. Seconds of two machines do not compare, and a machine's speed drifts, so the figure to
+read is the ratio to the record before, seed by seed. Nothing else may run meanwhile. `--out` keeps the run folders and
+draws their losses as records.png.
+"""
+
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, train_command
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+
+_RECORDS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment" / "records").glob("*.yaml"))
+
+Trained = dict[str, list[RunFolder]]  # of each record, the runs of its seeds in their order
+
+
+def trained(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> Trained:
+    """Train each record with each seed, into folders of their own below `out`."""
+    changes = [*QUICK_TRAINING, "training.short_window=null"] if quick else []
+    runs: Trained = defaultdict(list)
+    for seed in seeds:
+        for record in records:
+            folder = out / f"{record}_seed{seed}"
+            place = [f"hydra.run.dir={folder}", "resume=null"]
+            output(train_command(f"experiment=records/{record}", f"seed={seed}", *place, *changes), out)
+            runs[record].append(RunFolder(folder))
+    return runs
+
+
+def leaderboard(runs: Trained) -> str:
+    """A line for each record, under one that names the machine."""
+    lines: list[list[str]] = []
+    before: list[float] = []
+    for record, folders in runs.items():
+        summaries = [folder.summary() for folder in folders]
+        losses, seconds = [s.exact.val for s in summaries], [_counted(s) for s in summaries]
+        reached = sum(s.target is not None and s.exact.val <= s.target for s in summaries)
+        ratios = [a / b for a, b in zip(before, seconds, strict=False)]
+        faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
+        lines.append([
+            record, _mean(seconds, 1), _mean(losses, 4), f"{reached} of {len(summaries)}",
+            f"{summaries[0].parameters:,}", f"{folders[0].metrics()[-1].tokens:,}", faster,
+        ])  # fmt: skip
+        before = seconds
+    headers = ["record", "counted seconds", "exact val", "reached", "parameters", "characters", "times faster"]
+    return f"{machine()}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}"
+
+
+def picture(runs: Trained) -> Figure:
+    """The estimated validation loss of each run against its counted seconds, which begin with what prepares a run."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for number, (record, folders) in enumerate(runs.items()):
+        for folder in folders:
+            summary, clock = folder.summary(), folder.clock()
+            preparing = _counted(summary) - clock[summary.iterations]
+            points = [(preparing + clock[e.iteration], e.val) for e in folder.metrics() if e.iteration]
+            axes.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=0.8, alpha=0.7)
+            axes.plot(_counted(summary), summary.exact.val, "o", color=f"C{number}")
+        axes.plot([], [], "o-", color=f"C{number}", label=record)
+    target = next(iter(runs.values()))[0].summary().target
+    if target is not None:
+        axes.axhline(target, color="black", linestyle=":", label=f"documented for v7: {target}")
+    axes.set(xlabel="counted seconds", ylabel="validation loss (nats per character)")
+    axes.set_title("lines: estimated while training; dots: exact, at the end", fontsize="medium")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _counted(summary: Summary) -> float:
+    assert summary.counted_seconds is not None  # only runs of older versions lack it
+    return summary.counted_seconds
+
+
+def _mean(values: list[float], digits: int) -> str:
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("records", nargs="+", metavar="RECORD", help=f"of {', '.join(_RECORDS)}")
+    options.add_argument("--seeds", default="1,2,3", help="the seeds of each (default 1,2,3)")
+    options.add_argument("--out", type=Path, help="where to keep the run folders and the picture")
+    given = options.parse_args()
+    if unknown := set(given.records) - set(_RECORDS):
+        options.error(f"no records: {', '.join(sorted(unknown))}; there are {', '.join(_RECORDS)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        out = (given.out or Path(temporary)).resolve()
+        out.mkdir(parents=True, exist_ok=True)
+        seeds = [1] if given.quick else [int(seed) for seed in given.seeds.split(",")]
+        runs = trained(given.records, seeds, out, quick=given.quick)
+        print(leaderboard(runs))
+        if given.out:
+            picture(runs).savefig(out / "records.png", dpi=120)
