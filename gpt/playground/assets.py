@@ -1,0 +1,32 @@
+"""The page's files, as the server sends them and as the static page holds them, and what they may load."""
+
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+# What the page may load: nothing from elsewhere. Plot writes a <style> into its pictures.
+POLICY = "; ".join([
+    "default-src 'none'", "script-src 'self'", "style-src 'self' 'unsafe-inline'", "img-src 'self' data:",
+    "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
+])  # fmt: skip
+
+_PAGE = Path(__file__).parent / "page"
+_TYPES = {".js": "text/javascript", ".txt": "text/plain"}  # whatever the system's own table says
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the page."""
+
+    content: bytes
+    type: str  # MIME
+
+
+def files() -> dict[str, File]:
+    """Every file of the page, by its path below the page's address."""
+    found = {}
+    for path in sorted(_PAGE.rglob("*")):
+        if path.is_file():
+            kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            found[path.relative_to(_PAGE).as_posix()] = File(path.read_bytes(), kind)
+    return found

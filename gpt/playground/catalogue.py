@@ -1,0 +1,79 @@
+"""The runs that the page can choose from, known by ids that no path can be made of."""
+
+import contextlib
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from gpt.config import Weights
+from gpt.errors import RequestError, UserError
+from gpt.playground.describing import in_brief, in_full
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+from gpt.runs.weights import planned_model
+from gpt.runtime import size_of
+from gpt.trained import Trained, load_run
+
+_OPEN = 8  # runs whose models are kept in memory
+_LARGEST = 200_000_000  # parameters
+
+log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """The finished runs below some folders, and the run at `chosen`, wherever it is; `weights` and `device` as in
+    `gpt.trained.load_run`. Its methods may be called from several threads.
+    """
+
+    def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
+        self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
+        self._found: dict[str, tuple[RunFolder, Summary]] = {}
+        self._open: OrderedDict[str, Trained] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def briefly(self) -> dict[str, Any]:
+        """All runs, the newest first, and the id of the chosen one. A damaged run is left out, with a warning."""
+        runs = {(run := self._chosen).path: (run, run.summary())}
+        with contextlib.suppress(RequestError):  # there is none but the chosen one
+            runs |= {run.path: (run, summary) for run, summary in finished_runs(*self._roots)}
+        self._found = {_id(run): (run, summary) for run, summary in runs.values()}
+        listed = []
+        for name, known in self._found.items():
+            try:
+                listed.append(in_brief(name, *known))
+            except UserError as error:
+                log.warning(f"skipped: {error}")
+        listed.sort(key=lambda brief: brief["finished"], reverse=True)
+        return {"chosen": _id(self._chosen), "runs": listed}
+
+    def full(self, id: str) -> dict[str, Any]:
+        """All that the page shows of a run. Raises RequestError if there is no run of this id."""
+        return in_full(id, *self._known(id))
+
+    def opened(self, id: str) -> Trained:
+        """The run with its model. Raises RequestError if there is none of this id, or if it is too large."""
+        run, _ = self._known(id)
+        with self._lock:
+            if id not in self._open:
+                if size_of(planned_model(run)) > _LARGEST:
+                    raise RequestError(f"this run has more than {_LARGEST:,} parameters: too many for a playground")
+                self._open[id] = load_run(run.path, weights=self._weights, device=self._device)
+            self._open.move_to_end(id)
+            while len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+            return self._open[id]
+
+    def _known(self, id: str) -> tuple[RunFolder, Summary]:
+        if id not in self._found:
+            self.briefly()
+        if id not in self._found:
+            raise RequestError("there is no such run: reload the page")
+        return self._found[id]
+
+
+def _id(run: RunFolder) -> str:
+    return hashlib.sha256(bytes(run.path.absolute())).hexdigest()[:12]

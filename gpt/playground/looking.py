@@ -1,0 +1,63 @@
+"""What a run expects after every character of a text, and which characters it looks at."""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gpt.data.characters import CharTokenizer
+from gpt.errors import RequestError
+from gpt.tasks import Continuation
+from gpt.trained import Trained
+
+_TOKENS_PER_PASS = 4096
+_MOST_LOGITS, _MOST_WEIGHTS = 4_000_000, 16_000_000  # values in an answer: 16 and 64 MB
+
+
+@torch.inference_mode()
+def logits(trained: Trained, text: str) -> Tensor:
+    """The logits of the character after each character of the text: (N, V).
+
+    Each is computed from the `block_size` characters before it or, in a text longer than that, from at least 7/8 of
+    them: the windows advance by an eighth of their length.
+    Raises RequestError for a character that the run does not know, or if the answer would be too large.
+    """
+    ids = tokenizer_of(trained).encode(text).to(trained.device)
+    N, T = len(ids), cast(int, trained.model.block_size)
+    if N * len(tokenizer_of(trained)) > _MOST_LOGITS:
+        raise RequestError("the vocabulary of this run is too large for a text of this length: give a shorter one")
+    starts = window_starts(N, T)
+    rows: list[Tensor] = []
+    for first in range(0, len(starts), windows := max(1, _TOKENS_PER_PASS // T)):
+        some = starts[first : first + windows]
+        computed = trained.model(torch.stack([ids[start : start + T] for start in some]))  # (windows, T, V)
+        for window, start in zip(computed, some, strict=True):
+            known = sum(len(row) for row in rows)
+            rows.append(window[known - start :])
+    return torch.cat(rows).float().cpu()
+
+
+def window_starts(N: int, T: int) -> list[int]:
+    """Where the windows of T characters begin that a text of N characters is read in."""
+    return [*range(0, N - T, max(1, T // 8)), N - T] if N > T else [0]
+
+
+@torch.inference_mode()
+def attention(trained: Trained, text: str) -> dict[str, Tensor]:
+    """What every layer looks at in the last `block_size` characters: (H, T, T) each, row t the weights of character t.
+
+    Raises RequestError as `logits` does.
+    """
+    T = min(len(text), cast(int, trained.model.block_size))
+    layers, heads = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
+    if layers * heads * T**2 > _MOST_WEIGHTS:
+        raise RequestError("the attention of this run is too large to show over a text of this length")
+    tokenizer_of(trained)
+    return {f"attention_{layer}": weights for layer, weights in enumerate(trained.attention(text))}
+
+
+def tokenizer_of(trained: Trained) -> CharTokenizer:
+    """The tokenizer of a run that continues a text. Raises RequestError for one that translates."""
+    if not isinstance(trained.task, Continuation):
+        raise RequestError("this run translates, and does not continue a text")
+    return trained.task.tokenizer

@@ -1,0 +1,70 @@
+/** The losses of a run over its iterations, with the documented figure. */
+import { described, element } from "./dom.js";
+
+const TALLEST = 1.2; // nats: the first iterations would make all the others look alike
+
+export function curve(run, { colour, width }) {
+  const { Plot } = globalThis;
+  const documented = run.documented.val;
+  const last = run.curve.at(-1);
+  const values = run.curve.flatMap((row) => [row.train, row.val]);
+  const low = Math.min(...values, documented ?? Infinity);
+  const high = Math.min(Math.max(low + TALLEST, 1.05 * last.val), Math.max(...values));
+  const picture = Plot.plot({
+    width,
+    height: width < 260 ? 120 : 150,
+    marginLeft: 34,
+    marginRight: 12,
+    marginBottom: 24,
+    marginTop: 12,
+    style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
+    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: "s", domain: [0, last.iteration] },
+    y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
+    marks: [
+      Plot.line(run.curve, {
+        x: "iteration",
+        y: "train",
+        clip: true,
+        stroke: "var(--muted)",
+        strokeWidth: 1,
+        strokeDasharray: "2,2",
+      }),
+      documented === null
+        ? null
+        : Plot.ruleY([documented], { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
+      Plot.line(run.curve, { x: "iteration", y: "val", clip: true, stroke: colour, strokeWidth: 2 }),
+      Plot.dot([last], { x: "iteration", y: "val", fill: colour, r: 3.5 }),
+      documented === null
+        ? null
+        : Plot.text([documented], {
+            x: last.iteration,
+            y: (y) => y,
+            text: (y) => `documented ${y.toFixed(4)}`,
+            textAnchor: "end",
+            dy: 10,
+            fill: "var(--ink)",
+            stroke: "var(--surface)",
+            strokeWidth: 4,
+          }),
+    ],
+  });
+  described(
+    picture,
+    `Losses over ${last.iteration} iterations, at the end ${last.val.toFixed(4)} on the validation split` +
+      (documented === null ? "" : `; documented ${documented.toFixed(4)}`),
+  );
+  return element(
+    "figure",
+    {},
+    picture,
+    element(
+      "figcaption",
+      { class: "note" },
+      "Estimated loss over iterations: ",
+      element("b", { class: "key solid" }, "validation"),
+      ", ",
+      element("span", { class: "key dotted" }, "training"),
+      ".",
+    ),
+  );
+}

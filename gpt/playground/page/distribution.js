@@ -1,0 +1,95 @@
+/** What a run expects next: the likeliest characters as bars, before and after temperature, top-k and top-p. */
+import { described, element, spoken, visible } from "./dom.js";
+import { ranking, shaped, softmax } from "./predictions.js";
+
+const SHOWN = 12;
+
+/**
+ * A figure of the logits `x` over `vocabulary`. `actual` is the token that did come, or null; `colour` a CSS colour.
+ */
+export function distribution(x, vocabulary, options, { actual = null, colour, width }) {
+  const { Plot } = globalThis;
+  const plain = softmax(x);
+  const drawn = shaped(x, options);
+  const order = ranking(plain);
+  const top = order.slice(0, SHOWN);
+  if (actual !== null && !top.includes(actual)) top.splice(SHOWN - 1, 1, actual);
+  const rows = top.map((token) => ({
+    label: visible(vocabulary[token]),
+    plain: plain[token],
+    drawn: drawn[token],
+    actual: token === actual,
+  }));
+  const highest = Math.max(...rows.map((row) => Math.max(row.plain, row.drawn)));
+  const percent = (p) => (p === 0 ? "" : p < 0.001 ? "<0.1%" : `${(100 * p).toFixed(1)}%`);
+  const picture = Plot.plot({
+    width,
+    height: 21 * rows.length + 8,
+    marginLeft: 34,
+    marginRight: 52,
+    marginTop: 4,
+    marginBottom: 4,
+    style: { background: "none", fontFamily: "inherit", fontSize: "12px" },
+    x: { domain: [0, highest], axis: null },
+    y: { domain: rows.map((row) => row.label), axis: null, padding: 0.18 },
+    marks: [
+      Plot.barX(rows, { x: "drawn", y: "label", fill: colour, rx: 2 }),
+      Plot.barX(rows, {
+        x: "plain",
+        y: "label",
+        fill: "none",
+        stroke: "var(--muted)",
+        strokeOpacity: 0.75,
+        rx: 2,
+        inset: 0.5,
+      }),
+      Plot.text(rows, {
+        x: 0,
+        y: "label",
+        text: "label",
+        dx: -12,
+        className: "characters",
+        fill: "var(--ink)",
+        fontSize: 14,
+        fontFamily: "var(--mono)",
+        fontWeight: (row) => (row.actual ? 800 : 400),
+      }),
+      Plot.text(rows, {
+        x: (row) => Math.max(row.plain, row.drawn),
+        y: "label",
+        text: (row) => percent(row.drawn) || "cut",
+        textAnchor: "start",
+        dx: 6,
+        fill: "var(--muted)",
+      }),
+      Plot.text(
+        rows.filter((row) => row.actual),
+        {
+          x: 0,
+          y: "label",
+          text: () => "▸",
+          dx: -27,
+          fill: "var(--ink)",
+          fontSize: 11,
+        },
+      ),
+    ],
+  });
+  const listed = rows
+    .slice(0, 5)
+    .map((row, i) => `${spoken(vocabulary[top[i]])} ${percent(row.drawn) || "cut"}`);
+  described(picture, `The likeliest: ${listed.join(", ")}`);
+  const rest = drawn.reduce((sum, p, token) => (top.includes(token) ? sum : sum + p), 0);
+  const kept = drawn.filter((p) => p > 0).length;
+  return element(
+    "figure",
+    { class: "distribution" },
+    picture,
+    element(
+      "figcaption",
+      { class: "note" },
+      `${vocabulary.length - top.length} other characters: ${percent(rest) || "0%"} together. ` +
+        `${kept} of ${vocabulary.length} can be drawn. Outlines: t = 1.`,
+    ),
+  );
+}

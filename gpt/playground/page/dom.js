@@ -1,0 +1,74 @@
+/** Elements without HTML: what comes from a run is only ever text. */
+
+/** element("p", {class: "note", onclick: f}, "text", child): attributes, listeners, and children; null is left out. */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (typeof value === "boolean") made.toggleAttribute(name, value);
+    else if (value !== null) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+/** A card of what a run shows; on a narrow page it says whose it is. */
+export function card(run, attributes, ...children) {
+  return element("section", { class: "card", "data-stage": run.stage, ...attributes }, ...children);
+}
+
+/** All that a run shows, in the column of its side. */
+export function column(run, side, ...children) {
+  return element("article", { class: `panel ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
+}
+
+/** A character as a reader can see it. */
+export function visible(character) {
+  return { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍" }[character] ?? character;
+}
+
+/** What it is called, for those who hear the page. */
+export function spoken(character) {
+  return { "\n": "new line", " ": "space", "\t": "tab" }[character] ?? character;
+}
+
+/** Make a picture of Plot's one image with a description, in place of a name for each of its parts. */
+export function described(picture, words) {
+  for (const part of picture.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", words);
+  return picture;
+}
+
+export const count = (n) => n.toLocaleString("en");
+
+/** A function that is called once, after things have been quiet for a moment, unless it is cancelled before. */
+export function debounced(f, milliseconds) {
+  let timer;
+  const later = () => {
+    clearTimeout(timer);
+    timer = setTimeout(f, milliseconds);
+  };
+  later.cancel = () => clearTimeout(timer);
+  return later;
+}
+
+/** Keeps the newest of several tasks: starting one aborts the one before. Resolves to undefined when aborted. */
+export function newest() {
+  let controller = new AbortController();
+  return {
+    async run(task) {
+      controller.abort();
+      controller = new AbortController();
+      const { signal } = controller;
+      try {
+        const result = await task(signal);
+        return signal.aborted ? undefined : result;
+      } catch (error) {
+        if (signal.aborted) return undefined;
+        throw error;
+      }
+    },
+    stop: () => controller.abort(),
+  };
+}

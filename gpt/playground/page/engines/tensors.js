@@ -1,0 +1,23 @@
+/** Tensors as the server sends them: safetensors, float32 only. */
+
+/** @returns {Object<string, {shape: number[], data: Float32Array}>} */
+export function parseSafetensors(buffer) {
+  const headerSize = Number(new DataView(buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, headerSize)));
+  const tensors = {};
+  for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
+    if (name === "__metadata__") continue;
+    if (dtype !== "F32") throw new Error(`${name} is ${dtype}, not F32`);
+    const [start, end] = offsets.map((offset) => 8 + headerSize + offset);
+    tensors[name] = { shape, data: new Float32Array(buffer.slice(start, end)) };
+  }
+  return tensors;
+}
+
+/** The attention tensors among them, by layer. */
+export function byLayer(tensors) {
+  return Object.keys(tensors)
+    .filter((name) => name.startsWith("attention_"))
+    .sort((a, b) => Number(a.split("_")[1]) - Number(b.split("_")[1]))
+    .map((name) => tensors[name]);
+}

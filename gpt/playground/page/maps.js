@@ -1,0 +1,89 @@
+/** Attention maps, drawn on canvases. */
+import { element, visible } from "./dom.js";
+
+function colours(canvas) {
+  const style = getComputedStyle(canvas.isConnected ? canvas : document.body);
+  const read = (name) => style.getPropertyValue(name).trim();
+  const between = globalThis.d3.interpolateRgb(read("--cell"), read("--look-colour"));
+  const ramp = Array.from({ length: 256 }, (_, i) => {
+    const { r, g, b } = globalThis.d3.rgb(between(i / 255));
+    return [r, g, b, 255];
+  });
+  return { ramp, ink: read("--muted"), strong: read("--ink"), mono: read("--mono") };
+}
+
+/** Cells of a map, each row relative to its largest weight; what no row may look at is left empty. */
+function cells(context, map, T, S, left, top, size, ramp, causal) {
+  const image = new ImageData(S, T); // a pixel a cell: there may be many thousands
+  for (let t = 0; t < T; t++) {
+    const end = causal ? t + 1 : S;
+    const row = map.subarray(t * S, t * S + end);
+    const largest = Math.max(...row);
+    row.forEach((weight, s) => image.data.set(ramp[Math.round((255 * weight) / largest)], 4 * (t * S + s)));
+  }
+  const pixels = element("canvas", { width: S, height: T });
+  pixels.getContext("2d").putImageData(image, 0, 0);
+  context.imageSmoothingEnabled = size < 1; // several cells share a pixel of the screen
+  context.drawImage(pixels, left, top, S * size, T * size);
+  if (size < 6) return;
+  for (let i = 1; i < Math.max(S, T); i++) {
+    context.clearRect(left + i * size - 0.5, top, 1, T * size); // a gap between cells that are large enough for one
+    context.clearRect(left, top + i * size - 0.5, S * size, 1);
+  }
+}
+
+function prepared(canvas, width, height) {
+  const ratio = devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  return context;
+}
+
+export function paint(canvas, map, T, S, width, causal) {
+  const size = width / Math.max(T, S);
+  const context = prepared(canvas, S * size, T * size);
+  cells(context, map, T, S, 0, 0, size, colours(canvas).ramp, causal);
+}
+
+export function labelWidths(rows, columns) {
+  const longest = (words) => Math.max(...words.map((word) => word.length));
+  return { left: 14 + 7.5 * longest(rows), top: 14 + 7.5 * Math.min(longest(columns), 12) };
+}
+
+export function large(canvas, map, rows, columns, room, chosen, labels, causal) {
+  const [T, S] = [rows.length, columns.length];
+  const { left, top } = labels ?? { left: 0, top: 0 };
+  const size = Math.min(30, (Math.min(room, 460) - left) / Math.max(T, S));
+  const context = prepared(canvas, left + S * size, top + T * size);
+  const { ramp, ink, strong, mono } = colours(canvas);
+  cells(context, map, T, S, left, top, size, ramp, causal);
+  if (labels) {
+    context.font = `${Math.min(13, size)}px ${mono}`;
+    context.textBaseline = "middle";
+    rows.forEach((word, t) => {
+      context.fillStyle = t === chosen ? strong : ink;
+      context.textAlign = "right";
+      context.fillText(visible(word), left - 6, top + (t + 0.5) * size);
+    });
+    columns.forEach((word, s) => {
+      context.fillStyle = ink;
+      context.save();
+      context.translate(left + (s + 0.5) * size, top - 6);
+      const isWord = columns.some((other) => other.length > 1);
+      if (isWord) context.rotate(-Math.PI / 2);
+      context.textAlign = isWord ? "left" : "center";
+      context.fillText(visible(word), 0, isWord ? 0 : -4);
+      context.restore();
+    });
+  }
+  if (chosen !== null) {
+    context.strokeStyle = strong;
+    context.lineWidth = 1.5;
+    context.strokeRect(left + 0.75, top + chosen * size - 0.25, S * size - 1.5, Math.max(size, 2));
+  }
+  return { top, size, rows: T };
+}

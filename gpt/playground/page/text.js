@@ -1,0 +1,124 @@
+/** The text, coloured by each character's loss: a list box whose options are its characters and its end. */
+import { element, spoken } from "./dom.js";
+
+const HIGHEST = 5; // nats, and more, have the full colour
+
+export class TextView {
+  /** `selected` is called with the position of a chosen character; the position after the last is the end. */
+  constructor(selected) {
+    this.characters = [];
+    this.position = 0;
+    this.root = element("div", {
+      class: "text",
+      role: "listbox",
+      tabindex: "0",
+      "aria-label": "Text, coloured by the loss of each character",
+      onclick: (event) => {
+        const place = [...this.root.children].indexOf(event.target.closest("span"));
+        if (place >= 0) selected(place);
+      },
+      onkeydown: (event) => {
+        const place = this.#after(event.key);
+        if (place === null) return;
+        event.preventDefault();
+        selected(place);
+      },
+    });
+  }
+
+  #after(key) {
+    const last = this.characters.length;
+    const places = { ArrowLeft: this.position - 1, ArrowRight: this.position + 1, Home: 0, End: last };
+    if (!(key in places)) return null;
+    return Math.min(Math.max(places[key], 0), last);
+  }
+
+  /** Show characters, the first `own` of which are the reader's, without colours. */
+  show(characters, own) {
+    this.characters = characters;
+    const options = characters.map((character, i) =>
+      element(
+        "span",
+        {
+          role: "option",
+          class: i < own ? null : "written",
+          "aria-label": spoken(character),
+          id: this.#id(i),
+        },
+        character === "\n" ? "↵\n" : character,
+      ),
+    );
+    const end = element(
+      "span",
+      { role: "option", class: "end", "aria-label": "what comes next", id: this.#id(characters.length) },
+      "▸",
+    );
+    this.root.replaceChildren(...options, end);
+    this.select(Math.min(this.position, characters.length));
+  }
+
+  /** Add characters that have just been written. */
+  append(characters) {
+    for (const character of characters) {
+      this.root.lastChild.before(
+        element("span", { class: "written fresh" }, character === "\n" ? "↵\n" : character),
+      );
+    }
+    this.characters = [...this.characters, ...characters];
+    this.#reveal(this.root.lastChild);
+  }
+
+  /** Colour each character by {loss, rank} or null. */
+  colour(scores) {
+    scores.forEach((score, i) => {
+      const span = this.root.children[i];
+      const character = this.characters[i];
+      span.style.setProperty("--loss", score === null ? 0 : Math.min(score.loss / HIGHEST, 1).toFixed(3));
+      const words = score === null ? "no loss" : `loss ${score.loss.toFixed(2)}, rank ${score.rank}`;
+      span.setAttribute("aria-label", `${spoken(character)}: ${words}`);
+      span.title = score === null ? "" : `loss ${score.loss.toFixed(2)} · rank ${score.rank}`;
+    });
+  }
+
+  select(position) {
+    this.root.querySelector("[aria-selected=true]")?.setAttribute("aria-selected", "false");
+    this.position = position;
+    const chosen = this.root.children[position];
+    chosen.setAttribute("aria-selected", "true");
+    this.root.setAttribute("aria-activedescendant", chosen.id);
+    this.#reveal(chosen);
+  }
+
+  /** Light the characters from `start` on by weights, each relative to the largest; `query` is who looks, if given. */
+  light(start, weights, query = null) {
+    const largest = Math.max(...weights, 1e-9);
+    [...this.root.children].forEach((span, i) => {
+      const weight = weights[i - start];
+      span.style.setProperty("--look", weight === undefined ? 0 : (weight / largest).toFixed(3));
+      span.classList.toggle("query", i === query);
+    });
+    this.root.classList.toggle("looking", query !== null);
+  }
+
+  /** Scroll the text, and not the page, until a character can be seen. */
+  #reveal(span) {
+    const [inner, outer] = [span, this.root].map((element) => element.getBoundingClientRect());
+    if (inner.top < outer.top) this.root.scrollTop += inner.top - outer.top - inner.height;
+    else if (inner.bottom > outer.bottom) this.root.scrollTop += inner.bottom - outer.bottom + inner.height;
+  }
+
+  #id(place) {
+    this.prefix ??= `text${(TextView.made = (TextView.made ?? 0) + 1)}`;
+    return `${this.prefix}-${place}`;
+  }
+}
+
+export function legend() {
+  return element(
+    "div",
+    { class: "legend", "aria-hidden": "true" },
+    element("span", {}, "0"),
+    element("span", { class: "ramp" }),
+    element("span", {}, `${HIGHEST} nats or more`),
+  );
+}

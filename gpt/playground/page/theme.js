@@ -1,0 +1,43 @@
+/**
+ * Light, dark, or as the system has it. The key and its values are those of the documentation's theme (Furo), so that a
+ * page inside a page of the documentation follows it.
+ */
+const KEY = "theme";
+const CHOICES = ["auto", "light", "dark"];
+const SIGNS = { auto: "◐", light: "☀", dark: "☾" };
+
+function stored() {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null; // a page may be denied storage
+  }
+}
+
+function store(theme) {
+  try {
+    localStorage.setItem(KEY, theme);
+  } catch {
+    // then it lasts until the page is left
+  }
+}
+
+/** Make `button` choose the next theme, and follow a choice that is made elsewhere. `changed` is told. */
+export function connect(button, changed) {
+  const show = (wanted) => {
+    const theme = CHOICES.includes(wanted) ? wanted : "auto";
+    document.documentElement.dataset.theme = theme;
+    button.textContent = SIGNS[theme];
+    button.setAttribute("aria-label", `Colours: ${theme}`);
+    button.title = `Colours: ${theme}`;
+    changed();
+  };
+  button.addEventListener("click", () => {
+    const next = CHOICES[(CHOICES.indexOf(document.documentElement.dataset.theme) + 1) % CHOICES.length];
+    store(next);
+    show(next);
+  });
+  addEventListener("storage", (event) => event.key === KEY && show(event.newValue));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
+  show(stored());
+}
