@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gpt.data.subwords import BEGIN, END, Subwords
 from gpt.decoding.beam_search import beam_search
-from gpt.models.v9_transformer import Attention, Transformer, sinusoidal_positions
+from gpt.models.v9_transformer import Attention, Transformer
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
 from gpt.training import schedules
@@ -31,8 +31,6 @@ def main() -> None:
     given = parser.parse_args()
     run = RunFolder(given.run)
     figures = {
-        "masks": _masks(),
-        "positions": _positions(),
         "schedule": _schedule(run),
         "attention": _attention(run),
         "translation": _curve(run),
@@ -40,36 +38,6 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(given.out / f"{name}.png", dpi=120)
-
-
-def _masks() -> Figure:
-    """What a target of eight tokens may see of itself, and of a source of six that is padded to eight."""
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    causal = torch.ones(8, 8).tril()
-    source = (torch.arange(8) < 6).float().expand(8, 8)
-    for axes, mask, title, what in (
-        (figure.add_subplot(1, 2, 1), causal, "self-attention: nothing later", "target position seen"),
-        (figure.add_subplot(1, 2, 2), source, "cross-attention: no padding", "source position seen"),
-    ):
-        axes.imshow(mask, cmap="Blues", vmin=0, vmax=1.4)
-        axes.set(title=title, xlabel=what, ylabel="target position")
-    return figure
-
-
-def _positions() -> Figure:
-    """The vector of each position, and some of its components over the positions."""
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    positions = sinusoidal_positions(60, 64)
-    left, right = figure.subplots(1, 2)
-    image = left.imshow(positions, aspect="auto", cmap="RdBu")
-    left.set(title="sinusoidal positions", xlabel="channel", ylabel="position")
-    figure.colorbar(image, ax=left)
-    for channel in (4, 16, 28, 40):
-        right.plot(positions[:, channel], label=f"channel {channel}")
-    right.set(title="slower from channel to channel", xlabel="position")
-    right.legend(loc="lower left", ncols=2, fontsize="small")
-    right.set_ylim(-1.6, 1.1)
-    return figure
 
 
 def _schedule(run: RunFolder) -> Figure:

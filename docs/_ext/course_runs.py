@@ -1,0 +1,93 @@
+"""The runs that the course's pictures show: trained by the first build of the site, and reused from then on.
+
+Most are shorter than the documented runs, so that a build takes minutes.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+from gpt.data.corpora import TextCorpus, read_text
+from gpt.data.download import tiny_shakespeare
+from gpt.trained import Trained, load_run
+
+_REPOSITORY = Path(__file__).parents[2]
+_DATA = Path(os.environ.get("GPT_DATA_DIR", _REPOSITORY / "data"))
+_EXCERPT = 10_000  # characters, few enough for a small model to learn by heart
+_SMALL_V7 = [
+    "model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=3",
+    "training.max_iters=600", "training.batch_size=32", "training.learning_rate=3e-3", "training.eval_interval=50",
+    "training.eval_iters=20", "data=text",
+]  # fmt: skip
+_SHORT = ["training.max_iters=2000", "training.eval_interval=200", "training.eval_iters=50"]
+
+# The command lines by the name of the run; those that take longest first.
+COMMANDS = {
+    "v6": ["model=v6", *_SHORT],
+    "v5": ["model=v5", *_SHORT],
+    "v8": ["experiment=speedrun_cpu"],
+    "v8_without_counts": [
+        "model=v8",
+        "model.n_embd=64",
+        "model.n_layer=2",
+        "model.ngrams=0",
+        "model.bigram=true",
+        "training.batch_size=4",
+        "training.max_iters=600",
+        "training.eval_interval=100",
+        "training.eval_iters=10",
+    ],
+    "without_dropout": [*_SMALL_V7, "model.dropout=0"],
+    "with_dropout": [*_SMALL_V7, "model.dropout=0.3"],
+    "reverse": ["experiment=reverse", "training.max_iters=600"],
+    "v4": ["model=v4", *_SHORT],
+    "v3_ffn": ["model=v3_ffn", *_SHORT],
+    "v3": ["model=v3", *_SHORT],
+    "v2": ["model=v2", *_SHORT],
+    "v1": ["model=v1", "training.eval_interval=200", "training.eval_iters=50"],
+}
+
+log = logging.getLogger(__name__)
+
+
+def corpus() -> TextCorpus:
+    """Tiny Shakespeare, as the stages are trained on it."""
+    text = read_text(tiny_shakespeare(_DATA))
+    boundary = int(0.9 * len(text))
+    return TextCorpus(text[:boundary], text[boundary:])
+
+
+def train_missing(folder: Path) -> Mapping[str, Trained]:
+    """The runs below `folder`, by name; those that are not there yet are trained, as many at a time as there are cores.
+
+    Raises ExtensionError if one fails.
+    """
+    missing = [name for name in COMMANDS if not (folder / name / "summary.json").exists()]
+    if missing:
+        log.info("training %s: five to ten minutes, once", ", ".join(missing))
+        folder.mkdir(parents=True, exist_ok=True)
+        excerpt = folder / "excerpt.txt"
+        excerpt.write_text(corpus().train[:_EXCERPT], encoding="utf-8")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda name: _train(name, folder, excerpt), missing))
+    return {name: load_run(folder / name) for name in COMMANDS}
+
+
+def _train(name: str, folder: Path, excerpt: Path) -> None:
+    paths = [f"hydra.run.dir={folder / name}", "resume=auto", "device=cpu"]
+    if "data=text" in COMMANDS[name]:
+        paths.append(f"data.path={excerpt}")
+    done = subprocess.run(
+        [sys.executable, _REPOSITORY / "train.py", *COMMANDS[name], *paths],
+        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1", "GPT_DATA_DIR": str(_DATA)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise ExtensionError(f"train.py {' '.join(COMMANDS[name])} failed: {done.stderr.strip()}")
+    log.info("trained %s", name)

@@ -1,0 +1,160 @@
+"""What the pages of the course are made with: pictures, measured losses, diffs between stages, live stages."""
+
+import ast
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from course_runs import train_missing
+from docutils import nodes
+from docutils.parsers.rst import directives
+from live_stages import write_live
+from pictures import draw_stale
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+_REPOSITORY = Path(__file__).parents[2]
+_RESULTS = _REPOSITORY / "docs" / "results.md"
+
+
+class Picture(SphinxDirective):
+    """:::{picture} NAME, with a caption and an :alt:: a picture of docs/pictures, in the colours of the theme."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        """The figure."""
+        (name,), figure = self.arguments, nodes.figure(classes=["picture"])
+        for theme in ("light", "dark"):
+            file = f"/_generated/pictures/{name}-{theme}.svg"
+            figure += nodes.image(uri=file, alt=self.options["alt"], classes=[f"only-{theme}"])
+        caption = nodes.caption()
+        for paragraph in self.parse_content_to_nodes():
+            caption += paragraph.children
+        figure += caption
+        return [figure]
+
+
+class Results(SphinxDirective):
+    """:::{results} STAGE: the documented and the measured loss, from the table in docs/results.md."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """A list of fields."""
+        self.env.note_dependency(str(_RESULTS))
+        row = results(self.arguments[0])
+        kind = ", of one training mini-batch" if row["documented"].endswith("*") else ""
+        fields = {
+            "Documented": "none" if row["documented"] == "-" else row["documented"].rstrip(" *") + kind,
+            "Measured": f"{row['measured']} on the validation split, mean and deviation of {row['seeds']} seeds",
+            "Exact": f"{row['exact']}, every character of that split once",
+            "Verdict": row["verdict"],
+        }
+        block = nodes.field_list(classes=["results"])
+        for name, value in fields.items():
+            block += nodes.field("", nodes.field_name(text=name), nodes.field_body("", nodes.paragraph(text=value)))
+        return [block]
+
+
+class Ladder(SphinxDirective):
+    """:::{ladder}: the stages that have a row in docs/results.md, with what each adds and its losses."""
+
+    def run(self) -> list[nodes.Node]:
+        """A table."""
+        self.env.note_dependency(str(_RESULTS))
+        lines = ["| stage | adds | documented | measured |", "|---|---|---|---|"]
+        for stage in ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6"):
+            row = results(stage)
+            adds = yaml.safe_load((_REPOSITORY / "conf" / "model" / f"{stage}.yaml").read_text(encoding="utf-8"))[
+                "adds"
+            ]
+            measured = row["measured"].partition(" ")[0]
+            lines.append(f"| [{stage}](/course/{stage}.md) | {adds} | {row['documented']} | {measured} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def results(stage: str) -> dict[str, str]:
+    """The row of a stage in the first table of docs/results.md, by column."""
+    rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in _RESULTS.read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    for row in rows:
+        if row[0] == stage:
+            return dict(zip(rows[0], row, strict=True))
+    raise ExtensionError(f"docs/results.md has no row of {stage}")
+
+
+class StageDiff(SphinxDirective):
+    """:::{stage-diff} BELOW ABOVE: what changes from one module of gpt/models to another, without their docstrings."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        """The diff."""
+        below, above = (_REPOSITORY / "gpt" / "models" / f"{name}.py" for name in self.arguments)
+        self.env.note_dependency(str(below))
+        self.env.note_dependency(str(above))
+        lines = difflib.unified_diff(_code(below), _code(above), below.name, above.name, lineterm="")
+        block = nodes.literal_block("", "\n".join(lines), language="diff", classes=["stage-diff"])
+        return [block]
+
+
+def _code(path: Path) -> list[str]:
+    """The lines of a module after its docstring."""
+    text = path.read_text(encoding="utf-8")
+    docstring = ast.parse(text).body[0]
+    return text.splitlines()[docstring.end_lineno or 0 :]
+
+
+class Live(SphinxDirective):
+    """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """A frame, or nothing."""
+        (stage,) = self.arguments
+        page = Path(self.env.srcdir, "_generated", "static", "live", "index.html")
+        self.env.note_dependency(str(page))
+        if not page.exists():
+            return []
+        address = "../" * self.env.docname.count("/") + f"_static/live/index.html?embed#{stage}"
+        frame = f'<iframe class="live" src="{address}" title="{stage} in your browser" loading="lazy"></iframe>'
+        return [nodes.raw("", frame, format="html")]
+
+
+class Notebooks(SphinxDirective):
+    """:::{notebooks}: links to the notebooks of docs/notebooks, if there are any."""
+
+    def run(self) -> list[nodes.Node]:
+        """A list of links, or nothing."""
+        found = sorted(Path(self.env.srcdir, "notebooks").glob("*.ipynb"))
+        text = "\n".join(f"- [{path.name}](/notebooks/{path.name})" for path in found)
+        return self.parse_text_to_nodes(text) if found else []
+
+
+def _prepare(app: Sphinx) -> None:
+    """Train the runs that are missing, draw the pictures, and write the live stages."""
+    generated = Path(app.srcdir) / "_generated"
+    runs = train_missing(generated / "runs")
+    draw_stale(runs, generated / "pictures")
+    write_live(runs, generated / "static" / "live")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.connect("builder-inited", _prepare)
+    app.add_directive("picture", Picture)
+    app.add_directive("results", Results)
+    app.add_directive("ladder", Ladder)
+    app.add_directive("stage-diff", StageDiff)
+    app.add_directive("live", Live)
+    app.add_directive("notebooks", Notebooks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,39 @@
+"""The stages in the reader's browser: the playground's static page, with graphs of the course's runs."""
+
+import logging as standard_logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from sphinx.util import logging
+
+from gpt.errors import UserError, requiring
+from gpt.trained import Trained
+
+_DOWNLOADS = Path(__file__).parents[2] / "data"
+_RUNS = {stage: stage for stage in ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")} | {"v8": "v8_without_counts"}
+
+log = logging.getLogger(__name__)
+
+
+def write_live(runs: Mapping[str, Trained], folder: Path) -> None:
+    """Write the page into `folder`, unless it is newer than its runs.
+
+    Without a network for onnxruntime-web, which is downloaded once, or without the libraries that write graphs, the
+    site is built without live stages.
+    """
+    live = {name: runs[run].run for name, run in _RUNS.items()}
+    made = folder / "index.html"
+    trained = max((run.path / "summary.json").stat().st_mtime for run in live.values())
+    if made.exists() and made.stat().st_mtime > trained:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # The theme's accessible-pygments lets every library print its notes.
+    standard_logging.getLogger().setLevel(standard_logging.WARNING)
+    try:
+        with requiring("onnx"):
+            from gpt.playground.static import write
+        write(live, folder, _DOWNLOADS)
+    except UserError as error:
+        log.info("without live stages: %s", error)

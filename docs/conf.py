@@ -1,0 +1,43 @@
+"""The course as a site: sphinx-build -W -n docs docs/_build/html.
+
+The first build trains small stages (docs/_ext/course_runs.py) and draws the pictures (docs/pictures); later ones
+reuse both. To train again, delete docs/_generated.
+"""
+
+import sys
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions
+
+project = "GPT from scratch"
+author = "the gpt-ladder authors"
+project_copyright = author
+
+extensions = [
+    "myst_parser",       # pages in Markdown
+    "sphinx_design",     # cards, and answers that open
+    "sphinx_copybutton",
+    "sphinx.ext.mathjax",
+    "ladder",            # {picture}, {results}, {stage-diff} and others; trains and draws first
+    "offline_mathjax",
+    "source_pages",      # links to files of the repository
+]  # fmt: skip
+myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block", "attrs_inline"]
+myst_heading_anchors = 3
+mathjax_path = "mathjax.js"
+mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load files that are not there
+exclude_patterns = ["_build", "_generated"]
+nitpicky = True
+
+html_theme = "furo"
+html_title = "GPT from scratch"
+html_static_path = ["_static", "_generated/static"]
+html_css_files = ["course.css"]
+html_show_sphinx = html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b5fa5", "color-brand-content": "#0b5fa5"},
+    "dark_css_variables": {"color-brand-primary": "#7cb7ff", "color-brand-content": "#7cb7ff"},
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True

@@ -1,0 +1,46 @@
+"""The pictures of the course, drawn by the code that they are about and from small runs, when the site is built.
+
+A picture is a function that returns a figure; it is drawn once in light and once in dark colours. Those that show
+trained models take the runs of docs/_ext/course_runs.py, by name.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from gpt.trained import Trained
+from pictures import attention, depth, probabilities, sequences, training
+from pictures.theme import THEMES, save
+
+PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, Trained]], Figure]] = {
+    "windows": training.windows,
+    "losses": training.losses,
+    "dropout": training.dropout,
+    "bigram-table": probabilities.bigram_table,
+    "temperature": probabilities.temperature,
+    "truncation": probabilities.truncation,
+    "trust": probabilities.trust,
+    "causal-mask": attention.causal_mask,
+    "one-head": attention.one_head,
+    "four-heads": attention.four_heads,
+    "units": attention.units,
+    "rotation": attention.rotation,
+    "gradient-depth": depth.gradient_over_depth,
+    "residual": depth.with_and_without_residuals,
+    "layer-norm": depth.layer_norm,
+    "masks": sequences.masks,
+    "positions": sequences.positions,
+    "cross-attention": sequences.cross_attention,
+}
+
+
+def draw_stale(runs: Mapping[str, Trained], folder: Path) -> None:
+    """Draw the pictures in `folder` that are not there, or are older than this code or the runs."""
+    code = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    newest = max(code, *((run.run.path / "summary.json").stat().st_mtime for run in runs.values()))
+    for name, picture in PICTURES.items():
+        for theme in THEMES:
+            path = folder / f"{name}-{theme}.svg"
+            if not path.exists() or path.stat().st_mtime < newest:
+                save(picture, runs, theme, path)

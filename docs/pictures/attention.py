@@ -1,0 +1,93 @@
+"""What a token looks at."""
+
+from collections.abc import Mapping
+
+import torch
+from course_runs import corpus
+from matplotlib.figure import Figure
+
+from gpt.models.v8_modern import Rotation
+from gpt.trained import Trained
+from pictures.text import tokenizer_of, visible
+from pictures.theme import figure, heat, label_cells
+
+_WINDOW = "the king"  # eight characters: a window of v2 to v6
+_LETTERS = "\n abcdefghijklmnopqrstuvwxyz"
+
+
+def causal_mask() -> Figure:
+    """The mask, and the weights it leads to if all scores are equal."""
+    T = len(_WINDOW)
+    visible_to = torch.ones(T, T).tril()
+    weights = torch.zeros(T, T).masked_fill(visible_to == 0, float("-inf")).softmax(-1)
+    fig = figure(2.9)
+    left, right = fig.subplots(1, 2)
+    heat(left, visible_to, largest=1.6)
+    heat(right, weights, largest=1.0)
+    for axes, title in ((left, "what may be seen"), (right, "weights of equal scores")):
+        label_cells(axes, visible(_WINDOW), visible(_WINDOW))
+        axes.set(title=title, xlabel="key")
+    left.set_ylabel("query")
+    return fig
+
+
+def one_head(runs: Mapping[str, Trained]) -> Figure:
+    """The attention of v2's head over a window."""
+    fig = figure(3.9)
+    axes = fig.subplots()
+    mesh = heat(axes, runs["v2"].attention(_WINDOW)[0][0], largest=1.0)
+    label_cells(axes, visible(_WINDOW), visible(_WINDOW))
+    axes.set(xlabel="looks at (key)", ylabel="character (query)")
+    fig.colorbar(mesh, ax=axes, shrink=0.8, label="weight")
+    return fig
+
+
+def four_heads(runs: Mapping[str, Trained]) -> Figure:
+    """The attention of v3's four heads over the same window."""
+    fig = figure(5.2)
+    for number, (axes, weights) in enumerate(
+        zip(fig.subplots(2, 2).flat, runs["v3"].attention(_WINDOW)[0], strict=True), start=1
+    ):
+        heat(axes, weights, largest=1.0)
+        label_cells(axes, visible(_WINDOW), visible(_WINDOW))
+        axes.set_title(f"head {number}")
+    return fig
+
+
+@torch.no_grad()
+def units(runs: Mapping[str, Trained]) -> Figure:
+    """How often each unit of v3_ffn's feed-forward layer is above zero, by the current character."""
+    run = runs["v3_ffn"]
+    ids = tokenizer_of(run).encode(corpus().val[:40_000]).view(-1, 8)
+    active: list[torch.Tensor] = []
+    handle = run.model.get_submodule("feed_forward").register_forward_hook(
+        lambda _module, _inputs, output: active.append((output > 0).float().flatten(0, 1))
+    )
+    run.model(ids)
+    handle.remove()
+    shares = torch.stack([active[0][ids.flatten() == i].mean(0) for i in tokenizer_of(run).encode(_LETTERS)])
+    order = shares.argmax(dim=0).argsort(stable=True)  # units by the character that they fire for most often
+    fig = figure(4.3)
+    axes = fig.subplots()
+    mesh = heat(axes, shares[:, order], largest=1.0)
+    label_cells(axes, None, visible(_LETTERS), fontsize=8)
+    axes.set(xlabel="unit", ylabel="current character", xticks=[])
+    fig.colorbar(mesh, ax=axes, shrink=0.6, label="share of positions where it is active")
+    return fig
+
+
+def rotation() -> Figure:
+    """The score of a query and an equal key at each distance, for rotary positions."""
+    T, D = 128, 32
+    ones = torch.ones(1, 1, T, D)
+    rotated = Rotation(T, D, torch.device("cpu"))(ones)[0, 0]  # (T, D)
+    scores = rotated @ rotated.T / D
+    fig = figure(3.0)
+    axes = fig.subplots()
+    for query in (40, 80, 120):
+        axes.plot(range(query + 1), scores[query, : query + 1].flip(0), label=f"query at position {query}",
+                  linewidth={40: 6.0, 80: 3.5, 120: 1.2}[query])  # fmt: skip
+    axes.set(xlabel="distance to the key (characters)", ylabel="score")
+    axes.legend()
+    axes.grid()
+    return fig

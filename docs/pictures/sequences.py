@@ -1,0 +1,64 @@
+"""The encoder-decoder: its masks, its positions, and what it looks at while it translates."""
+
+from collections.abc import Mapping
+
+import torch
+from matplotlib.figure import Figure
+
+from gpt.data.subwords import BEGIN, END
+from gpt.decoding.beam_search import beam_search
+from gpt.models.attention_weights import AttentionWeights
+from gpt.models.v9_transformer import Transformer, sinusoidal_positions
+from gpt.tasks import Translation
+from gpt.trained import Trained
+from pictures.theme import figure, heat, label_cells
+
+
+def masks() -> Figure:
+    """What a target of eight tokens may see of itself, and of a source of six that is padded to eight."""
+    causal = torch.ones(8, 8).tril()
+    source = (torch.arange(8) < 6).float().expand(8, 8)
+    fig = figure(2.9)
+    for axes, mask, title, what in zip(
+        fig.subplots(1, 2), (causal, source), ("self-attention:\nnothing later", "cross-attention:\nno padding"),
+        ("target position", "source position"), strict=True,
+    ):  # fmt: skip
+        heat(axes, mask, largest=1.6)
+        axes.set(title=title, xlabel=what, ylabel="target position", xticks=[], yticks=[])
+    return fig
+
+
+def positions() -> Figure:
+    """The vector of each position, and some of its channels over the positions."""
+    vectors = sinusoidal_positions(60, 64)
+    fig = figure(5.4)
+    upper, lower = fig.subplots(2, 1)
+    heat(upper, vectors.T, largest=1.0, smallest=-1.0)
+    upper.set(xlabel="position", ylabel="channel", aspect="auto")
+    for channel in (4, 16, 28, 40):
+        lower.plot(vectors[:, channel], label=f"channel {channel}")
+    lower.set(xlabel="position", ylim=(-1.1, 1.9))
+    lower.legend(loc="upper center", ncols=2)
+    lower.grid()
+    return fig
+
+
+@torch.no_grad()
+def cross_attention(runs: Mapping[str, Trained]) -> Figure:
+    """What the decoder looks at in the source while it writes it in reverse: the last block, mean of its heads."""
+    run = runs["reverse"]
+    assert isinstance(run.task, Translation)
+    assert isinstance(run.model, Transformer)
+    tokenizer, letters = run.task.tokenizer, "a b c d e f g h"
+    source = [*tokenizer.encode_all([letters])[0], END]
+    target = beam_search(run.model, torch.tensor([source]), beam=1, length_penalty=0.0)[0]
+    with AttentionWeights() as observed:
+        run.model(torch.tensor([source]), torch.tensor([[BEGIN, *target]]))
+    fig = figure(4.2)
+    axes = fig.subplots()
+    mesh = heat(axes, observed.weights[-1][0].mean(0), largest=1.0)
+    names = [[tokenizer.vocabulary[i].strip("▁Ġ ") for i in ids] for ids in (source, [*target, END])]
+    label_cells(axes, *names)
+    axes.set(xlabel="source", ylabel="written")
+    fig.colorbar(mesh, ax=axes, shrink=0.8, label="weight")
+    return fig

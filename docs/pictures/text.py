@@ -1,0 +1,16 @@
+"""Texts in pictures, and the characters of a run."""
+
+from gpt.data.characters import CharTokenizer
+from gpt.tasks import Continuation
+from gpt.trained import Trained
+
+
+def visible(text: str) -> list[str]:
+    """The characters of a text, with signs for the blank ones."""
+    return [{" ": "␣", "\n": "↵"}.get(character, character) for character in text]
+
+
+def tokenizer_of(run: Trained) -> CharTokenizer:
+    """The tokenizer of a run that continues a text."""
+    assert isinstance(run.task, Continuation)
+    return run.task.tokenizer

@@ -1,0 +1,89 @@
+"""Colours, sizes and the parts that several pictures share."""
+
+import inspect
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gpt.files import write_atomically
+from gpt.trained import Trained
+
+WIDTH = 5.0  # inches: at the width of a phone, labels are still large enough to read
+
+_MAPS = {  # from the page's background to a strong colour
+    "light": LinearSegmentedColormap.from_list("page-light", ["#ffffff", "#7fb3dd", "#0b4a86", "#04203d"]),
+    "dark": LinearSegmentedColormap.from_list("page-dark", ["#131416", "#1f4e79", "#6fb1f0", "#e6f2ff"]),
+}
+_SIGNED = (  # the same for values on both sides of zero
+    LinearSegmentedColormap.from_list("page-light-signed", ["#c4500a", "#ffffff", "#0b5fa5"]),
+    LinearSegmentedColormap.from_list("page-dark-signed", ["#ffa05c", "#131416", "#7cb7ff"]),
+)
+for _map in (*_MAPS.values(), *_SIGNED):
+    mpl.colormaps.register(_map)
+
+_SHARED = {
+    "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
+    "figure.constrained_layout.use": True, "svg.hashsalt": "gpt", "legend.frameon": False, "axes.axisbelow": True,
+}  # fmt: skip
+_CYCLES = {
+    "light": ["#0b5fa5", "#c4500a", "#2b7a3d", "#8a3ab9", "#a31545", "#5c6670", "#8a6d00"],
+    "dark": ["#7cb7ff", "#ffa05c", "#7fd18f", "#d6a1ff", "#ff8fb0", "#b4bcc4", "#e6c94c"],
+}
+_INK = {"light": "#24292f", "dark": "#cfd0d0"}
+
+
+def _theme(name: str) -> dict[str, Any]:
+    ink = _INK[name]
+    lines = ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color", "text.color")
+    return {
+        **_SHARED, **dict.fromkeys(lines, ink), "grid.color": ink, "grid.alpha": 0.15,
+        "axes.prop_cycle": cycler(color=_CYCLES[name]), "image.cmap": f"page-{name}",
+    }  # fmt: skip
+
+
+THEMES: dict[str, Any] = {name: _theme(name) for name in _MAPS}
+
+
+def save(picture: Callable[..., Figure], runs: Mapping[str, Trained], theme: str, path: Path) -> None:
+    """Draw a picture in a theme, as SVG on a transparent background."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(THEMES[theme]):
+        figure = picture(runs) if inspect.signature(picture).parameters else picture()
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    write_atomically(path, content.getvalue())
+
+
+def figure(height: float) -> Figure:
+    """A figure as wide as the page, `height` inches high."""
+    return Figure(figsize=(WIDTH, height))
+
+
+def heat(axes: Axes, values: Tensor, largest: float | None = None, smallest: float = 0.0) -> QuadMesh:
+    """A matrix, (rows, columns), its first row at the top."""
+    rows, columns = values.shape
+    colours = mpl.rcParams["image.cmap"] + ("-signed" if smallest < 0 else "")
+    mesh = axes.pcolormesh(
+        values.detach().numpy(), vmin=smallest, vmax=largest, cmap=colours, edgecolors="face", linewidth=0.1
+    )
+    axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
+    axes.spines[:].set(visible=True, alpha=0.3)
+    axes.tick_params(length=0)
+    return mesh
+
+
+def label_cells(axes: Axes, x: Sequence[str] | None = None, y: Sequence[str] | None = None, **style: Any) -> None:
+    """Name the columns and the rows of a heat map."""
+    if x is not None:
+        axes.set_xticks([i + 0.5 for i in range(len(x))], x, **style)
+    if y is not None:
+        axes.set_yticks([i + 0.5 for i in range(len(y))], y, **style)

@@ -1,0 +1,63 @@
+"""Batches, and how the losses fall."""
+
+from collections.abc import Mapping
+
+import torch
+from course_runs import corpus
+from matplotlib.figure import Figure
+
+from gpt.data.characters import CharTokenizer
+from gpt.data.text import TextData
+from gpt.trained import Trained
+from pictures.text import visible
+from pictures.theme import figure, heat, label_cells
+
+_STAGES = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")
+
+
+def windows() -> Figure:
+    """Three rows of a batch of tiny Shakespeare: inputs and targets."""
+    text = corpus()
+    tokenizer = CharTokenizer(text.train)
+    batch = TextData(text, tokenizer, block_size=8).training_batch(seed=1337, iteration=0, batch_size=3)
+    fig = figure(2.9)
+    for row, axes in enumerate(fig.subplots(3, 1)):
+        ids = torch.stack([batch.inputs[0][row], batch.targets[row]])
+        heat(axes, torch.tensor([[0.0], [0.25]]).expand(2, 8), largest=1.0)
+        for y in range(2):
+            for x, sign in enumerate(visible(tokenizer.decode(ids[y]))):
+                axes.text(x + 0.5, y + 0.5, sign, ha="center", va="center", family="monospace")
+        label_cells(axes, [str(t) for t in range(8)] if row == 2 else [], ["input", "target"])
+        axes.set(aspect="auto")
+        axes.set_title(f"window {row + 1}", loc="left")
+    axes.set_xlabel("position t")
+    return fig
+
+
+def losses(runs: Mapping[str, Trained]) -> Figure:
+    """The estimated validation loss of v1 to v6 over the iterations."""
+    fig = figure(4.2)
+    axes = fig.subplots()
+    for stage in _STAGES:
+        metrics = [m for m in runs[stage].run.metrics() if 0 < m.iteration <= 2000]
+        axes.plot([m.iteration for m in metrics], [m.val for m in metrics], label=stage)
+    axes.set(xlabel="iteration", ylabel="validation loss (nats per character)")
+    axes.legend(ncols=2)
+    axes.grid()
+    return fig
+
+
+def dropout(runs: Mapping[str, Trained]) -> Figure:
+    """Training and validation loss of a small v7 on 9,000 characters, with and without dropout."""
+    fig = figure(4.2)
+    axes = fig.subplots()
+    for colour, name in (("C0", "without_dropout"), ("C1", "with_dropout")):
+        metrics = [m for m in runs[name].run.metrics() if m.iteration > 0]
+        iterations = [m.iteration for m in metrics]
+        label = name.replace("_", " ")
+        axes.plot(iterations, [m.val for m in metrics], color=colour, label=f"validation, {label}")
+        axes.plot(iterations, [m.train for m in metrics], color=colour, linestyle="--", label=f"training, {label}")
+    axes.set(xlabel="iteration", ylabel="loss (nats per character)")
+    axes.legend()
+    axes.grid()
+    return fig

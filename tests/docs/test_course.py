@@ -1,0 +1,186 @@
+"""The course: what its pages quote exists, what they show is what comes out, and the site builds."""
+
+import ast
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt.data.download import TINY_SHAKESPEARE
+from tests.conftest import REPOSITORY, Script
+
+DOCS = REPOSITORY / "docs"
+COURSE = sorted((DOCS / "course").glob("*.md"))
+STAGES = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
+FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<body>(?:.*\n)*?)\1$", re.MULTILINE)
+
+
+def named(path: Path) -> str:
+    return path.stem
+
+
+def directives(page: Path, name: str) -> list[tuple[str, dict[str, str]]]:
+    """The arguments and the options of a page's directives of that name."""
+    found = []
+    for fence in FENCE.finditer(page.read_text()):
+        body = fence["body"]
+        if fence["name"] == name:
+            found.append((fence["argument"], dict(re.findall(r"^:([\w-]+): *(.*)$", body, re.MULTILINE))))
+        elif name in body:  # inside a dropdown
+            inner = FENCE.finditer(body)
+            options = [(f["argument"], dict(re.findall(r"^:([\w-]+): *(.*)$", f["body"], re.M))) for f in inner
+                       if f["name"] == name]  # fmt: skip
+            found += options
+    return found
+
+
+def quoted(page: Path, argument: str, options: dict[str, str]) -> str:
+    """What a literalinclude shows, before any cutting at lines. Raises LookupError if there is no such object."""
+    text = (page.parent / argument).read_text()
+    wanted = options.get("pyobject")
+    if wanted is None:
+        return text
+    nodes: list[ast.AST] = [ast.parse(text)]
+    for name in wanted.split("."):
+        nodes = [child for node in nodes for child in ast.iter_child_nodes(node) if getattr(child, "name", "") == name]
+    if not nodes:
+        raise LookupError(f"{argument} has no {wanted}")
+    return ast.get_source_segment(text, nodes[0]) or ""
+
+
+@pytest.mark.parametrize("page", COURSE, ids=named)
+def test_every_quotation_finds_its_lines(page: Path) -> None:
+    for argument, options in directives(page, "literalinclude"):
+        assert options.keys() <= {"pyobject", "start-at", "end-at", "end-before", "dedent", "caption", "language"}
+        text = quoted(page, argument, options)
+        for option in ("start-at", "end-at", "end-before"):
+            assert options.get(option, "").strip('"') in text, (argument, options)
+
+
+def test_the_pages_quote_a_lot() -> None:
+    """So that the test above cannot pass because it finds nothing."""
+    assert sum(len(directives(page, "literalinclude")) for page in COURSE) > 50
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
+    page = DOCS / "course" / f"{stage}.md"
+    text = page.read_text()
+    assert "$$" in text
+    assert directives(page, "picture")
+    assert [argument for argument, _ in directives(page, "live")] == ([stage] if stage != "v7" else [])
+    assert [argument for argument, _ in directives(page, "results")] == ([stage] if stage != "v7" else [])
+    assert bool(directives(page, "stage-diff")) == (stage != "v1")
+    assert any("gpt/models/" in argument for argument, _ in directives(page, "literalinclude"))
+    exercises = text[text.index("## Exercises") :]
+    assert re.findall(r"^\*\*(\d)\.\*\*", exercises, re.MULTILINE) == ["1", "2", "3"]
+    assert exercises.count(":::{dropdown} Answer") == 3
+
+
+def test_every_picture_is_on_a_page_and_every_page_finds_its_pictures() -> None:
+    code = (DOCS / "pictures" / "__init__.py").read_text()
+    drawn = set(re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE))
+    used = {argument for page in [*COURSE, DOCS / "index.md"] for argument, _ in directives(page, "picture")}
+    assert used == drawn
+    for page in COURSE:
+        assert all(len(options["alt"]) > 40 for _, options in directives(page, "picture"))
+
+
+SLOW_PAGES = {"loop"}  # it trains
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW_PAGES), id=page.stem) for page in COURSE]
+)
+def test_what_a_page_shows_is_what_python_answers(
+    page: Path, shakespeare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a page's examples in one session, started in a folder that has the corpus."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / TINY_SHAKESPEARE).symlink_to(shakespeare / TINY_SHAKESPEARE)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```pycon\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
+    assert test.examples or page.stem in {"start", "own", "sampling"}
+    report: list[str] = []
+    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
+    assert result.failed == 0, "".join(report)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_course_are_ones_that_the_scripts_accept(script: Script, tmp_path: Path) -> None:
+    """Composed and checked, but not run."""
+    (tmp_path / "mine.txt").write_text("to be or not to be\n" * 100)
+    pages = "".join(page.read_text() for page in COURSE)
+    commands = [line.partition("#")[0] for line in re.findall(r"^python (train\.py .*)$", pages, re.MULTILINE)]
+    assert len(commands) > 10
+    for command in commands:
+        name, *arguments = command.replace("RUN_FOLDER", "runs/any").split()
+        done = script(name, *(a for a in arguments if a != "-m"), "--cfg", "job", cwd=tmp_path)
+        assert done.returncode == 0 or "-m" in arguments, f"{command}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def site(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built from a copy of the repository."""
+    copy = tmp_path_factory.mktemp("clone")
+    for part in ("gpt", "conf", "docs", "tests", "benchmarks"):  # pages link to files in all of them
+        shutil.copytree(REPOSITORY / part, copy / part, ignore=shutil.ignore_patterns("_build", "_generated"))
+    for file in filter(Path.is_file, REPOSITORY.iterdir()):
+        shutil.copy(file, copy)
+    (copy / "data").symlink_to(REPOSITORY / "data")  # where downloads are kept
+    built = copy / "docs" / "_build" / "html"
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "-n", "-q", "docs", built], cwd=copy, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(copy), "GPT_DATA_DIR": str(shakespeare.resolve())},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return built
+
+
+@pytest.mark.slow
+def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
+    anchors: dict[Path, set[str]] = {}
+    wrong = []
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        for target in re.findall(r'(?:href|src)="([^"]+)"', text):
+            path, _, anchor = target.partition("#")
+            path = path.partition("?")[0]
+            if re.match(r"[a-z]+:", target) or "_static/live" in path:
+                continue
+            file = (page.parent / path).resolve() if path else page
+            if not file.exists():
+                wrong.append((page.name, target))
+            elif anchor and file.suffix == ".html":
+                if file not in anchors:
+                    anchors[file] = set(re.findall(r'\bid="([^"]+)"', file.read_text()))
+                if anchor not in anchors[file]:
+                    wrong.append((page.name, target))
+    assert len(list(site.rglob("*.html"))) > 40
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_a_reader_of_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        loaded = re.findall(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="((?:https?:)?//[^"]+)"', text)
+        assert loaded == [], page
+        assert str(site.parents[2]) not in text, f"{page} has a path of the machine that built it"
+
+
+@pytest.mark.slow
+def test_the_page_of_a_stage_shows_its_difference_its_loss_and_its_live_form(site: Path) -> None:
+    text = (site / "course" / "v6.html").read_text()
+    frame = '<iframe class="live" src="../_static/live/index.html?embed#v6"'
+    assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
+    assert "attention_norm" in text[text.index("v5_residual.py") :]
+    assert "2.0607" in text
+    assert "layer-norm-light.svg" in text
+    assert "layer-norm-dark.svg" in text
