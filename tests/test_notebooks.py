@@ -1,0 +1,73 @@
+"""The notebooks in docs/notebooks: without outputs in git, and executed from top to bottom as a reader would."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from gpt.data.corpora import multi30k
+from gpt.errors import UserError
+from tests.conftest import REPOSITORY
+
+FOLDER = REPOSITORY / "docs" / "notebooks"
+NOTEBOOKS = ["ladder.ipynb", "transformer.ipynb"]
+_ROUNDING = 0.03  # nats, by which a result may differ from what the text calls "about"
+
+
+def cells(name: str, kind: str) -> list[NotebookNode]:
+    return [cell for cell in nbformat.read(FOLDER / name, as_version=4).cells if cell.cell_type == kind]
+
+
+def printed(cell: NotebookNode) -> str:
+    return "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+
+
+def test_all_notebooks_are_tested() -> None:
+    assert sorted(path.name for path in FOLDER.glob("*.ipynb")) == NOTEBOOKS
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_committed_without_outputs(name: str) -> None:
+    for cell in cells(name, "code"):
+        assert cell.outputs == [], cell.source
+        assert cell.execution_count is None
+        assert cell.metadata == {}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_links_of_a_notebook_lead_somewhere(name: str) -> None:
+    text = "\n".join(cell.source for cell in cells(name, "markdown"))
+    links = re.findall(r"\]\((?!http)([^)#]+)", text)
+    assert links
+    for link in links:
+        assert (FOLDER / link).exists(), link
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_from_top_to_bottom(name: str, shakespeare: Path, tmp_path: Path) -> None:
+    if "multi30k" in (FOLDER / name).read_text():
+        try:
+            multi30k(str(shakespeare), vocab_size=100)
+        except UserError as error:
+            pytest.skip(str(error))
+    shutil.copy(FOLDER / name, tmp_path)
+    notebook = nbformat.read(tmp_path / name, as_version=4)
+    client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute(env=os.environ | {"GPT_DATA_DIR": str(shakespeare), "PYTHONPATH": str(REPOSITORY)})
+    assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+
+    # A text that begins with "About N" is on the last number that the cell above it has printed.
+    stated = 0
+    for cell, after in zip(notebook.cells, notebook.cells[1:], strict=False):
+        about = re.match(r"About (\d+\.\d+)", after.source)
+        if cell.cell_type == "code" and about:
+            found = re.findall(r"\d+\.\d+", printed(cell))[-1]
+            assert float(found) == pytest.approx(float(about[1]), abs=_ROUNDING), after.source
+            stated += 1
+    assert stated > 0
