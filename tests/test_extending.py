@@ -67,7 +67,7 @@ def test_every_added_thing_was_trained(copy: tuple[Path, Run]) -> None:
     assert {"optimizer=Lion", "schedule=staircase", "data=squares", "model.reach=3"} <= changed
     steps = [path.read_text().splitlines() for path in folder.rglob("steps.txt")]
     assert ["5", "10", "15", "20"] in [[line.split()[0] for line in lines] for lines in steps]
-    assert next(folder.rglob("metrics.csv")).read_text().startswith("iteration,train,val,learning_rate_all\n0,")
+    assert next(folder.rglob("metrics.csv")).read_text().startswith("iteration,train,val,learning_rate_all,tokens,")
 
 
 @pytest.mark.parametrize("what", ["model=window_mean", "optimizer=lion", "schedule=staircase", "data=squares"])
