@@ -273,7 +273,7 @@ def test_the_page_about_exports_runs_as_written(script: Script, shakespeare: Pat
     page = (REPOSITORY / "docs" / "exports.md").read_text()
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    small = ["model=v7", "model.block_size=16", "model.n_embd=96", "model.n_head=4", "model.n_layer=1", "device=cpu"]
+    small = ["model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=1", "device=cpu"]
     short = ["training.max_iters=4", "training.eval_iters=1", "training.batch_size=8", "hydra.run.dir=runs/v7"]
     (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:50_000])
     done = script("train.py", *small, *short, "data=text", "data.path=input.txt", cwd=tmp_path)
@@ -282,7 +282,7 @@ def test_the_page_about_exports_runs_as_written(script: Script, shakespeare: Pat
         python, name, *arguments = shlex.split(line, comments=True)
         assert python == "python"
         assert script(name, *arguments, cwd=tmp_path).returncode == 0
-    for block, name in zip(blocks, ("hub", "onnx"), strict=True):
+    for block, name in zip(blocks, ("hub", "onnx", "transformers"), strict=True):
         code = block.replace("FOLDER", f"runs/v7/{name}")
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
                               env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
