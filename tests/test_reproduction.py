@@ -90,4 +90,4 @@ def test_the_record_reaches_the_loss_that_is_documented_for_v7(script: Script, t
     assert done.returncode == 0, done.stderr
     summary = RunFolder(tmp_path / "record").summary()
     assert summary.target == 1.4873
-    assert summary.exact.val < 1.4873 + 0.01  # the records' seeds differ by less
+    assert summary.exact.val <= summary.target
