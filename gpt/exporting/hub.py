@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -60,7 +61,12 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
             return Path(model_id, name) if Path(model_id).is_dir() else Path(hf_hub_download(model_id, name, **options))
 
         loaded = cls(**configured, vocabulary=tokenizer.vocabulary_of(file(tokenizer.NAME)))
-        loaded.model.load_state_dict(load_file(file(_WEIGHTS)))
+        try:
+            loaded.model.load_state_dict(load_file(file(_WEIGHTS)))
+        except (RuntimeError, SafetensorError):  # PyTorch's message has a line for each tensor
+            raise UserError(
+                f"{model_id} is damaged: the tensors of {_WEIGHTS} are not those of its config.json"
+            ) from None
         return loaded.to(map_location)
 
 

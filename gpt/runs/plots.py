@@ -43,7 +43,9 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
         _log_scale(axes)
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")
-    return bool(drawn) and _save(figure, path)
+    if drawn:
+        _save(figure, path)
+    return bool(drawn)
 
 
 _XLABELS = {"iterations": "iteration", "tokens": "tokens trained on", "seconds": "seconds of training"}
@@ -104,7 +106,7 @@ def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:
     axes.plot([], [], "+", color="grey", label="documented, one mini-batch")
 
 
-def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> bool:
+def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
     """Draw the loss against one key, a line for each combination of the others; or against two, as a heat map.
 
     Raises RequestError for a key that does not vary.
@@ -128,7 +130,7 @@ def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> 
             ylabel=short[keys[1]],
             title=f"{metric} loss (nats per token), lowest over other keys",
         )
-    return _save(figure, path)
+    _save(figure, path)
 
 
 def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
@@ -204,8 +206,7 @@ def _panels(count: int) -> tuple["Figure", list["Axes"]]:
     return figure, list(figure.subplots(count, squeeze=False)[:, 0])
 
 
-def _save(figure: "Figure", path: Path) -> bool:
+def _save(figure: "Figure", path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120, format="png")
     write_atomically(path, picture.getvalue())
-    return True

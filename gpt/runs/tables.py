@@ -19,7 +19,14 @@ _NAMES = {
 def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short = names(ranking.keys)
-    headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric], "", "tokens/s", "folder of the newest"]
+    headers = [
+        *(short[key] for key in ranking.keys),
+        "seeds",
+        _NAMES[metric],
+        "standing",
+        "tokens/s",
+        "folder of the newest",
+    ]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),

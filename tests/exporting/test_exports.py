@@ -77,6 +77,20 @@ def test_a_strangers_folder_executes_nothing(run: Trained, tmp_path: Path) -> No
         PretrainedGPT.from_pretrained(tmp_path)
 
 
+def test_weights_of_another_model_and_damaged_ones_are_refused_in_one_line(run: Trained, tmp_path: Path) -> None:
+    export(run, "hub", tmp_path, license="mit")
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model"]["n_embd"] = 2 * config["model"]["n_embd"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    refused = pytest.raises(UserError, match=r"is damaged: the tensors of model\.safetensors are not those")
+    with refused:
+        PretrainedGPT.from_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with refused:
+        PretrainedGPT.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("stage", [*LADDER, "transformer"])
 def test_every_stage_has_a_form_for_the_hub(stage: str, tmp_path: Path) -> None:
     """The mixin's own way, without a run: what config.json names is built again and gets the same weights."""
