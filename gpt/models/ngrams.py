@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, pad, relu
+from torch.nn.functional import pad, relu
 
 from gpt.models.attention import preceded
 from gpt.models.kv_cache import active_cache
@@ -34,6 +34,7 @@ class NGrams(nn.Module):
     """
 
     memory: Tensor
+    _powers: Tensor  # (order)
 
     def __init__(self, vocab_size: int, order: int, window: int, size: int) -> None:
         super().__init__()
@@ -43,6 +44,7 @@ class NGrams(nn.Module):
         # All of the state, -1 where there is no token. Counting again takes a second or two.
         dtype = torch.int16 if vocab_size < 2**15 else torch.int32
         self.register_buffer("memory", torch.full((size,), -1, dtype=dtype))
+        self.register_buffer("_powers", vocab_size ** torch.arange(order), persistent=False)
         self._counts: Tensor | None = None  # (contexts, V): what followed each context
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_counts", None))
 
@@ -77,13 +79,14 @@ class NGrams(nn.Module):
             counts = counts - self._own_counts[own] * ((rows > 0) & (positions < self._length))[..., None]
         counts = counts + _RECENT * self._recent_counts(idx, keys)
         total = counts.sum(dim=-1, keepdim=True)  # (B, T, order, 1)
+        divisor = total.clamp(min=1)
         taken = counts.clamp(max=_DISCOUNT)  # all of a count below the discount
-        kept = (counts - taken) / total.clamp(min=1)  # (B, T, order, V)
-        passed_on = torch.where(total > 0, taken.sum(dim=-1, keepdim=True) / total.clamp(min=1), 1.0)
+        kept = (counts - taken) / divisor  # (B, T, order, V)
+        passed_on = torch.where(total > 0, taken.sum(dim=-1, keepdim=True) / divisor, 1.0)  # (B, T, order, 1)
         p = self._single  # (V)
         result = []
-        for k in range(self.order):
-            p = torch.addcmul(kept[:, :, k], passed_on[:, :, k], p)  # (B, T, V)
+        for own, share in zip(kept.unbind(2), passed_on.unbind(2), strict=True):
+            p = torch.addcmul(own, share, p)  # (B, T, V)
             result.append(p)
         return torch.stack(result, dim=2), total[..., 0]
 
@@ -104,7 +107,8 @@ class NGrams(nn.Module):
         earlier = preceded(keys, n).transpose(1, 2)  # (B, order, S)
         here = keys.where(keys > 0, -1).transpose(1, 2)  # (B, order, T); contexts that are not there never match
         is_same = (here[..., None] == earlier[..., None, :]).float().tril(earlier.shape[2] - T - 1)  # (B, order, T, S)
-        following = one_hot(tokens.roll(-1, 1), self.vocab_size).float()  # (B, S, V)
+        following = torch.zeros(*tokens.shape, self.vocab_size, device=tokens.device)  # (B, S, V), one-hot
+        following.scatter_(2, tokens.roll(-1, 1)[..., None], 1)
         return (is_same @ following[:, None]).transpose(1, 2)
 
     def _context_keys(self, ids: Tensor) -> Tensor:
@@ -114,8 +118,7 @@ class NGrams(nn.Module):
         with digits from 1 to V, so that two contexts of whatever lengths are never the same number.
         """
         latest_first = ids.unfold(-1, self.order, 1).flip(-1)  # (..., T, order)
-        powers = self.vocab_size ** torch.arange(self.order, device=ids.device)
-        return ((latest_first + 1) * powers).cumsum(dim=-1) * (latest_first >= 0)
+        return ((latest_first + 1) * self._powers).cumsum(dim=-1) * (latest_first >= 0)
 
     def _count(self) -> Tensor:
         """Count what follows each context. Returns the rows of the contexts before each token: (N, order).

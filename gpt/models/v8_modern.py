@@ -96,7 +96,7 @@ class Rotation:
         self._cos, self._sin = angles.cos(), angles.sin()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: (B, H, T, D) -> (B, H, T, D)."""
+        """x: (..., T, D) -> (..., T, D)."""
         a, b = x.chunk(2, dim=-1)
         cos, sin = self._cos.to(x.dtype), self._sin.to(x.dtype)
         return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
@@ -114,12 +114,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        qk, v = qkv[:2], qkv[2]
         if self.qk_norm is not None:
-            q, k = self.qk_norm(q), self.qk_norm(k)
+            qk = self.qk_norm(qk)
         if rotation is not None:
-            q, k = rotation(q), rotation(k)
-        y = causal_attention(q, k, v)  # (B, H, T, D)
+            qk = rotation(qk)
+        y = causal_attention(*qk, v)  # (B, H, T, D)
         return self.projection(y.transpose(1, 2).reshape(B, T, C))
 
 
