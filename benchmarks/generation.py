@@ -1,8 +1,8 @@
-"""Generation at v7's size: how many characters appear in a second.
+"""Generation at v7's size, and with the CPU record's v8: how many characters appear in a second.
 
     python benchmarks/generation.py --nanogpt PATH
 
-The peer is nanoGPT's `GPT.generate`. Weights are random on both sides: they change no time.
+The peer at v7's size is nanoGPT's `GPT.generate`. Weights are random on both sides: they change no time.
 """
 
 import sys
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import Row, alternate, arguments, output, table
+from harness import QUICK_TRAINING, Row, alternate, arguments, output, table, train_command
 
 _OURS = """
 import gpt  # before torch, as in the scripts: it sets how threads wait
@@ -29,6 +29,18 @@ run(8)
 started = time.perf_counter()
 run(tokens)
 print(batch * tokens / (time.perf_counter() - started))
+"""
+
+# Of the record, it is a run: what it has counted takes time to look up.
+_RECORD = """
+import gpt
+import sys, time
+from gpt.trained import load_run
+run, tokens = load_run(sys.argv[1]), int(sys.argv[2])
+run.generate(tokens=8)
+started = time.perf_counter()
+run.generate(tokens=tokens)
+print(tokens / (time.perf_counter() - started))
 """
 
 _THEIRS = """
@@ -52,21 +64,32 @@ print(batch * tokens / (time.perf_counter() - started), file=stdout)
 
 def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Characters per second, all samples together."""
-    sizes = [(1, 8)] if quick else [(1, 256), (1, 500), (64, 64)]
     with tempfile.TemporaryDirectory() as name:
+        return [*_v7_size(nanogpt, repeats, Path(name), quick=quick), _record(repeats, Path(name), quick=quick)]
 
-        def measure(batch: int, tokens: int, code: str, *arguments: str) -> Callable[[], float]:
-            command = [sys.executable, "-c", code, *arguments, str(batch), str(tokens)]
-            return lambda: float(output(command, Path(name)))
 
-        result = []
-        for batch, tokens in sizes:
-            theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
-            for dtype in ("float32", "bfloat16"):
-                measured = alternate(repeats, measure(batch, tokens, _OURS, dtype), theirs)
-                work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
-                result.append(Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True))
-        return result
+def _v7_size(nanogpt: Path | None, repeats: int, folder: Path, *, quick: bool) -> list[Row]:
+    def measure(batch: int, tokens: int, code: str, *arguments: str) -> Callable[[], float]:
+        command = [sys.executable, "-c", code, *arguments, str(batch), str(tokens)]
+        return lambda: float(output(command, folder))
+
+    result = []
+    for batch, tokens in [(1, 8)] if quick else [(1, 256), (1, 500), (64, 64)]:
+        theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
+        for dtype in ("float32", "bfloat16"):
+            measured = alternate(repeats, measure(batch, tokens, _OURS, dtype), theirs)
+            work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
+            result.append(Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True))
+    return result
+
+
+def _record(repeats: int, folder: Path, *, quick: bool) -> Row:
+    run, tokens = folder / "record", 8 if quick else 1000
+    short = ["training.short_window=null", "resume=null", *QUICK_TRAINING]
+    output(train_command("experiment=speedrun_cpu", f"hydra.run.dir={run}", *short), folder)
+    command = [sys.executable, "-c", _RECORD, str(run), str(tokens)]
+    work = f"generation with the CPU record's v8, 1 x {tokens} characters"
+    return Row(work, "characters/s", alternate(repeats, lambda: float(output(command, folder))), more_is_better=True)
 
 
 if __name__ == "__main__":

@@ -326,7 +326,9 @@ def test_v7_training_runs_against_nanogpt_at_the_same_size(benchmark: Benchmark,
 
 @pytest.mark.slow
 def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> None:
-    rows = benchmark("generation", "--nanogpt", peers.folder("nanogpt"))
+    *rows, record = benchmark("generation", "--nanogpt", peers.folder("nanogpt"))
+    assert (record[0], record[1]) == ("generation with the CPU record's v8, 1 x 8 characters", "-")
+    assert "characters/s" in record[3]
     assert [row[0] for row in rows] == [
         f"v7-size generation, 1 x 8 characters, {dtype}; peer float32" for dtype in ("float32", "bfloat16")
     ]

@@ -120,7 +120,8 @@ class Attention(nn.Module):
             qk = self.qk_norm(qk)
         if rotation is not None:
             qk = rotation(qk)
-        y = causal_attention(*qk, v)  # (B, H, T, D)
+        q, k = qk  # (B, H, T, D) each
+        y = causal_attention(q, k, v)  # (B, H, T, D)
         return self.projection(y.transpose(1, 2).reshape(B, T, C))
 
 
