@@ -28,6 +28,7 @@ def created(path: Path) -> Iterator[RunFolder]:
             except RequestError:  # another process was quicker
                 continue
             if _is_abandoned(run):
+                run.remove_temporary_files()
                 yield run
                 return
 
@@ -40,6 +41,8 @@ def created_at(path: Path) -> Iterator[RunFolder]:
     with run.locked():
         if run.is_started():
             raise RequestError(f"{path} already holds a run: resume=auto continues it")
+        if _is_abandoned(run):
+            run.remove_temporary_files()
         yield run
 
 

@@ -201,11 +201,15 @@ class RunFolder:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
         return summary
 
-    def reopen(self, *, keep_average: bool) -> None:
-        """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
+    def remove_temporary_files(self) -> None:
+        """Remove what a killed process was about to write."""
         for path in self.path.glob(".*"):
             if is_temporary(path.name) and not path.is_dir():
                 path.unlink()
+
+    def reopen(self, *, keep_average: bool) -> None:
+        """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
+        self.remove_temporary_files()
         (self.path / "summary.json").unlink(missing_ok=True)
         if not keep_average:
             self.weights("averaged").unlink(missing_ok=True)

@@ -33,6 +33,7 @@ def test_a_folder_whose_run_never_started_is_taken_over_and_nothing_else_is(tmp_
             assert meanwhile.path == tmp_path / "new_2"
     with created(path) as again:
         assert again.path == path
+        assert {file.name for file in path.iterdir()} == {".lock", "train.log", "config.yaml"}
     (path / "notes.txt").write_text("mine")
     (tmp_path / "new_2" / "tokenizer.json").mkdir()
     (tmp_path / "new_3").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
@@ -59,3 +60,10 @@ def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_
             assert created.path == tmp_path / name
             assert created.path.is_dir()
     assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_killed_run_was_about_to_write_is_removed_from_a_given_folder(tmp_path: Path) -> None:
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".config.yaml.0123abcd").touch()
+    with created_at(tmp_path / "killed"):
+        assert [file.name for file in (tmp_path / "killed").iterdir()] == [".lock"]
