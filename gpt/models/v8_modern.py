@@ -120,8 +120,7 @@ class Attention(nn.Module):
             qk = self.qk_norm(qk)
         if rotation is not None:
             qk = rotation(qk)
-        q, k = qk  # (B, H, T, D) each
-        y = causal_attention(q, k, v)  # (B, H, T, D)
+        y = causal_attention(qk[0], qk[1], v)  # (B, H, T, D)
         return self.projection(y.transpose(1, 2).reshape(B, T, C))
 
 
