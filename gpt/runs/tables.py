@@ -19,14 +19,8 @@ _NAMES = {
 def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short = names(ranking.keys)
-    headers = [
-        *(short[key] for key in ranking.keys),
-        "seeds",
-        _NAMES[metric],
-        "standing",
-        "tokens/s",
-        "folder of the newest",
-    ]
+    headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
+    headers += ["standing", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
