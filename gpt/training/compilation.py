@@ -40,10 +40,9 @@ def training_losses(
 
 def _just_in_time(model: nn.Module, runtime: Runtime, label_smoothing: float) -> Loss:
     log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
+    _configure_compiler(runtime.device)
     mode = None
-    if runtime.device.type == "cpu":
-        _recompute_masks()
-    elif runtime.device.type == "cuda" and not is_large(model):
+    if runtime.device.type == "cuda" and not is_large(model):
         mode = "reduce-overhead"  # CUDA graphs: a small stage's time goes into launching kernels
     loss = functools.partial(batch_loss, label_smoothing=label_smoothing)
     compiled: Loss = torch.compile(loss, dynamic=False, mode=mode)
@@ -72,12 +71,14 @@ def _explained() -> Iterator[None]:
         raise UserError(f"compile=true does not work on this machine: {reason}") from error
 
 
-def _recompute_masks() -> None:
-    """Let the backward pass recompute dropout masks, because compiled CPU loops are very slow at storing booleans.
-
-    This is a private PyTorch setting; benchmarks/private_kernels.py measures its gain. Without it, masks are stored.
-    """
+def _configure_compiler(device: torch.device) -> None:
+    """Choose two of PyTorch's private settings, where it has them."""
     import torch._functorch.config as config  # slow to import, as all of the compiler is
 
-    if hasattr(config, "aggressive_recomputation"):
+    # Writing to this cache crashes the process now and then (PyTorch's issue 177442); the others are enough.
+    if hasattr(config, "enable_autograd_cache"):
+        config.enable_autograd_cache = False
+    # Compiled CPU loops are very slow at storing booleans, so the backward pass recomputes dropout masks.
+    # benchmarks/private_kernels.py measures the gain.
+    if device.type == "cpu" and hasattr(config, "aggressive_recomputation"):
         config.aggressive_recomputation = True

@@ -190,7 +190,9 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(
         train_state(state, data, loss=loss, reported_loss=reported)
         results.append(state.progress.evaluations[-1].val)
     assert results[1] == pytest.approx(results[0], abs=1e-5)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    counters = torch._dynamo.utils.counters
+    assert counters["stats"]["unique_graphs"] == 1
+    assert counters["aot_autograd"]["autograd_cache_saved"] == 0  # which PyTorch may crash at
 
 
 def test_an_evaluation_joins_its_batches(data: TextData) -> None:
