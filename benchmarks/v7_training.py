@@ -5,6 +5,9 @@
 The peer is nanoGPT's train.py with v7's hyperparameters: its CPU mode (float32, not compiled) without a GPU, its
 defaults (bfloat16, compiled) with one. The peer's figure is the median over its last iterations,
 ours the mean over as many, outliers included.
+
+The second line compares the arithmetic of a step's matrix products with that of one large product, right after it: the
+share of the machine's peak that a step reaches.
 """
 
 import re
@@ -12,12 +15,14 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
-from harness import CORPUS, Row, alternate, arguments, output, table, train_command
+from harness import CORPUS, Measured, Row, alternate, arguments, output, table, train_command
 
 from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.runtime import has_bfloat16, select_device
 
 _ITERATIONS, _LAST = (300, 100) if torch.cuda.is_available() else (5, 3)
 _SIZE = {"block_size": 256, "n_embd": 384, "n_head": 6, "n_layer": 6}
@@ -25,18 +30,47 @@ _QUICK_SIZE = {"block_size": 16, "n_embd": 32, "n_head": 2, "n_layer": 1}
 
 
 def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
-    """Tokens per second of training steps."""
+    """Tokens per second of training steps, and their share of the peak."""
     size, batch_size = (_QUICK_SIZE, 4) if quick else (_SIZE, 64)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if nanogpt:
             prepare_nanogpt(nanogpt, folder / "nanogpt")
-        measured = alternate(
-            repeats,
-            lambda: _ours(folder, size, batch_size),
-            (lambda: _theirs(folder / "nanogpt", size, batch_size)) if nanogpt else None,
-        )
-        return [Row("v7 training", "tokens/s", measured, "nanoGPT train.py", more_is_better=True)]
+        peaks: list[float] = []
+
+        def ours() -> float:
+            speed = _ours(folder, size, batch_size)
+            peaks.append(_peak(512 if quick else 8192 if torch.cuda.is_available() else 4096))
+            return speed
+
+        theirs = (lambda: _theirs(folder / "nanogpt", size, batch_size)) if nanogpt else None
+        measured = alternate(repeats, ours, theirs)
+        reached = Measured([speed * _operations(size) / 1e9 for speed in measured.ours], peaks[-repeats:])
+        return [
+            Row("v7 training", "tokens/s", measured, "nanoGPT train.py", more_is_better=True),
+            Row("v7's products", "GFLOP/s", reached, "one large product", more_is_better=True),
+        ]
+
+
+def _operations(size: dict[str, int]) -> int:
+    """Of the matrix products of a step, forward and backward, for each token."""
+    channels, layers = size["n_embd"], size["n_layer"]
+    linear = 12 * layers * channels**2 + 65 * channels  # weights, each in a multiplication and an addition
+    attention = 2 * layers * channels * size["block_size"]  # queries by keys and weights by values, masked ones too
+    return 3 * 2 * (linear + attention)
+
+
+def _peak(size: int) -> float:
+    """GFLOP/s of a square matrix product in the precision that v7 trains in: the best of ten."""
+    device = select_device("auto")
+    dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        (a @ b)[0, 0].item()  # waits for a GPU
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def prepare_nanogpt(checkout: Path, folder: Path) -> None:

@@ -144,6 +144,11 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
         if loss is not None and not summary.changed:
             label = f"{split}, documented {loss:.4f} ({summary.documented.kind})"
             axes.axhline(loss, color=colour, linestyle=":", label=label)
+    best = summary.best
+    axes.plot(
+        best.iteration, best.val, "o", color="tab:orange", markerfacecolor="none", markersize=9,
+        label=f"best, {best.val:.4f} at iteration {best.iteration:,}",
+    )  # fmt: skip
     changes = f", {len(summary.changed)} changes from the documented run" if summary.changed else ""
     title = f"{summary.name or summary.stage}, seed {summary.seed}{changes}"
     axes.set_title(printable(title), fontsize="medium", parse_math=False)

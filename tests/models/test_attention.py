@@ -33,15 +33,26 @@ def test_a_stage_in_training_compiles_without_a_graph_break(stage: str, changes:
     compiled(torch.randint(65, (2, model.block_size))).sum().backward()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
-def test_dropout_drops_a_share_p_and_scales_the_rest(p: float) -> None:
+def test_dropout_drops_a_share_p_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    x = torch.ones(1001, 999, requires_grad=True)  # not a multiple of four numbers
+    x = torch.ones(1001, 999, dtype=dtype, requires_grad=True)  # not a multiple of four numbers
     y = Dropout(p)(x)
+    assert y.dtype == dtype
     assert (y == 0).float().mean().item() == pytest.approx(p, abs=2e-3)
     torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)))
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())  # what was dropped gets no gradient, the rest the same factor
+
+
+def test_dropout_drops_the_same_numbers_in_every_precision() -> None:
+    kept = []
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        torch.manual_seed(0)
+        kept.append(Dropout(0.2)(torch.ones(999, dtype=dtype)) != 0)
+    assert torch.equal(kept[0], kept[1])
+    assert torch.equal(kept[0], kept[2])
 
 
 def test_dropout_is_off_in_evaluation_and_for_p_0() -> None:
