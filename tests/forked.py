@@ -6,9 +6,10 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 _LIBRARIES = (
@@ -18,6 +19,9 @@ _LIBRARIES = (
 
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload([__name__, *_LIBRARIES.split()])
+
+# Starting a process polls all others. Of two threads that poll one at its end, the later finds 255 as its exit code.
+_POLLING = threading.Lock()
 
 
 class Forked:
@@ -31,7 +35,8 @@ class Forked:
         writers = [writer for _, writer in outputs]
         settings = dict(os.environ) if environment is None else environment
         self._process = _FORKSERVER.Process(target=_execute, args=(command, cwd, settings, standard_input, writers))
-        self._process.start()
+        with _POLLING:
+            self._process.start()
         for writer in writers:
             writer.close()
         self._readers = ThreadPoolExecutor(2)
@@ -41,7 +46,8 @@ class Forked:
 
     @property
     def is_running(self) -> bool:
-        return self._process.is_alive()
+        with _POLLING:
+            return self._process.is_alive()
 
     def send_signal(self, number: int) -> None:
         """Send a signal, if it is still running."""
@@ -50,7 +56,7 @@ class Forked:
 
     def finished(self, timeout: float = 1200) -> subprocess.CompletedProcess:
         """Wait for its end. Raises TimeoutExpired, and kills it, if that does not come."""
-        self._process.join(timeout)
+        wait([self._process.sentinel], timeout)
         if self.is_running:
             self.send_signal(signal.SIGKILL)
             raise subprocess.TimeoutExpired(self._command, timeout)
