@@ -72,7 +72,8 @@ def picture(runs: Trained) -> Figure:
     target = next(iter(runs.values()))[0].summary().target
     if target is not None:
         axes.axhline(target, color="black", linestyle=":", label=f"documented for v7: {target}")
-    axes.set(xlabel="counted seconds", ylabel="validation loss (nats per character)")
+    axes.set(xlabel="counted seconds", ylabel="validation loss (nats per character)", xscale="log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title("lines: estimated while training; dots: exact, at the end", fontsize="medium")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")
