@@ -316,7 +316,7 @@ def test_v7_training_runs_against_nanogpt_at_the_same_size(benchmark: Benchmark,
     assert (work, peer) == ("v7 training", "nanoGPT train.py")
     assert "tokens/s" in ours
     assert products[:2] == ["v7's products", "one large product"]
-    assert 0 < float(products[-1].split()[0]) < 1  # the share of the peak
+    assert 0 <= float(products[-1].split()[0]) < 1  # the share of the peak
     (call,) = peers.calls()
     assert call["config"] == "config/train_shakespeare_char.py"
     assert call["prepared"] == "1115394"
