@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from gpt import cli
-from gpt.config import StudyConfig
+from gpt.config import DATA_PATHS, StudyConfig
 
-VERBATIM = ("data.path", "data.dir", "data.source", "data.target")  # of train.py's keys
+VERBATIM = (*DATA_PATHS, "init")  # of train.py's keys
 
 log = logging.getLogger("gpt")
 

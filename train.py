@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpt import cli
-from gpt.config import TrainConfig
+from gpt.config import DATA_PATHS, TrainConfig
 
 if TYPE_CHECKING:
     from gpt.training.watchers import Watcher
@@ -175,4 +175,4 @@ def main(config: TrainConfig, more_watchers: "Sequence[Watcher]" = ()) -> float:
 
 
 if __name__ == "__main__":
-    cli.main(main, TrainConfig, "train", verbatim=("data.path", "data.dir", "data.source", "data.target", "resume"))
+    cli.main(main, TrainConfig, "train", verbatim=(*DATA_PATHS, "init", "resume"))

@@ -1,8 +1,8 @@
 """The schema of `conf/`: the type and range of every value that a user can set.
 
 The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
-raised as `pydantic.ValidationError`. What a choice takes (`model`, `data`,
-`optimizer`, `schedule`, `logger`) is checked against the signature of what it names (gpt/choices.py).
+raised as `pydantic.ValidationError`. What a choice takes (`model`, `data`, `optimizer`, `schedule`, `logger`) is
+checked against the signature of what it names (gpt/choices.py).
 """
 
 from dataclasses import dataclass
@@ -23,17 +23,16 @@ Weights = Literal["auto", "best", "last", "averaged"]
 # How the keys of a training configuration are treated; naming a group covers all of its keys.
 # Compared with the documented run, except NOT_COMPARED:
 COMPARED = ("model", "training", "data", "optimizer", "schedule", "documented")
-NOT_COMPARED = {"data.dir", "data.path", "training.eval_interval", "training.grad_accumulation"}
+DATA_PATHS = {"data.dir", "data.path", "data.source", "data.target"}  # where a corpus is, which may be moved
+NOT_COMPARED = DATA_PATHS | {"training.eval_interval", "training.grad_accumulation"}
 NOT_COMPARED |= {"training.on_nonfinite", "training.log_interval"}
 # May change when a run is resumed, except IDENTIFYING; all other keys identify the run:
 RESUMABLE = {"training", "checkpoint", "optimizer", "schedule", "logger", "data", "target", "name", "tags"}
 RESUMABLE |= {"device", "dtype", "compile", "deterministic"}
 IDENTIFYING = {"data._target_", "data.vocab_size", "optimizer._target_"}
 # Where two runs may differ and still be repetitions of each other, for a ranking:
-NOT_GROUPED = {"seed", "adds", "documented", "checkpoint", "logger", "target"}
-NOT_GROUPED |= {"device", "dtype", "compile", "deterministic", "runs"}
-NOT_GROUPED |= {"name", "tags", "data.dir", "data.path", "training.eval_interval", "training.eval_iters"}
-NOT_GROUPED |= {"training.log_interval", "training.grad_accumulation", "training.on_nonfinite"}
+NOT_GROUPED = NOT_COMPARED | {"seed", "adds", "documented", "checkpoint", "logger", "target", "name", "tags", "runs"}
+NOT_GROUPED |= {"device", "dtype", "compile", "deterministic", "training.eval_iters"}
 # Ignored when resume=auto looks for the run of a configuration:
 NOT_SEARCHED = {"checkpoint", "logger", "target", "device", "dtype", "compile", "runs", "name", "tags"}
 NOT_SEARCHED |= {"training.log_interval"}
@@ -114,14 +113,14 @@ class TrainConfig(_Schema):
         return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume"})
 
 
-class SearchConfig(_Schema):
+class BeamConfig(_Schema):
     """The settings of beam search."""
 
     beam: Annotated[int, Field(ge=1, le=1000)]
     length_penalty: NonNegative
 
 
-class GenerateConfig(SearchConfig):
+class GenerateConfig(BeamConfig):
     """conf/generate.yaml: text from a run."""
 
     run: PathName | None
@@ -140,7 +139,7 @@ class GenerateConfig(SearchConfig):
     dtype: Literal["float32", "bfloat16"]
 
 
-class EvaluateConfig(SearchConfig):
+class EvaluateConfig(BeamConfig):
     """conf/evaluate.yaml: a run on its held-out data."""
 
     run: PathName | None

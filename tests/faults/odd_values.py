@@ -21,7 +21,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from gpt import cli, models
 from gpt.choices import Choice
-from gpt.config import CompareConfig, EvaluateConfig, GenerateConfig, TrainConfig, flat
+from gpt.config import DATA_PATHS, CompareConfig, EvaluateConfig, GenerateConfig, TrainConfig, flat
 from gpt.data.corpora import LOADER
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE, check_warmup
@@ -39,9 +39,9 @@ _VALUES = (
 _SECONDS = 5
 _CHOSEN = {"model": "v7", "data": "shakespeare", "optimizer": "muon", "schedule": "cosine"}  # whose keys are tried
 _SCRIPTS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "train": (TrainConfig, ("data.path", "data.dir", "data.source", "data.target", "resume")),
+    "train": (TrainConfig, (*DATA_PATHS, "init", "resume")),
     "generate": (GenerateConfig, ("prompt", "prompt_file", "run")),
-    "evaluate": (EvaluateConfig, ("run", "text", "data.path", "data.dir", "data.source", "data.target")),
+    "evaluate": (EvaluateConfig, ("run", "text", *DATA_PATHS)),
     "compare": (CompareConfig, ("runs", "out")),
 }
 
