@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from gpt import cli
-from gpt.config import EvaluateConfig
+from gpt.config import DATA_PATHS, EvaluateConfig
 
 
 def main(config: EvaluateConfig) -> None:
@@ -38,6 +38,8 @@ def main(config: EvaluateConfig) -> None:
         run.check_corpus(corpus.digest)
         what = f"{split} split"
         data = task.data(corpus, model, trained.device)
+        if split == "train":
+            task.prepare(model, data)  # v8 leaves out what it counted around a window, as in training
         loss = exact_loss(model, data, split, runtime=trained.runtime)
         scores = task.scores(model, corpus, split, config)
         in_context = loss_in_context(model, data, split, runtime=trained.runtime)
@@ -57,5 +59,4 @@ def main(config: EvaluateConfig) -> None:
 
 
 if __name__ == "__main__":
-    verbatim = ("run", "text", "data.path", "data.dir", "data.source", "data.target")
-    cli.main(main, EvaluateConfig, "evaluate", verbatim=verbatim)
+    cli.main(main, EvaluateConfig, "evaluate", verbatim=("run", "text", *DATA_PATHS))
