@@ -11,27 +11,26 @@ def main(config: PlayConfig) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.errors import printable, requiring
     from gpt.playground.catalogue import Catalogue
-    from gpt.runs.finding import chosen_run, finished_runs, roots
+    from gpt.runs.finding import chosen_run, roots
 
     folders = roots(config.runs)
     if config.out is not None:
         with requiring("onnx"):
             from gpt.playground.static import newest_of_each_stage, write
-        runs = newest_of_each_stage(folders, config.stage)
-        if config.run is not None:
+        if config.run is None:
+            runs = newest_of_each_stage(folders, config.stage)
+        else:
             run = chosen_run(config.run, config.runs, config.stage)
             runs = {run.config().stage: run}
         print(printable(write(runs, Path(config.out), Path(config.data["dir"]), weights=config.weights), keep="\n"))
         return
     with requiring("play"):
         from gpt.playground.server import serve
-    if config.run is None:
-        chosen = finished_runs(*folders, stage=config.stage)[-1][0]
-    else:
-        chosen = chosen_run(config.run, config.runs, config.stage)
+    chosen = chosen_run(config.run, config.runs, config.stage)
+    chosen.summary()  # so that a run which cannot be shown is an error here, and not on the page
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)
 
 
 if __name__ == "__main__":
-    cli.main(main, PlayConfig, "play", verbatim=("run", "out"))
+    cli.main(main, PlayConfig, "play", verbatim=("runs", "run", "out"))

@@ -14,13 +14,13 @@ from gpt.runs.records import Summary
 log = logging.getLogger(__name__)
 
 
-def chosen_run(path: str | None, root: str, stage: str | None = None) -> RunFolder:
-    """The run in the folder `path`, or if that is None the newest finished one below `root`, of any stage or of one.
+def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFolder:
+    """The run in the folder `path`, or if that is None the newest finished one of any stage or of one below `runs`.
 
     Raises RequestError if there is none.
     """
     if path is None:
-        return finished_runs(Path(root), stage=stage)[-1][0]
+        return finished_runs(*roots(runs), stage=stage)[-1][0]
     run = RunFolder(Path(path))
     if stage is not None and run.config().stage != stage:
         raise RequestError(
@@ -61,13 +61,14 @@ def finished_runs(
 def newest_like(
     config: TrainConfig, root: Path, is_finished: bool | None, compared: Collection[str] = ()
 ) -> RunFolder | None:
-    """The newest run of this configuration below `root`; `is_finished=None` if it does not matter whether it is.
+    """The run of this configuration below `root` that was started or resumed last; `is_finished=None` if it does not
+    matter whether it is.
 
     The keys and groups `compared` have to be equal, even those that a search ignores otherwise, such as dtype.
     """
     wanted = _identity(config, compared)
-    for path in sorted(root.rglob("config.yaml"), reverse=True):
-        run = RunFolder(path.parent)
+    runs = [RunFolder(path.parent) for path in root.rglob("config.yaml")]
+    for run in sorted(runs, key=_last_started, reverse=True):
         try:
             fits = is_finished is None or run.is_finished() == is_finished
             if run.is_started() and fits and _identity(run.config(), compared) == wanted:
@@ -75,6 +76,15 @@ def newest_like(
         except UserError as error:
             log.warning(f"skipped: {error}")
     return None
+
+
+def _last_started(run: RunFolder) -> tuple[float, str]:
+    """When the run was last started or resumed, as a number that can be ordered; of several in one second, by name."""
+    try:
+        commands = run.commands()
+    except UserError:  # the run itself may be intact
+        commands = []
+    return (commands[-1].started.timestamp() if commands else 0.0, str(run.path))
 
 
 def _identity(config: TrainConfig, compared: Collection[str]) -> dict[str, Any]:

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from gpt.errors import RequestError
+from gpt.files import seal
 from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.finding import newest_like
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script
 
@@ -263,6 +266,20 @@ def test_a_run_in_a_folder_called_checkpoints_is_a_run(script: Script, run: Path
     assert "resuming checkpoints/run from iteration 50" in done.stdout
     done = script("train.py", "resume=checkpoints/run/checkpoints/00000050", "training.max_iters=70", cwd=run.parent)
     assert "resuming checkpoints/run from iteration 50" in done.stdout, done.stderr
+
+
+def test_the_run_that_was_started_last_is_found_whatever_its_folder_is_called(run: Path, tmp_path: Path) -> None:
+    earlier = RunFolder(shutil.copytree(run, tmp_path / "runs" / "sweep" / "0"))
+    later = RunFolder(shutil.copytree(run, tmp_path / "runs" / "2026-01-31" / "0"))
+    tomorrow = datetime.now().astimezone().replace(microsecond=0) + timedelta(days=1)
+    (line,) = later.commands()
+    commands = seal(line.model_copy(update={"started": tomorrow}).model_dump(mode="json"))
+    (later.path / "commands.jsonl").write_text(f"{commands}\n")
+    found = newest_like(earlier.config(), tmp_path / "runs", is_finished=None)
+    assert found is not None
+    assert found.path == later.path
+    (earlier.path / "commands.jsonl").write_text("damaged")  # which says nothing about the run
+    assert newest_like(earlier.config(), tmp_path / "runs" / "sweep", is_finished=None) is not None
 
 
 def test_auto_skips_a_run_that_cannot_be_read(script: Script, corpus_file: Path, run: Path) -> None:
