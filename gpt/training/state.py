@@ -68,7 +68,8 @@ class TrainingState:
         if self.progress.averaged and not self.average:
             self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items()}
         for tensor in self._tensors().values():
-            torch.distributed.broadcast(tensor, src=0)
+            content = tensor.detach().view(-1).view(torch.uint8)  # as bytes, since gloo and NCCL know no int16
+            torch.distributed.broadcast(content, src=0)
         if not world.is_first:
             seed = generator(torch.initial_seed(), "rank", world.rank, self.progress.iteration).initial_seed()
             torch.manual_seed(seed)
