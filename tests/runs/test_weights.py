@@ -29,6 +29,15 @@ def test_weights_are_read_bit_exactly_as_they_were_saved(tmp_path: Path) -> None
     assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), read.parameters(), strict=True))
 
 
+def test_a_stage_may_have_a_single_number_among_its_weights(tmp_path: Path) -> None:
+    run = empty_run(tmp_path / "run")
+    saved, read = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)  # with num_batches_tracked
+    saved(torch.randn(4, 3))
+    save_weights(run, saved, "best")
+    load_weights(run, read, "best")
+    assert read.num_batches_tracked == 1
+
+
 def test_saving_replaces_the_weights_of_that_name_alone(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
     first, second = build_small("v5"), build_small("v5", seed=1)
