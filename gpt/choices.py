@@ -15,7 +15,7 @@ import contextlib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -81,7 +81,10 @@ class Kind:
         refusal = f"{self.key}._target_={printable(choice.target)} is not {self.noun} of {self.package}"
         if module_name not in {module.name for module in modules}:
             raise RequestError(f"{refusal}: there is no such module")
-        target = getattr(importlib.import_module(module_name), name, None)
+        try:
+            target = getattr(importlib.import_module(module_name), name, None)
+        except ModuleNotFoundError as error:
+            raise RequestError(f"{refusal}: its module needs {error.name}, which is not installed") from None
         if name.startswith("_") or not callable(target) or getattr(target, "__module__", None) != module_name:
             raise RequestError(f"{refusal}: its module defines no such name")
         if inspect.isabstract(target):
@@ -94,7 +97,10 @@ class Kind:
         """Every class or function that is valid here, by the name that a choice gives it. Imports the whole package."""
         found = {}
         for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}."):
-            for name in vars(importlib.import_module(module.name)):
+            names: Iterable[str] = ()
+            with contextlib.suppress(ModuleNotFoundError):  # of an extra
+                names = vars(importlib.import_module(module.name))
+            for name in names:
                 with contextlib.suppress(RequestError):
                     choice = Choice(_target_=f"{module.name}.{name}")
                     found[choice.target] = self.find(choice)

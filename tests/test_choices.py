@@ -70,6 +70,14 @@ def test_all_choices_of_a_kind_are_listed() -> None:
     assert OPTIMIZER.all().keys().isdisjoint(SCHEDULE.all())
 
 
+def test_a_module_of_an_extra_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gpt.data.subwords", "gpt.data.pairs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
+    assert "gpt.data.corpora.text" in LOADER.all()
+    assert refusal(LOADER, "gpt.data.subwords.Subwords").endswith("needs tokenizers, which is not installed")
+
+
 def test_a_choice_is_called_with_its_values_and_what_the_program_gives() -> None:
     model = STAGE.build(Choice.model_validate(V6), vocab_size=65)
     assert isinstance(model, GPT)

@@ -104,7 +104,7 @@ def test_without_its_library_a_translation_says_what_to_install(monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "gpt.data.subwords", raising=False)
     monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
     unreachable = choice(_target_="gpt.data.corpora.multi30k", dir="/nowhere", vocab_size=100)
-    with pytest.raises(RequestError, match="tokenizers is not installed: pip install tokenizers sacrebleu"):
+    with pytest.raises(RequestError, match=r"tokenizers is not installed: pip install -e '\.\[translate\]'$"):
         tasks.load(unreachable, choice(**TRANSFORMER))
 
 

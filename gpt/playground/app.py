@@ -16,7 +16,7 @@ from starlette.routing import Route
 from torch import Tensor
 
 from gpt.decoding.sampling import generate
-from gpt.errors import RequestError, UserError, printable, report
+from gpt.errors import RequestError, UserError, printable, report, requiring
 from gpt.playground import looking
 from gpt.playground.assets import files
 from gpt.playground.catalogue import Catalogue
@@ -127,10 +127,8 @@ class _Playground:
 
 def _translating() -> Any:
     """The functions of a run that translates. Raises RequestError if its tokenizer's library is not installed."""
-    try:
+    with requiring("translate"):
         from gpt.playground import translating
-    except ModuleNotFoundError as error:
-        raise RequestError(f"{error.name} is not installed: pip install -e '.[translate]'") from None
     return translating
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from gpt.choices import Choice
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import LOADER, PairCorpus, TextCorpus
-from gpt.errors import RequestError
+from gpt.errors import RequestError, requiring
 from gpt.models import STAGE
 from gpt.runs.records import Vocabulary
 from gpt.tasks.continuation import Continuation
@@ -59,8 +59,6 @@ def of(vocabulary: Vocabulary) -> Task:
 
 def _subwords() -> "type[Subwords]":
     """The subword tokenizer. Raises RequestError if its library, which only translation needs, is not installed."""
-    try:
+    with requiring("translate"):
         from gpt.data.subwords import Subwords
-    except ModuleNotFoundError as error:
-        raise RequestError(f"{error.name} is not installed: pip install tokenizers sacrebleu") from None
     return Subwords

@@ -12,7 +12,7 @@ from gpt.data.batch import Batch, Data
 from gpt.data.corpora import PairCorpus, lines_of
 from gpt.data.sentences import readable
 from gpt.data.text import ShortWindows
-from gpt.errors import RequestError
+from gpt.errors import RequestError, requiring
 from gpt.runs.records import Vocabulary
 from gpt.tasks.task import Corpus, Measure, Task
 
@@ -77,7 +77,7 @@ class Translation(Task):
         """Yield the translation of each line of the prompt or, without one, of standard input, line by line."""
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         given = None if prompt is None else [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
-        sentences = readable(given or sys.stdin.buffer, self.tokenizer, cast(int, model.block_size))
+        sentences = readable(sys.stdin.buffer if given is None else given, self.tokenizer, cast(int, model.block_size))
         if given is not None:
             together = list(sentences)
             if not any(together):
@@ -103,7 +103,8 @@ class Translation(Task):
 
     def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """BLEU, chrF and the share of exact translations, with their signatures."""
-        from gpt.decoding.scores import scores
+        with requiring("translate"):
+            from gpt.decoding.scores import scores
 
         pairs = getattr(corpus, split)
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
