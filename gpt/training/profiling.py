@@ -1,7 +1,6 @@
 """A profile of some training steps: conf/debug/profile.yaml."""
 
-import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile
 
 from gpt.choices import Count
 from gpt.files import attempt, write_atomically
@@ -21,12 +20,10 @@ class Profile(Watcher):
     def __init__(self, run: RunFolder, skip: Count, steps: Count) -> None:
         self._folder, self._skip, self._steps = run.path, skip, steps
         self._taken = 0
-        self._on_gpu = torch.cuda.is_available()
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])]
-        self._profile = profile(activities=activities)
+        self._profile = profile()
         self._is_running = False
 
-    def stepped(self, state: TrainingState) -> None:  # noqa: ARG002
+    def stepped(self, state: TrainingState) -> None:
         """Start or stop profiling if it is time."""
         self._taken += 1
         if self._taken == self._skip:
@@ -34,7 +31,8 @@ class Profile(Watcher):
             self._is_running = True
         elif self._taken == self._skip + self._steps:
             self.close()
-            attempt("the profile", self._write)
+            processor = "cpu" if state.last_batch.device.type == "cpu" else "device"
+            attempt("the profile", lambda: self._write(f"self_{processor}_time_total"))
 
     def close(self) -> None:
         """Stop profiling."""
@@ -42,9 +40,8 @@ class Profile(Watcher):
             self._profile.stop()
             self._is_running = False
 
-    def _write(self) -> None:
+    def _write(self, order: str) -> None:
         # The table first: exporting empties the profile of its events.
-        order = f"self_{'device' if self._on_gpu else 'cpu'}_time_total"
         table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
         write_atomically(self._folder / "operators.txt", f"{table}\n")
         self._profile.export_chrome_trace(str(self._folder / "trace.json.gz"))
