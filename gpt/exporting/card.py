@@ -2,6 +2,7 @@
 
 from tabulate import tabulate
 
+from gpt.config import DATA_PATHS
 from gpt.errors import UserError
 from gpt.files import read_text_file
 from gpt.runs.records import Summary
@@ -11,7 +12,7 @@ from gpt.trained import Trained
 _TEXT = """
 # {stage}: {adds}
 
-A {kind} language model of {parameters:,} parameters that {does}, trained from random weights with gpt-ladder
+A {kind} language model of {parameters:,} parameters that {does}, trained from {start} with gpt-ladder
 ({iterations:,} iterations, seed {seed}) on `{corpus}`.
 
 {losses}
@@ -34,15 +35,20 @@ def body(trained: Trained) -> str:
     """The Markdown below the metadata. Raises UserError if the run has not finished."""
     summary, config = trained.summary, trained.config
     translates = trained.task.token == "subword"
-    source = {key: value for key, value in config.data.hyperparameters.items() if key not in ("dir", "path")}
+    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if f"data.{k}" not in DATA_PATHS]
     return _TEXT.format(
         stage=config.stage, adds=config.adds, kind=trained.task.token, parameters=size_of(trained.model),
-        does=trained.task.name, iterations=summary.iterations, seed=summary.seed,
-        corpus=", ".join([config.data.target.rpartition(".")[2], *(f"{k}={v}" for k, v in source.items())]),
+        does=trained.task.name, start=_start(summary), iterations=summary.iterations, seed=summary.seed,
+        corpus=", ".join([config.data.target.rpartition(".")[2], *source]),
         losses=_losses(summary), token=trained.task.token, over=f"over {summary.estimated_over}",
         weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt='"Ein Mann."' if translates else "tokens=200"), sample=_sample(trained),
     )  # fmt: skip
+
+
+def _start(summary: Summary) -> str:
+    parent = summary.parent
+    return "random weights" if parent is None else f"the weights of another run ({parent.iterations:,} iterations)"
 
 
 def _losses(summary: Summary) -> str:
@@ -61,8 +67,14 @@ def _weights(trained: Trained, summary: Summary) -> str:
 
 
 def _changed(summary: Summary) -> str:
-    changes = ", ".join(f"`{change}`" for change in summary.changed)
+    changes = ", ".join(f"`{_without_path(change)}`" for change in summary.changed)
     return f" Not the documented run of {summary.stage}: {changes}." if changes else ""
+
+
+def _without_path(change: str) -> str:
+    """key=value, but of a key that names a folder of this machine the key alone."""
+    key = change.partition("=")[0]
+    return key if key in ("init", "--config-path") else change
 
 
 def _sample(trained: Trained) -> str:

@@ -55,6 +55,18 @@ def test_the_hubs_form_is_read_back_to_the_bit(run: Trained, script: Script, tra
     assert (run.run.path / "sample.txt").read_text().splitlines()[0] in card.text
 
 
+def test_the_card_of_a_fork_says_so_and_names_no_path(
+    run: Trained, script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    done = script("train.py", f"init={run.run.path}", "training.max_iters=2", "training.eval_interval=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (exported(script, tmp_path, tmp_path / "hub", "format=hub") / "README.md").read_text()
+    assert f"trained from the weights of another run ({run.summary.iterations} iterations)" in text
+    assert "Not the documented run of v7: `init`, " in text
+    for path in (run.run.path, corpus_file, tmp_path):
+        assert str(path) not in text
+
+
 def test_saving_what_was_read_gives_the_same_files(run: Trained, tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -220,7 +232,7 @@ def test_what_cannot_be_exported_says_why(
     ("arguments", "message"),
     [
         (["format=pickle"], "format=pickle: has to be hub, transformers or onnx"),
-        (["license=GPL 3"], "license=GPL 3: may have letters, digits"),
+        (["license=GPL 3"], "license=GPL 3: may have letters, digits and _ . - only"),
         (["run=/nowhere"], "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
         (["out=runs"], "runs exists already: remove it, or choose another folder with out=FOLDER"),
         (["out=/proc/nowhere"], "/proc"),
