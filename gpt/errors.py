@@ -80,7 +80,7 @@ _MEANING = {
     "string_type": "has to be a text",
     "string_too_short": "is empty",
     "string_too_long": "has more than {max_length} characters",
-    "string_pattern_mismatch": "may have letters, digits, _ and - only",
+    "string_pattern_mismatch": "may have letters, digits and {signs} only",
     "list_type": "has to be a list, as in [a,b]",
     "tuple_type": "has to be a list, as in [a,b]",
     "dict_type": "has to be a group of keys",
@@ -113,8 +113,9 @@ def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
 
 def _meaning(problem: Mapping[str, Any]) -> str:
     if problem["type"] in _MEANING:
+        signs = " ".join("_" + str(problem.get("ctx", {}).get("pattern", ""))[4:-3])  # of a pattern such as ^[\w.-]+$
         limits = {k: int(x) if isinstance(x, float) and x == int(x) else x for k, x in problem.get("ctx", {}).items()}
-        return _MEANING[problem["type"]].format_map(limits).replace("'", "")
+        return _MEANING[problem["type"]].format_map(limits | {"signs": signs}).replace("'", "")
     message = " ".join(problem["msg"].removeprefix("Value error, ").split())
     return message[:1].lower() + message[1:]
 

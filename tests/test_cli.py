@@ -164,7 +164,7 @@ WRONG = [
         "model=v1 has no key n_layer; it is a key of model=transformer, v4, v5",
     ),
     ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
-    ("train.py", ["stage=../v6"], 2, "stage=../v6: may have letters, digits, _ and - only"),
+    ("train.py", ["stage=../v6"], 2, "stage=../v6: may have letters, digits and _ - only"),
     ("train.py", ["+new=1"], 2, "unknown key new"),
     ("train.py", ["seed=abc"], 2, "seed=abc: has to be a whole number"),
     ("train.py", ["seed=-1"], 2, "seed=-1: has to be at least 0"),
@@ -203,7 +203,7 @@ WRONG = [
     ("train.py", ["data=text", "data.path='x.txt'"], 2, "there is no file 'x.txt': remove the quotes"),
     ("train.py", ["training=[1]"], 2, "training=[1]: give a value to each key of this group by name"),
     ("train.py", ["seed=${nothing}"], 2, "seed: there is no key 'nothing'"),
-    ("train.py", ["name=a/b"], 2, "name=a/b: may have letters, digits, _ and - only"),
+    ("train.py", ["name=a/b"], 2, "name=a/b: may have letters, digits and _ . + - only"),
     ("train.py", ["compile=null"], 2, "compile=null: has to be true or false"),
     ("compare.py", ["by=[]"], 2, "has to be a text or has to have at least 1 values"),
     ("train.py", ["device=tpu"], 2, "device=tpu: has to be auto, cpu, cuda or mps"),
@@ -214,6 +214,9 @@ WRONG = [
     ("train.py", ["data.path=/nowhere"], 2, "data=shakespeare has no key path; it is a key of data=text"),
     ("train.py", ["data=text", "data.path=/"], 2, "/ is not a file"),
     ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
+    ("train.py", ["init=a,b"], 2, "init=a,b: not a run folder"),
+    ("play.py", ["runs=a,b"], 2, "no finished run in a, b"),
+    ("play.py", ["run=/nowhere"], 1, "/nowhere/summary.json is missing: its folder does not hold a complete run"),
     ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg and --info show a single job: remove -m"),
     ("train.py", ["~model"], 2, "model is required: choose one with model=NAME"),
     ("train.py", ["~data"], 2, "data is required: give it a value"),
@@ -246,6 +249,8 @@ WRONG = [
     ("generate.py", ["tokens=0"], 2, "tokens=0: has to be at least 1"),
     ("generate.py", ["weights=first"], 2, "weights=first: has to be auto, best, last or averaged"),
     ("generate.py", ["promt=a"], 2, "unknown key promt; did you mean prompt?"),
+    ("generate.py", ["model.n_layer=4"], 2, "unknown key model.n_layer"),
+    ("evaluate.py", ["data.vocab_size=5"], 2, "unknown key data.vocab_size"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
     ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
     ("compare.py", ["tolerance=wide"], 2, "tolerance=wide: has to be a number"),
@@ -486,3 +491,16 @@ def test_any_split_is_evaluated(split: str, script: Script, trained: Path) -> No
     found = json.loads(done.stdout)
     assert found["nats_per_character"] == pytest.approx(estimated, abs=0.1)
     assert found["in sliding windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.1)
+
+
+def test_counts_do_not_predict_the_text_that_they_are_from(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    """On the training split, v8 leaves out what it counted around each window, as it does in training."""
+    short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=2", "model.block_size=32"]
+    small = ["model.n_embd=16", "model.n_layer=1", "data=text", f"data.path={corpus_file}"]
+    done = script("train.py", "model=v8", *short, *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(tmp_path)
+    estimated = json.loads((run / "summary.json").read_text())["estimated"]["train"]
+    done = script("evaluate.py", "split=train", "weights=last", "json=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["nats_per_character"] == pytest.approx(estimated, abs=0.05)

@@ -73,17 +73,17 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     """An error line for an unknown key: which choices of its group have it, or the nearest valid key."""
     if key.startswith("hydra."):
         return f"unknown key {key}; see Hydra's documentation"
+    known = list(keys)
     group, _, name = key.partition(".")
     having = []
     for path in sorted((CONF / group).glob("*.yaml")):
         content: Any = OmegaConf.to_container(OmegaConf.load(path))
         if name in content.get(group, content):
             having.append(path.stem)
-    if having:
+    if having and group in known:
         return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
     if key in choices:
         return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"
-    known = list(keys)
     meant = _SHORT.get(key.replace("-", "_"), key.replace("-", "_"))
     same = [full for full in known if full.rpartition(".")[2] == meant]
     near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
