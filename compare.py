@@ -20,7 +20,7 @@ def main(config: CompareConfig) -> None:
     runs = finished_runs(*folders, stage=config.stage, tags=config.tags)
     comparison = compare(runs, tolerance=config.tolerance)
     everything = rankings(runs, config.metric)
-    is_documented_only = len(comparison.rows) > 0 and not any(summary.changed for _, summary in runs)
+    is_documented_only = bool(comparison.rows) and not any(summary.changed for _, summary in runs)
     ranked = [] if is_documented_only and not config.by else everything
 
     def shown(style: str) -> str:

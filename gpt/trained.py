@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from gpt import tasks
-from gpt.config import TrainConfig, Weights
+from gpt.config import Documented, TrainConfig, Weights
+from gpt.data.characters import CharTokenizer
 from gpt.errors import RequestError
 from gpt.models.attention_weights import AttentionWeights
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Documented, Summary
+from gpt.runs.records import Summary
 from gpt.runs.weights import Saved, load_model, selected
 from gpt.runtime import select_device, select_runtime
 from gpt.training.evaluation import mean_loss, tokens_per_pass
@@ -81,7 +82,7 @@ class Trained:
         """The probability of each character to come after the prompt, the likeliest first."""
         logits = self.model(self._window(prompt))[0, -1]  # (V,)
         p, ids = logits.float().softmax(dim=-1).sort(descending=True)
-        return {self._text_task.tokenizer.vocabulary[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
+        return {self.tokenizer.vocabulary[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
 
     def generate(self, prompt: str | None = None, **options: Any) -> str:
         """A continuation of the prompt, without the prompt; or, of a run that translates, its translation.
@@ -102,14 +103,15 @@ class Trained:
         return [weights[0].float().cpu() for weights in observed.weights]
 
     @property
-    def _text_task(self) -> tasks.Continuation:
+    def tokenizer(self) -> CharTokenizer:
+        """The characters of a run that continues a text. Raises RequestError for one that translates."""
         if not isinstance(self.task, tasks.Continuation):
             raise RequestError("this run translates, and does not continue a text")
-        return self.task
+        return self.task.tokenizer
 
     def _window(self, prompt: str) -> Tensor:
         """The model's input: (1, T)."""
         if not prompt:
             raise RequestError("the prompt is empty: give at least one character")
         T = cast(int, self.model.block_size)
-        return self._text_task.tokenizer.encode(prompt)[None, -T:].to(self.device)
+        return self.tokenizer.encode(prompt)[None, -T:].to(self.device)

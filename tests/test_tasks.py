@@ -166,7 +166,7 @@ def test_a_key_of_the_other_task_is_refused(
     task, *_ = request.getfixturevalue(name)
     task.refuse_others([*own, "run", "weights", "prompt", "training.max_iters"])
     for key in of_the_other:
-        with pytest.raises(RequestError, match=f"{key} is for a run that .*, but this one {task.name}"):
+        with pytest.raises(RequestError, match=f"{key} is for a run that .*, but this one {task.does}"):
             task.refuse_others([*own, key])
 
 

@@ -76,13 +76,13 @@ def title(number: int, overrides: list[str]) -> str:
 
 def print_comparison() -> None:
     """After a sweep of several runs, print the documented ones beside their documented losses, and rank all of them."""
-    from gpt.runs import comparison, tables
-    from gpt.runs.finding import finished_runs
-    from gpt.runs.grouping import rankings
-
     folder = os.environ.get(_FOLDER)
     if folder is None or len(list(Path(folder).glob("*/summary.json"))) < 2:
         return
+    from gpt.runs import comparison, tables  # here, because every script and tab completion come by
+    from gpt.runs.finding import finished_runs
+    from gpt.runs.grouping import rankings
+
     runs = finished_runs(Path(folder))
     documented = comparison.compare(runs, tolerance=OmegaConf.load(CONF / "compare.yaml").tolerance)
     if documented.rows:

@@ -135,8 +135,7 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     """Any two UTF-8 files in which line i of one is the translation of line i of the other.
 
     The last fraction `held_out` of the pairs is split evenly between validation and test. Raises RequestError if the
-    files do
-    not match line by line.
+    files do not match line by line.
     """
     paths = Path(source), Path(target)
     sources, targets = (lines_of(_read_corpus(path)) for path in paths)

@@ -38,7 +38,7 @@ def body(trained: Trained) -> str:
     source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if f"data.{k}" not in DATA_PATHS]
     return _TEXT.format(
         stage=config.stage, adds=config.adds, kind=trained.task.token, parameters=size_of(trained.model),
-        does=trained.task.name, start=_start(summary), iterations=summary.iterations, seed=summary.seed,
+        does=trained.task.does, start=_start(summary), iterations=summary.iterations, seed=summary.seed,
         corpus=", ".join([config.data.target.rpartition(".")[2], *source]),
         losses=_losses(summary), token=trained.task.token, over=f"over {summary.estimated_over}",
         weights=_weights(trained, summary), changed=_changed(summary),

@@ -1,8 +1,7 @@
 """v6: pre-LayerNorm. Each branch and the output layer read a normalised residual stream.
 
 Source: "Layer Normalization" (Ba et al., 2016), section 3, here before the branch instead of after the residual sum, as
-in
-"On Layer Normalization in the Transformer Architecture" (Xiong et al., 2020), section 3.2.
+in "On Layer Normalization in the Transformer Architecture" (Xiong et al., 2020), section 3.2.
 """
 
 from torch import Tensor, nn

@@ -96,7 +96,7 @@ class _Playground:
         asked = await _asked(request, Continuing)
         self._workshop.check_free()
         trained = await self._workshop.compute(self._catalogue.opened, asked.run)
-        tokenizer = looking.tokenizer_of(trained)
+        tokenizer = trained.tokenizer
         steps = generate(
             trained.model, tokenizer.encode(asked.prompt), tokens=asked.tokens, seed=asked.seed,
             temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p,

@@ -5,9 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from gpt.data.characters import CharTokenizer
 from gpt.errors import RequestError
-from gpt.tasks import Continuation
 from gpt.trained import Trained
 
 _TOKENS_PER_PASS = 4096
@@ -22,9 +20,9 @@ def logits(trained: Trained, text: str) -> Tensor:
     them: the windows advance by an eighth of their length.
     Raises RequestError for a character that the run does not know, or if the answer would be too large.
     """
-    ids = tokenizer_of(trained).encode(text).to(trained.device)
+    ids = trained.tokenizer.encode(text).to(trained.device)
     N, T = len(ids), cast(int, trained.model.block_size)
-    if N * len(tokenizer_of(trained)) > _MOST_LOGITS:
+    if N * len(trained.tokenizer) > _MOST_LOGITS:
         raise RequestError("the vocabulary of this run is too large for a text of this length: give a shorter one")
     starts = window_starts(N, T)
     rows: list[Tensor] = []
@@ -52,12 +50,4 @@ def attention(trained: Trained, text: str) -> dict[str, Tensor]:
     layers, heads = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
     if layers * heads * T**2 > _MOST_WEIGHTS:
         raise RequestError("the attention of this run is too large to show over a text of this length")
-    tokenizer_of(trained)
     return {f"attention_{layer}": weights for layer, weights in enumerate(trained.attention(text))}
-
-
-def tokenizer_of(trained: Trained) -> CharTokenizer:
-    """The tokenizer of a run that continues a text. Raises RequestError for one that translates."""
-    if not isinstance(trained.task, Continuation):
-        raise RequestError("this run translates, and does not continue a text")
-    return trained.task.tokenizer

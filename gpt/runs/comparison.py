@@ -113,15 +113,12 @@ def table(comparison: Comparison, style: str) -> str:
         ]
         for row in comparison.rows
     ]
-    parts = []
-    if cells:
-        parts += [
-            tabulate(cells, headers, tablefmt=style, disable_numparse=True),
-            "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "
-            "standard deviation over seeds. exact: every target of the validation split once, mean over seeds. "
-            "*: the loss on one training mini-batch, which varies by about 0.1.",
-        ]
-    return "\n\n".join(parts)
+    return (
+        f"{tabulate(cells, headers, tablefmt=style, disable_numparse=True)}\n\n"
+        "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "
+        "standard deviation over seeds. exact: every target of the validation split once, mean over seeds. "
+        "*: the loss on one training mini-batch, which varies by about 0.1."
+    )
 
 
 def as_record(comparison: Comparison) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from gpt.choices import Choice
 from gpt.config import TrainConfig
 from gpt.data.corpora import located
 from gpt.errors import RequestError
@@ -64,7 +65,7 @@ class Fork:
             own = {key: content[group][key] for key in _keys_in(group, given)}
             content[group] = old[group] | own
         if "data" not in given:
-            data = parent.model_copy(update={"data": type(parent.data).model_validate(content["data"])}).data
+            data = Choice.model_validate(content["data"])
             where = located(data, self.run.vocabulary().files, wanted.data.hyperparameters, given)
             content["data"] = where.model_dump(by_alias=True)
         return TrainConfig.model_validate(content | {"resume": wanted.resume})

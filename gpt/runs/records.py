@@ -49,7 +49,7 @@ class Clock(Record):
 
     iteration: Iterations
     seconds: NonNegative
-    tokens_per_second: NonNegative  # since the line before
+    tokens_per_second: NonNegative  # the mean since the run began
 
 
 class Command(Record):

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Continuation(Task):
     """Continuing a text, character by character."""
 
-    name = "continues a text"
+    does = "continues a text"
     options = frozenset(
         {
             "tokens",

@@ -31,7 +31,7 @@ class Measure:
 class Task(ABC):
     """A run's tokenizer and batches, its sample output and its scores."""
 
-    name: ClassVar[str]  # as in "this run {name}s": "continues a text"
+    does: ClassVar[str]  # as in "a run that {does}": "continues a text"
     options: ClassVar[frozenset[str]]  # keys of generate.py, evaluate.py and train.py that only this task has
     splits: ClassVar[tuple[str, ...]]  # that a model can be evaluated on, the default one first
     token: ClassVar[str]  # what a token is, in a word
@@ -84,10 +84,10 @@ class Task(ABC):
         """Raises RequestError if a key on the command line belongs to the other task."""
         for other in Task.__subclasses__():
             for key in sorted(set(given) & other.options - self.options):
-                raise RequestError(f"{key} is for a run that {other.name}, but this one {self.name}")
+                raise RequestError(f"{key} is for a run that {other.does}, but this one {self.does}")
 
     def split(self, wanted: str | None) -> str:
         """The split to evaluate on. Raises RequestError if the corpus has no such split."""
         if wanted is not None and wanted not in self.splits:
-            raise RequestError(f"split={wanted} does not exist: a run that {self.name} has {', '.join(self.splits)}")
+            raise RequestError(f"split={wanted} does not exist: a run that {self.does} has {', '.join(self.splits)}")
         return wanted or self.splits[0]

@@ -25,7 +25,7 @@ _GREEDY = {"beam": 1, "length_penalty": 0.0}
 class Translation(Task):
     """Translating sentences."""
 
-    name = "translates"
+    does = "translates"
     options = frozenset({"beam", "length_penalty"})
     splits = ("test", "val", "train")
     token = "subword"

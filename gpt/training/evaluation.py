@@ -15,7 +15,7 @@ from gpt.runtime import Runtime
 from gpt.training.processes import ALONE, World
 
 # Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
-# enough to keep a GPU busy; Either way, a small stage avoids the overhead of one pass per batch.
+# enough to keep a GPU busy; either way, a small stage avoids the overhead of one pass per batch.
 _TOKENS_PER_PASS_ON_CPU, _TOKENS_PER_PASS = 4_096, 65_536
 
 
