@@ -14,8 +14,7 @@ def main(config: EvaluateConfig) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from tabulate import tabulate
 
-    from gpt import tasks
-    from gpt.data.corpora import located, read_text
+    from gpt.data.corpora import read_text
     from gpt.errors import RequestError, printable
     from gpt.tasks.task import Measure
     from gpt.trained import load_run
@@ -31,11 +30,9 @@ def main(config: EvaluateConfig) -> None:
         what = f"the text {config.text}"
         loss = trained.loss(read_text(Path(config.text)))
     else:
-        vocabulary, task = run.vocabulary(), trained.task
+        task = trained.task
         split = task.split(config.split)
-        where = located(trained.config.data, vocabulary.files, config.data, cli.given_keys())
-        corpus = tasks.load_corpus(where, trained.config.model)
-        run.check_corpus(corpus.digest)
+        corpus = trained.corpus(config.data, cli.given_keys())
         what = f"{split} split"
         data = task.data(corpus, model, trained.device)
         if split == "train":

@@ -4,6 +4,7 @@ python docs/figures.py RUN_FOLDER
 """
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from gpt.data.subwords import BEGIN, END, Subwords
 from gpt.decoding.beam_search import beam_search
+from gpt.errors import UserError
 from gpt.models.v9_transformer import Attention, Transformer
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
@@ -30,11 +32,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=_IMAGES, help="where the figures go (default docs/images)")
     given = parser.parse_args()
     run = RunFolder(given.run)
-    figures = {
-        "schedule": _schedule(run),
-        "attention": _attention(run),
-        "translation": _curve(run),
-    }
+    try:
+        figures = {"schedule": _schedule(run), "attention": _attention(run), "translation": _curve(run)}
+    except UserError as error:
+        sys.exit(f"error: {error}")
     given.out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(given.out / f"{name}.png", dpi=120)

@@ -4,6 +4,7 @@ python docs/gradients.py runs/depth_without_residuals
 """
 
 import argparse
+import os
 import statistics
 import sys
 from collections import defaultdict
@@ -15,13 +16,13 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 from torch import nn
 
-from gpt import models, tasks
+from gpt import models
 from gpt.data.batch import Data
 from gpt.errors import UserError
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.weights import load_model
 from gpt.runtime import seed_everything
+from gpt.trained import load_run
 from gpt.training.evaluation import batch_loss
 
 _BATCHES = 20  # of training, over whose gradient norms the mean is taken
@@ -63,15 +64,16 @@ def gradient_norms(runs: list[RunFolder]) -> tuple[Norms, Norms]:
     after: _Found = defaultdict(list)
     loaded: dict[str, Data] = {}  # the runs of a sweep over the depth share it
     for run in runs:
-        config, vocabulary = run.config(), run.vocabulary()
+        opened = load_run(run.path, weights="last", device="cpu")
+        config, trained = opened.config, opened.model.train()
         seed_everything(config.seed, deterministic=False)
-        untrained, trained = models.build(config.model, len(vocabulary.vocabulary)), load_model(run, "last")
+        untrained = models.build(config.model, opened.task.vocab_size)
         if not hasattr(trained, "blocks"):
             raise UserError(f"{run.path} is a run of {config.stage}, which has no blocks: use v4 and later")
         key = f"{config.data} {trained.block_size}"
         if key not in loaded:
-            task, corpus = tasks.load(config.data, config.model, vocabulary)
-            loaded[key] = task.data(corpus, trained, torch.device("cpu"))
+            corpus = opened.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
+            loaded[key] = opened.task.data(corpus, trained, opened.device)
         data = loaded[key]
         for norms, model, iteration in ((before, untrained, 0), (after, trained, config.training.max_iters)):
             batches = range(iteration, iteration + _BATCHES)

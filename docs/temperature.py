@@ -4,6 +4,7 @@ python docs/temperature.py RUN_FOLDER
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -12,11 +13,10 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 from torch import Tensor
 
-from gpt.config import TrainConfig
 from gpt.data.text import TextData
 from gpt.decoding.sampling import default_prompt
 from gpt.errors import UserError
-from gpt.tasks import Continuation, load_corpus
+from gpt.tasks import Continuation
 from gpt.trained import Trained, load_run
 from gpt.training.evaluation import tokens_per_pass
 
@@ -51,8 +51,8 @@ def main() -> None:
 @torch.no_grad()
 def _validation(trained: Trained) -> tuple[Tensor, Tensor]:
     """The logits (N, V) and the targets (N,) of every character of the validation split but the first."""
-    config: TrainConfig = trained.config
-    data = trained.task.data(load_corpus(config.data, config.model), trained.model, trained.device)
+    corpus = trained.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
+    data = trained.task.data(corpus, trained.model, trained.device)
     assert isinstance(data, TextData)
     logits, targets = [], []
     for batch in data.every_target_once("val", tokens_per_pass(trained.runtime)):

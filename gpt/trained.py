@@ -5,6 +5,7 @@ run.loss("To be, or not to be")
 run.generate("ROMEO:", tokens=100)
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from gpt import tasks
 from gpt.config import Documented, TrainConfig, Weights
 from gpt.data.characters import CharTokenizer
+from gpt.data.corpora import located
 from gpt.errors import RequestError
 from gpt.models.attention_weights import AttentionWeights
 from gpt.runs.finding import chosen_run
@@ -21,6 +23,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import Saved, load_model, selected
 from gpt.runtime import select_device, select_runtime
+from gpt.tasks.task import Corpus
 from gpt.training.evaluation import mean_loss, tokens_per_pass
 
 
@@ -50,7 +53,7 @@ class Trained:
         self.run, self.which, self.model = run, which, model
         self.task = tasks.of(run.vocabulary())
         self.config: TrainConfig = run.config()
-        self.runtime = select_runtime(self.device, "auto", model)
+        self.runtime = select_runtime(self.device, self.config.dtype, model)
 
     @property
     def summary(self) -> Summary:
@@ -66,6 +69,16 @@ class Trained:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
+        """The corpus that the run was trained on, from paths of the user's `own` where the run's are not to be trusted.
+
+        `given` names those that count in any case, as in {"data.path"}. Raises RequestError if it has changed since.
+        """
+        data = located(self.config.data, self.run.vocabulary().files, own, given)
+        corpus = tasks.load_corpus(data, self.config.model)
+        self.run.check_corpus(corpus.digest)
+        return corpus
 
     def loss(self, text: str, target: str | None = None) -> float:
         """The mean loss over a text, in nats per token, or over the translation `target` of a sentence.
