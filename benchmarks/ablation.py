@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import QUICK_TRAINING, machine, output, parser, train_command
+from harness import QUICK_TRAINING, machine, output, parser, seeds, train_command
 from tabulate import tabulate
 
 from gpt.runs.folder import RunFolder
@@ -87,11 +87,10 @@ def _cells(runs: list[RunFolder]) -> list[str]:
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("ideas", nargs="*", metavar="IDEA", help=f"of {', '.join(_LEFT_OUT)} (default: all)")
-    options.add_argument("--seeds", default="1,2,3", help="the seeds of each (default 1,2,3)")
+    options.add_argument("--seeds", type=seeds, default=[1, 2, 3], help="the seeds of each (default 1,2,3)")
     given = options.parse_args()
     if unknown := [idea for idea in given.ideas if idea not in _LEFT_OUT]:
         options.error(f"{unknown[0]} is none of {', '.join(_LEFT_OUT)}")
-    seeds = [1] if given.quick else [int(seed) for seed in given.seeds.split(",")]
     headers = ["left out", "iterations", "counted seconds", "exact val", "worse by"]
-    lines = rows(given.ideas or list(_LEFT_OUT), seeds, quick=given.quick)
+    lines = rows(given.ideas or list(_LEFT_OUT), [1] if given.quick else given.seeds, quick=given.quick)
     print(f"{machine()}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}")

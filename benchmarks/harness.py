@@ -157,6 +157,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
+def seeds(text: str) -> list[int]:
+    """The value of --seeds: 1,2,3."""
+    return [int(seed) for seed in text.split(",")]
+
+
 def arguments(description: str | None, *folders: str, names: Collection[str] = ()) -> argparse.Namespace:
     """The command line of a benchmark: --repeats, --quick, where the folders are that it wants, and which of its parts.
 
@@ -169,6 +174,8 @@ def arguments(description: str | None, *folders: str, names: Collection[str] = (
     for name in folders:
         options.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
     given = options.parse_args()
+    if given.repeats < 1:
+        options.error(f"--repeats {given.repeats}: has to be at least 1")
     if given.quick:
         given.repeats = 1
     if names:

@@ -13,7 +13,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, train_command
+from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, seeds, train_command
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
@@ -93,7 +93,7 @@ def _mean(values: list[float], digits: int) -> str:
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("records", nargs="+", metavar="RECORD", help=f"of {', '.join(_RECORDS)}")
-    options.add_argument("--seeds", default="1,2,3", help="the seeds of each (default 1,2,3)")
+    options.add_argument("--seeds", type=seeds, default=[1, 2, 3], help="the seeds of each (default 1,2,3)")
     options.add_argument("--out", type=Path, help="where to keep the run folders and the picture")
     given = options.parse_args()
     if unknown := set(given.records) - set(_RECORDS):
@@ -101,8 +101,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         out = (given.out or Path(temporary)).resolve()
         out.mkdir(parents=True, exist_ok=True)
-        seeds = [1] if given.quick else [int(seed) for seed in given.seeds.split(",")]
-        runs = trained(given.records, seeds, out, quick=given.quick)
+        runs = trained(given.records, [1] if given.quick else given.seeds, out, quick=given.quick)
         print(leaderboard(runs))
         if given.out:
             picture(runs).savefig(out / "records.png", dpi=120)

@@ -221,6 +221,12 @@ def test_a_quick_benchmark_is_not_repeated(
     assert (given.repeats, given.quick) == expected
 
 
+def test_a_benchmark_without_repetitions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--repeats=0"])
+    with pytest.raises(SystemExit):
+        arguments("What it measures.")
+
+
 NAMES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("*.py") if path.stem != "harness")
 
 
