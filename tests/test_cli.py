@@ -401,6 +401,13 @@ def test_help_shows_how_to_use_it(name: str, script: Script, tmp_path: Path) -> 
     assert re.search(r"^  runs=runs +where", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.parametrize("wrong", ["model=5", "model=[1]", "nope=1", "seed=1,2"])
+def test_help_is_shown_whatever_else_the_command_line_says(wrong: str, script: Script, tmp_path: Path) -> None:
+    done = script("train.py", wrong, "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Keys (key=value)" in done.stdout
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["model=v7"], ["model=transformer"], ["experiment=v7_cpu"], ["-m", "seed=1,2"]]
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -25,7 +26,7 @@ def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], di
     with hydra.initialize_config_dir(str(CONF), **VERSION):
         try:
             config = hydra.compose(config_name, overrides, return_hydra_config=True)
-        except HydraException:  # a sweep, a mistake, or a choice from the user's own --config-dir
+        except (HydraException, ValueError, TypeError, yaml.YAMLError):  # a sweep, a mistake, or a user's --config-dir
             config = hydra.compose(config_name, return_hydra_config=True)
     content: Any = OmegaConf.to_container(config)
     settings = content.pop("hydra")

@@ -53,7 +53,8 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         _exit("--cfg and --info show a single job: remove -m and give each key one value", RequestError.exit_code)
     if not {"-h", "--help"}.isdisjoint(sys.argv):
-        help.show(config_name, schema)
+        with _one_line_errors():
+            help.show(config_name, schema)
     with _one_line_errors():
         sys.argv[1:] = arguments.options_first(sys.argv[1:])
         arguments.refuse_hidden(sys.argv[1:], CONF)
