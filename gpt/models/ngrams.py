@@ -129,8 +129,9 @@ class NGrams(nn.Module):
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
         keys = self._context_keys(pad(ids, (self.order, 0), value=-1))[:-1]
         self._keys, rows = torch.unique(pad(keys, (0, 0, 1, 0)), return_inverse=True)
-        self._counts = _counts(rows[1:], ids, len(self._keys), V)
-        self._counts[0] = 0
+        counts = _counts(rows[1:], ids, len(self._keys), V)
+        counts[0] = 0
+        self._counts = counts  # complete: several threads of a server may share the model
         return rows[1:]
 
     def _parts(self, positions: Tensor) -> Tensor:

@@ -28,7 +28,10 @@ from gpt.trained import Trained
 
 _PATIENCE = 10.0  # seconds for a request to arrive
 
-_FAILURES = (UserError, pydantic.ValidationError, HTTPException, OSError, ClientDisconnect)
+# Memory runs out as a MemoryError or, on a GPU, as a RuntimeError.
+_FAILURES = (
+    UserError, pydantic.ValidationError, HTTPException, OSError, ClientDisconnect, MemoryError, RuntimeError
+)  # fmt: skip
 
 AnyAsked = TypeVar("AnyAsked", bound=Asked)
 
@@ -162,6 +165,9 @@ async def _failed(_: Request, error: Exception) -> Response:
     """The line that a script would end with."""
     if isinstance(error, HTTPException):
         return _json({"error": error.detail}, error.status_code)
-    message, code = report(error) or ("the reader has left", UserError.exit_code)
+    reported = report(error)
+    if reported is None and not isinstance(error, ClientDisconnect):
+        raise error
+    message, code = reported or ("the reader has left", UserError.exit_code)
     status = 503 if isinstance(error, BusyError) else 422 if code == RequestError.exit_code else 500
     return _json({"error": printable(message)}, status)

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Catalogue:
     def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
         self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
         self._found: dict[str, tuple[RunFolder, Summary]] = {}
-        self._open: OrderedDict[str, Trained] = OrderedDict()
+        self._open: OrderedDict[tuple[str, datetime], Trained] = OrderedDict()  # by id, and when the run finished
         self._lock = threading.Lock()
 
     def briefly(self) -> dict[str, Any]:
@@ -42,12 +43,11 @@ class Catalogue:
             runs |= {run.path: (run, summary) for run, summary in finished_runs(*self._roots)}
         self._found = {_id(run): (run, summary) for run, summary in runs.values()}
         listed = []
-        for name, known in self._found.items():
+        for name, known in sorted(self._found.items(), key=_finished, reverse=True):
             try:
                 listed.append(in_brief(name, *known))
             except UserError as error:
                 log.warning(f"skipped: {error}")
-        listed.sort(key=lambda brief: brief["finished"], reverse=True)
         return {"chosen": _id(self._chosen), "runs": listed}
 
     def full(self, id: str) -> dict[str, Any]:
@@ -56,16 +56,17 @@ class Catalogue:
 
     def opened(self, id: str) -> Trained:
         """The run with its model. Raises RequestError if there is none of this id, or if it is too large."""
-        run, _ = self._known(id)
+        run, summary = self._known(id)
+        key = (id, summary.finished)  # one that was extended since has other weights
         with self._lock:
-            if id not in self._open:
+            if key not in self._open:
                 if size_of(planned_model(run)) > _LARGEST:
                     raise RequestError(f"this run has more than {_LARGEST:,} parameters: too many for a playground")
-                self._open[id] = load_run(run.path, weights=self._weights, device=self._device)
-            self._open.move_to_end(id)
+                self._open[key] = load_run(run.path, weights=self._weights, device=self._device)
+            self._open.move_to_end(key)
             while len(self._open) > _OPEN:
                 self._open.popitem(last=False)
-            return self._open[id]
+            return self._open[key]
 
     def _known(self, id: str) -> tuple[RunFolder, Summary]:
         if id not in self._found:
@@ -73,6 +74,11 @@ class Catalogue:
         if id not in self._found:
             raise RequestError("there is no such run: reload the page")
         return self._found[id]
+
+
+def _finished(item: tuple[str, tuple[RunFolder, Summary]]) -> tuple[datetime, str]:
+    _, (run, summary) = item
+    return summary.finished, str(run.path)
 
 
 def _id(run: RunFolder) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import threading
 import webbrowser
 from collections.abc import Collection
 
@@ -36,7 +37,8 @@ def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str],
     )  # fmt: skip
     print(f"{address} shows your runs; Ctrl-C ends it", flush=True)
     if opens:
-        webbrowser.open(address)  # which waits for the answer
+        # In the background, for a browser in the terminal ends only when its user does.
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with bound, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[bound])
 

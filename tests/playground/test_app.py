@@ -2,9 +2,14 @@
 
 import contextlib
 import json
+import os
+import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,10 @@ import safetensors.torch
 import torch
 
 from gpt.playground import app, looking, requests, writing
+from gpt.playground.catalogue import Catalogue
+from gpt.runs.folder import RunFolder
 from gpt.trained import load_run
+from tests.conftest import REPOSITORY
 from tests.playground.conftest import Served, serving
 
 
@@ -184,6 +192,62 @@ def test_writing_ends_when_the_reader_leaves(trained: Path, monkeypatch: pytest.
         soon = written
         time.sleep(1)
         assert written == soon < 500
+
+
+def test_memory_that_runs_out_is_told_in_a_line(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(looking, "logits", fail)
+    status, answer = served.post("/api/logits", {"run": run_id, "text": "A"})
+    assert status == 500
+    assert answer["error"].startswith("not enough memory")
+
+
+def copies(trained: Path, root: Path, seconds: dict[str, int]) -> dict[str, RunFolder]:
+    """Copies of a run that finished so many seconds after it, by name."""
+    original = load_run(runs=trained / "runs").run
+    summary, found = original.summary(), {}
+    for name, later in seconds.items():
+        found[name] = RunFolder(Path(shutil.copytree(original.path, root / name)))
+        found[name].write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(seconds=later)}))
+    return found
+
+
+def test_runs_are_listed_the_newest_first(trained: Path, tmp_path: Path) -> None:
+    runs = copies(trained, tmp_path, {"a": 1, "b": 3, "c": 2})
+    listed = Catalogue([tmp_path], runs["a"], device="cpu").briefly()["runs"]
+    assert [Path(brief["folder"]).name for brief in listed] == ["b", "c", "a"]
+
+
+def test_a_run_that_was_extended_meanwhile_is_opened_anew(trained: Path, tmp_path: Path) -> None:
+    run = copies(trained, tmp_path, {"run": 0})["run"]
+    catalogue = Catalogue([tmp_path], run, device="cpu")
+    chosen = catalogue.briefly()["chosen"]
+    before = catalogue.opened(chosen)
+    assert catalogue.opened(chosen) is before
+    summary = run.summary()
+    run.write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(hours=1)}))
+    catalogue.briefly()
+    assert catalogue.opened(chosen) is not before
+
+
+def test_a_browser_that_waits_for_its_user_is_answered(trained: Path, tmp_path: Path) -> None:
+    """As one in a terminal does, which may be all that a remote machine has."""
+    browser = "import sys, urllib.request as u; open('seen', 'wb').write(u.urlopen(sys.argv[1]).read())"
+    (tmp_path / "browser.py").write_text(browser)
+    command = [sys.executable, str(REPOSITORY / "play.py"), "port=0", f"runs={trained / 'runs'}"]
+    environment = os.environ | {"BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "seen").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_damaged_run_is_told_in_a_line(trained: Path, tmp_path: Path) -> None:
