@@ -18,7 +18,7 @@ A {kind} language model of {parameters:,} parameters that {does}, trained from {
 {losses}
 
 Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: every target of the
-validation split once. {weights}{changed}
+validation split once, by the {last} weights. {weights}{changed}
 
 {usage}{sample}"""
 
@@ -41,7 +41,7 @@ def body(trained: Trained) -> str:
         does=trained.task.does, start=_start(summary), iterations=summary.iterations, seed=summary.seed,
         corpus=", ".join([config.data.target.rpartition(".")[2], *source]),
         losses=_losses(summary), token=trained.task.token, over=f"over {summary.estimated_over}",
-        weights=_weights(trained, summary), changed=_changed(summary),
+        last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt='"Ein Mann."' if translates else "tokens=200"), sample=_sample(trained),
     )  # fmt: skip
 
@@ -67,14 +67,13 @@ def _weights(trained: Trained, summary: Summary) -> str:
 
 
 def _changed(summary: Summary) -> str:
-    changes = ", ".join(f"`{_without_path(change)}`" for change in summary.changed)
+    changes = ", ".join(f"`{change}`" for change in without_paths(summary.changed))
     return f" Not the documented run of {summary.stage}: {changes}." if changes else ""
 
 
-def _without_path(change: str) -> str:
-    """key=value, but of a key that names a folder of this machine the key alone."""
-    key = change.partition("=")[0]
-    return key if key in ("init", "--config-path") else change
+def without_paths(changed: list[str]) -> list[str]:
+    """What was changed, as key=value, but of a key that names a folder of this machine the key alone."""
+    return [key if (key := change.partition("=")[0]) in ("init", "--config-path") else change for change in changed]
 
 
 def _sample(trained: Trained) -> str:

@@ -69,6 +69,8 @@ def computed(module: nn.Module, outputs: list[str], block_size: int, path: Path)
             dynamic_shapes=({0: batch, 1: time},), external_data=False, verbose=False,
         )  # fmt: skip
         assert program is not None
+        for node in program.model.graph:
+            node.metadata_props.clear()  # the stack that made it, with paths of this machine
         program.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda idx: [torch.from_numpy(output) for output in session.run(outputs, {"idx": idx.numpy()})]

@@ -12,6 +12,7 @@ from gpt.config import Weights
 from gpt.data.download import npm_package
 from gpt.errors import RequestError
 from gpt.exporting import graphs
+from gpt.exporting.card import without_paths
 from gpt.exporting.staging import staged
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
@@ -58,6 +59,7 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
             else:
                 has_attention = (graph / "with_attention.onnx").exists()
                 described[name] = in_full(name, run, run.summary()) | {"has_attention": has_attention}
+                described[name] |= {"folder": run.path.name, "changed": without_paths(run.summary().changed)}
         if not described:
             raise RequestError("none of these runs can be computed in a browser")
         contents = {name: file.content for name, file in files().items()}

@@ -16,7 +16,7 @@ import torch
 from gpt.errors import RequestError, UserError
 from gpt.playground import looking, static
 from gpt.trained import load_run
-from tests.conftest import Script
+from tests.conftest import REPOSITORY, Script
 from tests.playground.browsing import chromium, downloads, violations, visit
 
 pytestmark = pytest.mark.slow
@@ -49,6 +49,13 @@ def address(site: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_it_names_no_path_of_this_machine(site: Path) -> None:
+    for file in filter(Path.is_file, site.rglob("*")):
+        content = file.read_bytes()
+        for path in (site.parent, REPOSITORY):
+            assert bytes(path) not in content, file
 
 
 @pytest.mark.parametrize("stage", STAGES)
