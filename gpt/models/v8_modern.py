@@ -114,7 +114,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         qk, v = qkv[:2], qkv[2]
         if self.qk_norm is not None:
             qk = self.qk_norm(qk)
@@ -232,7 +232,7 @@ class GPT(nn.Module):
         x = self.embedding(idx)  # (B, T, C)
         if self.ngrams is not None:
             p, counted = self.ngrams(idx, start)  # (B, T, order, V), (B, T, order)
-            x = x + self.expected(p.flatten(-2))
+            x = x + self.expected(p.flatten(-2).to(x.dtype))
         x = embedding = self.norm(x)
         for block in self.blocks:
             x = block(x, embedding, rotation)  # (B, T, C)

@@ -38,6 +38,14 @@ def test_bfloat16_is_close() -> None:
     assert torch.stack(steps).shape == (40, 3)
 
 
+@torch.no_grad()
+def test_a_stage_that_reads_counts_is_converted_too() -> None:
+    model = build_small("v8")
+    model.remember(torch.randint(65, (500,)))
+    packed(model, torch.bfloat16)
+    assert len(list(generate(model, torch.tensor([3, 1]), tokens=5, seed=1))) == 5
+
+
 def test_a_small_model_is_left_as_it_is() -> None:
     model = build_small("v5")
     assert packed(model, torch.float32) is model

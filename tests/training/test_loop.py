@@ -98,10 +98,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(data: TextData) -> N
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
 
 
-def test_a_batch_with_fewer_rows_than_parts_has_the_same_loss(data: TextData) -> None:
+@pytest.mark.parametrize(("stage", "rounding"), [("v5", 1e-4), ("v8", 1e-2)])  # v8 begins with a loss of 10 here
+def test_a_batch_with_fewer_rows_than_parts_has_the_same_loss(stage: str, rounding: float, data: TextData) -> None:
     """Such as the last sentence pairs of an epoch, split among several processes."""
-    full, parts = train_small("v5", data, batch_size=2), train_small("v5", data, batch_size=2, grad_accumulation=4)
-    assert losses(parts) == pytest.approx(losses(full), abs=1e-4)
+    full, parts = train_small(stage, data, batch_size=2), train_small(stage, data, batch_size=2, grad_accumulation=4)
+    assert losses(parts) == pytest.approx(losses(full), abs=rounding)
 
 
 def test_clipping_bounds_the_gradient(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
