@@ -28,16 +28,7 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from gpt.errors import UnreadableError, UserError
-from gpt.files import (
-    checked_file,
-    flush_folder,
-    parsing,
-    read_text_file,
-    seal,
-    sha256,
-    temporary_name,
-    write_flushed,
-)
+from gpt.files import checked_file, flush_folder, parsing, read_text_file, seal, sha256, temporary_name, write_flushed
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Progress, Record, parse_record
 from gpt.runs.weights import LARGEST_HEADER, check_finite, serialised, size_of_state
@@ -132,8 +123,12 @@ class Checkpoints:
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
 
-        If the disk has no room for one more, the oldest intact one goes first, unless it is the only one.
+        If the disk has no room for one more, the oldest intact one goes first, unless it is the only one. Raises
+        UserError for NaN or Inf, from which no run could continue.
         """
+        for name, tensor in tensors.items():
+            if name != "last_batch" and tensor.is_floating_point() and not tensor.isfinite().all():
+                raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
         try:
             self._add(progress, tensors)
         except OSError as error:
@@ -144,7 +139,7 @@ class Checkpoints:
             self._add(progress, tensors)
         kept = [name for name in self.names() if self._is_intact(name)][-self._keep :]
         for name in self.names():
-            if len(kept) == self._keep and name < kept[0]:
+            if len(kept) == self._keep and int(name) < int(kept[0]):
                 self._remove(name)
 
     def _add(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
@@ -216,7 +211,7 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         folders = (path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
-        return sorted(path.name for path in folders if re.fullmatch(r"[0-9]{8,19}", path.name))
+        return sorted((path.name for path in folders if re.fullmatch(r"[0-9]{8,19}", path.name)), key=int)
 
 
 def _delete(path: Path) -> None:

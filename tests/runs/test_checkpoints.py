@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -78,6 +79,20 @@ def test_on_a_full_disk_the_oldest_makes_room_unless_it_is_the_only_one(
     newest = Checkpoints(run, 2).newest()
     assert newest is not None
     assert newest.path.name == kept[-1]
+
+
+def test_a_state_with_inf_is_refused_and_the_one_before_stays(run: RunFolder) -> None:
+    checkpoints = with_checkpoints(run, 10)
+    with pytest.raises(UserError, match=r"^optimizer\.second_moment\.x contains NaN or Inf"):
+        checkpoints.save(progress(20), tensors(20) | {"optimizer.second_moment.x": torch.tensor([math.inf])})
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.progress.iteration == 10
+
+
+def test_checkpoints_are_in_the_order_of_their_iterations(run: RunFolder) -> None:
+    checkpoints = with_checkpoints(run, 99_999_900, 99_999_950, 100_000_000)
+    assert checkpoints.names() == ["99999950", "100000000"]
 
 
 def test_a_run_without_checkpoints_has_no_newest_one(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
