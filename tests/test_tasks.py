@@ -328,6 +328,12 @@ def test_translations_of_a_split_are_compared_with_its_references(split: str, tr
     assert [row.name for row in rows] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
 
 
+def test_pairs_that_were_too_long_to_train_on_are_not_translated(translation: tuple) -> None:
+    task, corpus, model = translation
+    train = [*corpus.train[:3], ("a " * 2 * model.block_size, "b")]
+    assert len(task.scores(model, PairCorpus(train, corpus.val, corpus.test, corpus.vocab_size), "train", evaluated()))
+
+
 def test_a_split_with_unknown_characters_is_translated_and_compared(translation: tuple) -> None:
     task, corpus, model = translation
     pairs = [("á a b", "a b ñ"), ("日", "a")]

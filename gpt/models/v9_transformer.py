@@ -29,8 +29,8 @@ PAD = 0  # the token id that pads sequences to the length of the longest; no rea
 def sinusoidal_positions(length: int, n_embd: int) -> Tensor:
     """Section 3.5: sines and cosines of the position, with wavelengths from 2 pi to 10000 * 2 pi: (T, C)."""
     position = torch.arange(length)[:, None]  # (T, 1)
-    rate = torch.exp(torch.arange(0, n_embd, 2) * (-math.log(10_000) / n_embd))  # (C / 2,)
-    return torch.stack([(position * rate).sin(), (position * rate).cos()], dim=-1).flatten(1)
+    rate = torch.exp(torch.arange(0, n_embd, 2) * (-math.log(10_000) / n_embd))  # (C / 2,), rounded up
+    return torch.stack([(position * rate).sin(), (position * rate).cos()], dim=-1).flatten(1)[:, :n_embd]
 
 
 class Attention(nn.Module):

@@ -107,6 +107,9 @@ class Translation(Task):
             from gpt.decoding.scores import scores
 
         pairs = getattr(corpus, split)
+        if split == "train":  # the model never saw the pairs that are too long for it
+            lengths = map(len, self.tokenizer.encode_all([source for source, _ in pairs]))
+            pairs = [pair for pair, n in zip(pairs, lengths, strict=True) if n < cast(int, model.block_size)]
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         outputs = self.translate(model, [source for source, _ in pairs], **search)
         found = scores(outputs, [target for _, target in pairs])

@@ -55,6 +55,10 @@ def test_dropout_drops_the_same_numbers_in_every_precision() -> None:
     assert torch.equal(kept[0], kept[2])
 
 
+def test_dropout_of_nearly_everything_is_still_a_number() -> None:
+    assert Dropout(0.999999)(torch.ones(1000)).isfinite().all()
+
+
 def test_dropout_is_off_in_evaluation_and_for_p_0() -> None:
     x = torch.randn(100)
     assert torch.equal(Dropout(0.5).eval()(x), x)

@@ -98,6 +98,12 @@ def test_positions_are_those_of_the_paper() -> None:
         assert positions[t, 2 * i + 1] == pytest.approx(angle.cos().item(), abs=1e-5)
 
 
+def test_an_odd_number_of_channels_ends_with_a_sine() -> None:
+    assert torch.equal(sinusoidal_positions(5, 33)[:, -1], sinusoidal_positions(5, 33)[:, 32])
+    model = Transformer(V, 40, 33, 3, L, F, 0.0, "pre", True)
+    assert model(*sentences()).shape[-1] == V
+
+
 @pytest.mark.parametrize("first", [1, 4])
 @torch.no_grad()
 def test_cached_decoding_gives_the_logits_of_the_forward_pass(first: int) -> None:
