@@ -32,18 +32,21 @@ def training_losses(
         if runtime.device.type == "cpu" and not is_large(model) and len(batch.inputs) == 1:
             with contextlib.suppress(RandomNumbersError):
                 return _prepared(PrecompiledLoss(model, label_smoothing, runtime), model, example, runtime), batch_loss
-        loss = _prepared(_just_in_time(model, runtime, label_smoothing), model, example, runtime)
+        compiled = _just_in_time(model, runtime, label_smoothing, graphs=parts == 1)
+        loss = _prepared(compiled, model, example, runtime)
     # On a CPU, compilation does not speed up an evaluation's large passes.
     gains = runtime.device.type != "cpu" and label_smoothing == 0
     return loss, loss if gains else batch_loss
 
 
-def _just_in_time(model: nn.Module, runtime: Runtime, label_smoothing: float) -> Loss:
+def _just_in_time(model: nn.Module, runtime: Runtime, label_smoothing: float, *, graphs: bool) -> Loss:
     log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
     _configure_compiler(runtime.device)
     mode = None
-    if runtime.device.type == "cuda" and not is_large(model):
-        mode = "reduce-overhead"  # CUDA graphs: a small stage's time goes into launching kernels
+    # A small stage's time goes into launching kernels, which CUDA graphs save. They overwrite the gradients that
+    # several parts of a batch would add up.
+    if graphs and runtime.device.type == "cuda" and not is_large(model):
+        mode = "reduce-overhead"
     loss = functools.partial(batch_loss, label_smoothing=label_smoothing)
     compiled: Loss = torch.compile(loss, dynamic=False, mode=mode)
     return compiled

@@ -25,7 +25,8 @@ def fused_adamw(
 ) -> None:
     """Step number `steps` of AdamW, in place; where the scalar `skip` is 1, nothing changes."""
     beta1, beta2 = betas
-    if hasattr(torch, "_fused_adamw_"):
+    # On MPS, PyTorch's kernel ignored found_inf until 2026 (PyTorch's pull request 186360).
+    if hasattr(torch, "_fused_adamw_") and parameters[0].device.type != "mps":
         torch._fused_adamw_(
             parameters,
             gradients,

@@ -29,7 +29,7 @@ class World:
     @classmethod
     @contextlib.contextmanager
     def joined(cls, device: str = "auto") -> Iterator["World"]:
-        """Join the process group that torchrun or Slurm describes in the environment: nccl between GPUs, else gloo.
+        """Join the process group that torchrun or Slurm describes in the environment: NCCL between GPUs, else gloo.
 
         Raises UserError if another process dies in the meantime.
         """
@@ -49,7 +49,10 @@ class World:
         if on_gpu:
             # Slurm may show a task its own GPU alone.
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-        torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
+        if not on_gpu and device in ("auto", "mps") and torch.backends.mps.is_available():
+            raise RequestError("several processes cannot share an MPS device: add device=cpu")
+        # Both with a GPU: a run that is resumed may be one of device=cpu.
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
         try:
             yield cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
         except RuntimeError as error:

@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from gpt.errors import RequestError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
+from gpt.training.processes import World
 from tests.conftest import REPOSITORY
 from tests.forked import Forked
 
@@ -191,6 +194,15 @@ def test_half_an_environment_of_torchrun_is_one_line(folder: Path, world: dict[s
         f"WORLD_SIZE={world['WORLD_SIZE']} is set, but {problem}: start several processes with torchrun" in done.stderr
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_several_processes_do_not_share_the_device_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0"), ("MASTER_ADDR", "localhost")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with pytest.raises(RequestError, match="add device=cpu"), World.joined("auto"):
+        pass
 
 
 def test_keys_that_sentence_pairs_have_no_use_for_are_refused_by_all_processes(folder: Path) -> None:
