@@ -132,7 +132,8 @@ def main(config: TrainConfig, more_watchers: "Sequence[Watcher]" = ()) -> float:
             for watcher in watchers:
                 stack.callback(watcher.close)
         if training.average_last:
-            watchers.append(WeightAverage(state, (1 - training.average_last) * training.max_iters, run))
+            start = round((1 - training.average_last) * training.max_iters, 6)  # 1500, not 1500.0000000000002
+            watchers.append(WeightAverage(state, start, run))
         else:
             state.reset_average()
         train(

@@ -75,8 +75,9 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
     figure, difference = getattr(documented, split), None
     if documented.kind == "mini-batch":
         figure = documented.train
-        last = statistics.mean(summary.last_batch for summary in summaries)
-        verdict = f"not comparable: documented is the loss of one mini-batch; the last ones here average {last:.4f}"
+        last = [summary.last_batch for summary in summaries if summary.last_batch is not None]
+        verdict = "not comparable: documented is the loss of one mini-batch"
+        verdict += f"; the last ones here average {statistics.mean(last):.4f}" if last else ""
     elif figure is None:
         verdict = "none documented; filled in here"
     else:

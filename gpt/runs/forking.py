@@ -62,7 +62,7 @@ class Fork:
         for group in _INHERITED:
             if group != "model" and group in given:
                 continue  # chosen anew, with all its values
-            own = {key: content[group][key] for key in _keys_in(group, given)}
+            own = {key: content[group][key] for key in _keys_in(group, given) if key in content[group]}
             content[group] = old[group] | own
         if "data" not in given:
             data = Choice.model_validate(content["data"])

@@ -162,7 +162,7 @@ class Summary(Record):
     target: NonNegative | None = None  # an exact validation loss to reach
     counted_seconds: NonNegative | None = None  # of training steps and of what prepares them, compiling included
     averaged: int  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
-    last_batch: float  # the loss on the last training mini-batch
+    last_batch: float | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
     tokens_per_second: float  # of training steps, without evaluations and compilation
     seconds: float  # of the process that finished the run, from the start of its training on, evaluations included
     skipped: int  # updates skipped because of NaN or Inf

@@ -1,6 +1,7 @@
 """The report of a run: its summary, the lines that end it, and its loss curve."""
 
 import io
+import math
 import platform
 import subprocess
 from datetime import datetime
@@ -61,7 +62,7 @@ def summarise(
         target=target,
         counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),
         averaged=len(progress.averaged),
-        last_batch=last_batch,
+        last_batch=last_batch if math.isfinite(last_batch) else None,
         tokens_per_second=round(tokens_per_second),
         seconds=round(seconds, 2),
         skipped=skipped,

@@ -109,6 +109,13 @@ def test_a_fork_that_cannot_be_is_refused_in_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_fork_keeps_what_is_deleted_from_its_own_settings(script: Script, parent: RunFolder, tmp_path: Path) -> None:
+    done = script("train.py", f"init={parent.path}", "training.max_iters=1", "~optimizer.beta1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("runs/*/*")
+    assert RunFolder(path).config().optimizer == parent.config().optimizer
+
+
 def test_the_weights_of_a_fork_are_those_of_its_parent_to_the_bit(
     script: Script, parent: RunFolder, tmp_path: Path
 ) -> None:

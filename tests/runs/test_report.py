@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gpt.config import Documented
+from gpt.runs.comparison import compare
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Best, Estimated, Evaluation, Exact, Progress, Segment, Summary
@@ -91,6 +92,18 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     assert (summary.device, summary.dtype) == ("cpu", "float32")
     assert summary.versions["torch"] == torch.__version__
     assert summary.finished.tzinfo is not None
+
+
+def test_a_run_without_an_update_has_no_last_mini_batch(template: tuple) -> None:
+    evaluation = Evaluation(iteration=0, train=2.0, val=2.0, learning_rates={"all": 0.1})
+    summary = summarise(
+        Progress(evaluations=[evaluation]), CPU, stage="v1", seed=7, name=None, tags=[], parent=None, commands=[],
+        documented=Documented(train=2.5, val=None, kind="mini-batch"), changed=[], parameters=100,
+        estimated_over="random batches", exact_val=1.9, target=None, last_batch=math.nan, tokens_per_second=0.0,
+        seconds=0.1, skipped=0,
+    )  # fmt: skip
+    assert summary.last_batch is None
+    assert compare([(template[0], summary)], tolerance=0.03).rows[0].verdict.endswith("of one mini-batch")
 
 
 def test_a_summary_says_what_was_different_in_earlier_parts_of_the_run(template: tuple) -> None:
