@@ -150,7 +150,8 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
         best.iteration, best.val, "o", color="tab:orange", markerfacecolor="none", markersize=9,
         label=f"best, {best.val:.4f} at iteration {best.iteration:,}",
     )  # fmt: skip
-    changes = f", {len(summary.changed)} changes from the documented run" if summary.changed else ""
+    count = len(summary.changed)
+    changes = f", {count} {'change' if count == 1 else 'changes'} from the documented run" if count else ""
     title = f"{summary.name or summary.stage}, seed {summary.seed}{changes}"
     axes.set_title(printable(title), fontsize="medium", parse_math=False)
     axes.set(xlabel="iteration", ylabel="loss (nats per token)")
