@@ -76,11 +76,11 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     known = list(keys)
     group, _, name = key.partition(".")
     having = []
-    for path in sorted((CONF / group).glob("*.yaml")):
+    for path in sorted((CONF / group).glob("*.yaml")) if group in known else []:
         content: Any = OmegaConf.to_container(OmegaConf.load(path))
         if name in content.get(group, content):
             having.append(path.stem)
-    if having and group in known:
+    if having:
         return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
     if key in choices:
         return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"

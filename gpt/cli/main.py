@@ -52,10 +52,9 @@ def main(task: Callable[[Config], Any], schema: type[Config], config_name: str, 
     is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv)
     if is_sweep and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         _exit("--cfg and --info show a single job: remove -m and give each key one value", RequestError.exit_code)
-    if not {"-h", "--help"}.isdisjoint(sys.argv):
-        with _one_line_errors():
-            help.show(config_name, schema)
     with _one_line_errors():
+        if not {"-h", "--help"}.isdisjoint(sys.argv):
+            help.show(config_name, schema)
         sys.argv[1:] = arguments.options_first(sys.argv[1:])
         arguments.refuse_hidden(sys.argv[1:], CONF)
     own = sys.argv[1:] if config_name == "train" else arguments.with_stage(sys.argv[1:])

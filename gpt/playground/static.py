@@ -58,8 +58,9 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
                 graph.rmdir()
             else:
                 has_attention = (graph / "with_attention.onnx").exists()
-                described[name] = in_full(name, run, run.summary()) | {"has_attention": has_attention}
-                described[name] |= {"folder": run.path.name, "changed": without_paths(run.summary().changed)}
+                full = in_full(name, run, run.summary())
+                own = {"folder": run.path.name, "changed": without_paths(full["changed"])}
+                described[name] = full | own | {"has_attention": has_attention}
         if not described:
             raise RequestError("none of these runs can be computed in a browser")
         contents = {name: file.content for name, file in files().items()}

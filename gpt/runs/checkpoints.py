@@ -31,7 +31,7 @@ from gpt.errors import UnreadableError, UserError
 from gpt.files import checked_file, flush_folder, parsing, read_text_file, seal, sha256, temporary_name, write_flushed
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Progress, Record, parse_record
-from gpt.runs.weights import LARGEST_HEADER, check_finite, serialised, size_of_state
+from gpt.runs.weights import LARGEST_HEADER, check_finite, nonfinite, serialised, size_of_state
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Checkpoint:
         path = self.path / _STATE
         with parsing(path):
             tensors = safetensors_torch.load_file(path)
-        check_finite(path, {name: tensor for name, tensor in tensors.items() if name != "last_batch"})
+        check_finite(path, _to_continue_from(tensors))
         return tensors
 
     def restore_best(self, target: Path) -> None:
@@ -101,6 +101,11 @@ class Checkpoint:
             temporary.replace(target)
         finally:  # also where both were links to the same file, which makes replacing do nothing
             temporary.unlink(missing_ok=True)
+
+
+def _to_continue_from(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All but the last mini-batch's loss, which is only shown and may be NaN."""
+    return {name: tensor for name, tensor in tensors.items() if name != "last_batch"}
 
 
 def largest_state(model: nn.Module) -> int:
@@ -126,9 +131,8 @@ class Checkpoints:
         If the disk has no room for one more, the oldest intact one goes first, unless it is the only one. Raises
         UserError for NaN or Inf, from which no run could continue.
         """
-        for name, tensor in tensors.items():
-            if name != "last_batch" and tensor.is_floating_point() and not tensor.isfinite().all():
-                raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
+        if name := nonfinite(_to_continue_from(tensors)):
+            raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
         try:
             self._add(progress, tensors)
         except OSError as error:

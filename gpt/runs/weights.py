@@ -90,9 +90,14 @@ def size_of_state(model: nn.Module) -> int:
 
 def check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
     """Raises UserError if a tensor contains NaN or Inf, which no run saves."""
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(f"{path} is damaged: {printable(name)} contains NaN or Inf")
+    if name := nonfinite(tensors):
+        raise UserError(f"{path} is damaged: {printable(name)} contains NaN or Inf")
+
+
+def nonfinite(tensors: dict[str, Tensor]) -> str | None:
+    """The name of the first tensor that contains NaN or Inf, if there is one."""
+    wrong = (name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all())
+    return next(wrong, None)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
