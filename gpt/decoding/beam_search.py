@@ -55,6 +55,7 @@ class Candidate:
 
     score: float  # log probability / length penalty
     ids: list[int]  # without BEGIN and END
+    ended: bool = True  # with END, not cut off at the longest length
 
 
 def beam_search(
@@ -119,7 +120,7 @@ def candidates(
     for row in range(B):
         if not finished[row]:  # no candidate ended within the limit
             score = float(scores[row, 0]) / _penalty(limit, length_penalty)
-            finished[row].append(Candidate(score, ids[row * K, 1:].tolist()))
+            finished[row].append(Candidate(score, ids[row * K, 1:].tolist(), ended=False))
     return [sorted(ended, key=lambda candidate: candidate.score, reverse=True) for ended in finished]
 
 

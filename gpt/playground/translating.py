@@ -22,6 +22,7 @@ class Beam:
     score: float  # log probability / length penalty, in nats
     ids: list[int]
     tokens: list[str]
+    ended: bool  # not cut off at the longest length
 
 
 def translations(trained: Trained, sentence: str, *, beam: int, length_penalty: float) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def translations(trained: Trained, sentence: str, *, beam: int, length_penalty: 
     if len(source) == 1:
         raise RequestError("there is nothing to translate: give at least one word that the run can read")
     found = candidates(trained.model, torch.tensor([source]), beam=beam, length_penalty=length_penalty)[0]
-    beams = [Beam(tokenizer.decode(x.ids), x.score, x.ids, _tokens(tokenizer, x.ids)) for x in found]
+    beams = [Beam(tokenizer.decode(x.ids), x.score, x.ids, _tokens(tokenizer, x.ids), x.ended) for x in found]
     return {"source": _tokens(tokenizer, source), "unknown": unknown, "beams": [asdict(beam) for beam in beams]}
 
 
@@ -43,8 +44,8 @@ def translations(trained: Trained, sentence: str, *, beam: int, length_penalty: 
 def cross_attention(trained: Trained, sentence: str, target: list[int]) -> dict[str, Tensor]:
     """What each token of a translation looks at in the source, (H, T, S) for each layer of the decoder.
 
-    Row t is from the step that chose target[t]; the last one chose END. Raises RequestError for a target that the
-    model cannot read.
+    Row t is from the step that chose target[t]; the last one chose what came after `target`. Raises RequestError for a
+    target that the model cannot read.
     """
     tokenizer = _tokenizer(trained)
     source = encode_sources(trained.model, tokenizer, [tokenizer.known_part(sentence)[0]])[0]

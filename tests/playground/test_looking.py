@@ -96,6 +96,18 @@ def test_translations_come_with_their_scores_and_what_they_look_at(several: Path
 
 
 @pytest.mark.slow
+def test_a_translation_that_never_ends_is_marked_and_can_be_looked_at(several: Path) -> None:
+    run = load_run(runs=several / "runs", stage="transformer", device="cpu")
+    run.model.block_size = 4
+    decode = run.model.decode
+    run.model.decode = lambda *read: decode(*read).index_fill(-1, torch.tensor(END), -1e9)
+    beams = translating.translations(run, "a b", beam=2, length_penalty=1.0)["beams"]
+    assert [(beam["ended"], len(beam["ids"])) for beam in beams] == [(False, 4)]
+    weights = translating.cross_attention(run, "a b", beams[0]["ids"][:-1])
+    assert all(layer.shape[1] == 4 for layer in weights.values())
+
+
+@pytest.mark.slow
 def test_a_run_is_asked_only_for_what_it_does(several: Path) -> None:
     text, translator = (load_run(runs=several / "runs", stage=stage) for stage in ("v5", "transformer"))
     with pytest.raises(RequestError, match="translates"):

@@ -100,14 +100,16 @@ export class TranslatorPanel {
     buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
     const beam = this.found[i];
     this.target = buttons[i].querySelector(".words");
+    const chosen = beam.ended ? [...beam.tokens, "end"] : beam.tokens;
+    const read = beam.ids.slice(0, chosen.length - 1); // the last choice is not read again
     const layers = await this.looking.run((signal) =>
-      this.engine.crossAttention(this.run.id, this.sentence, beam.ids, signal),
+      this.engine.crossAttention(this.run.id, this.sentence, read, signal),
     );
     if (layers === undefined) return;
     this.maps.hidden = false;
     this.attention.show(
       layers,
-      [...beam.tokens, "end"].map((w) => w.trim() || "␣"),
+      chosen.map((w) => w.trim() || "␣"),
       this.words.map((w) => w.trim() || "␣"),
     );
   }

@@ -6,7 +6,7 @@
  *   logits(id, text, signal)                   {shape: [N, V], data}: what may follow each character
  *   attention(id, text, signal)                a tensor {shape: [H, T, T], data} per layer, of the text's last window
  *   write(id, prompt, options, signal)         an async iterator of the continuation, piece by piece
- *   translate(id, sentence, options, signal)   {source, unknown, beams}
+ *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
  *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
  *
  * An AbortSignal ends what nobody waits for any more. What cannot be answered is an Error with a line for the reader.
