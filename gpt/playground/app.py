@@ -87,12 +87,12 @@ class _Playground:
     async def logits(self, request: Request) -> Response:
         """What a run expects after each character of a text."""
         asked = await _asked(request, AboutText)
-        return _tensors({"logits": await self._computed(asked, looking.logits, asked.text)})
+        return _tensors({"logits": await self._computed(request, asked, looking.logits, asked.text)})
 
     async def attention(self, request: Request) -> Response:
         """What a run looks at in the end of a text."""
         asked = await _asked(request, AboutText)
-        return _tensors(await self._computed(asked, looking.attention, asked.text))
+        return _tensors(await self._computed(request, asked, looking.attention, asked.text))
 
     async def text(self, request: Request) -> Response:
         """The continuation of a prompt, as it is written."""
@@ -111,21 +111,31 @@ class _Playground:
         """The translations of a sentence."""
         asked, translating = await _asked(request, Translating), _translating()
         options = asked.model_dump(include={"beam", "length_penalty"})
-        return _json(await self._computed(asked, translating.translations, asked.sentence, **options))
+        return _json(await self._computed(request, asked, translating.translations, asked.sentence, **options))
 
     async def cross_attention(self, request: Request) -> Response:
         """Where one of them was looking."""
         asked, translating = await _asked(request, AboutTranslation), _translating()
-        return _tensors(await self._computed(asked, translating.cross_attention, asked.sentence, asked.target))
+        arguments = (asked.sentence, asked.target)
+        return _tensors(await self._computed(request, asked, translating.cross_attention, *arguments))
 
-    async def _computed(self, asked: Asked, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """What a function of a run and of these arguments computes."""
+    async def _computed(
+        self, request: Request, asked: Asked, function: Callable[..., Any], *arguments: Any, **options: Any
+    ) -> Any:
+        """What a function of a run and of these arguments computes; nothing if its turn comes after the reader left."""
 
         def compute() -> Any:
             trained: Trained = self._catalogue.opened(asked.run)
             return function(trained, *arguments, **options)
 
-        return await self._workshop.compute(compute)
+        work = asyncio.ensure_future(self._workshop.compute(compute))
+        leaving = asyncio.ensure_future(request.receive())  # all of the request is here: what comes is the end
+        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not work.done():
+            work.cancel()
+            raise ClientDisconnect
+        return await work
 
 
 def _translating() -> Any:

@@ -194,6 +194,28 @@ def test_writing_ends_when_the_reader_leaves(trained: Path, monkeypatch: pytest.
         assert written == soon < 500
 
 
+def test_what_nobody_waits_for_is_not_computed(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers who type fast leave many requests behind."""
+    computed = []
+
+    def slowly(*_: object) -> torch.Tensor:
+        computed.append(1)
+        time.sleep(0.5)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(looking, "logits", slowly)
+    body = json.dumps({"run": run_id, "text": "Abc"}).encode()
+    head = f"POST /api/logits HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Type: application/json\r\n"
+    cores = os.cpu_count() or 1
+    with contextlib.ExitStack() as leaving:
+        for _ in range(10 * cores):
+            connection = leaving.enter_context(socket.create_connection((served.host, served.port)))
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        time.sleep(0.3)
+    assert served.post("/api/logits", {"run": run_id, "text": "Abc"})[0] == 200
+    assert len(computed) <= 4 * cores
+
+
 def test_memory_that_runs_out_is_told_in_a_line(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
