@@ -156,6 +156,51 @@ def test_writing_can_be_stopped(page: Visit) -> None:
     assert shown_text(page.page) == PROMPT
 
 
+def test_a_text_that_is_being_written_is_not_explained_yet(page: Visit) -> None:
+    before = page.text(".answer")
+    page.page.route("**/api/text", lambda route: None)
+    page.page.fill("#prompt", "Abc")
+    page.page.click("#go")
+    page.page.locator(".mean", has_text="writing").wait_for()
+    page.page.locator(".text span").nth(1).click()
+    slide(page.page, "temperature", 0.5)
+    assert page.text(".answer") == before
+    page.page.click("#stop")
+    page.settled()
+    assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc”"
+    assert "t = 1/T = 2.00" in page.text("#formula")
+
+
+def test_the_last_of_several_quick_choices_counts(page: Visit, ids: dict[str, str]) -> None:
+    held: list[Any] = []
+    page.page.route(f"**/api/runs/{ids['v4']}", lambda route: held.append(route))
+    page.page.select_option("#first", ids["v4"])
+    page.page.select_option("#first", ids["v2"])
+    page.page.locator(".panel.a .badge", has_text="v2").wait_for()
+    held[0].continue_()
+    page.settled()
+    assert page.text(".panel.a .badge") == "v2"
+    assert page.page.evaluate("location.hash") == f"#{ids['v2']}"
+
+
+def test_of_two_runs_one_may_fail_while_the_other_writes(page: Visit, ids: dict[str, str]) -> None:
+    page.page.select_option("#second", ids["v2"])
+    page.settled()
+
+    def answer(route: Any) -> None:
+        if route.request.post_data_json["run"] == ids["v2"]:
+            route.fulfill(status=500, json={"error": "no memory"})
+
+    page.page.route("**/api/text", answer)
+    page.page.click("#go")
+    page.page.wait_for_timeout(500)
+    assert page.page.locator("#stop").is_enabled()
+    page.page.click("#stop")
+    page.settled()
+    assert page.text("#failure") == "no memory"
+    page.errors.clear()  # the browser's own line about the answer
+
+
 def test_attention_is_shown_for_every_layer_and_head(page: Visit, v5: Trained) -> None:
     layers = v5.attention(PROMPT)
     assert page.page.locator(".maps .map").count() == 1 + len(layers) * len(layers[0])

@@ -1,7 +1,7 @@
 /** The playground: one or two runs, one prompt. The engine is play.py, or onnxruntime-web where there is no server. */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { count, debounced, element } from "./dom.js";
+import { count, debounced, element, newest } from "./dom.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TranslatorPanel } from "./translator.js";
@@ -10,16 +10,18 @@ const PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n";
 const pickers = ["first", "second"].map((id) => document.getElementById(id));
 
 const engine = await import(`./engines/${document.documentElement.dataset.engine}.js`);
+const choosing = newest();
 let panels = [];
 let known = [];
 let token = "character"; // what the runs read
 let suggested = ""; // the prompt, unless the reader has typed another
 
 /** Make the panels of the chosen runs, and let them read the prompt. */
-async function choose() {
+async function choose(signal) {
   const [first, second] = pickers.map((picker) => picker.value);
   panels.forEach((panel) => panel.stop());
   const runs = await Promise.all([...new Set([first, second].filter(Boolean))].map(engine.describe));
+  if (signal.aborted) return;
   const usable = runs.filter((run) => run.token === runs[0].token);
   history.replaceState(null, "", `#${usable.map((run) => run.id).join(",")}`);
   panels = usable.map((run, i) =>
@@ -64,7 +66,7 @@ function begin() {
 
 async function read() {
   begin();
-  await shown(Promise.all(panels.map((panel) => panel.read(controls.prompt(), controls.options()))));
+  await shown(all(panels.map((panel) => panel.read(controls.prompt(), controls.options()))));
   showComparison();
 }
 
@@ -73,19 +75,25 @@ async function write() {
   if (!controls.prompt())
     return controls.showFailure(new Error("Type at least one character to go on from."));
   controls.showBusy(true);
-  await shown(Promise.all(panels.map((panel) => panel.write(controls.prompt(), controls.options()))));
+  await shown(all(panels.map((panel) => panel.write(controls.prompt(), controls.options()))));
   controls.showBusy(false);
   showComparison();
 }
 
 function select(position) {
-  shown(Promise.all(panels.map((panel) => panel.select(position, controls.options()))));
+  shown(all(panels.map((panel) => panel.select(position))));
 }
 
 function showComparison() {
   const root = document.getElementById("comparison");
   if (panels.length === 2 && panels[0].scores) compare(root, ...panels);
   else root.hidden = true;
+}
+
+/** Wait until all of some work has ended; then fail as the first that failed. */
+async function all(work) {
+  const failed = (await Promise.allSettled(work)).find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
 }
 
 let pending = 0;
@@ -140,7 +148,7 @@ async function start() {
     runs.find((run) => run.id === first),
     wanted[1],
   );
-  pickers.forEach((picker) => picker.addEventListener("change", () => shown(choose())));
+  pickers.forEach((picker) => picker.addEventListener("change", () => shown(choosing.run(choose))));
   controls.connect({
     asked: write,
     stopped: () => panels.forEach((panel) => panel.stop()),
@@ -150,7 +158,7 @@ async function start() {
   const redraw = () => panels.forEach((panel) => panel.redraw());
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));
-  await choose();
+  await choosing.run(choose);
 }
 
 await shown(start());

@@ -48,9 +48,9 @@ export class TextPanel {
   async read(prompt, options) {
     this.turn = {}; // whatever is being written is not to be shown any more
     this.stop();
+    this.options = options;
     const characters = this.divided(prompt).known;
-    this.text.position = characters.length;
-    await this.#score(characters, characters.length, options);
+    await this.#score(characters, characters.length);
   }
 
   /** Write on from the prompt, then colour what was written. */
@@ -58,6 +58,7 @@ export class TextPanel {
     const { known } = this.divided(prompt);
     const turn = (this.turn = {});
     this.reading.stop();
+    this.options = options;
     await this.writing.run(async (signal) => {
       this.text.position = known.length;
       this.text.show(known, known.length);
@@ -73,8 +74,7 @@ export class TextPanel {
         if (!signal.aborted) throw error; // stopped: what has been written stays
       }
       if (this.turn !== turn) return;
-      this.text.position = known.length + written.length;
-      await this.#score([...known, ...written], known.length, options);
+      await this.#score([...known, ...written], known.length);
     });
   }
 
@@ -84,15 +84,17 @@ export class TextPanel {
   }
 
   /** Show what was expected at a position, and what was looked at; the position after the text is the end. */
-  async select(position, options) {
+  async select(position) {
+    if (this.#isUnread()) return;
     this.text.select(Math.min(position, this.characters.length));
-    this.shape(options);
+    this.shape(this.options);
     await this.#look();
   }
 
   /** Show the distribution under other options. */
   shape(options) {
     this.options = options;
+    if (this.#isUnread()) return;
     const position = this.text.position;
     const before = this.characters
       .slice(Math.max(0, position - 12), position)
@@ -125,7 +127,12 @@ export class TextPanel {
     this.attention.redraw();
   }
 
-  async #score(characters, own, options) {
+  /** Whether the text that is shown is still being written, so that nothing is known of its characters. */
+  #isUnread() {
+    return this.text.characters !== this.characters;
+  }
+
+  async #score(characters, own) {
     await this.reading.run(async (signal) => {
       const logits = characters.length
         ? await this.engine.logits(this.run.id, characters.join(""), signal)
@@ -143,7 +150,7 @@ export class TextPanel {
         : [];
       this.text.colour(this.scores);
       this.mean.replaceChildren(...this.#means());
-      await this.select(this.text.position, options);
+      await this.select(characters.length);
     });
   }
 
@@ -173,6 +180,7 @@ export class TextPanel {
     this.start = Math.max(0, position - this.run.block_size);
     const window = this.characters.slice(this.start, position);
     if (!window.length || this.lacksAttention) {
+      this.looking.stop();
       this.text.light(0, []);
       return;
     }
