@@ -5,6 +5,7 @@ A file is written under a temporary name, flushed to disk and renamed. Records c
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -13,11 +14,14 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from gpt.errors import UnreadableError, UserError, explain, report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Made once: json.dumps with these options would make one per record, and thousands of records are read at once.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -73,6 +77,13 @@ def write_flushed(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def write_png(path: Path, figure: "Figure") -> None:
+    """Save a picture, like `write_atomically`."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_atomically(path, picture.getvalue())
+
+
 def flush_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk, where the system can do that."""
     if os.name == "posix":
@@ -102,7 +113,7 @@ def checked_file(path: Path, largest: int) -> Path:
     return path
 
 
-def read_text_file(path: Path, *, largest: int = 16 * 2**20) -> str:
+def read_text_file(path: Path, *, largest: int = 2**27) -> str:
     """A UTF-8 file of a run folder, of up to `largest` bytes. Raises UserError as `checked_file` does."""
     try:
         return checked_file(path, largest).read_bytes().decode()

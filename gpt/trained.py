@@ -7,7 +7,7 @@ run.generate("ROMEO:", tokens=100)
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from gpt.config import Documented, TrainConfig, Weights
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import located
 from gpt.errors import RequestError
+from gpt.models import block_size_of
 from gpt.models.attention_weights import AttentionWeights
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
@@ -126,5 +127,5 @@ class Trained:
         """The model's input: (1, T)."""
         if not prompt:
             raise RequestError("the prompt is empty: give at least one character")
-        T = cast(int, self.model.block_size)
+        T = block_size_of(self.model)
         return self.tokenizer.encode(prompt)[None, -T:].to(self.device)

@@ -1,13 +1,14 @@
 """Translation with an encoder-decoder by beam search; with one beam, that is greedy decoding."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gpt.data.subwords import BEGIN, END, Subwords
 from gpt.errors import RequestError
+from gpt.models import block_size_of
 from gpt.models.kv_cache import KVCache
 from gpt.models.v9_transformer import PAD, EncoderOutput
 
@@ -42,7 +43,7 @@ def encode_sources(model: nn.Module, tokenizer: Subwords, sentences: list[str]) 
     """The token ids of every sentence, with END. Raises RequestError for one that is too long for the model."""
     sources = [[*ids, END] for ids in tokenizer.encode_all(sentences)]
     for sentence, source in zip(sentences, sources, strict=True):
-        if len(source) > cast(int, model.block_size):
+        if len(source) > block_size_of(model):
             raise RequestError(
                 f"a sentence has {len(source):,} subwords, the model takes {model.block_size}: {sentence[:60]!r}..."
             )

@@ -1,12 +1,12 @@
 """Text from a model, one token at a time."""
 
 from collections.abc import Iterator
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from gpt.data.characters import CharTokenizer
+from gpt.models import block_size_of
 from gpt.models.kv_cache import KVCache
 from gpt.seeding import generator
 
@@ -29,7 +29,7 @@ def generate(
     """
     model.eval()
     device = next(model.parameters()).device
-    block_size = cast(int, model.block_size)
+    block_size = block_size_of(model)
     prompt = prompt[-block_size:]  # no stage sees more
     N, T = num_samples, len(prompt)
     # One number for each choice to come, drawn ahead and on the CPU: the same text on every device.

@@ -1,10 +1,9 @@
 """Whether an export computes what the run does."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.errors import UserError
 from gpt.seeding import generator
@@ -49,8 +48,3 @@ def likeliest(outputs: Outputs, block_size: int) -> Tensor:
         logits = outputs(idx[:, -block_size:])[0]  # (1, T, V)
         idx = torch.cat([idx, logits[:, -1:].argmax(dim=-1)], dim=1)
     return idx[0]
-
-
-def block_size_of(model: nn.Module) -> int:
-    """The longest window that a stage takes."""
-    return cast(int, model.block_size)

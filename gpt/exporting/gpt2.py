@@ -14,8 +14,8 @@ from transformers.utils import logging
 
 from gpt.errors import RequestError
 from gpt.exporting import tokenizer
-from gpt.exporting.equality import block_size_of, check
-from gpt.models import v6_pre_norm, v7_dropout
+from gpt.exporting.equality import check
+from gpt.models import block_size_of, v6_pre_norm, v7_dropout
 from gpt.trained import Trained
 
 # Our names and GPT-2's, of a block and of the rest; GPT-2 stores the matrices of a block transposed.

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from gpt import tasks
 from gpt.errors import RequestError
 from gpt.exporting import tokenizer
-from gpt.exporting.equality import Outputs, block_size_of, check
+from gpt.exporting.equality import Outputs, check
+from gpt.models import block_size_of
 from gpt.models.attention_weights import AttentionWeights
 from gpt.trained import Trained
 

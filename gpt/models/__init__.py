@@ -21,7 +21,7 @@ Symbols: B batch, T time, C channels (n_embd), H heads, D head size, V vocabular
 """
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -45,3 +45,8 @@ def build(choice: Choice, vocab_size: int) -> nn.Module:
     if not isinstance(getattr(model, "block_size", None), int):
         raise RequestError(f"{choice.target} has to set self.block_size, the longest window that it takes")
     return model
+
+
+def block_size_of(model: nn.Module) -> int:
+    """The longest window that a stage takes."""
+    return cast(int, model.block_size)

@@ -1,11 +1,10 @@
 """What a run expects after every character of a text, and which characters it looks at."""
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
 from gpt.errors import RequestError
+from gpt.models import block_size_of
 from gpt.trained import Trained
 
 _TOKENS_PER_PASS = 4096
@@ -21,7 +20,7 @@ def logits(trained: Trained, text: str) -> Tensor:
     Raises RequestError for a character that the run does not know, or if the answer would be too large.
     """
     ids = trained.tokenizer.encode(text).to(trained.device)
-    N, T = len(ids), cast(int, trained.model.block_size)
+    N, T = len(ids), block_size_of(trained.model)
     if N * len(trained.tokenizer) > _MOST_LOGITS:
         raise RequestError("the vocabulary of this run is too large for a text of this length: give a shorter one")
     starts = window_starts(N, T)
@@ -46,7 +45,7 @@ def attention(trained: Trained, text: str) -> dict[str, Tensor]:
 
     Raises RequestError as `logits` does.
     """
-    T = min(len(text), cast(int, trained.model.block_size))
+    T = min(len(text), block_size_of(trained.model))
     layers, heads = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
     if layers * heads * T**2 > _MOST_WEIGHTS:
         raise RequestError("the attention of this run is too large to show over a text of this length")

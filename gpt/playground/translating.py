@@ -1,7 +1,7 @@
 """Translations of a sentence, their scores, and where each was looking in the source."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from gpt.data.subwords import BEGIN, END, Subwords
 from gpt.decoding.beam_search import candidates, encode_sources
 from gpt.errors import RequestError
+from gpt.models import block_size_of
 from gpt.models.attention_weights import AttentionWeights
 from gpt.tasks import Translation
 from gpt.trained import Trained
@@ -49,7 +50,7 @@ def cross_attention(trained: Trained, sentence: str, target: list[int]) -> dict[
     """
     tokenizer = _tokenizer(trained)
     source = encode_sources(trained.model, tokenizer, [tokenizer.known_part(sentence)[0]])[0]
-    if len(target) >= cast(int, trained.model.block_size) or any(not 0 <= i < len(tokenizer) for i in target):
+    if len(target) >= block_size_of(trained.model) or any(not 0 <= i < len(tokenizer) for i in target):
         raise RequestError("this is not a translation by this run")
     with AttentionWeights() as observed:
         trained.model(*(torch.tensor([ids], device=trained.device) for ids in (source, [BEGIN, *target])))

@@ -1,6 +1,5 @@
 """Pictures of many runs: loss curves, and loss against one or two keys."""
 
-import io
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpt.errors import RequestError, printable
-from gpt.files import write_atomically
+from gpt.files import write_png
 from gpt.runs.comparison import Comparison
 from gpt.runs.folder import RunFolder
 from gpt.runs.grouping import WORSE_THAN_GUESSING, Group, Metric, Ranking, Run, label, names, shown
@@ -44,7 +43,7 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")
     if drawn:
-        _save(figure, path)
+        write_png(path, figure)
     return bool(drawn)
 
 
@@ -130,7 +129,7 @@ def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> 
             ylabel=short[keys[1]],
             title=f"{metric} loss (nats per token), lowest over other keys",
         )
-    _save(figure, path)
+    write_png(path, figure)
 
 
 def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
@@ -204,9 +203,3 @@ def _panels(count: int) -> tuple["Figure", list["Axes"]]:
 
     figure = Figure(figsize=(9, 5.5 * count), layout="constrained")
     return figure, list(figure.subplots(count, squeeze=False)[:, 0])
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120, format="png")
-    write_atomically(path, picture.getvalue())

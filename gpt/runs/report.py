@@ -1,6 +1,5 @@
 """The report of a run: its summary, the lines that end it, and its loss curve."""
 
-import io
 import math
 import platform
 import subprocess
@@ -13,7 +12,7 @@ import torch
 from gpt.config import Documented
 from gpt.console import command
 from gpt.errors import printable
-from gpt.files import write_atomically
+from gpt.files import write_png
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import FORMAT
 from gpt.runs.records import Best, Command, Estimated, Exact, Parent, Progress, Summary
@@ -157,9 +156,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     axes.set(xlabel="iteration", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend()
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120, format="png")
-    write_atomically(run.path / "loss.png", picture.getvalue())
+    write_png(run.path / "loss.png", figure)
 
 
 def _row(name: str, train: float | str | None, val: float | str | None, note: str) -> str:

@@ -1,6 +1,5 @@
 """What a search has found: the best trial, the importance of each hyperparameter, and a picture of both."""
 
-import io
 import itertools
 import warnings
 from pathlib import Path
@@ -10,7 +9,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from gpt.files import write_atomically
+from gpt.files import write_png
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
@@ -62,6 +61,4 @@ def draw(study: optuna.Study, path: Path) -> None:
     names = [key.rpartition(".")[2] for key in found]
     bars.barh(names[::-1], list(found.values())[::-1])
     bars.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120, format="png")
-    write_atomically(path, picture.getvalue())
+    write_png(path, figure)

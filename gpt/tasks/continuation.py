@@ -16,6 +16,7 @@ from gpt.data.text import ShortWindows, TextData, adjacent_windows
 from gpt.decoding.packing import packed
 from gpt.decoding.sampling import default_prompt, generate, sample_text
 from gpt.errors import RequestError
+from gpt.models import block_size_of
 from gpt.runs.records import Vocabulary
 from gpt.tasks.task import Corpus, Measure, Task
 
@@ -69,7 +70,7 @@ class Continuation(Task):
         """Windows of the model's block_size, after the short ones."""
         return TextData(
             TextCorpus(*self._known(corpus.train, corpus.val)), self.tokenizer,
-            block_size=cast(int, model.block_size), short=short,
+            block_size=block_size_of(model), short=short,
             with_starts=_remembers(model), device=device,
         )  # fmt: skip
 
@@ -119,7 +120,7 @@ class Continuation(Task):
         ids = self.encoded(text).to(next(model.parameters()).device)
         if len(ids) < 2:
             raise RequestError("a text needs at least two characters that the run knows")
-        return adjacent_windows(ids, cast(int, model.block_size), tokens_per_pass)
+        return adjacent_windows(ids, block_size_of(model), tokens_per_pass)
 
     def scores(self, model: nn.Module, corpus: TextCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """None: the loss is the only measure."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from gpt.data.corpora import PairCorpus, lines_of
 from gpt.data.sentences import readable
 from gpt.data.text import ShortWindows
 from gpt.errors import RequestError, requiring
+from gpt.models import block_size_of
 from gpt.runs.records import Vocabulary
 from gpt.tasks.task import Corpus, Measure, Task
 
@@ -55,7 +56,7 @@ class Translation(Task):
         del short
         from gpt.data.pairs import PairData
 
-        return PairData(corpus, self.tokenizer, block_size=cast(int, model.block_size), device=device)
+        return PairData(corpus, self.tokenizer, block_size=block_size_of(model), device=device)
 
     def examples(self, model: nn.Module, corpus: PairCorpus) -> list[str]:
         """The first validation sentences, their references, and the model's translations."""
@@ -77,7 +78,7 @@ class Translation(Task):
         """Yield the translation of each line of the prompt or, without one, of standard input, line by line."""
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         given = None if prompt is None else [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
-        sentences = readable(sys.stdin.buffer if given is None else given, self.tokenizer, cast(int, model.block_size))
+        sentences = readable(sys.stdin.buffer if given is None else given, self.tokenizer, block_size_of(model))
         if given is not None:
             together = list(sentences)
             if not any(together):
@@ -109,7 +110,7 @@ class Translation(Task):
         pairs = getattr(corpus, split)
         if split == "train":  # the model never saw the pairs that are too long for it
             lengths = map(len, self.tokenizer.encode_all([source for source, _ in pairs]))
-            pairs = [pair for pair, n in zip(pairs, lengths, strict=True) if n < cast(int, model.block_size)]
+            pairs = [pair for pair, n in zip(pairs, lengths, strict=True) if n < block_size_of(model)]
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         outputs = self.translate(model, [source for source, _ in pairs], **search)
         found = scores(outputs, [target for _, target in pairs])

@@ -1,5 +1,7 @@
 """A profile of some training steps: conf/debug/profile.yaml."""
 
+import logging
+
 from torch.profiler import profile
 
 from gpt.choices import Count
@@ -9,6 +11,8 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 
 _COSTLIEST = 10
+
+log = logging.getLogger(__name__)
 
 
 class Profile(Watcher):
@@ -35,10 +39,12 @@ class Profile(Watcher):
             attempt("the profile", lambda: self._write(f"self_{processor}_time_total"))
 
     def close(self) -> None:
-        """Stop profiling."""
+        """Stop profiling, and tell if the run ended before there was a profile."""
         if self._is_running:
             self._profile.stop()
             self._is_running = False
+        if self._taken < self._skip + self._steps:
+            log.warning(f"no profile was written: it needs {self._skip + self._steps} iterations, not {self._taken}")
 
     def _write(self, order: str) -> None:
         # The table first: exporting empties the profile of its events.

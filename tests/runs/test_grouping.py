@@ -103,7 +103,7 @@ def test_a_diverged_group_leaves_the_picture_to_the_others(
     losses = {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}
     (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
     figures: list = []
-    monkeypatch.setattr(plots, "_save", lambda figure, _: figures.append(figure))
+    monkeypatch.setattr(plots, "write_png", lambda _, figure: figures.append(figure))
     plots.against(ranking, ["learning_rate"], "exact", tmp_path / "by.png")
     (axes,) = figures[0].axes
     assert axes.get_ylim() == pytest.approx((1.47, 1.83))

@@ -4,6 +4,8 @@ import gzip
 import json
 from pathlib import Path
 
+import pytest
+
 from gpt.data.text import TextData
 from gpt.training.profiling import Profile
 from tests.conftest import empty_run
@@ -24,9 +26,12 @@ def test_a_profile_is_a_trace_and_a_table_of_the_ten_costliest_operators(data: T
     assert any("aten::" in line for line in lines)
 
 
-def test_a_run_that_ends_within_the_profile_leaves_none(data: TextData, tmp_path: Path) -> None:
+def test_a_run_that_ends_within_the_profile_leaves_none_and_says_so(
+    data: TextData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = empty_run(tmp_path / "run")
     watcher = Profile(run, skip=2, steps=100)
     train_state(small_state("v1"), data, watchers=[watcher])
     watcher.close()
     assert not list(run.path.iterdir())
+    assert "it needs 102 iterations" in caplog.text
