@@ -5,12 +5,13 @@
 
 docs/records.md has the rules. Seconds of two machines do not compare, and a machine's speed drifts, so the figure to
 read is the ratio to the record before, seed by seed. Nothing else may run meanwhile. `--out` keeps the run folders and
-draws their losses as records.png.
+draws their losses as records.png. What it holds already is not trained again, and an interrupted run goes on, so that
+records of hours can be stopped: the same command continues them.
 """
 
+import itertools
 import statistics
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 
 from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, seeds, train_command
@@ -22,35 +23,45 @@ from gpt.runs.records import Summary
 
 _RECORDS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment" / "records").glob("*.yaml"))
 
-Trained = dict[str, list[RunFolder]]  # of each record, the runs of its seeds in their order
+Trained = dict[str, dict[int, RunFolder]]  # of each record, its runs by seed
 
 
-def trained(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> Trained:
+def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> None:
     """Train each record with each seed, into folders of their own below `out`."""
     changes = [*QUICK_TRAINING, "training.short_window=null"] if quick else []
-    runs: Trained = defaultdict(list)
-    for seed in seeds:
-        for record in records:
-            folder = out / f"{record}_seed{seed}"
-            place = [f"hydra.run.dir={folder}", "resume=null"]
+    for seed, record in itertools.product(seeds, records):
+        run = RunFolder(out / f"{record}_seed{seed}")
+        if run.is_started() and not run.is_finished():
+            output(train_command(f"resume={run.path}"), out)
+        elif not run.is_finished():
+            place = [f"hydra.run.dir={run.path}", "resume=null"]
             output(train_command(f"experiment=records/{record}", f"seed={seed}", *place, *changes), out)
-            runs[record].append(RunFolder(folder))
-    return runs
+
+
+def kept(out: Path) -> Trained:
+    """The finished runs below `out`."""
+    found: Trained = {}
+    for record in _RECORDS:
+        runs = {int(path.name.rpartition("_seed")[2]): RunFolder(path) for path in sorted(out.glob(f"{record}_seed*"))}
+        if finished := {seed: runs[seed] for seed in sorted(runs) if runs[seed].is_finished()}:
+            found[record] = finished
+    return found
 
 
 def leaderboard(runs: Trained) -> str:
     """A line for each record, under one that names the machine."""
     lines: list[list[str]] = []
-    before: list[float] = []
-    for record, folders in runs.items():
-        summaries = [folder.summary() for folder in folders]
-        losses, seconds = [s.exact.val for s in summaries], [_counted(s) for s in summaries]
+    before: dict[int, float] = {}
+    for record, by_seed in runs.items():
+        summaries = [run.summary() for run in by_seed.values()]
+        losses, seconds = [s.exact.val for s in summaries], dict(zip(by_seed, map(_counted, summaries), strict=True))
         reached = sum(s.target is not None and s.exact.val <= s.target for s in summaries)
-        ratios = [a / b for a, b in zip(before, seconds, strict=False)]
+        ratios = [before[seed] / seconds[seed] for seed in seconds if seed in before]
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
+        characters = next(iter(by_seed.values())).metrics()[-1].tokens
         lines.append([
-            record, _mean(seconds, 1), _mean(losses, 4), f"{reached} of {len(summaries)}",
-            f"{summaries[0].parameters:,}", f"{folders[0].metrics()[-1].tokens:,}", faster,
+            record, _mean([*seconds.values()], 1), _mean(losses, 4), f"{reached} of {len(summaries)}",
+            f"{summaries[0].parameters:,}", f"{characters:,}", faster,
         ])  # fmt: skip
         before = seconds
     headers = ["record", "counted seconds", "exact val", "reached", "parameters", "characters", "times faster"]
@@ -61,16 +72,16 @@ def picture(runs: Trained) -> Figure:
     """The estimated validation loss of each run against its counted seconds, which begin with what prepares a run."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for number, (record, folders) in enumerate(runs.items()):
-        for folder in folders:
-            summary, clock = folder.summary(), folder.clock()
+    for number, (record, by_seed) in enumerate(runs.items()):
+        for run in by_seed.values():
+            summary, clock = run.summary(), run.clock()
             preparing = _counted(summary) - clock[summary.iterations]
-            points = [(preparing + clock[e.iteration], e.val) for e in folder.metrics() if e.iteration]
+            points = [(preparing + clock[e.iteration], e.val) for e in run.metrics() if e.iteration]
             axes.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=0.8, alpha=0.7)
             axes.plot(_counted(summary), summary.exact.val, "o", color=f"C{number}")
         axes.plot([], [], "o-", color=f"C{number}", label=record)
-    target = next(iter(runs.values()))[0].summary().target
-    if target is not None:
+    targets = {run.summary().target for by_seed in runs.values() for run in by_seed.values()}
+    for target in filter(None, targets):
         axes.axhline(target, color="black", linestyle=":", label=f"documented for v7: {target}")
     axes.set(xlabel="counted seconds", ylabel="validation loss (nats per character)", xscale="log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -94,14 +105,15 @@ if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("records", nargs="+", metavar="RECORD", help=f"of {', '.join(_RECORDS)}")
     options.add_argument("--seeds", type=seeds, default=[1, 2, 3], help="the seeds of each (default 1,2,3)")
-    options.add_argument("--out", type=Path, help="where to keep the run folders and the picture")
+    options.add_argument("--out", type=Path, help="where to keep the run folders and the picture, of all records there")
     given = options.parse_args()
     if unknown := set(given.records) - set(_RECORDS):
         options.error(f"no records: {', '.join(sorted(unknown))}; there are {', '.join(_RECORDS)}")
     with tempfile.TemporaryDirectory() as temporary:
         out = (given.out or Path(temporary)).resolve()
         out.mkdir(parents=True, exist_ok=True)
-        runs = trained(given.records, [1] if given.quick else given.seeds, out, quick=given.quick)
+        train(given.records, [1] if given.quick else given.seeds, out, quick=given.quick)
+        runs = kept(out)
         print(leaderboard(runs))
         if given.out:
             picture(runs).savefig(out / "records.png", dpi=120)

@@ -499,7 +499,17 @@ def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -
     assert [row[0].strip() for row in cells] == ["06_small_batches", "07_one_layer"]
     assert [row[-1].strip() == "-" for row in cells] == [True, False]  # the ratio to the one before
     assert (tmp_path / "kept" / "records.png").stat().st_size > 0
-    assert (tmp_path / "kept" / "07_one_layer_seed1" / "summary.json").exists()
+    summary = tmp_path / "kept" / "07_one_layer_seed1" / "summary.json"
+    kept = summary.read_text()
+    # What is there is not trained again, an unfinished run goes on, and the table has all of it.
+    (tmp_path / "kept" / "06_small_batches_seed1" / "summary.json").unlink()
+    done = script("benchmarks/records.py", "--quick", "--out", "kept", "06_small_batches", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[-2:]] == [
+        "06_small_batches",
+        "07_one_layer",
+    ]
+    assert summary.read_text() == kept
 
 
 @pytest.mark.slow
