@@ -134,7 +134,7 @@ def mounted(place: Path, limits: str) -> Iterator[bool]:
 
 
 def small_disk(count: int, folder: Path, iterations: int = 100) -> Outcome:
-    """A real file system that fills up: saved checkpoints survive, and once there is space the run ends as ever."""
+    """A real file system that fills up: saved checkpoints survive, and once there is space, the run ends as usual."""
     whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
     wrong = []
     for number in range(count):
