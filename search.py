@@ -1,6 +1,7 @@
 """Search for hyperparameters: python search.py experiment=search_v6. See python search.py --help."""
 
 import logging
+import os
 import runpy
 import shlex
 from functools import partial
@@ -21,6 +22,8 @@ def main(config: StudyConfig) -> None:
     from gpt.files import attempt
     from gpt.stopping import Stopped
 
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise RequestError("torchrun is for train.py: to search with several processes, start search.py several times")
     with requiring("search"):
         from gpt.searching import report
         from gpt.searching.study import Search
@@ -33,9 +36,9 @@ def main(config: StudyConfig) -> None:
     for trial in search.trials(config.n_trials):
         values = [f"{key}={value}" for key, value in trial.params.items()]
         log.info(f"trial {trial.number}: {' '.join(values)}")
-        overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={search.run_folder(trial)}"]
+        overrides = [*values, "resume=auto", f"hydra.run.dir={search.run_folder(trial)}"]
         try:
-            search.run(trial, partial(cli.run_trial, train, overrides, VERBATIM))
+            search.run(trial, partial(cli.run_trial, train, base, overrides, VERBATIM))
         except Stopped as stopped:
             raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
         attempt("the picture", lambda: report.draw(search.study, folder / "search.png"), (Exception,))
@@ -49,7 +52,7 @@ def main(config: StudyConfig) -> None:
     log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per token)")
     values = [f"{key}={value}" for key, value in best.params.items()]
     log.info("train the winner:")
-    print(printable(f"{command('train')} {shlex.join([*base.overrides, *values])}"))
+    print(printable(f"{command('train')} {shlex.join([*base.options, *base.overrides, *values])}"))
 
 
 if __name__ == "__main__":

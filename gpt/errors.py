@@ -23,6 +23,10 @@ class RequestError(UserError):
     exit_code = 2
 
 
+class UnavailableError(RequestError):
+    """A file, a device or a run folder that cannot be used at the moment, whatever else is asked for."""
+
+
 class UnreadableError(UserError):
     """A file cannot be read now, whatever its content: unlike a damaged one, it must not be passed over or replaced."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gpt.errors import RequestError
+from gpt.errors import UnavailableError
 
 # Below this many parameters a step is dominated by launching operations: a second thread gains little, and costs much
 # on a busy machine.
@@ -64,7 +64,7 @@ def select_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if available[device])
     if not available[name]:
-        raise RequestError(f"device={name} is not available here; use device=auto or device=cpu")
+        raise UnavailableError(f"device={name} is not available here; use device=auto or device=cpu")
     return torch.device(name)
 
 

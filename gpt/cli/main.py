@@ -115,10 +115,16 @@ def given_keys() -> tuple[str, ...]:
     return tuple(override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task)
 
 
+def config_dirs() -> list[str]:
+    """The option --config-dir, if it was given: a command that is to compose the same has to repeat it."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+
+
 def request(config: TrainConfig) -> Request:
     """Where a new run goes: to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time."""
     settings, given = HydraConfig.get(), given_keys()
-    words = settings.overrides.task if _is_sweep() else typed  # of a sweep, the job's own
+    words = [*config_dirs(), *settings.overrides.task] if _is_sweep() else typed  # of a sweep, the job's own
     command = printable(f"{console.command('train')} {shlex.join(words)}")
     if "stage" in given:
         raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
@@ -204,7 +210,7 @@ def _one_line_errors() -> Iterator[None]:
     except Stopped as error:  # ends the sweep too: the signal was not meant for one job
         message = str(error)
         if _is_sweep():
-            folder = HydraConfig.get().sweep.dir
+            folder = shlex.quote(HydraConfig.get().sweep.dir)
             message += f"; to resume the sweep, repeat the command with resume=auto hydra.sweep.dir={folder}"
         _exit(message, error.exit_code, prefix="")
     except Exception as error:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from gpt.cli import arguments
 from gpt.cli.explanations import explain_composition
-from gpt.cli.main import for_training, resolved, typed
+from gpt.cli.main import config_dirs, for_training, resolved, typed
 from gpt.config import StudyConfig, TrainConfig
 from gpt.errors import RequestError
 
@@ -29,6 +29,7 @@ _EXAMPLE = "training.learning_rate='tag(log,interval(1e-4,1e-1))'"
 class Base:
     """What all trials of a search have in common, and what differs."""
 
+    options: list[str]  # of Hydra: where other configurations are
     overrides: list[str]  # of every trial, as typed
     config: TrainConfig  # with these
     space: "dict[str, BaseDistribution]"  # of each key to search over
@@ -40,16 +41,11 @@ def search_base(verbatim: tuple[str, ...]) -> Base:
 
     Raises RequestError if there is nothing to search over.
     """
-    try:
-        return _search_base(list(for_training), verbatim)
-    except HydraException as error:
-        GlobalHydra.instance().clear()  # the explanation composes on its own
-        raise RequestError(explain_composition(error, "train", for_training, StudyConfig.model_fields)) from error
-
-
-def _search_base(training: list[str], verbatim: tuple[str, ...]) -> Base:
+    training = list(for_training)
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    parsed = parser.parse_overrides(arguments.quoted(training, verbatim)[0])
+    quoted, _ = arguments.quoted(training, verbatim)
+    with _explained(quoted):
+        parsed = parser.parse_overrides(quoted)
     given = {override.key_or_group: override for override in parsed}
     if "resume" in given:
         raise RequestError("resume= is for train.py: a search continues when its command is repeated")
@@ -61,21 +57,31 @@ def _search_base(training: list[str], verbatim: tuple[str, ...]) -> Base:
             f"experiment={settings.runtime.choices.experiment} is a sweep: for a search, omit its hydra.mode"
         )
     params = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
-    ranges = {override.key_or_group: override for override in parser.parse_overrides(params)} | given
+    with _explained(params):
+        own = dict(zip(params, parser.parse_overrides(params), strict=True))  # the experiment's
+    ranges = {override.key_or_group: override for override in own.values()} | given
     space = {key: _distribution(override) for key, override in ranges.items() if override.is_sweep_override()}
+    fixed[:0] = [text for text, x in own.items() if not x.is_sweep_override() and x.key_or_group not in given]
     if not space:
         raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
     chosen = settings.runtime.choices
     name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
-    return Base(fixed, config, space, name)
+    return Base(config_dirs(), fixed, config, space, name)
 
 
 def run_trial(
-    train: Callable[[TrainConfig, list[Any]], float], overrides: list[str], verbatim: tuple[str, ...], watcher: Any
+    train: Callable[[TrainConfig, list[Any]], float],
+    base: Base,
+    overrides: list[str],
+    verbatim: tuple[str, ...],
+    watcher: Any,
 ) -> float:
-    """Call `train`, the main function of train.py, as `python train.py OVERRIDES` does, with one more watcher."""
-    with _composed(overrides, verbatim) as (config, _):
-        typed[:] = overrides
+    """Call `train`, the main function of train.py, as `python train.py OVERRIDES` does, with one more watcher.
+
+    The overrides are those of the trial alone. Raises RequestError if they do not fit those of `base`.
+    """
+    with _composed([*base.overrides, *overrides], verbatim) as (config, _):
+        typed[:] = [*base.options, *base.overrides, *overrides]
         return train(config, [watcher])
 
 
@@ -84,7 +90,8 @@ def _composed(overrides: list[str], verbatim: tuple[str, ...]) -> Iterator[tuple
     """The configuration of train.py with these overrides, and Hydra's settings, which are those of the job inside."""
     quoted, texts = arguments.quoted(overrides, (*verbatim, "hydra.run.dir"))
     texts.pop("hydra.run.dir", None)
-    tree = hydra.compose("train", quoted, return_hydra_config=True)
+    with _explained(quoted):
+        tree = hydra.compose("train", quoted, return_hydra_config=True)
     job = HydraConfig.instance()
     before = job.cfg
     job.set_config(tree)
@@ -95,6 +102,21 @@ def _composed(overrides: list[str], verbatim: tuple[str, ...]) -> Iterator[tuple
         yield TrainConfig.model_validate(resolved(tree, texts)), settings
     finally:
         job.cfg = before
+
+
+@contextmanager
+def _explained(overrides: list[str]) -> Iterator[None]:
+    """Turn Hydra's complaints about these overrides of train.py into one line."""
+    try:
+        yield
+    except HydraException as error:
+        singleton = GlobalHydra.instance()
+        current = singleton.hydra
+        singleton.clear()  # the explanation composes on its own
+        try:
+            raise RequestError(explain_composition(error, "train", overrides, StudyConfig.model_fields)) from error
+        finally:
+            singleton.hydra = current
 
 
 def _distribution(override: Override) -> "BaseDistribution":

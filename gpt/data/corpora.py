@@ -14,7 +14,7 @@ from pydantic import Field
 
 from gpt.choices import Choice, Kind, PathName
 from gpt.data import download
-from gpt.errors import RequestError
+from gpt.errors import RequestError, UnavailableError
 
 Pairs = list[tuple[str, str]]  # source and target
 
@@ -176,7 +176,7 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
         content = path.read_bytes().decode("utf-8-sig", errors)  # a byte order mark is not part of the text
     except FileNotFoundError:
         quoted = str(path)[:1] in "'\"" and str(path)[:1] == str(path)[-1:]
-        raise RequestError(f"there is no file {path}" + (": remove the quotes" if quoted else "")) from None
+        raise UnavailableError(f"there is no file {path}" + (": remove the quotes" if quoted else "")) from None
     except (IsADirectoryError, NotADirectoryError):
         raise RequestError(f"{path} is not a file") from None
     except UnicodeDecodeError as error:

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 
 from gpt.config import TrainConfig
 from gpt.console import OneLine
-from gpt.errors import RequestError, UnreadableError, UserError
+from gpt.errors import RequestError, UnavailableError, UnreadableError, UserError
 from gpt.files import checked_file, is_temporary, read_text_file, seal, write_atomically
 from gpt.runs import formats
 from gpt.runs.records import (
@@ -101,7 +101,7 @@ class RunFolder:
         try:
             lock.acquire()
         except Timeout:
-            raise RequestError(f"another process is writing {self.path}") from None
+            raise UnavailableError(f"another process is writing {self.path}") from None
         try:
             yield
         finally:

@@ -5,6 +5,7 @@ its result is stored. A row without a result whose lock is free was left by a wo
 that trial, in the same run folder, as train.py resume=auto does.
 """
 
+import itertools
 import json
 import logging
 import sqlite3
@@ -16,7 +17,13 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.distributions import BaseDistribution, FloatDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.pruners import MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -24,13 +31,13 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from gpt.config import changes
-from gpt.errors import DivergedError, RequestError, UserError, report
+from gpt.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.seeding import generator
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 
 _DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
-_DRAWS = 100  # that repeat earlier trials, after which all combinations count as tried
+_DRAWS = 100  # that repeat earlier trials, after which the sampler is not asked again
 _PATIENCE = 60.0  # seconds to wait for another worker's transaction
 
 log = logging.getLogger(__name__)
@@ -83,7 +90,8 @@ class Search:
         except Exception as error:
             reason, _ = report(error) or ("", 0)
             is_too_large = reason and isinstance(error, MemoryError | RuntimeError)
-            if not (isinstance(error, RequestError | ValidationError) or is_too_large):
+            is_theirs = isinstance(error, RequestError | ValidationError) and not isinstance(error, UnavailableError)
+            if not (is_theirs or is_too_large):
                 raise  # not because of the hyperparameters: the trial is resumed once the machine is mended
             self._tell(trial, state=TrialState.FAIL)
             if not self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
@@ -124,7 +132,7 @@ class Search:
         return Trial(self.study, frozen._trial_id)
 
     def _drawn(self, earlier: list[FrozenTrial]) -> dict[str, Any] | None:
-        """The next hyperparameters, a function of the seed and of the trials so far; None if nothing new is drawn.
+        """The next hyperparameters, a function of the seed and of the trials so far; None if there are no others.
 
         The same hyperparameters would give the same loss again.
         """
@@ -136,7 +144,8 @@ class Search:
             params = {key: _rounded(value, self._space[key]) for key, value in copy.ask(self._space).params.items()}
             if params not in tried:
                 return params
-        return None
+        # The sampler only draws what it has found to be good; the rest of a finite space is taken in order.
+        return next((params for params in _combinations(self._space) if params not in tried), None)
 
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -192,6 +201,17 @@ class _Pruning(Watcher):
                 f"trial {self._trial.number} pruned at iteration {state.progress.iteration}: "
                 f"its validation loss of {evaluations[-1].val:.4f} is above the median of the other trials"
             )
+
+
+def _combinations(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    """All of a finite space; none of one with intervals of numbers."""
+    values = [
+        distribution.choices if isinstance(distribution, CategoricalDistribution)
+        else range(distribution.low, distribution.high + 1, distribution.step)
+        if isinstance(distribution, IntDistribution) else ()
+        for distribution in space.values()
+    ]  # fmt: skip
+    return (dict(zip(space, combination, strict=True)) for combination in itertools.product(*values))
 
 
 def _rounded(value: Any, distribution: BaseDistribution) -> Any:

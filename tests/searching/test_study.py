@@ -13,8 +13,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from gpt.data.corpora import read_text
+from gpt.errors import RequestError
+from gpt.searching import study
 from tests.conftest import REPOSITORY, Script
 from tests.forked import Forked
 
@@ -180,11 +184,54 @@ def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(
         done = script("search.py", *heads, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "every combination has been tried\n3 trials: 1 complete, 2 fail, in runs/search_v3\n" in done.stdout
+    widths = [*SHORT[1:], *corpus, "model=v1,v3", "model.n_head=2", "study=widths"]  # v1 has no heads
+    done = script("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
+    while done.returncode == 2:
+        assert "none has succeeded: model=v1 has no key n_head" in done.stderr
+        done = script("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {t.params["model"]: t.state for t in trials_in(tmp_path / "widths")} == {
+        "v1": TrialState.FAIL, "v3": TrialState.COMPLETE,
+    }  # fmt: skip
     rates = [*SHORT, "model=v3", *corpus, "optimizer=sgd", "training.learning_rate=1e30,1e-3"]
     done = script("search.py", *rates, "study=rates", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     states = {t.params["training.learning_rate"]: t.state for t in trials_in(tmp_path / "rates")}
     assert states == {"1e+30": TrialState.PRUNED, "0.001": TrialState.COMPLETE}
+
+
+def test_every_combination_of_a_finite_space_is_tried(tmp_path: Path) -> None:
+    space = {
+        "batch_size": CategoricalDistribution(["16", "32", "64"]),
+        "optimizer": CategoricalDistribution(["adamw", "muon"]),
+        "n_layer": IntDistribution(1, 4),
+    }
+    search = study.Search(tmp_path / "study", space, {}, seed=1, prune=False)
+    for trial in search.trials(100):
+        p = trial.params
+        search.run(trial, lambda _, p=p: int(p["batch_size"]) / 64 + p["n_layer"] + (p["optimizer"] == "muon"))
+    assert len({str(trial.params) for trial in search.study.get_trials()}) == 24
+
+
+def test_a_file_that_is_gone_is_not_the_fault_of_a_trial(tmp_path: Path) -> None:
+    search = study.Search(tmp_path / "study", {"n_layer": IntDistribution(1, 4)}, {}, seed=1, prune=False)
+    trials = search.trials(4)
+    search.run(next(trials), lambda _: 1.0)
+
+    def train(_: object) -> float:
+        read_text(tmp_path / "nowhere")
+        return 1.0
+
+    with pytest.raises(RequestError, match="there is no file"):
+        search.run(next(trials), train)
+    assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
+
+
+def test_torchrun_is_refused(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = script("search.py", "model=v1", RATE, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "torchrun is for train.py" in done.stderr
 
 
 @pytest.mark.parametrize(
