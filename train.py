@@ -81,10 +81,10 @@ def main(config: TrainConfig, more_watchers: "Sequence[Watcher]" = ()) -> float:
         task.prepare(model, data)
         if config.overfit is not None:
             data = OneBatch(data)
+        batches = [data.training_batch(seed, i, training.batch_size) for i in sorted({0, training.short_iters})]
         loss, reported_loss = training_losses(
-            model, data.training_batch(seed, 0, training.batch_size), runtime,
-            parts=world.size * training.grad_accumulation, label_smoothing=training.label_smoothing,
-            compile=config.compile,
+            model, batches, runtime, parts=world.size * training.grad_accumulation,
+            label_smoothing=training.label_smoothing, compile=config.compile,
         )  # fmt: skip
         prepared_in = time.perf_counter() - preparing
         state = TrainingState(model, optimizer, runtime)

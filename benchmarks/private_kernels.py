@@ -77,7 +77,7 @@ def v6_step(steps: int, *, compile: bool = False) -> float:
     data = TextData(corpus, tokenizer, block_size=8, device=device)
     batch, runtime = data.training_batch(0, 0, 32), select_runtime(device, "float32", model)
     optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
-    loss, _ = training_losses(model, batch, runtime, parts=1, label_smoothing=0.0, compile=compile)
+    loss, _ = training_losses(model, [batch], runtime, parts=1, label_smoothing=0.0, compile=compile)
     parameters = list(model.parameters())
 
     def step() -> None:

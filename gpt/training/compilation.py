@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -18,22 +18,22 @@ log = logging.getLogger(__name__)
 
 
 def training_losses(
-    model: nn.Module, batch: Batch, runtime: Runtime, *, parts: int, label_smoothing: float, compile: bool
+    model: nn.Module, batches: Sequence[Batch], runtime: Runtime, *, parts: int, label_smoothing: float, compile: bool
 ) -> tuple[Loss, Loss]:
     """The loss to train with, and the one that evaluations report.
 
     With `compile`, the first is compiled before the clock starts, by a forward and backward pass over one of `parts`
-    parts of an example batch. Raises UserError where this machine cannot compile.
+    parts of an example batch of each shape. Raises UserError where this machine cannot compile.
     """
     if not compile:
         return functools.partial(batch_loss, label_smoothing=label_smoothing), batch_loss
-    example = batch.part(0, parts)
+    examples = [batch.part(0, parts) for batch in batches]
     with _explained():
-        if runtime.device.type == "cpu" and not is_large(model) and len(batch.inputs) == 1:
+        if runtime.device.type == "cpu" and not is_large(model) and len(examples[0].inputs) == 1:
             with contextlib.suppress(RandomNumbersError):
-                return _prepared(PrecompiledLoss(model, label_smoothing, runtime), model, example, runtime), batch_loss
+                return _prepared(PrecompiledLoss(model, label_smoothing, runtime), model, examples, runtime), batch_loss
         compiled = _just_in_time(model, runtime, label_smoothing, graphs=parts == 1)
-        loss = _prepared(compiled, model, example, runtime)
+        loss = _prepared(compiled, model, examples, runtime)
     # On a CPU, compilation does not speed up an evaluation's large passes.
     gains = runtime.device.type != "cpu" and label_smoothing == 0
     return loss, loss if gains else batch_loss
@@ -52,12 +52,13 @@ def _just_in_time(model: nn.Module, runtime: Runtime, label_smoothing: float, *,
     return compiled
 
 
-def _prepared(loss: Loss, model: nn.Module, example: Batch, runtime: Runtime) -> Loss:
-    """The loss, after a forward and backward pass over an example."""
+def _prepared(loss: Loss, model: nn.Module, examples: Sequence[Batch], runtime: Runtime) -> Loss:
+    """The loss, after a forward and backward pass over each example."""
     with torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
-        with runtime.autocast():
-            value = loss(model, example)
-        value.backward()
+        for example in examples:
+            with runtime.autocast():
+                value = loss(model, example)
+            value.backward()
     model.zero_grad()
     return loss
 

@@ -185,7 +185,7 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(
         state = small_state(stage, **({"dropout": 0.0} if stage == "v7" else {}))
         example = data.training_batch(1, 0, 32)
         loss, reported = training_losses(
-            state.model.train(), example, CPU, parts=1, label_smoothing=0.0, compile=is_compiled
+            state.model.train(), [example], CPU, parts=1, label_smoothing=0.0, compile=is_compiled
         )
         train_state(state, data, loss=loss, reported_loss=reported)
         results.append(state.progress.evaluations[-1].val)

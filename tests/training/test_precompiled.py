@@ -52,7 +52,7 @@ def test_a_library_trains_as_the_model_does_and_is_compiled_once(
         state = small_state("v5")
         example = data.training_batch(1, 0, 32)
         loss, reported = training_losses(
-            state.model.train(), example, CPU, parts=1, label_smoothing=0.1, compile=is_compiled
+            state.model.train(), [example], CPU, parts=1, label_smoothing=0.1, compile=is_compiled
         )
         assert isinstance(loss, PrecompiledLoss) == is_compiled
         train_state(state, data, loss=loss, reported_loss=reported)
@@ -69,6 +69,16 @@ def test_every_shape_has_a_library(data: TextData, compilations: list[Path]) -> 
     loss = compiled(model, batches[0])
     for batch in batches:
         torch.testing.assert_close(loss(model, batch), batch_loss(model, batch))
+    assert len(compilations) == 2
+
+
+def test_every_length_of_window_is_compiled_before_training(data: TextData, compilations: list[Path]) -> None:
+    model = small_state("v1").model
+    batches = [data.training_batch(1, 0, size) for size in (4, 2)]
+    loss, _ = training_losses(model, batches, CPU, parts=1, label_smoothing=0.0, compile=True)
+    assert len(compilations) == 2
+    for batch in batches:
+        loss(model, batch)
     assert len(compilations) == 2
 
 
