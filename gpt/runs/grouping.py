@@ -76,7 +76,7 @@ def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: f
     keys = _varying(settings)
     by_values: dict[tuple, dict[int, Run]] = defaultdict(dict)
     for run, values in members:  # the oldest first, so that the newest of a seed stays
-        by_values[tuple(repr(values.get(key)) for key in keys)][run[1].seed] = run
+        by_values[tuple(_same(values.get(key)) for key in keys)][run[1].seed] = run
     chosen = {id(run): values for run, values in members}
     groups = []
     for by_seed in by_values.values():
@@ -107,12 +107,17 @@ def _varying(settings: list[dict[str, Any]]) -> list[str]:
     kept: list[str] = []
     chosen = [""] * len(settings)
     for key in [*choices, *(key for key in keys if key not in choices)]:
-        finer = [f"{before}|{values.get(key)!r}" for before, values in zip(chosen, settings, strict=True)]
+        finer = [f"{before}|{_same(values.get(key))}" for before, values in zip(chosen, settings, strict=True)]
         if len(set(finer)) > len(set(chosen)):
             kept.append(key)
             if key in choices:
                 chosen = finer
     return kept
+
+
+def _same(value: Any) -> str:
+    """Equal for equal values: 0 and 0.0 are one number, 0 and false are not."""
+    return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def names(keys: list[str]) -> dict[str, str]:

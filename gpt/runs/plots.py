@@ -1,12 +1,13 @@
 """Pictures of many runs: loss curves, and loss against one or two keys."""
 
 import itertools
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpt.errors import RequestError, printable
+from gpt.errors import RequestError, UserError, printable
 from gpt.files import write_png
 from gpt.runs.comparison import Comparison
 from gpt.runs.folder import RunFolder
@@ -20,6 +21,8 @@ Axis = Literal["iterations", "tokens", "seconds"]
 
 _MOST_COLOURS, _MOST_CURVES = 10, 300  # groups with a colour of their own; curves in a picture
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
+
+log = logging.getLogger(__name__)
 
 
 def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: Path) -> bool:
@@ -59,12 +62,12 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[Run]]], x: Axis)
         found = [_curve(run, x) for run in runs[:most]]
         lines = [line for line in found if line]
         for line in lines:
-            axes.plot(*zip(*line, strict=True), color=colour, linewidth=0.6, marker="." if len(line) == 1 else None,
-                      alpha=0.6, zorder=1)  # fmt: skip
+            axes.plot(*zip(*line.values(), strict=True), color=colour, linewidth=0.6,
+                      marker="." if len(line) == 1 else None, alpha=0.6, zorder=1)  # fmt: skip
         if not lines:
             continue
-        steps = range(min(map(len, lines)))
-        mean = [tuple(sum(line[i][axis] for line in lines) / len(lines) for axis in (0, 1)) for i in steps]
+        shared = [iteration for iteration in lines[0] if all(iteration in line for line in lines)]
+        mean = [tuple(sum(line[i][axis] for line in lines) / len(lines) for axis in (0, 1)) for i in shared]
         is_named = number < _MOST_COLOURS or number == len(groups) - 1
         rest = f"{len(groups) - _MOST_COLOURS} more"
         text = printable(name if number < _MOST_COLOURS else rest)
@@ -72,17 +75,22 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[Run]]], x: Axis)
         axes.plot(*zip(*mean, strict=True), color=colour, marker=".", label=text, zorder=2 if is_named else 1)
 
 
-def _curve(run: Run, x: Axis) -> list[tuple[float, float]]:
-    """The evaluations after iteration 0, which a log scale cannot show, as points."""
+def _curve(run: Run, x: Axis) -> dict[int, tuple[float, float]]:
+    """The evaluations after iteration 0, which a log scale cannot show, as points; of a damaged run, none."""
     folder, summary = run
-    evaluations = [evaluation for evaluation in folder.metrics() if evaluation.iteration > 0]
+    try:
+        evaluations = [evaluation for evaluation in folder.metrics() if evaluation.iteration > 0]
+        clock = folder.clock() if x == "seconds" else {}
+    except UserError as error:
+        log.warning(f"no curve: {error}")
+        return {}
     if x == "iterations":
-        return [(e.iteration, e.val) for e in evaluations]
+        return {e.iteration: (e.iteration, e.val) for e in evaluations}
     if x == "tokens":
         per_iteration = _tokens_per_iteration(folder)
-        return [(e.tokens or e.iteration * per_iteration, e.val) for e in evaluations]
-    clock, mean = folder.clock(), summary.seconds / max(1, summary.iterations)
-    return [(clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations]
+        return {e.iteration: (e.tokens or e.iteration * per_iteration, e.val) for e in evaluations}
+    mean = summary.seconds / max(1, summary.iterations)
+    return {e.iteration: (clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations}
 
 
 def _tokens_per_iteration(folder: RunFolder) -> int:

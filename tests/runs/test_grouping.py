@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from gpt.runs import plots
+from gpt.runs.comparison import compare
 from gpt.runs.finding import finished_runs, roots
 from gpt.runs.folder import RunFolder
 from gpt.runs.grouping import names, p_value, rankings
-from gpt.runs.records import Exact
+from gpt.runs.records import Exact, Progress
 from tests.conftest import Script
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "data=text"]
@@ -108,6 +110,37 @@ def test_a_diverged_group_leaves_the_picture_to_the_others(
     (axes,) = figures[0].axes
     assert axes.get_ylim() == pytest.approx((1.47, 1.83))
     assert list(axes.get_xticks()) == [0.001, 0.01, 0.1]
+
+
+def test_equal_numbers_are_one_value_however_they_are_written(sweep: Path, tmp_path: Path) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"1": [2.0, 2.2]})
+    first = found[0][0]
+    training = first.config().training.model_copy(update={"learning_rate": 1})
+    first.write_config(first.config().model_copy(update={"training": training}))
+    (ranking,) = rankings(found, "exact")
+    assert [len(group.runs) for group in ranking.groups] == [2]
+
+
+def test_the_mean_curve_has_the_iterations_that_all_seeds_have(sweep: Path, tmp_path: Path) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.2]})
+    first = found[0][0]
+    evaluations = first.metrics()
+    first.write_metrics(Progress(iteration=4, evaluations=[evaluations[0], evaluations[-1]]))
+    axes = Figure().subplots()
+    plots._draw_groups(axes, [("both", found)], "iterations")
+    *_, mean = axes.lines
+    assert list(mean.get_xdata()) == [4]
+
+
+def test_a_run_with_a_damaged_history_has_no_curve_and_is_named(
+    sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0], "0.2": [2.2]})
+    path = found[0][0].path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("train", "strain", 1))
+    comparison = compare([], tolerance=0.03)
+    assert plots.curves(comparison, rankings(found, "exact"), "iterations", tmp_path / "compare.png")
+    assert f"no curve: {path}" in caplog.text
 
 
 def test_without_a_second_seed_nothing_is_said_about_noise(sweep: Path, tmp_path: Path) -> None:
