@@ -23,16 +23,19 @@ def main(config: EvaluateConfig) -> None:
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     run, model = trained.run, trained.model
     trained.task.refuse_others(cli.given_keys())
+    data_keys = [key for key in cli.given_keys() if key.startswith("data.")]
     scores: list[Measure] = []
     if config.text is not None:
         if config.split is not None:
             raise RequestError("text= is measured as a whole: omit split=")
+        if data_keys:
+            raise RequestError(f"text= is measured alone: omit {data_keys[0]}=")
         what = f"the text {config.text}"
         loss = trained.loss(read_text(Path(config.text)))
     else:
         task = trained.task
         split = task.split(config.split)
-        corpus = trained.corpus(config.data, cli.given_keys())
+        corpus = trained.corpus(config.data, data_keys)
         what = f"{split} split"
         data = task.data(corpus, model, trained.device)
         if split == "train":

@@ -108,6 +108,12 @@ class TrainConfig(_Schema):
     runs: PathName
     resume: PathName | None = None
 
+    @model_validator(mode="after")
+    def _stops_when_learned(self) -> Self:
+        if self.overfit is not None and self.training.eval_interval == "epoch":
+            raise ValueError("overfit= trains on one batch, without epochs: add training.eval_interval=50")
+        return self
+
     def content(self) -> dict[str, Any]:
         """The configuration as plain dictionaries, as it stands in config.yaml."""
         return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume"})

@@ -74,8 +74,12 @@ class Trained:
     def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
         """The corpus that the run was trained on, from paths of the user's `own` where the run's are not to be trusted.
 
-        `given` names those that count in any case, as in {"data.path"}. Raises RequestError if it has changed since.
+        `given` names those that count in any case, as in {"data.path"}. Raises RequestError for one that the run's
+        corpus does not have, and if the corpus has changed since.
         """
+        for key in given:
+            if key.removeprefix("data.") not in self.config.data.hyperparameters:
+                raise RequestError(f"{key} is not a key of this run's corpus, {self.config.data.target}")
         data = located(self.config.data, self.run.vocabulary().files, own, given)
         corpus = tasks.load_corpus(data, self.config.model)
         self.run.check_corpus(corpus.digest)

@@ -485,6 +485,11 @@ def test_a_text_is_evaluated_as_a_whole(script: Script, trained: Path, tmp_path:
     table = script("evaluate.py", f"text={text}", cwd=trained).stdout
     assert f"{found['nats_per_character']:.4f}" in table
     assert f"{found['bits_per_character']:.4f}" in table
+    for key in ("data.path", "data.source"):
+        ignored = script("evaluate.py", f"text={text}", f"{key}={text}", cwd=trained)
+        assert ignored.stderr == f"error: text= is measured alone: omit {key}=\n"
+    ignored = script("evaluate.py", f"data.source={text}", cwd=trained)
+    assert ignored.stderr == "error: data.source is not a key of this run's corpus, gpt.data.corpora.text\n"
     refused = script("evaluate.py", f"text={text}", "split=val", cwd=trained)
     assert refused.stderr == "error: text= is measured as a whole: omit split=\n"
 

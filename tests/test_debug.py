@@ -32,6 +32,12 @@ def test_overfit_ends_when_the_loss_on_one_batch_is_below_a_tenth(
     assert "overfit=0.1" in summary["changed"]
 
 
+def test_overfit_needs_evaluations_that_can_end_it(script: Script, tmp_path: Path) -> None:
+    done = script("train.py", "model=transformer", "overfit=0.1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == ("error: overfit= trains on one batch, without epochs: add training.eval_interval=50\n")
+
+
 def test_overfit_fails_if_the_loss_stays_above(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     """A bigram table cannot learn which of two successors comes where."""
     done = script(

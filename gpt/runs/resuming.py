@@ -5,6 +5,7 @@ Planning changes nothing in a run; `Plan.opened` does.
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,10 +129,9 @@ def planned(config: TrainConfig, request: Request) -> Iterator[Plan]:
         merged, changed = _merged(before, config, _all_keys(config) if is_auto else request.given)
         named = None if is_auto else Path(str(config.resume))
         model = planned_model(run)
-        if not is_auto and "runs" in request.given:
-            raise RequestError(
-                f"runs={config.runs} is where new runs go, but resume={config.resume} names a run: omit one"
-            )
+        if not is_auto and ("runs" in request.given or request.folder not in (None, run.path)):
+            place = f"runs={config.runs}" if "runs" in request.given else f"hydra.run.dir={request.folder}"
+            raise RequestError(f"{place} is where new runs go, but resume={config.resume} names a run: omit one")
         if named is not None and _is_checkpoint(named):
             checkpoint: Checkpoint | None = Checkpoint.read(named, largest_state(model))
         else:
@@ -158,12 +158,12 @@ def explaining_how_to_resume(run: RunFolder, is_saved: Callable[[], bool]) -> It
             raise
         unsaved = "" if is_saved() else "; the last iterations were not saved"
         raise Stopped(
-            stopped.number, f"{stopped}{unsaved}; resume with: {command('train')} resume={run.path}"
+            stopped.number, f"{stopped}{unsaved}; resume with: {command('train')} resume={shlex.quote(str(run.path))}"
         ) from None
     except DivergedError as error:
         checkpoints = Checkpoints(run, keep=1)
         newest = checkpoints.names()[-1:]
-        again = f"try resume={checkpoints.folder / newest[0]}" if newest else "try again"
+        again = f"try resume={shlex.quote(str(checkpoints.folder / newest[0]))}" if newest else "try again"
         raise DivergedError(
             f"{error}: {again} with a smaller training.learning_rate or training.grad_clip=1.0"
         ) from None

@@ -511,10 +511,11 @@ def test_resuming_an_older_checkpoint_says_what_it_replaces(script: Script, fini
     assert "what came after iteration 50 is replaced: checkpoint 00000060" in done.stderr
 
 
-def test_a_run_is_not_resumed_in_another_folder(script: Script, run: Path) -> None:
-    done = script("train.py", f"resume={run}", "runs=elsewhere", cwd=run.parent)
+@pytest.mark.parametrize("place", ["runs=elsewhere", "hydra.run.dir=elsewhere"])
+def test_a_run_is_not_resumed_in_another_folder(script: Script, run: Path, place: str) -> None:
+    done = script("train.py", f"resume={run}", place, cwd=run.parent)
     assert done.returncode == 2
-    assert "runs=elsewhere is where new runs go" in done.stderr
+    assert f"{place} is where new runs go" in done.stderr
 
 
 def with_corpus(run: Path, path: Path) -> None:
