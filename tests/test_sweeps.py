@@ -66,6 +66,17 @@ def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.findall(r"job .*", done.stdout + done.stderr) == ["job 1 of 2: n_head=1", "job 2 of 2: n_head=2"]
+    # The command of a job repeats where its configuration is, so that it can be pasted.
+    assert f"--config-dir={folder / 'mine'}" in next(folder.glob("sweep/000*/commands.jsonl")).read_text()
+
+
+def test_files_by_a_pattern_are_counted_and_intervals_are_refused_in_one_line(script: Script, folder: Path) -> None:
+    done = script("train.py", "--config-dir=mine", "-m", "model=glob(tin*)", "seed=1,2", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "job 2 of 2: model=tiny seed=2" in done.stdout + done.stderr
+    done = script("train.py", "-m", "model=v1", "training.learning_rate=interval(1e-4,1e-2)", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_sweep_ends_with_its_documented_runs_and_a_ranking(script: Script, folder: Path) -> None:

@@ -48,6 +48,11 @@ def test_the_next_character_has_a_distribution(run: Trained) -> None:
     assert run.generate("Abc", tokens=1, temperature=0.0) == next(iter(distribution))
 
 
+def test_an_empty_prompt_is_refused(run: Trained) -> None:
+    with pytest.raises(RequestError, match="the prompt is empty"):
+        run.generate("")
+
+
 def test_it_generates_what_generate_py_does(run: Trained) -> None:
     tokenizer: CharTokenizer = run.task.tokenizer
     expected = tokenizer.decode(int(i) for i in generate(run.model, tokenizer.encode("Abc"), tokens=30, seed=5))

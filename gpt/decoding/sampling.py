@@ -60,15 +60,20 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
     if top_k is not None:
         p[:, top_k:] = 0
     if top_p is not None:
-        outside = p.cumsum(dim=-1) - p >= top_p  # by the probability of all tokens before it
+        outside = _cumulative(p) - p >= top_p  # by the probability of all tokens before it
         outside[:, 0] = False
         p = p.masked_fill(outside, 0)
-    cumulative = p.cumsum(dim=-1)  # (N, V)
+    cumulative = _cumulative(p)  # (N, V)
     # Inverse transform sampling: the first token whose cumulative probability exceeds the draw.
     threshold = uniform[:, None] * cumulative[:, -1:]  # (N, 1)
     last = (p > 0).sum(dim=-1, keepdim=True) - 1  # rounding must not choose a token of probability 0
     choice = (cumulative <= threshold).sum(dim=-1, keepdim=True).minimum(last)  # (N, 1)
     return ids.gather(-1, choice).squeeze(-1)
+
+
+def _cumulative(p: Tensor) -> Tensor:
+    """The sums of each row from its start: (N, V) -> (N, V). On the CPU: PyTorch has no deterministic one for GPUs."""
+    return p.cpu().cumsum(dim=-1).to(p.device)
 
 
 class _WindowDecoder:

@@ -62,12 +62,14 @@ def export(trained: Trained, folder: Path) -> str:
 
 def computed(module: nn.Module, outputs: list[str], block_size: int, path: Path) -> Outputs:
     """Write the graph of a module and return what computes it."""
-    batch, time = torch.export.Dim("batch"), torch.export.Dim("time", max=block_size)
+    varying = {0: torch.export.Dim("batch")}
+    if block_size > 1:
+        varying[1] = torch.export.Dim("time", max=block_size)
     example = torch.zeros(2, min(3, block_size), dtype=torch.int64)  # 0 and 1 would be taken for fixed sizes
     with _silenced():
         program = torch.onnx.export(
             module, (example,), dynamo=True, input_names=["idx"], output_names=outputs,
-            dynamic_shapes=({0: batch, 1: time},), external_data=False, verbose=False,
+            dynamic_shapes=(varying,), external_data=False, verbose=False,
         )  # fmt: skip
         assert program is not None
         for node in program.model.graph:

@@ -9,9 +9,9 @@ Each is switched by the hyperparameter of its name, so that a sweep shows what i
 - qk_norm: normalise queries and keys, which bounds the scores ("Query-Key Normalization for Transformers",
   Henry et al., 2020, section 3).
 - squared_relu: relu(x)^2 in the feed-forward layer ("Primer", So et al., 2021, section 4).
-- zero_init: each branch and the logits begin at zero, so that a block begins as the identity ("ReZero",
-  Bachlechner et al., 2020, section 3, here in the projections, as in "Muon", Jordan et al., 2024).
-- soft_cap: logits are squashed into (-soft_cap, soft_cap) ("Gemma 2", 2024, section 2); 0 leaves them.
+- zero_init: each branch begins at zero, so that a block begins as the identity, and so does the output layer's matrix
+  ("ReZero", Bachlechner et al., 2020, section 3, here in the projections, as in "Muon", Jordan et al., 2024).
+- soft_cap: the network's logits are squashed into (-soft_cap, soft_cap) ("Gemma 2", 2024, section 2); 0 leaves them.
 - embedding_mix: each block reads a learned mixture of the stream and the embedding ("modded-nanogpt", Jordan et al.,
   2024, record 11).
 - bigram: a vector for the current and the previous token together ("Byte Latent Transformer", Pagnoni et al., 2024,

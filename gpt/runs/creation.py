@@ -9,7 +9,7 @@ from gpt.errors import RequestError
 from gpt.files import is_temporary
 from gpt.runs.folder import RunFolder
 
-_BEFORE_START = {".lock", "train.log", "config.yaml", "parent.json"}  # written before a run has started
+_BEFORE_START = {".lock", "train.log", "config.yaml", "parent.json", ".worker"}  # written before a run has started
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import math
 import platform
+import shlex
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -119,7 +120,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     lines += [
         f"{summary.seconds:.1f} s, {summary.tokens_per_second:,.0f} tokens/s in training steps",
         f"run folder: {run.path}",
-        f"sample from it: {command('generate')} run={run.path}",
+        f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",
     ]
     return lines
 

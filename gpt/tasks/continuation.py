@@ -89,8 +89,6 @@ class Continuation(Task):
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """The prompt and its continuation, character by character; several samples one after the other."""
-        if prompt == "":
-            raise RequestError("the prompt is empty: give at least one character, or no prompt")
         if config.num_samples * config.tokens > _MOST_TOKENS:
             raise RequestError(f"num_samples * tokens has to be at most {_MOST_TOKENS:,}: use several commands")
         steps = generate(
@@ -128,6 +126,8 @@ class Continuation(Task):
         return []
 
     def _prompt(self, prompt: str | None) -> Tensor:
+        if prompt == "":
+            raise RequestError("the prompt is empty: give at least one character, or no prompt")
         return self.tokenizer.encode(default_prompt(self.tokenizer) if prompt is None else prompt)
 
     def _known(self, *texts: str) -> list[str]:

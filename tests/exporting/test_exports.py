@@ -176,6 +176,14 @@ def test_every_stage_has_a_graph(stage: str, tmp_path: Path) -> None:
             torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
 
 
+def test_a_window_of_one_token_has_a_graph(tmp_path: Path) -> None:
+    model = build_small("v1", block_size=1)
+    found = graphs.computed(model, ["logits"], 1, tmp_path / "model.onnx")
+    idx = torch.randint(65, (3, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
+
+
 def test_v7_is_a_gpt2(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     wide = ["model=v7", "model.block_size=16", "model.n_embd=64", "model.n_head=4", "model.n_layer=2"]

@@ -1,4 +1,4 @@
-"""Every key of train.py, generate.py, evaluate.py and compare.py with values that no one should give it: accepted, or refused in one line.
+"""Every key of four scripts with values that no one should give it: accepted, or refused in one line.
 
 python tests/faults/odd_values.py FIRST COUNT tries some of them in this process, up to the point where a run would
 begin, and prints a line for each that does harm.

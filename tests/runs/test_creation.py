@@ -65,5 +65,6 @@ def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_
 def test_what_a_killed_run_was_about_to_write_is_removed_from_a_given_folder(tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / ".config.yaml.0123abcd").touch()
+    (tmp_path / "killed" / ".worker").touch()  # of a search's trial
     with created_at(tmp_path / "killed"):
-        assert [file.name for file in (tmp_path / "killed").iterdir()] == [".lock"]
+        assert {file.name for file in (tmp_path / "killed").iterdir()} == {".lock", ".worker"}
