@@ -14,6 +14,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+import yaml
 from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, seeds, train_command
 from matplotlib.figure import Figure
 from tabulate import tabulate
@@ -21,7 +22,9 @@ from tabulate import tabulate
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
-_RECORDS = sorted(path.stem for path in (REPOSITORY / "conf" / "experiment" / "records").glob("*.yaml"))
+_FOLDER = REPOSITORY / "conf" / "experiment" / "records"
+_RECORDS = sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+_TARGET: float = yaml.safe_load((_FOLDER / "01_v7.yaml").read_text())["target"]  # of all records
 
 Trained = dict[str, dict[int, RunFolder]]  # of each record, its runs by seed
 
@@ -55,7 +58,7 @@ def leaderboard(runs: Trained) -> str:
     for record, by_seed in runs.items():
         summaries = [run.summary() for run in by_seed.values()]
         losses, seconds = [s.exact.val for s in summaries], dict(zip(by_seed, map(_counted, summaries), strict=True))
-        reached = sum(s.target is not None and s.exact.val <= s.target for s in summaries)
+        reached = sum(loss <= _TARGET for loss in losses)
         ratios = [before[seed] / seconds[seed] for seed in seconds if seed in before]
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
         characters = next(iter(by_seed.values())).metrics()[-1].tokens
@@ -80,9 +83,7 @@ def picture(runs: Trained) -> Figure:
             axes.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=0.8, alpha=0.7)
             axes.plot(_counted(summary), summary.exact.val, "o", color=f"C{number}")
         axes.plot([], [], "o-", color=f"C{number}", label=record)
-    targets = {run.summary().target for by_seed in runs.values() for run in by_seed.values()}
-    for target in filter(None, targets):
-        axes.axhline(target, color="black", linestyle=":", label=f"documented for v7: {target}")
+    axes.axhline(_TARGET, color="black", linestyle=":", label=f"documented for v7: {_TARGET}")
     axes.set(xlabel="counted seconds", ylabel="validation loss (nats per character)", xscale="log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title("lines: estimated while training; dots: exact, at the end", fontsize="medium")
