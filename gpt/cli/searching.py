@@ -50,7 +50,7 @@ def search_base(verbatim: tuple[str, ...]) -> Base:
     if "resume" in given:
         raise RequestError("resume= is for train.py: a search continues when its command is repeated")
     fixed = [text for text, override in zip(training, parsed, strict=True) if not override.is_sweep_override()]
-    with _composed(fixed, verbatim) as (config, settings):
+    with _composed(fixed, verbatim) as (_, settings):
         pass
     if settings.mode is not None and settings.mode.name == "MULTIRUN":
         raise RequestError(
@@ -61,9 +61,11 @@ def search_base(verbatim: tuple[str, ...]) -> Base:
         own = dict(zip(params, parser.parse_overrides(params), strict=True))  # the experiment's
     ranges = {override.key_or_group: override for override in own.values()} | given
     space = {key: _distribution(override) for key, override in ranges.items() if override.is_sweep_override()}
-    fixed[:0] = [text for text, x in own.items() if not x.is_sweep_override() and x.key_or_group not in given]
+    fixed = [text for text, x in own.items() if not x.is_sweep_override() and x.key_or_group not in given] + fixed
     if not space:
         raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
+    with _composed(fixed, verbatim) as (config, _):
+        pass
     chosen = settings.runtime.choices
     name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
     return Base(config_dirs(), fixed, config, space, name)

@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -205,13 +205,16 @@ class _Pruning(Watcher):
 
 def _combinations(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
     """All of a finite space; none of one with intervals of numbers."""
-    values = [
-        distribution.choices if isinstance(distribution, CategoricalDistribution)
-        else range(distribution.low, distribution.high + 1, distribution.step)
-        if isinstance(distribution, IntDistribution) else ()
-        for distribution in space.values()
-    ]  # fmt: skip
-    return (dict(zip(space, combination, strict=True)) for combination in itertools.product(*values))
+    return (dict(zip(space, values, strict=True)) for values in itertools.product(*map(_values, space.values())))
+
+
+def _values(distribution: BaseDistribution) -> Sequence[Any]:
+    """All that can be drawn from a finite distribution; of another, nothing."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    return ()
 
 
 def _rounded(value: Any, distribution: BaseDistribution) -> Any:

@@ -227,6 +227,18 @@ def test_a_file_that_is_gone_is_not_the_fault_of_a_trial(tmp_path: Path) -> None
     assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
+def test_a_value_beside_the_ranges_of_an_experiment_counts(script: Script, corpus: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "rates.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 5\n      optimizer: adamw,sgd\n"
+    )
+    options = [*SHORT, *corpus, "experiment=rates", "n_trials=1"]
+    done = script("search.py", "--config-dir=mine", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert next(tmp_path.glob("runs/*/trial_000/summary.json")).read_text().count('"seed": 5') == 1
+    assert f" --config-dir={tmp_path / 'mine'} seed=5 " in done.stdout.splitlines()[-1]
+
+
 def test_torchrun_is_refused(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = script("search.py", "model=v1", RATE, cwd=tmp_path)
