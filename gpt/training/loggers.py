@@ -91,3 +91,5 @@ class Csv(Watcher):
         writer.writerow(["iteration", *(name.removeprefix("loss/").replace("/", "_") for name in names)])
         writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
         attempt(self._path.name, lambda: write_atomically(self._path, table.getvalue()))
+
+    finished = evaluated  # a run that was cut back to a checkpoint has no evaluation to come

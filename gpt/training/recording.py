@@ -92,8 +92,9 @@ class RunWriter(Watcher):
             self._write_metrics(state)
 
     def finished(self, state: TrainingState) -> None:
-        """Save the last weights."""
+        """Save the last weights, and the metrics: a run that was cut back to a checkpoint has no evaluation to come."""
         save_weights(self._run, state.model, "last")
+        self._write_metrics(state)
 
     def _write_metrics(self, state: TrainingState) -> None:
         self._is_stale = not attempt("the metrics", lambda: self._run.write_metrics(state.progress))

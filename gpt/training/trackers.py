@@ -78,6 +78,12 @@ class _Tracker(Watcher):
             documented = self._documented if "loss/val" in values else {}
             self._messages.put({"step": iteration, "values": {**values, **documented}})
 
+    def finished(self, state: TrainingState) -> None:
+        """Send all rows if none was sent: a resumed run may have nothing left to train."""
+        if self._process is None:
+            self._is_due = True
+            self.between_steps(state, is_last=True)
+
     def reported(self, summary: Summary) -> None:
         """Send the results."""
         values = {"loss/exact_val": summary.exact.val, "loss/best_val": summary.best.val}

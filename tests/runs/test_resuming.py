@@ -148,6 +148,20 @@ def test_the_same_kind_of_optimizer_with_other_values_is_not_ignored(script: Scr
     assert RunFolder(run).config().optimizer.hyperparameters["beta2"] == 0.98
 
 
+def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    corpus = ["data=text", f"data.path={corpus_file}", "logger=csv"]
+    keeping = [*SHORT, *corpus, "checkpoint.keep=10", "hydra.run.dir=run"]
+    assert script("train.py", *keeping, cwd=tmp_path).returncode == 0
+    done = script("train.py", "resume=run/checkpoints/00000040", "training.max_iters=40", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(tmp_path / "run")
+    assert run.summary().iterations == 40
+    assert max(run.clock()) == 40
+    assert (run.path / "metrics.csv").read_text().splitlines()[-1].startswith("40,")
+
+
 def test_a_damaged_checkpoint_is_skipped_unless_it_was_asked_for(script: Script, run: Path) -> None:
     state = run / "checkpoints" / "00000050" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
