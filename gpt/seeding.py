@@ -2,7 +2,7 @@
 
 A draw is a pure function of the seed and of its purpose. The batch of an iteration therefore does not depend on what
 came before it, and drawing more for one purpose never shifts another. Only initial weights and dropout use PyTorch's
-global generators, whose states a checkpoint saves.
+global generators: a checkpoint saves the states of rank 0's, and the other ranks reseed theirs in each iteration.
 """
 
 import hashlib

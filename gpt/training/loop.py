@@ -86,6 +86,7 @@ def train(
             batch = data.training_batch(seed, progress.iteration, batch_size)
 
             # Forward and backward.
+            world.reseed(seed, progress.iteration)
             mean = _backward(loss, model, batch, grad_accumulation, runtime, world)
             gradients = [p.grad for p in parameters if p.grad is not None]
             if world.size > 1:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gpt.errors import RequestError, UserError
+from gpt.seeding import generator
 
 # How gloo and nccl report that a process no longer responds.
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
@@ -52,7 +53,10 @@ class World:
         if not on_gpu and device in ("auto", "mps") and torch.backends.mps.is_available():
             raise RequestError("several processes cannot share an MPS device: add device=cpu")
         # Both with a GPU: a run that is resumed may be one of device=cpu.
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
+        try:
+            torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"cannot join the other processes: {str(error).partition(chr(10))[0]}") from error
         try:
             yield cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
         except RuntimeError as error:
@@ -66,6 +70,11 @@ class World:
     def is_first(self) -> bool:
         """Whether this is rank 0, which writes and logs."""
         return self.rank == 0
+
+    def reseed(self, seed: int, iteration: int) -> None:
+        """Give each rank but the first its own dropout masks, a function of the iteration; rank 0 resumes its own."""
+        if not self.is_first:
+            torch.manual_seed(generator(seed, "rank", self.rank, iteration).initial_seed())
 
     def all_reduce_sum(self, *tensors: Tensor) -> None:
         """Replace each tensor by its sum over all processes, in one all-reduce: many small ones are mostly latency."""

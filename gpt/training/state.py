@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gpt.errors import RequestError, UserError
 from gpt.runs.records import Progress
 from gpt.runtime import Runtime
-from gpt.seeding import generator
 from gpt.training.optimizers import Optimizer
 from gpt.training.processes import World
 from gpt.training.schedules import Schedule
@@ -61,7 +60,7 @@ class TrainingState:
                     raise UserError(f"the checkpoint is damaged: random.{name} is not a generator's state") from None
 
     def broadcast(self, world: World) -> None:
-        """Send the state of rank 0 to all ranks; reseed the others, so that each draws its own dropout masks."""
+        """Send the state of rank 0 to all ranks."""
         if world.size == 1:
             return
         self.progress = world.broadcast(self.progress)
@@ -70,9 +69,6 @@ class TrainingState:
         for tensor in self._tensors().values():
             content = tensor.detach().view(-1).view(torch.uint8)  # as bytes, since gloo and NCCL know no int16
             torch.distributed.broadcast(content, src=0)
-        if not world.is_first:
-            seed = generator(torch.initial_seed(), "rank", world.rank, self.progress.iteration).initial_seed()
-            torch.manual_seed(seed)
 
     @torch.no_grad()
     def update_average(self) -> None:

@@ -122,6 +122,15 @@ def test_a_run_resumes_with_a_different_number_of_processes(folder: Path) -> Non
     assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), abs=1e-4)
 
 
+def test_processes_with_dropout_resume_to_the_bit(folder: Path) -> None:
+    dropping = [*TRANSFORMER, "model.dropout=0.2", "schedule.warmup_iters=5", "training.max_iters=20"]
+    run(2, *dropping, "runs=whole", cwd=folder)
+    run(2, *dropping, "runs=parts", "training.max_iters=10", cwd=folder)
+    (path,) = (folder / "parts").glob("*/*")
+    run(2, f"resume={path}", "training.max_iters=20", cwd=folder)
+    assert losses(folder / "parts") == losses(folder / "whole")
+
+
 @pytest.mark.slow
 def test_two_launchers_meet_at_an_address(folder: Path) -> None:
     """As on two machines: each starts its own process, and both know where to meet."""
@@ -193,6 +202,14 @@ def test_half_an_environment_of_torchrun_is_one_line(folder: Path, world: dict[s
     assert (
         f"WORLD_SIZE={world['WORLD_SIZE']} is set, but {problem}: start several processes with torchrun" in done.stderr
     )
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_process_group_that_cannot_be_joined_is_one_line(folder: Path) -> None:
+    world = {"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    done = Forked([str(REPOSITORY / "train.py"), *V5], folder, os.environ | world).finished()
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot join the other processes: ")
     assert done.stderr.count("\n") == 1
 
 
