@@ -27,7 +27,7 @@ def main(config: PlayConfig) -> None:
     with requiring("play"):
         from gpt.playground.server import serve
     chosen = chosen_run(config.run, config.runs, config.stage)
-    chosen.summary()  # so that a run which cannot be shown is an error here, and not on the page
+    _ = chosen.summary(), chosen.vocabulary()  # a run that cannot be shown is an error here, and not on the page
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)
 

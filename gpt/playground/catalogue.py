@@ -38,7 +38,9 @@ class Catalogue:
 
     def briefly(self) -> dict[str, Any]:
         """All runs, the newest first, and the id of the chosen one. A damaged run is left out, with a warning."""
-        runs = {(run := self._chosen).path: (run, run.summary())}
+        runs = {}
+        with contextlib.suppress(UserError):  # it is being extended, or was damaged since
+            runs[self._chosen.path] = (self._chosen, self._chosen.summary())
         with contextlib.suppress(RequestError):  # there is none but the chosen one
             runs |= {run.path: (run, summary) for run, summary in finished_runs(*self._roots)}
         self._found = {_id(run): (run, summary) for run, summary in runs.values()}
@@ -48,7 +50,10 @@ class Catalogue:
                 listed.append(in_brief(name, *known))
             except UserError as error:
                 log.warning(f"skipped: {error}")
-        return {"chosen": _id(self._chosen), "runs": listed}
+        if not listed:
+            raise RequestError("there is no finished run any more")
+        ids = [run["id"] for run in listed]
+        return {"chosen": _id(self._chosen) if _id(self._chosen) in ids else ids[0], "runs": listed}
 
     def full(self, id: str) -> dict[str, Any]:
         """All that the page shows of a run. Raises RequestError if there is no run of this id."""

@@ -4,8 +4,10 @@ from typing import Any
 
 from gpt.errors import UserError, printable
 from gpt.files import read_text_file
+from gpt.models import block_size_of
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
+from gpt.runs.weights import planned_model
 
 _POINTS = 400  # of a curve; more cannot be told apart
 _SAMPLE = 400  # characters
@@ -32,7 +34,7 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
         "token": "subword" if translates else "character",
         "vocabulary": None if translates else "".join(sorted(vocabulary)), "vocabulary_size": len(vocabulary),
-        "block_size": config.model.hyperparameters["block_size"], "changed": summary.changed,
+        "block_size": block_size_of(planned_model(run)), "changed": summary.changed,
         "documented": summary.documented.model_dump(), "estimated": summary.estimated.model_dump(),
         "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],
         "sample": _sample(run),

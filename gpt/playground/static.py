@@ -5,6 +5,7 @@ index.html#v5 shows v5, index.html#v4,v5 both of them; index.html?embed#v5 is fo
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
         for name, content in (contents | runtime).items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
-    return "\n".join([*checked, f"written: {out}; look at it with python -m http.server --directory {out}"])
+    return "\n".join(
+        [*checked, f"written: {out}; look at it with python -m http.server --directory {shlex.quote(str(out))}"]
+    )
 
 
 def _index(html: bytes) -> bytes:

@@ -26,12 +26,17 @@ class Workshop:
     """The threads that compute: one for each core, each with one thread of PyTorch's."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(os.cpu_count(), "play", initializer=lambda: torch.set_num_threads(1))
+        self._threads = ThreadPoolExecutor(os.cpu_count(), "play")
         self.writing = 0  # texts at this moment
 
     async def compute(self, function: Callable[..., Result], *arguments: object) -> Result:
         """The result of a function, without holding up anybody else."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+        def alone() -> Result:
+            torch.set_num_threads(1)  # each time, because opening a large run raises it
+            return function(*arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, alone)
 
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
         """A text piece by piece, until it ends, takes too long, or its reader leaves, which cancels this generator."""

@@ -272,6 +272,20 @@ def test_a_browser_that_waits_for_its_user_is_answered(trained: Path, tmp_path: 
         process.wait()
 
 
+def test_a_chosen_run_that_cannot_be_shown_any_more_leaves_the_others(trained: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(next((trained / "runs").glob("*/*/summary.json")).parent, tmp_path / "runs" / name)
+    with serving(tmp_path / "runs") as served:
+        gone = served.get("/api/runs")[1]["chosen"]
+        (catalogued,) = [run for run in served.get("/api/runs")[1]["runs"] if run["id"] == gone]
+        (tmp_path / "runs" / Path(catalogued["folder"]).name / "summary.json").unlink()
+        listed = served.get("/api/runs")[1]
+        assert [run["id"] for run in listed["runs"]] == [listed["chosen"]] != [gone]
+        (tmp_path / "runs" / Path(listed["runs"][0]["folder"]).name / "summary.json").unlink()
+        status, answer = served.get("/api/runs")
+        assert (status, answer) == (422, {"error": "there is no finished run any more"})
+
+
 def test_a_damaged_run_is_told_in_a_line(trained: Path, tmp_path: Path) -> None:
     run = load_run(runs=trained / "runs").run.path
     copy = tmp_path / "runs" / "damaged"

@@ -1,6 +1,7 @@
 """The page in a browser: every control is used, and its effect seen."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,44 @@ def test_a_text_that_is_being_written_is_not_explained_yet(page: Visit) -> None:
     page.settled()
     assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc”"
     assert "t = 1/T = 2.00" in page.text("#formula")
+
+
+def test_a_text_that_could_not_be_written_can_be_used_all_the_same(page: Visit) -> None:
+    page.page.route("**/api/text", lambda route: route.fulfill(status=503, json={"error": "too many readers"}))
+    page.page.click("#go")
+    page.settled()
+    assert page.text("#failure") == "too many readers"
+    assert shown_text(page.page) == PROMPT
+    page.page.locator(".text span").nth(4).click()
+    page.settled()
+    assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc ”"
+    page.page.fill("#prompt", "日本")
+    page.settled()
+    page.page.click("#go")
+    assert "Type at least one character that the run knows" in page.text("#failure")
+    page.errors.clear()  # the browser's own line about the answer
+
+
+def test_a_sentence_of_the_readers_own_stays_for_another_translator(
+    browser: Any, several: Path, tmp_path: Path
+) -> None:
+    (run,) = (several / "runs").glob("*/*transformer*")
+    for name in ("a", "b"):
+        shutil.copytree(run, tmp_path / "runs" / name)
+    with serving(tmp_path / "runs") as served, visit(browser, served.address) as visited:
+        page = visited.page
+        page.fill("#prompt", "d c b a")
+        page.select_option("#second", index=1)
+        visited.settled()
+        assert page.input_value("#prompt") == "d c b a"
+        page.click("#go")
+        visited.settled()
+        page.route("**/api/cross_attention", lambda route: route.fulfill(status=500, json={"error": "no memory"}))
+        page.locator(".panel.a .beam").nth(1).click()
+        visited.settled()
+        assert visited.text("#failure") == "no memory"
+        assert page.locator(".panel.a .beam").nth(1).get_attribute("aria-pressed") == "false"
+        visited.errors.clear()
 
 
 def test_the_last_of_several_quick_choices_counts(page: Visit, ids: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ export function compare(root, first, second) {
     characters: panel.characters.slice(0, panel.own),
     scores: panel.scores.slice(0, panel.own),
   }));
-  const comparable = a.characters.length > 1 && a.characters.join("") === b.characters.join("");
+  const comparable = Math.min(a.scores.length, b.scores.length) > 1 && a.characters.join("") === b.characters.join("");
   root.hidden = !comparable;
   if (!comparable) return;
   const [lossA, lossB] = [meanLoss(a.scores), meanLoss(b.scores)];

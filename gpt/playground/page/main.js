@@ -27,13 +27,15 @@ async function choose(signal) {
   panels = usable.map((run, i) =>
     run.token === "character"
       ? new TextPanel(engine, run, "ab"[i], select)
-      : new TranslatorPanel(engine, run, "ab"[i]),
+      : new TranslatorPanel(engine, run, "ab"[i], shown),
   );
   offerSecond(runs[0], usable[1]?.id);
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
   controls.offer(runs[0].token !== "character", Math.max(...usable.map((run) => run.vocabulary_size)));
-  if (["", suggested].includes(controls.prompt()) || isForeign(controls.prompt(), runs[0])) {
+  const isOther = token !== runs[0].token;
+  token = runs[0].token;
+  if (isOther || ["", suggested].includes(controls.prompt()) || isForeign(controls.prompt())) {
     suggested = example(runs[0]);
     controls.setPrompt(suggested);
   }
@@ -41,11 +43,9 @@ async function choose(signal) {
   await read();
 }
 
-/** Whether a text was meant for other runs: for those of another task, or of another alphabet. */
-function isForeign(text, run) {
-  const isOther = token !== run.token;
-  token = run.token;
-  return isOther || panels[0].divided(text).unknown.length > 2;
+/** Whether a text was meant for runs of another alphabet. */
+function isForeign(text) {
+  return panels[0].divided(text).unknown.length > 2;
 }
 
 /** A prompt that suits a run: the documented corpus's best known line, or the beginning of the run's own sample. */
@@ -72,8 +72,8 @@ async function read() {
 
 async function write() {
   begin();
-  if (!controls.prompt())
-    return controls.showFailure(new Error("Type at least one character to go on from."));
+  if (!panels.every((panel) => panel.divided(controls.prompt()).known.length))
+    return controls.showFailure(new Error("Type at least one character that the run knows, to go on from."));
   controls.showBusy(true);
   await shown(all(panels.map((panel) => panel.write(controls.prompt(), controls.options()))));
   controls.showBusy(false);

@@ -71,7 +71,10 @@ export class TextPanel {
           this.text.append(characters);
         }
       } catch (error) {
-        if (!signal.aborted) throw error; // stopped: what has been written stays
+        if (!signal.aborted) {
+          this.#leaveUnscored(known.length);
+          throw error;
+        } // stopped: what has been written stays
       }
       if (this.turn !== turn) return;
       await this.#score([...known, ...written], known.length);
@@ -152,6 +155,13 @@ export class TextPanel {
       this.mean.replaceChildren(...this.#means());
       await this.select(characters.length);
     });
+  }
+
+  /** Let the text stand as it is, though no losses of it are known. */
+  #leaveUnscored(own) {
+    Object.assign(this, { characters: this.text.characters, own, logits: null, scores: [] });
+    this.mean.textContent = "";
+    this.shape(this.options);
   }
 
   #means() {

@@ -4,8 +4,9 @@ import { card, column, element, newest } from "./dom.js";
 import { Heading } from "./heading.js";
 
 export class TranslatorPanel {
-  constructor(engine, run, side) {
-    Object.assign(this, { engine, run });
+  /** `shown` waits for what a click has begun, and shows what goes wrong. */
+  constructor(engine, run, side, shown) {
+    Object.assign(this, { engine, run, shown });
     [this.writing, this.looking] = [newest(), newest()];
     this.heading = new Heading(run);
     this.source = element("p", { class: "words" });
@@ -84,7 +85,7 @@ export class TranslatorPanel {
       {},
       element(
         "button",
-        { type: "button", class: "beam", "aria-pressed": "false", onclick: () => this.#choose(i) },
+        { type: "button", class: "beam", "aria-pressed": "false", onclick: () => this.shown(this.#choose(i)) },
         element("span", { class: "score" }, beam.score.toFixed(2)),
         element(
           "span",
@@ -96,16 +97,16 @@ export class TranslatorPanel {
   }
 
   async #choose(i) {
-    const buttons = [...this.beams.querySelectorAll("button")];
-    buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
     const beam = this.found[i];
-    this.target = buttons[i].querySelector(".words");
     const chosen = beam.ended ? [...beam.tokens, "end"] : beam.tokens;
     const read = beam.ids.slice(0, chosen.length - 1); // the last choice is not read again
     const layers = await this.looking.run((signal) =>
       this.engine.crossAttention(this.run.id, this.sentence, read, signal),
     );
     if (layers === undefined) return;
+    const buttons = [...this.beams.querySelectorAll("button")];
+    buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
+    this.target = buttons[i].querySelector(".words");
     this.maps.hidden = false;
     this.attention.show(
       layers,

@@ -31,7 +31,7 @@ export async function* write(run, prompt, options, signal) {
   const response = await post("api/text", asked, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(explained);
     if (done) return;
     yield value;
   }
@@ -61,14 +61,13 @@ async function tensors(path, asked, signal) {
 }
 
 async function answered(request) {
-  let response;
-  try {
-    response = await request;
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("play.py does not answer any more: start it again, then reload this page");
-  }
+  const response = await request.catch(explained);
   if (response.ok) return response;
   const failure = await response.json().catch(() => ({ error: `the server answers ${response.status}` }));
   throw new Error(failure.error);
+}
+
+function explained(error) {
+  if (error.name === "AbortError") throw error;
+  throw new Error("play.py does not answer any more: start it again, then reload this page");
 }
