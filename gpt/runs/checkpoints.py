@@ -230,7 +230,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without links
-        shutil.copyfile(source, target)
+        write_flushed(target, source.read_bytes())
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """TensorBoard: event files in the run folder."""
 
+import shlex
 import textwrap
 
 import yaml
@@ -17,7 +18,7 @@ class Tracker:
         folder = run.folder / "tensorboard"
         if folder.is_symlink():
             raise ValueError(f"{folder} is a link")
-        self.address = f"tensorboard --logdir {run.folder}"
+        self.address = f"tensorboard --logdir {shlex.quote(str(run.folder))}"
         # The purge hides the events of earlier processes.
         self._writer = SummaryWriter(str(folder), purge_step=0, flush_secs=10)
         self._writer.add_text("configuration", _verbatim(yaml.safe_dump(run.config, sort_keys=False)), 0)

@@ -1,6 +1,8 @@
 """A profile of some training steps: conf/debug/profile.yaml."""
 
 import logging
+import tempfile
+from pathlib import Path
 
 from torch.profiler import profile
 
@@ -50,4 +52,7 @@ class Profile(Watcher):
         # The table first: exporting empties the profile of its events.
         table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
         write_atomically(self._folder / "operators.txt", f"{table}\n")
-        self._profile.export_chrome_trace(str(self._folder / "trace.json.gz"))
+        with tempfile.TemporaryDirectory() as folder:  # PyTorch would follow a link in the run's folder
+            trace = Path(folder, "trace.json.gz")
+            self._profile.export_chrome_trace(str(trace))
+            write_atomically(self._folder / trace.name, trace.read_bytes())

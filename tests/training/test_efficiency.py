@@ -20,7 +20,7 @@ from gpt.seeding import generator
 from gpt.training import compilation
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import mean_loss, tokens_per_pass
-from gpt.training.recording import CheckpointWriter, RunWriter
+from gpt.training.recording import CheckpointWriter, RunWriter, StepLog
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
@@ -148,7 +148,7 @@ def test_a_step_reads_no_number_from_the_device(data: TextData, stage: str, opti
     assert reads.count == 3  # both losses of an evaluation are read together
 
 
-def test_a_whole_run_reads_numbers_only_where_it_evaluates_or_saves(data: TextData, tmp_path: Path) -> None:
+def test_a_whole_run_reads_numbers_only_where_it_evaluates_records_or_saves(data: TextData, tmp_path: Path) -> None:
     """With every watcher of train.py; steps in between add none."""
     counts = []
     for number, max_iters in enumerate((20, 40)):
@@ -163,10 +163,12 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_or_saves(data: TextDa
             )  # fmt: skip
             console = ConsoleLog(max_iters, lambda iteration: 0, lambda: [])
             bar = ProgressBar(state, max_iters)
-            return [guard, console, RunWriter(run), checkpoints, bar, WeightAverage(state, 0, run)]
+            steps = StepLog(max_iters // 4)
+            return [guard, console, steps, RunWriter(run), checkpoints, bar, WeightAverage(state, 0, run)]
 
         with Reads() as reads:
-            train_small("v5", data, watchers=watchers, max_iters=max_iters, eval_interval=max_iters // 2)
+            intervals = {"eval_interval": max_iters // 2, "log_interval": max_iters // 4}
+            train_small("v5", data, watchers=watchers, max_iters=max_iters, **intervals)
         counts.append(reads.count)
     assert counts[0] == counts[1]
 
