@@ -71,10 +71,11 @@ export class TextPanel {
           this.text.append(characters);
         }
       } catch (error) {
+        // What had been written before it was stopped is scored; after a failure, nothing can be.
         if (!signal.aborted) {
           this.#leaveUnscored(known.length);
           throw error;
-        } // stopped: what has been written stays
+        }
       }
       if (this.turn !== turn) return;
       await this.#score([...known, ...written], known.length);
