@@ -12,6 +12,7 @@ import pytest
 from gpt.data.text import TextData
 from gpt.errors import RequestError
 from gpt.runs.folder import RunFolder
+from gpt.stopping import Stop, Stopped
 from gpt.training import trackers
 from gpt.training.loggers import chosen_loggers, rows
 from gpt.training.recording import StepLog
@@ -82,13 +83,29 @@ def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last
 
 
 def test_nothing_is_started_before_a_resumed_run_has_changed(data: TextData, run: RunFolder) -> None:
-    state = small_state("v1")
+    state, stop = small_state("v1"), Stop()
     train_state(state, data, max_iters=10)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     watcher = tracker("tensorboard", run)
-    train_state(state, data, watchers=[watcher], max_iters=10)  # it is evaluated already
+    stop.requested = 15
+    with pytest.raises(Stopped):
+        train_state(state, data, watchers=[watcher], max_iters=20, stop=stop)  # it is evaluated already
     watcher.close()
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_resumed_run_with_nothing_left_to_train_is_reported(data: TextData, run: RunFolder, tmp_path: Path) -> None:
+    """As after a Ctrl-C during the exact loss."""
+    state = small_state("v1")
+    train_state(state, data, max_iters=10)
+    watcher = tracker("tensorboard", run)
+    train_state(state, data, watchers=[watcher], max_iters=10)
+    watcher.reported(run.summary())
+    watcher.close()
+    points, texts = records.recorded("tensorboard", run.path, tmp_path / "trackers")
+    assert [i for i, _ in points["loss/val"]] == [0, 10]
+    assert "loss/exact_val" in points
+    assert "report" in texts
 
 
 def process_of(watcher: Watcher) -> subprocess.Popen:
