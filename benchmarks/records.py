@@ -45,7 +45,7 @@ def kept(out: Path) -> Trained:
     """The finished runs below `out`."""
     found: Trained = {}
     for record in _RECORDS:
-        runs = {int(path.name.rpartition("_seed")[2]): RunFolder(path) for path in sorted(out.glob(f"{record}_seed*"))}
+        runs = {int(path.name.rpartition("_seed")[2]): RunFolder(path) for path in out.glob(f"{record}_seed*")}
         if finished := {seed: runs[seed] for seed in sorted(runs) if runs[seed].is_finished()}:
             found[record] = finished
     return found
@@ -69,6 +69,20 @@ def leaderboard(runs: Trained) -> str:
         before = seconds
     headers = ["record", "counted seconds", "exact val", "reached", "parameters", "characters", "times faster"]
     return f"{machine()}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}"
+
+
+def each(runs: Trained) -> str:
+    """A line for each run, from its summary."""
+    lines = []
+    for record, by_seed in runs.items():
+        for seed, run in by_seed.items():
+            s = run.summary()
+            losses = [f"{loss:.4f}" for loss in (s.exact.val, s.estimated.train, s.estimated.val)]
+            commit = (s.git_commit or "-")[:7]
+            lines.append([record, seed, _counted(s), *losses, s.iterations, f"{s.tokens_per_second:,.0f}", commit])
+    headers = ["record", "seed", "counted seconds", "exact val", "estimated train", "estimated val"]
+    headers += ["iterations", "characters/s", "commit"]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
 
 
 def picture(runs: Trained) -> Figure:
@@ -115,6 +129,6 @@ if __name__ == "__main__":
         out.mkdir(parents=True, exist_ok=True)
         train(given.records, [1] if given.quick else given.seeds, out, quick=given.quick)
         runs = kept(out)
-        print(leaderboard(runs))
+        print(leaderboard(runs), each(runs), sep="\n\n")
         if given.out:
             picture(runs).savefig(out / "records.png", dpi=120)

@@ -495,9 +495,11 @@ def test_neither_a_checkout_nor_a_commit_is_refused(script: Script, tmp_path: Pa
 def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -> None:
     done = script("benchmarks/records.py", "--quick", "--out", "kept", "06_small_batches", "07_one_layer", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    cells = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("| 0")]
-    assert [row[0].strip() for row in cells] == ["06_small_batches", "07_one_layer"]
-    assert [row[-1].strip() == "-" for row in cells] == [True, False]  # the ratio to the one before
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| 0")]
+    records, runs = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[:2]], lines[2:]
+    assert [row[0] for row in records] == ["06_small_batches", "07_one_layer"]
+    assert [row[-1] == "-" for row in records] == [True, False]  # the ratio to the one before
+    assert [line.split()[1:4:2] for line in runs] == [["06_small_batches", "1"], ["07_one_layer", "1"]]
     assert (tmp_path / "kept" / "records.png").stat().st_size > 0
     summary = tmp_path / "kept" / "07_one_layer_seed1" / "summary.json"
     kept = summary.read_text()

@@ -5,6 +5,9 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -13,6 +16,16 @@ _CLONE = _PACKAGE.parent / "conf"
 CONF = _CLONE if (_CLONE / "train.yaml").is_file() else _PACKAGE / "conf"  # of a clone, or of an installed wheel
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
+
+
+def parsed(overrides: list[str]) -> list[Override]:
+    """Overrides by the grammar of the Hydra that is running, which finds the files of glob()."""
+    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+
+
+def sweeper_params(settings: Any) -> list[str]:
+    """What an experiment sweeps or searches over, as overrides, from Hydra's settings."""
+    return [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
 
 
 def groups(config_name: str) -> list[str]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gpt.cli import arguments
+from gpt.cli.composing import parsed, sweeper_params
 from gpt.cli.explanations import explain_composition
 from gpt.cli.main import config_dirs, for_training, resolved, typed
 from gpt.config import StudyConfig, TrainConfig
@@ -42,23 +42,22 @@ def search_base(verbatim: tuple[str, ...]) -> Base:
     Raises RequestError if there is nothing to search over.
     """
     training = list(for_training)
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     quoted, _ = arguments.quoted(training, verbatim)
     with _explained(quoted):
-        parsed = parser.parse_overrides(quoted)
-    given = {override.key_or_group: override for override in parsed}
+        typed_overrides = parsed(quoted)
+    given = {override.key_or_group: override for override in typed_overrides}
     if "resume" in given:
         raise RequestError("resume= is for train.py: a search continues when its command is repeated")
-    fixed = [text for text, override in zip(training, parsed, strict=True) if not override.is_sweep_override()]
+    fixed = [text for text, override in zip(training, typed_overrides, strict=True) if not override.is_sweep_override()]
     with _composed(fixed, verbatim) as (_, settings):
         pass
     if settings.mode is not None and settings.mode.name == "MULTIRUN":
         raise RequestError(
             f"experiment={settings.runtime.choices.experiment} is a sweep: for a search, omit its hydra.mode"
         )
-    params = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
+    params = sweeper_params(settings)
     with _explained(params):
-        own = dict(zip(params, parser.parse_overrides(params), strict=True))  # the experiment's
+        own = dict(zip(params, parsed(params), strict=True))  # the experiment's
     ranges = {override.key_or_group: override for override in own.values()} | given
     space = {key: _distribution(override) for key, override in ranges.items() if override.is_sweep_override()}
     fixed = [text for text, x in own.items() if not x.is_sweep_override() and x.key_or_group not in given] + fixed

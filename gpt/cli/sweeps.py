@@ -6,13 +6,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from gpt import stopping
-from gpt.cli.composing import CONF
+from gpt.cli.composing import CONF, parsed, sweeper_params
 from gpt.console import command
 from gpt.errors import printable
 
@@ -29,10 +27,8 @@ class SweepCallback(Callback):
         settings = config.hydra
         os.environ[_FOLDER] = str(settings.sweep.dir)
         if settings.sweeper._target_.endswith("BasicSweeper"):  # others decide on the next job after the last
-            fixed = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
-            parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # which knows the files of glob()
-            parsed = parser.parse_overrides([*fixed, *settings.overrides.task])
-            last = {override.key_or_group: override for override in parsed}  # the command line's, if both have a key
+            overrides = parsed([*sweeper_params(settings), *settings.overrides.task])
+            last = {override.key_or_group: override for override in overrides}  # the command line's, if both have a key
             swept = {key: override for key, override in last.items() if override.is_discrete_sweep()}
             counts = {key: sum(1 for _ in override.sweep_string_iterator()) for key, override in swept.items()}
             os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}

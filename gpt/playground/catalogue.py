@@ -37,7 +37,10 @@ class Catalogue:
         self._lock = threading.Lock()
 
     def briefly(self) -> dict[str, Any]:
-        """All runs, the newest first, and the id of the chosen one. A damaged run is left out, with a warning."""
+        """All runs, the newest first, and the id of the chosen one, or of the newest if that cannot be shown any more.
+
+        A damaged run is left out, with a warning. Raises RequestError if none is left.
+        """
         runs = {}
         with contextlib.suppress(UserError):  # it is being extended, or was damaged since
             runs[self._chosen.path] = (self._chosen, self._chosen.summary())
