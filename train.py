@@ -56,8 +56,10 @@ def main(config: TrainConfig, more_watchers: "Sequence[Watcher]" = ()) -> float:
             if plan is not None and plan.run is not None:
                 log.info(f"{plan.run.path} is finished; training.max_iters=N extends it")
             return finished.exact.val
-        changed = cli.changes_from_documented(config)
-        changed_before = cli.changes_from_documented(plan.before) if plan is not None and plan.before else []
+        with stop.deferred():  # an exception inside Hydra comes out as one of Hydra's
+            changed = cli.changes_from_documented(config)
+            changed_before = cli.changes_from_documented(plan.before) if plan is not None and plan.before else []
+        stop.check()
         task, corpus = tasks.load(config.data, config.model, vocabulary)
         task.refuse_others(key for key in cli.given_keys() if key.startswith("training."))
         if plan is not None:

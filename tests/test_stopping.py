@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,37 @@ def test_long_work_inside_deferred_checks_for_a_signal() -> None:
         with pytest.raises(Stopped) as stopped:
             stop.check()
     assert stopped.value.exit_code == 130
+
+
+INTERRUPTED = """
+import runpy, signal, sys
+import hydra
+from omegaconf import ListConfig
+
+compose, set_item = hydra.compose, ListConfig._set_item_impl
+
+def composing(*arguments, **options):
+    ListConfig._set_item_impl = interrupted
+    return compose(*arguments, **options)
+
+def interrupted(self, key, value):
+    if key == 1:  # of a list that is half built
+        ListConfig._set_item_impl = set_item
+        signal.raise_signal(signal.SIGTERM)
+    set_item(self, key, value)
+
+hydra.compose = composing
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_signal_while_hydra_composes_is_no_error_of_hydras(corpus_file: Path, tmp_path: Path) -> None:
+    command = [str(REPOSITORY / "train.py"), "model=v1", "data=text", f"data.path={corpus_file}"]
+    command.append("training.max_iters=5")  # what differs from the documented run is found by composing that
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 143, done.stderr
+    assert done.stderr == "stopped\n"
 
 
 @pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGUSR1", 143)])
