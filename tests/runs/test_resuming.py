@@ -554,8 +554,8 @@ def test_a_corpus_that_only_a_strangers_run_names_is_not_opened(
     arguments = [f"resume={run}", "training.max_iters=80"] if script_name == "train.py" else [f"run={run}"]
     refused = script(script_name, *arguments, cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.endswith(f"is not the file that the run was trained on; to use it all the same, "
-                                   f"add data.path={secret} (train.py needs the group too, such as data=text)\n")  # fmt: skip
+    advice = f"to use it all the same, add data.path={secret} (train.py needs the group too, such as data=text)\n"
+    assert refused.stderr.endswith(f"is not the file that the run was trained on; {advice}")
     assert tree(run) == before
     named = ["data=text"] if script_name == "train.py" else []
     done = script(script_name, *arguments, *named, f"data.path={secret}", cwd=tmp_path)
