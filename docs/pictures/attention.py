@@ -6,7 +6,7 @@ import torch
 from course_runs import corpus
 from matplotlib.figure import Figure
 
-from gpt.models.v8_modern import Rotation
+from gpt.models.rotary import Rotation
 from gpt.trained import Trained
 from pictures.text import tokenizer_of, visible
 from pictures.theme import figure, heat, label_cells

@@ -36,6 +36,7 @@ from torch.nn.functional import layer_norm, relu, rms_norm
 from gpt.choices import Count, Depth, Fraction, Length, NonNegative, Size
 from gpt.models.attention import Dropout, causal_attention, positions, previous
 from gpt.models.ngrams import NGrams, Trust
+from gpt.models.rotary import Rotation
 from gpt.models.v3_attention_heads import check_heads
 
 NGramOrder = Annotated[int, Field(ge=0, le=12)]
@@ -84,22 +85,6 @@ class TokenShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         return torch.lerp(x, previous(x), self.share.to(x.dtype))
-
-
-class Rotation:
-    """Rotates pairs of channels by an angle in proportion to the position, more slowly from pair to pair."""
-
-    def __init__(self, T: int, head_size: int, device: torch.device) -> None:
-        here = positions(T)
-        speeds = 10_000 ** -torch.linspace(0, 1, head_size // 2, device=device)  # (D / 2), radians per token
-        angles = torch.arange(here.start, here.stop, device=device)[:, None] * speeds  # (T, D / 2)
-        self._cos, self._sin = angles.cos(), angles.sin()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """x: (..., T, D) -> (..., T, D)."""
-        a, b = x.chunk(2, dim=-1)
-        cos, sin = self._cos.to(x.dtype), self._sin.to(x.dtype)
-        return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 class Attention(nn.Module):

@@ -2,7 +2,7 @@
 
 import torch
 
-from gpt.models.v8_modern import Rotation
+from gpt.models.rotary import Rotation
 
 
 def rotated_score(query_position: int, key_position: int) -> float:

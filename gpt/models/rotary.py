@@ -1,0 +1,27 @@
+"""Rotary positions: queries and keys are turned by an angle that grows with their position.
+
+The product of two turned vectors depends on the distance between their positions alone.
+
+Source: "RoFormer: Enhanced Transformer with Rotary Position Embedding" (Su et al., 2021), section 3.2.
+"""
+
+import torch
+from torch import Tensor
+
+from gpt.models.attention import positions
+
+
+class Rotation:
+    """Rotates pairs of channels by an angle in proportion to the position, more slowly from pair to pair."""
+
+    def __init__(self, T: int, head_size: int, device: torch.device) -> None:
+        here = positions(T)
+        speeds = 10_000 ** -torch.linspace(0, 1, head_size // 2, device=device)  # (D / 2), radians per token
+        angles = torch.arange(here.start, here.stop, device=device)[:, None] * speeds  # (T, D / 2)
+        self._cos, self._sin = angles.cos(), angles.sin()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (..., T, D) -> (..., T, D)."""
+        a, b = x.chunk(2, dim=-1)
+        cos, sin = self._cos.to(x.dtype), self._sin.to(x.dtype)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
