@@ -24,6 +24,7 @@ _LEFT_OUT = {
     "linear schedule": ["schedule=constant"],
     "short_window": ["training.short_window=null"],
     "soft_cap": ["model.soft_cap=0"],
+    "multi_token": ["model.multi_token=0"],
     **{switch: [f"model.{switch}=false"] for switch in _SWITCHES},
 }
 _PROBE, _PAIRS = 60, 3  # iterations of a short run, and how many are compared

@@ -1,7 +1,7 @@
 """Train records in turn, seed by seed: counted seconds, exact validation loss, and what each gains over the one before.
 
-    python benchmarks/records.py 06_small_batches 07_one_layer
-    python benchmarks/records.py 07_one_layer --seeds 4,5,6,7 --out runs/check
+    python benchmarks/records.py 07_one_layer 08_two_tokens
+    python benchmarks/records.py 08_two_tokens --seeds 4,5,6,7 --out runs/check
 
 docs/records.md has the rules. Seconds of two machines do not compare, and a machine's speed drifts, so the figure to
 read is the ratio to the record before, seed by seed. Nothing else may run meanwhile. `--out` keeps the run folders and

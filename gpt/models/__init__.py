@@ -9,7 +9,9 @@ A stage is a `torch.nn.Module` with
 - optionally `uses_cache = True` as a class attribute: text is generated with a key-value cache (see `kv_cache`),
   and `slides = True`: a full cache drops its oldest token, because positions are relative;
 - optionally `remember(ids)`, called before training with the token ids of the training split, (N,); `forward` then also
-  takes `start`, (B,), where each window begins in that split.
+  takes `start`, (B,), where each window begins in that split;
+- optionally `multi_token` as an attribute: if it is above 0, `next_two`, which takes what `forward` takes, returns the
+  logits of the next token and of the one after it, and training adds so much of the second one's loss.
 
 An encoder-decoder is a stage too. It differs in
 

@@ -1,4 +1,4 @@
-"""v8: what has been learned since. Eleven small ideas that together train a small model in far less time than v7's.
+"""v8: what has been learned since. Twelve small ideas that together train a small model in far less time than v7's.
 
 Each is switched by the hyperparameter of its name, so that a sweep shows what it is worth:
 
@@ -20,9 +20,11 @@ Each is switched by the hyperparameter of its name, so that a sweep shows what i
   section 3.1).
 - ngrams: the network reads what n-gram counts of so many orders expect, and adds its logits to theirs, with weights
   that it computes for each token (gpt/models/ngrams.py); 0 leaves them out.
+- multi_token: in training, a second output layer predicts the token after the next; its loss counts so much ("Better &
+  Faster Large Language Models via Multi-token Prediction", Gloeckle et al., 2024, section 2). 0 leaves it out.
 - dropout, as in v7, but only on the output of either branch.
 
-The eleventh, Muon, is an optimizer (gpt/training/optimizers.py).
+The twelfth, Muon, is an optimizer (gpt/training/optimizers.py).
 """
 
 from collections.abc import Callable
@@ -184,13 +186,14 @@ class GPT(nn.Module):
         token_shift: bool,
         ngrams: NGramOrder,
         memory: Count,
+        multi_token: NonNegative = 0.0,  # runs of older versions do not have it
     ) -> None:
         super().__init__()
         check_heads(n_embd, n_head)
         if rotary and n_embd // n_head % 2:
             raise ValueError(f"rotary needs an even head size, not n_embd={n_embd} / n_head={n_head}")
         self.block_size, self.head_size, self.soft_cap = block_size, n_embd // n_head, soft_cap
-        self.slides = rotary  # scores depend on distances alone
+        self.slides, self.multi_token = rotary, multi_token  # rotary scores depend on distances alone
         self.embedding = Embedding(vocab_size, block_size, n_embd, rotary=rotary, bigram=bigram)
         self.norm = Norm(rms_norm)
         self.blocks = nn.ModuleList(
@@ -205,6 +208,9 @@ class GPT(nn.Module):
         if ngrams:
             self.expected = nn.Linear(ngrams * vocab_size, n_embd, bias=False)
             self.trust = Trust(n_embd, ngrams)
+        if multi_token:
+            self.second_head = nn.Linear(n_embd, vocab_size)
+            nn.init.zeros_(self.second_head.weight)  # so that it does not disturb the first updates
         if zero_init:
             nn.init.zeros_(self.lm_head.weight)
 
@@ -213,6 +219,15 @@ class GPT(nn.Module):
 
         `start`, (B,), says where in the remembered text the windows begin, if they are from there.
         """
+        return self._read(idx, start)[0]
+
+    def next_two(self, idx: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The logits of the next token, and of the one after it: (B, T, V) each."""
+        logits, x = self._read(idx, start)
+        return logits, self.second_head(x)
+
+    def _read(self, idx: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The logits of the next token, (B, T, V), and what the output layer read, (B, T, C)."""
         rotation = Rotation(idx.shape[1], self.head_size, idx.device) if self.slides else None
         x = self.embedding(idx)  # (B, T, C)
         if self.ngrams is not None:
@@ -227,7 +242,7 @@ class GPT(nn.Module):
             logits = self.soft_cap * torch.tanh(logits / self.soft_cap)
         if self.ngrams is not None:
             logits = logits + (self.trust(x, counted)[..., None] * p.log()).sum(dim=-2)
-        return logits
+        return logits, x
 
     @property
     def remember(self) -> Callable[[Tensor], None] | None:

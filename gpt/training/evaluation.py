@@ -4,6 +4,7 @@ All losses are mean cross-entropies in nats per token.
 """
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,21 @@ def batch_loss(model: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> 
     """The mean loss over every target of a batch: a scalar, nats per token.
 
     With label smoothing, a share of every target's probability is spread over the vocabulary ("Rethinking the
-    Inception Architecture for Computer Vision", Szegedy et al., 2016, section 7).
+    Inception Architecture for Computer Vision", Szegedy et al., 2016, section 7). A stage with `multi_token` above 0
+    learns the token after the next as well, while it is in training mode.
     """
-    logits = model(*batch.inputs)  # (B, T, V)
-    return cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), label_smoothing=label_smoothing)
+    targets = batch.targets  # (B, T)
+    share = getattr(model, "multi_token", 0.0) if model.training else 0.0
+    if not share or targets.shape[1] == 1:  # after a single token there is only the next
+        return _cross_entropy(model(*batch.inputs), targets, label_smoothing)
+    next_two = cast(Callable[..., tuple[Tensor, Tensor]], model.next_two)
+    logits, second = next_two(*batch.inputs)  # (B, T, V) each
+    loss = _cross_entropy(logits, targets, label_smoothing)
+    return loss + share * _cross_entropy(second[:, :-1], targets[:, 1:], label_smoothing)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), label_smoothing=label_smoothing)
 
 
 Loss = Callable[[nn.Module, Batch], Tensor]  # batch_loss, or its compiled form

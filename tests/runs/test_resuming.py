@@ -578,8 +578,9 @@ def test_v8_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached
     script: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
     options = ["model=v8", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1",
-               "model.ngrams=3", "model.memory=5000", "training.short_window=4", "training.short_iters=8",
-               "training.average_last=0.5", "training.eval_interval=5", "training.eval_iters=2",
+               "model.ngrams=3", "model.memory=5000", "model.multi_token=0.3",
+               "training.short_window=4", "training.short_iters=8", "training.average_last=0.5",
+               "training.eval_interval=5", "training.eval_iters=2",
                "checkpoint.interval=5", "checkpoint.min_seconds=0", "checkpoint.keep=9",
                "data=text", f"data.path={corpus_file}", "device=cpu", "training.max_iters=20"]  # fmt: skip
     whole = script("train.py", *options, "hydra.run.dir=whole", "target=0.5", cwd=tmp_path)

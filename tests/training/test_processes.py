@@ -29,8 +29,8 @@ TRANSFORMER = [
     "model.n_hidden=64", "training.batch_size=128", "schedule.warmup_iters=20", "dtype=float32", *SHORT,
 ]  # fmt: skip
 V8 = [
-    "model=v8", "model.block_size=32", "model.n_embd=32", "model.n_layer=1", "data=text", "data.path=corpus.txt",
-    ESTIMATED, *SHORT,
+    "model=v8", "model.block_size=32", "model.n_embd=32", "model.n_layer=1", "model.multi_token=0.3",
+    "data=text", "data.path=corpus.txt", ESTIMATED, *SHORT,
 ]  # fmt: skip
 ENDLESS = ["training.max_iters=100000", "checkpoint.interval=10", "checkpoint.min_seconds=0"]
 
