@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, seeds, train_command
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from tabulate import tabulate
 
 from gpt.runs.folder import RunFolder
@@ -100,6 +101,7 @@ def picture(runs: Trained) -> Figure:
     axes.axhline(_TARGET, color="black", linestyle=":", label=f"documented for v7: {_TARGET}")
     axes.set(xlabel="counted seconds", ylabel="validation loss (nats per character)", xscale="log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(LogFormatter())
     axes.set_title("lines: estimated while training; dots: exact, at the end", fontsize="medium")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")
