@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpt.cli.composing import composed
+from gpt.config import TrainConfig
 from gpt.decoding.packing import packed
+from gpt.models import STAGE
 from gpt.training.fused import has_nonfinite
+from gpt.training.optimizers import OPTIMIZER
+from gpt.training.schedules import SCHEDULE
 from tests.conftest import REPOSITORY, Script, build
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+from ablation import LEFT_OUT
 from harness import SLEEPING, SPINNING, Measured, Row, alternate, arguments, output, with_constants
 from private_kernels import unpacked, without
 from same_losses import Losses, spelled
@@ -512,6 +518,18 @@ def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -
         "07_one_layer",
     ]
     assert summary.read_text() == kept
+
+
+@pytest.mark.parametrize("idea", LEFT_OUT)
+def test_the_record_without_an_idea_is_a_valid_configuration(idea: str) -> None:
+    record, _ = composed("train", ["experiment=speedrun_cpu"])
+    without, _ = composed("train", ["experiment=speedrun_cpu", *LEFT_OUT[idea]])
+    assert without["target"] == record["target"]  # it composes at all
+    assert without != record
+    config = TrainConfig.model_validate(without | {"stage": "v8"})
+    STAGE.partial(config.model)
+    OPTIMIZER.partial(config.optimizer)
+    SCHEDULE.partial(config.schedule)
 
 
 @pytest.mark.slow
