@@ -19,12 +19,16 @@ from torch import nn
 
 from gpt import models
 from gpt.choices import Choice
+from gpt.config import TrainConfig
 from gpt.data.characters import CharTokenizer
-from gpt.data.corpora import TextCorpus
+from gpt.data.corpora import LOADER, TextCorpus
 from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 from gpt.data.text import TextData
+from gpt.models import STAGE
 from gpt.runs.folder import RunFolder
 from gpt.runtime import Runtime
+from gpt.training.optimizers import OPTIMIZER
+from gpt.training.schedules import SCHEDULE
 from tests.forked import Forked
 
 hypothesis.settings.register_profile("patient", deadline=None)  # on a busy machine, any example may take long
@@ -39,6 +43,15 @@ def stage_config(stage: str) -> DictConfig:
     """conf/train.yaml with the stage's own values."""
     conf = REPOSITORY / "conf"
     return OmegaConf.merge(OmegaConf.load(conf / "train.yaml"), OmegaConf.load(conf / "model" / f"{stage}.yaml"))
+
+
+def check_config(content: dict[str, Any]) -> None:
+    """Check a configuration as the program does before it builds anything."""
+    config = TrainConfig.model_validate(content)
+    for kind, choice in (
+        (STAGE, config.model), (LOADER, config.data), (OPTIMIZER, config.optimizer), (SCHEDULE, config.schedule)
+    ):  # fmt: skip
+        kind.partial(choice)
 
 
 def build(stage: str, vocab_size: int = 65, seed: int = 0, **changes: Any) -> nn.Module:

@@ -12,13 +12,9 @@ import pytest
 import torch
 
 from gpt.cli.composing import composed
-from gpt.config import TrainConfig
 from gpt.decoding.packing import packed
-from gpt.models import STAGE
 from gpt.training.fused import has_nonfinite
-from gpt.training.optimizers import OPTIMIZER
-from gpt.training.schedules import SCHEDULE
-from tests.conftest import REPOSITORY, Script, build
+from tests.conftest import REPOSITORY, Script, build, check_config
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from ablation import LEFT_OUT
@@ -526,10 +522,7 @@ def test_the_record_without_an_idea_is_a_valid_configuration(idea: str) -> None:
     without, _ = composed("train", ["experiment=speedrun_cpu", *LEFT_OUT[idea]])
     assert without["target"] == record["target"]  # it composes at all
     assert without != record
-    config = TrainConfig.model_validate(without | {"stage": "v8"})
-    STAGE.partial(config.model)
-    OPTIMIZER.partial(config.optimizer)
-    SCHEDULE.partial(config.schedule)
+    check_config(without | {"stage": "v8"})
 
 
 @pytest.mark.slow

@@ -15,14 +15,9 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from gpt.cli.composing import composed
-from gpt.config import TrainConfig
-from gpt.data.corpora import LOADER
 from gpt.errors import RequestError
-from gpt.models import STAGE
 from gpt.schemas import schemas, write
-from gpt.training.optimizers import OPTIMIZER
-from gpt.training.schedules import SCHEDULE
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, check_config
 
 SCHEMAS = schemas()
 FILES = [path for path in sorted((REPOSITORY / "conf").rglob("*.yaml")) if "hydra" not in path.parts]
@@ -104,10 +99,7 @@ def test_the_schema_and_the_program_agree_on_odd_values() -> None:
 def is_accepted(content: dict[str, Any]) -> bool:
     """By the program, before it builds anything."""
     try:
-        config = TrainConfig.model_validate(content)
-        for kind, choice in ((STAGE, config.model), (LOADER, config.data), (OPTIMIZER, config.optimizer),
-                             (SCHEDULE, config.schedule)):  # fmt: skip
-            kind.partial(choice)
+        check_config(content)
     except (ValidationError, RequestError):
         return False
     return True
