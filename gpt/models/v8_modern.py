@@ -192,8 +192,8 @@ class GPT(nn.Module):
         check_heads(n_embd, n_head)
         if rotary and n_embd // n_head % 2:
             raise ValueError(f"rotary needs an even head size, not n_embd={n_embd} / n_head={n_head}")
-        self.block_size, self.head_size, self.soft_cap = block_size, n_embd // n_head, soft_cap
-        self.slides, self.multi_token = rotary, multi_token  # rotary scores depend on distances alone
+        self.block_size, self.soft_cap, self.multi_token = block_size, soft_cap, multi_token
+        self.head_size, self.slides = n_embd // n_head, rotary  # rotated, scores depend on distances alone
         self.embedding = Embedding(vocab_size, block_size, n_embd, rotary=rotary, bigram=bigram)
         self.norm = Norm(rms_norm)
         self.blocks = nn.ModuleList(
