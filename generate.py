@@ -1,34 +1,6 @@
 """Print text from a trained run: python generate.py prompt="ROMEO:". See python generate.py --help."""
 
-import sys
-from pathlib import Path
-
-from gpt import cli
-from gpt.config import GenerateConfig
-
-
-def main(config: GenerateConfig) -> None:
-    """Text or translations to standard output, everything else to standard error."""
-    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.data.corpora import read_text
-    from gpt.errors import RequestError, printable
-    from gpt.trained import load_run
-
-    if config.prompt is not None and config.prompt_file is not None:
-        raise RequestError("give prompt or prompt_file, not both")
-    trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
-    trained.task.refuse_others(cli.given_keys())
-    prompt = config.prompt
-    if config.prompt_file is not None:
-        prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
-    pieces = trained.task.respond(trained.model, prompt, config)
-    title = f"{trained.config.stage}, {trained.which} weights of {trained.run.path}"
-    for number, piece in enumerate(pieces):
-        if number == 0:
-            print(printable(title), file=sys.stderr)
-        # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
-        print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
-
+from gpt.session.generate import command
 
 if __name__ == "__main__":
-    cli.main(main, GenerateConfig, "generate", verbatim=("prompt", "prompt_file", "run"))
+    command()

@@ -1,36 +1,6 @@
 """Open a page on the runs in the browser: python play.py. See python play.py --help."""
 
-from pathlib import Path
-
-from gpt import cli
-from gpt.config import PlayConfig
-
-
-def main(config: PlayConfig) -> None:
-    """Serve the page until Ctrl-C, or write it as static files."""
-    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.errors import printable, requiring
-    from gpt.playground.catalogue import Catalogue
-    from gpt.runs.finding import chosen_run, roots
-
-    folders = roots(config.runs)
-    if config.out is not None:
-        with requiring("onnx"):
-            from gpt.playground.static import newest_of_each_stage, write
-        if config.run is None:
-            runs = newest_of_each_stage(folders, config.stage)
-        else:
-            run = chosen_run(config.run, config.runs, config.stage)
-            runs = {run.config().stage: run}
-        print(printable(write(runs, Path(config.out), Path(config.data["dir"]), weights=config.weights), keep="\n"))
-        return
-    with requiring("play"):
-        from gpt.playground.server import serve
-    chosen = chosen_run(config.run, config.runs, config.stage)
-    _ = chosen.summary(), chosen.vocabulary()  # a run that cannot be shown is an error here, and not on the page
-    catalogue = Catalogue(folders, chosen, config.weights, config.device)
-    serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)
-
+from gpt.apps.playground.command import command
 
 if __name__ == "__main__":
-    cli.main(main, PlayConfig, "play", verbatim=("runs", "run", "out"))
+    command()

@@ -1,4 +1,10 @@
-"""A GPT grown from scratch: one module per stage, one loop for all of them."""
+"""A GPT grown from scratch: one module per stage, one loop for all of them.
+
+    run = gpt.train("model=v5", "training.max_iters=500")
+    run = gpt.load("runs/2026-01-31/12-00-00_v5_seed1337")
+
+docs/python.md shows what can be done with a run.
+"""
 
 import os
 
@@ -6,3 +12,8 @@ import os
 # training takes several times as long there. OpenMP reads these when PyTorch is imported, so it is done here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+from gpt.base.errors import UserError
+from gpt.session.python import load, train
+
+__all__ = ["UserError", "load", "train"]

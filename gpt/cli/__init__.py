@@ -1,6 +1,5 @@
-"""The command line of the scripts: `main` runs one of them; the other functions tell it what was typed."""
+"""The command line of the scripts: `main` runs one of them; `requests` composes configurations outside a job too."""
 
-from gpt.cli.main import changes_from_documented, given_keys, main, request
-from gpt.cli.searching import run_trial, search_base
+from gpt.cli.main import main
 
-__all__ = ["changes_from_documented", "given_keys", "main", "request", "run_trial", "search_base"]
+__all__ = ["main"]

@@ -10,8 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
+from gpt.base.keys import flat
+from gpt.base.ladder import rank
 from gpt.cli.composing import CONF, composed, groups
-from gpt.config import flat
 
 # What the field also calls the keys.
 _SHORT = {
@@ -29,7 +30,10 @@ _SHORT = {
 }  # fmt: skip
 
 # For each group: a key that lands inside the group when a file lacks its package line, and that line.
-PACKAGES = {"model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME")}
+PACKAGES = {
+    "model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME"),
+    "metrics": ("_target_", "# @package metrics.NAME"),
+}  # fmt: skip
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
@@ -44,7 +48,7 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
         if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
             return f"hydra/launcher={name} is not installed: pip install -e '.[{_EXTRA_OF_LAUNCHER[name]}]'"
         if error.options:
-            return f"{group}={name} does not exist; {group} can be {', '.join(sorted(error.options))}"
+            return f"{group}={name} does not exist; {group} can be {', '.join(_ordered(group, error.options))}"
     if "@experiment." in str(error):
         return "the file of this experiment lacks the line '# @package _global_' at its top"
     if isinstance(error, OverrideParseException):
@@ -76,10 +80,10 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     known = list(keys)
     group, _, name = key.partition(".")
     having = []
-    for path in sorted((CONF / group).glob("*.yaml")) if group in known else []:
-        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    for choice in _ordered(group, [path.stem for path in (CONF / group).glob("*.yaml")]) if group in known else []:
+        content: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
         if name in content.get(group, content):
-            having.append(path.stem)
+            having.append(choice)
     if having:
         return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
     if key in choices:
@@ -88,6 +92,11 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     same = [full for full in known if full.rpartition(".")[2] == meant]
     near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
+
+
+def _ordered(group: str, names: Iterable[str]) -> list[str]:
+    """The choices of a group: stages in the order of the ladder, others by name."""
+    return sorted(names, key=rank if group == "model" else None)
 
 
 def _keys_and_choices(config_name: str, typed: list[str]) -> tuple[list[str], Mapping[str, str | None]]:

@@ -13,8 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gpt.base.keys import flat
+from gpt.base.ladder import LADDER, is_twin, rank
 from gpt.cli.composing import CONF, composed, groups
-from gpt.config import flat
+from gpt.cli.stages import brings
 
 _COLUMN = 38  # where meanings start, unless a key is longer
 
@@ -62,12 +64,28 @@ def _is_for_users(key: str) -> bool:
 
 def _group(group: str, chosen: Any, width: int) -> str:
     """The choices of a group, each with its purpose; the present one has a star."""
-    lines = [f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"]
-    for path in sorted((CONF / group).rglob("*.yaml")):
-        name = path.relative_to(CONF / group).with_suffix("").as_posix()
-        mark = "*" if name == chosen else " "
-        lines += _entry(f"{mark} {name}", _purpose(path), width, column=24)
+    heading = f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"
+    names = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
+    lines = []
+    for title, members in (_stages(heading, names) if group == "model" else {heading: sorted(names)}).items():
+        lines += [title] if members else []
+        for name in members:
+            mark = "*" if name == chosen else " "
+            purpose = _purpose(CONF / group / f"{name}.yaml")
+            others = brings(name) if group == "model" and (name == chosen or not is_twin(name)) else []
+            purpose += f"; also sets {' '.join(others)}" if others else ""
+            lines += _entry(f"{mark} {name}", purpose, width, column=24)
     return "\n".join(lines)
+
+
+def _stages(heading: str, names: list[str]) -> dict[str, list[str]]:
+    """The stages below their headings: the ladder in its order, what stands beside it, and the ablations."""
+    ordered = sorted(names, key=rank)
+    return {
+        heading: [name for name in ordered if name in LADDER],
+        "  beside the ladder:": [name for name in ordered if name not in LADDER and not is_twin(name)],
+        "  without one idea, to compare:": [name for name in ordered if is_twin(name)],
+    }
 
 
 def _purpose(path: Path) -> str:
@@ -81,7 +99,7 @@ def _purpose(path: Path) -> str:
 def meanings(config_name: str, choices: dict[str, Any]) -> dict[str, str]:
     """The comment of every key: of the chosen file of a group, else of the first one that has a comment on it."""
     found = dict(_comments(CONF / f"{config_name}.yaml", ""))
-    for group in ("model", "data", "optimizer", "schedule", "logger"):
+    for group in ("model", "data", "optimizer", "schedule", "logger", "metrics"):
         files = sorted((CONF / group).glob("*.yaml"), key=lambda path: (path.stem == "transformer", path.stem))
         files.sort(key=lambda path: path.stem != choices.get(path.parent.name))
         for path in files:

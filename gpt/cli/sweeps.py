@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from gpt import stopping
-from gpt.cli.composing import CONF, parsed, sweeper_params
-from gpt.console import command
-from gpt.errors import printable
+from gpt.base import stopping
+from gpt.base.console import command
+from gpt.base.errors import printable
+from gpt.cli.composing import parsed, sweeper_params
 
 # In the environment, which worker processes inherit.
 _JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
@@ -72,19 +72,6 @@ def title(number: int, overrides: list[str]) -> str:
     return f"job {number + 1}{total}: {' '.join(own)}"
 
 
-def print_comparison() -> None:
-    """After a sweep of several runs, print the documented ones beside their documented losses, and rank all of them."""
-    folder = os.environ.get(_FOLDER)
-    if folder is None or len(list(Path(folder).glob("*/summary.json"))) < 2:
-        return
-    from gpt.runs import comparison, tables  # here, because every script and tab completion come by
-    from gpt.runs.finding import finished_runs
-    from gpt.runs.grouping import rankings
-
-    runs = finished_runs(Path(folder))
-    documented = comparison.compare(runs, tolerance=OmegaConf.load(CONF / "compare.yaml").tolerance)
-    if documented.rows:
-        print(f"\n{comparison.table(documented, 'simple')}")
-    for ranking in rankings(runs, "exact"):
-        print(f"\n{tables.table(ranking, 'exact', 'simple')}")
-    print(f"\nmore of it, with pictures: {command('compare')} runs={shlex.quote(folder)}")
+def folder() -> Path | None:
+    """The folder of this sweep."""
+    return Path(os.environ[_FOLDER]) if _FOLDER in os.environ else None

@@ -1,4 +1,4 @@
-"""A batch, and the protocol of a corpus that is served in batches."""
+"""A batch, the protocol of a corpus that is served in batches, and the base of what changes some of them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -52,4 +52,34 @@ class Data(Protocol):
         """Every target of a split exactly once, in batches of about `tokens_per_pass` tokens."""
 
     def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterable[Batch] | None:
-        """The same targets, each with at least half a window before it; None if the examples are no windows."""
+        """The same targets, each with at least half a window before it; None if the examples are not windows."""
+
+
+class WrappedData:
+    """The same batches as `data`; a subclass replaces some of them."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self.estimated_over = data.estimated_over
+
+    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
+        """As of `data`."""
+        return self._data.training_batch(seed, iteration, batch_size)
+
+    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
+        """As of `data`."""
+        return self._data.epoch(seed, iteration, batch_size)
+
+    def estimation_batches(
+        self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
+    ) -> Iterable[Batch]:
+        """As of `data`."""
+        return self._data.estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass)
+
+    def every_target_once(self, split: str, tokens_per_pass: int) -> Iterable[Batch]:
+        """As of `data`."""
+        return self._data.every_target_once(split, tokens_per_pass)
+
+    def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterable[Batch] | None:
+        """As of `data`."""
+        return self._data.every_target_in_context(split, tokens_per_pass)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.errors import RequestError
+from gpt.base.errors import RequestError
 
 _MOST_NAMED = 10  # characters in a message
 
@@ -35,6 +35,16 @@ class CharTokenizer:
         """The text without the characters that the vocabulary lacks, and these characters, each once."""
         unknown = "".join(sorted(set(text) - set(self.vocabulary)))
         return (text.translate(dict.fromkeys(map(ord, unknown))) if unknown else text), unknown
+
+    def as_json(self) -> str:
+        """The tokenizer in the format of the library `tokenizers`; it refuses a character not in the vocabulary."""
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # of an extra
+
+        ids = {character: i for i, character in enumerate(self.vocabulary)}
+        tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))  # which is not in the vocabulary
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+        return tokenizer.to_str()
 
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids (a list or a one-dimensional tensor) -> text."""

@@ -1,20 +1,20 @@
-"""Loaders of corpora: functions that return a TextCorpus or a PairCorpus, named by conf/data/*.yaml."""
+"""Corpora, and their loaders: functions that are annotated to return a type of Corpus, named by conf/data/*.yaml."""
 
 import gzip
 import hashlib
 import inspect
 import random
-import shlex
-from collections.abc import Collection, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from gpt.choices import Choice, Kind, PathName
+from gpt.base.choices import Kind, PathName
+from gpt.base.errors import RequestError, UnavailableError
 from gpt.data import download
-from gpt.errors import RequestError, UnavailableError
 
 Pairs = list[tuple[str, str]]  # source and target
 
@@ -22,21 +22,38 @@ TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 
 
+class Corpus(ABC):
+    """What a run is trained and evaluated on. Each task names the one type of corpus that it is for."""
+
+    @abstractmethod
+    def parts(self) -> Iterable[str]:
+        """All of its content, so divided that another split of the same content has other parts."""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its content, which tells one corpus from another."""
+        digest = hashlib.sha256()
+        for part in self.parts():
+            content = part.encode()
+            digest.update(len(content).to_bytes(8))  # else a corpus that is split elsewhere could have the same digest
+            digest.update(content)
+        return digest.hexdigest()
+
+
 @dataclass(frozen=True)
-class TextCorpus:
+class TextCorpus(Corpus):
     """A text to continue, in two parts."""
 
     train: str
     val: str
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of its content, which tells one corpus from another."""
-        return _digest([self.train, self.val])
+    def parts(self) -> Iterable[str]:
+        """Its two parts."""
+        return [self.train, self.val]
 
 
 @dataclass(frozen=True)
-class PairCorpus:
+class PairCorpus(Corpus):
     """Sentence pairs: training, validation and test splits."""
 
     train: Pairs
@@ -44,68 +61,27 @@ class PairCorpus:
     test: Pairs
     vocab_size: int  # the number of subwords to learn from the training pairs
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of its content, which tells one corpus from another."""
+    def parts(self) -> Iterable[str]:
+        """Each split's name and pairs."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
-        return _digest(line for name, pairs in splits.items() for line in (name, *(f"{s}\t{t}" for s, t in pairs)))
+        return (line for name, pairs in splits.items() for line in (name, *(f"{s}\t{t}" for s, t in pairs)))
+
+
+def type_of(loader: Any) -> type[Corpus] | None:
+    """The type of corpus that a loader is annotated to return; None for anything that is not a loader."""
+    try:
+        returns = inspect.signature(loader, eval_str=True).return_annotation if inspect.isfunction(loader) else None
+    except NameError:  # an annotation for type checkers only
+        return None
+    return returns if isinstance(returns, type) and issubclass(returns, Corpus) and returns is not Corpus else None
 
 
 def _is_loader(loader: Any) -> bool:
-    try:
-        return inspect.isfunction(loader) and inspect.signature(loader, eval_str=True).return_annotation in (
-            TextCorpus,
-            PairCorpus,
-        )
-    except NameError:  # an annotation for type checkers only
-        return False
+    return type_of(loader) is not None
 
 
-_CONTRACT = "a function annotated to return TextCorpus or PairCorpus"
+_CONTRACT = "a function annotated to return TextCorpus, PairCorpus or another type of Corpus"
 LOADER = Kind("data", "a loader of a corpus", "gpt.data", _CONTRACT, _is_loader)
-
-
-def fingerprints(data: Choice) -> dict[str, str]:
-    """What tells the files that a loader names from all others on this machine, by hyperparameter; opens none."""
-    found = {name: _fingerprint(data.hyperparameters.get(name)) for name in _paths(data)}
-    return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
-
-
-def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], given: Collection[str]) -> Choice:
-    """The loader of a run, with paths that are safe to open: a stranger's run could name any file of this machine.
-
-    These are the paths that the user has `given`, as keys such as data.path; else the run's, if the file there has the
-    fingerprint `known` to the run, which a stranger cannot guess; else the user's `own` default. Raises RequestError
-    if there is none of them.
-    """
-    content = data.model_dump(by_alias=True)
-    for name in _paths(data):
-        path = content.get(name)
-        fingerprint = None if f"data.{name}" in given else _fingerprint(path)
-        if fingerprint is not None and fingerprint == known.get(name):
-            continue
-        if isinstance(own.get(name), str):
-            content[name] = own[name]
-        else:
-            option = shlex.quote(f"data.{name}={path}")
-            raise RequestError(
-                f"{path} is not the file that the run was trained on; to use it all the same, add {option} "
-                "(train.py needs the group too, such as data=text)"
-            )
-    return Choice.model_validate(content)
-
-
-def _paths(data: Choice) -> list[str]:
-    parameters = inspect.signature(LOADER.find(data), eval_str=True).parameters
-    return [name for name, parameter in parameters.items() if parameter.annotation == PathName]
-
-
-def _fingerprint(path: Any) -> str | None:
-    try:
-        status = Path(path).stat()
-    except (OSError, TypeError, ValueError):
-        return None
-    return hashlib.sha256(f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
 
 
 def shakespeare(dir: PathName, train_fraction: TrainFraction) -> TextCorpus:
@@ -217,12 +193,3 @@ def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus
 def _held_out(pairs: Pairs, held: int, vocab_size: int) -> PairCorpus:
     """The last `held` pairs are for testing, the `held` before them for validation."""
     return PairCorpus(pairs[: -2 * held], pairs[-2 * held : -held], pairs[-held:], vocab_size)
-
-
-def _digest(parts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        content = part.encode()
-        digest.update(len(content).to_bytes(8))  # else a corpus that is split elsewhere could have the same digest
-        digest.update(content)
-    return digest.hexdigest()

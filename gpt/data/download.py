@@ -9,8 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from gpt.errors import UserError
-from gpt.files import sha256, write_atomically
+from gpt.base.errors import UserError
+from gpt.base.files import sha256, write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from gpt.base.errors import RequestError
+from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch
 from gpt.data.corpora import PairCorpus, Pairs
 from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
-from gpt.errors import RequestError
-from gpt.models.v9_transformer import PAD
-from gpt.seeding import generator
+from gpt.data.vocabulary import PAD
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from gpt.errors import RequestError
-from gpt.models.v9_transformer import PAD
+from gpt.base.errors import RequestError
+from gpt.data.vocabulary import PAD
 
 BEGIN, END, UNKNOWN = range(PAD + 1, PAD + 4)
 _SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]

@@ -1,25 +1,17 @@
 """A text, served as windows of T = block_size characters."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from gpt.base.errors import RequestError
+from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
-from gpt.errors import RequestError
-from gpt.seeding import generator
-
-
-@dataclass(frozen=True)
-class ShortWindows:
-    """Windows of `length` tokens in the first `iterations` batches, as many tokens a batch."""
-
-    length: int
-    iterations: int
 
 
 class TextData:
@@ -36,17 +28,10 @@ class TextData:
         tokenizer: CharTokenizer,
         *,
         block_size: int,
-        short: ShortWindows | None = None,
         with_starts: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         self.block_size, self._with_starts = block_size, with_starts
-        self._short = short
-        if short is not None and block_size % short.length:
-            raise RequestError(
-                f"training.short_window={short.length} must divide model.block_size={block_size}: "
-                "a batch has as many tokens either way"
-            )
         splits = {"train": corpus.train, "val": corpus.val}
         for name, text in splits.items():
             if len(text) <= block_size:
@@ -73,14 +58,8 @@ class TextData:
         return self._located(split, _batch(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
-        """Batch `iteration` of a run: a pure function of the seed and the iteration.
-
-        Short windows are more in number, so that a batch has as many tokens ("Shortformer", Press et al., 2021,
-        section 3).
-        """
-        T = self.block_size if self._short is None or iteration >= self._short.iterations else self._short.length
-        rows = batch_size * self.block_size // T
-        return self.batch("train", rows, generator(seed, "train", iteration), T)
+        """Batch `iteration` of a run: a pure function of the seed and the iteration."""
+        return self.batch("train", batch_size, generator(seed, "train", iteration))
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
         """The characters trained on before an iteration, in multiples of the train split, rounded down."""

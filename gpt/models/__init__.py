@@ -5,17 +5,17 @@ A stage is a `torch.nn.Module` with
 - `forward(idx)`: (B, T) int64 token ids -> (B, T, V) logits, where position t has seen tokens 0 .. t;
 - `block_size`: the longest T that it accepts;
 - a constructor that takes `vocab_size`, `block_size` and any other hyperparameters. Its annotations are their schema:
-  names, types and ranges (see `gpt.choices`);
-- optionally `uses_cache = True` as a class attribute: text is generated with a key-value cache (see `kv_cache`),
-  and `slides = True`: a full cache drops its oldest token, because positions are relative;
-- optionally `remember(ids)`, called before training with the token ids of the training split, (N,); `forward` then also
-  takes `start`, (B,), where each window begins in that split;
-- optionally `multi_token` as an attribute: if it is above 0, `next_two`, which takes what `forward` takes, returns the
-  logits of the next token and of the one after it, and training adds so much of the second one's loss.
+  names, types and ranges (see `gpt.base.choices`).
+What else a stage can do, its base class says:
 
-An encoder-decoder is a stage too. It differs in
+- `Cached` (kv_cache.py): text is generated with a key-value cache;
+- `Remembering` (ngrams.py): it is given the training text before the first iteration, and `forward` takes where each
+  window begins in that text.
 
-- `forward(source, target)`: (B, S) and (B, T) int64 token ids, padded with PAD -> (B, T, V) logits;
+A stage whose output layer is `lm_head` can also be trained to predict the token after the next
+(gpt/training/objectives.py). An encoder-decoder is a stage too. It differs in
+
+- `forward(source, target)`: (B, S) and (B, T) int64 token ids, padded with `padding_idx` -> (B, T, V) logits;
 - `encode(source) -> EncoderOutput` and `decode(target, encoder_output)`, the two halves of `forward`; `decode` reads
   and extends the `KVCache` in `EncoderOutput.cache`, if there is one.
 
@@ -27,8 +27,8 @@ from typing import Any, cast
 
 from torch import nn
 
-from gpt.choices import Choice, Kind
-from gpt.errors import RequestError
+from gpt.base.choices import Choice, Kind
+from gpt.base.errors import RequestError
 
 
 def _is_stage(target: Any) -> bool:
@@ -38,15 +38,20 @@ def _is_stage(target: Any) -> bool:
 
 
 _CONTRACT = "a torch.nn.Module whose constructor takes vocab_size and block_size"
-STAGE = Kind("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size",))
+STAGE = Kind("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size", "padding_idx"))
 
 
 def build(choice: Choice, vocab_size: int) -> nn.Module:
     """The stage that `choice` names, freshly initialised. Raises RequestError for anything else."""
-    model = STAGE.build(choice, vocab_size=vocab_size)
-    if not isinstance(getattr(model, "block_size", None), int):
-        raise RequestError(f"{choice.target} has to set self.block_size, the longest window that it takes")
+    model: nn.Module = STAGE.build(choice, vocab_size=vocab_size)
+    check(model, choice.target)
     return model
+
+
+def check(model: nn.Module, name: str) -> None:
+    """Raises RequestError unless a stage says how long its windows are."""
+    if not isinstance(getattr(model, "block_size", None), int):
+        raise RequestError(f"{name} must set self.block_size, the longest window that it takes")
 
 
 def block_size_of(model: nn.Module) -> int:

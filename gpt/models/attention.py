@@ -7,7 +7,7 @@ when weights are dropped. `Dropout` draws only 16 random bits per element.
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout as pytorch_dropout
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from gpt.models.kv_cache import active_cache
 
@@ -67,24 +67,3 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     if dropout is not None:
         weights = dropout(weights)
     return (weights[..., None] * v[..., None, :, :]).sum(-2) if is_short else weights @ v  # (B, H, T, D)
-
-
-def positions(T: int) -> slice:
-    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is active, the T after its tokens."""
-    cache = active_cache()
-    start = 0 if cache is None else cache.length
-    return slice(start, start + T)
-
-
-def preceded(x: Tensor, n: int) -> Tensor:
-    """x after x at the n tokens before: (B, T, C) -> (B, n + T, C).
-
-    These are zeros or, while a key-value cache is active, those of the last tokens that it has read.
-    """
-    cache = active_cache()
-    return pad(x, (0, 0, n, 0)) if cache is None else cache.preceded(x, n)
-
-
-def previous(x: Tensor) -> Tensor:
-    """At each token, x at the one before it: (B, T, C) -> (B, T, C)."""
-    return preceded(x, 1)[:, :-1]

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from gpt.models import v2_attention_head
 
 
 class KVCache:
     """Keys and values of up to `size` tokens for every layer. A layer's memory is allocated at its first append.
 
-    The stages that call `causal_attention` take no cache as an argument; the decoding code activates one:
+    A stage takes no cache as an argument; the decoding code activates one:
 
         cache = KVCache(model.block_size)
         with cache.active():
@@ -92,9 +95,44 @@ class KVCache:
         self._last = [x.index_select(0, rows) for x in self._last]
 
 
+class Cached(nn.Module):
+    """A stage that reads `active_cache`: text is generated with a key-value cache, which pays off for long windows."""
+
+    slides: bool  # whether a full cache drops its oldest token, because positions are relative
+
+
+class Embedding(v2_attention_head.Embedding):
+    """v2's embedding, where positions go on from the tokens in the cache."""
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) token ids -> (B, T, C)."""
+        return self.token(idx) + self.position.weight[positions(idx.shape[1])]  # (B, T, C) + (T, C)
+
+
 def active_cache() -> KVCache | None:
     """The cache of the enclosing `KVCache.active()`, if any. Compiled code never uses a cache."""
     return None if torch.compiler.is_compiling() else _active.get()
+
+
+def positions(T: int) -> slice:
+    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is active, the T after its tokens."""
+    cache = active_cache()
+    start = 0 if cache is None else cache.length
+    return slice(start, start + T)
+
+
+def preceded(x: Tensor, n: int) -> Tensor:
+    """x after x at the n tokens before: (B, T, C) -> (B, n + T, C).
+
+    These are zeros or, while a key-value cache is active, those of the last tokens that it has read.
+    """
+    cache = active_cache()
+    return pad(x, (0, 0, n, 0)) if cache is None else cache.preceded(x, n)
+
+
+def previous(x: Tensor) -> Tensor:
+    """At each token, x at the one before it: (B, T, C) -> (B, T, C)."""
+    return preceded(x, 1)[:, :-1]
 
 
 _active: ContextVar[KVCache | None] = ContextVar("active_cache", default=None)

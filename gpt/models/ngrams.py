@@ -1,4 +1,4 @@
-"""What followed the last few tokens in the training text, as probabilities: an expert that v8 consults.
+"""What followed the last few tokens in the training text, as probabilities: an expert that v9 consults.
 
 This is the oldest kind of language model. Alone it is far worse than a network, but it knows from the first iteration
 on what a network takes long to learn, and remembers rare words.
@@ -8,18 +8,34 @@ absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), secti
 """
 
 import math
-from typing import cast
+from abc import ABC, abstractmethod
+from typing import Annotated, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from gpt.models.attention import preceded
-from gpt.models.kv_cache import active_cache
+from gpt.models.kv_cache import active_cache, preceded
+
+NGramOrder = Annotated[int, Field(ge=1, le=12)]
 
 _DISCOUNT = 0.85  # taken from each count and given to the tokens that fewer tokens of context predict
 _PARTS = 10
 _RECENT = 6.0  # what is counted in the window itself counts so many times
+
+
+class Remembering(nn.Module, ABC):
+    """A stage that keeps the training text: its `forward` takes (idx, start), and its weights contain the text.
+
+    `start`, (B,), is where each window begins in the training split, for windows that are from there.
+    """
+
+    ngrams: "NGrams"
+
+    @abstractmethod
+    def remember(self, ids: Tensor) -> None:
+        """Remember the training split, (N,) token ids, before the first iteration."""
 
 
 class NGrams(nn.Module):
@@ -60,6 +76,12 @@ class NGrams(nn.Module):
         self._own_keys, own_rows = torch.unique(own, return_inverse=True)
         self._own_counts = _counts(own_rows, ids, len(self._own_keys), self.vocab_size)
         self._own_counts[0] = 0
+
+    def table_bytes(self) -> int:
+        """The size of the table of what followed each context, which is made when the model is loaded."""
+        if self._counts is None:
+            self._count()
+        return cast(Tensor, self._counts).nbytes
 
     @torch.no_grad()
     def forward(self, idx: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ Source: "RoFormer: Enhanced Transformer with Rotary Position Embedding" (Su et a
 import torch
 from torch import Tensor
 
-from gpt.models.attention import positions
+from gpt.models.kv_cache import positions
 
 
 class Rotation:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from gpt.choices import Length
+from gpt.base.choices import Length
 
 
 class Bigram(nn.Module):

@@ -6,8 +6,7 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.1.
 import torch
 from torch import Tensor, nn
 
-from gpt.choices import Length, Size
-from gpt.models.attention import positions
+from gpt.base.choices import Length, Size
 
 
 class Embedding(nn.Module):
@@ -21,7 +20,7 @@ class Embedding(nn.Module):
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> (B, T, C)."""
         T = idx.shape[1]
-        return self.token(idx) + self.position.weight[positions(T)]  # (B, T, C) + (T, C)
+        return self.token(idx) + self.position.weight[:T]  # (B, T, C) + (T, C)
 
 
 class Head(nn.Module):

@@ -6,8 +6,8 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, witho
 
 from torch import Tensor, nn
 
-from gpt.choices import Length, Size
-from gpt.models.attention import Dropout, causal_attention
+from gpt.base.choices import Length, Size
+from gpt.models.attention import causal_attention
 from gpt.models.v2_attention_head import Embedding
 
 
@@ -30,13 +30,17 @@ class MultiHeadAttention(nn.Module):
         self.n_head = n_head
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
 
-    def forward(self, x: Tensor, dropout: Dropout | None = None) -> Tensor:
-        """x: (B, T, C) -> (B, T, C), the heads' outputs concatenated; `dropout` is for the attention weights, in v7."""
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C), the heads' outputs concatenated."""
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        y = causal_attention(q, k, v, dropout)  # (B, H, T, D)
+        y = self.attend(q, k, v)  # (B, H, T, D)
         return y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What each head reads: (B, H, T, D) each -> (B, H, T, D)."""
+        return causal_attention(q, k, v)
 
 
 class GPT(nn.Module):

@@ -1,13 +1,22 @@
-"""v5: residual connections. Each branch adds to its input, so the gradient also has a direct path past it.
-
-Source: "Deep Residual Learning for Image Recognition" (He et al., 2015), section 3.1.
-"""
+"""v5: residual connections. Each branch adds to its input ("Deep Residual Learning", He et al., 2015, section 3.1)."""
 
 from torch import Tensor, nn
 
-from gpt.choices import Depth, Length, Size
+from gpt.base.choices import Depth, Length, Size
+from gpt.models import v3_attention_heads
 from gpt.models.v2_attention_head import Embedding
-from gpt.models.v5_projection import FeedForward, MultiHeadAttention
+
+
+class MultiHeadAttention(v3_attention_heads.MultiHeadAttention):
+    """v3's heads, then a linear projection that mixes their outputs ("Attention Is All You Need", section 3.2.2)."""
+
+    def __init__(self, n_embd: int, n_head: int) -> None:
+        super().__init__(n_embd, n_head)
+        self.projection = nn.Linear(n_embd, n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        return self.projection(super().forward(x))  # (B, T, C)
 
 
 class Block(nn.Module):
@@ -16,7 +25,7 @@ class Block(nn.Module):
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(n_embd, n_head)
-        self.feed_forward = FeedForward(n_embd)
+        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""

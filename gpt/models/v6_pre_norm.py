@@ -6,9 +6,9 @@ in "On Layer Normalization in the Transformer Architecture" (Xiong et al., 2020)
 
 from torch import Tensor, nn
 
-from gpt.choices import Depth, Length, Size
+from gpt.base.choices import Depth, Length, Size
 from gpt.models.v2_attention_head import Embedding
-from gpt.models.v5_projection import FeedForward, MultiHeadAttention
+from gpt.models.v5_residual import MultiHeadAttention
 
 
 class Block(nn.Module):
@@ -19,7 +19,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(n_embd)
         self.attention = MultiHeadAttention(n_embd, n_head)
         self.feed_forward_norm = nn.LayerNorm(n_embd)
-        self.feed_forward = FeedForward(n_embd)
+        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
@@ -42,4 +42,5 @@ class GPT(nn.Module):
         """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
         x = self.embedding(idx)  # (B, T, C)
         x = self.blocks(x)  # (B, T, C)
-        return self.lm_head(self.norm(x))  # (B, T, V)
+        x = self.norm(x)  # (B, T, C)
+        return self.lm_head(x)  # (B, T, V)

@@ -1,80 +1,33 @@
-"""v8: what has been learned since. Twelve small ideas that together train a small model in far less time than v7's.
+"""v8: ideas newer than GPT-2. docs/records.md says what each is worth at this size, as far as it was measured.
 
-Each is switched by the hyperparameter of its name, so that a sweep shows what it is worth:
-
-- rotary: queries and keys are rotated by their positions, instead of adding position vectors ("RoFormer",
+- Rotary positions: queries and keys are rotated by their positions, instead of adding position vectors ("RoFormer",
   Su et al., 2021, section 3.2). Scores then depend on distances only, so a full window can slide.
-- rms_norm: divide by the root mean square, without gains ("Root Mean Square Layer Normalization", Zhang and
-  Sennrich, 2019, section 4), instead of LayerNorm.
-- qk_norm: normalise queries and keys, which bounds the scores ("Query-Key Normalization for Transformers",
-  Henry et al., 2020, section 3).
-- squared_relu: relu(x)^2 in the feed-forward layer ("Primer", So et al., 2021, section 4).
-- zero_init: each branch begins at zero, so that a block begins as the identity, and so does the output layer's matrix
-  ("ReZero", Bachlechner et al., 2020, section 3, here in the projections, as in "Muon", Jordan et al., 2024).
-- soft_cap: the network's logits are squashed into (-soft_cap, soft_cap) ("Gemma 2", 2024, section 2); 0 leaves them.
-- embedding_mix: each block reads a learned mixture of the stream and the embedding ("modded-nanogpt", Jordan et al.,
-  2024, record 11).
-- bigram: a vector for the current and the previous token together ("Byte Latent Transformer", Pagnoni et al., 2024,
-  section 3.2.1, for n = 2).
-- token_shift: each branch reads a learned mixture of a token and the one before it ("RWKV", Peng et al., 2023,
-  section 3.1).
-- ngrams: the network reads what n-gram counts of so many orders expect, and adds its logits to theirs, with weights
-  that it computes for each token (gpt/models/ngrams.py); 0 leaves them out.
-- multi_token: in training, a second output layer predicts the token after the next; its loss counts so much ("Better &
-  Faster Large Language Models via Multi-token Prediction", Gloeckle et al., 2024, section 2). 0 leaves it out.
-- dropout, as in v7, but only on the output of either branch.
-
-The twelfth, Muon, is an optimizer (gpt/training/optimizers.py).
+- Token shift: each branch reads a learned mixture of a token and the one before it ("RWKV", Peng et al., 2023, 3.1).
+- RMSNorm: divide by the root mean square, without gains (Zhang and Sennrich, 2019, section 4), instead of LayerNorm.
+- Normalised queries and keys, which bounds the scores ("Query-Key Normalization", Henry et al., 2020, section 3).
+- Squared ReLU: relu(x)^2 in the feed-forward layer ("Primer", So et al., 2021, section 4).
+- Zero initialisation: a block begins as the identity ("ReZero", Bachlechner et al., 2020, section 3).
+- Soft cap: the logits are squashed into (-15, 15) ("Gemma 2", 2024, section 2).
 """
 
 from collections.abc import Callable
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, relu, rms_norm
 
-from gpt.choices import Count, Depth, Fraction, Length, NonNegative, Size
-from gpt.models.attention import Dropout, causal_attention, positions, previous
-from gpt.models.ngrams import NGrams, Trust
+from gpt.base.choices import Depth, Fraction, Length, Size
+from gpt.models.attention import Dropout, causal_attention
+from gpt.models.kv_cache import Cached, previous
 from gpt.models.rotary import Rotation
 from gpt.models.v3_attention_heads import check_heads
 
-NGramOrder = Annotated[int, Field(ge=0, le=12)]
+_SOFT_CAP = 15.0
 
 
-class Norm(nn.Module):
-    """Each token's channels divided by their root mean square or, without `rms`, by their deviation from the mean."""
-
-    def __init__(self, rms: bool) -> None:
-        super().__init__()
-        self.rms = rms
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (..., C) -> (..., C)."""
-        return (rms_norm if self.rms else layer_norm)(x, x.shape[-1:])
-
-
-class Embedding(nn.Module):
-    """A vector per token, one per pair of neighbouring tokens and, without rotary positions, one per position."""
-
-    def __init__(self, vocab_size: int, n_positions: int, n_embd: int, *, rotary: bool, bigram: bool) -> None:
-        super().__init__()
-        self.vocab_size = vocab_size
-        self.token = nn.Embedding(vocab_size, n_embd)
-        self.bigram = nn.Embedding((vocab_size + 1) * vocab_size, n_embd) if bigram else None
-        self.position = None if rotary else nn.Embedding(n_positions, n_embd)
-
-    def forward(self, idx: Tensor) -> Tensor:
-        """idx: (B, T) token ids -> (B, T, C)."""
-        x = self.token(idx)  # (B, T, C)
-        if self.bigram is not None:
-            before = previous(idx[..., None] + 1)[..., 0]  # (B, T), 0 before the first token
-            x = x + self.bigram(before * self.vocab_size + idx)
-        if self.position is not None:
-            x = x + self.position.weight[positions(idx.shape[1])]
-        return x
+def zero(linear: nn.Linear) -> nn.Linear:
+    """The layer with a weight of zero."""
+    nn.init.zeros_(linear.weight)
+    return linear
 
 
 class TokenShift(nn.Module):
@@ -90,161 +43,82 @@ class TokenShift(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal self-attention."""
+    """Causal self-attention between rotated, normalised queries and keys."""
 
-    def __init__(self, n_embd: int, n_head: int, qk_norm: Norm | None) -> None:
+    def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
-        self.n_head, self.qk_norm = n_head, qk_norm
+        self.n_head = n_head
+        self.norm = nn.RMSNorm(n_embd // n_head, elementwise_affine=False)
         self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)
-        self.projection = nn.Linear(n_embd, n_embd, bias=False)
+        self.projection = zero(nn.Linear(n_embd, n_embd, bias=False))
 
-    def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Callable[[Tensor], Tensor]) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
-        qk, v = qkv[:2], qkv[2]
-        if self.qk_norm is not None:
-            qk = self.qk_norm(qk)
-        if rotation is not None:
-            qk = rotation(qk)
-        y = causal_attention(qk[0], qk[1], v)  # (B, H, T, D)
-        return self.projection(y.transpose(1, 2).reshape(B, T, C))
+        q, k = rotation(self.norm(qkv[:2]))  # (B, H, T, D) each
+        y = causal_attention(q, k, qkv[2])  # (B, H, T, D)
+        return self.projection(y.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
 
 
-class FeedForward(nn.Module):
-    """relu(x W1)^2 W2 with a hidden layer of 4C."""
-
-    def __init__(self, n_embd: int, squared: bool) -> None:
-        super().__init__()
-        self.squared = squared
-        self.hidden = nn.Linear(n_embd, 4 * n_embd, bias=False)
-        self.projection = nn.Linear(4 * n_embd, n_embd, bias=False)
+class SquaredReLU(nn.Module):
+    """relu(x)^2."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T, C) -> (B, T, C)."""
-        h = relu(self.hidden(x))
-        return self.projection(h.square() if self.squared else h)
+        """x: any shape -> the same shape."""
+        return x.relu().square()
 
 
 class Block(nn.Module):
     """Attention, then feed-forward."""
 
-    def __init__(
-        self,
-        n_embd: int,
-        n_head: int,
-        dropout: float,
-        *,
-        rms_norm: bool,
-        qk_norm: bool,
-        squared_relu: bool,
-        zero_init: bool,
-        embedding_mix: bool,
-        token_shift: bool,
-    ) -> None:
+    def __init__(self, n_embd: int, n_head: int, dropout: float) -> None:
         super().__init__()
-        self.norm = Norm(rms_norm)
-        self.mix = nn.Parameter(torch.tensor([1.0, 0.0])) if embedding_mix else None
-        self.attention_shift = TokenShift(n_embd) if token_shift else nn.Identity()
-        self.attention = Attention(n_embd, n_head, Norm(rms_norm) if qk_norm else None)
-        self.feed_forward_shift = TokenShift(n_embd) if token_shift else nn.Identity()
-        self.feed_forward = FeedForward(n_embd, squared_relu)
+        self.norm = nn.RMSNorm(n_embd, elementwise_affine=False)
+        self.attention_shift, self.feed_forward_shift = TokenShift(n_embd), TokenShift(n_embd)
+        self.attention = Attention(n_embd, n_head)
+        hidden, output = nn.Linear(n_embd, 4 * n_embd, bias=False), zero(nn.Linear(4 * n_embd, n_embd, bias=False))
+        self.feed_forward = nn.Sequential(hidden, SquaredReLU(), output)
         self.dropout = Dropout(dropout)
-        if zero_init:
-            for branch in (self.attention, self.feed_forward):
-                nn.init.zeros_(branch.projection.weight)
 
-    def forward(self, x: Tensor, embedding: Tensor, rotation: Rotation | None) -> Tensor:
-        """x, embedding: (B, T, C) each -> (B, T, C)."""
-        if self.mix is not None:
-            x = self.mix[0] * x + self.mix[1] * embedding
+    def forward(self, x: Tensor, rotation: Callable[[Tensor], Tensor]) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
         x = x + self.dropout(self.attention(self.attention_shift(self.norm(x)), rotation))  # (B, T, C)
         return x + self.dropout(self.feed_forward(self.feed_forward_shift(self.norm(x))))  # (B, T, C)
 
 
-class GPT(nn.Module):
+class GPT(Cached):
     """embedding -> L blocks -> logits."""
 
-    uses_cache = True
+    slides = True  # rotated positions are relative
 
     def __init__(
-        self,
-        vocab_size: int,
-        block_size: Length,
-        n_embd: Size,
-        n_head: Size,
-        n_layer: Depth,
-        dropout: Fraction,
-        rotary: bool,
-        rms_norm: bool,
-        qk_norm: bool,
-        squared_relu: bool,
-        zero_init: bool,
-        soft_cap: NonNegative,
-        embedding_mix: bool,
-        bigram: bool,
-        token_shift: bool,
-        ngrams: NGramOrder,
-        memory: Count,
-        multi_token: NonNegative = 0.0,  # runs of older versions do not have it
+        self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
     ) -> None:
         super().__init__()
         check_heads(n_embd, n_head)
-        if rotary and n_embd // n_head % 2:
-            raise ValueError(f"rotary needs an even head size, not n_embd={n_embd} / n_head={n_head}")
-        self.block_size, self.soft_cap, self.multi_token = block_size, soft_cap, multi_token
-        self.head_size, self.slides = n_embd // n_head, rotary  # rotated, scores depend on distances alone
-        self.embedding = Embedding(vocab_size, block_size, n_embd, rotary=rotary, bigram=bigram)
-        self.norm = Norm(rms_norm)
-        self.blocks = nn.ModuleList(
-            Block(
-                n_embd, n_head, dropout, rms_norm=rms_norm, qk_norm=qk_norm, squared_relu=squared_relu,
-                zero_init=zero_init, embedding_mix=embedding_mix, token_shift=token_shift,
-            )
-            for _ in range(n_layer)
-        )  # fmt: skip
-        self.lm_head = nn.Linear(n_embd, vocab_size)
-        self.ngrams = NGrams(vocab_size, ngrams, block_size, memory) if ngrams else None
-        if ngrams:
-            self.expected = nn.Linear(ngrams * vocab_size, n_embd, bias=False)
-            self.trust = Trust(n_embd, ngrams)
-        if multi_token:
-            self.second_head = nn.Linear(n_embd, vocab_size)
-            nn.init.zeros_(self.second_head.weight)  # so that it does not disturb the first updates
-        if zero_init:
-            nn.init.zeros_(self.lm_head.weight)
+        if n_embd // n_head % 2:
+            raise ValueError(f"rotary positions need an even head size, not n_embd={n_embd} / n_head={n_head}")
+        self.block_size, self.head_size = block_size, n_embd // n_head
+        self.embedding: nn.Module = nn.Embedding(vocab_size, n_embd)
+        self.blocks = nn.ModuleList(Block(n_embd, n_head, dropout) for _ in range(n_layer))
+        self.norm = nn.RMSNorm(n_embd, elementwise_affine=False)
+        self.lm_head = zero(nn.Linear(n_embd, vocab_size))
 
-    def forward(self, idx: Tensor, start: Tensor | None = None) -> Tensor:
-        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V).
-
-        `start`, (B,), says where in the remembered text the windows begin, if they are from there.
-        """
-        return self._read(idx, start)[0]
-
-    def next_two(self, idx: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The logits of the next token, and of the one after it: (B, T, V) each."""
-        logits, x = self._read(idx, start)
-        return logits, self.second_head(x)
-
-    def _read(self, idx: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The logits of the next token, (B, T, V), and what the output layer read, (B, T, C)."""
-        rotation = Rotation(idx.shape[1], self.head_size, idx.device) if self.slides else None
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
         x = self.embedding(idx)  # (B, T, C)
-        if self.ngrams is not None:
-            p, counted = self.ngrams(idx, start)  # (B, T, order, V), (B, T, order)
-            x = x + self.expected(p.flatten(-2).to(x.dtype))
-        x = embedding = self.norm(x)
-        for block in self.blocks:
-            x = block(x, embedding, rotation)  # (B, T, C)
-        x = self.norm(x)
-        logits = self.lm_head(x)  # (B, T, V)
-        if self.soft_cap:
-            logits = self.soft_cap * torch.tanh(logits / self.soft_cap)
-        if self.ngrams is not None:
-            logits = logits + (self.trust(x, counted)[..., None] * p.log()).sum(dim=-2)
-        return logits, x
+        x = self.body(x)  # (B, T, C)
+        return self.logits(x)  # (B, T, V)
 
-    @property
-    def remember(self) -> Callable[[Tensor], None] | None:
-        """What is to be called with the token ids of the training split, (N,), before the first iteration."""
-        return None if self.ngrams is None else self.ngrams.remember
+    def body(self, x: Tensor) -> Tensor:
+        """The blocks between normalised ends: (B, T, C) -> (B, T, C)."""
+        rotation = Rotation(x.shape[1], self.head_size, x.device)
+        x = self.norm(x)
+        for block in self.blocks:
+            x = block(x, rotation)  # (B, T, C)
+        return self.norm(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The output layer: (B, T, C) -> (B, T, V)."""
+        return _SOFT_CAP * torch.tanh(self.lm_head(x) / _SOFT_CAP)

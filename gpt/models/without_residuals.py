@@ -5,9 +5,9 @@ Both have the projections and the wider feed-forward layer, which v5 adds to v4 
 
 from torch import Tensor, nn
 
-from gpt.choices import Depth, Length, Size
+from gpt.base.choices import Depth, Length, Size
 from gpt.models.v2_attention_head import Embedding
-from gpt.models.v5_projection import FeedForward, MultiHeadAttention
+from gpt.models.v5_residual import MultiHeadAttention
 
 
 class Block(nn.Module):
@@ -18,7 +18,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(n_embd) if layer_norm else nn.Identity()
         self.attention = MultiHeadAttention(n_embd, n_head)
         self.feed_forward_norm = nn.LayerNorm(n_embd) if layer_norm else nn.Identity()
-        self.feed_forward = FeedForward(n_embd)
+        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""

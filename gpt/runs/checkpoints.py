@@ -27,11 +27,13 @@ from pydantic import model_validator
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
-from gpt.errors import UnreadableError, UserError
-from gpt.files import checked_file, flush_folder, parsing, read_text_file, seal, sha256, temporary_name, write_flushed
+from gpt.base import files
+from gpt.base.errors import UnreadableError, UserError
+from gpt.base.records import Record
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Progress, Record, parse_record
+from gpt.runs.records import parse_record
 from gpt.runs.weights import LARGEST_HEADER, check_finite, nonfinite, serialised, size_of_state
+from gpt.training.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,9 @@ class _Contents(Record):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        files = {_STATE} if self.progress.best is None else {_STATE, _BEST}
-        if self.sha256.keys() != files:
-            raise ValueError(f"it must have exactly the digests of {' and '.join(sorted(files))}")
+        expected = {_STATE} if self.progress.best is None else {_STATE, _BEST}
+        if self.sha256.keys() != expected:
+            raise ValueError(f"it must have exactly the digests of {' and '.join(sorted(expected))}")
         return self
 
 
@@ -65,19 +67,19 @@ class Checkpoint:
         """
         for folder in (path.parent, path):
             if folder.is_symlink():
-                raise UserError(f"{folder} is a link: a run's checkpoints have to be in its folder")
+                raise UserError(f"{folder} is a link: a run's checkpoints must be in its folder")
         source = path / _RECORD
-        record = parse_record(source, read_text_file(source), _Contents)
+        record = parse_record(source, files.read_text_file(source), _Contents)
         for name, digest in record.sha256.items():
-            file = checked_file(path / name, largest)
-            if sha256(file) != digest:
+            file = files.checked_file(path / name, largest)
+            if files.sha256(file) != digest:
                 raise UserError(f"{file} is damaged: its checksum does not match")
         return cls(path, record.progress)
 
     def check_model(self, model: nn.Module) -> None:
         """Raises UserError if the state is of a model with other tensors; allocates no memory for it."""
         expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
-        with parsing(self.path / _STATE), safetensors.safe_open(self.path / _STATE, "pt") as file:
+        with files.parsing(self.path / _STATE), safetensors.safe_open(self.path / _STATE, "pt") as file:
             names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
             if {name: file.get_slice(name).get_shape() for name in names} != expected:
                 raise UserError(f"{self.path} belongs to another model: its tensors have other shapes")
@@ -85,7 +87,7 @@ class Checkpoint:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the training state, on the CPU."""
         path = self.path / _STATE
-        with parsing(path):
+        with files.parsing(path):
             tensors = safetensors_torch.load_file(path)
         check_finite(path, _to_continue_from(tensors))
         return tensors
@@ -95,7 +97,7 @@ class Checkpoint:
         if self.progress.best is None:
             target.unlink(missing_ok=True)
             return
-        temporary = temporary_name(target)
+        temporary = files.temporary_name(target)
         try:
             _link(self.path / _BEST, temporary)
             temporary.replace(target)
@@ -154,18 +156,18 @@ class Checkpoints:
             if progress.best is not None:
                 _link(self._best, new / _BEST)
             content = serialised(tensors)
-            write_flushed(new / _STATE, content)
+            files.write_flushed(new / _STATE, content)
             # Computed from memory: a checksum of the written file would also match what the disk got wrong.
             digests = {_STATE: hashlib.sha256(content).hexdigest()}
             if progress.best is not None:
-                digests[_BEST] = sha256(new / _BEST)
+                digests[_BEST] = files.sha256(new / _BEST)
             record = _Contents(progress=progress, sha256=digests).model_dump(mode="json")
-            write_flushed(new / _RECORD, seal(record, indent=2).encode())
-            flush_folder(new)
+            files.write_flushed(new / _RECORD, files.seal(record, indent=2).encode())
+            files.flush_folder(new)
             if os.path.lexists(path):  # damaged, or of the same iteration
                 self._remove(path.name)
             new.rename(path)
-        flush_folder(self.folder)
+        files.flush_folder(self.folder)
         Checkpoint.read(path, self._largest)
         self._intact[path.name] = True
 
@@ -211,7 +213,7 @@ class Checkpoints:
     def names(self) -> list[str]:
         """The names of the checkpoints, intact or damaged, the oldest first."""
         if self.folder.is_symlink():
-            raise UserError(f"{self.folder} is a link: a run's checkpoints have to be in its folder")
+            raise UserError(f"{self.folder} is a link: a run's checkpoints must be in its folder")
         if not self.folder.is_dir():
             return []
         folders = (path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
@@ -230,7 +232,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without links
-        write_flushed(target, source.read_bytes())
+        files.write_flushed(target, source.read_bytes())
 
 
 @contextlib.contextmanager

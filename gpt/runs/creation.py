@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt.errors import RequestError
-from gpt.files import is_temporary
+from gpt.base.errors import RequestError
+from gpt.base.files import is_temporary
 from gpt.runs.folder import RunFolder
 
 _BEFORE_START = {".lock", "train.log", "config.yaml", "parent.json", ".worker"}  # written before a run has started

@@ -1,13 +1,14 @@
 """Finding runs: the one that is named, the newest, all of a stage, or those of a configuration."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from gpt.config import NOT_SEARCHED, TrainConfig, flat
-from gpt.console import command
-from gpt.errors import RequestError, UserError
+from gpt.base.console import command
+from gpt.base.errors import RequestError, UserError
+from gpt.base.keys import flat, matched
+from gpt.base.schema import TrainConfig
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -58,24 +59,27 @@ def finished_runs(
     return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
 
 
-def newest_like(
-    config: TrainConfig, root: Path, is_finished: bool | None, compared: Collection[str] = ()
-) -> RunFolder | None:
-    """The run of this configuration below `root` that was started or resumed last; `is_finished=None` if it does not
-    matter whether it is.
+def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
+    """The runs below `root` that have started, the last started or resumed first.
 
-    The keys and groups `compared` have to be equal, even those that a search ignores otherwise, such as dtype.
+    `is_finished` selects those that have finished or have not; None: all.
     """
-    wanted = _identity(config, compared)
     runs = [RunFolder(path.parent) for path in root.rglob("config.yaml")]
     for run in sorted(runs, key=_last_started, reverse=True):
-        try:
-            fits = is_finished is None or run.is_finished() == is_finished
-            if run.is_started() and fits and _identity(run.config(), compared) == wanted:
-                return run
-        except UserError as error:
-            log.warning(f"skipped: {error}")
-    return None
+        if run.is_started() and is_finished in (None, run.is_finished()):
+            yield run
+
+
+def is_like(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:
+    """Whether a run is one of this configuration; a damaged one is not, with a warning.
+
+    The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype.
+    """
+    try:
+        return _identity(run.config(), compared) == _identity(config, compared)
+    except UserError as error:
+        log.warning(f"skipped: {error}")
+        return False
 
 
 def _last_started(run: RunFolder) -> tuple[float, str]:
@@ -89,7 +93,6 @@ def _last_started(run: RunFolder) -> tuple[float, str]:
 
 def _identity(config: TrainConfig, compared: Collection[str]) -> dict[str, Any]:
     def counts(key: str) -> bool:
-        names = {key, key.partition(".")[0]}
-        return NOT_SEARCHED.isdisjoint(names) or not names.isdisjoint(compared)
+        return matched(key) or not {key, key.partition(".")[0]}.isdisjoint(compared)
 
     return {key: value for key, value in flat(config.content()).items() if counts(key)}

@@ -4,7 +4,7 @@ config.yaml        the resolved configuration
 commands.jsonl     the command lines that started and resumed the run
 tokenizer.json     the vocabulary, and the digest of the corpus it is from
 parent.json        the run whose weights it started from, if any
-metrics.jsonl      one line per evaluation, and one every log_interval iterations
+metrics.jsonl      one line per evaluation and one every log_interval iterations; `kind` says which it is
 clock.jsonl        the training time at these lines: all that two runs of the same configuration do not have in common
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
 summary.json       the results; it exists if and only if the run has finished
@@ -26,25 +26,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from gpt.config import TrainConfig
-from gpt.console import OneLine
-from gpt.errors import RequestError, UnavailableError, UnreadableError, UserError
-from gpt.files import checked_file, is_temporary, read_text_file, seal, write_atomically
-from gpt.runs import formats
-from gpt.runs.records import (
-    AnyRecord,
-    Clock,
-    Command,
-    Evaluation,
-    Parent,
-    Progress,
-    Step,
-    Summary,
-    Vocabulary,
-    parse_record,
-)
-
-_EVALUATION, _STEP = '"val":', '"loss":'  # a field that tells one kind of line of metrics.jsonl from the other
+from gpt.base.console import OneLine
+from gpt.base.errors import RequestError, UnavailableError, UnreadableError, UserError
+from gpt.base.files import checked_file, is_temporary, read_text_file, seal, write_atomically
+from gpt.base.schema import TrainConfig
+from gpt.data.vocabulary import Vocabulary
+from gpt.runs import formats, metrics
+from gpt.runs.records import AnyRecord, Command, Parent, Summary, parse_record
+from gpt.training.progress import Clock, Evaluation, Progress, Step
 
 log = logging.getLogger(__name__)
 
@@ -165,22 +154,17 @@ class RunFolder:
             raise RequestError(f"the corpus is not the one that {self.path} was trained on")
 
     def write_metrics(self, progress: Progress) -> None:
-        """Save the evaluations and logged steps so far, and the clock beside them, replacing the files."""
-        rows: list[Step | Evaluation] = [*progress.steps, *progress.evaluations]
-        rows.sort(key=lambda row: row.iteration)  # of an iteration with both, first the step
-        self._write_lines("metrics.jsonl", rows)
+        """Save the evaluations and recorded steps so far, and the clock beside them, replacing the files."""
+        write_atomically(self.path / "metrics.jsonl", metrics.dumped(progress))
         self._write_lines("clock.jsonl", progress.clock)
 
     def metrics(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` notices a file that was truncated between two lines."""
-        evaluations = self._lines("metrics.jsonl", Evaluation, having=_EVALUATION)
-        if not evaluations:
-            raise UserError(f"{self.path / 'metrics.jsonl'} is damaged: it is empty")
-        return evaluations
+        return metrics.evaluations(self.path / "metrics.jsonl")
 
     def steps(self) -> list[Step]:
-        """The run's logged steps in order."""
-        return self._lines("metrics.jsonl", Step, having=_STEP)
+        """The run's recorded steps in order."""
+        return metrics.steps(self.path / "metrics.jsonl")
 
     def clock(self) -> dict[int, float]:
         """The seconds of training by iteration; empty for a run that did not keep them."""
@@ -195,9 +179,10 @@ class RunFolder:
 
     def summary(self) -> Summary:
         """The results of a finished run. Of its metrics, only the last evaluation is read."""
-        summary, path = self._record("summary.json", Summary), self.path / "metrics.jsonl"
-        last = [line for line in read_text_file(path).splitlines() if _EVALUATION in line][-1:]
-        if [parse_record(path, line, Evaluation).iteration for line in last] != [summary.iterations]:
+        source, path = self.path / "summary.json", self.path / "metrics.jsonl"
+        summary = parse_record(source, read_text_file(source), Summary, formats.updated_summary)
+        last = metrics.last_evaluation(path)
+        if last is None or last.iteration != summary.iterations:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
         return summary
 
@@ -217,9 +202,9 @@ class RunFolder:
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
         return parse_record(self.path / name, read_text_file(self.path / name), record)
 
-    def _lines(self, name: str, record: type[AnyRecord], having: str = "") -> list[AnyRecord]:
+    def _lines(self, name: str, record: type[AnyRecord]) -> list[AnyRecord]:
         path = self.path / name
-        return [parse_record(path, line, record) for line in read_text_file(path).splitlines() if having in line]
+        return [parse_record(path, line, record) for line in read_text_file(path).splitlines()]
 
     def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
         write_atomically(self.path / name, "".join(seal(record.model_dump(mode="json")) + "\n" for record in records))

@@ -1,28 +1,36 @@
-"""config.yaml: the configuration of a run, with a format version and a checksum.
+"""Formats of a run folder: config.yaml, with a format version and a checksum, and what else changed between versions.
 
-A version of the project that adds a key to the schema raises FORMAT and says in `_ADDED` which value older runs had, so
-that their folders stay readable. Fields that a record gains have defaults for the same reason.
+A version of the project that adds a key to the schema raises FORMAT and annotates the key with that format (`since`)
+and the value that older runs have for it (`before`), so that their folders stay readable. Fields that a record gains
+have defaults for the same reason; what defaults cannot express is converted here.
 """
 
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gpt.config import TrainConfig
-from gpt.errors import UserError
-from gpt.files import parsing
+from gpt.base.errors import UserError
+from gpt.base.files import parsing
+from gpt.base.keys import added
+from gpt.base.schema import TrainConfig
 
-FORMAT = 4
+FORMAT = 5
 
-# For each format, the keys that it added, with the value that an older run has for them.
-_ADDED: dict[int, dict[str, Any]] = {
-    2: {"training.log_interval": None, "init": None, "name": None, "tags": []},
-    3: {"training.short_window": None, "training.short_iters": 0, "target": None},
-    4: {"overfit": None},
+# For each format, what a choice of an older run is called since.
+_RENAMED: dict[int, dict[str, str]] = {
+    5: {
+        "gpt.models.v9_transformer.Transformer": "gpt.models.transformer.Transformer",
+        "gpt.training.loggers.Csv": "gpt.watching.loggers.Csv",
+        "gpt.training.profiling.Profile": "gpt.watching.profiling.Profile",
+        "gpt.training.trackers.TensorBoard": "gpt.watching.tensorboard.TensorBoard",
+        "gpt.training.trackers.Trackio": "gpt.watching.trackio.Trackio",
+        "gpt.training.trackers.Wandb": "gpt.watching.wandb.Wandb",
+    },
 }
 
 # The loader makes plain values only. Its running time is quadratic in the nesting depth, hence the C version and a size
@@ -46,7 +54,7 @@ def loaded(content: str, path: Path) -> TrainConfig:
     """
     content, found, checksum = content.rpartition(_CHECKSUM)
     if not (found and re.fullmatch(r"[0-9a-f]{64}\s*", checksum)):
-        raise UserError(f"{path} was edited: its last line has to be {_CHECKSUM!r} and the checksum")
+        raise UserError(f"{path} was edited: its last line must be {_CHECKSUM!r} and the checksum")
     if checksum.strip() != _digest(content):
         raise UserError(f"{path} is damaged: its last line is not the checksum of all above")
     with parsing(path):
@@ -55,12 +63,61 @@ def loaded(content: str, path: Path) -> TrainConfig:
         tree = yaml.load(content, _Yaml)
         version = tree.pop("format", 1)
         check_format(version, path)
-        for added in range(version + 1, FORMAT + 1):
-            for key, value in _ADDED[added].items():
+        if version < 5:
+            _move_multi_token(tree)
+            tree["model"] = present_model(tree["model"])
+        for newer in range(version + 1, FORMAT + 1):
+            for key, value in added(newer).items():
                 _set_default(tree, key, value)
+            for choice in _choices(tree):
+                choice["_target_"] = _RENAMED.get(newer, {}).get(choice["_target_"], choice["_target_"])
         config = TrainConfig.model_validate(tree)
         json.dumps(config.content(), ensure_ascii=False).encode()  # unpaired surrogates could not be printed
         return config
+
+
+def updated_summary(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a summary of any format as those of this one.
+
+    Until format 5, `changed` had sentences on earlier parts of the run, such as "schedule=cosine until iteration 30"
+    and "schedule as documented until iteration 20".
+    """
+    if "earlier" in fields:
+        return fields
+    now: list[str] = []
+    differing: dict[int, dict[str, str | None]] = {}  # by the end of the part, then by key; None: as documented
+    for change in fields["changed"]:
+        if sentence := re.fullmatch(r"(.*) until iteration (\d+)", change, re.DOTALL):
+            key, equals, _ = sentence[1].partition("=")
+            part = differing.setdefault(int(sentence[2]), {})
+            part[key if equals else key.removesuffix(" as documented")] = sentence[1] if equals else None
+        else:
+            now.append(change)
+    earlier = []
+    for until, part in differing.items():
+        same = [change for change in now if change.partition("=")[0] not in part]
+        earlier.append({"until": until, "changed": [*filter(None, part.values()), *same]})
+    return fields | {"changed": now, "earlier": earlier}
+
+
+def kind_of_line(fields: dict[str, Any]) -> Any:
+    """Whether a line of metrics.jsonl is an "evaluation" or a "step"; before format 5, lines did not say it."""
+    return fields.get("kind", "step" if "loss" in fields else "evaluation")
+
+
+def present_model(choice: dict[str, Any]) -> dict[str, Any]:
+    """What the choice of a model, of any format, is called now: v8 had a switch for each idea until format 5."""
+    if choice["_target_"] != "gpt.models.v8_modern.GPT" or "rotary" not in choice:
+        return choice
+    left_out = {"multi_token"} if choice["ngrams"] else {"multi_token", "ngrams", "memory"}
+    kept = {key: value for key, value in choice.items() if key not in left_out}
+    return kept | {"_target_": f"gpt.models.v8_switches.{'WithCounts' if choice['ngrams'] else 'GPT'}"}
+
+
+def _move_multi_token(tree: dict[str, Any]) -> None:
+    """What was a hyperparameter of v8 until format 5 belongs to the training of any stage since."""
+    if "multi_token" in tree["model"]:
+        tree["training"]["multi_token"] = tree["model"]["multi_token"]
 
 
 def check_format(version: Any, path: Path) -> None:
@@ -72,6 +129,15 @@ def check_format(version: Any, path: Path) -> None:
             f"{path} was written by a newer version of this project: "
             f"its format is {version}, and this version reads up to {FORMAT}"
         )
+
+
+def _choices(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Everything in a configuration that names a class or function."""
+    if "_target_" in tree:
+        yield tree
+    for value in tree.values():
+        if isinstance(value, dict):
+            yield from _choices(value)
 
 
 def _set_default(tree: dict[str, Any], key: str, value: Any) -> None:

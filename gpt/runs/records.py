@@ -1,55 +1,23 @@
-"""The records of a run folder: strictly typed and sealed with a checksum."""
+"""The records of a run folder: strictly typed and sealed with a checksum.
 
-import itertools
+A field that is added to one has a default, so that the records of older runs stay readable.
+"""
+
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, Field
 
-from gpt.choices import NonNegative
-from gpt.config import Documented, StageName
-from gpt.files import parsing, unseal
+from gpt.base.choices import NonNegative
+from gpt.base.files import parsing, unseal
+from gpt.base.records import Iterations, Record
+from gpt.base.schema import Documented, StageName
 from gpt.runs.formats import check_format
+from gpt.training.progress import Segment
 
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Loss = Annotated[float, Field(ge=0, le=1e100)]  # far beyond float32, and its square is still a number
-Iterations = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class Record(BaseModel):
-    """A strict, immutable record."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Evaluation(Record):
-    """The estimated losses after `iteration` updates, in nats per token: a line of metrics.jsonl."""
-
-    iteration: Iterations
-    train: FiniteFloat
-    val: FiniteFloat
-    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
-    tokens: Iterations | None = None  # targets trained on; a run of format 1 did not keep it
-
-
-class Step(Record):
-    """Update number `iteration`: a line of metrics.jsonl every `log_interval` updates."""
-
-    iteration: Iterations
-    loss: FiniteFloat | None  # of the training mini-batch, nats per token; None if NaN or Inf
-    gradient_norm: FiniteFloat | None  # before clipping; None if NaN or Inf
-    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
-    tokens: Iterations  # targets trained on
-
-
-class Clock(Record):
-    """The training time at a line of metrics.jsonl, without evaluations and checkpoints: a line of clock.jsonl."""
-
-    iteration: Iterations
-    seconds: NonNegative
-    tokens_per_second: NonNegative  # the mean since the run began
 
 
 class Command(Record):
@@ -73,52 +41,6 @@ class Parent(Record):
     def description(self) -> str:
         """The run and its weights, in words."""
         return f"the {self.weights} weights of {self.run} ({self.iterations} iterations, sha256 {self.sha256[:12]})"
-
-
-class Segment(Record):
-    """A part of a run before its settings were changed."""
-
-    until: Iterations
-    changed: list[str]  # hyperparameters of that part, as key=value, that differ from the documented ones
-
-
-class Progress(BaseModel):
-    """How far a run has come: the part of the training state that is not tensors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    iteration: Iterations = 0  # updates done
-    tokens: Iterations = 0  # targets trained on
-    seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
-    preparing_seconds: NonNegative = 0.0  # before the first step, of compiling and of reading the text once
-    evaluations: list[Evaluation] = []
-    steps: list[Step] = []
-    clock: list[Clock] = []
-    step_stride: Annotated[int, Field(ge=1)] = 1  # one of so many steps that are due for logging is kept
-    best: Evaluation | None = None  # the evaluation whose weights are saved
-    averaged: list[Iterations] = []  # iterations whose weights are in the average
-    history: list[Segment] = []  # earlier parts that were trained with settings other than those in config.yaml
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        kinds: dict[str, Sequence[Evaluation | Step | Clock]] = {
-            "evaluations": self.evaluations, "steps": self.steps, "clock": self.clock
-        }  # fmt: skip
-        for name, rows in kinds.items():
-            if any(a >= b for a, b in itertools.pairwise([*(row.iteration for row in rows), self.iteration + 1])):
-                raise ValueError(f"its {name} are not in order")
-        if self.best is not None and self.best not in self.evaluations:
-            raise ValueError("its best evaluation is not one of its evaluations")
-        return self
-
-
-class Vocabulary(Record):
-    """tokenizer.json: what a tokenizer is built from."""
-
-    vocabulary: Annotated[str | list[str], Field(min_length=1)]  # of characters, or of subwords
-    merges: list[tuple[str, str]] | None = None  # of subwords
-    corpus: str  # the digest of the corpus that it was built from
-    files: dict[str, str] = {}  # the fingerprints of the corpus's files, by the loader's hyperparameter
 
 
 class Estimated(Record):
@@ -147,14 +69,15 @@ class Summary(Record):
     format: int = 1
     stage: StageName
     name: str | None = None
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     parent: Parent | None = None
-    commands: list[Command] = []  # that started and resumed the run
+    commands: list[Command] = Field(default_factory=list)  # that started and resumed the run
     seed: int
     parameters: int
     iterations: int
     documented: Documented
-    changed: list[str]  # hyperparameters, as key=value, that differ from the documented ones
+    changed: list[str]  # hyperparameters at the end, as key=value, that differ from the documented ones
+    earlier: list[Segment] = Field(default_factory=list)  # parts of the run that were trained with other settings
     estimated: Estimated  # after the last iteration
     estimated_over: str  # in words, what it was estimated over
     best: Best
@@ -174,14 +97,17 @@ class Summary(Record):
 
 
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+Fields = dict[str, Any]
 
 
-def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
-    """The record sealed in `content`, read from `path`.
+def parse_record(
+    path: Path, content: str, record: type[AnyRecord], updated: Callable[[Fields], Fields] = dict
+) -> AnyRecord:
+    """The record sealed in `content`, read from `path`; `updated` gives the fields of this format from those read.
 
     Raises UserError if it has changed since, or is of a newer format.
     """
     with parsing(path):
         fields = unseal(content, path)
         check_format(fields.get("format", 1), path)
-        return record.model_validate_json(json.dumps(fields))
+        return record.model_validate_json(json.dumps(updated(fields)))

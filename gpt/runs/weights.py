@@ -10,19 +10,19 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from gpt import models
-from gpt.config import Weights
-from gpt.errors import UserError, printable
-from gpt.files import checked_file, write_atomically
+from gpt.base.errors import UserError, printable
+from gpt.base.files import checked_file, write_atomically
+from gpt.base.schema import Weights
 from gpt.runs.folder import RunFolder
+from gpt.training.objectives import Objective, second_head
 
 Saved = Literal["best", "last", "averaged"]
 
 LARGEST_HEADER = 2**20  # bytes, of a safetensors file
 
 
-def save_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
-    """Save the model's weights, replacing those of that name."""
-    tensors = model.state_dict()
+def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved) -> None:
+    """Save a model's weights, by name, replacing those of that kind."""
     write_atomically(run.weights(which), serialised(tensors, {"sha256": _digest(tensors)}))
 
 
@@ -36,22 +36,31 @@ def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = Non
 
 
 def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
-    """Load the run's weights into a model of the same shapes. Raises UserError if they are damaged or do not fit."""
-    model.load_state_dict(_read(run, which, model))
+    """Load the run's weights into a model of the same shapes. Raises UserError if they are damaged or do not fit.
+
+    A second output layer, which some objectives train, is loaded if both have one.
+    """
+    model.load_state_dict(_read(run, which, model), strict=False)
 
 
 def load_model(run: RunFolder, which: Saved) -> nn.Module:
-    """The run's model with its weights. No memory is allocated for it before the file is known to hold as much."""
+    """The run's model with its weights, without what only training needs, a second output layer.
+
+    No memory is allocated for it before the file is known to hold as much.
+    """
     tensors = _read(run, which, planned_model(run))
     model = models.build(run.config().model, len(run.vocabulary().vocabulary))
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: tensors[name] for name in model.state_dict()})
     return model
 
 
 def planned_model(run: RunFolder) -> nn.Module:
-    """The run's model without memory for its tensors, to know their shapes."""
+    """The run's model, as it is trained, without memory for its tensors, to know their shapes."""
+    config = run.config()
     with torch.device("meta"):
-        return models.build(run.config().model, len(run.vocabulary().vocabulary))
+        model = models.build(config.model, len(run.vocabulary().vocabulary))
+        Objective.of(config.training).prepare(model)
+    return model
 
 
 def selected(run: RunFolder, which: Weights) -> Saved:
@@ -65,13 +74,16 @@ def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
     path = run.weights(which)
     if not path.exists():
         raise UserError(f"{path} is missing: the run has no {which} weights")
-    checked_file(path, size_of_state(model) + LARGEST_HEADER)
-    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    checked_file(path, 2 * size_of_state(model) + LARGEST_HEADER)  # twice: a second output layer is part of it
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    second = second_head(shapes)
+    first = {name: shape for name, shape in shapes.items() if name not in second}
     try:
         with safe_open(path, "pt") as file:
-            if {name: file.get_slice(name).get_shape() for name in file.keys()} != expected:  # noqa: SIM118
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            if found not in (first, first | second):
                 raise UserError(f"{path} is damaged or belongs to another model: its tensors have other shapes")
-            tensors = {name: file.get_tensor(name) for name in expected}
+            tensors = {name: file.get_tensor(name) for name in found}
             checksum = (file.metadata() or {}).get("sha256")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

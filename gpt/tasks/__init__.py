@@ -1,64 +1,59 @@
-"""The two tasks, continuing a text and translating; and which of them a configuration or a run is about."""
+"""What a run is for: continuing a text, translating. The type of its corpus decides, which each task names."""
 
 import inspect
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
-from gpt.choices import Choice
-from gpt.data.characters import CharTokenizer
-from gpt.data.corpora import LOADER, PairCorpus, TextCorpus
-from gpt.errors import RequestError, requiring
-from gpt.models import STAGE
-from gpt.runs.records import Vocabulary
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError
+from gpt.data.corpora import LOADER, Corpus, type_of
+from gpt.data.vocabulary import Vocabulary
 from gpt.tasks.continuation import Continuation
-from gpt.tasks.task import Corpus, Task
+from gpt.tasks.task import Task, every_task
 from gpt.tasks.translation import Translation
 
-if TYPE_CHECKING:
-    from gpt.data.subwords import Subwords
+__all__ = ["Continuation", "Task", "Translation", "load", "load_corpus", "of", "restored"]
 
-__all__ = ["Continuation", "Task", "Translation", "load", "load_corpus", "of"]
+Stage = nn.Module | Callable[..., Any]  # a model, its class, or a function that makes one
 
 
-def load(data: Choice, model: Choice, vocabulary: Vocabulary | None = None) -> tuple[Task, Corpus]:
+def of(data: Choice) -> type[Task]:
+    """The task of a configuration: the one for the type of corpus that its loader returns.
+
+    Raises RequestError for anything but a loader.
+    """
+    corpus = type_of(LOADER.find(data))
+    for task in every_task():
+        if task.corpus is corpus:
+            return task
+    raise RequestError(f"data._target_={data.target} returns a {corpus and corpus.__name__}, which no task is for")
+
+
+def restored(data: Choice, vocabulary: Vocabulary) -> Task:
+    """The task of a run, with the tokenizer that it was trained with. Raises UserError if that is damaged."""
+    return of(data).restored(vocabulary)
+
+
+def load(data: Choice, stage: Stage, vocabulary: Vocabulary | None = None) -> tuple[Task, Corpus]:
     """The task and the corpus that a configuration names.
 
     The tokenizer is built from the corpus, or from the `vocabulary` of a resumed run. Raises RequestError as
     `load_corpus` does.
     """
-    corpus = load_corpus(data, model)
-    if vocabulary is not None:
-        return of(vocabulary), corpus
-    if isinstance(corpus, TextCorpus):
-        return Continuation(CharTokenizer(corpus.train + corpus.val)), corpus
-    lines = (line for pair in corpus.train for line in pair)
-    return Translation(_subwords().trained_on(lines, corpus.vocab_size)), corpus
+    corpus = load_corpus(data, stage)
+    return of(data).built_for(corpus) if vocabulary is None else restored(data, vocabulary), corpus
 
 
-def load_corpus(data: Choice, model: Choice) -> Corpus:
-    """The corpus that a configuration names. Raises RequestError if the stage is for the other task."""
-    returns = inspect.signature(LOADER.find(data), eval_str=True).return_annotation
-    translates = "source" in inspect.signature(cast(type[nn.Module], STAGE.find(model)).forward).parameters
-    if translates != (returns is PairCorpus):
+def load_corpus(data: Choice, stage: Stage) -> Corpus:
+    """The corpus that a configuration names. Raises RequestError if the stage is for another task."""
+    task = of(data)
+    is_encoder_decoder = "source" in inspect.signature(getattr(stage, "forward", stage)).parameters
+    if is_encoder_decoder != task.has_source:
+        does, needs = (Translation, "pairs, such as data=multi30k") if is_encoder_decoder else (Continuation, "a text")
         name = data.target.rpartition(".")[2]
-        does, needs = ("translates", "pairs, such as data=multi30k") if translates else ("continues a text", "a text")
-        raise RequestError(f"data={name} does not fit a stage that {does}: it needs {needs}")
-    if translates:
-        _subwords()  # an error before the corpus is downloaded, not after
+        raise RequestError(f"data={name} does not fit a stage that {does.does}: it needs {needs}")
+    task.check_installed()  # an error before the corpus is downloaded, not after
     corpus: Corpus = LOADER.build(data)
     return corpus
-
-
-def of(vocabulary: Vocabulary) -> Task:
-    """The task of a run, with the tokenizer that it was trained with."""
-    if isinstance(vocabulary.vocabulary, str):
-        return Continuation(CharTokenizer(vocabulary.vocabulary))
-    return Translation(_subwords()(vocabulary.vocabulary, vocabulary.merges or []))
-
-
-def _subwords() -> "type[Subwords]":
-    """The subword tokenizer. Raises RequestError if its library, which only translation needs, is not installed."""
-    with requiring("translate"):
-        from gpt.data.subwords import Subwords
-    return Subwords

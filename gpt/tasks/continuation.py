@@ -3,22 +3,23 @@
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpt.config import EvaluateConfig, GenerateConfig
+from gpt.base.errors import RequestError, UserError
+from gpt.base.schema import GenerateConfig
 from gpt.data.batch import Batch
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
-from gpt.data.text import ShortWindows, TextData, adjacent_windows
-from gpt.decoding.packing import packed
-from gpt.decoding.sampling import default_prompt, generate, sample_text
-from gpt.errors import RequestError
+from gpt.data.text import TextData, adjacent_windows
+from gpt.data.vocabulary import Vocabulary
 from gpt.models import block_size_of
-from gpt.runs.records import Vocabulary
-from gpt.tasks.task import Corpus, Measure, Task
+from gpt.models.ngrams import Remembering
+from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text
+from gpt.tasks.task import Task
 
 _MOST_TOKENS = 100_000_000  # generated per command; they take about a gigabyte
 
@@ -28,32 +29,55 @@ log = logging.getLogger(__name__)
 class Continuation(Task):
     """Continuing a text, character by character."""
 
+    corpus = TextCorpus
     does = "continues a text"
+    token = "character"
+    splits = ("val", "train")
     options = frozenset(
         {
-            "tokens",
+            "dtype",
             "num_samples",
+            "seed",
             "temperature",
+            "text",
+            "tokens",
             "top_k",
             "top_p",
-            "seed",
-            "dtype",
             "training.eval_iters",
-            "text",
-            "training.short_window",
             "training.short_iters",
+            "training.short_window",
         }
     )
-    splits = ("val", "train")
-    token = "character"
+    example = "tokens=200"
 
     def __init__(self, tokenizer: CharTokenizer) -> None:
         self.tokenizer = tokenizer
         self.vocab_size = len(tokenizer)
 
-    def vocabulary(self, corpus: Corpus) -> Vocabulary:
+    @classmethod
+    def built_for(cls, corpus: TextCorpus) -> "Continuation":
+        """The characters of both splits."""
+        return cls(CharTokenizer(corpus.train + corpus.val))
+
+    @classmethod
+    def restored(cls, vocabulary: Vocabulary) -> "Continuation":
+        """The characters of a run. Raises UserError if they are none."""
+        if not isinstance(vocabulary.vocabulary, str):
+            raise UserError("the vocabulary of this run is damaged: that of a text must be characters")
+        return cls(CharTokenizer(vocabulary.vocabulary))
+
+    @classmethod
+    def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
+        """Windows of block_size."""
+        return batch_size * block_size
+
+    def vocabulary(self, corpus: TextCorpus) -> Vocabulary:
         """The characters."""
         return Vocabulary(vocabulary=self.tokenizer.vocabulary, corpus=corpus.digest)
+
+    def as_json(self) -> str:
+        """A tokenizer of characters; it refuses a character that its vocabulary lacks."""
+        return self.tokenizer.as_json()
 
     def described(self, corpus: TextCorpus) -> str:
         """Characters."""
@@ -64,24 +88,14 @@ class Continuation(Task):
         """The token ids of a text, (T,); characters that the vocabulary lacks are left out, with a warning."""
         return self.tokenizer.encode(*self._known(text))
 
-    def data(
-        self, corpus: TextCorpus, model: nn.Module, device: torch.device, short: ShortWindows | None = None
-    ) -> TextData:
-        """Windows of the model's block_size, after the short ones."""
-        return TextData(
-            TextCorpus(*self._known(corpus.train, corpus.val)), self.tokenizer,
-            block_size=block_size_of(model), short=short,
-            with_starts=_remembers(model), device=device,
-        )  # fmt: skip
-
-    def prepare(self, model: nn.Module, data: TextData) -> None:
-        """A stage that remembers the training split is given it."""
-        if _remembers(model):
-            cast(Any, model).remember(data.ids("train"))
-
-    def examples(self, model: nn.Module, corpus: TextCorpus) -> list[str]:  # noqa: ARG002
-        """None: a sample long enough to judge is written at the end of the run."""
-        return []
+    def data(self, corpus: TextCorpus, model: nn.Module, device: torch.device) -> TextData:
+        """Windows of the model's block_size; a stage that remembers the training split is given it."""
+        known, T = TextCorpus(*self._known(corpus.train, corpus.val)), block_size_of(model)
+        if not isinstance(model, Remembering):
+            return TextData(known, self.tokenizer, block_size=T, device=device)
+        data = TextData(known, self.tokenizer, block_size=T, with_starts=True, device=device)
+        model.remember(data.ids("train"))
+        return data
 
     def sample(self, model: nn.Module, corpus: TextCorpus, seed: int) -> str:  # noqa: ARG002
         """500 characters."""
@@ -90,7 +104,7 @@ class Continuation(Task):
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """The prompt and its continuation, character by character; several samples one after the other."""
         if config.num_samples * config.tokens > _MOST_TOKENS:
-            raise RequestError(f"num_samples * tokens has to be at most {_MOST_TOKENS:,}: use several commands")
+            raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: use several commands")
         steps = generate(
             packed(model, getattr(torch, config.dtype)), self._prompt(prompt),
             tokens=config.tokens, num_samples=config.num_samples,
@@ -120,11 +134,6 @@ class Continuation(Task):
             raise RequestError("a text needs at least two characters that the run knows")
         return adjacent_windows(ids, block_size_of(model), tokens_per_pass)
 
-    def scores(self, model: nn.Module, corpus: TextCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
-        """None: the loss is the only measure."""
-        del model, corpus, split, config
-        return []
-
     def _prompt(self, prompt: str | None) -> Tensor:
         if prompt == "":
             raise RequestError("the prompt is empty: give at least one character, or no prompt")
@@ -137,7 +146,3 @@ class Continuation(Task):
             which = "".join(sorted(set("".join(unknown))))
             log.warning(f"left out {left_out:,} characters that the vocabulary lacks: {which[:40]!r}")
         return list(known)
-
-
-def _remembers(model: nn.Module) -> bool:
-    return getattr(model, "remember", None) is not None

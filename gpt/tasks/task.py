@@ -1,21 +1,22 @@
-"""What a run is for: everything that differs between continuing a text and translating is behind `Task`."""
+"""What a run is for: everything that differs between one task and another is behind `Task`."""
 
+import contextlib
+import functools
+import importlib
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
 
-from gpt.config import EvaluateConfig, GenerateConfig
+from gpt.base.errors import RequestError
+from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
-from gpt.data.corpora import PairCorpus, TextCorpus
-from gpt.data.text import ShortWindows
-from gpt.errors import RequestError
-from gpt.runs.records import Vocabulary
-
-Corpus = TextCorpus | PairCorpus
+from gpt.data.corpora import Corpus
+from gpt.data.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -31,34 +32,67 @@ class Measure:
 class Task(ABC):
     """A run's tokenizer and batches, its sample output and its scores."""
 
+    corpus: ClassVar[type[Corpus]]  # what it is trained on: a loader that returns this type selects the task
     does: ClassVar[str]  # as in "a run that {does}": "continues a text"
-    options: ClassVar[frozenset[str]]  # keys of generate.py, evaluate.py and train.py that only this task has
-    splits: ClassVar[tuple[str, ...]]  # that a model can be evaluated on, the default one first
     token: ClassVar[str]  # what a token is, in a word
+    splits: ClassVar[tuple[str, ...]]  # that a model can be evaluated on, the default one first
+    options: ClassVar[frozenset[str]] = frozenset()  # its own keys of generate.py, evaluate.py and train.py
+    has_source: ClassVar[bool] = False  # its stages take (source, target), as an encoder-decoder does, not (idx)
     undecodable: ClassVar[str] = "strict"  # what `bytes.decode` does with a prompt file that is not UTF-8
+    on_the_hub: ClassVar[str] = "text-generation"  # what the Hugging Face hub calls it
+    example: ClassVar[str] = ""  # arguments for `output`, as code in a model card
     vocab_size: int
 
+    @classmethod  # noqa: B027  # most tasks need no library
+    def check_installed(cls) -> None:
+        """Raises RequestError if a library that only this task needs is not installed."""
+
+    @classmethod
     @abstractmethod
-    def vocabulary(self, corpus: Corpus) -> Vocabulary:
+    def built_for(cls, corpus: Any) -> Self:
+        """The task with a tokenizer that is built from the corpus."""
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, vocabulary: Vocabulary) -> Self:
+        """The task with the tokenizer of a run. Raises UserError if the vocabulary is not one of this task."""
+
+    @classmethod
+    def required(cls, task: "Task", what: str) -> Self:
+        """The task itself, of a run that must be one of this class for `what`. Raises RequestError if it is not."""
+        if not isinstance(task, cls):
+            raise RequestError(f"{what} is for a run that {cls.does}, but this one {task.does}")
+        return task
+
+    @classmethod
+    def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
+        """The targets of a batch; an upper bound if batches vary."""
+        del block_size
+        return batch_size
+
+    @abstractmethod
+    def vocabulary(self, corpus: Any) -> Vocabulary:
         """The content of tokenizer.json."""
+
+    def as_json(self) -> str:
+        """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it has no such form."""
+        raise RequestError(f"a run that {self.does} has no tokenizer that other programs read")
 
     @abstractmethod
     def described(self, corpus: Any) -> str:
         """The size of the corpus and of the vocabulary, in a line."""
 
     @abstractmethod
-    def data(self, corpus: Any, model: nn.Module, device: torch.device, short: ShortWindows | None = None) -> Data:
-        """The corpus in batches for the model; `short` is for a text's first batches.
+    def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
+        """The corpus in batches for the model, which is given the training split if it is to remember it.
 
         Raises RequestError if the corpus is too small or its sentences are too long.
         """
 
-    def prepare(self, model: nn.Module, data: Any) -> None:  # noqa: B027
-        """What a stage does with the training split before the first iteration; most do nothing."""
-
-    @abstractmethod
     def examples(self, model: nn.Module, corpus: Any) -> list[str]:
-        """Lines for the log that show what the model has learned; may be empty."""
+        """Lines for the log that show what the model has learned; by default none."""
+        del model, corpus
+        return []
 
     @abstractmethod
     def sample(self, model: nn.Module, corpus: Any, seed: int) -> str:
@@ -74,15 +108,16 @@ class Task(ABC):
 
     @abstractmethod
     def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
-        """A text, or a sentence and its translation, in batches on the model's device, with each target once."""
+        """A text, or a text and its target, in batches on the model's device, with each target token once."""
 
-    @abstractmethod
     def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:
-        """Measures other than the loss."""
+        """Measures other than the loss; by default none."""
+        del model, corpus, split, config
+        return []
 
     def refuse_others(self, given: Iterable[str]) -> None:
-        """Raises RequestError if a key on the command line belongs to the other task."""
-        for other in Task.__subclasses__():
+        """Raises RequestError if a key on the command line belongs to another task."""
+        for other in every_task():
             for key in sorted(set(given) & other.options - self.options):
                 raise RequestError(f"{key} is for a run that {other.does}, but this one {self.does}")
 
@@ -91,3 +126,15 @@ class Task(ABC):
         if wanted is not None and wanted not in self.splits:
             raise RequestError(f"split={wanted} does not exist: a run that {self.does} has {', '.join(self.splits)}")
         return wanted or self.splits[0]
+
+
+@functools.cache
+def every_task() -> tuple[type[Task], ...]:
+    """Every task that a module of gpt.tasks defines, in the order of the modules' names."""
+    found = []
+    for module in pkgutil.iter_modules(importlib.import_module("gpt.tasks").__path__, "gpt.tasks."):
+        with contextlib.suppress(ModuleNotFoundError):  # of an extra
+            objects = vars(importlib.import_module(module.name)).values()
+            own = [x for x in objects if isinstance(x, type) and x.__module__ == module.name]
+            found += [x for x in own if issubclass(x, Task) and hasattr(x, "corpus")]
+    return tuple(found)

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gpt.config import EvaluateConfig, GenerateConfig
+from gpt.base.errors import RequestError, UserError, requiring
+from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
 from gpt.data.corpora import PairCorpus, lines_of
 from gpt.data.sentences import readable
-from gpt.data.text import ShortWindows
-from gpt.errors import RequestError, requiring
+from gpt.data.vocabulary import Vocabulary
 from gpt.models import block_size_of
-from gpt.runs.records import Vocabulary
-from gpt.tasks.task import Corpus, Measure, Task
+from gpt.tasks.task import Measure, Task
 
 if TYPE_CHECKING:
     from gpt.data.subwords import Subwords
@@ -26,20 +25,46 @@ _GREEDY = {"beam": 1, "length_penalty": 0.0}
 class Translation(Task):
     """Translating sentences."""
 
+    corpus = PairCorpus
     does = "translates"
-    options = frozenset({"beam", "length_penalty"})
-    splits = ("test", "val", "train")
     token = "subword"
+    splits = ("test", "val", "train")
+    options = frozenset({"beam", "length_penalty"})
+    has_source = True
     undecodable = "surrogateescape"  # it costs the lines that are not
+    on_the_hub = "translation"
+    example = '"Ein Mann."'
 
     def __init__(self, tokenizer: "Subwords") -> None:
         self.tokenizer = tokenizer
         self.vocab_size = len(tokenizer)
 
-    def vocabulary(self, corpus: Corpus) -> Vocabulary:
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raises RequestError if the library of the tokenizer is not installed."""
+        _subwords()
+
+    @classmethod
+    def built_for(cls, corpus: PairCorpus) -> "Translation":
+        """The subwords of the training pairs, of both languages together."""
+        lines = (line for pair in corpus.train for line in pair)
+        return cls(_subwords().trained_on(lines, corpus.vocab_size))
+
+    @classmethod
+    def restored(cls, vocabulary: Vocabulary) -> "Translation":
+        """The subwords of a run. Raises UserError if they are none."""
+        if isinstance(vocabulary.vocabulary, str):
+            raise UserError("the vocabulary of this run is damaged: that of sentence pairs must be subwords")
+        return cls(_subwords()(vocabulary.vocabulary, vocabulary.merges or []))
+
+    def vocabulary(self, corpus: PairCorpus) -> Vocabulary:
         """The subwords and how they are merged."""
         vocabulary, merges = self.tokenizer.vocabulary, self.tokenizer.merges
         return Vocabulary(vocabulary=vocabulary, merges=merges, corpus=corpus.digest)
+
+    def as_json(self) -> str:
+        """A tokenizer of subwords."""
+        return self.tokenizer.as_json()
 
     def described(self, corpus: PairCorpus) -> str:
         """Sentence pairs."""
@@ -49,11 +74,8 @@ class Translation(Task):
             f"a vocabulary of {self.vocab_size:,} subwords"
         )
 
-    def data(
-        self, corpus: PairCorpus, model: nn.Module, device: torch.device, short: ShortWindows | None = None
-    ) -> Data:
-        """Padded batches of pairs of similar lengths, which have no windows."""
-        del short
+    def data(self, corpus: PairCorpus, model: nn.Module, device: torch.device) -> Data:
+        """Padded batches of pairs of similar lengths."""
         from gpt.data.pairs import PairData
 
         return PairData(corpus, self.tokenizer, block_size=block_size_of(model), device=device)
@@ -105,7 +127,7 @@ class Translation(Task):
     def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """BLEU, chrF and the share of exact translations, with their signatures."""
         with requiring("translate"):
-            from gpt.decoding.scores import scores
+            from gpt.tasks.decoding.scores import scores
 
         pairs = getattr(corpus, split)
         if split == "train":  # the model never saw the pairs that are too long for it
@@ -118,6 +140,13 @@ class Translation(Task):
 
     def translate(self, model: nn.Module, sentences: list[str], **search: Any) -> list[str]:
         """Translate sentences; `search` takes beam and length_penalty."""
-        from gpt.decoding.beam_search import translate
+        from gpt.tasks.decoding.beam_search import translate
 
         return translate(model, self.tokenizer, [self.tokenizer.known_part(s)[0] for s in sentences], **search)
+
+
+def _subwords() -> "type[Subwords]":
+    """The subword tokenizer. Raises RequestError if its library, which only translation needs, is not installed."""
+    with requiring("translate"):
+        from gpt.data.subwords import Subwords
+    return Subwords

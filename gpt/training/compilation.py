@@ -1,45 +1,44 @@
 """Compiled steps: slow to start, then faster."""
 
 import contextlib
-import functools
 import logging
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 
+from gpt.base.errors import UserError
+from gpt.base.runtime import Runtime, is_large
 from gpt.data.batch import Batch
-from gpt.errors import UserError
-from gpt.runtime import Runtime, is_large
-from gpt.training.evaluation import Loss, batch_loss
+from gpt.training.objectives import Loss, Objective, batch_loss
 from gpt.training.precompiled import PrecompiledLoss, RandomNumbersError
 
 log = logging.getLogger(__name__)
 
 
 def training_losses(
-    model: nn.Module, batches: Sequence[Batch], runtime: Runtime, *, parts: int, label_smoothing: float, compile: bool
+    model: nn.Module, batches: Sequence[Batch], runtime: Runtime, objective: Objective, *, parts: int, compile: bool
 ) -> tuple[Loss, Loss]:
-    """The loss to train with, and the one that evaluations report.
+    """The loss to train with, which is the objective, and the one that evaluations report.
 
     With `compile`, the first is compiled before the clock starts, by a forward and backward pass over one of `parts`
     parts of an example batch of each shape. Raises UserError where this machine cannot compile.
     """
     if not compile:
-        return functools.partial(batch_loss, label_smoothing=label_smoothing), batch_loss
+        return objective, batch_loss
     examples = [batch.part(0, parts) for batch in batches]
     with _explained():
         if runtime.device.type == "cpu" and not is_large(model) and len(examples[0].inputs) == 1:
             with contextlib.suppress(RandomNumbersError):
-                return _prepared(PrecompiledLoss(model, label_smoothing, runtime), model, examples, runtime), batch_loss
-        compiled = _just_in_time(model, runtime, label_smoothing, graphs=parts == 1)
+                return _prepared(PrecompiledLoss(model, objective, runtime), model, examples, runtime), batch_loss
+        compiled = _just_in_time(model, runtime, objective, graphs=parts == 1)
         loss = _prepared(compiled, model, examples, runtime)
     # On a CPU, compilation does not speed up an evaluation's large passes.
-    gains = runtime.device.type != "cpu" and label_smoothing == 0
+    gains = runtime.device.type != "cpu" and objective.label_smoothing == 0
     return loss, loss if gains else batch_loss
 
 
-def _just_in_time(model: nn.Module, runtime: Runtime, label_smoothing: float, *, graphs: bool) -> Loss:
+def _just_in_time(model: nn.Module, runtime: Runtime, objective: Objective, *, graphs: bool) -> Loss:
     log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
     _configure_compiler(runtime.device)
     mode = None
@@ -47,8 +46,7 @@ def _just_in_time(model: nn.Module, runtime: Runtime, label_smoothing: float, *,
     # several parts of a batch would add up.
     if graphs and runtime.device.type == "cuda" and not is_large(model):
         mode = "reduce-overhead"
-    loss = functools.partial(batch_loss, label_smoothing=label_smoothing)
-    compiled: Loss = torch.compile(loss, dynamic=False, mode=mode)
+    compiled: Loss = torch.compile(objective.__call__, dynamic=False, mode=mode)
     return compiled
 
 

@@ -3,45 +3,21 @@
 All losses are mean cross-entropies in nats per token.
 """
 
-from collections.abc import Callable, Iterable
-from typing import cast
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch, Data
-from gpt.runtime import Runtime
+from gpt.training.objectives import Loss, batch_loss
 from gpt.training.processes import ALONE, World
+from gpt.training.recipe import Recipe
 
 # Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
 # enough to keep a GPU busy; either way, a small stage avoids the overhead of one pass per batch.
 _TOKENS_PER_PASS_ON_CPU, _TOKENS_PER_PASS = 4_096, 65_536
-
-
-def batch_loss(model: nn.Module, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    """The mean loss over every target of a batch: a scalar, nats per token.
-
-    With label smoothing, a share of every target's probability is spread over the vocabulary ("Rethinking the
-    Inception Architecture for Computer Vision", Szegedy et al., 2016, section 7). A stage with `multi_token` above 0
-    learns the token after the next as well, while it is in training mode.
-    """
-    targets = batch.targets  # (B, T)
-    share = getattr(model, "multi_token", 0.0) if model.training else 0.0
-    if not share or targets.shape[1] == 1:  # after a single token there is only the next
-        return _cross_entropy(model(*batch.inputs), targets, label_smoothing)
-    next_two = cast(Callable[..., tuple[Tensor, Tensor]], model.next_two)
-    logits, second = next_two(*batch.inputs)  # (B, T, V) each
-    loss = _cross_entropy(logits, targets, label_smoothing)
-    return loss + share * _cross_entropy(second[:, :-1], targets[:, 1:], label_smoothing)
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), label_smoothing=label_smoothing)
-
-
-Loss = Callable[[nn.Module, Batch], Tensor]  # batch_loss, or its compiled form
 
 
 def tokens_per_pass(runtime: Runtime) -> int:
@@ -81,23 +57,15 @@ def mean_loss(
     return sums[0] / sums[1]
 
 
-def estimated_losses(
-    model: nn.Module,
-    data: Data,
-    *,
-    seed: int,
-    iteration: int,
-    eval_iters: int,
-    batch_size: int,
-    runtime: Runtime,
-    loss: Loss = batch_loss,
-    world: World = ALONE,
-) -> tuple[float, float]:
-    """The estimated losses on the train and the val split."""
+def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Loss = batch_loss) -> tuple[float, float]:
+    """The estimated losses on the train and the val split, over random batches that the iteration decides."""
+    data, settings, runtime = recipe.data, recipe.settings, recipe.runtime
     losses = []
     for split in ("train", "val"):
-        batches = data.estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass(runtime))
-        losses.append(mean_loss(model, batches, f"estimating {split} loss", runtime, loss, world))
+        batches = data.estimation_batches(
+            split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, tokens_per_pass(runtime)
+        )
+        losses.append(mean_loss(model, batches, f"estimating {split} loss", runtime, loss, recipe.world))
     train, val = torch.stack(losses).tolist()  # waits for the device, once
     return train, val
 

@@ -14,8 +14,7 @@ _EPSILON = 1e-8  # AdamW's, in PyTorch and in the paper
 def fused_adamw(
     parameters: list[Tensor],
     gradients: list[Tensor],
-    first_moments: list[Tensor],
-    second_moments: list[Tensor],
+    moments: tuple[list[Tensor], list[Tensor]],
     steps: Tensor,
     *,
     rate: float,
@@ -23,15 +22,17 @@ def fused_adamw(
     weight_decay: float,
     skip: Tensor,
 ) -> None:
-    """Step number `steps` of AdamW, in place; where the scalar `skip` is 1, nothing changes."""
+    """Step number `steps` of AdamW, in place, with the first and the second `moments`.
+
+    Where the scalar `skip` is 1, nothing changes.
+    """
     beta1, beta2 = betas
     # On MPS, PyTorch's kernel ignored found_inf until 2026 (PyTorch's pull request 186360).
     if hasattr(torch, "_fused_adamw_") and parameters[0].device.type != "mps":
         torch._fused_adamw_(
             parameters,
             gradients,
-            first_moments,
-            second_moments,
+            *moments,
             max_exp_avg_sqs=[],
             state_steps=[steps] * len(parameters),
             lr=rate,
@@ -47,7 +48,7 @@ def fused_adamw(
     if skip:
         return
     step = steps.item()
-    for p, gradient, first, second in zip(parameters, gradients, first_moments, second_moments, strict=True):
+    for p, gradient, first, second in zip(parameters, gradients, *moments, strict=True):
         p.mul_(1 - rate * weight_decay)
         first.lerp_(gradient, 1 - beta1)
         second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)

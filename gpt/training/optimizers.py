@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.choices import Fraction, Kind, NonNegative
-from gpt.errors import RequestError
-from gpt.runtime import has_bfloat16
+from gpt.base.choices import Fraction, Kind, NonNegative
+from gpt.base.errors import RequestError
+from gpt.base.runtime import has_bfloat16
 from gpt.training.fused import fused_adamw
 
 
@@ -178,8 +178,7 @@ class _AdamW:
             fused_adamw(
                 [optimizer.parameters[name] for name in names],
                 [optimizer.gradient(name) for name in names],
-                [state[f"first_moment.{name}"] for name in names],
-                [state[f"second_moment.{name}"] for name in names],
+                ([state[f"first_moment.{name}"] for name in names], [state[f"second_moment.{name}"] for name in names]),
                 state["steps"],
                 rate=rate,
                 betas=self._betas,

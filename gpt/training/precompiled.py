@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import gpt.models
+from gpt.base.files import attempt, write_atomically
+from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
-from gpt.files import attempt, write_atomically
-from gpt.runtime import Runtime
-from gpt.training.evaluation import batch_loss
+from gpt.training.objectives import Objective
 
 _TOLERANCE = 1e-4  # between a library that was found and PyTorch, in the loss and in each gradient
 
@@ -39,8 +39,8 @@ class RandomNumbersError(Exception):
 class PrecompiledLoss:
     """A model's mean loss over a batch, by a library for each shape of a batch that computes the gradient with it."""
 
-    def __init__(self, model: nn.Module, label_smoothing: float, runtime: Runtime) -> None:
-        self._step = _Step(model, label_smoothing, runtime)
+    def __init__(self, model: nn.Module, objective: Objective, runtime: Runtime) -> None:
+        self._step = _Step(model, objective, runtime)
         self._state = [*model.parameters(), *model.buffers()]
         self._libraries: dict[torch.Size, Any] = {}
 
@@ -57,14 +57,14 @@ class PrecompiledLoss:
 class _Step(nn.Module):
     """The loss and its gradient by each parameter as a function of tensors alone: those of a model and of a batch."""
 
-    def __init__(self, model: nn.Module, label_smoothing: float, runtime: Runtime) -> None:
+    def __init__(self, model: nn.Module, objective: Objective, runtime: Runtime) -> None:
         super().__init__()
-        self.model, self.label_smoothing, self.runtime = model, label_smoothing, runtime
+        self.model, self.objective, self.runtime = model, objective, runtime
 
     def forward(self, *inputs_and_targets: Tensor) -> Tensor:
         *inputs, targets = inputs_and_targets
         with self.runtime.autocast():
-            return batch_loss(self.model, Batch(tuple(inputs), targets, targets.numel()), self.label_smoothing)
+            return self.objective(self.model, Batch(tuple(inputs), targets, targets.numel()))
 
     def with_gradient(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         trained = [name for name, _ in self.named_parameters()]
@@ -156,7 +156,8 @@ def _fingerprint(step: _Step, example: list[Tensor]) -> str:
         processor.read_text().partition("flags")[2].partition("\n")[0] if processor.exists() else platform.processor()
     )
     known = [
-        torch.__version__, torch.get_num_threads(), flags, str(step.runtime), [(t.shape, t.dtype) for t in example],
+        torch.__version__, torch.get_num_threads(), flags, str(step.runtime), str(step.objective),
+        [(t.shape, t.dtype) for t in example],
         settings, *(path.read_bytes() for path in sorted(files) if path.is_file()),
     ]  # fmt: skip
     return hashlib.sha256(repr(known).encode()).hexdigest()[:32]

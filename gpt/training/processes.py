@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gpt.errors import RequestError, UserError
-from gpt.seeding import generator
+from gpt.base.errors import RequestError, UserError
+from gpt.base.seeding import generator
 
 # How gloo and nccl report that a process no longer responds.
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")

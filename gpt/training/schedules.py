@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gpt.choices import Choice, CountOrZero, Fraction, Kind
-from gpt.errors import RequestError
+from gpt.base.choices import Choice, CountOrZero, Fraction, Kind
+from gpt.base.errors import RequestError
 
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 

@@ -9,11 +9,11 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from gpt.errors import RequestError, UserError
-from gpt.runs.records import Progress
-from gpt.runtime import Runtime
+from gpt.base.errors import RequestError, UserError
+from gpt.base.runtime import Runtime
 from gpt.training.optimizers import Optimizer
 from gpt.training.processes import World
+from gpt.training.progress import Progress
 from gpt.training.schedules import Schedule
 
 

@@ -1,0 +1,97 @@
+"""The text of a model card: what was trained on what, the documented losses beside the measured ones, a sample."""
+
+from tabulate import tabulate
+
+from gpt.base.errors import UserError
+from gpt.base.files import read_text_file
+from gpt.base.keys import compared
+from gpt.base.runtime import size_of
+from gpt.models.ngrams import Remembering
+from gpt.reports.changes import changes
+from gpt.runs.records import Summary
+from gpt.session.trained import TrainedRun
+
+_TEXT = """
+# {stage}: {adds}
+
+A {kind} language model of {parameters:,} parameters that {does}, trained from {start} with gpt-ladder
+({iterations:,} iterations, seed {seed}) on `{corpus}`.{remembered}
+
+{losses}
+
+Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: every target of the
+validation split once, by the {last} weights. {weights}{changed}
+
+{usage}{sample}"""
+
+_USAGE = """```python
+from gpt.apps.exporting.hub import PretrainedGPT
+
+model = PretrainedGPT.from_pretrained("FOLDER")  # this folder, or a repository of the hub
+print(model.generate({prompt}))
+```
+"""
+
+
+def body(trained: TrainedRun) -> str:
+    """The Markdown below the metadata. Raises UserError if the run has not finished."""
+    summary, config = trained.summary, trained.config
+    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}")]
+    return _TEXT.format(
+        stage=config.stage, adds=config.adds, kind=trained.task.token, parameters=size_of(trained.model),
+        does=trained.task.does, start=_start(summary), iterations=summary.iterations, seed=summary.seed,
+        corpus=", ".join([config.data.target.rpartition(".")[2], *source]), remembered=_remembered(trained),
+        losses=_losses(summary), token=trained.task.token, over=f"over {summary.estimated_over}",
+        last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
+        usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
+    )  # fmt: skip
+
+
+def _start(summary: Summary) -> str:
+    parent = summary.parent
+    return "random weights" if parent is None else f"the weights of another run ({parent.iterations:,} iterations)"
+
+
+def _remembered(trained: TrainedRun) -> str:
+    """That the weights contain the training text, of a stage that keeps it."""
+    if not isinstance(trained.model, Remembering):
+        return ""
+    size = trained.model.ngrams.table_bytes() / 1e6
+    return (
+        "\n\n**The weights contain the training text**, which the number of parameters leaves out: whoever has this "
+        f"model has the text.\nIts counts fill a table of {size:,.1f} MB when the model is loaded."
+    )
+
+
+def _losses(summary: Summary) -> str:
+    rows: list[list[str | float | None]] = [
+        ["documented", summary.documented.train, summary.documented.val],
+        ["estimated", summary.estimated.train, summary.estimated.val],
+        ["exact", None, summary.exact.val],
+    ]
+    return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
+
+
+def _weights(trained: TrainedRun, summary: Summary) -> str:
+    best = f"those of iteration {summary.best.iteration:,}, with an estimated validation loss of {summary.best.val:.4f}"
+    which = {"best": best, "last": "those after the last iteration", "averaged": "an average over the last evaluations"}
+    return f"The weights here are {which[trained.which]}."
+
+
+def _changed(summary: Summary) -> str:
+    changed = ", ".join(f"`{change}`" for change in without_paths(changes(summary)))
+    return f" Not the documented run of {summary.stage}: {changed}." if changed else ""
+
+
+def without_paths(changed: list[str]) -> list[str]:
+    """What was changed, as key=value, but of a key that names a folder of this machine the key alone."""
+    return [key if (key := change.partition("=")[0]) in ("init", "--config-path") else change for change in changed]
+
+
+def _sample(trained: TrainedRun) -> str:
+    """The run's sample as an indented block, which no character of a corpus can end."""
+    try:
+        lines = read_text_file(trained.run.path / "sample.txt").splitlines()
+    except UserError:
+        return ""
+    return "\nA sample:\n\n" + "".join(f"    {line}\n" for line in lines)

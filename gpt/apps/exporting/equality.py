@@ -1,0 +1,50 @@
+"""Whether an export computes what the run does."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from gpt.base.errors import UserError
+from gpt.base.seeding import generator
+
+TOLERANCE = 1e-4  # the largest difference of a logit or an attention weight
+
+_TOKENS = 64  # of the likeliest text
+
+Outputs = Callable[[Tensor], Sequence[Tensor]]  # token ids (B, T) -> logits (B, T, V), and whatever else is compared
+
+
+def prompts(vocab_size: int, block_size: int) -> Iterator[Tensor]:
+    """Random token ids, (B, T) each, of many lengths up to block_size, the shortest and the longest among them."""
+    lengths = {1, 2, 3, 5, 16, 17, block_size // 2, block_size - 1, block_size}
+    for number, T in enumerate(sorted(T for T in lengths if 1 <= T <= block_size)):
+        yield torch.randint(vocab_size, (1 + number % 3, T), generator=generator(0, "export", T))
+
+
+@torch.no_grad()
+def check(name: str, expected: Outputs, found: Outputs, vocab_size: int, block_size: int) -> str:
+    """Compare two models over random prompts and in their likeliest text, and say how much they differ.
+
+    Raises UserError if it is too much.
+    """
+    worst, drawn = 0.0, list(prompts(vocab_size, block_size))
+    for idx in drawn:
+        for a, b in zip(expected(idx), found(idx), strict=True):
+            difference = (a - b).abs().max().item() if a.shape == b.shape else float("inf")
+            if not difference <= TOLERANCE:  # NaN neither
+                raise UserError(f"the export failed: {name} differs from the run by {difference:g}")
+            worst = max(worst, difference)
+    if not torch.equal(*(likeliest(outputs, block_size) for outputs in (expected, found))):
+        raise UserError(f"the export failed: the likeliest text of {name} is not the run's")
+    lengths = f"{len(drawn)} prompts of 1 to {block_size} tokens"
+    return f"{name}: equal within {worst:.1e} over {lengths}, the same likeliest text"
+
+
+def likeliest(outputs: Outputs, block_size: int) -> Tensor:
+    """The likeliest continuation of token 0, one token at a time: (65,)."""
+    idx = torch.zeros(1, 1, dtype=torch.int64)
+    for _ in range(_TOKENS):
+        logits = outputs(idx[:, -block_size:])[0]  # (1, T, V)
+        idx = torch.cat([idx, logits[:, -1:].argmax(dim=-1)], dim=1)
+    return idx[0]

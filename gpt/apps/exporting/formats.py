@@ -1,0 +1,26 @@
+"""The formats of an export by name, each with the extra that it needs."""
+
+from pathlib import Path
+from typing import Literal
+
+from gpt.base.errors import requiring
+from gpt.session.trained import TrainedRun
+
+
+def export(trained: TrainedRun, format: Literal["hub", "transformers", "onnx"], folder: Path, *, license: str) -> str:
+    """Write the run into the empty `folder` and return what was checked, in words.
+
+    Raises RequestError if the run cannot be exported in this format or a library is missing, UserError if the export
+    does not compute what the run does.
+    """
+    if format == "hub":
+        with requiring("hub"):
+            from gpt.apps.exporting import hub
+        return hub.export(trained, folder, license)
+    if format == "transformers":
+        with requiring("transformers"):
+            from gpt.apps.exporting import gpt2
+        return gpt2.export(trained, folder)
+    with requiring("onnx"):
+        from gpt.apps.exporting import graphs
+    return graphs.export(trained, folder)

@@ -1,0 +1,35 @@
+"""A folder that appears under its name only when all of it is there."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpt.base.errors import RequestError
+from gpt.base.files import flush_folder
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """An empty folder that becomes `out` at the end; after an error, nothing of it is left.
+
+    Raises RequestError if `out` exists.
+    """
+    if os.path.lexists(out):
+        raise RequestError(f"{out} exists already: remove it, or choose another folder with out=FOLDER")
+    nearest = next(parent for parent in out.absolute().parents if parent.is_dir())
+    with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=nearest) as temporary:
+        folder = Path(temporary, "new")
+        folder.mkdir()
+        yield folder
+        for path in folder.rglob("*"):
+            if path.is_dir():
+                flush_folder(path)
+            else:
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        flush_folder(folder)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(out)
+        flush_folder(out.parent)

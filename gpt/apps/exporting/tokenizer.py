@@ -1,0 +1,28 @@
+"""tokenizer.json: a run's vocabulary in the format of the library `tokenizers`, which the hub's own tools read."""
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from gpt.base.files import parsing, read_text_file
+from gpt.data.vocabulary import Vocabulary
+from gpt.tasks import Task
+
+NAME = "tokenizer.json"
+
+
+def as_tokenizer(task: Task) -> Tokenizer:
+    """The tokenizer of a task. Raises RequestError if it has no such form."""
+    return Tokenizer.from_str(task.as_json())
+
+
+def vocabulary_of(path: Path) -> Vocabulary:
+    """The vocabulary in a tokenizer.json that was made here. Raises UserError if it is another or damaged."""
+    content = read_text_file(path)
+    with parsing(path):
+        model = json.loads(content)["model"]
+        tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        is_text = model["type"] == "WordLevel"
+        merges = None if is_text else [(first, second) for first, second in model["merges"]]
+        return Vocabulary(vocabulary="".join(tokens) if is_text else tokens, merges=merges, corpus="")

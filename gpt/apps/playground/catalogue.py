@@ -1,0 +1,93 @@
+"""The runs that the page can choose from, known by ids that no path can be made of."""
+
+import contextlib
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gpt.apps.playground.describing import in_brief, in_full
+from gpt.base.errors import RequestError, UserError
+from gpt.base.runtime import size_of
+from gpt.base.schema import Weights
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+from gpt.runs.weights import planned_model
+from gpt.session.trained import TrainedRun, load_run
+
+_OPEN = 8  # runs whose models are kept in memory
+_LARGEST = 200_000_000  # parameters
+
+log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """The finished runs below some folders, and the run at `chosen`, wherever it is; `weights` and `device` as in
+    `gpt.session.trained.load_run`. Its methods may be called from several threads.
+    """
+
+    def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
+        self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
+        self._found: dict[str, tuple[RunFolder, Summary]] = {}
+        self._open: OrderedDict[tuple[str, datetime], TrainedRun] = OrderedDict()  # by id, and when the run finished
+        self._lock = threading.Lock()
+
+    def briefly(self) -> dict[str, Any]:
+        """All runs, the newest first, and the id of the chosen one, or of the newest if that cannot be shown any more.
+
+        A damaged run is left out, with a warning. Raises RequestError if none is left.
+        """
+        runs = {}
+        with contextlib.suppress(UserError):  # it is being extended, or was damaged since
+            runs[self._chosen.path] = (self._chosen, self._chosen.summary())
+        with contextlib.suppress(RequestError):  # there is none but the chosen one
+            runs |= {run.path: (run, summary) for run, summary in finished_runs(*self._roots)}
+        self._found = {_id(run): (run, summary) for run, summary in runs.values()}
+        listed = []
+        for name, known in sorted(self._found.items(), key=_finished, reverse=True):
+            try:
+                listed.append(in_brief(name, *known))
+            except UserError as error:
+                log.warning(f"skipped: {error}")
+        if not listed:
+            raise RequestError("there is no finished run any more")
+        ids = [run["id"] for run in listed]
+        return {"chosen": _id(self._chosen) if _id(self._chosen) in ids else ids[0], "runs": listed}
+
+    def full(self, id: str) -> dict[str, Any]:
+        """All that the page shows of a run. Raises RequestError if there is no run of this id."""
+        return in_full(id, *self._known(id))
+
+    def opened(self, id: str) -> TrainedRun:
+        """The run with its model. Raises RequestError if there is none of this id, or if it is too large."""
+        run, summary = self._known(id)
+        key = (id, summary.finished)  # one that was extended since has other weights
+        with self._lock:
+            if key not in self._open:
+                if size_of(planned_model(run)) > _LARGEST:
+                    raise RequestError(f"this run has more than {_LARGEST:,} parameters: too many for a playground")
+                self._open[key] = load_run(run.path, weights=self._weights, device=self._device)
+            self._open.move_to_end(key)
+            while len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+            return self._open[key]
+
+    def _known(self, id: str) -> tuple[RunFolder, Summary]:
+        if id not in self._found:
+            self.briefly()
+        if id not in self._found:
+            raise RequestError("there is no such run: reload the page")
+        return self._found[id]
+
+
+def _finished(item: tuple[str, tuple[RunFolder, Summary]]) -> tuple[datetime, str]:
+    _, (run, summary) = item
+    return summary.finished, str(run.path)
+
+
+def _id(run: RunFolder) -> str:
+    return hashlib.sha256(bytes(run.path.absolute())).hexdigest()[:12]

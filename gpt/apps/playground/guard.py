@@ -1,0 +1,60 @@
+"""Which requests are heard at all: those of the page itself, on the machine's own names, and of a reasonable size.
+
+A server on 127.0.0.1 is reached by every page that the browser has open. One of them could send it requests (cross-site
+request forgery), or give the machine a name of its own and read the answers (DNS rebinding). So the Host that is asked
+for must be one of the server's names, and the Origin of a request, if it says one, the same.
+"""
+
+from collections.abc import Collection
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gpt.apps.playground.assets import POLICY
+
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+
+_HEADERS = {
+    "content-security-policy": f"{POLICY}; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+
+class Guard:
+    """Passes on to `app` what is asked of one of `names`, and adds the headers that confine the page."""
+
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app, self._names = app, {name.lower() for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":  # the start and the end of the server
+            return await self._app(scope, receive, send)
+
+        async def send_confined(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        refused = self._refusal(scope)
+        app = self._app if refused is None else JSONResponse({"error": refused}, 403)
+        return await app(scope, receive, send_confined)
+
+    def _refusal(self, scope: Scope) -> str | None:
+        given = [(name, value.decode("latin-1").lower()) for name, value in scope["headers"]]
+        hosts, origins = ([value for name, value in given if name == wanted] for wanted in (b"host", b"origin"))
+        if len(hosts) != 1 or _without_port(hosts[0]) not in self._names:
+            return "this server does not have the name that it was asked for: names=[NAME] gives it one"
+        if any(origin != f"http://{hosts[0]}" for origin in origins):
+            return "this request comes from another page"
+        return None
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() and not name.endswith(":") else host

@@ -1,0 +1,176 @@
+/** Attention: a small map for every layer and head, one of them enlarged; a row is what one character looks at. */
+import { element, spoken } from "./dom.js";
+import { labelWidths, large, paint } from "./maps.js";
+
+const SMALL = 56; // CSS pixels
+const LABELLED = 40; // characters, at most, that have room for labels
+
+export class AttentionView {
+  /**
+   * `looked` is called with {row, weights} of the row that is pointed at, or with null when none is.
+   * `what` says what a row is: a character of the text itself, or a word of a translation.
+   */
+  constructor(looked, what = "character") {
+    this.looked = looked;
+    this.what = what;
+    this.chosen = null; // [layer, head]; null is the mean of all
+    this.row = null;
+    this.small = element("div", {
+      class: "maps",
+      role: "group",
+      "aria-label": "Attention maps by layer and head",
+    });
+    this.canvas = element("canvas", {
+      class: "large",
+      tabindex: "0",
+      role: "img",
+      onpointermove: (event) => this.#point(this.#rowAt(event)),
+      onpointerdown: (event) => this.#point(this.#rowAt(event)),
+      onpointerleave: () => this.#point(null),
+      onblur: () => this.#point(null),
+      onkeydown: (event) => this.#step(event),
+    });
+    this.title = element("p", { class: "map-title" });
+    this.said = element("p", { class: "note said", role: "status" });
+    this.root = element(
+      "div",
+      { class: "attention" },
+      this.small,
+      element("div", { class: "enlarged" }, this.title, this.canvas, this.said),
+    );
+  }
+
+  /** layers: tensors {shape: [H, T, S], data}; the characters or words of the T rows and of the S columns. */
+  show(layers, rows, columns) {
+    Object.assign(this, { layers, rows, columns, row: null });
+    const isThere =
+      this.chosen !== null &&
+      this.chosen[0] < layers.length &&
+      this.chosen[1] < layers[this.chosen[0]].shape[0];
+    if (!isThere) this.chosen = null;
+    const heads = layers.reduce((sum, layer) => sum + layer.shape[0], 0);
+    const buttons = layers.map((layer, l) =>
+      element(
+        "div",
+        { class: "layer" },
+        element("span", { class: "layer-name" }, `layer ${l + 1}`),
+        ...Array.from({ length: layer.shape[0] }, (_, h) => this.#button([l, h])),
+      ),
+    );
+    this.small.replaceChildren(...(heads > 1 ? [this.#button(null), ...buttons] : []));
+    this.root.classList.toggle("wide", this.#isLarge());
+    this.#draw();
+  }
+
+  /** The weights of a row in the enlarged map. */
+  weights(row) {
+    const [, , S] = this.layers[0].shape;
+    return this.#map(this.chosen).subarray(row * S, (row + 1) * S);
+  }
+
+  /** Draw again, in new colours or a new width. */
+  redraw() {
+    if (this.layers) this.show(this.layers, this.rows, this.columns);
+  }
+
+  #button(which) {
+    const name = which === null ? "mean of all heads" : `layer ${which[0] + 1}, head ${which[1] + 1}`;
+    const canvas = element("canvas", { "aria-hidden": "true" });
+    paint(canvas, this.#map(which), this.rows.length, this.columns.length, SMALL, this.#isCausal());
+    return element(
+      "button",
+      {
+        type: "button",
+        class: "map",
+        title: name,
+        "aria-label": name,
+        "aria-pressed": String(same(which, this.chosen)),
+        onclick: (event) => {
+          this.chosen = which;
+          for (const other of this.small.querySelectorAll("button")) other.ariaPressed = "false";
+          event.currentTarget.ariaPressed = "true";
+          this.#draw();
+          this.looked(null);
+        },
+      },
+      canvas,
+      which === null ? element("span", {}, "mean") : null,
+    );
+  }
+
+  #map(which) {
+    const [, T, S] = this.layers[0].shape;
+    if (which !== null) return this.layers[which[0]].data.subarray(which[1] * T * S, (which[1] + 1) * T * S);
+    const mean = new Float32Array(T * S);
+    const heads = this.layers.reduce((sum, layer) => sum + layer.shape[0], 0);
+    for (const { shape, data } of this.layers) {
+      for (let i = 0; i < shape[0] * T * S; i++) mean[i % (T * S)] += data[i] / heads;
+    }
+    return mean;
+  }
+
+  #isCausal = () => this.what === "character";
+
+  #isLarge = () => Math.max(this.rows.length, this.columns.length) > LABELLED;
+
+  #draw() {
+    const single = this.layers.length === 1 && this.layers[0].shape[0] === 1;
+    const name =
+      this.chosen === null
+        ? single
+          ? "Layer 1, its only head"
+          : "Mean of all heads"
+        : `Layer ${this.chosen[0] + 1}, head ${this.chosen[1] + 1}`;
+    this.title.textContent = name;
+    this.canvas.setAttribute(
+      "aria-label",
+      `${name}: ${this.rows.length} rows, one for each ${this.what}. Use the up and down arrow keys to select a row.`,
+    );
+    const room = this.canvas.parentElement.clientWidth || 320;
+    const labels = this.#isLarge() ? null : labelWidths(this.rows, this.columns);
+    this.frame = large(
+      this.canvas,
+      this.#map(this.chosen),
+      this.rows,
+      this.columns,
+      room,
+      this.row,
+      labels,
+      this.#isCausal(),
+    );
+  }
+
+  #rowAt(event) {
+    const { top, size, rows } = this.frame;
+    const row = Math.floor((event.offsetY - top) / size);
+    return row >= 0 && row < rows ? row : null;
+  }
+
+  #step(event) {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    const last = this.rows.length - 1;
+    this.#point(this.row === null ? (step > 0 ? 0 : last) : Math.min(Math.max(this.row + step, 0), last));
+  }
+
+  #point(row) {
+    if (row === this.row || !this.layers) return;
+    this.row = row;
+    this.#draw();
+    if (row === null) {
+      this.said.textContent = "";
+      this.looked(null);
+      return;
+    }
+    const weights = this.weights(row);
+    const best = Array.from(weights.keys())
+      .sort((a, b) => weights[b] - weights[a])
+      .slice(0, 3);
+    const listed = best.map((i) => `${spoken(this.columns[i])} ${(100 * weights[i]).toFixed(0)}%`);
+    this.said.textContent = `“${spoken(this.rows[row])}” attends to ${listed.join(", ")}`;
+    this.looked({ row, weights });
+  }
+}
+
+const same = (a, b) => a === b || (a !== null && b !== null && a[0] === b[0] && a[1] === b[1]);

@@ -1,0 +1,78 @@
+/** What the reader asks for: the prompt and the settings. */
+
+const at = (id) => document.getElementById(id);
+
+/** Calls `asked` when the reader wants a text, `stopped`, `edited` for another prompt, `moved` for other settings. */
+export function connect({ asked, stopped, edited, moved }) {
+  at("controls").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!at("go").disabled) asked(); // Ctrl+Enter submits all the same
+  });
+  at("stop").addEventListener("click", stopped);
+  at("prompt").addEventListener("input", edited);
+  at("prompt").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("controls").requestSubmit();
+  });
+  for (const id of ["temperature", "top-k", "top-p"]) {
+    at(id).addEventListener("input", () => {
+      showValues();
+      moved();
+    });
+  }
+}
+
+export const prompt = () => at("prompt").value;
+
+export function setPrompt(text) {
+  at("prompt").value = text;
+}
+
+/** The settings, null for those that are off. */
+export function options() {
+  const value = (id) => Number(at(id).value);
+  return {
+    temperature: value("temperature"),
+    topK: value("top-k") === Number(at("top-k").max) ? null : value("top-k"),
+    topP: value("top-p") === 1 ? null : value("top-p"),
+    tokens: value("tokens"),
+    seed: value("seed"),
+    beam: value("beam"),
+    lengthPenalty: value("length-penalty"),
+  };
+}
+
+/** Offer what a kind of run takes; `vocabularySize` is the largest k. */
+export function offer(translates, vocabularySize) {
+  document.querySelector(".for-text").hidden = translates;
+  document.querySelector(".for-translation").hidden = !translates;
+  at("prompt-label").textContent = translates ? "Sentence" : "Prompt";
+  at("go").textContent = translates ? "Translate" : "Generate";
+  const wasOff = at("top-k").value === at("top-k").max;
+  at("top-k").max = vocabularySize;
+  if (wasOff) at("top-k").value = vocabularySize;
+  showValues();
+}
+
+export function showBusy(isBusy) {
+  at("stop").disabled = !isBusy;
+  at("go").disabled = isBusy;
+}
+
+export function showFailure(error) {
+  at("failure").textContent = error ? error.message : "";
+}
+
+export function showUnknown(characters) {
+  at("unknown").textContent = characters.length
+    ? `Left out, because the run's vocabulary lacks them: ${characters.join(" ")}`
+    : "";
+}
+
+function showValues() {
+  const { temperature, topK, topP } = options();
+  const t = temperature === 0 ? "∞" : (1 / temperature).toFixed(2);
+  at("temperature-value").textContent = temperature.toFixed(2);
+  at("formula").textContent = `softmax(t · x), t = 1/T = ${t}`;
+  at("top-k-value").textContent = topK ?? "off";
+  at("top-p-value").textContent = topP === null ? "off" : topP.toFixed(2);
+}

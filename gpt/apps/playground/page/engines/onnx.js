@@ -1,0 +1,117 @@
+/**
+ * The engine without a server: graphs that `play.py out=` has exported, computed by onnxruntime-web. The interface is
+ * that of server.js, without translation. A seed gives another text than with generate.py, whose random numbers are
+ * PyTorch's.
+ */
+import { choose } from "../predictions.js";
+import { random } from "./random.js";
+import { byLayer } from "./tensors.js";
+
+const CHARACTERS_PER_PASS = 4096;
+
+const described = await (await fetch("runs.json")).json();
+const sessions = new Map();
+
+export async function runs() {
+  const listed = Object.values(described);
+  return { chosen: listed.at(-1).id, runs: listed };
+}
+
+export async function describe(id) {
+  return described[id];
+}
+
+/** As gpt/apps/playground/looking.py: windows that advance by an eighth of their length. */
+export async function logits(id, text, signal) {
+  const { block_size: T, vocabulary_size: V } = described[id];
+  const ids = encode(id, text);
+  const N = ids.length;
+  const starts = windowStarts(N, T);
+  const all = new Float32Array(N * V);
+  let known = 0;
+  const windows = Math.max(1, Math.floor(CHARACTERS_PER_PASS / T));
+  for (let first = 0; first < starts.length; first += windows) {
+    signal?.throwIfAborted();
+    const some = starts.slice(first, first + windows);
+    const rows = some.map((start) => ids.slice(start, start + T));
+    const computed = (await run(id, "model", rows)).logits.data; // (windows, T, V)
+    for (const [w, start] of some.entries()) {
+      const length = rows[w].length;
+      const from = known - start;
+      all.set(computed.subarray((w * length + from) * V, (w + 1) * length * V), known * V);
+      known += length - from;
+    }
+  }
+  return { shape: [N, V], data: all };
+}
+
+export async function attention(id, text) {
+  if (!described[id].has_attention) return [];
+  const outputs = await run(id, "with_attention", [encode(id, text).slice(-described[id].block_size)]);
+  return byLayer(
+    Object.fromEntries(
+      Object.entries(outputs).map(([name, { dims, data }]) => [name, { shape: dims.slice(1), data }]),
+    ),
+  );
+}
+
+export async function* write(id, prompt, options, signal) {
+  const { block_size: T, vocabulary_size: V, vocabulary } = described[id];
+  const characters = Array.from(vocabulary);
+  const uniform = random(options.seed);
+  const ids = encode(id, prompt);
+  for (let step = 0; step < options.tokens && !signal?.aborted; step++) {
+    const window = ids.slice(-T);
+    const { data } = (await run(id, "model", [window])).logits;
+    const next = choose(data.subarray((window.length - 1) * V), uniform(), options);
+    ids.push(next);
+    yield characters[next];
+    if (step % 8 === 7) await new Promise((resolve) => setTimeout(resolve)); // for the page to be drawn
+  }
+}
+
+function windowStarts(N, T) {
+  const starts = [];
+  const stride = Math.max(1, Math.floor(T / 8));
+  for (let start = 0; start < N - T; start += stride) starts.push(start);
+  return [...starts, Math.max(0, N - T)];
+}
+
+function encode(id, text) {
+  const characters = Array.from(described[id].vocabulary);
+  return Array.from(text, (character) => {
+    const found = characters.indexOf(character);
+    if (found < 0) throw new Error(`the character “${character}” is not in the vocabulary`);
+    return found;
+  });
+}
+
+/** The outputs of a graph for rows of token ids. */
+async function run(id, graph, rows) {
+  const ort = await runtime();
+  const key = `graphs/${encodeURIComponent(id)}/${graph}.onnx`;
+  if (!sessions.has(key)) sessions.set(key, ort.InferenceSession.create(new URL(key, document.baseURI).href));
+  const session = await sessions.get(key);
+  const idx = new ort.Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0].length]);
+  return exclusively(() => session.run({ idx }));
+}
+
+let runtimeLoaded = null;
+
+function runtime() {
+  runtimeLoaded ??= import("../ort/ort.wasm.bundle.min.mjs").then((ort) => {
+    ort.env.wasm.numThreads = 1; // more need headers that few static hosts send
+    ort.env.wasm.wasmPaths = { wasm: new URL("ort/ort-wasm-simd-threaded.wasm", document.baseURI).href };
+    return ort;
+  });
+  return runtimeLoaded;
+}
+
+let queue = Promise.resolve();
+
+/** One computation after the other: a session refuses a second one. */
+function exclusively(compute) {
+  const result = queue.then(compute);
+  queue = result.catch(() => {});
+  return result;
+}

@@ -1,0 +1,73 @@
+/**
+ * The engine that asks play.py. All that the page needs of an engine:
+ *
+ *   runs()                                     {chosen, runs}: every run in brief, and which to begin with
+ *   describe(id)                               a run in full
+ *   logits(id, text, signal)                   {shape: [N, V], data}: what may follow each character
+ *   attention(id, text, signal)                a tensor {shape: [H, T, T], data} per layer, of the text's last window
+ *   write(id, prompt, options, signal)         an async iterator of the continuation, piece by piece
+ *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
+ *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
+ *
+ * An AbortSignal ends what nobody waits for any more. What cannot be answered is an Error with a line for the reader.
+ */
+import { byLayer, parseSafetensors } from "./tensors.js";
+
+export const runs = () => get("api/runs");
+
+export const describe = (id) => get(`api/runs/${encodeURIComponent(id)}`);
+
+export async function logits(run, text, signal) {
+  return (await tensors("api/logits", { run, text }, signal)).logits;
+}
+
+export async function attention(run, text, signal) {
+  return byLayer(await tensors("api/attention", { run, text }, signal));
+}
+
+export async function* write(run, prompt, options, signal) {
+  const { temperature, topK, topP, tokens, seed } = options;
+  const asked = { run, prompt, tokens, temperature, top_k: topK, top_p: topP, seed };
+  const response = await post("api/text", asked, signal);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await reader.read().catch(explained);
+    if (done) return;
+    yield value;
+  }
+}
+
+export async function translate(run, sentence, { beam, lengthPenalty }, signal) {
+  return (
+    await post("api/translations", { run, sentence, beam, length_penalty: lengthPenalty }, signal)
+  ).json();
+}
+
+export async function crossAttention(run, sentence, target, signal) {
+  return byLayer(await tensors("api/cross_attention", { run, sentence, target }, signal));
+}
+
+async function get(path) {
+  return (await answered(fetch(path))).json();
+}
+
+function post(path, asked, signal) {
+  const headers = { "content-type": "application/json" };
+  return answered(fetch(path, { method: "POST", headers, body: JSON.stringify(asked), signal }));
+}
+
+async function tensors(path, asked, signal) {
+  return parseSafetensors(await (await post(path, asked, signal)).arrayBuffer());
+}
+
+async function answered(request) {
+  const response = await request.catch(explained);
+  if (response.ok) return response;
+  const failure = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
+  throw new Error(failure.error);
+}
+
+function explained(error) {
+  if (error.name === "AbortError") throw error;
+  throw new Error("play.py no longer responds: start it again, then reload this page");
+}

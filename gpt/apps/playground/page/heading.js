@@ -1,0 +1,56 @@
+/** Who a panel is about: a run's stage, its figures and its curve. */
+import { count, element } from "./dom.js";
+import { curve } from "./curve.js";
+
+const loss = (x) => (x === null ? "–" : x.toFixed(4));
+
+export class Heading {
+  constructor(run) {
+    this.run = run;
+    this.picture = element("div", { class: "curve" });
+    const documented = run.documented.val ?? run.documented.train;
+    const kind = run.documented.kind === "mini-batch" ? "one mini-batch" : "validation";
+    const facts = [
+      `${count(run.parameters)} parameters`,
+      `window of ${count(run.block_size)} ${run.token}s`,
+      `${count(run.iterations)} iterations`,
+      `seed ${run.seed}`,
+      ...(run.contains_text ? ["its weights contain the training text"] : []),
+    ];
+    this.root = element(
+      "header",
+      { class: "card heading" },
+      element(
+        "h2",
+        {},
+        element("span", { class: "badge" }, run.stage),
+        element("span", { class: "adds" }, run.adds),
+      ),
+      element(
+        "p",
+        { class: "note facts" },
+        facts.join(" · "),
+        run.changed.length
+          ? element("span", {}, ` · changed from the documented run: ${run.changed.join(", ")}`)
+          : null,
+      ),
+      element(
+        "dl",
+        { class: "figures" },
+        figure("documented", loss(documented), documented === null ? "none" : kind),
+        figure("measured", loss(run.estimated.val), "estimated"),
+        figure("exact", loss(run.exact), "whole split"),
+      ),
+      this.picture,
+    );
+  }
+
+  redraw() {
+    const width = Math.max(180, Math.min(this.picture.clientWidth || 320, 560));
+    this.picture.replaceChildren(curve(this.run, { colour: "var(--run)", width }));
+  }
+}
+
+function figure(name, value, kind) {
+  return element("div", {}, element("dt", {}, name), element("dd", {}, value, element("small", {}, kind)));
+}

@@ -1,0 +1,164 @@
+/** The playground: one or two runs, one prompt. The engine is play.py, or onnxruntime-web where there is no server. */
+import { compare } from "./comparison.js";
+import * as controls from "./controls.js";
+import { count, debounced, element, newest } from "./dom.js";
+import { TextPanel } from "./panel.js";
+import { connect as connectTheme } from "./theme.js";
+import { TranslatorPanel } from "./translator.js";
+
+const PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n";
+const pickers = ["first", "second"].map((id) => document.getElementById(id));
+
+const engine = await import(`./engines/${document.documentElement.dataset.engine}.js`);
+const choosing = newest();
+let panels = [];
+let known = [];
+let token = "character"; // what the runs read
+let suggested = ""; // the prompt, unless the reader has typed another
+
+/** Make the panels of the chosen runs, and let them read the prompt. */
+async function choose(signal) {
+  const [first, second] = pickers.map((picker) => picker.value);
+  panels.forEach((panel) => panel.stop());
+  const runs = await Promise.all([...new Set([first, second].filter(Boolean))].map(engine.describe));
+  if (signal.aborted) return;
+  const usable = runs.filter((run) => run.token === runs[0].token);
+  history.replaceState(null, "", `#${usable.map((run) => run.id).join(",")}`);
+  panels = usable.map((run, i) =>
+    run.token === "character"
+      ? new TextPanel(engine, run, "ab"[i], select)
+      : new TranslatorPanel(engine, run, "ab"[i], shown),
+  );
+  offerSecond(runs[0], usable[1]?.id);
+  document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
+  document.body.classList.toggle("beside", panels.length === 2);
+  controls.offer(runs[0].token !== "character", Math.max(...usable.map((run) => run.vocabulary_size)));
+  const isOther = token !== runs[0].token;
+  token = runs[0].token;
+  if (isOther || ["", suggested].includes(controls.prompt()) || isForeign(controls.prompt())) {
+    suggested = example(runs[0]);
+    controls.setPrompt(suggested);
+  }
+  panels.forEach((panel) => panel.heading.redraw());
+  await read();
+}
+
+/** Whether a text was meant for runs of another alphabet. */
+function isForeign(text) {
+  return panels[0].divided(text).unknown.length > 2;
+}
+
+/** A prompt that suits a run: the documented corpus's best known line, or the beginning of the run's own sample. */
+function example(run) {
+  if (run.token !== "character") return /^\s*source (.+)$/m.exec(run.sample)?.[1] ?? "";
+  const fits = Array.from(PROMPT).every((character) => run.vocabulary.includes(character));
+  return fits ? PROMPT : run.sample.slice(0, 80);
+}
+
+const edited = debounced(read, 300);
+
+/** Before anything is done with the prompt: say what of it is left out. */
+function begin() {
+  edited.cancel();
+  controls.showFailure(null);
+  controls.showUnknown([...new Set(panels.flatMap((panel) => panel.divided(controls.prompt()).unknown))]);
+}
+
+async function read() {
+  begin();
+  await shown(all(panels.map((panel) => panel.read(controls.prompt(), controls.options()))));
+  showComparison();
+}
+
+async function write() {
+  begin();
+  if (!panels.every((panel) => panel.divided(controls.prompt()).known.length))
+    return controls.showFailure(new Error("Type at least one character that the run knows."));
+  controls.showBusy(true);
+  await shown(all(panels.map((panel) => panel.write(controls.prompt(), controls.options()))));
+  controls.showBusy(false);
+  showComparison();
+}
+
+function select(position) {
+  shown(all(panels.map((panel) => panel.select(position))));
+}
+
+function showComparison() {
+  const root = document.getElementById("comparison");
+  if (panels.length === 2 && panels[0].scores) compare(root, ...panels);
+  else root.hidden = true;
+}
+
+/** Wait until all of some work has ended; then fail as the first that failed. */
+async function all(work) {
+  const failed = (await Promise.allSettled(work)).find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
+}
+
+let pending = 0;
+
+/** Wait for some work; show what goes wrong, in a line. */
+async function shown(work) {
+  const main = document.querySelector("main");
+  pending += 1;
+  main.ariaBusy = "true";
+  try {
+    await work;
+  } catch (error) {
+    controls.showFailure(error);
+  } finally {
+    pending -= 1;
+    main.ariaBusy = String(pending > 0);
+  }
+}
+
+function title(run) {
+  const name = run.name ? ` ${run.name}` : "";
+  const alike = known.filter(
+    (other) => other.stage === run.stage && other.name === run.name && other.seed === run.seed,
+  );
+  const apart = alike.length > 1 ? `, ${run.finished.slice(0, 16).replace("T", " ")}` : "";
+  return `${run.stage}${name} · ${run.exact.toFixed(3)} · seed ${run.seed}${apart}`;
+}
+
+function offerSecond(first, chosen) {
+  const offered = known.filter((run) => run.id !== first.id && run.translates === first.translates);
+  pickers[1].replaceChildren(
+    element("option", { value: "" }, "no other"),
+    ...offered.map((run) => element("option", { value: run.id, selected: run.id === chosen }, title(run))),
+  );
+  pickers[1].disabled = offered.length === 0;
+}
+
+async function start() {
+  if (new URLSearchParams(location.search).has("embed")) document.body.classList.add("embedded");
+  const { chosen, runs } = await engine.runs();
+  known = runs;
+  const wanted = location.hash
+    .slice(1)
+    .split(",")
+    .filter((id) => runs.some((run) => run.id === id));
+  const first = wanted[0] ?? chosen;
+  pickers[0].replaceChildren(
+    ...runs.map((run) => element("option", { value: run.id, selected: run.id === first }, title(run))),
+  );
+  pickers[0].title = `${count(runs.length)} runs`;
+  offerSecond(
+    runs.find((run) => run.id === first),
+    wanted[1],
+  );
+  pickers.forEach((picker) => picker.addEventListener("change", () => shown(choosing.run(choose))));
+  controls.connect({
+    asked: write,
+    stopped: () => panels.forEach((panel) => panel.stop()),
+    edited,
+    moved: () => panels.forEach((panel) => panel.shape(controls.options())),
+  });
+  const redraw = () => panels.forEach((panel) => panel.redraw());
+  connectTheme(document.getElementById("theme"), redraw);
+  addEventListener("resize", debounced(redraw, 150));
+  await choosing.run(choose);
+}
+
+await shown(start());

@@ -1,0 +1,67 @@
+/** From logits to what the page shows: probabilities, choices, losses and ranks. As in gpt/tasks/decoding/sampling.py. */
+
+/** softmax(t x), with t = 1 / temperature; at temperature 0 all of it is on the largest. */
+export function softmax(x, temperature = 1) {
+  const largest = x.reduce((a, b) => Math.max(a, b), -Infinity);
+  if (temperature < 1e-38) {
+    const first = x.indexOf(largest);
+    return Float64Array.from(x, (_, i) => (i === first ? 1 : 0));
+  }
+  const p = Float64Array.from(x, (value) => Math.exp((value - largest) / temperature));
+  const total = p.reduce((a, b) => a + b, 0);
+  return p.map((value) => value / total);
+}
+
+/** The tokens in the order of their probability, the likeliest first; of equal ones, the first. */
+export function ranking(p) {
+  return Array.from(p.keys()).sort((a, b) => p[b] - p[a] || a - b);
+}
+
+/** What a character is drawn from: `topK` leaves the k likeliest, `topP` the fewest that add up to p. */
+export function shaped(x, { temperature, topK, topP }) {
+  const p = softmax(x, temperature);
+  const order = ranking(p);
+  const kept = new Float64Array(p.length);
+  let before = 0;
+  for (const [rank, token] of order.entries()) {
+    if ((topK !== null && rank >= topK) || (topP !== null && rank > 0 && before >= topP)) break;
+    kept[token] = p[token];
+    before += p[token];
+  }
+  return kept.map((value) => value / before);
+}
+
+/** The token that a uniform number in [0, 1) chooses: inverse transform sampling, the likeliest first. */
+export function choose(x, uniform, options) {
+  const p = shaped(x, options);
+  let cumulative = 0;
+  let last = 0;
+  for (const token of ranking(p)) {
+    if (p[token] === 0) break;
+    cumulative += p[token];
+    last = token;
+    if (cumulative > uniform) break;
+  }
+  return last;
+}
+
+/**
+ * The loss of each character in nats, and its rank among what was expected there, from 1. The first has none.
+ * logits: {shape: [N, V], data}, ids: N token ids -> N of {loss, rank} or null.
+ */
+export function scored({ shape: [, V], data }, ids) {
+  return ids.map((id, i) => {
+    if (i === 0) return null;
+    const x = data.subarray((i - 1) * V, i * V);
+    const largest = x.reduce((a, b) => Math.max(a, b), -Infinity);
+    const total = x.reduce((sum, value) => sum + Math.exp(value - largest), 0);
+    const rank = x.reduce((count, value) => count + (value > x[id] ? 1 : 0), 1);
+    return { loss: Math.log(total) + largest - x[id], rank };
+  });
+}
+
+/** The mean loss of some of them, in nats per character. */
+export function meanLoss(scores) {
+  const losses = scores.filter((score) => score !== null).map((score) => score.loss);
+  return losses.length ? losses.reduce((a, b) => a + b, 0) / losses.length : null;
+}

@@ -1,0 +1,127 @@
+/** A run that translates: its translations with their scores, and what each word of them looks at in the source. */
+import { AttentionView } from "./attention.js";
+import { card, column, element, newest } from "./dom.js";
+import { Heading } from "./heading.js";
+
+export class TranslatorPanel {
+  /** `shown` waits for what a click has begun, and shows what goes wrong. */
+  constructor(engine, run, side, shown) {
+    Object.assign(this, { engine, run, shown });
+    [this.writing, this.looking] = [newest(), newest()];
+    this.heading = new Heading(run);
+    this.source = element("p", { class: "words" });
+    this.beams = element("ol", { class: "beams" });
+    this.attention = new AttentionView((pointed) => this.#light(pointed), "word");
+    this.maps = card(
+      run,
+      { hidden: true },
+      element("h3", {}, "Cross-attention"),
+      element(
+        "p",
+        { class: "note" },
+        "Each row shows what the decoder attended to in the source when it chose that word.",
+      ),
+      this.attention.root,
+    );
+    this.root = column(
+      run,
+      side,
+      this.heading.root,
+      card(
+        run,
+        {},
+        element("h3", {}, "Translations"),
+        this.source,
+        this.beams,
+        element(
+          "p",
+          { class: "note" },
+          "Scores: log probability, divided by the length penalty. Choose a translation to see its attention.",
+        ),
+      ),
+      this.maps,
+    );
+  }
+
+  divided(text) {
+    return { known: Array.from(text), unknown: [] };
+  }
+
+  /** Translations are made when they are asked for. */
+  async read() {}
+
+  async write(sentence, options) {
+    await this.writing.run(async (signal) => {
+      const { source, unknown, beams } = await this.engine.translate(this.run.id, sentence, options, signal);
+      if (signal.aborted) return;
+      Object.assign(this, { sentence, words: source, found: beams });
+      this.source.replaceChildren(
+        ...source.map((word, i) =>
+          element("span", { class: i === source.length - 1 ? "ending" : null }, word),
+        ),
+      );
+      if (unknown) this.source.append(element("small", { class: "note" }, ` left out: ${unknown}`));
+      this.beams.replaceChildren(...beams.map((beam, i) => this.#beam(beam, i)));
+      await this.#choose(0);
+    });
+  }
+
+  stop() {
+    this.writing.stop();
+  }
+
+  async select() {}
+
+  shape() {}
+
+  redraw() {
+    this.heading.redraw();
+    this.attention.redraw();
+  }
+
+  #beam(beam, i) {
+    return element(
+      "li",
+      {},
+      element(
+        "button",
+        { type: "button", class: "beam", "aria-pressed": "false", onclick: () => this.shown(this.#choose(i)) },
+        element("span", { class: "score" }, beam.score.toFixed(2)),
+        element(
+          "span",
+          { class: "words" },
+          ...(beam.tokens.length ? beam.tokens.map((word) => element("span", {}, word)) : ["(empty)"]),
+        ),
+      ),
+    );
+  }
+
+  async #choose(i) {
+    const beam = this.found[i];
+    const chosen = beam.ended ? [...beam.tokens, "end"] : beam.tokens;
+    const read = beam.ids.slice(0, chosen.length - 1); // the last choice is not read again
+    const layers = await this.looking.run((signal) =>
+      this.engine.crossAttention(this.run.id, this.sentence, read, signal),
+    );
+    if (layers === undefined) return;
+    const buttons = [...this.beams.querySelectorAll("button")];
+    buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
+    this.target = buttons[i].querySelector(".words");
+    this.maps.hidden = false;
+    this.attention.show(
+      layers,
+      chosen.map((w) => w.trim() || "␣"),
+      this.words.map((w) => w.trim() || "␣"),
+    );
+  }
+
+  #light(pointed) {
+    const largest = pointed ? Math.max(...pointed.weights) : 1;
+    [...this.source.querySelectorAll("span")].forEach((span, i) =>
+      span.style.setProperty("--look", pointed ? (pointed.weights[i] / largest).toFixed(3) : 0),
+    );
+    [...(this.target?.children ?? [])].forEach((span, i) =>
+      span.classList.toggle("query", i === pointed?.row),
+    );
+  }
+}

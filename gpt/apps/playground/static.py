@@ -1,0 +1,82 @@
+"""The page without a server: its files, runs as ONNX graphs, and onnxruntime-web, which computes them in the browser.
+
+index.html#v5 shows v5, index.html#v4,v5 both of them; index.html?embed#v5 is for a frame in another page.
+"""
+
+import json
+import logging
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from gpt.apps.exporting import graphs
+from gpt.apps.exporting.card import without_paths
+from gpt.apps.exporting.staging import staged
+from gpt.apps.playground.assets import POLICY, files
+from gpt.apps.playground.describing import in_full
+from gpt.base.errors import RequestError
+from gpt.base.schema import Weights
+from gpt.data.download import npm_package
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
+from gpt.session.trained import load_run
+
+_ORT = "onnxruntime-web@1.30.0"
+_ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+_ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
+
+log = logging.getLogger(__name__)
+
+
+def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[str, RunFolder]:
+    """The newest finished run of each stage below these folders, or of one stage, by stage.
+
+    Raises RequestError if there is none.
+    """
+    newest = {summary.stage: run for run, summary in finished_runs(*roots, stage=stage)}
+    return dict(sorted(newest.items()))
+
+
+def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: Weights = "auto") -> str:
+    """Write the page with these runs, by the names that its address calls them, into the new folder `out`.
+
+    Runs that have no graph, such as those that translate, are left out with a warning. onnxruntime-web is downloaded to
+    `data_dir`, once. Returns what was checked. Raises RequestError if no run is left, UserError if a graph does not
+    compute what its run does or if the download fails.
+    """
+    runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
+    runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
+    with staged(out) as folder:
+        described, checked = {}, []
+        for name, run in runs.items():
+            graph = folder / "graphs" / name
+            graph.mkdir(parents=True)
+            try:
+                trained = load_run(run.path, weights=weights, device="cpu")
+                checked.append(f"{name}: {graphs.export(trained, graph)}".replace("\n", f"\n{name}: "))
+            except RequestError as error:
+                log.warning(f"left out {name}: {error}")
+                graph.rmdir()
+            else:
+                has_attention = (graph / "with_attention.onnx").exists()
+                full = in_full(name, run, run.summary())
+                own = {"folder": run.path.name, "changed": without_paths(full["changed"])}
+                described[name] = full | own | {"has_attention": has_attention}
+        if not described:
+            raise RequestError("none of these runs can be computed in a browser")
+        contents = {name: file.content for name, file in files().items()}
+        contents |= {"index.html": _index(contents["index.html"]), "runs.json": json.dumps(described).encode()}
+        for name, content in (contents | runtime).items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+    return "\n".join(
+        [*checked, f"written: {out}; look at it with python -m http.server --directory {shlex.quote(str(out))}"]
+    )
+
+
+def _index(html: bytes) -> bytes:
+    """The page with the other engine, and with the policy that a server sends as a header."""
+    policy = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")  # which WebAssembly needs
+    meta = f'<meta charset="utf-8">\n    <meta http-equiv="Content-Security-Policy" content="{policy}">'
+    text = html.decode().replace('data-engine="server"', 'data-engine="onnx"')
+    return text.replace('<meta charset="utf-8">', meta).encode()

@@ -1,0 +1,223 @@
+"""The study of a search: a folder with an SQLite file, a run folder a trial, and the locks of its workers.
+
+A trial is one row of the study from the moment its hyperparameters are drawn, and a worker holds a lock on it until
+its result is stored. A row without a result whose lock is free was left by a worker that died: the next worker resumes
+that trial, in the same run folder, as train.py resume=auto does.
+"""
+
+import itertools
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.pruners import MedianPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
+from gpt.base.keys import changes
+from gpt.base.seeding import generator
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+
+_DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
+_DRAWS = 100  # that repeat earlier trials, after which the sampler is not asked again
+_PATIENCE = 60.0  # seconds to wait for another worker's transaction
+
+log = logging.getLogger(__name__)
+
+
+class PrunedError(UserError):
+    """A trial was stopped early, because it is not promising."""
+
+
+class Search:
+    """A search in a folder. Raises RequestError if the folder holds another one, UserError if it is damaged."""
+
+    def __init__(
+        self, folder: Path, space: dict[str, BaseDistribution], settings: dict[str, Any], *, seed: int, prune: bool
+    ) -> None:
+        self.folder, self._space, self._seed = folder, space, seed
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock")
+        self._file = folder / "study.db"
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with self._lock, self._storage_errors():
+            connect = partial(sqlite3.connect, self._file, timeout=_PATIENCE, check_same_thread=False)
+            storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
+            pruner = MedianPruner() if prune else NopPruner()
+            self.study = optuna.create_study(
+                storage=storage, study_name="search", load_if_exists=True, direction="minimize", pruner=pruner
+            )
+            self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
+
+    def trials(self, n_trials: int) -> Iterator[Trial]:
+        """Trials to run, each locked until the next is asked for; none once the study has `n_trials` in all."""
+        while True:
+            with ExitStack() as locks:
+                with self._lock, self._storage_errors():
+                    trial = self._abandoned(locks) or self._new(n_trials, locks)
+                if trial is None:
+                    return
+                yield trial
+
+    def run(self, trial: Trial, train: Callable[[Watcher], float]) -> None:
+        """Call `train` with the watcher that prunes, and store the loss that it returns.
+
+        Raises RequestError for a failed trial if none has succeeded yet: then its error is probably that of all.
+        """
+        try:
+            loss = train(_Pruning(trial))
+        except (PrunedError, DivergedError) as error:
+            log.info(str(error))
+            self._tell(trial, state=TrialState.PRUNED)
+        except Exception as error:
+            reason, _ = report(error) or ("", 0)
+            is_too_large = reason and isinstance(error, MemoryError | RuntimeError)
+            is_theirs = isinstance(error, RequestError | ValidationError) and not isinstance(error, UnavailableError)
+            if not (is_theirs or is_too_large):
+                raise  # not because of the hyperparameters: the trial is resumed once the machine is mended
+            self._tell(trial, state=TrialState.FAIL)
+            if not self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+                raise RequestError(f"trial {trial.number} failed, and none has succeeded: {reason}") from None
+            log.warning(f"trial {trial.number} failed: {reason}")
+        else:
+            self._tell(trial, loss)
+
+    def run_folder(self, trial: Trial | FrozenTrial) -> Path:
+        """Where the run of a trial is."""
+        return self.folder / f"trial_{trial.number:03d}"
+
+    def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
+        with self._storage_errors():
+            self.study.tell(trial, loss, state)
+
+    def _abandoned(self, locks: ExitStack) -> Trial | None:
+        """A trial of a worker that died, locked."""
+        for frozen in self._running():
+            if self._acquired(frozen, locks):
+                if any(other.number == frozen.number for other in self._running()):  # not told since
+                    return Trial(self.study, frozen._trial_id)  # there is no other way to a trial that was asked for
+                locks.close()
+        return None
+
+    def _new(self, n_trials: int, locks: ExitStack) -> Trial | None:
+        """A new trial, locked. It is stored whole, so that a kill leaves none without hyperparameters."""
+        earlier = self.study.get_trials()
+        if len(earlier) >= n_trials:
+            return None
+        params = self._drawn(earlier)
+        if params is None:
+            log.info("every combination has been tried")
+            return None
+        self.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
+        frozen = self.study.get_trials(deepcopy=False)[-1]
+        self._acquired(frozen, locks)
+        return Trial(self.study, frozen._trial_id)
+
+    def _drawn(self, earlier: list[FrozenTrial]) -> dict[str, Any] | None:
+        """The next hyperparameters, a function of the seed and of the trials so far; None if there are no others.
+
+        The same hyperparameters would give the same loss again.
+        """
+        tried = [trial.params for trial in earlier]
+        for attempt in range(_DRAWS):
+            seed = generator(self._seed, "search", len(earlier), attempt).initial_seed() % 2**32
+            copy = optuna.create_study(sampler=TPESampler(seed=seed))
+            copy.add_trials(earlier)
+            params = {key: _rounded(value, self._space[key]) for key, value in copy.ask(self._space).params.items()}
+            if params not in tried:
+                return params
+        # The sampler only draws what it has found to be good; the rest of a finite space is taken in order.
+        return next((params for params in _combinations(self._space) if params not in tried), None)
+
+    def _running(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _acquired(self, trial: FrozenTrial, locks: ExitStack) -> bool:
+        folder = self.run_folder(trial)
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / ".worker", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        locks.callback(lock.release)
+        return True
+
+    def _check_same(self, settings: dict[str, Any]) -> None:
+        stored = self.study.user_attrs.get("settings")
+        if stored is None:
+            self.study.set_user_attr("settings", settings)
+        elif json.loads(json.dumps(settings)) != stored:
+            changed = ", ".join(changes(stored, settings) or changes(settings, stored))
+            raise RequestError(
+                f"{self.folder} holds a search with other settings; this one has {changed}: "
+                "give it a new folder with study=FOLDER"
+            )
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError) as error:
+            cause = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(f"cannot use {self._file}: {cause}") from None
+
+
+class _Pruning(Watcher):
+    """Reports each evaluation to the study, and ends the run if the others were better at this iteration."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        """Report the evaluations that the study lacks, those before the run was resumed among them."""
+        evaluations = state.progress.evaluations
+        new = [e for e in evaluations if e.iteration > 0 and e.iteration not in self._reported]
+        for evaluation in new:
+            self._trial.report(evaluation.val, evaluation.iteration)
+            self._reported.add(evaluation.iteration)
+        is_evaluated = bool(evaluations) and evaluations[-1].iteration == state.progress.iteration > 0
+        if is_evaluated and not is_last and self._trial.should_prune():
+            raise PrunedError(
+                f"trial {self._trial.number} pruned at iteration {state.progress.iteration}: "
+                f"its validation loss of {evaluations[-1].val:.4f} is above the median of the other trials"
+            )
+
+
+def _combinations(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    """All of a finite space; none of one with intervals of numbers."""
+    return (dict(zip(space, values, strict=True)) for values in itertools.product(*map(_values, space.values())))
+
+
+def _values(distribution: BaseDistribution) -> Sequence[Any]:
+    """All that can be drawn from a finite distribution; of another, nothing."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    return ()
+
+
+def _rounded(value: Any, distribution: BaseDistribution) -> Any:
+    if not isinstance(distribution, FloatDistribution):
+        return value
+    return min(max(float(f"{value:.{_DIGITS}g}"), distribution.low), distribution.high)

@@ -1,0 +1,131 @@
+"""Choices of a configuration: classes and functions of this package, with their hyperparameters.
+
+A choice is a mapping such as
+
+    _target_: gpt.models.v5_residual.GPT
+    block_size: 8
+    n_embd: 32
+
+and its schema is the signature of what it names: names, types and ranges are checked against that. The ranges below
+are for annotating such signatures. A run folder contains choices too and is untrusted, so a name is looked up only in
+the modules of one package, and used only if its `Kind` accepts the object.
+"""
+
+import contextlib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from gpt.base.errors import RequestError, explain, printable
+
+Size = Annotated[int, Field(ge=1, le=2**16)]  # of channels, heads, hidden layers
+Depth = Annotated[int, Field(ge=1, le=256)]  # of a stack of layers
+Length = Annotated[int, Field(ge=1, le=2**20)]  # of a window, in tokens
+BatchSize = Annotated[int, Field(ge=1, le=2**20)]  # in windows, or in target tokens
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PathName = Annotated[str, Field(min_length=1)]
+
+
+class Choice(BaseModel):
+    """The name of a class or function, and its hyperparameters."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    target: str = Field(alias="_target_")
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What may be chosen for one key of a configuration."""
+
+    key: str  # such as "model"
+    noun: str  # such as "a stage"
+    package: str  # where it is looked up, such as "gpt.models"
+    contract: str  # what a valid object is, in a few words
+    accepts: Callable[[Any], bool]  # whether an object of the package is valid here
+    given: tuple[str, ...] = ()  # the arguments that come from the program and not from the configuration
+
+    def build(self, choice: Choice, **given: Any) -> Any:
+        """Call what `choice` names. Raises RequestError if it is not valid here or does not take these values."""
+        return self.partial(choice)(**given)
+
+    def partial(self, choice: Choice) -> Callable[..., Any]:
+        """What `choice` names with its hyperparameters filled in. Raises RequestError as `build` does."""
+        target, values = self._checked(choice)
+
+        def call(*arguments: Any, **given: Any) -> Any:
+            try:
+                return target(*arguments, **given, **values)
+            except ValueError as error:
+                raise RequestError(f"{self.key}: {str(error).partition(chr(10))[0]}") from None
+
+        return call
+
+    def find(self, choice: Choice) -> Callable[..., Any]:
+        """The class or function that `choice` names. Raises RequestError if it is not valid here."""
+        module_name, _, name = choice.target.rpartition(".")
+        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}.")
+        refusal = f"{self.key}._target_={printable(choice.target)} is not {self.noun} of {self.package}"
+        if module_name not in {module.name for module in modules}:
+            raise RequestError(f"{refusal}: there is no such module")
+        try:
+            target = getattr(importlib.import_module(module_name), name, None)
+        except ModuleNotFoundError as error:
+            raise RequestError(f"{refusal}: its module needs {error.name}, which is not installed") from None
+        if name.startswith("_") or not callable(target) or getattr(target, "__module__", None) != module_name:
+            raise RequestError(f"{refusal}: its module defines no such name")
+        if inspect.isabstract(target):
+            raise RequestError(f"{refusal}: it lacks the method {', '.join(sorted(target.__abstractmethods__))}")
+        if not self.accepts(target):
+            raise RequestError(f"{refusal}: {self.noun} is {self.contract}")
+        return target
+
+    def all(self) -> dict[str, Callable[..., Any]]:
+        """Every class or function that is valid here, by the name that a choice gives it. Imports the whole package."""
+        found = {}
+        for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}."):
+            names: Iterable[str] = ()
+            with contextlib.suppress(ModuleNotFoundError):  # of an extra
+                names = vars(importlib.import_module(module.name))
+            for name in names:
+                with contextlib.suppress(RequestError):
+                    choice = Choice(_target_=f"{module.name}.{name}")
+                    found[choice.target] = self.find(choice)
+        return found
+
+    def hyperparameters(self, target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+        """What `target` takes from the configuration, by name; what is not annotated takes anything."""
+        signature = inspect.signature(target, eval_str=True).parameters
+        return {
+            name: parameter.replace(annotation=Any) if parameter.annotation is parameter.empty else parameter
+            for name, parameter in signature.items()
+            if name not in self.given
+        }
+
+    def _checked(self, choice: Choice) -> tuple[Callable[..., Any], dict[str, Any]]:
+        target, values = self.find(choice), choice.hyperparameters
+        taken = self.hyperparameters(target)
+        unknown = [name for name in values if name not in taken]
+        missing = [name for name, p in taken.items() if name not in values and p.default is p.empty]
+        if unknown or missing:
+            wrong = f"{printable(unknown[0])} is not a hyperparameter of" if unknown else f"{missing[0]} is required by"
+            raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
+        for name, value in values.items():
+            try:
+                TypeAdapter(taken[name].annotation).validate_python(value, strict=True)
+            except ValidationError as error:
+                raise RequestError(explain(error, f"{self.key}.{name}")) from None
+        return target, values

@@ -1,0 +1,110 @@
+"""Terminal output: UTF-8, one line per log record, coloured."""
+
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from gpt.base.errors import printable
+
+_shown: list[logging.StreamHandler] = []  # for reports, for warnings
+
+_RED, _YELLOW, _CYAN = "31", "33", "36"  # SGR parameters of ECMA-48, which terminals understand
+_FIGURE = re.compile(
+    r"(?<![\w.:/-])[-+]?\d+(,\d{3})*(\.\d+)?(e[-+]?\d+)?(?![\w:/-]|\.\d)"
+)  # not a part of a name or a date
+
+
+class OneLine(logging.Formatter):
+    """Formats a record as one line; control characters in it, from a corpus or a path, are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return printable(super().format(record))
+
+
+class _Coloured(OneLine):
+    """The same with warnings in yellow, and in other lines figures in cyan."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = super().format(record)
+        if record.levelno >= logging.WARNING:
+            return _in(_YELLOW, line)
+        return _FIGURE.sub(lambda figure: _in(_CYAN, figure[0]), line)
+
+
+def in_red(line: str, stream: TextIO) -> str:
+    """A line for a stream, in red where that is a terminal."""
+    return _in(_RED, line) if _has_colours(stream) else line
+
+
+def _in(colour: str, text: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def _has_colours(stream: TextIO) -> bool:
+    """Whether it is a terminal, and the user does not object (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def command(name: str) -> str:
+    """How the user runs a script: "python train.py", or "gpt-train" if that is how this process was started."""
+    return f"gpt-{name}" if "GPT_COMMANDS" in os.environ else f"python {name}.py"
+
+
+def open_streams() -> None:
+    """Prepare the standard streams: UTF-8, because a corpus has characters that a terminal's encoding may lack.
+
+    A stream that is closed becomes the null device. Otherwise the next file that is opened would take its place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # os.open takes the lowest free number, which is that of the stream
+            handle = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(handle, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
+
+
+def show_log(prefix: str = "") -> None:
+    """Show what the package logs: reports on standard output, warnings on standard error, each after a prefix.
+
+    The prefix tells the jobs apart that run side by side; a worker process may have several, one after the other.
+    """
+    logger = logging.getLogger("gpt")
+    logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run
+    if not _shown:  # a sweep comes here once per job
+        report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+        report.addFilter(lambda record: record.levelno < logging.WARNING)
+        warnings.setLevel(logging.WARNING)
+        _shown[:] = [report, warnings]
+        logger.addHandler(report)
+        logger.addHandler(warnings)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    for handler, label in zip(_shown, ("", "warning: "), strict=True):
+        formatter = _Coloured if _has_colours(handler.stream) else OneLine
+        handler.setFormatter(formatter(f"{prefix}{label}%(message)s"))
+
+
+@contextlib.contextmanager
+def showing_warnings() -> Iterator[None]:
+    """Show the package's warnings inside, in a program that has its own logging; then leave that as it was."""
+    logger = logging.getLogger("gpt")
+    level, propagates, handler = logger.level, logger.propagate, logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(OneLine("warning: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)  # for the log of a run folder
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates

@@ -1,0 +1,147 @@
+"""Errors that the user can fix: the scripts print them as one line, without a traceback."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+# How PyTorch reports that memory ran out, on its devices and in its allocators.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
+
+
+class UserError(Exception):
+    """Something failed outside the code (a file, the network, the machine); the message says what to do."""
+
+    exit_code = 1
+
+
+class RequestError(UserError):
+    """The request itself cannot be met: a value, a name, a combination."""
+
+    exit_code = 2
+
+
+class UnavailableError(RequestError):
+    """A file, a device or a run folder that cannot be used at the moment, whatever else is asked for."""
+
+
+class UnreadableError(UserError):
+    """A file cannot be read now, whatever its content: unlike a damaged one, it must not be passed over or replaced."""
+
+
+class DivergedError(UserError):
+    """A loss or gradient became NaN or Inf."""
+
+
+@contextmanager
+def requiring(extra: str) -> Iterator[None]:
+    """Around imports of optional libraries: for one that is missing, RequestError says which extra installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RequestError(f"{error.name} is not installed: pip install -e '.[{extra}]'") from None
+
+
+def report(error: Exception) -> tuple[str, int] | None:
+    """The line and the exit code of an error that the user can fix; None for a bug."""
+    from pydantic import ValidationError  # slow to import: `import gpt` does not pay for it
+
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, ValidationError):
+        return explain(error), RequestError.exit_code
+    if isinstance(error, OSError):
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror or error}", UserError.exit_code
+    ran_out = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
+    if ran_out or isinstance(error, MemoryError):
+        return "not enough memory for this: try a smaller model, batch or number of samples", UserError.exit_code
+    return None
+
+
+def explain(error: "ValidationError", prefix: str = "") -> str:
+    """Everything that is wrong with some values, in one line; `prefix` goes in front of each key."""
+    problems: dict[str, list[Mapping[str, Any]]] = {}
+    for problem in error.errors():
+        names = [name for name in map(str, problem["loc"]) if not _IS_ALTERNATIVE.search(name)]
+        problems.setdefault(printable(".".join([*filter(None, [prefix]), *names])), []).append(problem)
+    return "; ".join(_explain(key, alternatives) for key, alternatives in problems.items())
+
+
+# Where a value may have one of several types, pydantic's path to it ends with the type that was tried.
+_IS_ALTERNATIVE = re.compile(r"[\[\]()-]|^(int|float|str|bool|none)$")
+
+# What pydantic's types of errors mean to a user.
+_MEANING = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be finite",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "string_too_short": "is empty",
+    "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "may have letters, digits and {signs} only",
+    "list_type": "must be a list, as in [a,b]",
+    "tuple_type": "must be a list, as in [a,b]",
+    "dict_type": "must be a group of keys",
+    "model_type": "must be a group of keys",
+    "model_attributes_type": "must be a group of keys",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have at least {min_length} values",
+    "too_long": "must have at most {max_length} values",
+    "literal_error": "must be {expected}",
+}
+
+
+def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
+    problem = alternatives[0]
+    if problem["type"] == "missing":
+        return f"{key} is required: give it a value, and do not delete it"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key}"
+    meaning = " or ".join(dict.fromkeys(map(_meaning, alternatives))).replace(" or must be ", " or ")
+    if isinstance(problem["input"], dict) or not key:
+        return f"{key}: {meaning}".removeprefix(": ")
+    quoted = (
+        isinstance(problem["input"], str) and "number" in meaning and re.fullmatch(r"\W?[-+.\de]+\W?", problem["input"])
+    )
+    return f"{key}={_shorten(problem['input'])}: {meaning}{': remove the quotes' if quoted else ''}"
+
+
+def _meaning(problem: Mapping[str, Any]) -> str:
+    if problem["type"] in _MEANING:
+        signs = " ".join("_" + str(problem.get("ctx", {}).get("pattern", ""))[4:-3])  # of a pattern such as ^[\w.-]+$
+        limits = {k: int(x) if isinstance(x, float) and x == int(x) else x for k, x in problem.get("ctx", {}).items()}
+        return _MEANING[problem["type"]].format_map(limits | {"signs": signs}).replace("'", "")
+    message = " ".join(problem["msg"].removeprefix("Value error, ").split())
+    return message[:1].lower() + message[1:]
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Untrusted text on one line: control characters, including newlines, are escaped, except those in `keep`.
+
+    So are characters that would reorder the line, and bytes of a path that are not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def _shorten(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    try:
+        text = " ".join(str(value).split())
+    except ValueError:  # an integer of thousands of digits
+        return type(value).__name__
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,164 @@
+"""Atomic writes and checksums.
+
+A file is written under a temporary name, flushed to disk and renamed. Records carry a checksum of their content.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from gpt.base.errors import UnreadableError, UserError, explain, report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Made once: json.dumps with these options would make one per record, and thousands of records are read at once.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+log = logging.getLogger(__name__)
+
+
+def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception], ...] = (OSError, UserError)) -> bool:
+    """Call `write` and return whether it succeeded; if not, log a warning, and the run continues without it."""
+    try:
+        write()
+    except errors as error:
+        reason, _ = report(error) or (str(error), 1)
+        log.warning(f"{what} could not be written; the run continues without it: {reason}")
+        return False
+    return True
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write `path`; at any moment, a reader sees the old file or the new one, never a partial one."""
+    if isinstance(content, str):
+        content = content.encode()
+    temporary = temporary_name(path)
+    try:
+        write_flushed(temporary, content)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # the file that the user knows
+        raise
+    try:
+        flush_folder(path.parent)
+    except OSError as error:  # the new file is in its place: whoever relies on that must not be told otherwise
+        log.warning(f"{path} is written, but a crash of the system may bring back the old one: {error.strerror}")
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` for a file that will be renamed to it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `temporary_name` gives such a name."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{8}", name) is not None
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a new file and flush it to the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_png(path: Path, figure: "Figure") -> None:
+    """Save a picture, like `write_atomically`."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_atomically(path, picture.getvalue())
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def checked_file(path: Path, largest: int) -> Path:
+    """Check a file of a possibly untrusted run folder before it is opened, and return its path.
+
+    Raises UserError if it is absent, larger than `largest` bytes, or not a regular file: a link would lead out of the
+    folder, and a pipe would never end.
+    """
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is missing: its folder does not hold a complete run") from None
+    except OSError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is not a regular file")
+    if status.st_size > largest:
+        raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
+    return path
+
+
+def read_text_file(path: Path, *, largest: int = 2**27) -> str:
+    """A UTF-8 file of a run folder, of up to `largest` bytes. Raises UserError as `checked_file` does."""
+    try:
+        return checked_file(path, largest).read_bytes().decode()
+    except OSError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
+
+
+@contextlib.contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Turn any error raised inside into a UserError saying that the file at `path` is damaged, or cannot be read."""
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:
+        reason = explain(error) if isinstance(error, ValidationError) else f"it cannot be parsed ({error!r:.80})"
+        raise UserError(f"{path} is damaged: {reason}") from None
+
+
+def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
+    """A record as JSON, with a checksum of its content."""
+    return json.dumps({**record, "checksum": _checksum(record)}, ensure_ascii=False, indent=indent)
+
+
+def unseal(text: str, source: Path) -> dict[str, Any]:
+    """The record that `seal` wrote. Raises UserError, naming `source`, if it has changed since."""
+    with parsing(source):
+        record = json.loads(text)
+    if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
+        raise UserError(f"{source} is damaged: its checksum does not match its content")
+    return record
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises UnreadableError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(record).encode()).hexdigest()[:32]

@@ -1,0 +1,97 @@
+"""Keys of configurations: what the schema declares of each, and configurations as flat keys."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from gpt.base.schema import Key, TrainConfig
+
+_UNKNOWN = Key(compared=False, resumable=False)  # such as experiment, or Hydra's own
+
+
+def compared(name: str) -> bool:
+    """Whether this key or group of a training is compared with the documented run of its stage."""
+    return _key(name).compared
+
+
+def resumable(name: str) -> bool:
+    """Whether this key or group of a training may change when a run is resumed."""
+    return _key(name).resumable
+
+
+def identifying(name: str) -> list[str]:
+    """The keys that may not change when a run is resumed: this one, or those in it if it is a resumable group."""
+    if not resumable(name.partition(".")[0]):
+        return [name]
+    return [
+        key
+        for key, declared in _declared(TrainConfig).items()
+        if not declared.resumable and (key == name or key.startswith(f"{name}."))
+    ]
+
+
+def grouped(name: str) -> bool:
+    """Whether runs that differ in this key are different settings in a ranking, and not repetitions of one."""
+    return _key(name).grouped
+
+
+def matched(name: str) -> bool:
+    """Whether resume=auto finds only runs that have the same value for this key."""
+    return _key(name).matched
+
+
+def literal(schema: type[BaseModel]) -> tuple[str, ...]:
+    """The keys whose values are taken as they were typed, where Hydra would apply its own grammar."""
+    return tuple(key for key, declared in _declared(schema).items() if declared.literal)
+
+
+def added(version: int) -> dict[str, Any]:
+    """The keys that a format of config.yaml added, with the values that runs of older formats have for them."""
+    return {key: declared.before for key, declared in _declared(TrainConfig).items() if declared.since == version}
+
+
+def _key(name: str) -> Key:
+    """What is declared of a key of a training, or of the innermost group around it."""
+    declared = _declared(TrainConfig)
+    while name and name not in declared:
+        name = name.rpartition(".")[0]
+    return declared.get(name, _UNKNOWN)
+
+
+@cache
+def _declared(schema: type[BaseModel]) -> dict[str, Key]:
+    """All annotations of a schema, by dotted key."""
+
+    def walk(schema: type[BaseModel], prefix: str) -> Iterator[tuple[str, Key]]:
+        for name, field in schema.model_fields.items():
+            for annotation in field.metadata:
+                if isinstance(annotation, Key):
+                    yield prefix + name, annotation
+                    yield from ((f"{prefix}{name}.{inner}", key) for inner, key in annotation.within.items())
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from walk(field.annotation, f"{prefix}{name}.")
+
+    return dict(walk(schema, ""))
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The values of `after` that differ from those of `before`, as key=value; a choice shows as model=GPT."""
+    old, new = flat(before), flat(after)
+    return [shown(key, value) for key, value in new.items() if key not in old or old[key] != value]
+
+
+def shown(key: str, value: Any) -> str:
+    """key=value; for a choice the bare name: data=text for data._target_=gpt.data.corpora.text."""
+    if key.endswith("._target_"):
+        return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
+    return f"{key}={value}"

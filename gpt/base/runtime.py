@@ -1,0 +1,130 @@
+"""Device, precision, CPU threads and seeding."""
+
+import contextlib
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gpt.base.errors import UnavailableError
+
+# Below this many parameters a step is dominated by launching operations: a second thread gains little, and costs much
+# on a busy machine.
+_LARGE = 1_000_000
+# Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
+_PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
+_THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the precision that matrix products have on it. Weights and losses are always float32."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}"
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """The context for forward passes."""
+        if self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    @contextlib.contextmanager
+    def all_threads(self) -> Iterator[None]:
+        """Use all of PyTorch's CPU threads inside: for large passes such as evaluation, if training steps use one."""
+        few = torch.get_num_threads()
+        torch.set_num_threads(_THREADS)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(few)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished its queue, so that a clock measures the work."""
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).synchronize()
+
+    @property
+    def accumulator(self) -> torch.device:
+        """Where long sums are kept: on the device, so that nothing waits for it, unless it lacks float64."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
+
+def select_device(name: str) -> torch.device:
+    """`auto` is the fastest device available. Raises RequestError for one that this machine lacks."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available[name]:
+        raise UnavailableError(f"device={name} is not available here; use device=auto or device=cpu")
+    return torch.device(name)
+
+
+def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtime:
+    """`auto` is bfloat16 where the processor has instructions for it and the model is large enough to gain.
+
+    Also sets the number of CPU threads: one for a small model, whose steps gain little from a second thread and lose a
+    lot when another process needs that core; else PyTorch's own choice.
+    """
+    large = is_large(model)
+    torch.set_num_threads(_THREADS if large else 1)
+    if device.type == "cpu":
+        _keep_freed_memory()
+    if dtype == "auto":
+        enough = _PAYS_FOR_CASTS_ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
+        dtype = "bfloat16" if size_of(model) >= enough and has_bfloat16(device) else "float32"
+    return Runtime(device, getattr(torch, dtype))
+
+
+def seed_everything(seed: int, *, deterministic: bool) -> None:
+    """Seed PyTorch's global generators, which draw the initial weights and dropout masks.
+
+    On a CPU the same seed gives the same bits either way; `deterministic` requires it of a GPU too,
+    at some cost in speed.
+    """
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for determinism
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # asking is free, setting imports a compiler
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def is_large(model: nn.Module) -> bool:
+    """Whether the model's time goes into arithmetic rather than into launching operations."""
+    return size_of(model) >= _LARGE
+
+
+def size_of(model: nn.Module) -> int:
+    """The number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@functools.cache
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor has instructions for bfloat16; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def _keep_freed_memory() -> None:
+    """Make the C library reuse the memory of large tensors instead of returning it to the system.
+
+    By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third
+    of v7's step. Peak memory does not change. Does nothing where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, mmap_max, never = -1, -4, -1
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, never)

@@ -1,0 +1,222 @@
+"""The schema of `conf/`: the type and range of every value that a user can set.
+
+The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
+raised as `pydantic.ValidationError`. What a choice takes (`model`, `data`, `optimizer`, `schedule`, `logger`,
+`metrics`) is checked against the signature of what it names (gpt/base/choices.py). What else is true of a key stands in
+its `Key` annotation, which the functions of gpt/base/keys.py look up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName
+from gpt.base.records import MetricName
+
+StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
+Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a folder's name
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DtypeName = Literal["auto", "float32", "bfloat16"]
+Weights = Literal["auto", "best", "last", "averaged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What is true of a key, or of all keys of a group that have no annotation of their own."""
+
+    compared: bool = True  # with the documented run of the stage
+    resumable: bool = True  # may change when a run is resumed; otherwise it identifies the run
+    grouped: bool = True  # tells settings apart in a ranking; runs that differ only in other keys are repetitions
+    matched: bool = True  # must be equal in the run that resume=auto finds
+    literal: bool = False  # Hydra's grammar does not apply to its value
+    since: int = 1  # the format of config.yaml that added it
+    before: Any = None  # the value that runs of older formats have
+    within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
+
+
+_LITERAL = Key(literal=True)
+_DATA = Key(
+    within={
+        "_target_": Key(resumable=False),
+        "vocab_size": Key(resumable=False),
+        # Where a corpus is, which may be moved:
+        **dict.fromkeys(("dir", "path", "source", "target"), Key(compared=False, grouped=False, literal=True)),
+    }
+)
+
+
+class _Schema(BaseModel):
+    # Each is built when first used: a script needs one of them, and building all delays --help.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+
+class TrainingConfig(_Schema):
+    """How a stage is trained; conf/train.yaml explains each key."""
+
+    max_iters: Count
+    batch_size: BatchSize
+    grad_accumulation: Annotated[Count, Key(compared=False, grouped=False)]
+    learning_rate: NonNegative
+    grad_clip: Annotated[float, Field(gt=0)] | None
+    short_window: Annotated[Length | None, Key(since=3, before=None)]
+    short_iters: Annotated[CountOrZero, Key(since=3, before=0)]
+    label_smoothing: Fraction
+    multi_token: Annotated[NonNegative, Key(resumable=False, since=5, before=0.0)]
+    average_last: Annotated[float, Field(ge=0, le=1)]
+    on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
+    eval_interval: Annotated[Count | Literal["epoch"], Key(compared=False, grouped=False)]
+    eval_iters: Annotated[Count, Key(grouped=False)]
+    log_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.batch_size % self.grad_accumulation:
+            raise ValueError(f"batch_size={self.batch_size} must be a multiple of grad_accumulation")
+        return self
+
+
+class CheckpointConfig(_Schema):
+    """How often a checkpoint is saved, and how many are kept."""
+
+    interval: Count
+    min_seconds: NonNegative
+    keep: Count
+
+
+class Documented(_Schema):
+    """The result that was documented for a stage, in nats per token."""
+
+    train: NonNegative | None
+    val: NonNegative | None
+    kind: Literal["estimated", "mini-batch"] | None
+
+
+class TrainConfig(_Schema):
+    """conf/train.yaml: one training run."""
+
+    stage: Annotated[StageName, Key(compared=False, resumable=False)]
+    adds: Annotated[str, Field(max_length=200), Key(compared=False, resumable=False, grouped=False)]
+    model: Annotated[Choice, Key(resumable=False)]
+    training: Annotated[TrainingConfig, Key()]
+    data: Annotated[Choice, _DATA]
+    optimizer: Annotated[Choice, Key(within={"_target_": Key(resumable=False)})]
+    schedule: Annotated[Choice, Key()]
+    logger: Annotated[dict[str, Choice], Key(compared=False, grouped=False, matched=False)]
+    metrics: Annotated[dict[MetricName, Choice], Key(compared=False, grouped=False, matched=False, since=5, before={})]
+    checkpoint: Annotated[CheckpointConfig, Key(compared=False, grouped=False, matched=False)]
+    documented: Annotated[Documented, Key(resumable=False, grouped=False)]
+    overfit: Annotated[NonNegative | None, Key(resumable=False, since=4, before=None)]
+    target: Annotated[NonNegative | None, Key(compared=False, grouped=False, matched=False, since=3, before=None)]
+    init: Annotated[PathName | None, Key(resumable=False, literal=True, since=2, before=None)]
+    name: Annotated[Label | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
+    tags: Annotated[list[Label], Key(compared=False, grouped=False, matched=False, since=2, before=[])]
+    seed: Annotated[Seed, Key(compared=False, resumable=False, grouped=False)]
+    device: Annotated[DeviceName, Key(compared=False, grouped=False, matched=False)]
+    dtype: Annotated[DtypeName, Key(compared=False, grouped=False, matched=False)]
+    compile: Annotated[bool, Key(compared=False, grouped=False, matched=False)]
+    deterministic: Annotated[bool, Key(compared=False, grouped=False)]
+    runs: Annotated[PathName, Key(compared=False, resumable=False, grouped=False, matched=False)]
+    resume: Annotated[PathName | None, Key(compared=False, resumable=False, literal=True)] = None
+
+    @model_validator(mode="after")
+    def _stops_when_learned(self) -> Self:
+        if self.overfit is not None and self.training.eval_interval == "epoch":
+            raise ValueError("overfit= trains on one batch, without epochs: add training.eval_interval=50")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """The configuration as plain dictionaries, as it stands in config.yaml."""
+        return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume"})
+
+
+class BeamConfig(_Schema):
+    """The settings of beam search."""
+
+    beam: Annotated[int, Field(ge=1, le=1000)]
+    length_penalty: NonNegative
+
+
+class GenerateConfig(BeamConfig):
+    """conf/generate.yaml: text from a run."""
+
+    run: Annotated[PathName | None, _LITERAL]
+    runs: PathName
+    stage: StageName | None
+    weights: Weights
+    prompt: Annotated[str | None, _LITERAL]
+    prompt_file: Annotated[PathName | None, _LITERAL]
+    tokens: Count
+    num_samples: Count
+    temperature: NonNegative
+    top_k: Count | None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
+    seed: Seed
+    device: DeviceName
+    dtype: Literal["float32", "bfloat16"]
+
+
+class EvaluateConfig(BeamConfig):
+    """conf/evaluate.yaml: a run on its held-out data."""
+
+    run: Annotated[PathName | None, _LITERAL]
+    runs: PathName
+    stage: StageName | None
+    weights: Weights
+    split: Literal["train", "val", "test"] | None
+    text: Annotated[PathName | None, _LITERAL]
+    as_json: Annotated[bool, Field(alias="json")]
+    data: Annotated[dict[str, PathName | None], _DATA]
+    device: DeviceName
+
+
+class StudyConfig(_Schema):
+    """conf/search.yaml: a search for hyperparameters."""
+
+    n_trials: Count
+    study: Annotated[PathName | None, _LITERAL]
+    prune: bool
+    sampling_seed: Seed
+
+
+class ExportConfig(_Schema):
+    """conf/export.yaml: a run for other programs."""
+
+    format: Literal["hub", "transformers", "onnx"]
+    run: Annotated[PathName | None, _LITERAL]
+    runs: PathName
+    stage: StageName | None
+    weights: Weights
+    out: Annotated[PathName | None, _LITERAL]
+    license: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=60)]
+
+
+class PlayConfig(_Schema):
+    """conf/play.yaml: a page on the runs."""
+
+    runs: Annotated[PathName, _LITERAL]
+    run: Annotated[PathName | None, _LITERAL]
+    stage: StageName | None
+    weights: Weights
+    device: DeviceName
+    host: PathName
+    port: Annotated[int, Field(ge=0, lt=2**16)]
+    names: list[Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=255)]]
+    open: bool
+    out: Annotated[PathName | None, _LITERAL]
+    data: dict[Literal["dir"], PathName]
+
+
+class CompareConfig(_Schema):
+    """conf/compare.yaml: the table of all runs."""
+
+    runs: Annotated[PathName, _LITERAL]
+    stage: StageName | None
+    tags: list[Label]
+    metric: Literal["exact", "val", "train", "best"]
+    x: Literal["iterations", "tokens", "seconds"]
+    by: PathName | Annotated[list[PathName], Field(min_length=1, max_length=2)] | None
+    out: Annotated[PathName | None, _LITERAL]
+    tolerance: NonNegative

@@ -1,0 +1,182 @@
+"""Signals: a run stops between two iterations and saves a checkpoint."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from gpt.base.errors import UserError, printable
+
+# Ctrl-C; the default of kill and container engines; a closed terminal; what schedulers send before preemption.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+# Of a job that submitit started on a cluster. SIGTERM alone does not say whether the job is pre-empted or cancelled;
+# SIGUSR2 asks submitit, in its own handler, to requeue the job.
+_REQUEUE = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows, which has no clusters, lacks it
+_SIGNALS_OF_CLUSTER = [signal.SIGINT, signal.SIGTERM, _REQUEUE]
+
+_PARENT = "GPT_SWEEP_PROCESS"
+_REPEATS = 1.0  # seconds in which a repeated signal is the same request
+_POLL, _GRACE = 0.5, 30.0  # seconds between checks on the parent, and seconds to save once it is gone
+
+
+class Stopped(BaseException):
+    """The user or the system asked to stop. The exit code is 130 after SIGINT, otherwise 143.
+
+    Like KeyboardInterrupt, this is no error: code that handles errors must not catch it.
+    """
+
+    def __init__(self, number: int, message: str = "stopped") -> None:
+        super().__init__(message)
+        self.number = number
+        self.exit_code = 130 if number == signal.SIGINT else 143
+
+
+class Stop:
+    """Turns signals into `Stopped`: at once, or, inside `deferred`, by setting `requested` for the caller to check.
+
+    A second signal is never deferred, but for a second after the first one it is taken for the same request: a launcher
+    and its process group, or a launcher that repeats itself, deliver one stop twice. A cluster repeats itself for as
+    long as it grants, and then kills.
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None  # the signal's number
+        self._received = 0.0  # when, by the monotonic clock
+        self._deferred = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Handle the signals. Outside the main thread, where Python cannot do that, nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = _SIGNALS_OF_CLUSTER if _is_on_cluster() else _SIGNALS
+        # Under nohup, SIGHUP is ignored and must stay ignored.
+        listened = [
+            number for number in numbers if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT
+        ]
+        before = {number: signal.signal(number, self._receive) for number in listened}
+        try:
+            yield self
+        except Stopped as stopped:
+            if _is_on_cluster() and self.requested not in (signal.SIGINT, _REQUEUE):
+                # After SIGTERM alone, the cluster kills the job or sends SIGUSR2 as well. A job that ended by itself
+                # would count as done, and would not be requeued.
+                print(printable(f"{stopped}; waiting for the cluster"), file=sys.stderr, flush=True)
+                while self.requested != _REQUEUE:
+                    time.sleep(_POLL)
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a first signal only sets `requested`."""
+        before, self._deferred = self._deferred, True
+        try:
+            yield
+        finally:
+            self._deferred = before
+
+    def check(self) -> None:
+        """Raise Stopped if a signal was received: between the parts of long work that may be left half done."""
+        if self.requested is not None:
+            raise Stopped(self.requested)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        global _signalled
+        _signalled, now = True, time.monotonic()
+        if self.requested is None:
+            self.requested, self._received = number, now
+            if self._deferred:
+                return
+        elif _is_on_cluster() and number != signal.SIGINT:
+            self.requested = _REQUEUE if number == _REQUEUE else self.requested
+            return
+        elif now - self._received < _REPEATS:
+            return
+        raise Stopped(number)
+
+
+def _is_on_cluster() -> bool:
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+@contextlib.contextmanager
+def requeued() -> Iterator[None]:
+    """Around a job: on a cluster, a stopped job is requeued by submitit, which ends this process.
+
+    Raises UserError if submitit refuses.
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        if not _is_on_cluster() or stopped.number == signal.SIGINT:
+            raise
+        print(printable(str(stopped)), file=sys.stderr, flush=True)
+        try:
+            signal.raise_signal(_REQUEUE)
+        except (RuntimeError, subprocess.SubprocessError) as error:  # too many time limits; no answer from Slurm
+            raise UserError(f"{stopped}; {error}") from error
+        sys.exit()  # not the first task, which requeues them all and must not be ended by a failure of another one
+
+
+_REPEAT = "stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR"
+
+
+def start_sweep(farewell: str = _REPEAT) -> None:
+    """In the process that starts a sweep: let worker processes know it, and leave at once on a signal.
+
+    The workers then stop as `within_sweep` says. A job in this process handles signals itself.
+    """
+
+    def leave(number: int, _: FrameType | None) -> None:
+        print(farewell, file=sys.stderr, flush=True)
+        os._exit(Stopped(number).exit_code)
+
+    os.environ[_PARENT] = str(os.getpid())
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
+@contextlib.contextmanager
+def within_sweep() -> Iterator[None]:
+    """Around a job of a parallel sweep: once the parent is gone, the job stops, as by a signal, and its worker ends.
+
+    Raises Stopped if the parent is gone already.
+    """
+    parent = int(os.environ.get(_PARENT, os.getpid()))
+    if parent == os.getpid():
+        yield
+        return
+    if _watching.acquire(blocking=False):
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    try:
+        if os.getppid() != parent:
+            raise Stopped(signal.SIGTERM, "the process that started the sweep is gone")
+        yield
+    finally:
+        if os.getppid() != parent:  # else this worker would wait for a job that nobody can give it
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(128 + signal.SIGTERM)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL)
+    if not _signalled:  # a second signal would end the job before it has saved
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(128 + signal.SIGTERM)
+
+
+_watching = threading.Lock()  # held once a thread watches
+_signalled = False  # whether this process has received a signal

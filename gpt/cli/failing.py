@@ -1,0 +1,103 @@
+"""How a script ends when something is wrong: one line and an exit code, for a job of a sweep too."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from gpt.base import console
+from gpt.base.errors import RequestError, UserError, printable, report
+from gpt.base.stopping import Stopped
+from gpt.cli import sweeps
+from gpt.cli.explanations import explain_composition, explain_launch
+
+
+class JobError(UserError):
+    """A job of a sweep failed and printed why; Hydra runs the other jobs and raises this at the end."""
+
+
+def is_sweep() -> bool:
+    """Whether this process runs a sweep, or a job of one."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def job_title() -> str:
+    """The line that names the present job of a sweep."""
+    return sweeps.title(HydraConfig.get().job.num, list(HydraConfig.get().overrides.task))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Report errors that the user can fix as one line on standard error and an exit code; a bug keeps its traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _exit("interrupted", 130, prefix="")
+    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except JobError as error:
+        logs = sweeps.logs()  # which have the error lines, if this terminal has not
+        _exit("not every job of the sweep succeeded" + (f": {error}; logs in {logs}" if logs else ""), error.exit_code)
+    except Stopped as error:  # ends the sweep too: the signal was not meant for one job
+        message = str(error)
+        if is_sweep():
+            folder = shlex.quote(HydraConfig.get().sweep.dir)
+            message += f"; to resume the sweep, repeat the command with resume=auto hydra.sweep.dir={folder}"
+        _exit(message, error.exit_code, prefix="")
+    except Exception as error:
+        reported = report(error)
+        if reported is None:
+            raise
+        message, code = reported
+        if not is_sweep():
+            _exit(message, code)
+        failed = JobError(f"{job_title()}: {message}")
+        print(console.in_red(printable(f"error: {failed}"), sys.stderr), file=sys.stderr)
+        failed.exit_code = code
+        raise failed from error
+
+
+@contextmanager
+def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[None]:
+    """Turn what Hydra, YAML and launchers complain about into a UserError.
+
+    `is_composed` tells whether the configuration was composed: what is raised after that is a bug, and no bad command
+    line.
+    """
+    try:
+        yield
+    except HydraException as error:
+        raise RequestError(explain_composition(error, config_name, sys.argv[1:])) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+        raise RequestError(f"{where}{error.problem or error.context}") from error
+    except (ValueError, TypeError) as error:
+        if is_composed():
+            raise
+        if isinstance(error, TypeError):  # of Hydra's, about the type of a group's value
+            raise RequestError("a group takes the name of a file in conf/, as in model=v5") from error
+        raise RequestError(f"cannot use this command line: {' '.join(str(error).split())}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        explanation = explain_launch(error)
+        if explanation is None:
+            raise
+        raise UserError(explanation) from error
+
+
+def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
+    """Print a line and exit."""
+    line = f"{prefix}{printable(message)}"
+    # In a single write, because processes that torchrun started end at the same moment.
+    print(f"{console.in_red(line, sys.stderr) if prefix else line}\n", end="", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,84 @@
+"""Ranges of a search: the command line of train.py, with ranges in place of some values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from gpt.base.errors import RequestError
+from gpt.base.keys import literal
+from gpt.base.schema import StudyConfig, TrainConfig
+from gpt.cli import arguments
+from gpt.cli.composing import parsed, sweeper_params
+from gpt.cli.requests import composition, explained
+
+_EXAMPLE = "training.learning_rate='tag(log,interval(1e-4,1e-1))'"
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a hyperparameter may be: one of `values`, or a number from `low` to `high`."""
+
+    values: Sequence[Any] | None = None  # as they stand on a command line
+    low: float = 0.0
+    high: float = 0.0
+    step: int | None = None  # of whole numbers; None: any number between the two
+    is_log: bool = False  # drawn on a logarithmic scale
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all trials of a search have in common, and what differs."""
+
+    overrides: list[str]  # of every trial, as typed
+    config: TrainConfig  # with these
+    ranges: dict[str, Range]  # of each key to search over
+    name: str  # of the experiment or else of the stage, for a folder: search_v6
+
+
+def divided(training: Sequence[str]) -> Base:
+    """Divide a command line of train.py into values and ranges; an experiment may have ranges too.
+
+    Raises RequestError if there is nothing to search over.
+    """
+    quoted, _ = arguments.quoted(list(training), literal(TrainConfig))
+    with explained(quoted):
+        typed = parsed(quoted)
+    given = {override.key_or_group: override for override in typed}
+    if "resume" in given:
+        raise RequestError("resume= is for train.py: a search continues when its command is repeated")
+    fixed = [text for text, override in zip(training, typed, strict=True) if not override.is_sweep_override()]
+    with composition(fixed, StudyConfig.model_fields) as (_, settings):
+        chosen = settings.runtime.choices
+    if settings.mode is not None and settings.mode.name == "MULTIRUN":
+        raise RequestError(f"experiment={chosen.experiment} is a sweep: for a search, omit its hydra.mode")
+    params = sweeper_params(settings)
+    with explained(params):
+        own = dict(zip(params, parsed(params), strict=True))  # the experiment's
+    ranges = {override.key_or_group: override for override in own.values()} | given
+    found = {key: _range(override) for key, override in ranges.items() if override.is_sweep_override()}
+    fixed = [text for text, x in own.items() if not x.is_sweep_override() and x.key_or_group not in given] + fixed
+    if not found:
+        raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
+    with composition(fixed, StudyConfig.model_fields) as (values, _):
+        config = TrainConfig.model_validate(values)
+    name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
+    return Base(fixed, config, found, name)
+
+
+def _range(override: Override) -> Range:
+    value: Any = override.value()
+    is_log = "log" in getattr(value, "tags", ())
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None
+        assert value.end is not None
+        step = 1 if isinstance(value.start, int) else None
+        return Range(low=value.start, high=value.end, step=step, is_log=is_log)
+    if not override.is_discrete_sweep():
+        raise RequestError(f"{override.key_or_group}: give a list, a range or an interval")
+    if isinstance(value, RangeSweep) and isinstance(numbers := value.range(), range):
+        if not numbers:
+            raise RequestError(f"{override.key_or_group}: the range is empty")
+        return Range(low=numbers[0], high=numbers[-1], step=numbers.step, is_log=is_log)
+    return Range(values=list(override.sweep_string_iterator()))

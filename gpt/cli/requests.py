@@ -1,0 +1,188 @@
+"""Requests: from a job of Hydra's, or from overrides that are composed without a job."""
+
+import functools
+import operator
+import shlex
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from gpt.base import console
+from gpt.base.errors import RequestError, printable
+from gpt.base.keys import literal
+from gpt.base.request import Destination, Request
+from gpt.base.schema import TrainConfig
+from gpt.cli import arguments, sweeps
+from gpt.cli.composing import CONF, VERSION
+from gpt.cli.explanations import PACKAGES, explain_composition
+from gpt.cli.failing import is_sweep
+
+_COMPOSING = threading.RLock()
+
+
+def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], rest: Sequence[str]) -> Request:
+    """The request of the job that Hydra runs now: `typed` is the command line, `values` are its valid configuration.
+
+    A new run goes to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time.
+    """
+    settings = HydraConfig.get()
+    overrides = list(settings.overrides.task)
+    given = tuple(map(_key, overrides))
+    if config_name == "train" and "stage" in given:
+        raise RequestError(f"stage={values['stage']} is set by model=NAME; do not set it yourself")
+    options = _options(settings)
+    words = [*options, *overrides] if is_sweep() else typed  # of a sweep, the job's own
+    folder = None if settings.run.dir == "." else Path(settings.run.dir)
+    destination = Destination(*_dated(values.get("runs", ".")), folder)
+    if is_sweep():
+        sweep, subdir = Path(settings.sweep.dir), settings.sweep.subdir
+        folder = None if subdir == "." else sweep / subdir
+        destination = Destination(
+            destination.runs, sweep, f"{settings.job.num:03d}_", folder, sweep, sweeps.swept_keys()
+        )
+    return Request(
+        given, _command(config_name, words), destination, _documented,
+        resume=values.get("resume"), options=tuple(options), foreign=_foreign(settings), rest=tuple(rest),
+    )  # fmt: skip
+
+
+def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple[TrainConfig, Request]:
+    """What `python train.py OPTIONS OVERRIDES` would train, and its request.
+
+    Raises RequestError or ValidationError for overrides that cannot be composed or have invalid values.
+    """
+    with composition(overrides) as (values, settings):
+        config = TrainConfig.model_validate(values)
+        folder = None if settings.run.dir == "." else Path(settings.run.dir)
+        destination = Destination(*_dated(config.runs), folder)
+        given = tuple(map(_key, overrides))
+        command = _command("train", [*options, *overrides])
+        request = Request(
+            given, command, destination, _documented,
+            resume=config.resume, options=tuple(options), foreign=_foreign(settings),
+        )  # fmt: skip
+    return config, request
+
+
+def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
+    """The same from Python, whatever else uses Hydra in this process."""
+    with _own_configuration():
+        config, request = of_overrides(overrides)
+    return config, replace(
+        request, command=f"gpt.train({', '.join(map(repr, overrides))})", documented=_documented_alone
+    )
+
+
+@contextmanager
+def composition(overrides: Sequence[str], more_keys: Iterable[str] = ()) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The values of train.py with these overrides, and Hydra's settings, which are those of the job inside."""
+    quoted, texts = arguments.quoted(list(overrides), (*literal(TrainConfig), "hydra.run.dir"))
+    texts.pop("hydra.run.dir", None)
+    with explained(quoted, more_keys):
+        tree = hydra.compose("train", quoted, return_hydra_config=True)
+    job = HydraConfig.instance()
+    before = job.cfg
+    job.set_config(tree)
+    settings = tree.hydra
+    OmegaConf.set_struct(tree, False)
+    del tree["hydra"]
+    try:
+        yield resolved(tree, texts), settings
+    finally:
+        job.cfg = before
+
+
+@contextmanager
+def explained(overrides: list[str], more_keys: Iterable[str] = ()) -> Iterator[None]:
+    """Turn Hydra's complaints about these overrides of train.py into one line; `more_keys` are valid beside them."""
+    try:
+        yield
+    except HydraException as error:
+        singleton = GlobalHydra.instance()
+        current = singleton.hydra
+        singleton.clear()  # the explanation composes on its own
+        try:
+            raise RequestError(explain_composition(error, "train", overrides, more_keys)) from error
+        finally:
+            singleton.hydra = current
+
+
+def resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
+    """The configuration as plain dictionaries, with references resolved and the literal texts inserted."""
+    if "training" in config and "model" not in config:
+        raise RequestError("model is required: choose one with model=NAME")
+    for group, (stray, line) in PACKAGES.items():
+        if stray in (config.get(group) or {}):
+            raise RequestError(f"the file of this {group} lacks the line {line!r} at its top")
+    try:
+        for key in texts:
+            OmegaConf.update(config, key, "")  # a literal text is never parsed as a reference or a missing value
+        resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise RequestError(f"{error.full_key} is required: add {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        reason = (
+            str(error).partition("\n")[0].replace("Interpolation key", "there is no key").removesuffix(" not found")
+        )
+        raise RequestError(f"{error.full_key}: {reason}") from error
+    for key, text in texts.items():
+        *groups, name = key.split(".")
+        functools.reduce(operator.getitem, groups, resolved)[name] = text
+    return resolved
+
+
+def _documented(stage: str) -> dict[str, Any]:
+    """The configuration of `model=STAGE` with nothing else given."""
+    try:
+        documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={stage}"]), resolve=True)
+    except HydraException:
+        raise RequestError(f"model={stage} is not in conf/: add the --config-dir that the run had") from None
+    return documented
+
+
+def _documented_alone(stage: str) -> dict[str, Any]:
+    with _own_configuration(), composition([f"model={stage}"]) as (values, _):
+        return values
+
+
+@contextmanager
+def _own_configuration() -> Iterator[None]:
+    """Compose from the project's conf/ inside, without a job of Hydra's; Hydra's state is one for all threads."""
+    with _COMPOSING, hydra.initialize_config_dir(str(CONF), **VERSION):
+        yield
+
+
+def _options(settings: Any) -> list[str]:
+    """The option --config-dir, if it was given: a command that is to compose the same has to repeat it."""
+    sources = settings.runtime.config_sources
+    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+
+
+def _foreign(settings: Any) -> tuple[str, ...]:
+    main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
+    return () if Path(main) == CONF else (f"--config-path={main}",)
+
+
+def _dated(runs: str) -> tuple[Path, Path, str]:
+    """Where runs are, where a new one goes by its date, and how its name begins."""
+    now = datetime.now()
+    return Path(runs), Path(runs) / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_"
+
+
+def _command(script: str, words: Sequence[str]) -> str:
+    return printable(f"{console.command(script)} {shlex.join(words)}")
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

@@ -1,1 +1,0 @@
-"""Text and translations from a trained model."""

@@ -1,0 +1,28 @@
+"""Compare runs with what was documented and with each other: python compare.py. See python compare.py --help."""
+
+from pathlib import Path
+
+from gpt import cli
+from gpt.base.request import Request
+from gpt.base.schema import CompareConfig
+
+
+def main(config: CompareConfig, request: Request) -> None:
+    """Print the tables of all finished runs, and write them as Markdown, CSV, JSON and pictures."""
+    # Imported here so that --help and tab completion do not pay for importing matplotlib.
+    from gpt.base.errors import printable
+    from gpt.reports.everything import Everything
+    from gpt.runs.finding import finished_runs, roots
+
+    del request
+    folders = roots(config.runs)
+    runs = finished_runs(*folders, stage=config.stage, tags=config.tags)
+    everything = Everything.of(runs, config)
+    print(everything.shown("simple"), flush=True)
+    written = everything.write(Path(config.out or folders[0]))
+    print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))
+
+
+def command() -> None:
+    """`python compare.py` and `gpt-compare`."""
+    cli.main(main, CompareConfig, "compare")

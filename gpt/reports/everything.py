@@ -1,0 +1,60 @@
+"""All that compare.py says of some runs: tables for people and programs, and pictures."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt.base.files import write_atomically
+from gpt.base.schema import CompareConfig
+from gpt.reports import documented, plots, tables
+from gpt.reports.changes import changes
+from gpt.reports.documented import Comparison
+from gpt.reports.ranking import Ranking, Run, rankings
+
+
+@dataclass(frozen=True)
+class Everything:
+    """The documented runs beside their documented losses, and all runs ranked."""
+
+    config: CompareConfig
+    comparison: Comparison
+    rankings: list[Ranking]  # of all runs
+    ranked: list[Ranking]  # those to show: none if all runs are documented ones
+
+    @classmethod
+    def of(cls, runs: list[Run], config: CompareConfig) -> "Everything":
+        """Compare finished runs, the oldest first."""
+        comparison = documented.compare(runs, tolerance=config.tolerance)
+        everything = rankings(runs, config.metric)
+        is_documented_only = bool(comparison.rows) and not any(changes(summary) for _, summary in runs)
+        return cls(config, comparison, everything, [] if is_documented_only and not config.by else everything)
+
+    def shown(self, style: str) -> str:
+        """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
+        parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
+        return "\n\n".join([*parts, *(tables.table(ranking, self.config.metric, style) for ranking in self.ranked)])
+
+    def write(self, out: Path) -> list[Path]:
+        """Write the tables and the pictures to a folder, and return their paths."""
+        out.mkdir(parents=True, exist_ok=True)
+        record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
+        content = {
+            "compare.md": self.shown("github") + "\n",
+            "compare.json": json.dumps(record, indent=2) + "\n",
+            "compare.csv": tables.as_csv(self.rankings),
+        }
+        for name, text in content.items():
+            write_atomically(out / name, text)
+        return [*(out / name for name in content), *self._draw(out)]
+
+    def _draw(self, out: Path) -> list[Path]:
+        """The loss curves and, for `by`, the loss against it, a picture for each ranking."""
+        written = []
+        if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
+            written.append(out / "compare.png")
+        by = [self.config.by] if isinstance(self.config.by, str) else self.config.by or []
+        for number, ranking in enumerate(self.ranked if by else [], start=1):
+            path = out / ("compare_by.png" if len(self.ranked) == 1 else f"compare_by_{number}.png")
+            plots.against(ranking, by, self.config.metric, path)
+            written.append(path)
+        return written

@@ -1,0 +1,191 @@
+"""Any runs, grouped by what differs between them and ranked by a loss."""
+
+import logging
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from gpt.base.errors import UserError
+from gpt.base.keys import flat, grouped
+from gpt.reports.changes import changes, earlier_changes
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+
+Run = tuple[RunFolder, Summary]
+Metric = Literal["exact", "val", "train", "best"]
+
+LOSS: dict[Metric, Callable[[Summary], float]] = {
+    "exact": lambda summary: summary.exact.val,
+    "val": lambda summary: summary.estimated.val,
+    "train": lambda summary: summary.estimated.train,
+    "best": lambda summary: summary.best.val,
+}
+WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
+_SIGNIFICANCE = 0.05
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seed. Losses in nats per token."""
+
+    values: dict[str, Any]  # by key: those that vary in the table
+    runs: list[Run]  # the newest of each seed
+    mean: float  # of the metric, over seeds
+    deviation: float | None  # the sample standard deviation over seeds; None for one seed
+    standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The groups of one corpus, the lowest loss first."""
+
+    corpus: str  # in words
+    keys: list[str]  # that vary
+    shared: list[str]  # as key=value: what all runs have that differs from their documented run
+    groups: list[Group]
+    is_tested: bool  # whether there are enough seeds to tell what is within noise
+
+
+def rankings(runs: Iterable[Run], metric: Metric) -> list[Ranking]:
+    """One ranking for each corpus, because a loss on one says nothing about another; a damaged run is skipped."""
+    by_corpus: dict[tuple[str, int], list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
+    for run in runs:
+        try:
+            vocabulary, settings = run[0].vocabulary(), _settings(run)
+            by_corpus[vocabulary.corpus, len(vocabulary.vocabulary)].append((run, settings))
+        except UserError as error:
+            log.warning(f"skipped: {error}")
+    return [_ranking(members, metric, guess=math.log(size)) for (_, size), members in by_corpus.items()]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What a run was trained with, by key, as far as it can change the result."""
+    folder, summary = run
+    settings = flat(folder.config().content())
+    kept = {key: value for key, value in settings.items() if grouped(key)}
+    earlier = earlier_changes(summary)
+    return kept | {"dtype": summary.dtype} | ({"earlier": ", ".join(earlier)} if earlier else {})
+
+
+def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: float) -> Ranking:
+    settings = [values for _, values in members]
+    keys = _varying(settings)
+    by_values: dict[tuple, dict[int, Run]] = defaultdict(dict)
+    for run, values in members:  # the oldest first, so that the newest of a seed stays
+        by_values[tuple(_same(values.get(key)) for key in keys)][run[1].seed] = run
+    chosen = {id(run): values for run, values in members}
+    groups = []
+    for by_seed in by_values.values():
+        own = list(by_seed.values())
+        losses = [LOSS[metric](summary) for _, summary in own]
+        values = {key: chosen[id(own[0])].get(key) for key in keys}
+        deviation = statistics.stdev(losses) if len(losses) > 1 else None
+        groups.append(Group(values, own, statistics.mean(losses), deviation, ""))
+    groups.sort(key=lambda group: group.mean)
+    standings, is_tested = _standings(groups, guess)
+    changed = [changes(summary) for (_, summary), _ in members]
+    shared = [change for change in changed[0] if all(change in others for others in changed)]
+    return Ranking(
+        corpus=_corpus(members[-1][0][0]),
+        keys=keys,
+        shared=shared,
+        groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
+        is_tested=is_tested,
+    )
+
+
+def _varying(settings: list[dict[str, Any]]) -> list[str]:
+    """The keys that tell the runs apart, choices first; one that follows from the choices is left out."""
+    keys = dict.fromkeys(key for values in settings for key in values)
+    choices = sorted(
+        (key for key in keys if key == "stage" or key.endswith("_target_")), key=lambda key: key != "stage"
+    )
+    kept: list[str] = []
+    chosen = [""] * len(settings)
+    for key in [*choices, *(key for key in keys if key not in choices)]:
+        finer = [f"{before}|{_same(values.get(key))}" for before, values in zip(chosen, settings, strict=True)]
+        if len(set(finer)) > len(set(chosen)):
+            kept.append(key)
+            if key in choices:
+                chosen = finer
+    return kept
+
+
+def _same(value: Any) -> str:
+    """Equal for equal values: 0 and 0.0 are one number, 0 and false are not."""
+    return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def names(keys: list[str]) -> dict[str, str]:
+    """The shortest unambiguous name of each key: learning_rate for training.learning_rate."""
+    short = {key: key.removesuffix("._target_") for key in keys}
+    last = [name.rpartition(".")[2] for name in short.values()]
+    return {key: (end if last.count(end) == 1 else short[key]) for key, end in zip(keys, last, strict=True)}
+
+
+def label(group: Group) -> str:
+    """The values of a group, as key=value."""
+    short = names(list(group.values))
+    return ", ".join(f"{short[key]}={shown(key, value)}" for key, value in group.values.items()) or "all runs"
+
+
+def shown(key: str, value: Any) -> str:
+    """A value of a key; of a choice, its bare name."""
+    if value is None:
+        return "-"
+    return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
+
+
+def _corpus(run: RunFolder) -> str:
+    data = run.config().data
+    values = {key: value for key, value in data.hyperparameters.items() if key != "dir"}
+    return " ".join([f"data={data.target.rpartition('.')[2]}", *(f"{key}={value}" for key, value in values.items())])
+
+
+def _standings(groups: list[Group], guess: float) -> tuple[list[str], bool]:
+    """For groups in the order of their means: which is best, and which are within its noise; whether one can tell.
+
+    Welch's t-test, two-sided, at 5 %, without a correction for many comparisons. A group of one seed borrows the pooled
+    standard deviation of the others. A mean above that of guessing, ln V, is that of a diverged group, whose deviation
+    is so large that nothing could be told from it.
+    """
+    best, sane = groups[0], [group for group in groups if group.mean < guess]
+    degrees = sum(len(group.runs) - 1 for group in sane)
+    squares = sum((len(group.runs) - 1) * group.deviation**2 for group in sane if group.deviation is not None)
+    standings = ["best"]
+    for group in groups[1:]:
+        if group.mean >= guess:
+            standings.append(WORSE_THAN_GUESSING)
+            continue
+        n, m = len(best.runs), len(group.runs)
+        if best.deviation is not None and group.deviation is not None:
+            a, b = best.deviation**2 / n, group.deviation**2 / m
+            df = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1)) if a + b else math.inf
+            error = math.sqrt(a + b)
+        else:
+            df, error = degrees, math.sqrt(squares / degrees * (1 / n + 1 / m)) if degrees else 0.0
+        difference = group.mean - best.mean
+        is_noise = degrees > 0 and (difference == 0 or (error > 0 and p_value(difference / error, df) >= _SIGNIFICANCE))
+        standings.append("within noise" if is_noise else "")
+    return standings, degrees > 0
+
+
+def p_value(t: float, degrees: float) -> float:
+    """The two-sided p-value of a t statistic: Student's distribution, integrated by Simpson's rule.
+
+    With x = sqrt(degrees) tan(angle), the density is a power of the cosine ("Handbook of Mathematical Functions",
+    Abramowitz and Stegun, 1964, equation 26.7.3).
+    """
+    if math.isinf(degrees):
+        return 2 * (1 - statistics.NormalDist().cdf(abs(t)))
+    # Beyond 12 standard deviations there is nothing left, and a narrow peak could be missed.
+    end, steps = min(math.atan(abs(t) / math.sqrt(degrees)), 12 / math.sqrt(degrees)), 1000
+    weights = [1, *([4, 2] * (steps // 2))[:-1], 1]
+    integral = sum(w * math.cos(end * i / steps) ** (degrees - 1) for i, w in enumerate(weights)) * end / steps / 3
+    scale = 2 * math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
+    return max(0.0, 1 - scale * integral)

@@ -1,0 +1,23 @@
+"""What a sweep says at its end."""
+
+import shlex
+from pathlib import Path
+
+from gpt.base.console import command
+from gpt.cli.composing import composed
+from gpt.reports import documented, tables
+from gpt.reports.ranking import rankings
+from gpt.runs.finding import finished_runs
+
+
+def print_comparison(folder: Path) -> None:
+    """Of a sweep of several runs, print the documented ones beside their documented losses, and rank all of them."""
+    if len(list(folder.glob("*/summary.json"))) < 2:
+        return
+    runs = finished_runs(folder)
+    comparison = documented.compare(runs, tolerance=composed("compare", [])[0]["tolerance"])
+    if comparison.rows:
+        print(f"\n{documented.table(comparison, 'simple')}")
+    for ranking in rankings(runs, "exact"):
+        print(f"\n{tables.table(ranking, 'exact', 'simple')}")
+    print(f"\nmore of it, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")

@@ -1,0 +1,108 @@
+"""Rankings of runs as tables, as CSV and for programs."""
+
+import csv
+import io
+import statistics
+from typing import Any
+
+from tabulate import tabulate
+
+from gpt.base.errors import printable
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
+from gpt.runs.records import Summary
+
+_NAMES = {
+    "exact": "exact val", "val": "estimated val", "train": "estimated train", "best": "best estimated val"
+}  # fmt: skip
+
+
+def table(ranking: Ranking, metric: Metric, style: str) -> str:
+    """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
+    short = names(ranking.keys)
+    headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
+    headers += ["standing", "tokens/s", "folder of the newest"]
+    cells = [
+        [
+            *(shown(key, group.values[key]) for key in ranking.keys),
+            len(group.runs),
+            f"{group.mean:.4f}" + ("" if group.deviation is None else f" ± {group.deviation:.4f}"),
+            group.standing,
+            f"{statistics.median(summary.tokens_per_second for _, summary in group.runs):,.0f}",
+            str(group.runs[-1][0].path),
+        ]
+        for group in ranking.groups
+    ]
+    if style == "github":
+        cells = [[str(cell).replace("|", "\\|") for cell in row] for row in cells]
+    rows = [[printable(str(cell)) for cell in row] for row in cells]
+    runs = sum(len(group.runs) for group in ranking.groups)
+    title = f"{runs} run{'s' if runs > 1 else ''} on {ranking.corpus}"
+    if ranking.shared:
+        title += f"; changed from the documented run in all of them: {', '.join(ranking.shared)}"
+    return "\n\n".join(
+        [printable(title), tabulate(rows, headers, tablefmt=style, disable_numparse=True), _note(ranking)]
+    )
+
+
+def _note(ranking: Ranking) -> str:
+    note = "Nats per token, mean ± standard deviation over seeds. "
+    if len(ranking.groups) == 1:
+        return note.strip()
+    if any(group.standing == WORSE_THAN_GUESSING for group in ranking.groups):
+        note += "worse than guessing: above ln V, V the size of the vocabulary. "
+    if ranking.is_tested:
+        return note + (
+            "within noise: not different from the best by Welch's t-test (two-sided, 5 %; a single seed borrows the "
+            "pooled deviation of the others), without a correction for many comparisons."
+        )
+    if all(len(group.runs) == 1 for group in ranking.groups):
+        note += "With one seed each, nothing can be said about noise: add seed=1,2,3."
+    return note.strip()
+
+
+def as_csv(rankings: list[Ranking]) -> str:
+    """One row per run: what varies between the runs, and the results."""
+    keys = list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
+    rows = [
+        {key: shown(key, group.values.get(key)) for key in keys}
+        | {"corpus": ranking.corpus, "standing": group.standing}
+        | _results(summary)
+        | {"folder": str(run.path)}
+        for ranking in rankings
+        for group in ranking.groups
+        for run, summary in group.runs
+    ]
+    content = io.StringIO(newline="")
+    writer = csv.DictWriter(content, list(rows[0]) if rows else ["folder"])
+    writer.writeheader()
+    writer.writerows(rows)
+    return content.getvalue()
+
+
+def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
+    """The rankings for programs."""
+    return [
+        {
+            "corpus": ranking.corpus,
+            "keys": ranking.keys,
+            "shared": ranking.shared,
+            "groups": [
+                {
+                    "values": group.values, "mean": group.mean, "deviation": group.deviation,
+                    "standing": group.standing,
+                    "runs": [{"folder": str(run.path)} | _results(summary) for run, summary in group.runs],
+                }
+                for group in ranking.groups
+            ],
+        }
+        for ranking in rankings
+    ]  # fmt: skip
+
+
+def _results(summary: Summary) -> dict[str, Any]:
+    return {
+        "stage": summary.stage, "name": summary.name, "tags": " ".join(summary.tags), "seed": summary.seed,
+        "iterations": summary.iterations, "exact_val": summary.exact.val, "val": summary.estimated.val,
+        "train": summary.estimated.train, "best_val": summary.best.val, "parameters": summary.parameters,
+        "tokens_per_second": summary.tokens_per_second, "seconds": summary.seconds,
+    }  # fmt: skip

@@ -1,0 +1,55 @@
+"""The files of a run's corpus: which of them are safe to open, on another machine or from a stranger's run."""
+
+import hashlib
+import inspect
+import shlex
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt.base.choices import Choice, PathName
+from gpt.base.errors import RequestError
+from gpt.data.corpora import LOADER
+
+
+def fingerprints(data: Choice) -> dict[str, str]:
+    """What tells the files that a loader names from all others on this machine, by hyperparameter; opens none."""
+    found = {name: _fingerprint(data.hyperparameters.get(name)) for name in _paths(data)}
+    return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
+
+
+def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], given: Collection[str]) -> Choice:
+    """The loader of a run, with paths that are safe to open: a stranger's run could name any file of this machine.
+
+    These are the paths that the user has `given`, as keys such as data.path; else the run's, if the file there has the
+    fingerprint `known` to the run, which a stranger cannot guess; else the user's `own` default. Raises RequestError
+    if there is none of them.
+    """
+    content = data.model_dump(by_alias=True)
+    for name in _paths(data):
+        path = content.get(name)
+        fingerprint = None if f"data.{name}" in given else _fingerprint(path)
+        if fingerprint is not None and fingerprint == known.get(name):
+            continue
+        if isinstance(own.get(name), str):
+            content[name] = own[name]
+        else:
+            option = shlex.quote(f"data.{name}={path}")
+            raise RequestError(
+                f"{path} is not the file that the run was trained on; to use it all the same, add {option} "
+                "(train.py needs the group too, such as data=text)"
+            )
+    return Choice.model_validate(content)
+
+
+def _paths(data: Choice) -> list[str]:
+    parameters = inspect.signature(LOADER.find(data), eval_str=True).parameters
+    return [name for name, parameter in parameters.items() if parameter.annotation == PathName]
+
+
+def _fingerprint(path: Any) -> str | None:
+    try:
+        status = Path(path).stat()
+    except (OSError, TypeError, ValueError):
+        return None
+    return hashlib.sha256(f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()

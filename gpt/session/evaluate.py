@@ -1,0 +1,28 @@
+"""Measure a trained run on held-out data: python evaluate.py. See python evaluate.py --help."""
+
+import sys
+
+from gpt import cli
+from gpt.base.request import Request
+from gpt.base.schema import EvaluateConfig
+
+
+def main(config: EvaluateConfig, request: Request) -> None:
+    """Print the exact loss, and for a translator how its translations compare with the references."""
+    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
+    from gpt.base.errors import printable
+    from gpt.session.measuring import measured
+    from gpt.session.trained import load_run
+
+    trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
+    found = measured(trained, config, request.given)
+    if config.as_json:
+        print(found.as_json())
+        return
+    print(printable(found.title), file=sys.stderr)
+    print(found.table())
+
+
+def command() -> None:
+    """`python evaluate.py` and `gpt-evaluate`."""
+    cli.main(main, EvaluateConfig, "evaluate")

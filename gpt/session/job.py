@@ -1,0 +1,97 @@
+"""A job: what is trained, built from its configuration. Trainings from the command line and from Python share it."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from torch import nn
+
+from gpt import models, tasks
+from gpt.base.runtime import seed_everything, select_device, select_runtime
+from gpt.data.batch import Data
+from gpt.data.corpora import Corpus
+from gpt.data.one_batch import OneBatch
+from gpt.data.short_windows import ShortWindows
+from gpt.models import STAGE
+from gpt.session.plan import Plan
+from gpt.tasks import Task
+from gpt.training.compilation import training_losses
+from gpt.training.metrics import chosen_metrics
+from gpt.training.objectives import Objective
+from gpt.training.optimizers import OPTIMIZER, Optimizer
+from gpt.training.processes import World
+from gpt.training.recipe import Recipe
+from gpt.training.schedules import SCHEDULE, check_warmup
+from gpt.training.state import TrainingState
+
+Module = nn.Module | Callable[[int], nn.Module]  # a model, or what makes one for a vocabulary of that size
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task and its corpus, a model and its optimizer, and the recipe of the training."""
+
+    task: Task
+    corpus: Corpus
+    model: nn.Module
+    optimizer: Optimizer
+    recipe: Recipe
+    preparing_seconds: float  # that compiling and reading the text once took
+
+    @classmethod
+    def of(cls, plan: Plan, given: Collection[str], world: World, module: Module | None = None) -> "Job":
+        """The job of a plan; `given` are the keys of the command line, `module` replaces the stage.
+
+        Raises RequestError for values that do not fit together, and UserError for a corpus that cannot be had.
+        """
+        config, settings = plan.config, plan.config.training
+        task, corpus = tasks.load(config.data, module or STAGE.find(config.model), plan.vocabulary)
+        task.refuse_others(key for key in given if key.startswith("training."))
+        plan.check(corpus.digest)
+        schedule = SCHEDULE.partial(config.schedule)
+        check_warmup(config.schedule, settings.max_iters)
+
+        device = select_device(config.device)
+        seed_everything(config.seed, deterministic=config.deterministic)
+        model = made(module, task.vocab_size) if module else models.build(config.model, task.vocab_size)
+        objective = Objective.of(settings)
+        objective.prepare(model)
+        model.to(device)
+        plan.initialise(model)
+        runtime = select_runtime(device, config.dtype, model)
+        optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
+        metrics = chosen_metrics(config.metrics)
+
+        started = time.perf_counter()
+        data: Data = task.data(corpus, model, device)
+        if settings.short_window:
+            data = ShortWindows(data, settings.short_window, settings.short_iters)
+        if config.overfit is not None:
+            data = OneBatch(data)
+        examples = [
+            data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
+        ]  # of every shape
+        loss, reported_loss = training_losses(
+            model, examples, runtime, objective,
+            parts=world.size * settings.grad_accumulation, compile=config.compile,
+        )  # fmt: skip
+        recipe = Recipe(
+            data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics,
+            stop_below=config.overfit, world=world,
+        )  # fmt: skip
+        return cls(task, corpus, model, optimizer, recipe, time.perf_counter() - started)
+
+    def begun(self, plan: Plan) -> TrainingState:
+        """The state that the training continues from: the same on every rank."""
+        state = TrainingState(self.model, self.optimizer, self.recipe.runtime)
+        plan.begin(state, self.recipe.schedule)
+        state.progress.preparing_seconds += self.preparing_seconds
+        state.broadcast(self.recipe.world)
+        return state
+
+
+def made(module: Module, vocab_size: int) -> nn.Module:
+    """The module, made for a vocabulary if it is not a model yet. Raises RequestError if it has no block_size."""
+    model = module if isinstance(module, nn.Module) else module(vocab_size)
+    models.check(model, type(model).__name__)
+    return model

@@ -1,0 +1,197 @@
+"""Planning: which run a request continues, if any, and what it changes. Nothing is written here."""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gpt.base.errors import RequestError, UserError
+from gpt.base.keys import changes, flat, identifying, resumable, shown
+from gpt.base.request import Request
+from gpt.base.schema import TrainConfig
+from gpt.base.stopping import Stop
+from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
+from gpt.runs.corpus_files import located
+from gpt.runs.finding import is_like, started_runs
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import planned_model
+from gpt.session.forking import Fork
+from gpt.session.plan import NewRun, Plan, Resumption, is_checkpoint
+from gpt.training.processes import World
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def planned(config: TrainConfig, request: Request, stop: Stop, world: World) -> Iterator[Plan]:
+    """Plan what a request asks for: rank 0 decides, the others follow. A run to resume stays locked inside the context.
+
+    Raises RequestError for a change that would make it another run, UserError if the run is damaged.
+    """
+    if not world.is_first:
+        follower: Any = world.broadcast(None)
+        yield follower
+        return
+    with _planned(config, request, stop) as plan:
+        stop.check()
+        world.broadcast(Plan(plan.config, plan.changed, plan.vocabulary, plan.finished))
+        yield plan
+
+
+def unrecorded(config: TrainConfig, request: Request) -> Plan:
+    """The plan of a training without a run folder, which may begin with another run's weights."""
+    fork = None
+    if config.init is not None:
+        fork = Fork.of(Path(config.init))
+        config = fork.config(config, request.given)
+    vocabulary = None if fork is None else fork.run.vocabulary()
+    return Plan(config, request.changed(config), vocabulary, fork=fork)
+
+
+@contextlib.contextmanager
+def _planned(config: TrainConfig, request: Request, stop: Stop) -> Iterator[NewRun | Resumption]:
+    fork = None
+    if config.init is not None and request.resume in (None, "auto"):
+        fork = Fork.of(Path(config.init))
+        config = fork.config(config, request.given)
+    run = _named(request)
+    for other in _searched(request):
+        if is_like(other, config, request.destination.swept):
+            run = other
+            break
+    if run is None:
+        vocabulary = None if fork is None else fork.run.vocabulary()
+        yield NewRun(config, _changed(request, config, stop), vocabulary, request=request, fork=fork)
+        return
+    with run.locked():
+        yield _resumption(config, request, run, fork, stop)
+
+
+def _resumption(config: TrainConfig, request: Request, run: RunFolder, fork: Fork | None, stop: Stop) -> Resumption:
+    is_auto = request.resume == "auto"
+    given = _all_keys(config) if is_auto else request.given
+    before = run.config()
+    merged, edited = _merged(before, config, given)
+    if not is_auto:
+        _check_destination(request, run)
+    checkpoint = _checkpoint(request, merged.checkpoint.keep, run)
+    if checkpoint is None and before.init is not None and (fork is None or fork.record != run.parent()):
+        raise UserError(f"no checkpoint of {run.path} is intact: start it again, with init={before.init}")
+    finished = run.summary() if run.is_finished() else None
+    if finished is not None and finished.iterations != merged.training.max_iters:
+        finished = None  # it is to be extended
+    vocabulary = run.vocabulary()
+    if finished is None:
+        data = located(merged.data, vocabulary.files, config.data.hyperparameters, given)
+        merged = merged.model_copy(update={"data": data})
+    plan = Resumption(
+        merged, [], vocabulary, finished, request=request, run=run, before=before, changed_before=[], edited=edited,
+        checkpoint=checkpoint, fork=None if checkpoint else fork,
+    )  # fmt: skip
+    if finished is not None:
+        log.info(f"{run.path} is finished; training.max_iters=N extends it")
+        return plan
+    changed, changed_before = _changed(request, merged, stop), _changed(request, before, stop)
+    return replace(plan, changed=changed, changed_before=changed_before)
+
+
+def _changed(request: Request, config: TrainConfig, stop: Stop) -> list[str]:
+    with stop.deferred():  # an exception inside Hydra comes out as one of Hydra's
+        return request.changed(config)
+
+
+def _check_destination(request: Request, run: RunFolder) -> None:
+    folder = request.destination.folder
+    if "runs" in request.given or folder not in (None, run.path):
+        place = f"runs={request.destination.runs}" if "runs" in request.given else f"hydra.run.dir={folder}"
+        raise RequestError(f"{place} is where new runs go, but resume={request.resume} names a run: omit one")
+
+
+def _checkpoint(request: Request, keep: int, run: RunFolder) -> Checkpoint | None:
+    """The checkpoint that resume= names, or else the newest intact one, if there is any."""
+    model = planned_model(run)
+    if request.resume not in (None, "auto") and is_checkpoint(Path(str(request.resume))):
+        checkpoint: Checkpoint | None = Checkpoint.read(Path(str(request.resume)), largest_state(model))
+    else:
+        checkpoint = Checkpoints(run, keep, largest_state(model)).newest()
+    if checkpoint is not None:
+        checkpoint.check_model(model)
+    return checkpoint
+
+
+def _named(request: Request) -> RunFolder | None:
+    """The run that resume= names, or for resume=auto the one in the folder that is given."""
+    if request.resume not in (None, "auto"):
+        return _run_of(Path(str(request.resume)))
+    destination = request.destination
+    if request.resume is None or destination.folder is None or destination.sweep is not None:
+        return None
+    run = RunFolder(destination.folder)
+    return run if run.is_started() else None
+
+
+def _searched(request: Request) -> Iterator[RunFolder]:
+    """The runs among which resume=auto looks for one of the same configuration, in this order."""
+    destination = request.destination
+    if request.resume == "auto" and destination.sweep is not None:
+        yield from started_runs(destination.sweep, is_finished=None)
+    elif request.resume == "auto" and destination.folder is None:
+        yield from started_runs(destination.runs, is_finished=False)
+
+
+def _run_of(path: Path) -> RunFolder:
+    """The run at `path`, which is its folder or one of its checkpoints. Raises RequestError if it is neither."""
+    folder = path.parent.parent if is_checkpoint(path) else path
+    if not path.is_dir():
+        raise RequestError(f"resume={path}: no such folder")
+    if not (folder / "config.yaml").exists():
+        raise RequestError(f"resume={path}: neither a run folder nor a checkpoint in one")
+    return RunFolder(folder)
+
+
+def _all_keys(config: TrainConfig) -> list[str]:
+    """Every key of a configuration. Schedules and loggers have keys of their own, so each is replaced as a whole."""
+    replaced = {"schedule", "logger", "metrics"}
+    return [*replaced, *flat({key: value for key, value in config.content().items() if key not in replaced})]
+
+
+def _merged(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:
+    """The configuration of a run with the `given` keys of another, and what that changes.
+
+    Raises RequestError for a change that would make it another run.
+    """
+    for group, noun in (("experiment", "an experiment"), ("debug", "debug=")):
+        if group in given:
+            raise RequestError(f"{noun} is for new runs; to resume one, give the values that should change")
+    before, other, merged = kept.content(), wanted.content(), kept.content()
+    for key in given:
+        for name in _identifying(key):
+            old, new = _get(before, name), _get(other, name)
+            if old != new:
+                was, is_now = shown(name, old), shown(name, new)
+                raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
+        if resumable(key) and key != "data":  # a corpus keeps its own values: give those by name
+            _set(merged, key, _get(other, key))
+    return TrainConfig.model_validate(merged), changes(before, merged)
+
+
+def _identifying(key: str) -> list[str]:
+    """The keys that identify the run among `key` and, if it is a group, the keys in it."""
+    if key in ("resume", "runs"):
+        return []  # of the command, not of the run
+    return ["stage"] if key == "model" else identifying(key)
+
+
+def _get(content: Any, key: str) -> Any:
+    for name in key.split("."):
+        content = content.get(name) if isinstance(content, dict) else None
+    return content
+
+
+def _set(content: dict[str, Any], key: str, value: Any) -> None:
+    *groups, name = key.split(".")
+    for group in groups:
+        content = content.setdefault(group, {})
+    content[name] = value

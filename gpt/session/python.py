@@ -1,0 +1,111 @@
+"""Training and opening runs from Python: `gpt.train` and `gpt.load`; docs/python.md shows them.
+
+Everything is imported in the functions, so that `import gpt` is quick.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gpt.base.schema import Weights
+    from gpt.base.stopping import Stop
+    from gpt.session.job import Module
+    from gpt.session.trained import Trained, TrainedRun
+
+_TRAINING = threading.Lock()  # PyTorch's random numbers and threads are those of the whole process
+
+
+def train(*overrides: str, module: "Module | None" = None, folder: "str | Path | None" = None) -> "Trained":
+    """Train a stage, and return it as `load` returns a run.
+
+    `overrides` are those of the command line, as in gpt.train("model=v5", "training.max_iters=500").
+    `module` is trained instead of a stage: a torch.nn.Module that maps token ids (B, T) to logits (B, T, V) and has
+    `block_size`, or a class or function that makes one from the size of the vocabulary.
+    `folder` becomes the run folder. Without it nothing is written, and what is returned has the last weights, or the
+    averaged ones.
+
+    Ctrl-C stops the training between two steps and raises KeyboardInterrupt. Raises UserError for whatever the command
+    line reports in one line.
+    """
+    from gpt.cli.requests import of_python
+    from gpt.session.job import Job
+    from gpt.session.modules import for_module
+    from gpt.session.planning import planned, unrecorded
+    from gpt.session.recorder import Shown, recorder_of
+    from gpt.session.trained import NewlyTrained
+    from gpt.training.evaluation import exact_loss
+    from gpt.training.loop import train
+    from gpt.training.processes import ALONE
+
+    with _TRAINING, _undisturbed() as stop:
+        place = [] if folder is None else [f"hydra.run.dir={folder}"]
+        config, request = of_python([*overrides, *place])
+        if module is not None:
+            config, request = for_module(module, config, request)
+        unwritten = unrecorded(config, request) if folder is None else None
+        with contextlib.nullcontext(unwritten) if unwritten else planned(config, request, stop, ALONE) as plan:
+            if plan.finished is None:
+                recorder = recorder_of(plan) if folder is not None else Shown(plan)
+                job = Job.of(plan, request.given, ALONE, module)
+                state = job.begun(plan)
+                with recorder.opened(job, state):
+                    train(state, job.recipe, recorder.watchers, stop)
+                    exact = exact_loss(job.model, job.recipe.data, "val", runtime=job.recipe.runtime)
+                    recorder.report(job, state, exact, stop)
+        if folder is None:
+            assert recorder.summary is not None
+            return NewlyTrained(job, plan.config, recorder.summary, state.progress.evaluations)
+        return load(folder, module=module, device=config.device)
+
+
+def load(
+    path: "str | Path | None" = None,
+    *,
+    runs: "str | Path" = "runs",
+    stage: str | None = None,
+    weights: "Weights" = "auto",
+    device: str = "auto",
+    module: "Module | None" = None,
+) -> "TrainedRun":
+    """Open the run in the folder `path`, or the newest finished one below `runs`, of any stage or of one.
+
+    `module` is what the run trained, if that was no stage: its weights are loaded into it. From then on, PyTorch uses
+    one CPU thread for a small model and all for a large one, as in training.
+
+    Raises RequestError if there is no run, UserError if it is damaged.
+    """
+    from gpt.session.trained import load_run
+
+    return load_run(path, runs=runs, stage=stage, weights=weights, device=device, module=module)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator["Stop"]:
+    """Leave signals, logging, random numbers and threads of this process as they were; raise only what is documented.
+
+    Warnings are shown; the signals are handled in the main thread alone.
+    """
+    import torch
+
+    from gpt.base.console import showing_warnings
+    from gpt.base.errors import UserError, report
+    from gpt.base.stopping import Stop, Stopped
+
+    threads = torch.get_num_threads()
+    try:
+        with showing_warnings(), torch.random.fork_rng(), Stop().listening() as stop:
+            yield stop
+    except Stopped as stopped:
+        raise (KeyboardInterrupt if stopped.number == signal.SIGINT else SystemExit)(str(stopped)) from None
+    except Exception as error:
+        reported = report(error)
+        if reported is None or isinstance(error, UserError):
+            raise
+        raise UserError(reported[0]) from error
+    finally:
+        torch.set_num_threads(threads)

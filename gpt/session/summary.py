@@ -1,0 +1,67 @@
+"""The summary of a training: its results, and what they were computed with."""
+
+import math
+import platform
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from gpt.base.runtime import size_of
+from gpt.runs.formats import FORMAT
+from gpt.runs.records import Best, Estimated, Exact, Summary
+from gpt.session.job import Job
+from gpt.session.plan import Plan
+from gpt.training.state import TrainingState
+
+
+def summarise(plan: Plan, job: Job, state: TrainingState, exact: float, seconds: float) -> Summary:
+    """The results of a training that took this many `seconds`; `exact` is the exact validation loss."""
+    config, progress, runtime = plan.config, state.progress, job.recipe.runtime
+    last, best = progress.evaluations[-1], progress.best or progress.evaluations[-1]
+    last_batch = state.last_batch.item()
+    return Summary(
+        format=FORMAT,
+        stage=config.stage,
+        name=config.name,
+        tags=config.tags,
+        seed=config.seed,
+        parameters=size_of(job.model),
+        iterations=progress.iteration,
+        documented=config.documented,
+        changed=plan.changed,
+        earlier=progress.history,
+        estimated=Estimated(train=last.train, val=last.val),
+        estimated_over=job.recipe.data.estimated_over,
+        best=Best(val=best.val, iteration=best.iteration),
+        exact=Exact(val=exact),
+        target=config.target,
+        counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),
+        averaged=len(progress.averaged),
+        last_batch=last_batch if math.isfinite(last_batch) else None,
+        tokens_per_second=round(state.tokens_per_second),
+        seconds=round(seconds, 2),
+        skipped=int(state.skipped),
+        device=_device_name(runtime.device),
+        dtype=str(runtime.dtype).removeprefix("torch."),
+        versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+        git_commit=_git_commit(),
+        finished=datetime.now().astimezone().replace(microsecond=0),
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+
+
+def _git_commit() -> str | None:
+    """The commit this code is at, with "-dirty" if it was changed since; None outside a git checkout."""
+    clone = Path(__file__).parent.parent.parent
+    if not (clone / ".git").exists():  # an installed package may lie in the checkout of another project
+        return None
+    describe = ["git", "-C", str(clone), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

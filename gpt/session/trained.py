@@ -1,0 +1,159 @@
+"""A trained model: its loss on a text, what it continues it with, what it attends to."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt import tasks
+from gpt.base.errors import RequestError
+from gpt.base.runtime import select_device, select_runtime
+from gpt.base.schema import Documented, TrainConfig, Weights
+from gpt.data.characters import CharTokenizer
+from gpt.data.corpora import Corpus
+from gpt.models import block_size_of
+from gpt.models.attention_weights import AttentionWeights
+from gpt.runs.corpus_files import located
+from gpt.runs.finding import chosen_run
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+from gpt.runs.weights import Saved, load_model, load_weights, selected
+from gpt.session.job import Job, Module, made
+from gpt.tasks import Task
+from gpt.training.evaluation import mean_loss, tokens_per_pass
+from gpt.training.progress import Evaluation
+
+
+def load_run(
+    path: str | Path | None = None,
+    *,
+    runs: str | Path = "runs",
+    stage: str | None = None,
+    weights: Weights = "auto",
+    device: str = "auto",
+    module: Module | None = None,
+) -> "TrainedRun":
+    """What `gpt.load` does."""
+    run = chosen_run(None if path is None else str(path), str(runs), stage)
+    which = selected(run, weights)
+    if module is None:
+        model = load_model(run, which)
+    else:
+        model = made(module, len(run.vocabulary().vocabulary))
+        load_weights(run, model, which)
+    return TrainedRun(run, which, model.to(select_device(device)))
+
+
+class Trained:
+    """A trained model with its task, in evaluation mode."""
+
+    def __init__(self, model: nn.Module, task: Task, config: TrainConfig, which: Saved) -> None:
+        self.model, self.task, self.config, self.which = model.eval(), task, config, which
+        self.runtime = select_runtime(self.device, config.dtype, model)
+
+    @property
+    def documented(self) -> Documented:
+        """The losses that were documented for its stage; None where there are none."""
+        return self.config.documented
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def loss(self, text: str, target: str | None = None) -> float:
+        """The mean loss over a text, in nats per token, or over the translation `target` of a sentence.
+
+        A text is read in adjacent windows of `block_size` characters, and its first character is not predicted.
+        Characters that the vocabulary lacks are left out, with a warning.
+        """
+        runtime = self.runtime
+        batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime))
+        return mean_loss(self.model, batches, "loss of the text", runtime).item()
+
+    @torch.no_grad()
+    def next_token(self, prompt: str) -> dict[str, float]:
+        """The probability of each character to come after the prompt, the likeliest first."""
+        logits = self.model(self._window(prompt))[0, -1]  # (V,)
+        p, ids = logits.float().softmax(dim=-1).sort(descending=True)
+        return {self.tokenizer.vocabulary[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
+
+    def generate(self, prompt: str | None = None, **options: Any) -> str:
+        """A continuation of the prompt, without the prompt; or, of a run that translates, its translation.
+
+        `options` are those of `sampling.generate` (tokens=500, temperature=1.0, top_k, top_p, seed=1337) or of
+        `beam_search.translate` (beam=5, length_penalty=1.0), both in gpt/tasks/decoding.
+        """
+        return self.task.output(self.model, prompt, **options)
+
+    @torch.no_grad()
+    def attention(self, prompt: str) -> list[Tensor]:
+        """The attention weights over the prompt, one tensor per layer: (H, T, T), row t what position t looks at.
+
+        The prompt's last `block_size` characters count. Empty for a stage without attention.
+        """
+        with AttentionWeights() as observed:
+            self.model(self._window(prompt))
+        return [weights[0].float().cpu() for weights in observed.weights]
+
+    @property
+    def tokenizer(self) -> CharTokenizer:
+        """The characters of a run that continues a text. Raises RequestError for any other run."""
+        return tasks.Continuation.required(self.task, "this").tokenizer
+
+    def _window(self, prompt: str) -> Tensor:
+        """The model's input: (1, T)."""
+        if not prompt:
+            raise RequestError("the prompt is empty: give at least one character")
+        T = block_size_of(self.model)
+        return self.tokenizer.encode(prompt)[None, -T:].to(self.device)
+
+
+class NewlyTrained(Trained):
+    """What `gpt.train` returns if there is no run folder: the model in memory, and its results."""
+
+    folder = None
+
+    def __init__(self, job: Job, config: TrainConfig, summary: Summary, evaluations: list[Evaluation]) -> None:
+        super().__init__(job.model, job.task, config, "averaged" if summary.averaged else "last")
+        self.summary, self.evaluations = summary, evaluations
+
+
+class TrainedRun(Trained):
+    """The model of a run folder."""
+
+    def __init__(self, run: RunFolder, which: Saved, model: nn.Module) -> None:
+        config = run.config()
+        super().__init__(model, tasks.restored(config.data, run.vocabulary()), config, which)
+        self.run = run
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.run.path
+
+    @property
+    def summary(self) -> Summary:
+        """The results of the run. Raises UserError if it has not finished."""
+        return self.run.summary()
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """The estimated losses in the order of their iterations."""
+        return self.run.metrics()
+
+    def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
+        """The corpus that the run was trained on, from paths of the user's `own` where the run's are not to be trusted.
+
+        `given` names those that count in any case, as in {"data.path"}. Raises RequestError for one that the run's
+        corpus does not have, and if the corpus has changed since.
+        """
+        for key in given:
+            if key.removeprefix("data.") not in self.config.data.hyperparameters:
+                raise RequestError(f"{key} is not a key of this run's corpus, {self.config.data.target}")
+        data = located(self.config.data, self.run.vocabulary().files, own, given)
+        corpus = tasks.load_corpus(data, self.model)
+        self.run.check_corpus(corpus.digest)
+        return corpus

@@ -1,0 +1,1 @@
+"""Text and translations from a trained model, and how good the translations are."""

@@ -1,0 +1,123 @@
+"""Text from a model, one token at a time."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from gpt.base.seeding import generator
+from gpt.data.characters import CharTokenizer
+from gpt.models import block_size_of
+from gpt.models.kv_cache import Cached, KVCache
+
+
+@torch.inference_mode()
+def generate(
+    model: nn.Module,
+    prompt: Tensor,
+    *,
+    tokens: int,
+    seed: int,
+    num_samples: int = 1,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Iterator[Tensor]:
+    """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
+
+    Sample i is a function of (seed, i): it does not depend on how many samples are drawn.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    block_size = block_size_of(model)
+    prompt = prompt[-block_size:]  # no stage sees more
+    N, T = num_samples, len(prompt)
+    # One number for each choice to come, drawn ahead and on the CPU: the same text on every device.
+    draws = [torch.rand(tokens, generator=generator(seed, "sample", i)) for i in range(N)]
+    uniforms = torch.stack(draws, dim=1).to(device)  # (tokens, N)
+    context = torch.empty(N, T + tokens, dtype=torch.int64, device=device)
+    context[:, :T] = prompt
+    next_logits: Callable[[Tensor], Tensor] = _WindowDecoder(model, block_size)
+    if isinstance(model, Cached):
+        next_logits = _CachedDecoder(model, block_size)
+    for step in range(tokens):
+        logits = next_logits(context[:, : T + step])  # (N, V)
+        chosen = choose(logits, uniforms[step], temperature, top_k, top_p)  # (N,)
+        context[:, T + step] = chosen
+        yield chosen
+
+
+def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """One token id a row: logits (N, V), uniform (N,) numbers in [0, 1) -> (N,).
+
+    Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves
+    only the k likeliest to choose from, `top_p` the fewest whose probabilities add up to p ("The Curious
+    Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1); with both, the narrower one applies.
+    """
+    if temperature < torch.finfo(torch.float32).tiny:
+        return logits.argmax(dim=-1)
+    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
+    p, ids = (shifted / temperature).softmax(dim=-1).sort(dim=-1, descending=True, stable=True)  # (N, V) each
+    if top_k is not None:
+        p[:, top_k:] = 0
+    if top_p is not None:
+        outside = _cumulative(p) - p >= top_p  # by the probability of all tokens before it
+        outside[:, 0] = False
+        p = p.masked_fill(outside, 0)
+    cumulative = _cumulative(p)  # (N, V)
+    # Inverse transform sampling: the first token whose cumulative probability exceeds the draw.
+    threshold = uniform[:, None] * cumulative[:, -1:]  # (N, 1)
+    last = (p > 0).sum(dim=-1, keepdim=True) - 1  # rounding must not choose a token of probability 0
+    choice = (cumulative <= threshold).sum(dim=-1, keepdim=True).minimum(last)  # (N, 1)
+    return ids.gather(-1, choice).squeeze(-1)
+
+
+def _cumulative(p: Tensor) -> Tensor:
+    """The sums of each row from its start: (N, V) -> (N, V). On the CPU: PyTorch has no deterministic one for GPUs."""
+    return p.cpu().cumsum(dim=-1).to(p.device)
+
+
+class _WindowDecoder:
+    """Runs the model over the last block_size tokens at every step."""
+
+    def __init__(self, model: nn.Module, block_size: int) -> None:
+        self._model, self._block_size = model, block_size
+
+    def __call__(self, context: Tensor) -> Tensor:
+        """context: (N, T) -> logits of the next token: (N, V)."""
+        return self._model(context[:, -self._block_size :])[:, -1]
+
+
+class _CachedDecoder:
+    """Runs the model over the newest token alone; the cache has the keys and values of those before.
+
+    Learned positions are 0 .. block_size - 1, so a full window cannot simply slide: every token's position, and
+    with it every cached key, would change. Instead, a full cache is emptied and the newer half of the window is read
+    again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window. The cache
+    of a stage whose positions are relative slides instead.
+    """
+
+    def __init__(self, model: Cached, block_size: int) -> None:
+        self._model, self._cache = model, KVCache(block_size, slides=model.slides)
+
+    def __call__(self, context: Tensor) -> Tensor:
+        """context: (N, T), one token longer than at the call before -> logits of the next token: (N, V)."""
+        cache, unread = self._cache, 1
+        if cache.length == 0:
+            unread = cache.size
+        elif cache.length == cache.size and not cache.slides:
+            cache.length = 0
+            unread = max(1, cache.size // 2)
+        with cache.active():
+            return self._model(context[:, -unread:])[:, -1]
+
+
+def default_prompt(tokenizer: CharTokenizer) -> str:
+    """The default prompt: a newline, or the first character of a vocabulary without one."""
+    return "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
+
+
+def sample_text(model: nn.Module, tokenizer: CharTokenizer, *, seed: int, tokens: int = 500) -> str:
+    """A sample with the default settings."""
+    steps = generate(model, tokenizer.encode(default_prompt(tokenizer)), tokens=tokens, seed=seed)
+    return tokenizer.decode(int(ids) for ids in steps)

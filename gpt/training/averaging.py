@@ -1,0 +1,37 @@
+"""The average of a run's last weights."""
+
+from gpt.base.errors import RequestError
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+
+
+class WeightAverage(Watcher):
+    """Averages the weights at each evaluation from iteration `start` on, and loads the average at the end.
+
+    Raises RequestError if a resumed run's average would need weights that were not kept.
+    """
+
+    def __init__(self, state: TrainingState, start: float) -> None:
+        self._start = start
+        progress = state.progress
+        due = [evaluation.iteration for evaluation in progress.evaluations if evaluation.iteration >= start]
+        if due == progress.averaged:
+            return
+        if due not in ([], [progress.iteration]):
+            raise RequestError(
+                f"the average from iteration {start:g} on cannot be continued, because the weights after iteration "
+                f"{due[0]} were not kept: start a new run, or turn the average off with training.average_last=0"
+            )
+        state.reset_average()
+        if due:
+            state.update_average()
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Update the average."""
+        if state.progress.iteration >= self._start:
+            state.update_average()
+
+    def finished(self, state: TrainingState) -> None:
+        """Load the average into the model."""
+        if state.average:
+            state.model.load_state_dict(state.average)

@@ -1,0 +1,63 @@
+"""Metrics: what is estimated beside the loss, over the same batches. Functions named by conf/metrics/*.yaml."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from gpt.base.choices import Choice, Kind
+from gpt.base.errors import RequestError
+from gpt.data.batch import IGNORED, Batch
+from gpt.training.progress import Means
+
+Metric = Callable[[nn.Module, Batch], Tensor]  # the mean over every target of a batch: a scalar
+
+_GIVEN = ("logits", "targets")
+_TAKEN = ("loss", "learning_rate")  # by other columns of a run's records
+
+
+def _is_metric(target: Any) -> bool:
+    return inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:2] == _GIVEN
+
+
+_CONTRACT = "a function of logits and targets, in this order, and of its hyperparameters"
+METRIC = Kind("metrics", "a metric", "gpt.training", _CONTRACT, _is_metric, given=_GIVEN)
+
+
+def chosen_metrics(choices: Mapping[str, Choice]) -> dict[str, Metric]:
+    """The metrics of a configuration by name. Raises RequestError for one that is not valid."""
+    for name in _TAKEN:
+        if name in choices:
+            raise RequestError(f"metrics.{name}: this name is taken: give the metric another")
+    kinds = {name: replace(METRIC, key=f"metrics.{name}") for name in choices}
+    return {name: _mean(kinds[name].partial(choice)) for name, choice in choices.items()}
+
+
+def means(metrics: Mapping[str, Metric], estimate: Callable[[Metric], tuple[float, float]]) -> dict[str, Means]:
+    """Each metric on both splits; `estimate` gives the two means of a function of a model and a batch."""
+    found = {name: estimate(metric) for name, metric in metrics.items()}
+    return {name: Means(train=_finite(train), val=_finite(val)) for name, (train, val) in found.items()}
+
+
+def entropy(logits: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001
+    """The entropy of each prediction, in nats. (N, V), (N,) -> (N,)."""
+    log_probabilities = logits.log_softmax(-1)  # (N, V)
+    return -(log_probabilities.exp() * log_probabilities).sum(-1)  # (N,)
+
+
+def _mean(of_targets: Callable[..., Tensor]) -> Metric:
+    """The mean over a batch of what has a value for every target; padding has none."""
+
+    def mean(model: nn.Module, batch: Batch) -> Tensor:
+        is_target = batch.targets != IGNORED  # (B, T)
+        logits = model(*batch.inputs)[is_target].float()  # (N, V)
+        return of_targets(logits, batch.targets[is_target]).float().mean()
+
+    return mean
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

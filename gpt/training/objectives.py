@@ -1,0 +1,97 @@
+"""The loss that is trained, and the one that evaluations report. All are in nats per token."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, cast
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gpt.base.errors import RequestError
+from gpt.base.schema import TrainingConfig
+from gpt.data.batch import Batch
+
+Loss = Callable[[nn.Module, Batch], Tensor]  # a scalar: the mean over every target of a batch
+
+_SECOND_HEAD, _FIRST_HEAD = "second_head", "lm_head"
+
+
+def second_head(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+    """The tensors that `Objective.prepare` may add to a model whose tensors have these shapes, with theirs."""
+    return {
+        name.replace(_FIRST_HEAD, _SECOND_HEAD): shape
+        for name, shape in shapes.items()
+        if name.startswith(f"{_FIRST_HEAD}.")
+    }
+
+
+def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The mean cross-entropy over every target of a batch: a scalar."""
+    return _cross_entropy(model(*batch.inputs), batch.targets)
+
+
+class _SecondHead(nn.Linear):
+    """An output layer that reads, while it is trained, what another one has read in the last forward pass."""
+
+    def __init__(self, first: nn.Linear) -> None:
+        super().__init__(first.in_features, first.out_features)
+        self.to(first.weight.device)
+        nn.init.zeros_(self.weight)  # so that it does not disturb the first updates
+        self._read: list[Tensor] = []  # at most one: (B, T, C)
+        first.register_forward_pre_hook(self._listen)
+
+    def logits(self) -> Tensor:
+        """The logits of the token after the next: (B, T, V)."""
+        return self(self._read.pop())
+
+    def _listen(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
+        if self.training:
+            self._read[:] = inputs
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss to train with.
+
+    label_smoothing: the share of every target's probability that is spread over the vocabulary ("Rethinking the
+    Inception Architecture for Computer Vision", Szegedy et al., 2016, section 7).
+
+    multi_token: the share of a second loss. A second output layer reads what the first one does and predicts the token
+    after the next, while the model is in training mode ("Better & Faster Large Language Models via Multi-token
+    Prediction", Gloeckle et al., 2024, section 2).
+    """
+
+    label_smoothing: float = 0.0
+    multi_token: float = 0.0
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> Self:
+        """The objective that a configuration describes."""
+        return cls(training.label_smoothing, training.multi_token)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Add what the objective trains besides the model. Raises RequestError for a model that it does not fit."""
+        if not self.multi_token:
+            return
+        if isinstance(getattr(model, _SECOND_HEAD, None), _SecondHead):
+            return  # a module that was trained before
+        head = getattr(model, _FIRST_HEAD, None)
+        if not isinstance(head, nn.Linear):
+            raise RequestError(
+                f"training.multi_token needs a stage with an output layer {_FIRST_HEAD}, which this one lacks: set it "
+                "to 0"
+            )
+        model.add_module(_SECOND_HEAD, _SecondHead(head))
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch: a scalar."""
+        targets = batch.targets  # (B, T)
+        if not (self.multi_token and model.training) or targets.shape[1] == 1:  # one token is followed by one only
+            return _cross_entropy(model(*batch.inputs), targets, self.label_smoothing)
+        loss = _cross_entropy(model(*batch.inputs), targets, self.label_smoothing)
+        second = cast(_SecondHead, model.get_submodule(_SECOND_HEAD)).logits()  # (B, T, V)
+        return loss + self.multi_token * _cross_entropy(second[:, :-1], targets[:, 1:], self.label_smoothing)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), label_smoothing=label_smoothing)

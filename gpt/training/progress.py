@@ -1,0 +1,83 @@
+"""How far a training has come: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gpt.base.choices import NonNegative
+from gpt.base.records import FiniteFloat, Iterations, MetricName, Record
+
+
+class Means(Record):
+    """The mean of a metric over the batches that the losses are estimated over; None if NaN or Inf."""
+
+    train: FiniteFloat | None
+    val: FiniteFloat | None
+
+
+class Evaluation(Record):
+    """The estimated losses after `iteration` updates, in nats per token."""
+
+    iteration: Iterations
+    train: FiniteFloat
+    val: FiniteFloat
+    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
+    tokens: Iterations | None = None  # targets trained on; a run of format 1 did not keep it
+    metrics: dict[MetricName, Means] = Field(default_factory=dict)  # those that the configuration chooses
+
+
+class Step(Record):
+    """Update number `iteration`, one of those that are recorded."""
+
+    iteration: Iterations
+    loss: FiniteFloat | None  # of the training mini-batch, nats per token; None if NaN or Inf
+    gradient_norm: FiniteFloat | None  # before clipping; None if NaN or Inf
+    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
+    tokens: Iterations  # targets trained on
+
+
+class Clock(Record):
+    """The training time at an evaluation or a recorded step, without evaluations and checkpoints."""
+
+    iteration: Iterations
+    seconds: NonNegative
+    tokens_per_second: NonNegative  # the mean since the run began
+
+
+class Segment(Record):
+    """An earlier part of a run, which was resumed with other settings."""
+
+    until: Iterations  # after those of the segment before it
+    changed: list[str]  # hyperparameters of that part, as key=value, that differ from the documented ones
+
+
+class Progress(BaseModel):
+    """How far a run has come: the part of the training state that is not tensors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    iteration: Iterations = 0  # updates done
+    tokens: Iterations = 0  # targets trained on
+    seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
+    preparing_seconds: NonNegative = 0.0  # before the first step, of compiling and of reading the text once
+    evaluations: list[Evaluation] = []
+    steps: list[Step] = []
+    clock: list[Clock] = []
+    step_stride: Annotated[int, Field(ge=1)] = 1  # every `step_stride`-th of the steps that are due is recorded
+    best: Evaluation | None = None  # the evaluation whose weights are saved
+    averaged: list[Iterations] = []  # iterations whose weights are in the average
+    history: list[Segment] = []  # earlier parts that were trained with other settings
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        kinds: dict[str, Sequence[Evaluation | Step | Clock]] = {
+            "evaluations": self.evaluations, "steps": self.steps, "clock": self.clock
+        }  # fmt: skip
+        for name, rows in kinds.items():
+            if any(a >= b for a, b in itertools.pairwise([*(row.iteration for row in rows), self.iteration + 1])):
+                raise ValueError(f"its {name} are not in order")
+        if self.best is not None and self.best not in self.evaluations:
+            raise ValueError("its best evaluation is not one of its evaluations")
+        return self

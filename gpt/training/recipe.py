@@ -1,0 +1,60 @@
+"""A recipe: all that the loop needs besides the state that it changes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gpt.base.runtime import Runtime
+from gpt.base.schema import TrainingConfig
+from gpt.data.batch import Batch, Data
+from gpt.training.metrics import Metric
+from gpt.training.objectives import Loss, batch_loss
+from gpt.training.processes import ALONE, World
+from gpt.training.progress import Progress
+from gpt.training.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model is trained on, how, and for how long; the same on every rank, apart from the rank."""
+
+    data: Data
+    schedule: Schedule
+    settings: TrainingConfig
+    seed: int
+    runtime: Runtime
+    loss: Loss = batch_loss  # that is trained
+    reported_loss: Loss = batch_loss  # that evaluations report
+    metrics: Mapping[str, Metric] = field(default_factory=dict)  # that evaluations report beside it
+    stop_below: float | None = None  # an estimated training loss that ends the training early
+    world: World = ALONE
+
+    def batch(self, iteration: int) -> Batch:
+        """The batch of an iteration: a pure function of the seed and the iteration."""
+        return self.data.training_batch(self.seed, iteration, self.settings.batch_size)
+
+    def epoch(self, iteration: int) -> int:
+        """The number of complete passes over the training split before an iteration."""
+        return self.data.epoch(self.seed, iteration, self.settings.batch_size)
+
+    def rates(self, iteration: int, peaks: dict[str, float]) -> dict[str, float]:
+        """The learning rate of each group of parameters in an iteration, from its `peaks`."""
+        return {group: self.schedule(iteration, self.settings.max_iters, peak) for group, peak in peaks.items()}
+
+    def evaluates(self, iteration: int) -> bool:
+        """Whether to evaluate before an iteration: the first, the last, every `interval`-th or each epoch's first."""
+        interval = self.settings.eval_interval
+        if iteration in (0, self.settings.max_iters):
+            return True
+        if interval == "epoch":
+            return self.epoch(iteration) > self.epoch(iteration - 1)
+        return iteration % interval == 0
+
+    def logs(self, iteration: int) -> bool:
+        """Whether the update of an iteration is to be recorded, which needs its gradient norm."""
+        interval = self.settings.log_interval
+        return interval is not None and (iteration + 1) % interval == 0
+
+    def is_complete(self, progress: Progress) -> bool:
+        """Whether the last iteration is done, or the training loss low enough."""
+        is_low = self.stop_below is not None and any(e.train < self.stop_below for e in progress.evaluations[-1:])
+        return is_low or progress.iteration == self.settings.max_iters

@@ -1,0 +1,76 @@
+"""Watchers for a terminal: a line per evaluation and the report at the end, and a progress bar."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+from gpt.runs.records import Summary
+from gpt.training.progress import Means
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+from gpt.watching.run_watcher import RunWatcher
+
+log = logging.getLogger(__name__)
+
+
+class ConsoleLog(RunWatcher):
+    """Logs a line for each evaluation, followed by `examples` of the model's output, and the report at the end."""
+
+    def __init__(self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]]) -> None:
+        self._width, self._epoch, self._examples = len(str(max_iters)), epoch, examples
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Log the newest losses."""
+        first, new = state.progress.evaluations[0], state.progress.evaluations[-1]
+        speed = f"   {state.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
+        rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
+        epoch = self._epoch(new.iteration)
+        epochs = f"   epoch {epoch}" if epoch else ""
+        metrics = "".join(f"   {name} {_shown(means)}" for name, means in new.metrics.items())
+        log.info(
+            f"iteration {new.iteration:>{self._width}}{epochs}"
+            f"   train {new.train:.4f}   val {new.val:.4f}{metrics}   lr {rates}{speed}"
+        )
+        if new.iteration:
+            for line in self._examples():
+                log.info(line)
+        if new.train > first.train:
+            log.warning(f"the training loss is above {first.train:.4f}, where it started: the run may be diverging")
+
+    def reported(self, summary: Summary, lines: list[str]) -> None:  # noqa: ARG002
+        """Log the report."""
+        for line in lines:
+            log.info(line)
+
+
+def _shown(means: Means) -> str:
+    """The means over both splits: 0.3125 train, 0.3012 val."""
+    values = {"train": means.train, "val": means.val}
+    return ", ".join(f"{'-' if value is None else f'{value:.4f}'} {split}" for split, value in values.items())
+
+
+class ProgressBar(Watcher):
+    """Shows a progress bar on a terminal or in a notebook, and nothing where the output is piped."""
+
+    def __init__(self, state: TrainingState, max_iters: int) -> None:
+        bar, disable = tqdm, None  # None: unless it is a terminal
+        if "ipykernel" in sys.modules:
+            from tqdm.auto import tqdm as bar  # a widget
+
+            disable = False
+        self._bar = bar(
+            initial=state.progress.iteration, total=max_iters, unit="it", dynamic_ncols=True, leave=False,
+            disable=disable,
+        )  # fmt: skip
+
+    def stepped(self, state: TrainingState) -> None:
+        """Advance. Reading the loss waits for the device, so only do it when the bar has just been drawn."""
+        if self._bar.update():
+            speed = f"{state.tokens_per_second:,.0f} tokens/s"
+            self._bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()

@@ -1,0 +1,100 @@
+"""Loggers: the watchers that a configuration chooses, by conf/logger/*.yaml; the table that they show; metrics.csv."""
+
+import csv
+import importlib.metadata
+import inspect
+import io
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gpt.base.choices import Choice, Kind
+from gpt.base.errors import RequestError
+from gpt.base.files import attempt, write_atomically
+from gpt.runs.folder import RunFolder
+from gpt.training.progress import Clock, Evaluation, Progress, Step
+from gpt.training.watchers import Watcher
+
+if TYPE_CHECKING:  # a tracker's process imports this module, and need not wait for torch
+    from gpt.training.state import TrainingState
+
+AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
+
+_NO_LOGGERS = ("gpt.watching.console", "gpt.watching.recording", "gpt.watching.trackers")  # every run's; a base class
+
+
+def _is_logger(target: Any) -> bool:
+    if not (inspect.isclass(target) and issubclass(target, Watcher)) or target.__module__ in _NO_LOGGERS:
+        return False
+    return "run" in inspect.signature(target).parameters
+
+
+_CONTRACT = "a subclass of gpt.training.watchers.Watcher whose constructor takes run"
+LOGGER = Kind("logger", "a logger", "gpt.watching", _CONTRACT, _is_logger, given=("run",))
+
+
+def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]]:
+    """The loggers of a configuration, each to be called with the `run`.
+
+    Raises RequestError for one that is not valid, or whose package is not installed.
+    """
+    loggers = []
+    for name, choice in choices.items():
+        kind = replace(LOGGER, key=f"logger.{name}")
+        package = getattr(kind.find(choice), "package", None)
+        try:
+            if package is not None:
+                importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise RequestError(f"{package} is not installed: pip install -e '.[{package}]'") from None
+        loggers.append(kind.partial(choice))
+    return loggers
+
+
+def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
+    """What was recorded from iteration `since` on, by iteration and by name; the losses are in nats per token."""
+    found: dict[int, dict[str, float | None]] = {}
+    records: list[Evaluation | Step] = []
+    for evaluation in _since(progress.evaluations, since):
+        row: dict[str, float | None] = {"loss/train": evaluation.train, "loss/val": evaluation.val}
+        for name, means in evaluation.metrics.items():
+            row |= {f"{name}/train": means.train, f"{name}/val": means.val}
+        found[evaluation.iteration] = row
+        records.append(evaluation)
+    for step in _since(progress.steps, since):
+        found.setdefault(step.iteration, {}).update({"loss/batch": step.loss, "gradient_norm": step.gradient_norm})
+        records.append(step)
+    for record in records:  # of an iteration with both, the learning rates of the step that was taken
+        rates = {f"learning_rate/{group}": rate for group, rate in record.learning_rates.items()}
+        found[record.iteration] |= {**rates, "tokens": record.tokens}
+    for clock in _since(progress.clock, since):
+        if clock.iteration in found and clock.iteration:  # at 0 there is no speed
+            found[clock.iteration] |= {"seconds": clock.seconds, "tokens_per_second": clock.tokens_per_second}
+    return {i: {name: value for name, value in found[i].items() if value is not None} for i in sorted(found)}
+
+
+def _since(records: Sequence[AnyRow], iteration: int) -> list[AnyRow]:
+    """Those from an iteration on, found from the end because they are mostly few."""
+    newest = list(itertools.takewhile(lambda record: record.iteration >= iteration, reversed(records)))
+    return newest[::-1]
+
+
+class Csv(Watcher):
+    """metrics.csv in the run folder, for a spreadsheet: one row per evaluation, and with `steps` per recorded step."""
+
+    def __init__(self, run: RunFolder, steps: bool = False) -> None:
+        self._path, self._has_steps = run.path / "metrics.csv", steps
+
+    def evaluated(self, state: "TrainingState") -> None:
+        """Write all rows, so that a resumed run has each once."""
+        progress = state.progress
+        found = rows(progress if self._has_steps else progress.model_copy(update={"steps": []}))
+        names = dict.fromkeys(name for row in found.values() for name in row)
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["iteration", *(name.removeprefix("loss/").replace("/", "_") for name in names)])
+        writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
+        attempt(self._path.name, lambda: write_atomically(self._path, table.getvalue()))
+
+    finished = evaluated  # a run that was cut back to a checkpoint has no evaluation to come

@@ -1,0 +1,58 @@
+"""A profile of some training steps: conf/debug/profile.yaml."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+from torch.profiler import profile
+
+from gpt.base.choices import Count
+from gpt.base.files import attempt, write_atomically
+from gpt.runs.folder import RunFolder
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+
+_COSTLIEST = 10
+
+log = logging.getLogger(__name__)
+
+
+class Profile(Watcher):
+    """Profiles `steps` steps after `skip` others, which are slower: memory is allocated, kernels are chosen.
+
+    Writes trace.json.gz, for https://ui.perfetto.dev, and operators.txt, a table of the ten costliest operators.
+    """
+
+    def __init__(self, run: RunFolder, skip: Count, steps: Count) -> None:
+        self._folder, self._skip, self._steps = run.path, skip, steps
+        self._taken = 0
+        self._profile = profile()
+        self._is_running = False
+
+    def stepped(self, state: TrainingState) -> None:
+        """Start or stop profiling if it is time."""
+        self._taken += 1
+        if self._taken == self._skip:
+            self._profile.start()
+            self._is_running = True
+        elif self._taken == self._skip + self._steps:
+            self.close()
+            processor = "cpu" if state.last_batch.device.type == "cpu" else "device"
+            attempt("the profile", lambda: self._write(f"self_{processor}_time_total"))
+
+    def close(self) -> None:
+        """Stop profiling, and tell if the run ended before there was a profile."""
+        if self._is_running:
+            self._profile.stop()
+            self._is_running = False
+        if self._taken < self._skip + self._steps:
+            log.warning(f"no profile was written: it needs {self._skip + self._steps} iterations, not {self._taken}")
+
+    def _write(self, order: str) -> None:
+        # The table first: exporting empties the profile of its events.
+        table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
+        write_atomically(self._folder / "operators.txt", f"{table}\n")
+        with tempfile.TemporaryDirectory() as folder:  # PyTorch would follow a link in the run's folder
+            trace = Path(folder, "trace.json.gz")
+            self._profile.export_chrome_trace(str(trace))
+            write_atomically(self._folder / trace.name, trace.read_bytes())

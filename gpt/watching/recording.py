@@ -1,0 +1,151 @@
+"""Watchers that record a run in its folder: metrics, weights and checkpoints."""
+
+import math
+import time
+from collections.abc import Callable
+
+from gpt.base.files import attempt
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import save_weights
+from gpt.training.progress import Clock, Step
+from gpt.training.state import TrainingState
+from gpt.training.watchers import NonFiniteGuard, Watcher
+
+_MOST_STEPS = 10_000  # kept per run, so that files of a run folder have a largest size
+_MAX_CHECKPOINT_SHARE = 0.02  # the largest fraction of the run's time that saving may take
+
+
+class Reopening(Watcher):
+    """Calls `reopen` once, after the first evaluation or step of a resumed run; until then, the folder is untouched."""
+
+    def __init__(self, reopen: Callable[[], None]) -> None:
+        self._reopen: Callable[[], None] | None = reopen
+
+    def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
+        """Reopen the run folder, the first time only."""
+        if self._reopen is not None:
+            self._reopen()
+            self._reopen = None
+
+    stepped = finished = evaluated
+
+
+class StepLog(Watcher):
+    """Adds every `interval`-th update to the progress: loss, learning rates, gradient norm, and the clock.
+
+    Whenever there are 10,000 of them, every second one is dropped and the interval doubles.
+    """
+
+    def __init__(self, interval: int | None) -> None:
+        self._interval = interval
+
+    def stepped(self, state: TrainingState) -> None:
+        """Add the update if one is due, which waits for the device."""
+        progress, norm = state.progress, state.gradient_norm
+        if self._interval is None or norm is None or progress.iteration % (self._interval * progress.step_stride):
+            return
+        loss, gradient_norm = (x if math.isfinite(x) else None for x in (state.last_batch.item(), norm.item()))
+        step = Step(
+            iteration=progress.iteration, loss=loss, gradient_norm=gradient_norm,
+            learning_rates=state.learning_rates, tokens=progress.tokens,
+        )  # fmt: skip
+        progress.steps.append(step)
+        self.evaluated(state)
+        if len(progress.steps) == _MOST_STEPS:
+            progress.step_stride *= 2
+            dropped = {step.iteration for step in progress.steps[::2]}
+            progress.steps = progress.steps[1::2]
+            dropped -= {evaluation.iteration for evaluation in progress.evaluations}
+            progress.clock = [row for row in progress.clock if row.iteration not in dropped]
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Add the clock of the current iteration."""
+        progress = state.progress
+        if [row.iteration for row in progress.clock[-1:]] != [progress.iteration]:
+            speed = state.tokens_per_second
+            progress.clock.append(Clock(iteration=progress.iteration, seconds=state.seconds, tokens_per_second=speed))
+
+
+class RunWriter(Watcher):
+    """Saves the metrics and the weights in the run folder: the best, the last, and the average if there is one."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run, self._is_stale = run, False
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Save the weights if they are the best so far, and the metrics."""
+        progress = state.progress
+        new = progress.evaluations[-1]
+        is_best = progress.best is None or new.val < progress.best.val
+        if is_best and attempt("the best weights", lambda: save_weights(self._run, state.model.state_dict(), "best")):
+            progress.best = new
+        self._write_metrics(state)
+
+    def stepped(self, state: TrainingState) -> None:  # noqa: ARG002
+        """Note that there may be something to save."""
+        self._is_stale = True
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        """Save the metrics before the run stops."""
+        if is_last and self._is_stale:
+            self._write_metrics(state)
+
+    def finished(self, state: TrainingState) -> None:
+        """Save the last weights, their average if there is one, and the metrics.
+
+        A run that was cut back to a checkpoint has no evaluation to come that would save them.
+        """
+        save_weights(self._run, state.model.state_dict(), "last")
+        if state.average:
+            save_weights(self._run, state.average, "averaged")
+        self._write_metrics(state)
+
+    def _write_metrics(self, state: TrainingState) -> None:
+        self._is_stale = not attempt("the metrics", lambda: self._run.write_metrics(state.progress))
+
+
+class CheckpointWriter(Watcher):
+    """Saves a checkpoint every `interval` iterations and at the end.
+
+    Checkpoints are at least `min_seconds` apart, and further apart if saving would otherwise take more than 2 % of the
+    run's time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save. The state that
+    it begins with is saved as well unless `is_saved`: nothing else has weights that come from another run.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        checkpoints: Checkpoints,
+        guard: NonFiniteGuard,
+        *,
+        interval: int,
+        min_seconds: float,
+        is_saved: bool = True,
+    ) -> None:
+        self._checkpoints, self._guard, self._interval, self._min_seconds = checkpoints, guard, interval, min_seconds
+        self._iteration = state.progress.iteration if is_saved else None
+        self._saved_at, self._took = time.perf_counter(), 0.0
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        """Save if it is time."""
+        iteration = state.progress.iteration
+        if iteration == self._iteration or not (is_last or self._iteration is None or self._is_due(iteration)):
+            return
+        with state.clock_stopped():
+            started = time.perf_counter()
+            self._guard.check(state)
+            if attempt("a checkpoint", lambda: self._checkpoints.save(state.progress, state.tensors())):
+                self._iteration = iteration
+            self._saved_at = time.perf_counter()
+            self._took = self._saved_at - started
+
+    def is_saved(self, state: TrainingState) -> bool:
+        """Whether the current iteration has been saved."""
+        return self._iteration == state.progress.iteration
+
+    def _is_due(self, iteration: int) -> bool:
+        if iteration % self._interval:
+            return False
+        pause = self._min_seconds and max(self._min_seconds, self._took / _MAX_CHECKPOINT_SHARE)
+        return time.perf_counter() - self._saved_at >= pause

@@ -1,0 +1,65 @@
+"""TensorBoard: event files in the run folder."""
+
+import shlex
+import textwrap
+
+import yaml
+
+from gpt.base.keys import flat
+from gpt.runs.folder import RunFolder
+from gpt.watching.processes import Run
+from gpt.watching.trackers import Tracker
+
+
+class EventFiles:
+    """TensorBoard's event files."""
+
+    def __init__(self, run: Run) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        folder = run.folder / "tensorboard"
+        if folder.is_symlink():
+            raise ValueError(f"{folder} is a link")
+        self.address = f"tensorboard --logdir {shlex.quote(str(run.folder))}"
+        # The purge hides the events of earlier processes.
+        self._writer = SummaryWriter(str(folder), purge_step=0, flush_secs=10)
+        self._writer.add_text("configuration", _verbatim(yaml.safe_dump(run.config, sort_keys=False)), 0)
+        lines = {name: [f"^loss/{name}$", f"^loss/documented_{name}$"] for name in ("val", "train", "batch")}
+        self._writer.add_custom_scalars({"loss": {name: ["Multiline", tags] for name, tags in lines.items()}})
+        values = {
+            key: value if isinstance(value, bool | int | float) else str(value)
+            for key, value in flat(run.config).items()
+        }
+        file = self._writer._get_file_writer()  # add_hparams would make another run of them
+        for summary in hparams(values, {"loss/val": None, "loss/exact_val": None}):
+            file.add_summary(summary)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Add scalars."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
+        """Add scalars and texts."""
+        self.log(step, values)
+        for name, text in texts.items():
+            self._writer.add_text(name, _verbatim(text), step)
+
+    def close(self, is_finished: bool) -> None:  # noqa: ARG002
+        """Flush and close the file."""
+        self._writer.close()
+
+
+class TensorBoard(Tracker):
+    """Event files in `tensorboard/` of the run folder."""
+
+    sink, package = EventFiles, "tensorboard"
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__(run)
+
+
+def _verbatim(text: str) -> str:
+    """A block of code in Markdown, which is how TensorBoard reads texts."""
+    return textwrap.indent(text, "    ", lambda _: True)

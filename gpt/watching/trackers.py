@@ -1,0 +1,164 @@
+"""Trackers: loggers that send what a run records to a process of their own (gpt/watching/processes).
+
+All of it is in the training state and in its checkpoints. So a resumed run sends it again from iteration 0 on, and the
+tracker replaces what it has: nothing is missing, and nothing from after the checkpoint is left.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from gpt.base.errors import UserError
+from gpt.base.files import read_text_file
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+from gpt.watching.loggers import rows
+from gpt.watching.processes import Sink
+from gpt.watching.run_watcher import RunWatcher
+
+if TYPE_CHECKING:  # a tracker's process imports this module, and need not wait for torch
+    from gpt.training.state import TrainingState
+
+Project = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
+
+_PACKAGE_ROOT = Path(__file__).parent.parent.parent
+_PATIENCE = 5.0  # seconds that a run waits for its tracker at the end, or
+_MAX_SHARE = 0.01  # this fraction of its time, if that is more
+
+log = logging.getLogger(__name__)
+
+
+class Tracker(RunWatcher):
+    """Starts the process with the first evaluation or step, feeds it, and waits for it at the end.
+
+    If it fails, that is one warning, and the run continues without it. A subclass says where its process puts what it
+    is sent; the process imports the subclass's module, which should import a library only in its functions.
+    """
+
+    sink: ClassVar[type[Sink]]
+    package: ClassVar[str | None] = None  # the library that it needs; also the name of the extra that brings it
+
+    def __init__(self, run: RunFolder, **options: Any) -> None:
+        self._run, self._options = run, options
+        self._name = type(self).__module__.rpartition(".")[2]
+        self._is_due = False  # whether something was recorded in this iteration
+        self._messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._documented: dict[str, float] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._feeder, self._listener = (Thread(target=target, daemon=True) for target in (self._feed, self._listen))
+        self._is_broken = False
+        self._started = 0.0  # by time.monotonic()
+
+    def evaluated(self, state: "TrainingState") -> None:  # noqa: ARG002
+        """Note that there is something to send."""
+        self._is_due = True
+
+    def stepped(self, state: "TrainingState") -> None:
+        """Note it if the step was recorded."""
+        steps = state.progress.steps
+        if steps and steps[-1].iteration == state.progress.iteration:
+            self._is_due = True
+
+    def between_steps(self, state: "TrainingState", is_last: bool) -> None:  # noqa: ARG002
+        """Send the row of this iteration; the first time, all rows so far."""
+        if not self._is_due or self._is_broken:
+            return
+        self._is_due = False
+        since = state.progress.iteration
+        if self._process is None:
+            since = 0
+            self._start()
+        for iteration, values in rows(state.progress, since=since).items():
+            documented = self._documented if "loss/val" in values else {}
+            self._messages.put({"step": iteration, "values": {**values, **documented}})
+
+    def finished(self, state: "TrainingState") -> None:
+        """Send all rows if none was sent: a resumed run may have nothing left to train."""
+        if self._process is None:
+            self._is_due = True
+            self.between_steps(state, is_last=True)
+
+    def reported(self, summary: Summary, lines: list[str]) -> None:
+        """Send the results."""
+        values = {"loss/exact_val": summary.exact.val, "loss/best_val": summary.best.val}
+        texts = {"report": "\n".join(lines)}
+        with contextlib.suppress(UserError):  # writing it failed, and was reported
+            texts["sample"] = read_text_file(self._run.path / "sample.txt")
+        self._messages.put({"step": summary.iterations, "values": values, "texts": texts})
+
+    def close(self) -> None:
+        """Wait for the process, but not for long; what it has been given, it can deliver in the background."""
+        if self._process is None:
+            return
+        self._messages.put(None)
+        self._listener.join(max(_PATIENCE, _MAX_SHARE * (time.monotonic() - self._started)))
+        if self._feeder.is_alive():
+            self._warn("it was too slow and has been stopped")
+            self._process.kill()
+        elif self._listener.is_alive():
+            log.info(f"{self._name} is still delivering; process {self._process.pid} continues in the background")
+
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        path = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
+        try:
+            config, commands = self._run.config(), self._run.commands()
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "gpt.watching.processes", type(self).__module__, type(self).__name__],
+                env=os.environ | {"PYTHONPATH": path}, start_new_session=True,  # a Ctrl-C is for the training
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
+            )  # fmt: skip
+        except (OSError, UserError) as error:
+            self._warn(str(error))
+            return
+        documented = {"train": config.documented.train, "val": config.documented.val}
+        if config.documented.kind == "mini-batch":
+            documented = {"batch": config.documented.train}
+        self._documented = {f"loss/documented_{of}": loss for of, loss in documented.items() if loss is not None}
+        begun = "".join(f"{command.started} {command.command}" for command in commands[:1])
+        self._messages.put({
+            "id": hashlib.sha256(f"{begun} {self._run.path.name}".encode()).hexdigest()[:8],
+            "name": self._run.path.name,
+            "folder": str(self._run.path),
+            "config": config.content(),
+            "options": self._options,
+        })  # fmt: skip
+        self._feeder.start()
+        self._listener.start()
+
+    def _feed(self) -> None:
+        """Write the messages: the pipe of a process that does not read is soon full, so that writing waits."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError), self._process.stdin as pipe:  # if it has ended, it has said why
+            for message in iter(self._messages.get, None):
+                pipe.write(json.dumps(message) + "\n")
+                pipe.flush()
+
+    def _listen(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            if "address" in answer:
+                log.info(f"{self._name}: to look at this run: {answer['address']}")
+            else:
+                self._warn(answer["problem"])
+        if self._process.wait():
+            self._warn(f"its process ended with code {self._process.returncode}")
+
+    def _warn(self, reason: str) -> None:
+        if not self._is_broken:
+            self._is_broken = True
+            log.warning(f"{self._name} failed, and the run continues without it: {' '.join(reason.split())}")

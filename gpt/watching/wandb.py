@@ -1,0 +1,54 @@
+"""Weights & Biases: on its server, or offline, in files that `wandb sync` sends later."""
+
+import html
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from gpt.runs.folder import RunFolder
+from gpt.watching.processes import Run
+from gpt.watching.trackers import Project, Tracker
+
+
+class Service:
+    """A wandb run. Its files are where wandb puts them, in ./wandb or $WANDB_DIR, because it reads settings there."""
+
+    def __init__(self, run: Run) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            id=run.id, name=run.name, config=run.config, resume="allow", save_code=False,
+            settings=wandb.Settings(console="off", silent=True), **run.options,
+        )  # fmt: skip
+        self.address = self._run.url or f"wandb sync {self._run.settings.sync_dir}"
+        if self._run.offline:
+            own = Path(self._run.settings.sync_dir)
+            for earlier in {*own.parent.glob(f"offline-run-*-{run.id}")} - {own}:
+                shutil.rmtree(earlier)  # this process logs all of it again
+        self._first = self._run.step  # what the server has ends before this; it takes nothing back
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Log a step that the server does not have yet."""
+        if step >= self._first:
+            self._run.log(values, step=step)
+
+    def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:  # noqa: ARG002
+        """Set the summary, which has no steps and can be replaced."""
+        from wandb import Html
+
+        self._run.summary.update(values)
+        for name, text in texts.items():
+            self._run.summary[name] = Html(f"<pre>{html.escape(text)}</pre>")
+
+    def close(self, is_finished: bool) -> None:
+        """Wait until everything is sent."""
+        self._run.finish(exit_code=0 if is_finished else 1)
+
+
+class Wandb(Tracker):
+    """A run of Weights & Biases, on its server or offline."""
+
+    sink, package = Service, "wandb"
+
+    def __init__(self, run: RunFolder, project: Project, mode: Literal["online", "offline"]) -> None:
+        super().__init__(run, project=project, mode=mode)
