@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from gpt.cli.composing import composed
-from gpt.decoding.packing import packed
+from gpt.tasks.decoding.packing import packed
 from gpt.training.fused import has_nonfinite
 from tests.conftest import REPOSITORY, Script, build, check_config
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-from ablation import LEFT_OUT
+from ablation import LEFT_OUT, WHOLE
 from harness import SLEEPING, SPINNING, Measured, Row, alternate, arguments, output, with_constants
 from private_kernels import unpacked, without
 from same_losses import Losses, spelled
@@ -233,25 +233,36 @@ NAMES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("*.py") if
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str, script: Script, tmp_path: Path) -> None:
-    done = script(f"benchmarks/{name}.py", "--help", cwd=tmp_path)
+def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str, called: Script, tmp_path: Path) -> None:
+    done = called(f"benchmarks/{name}.py", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"python benchmarks/{name}.py" in done.stdout
     assert "--quick" in done.stdout
     assert "its figures mean nothing" in " ".join(done.stdout.split())
 
 
-def libgomp_settings(**given: str) -> list[str]:
+def libgomp() -> str | None:
+    """The OpenMP library that this process has loaded with PyTorch, if it is libgomp."""
+    loaded = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
+    return next((path for path in sorted(loaded) if Path(path).name.startswith("libgomp")), None)
+
+
+def libgomp_settings(library: str, **given: str) -> list[str]:
     """What libgomp says of how threads wait, in a process with these variables."""
     environment = {name: value for name, value in os.environ.items() if name not in SLEEPING}
     environment |= {"OMP_DISPLAY_ENV": "VERBOSE", **given}
-    done = subprocess.run([sys.executable, "-c", "import torch"], env=environment, capture_output=True, text=True)
+    load = [sys.executable, "-S", "-c", f"import ctypes; ctypes.CDLL({library!r})"]
+    done = subprocess.run(load, env=environment, capture_output=True, text=True)
     return [line.strip() for line in done.stderr.splitlines() if "SPINCOUNT" in line or "WAIT_POLICY" in line]
 
 
-@pytest.mark.skipif(not libgomp_settings(), reason="this PyTorch has another OpenMP library")
+@pytest.mark.skipif(libgomp() is None, reason="this PyTorch has another OpenMP library than libgomp")
 def test_the_spinning_side_waits_as_libgomp_does_by_default() -> None:
-    assert libgomp_settings(**SPINNING) == libgomp_settings() != libgomp_settings(**SLEEPING)
+    library = libgomp()
+    assert library is not None
+    by_default = libgomp_settings(library)
+    assert by_default
+    assert libgomp_settings(library, **SPINNING) == by_default != libgomp_settings(library, **SLEEPING)
 
 
 def test_a_peer_runs_with_the_users_environment_and_not_with_this_projects(
@@ -486,8 +497,8 @@ def test_a_checkout_with_other_losses_is_told_and_ends_with_1(script: Script, pe
     assert (call["model"], call["seed"], call["device"], call["training.max_iters"]) == ("v1", "7", "cpu", "2")
 
 
-def test_neither_a_checkout_nor_a_commit_is_refused(script: Script, tmp_path: Path) -> None:
-    done = same_losses(script, tmp_path, "--", "nowhere")
+def test_neither_a_checkout_nor_a_commit_is_refused(called: Script, tmp_path: Path) -> None:
+    done = same_losses(called, tmp_path, "--", "nowhere")
     assert done.returncode == 1
     assert "nowhere is neither a checkout nor a commit" in done.stderr
     assert "Traceback" not in done.stderr
@@ -516,26 +527,28 @@ def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -
     assert summary.read_text() == kept
 
 
-@pytest.mark.parametrize("idea", LEFT_OUT)
-def test_the_record_without_an_idea_is_a_valid_configuration(idea: str) -> None:
-    record, _ = composed("train", ["experiment=speedrun_cpu"])
-    without, _ = composed("train", ["experiment=speedrun_cpu", *LEFT_OUT[idea]])
-    assert without["target"] == record["target"]  # it composes at all
-    assert without != record
-    check_config(without | {"stage": "v8"})
+@pytest.mark.parametrize("stage", LEFT_OUT)
+def test_a_stage_without_an_idea_is_a_valid_configuration(stage: str) -> None:
+    whole, _ = composed("train", [WHOLE[stage]])
+    for changes in LEFT_OUT[stage].values():
+        without, _ = composed("train", [WHOLE[stage], *changes])
+        assert without["target"] == whole["target"]  # it composes at all
+        assert without != whole
+        assert (without["schedule"] == whole["schedule"]) == ("schedule=constant" not in changes)
+        check_config(without | {"stage": stage})
 
 
 @pytest.mark.slow
 def test_what_is_left_out_of_the_record_is_said_line_by_line(script: Script, tmp_path: Path) -> None:
-    done = script("benchmarks/ablation.py", "--quick", "rotary", "ngrams", cwd=tmp_path)
+    done = script("benchmarks/ablation.py", "--quick", "rotary", "counts", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("|")][2:]
-    assert [line[0].strip() for line in lines] == ["nothing", "rotary", "ngrams"]
+    assert [line[1].strip() for line in lines] == ["nothing", "rotary", "nothing", "counts"]
 
 
 @pytest.mark.parametrize("benchmark", ["records", "ablation"])
-def test_an_unknown_record_or_idea_is_refused(script: Script, tmp_path: Path, benchmark: str) -> None:
-    done = script(f"benchmarks/{benchmark}.py", "nonsense", cwd=tmp_path)
+def test_an_unknown_record_or_idea_is_refused(called: Script, tmp_path: Path, benchmark: str) -> None:
+    done = called(f"benchmarks/{benchmark}.py", "nonsense", cwd=tmp_path)
     assert done.returncode == 2
     assert "nonsense" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,7 @@
-"""docs/extending.md, done as written: its files are added to a copy of the repository, and its commands run."""
+"""docs/extending.md, done as written: its files are added to a copy of the repository, and its commands run.
+
+Its changes of files, which it shows as diffs, are made there too.
+"""
 
 import json
 import os
@@ -10,22 +13,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.conftest import REPOSITORY
 from tests.forked import Forked
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
 FILES = dict(re.findall(r"^`([\w/.]+)`\n\n```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+DIFFS = dict(re.findall(r"^`([\w/.]+)`\n\n```diff\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = [command for block in BLOCKS for command in block.splitlines()]
 
-Run = Callable[[str], subprocess.CompletedProcess]
+Run = Callable[..., list[subprocess.CompletedProcess]]
 
 
 @pytest.fixture(scope="module")
 def copy(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    """A copy of the repository with the page's files added, and how to run a command in it."""
+    """A copy of the repository with the page's files added, and how to run commands in it: in one process, in turn."""
     folder = tmp_path_factory.mktemp("copy")
+    shutil.copy(REPOSITORY / "tests" / "called.py", folder)
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
     for name in ("train.py", "generate.py", "evaluate.py", "compare.py"):
@@ -34,15 +40,27 @@ def copy(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         assert not (folder / name).exists(), f"{name} exists already: adding must not change it"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
+    for name, diff in DIFFS.items():
+        before, after = (
+            "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] in kept) for kept in (" -", " +")
+        )
+        content = (folder / name).read_text()
+        assert content.count(before) == 1, f"{name} is not as the diff expects"
+        (folder / name).write_text(content.replace(before, after))
     environment = os.environ | {"GPT_DATA_DIR": str(shakespeare)}
 
-    def run(command: str) -> subprocess.CompletedProcess:
-        python, *arguments = shlex.split(command)
-        assert python == "python"
-        return Forked([str(folder / arguments[0]), *arguments[1:]], folder, environment).finished()
+    def run(*commands: str) -> list[subprocess.CompletedProcess]:
+        lines = []
+        for command in commands:
+            python, script, *arguments = shlex.split(command)
+            assert python == "python"
+            lines.append([str(folder / script), *arguments])
+        process = Forked([str(folder / "called.py")], folder, environment, json.dumps(lines).encode()).finished()
+        assert process.returncode == 0, process.stderr
+        results = [json.loads(line) for line in process.stdout.splitlines()]
+        return [subprocess.CompletedProcess(line, *result) for line, result in zip(lines, results, strict=True)]
 
-    for command in COMMANDS:
-        done = run(command)
+    for command, done in zip(COMMANDS, run(*COMMANDS), strict=True):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return folder, run
 
@@ -55,7 +73,7 @@ def runs(folder: Path) -> list[dict]:
 
 def test_the_page_adds_one_of_everything() -> None:
     groups = {Path(name).parent.name for name in FILES if name.endswith(".yaml")}
-    assert groups == {"model", "optimizer", "schedule", "data", "logger", "experiment"}
+    assert groups == {"model", "optimizer", "schedule", "data", "metrics", "logger", "experiment"}
     assert len(COMMANDS) >= 10
 
 
@@ -66,96 +84,162 @@ def test_every_added_thing_was_trained(copy: tuple[Path, Run]) -> None:
     changed = {change for summary in runs(folder) for change in summary["changed"]}
     assert {"optimizer=Lion", "schedule=staircase", "data=squares", "model.reach=3"} <= changed
     steps = [path.read_text().splitlines() for path in folder.rglob("steps.txt")]
-    assert ["5", "10", "15", "20"] in [[line.split()[0] for line in lines] for lines in steps]
-    assert next(folder.rglob("metrics.csv")).read_text().startswith("iteration,train,val,learning_rate_all,tokens,")
+    first = [[line.split()[0] for line in lines if line[0].isdigit()] for lines in steps]
+    assert ["5", "10", "15", "20"] in [words[:4] for words in first]
+    assert any(lines[-1].startswith("sample from it: ") for lines in steps)
+    tables = [path.read_text() for path in folder.rglob("metrics.csv")]
+    assert {table.partition(",learning_rate_all,")[0] for table in tables} == {
+        "iteration,train,val", "iteration,train,val,accuracy_train,accuracy_val",
+    }  # fmt: skip
+    assert all(summary["tokens"] > 0 for summary in runs(folder))
 
 
-@pytest.mark.parametrize("what", ["model=window_mean", "optimizer=lion", "schedule=staircase", "data=squares"])
-def test_a_resumed_run_equals_an_uninterrupted_one(copy: tuple[Path, Run], what: str) -> None:
+def test_an_added_metric_has_a_curve(copy: tuple[Path, Run]) -> None:
+    folder, _ = copy
+    lines = [json.loads(line) for path in folder.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
+    measured = [line["metrics"] for line in lines if line.get("metrics")]
+    assert {tuple(metrics) for metrics in measured} == {("accuracy",), ("accuracy", "entropy")}
+    assert all(0 <= metrics["accuracy"][split] <= 1 for metrics in measured for split in ("train", "val"))
+
+
+def test_an_added_tracker_has_every_row(copy: tuple[Path, Run]) -> None:
+    folder, _ = copy
+    (path,) = folder.rglob("tracked.jsonl")
+    with FileLock(path.parent / ".json_lines.lock", timeout=60):  # until it has delivered everything
+        *rows, results = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 5, 10, 15, 20]
+    assert {"loss/val", "accuracy/val", "loss/documented_val"} <= rows[-1].keys()
+    assert {"loss/exact_val", "report", "sample"} <= results.keys()
+
+
+ADDED = ["model=window_mean", "optimizer=lion", "schedule=staircase", "data=squares", "data=speeches"]
+
+
+@pytest.fixture(scope="module")
+def resumed(copy: tuple[Path, Run]) -> dict[str, subprocess.CompletedProcess]:
+    """What the resumption of a run with each added thing says: `parts_NAME`, as if `whole_NAME` had died half-way."""
     folder, run = copy
-    whole, parts = (folder / f"{name}_{what.partition('=')[2]}" for name in ("whole", "parts"))
-    done = run(
-        f"python train.py {what} training.max_iters=20 training.eval_interval=10 training.eval_iters=2 device=cpu "
-        f"checkpoint.interval=10 checkpoint.min_seconds=0 hydra.run.dir={whole.name}"
-    )
-    assert done.returncode == 0, done.stderr
-    shutil.copytree(whole, parts)  # as if it had died after iteration 10
-    (parts / "summary.json").unlink()
-    shutil.rmtree(parts / "checkpoints" / "00000020")
-    done = run(f"python train.py resume={parts.name}")
-    assert "from iteration 10" in done.stdout, done.stderr
+    names = {what: what.partition("=")[2] for what in ADDED}
+    short = "training.max_iters=20 training.eval_interval=10 training.eval_iters=2 device=cpu"
+    every = "checkpoint.interval=10 checkpoint.min_seconds=0"
+    for done in run(*(f"python train.py {what} {short} {every} hydra.run.dir=whole_{names[what]}" for what in ADDED)):
+        assert done.returncode == 0, done.stderr
+    for name in names.values():  # as if it had died after iteration 10
+        parts = Path(shutil.copytree(folder / f"whole_{name}", folder / f"parts_{name}"))
+        (parts / "summary.json").unlink()
+        shutil.rmtree(parts / "checkpoints" / "00000020")
+    said = run(*(f"python train.py resume=parts_{name}" for name in names.values()))
+    return dict(zip(ADDED, said, strict=True))
+
+
+@pytest.mark.parametrize("what", ADDED)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    copy: tuple[Path, Run], resumed: dict[str, subprocess.CompletedProcess], what: str
+) -> None:
+    folder, _ = copy
+    assert "from iteration 10" in resumed[what].stdout, resumed[what].stderr
+    whole, parts = (folder / f"{kind}_{what.partition('=')[2]}" for kind in ("whole", "parts"))
     for file in ("metrics.jsonl", "last.safetensors", "sample.txt"):
         assert (parts / file).read_bytes() == (whole / file).read_bytes()
 
 
 def test_added_runs_generate_and_are_compared(copy: tuple[Path, Run]) -> None:
     folder, run = copy
-    newest = runs(folder)[-1]["path"]
-    done = run(f"python generate.py run={newest} tokens=20")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout) == 21
-    table = run("python compare.py").stdout
-    assert "window_mean" in table
-    assert "wide" in table
+    newest = [found["path"] for found in runs(folder) if found["stage"] == "wide"][-1]
+    generated, compared = run(f"python generate.py run={newest} tokens=20", "python compare.py")
+    assert generated.returncode == 0, generated.stderr
+    assert len(generated.stdout) == 21
+    assert "window_mean" in compared.stdout
+    assert "wide" in compared.stdout
+
+
+def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(copy: tuple[Path, Run]) -> None:
+    assert len([name for name in FILES if Path(name).stem in ("speeches", "speakers")]) <= 5
+    folder, run = copy
+    newest = next(found["path"] for found in reversed(runs(folder)) if "data=speeches" in found["changed"])
+    evaluated, generated, refused, misfit = run(
+        f"python evaluate.py run={newest} json=true",
+        f"python generate.py run={newest} prompt=Romeo",
+        f"python generate.py run={newest} prompt=Romeo tokens=20",
+        "python train.py model=transformer data=speeches",
+    )
+    measures = json.loads(evaluated.stdout)
+    assert 0 <= measures["accuracy"]["value"] <= 100
+    assert measures["nats_per_speech"] > 0
+    assert generated.stdout.strip().isupper()
+    assert refused.stderr == (
+        "error: tokens is for a run that continues a text, but this one names the speaker of a speech\n"
+    )
+    assert misfit.stderr == (
+        "error: data=speeches does not fit a stage that translates: it needs pairs, such as data=multi30k\n"
+    )
 
 
 def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -> None:
     folder, run = copy
     (folder / "mine" / "model" / "v5_again.yaml").write_text((folder / "conf" / "model" / "v5.yaml").read_text())
     short = "training.max_iters=2 training.eval_iters=1 device=cpu"
-    assert run(f"python train.py --config-dir=mine model=v5_again {short}").returncode == 0
+    (done,) = run(f"python train.py --config-dir=mine model=v5_again {short}")
+    assert done.returncode == 0, done.stderr
     newest = runs(folder)[-1]
     assert newest["stage"] == "v5_again"
     resume = f"resume={newest['path']} training.max_iters=4"
-    refused = run(f"python train.py {resume}")
+    refused, done = run(f"python train.py {resume}", f"python train.py --config-dir=mine {resume}")
     assert refused.returncode == 2
     assert refused.stderr == "error: model=v5_again is not in conf/: add the --config-dir that the run had\n"
-    assert run(f"python train.py --config-dir=mine {resume}").returncode == 0
+    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("model=window_mean model.reach=0", "model.reach=0: has to be at least 1"),
-        ("model=window_mean model.reach=9", "model: reach=9 must be at most block_size=8"),
-        ("model=window_mean ~model.reach", "model.reach is required by gpt.models.window_mean.GPT, which takes"),
-        ("model=v5 model.reach=3", "model=v5 has no key reach; it is a key of model=window_mean"),
-        ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: has to be below 1"),
-        ("data=squares data.count=-1", "data.count=-1: has to be at least 1"),
-        ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: has to be a whole number"),
-        ("data._target_=gpt.data.download.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
-        ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: there is no such module"),
-        ("--config-dir=broken model=tab", "broken/model/tab.yaml, line 3: found character"),
-        (
-            "--config-dir=broken model=no_package",
-            "the file of this model lacks the line '# @package _global_' at its top",
-        ),
-        (
-            "--config-dir=broken logger=no_line",
-            "the file of this logger lacks the line '# @package logger.NAME' at its top",
-        ),
-        ("--config-dir=broken experiment=no_head", "the file of this experiment lacks the line '# @package _global_'"),
-        ("--config-dir=hidden", "hidden/model/v5.yaml has the name of a file in conf/"),
-    ],
-)
-def test_what_is_wrong_with_an_added_thing_ends_in_one_line(
-    copy: tuple[Path, Run], arguments: str, message: str
-) -> None:
+WRONG = [
+    ("model=window_mean model.reach=0", "model.reach=0: must be at least 1"),
+    ("model=window_mean model.reach=9", "model: reach=9 must be at most block_size=8"),
+    ("model=window_mean ~model.reach", "model.reach is required by gpt.models.window_mean.GPT, which takes"),
+    ("model=v5 model.reach=3", "model=v5 has no key reach; it is a key of model=window_mean"),
+    ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: must be below 1"),
+    ("data=squares data.count=-1", "data.count=-1: must be at least 1"),
+    ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: must be a whole number"),
+    ("data._target_=gpt.data.download.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
+    ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: there is no such module"),
+    ("--config-dir=broken model=tab", "broken/model/tab.yaml, line 3: found character"),
+    (
+        "--config-dir=broken model=no_package",
+        "the file of this model lacks the line '# @package _global_' at its top",
+    ),
+    (
+        "--config-dir=broken logger=no_line",
+        "the file of this logger lacks the line '# @package logger.NAME' at its top",
+    ),
+    ("--config-dir=broken experiment=no_head", "the file of this experiment lacks the line '# @package _global_'"),
+    ("--config-dir=hidden", "hidden/model/v5.yaml has the name of a file in conf/"),
+]
+
+
+@pytest.fixture(scope="module")
+def wrong(copy: tuple[Path, Run]) -> dict[str, subprocess.CompletedProcess]:
+    """What train.py says of each wrong use of an added thing; no run comes of any."""
     folder, run = copy
-    before = len(runs(folder))
     v5 = (folder / "conf" / "model" / "v5.yaml").read_text()
-    wrong = {
+    files = {
         "broken/model/tab.yaml": "# @package _global_\nmodel:\n\tn_embd: 3\n",
         "broken/model/no_package.yaml": v5.replace("# @package _global_\n", ""),
-        "broken/logger/no_line.yaml": "_target_: gpt.training.loggers.Csv\n",
+        "broken/logger/no_line.yaml": "_target_: gpt.watching.loggers.Csv\n",
         "broken/experiment/no_head.yaml": "defaults:\n  - override /model: v5\n",
         "hidden/model/v5.yaml": v5,
     }
-    for name, content in wrong.items():
+    for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    done = run(f"python train.py {arguments} training.max_iters=2")
+    before = len(runs(folder))
+    said = run(*(f"python train.py {arguments} training.max_iters=2" for arguments, _ in WRONG))
+    assert len(runs(folder)) == before
+    return {arguments: done for (arguments, _), done in zip(WRONG, said, strict=True)}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_what_is_wrong_with_an_added_thing_ends_in_one_line(
+    wrong: dict[str, subprocess.CompletedProcess], arguments: str, message: str
+) -> None:
+    done = wrong[arguments]
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
-    assert len(runs(folder)) == before

@@ -14,14 +14,18 @@ FILES = sorted((REPOSITORY / "gpt").rglob("*.py"))
 LONGEST = 250  # lines
 SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
 
-# What each part may never import, wherever in a file.
-NEVER = {
-    "gpt.data": ("gpt.decoding", "gpt.training", "gpt.runs", "gpt.tasks"),
-    "gpt.runs": ("gpt.decoding", "gpt.training", "gpt.tasks"),
-    "gpt.decoding": ("gpt.training", "gpt.runs"),
-    "gpt.training": ("gpt.decoding", "gpt.tasks"),
-}
-MODELS_MAY = ("gpt.choices", "gpt.errors", "gpt.models")
+# From the top floor down. A package imports from lower floors only, neither from its own nor from a higher one.
+FLOORS = (
+    ("gpt.apps",),
+    ("gpt.session",),
+    ("gpt.watching", "gpt.reports"),
+    ("gpt.runs",),
+    ("gpt.tasks", "gpt.training"),
+    ("gpt.data", "gpt.models", "gpt.cli"),
+    ("gpt.base",),
+)
+MOST_ARROWS = 60  # from one package to another
+MODELS_MAY = ("gpt.base.choices", "gpt.base.errors", "gpt.models")
 
 
 def name_of(path: Path) -> str:
@@ -61,13 +65,42 @@ def test_the_parsing_finds_every_kind_of_import() -> None:
     assert "gpt" not in imports_of(MODULES["gpt.runs.weights"])  # from gpt import models
 
 
-@pytest.mark.parametrize(("part", "other"), [(part, other) for part, others in NEVER.items() for other in others])
-def test_a_part_never_imports_what_is_built_on_it(part: str, other: str) -> None:
-    files = [path for module, path in MODULES.items() if belongs(module, part)]
-    assert len(files) > 1
-    assert any(belongs(module, other) for module in MODULES)
-    wrong = {name_of(path) for path in files if any(belongs(module, other) for module in imports_of(path))}
+def part_of(module: str) -> str:
+    """gpt.runs.folder -> gpt.runs."""
+    return ".".join(module.split(".")[:2])
+
+
+def arrows() -> set[tuple[str, str]]:
+    """Which package imports which other one; the package's own face, gpt/__init__.py, hands on from the session."""
+    return {
+        (part_of(name), part_of(imported))
+        for name, path in MODULES.items()
+        for imported in imports_of(path)
+        if name != "gpt" and belongs(imported, "gpt") and imported != "gpt" and part_of(imported) != part_of(name)
+    }
+
+
+def test_every_package_is_on_a_floor() -> None:
+    packages = {part_of(name) for name in MODULES if name != "gpt"}
+    assert packages == {part for floor in FLOORS for part in floor}
+
+
+def test_a_package_imports_from_lower_floors_only() -> None:
+    height = {part: -number for number, floor in enumerate(FLOORS) for part in floor}
+    wrong = {(part, other) for part, other in arrows() if height[part] <= height[other]}
     assert wrong == set()
+
+
+def test_the_packages_are_few_and_know_few_of_each_other() -> None:
+    assert sum(map(len, FLOORS)) <= 12
+    assert 20 < len(arrows()) <= MOST_ARROWS
+
+
+def test_the_engine_knows_neither_run_folders_nor_the_command_line() -> None:
+    known = {module for name, path in MODULES.items() if belongs(name, "gpt.training") for module in imports_of(path)}
+    assert known
+    never = ("gpt.runs", "gpt.cli", "hydra", "omegaconf")
+    assert {module for module in known if any(belongs(module, part) for part in never)} == set()
 
 
 def test_models_import_nothing_of_the_package_but_choices_and_errors() -> None:
@@ -120,7 +153,9 @@ def test_a_file_is_short_enough_to_be_read_in_one_sitting() -> None:
     assert {name: count for name, count in lines.items() if count > LONGEST} == {}
 
 
-@pytest.mark.parametrize("imported", ["gpt.cli, gpt.config", "gpt.choices", "gpt.errors, gpt.files, gpt.stopping"])
+@pytest.mark.parametrize(
+    "imported", ["gpt.cli, gpt.base.schema", "gpt.base.choices", "gpt.base.errors, gpt.base.files, gpt.base.stopping"]
+)
 def test_the_command_line_imports_no_torch(imported: str) -> None:
     """So that --help and tab completion need not wait for it."""
     code = f"import sys, {imported}; print(*sorted(sys.modules))"

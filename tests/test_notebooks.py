@@ -10,8 +10,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from gpt.base.errors import UserError
 from gpt.data.corpora import multi30k
-from gpt.errors import UserError
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "docs" / "notebooks"

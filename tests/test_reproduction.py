@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt.base.ladder import SMALL
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script
@@ -69,7 +70,7 @@ def test_the_sweep_reproduces_the_documented_losses(checkout: Path, stage: str, 
 
 def test_compare_shows_the_sweep(checkout: Path) -> None:
     rows = {row["stage"]: row for row in json.loads((checkout / "runs" / "compare.json").read_text())["rows"]}
-    assert list(rows) == ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6"]
+    assert list(rows) == list(SMALL)
     for stage in ("v2", "v3", "v3_ffn", "v5", "v6"):
         assert rows[stage]["verdict"] == "agrees within 0.03", rows[stage]
     assert "filled in" in rows["v4"]["verdict"]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.base.errors import RequestError
 from gpt.data.characters import CharTokenizer, lacking
-from gpt.errors import RequestError
 
 
 @given(st.text(min_size=1))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt.choices import Choice
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError
 from gpt.data.corpora import (
     LOADER,
     PairCorpus,
@@ -19,7 +20,6 @@ from gpt.data.corpora import (
     shakespeare,
     text,
 )
-from gpt.errors import RequestError
 from tests.conftest import small_corpus
 
 BOM = b"\xef\xbb\xbf"

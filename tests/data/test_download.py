@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from gpt.base.errors import UserError
+from gpt.base.files import sha256
 from gpt.data.download import TINY_SHAKESPEARE, multi30k, npm_package, tiny_shakespeare
-from gpt.errors import UserError
-from gpt.files import sha256
 
 
 @contextmanager

@@ -5,12 +5,12 @@ import random
 import pytest
 import torch
 
+from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED
 from gpt.data.corpora import PairCorpus
 from gpt.data.pairs import PairData
 from gpt.data.subwords import BEGIN, UNKNOWN, Subwords
-from gpt.errors import RequestError
-from gpt.models.v9_transformer import PAD
+from gpt.data.vocabulary import PAD
 
 
 def captions(count: int) -> list[tuple[str, str]]:

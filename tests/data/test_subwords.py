@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.base.errors import RequestError
 from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
-from gpt.errors import RequestError
-from gpt.models.v9_transformer import PAD
+from gpt.data.vocabulary import PAD
 
 
 @pytest.fixture(scope="module")

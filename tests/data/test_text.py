@@ -5,11 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.base.errors import RequestError
+from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED
 from gpt.data.characters import CharTokenizer
-from gpt.data.text import ShortWindows, TextData
-from gpt.errors import RequestError
-from gpt.seeding import generator
+from gpt.data.one_batch import OneBatch
+from gpt.data.short_windows import ShortWindows
+from gpt.data.text import TextData
 from tests.conftest import split_text, text_data
 
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
@@ -81,11 +83,16 @@ def test_in_sliding_windows_every_target_has_half_a_window_of_context(
 
 def test_short_windows_come_first_and_have_as_many_tokens() -> None:
     text = split_text(COUNTING)
-    data = TextData(text, CharTokenizer(COUNTING), block_size=8, short=ShortWindows(2, 3))
+    whole = TextData(text, CharTokenizer(COUNTING), block_size=8)
+    data = ShortWindows(whole, length=2, iterations=3)
     shapes = [tuple(data.training_batch(1, iteration, 6).targets.shape) for iteration in range(5)]
     assert shapes == [(24, 2), (24, 2), (24, 2), (6, 8), (6, 8)]
+    assert [data.epoch(1, i, 6) for i in (0, 17, 40)] == [whole.epoch(1, i, 6) for i in (0, 17, 40)]
+    assert torch.equal(data.training_batch(1, 3, 6).targets, whole.training_batch(1, 3, 6).targets)
     with pytest.raises(RequestError, match=r"training\.short_window=3 must divide model\.block_size=8"):
-        TextData(text, CharTokenizer(COUNTING), block_size=8, short=ShortWindows(3, 3))
+        ShortWindows(whole, length=3, iterations=3)
+    with pytest.raises(RequestError, match=r"training\.short_window=4 is for a text: this corpus has no windows"):
+        ShortWindows(OneBatch(whole), length=4, iterations=3)
 
 
 @pytest.mark.parametrize("parts", [1, 3, 5])

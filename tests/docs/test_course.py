@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from gpt.base.ladder import SMALL
 from gpt.data.download import TINY_SHAKESPEARE
 from tests.conftest import REPOSITORY, Script
 
 DOCS = REPOSITORY / "docs"
 COURSE = sorted((DOCS / "course").glob("*.md"))
-STAGES = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
+STAGES = [*SMALL, "v7"]
 FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<body>(?:.*\n)*?)\1$", re.MULTILINE)
 
 

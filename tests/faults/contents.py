@@ -17,19 +17,23 @@ import torch
 from safetensors import torch as safetensors_torch
 
 from gpt import models, tasks
-from gpt.config import Request
-from gpt.errors import UserError
-from gpt.files import seal
-from gpt.runs import resuming, tables
+from gpt.base.errors import UserError
+from gpt.base.files import seal
+from gpt.base.request import Destination, Request
+from gpt.base.runtime import Runtime
+from gpt.base.stopping import Stop
+from gpt.reports import tables
+from gpt.reports.documented import as_record, compare, table
+from gpt.reports.ranking import rankings
+from gpt.reports.run import closing_lines
 from gpt.runs.checkpoints import Checkpoints
-from gpt.runs.comparison import as_record, compare, table
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.grouping import rankings
-from gpt.runs.report import closing_lines
 from gpt.runs.weights import load_model, save_weights
-from gpt.runtime import Runtime
+from gpt.session.plan import Resumption
+from gpt.session.planning import planned
 from gpt.training.optimizers import OPTIMIZER
+from gpt.training.processes import ALONE
 from gpt.training.schedules import SCHEDULE
 from gpt.training.state import TrainingState
 
@@ -78,7 +82,7 @@ def _read_all(run: RunFolder) -> list[str]:
     """What is said against a run by everything that reads one, up to the first step of a resumed training."""
 
     def respond() -> None:
-        task = tasks.of(run.vocabulary())
+        task = tasks.restored(run.config().data, run.vocabulary())
         task.refuse_others([])
         load_model(run, "best")
         load_model(run, "last")
@@ -96,14 +100,17 @@ def _read_all(run: RunFolder) -> list[str]:
 
     def resumed() -> None:
         wanted = run.config()
-        request = Request(run.path, "", None, sweep=None, swept=(), given=("resume", "data.path", "device"), command="")
-        with resuming.planned(wanted.model_copy(update={"resume": str(run.path)}), request) as plan:
+        place = Destination(run.path, run.path)
+        given = ("resume", "data.path", "device")
+        request = Request(given, "", place, documented=lambda _: wanted.content(), resume=str(run.path))
+        with planned(wanted, request, Stop(), ALONE) as plan:
+            assert isinstance(plan, Resumption)
             config, vocabulary = plan.config, plan.vocabulary
             assert vocabulary is not None
-            task = tasks.of(vocabulary)
+            task = tasks.restored(config.data, vocabulary)
             model = models.build(config.model, task.vocab_size)
-            given = {"model": model, "learning_rate": config.training.learning_rate}
-            state = TrainingState(model, OPTIMIZER.build(config.optimizer, **given), Runtime(torch.device("cpu")))
+            optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=config.training.learning_rate)
+            state = TrainingState(model, optimizer, Runtime(torch.device("cpu")))
             SCHEDULE.partial(config.schedule)(0, 10, 1e-3)
             if plan.checkpoint is not None:
                 state.restore(plan.checkpoint.progress, plan.checkpoint.tensors())
@@ -219,7 +226,7 @@ def _change_weights(path: Path, draw: random.Random) -> str:
         holder.register_buffer(str(number), tensor)
     named = dict(zip(tensors, holder.buffers(), strict=True))
     holder.state_dict = lambda: named  # type: ignore[assignment, method-assign]
-    save_weights(RunFolder(path.parent), holder, "last")
+    save_weights(RunFolder(path.parent), holder.state_dict(), "last")
     return what
 
 

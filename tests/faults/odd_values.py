@@ -20,8 +20,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from gpt import cli, models
-from gpt.choices import Choice
-from gpt.config import DATA_PATHS, CompareConfig, EvaluateConfig, GenerateConfig, TrainConfig, flat
+from gpt.base.choices import Choice
+from gpt.base.keys import flat
+from gpt.base.request import Request
+from gpt.base.schema import CompareConfig, EvaluateConfig, GenerateConfig, TrainConfig
 from gpt.data.corpora import LOADER
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE, check_warmup
@@ -38,12 +40,9 @@ _VALUES = (
 )  # fmt: skip
 _SECONDS = 5
 _CHOSEN = {"model": "v7", "data": "shakespeare", "optimizer": "muon", "schedule": "cosine"}  # whose keys are tried
-_SCRIPTS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "train": (TrainConfig, (*DATA_PATHS, "init", "resume")),
-    "generate": (GenerateConfig, ("prompt", "prompt_file", "run")),
-    "evaluate": (EvaluateConfig, ("run", "text", *DATA_PATHS)),
-    "compare": (CompareConfig, ("runs", "out")),
-}
+_SCRIPTS: dict[str, Any] = {
+    "train": TrainConfig, "generate": GenerateConfig, "evaluate": EvaluateConfig, "compare": CompareConfig,
+}  # fmt: skip
 
 
 @cache
@@ -76,11 +75,10 @@ def main(first: int, count: int) -> None:
         *chosen, key = key.split(" ")
         said, started, what = io.StringIO(), time.process_time(), f"{script}.py {' '.join(chosen)} {key}={value[:60]!r}"
         sys.argv = [f"{script}.py", *chosen, f"{key}={value}"]
-        schema, verbatim = _SCRIPTS[script]
         code: Any = 0
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-                cli.main(_built, schema, script, verbatim=verbatim)
+                cli.main(_built, _SCRIPTS[script], script)
         except SystemExit as error:
             code = error.code
         except BaseException as error:
@@ -93,7 +91,7 @@ def main(first: int, count: int) -> None:
             print(f"{what}: {seconds:.1f} s", flush=True)
 
 
-def _built(config: Any) -> None:
+def _built(config: Any, _: Request) -> None:
     """What train.py builds of a configuration, without memory for the model and without the corpus."""
     if not isinstance(config, TrainConfig):
         return

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from gpt.errors import UserError
+from gpt.base.errors import UserError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
@@ -392,7 +392,7 @@ def stops(count: int, folder: Path, iterations: int = 400) -> Outcome:
 
 # Targets of choices that a careless reader would call, and for each choice those that are not meant for it.
 _NO_CHOICES = ("os.system", "subprocess.Popen", "builtins.eval", "gpt.cli.main", "gpt.training.loop.train",
-               "gpt.files.write_atomically", "gpt.runs.creation.created", "shutil.rmtree", "",
+               "gpt.base.files.write_atomically", "gpt.runs.creation.created", "shutil.rmtree", "",
                "a\nb")  # fmt: skip
 _NOT_FOR = {
     "data": ("gpt.data.download.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",
@@ -401,8 +401,8 @@ _NOT_FOR = {
                   "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),
     "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules._progress",
                  "gpt.training.schedules.math.cos"),
-    "logger": ("gpt.training.watchers.Watcher", "gpt.training.recording.CheckpointWriter", "gpt.data.corpora.text",
-               "gpt.training.recording.RunWriter", "gpt.training.watchers.WeightAverage"),
+    "logger": ("gpt.training.watchers.Watcher", "gpt.watching.recording.CheckpointWriter", "gpt.data.corpora.text",
+               "gpt.watching.recording.RunWriter", "gpt.training.watchers.WeightAverage"),
 }  # fmt: skip
 
 
@@ -411,7 +411,7 @@ def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[st
     import hashlib
     import pickle
 
-    from gpt.files import seal
+    from gpt.base.files import seal
 
     class Payload:
         def __reduce__(self) -> tuple:
@@ -537,9 +537,9 @@ def hostile(count: int, folder: Path) -> Outcome:
     marker = folder / "executed"
     code = (
         "import logging, resource, sys, time, torch; from pathlib import Path; from gpt.runs.folder import RunFolder\n"
-        "from gpt.data.corpora import LOADER; from gpt.errors import UserError\n"
+        "from gpt.data.corpora import LOADER; from gpt.base.errors import UserError\n"
         "from gpt.runs.checkpoints import Checkpoints\n"
-        "from gpt.runs.weights import load_model; from gpt.training.loggers import LOGGER\n"
+        "from gpt.runs.weights import load_model; from gpt.watching.loggers import LOGGER\n"
         "from gpt.training.optimizers import OPTIMIZER; from gpt.training.schedules import SCHEDULE\n"
         "logging.disable()\n"
         "def chosen(run):\n"
@@ -609,7 +609,7 @@ def contents(count: int, folder: Path) -> Outcome:
 def _bad_arguments() -> Iterator[list[str]]:
     """Command lines of train.py that ask for what cannot be, first from a table, then made up."""
     yield from ([argument] for argument in (
-        "model=v9", "modle=v5", "model.n_embed=32", "training.max_iters=-1", "training.max_iters=1.5", "seed=-1",
+        "model=v99", "modle=v5", "model.n_embed=32", "training.max_iters=-1", "training.max_iters=1.5", "seed=-1",
         "training.batch_size=0", "training.eval_iters=0", "training.learning_rate=nan", "optimizer.beta1=1",
         "schedule=exponential", "optimizer=adam", "logger=nothing", "schedule.final=0.1", "schedule.warmup_iters=-1",
         "optimizer.momentum=0.9", "optimizer.weight_decay=-1", "data._target_=gpt.data.corpora.read_text",

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from gpt.base.ladder import LADDER
 from gpt.models.attention import causal_attention
 from gpt.models.kv_cache import KVCache, active_cache
-from tests.conftest import LADDER, build_small
+from tests.conftest import build_small
 
-FROM_V3 = LADDER[LADDER.index("v3") :]
+CACHED = LADDER[LADDER.index("v7") :]
 
 
 def read(model: nn.Module, idx: torch.Tensor, cache: KVCache) -> torch.Tensor:
@@ -16,7 +17,7 @@ def read(model: nn.Module, idx: torch.Tensor, cache: KVCache) -> torch.Tensor:
         return model(idx)
 
 
-@pytest.mark.parametrize("stage", FROM_V3)
+@pytest.mark.parametrize("stage", CACHED)
 @torch.no_grad()
 def test_cached_logits_equal_those_of_the_plain_forward_pass(stage: str) -> None:
     model = build_small(stage)
@@ -32,7 +33,7 @@ def test_cached_logits_equal_those_of_the_plain_forward_pass(stage: str) -> None
 
 @torch.no_grad()
 def test_a_cache_that_slides_has_the_window_of_the_last_tokens() -> None:
-    model = build_small("v8", n_layer=1, token_shift=False, ngrams=0)  # these look back beyond the window
+    model = build_small("v8_without_token_shift", n_layer=1)  # a shifted token is from beyond the window
     T = model.block_size
     idx = torch.randint(65, (2, 3 * T))
     cache = KVCache(T, slides=True)

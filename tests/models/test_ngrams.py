@@ -81,7 +81,7 @@ def test_of_a_long_text_the_beginning_is_remembered() -> None:
 
 
 def test_what_is_remembered_is_saved_and_loaded() -> None:
-    model, other = build_small("v8", ngrams=3, memory=50), build_small("v8", ngrams=3, memory=50)
+    model, other = build_small("v9", ngrams=3, memory=50), build_small("v9", ngrams=3, memory=50)
     model.remember(torch.randint(65, (40,)))
     other.remember(torch.randint(65, (50,)))
     idx = torch.randint(65, (2, 9))
@@ -92,7 +92,7 @@ def test_what_is_remembered_is_saved_and_loaded() -> None:
 
 @torch.no_grad()
 def test_with_a_cache_the_context_reaches_back_beyond_the_new_tokens() -> None:
-    model = build_small("v8", ngrams=4, memory=200)
+    model = build_small("v9", ngrams=4, memory=200)
     model.remember(torch.arange(200) % 7)
     idx = torch.arange(12)[None] % 7
     cache = KVCache(model.block_size, slides=True)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gpt.data.vocabulary import PAD
 from gpt.models.kv_cache import KVCache
-from gpt.models.v9_transformer import PAD, Transformer, sinusoidal_positions
+from gpt.models.transformer import Transformer, sinusoidal_positions
 
 C, H, L, F, V = 32, 4, 2, 48, 50
 

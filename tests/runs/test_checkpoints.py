@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpt.errors import UnreadableError, UserError
-from gpt.files import seal, write_flushed
+from gpt.base.errors import UnreadableError, UserError
+from gpt.base.files import seal, write_flushed
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Evaluation, Progress
+from gpt.training.progress import Evaluation, Progress
 from tests.conftest import empty_run
 
 EVALUATION = Evaluation(iteration=5, train=2.0, val=2.5, learning_rates={"all": 0.1})
@@ -68,7 +68,7 @@ def test_on_a_full_disk_the_oldest_makes_room_unless_it_is_the_only_one(
             raise OSError(errno.ENOSPC, "No space left on device")
         write_flushed(path, content)
 
-    monkeypatch.setattr("gpt.runs.checkpoints.write_flushed", write_if_there_is_room)
+    monkeypatch.setattr("gpt.base.files.write_flushed", write_if_there_is_room)
     if room == 1:
         with pytest.raises(OSError, match="No space left"):
             with_checkpoints(run, 10, 20, keep=2)

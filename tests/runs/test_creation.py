@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.errors import RequestError
+from gpt.base.errors import RequestError
 from gpt.runs.creation import created, created_at
 
 

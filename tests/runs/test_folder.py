@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gpt import files
-from gpt.errors import RequestError, UnreadableError, UserError
-from gpt.files import write_atomically
+from gpt.base import files
+from gpt.base.errors import RequestError, UnreadableError, UserError
+from gpt.base.files import write_atomically
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_weights
@@ -104,7 +104,7 @@ def test_a_configuration_whose_checksum_line_was_edited_is_told_apart_from_a_dam
     *content, checksum = path.read_text().splitlines(keepends=True)
     assert path.read_text() == with_checksum("".join(content))
     path.write_text("".join(content) + edit(checksum))
-    with pytest.raises(UserError, match=r"config\.yaml was edited: its last line has to be '# sha256 of all above: '"):
+    with pytest.raises(UserError, match=r"config\.yaml was edited: its last line must be '# sha256 of all above: '"):
         run.config()
 
 
@@ -157,6 +157,31 @@ def test_metrics_that_were_cut_between_two_lines_are_noticed(run: RunFolder) -> 
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: its last line is not the run's last evaluation"):
         run.summary()
+
+
+def test_a_line_of_the_metrics_says_of_which_kind_it_is(run: RunFolder) -> None:
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["iteration"], line["kind"]) for line in lines] == [
+        (0, "evaluation"), (20, "evaluation"), (40, "evaluation"), (50, "step"), (60, "evaluation"),
+    ]  # fmt: skip
+    assert [row.iteration for row in run.metrics()] == [0, 20, 40, 60]
+    assert [row.iteration for row in run.steps()] == [50]
+
+
+def test_a_line_of_another_kind_is_damage(run: RunFolder) -> None:
+    path = run.path / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"kind": "step"', '"kind": "stop"'))
+    for read in (run.metrics, run.steps):
+        with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: a line of it is neither an evaluation nor a"):
+            read()
+
+
+def test_a_summary_parses_the_last_line_of_the_metrics_alone(run: RunFolder) -> None:
+    """compare.py reads the summaries of all runs, and a run may have 10,000 recorded steps."""
+    path = run.path / "metrics.jsonl"
+    *_, last = path.read_text().splitlines()
+    path.write_text(f"not JSON\n{last}\n")
+    assert run.summary().iterations == 60
 
 
 def test_the_newest_run_is_the_last_finished_one(run: RunFolder) -> None:

@@ -4,14 +4,17 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from gpt.files import seal
+from gpt.base.files import seal
+from gpt.reports.changes import changes
 from gpt.runs import formats
 from gpt.runs.folder import RunFolder
+from gpt.training.progress import Segment
 from tests.conftest import Script
 
 GOLDEN = Path(__file__).parent / "formats"  # a finished run of each format, with the corpus that they were trained on
@@ -33,43 +36,99 @@ def edited(run: Path, before: str, after: str) -> None:
     path.write_text(f"{content}{mark} of all above: {hashlib.sha256(content.encode()).hexdigest()}\n")
 
 
-def test_an_older_run_is_sampled_evaluated_and_compared(script: Script, old: Path) -> None:
-    text = script("generate.py", "tokens=20", cwd=old)
+def test_an_older_run_is_sampled_evaluated_and_compared(called: Script, old: Path) -> None:
+    text = called("generate.py", "tokens=20", cwd=old)
     assert text.returncode == 0, text.stderr
     assert len(text.stdout) == 21
-    exact = script("evaluate.py", "data.path=corpus.txt", "weights=last", "json=true", cwd=old)
+    exact = called("evaluate.py", "data.path=corpus.txt", "weights=last", "json=true", cwd=old)
     assert exact.returncode == 0, exact.stderr
     summary = RunFolder(old / "runs" / "old").summary()
     assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(summary.exact.val, abs=1e-6)
-    compared = script("compare.py", cwd=old)
+    compared = called("compare.py", cwd=old)
     assert compared.returncode == 0, compared.stderr
     assert "skipped" not in compared.stderr
 
 
-def test_an_older_run_is_extended_as_one_of_today(script: Script, old: Path) -> None:
+MORE = ["training.max_iters=60", "data=text", "data.path=corpus.txt"]
+
+
+def same(config: dict[str, Any], *keys: str) -> list[str]:
+    """The command that trains what the golden runs trained."""
+    model = [f"model.{key}={config['model'][key]}" for key in ("n_embd", "n_head", "n_layer")]
+    return ["model=v5", *model, *(f"training.{key}={config['training'][key]}" for key in keys)]
+
+
+@pytest.fixture(scope="module")
+def present(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the run of the present format, `extended`, and the same trained from the beginning."""
+    folder = tmp_path_factory.mktemp("present")
+    shutil.copy(GOLDEN / "corpus.txt", folder)
+    shutil.copytree(GOLDEN / str(formats.FORMAT), folder / "extended")
+    extended = script("train.py", "resume=extended", *MORE, cwd=folder)
+    assert extended.returncode == 0, extended.stderr
+    config = RunFolder(GOLDEN / str(formats.FORMAT)).config().content()
+    settings = same(config, "eval_interval", "eval_iters", "batch_size")
+    whole = script("train.py", *settings, *MORE, "dtype=float32", "device=cpu", "hydra.run.dir=whole", cwd=folder)
+    assert whole.returncode == 0, whole.stderr
+    return folder
+
+
+def test_an_older_run_is_extended_as_one_of_today(called: Script, old: Path, present: Path) -> None:
     """To the bit as the run of the present format, and up to rounding as a run from the beginning: the golden runs
     come from another processor, whose matrix products may differ in the last bit.
     """
-    before = RunFolder(old / "runs" / "old").metrics()
-    more = ["training.max_iters=60", "data=text", "data.path=corpus.txt"]
-    shutil.copytree(GOLDEN / str(formats.FORMAT), old / "runs" / "present")
-    for name in ("old", "present"):
-        done = script("train.py", f"resume=runs/{name}", *more, cwd=old)
-        assert done.returncode == 0, done.stderr
-    run, present = RunFolder(old / "runs" / "old"), RunFolder(old / "runs" / "present")
-    assert run.weights("last").read_bytes() == present.weights("last").read_bytes()
+    run = RunFolder(old / "runs" / "old")
+    before, today = run.metrics(), RunFolder(GOLDEN / str(formats.FORMAT))
+    keys = ("eval_interval", "eval_iters", "batch_size")
+    assert same(run.config().content(), *keys) == same(today.config().content(), *keys)
+    done = called("train.py", "resume=runs/old", *MORE, cwd=old)
+    assert done.returncode == 0, done.stderr
+    assert run.weights("last").read_bytes() == RunFolder(present / "extended").weights("last").read_bytes()
     assert run.metrics()[:3] == before
     assert [line.iteration for line in run.metrics()] == [0, 20, 40, 60]
-    config = run.config().content()
-    same = ["model=v5", *(f"model.{key}={config['model'][key]}" for key in ("n_embd", "n_head", "n_layer"))]
-    same += [f"training.{key}={config['training'][key]}" for key in ("eval_interval", "eval_iters", "batch_size")]
-    again = script("train.py", *same, *more, "dtype=float32", "device=cpu", "hydra.run.dir=whole", cwd=old)
-    assert again.returncode == 0, again.stderr
-    extended, whole = (load_file(folder.weights("last")) for folder in (run, RunFolder(old / "whole")))
+    extended, whole = (load_file(folder.weights("last")) for folder in (run, RunFolder(present / "whole")))
     torch.testing.assert_close(extended, whole, rtol=0, atol=1e-6)
 
 
-def test_a_run_of_a_newer_format_says_so_and_is_passed_over(script: Script, old: Path) -> None:
+def test_lines_of_the_metrics_that_do_not_say_their_kind_are_told_apart(old: Path) -> None:
+    run = RunFolder(old / "runs" / "old")
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    evaluations, steps = run.metrics(), run.steps()
+    assert [row.iteration for row in evaluations] == [0, 20, 40]
+    assert [row.iteration for row in steps] == ([10, 20, 30, 40] if len(lines) > 3 else [])  # not kept by format 1
+    assert [row.val for row in evaluations] == [line["val"] for line in lines if "val" in line]
+    assert [row.loss for row in steps] == [line["loss"] for line in lines if "loss" in line]
+
+
+def test_sentences_on_earlier_parts_of_an_older_run_become_fields_and_are_shown_as_they_were(old: Path) -> None:
+    """As `changed` had them until format 5."""
+    run = RunFolder(old / "runs" / "old")
+    before = [
+        "training.max_iters=40",
+        "training.learning_rate=0.2",
+        "schedule=cosine",
+        "training.learning_rate as documented until iteration 20",
+        "schedule as documented until iteration 20",
+        "optimizer.beta1=0.8 until iteration 30",
+        "training.learning_rate=0.1 until iteration 30",
+    ]
+    fields = json.loads((run.path / "summary.json").read_text())
+    fields = {key: value for key, value in fields.items() if key not in ("checksum", "earlier")}
+    (run.path / "summary.json").write_text(seal(fields | {"changed": before}))
+    summary = run.summary()
+    assert summary.changed == before[:3]
+    assert summary.earlier == [
+        Segment(until=20, changed=["training.max_iters=40"]),
+        Segment(until=30, changed=[
+            "optimizer.beta1=0.8", "training.learning_rate=0.1", "training.max_iters=40", "schedule=cosine",
+        ]),
+    ]  # fmt: skip
+    assert changes(summary) == before
+    run.write_summary(summary)
+    assert run.summary() == summary
+
+
+def test_a_run_of_a_newer_format_says_so_and_is_passed_over(called: Script, old: Path) -> None:
     newer = old / "runs" / "newer"
     shutil.copytree(old / "runs" / "old", newer)
     first = (newer / "config.yaml").read_text().splitlines()[0]  # "format: 2"; format 1 had no such line
@@ -77,22 +136,20 @@ def test_a_run_of_a_newer_format_says_so_and_is_passed_over(script: Script, old:
     record = json.loads((newer / "summary.json").read_text())
     del record["checksum"]
     (newer / "summary.json").write_text(seal(record | {"format": 99, "unheard_of": 1}))
-    refused = script("generate.py", f"run={newer}", cwd=old)
+    refused = called("generate.py", f"run={newer}", cwd=old)
     assert refused.returncode == 1
     assert "was written by a newer version of this project: its format is 99" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    newest = script("generate.py", "tokens=5", cwd=old)
+    newest = called("generate.py", "tokens=5", cwd=old)
     assert newest.returncode == 0
     assert "warning: skipped: runs/newer/summary.json" in newest.stderr
     assert "weights of runs/old" in newest.stderr
 
 
-def test_an_unfinished_older_run_is_found_by_its_configuration(script: Script, old: Path) -> None:
+def test_an_unfinished_older_run_is_found_by_its_configuration(called: Script, old: Path) -> None:
     (old / "runs" / "old" / "summary.json").unlink()
     config = RunFolder(old / "runs" / "old").config().content()
-    same = ["model=v5", *(f"model.{key}={config['model'][key]}" for key in ("n_embd", "n_head", "n_layer"))]
-    same += [f"training.{key}={config['training'][key]}"
-             for key in ("max_iters", "eval_interval", "eval_iters", "batch_size")]  # fmt: skip
-    done = script("train.py", *same, "data=text", "data.path=corpus.txt", "resume=auto", "device=cpu", cwd=old)
+    settings = same(config, "max_iters", "eval_interval", "eval_iters", "batch_size")
+    done = called("train.py", *settings, "data=text", "data.path=corpus.txt", "resume=auto", "device=cpu", cwd=old)
     assert done.returncode == 0, done.stderr
     assert "resuming runs/old from iteration 40" in done.stdout

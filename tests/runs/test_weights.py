@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt.errors import RequestError, UserError
+from gpt.base.errors import RequestError, UserError
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, load_weights, save_weights, selected
@@ -24,7 +24,7 @@ def run(trained: Path, tmp_path: Path) -> RunFolder:
 def test_weights_are_read_bit_exactly_as_they_were_saved(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
     saved, read = build_small("v6"), build_small("v6", seed=1)
-    save_weights(run, saved, "best")
+    save_weights(run, saved.state_dict(), "best")
     load_weights(run, read, "best")
     assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), read.parameters(), strict=True))
 
@@ -33,7 +33,7 @@ def test_a_stage_may_have_a_single_number_among_its_weights(tmp_path: Path) -> N
     run = empty_run(tmp_path / "run")
     saved, read = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)  # with num_batches_tracked
     saved(torch.randn(4, 3))
-    save_weights(run, saved, "best")
+    save_weights(run, saved.state_dict(), "best")
     load_weights(run, read, "best")
     assert read.num_batches_tracked == 1
 
@@ -41,10 +41,10 @@ def test_a_stage_may_have_a_single_number_among_its_weights(tmp_path: Path) -> N
 def test_saving_replaces_the_weights_of_that_name_alone(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
     first, second = build_small("v5"), build_small("v5", seed=1)
-    save_weights(run, first, "best")
-    save_weights(run, first, "last")
+    save_weights(run, first.state_dict(), "best")
+    save_weights(run, first.state_dict(), "last")
     before = run.weights("last").read_bytes()
-    save_weights(run, second, "best")
+    save_weights(run, second.state_dict(), "best")
     assert run.weights("last").read_bytes() == before != run.weights("best").read_bytes()
 
 

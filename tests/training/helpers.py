@@ -7,12 +7,15 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from gpt.choices import Choice
+from gpt.base.choices import Choice
+from gpt.base.runtime import Runtime
+from gpt.base.schema import TrainingConfig
+from gpt.base.stopping import Stop
 from gpt.data.batch import Batch, Data
-from gpt.runtime import Runtime
-from gpt.training.evaluation import batch_loss
 from gpt.training.loop import train
+from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import OPTIMIZER, Optimizer
+from gpt.training.recipe import Recipe
 from gpt.training.schedules import SCHEDULE, Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
@@ -61,20 +64,31 @@ def small_state(
     return TrainingState(model, small_optimizer(model, optimizer, learning_rate), runtime)
 
 
+def small_recipe(
+    data: Data, schedule: Schedule | None = None, *, runtime: Runtime = CPU, seed: int = 1, **changes: Any
+) -> Recipe:
+    """20 iterations; `changes` are those of the recipe, such as its loss, and of its settings."""
+    fields = Recipe.__dataclass_fields__.keys()
+    own = {key: changes.pop(key) for key in list(changes) if key in fields}
+    documented: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf" / "train.yaml").training)
+    short = {"max_iters": MAX_ITERS, "eval_interval": 10, "eval_iters": 2, "log_interval": None}
+    settings = TrainingConfig.model_validate(documented | short).model_copy(
+        update=changes
+    )  # the last batch of an epoch
+    return Recipe(data, schedule or small_schedule(), settings, seed, runtime, **own)
+
+
 def train_state(
     state: TrainingState,
     data: Data,
     *,
     schedule: Schedule | None = None,
     watchers: Sequence[Watcher] = (),
-    runtime: Runtime = CPU,
+    stop: Stop | None = None,
     **changes: Any,
 ) -> None:
-    """Train up to iteration 20, with `changes` of what `gpt.training.loop.train` takes."""
-    short: dict[str, Any] = {
-        "seed": 1, "max_iters": MAX_ITERS, "batch_size": 32, "eval_interval": 10, "eval_iters": 2,
-    }  # fmt: skip
-    train(state, data, schedule or small_schedule(), watchers, runtime=runtime, **(short | changes))
+    """Train up to iteration 20, with `changes` of `small_recipe`."""
+    train(state, small_recipe(data, schedule, **changes), watchers, stop)
 
 
 def train_small(

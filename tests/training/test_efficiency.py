@@ -12,18 +12,21 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gpt.base.seeding import generator
 from gpt.data.text import TextData
-from gpt.decoding.sampling import generate
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
-from gpt.seeding import generator
+from gpt.tasks.decoding.sampling import generate
 from gpt.training import compilation
+from gpt.training.averaging import WeightAverage
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import mean_loss, tokens_per_pass
-from gpt.training.recording import CheckpointWriter, RunWriter, StepLog
+from gpt.training.objectives import Objective
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
-from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
+from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.watching.console import ConsoleLog, ProgressBar
+from gpt.watching.recording import CheckpointWriter, RunWriter, StepLog
 from tests.conftest import CPU, build_small, empty_run
 from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_state, train_small, train_state
 
@@ -164,7 +167,7 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_records_or_saves(data
             console = ConsoleLog(max_iters, lambda iteration: 0, lambda: [])
             bar = ProgressBar(state, max_iters)
             steps = StepLog(max_iters // 4)
-            return [guard, console, steps, RunWriter(run), checkpoints, bar, WeightAverage(state, 0, run)]
+            return [guard, console, steps, RunWriter(run), checkpoints, bar, WeightAverage(state, 0)]
 
         with Reads() as reads:
             intervals = {"eval_interval": max_iters // 2, "log_interval": max_iters // 4}
@@ -186,9 +189,7 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(
     for is_compiled in (False, True):
         state = small_state(stage, **({"dropout": 0.0} if stage == "v7" else {}))
         example = data.training_batch(1, 0, 32)
-        loss, reported = training_losses(
-            state.model.train(), [example], CPU, parts=1, label_smoothing=0.0, compile=is_compiled
-        )
+        loss, reported = training_losses(state.model.train(), [example], CPU, Objective(), parts=1, compile=is_compiled)
         train_state(state, data, loss=loss, reported_loss=reported)
         results.append(state.progress.evaluations[-1].val)
     assert results[1] == pytest.approx(results[0], abs=1e-5)

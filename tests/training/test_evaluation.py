@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy
 
 from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
-from gpt.training.evaluation import batch_loss, estimated_losses, exact_loss, mean_loss
+from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss
 from tests.conftest import CPU, build_small, text_data
-from tests.training.helpers import VOCAB_SIZE
+from tests.training.helpers import VOCAB_SIZE, small_recipe
 
 
 class Fixed(nn.Module):
@@ -73,9 +73,7 @@ def test_the_estimates_of_both_splits_depend_on_the_seed_and_the_iteration_alone
     model = build_small("v5", vocab_size=VOCAB_SIZE)
 
     def estimate(seed: int, iteration: int) -> tuple[float, float]:
-        return estimated_losses(
-            model, data, seed=seed, iteration=iteration, eval_iters=2, batch_size=4, runtime=CPU
-        )  # fmt: skip
+        return estimated_losses(model, small_recipe(data, seed=seed, eval_iters=2, batch_size=4), iteration)
 
     first = estimate(1, 10)
     torch.manual_seed(99)
@@ -84,17 +82,3 @@ def test_the_estimates_of_both_splits_depend_on_the_seed_and_the_iteration_alone
     for split, loss in zip(("train", "val"), first, strict=True):
         batches = data.estimation_batches(split, 1, 10, 2, 4, 4096)
         assert loss == pytest.approx(mean_loss(model, batches, "", CPU).item(), abs=1e-9)
-
-
-def test_the_token_after_the_next_is_learned_in_training_only(data: TextData) -> None:
-    model = build_small("v8", vocab_size=VOCAB_SIZE, block_size=8, ngrams=0, multi_token=0.3)
-    batch = data.training_batch(seed=0, iteration=0, batch_size=4)
-    (idx,) = batch.inputs
-    first = cross_entropy(model(idx).flatten(0, 1), batch.targets.flatten())
-    read: list[Tensor] = []
-    model.second_head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-    trained = batch_loss(model.train(), batch)
-    text = torch.cat([idx, batch.targets[:, -1:]], dim=1)  # (B, T + 1)
-    second = cross_entropy(model.second_head(read[0])[:, :7].flatten(0, 1), text[:, 2:].flatten())
-    assert trained.item() == pytest.approx((first + 0.3 * second).item(), abs=1e-6)
-    assert batch_loss(model.eval(), batch).item() == pytest.approx(first.item(), abs=1e-6)

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gpt.base.ladder import LADDER
 from gpt.data.text import TextData
 from gpt.training.fused import fused_adamw, has_nonfinite
 from gpt.training.optimizers import Optimizer, orthogonalised
-from tests.conftest import LADDER, build, build_small
+from tests.conftest import build, build_small
 from tests.training.helpers import OPTIMIZERS, bits, small_optimizer, small_state, train_state, weights
 
 KEEP, SKIP = torch.zeros(()), torch.ones(())
@@ -250,7 +251,7 @@ def test_the_public_adamw_is_pytorchs_plain_one(monkeypatch: pytest.MonkeyPatch)
         expected.step()
         count += 1
         with torch.no_grad():
-            fused_adamw([ours], [theirs.grad], [first], [second], count,
+            fused_adamw([ours], [theirs.grad], ([first], [second]), count,
                         rate=0.01, betas=(0.8, 0.9), weight_decay=0.3, skip=KEEP)  # fmt: skip
     torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-6)
 

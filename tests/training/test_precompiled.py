@@ -11,7 +11,7 @@ from gpt.data.batch import Batch
 from gpt.data.text import TextData
 from gpt.training import precompiled
 from gpt.training.compilation import training_losses
-from gpt.training.evaluation import batch_loss
+from gpt.training.objectives import Objective, batch_loss
 from gpt.training.precompiled import PrecompiledLoss, RandomNumbersError
 from tests.conftest import CPU
 from tests.training.helpers import small_state, train_state
@@ -39,7 +39,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def compiled(model: nn.Module, batch: Batch) -> PrecompiledLoss:
-    loss = PrecompiledLoss(model, 0.0, CPU)
+    loss = PrecompiledLoss(model, Objective(), CPU)
     loss(model, batch)
     return loss
 
@@ -52,7 +52,7 @@ def test_a_library_trains_as_the_model_does_and_is_compiled_once(
         state = small_state("v5")
         example = data.training_batch(1, 0, 32)
         loss, reported = training_losses(
-            state.model.train(), [example], CPU, parts=1, label_smoothing=0.1, compile=is_compiled
+            state.model.train(), [example], CPU, Objective(label_smoothing=0.1), parts=1, compile=is_compiled
         )
         assert isinstance(loss, PrecompiledLoss) == is_compiled
         train_state(state, data, loss=loss, reported_loss=reported)
@@ -75,7 +75,7 @@ def test_every_shape_has_a_library(data: TextData, compilations: list[Path]) -> 
 def test_every_length_of_window_is_compiled_before_training(data: TextData, compilations: list[Path]) -> None:
     model = small_state("v1").model
     batches = [data.training_batch(1, 0, size) for size in (4, 2)]
-    loss, _ = training_losses(model, batches, CPU, parts=1, label_smoothing=0.0, compile=True)
+    loss, _ = training_losses(model, batches, CPU, Objective(), parts=1, compile=True)
     assert len(compilations) == 2
     for batch in batches:
         loss(model, batch)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt.errors import RequestError
+from gpt.base.errors import RequestError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.training.processes import World
@@ -28,8 +28,8 @@ TRANSFORMER = [
     "model=transformer", "data=reverse", "data.size=400", "model.dropout=0.0", "model.n_embd=32", "model.n_layer=1",
     "model.n_hidden=64", "training.batch_size=128", "schedule.warmup_iters=20", "dtype=float32", *SHORT,
 ]  # fmt: skip
-V8 = [
-    "model=v8", "model.block_size=32", "model.n_embd=32", "model.n_layer=1", "model.multi_token=0.3",
+V9 = [
+    "model=v9", "model.block_size=32", "model.n_embd=32", "model.n_layer=1", "training.multi_token=0.3",
     "data=text", "data.path=corpus.txt", ESTIMATED, *SHORT,
 ]  # fmt: skip
 ENDLESS = ["training.max_iters=100000", "checkpoint.interval=10", "checkpoint.min_seconds=0"]
@@ -101,7 +101,7 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=slow), pytest.param("sgd", marks=slow)])
-@pytest.mark.parametrize("arguments", [V5, V8, TRANSFORMER], ids=["v5", "v8", "transformer"])
+@pytest.mark.parametrize("arguments", [V5, V9, TRANSFORMER], ids=["v5", "v9", "transformer"])
 def test_two_processes_have_the_losses_of_one(arguments: list[str], optimizer: str, folder: Path) -> None:
     # Muon computes in bfloat16, which enlarges the rounding of a gradient that is summed in another order. Two parts of
     # a batch are summed in the order of two processes.

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.base.errors import RequestError
 from gpt.data.text import TextData
-from gpt.errors import RequestError
 from gpt.training import schedules
 from gpt.training.schedules import SCHEDULE, Schedule
 from tests.training.helpers import MAX_ITERS, SCHEDULES, choice, small_schedule, train_small

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from gpt.base.errors import UserError
 from gpt.data.text import TextData
-from gpt.errors import UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
-from gpt.runs.records import Progress
+from gpt.training.averaging import WeightAverage
 from gpt.training.processes import ALONE
+from gpt.training.progress import Progress
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher, WeightAverage
+from gpt.training.watchers import Watcher
 from tests.conftest import empty_run
 from tests.training.helpers import OPTIMIZERS, bits, losses, small_state, train_state, weights
 
@@ -26,7 +27,7 @@ def saved(state: TrainingState) -> tuple[Progress, dict[str, Tensor]]:
 @pytest.mark.parametrize("stage", ["v1", "v7"])
 def test_what_is_saved_is_restored_bit_exactly(data: TextData, stage: str, optimizer: str) -> None:
     first = small_state(stage, optimizer=optimizer)
-    train_state(first, data, watchers=[WeightAverage(first, 0, None)], max_iters=9, eval_interval=4)
+    train_state(first, data, watchers=[WeightAverage(first, 0)], max_iters=9, eval_interval=4)
     progress, tensors = saved(first)
     torch.manual_seed(77)
     second = small_state(stage, seed=3, optimizer=optimizer)
@@ -67,15 +68,15 @@ class InterruptAt(Watcher):
 def test_resumed_training_equals_uninterrupted_training(data: TextData, at: int) -> None:
     """v7 draws dropout masks, so that random states count."""
     whole = small_state("v7")
-    train_state(whole, data, watchers=[WeightAverage(whole, 10, None)])
+    train_state(whole, data, watchers=[WeightAverage(whole, 10)])
     first = small_state("v7")
     with pytest.raises(Interrupted):
-        train_state(first, data, watchers=[WeightAverage(first, 10, None), InterruptAt(at)])
+        train_state(first, data, watchers=[WeightAverage(first, 10), InterruptAt(at)])
     progress, tensors = saved(first)
     torch.rand(100)
     second = small_state("v7", seed=9)
     second.restore(progress, tensors)
-    train_state(second, data, watchers=[WeightAverage(second, 10, None)])
+    train_state(second, data, watchers=[WeightAverage(second, 10)])
     assert losses(second) == losses(whole)
     assert weights(second) == weights(whole)
     assert bits(second.tensors()) == bits(whole.tensors())
@@ -83,7 +84,7 @@ def test_resumed_training_equals_uninterrupted_training(data: TextData, at: int)
 
 def test_a_checkpoint_on_disk_has_the_whole_state(data: TextData, tmp_path: Path) -> None:
     state = small_state("v7", optimizer="muon")
-    train_state(state, data, watchers=[WeightAverage(state, 0, None)], max_iters=5, eval_interval=2)
+    train_state(state, data, watchers=[WeightAverage(state, 0)], max_iters=5, eval_interval=2)
     checkpoints = Checkpoints(empty_run(tmp_path / "run"), keep=1)
     checkpoints.save(state.progress, state.tensors())
     checkpoint = Checkpoint.read(checkpoints.folder / "00000005")

@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 import torch
 
-from gpt.choices import Choice
+from gpt.base.choices import Choice
+from gpt.base.errors import DivergedError, RequestError, UserError
+from gpt.base.stopping import Stop, Stopped
 from gpt.data.text import TextData
-from gpt.errors import DivergedError, RequestError, UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Evaluation
 from gpt.runs.weights import load_weights
-from gpt.stopping import Stop, Stopped
-from gpt.training.loggers import LOGGER, Csv
-from gpt.training.recording import CheckpointWriter, RunWriter
+from gpt.training.averaging import WeightAverage
+from gpt.training.progress import Evaluation
 from gpt.training.state import TrainingState
-from gpt.training.watchers import ConsoleLog, NonFiniteGuard, ProgressBar, Watcher, WeightAverage
+from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.watching.console import ConsoleLog, ProgressBar
+from gpt.watching.loggers import LOGGER, Csv
+from gpt.watching.recording import CheckpointWriter, RunWriter
 from tests.conftest import build_small, empty_run
 from tests.training.helpers import (
     LEARNING_RATE,
@@ -172,7 +174,7 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations(
         data,
         learning_rate=0.01,
         eval_interval=5,
-        watchers=lambda state, _: [snapshots, WeightAverage(state, start, run)],
+        watchers=lambda state, _: [snapshots, RunWriter(run), WeightAverage(state, start)],
     )
     assert list(snapshots.weights) == [0, 5, 10, 15, 20]
     assert state.progress.averaged == averaged
@@ -188,14 +190,14 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations(
 
 def test_an_average_that_never_begins_leaves_the_weights(data: TextData, run: RunFolder) -> None:
     plain = train_small("v5", data)
-    state = train_small("v5", data, watchers=lambda state, _: [WeightAverage(state, 21, run)])
+    state = train_small("v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, 21)])
     assert weights(state) == weights(plain)
     assert not run.weights("averaged").exists()
 
 
 def test_averaging_does_not_change_the_training(data: TextData, run: RunFolder) -> None:
     plain = train_small("v5", data)
-    train_small("v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, 0, run)])
+    train_small("v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, 0)])
     last = build_small("v5", vocab_size=VOCAB_SIZE)
     load_weights(run, last, "last")
     assert bits(last.state_dict()) == weights(plain)
@@ -293,7 +295,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("gpt.training.recording.time.perf_counter", clock)
+    monkeypatch.setattr("gpt.watching.recording.time.perf_counter", clock)
     return clock
 
 
@@ -535,9 +537,9 @@ def test_a_logger_that_cannot_write_is_a_warning_and_the_run_continues(
     assert any("metrics.csv" in line for line in warnings_of(caplog))
 
 
-@pytest.mark.parametrize("target", ["gpt.training.loggers.Watcher", "gpt.training.loop.train", "os.system"])
+@pytest.mark.parametrize("target", ["gpt.watching.loggers.Watcher", "gpt.training.loop.train", "os.system"])
 def test_a_class_that_is_not_a_logger_is_refused(run: RunFolder, target: str) -> None:
-    with pytest.raises(RequestError, match=r"^logger\._target_=.* is not a logger of gpt\.training: "):
+    with pytest.raises(RequestError, match=r"^logger\._target_=.* is not a logger of gpt\.watching: "):
         LOGGER.build(Choice.model_validate({"_target_": target}), run=run)
 
 
@@ -565,6 +567,6 @@ def test_a_second_signal_while_a_file_is_written_ends_the_run(
     def interrupted(*_: Any) -> None:
         raise Stopped(2)
 
-    monkeypatch.setattr("gpt.training.recording.save_weights", interrupted)
+    monkeypatch.setattr("gpt.watching.recording.save_weights", interrupted)
     with pytest.raises(Stopped):
         train_state(small_state("v1"), data, watchers=[RunWriter(run)])

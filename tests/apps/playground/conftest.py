@@ -1,0 +1,115 @@
+"""Runs to look at, and a server that shows them."""
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from gpt.apps.playground.app import application
+from gpt.apps.playground.catalogue import Catalogue
+from gpt.apps.playground.guard import LOCAL
+from gpt.runs.finding import chosen_run
+from tests.conftest import REPOSITORY, Script
+
+_SHORT = ("training.max_iters=40", "training.eval_interval=20")
+
+
+@pytest.fixture(scope="session")
+def several(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a run of most stages, and one that translates, the newest of them v5."""
+    folder = tmp_path_factory.mktemp("several")
+    small = ["model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"]
+    settings: dict[str, list[str]] = {
+        "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
+        "v8": small,
+        **{stage: [] for stage in ("v1", "v2", "v3", "v4", "v6", "v5")},
+    }
+    for stage, own in settings.items():
+        if stage != "transformer":
+            own += [f"model={stage}", "training.eval_iters=2", "training.batch_size=16", "training.learning_rate=1e-2"]
+            own += ["data=text", f"data.path={corpus_file}"]
+        done = script("train.py", *_SHORT, *own, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Served:
+    """A running playground; requests are made as a browser would."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.host, _, port = address.removeprefix("http://").rpartition(":")
+        self.port = int(port)
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.host, self.port, timeout=600)
+
+    def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        return self._answer("GET", path, None, headers)
+
+    def post(self, path: str, asked: Any, **headers: str) -> tuple[int, Any]:
+        body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+        return self._answer("POST", path, body, {"Content-Type": "application/json"} | headers)
+
+    def _answer(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
+        with contextlib.closing(self.connection()) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+            is_json = response.headers["content-type"].startswith("application/json")
+            return response.status, json.loads(content) if is_json else content
+
+    def ids(self) -> dict[str, str]:
+        """The id of the newest run of each stage."""
+        return {run["stage"]: run["id"] for run in reversed(self.get("/api/runs")[1]["runs"])}
+
+
+@contextlib.contextmanager
+def serving(runs: Path) -> Iterator[Served]:
+    """The playground of some runs, in a thread of this process."""
+    catalogue = Catalogue([runs], chosen_run(None, str(runs)), device="cpu")
+    config = uvicorn.Config(application(catalogue, LOCAL), log_config=None, timeout_graceful_shutdown=1)
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[tuple[Served, subprocess.Popen]]:
+    """`python play.py` in a process, as a user would start it."""
+    command = [sys.executable, str(REPOSITORY / "play.py"), "open=false", "port=0", *arguments]
+    with (folder / "errors.txt").open("w+") as errors:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert process.stdout is not None
+            address = re.search(r"http://\S+", process.stdout.readline())
+            assert address is not None, (folder / "errors.txt").read_text()
+            served = Served(address[0])
+            while True:
+                with contextlib.suppress(OSError):
+                    served.get("/icon.svg")
+                    break
+                time.sleep(0.1)
+            yield served, process
+        finally:
+            process.kill()
+            process.wait()

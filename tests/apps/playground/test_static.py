@@ -1,0 +1,161 @@
+"""The page without a server: onnxruntime-web computes what the run does."""
+
+import functools
+import http.server
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gpt
+from gpt.apps.playground import looking, static
+from gpt.base.errors import RequestError, UserError
+from tests.apps.playground.browsing import chromium, downloads, violations, visit
+from tests.conftest import REPOSITORY, Script
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["v1", "v2", "v3", "v4", "v5", "v6", "v8"]
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def site(several: Path, script: Script) -> Path:
+    done = script("play.py", "out=site", f"data.dir={downloads()}", cwd=several)
+    assert done.returncode == 0, done.stderr
+    assert "left out transformer" in done.stderr
+    for stage in STAGES:
+        assert f"{stage}: model.onnx: equal within" in done.stdout
+    return several / "site"
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """Served as files, and as nothing else."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_it_names_no_path_of_this_machine(site: Path) -> None:
+    for file in filter(Path.is_file, site.rglob("*")):
+        content = file.read_bytes()
+        for path in (site.parent, REPOSITORY):
+            assert bytes(path) not in content, file
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path, stage: str) -> None:
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    texts = ["A", "Abc de.", "Abc de. fgh\n" * 12]
+    with visit(browser, f"{address}/#{stage}") as visited:
+        for text in texts:
+            logits, attention = visited.page.evaluate(
+                """async ([id, text]) => {
+                  const engine = await import("./engines/onnx.js");
+                  const plain = ({ shape, data }) => [Array.from(shape), Array.from(data)];
+                  return [plain(await engine.logits(id, text)), (await engine.attention(id, text)).map(plain)];
+                }""",
+                [stage, text],
+            )
+            expected = [looking.logits(run, text), *looking.attention(run, text).values()]
+            assert len(attention) + 1 == len(expected)
+            for (shape, data), tensor in zip([logits, *attention], expected, strict=True):
+                assert tuple(shape) == tensor.shape
+                assert torch.tensor(data).view(shape).sub(tensor).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int) -> None:
+    with visit(browser, f"{address}/?embed#v4,v5", width=width) as visited:
+        assert visited.text(".panel.a .badge") == "v4"
+        assert visited.page.locator("h1").bounding_box()["width"] <= 1
+        assert "predicts this prompt better than" in visited.text(".verdict")
+        texts = []
+        for seed in (1, 1, 2):
+            visited.page.fill("#seed", str(seed))
+            visited.page.fill("#tokens", "40")
+            visited.page.click("#go")
+            visited.settled()
+            assert visited.page.locator(".panel.b .text .written").count() == 40
+            texts.append(visited.page.locator(".panel.b .text").inner_text())
+        assert texts[0] == texts[1] != texts[2]
+        visited.page.locator(".panel.a .text span").nth(6).click()
+        visited.settled()
+        assert "next was" in visited.text(".panel.a .answer")
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(visited.page) == []
+
+
+def test_writing_can_be_stopped(browser: Any, address: str) -> None:
+    with visit(browser, f"{address}/#v8") as visited:
+        visited.page.fill("#tokens", "1000")
+        visited.page.click("#go")
+        visited.page.wait_for_selector(".text .written")
+        visited.page.click("#stop")
+        visited.settled()
+        assert 0 < visited.page.locator(".text .written").count() < 1000
+
+
+def test_the_random_numbers_are_splitmix64s(browser: Any, address: str) -> None:
+    """Of the seed 1234567, as in the tests of others."""
+    first = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    with visit(browser, address) as visited:
+        drawn = visited.page.evaluate(
+            'import("./engines/random.js").then(({ random }) => { const r = random(1234567); return [r(), r(), r()]; })'
+        )
+    assert drawn == [(number >> 11) / 2**53 for number in first]
+
+
+def test_the_runs_are_described_as_by_the_server(site: Path) -> None:
+    described = json.loads((site / "runs.json").read_text())
+    assert sorted(described) == STAGES
+    assert not described["v1"]["has_attention"]
+    assert (site / "graphs" / "v5" / "with_attention.onnx").exists()
+
+
+def test_the_page_may_load_nothing_from_elsewhere(site: Path) -> None:
+    index = (site / "index.html").read_text()
+    assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " in index
+    addresses = re.findall(r"""(?:src|href)="([^"]+)\"""", index)
+    assert addresses
+    assert all((site / address).is_file() for address in addresses)
+
+
+def test_a_folder_that_exists_is_not_touched(site: Path, several: Path) -> None:
+    runs = static.newest_of_each_stage([several / "runs"], "v5")
+    with pytest.raises(RequestError, match="exists already"):
+        static.write(runs, site, downloads())
+
+
+def test_without_a_run_that_has_a_graph_nothing_is_written(
+    several: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = static.newest_of_each_stage([several / "runs"], "transformer")
+    with caplog.at_level(logging.WARNING), pytest.raises(RequestError, match="none of these runs"):
+        static.write(runs, tmp_path / "site", downloads())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_fails_names_the_file_to_provide(
+    several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without npm
+    runs = static.newest_of_each_stage([several / "runs"], "v5")
+    with pytest.raises(UserError, match=r"download it yourself and save it as .*onnxruntime-web-.*\.tgz"):
+        static.write(runs, tmp_path / "site", tmp_path / "data")
+    assert not (tmp_path / "site").exists()

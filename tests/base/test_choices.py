@@ -1,0 +1,351 @@
+"""Choices of a configuration: only code of the package and of the right type is found, and values are checked."""
+
+import itertools
+import math
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, ValidationError
+from torch import nn
+
+from gpt import models
+from gpt.base.choices import Choice, Fraction, Kind, Size
+from gpt.base.errors import RequestError
+from gpt.data.corpora import LOADER, TextCorpus
+from gpt.models import STAGE
+from gpt.models.v6_pre_norm import GPT
+from gpt.runs.folder import RunFolder
+from gpt.training.metrics import METRIC
+from gpt.training.optimizers import OPTIMIZER, SGD, Muon
+from gpt.training.schedules import SCHEDULE, cosine
+from gpt.watching.loggers import LOGGER, Csv
+from tests.conftest import REPOSITORY
+
+KINDS = {
+    "model": STAGE, "data": LOADER, "optimizer": OPTIMIZER, "schedule": SCHEDULE, "logger": LOGGER, "metrics": METRIC,
+}  # fmt: skip
+V6 = {"_target_": "gpt.models.v6_pre_norm.GPT", "block_size": 8, "n_embd": 32, "n_head": 4, "n_layer": 3}
+
+
+def chosen(target: str, **values: Any) -> Choice:
+    return Choice.model_validate({"_target_": target} | values)
+
+
+def refusal(kind: Kind, target: str, **values: Any) -> str:
+    """Why a choice is refused: the same by `build` and by `partial`, and in one line."""
+    with pytest.raises(RequestError) as of_build:
+        kind.build(chosen(target, **values))
+    with pytest.raises(RequestError) as of_partial:
+        kind.partial(chosen(target, **values))
+    assert str(of_build.value) == str(of_partial.value)
+    assert "\n" not in str(of_build.value)
+    return str(of_build.value)
+
+
+def test_every_choice_of_conf_is_found() -> None:
+    """Each as it stands in conf/, with its own values, by the kind of its group alone."""
+    count = 0
+    for group, kind in KINDS.items():
+        for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml")):
+            content = yaml.safe_load(path.read_text())
+            content = content.get(group, content)
+            if "_target_" not in content:  # another choice with a few other values
+                continue
+            choice = chosen(content["_target_"])
+            found = kind.find(choice)
+            assert f"{found.__module__}.{found.__qualname__}" == choice.target
+            for other in KINDS.values():
+                if other is not kind:
+                    with pytest.raises(RequestError, match="is not"):
+                        other.find(choice)
+            count += 1
+    assert count >= 23
+
+
+def test_all_choices_of_a_kind_are_listed() -> None:
+    assert STAGE.all()["gpt.models.v6_pre_norm.GPT"] is GPT
+    assert {name.rpartition(".")[2] for name in OPTIMIZER.all()} >= {"AdamW", "SGD", "Muon"}
+    assert OPTIMIZER.all().keys().isdisjoint(SCHEDULE.all())
+
+
+def test_a_module_of_an_extra_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gpt.data.subwords", "gpt.data.pairs"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
+    assert "gpt.data.corpora.text" in LOADER.all()
+    assert refusal(LOADER, "gpt.data.subwords.Subwords").endswith("needs tokenizers, which is not installed")
+
+
+def test_a_choice_is_called_with_its_values_and_what_the_program_gives() -> None:
+    model = STAGE.build(Choice.model_validate(V6), vocab_size=65)
+    assert isinstance(model, GPT)
+    assert (model.block_size, len(model.blocks), model.lm_head.out_features) == (8, 3, 65)
+    optimizer = OPTIMIZER.build(
+        chosen("gpt.training.optimizers.SGD", momentum=0.9, weight_decay=0.0), model=model, learning_rate=0.3
+    )
+    assert isinstance(optimizer, SGD)
+    assert optimizer.peaks == {"all": 0.3}
+    schedule = SCHEDULE.partial(chosen("gpt.training.schedules.cosine", warmup_iters=3, final=0.5))
+    assert schedule(7, 10, 2.0) == cosine(7, 10, 2.0, warmup_iters=3, final=0.5)
+
+
+FOREIGN = [
+    "os.system", "subprocess.Popen", "builtins.eval", "torch.load", "torch.optim.AdamW", "pathlib.Path",
+    "shutil.rmtree",
+    "gpt.cli.main", "gpt.base.files.write_atomically", "gpt.runs.folder.RunFolder", "gpt.base.schema.TrainConfig",
+    "gpt.base.choices.Kind", "gpt.base.choices.Choice", "gpt.training.loop.train", "gpt.data.download.tiny_shakespeare",
+    "gpt.models.os.system",
+    "gpt.data.corpora.read_text", "gpt.models.build", "gpt.models.STAGE", "gpt", "gpt.models", "gpt.models.v6_pre_norm",
+    "tests.conftest.build", "train.main", "__main__.main", "", ".", "...", "GPT", ".GPT", "gpt.models.v6_pre_norm.",
+    "gpt.models..v6_pre_norm.GPT", "gpt.models.v6_pre_norm.GPT.forward", "gpt.models.v6_pre_norm.nn.Module",
+    "gpt.models.v6_pre_norm.Tensor", "gpt.models.v6_pre_norm.__name__", "gpt.models.v6_pre_norm.__builtins__",
+    "gpt.models.absent.GPT", "gpt/models/v6_pre_norm.GPT", "../../etc/passwd", "gpt.models.v6_pre_norm.GPT ",
+]  # fmt: skip
+
+
+def test_what_is_not_of_the_package_or_not_of_the_type_is_refused_by_every_kind() -> None:
+    for kind, target in itertools.product(KINDS.values(), FOREIGN):
+        told, expected = refusal(kind, target), f"{kind.key}._target_={target} is not {kind.noun} of {kind.package}:"
+        assert told.split()[: len(expected.split())] == expected.split()
+
+
+# What the packages define besides choices: parts of them, private helpers, abstract classes, imports.
+UNSUITABLE = {
+    "model": [
+        "gpt.models.v6_pre_norm.Block",  # a module, but no stage
+        "gpt.models.v2_attention_head.Embedding",
+        "gpt.models.kv_cache.KVCache",
+        "gpt.models.attention.Dropout",
+        "gpt.models.v2_attention_head.Head",
+        "gpt.models.v4_blocks.MultiHeadAttention",
+        "gpt.models.ngrams.Remembering",
+        "gpt.models.v6_pre_norm.MultiHeadAttention",  # defined elsewhere
+    ],
+    "data": [
+        "gpt.data.corpora.TextCorpus",
+        "gpt.data.corpora.lines_of",
+        "gpt.data.corpora._made_up",  # private
+        "gpt.data.sentences.readable",  # with an annotation for type checkers only
+        "gpt.data.corpora._split",
+        "gpt.data.corpora._held_out",
+    ],
+    "optimizer": [
+        "gpt.training.optimizers._AdamW",
+        "gpt.training.optimizers.Optimizer",  # abstract
+        "gpt.training.optimizers.ABC",
+        "gpt.training.optimizers.orthogonalised",
+    ],
+    "schedule": [
+        "gpt.training.schedules._warmup",
+        "gpt.training.schedules._progress",
+    ],
+    "logger": [
+        "gpt.training.watchers.Watcher",
+        "gpt.watching.recording.RunWriter",  # what train.py itself makes
+        "gpt.training.watchers.WeightAverage",
+        "gpt.watching.recording.CheckpointWriter",
+        "gpt.watching.loggers.RunFolder",
+        "gpt.watching.console.ConsoleLog",
+        "gpt.watching.trackers.Tracker",
+        "gpt.watching.run_watcher.RunWatcher",
+        "gpt.watching.wandb.Service",  # of the tracker's process
+    ],
+    "metrics": ["gpt.training.metrics.means", "gpt.training.metrics._mean", "gpt.training.evaluation.batch_loss"],
+}
+
+
+def test_what_a_choice_is_not_meant_for_is_refused() -> None:
+    for key, targets in UNSUITABLE.items():
+        for target in targets:
+            assert re.search(r"_target_=.* is not an? ", refusal(KINDS[key], target)), target
+
+
+PARTS = ["gpt", "models", "training", "data", "GPT", "", "\n", "v6_pre_norm", "loggers", "Watcher", "os", "__init__"]
+
+
+@given(kind=st.sampled_from([*KINDS.values()]), target=st.text() | st.lists(st.sampled_from(PARTS)).map(".".join))
+def test_any_other_name_is_refused_in_one_line(kind: Kind, target: str) -> None:
+    with pytest.raises(RequestError) as error:
+        kind.find(chosen(target))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_looking_for_a_choice_imports_nothing_but_modules_of_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that only must be imported to do harm is not."""
+    (tmp_path / "harmful.py").write_text("from pathlib import Path\nPath(__file__).with_name('executed').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for target in ("harmful.GPT", "gpt.models.harmful.GPT", "harmful"):
+        with pytest.raises(RequestError):
+            STAGE.find(chosen(target))
+    assert not (tmp_path / "executed").exists()
+
+
+WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
+    ({"n_embed": 32}, "model.n_embed is not a hyperparameter of gpt.models.v6_pre_norm.GPT, which takes "
+                      "block_size, n_embd, n_head, n_layer"),
+    ({"vocab_size": 65}, "model.vocab_size is not a hyperparameter of gpt.models.v6_pre_norm.GPT"),  # given
+    ({"self": 1}, "model.self is not a hyperparameter of gpt.models.v6_pre_norm.GPT"),
+    ({"n_layer": None}, "model.n_layer=null: "),
+    ({"n_layer": 0}, "model.n_layer=0: must be at least 1"),
+    ({"n_layer": -1}, "model.n_layer=-1: "),
+    ({"n_layer": 257}, "model.n_layer=257: must be at most 256"),
+    ({"n_layer": 10**30}, "model.n_layer=1000000000000000000000000000000: "),
+    ({"n_layer": 3.0}, "model.n_layer=3.0: must be a whole number"),
+    ({"n_layer": True}, "model.n_layer=true: must be a whole number"),
+    ({"n_layer": "3"}, "model.n_layer=3: must be a whole number: remove the quotes"),
+    ({"n_layer": [3]}, "model.n_layer=[3]: "),
+    ({"n_layer": {"a": 1}}, "model.n_layer: must be a whole number"),
+    ({"block_size": 2**20 + 1}, "model.block_size=1048577: "),
+    ({"n_embd": 2**16 + 1}, "model.n_embd=65537: "),
+    ({"n_embd": "x" * 1000}, "model.n_embd=" + "x" * 60 + "...: "),
+    ({"n_embd": "a\nb"}, "model.n_embd=a b: "),
+]  # fmt: skip
+
+
+def test_a_hyperparameter_that_is_unknown_out_of_range_or_of_another_type_is_named() -> None:
+    for change, message in WRONG_VALUES:
+        values = {key: value for key, value in V6.items() if key != "_target_"} | change
+        assert refusal(STAGE, str(V6["_target_"]), **values).startswith(message)
+
+
+def test_a_hyperparameter_that_is_missing_is_named() -> None:
+    for name in ("block_size", "n_embd", "n_head", "n_layer"):
+        values = {key: value for key, value in V6.items() if key not in ("_target_", name)}
+        told = refusal(STAGE, str(V6["_target_"]), **values)
+        assert told.startswith(f"model.{name} is required by gpt.models.v6_pre_norm.GPT, which takes block_size, ")
+
+
+def test_a_combination_that_the_constructor_refuses_is_one_line() -> None:
+    with pytest.raises(RequestError, match=r"^model: ") as error:
+        models.build(Choice.model_validate(V6 | {"n_head": 5}), 65)
+    assert "\n" not in str(error.value)
+
+
+def test_every_kind_names_its_own_key() -> None:
+    examples: list[tuple[Kind, str, dict[str, Any], str]] = [
+        (LOADER, "gpt.data.corpora.text", {"path": "x", "train_fraction": 2.0}, "data.train_fraction"),
+        (OPTIMIZER, "gpt.training.optimizers.SGD", {"momentum": 2.0, "weight_decay": 0.0}, "optimizer.momentum"),
+        (SCHEDULE, "gpt.training.schedules.linear", {"warmup_iters": 0, "final": 2.0}, "schedule.final"),
+    ]
+    for kind, target, values, name in examples:
+        assert refusal(kind, target, **values).startswith(f"{name}=2.0: must be below ")
+
+
+def test_given_arguments_are_none_of_the_configuration() -> None:
+    values = {"momentum": 0.9, "weight_decay": 0.0}
+    for name in OPTIMIZER.given:
+        told = refusal(OPTIMIZER, "gpt.training.optimizers.SGD", **values, **{name: 1.0})
+        taken = "gpt.training.optimizers.SGD, which takes momentum, weight_decay"
+        assert told == f"optimizer.{name} is not a hyperparameter of {taken}"
+    assert "logger.run is not" in refusal(LOGGER, "gpt.watching.loggers.Csv", run="elsewhere")
+    assert "schedule.peak is not" in refusal(SCHEDULE, "gpt.training.schedules.constant", warmup_iters=0, peak=1.0)
+
+
+# A package of its own, with what the project has no example of
+
+
+class Plain(nn.Module):
+    def __init__(
+        self,
+        given: int,
+        width: Size,
+        rate: Fraction = 0.5,
+        norm: Literal["pre", "post"] = "pre",
+        weights: Annotated[list[float], Field(max_length=2)] | None = None,
+        anything=None,
+    ) -> None:
+        if width == 13:
+            raise ValueError("13 is unlucky\nand this line is not shown")
+        self.values = (given, width, rate, norm, weights, anything)
+
+
+@pytest.fixture
+def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kind:
+    """Things of a package `things`, whose one module has `Plain`, an instance, a number and something imported."""
+    package = types.ModuleType("things")
+    package.__path__ = [str(tmp_path)]
+    (tmp_path / "simple.py").write_text("")
+    module = types.ModuleType("things.simple")
+    vars(module).update(Plain=Plain, _Private=Plain, number=7, Path=Path, instance=Path())
+    monkeypatch.setattr(Plain, "__module__", "things.simple")
+    monkeypatch.setitem(sys.modules, "things", package)
+    monkeypatch.setitem(sys.modules, "things.simple", module)
+    return Kind("thing", "a thing", "things", "a class", lambda target: isinstance(target, type), given=("given",))
+
+
+def test_defaults_may_be_left_out(kind: Kind) -> None:
+    assert kind.build(chosen("things.simple.Plain", width=8), given=1).values == (1, 8, 0.5, "pre", None, None)
+    built = kind.build(chosen("things.simple.Plain", width=8, rate=0.25, norm="post", weights=[1.0]), given=1)
+    assert built.values == (1, 8, 0.25, "post", [1.0], None)
+
+
+def test_a_value_without_an_annotation_is_taken_as_it_is(kind: Kind) -> None:
+    assert kind.build(chosen("things.simple.Plain", width=8, anything={"a": [1]}), given=1).values[-1] == {"a": [1]}
+
+
+def test_what_a_module_merely_holds_is_refused(kind: Kind) -> None:
+    for name in ("number", "Path", "instance", "_Private", "absent"):
+        target = f"things.simple.{name}"
+        told = refusal(kind, target)
+        assert told == f"thing._target_={target} is not a thing of things: its module defines no such name"
+
+
+def test_wrong_values_of_any_annotation_are_named(kind: Kind) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({}, "thing.width is required by things.simple.Plain, which takes width, rate, norm, weights, anything"),
+        ({"width": 8, "rate": 1.0}, "thing.rate=1.0: must be below 1"),
+        ({"width": 8, "rate": math.nan}, "thing.rate=nan: "),
+        ({"width": 8, "norm": "none"}, "thing.norm=none: must be pre or post"),
+        ({"width": 8, "weights": [1.0, 2.0, 3.0]}, "thing.weights"),
+        ({"width": 8, "weights": ["x"]}, "thing.weights"),
+        ({"width": 8, "given": 2}, "thing.given is not a hyperparameter of things.simple.Plain"),
+    ]
+    for change, message in wrong:
+        assert refusal(kind, "things.simple.Plain", **change).startswith(message)
+
+
+def test_an_error_of_the_constructor_is_its_first_line(kind: Kind) -> None:
+    with pytest.raises(RequestError, match=r"^thing: 13 is unlucky$"):
+        kind.build(chosen("things.simple.Plain", width=13), given=1)
+
+
+# Choice
+
+
+def test_a_choice_has_a_name_and_keeps_the_rest_as_hyperparameters() -> None:
+    choice = Choice.model_validate(V6)
+    assert choice.target == V6["_target_"]
+    assert choice.hyperparameters == {key: value for key, value in V6.items() if key != "_target_"}
+    assert choice.model_dump(by_alias=True) == V6
+    choice.hyperparameters["n_embd"] = 1
+    assert choice.hyperparameters["n_embd"] == 32
+
+
+def test_a_choice_without_a_name_is_none() -> None:
+    for content in ({}, {"n_embd": 3}, {"_target_": None}, {"_target_": 3}, {"_target_": ["a"]}):
+        with pytest.raises(ValidationError):
+            Choice.model_validate(content)
+
+
+def test_a_choice_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Choice.model_validate(V6).target = "os.system"  # type: ignore[misc]
+
+
+def test_the_types_of_choices_are_what_their_kinds_promise(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("hello world " * 10)
+    corpus = LOADER.build(chosen("gpt.data.corpora.text", path=str(path), train_fraction=0.5))
+    assert isinstance(corpus, TextCorpus)
+    logger = LOGGER.build(chosen("gpt.watching.loggers.Csv"), run=RunFolder(tmp_path))
+    assert isinstance(logger, Csv)
+    assert OPTIMIZER.find(chosen("gpt.training.optimizers.Muon")) is Muon

@@ -1,0 +1,79 @@
+"""Standard streams that are closed or full cost no run; a terminal shows colours."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpt.base import console
+from tests.conftest import REPOSITORY
+
+RUN = (
+    "model=v1 training.max_iters=4 training.eval_interval=2 training.eval_iters=1 training.batch_size=2 device=cpu "
+    "data=text data.path=corpus.txt"
+)
+TRAINING = f"{sys.executable} {REPOSITORY / 'train.py'} {RUN}"
+
+
+@pytest.mark.parametrize("streams", ["2>&-", "<&- >&- 2>&-", ">/dev/full 2>&1"])
+def test_a_run_is_complete_without_standard_streams(text: str, tmp_path: Path, streams: str) -> None:
+    (tmp_path / "corpus.txt").write_text(text)
+    done = subprocess.run(f"{TRAINING} {streams}", shell=True, cwd=tmp_path)
+    assert done.returncode == 0
+    (summary,) = tmp_path.rglob("summary.json")
+    assert {path.name for path in summary.parent.iterdir()} >= {"train.log", "last.safetensors", "loss.png"}
+    assert "run folder:" in (summary.parent / "train.log").read_text()
+
+
+def on_a_terminal(arguments: str, folder: Path, **environment: str) -> str:
+    """What `python train.py ARGUMENTS` writes to a terminal."""
+    if not hasattr(os, "openpty"):
+        pytest.skip("needs pseudo-terminals")
+    leader, follower = os.openpty()
+    variables = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "train.py", *arguments.split()], cwd=folder, stdin=subprocess.DEVNULL,
+        stdout=follower, stderr=follower, env=variables | {"TERM": "xterm"} | environment,
+    )  # fmt: skip
+    os.close(follower)
+    written = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other side is closed
+        while new := os.read(leader, 2**16):
+            written += new
+    os.close(leader)
+    process.wait()
+    return written.decode()
+
+
+def test_a_terminal_shows_figures_warnings_and_errors_in_colours_and_the_log_has_none(
+    text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "corpus.txt").write_text(text)
+    shown = on_a_terminal(f"{RUN} training.learning_rate=10", tmp_path)
+    assert re.search(r"iteration \x1b\[36m4\x1b\[0m   train \x1b\[36m\d+\.\d{4}\x1b\[0m", shown)
+    assert re.search(r"\x1b\[33mwarning: the training loss is above .*\x1b\[0m", shown)
+    assert re.search(r"run folder: runs/[\w/-]+\r\n", shown)  # a name is no figure
+    (log,) = tmp_path.rglob("train.log")
+    assert "\x1b" not in log.read_text()
+    assert re.fullmatch(r"\x1b\[31merror: model=v0 does not exist.*\x1b\[0m\r\n", on_a_terminal("model=v0", tmp_path))
+
+
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_turned_off(variable: dict[str, str], tmp_path: Path) -> None:
+    assert on_a_terminal("model=v0", tmp_path, **variable).startswith("error: model=v0 does not exist")
+
+
+@pytest.mark.parametrize(
+    ("line", "figures"),
+    [
+        ("val 1.5000   lr 1.0e-03   35,284 tokens/s", ["1.5000", "1.0e-03", "35,284"]),
+        ("difference  -0.0041, seed 1337", ["-0.0041", "1337"]),
+        ("runs/2026-11-21/14-03-31_v5 12:30 sha256 v5 1.2.3", []),
+    ],
+)
+def test_a_part_of_a_name_is_no_figure(line: str, figures: list[str]) -> None:
+    assert [match[0] for match in console._FIGURE.finditer(line)] == figures

@@ -1,0 +1,27 @@
+"""The one list of the stages, beside what stands in conf/."""
+
+import yaml
+
+from gpt.base.ladder import BESIDE, LADDER, SMALL, is_twin, rank
+from tests.conftest import REPOSITORY
+
+STAGES = {path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")}
+
+
+def test_every_stage_of_conf_is_on_the_ladder_beside_it_or_an_ablation_of_such_a_stage() -> None:
+    twins = {stage for stage in STAGES if is_twin(stage)}
+    assert {*LADDER, *BESIDE} | twins == STAGES
+    assert {twin.partition("_without_")[0] for twin in twins} <= {*LADDER, *BESIDE}
+
+
+def test_stages_are_sorted_by_the_ladder_and_ablations_are_apart() -> None:
+    names = ["v5_without_residuals", "mine", "v10", "transformer", "v6", "v3_ffn", "v4_without_a", "v4", "v3"]
+    assert sorted(names, key=rank) == [
+        "v3", "v3_ffn", "v4", "v6", "transformer", "mine", "v10", "v4_without_a", "v5_without_residuals",
+    ]  # fmt: skip
+
+
+def test_the_experiment_ladder_trains_the_small_rungs_in_their_order() -> None:
+    experiment = yaml.safe_load((REPOSITORY / "conf" / "experiment" / "ladder.yaml").read_text())
+    assert experiment["hydra"]["sweeper"]["params"]["model"] == ",".join(SMALL)
+    assert f"model={','.join(SMALL)} " in (REPOSITORY / "conf" / "train.yaml").read_text()

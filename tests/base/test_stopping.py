@@ -1,0 +1,137 @@
+"""A signal asks once to stop; a second one insists."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpt.base.stopping import Stop, Stopped, requeued
+from tests.conftest import REPOSITORY
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)  # the handler runs between two bytecodes
+
+
+def test_a_deferred_signal_is_a_request() -> None:
+    with Stop().listening() as stop, stop.deferred():
+        send(signal.SIGTERM)
+        assert stop.requested == signal.SIGTERM
+
+
+def test_a_signal_is_raised_where_nothing_defers_it() -> None:
+    with Stop().listening(), pytest.raises(Stopped) as stopped:
+        send(signal.SIGINT)
+    assert stopped.value.exit_code == 130
+
+
+def test_a_signal_that_a_launcher_repeats_is_one_request() -> None:
+    with Stop().listening() as stop, stop.deferred():
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
+        assert stop.requested == signal.SIGTERM
+
+
+def test_a_second_signal_ends_the_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.base.stopping._REPEATS", 0.0)
+    with Stop().listening() as stop, stop.deferred():
+        send(signal.SIGTERM)
+        with pytest.raises(Stopped):
+            send(signal.SIGTERM)
+
+
+def test_long_work_inside_deferred_checks_for_a_signal() -> None:
+    with Stop().listening() as stop, stop.deferred():
+        stop.check()
+        send(signal.SIGINT)
+        with pytest.raises(Stopped) as stopped:
+            stop.check()
+    assert stopped.value.exit_code == 130
+
+
+INTERRUPTED = """
+import runpy, signal, sys
+import hydra
+from omegaconf import ListConfig
+
+compose, set_item = hydra.compose, ListConfig._set_item_impl
+
+def composing(*arguments, **options):
+    ListConfig._set_item_impl = interrupted
+    return compose(*arguments, **options)
+
+def interrupted(self, key, value):
+    if key == 1:  # of a list that is half built
+        ListConfig._set_item_impl = set_item
+        signal.raise_signal(signal.SIGTERM)
+    set_item(self, key, value)
+
+hydra.compose = composing
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_signal_while_hydra_composes_is_no_error_of_hydras(corpus_file: Path, tmp_path: Path) -> None:
+    command = [str(REPOSITORY / "train.py"), "model=v1", "data=text", f"data.path={corpus_file}"]
+    command.append("training.max_iters=5")  # what differs from the documented run is found by composing that
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 143, done.stderr
+    assert done.stderr == "stopped\n"
+
+
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGUSR1", 143)])
+def test_the_process_of_a_parallel_sweep_leaves_at_once_and_says_how_to_resume(sent: str, code: int) -> None:
+    heard = f"import signal; signal.signal(signal.{sent}, signal.SIG_DFL)"  # a suite in the background ignores SIGINT
+    lines = f"{heard}; from gpt.base import stopping; stopping.start_sweep(); signal.raise_signal(signal.{sent})"
+    done = subprocess.run([sys.executable, "-c", lines], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "resume=auto" in done.stderr
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A job of submitit: what arrives at its handler, which requeues the job."""
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setattr("gpt.base.stopping._REPEATS", 0.0)
+    received: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: received.append(number))
+    yield received
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_cluster_that_repeats_itself_does_not_insist(cluster: list[int]) -> None:
+    with Stop().listening() as stop, stop.deferred():
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
+            send(number)
+        assert stop.requested == signal.SIGUSR2
+    assert cluster == []
+
+
+def test_a_job_asks_to_be_requeued_once_it_has_saved(cluster: list[int]) -> None:
+    saved = []
+
+    def job() -> None:
+        with requeued(), Stop().listening() as stop:
+            with stop.deferred():
+                send(signal.SIGUSR2)
+                saved.append(cluster.copy())
+            raise Stopped(signal.SIGUSR2)
+
+    with pytest.raises(SystemExit) as ended:
+        job()
+    assert saved == [[]]
+    assert cluster == [signal.SIGUSR2]
+    assert ended.value.code is None  # a failure could end the task that requeues them all
+
+
+def test_ctrl_c_ends_a_job_of_a_cluster(cluster: list[int]) -> None:
+    with pytest.raises(Stopped), requeued(), Stop().listening():
+        send(signal.SIGINT)
+    assert cluster == []

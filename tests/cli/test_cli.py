@@ -1,0 +1,539 @@
+"""The commands as a user runs them: processes, with their output, their files and their exit codes."""
+
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from gpt.base.keys import flat
+from gpt.cli.help import keys_without_meaning
+from tests.conftest import REPOSITORY, Script
+
+SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
+
+
+def run_folders(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in (folder / "runs").rglob("summary.json"))
+
+
+def test_train_ends_with_what_was_documented_and_measured(script: Script, shakespeare: Path, tmp_path: Path) -> None:
+    done = script("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (run,) = run_folders(tmp_path)
+    assert re.fullmatch(r"\d\d-\d\d-\d\d_v5_seed3", run.name)
+    summary = json.loads((run / "summary.json").read_text())
+    assert f"{summary['estimated']['val']:.4f}" in done.stdout
+    assert f"{summary['exact']['val']:.4f}" in done.stdout
+    assert "not the documented run of v5: training.max_iters=4" in done.stdout
+    assert not re.search(r"^documented", done.stdout, re.MULTILINE)
+    assert done.stdout.startswith("text: 1,003,854 characters to train on, 111,540 to validate on; a vocabulary of 65")
+    assert f"python generate.py run={run.relative_to(tmp_path)}" in done.stdout
+    assert len(re.findall(r"^iteration", done.stdout, re.MULTILINE)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_generate_writes_the_text_alone_to_standard_output(script: Script, trained: Path) -> None:
+    arguments = ("prompt=Abc", "tokens=30", "seed=5")
+    first = script("generate.py", *arguments, cwd=trained)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("Abc")
+    assert len(first.stdout) == len("Abc") + 30 + len("\n")
+    assert "best weights of runs/" in first.stderr
+    assert script("generate.py", *arguments, cwd=trained).stdout == first.stdout
+    assert script("generate.py", "prompt=Abc", "tokens=30", "seed=6", cwd=trained).stdout != first.stdout
+
+
+def test_a_damaged_run_is_skipped_with_a_warning(called: Script, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs" / "damaged"
+    damaged.mkdir()
+    (damaged / "summary.json").write_text("{}")
+    done = called("generate.py", "tokens=10", cwd=tmp_path)
+    assert done.returncode == 0
+    assert len(done.stdout) == 11  # the text and nothing else
+    assert "warning: skipped: runs/damaged" in done.stderr
+
+
+def test_generate_takes_its_options(called: Script, trained: Path, tmp_path: Path) -> None:
+    (run,) = run_folders(trained)
+    prompt = tmp_path / "prompt, (1).txt"
+    prompt.write_text("abc\n")
+    done = called(
+        "generate.py", f"run={run}", f"prompt_file={prompt}", "tokens=20", "num_samples=3", "temperature=0",
+        "top_k=5", "top_p=0.9", "weights=last", "device=cpu", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    samples = done.stdout.split("\n\n")
+    assert done.stdout.startswith("abc\n")
+    assert done.stdout.count("abc\n") >= 3
+    assert len(set(samples[:3])) == 1  # at temperature 0 all are the same
+    assert "sample 3 of 3" in done.stderr
+
+
+@pytest.mark.parametrize("prompt", ["a b, c", "a=b", "[a", "{a}", "${a}", "'a", '"a', "\\a", "a\nb", "null"])
+def test_a_prompt_is_taken_as_it_is(prompt: str, called: Script, corpus_file: Path, trained: Path) -> None:
+    """No character of a prompt means anything to Hydra: it is continued, or named as lacking in the corpus."""
+    done = called("generate.py", f"prompt={prompt}", "tokens=1", cwd=trained)
+    missing = set(prompt) - set(corpus_file.read_text())
+    if prompt == "null":  # the documented way to say: none
+        assert len(done.stdout) == len("x\n")
+    elif missing:
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "not in the vocabulary" in done.stderr
+    else:
+        assert done.stdout.startswith(prompt)
+
+
+def test_a_closed_pipe_is_not_an_error(script: Script, trained: Path) -> None:
+    command = f"{sys.executable} {REPOSITORY / 'generate.py'} tokens=5000 | head -c 10"
+    done = subprocess.run(command, shell=True, cwd=trained, capture_output=True, text=True)
+    assert len(done.stdout) == 10
+    assert "Traceback" not in done.stderr
+
+
+def test_compare_writes_table_json_and_picture(script: Script, trained: Path, tmp_path: Path) -> None:
+    done = script("compare.py", f"out={tmp_path / 'new'}", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert "1 run on data=text" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "compare.csv", "compare.json", "compare.md", "compare.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_gives_every_job_its_own_folder(
+    launcher: str, script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    done = script(
+        "train.py", "-m", f"hydra/launcher={launcher}", "model=v1,v6", "seed=1,2", *SHORT,
+        "data=text", f"data.path={corpus}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(tmp_path)}
+    assert list(summaries) == ["000_v1_seed1", "001_v1_seed2", "002_v6_seed1", "003_v6_seed2"]
+    assert [(s["stage"], s["seed"]) for s in summaries.values()] == [("v1", 1), ("v1", 2), ("v6", 1), ("v6", 2)]
+    prefix = "[4] " if launcher == "joblib" else ""
+    assert f"{prefix}job 4 of 4: model=v6 seed=2" in done.stdout.splitlines()
+    assert any(line.startswith(f"{prefix}iteration 4") for line in done.stdout.splitlines())
+    ranking = done.stdout.partition("4 runs on data=text")[2]
+    assert re.search(r"^v[16] +2 +\d\.\d{4} ± \d\.\d{4} +best", ranking, re.MULTILINE)
+
+
+def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    done = script(
+        "train.py", "-m", "model=v6", "model.n_head=5,7,4", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    for number, heads in ((1, 5), (2, 7)):
+        assert f"error: job {number} of 3: n_head={heads}: " in done.stderr
+        assert f"n_embd=32 must be a multiple of n_head={heads}" in done.stderr
+    assert done.stderr.endswith("error: not every job of the sweep succeeded\n")
+    assert "Traceback" not in done.stderr
+    assert len(run_folders(tmp_path)) == 1
+
+
+WRONG = [
+    ("train.py", ["model=v0"], 2, "model=v0 does not exist; model can be v1, v2, v3, v3_ffn, v4, v5, v6, v7, v8, "),
+    ("train.py", ["training.max_iter=5"], 2, "unknown key training.max_iter; did you mean training.max_iters?"),
+    ("train.py", ["modle=v2"], 2, "unknown key modle; did you mean model?"),
+    ("train.py", ["model={a:1}"], 2, "model needs the name of a file in conf/model/, as in model=v6"),
+    (
+        "train.py",
+        ["experiment={}"],
+        2,
+        "experiment needs the name of a file in conf/experiment/, as in experiment=NAME",
+    ),
+    ("train.py", [f"experiment={'x' * 300}"], 2, "xxx does not exist; experiment can be"),
+    ("train.py", [f"adds={'x' * 9000}"], 2, "has more than 200 characters"),
+    (
+        "train.py",
+        ["model=v1", "model.n_layer=4"],
+        2,
+        "model=v1 has no key n_layer; it is a key of model=v4, v5",
+    ),
+    ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
+    ("generate.py", ["stage=../v6"], 2, "stage=../v6: may have letters, digits and _ - only"),
+    ("train.py", ["+new=1"], 2, "unknown key new"),
+    ("train.py", ["seed=abc"], 2, "seed=abc: must be a whole number"),
+    ("train.py", ["seed=-1"], 2, "seed=-1: must be at least 0"),
+    ("train.py", ["seed=1,2"], 2, "seed=1,2 has several values: add -m for a sweep"),
+    ("train.py", ["seed"], 2, "cannot read 'seed' as key=value"),
+    ("train.py", ["training.max_iters=-5"], 2, "training.max_iters=-5: must be at least 1"),
+    ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
+    ("train.py", ["training.learning_rate=inf"], 2, "training.learning_rate=inf: must be finite"),
+    ("train.py", ["model=null"], 2, "group override must be a string"),
+    (
+        "train.py",
+        ["+training.max_iters=5"],
+        2,
+        "Could not append to config. An item is already at 'training.max_iters'.",
+    ),
+    ("train.py", ["hydra.nope=1"], 2, "unknown key hydra.nope"),
+    ("train.py", ["runs="], 2, "runs"),
+    ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
+    ("train.py", ["training.max_iters=10000000000000"], 2, "must be below 2147483648"),
+    (
+        "train.py",
+        ["model.n_embd=2000000000"],
+        2,
+        "model.n_embd=2000000000: must be at most 65536",
+    ),
+    ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
+    ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
+    ("train.py", ["schedule.warmup_iters=5001"], 2, "schedule.warmup_iters=5001 is longer than the run, which has"),
+    (
+        "train.py",
+        ["training.eval_interval=often"],
+        2,
+        "training.eval_interval=often: must be a whole number or epoch",
+    ),
+    ("train.py", ["training.learning_rate='\"1e-3\"'"], 2, "must be a number: remove the quotes"),
+    ("train.py", ["data=text", "data.path='x.txt'"], 2, "there is no file 'x.txt': remove the quotes"),
+    ("train.py", ["training=[1]"], 2, "training=[1]: give a value to each key of this group by name"),
+    ("train.py", ["seed=${nothing}"], 2, "seed: there is no key 'nothing'"),
+    ("train.py", ["name=a/b"], 2, "name=a/b: may have letters, digits and _ . + - only"),
+    ("train.py", ["compile=null"], 2, "compile=null: must be true or false"),
+    ("compare.py", ["by=[]"], 2, "must be text or must have at least 1 values"),
+    ("train.py", ["device=tpu"], 2, "device=tpu: must be auto, cpu, cuda or mps"),
+    ("train.py", ["dtype=float16"], 2, "dtype=float16: must be auto, float32 or bfloat16"),
+    ("train.py", ["data=text"], 2, "data.path is required: add data.path=VALUE"),
+    ("train.py", ["data=text", "data.path=/nowhere"], 2, "there is no file /nowhere"),
+    ("train.py", ["data=text", "data.path=/dev/zero"], 2, "/dev/zero is not a file"),
+    ("train.py", ["data.path=/nowhere"], 2, "data=shakespeare has no key path; it is a key of data=text"),
+    ("train.py", ["data=text", "data.path=/"], 2, "/ is not a file"),
+    ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
+    ("train.py", ["init=a,b"], 2, "init=a,b: not a run folder"),
+    ("play.py", ["runs=a,b"], 2, "no finished run in a, b"),
+    ("play.py", ["run=/nowhere"], 1, "/nowhere/summary.json is missing: its folder does not hold a complete run"),
+    ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg and --info show a single job: remove -m"),
+    ("train.py", ["~model"], 2, "model is required: choose one with model=NAME"),
+    ("train.py", ["~data"], 2, "data is required: give it a value"),
+    ("train.py", ["~training.max_iters"], 2, "training.max_iters is required: give it a value"),
+    ("train.py", ["~optimizer.beta1"], 2, "optimizer.beta1 is required by gpt.training.optimizers.AdamW"),
+    ("train.py", ["optimizer=adam"], 2, "optimizer=adam does not exist; optimizer can be adamw"),
+    ("train.py", ["optimizer.beta1=1"], 2, "optimizer.beta1=1: must be below 1"),
+    ("train.py", ["schedule.final=0.1"], 2, "schedule=constant has no key final; it is a key of schedule=cosine,"),
+    ("train.py", ["model=v5", "data=copy"], 2, "data=copy does not fit a stage that continues a text"),
+    ("train.py", ["model=transformer", "data=shakespeare"], 2, "it needs pairs, such as data=multi30k"),
+    ("train.py", ["experiment=copy", "training.eval_iters=3"], 2, "is for a run that continues a text"),
+    ("train.py", ["model=[1]"], 2, "a group takes the name of a file in conf/, as in model=v5"),
+    ("train.py", ["training.batch_size=2000000000"], 2, "must be at most 1048576"),
+    ("train.py", ["hydra/launcher=nope"], 2, "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
+    ("train.py", ["runs=${nope}"], 2, "runs: there is no key 'nope'"),
+    ("evaluate.py", ["split=dev"], 2, "split=dev: must be train, val or test"),
+    ("evaluate.py", ["experiment=v7_cpu"], 2, "unknown key experiment; --help lists the keys"),
+    ("evaluate.py", ["data=text"], 2, "unknown key data; did you mean data.dir?"),
+    ("evaluate.py", ["model=v5"], 2, "no finished run of v5 in runs: train one with python train.py model=v5"),
+    ("compare.py", ["model=v5"], 2, "no finished run of v5 in runs"),
+    ("generate.py", ["model=v5"], 2, "no finished run of v5 in runs"),
+    ("generate.py", [], 2, "no finished run in runs: train one with python train.py model=v1"),
+    ("generate.py", ["run=/nowhere"], 1, "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
+    ("generate.py", ["temperature=-1"], 2, "temperature=-1: must be at least 0"),
+    ("train.py", ["--n-layer", "4"], 2, "there is no option --n-layer: a key is given as n_layer=VALUE"),
+    ("train.py", ["model=v1", "--config-dir"], 2, "--config-dir needs a value"),
+    ("train.py", ["--cfg=all,job", "model=v1"], 2, "--cfg needs one of job, hydra, all"),
+    ("generate.py", ["-m=2"], 2, "-m takes no value"),
+    ("generate.py", ["top_p=2"], 2, "top_p=2: must be at most 1"),
+    ("generate.py", ["tokens=0"], 2, "tokens=0: must be at least 1"),
+    ("generate.py", ["weights=first"], 2, "weights=first: must be auto, best, last or averaged"),
+    ("generate.py", ["promt=a"], 2, "unknown key promt; did you mean prompt?"),
+    ("generate.py", ["model.n_layer=4"], 2, "unknown key model.n_layer"),
+    ("evaluate.py", ["data.vocab_size=5"], 2, "unknown key data.vocab_size"),
+    ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
+    ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
+    ("compare.py", ["tolerance=wide"], 2, "tolerance=wide: must be a number"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "message"), WRONG, ids=[f"{w[0]} {' '.join(w[1])}" for w in WRONG]
+)
+def test_what_a_user_gets_wrong_ends_in_one_line(
+    name: str, arguments: list[str], code: int, message: str, called: Script, shakespeare: Path, tmp_path: Path
+) -> None:
+    refused(called(name, *arguments, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare)), code, message)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Some of these as processes: refused before Hydra composes, by Hydra, by the schema, by a constructor, by the disk.
+PROCESSES = [
+    ["train.py", "--n-layer", "4"], ["train.py", "training.max_iter=5"], ["train.py", "seed=abc"],
+    ["train.py", "model.n_embd=30"], ["train.py", "runs=/proc/nowhere"], ["evaluate.py", "split=dev"],
+    ["compare.py", "runs=/nowhere"], ["generate.py", "run=/nowhere"], ["play.py", "runs=a,b"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "message"),
+    [next(wrong for wrong in WRONG if [wrong[0], *wrong[1]] == process) for process in PROCESSES],
+    ids=map(" ".join, PROCESSES),
+)
+def test_a_process_that_is_refused_has_an_exit_code_and_writes_one_line(
+    name: str, arguments: list[str], code: int, message: str, script: Script, shakespeare: Path, tmp_path: Path
+) -> None:
+    refused(script(name, *arguments, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare)), code, message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def refused(done: subprocess.CompletedProcess, code: int, message: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prompt=é"], "the character 'é' (U+00E9) is not in the vocabulary"),
+        (["prompt="], "the prompt is empty"),
+        (["prompt_file=/nowhere"], "there is no file /nowhere"),
+        (["num_samples=2147483647"], "be at most 100,000,000: use several commands"),
+        (["device=cuda"], "device=cuda is not available here"),
+        (["beam=3"], "beam is for a run that translates, but this one continues a text"),
+    ],
+)
+def test_what_can_be_wrong_once_there_is_a_run(
+    arguments: list[str], message: str, called: Script, trained: Path
+) -> None:
+    if arguments == ["device=cuda"] and torch.cuda.is_available():
+        arguments, message = ["device=mps"], "device=mps is not available here"
+    refused(called("generate.py", *arguments, cwd=trained), 2, message)
+
+
+@pytest.mark.parametrize(
+    "name", ["train.py", "generate.py", "evaluate.py", "compare.py", "export.py", "search.py", "play.py"]
+)
+def test_help_and_completion_import_no_torch(name: str, tmp_path: Path) -> None:
+    """Importing it takes a second, which is long for a Tab."""
+    for arguments, asked in ((["--help"], ""), (["-sc", "query=bash"], f"{name} de"), (["--cfg", "job"], "")):
+        command = [sys.executable, "-X", "importtime", str(REPOSITORY / name), *arguments]
+        environment = os.environ | {"COMP_LINE": asked}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-300:]
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "hydra" in imported
+        assert "torch" not in imported
+
+
+def test_completion_knows_the_choices(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "train.py"), "-sc", "query=bash"]
+    environment = os.environ | {"COMP_LINE": "train.py optimizer="}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    optimizers = sorted(path.stem for path in (REPOSITORY / "conf" / "optimizer").iterdir())
+    assert {"adamw", "muon", "sgd"} <= {*optimizers}
+    assert done.stdout.split() == [f"optimizer={name}" for name in optimizers]
+
+
+@pytest.mark.parametrize("value", ["a b, c", "it's", "${a}", "x\\", "\\${b}", "[1", "a=b", '"', "{a: 1}", "äöü 日本"])
+def test_cfg_shows_the_values_that_were_given(value: str, called: Script, tmp_path: Path) -> None:
+    done = called("generate.py", f"prompt={value}", "--cfg", "job", "--resolve", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["prompt"] == value
+
+
+@pytest.mark.parametrize(
+    ("launcher", "missing", "extra"),
+    [("joblib", "joblib", "sweep"), ("slurm", "submitit_slurm", "slurm"), ("ray", "ray", "ray")],
+)
+def test_a_launcher_that_is_not_installed_says_what_installs_it(
+    launcher: str, missing: str, extra: str, tmp_path: Path
+) -> None:
+    without = (
+        "import importlib.abc, runpy, sys\n"
+        "class Without(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.startswith('hydra_plugins'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        f"sys.argv = ['train.py', '-m', 'hydra/launcher={launcher}', 'seed=1,2']\n"
+        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"error: hydra/launcher={missing} is not installed: pip install -e '.[{extra}]'\n"
+
+
+SWEEPER = """
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+
+class ReportingSweeper(BasicSweeper):
+    def sweep(self, arguments):
+        results = super().sweep(arguments)
+        print("results", [job.return_value for batch in results for job in batch])
+        return results
+"""
+
+
+def test_a_sweeper_gets_the_validation_loss_of_each_job(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    """What Optuna or any other sweeper for Hydra would minimise."""
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "reporting.py").write_text(SWEEPER)
+    done = script(
+        "train.py", "-m", "model=v1", "seed=1,2", *SHORT, "data=text", f"data.path={corpus}",
+        "hydra.sweeper._target_=hydra_plugins.reporting.ReportingSweeper", cwd=tmp_path, PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    losses = json.loads(done.stdout.rpartition("results ")[2].splitlines()[0])
+    assert losses == [json.loads((run / "summary.json").read_text())["exact"]["val"] for run in run_folders(tmp_path)]
+
+
+def test_a_sweep_experiment_needs_no_flag(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "two.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 1,2\n"
+    )
+    done = script(
+        "train.py", "model=v1", *SHORT, "--config-dir", "mine", "experiment=two", "data=text", f"data.path={corpus}",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [run.name for run in run_folders(tmp_path)] == ["000_v1_seed1", "001_v1_seed2"]
+
+
+@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "compare", "export", "search", "play"])
+def test_the_job_is_named_after_its_called(name: str, called: Script, tmp_path: Path) -> None:
+    done = called(f"{name}.py", "--cfg", "hydra", "--package", "hydra.job", cwd=tmp_path)
+    assert yaml.safe_load(done.stdout)["name"] == name
+
+
+@pytest.mark.parametrize("name", ["train.py", "generate.py", "evaluate.py", "compare.py", "export.py", "play.py"])
+def test_help_shows_how_to_use_it(name: str, called: Script, tmp_path: Path) -> None:
+    done = called(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"python {name}" in done.stdout
+    assert re.search(r"^  runs=runs +\w+", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("wrong", ["model=5", "model=[1]", "nope=1", "seed=1,2"])
+def test_help_is_shown_whatever_else_the_command_line_says(wrong: str, called: Script, tmp_path: Path) -> None:
+    done = called("train.py", wrong, "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Keys (key=value)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["model=v7"], ["model=transformer"], ["experiment=v7_cpu"], ["-m", "seed=1,2"]]
+)
+def test_help_says_what_every_key_means_and_has(arguments: list[str], called: Script, tmp_path: Path) -> None:
+    done = called("train.py", "--help", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    composed = called(
+        "train.py", "--cfg", "job", *(a for a in arguments if not a.startswith(("-", "seed"))), cwd=tmp_path
+    )
+    for key, value in flat(yaml.safe_load(composed.stdout)).items():
+        if key not in ("adds", "stage") and not key.startswith("documented.") and not key.endswith("_target_"):
+            (line,) = re.findall(rf"^  {re.escape(key)}=(\S*)", done.stdout, re.MULTILINE)
+            assert value is None or line in (str(value), str(value).lower(), "$GPT_DATA_DIR"), key
+    for group in ("model", "data", "optimizer", "schedule", "logger", "metrics", "experiment", "debug"):
+        for path in (REPOSITORY / "conf" / group).rglob("*.yaml"):
+            name = path.relative_to(REPOSITORY / "conf" / group).with_suffix("").as_posix()
+            assert re.search(rf"^  [* ] {name}\b", done.stdout, re.MULTILINE)
+    assert done.stdout.index("model=NAME") < done.stdout.index("data=NAME")  # what to choose first
+    assert "hydra/launcher=joblib" in done.stdout
+
+
+@pytest.mark.parametrize("config_name", ["train", "generate", "evaluate", "compare", "export", "search", "play"])
+def test_every_key_has_a_comment(config_name: str) -> None:
+    assert keys_without_meaning(config_name) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("lr", "training.learning_rate"), ("bs", "training.batch_size"), ("epochs", "training.max_iters"),
+     ("n_layers", "model.n_layer"), ("learning_rate", "training.learning_rate"), ("max-iters", "training.max_iters")],
+)  # fmt: skip
+def test_short_names_of_the_field_are_known(typed: str, meant: str, called: Script, tmp_path: Path) -> None:
+    done = called("train.py", f"{typed}=3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"error: unknown key {typed}; did you mean {meant}?\n"
+
+
+def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Path) -> None:
+    """Under a limit of 12 GB, with a first matrix of 13."""
+    train = shlex.join([sys.executable, str(REPOSITORY / "train.py"), "data=text", f"data.path={corpus_file}"])
+    command = f"ulimit -v 12000000; {train} model.n_embd=32768 model.n_head=1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: not enough memory for this: try a smaller model, batch or number of samples\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_records_how_it_was_started_and_resumed(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    options = ["model=v1", *SHORT, "data=text", f"data.path={corpus_file}", "name=short", "tags=[a,b]"]
+    done = script("train.py", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(tmp_path)
+    assert re.fullmatch(r"\d\d-\d\d-\d\d_v1_short_seed1337", run.name)
+    done = script("train.py", f"resume={run}", "training.max_iters=8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["name"], summary["tags"]) == ("short", ["a", "b"])
+    assert [(c["iteration"], c["command"]) for c in summary["commands"]] == [
+        (0, shlex.join(["python", "train.py", *options])),
+        (4, shlex.join(["python", "train.py", f"resume={run}", "training.max_iters=8"])),
+    ]
+    found = script("compare.py", "tags=[a]", cwd=tmp_path)
+    assert "1 run on" in found.stdout
+    assert script("compare.py", "tags=[c]", cwd=tmp_path).returncode == 2
+
+
+def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path: Path) -> None:
+    text = tmp_path / "a text.txt"
+    text.write_text("Abc def gha.\nJé abc.\n" * 20)
+    done = called("evaluate.py", f"text={text}", "json=true", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "warning: left out 20 characters that the vocabulary lacks: 'é'\n"
+    found = json.loads(done.stdout)
+    assert found["bits_per_character"] == pytest.approx(found["nats_per_character"] / math.log(2))
+    table = called("evaluate.py", f"text={text}", cwd=trained).stdout
+    assert f"{found['nats_per_character']:.4f}" in table
+    assert f"{found['bits_per_character']:.4f}" in table
+    for key in ("data.path", "data.source"):
+        ignored = called("evaluate.py", f"text={text}", f"{key}={text}", cwd=trained)
+        assert ignored.stderr == f"error: text= is measured alone: omit {key}=\n"
+    ignored = called("evaluate.py", f"data.source={text}", cwd=trained)
+    assert ignored.stderr == "error: data.source is not a key of this run's corpus, gpt.data.corpora.text\n"
+    refused = called("evaluate.py", f"text={text}", "split=val", cwd=trained)
+    assert refused.stderr == "error: text= is measured as a whole: omit split=\n"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_any_split_is_evaluated(split: str, called: Script, trained: Path) -> None:
+    done = called("evaluate.py", f"split={split}", "weights=last", "json=true", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(trained)
+    estimated = json.loads((run / "summary.json").read_text())["estimated"][split]
+    found = json.loads(done.stdout)
+    assert found["nats_per_character"] == pytest.approx(estimated, abs=0.1)
+    assert found["in sliding windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.1)
+
+
+def test_counts_do_not_predict_the_text_that_they_are_from(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    """On the training split, v9 leaves out what it counted around each window, as it does in training."""
+    short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=2", "model.block_size=32"]
+    small = ["model.n_embd=16", "model.n_layer=1", "data=text", f"data.path={corpus_file}"]
+    done = script("train.py", "model=v9", *short, *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(tmp_path)
+    estimated = json.loads((run / "summary.json").read_text())["estimated"]["train"]
+    done = script("evaluate.py", "split=train", "weights=last", "json=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["nats_per_character"] == pytest.approx(estimated, abs=0.05)

@@ -1,0 +1,194 @@
+"""Any runs are grouped by what differs between them, ranked, and drawn."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from gpt.reports import plots
+from gpt.reports.documented import compare
+from gpt.reports.ranking import names, p_value, rankings
+from gpt.runs.finding import finished_runs, roots
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Exact
+from gpt.training.progress import Progress
+from tests.conftest import Script
+
+SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "data=text"]
+
+
+@pytest.fixture(scope="module")
+def sweep(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two stages, two learning rates and two seeds; and one run of another text."""
+    folder = tmp_path_factory.mktemp("sweep")
+    swept = ["-m", "model=v1,v3", "training.learning_rate=1e-3,1e-1", "seed=1,2", "tags=[swept]"]
+    where = [f"data.path='{corpus_file}'", "hydra.sweep.dir=runs/sweep"]
+    done = script("train.py", *swept, *SHORT, *where, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    other = folder / "other.txt"
+    other.write_text("another text " * 200)
+    done = script("train.py", "model=v1", *SHORT, "data.path=other.txt", "hydra.run.dir=runs/other", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def copies(run: Path, folder: Path, losses: dict[str, list[float]]) -> list:
+    """Copies of a run with other learning rates, given as a key, and other losses, one per seed."""
+    found = []
+    for rate, by_seed in losses.items():
+        for seed, loss in enumerate(by_seed):
+            copy = RunFolder(Path(shutil.copytree(run, folder / f"{rate}_{seed}")))
+            config = copy.config()
+            training = config.training.model_copy(update={"learning_rate": float(rate)})
+            copy.write_config(config.model_copy(update={"training": training, "seed": seed}))
+            update = {"seed": seed, "exact": Exact(val=loss), "changed": [f"training.learning_rate={rate}"]}
+            found.append((copy, copy.summary().model_copy(update=update)))
+    return found
+
+
+def test_what_varies_becomes_a_column_and_seeds_are_averaged(sweep: Path) -> None:
+    main, other = sorted(rankings(finished_runs(sweep / "runs"), "exact"), key=lambda r: -len(r.groups))
+    assert main.keys == ["stage", "training.learning_rate"]  # what follows from the stage is left out
+    assert [len(group.runs) for group in main.groups] == [2, 2, 2, 2]
+    assert {(g.values["stage"], g.values["training.learning_rate"]) for g in main.groups} == {
+        ("v1", 1e-3), ("v1", 1e-1), ("v3", 1e-3), ("v3", 1e-1),
+    }  # fmt: skip
+    means = [group.mean for group in main.groups]
+    assert means == sorted(means)
+    assert means[0] == pytest.approx(sum(s.exact.val for _, s in main.groups[0].runs) / 2)
+    assert set(main.shared) >= {"training.max_iters=4", "data=text"}
+    assert (len(other.groups), other.keys) == (1, [])  # a loss on another text is not comparable
+    assert {group.standing for group in other.groups} == {"best"}
+
+
+def test_every_key_that_differs_is_a_column_also_if_one_of_them_tells_the_runs_apart(
+    script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("some text " * 200)
+    for rate, size in (("1e-3", 2), ("2e-3", 3), ("4e-3", 4)):
+        given = [f"training.learning_rate={rate}", f"training.batch_size={size}", f"hydra.run.dir=runs/{size}"]
+        done = script("train.py", "model=v1", *SHORT, "data.path=mine.txt", *given, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (ranking,) = rankings(finished_runs(tmp_path / "runs"), "exact")
+    assert sorted(ranking.keys) == ["training.batch_size", "training.learning_rate"]
+
+
+def test_the_newest_run_of_a_seed_counts(sweep: Path, tmp_path: Path) -> None:
+    run = sweep / "runs" / "other"
+    old, new = (copies(run, tmp_path / name, {"0.1": [loss]}) for name, loss in (("a", 3.0), ("b", 2.0)))
+    (ranking,) = rankings([*old, *new], "exact")
+    assert [(group.mean, len(group.runs)) for group in ranking.groups] == [(2.0, 1)]
+
+
+def test_groups_within_the_noise_of_the_best_are_marked(sweep: Path, tmp_path: Path) -> None:
+    """Welch's test of the first three against the second: t = 1.22, p = 0.29; against the third: t = 7.3, p = 0.002."""
+    losses = {"0.1": [1.0, 1.1, 1.2], "0.2": [1.1, 1.2, 1.3], "0.3": [1.6, 1.7, 1.8], "0.4": [1.25], "0.5": [1.9]}
+    (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
+    found = {group.values["training.learning_rate"]: group.standing for group in ranking.groups}
+    assert found == {0.1: "best", 0.2: "within noise", 0.3: "", 0.4: "within noise", 0.5: ""}
+    assert ranking.is_tested
+
+
+def test_a_diverged_group_is_worse_than_guessing_and_blurs_nothing(sweep: Path, tmp_path: Path) -> None:
+    losses = {"0.1": [1.0, 1.1, 1.05], "0.2": [1.6], "0.9": [40.0, 900.0]}
+    (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
+    assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
+
+
+def test_a_diverged_group_leaves_the_picture_to_the_others(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}
+    (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, losses), "exact")
+    figures: list = []
+    monkeypatch.setattr(plots, "write_png", lambda _, figure: figures.append(figure))
+    plots.against(ranking, ["learning_rate"], "exact", tmp_path / "by.png")
+    (axes,) = figures[0].axes
+    assert axes.get_ylim() == pytest.approx((1.47, 1.83))
+    assert list(axes.get_xticks()) == [0.001, 0.01, 0.1]
+
+
+def test_equal_numbers_are_one_value_however_they_are_written(sweep: Path, tmp_path: Path) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"1": [2.0, 2.2]})
+    first = found[0][0]
+    training = first.config().training.model_copy(update={"learning_rate": 1})
+    first.write_config(first.config().model_copy(update={"training": training}))
+    (ranking,) = rankings(found, "exact")
+    assert [len(group.runs) for group in ranking.groups] == [2]
+
+
+def test_the_mean_curve_has_the_iterations_that_all_seeds_have(sweep: Path, tmp_path: Path) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.2]})
+    first = found[0][0]
+    evaluations = first.metrics()
+    first.write_metrics(Progress(iteration=4, evaluations=[evaluations[0], evaluations[-1]]))
+    axes = Figure().subplots()
+    plots._draw_groups(axes, [("both", found)], "iterations")
+    *_, mean = axes.lines
+    assert list(mean.get_xdata()) == [4]
+
+
+def test_a_run_with_a_damaged_history_has_no_curve_and_is_named(
+    sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0], "0.2": [2.2]})
+    path = found[0][0].path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("train", "strain", 1))
+    comparison = compare([], tolerance=0.03)
+    assert plots.curves(comparison, rankings(found, "exact"), "iterations", tmp_path / "compare.png")
+    assert f"no curve: {path}" in caplog.text
+
+
+def test_without_a_second_seed_nothing_is_said_about_noise(sweep: Path, tmp_path: Path) -> None:
+    (ranking,) = rankings(copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0], "0.2": [2.0001]}), "exact")
+    assert [group.standing for group in ranking.groups] == ["best", ""]
+    assert not ranking.is_tested
+
+
+@pytest.mark.parametrize(("t", "degrees"), [(12.706, 1), (4.303, 2), (2.776, 4), (2.228, 10), (1.984, 100)])
+def test_the_p_value_is_that_of_a_table_of_students_distribution(t: float, degrees: float) -> None:
+    assert p_value(t, degrees) == pytest.approx(0.05, abs=1e-4)
+
+
+@given(st.floats(0, 50), st.floats(1, 500))
+@settings(max_examples=50, deadline=None)
+def test_a_p_value_is_a_probability_that_falls_with_t(t: float, degrees: float) -> None:
+    assert 0 <= p_value(t + 1, degrees) <= p_value(t, degrees) + 1e-9 <= 1 + 2e-9
+
+
+def test_names_are_as_short_as_they_can_be() -> None:
+    assert names(["training.learning_rate", "optimizer._target_", "a.decay", "b.decay"]) == {
+        "training.learning_rate": "learning_rate", "optimizer._target_": "optimizer", "a.decay": "a.decay",
+        "b.decay": "b.decay",
+    }  # fmt: skip
+
+
+def test_several_folders_are_read_and_a_comma_in_a_name_is_no_separator(tmp_path: Path) -> None:
+    (tmp_path / "a,b").mkdir()
+    assert roots(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
+    assert roots("A,B/c") == [Path("A"), Path("B/c")]
+
+
+def test_compare_writes_tables_and_pictures(script: Script, sweep: Path, tmp_path: Path) -> None:
+    arguments = ["runs=runs/sweep,runs/other", "by=[learning_rate,stage]", f"out={tmp_path}", "x=seconds", "metric=val"]
+    refused = script("compare.py", *arguments, cwd=sweep)
+    assert refused.returncode == 2  # nothing varies among the runs of the other text
+    assert "by=learning_rate is no key that varies between these runs; these do: none" in refused.stderr
+    done = script("compare.py", *arguments, "tags=[swept]", cwd=sweep)
+    assert done.returncode == 0, done.stderr
+    assert "8 runs on data=text" in done.stdout
+    assert done.stderr == ""
+    rows = list(csv.DictReader((tmp_path / "compare.csv").open()))
+    assert len(rows) == 8
+    assert {row["stage"] for row in rows} == {"v1", "v3"}
+    assert all((sweep / row["folder"] / "summary.json").exists() for row in rows)
+    (ranking,) = json.loads((tmp_path / "compare.json").read_text())["rankings"]
+    assert ranking["groups"][0]["standing"] == "best"
+    for name in ("compare.png", "compare_by.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert "| v3 " in (tmp_path / "compare.md").read_text()

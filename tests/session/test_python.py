@@ -1,0 +1,132 @@
+"""`gpt.train` and `gpt.load` in a program of one's own: what they return, and that they leave no trace in it."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gpt
+from tests.conftest import REPOSITORY
+
+SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "device=cpu"]
+
+
+class Bigram(nn.Module):
+    """A table, as a notebook's cell would define it."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.block_size = 8
+        self.table = nn.Embedding(vocab_size, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        return self.table(idx)
+
+
+@pytest.fixture
+def corpus(corpus_file: Path) -> list[str]:
+    return [*SHORT, "data=text", f"data.path={corpus_file}"]
+
+
+def test_it_trains_what_the_command_line_trains(corpus: list[str], tmp_path: Path) -> None:
+    in_memory, written = gpt.train("model=v2", *corpus), gpt.train("model=v2", *corpus, folder=tmp_path / "run")
+    assert in_memory.folder is None
+    assert written.folder == tmp_path / "run"
+    assert in_memory.summary.exact == written.summary.exact
+    assert gpt.load(tmp_path / "run", weights="last").loss("abc abc") == in_memory.loss("abc abc")
+
+
+def test_the_program_around_it_stays_as_it_was(corpus: list[str]) -> None:
+    logger = logging.getLogger("gpt")
+    torch.manual_seed(5)
+
+    def state() -> tuple:
+        signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        random = torch.get_rng_state().tolist()
+        return signals, random, torch.get_num_threads(), [*logger.handlers], logger.level, logger.propagate
+
+    before = state()
+    first, second = (gpt.train("model=v1", *corpus) for _ in range(2))
+    assert first.summary.exact == second.summary.exact
+    assert state() == before
+    with pytest.raises(gpt.UserError):
+        gpt.train("model=v1", *corpus, "training.max_iters=0")
+    assert state() == before
+
+
+def test_a_module_of_ones_own_is_trained_twice_and_opened_again(corpus: list[str], tmp_path: Path) -> None:
+    run = gpt.train(*corpus, "optimizer=sgd", "schedule=cosine", module=Bigram)
+    assert (run.summary.stage, run.summary.documented.val) == ("Bigram", None)
+    weights = run.model.state_dict()["table.weight"].clone()
+    again = gpt.train(*corpus, "training.learning_rate=0.1", module=run.model, folder=tmp_path / "run")
+    assert not torch.equal(again.model.state_dict()["table.weight"], weights)
+    opened = gpt.load(tmp_path / "run", module=Bigram)
+    assert opened.loss("abc abc") == again.loss("abc abc")
+    with pytest.raises(gpt.UserError, match=r"Linear must set self\.block_size"):
+        gpt.train(*corpus, module=lambda vocab_size: nn.Linear(vocab_size, vocab_size))
+
+
+def test_threads_train_one_after_the_other(corpus: list[str]) -> None:
+    losses: list[float] = []
+    train = lambda: losses.append(gpt.train("model=v1", *corpus).summary.exact.val)  # noqa: E731
+    threads = [threading.Thread(target=train) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert losses == [gpt.train("model=v1", *corpus).summary.exact.val] * 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=v99"], "model=v99 does not exist; model can be v1, "),
+        (["training.max_iter=5"], "unknown key training.max_iter; did you mean training.max_iters?"),
+        (["training.batch_size=0"], "training.batch_size=0: must be at least 1"),
+        (["data=text", "data.path=nowhere"], "there is no file nowhere"),
+    ],
+)
+def test_what_is_wrong_is_a_user_error(overrides: list[str], message: str) -> None:
+    with pytest.raises(gpt.UserError) as error:
+        gpt.train(*overrides)
+    assert str(error.value).startswith(message)
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list[str], tmp_path: Path) -> None:
+    (tmp_path / "cell.py").write_text(
+        "import os, signal, sys, threading, gpt\n"
+        "corpus = sys.argv[1:]\n"
+        "handler = signal.getsignal(signal.SIGINT)\n"
+        "gpt.train('model=v1', *corpus)\n"  # everything is imported
+        "threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT]).start()\n"
+        "try:\n"
+        "    gpt.train('model=v1', *corpus, 'training.max_iters=1000000', folder='run')\n"
+        "except KeyboardInterrupt as stopped:\n"
+        "    print(stopped)\n"
+        "assert signal.getsignal(signal.SIGINT) is handler\n"
+        "print(gpt.train('model=v1', *corpus).summary.iterations)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "cell.py", *corpus]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    stopped, iterations = done.stdout.splitlines()
+    assert stopped.startswith("stopped at iteration ")
+    assert "resume=run" in stopped
+    assert iterations == "4"
+    assert any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_importing_it_is_quick() -> None:
+    """No library that takes long is imported before it is used."""
+    code = "import sys, gpt; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert {"gpt"} <= {*done.stdout.split()}
+    assert {"torch", "pydantic", "hydra", "numpy", "matplotlib"}.isdisjoint(done.stdout.split())

@@ -1,0 +1,603 @@
+"""Going on with a run: what may change, what may not, from where, and by one process at a time."""
+
+import hashlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gpt.base.errors import RequestError
+from gpt.base.files import seal
+from gpt.reports.changes import changes
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.finding import is_like, started_runs
+from gpt.runs.folder import RunFolder
+from tests.conftest import REPOSITORY, Script
+
+SHORT = ["model=v1", "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "device=cpu",
+         "checkpoint.interval=10", "checkpoint.min_seconds=0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    done = script("train.py", *SHORT, "data=text", f"data.path={corpus_file}", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (run,) = folder.glob("runs/*/*")
+    return run
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file and folder below `folder`, with a digest of each file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the run, as if it had died after iteration 50."""
+    run = Path(shutil.copytree(finished, tmp_path / "run with spaces and ü"))
+    (run / "summary.json").unlink()
+    shutil.rmtree(run / "checkpoints" / "00000060")
+    return run
+
+
+def test_the_newest_checkpoints_are_kept(finished: Path) -> None:
+    assert Checkpoints(RunFolder(finished), 2).names() == ["00000050", "00000060"]
+
+
+def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, run: Path) -> None:
+    done = script("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "from iteration 50" in done.stdout
+    for name in ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt"):
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Script, finished: Path, run: Path) -> None:
+    copy = Path(shutil.copytree(finished, run.parent / "copy"))
+    assert "is finished" in script("train.py", f"resume={copy}", cwd=run.parent).stdout
+    done = script("train.py", f"resume={copy}", "training.max_iters=80", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert [line.iteration for line in RunFolder(copy).metrics()] == [0, 20, 40, 60, 80]
+    assert RunFolder(copy).config().training.max_iters == 80
+    assert RunFolder(copy).summary().iterations == 80
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ("model=v2", 2, "a run with stage=v1 cannot be resumed with stage=v2"),
+        ("seed=8", 2, "a run with seed=1337 cannot be resumed with seed=8"),
+        ("model.block_size=9", 2, "a run with model.block_size=8 cannot be resumed with model.block_size=9"),
+        ("data=shakespeare", 2, "a run with data=text cannot be resumed with data=shakespeare"),
+        ("optimizer=sgd", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
+        ("optimizer=muon", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=Muon"),
+        ("experiment=v7_cpu", 2, "an experiment is for new runs"),
+        ("debug=fast", 2, "debug= is for new runs"),
+        ("training.max_iters=10", 2, "training.max_iters=10 is before"),
+        ("data.path=other.txt", 2, "the corpus is not the one"),
+        ("data.path=absent.txt", 2, "there is no file absent.txt"),
+    ],
+)
+def test_what_makes_it_another_run_is_refused_and_changes_nothing_on_disk(
+    called: Script, run: Path, change: str, code: int, message: str
+) -> None:
+    (run.parent / "other.txt").write_text("abcdefghij \n" * 500)
+    before = tree(run.parent)
+    done = called(
+        "train.py", f"resume={run}", change, *(["data=text"] if "data.path" in change else []), cwd=run.parent
+    )
+    assert done.returncode == code
+    assert message in done.stderr
+    assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
+    assert tree(run.parent) == before
+
+
+@pytest.mark.parametrize("refused", ["training.max_iters=-1", "schedule.final=0.5", "optimizer.beta1=2", "stage=v1"])
+def test_a_request_that_cannot_be_met_changes_nothing_on_disk(called: Script, run: Path, refused: str) -> None:
+    before = tree(run.parent)
+    done = called("train.py", f"resume={run}", refused, cwd=run.parent)
+    assert done.returncode == 2
+    assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
+    assert tree(run.parent) == before
+
+
+def test_a_run_resumes_with_another_schedule_and_logs_it(called: Script, run: Path) -> None:
+    change = ["schedule=cosine", "schedule.final=0.1", "optimizer.weight_decay=0.5", "logger=csv"]
+    done = called("train.py", f"resume={run}", *change, "training.max_iters=100", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("changed for the rest of the run: ")]
+    for part in ("schedule=cosine", "schedule.final=0.1", "optimizer.weight_decay=0.5", "training.max_iters=100"):
+        assert part in line.partition(": ")[2].split(", ")
+    config = RunFolder(run).config()
+    assert config.schedule.target == "gpt.training.schedules.cosine"
+    assert config.schedule.hyperparameters == {"warmup_iters": 0, "final": 0.1}
+    assert config.optimizer.hyperparameters["weight_decay"] == 0.5
+    rates = [evaluation.learning_rates["all"] for evaluation in RunFolder(run).metrics()]
+    assert rates[:3] == [1e-3] * 3  # what was before stays as it was
+    assert 1e-4 < rates[-1] < rates[-2] < rates[-3] < 1e-3
+    assert len((run / "metrics.csv").read_text().splitlines()) == 1 + len(rates)
+    again = called("train.py", f"resume={run}", cwd=run.parent)
+    assert "is finished" in again.stdout
+
+
+def test_a_schedule_of_a_run_may_change_back_to_one_with_fewer_hyperparameters(called: Script, run: Path) -> None:
+    for schedule in ("trapezoid", "constant"):
+        max_iters = {"trapezoid": 70, "constant": 80}[schedule]
+        change = [f"schedule={schedule}", f"training.max_iters={max_iters}"]
+        done = called("train.py", f"resume={run}", *change, cwd=run.parent)
+        assert done.returncode == 0, done.stderr
+    assert RunFolder(run).config().schedule.hyperparameters == {"warmup_iters": 0}
+
+
+def test_the_same_kind_of_optimizer_with_other_values_is_not_ignored(called: Script, run: Path) -> None:
+    """adamw_transformer is AdamW with another beta2."""
+    done = called("train.py", f"resume={run}", "optimizer=adamw_transformer", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "optimizer.beta2=0.98" in done.stdout
+    assert RunFolder(run).config().optimizer.hyperparameters["beta2"] == 0.98
+
+
+def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    corpus = ["data=text", f"data.path={corpus_file}", "logger=csv"]
+    keeping = [*SHORT, *corpus, "checkpoint.keep=10", "hydra.run.dir=run"]
+    assert called("train.py", *keeping, cwd=tmp_path).returncode == 0
+    done = called("train.py", "resume=run/checkpoints/00000040", "training.max_iters=40", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(tmp_path / "run")
+    assert run.summary().iterations == 40
+    assert max(run.clock()) == 40
+    assert (run.path / "metrics.csv").read_text().splitlines()[-1].startswith("40,")
+
+
+def test_a_damaged_checkpoint_is_skipped_unless_it_was_asked_for(called: Script, run: Path) -> None:
+    state = run / "checkpoints" / "00000050" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    done = called("train.py", f"resume={state.parent}", cwd=run.parent)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "state.safetensors is damaged" in done.stderr
+    done = called("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 0
+    assert "checkpoint 00000050 is not used" in done.stderr
+    assert "starts from the beginning" in done.stderr  # the one before it went with the finished run
+
+
+@pytest.mark.parametrize("name", ["absent", "corpus", "empty"])
+def test_a_folder_that_is_not_a_run_cannot_be_resumed(called: Script, tmp_path: Path, name: str) -> None:
+    (tmp_path / "corpus").write_text("no folder")
+    (tmp_path / "empty").mkdir()
+    done = called("train.py", f"resume={name}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"error: resume={name}: " in done.stderr
+
+
+def test_auto_finds_the_run_or_starts_one(called: Script, corpus_file: Path, run: Path) -> None:
+    (run.parent / "runs" / "day").mkdir(parents=True)
+    run.rename(run.parent / "runs" / "day" / "run")
+    command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
+    assert "resuming runs/day/run from iteration 50" in called(*command, cwd=run.parent).stdout
+    done = called(*command, cwd=run.parent)  # that one is finished now
+    assert "resuming" not in done.stdout
+    assert len(list(run.parent.glob("runs/*/*/summary.json"))) == 2
+
+
+def at(corpus_file: Path, *more: str) -> list[str]:
+    """A training that belongs at the place `DIR`."""
+    return ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "hydra.run.dir=DIR", *more]
+
+
+def test_a_run_is_made_where_the_user_says(called: Script, corpus_file: Path, tmp_path: Path) -> None:
+    done = called(*at(corpus_file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "run folder: DIR" in done.stdout
+    assert RunFolder(tmp_path / "DIR").summary().iterations == 60
+    assert [path.name for path in tmp_path.iterdir()] == ["DIR"]
+
+    before = tree(tmp_path)
+    second = called(*at(corpus_file), cwd=tmp_path)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert second.stderr == "error: DIR already holds a run: resume=auto continues it\n"
+    assert tree(tmp_path) == before
+
+
+def test_auto_resumes_the_run_in_a_folder_or_starts_one_there(called: Script, corpus_file: Path, run: Path) -> None:
+    folder = run.parent
+    run.rename(folder / "DIR")
+    done = called(*at(corpus_file, "resume=auto"), cwd=folder)
+    assert "resuming DIR from iteration 50" in done.stdout
+    assert "DIR is finished" in called(*at(corpus_file, "resume=auto"), cwd=folder).stdout
+    shutil.rmtree(folder / "DIR")
+    done = called(*at(corpus_file, "resume=auto"), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "resuming" not in done.stdout
+    assert RunFolder(folder / "DIR").summary().iterations == 60
+
+
+def test_auto_at_a_place_that_holds_another_run_is_refused(called: Script, corpus_file: Path, run: Path) -> None:
+    run.rename(run.parent / "DIR")
+    before = tree(run.parent)
+    done = called(*at(corpus_file, "resume=auto", "seed=8"), cwd=run.parent)
+    assert done.returncode == 2
+    assert "a run with seed=1337 cannot be resumed with seed=8" in done.stderr
+    assert tree(run.parent) == before
+
+
+@pytest.mark.parametrize("schedules", [("constant", "cosine"), ("trapezoid", "constant")])
+def test_auto_at_a_place_takes_over_another_schedule(
+    called: Script, corpus_file: Path, tmp_path: Path, schedules: tuple[str, str]
+) -> None:
+    first, second = schedules
+    done = called(*at(corpus_file, f"schedule={first}"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    further = ["resume=auto", f"schedule={second}", "training.max_iters=80"]
+    done = called(*at(corpus_file, *further), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"schedule={second}" in done.stdout
+    assert RunFolder(tmp_path / "DIR").config().schedule.target.endswith(second)
+    assert RunFolder(tmp_path / "DIR").summary().iterations == 80
+
+
+def test_a_run_whose_configuration_was_edited_says_so_and_one_that_is_damaged_too(called: Script, run: Path) -> None:
+    path = run / "config.yaml"
+    whole = path.read_text()
+    path.write_text(whole.rpartition("# sha256")[0])
+    done = called("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 1
+    assert f"error: {path} was edited: its last line must be" in done.stderr
+    path.write_text(whole.replace("seed: 1337", "seed: 1338"))
+    done = called("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 1
+    assert f"error: {path} is damaged: its last line is not the checksum of all above" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_auto_resumes_with_a_logger_that_the_run_did_not_have(called: Script, corpus_file: Path, run: Path) -> None:
+    run.rename(run.parent / "DIR")
+    done = called(*at(corpus_file, "resume=auto", "logger=csv"), cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "resuming DIR from iteration 50" in done.stdout
+    assert len((run.parent / "DIR" / "metrics.csv").read_text().splitlines()) == 1 + 4
+
+
+def test_a_run_in_a_folder_called_checkpoints_is_a_run(called: Script, run: Path) -> None:
+    place = run.parent / "checkpoints" / "run"
+    place.parent.mkdir()
+    run.rename(place)
+    done = called("train.py", "resume=checkpoints/run", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "resuming checkpoints/run from iteration 50" in done.stdout
+    done = called("train.py", "resume=checkpoints/run/checkpoints/00000050", "training.max_iters=70", cwd=run.parent)
+    assert "resuming checkpoints/run from iteration 50" in done.stdout, done.stderr
+
+
+def test_the_run_that_was_started_last_is_found_whatever_its_folder_is_called(run: Path, tmp_path: Path) -> None:
+    earlier = RunFolder(shutil.copytree(run, tmp_path / "runs" / "sweep" / "0"))
+    later = RunFolder(shutil.copytree(run, tmp_path / "runs" / "2026-01-31" / "0"))
+    tomorrow = datetime.now().astimezone().replace(microsecond=0) + timedelta(days=1)
+    (line,) = later.commands()
+    commands = seal(line.model_copy(update={"started": tomorrow}).model_dump(mode="json"))
+    (later.path / "commands.jsonl").write_text(f"{commands}\n")
+    found = next(started_runs(tmp_path / "runs", is_finished=None))
+    assert found.path == later.path
+    assert is_like(found, earlier.config())
+    (earlier.path / "commands.jsonl").write_text("damaged")  # which says nothing about the run
+    assert [run.path for run in started_runs(tmp_path / "runs" / "sweep", is_finished=None)] == [earlier.path]
+
+
+def test_auto_skips_a_run_that_cannot_be_read(called: Script, corpus_file: Path, run: Path) -> None:
+    """Such as one of a version with other keys, or a damaged one; it may not keep all others from going on."""
+    place = run.parent / "runs" / "day"
+    place.mkdir(parents=True)
+    run.rename(place / "run")
+    broken = Path(shutil.copytree(place / "run", place / "unreadable"))  # later in the order of names
+    (broken / "config.yaml").write_text("stage: v1\n")
+    command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
+    done = called(*command, cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "resuming runs/day/run from iteration 50" in done.stdout
+    assert "unreadable" in done.stderr  # a warning names it
+
+
+def test_one_process_at_a_time(script: Script, run: Path) -> None:
+    endless = [f"resume={run}", "training.max_iters=1000000"]
+    command = [sys.executable, str(REPOSITORY / "train.py"), *endless]
+    first = subprocess.Popen(command, cwd=run.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while "resuming" not in (run / "train.log").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        done = script("train.py", *endless, cwd=run.parent)
+        assert done.returncode == 2
+        assert f"another process is writing {run}" in done.stderr
+    finally:
+        first.kill()
+        first.communicate()
+    done = script("train.py", f"resume={run}", "training.max_iters=5", cwd=run.parent)
+    assert "another process" not in done.stderr  # a dead process holds no lock
+
+
+def test_what_is_kept_says_how_far_a_run_is(run: Path) -> None:
+    record = json.loads((run / "checkpoints" / "00000050" / "checkpoint.json").read_text())
+    assert record["progress"]["iteration"] == 50
+    assert [line["iteration"] for line in record["progress"]["evaluations"]] == [0, 20, 40]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "training.max_iters=100000", "seed=1,2",
+               "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=sweep"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "sweep" / "000_v1_seed1" / "metrics.jsonl"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(sent)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert err.count("\n") == 1
+    assert "to resume the sweep, repeat the command with resume=auto hydra.sweep.dir=sweep" in err
+    assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (["resume=R", "training.max_iters=30"], 2),
+        (["resume=R", "training.max_iters=90", "training.grad_accumulation=5"], 2),
+        (["resume=R", "training.max_iters=90", "data=text", "data.path=absent.txt"], 2),
+        (["resume=R", "training.max_iters=90", "schedule=cosine", "schedule.final=2"], 2),
+        (["resume=R/checkpoints/00000050", "device=cpu"], 0),
+        (["resume=R"], 0),
+    ],
+    ids=str,
+)
+def test_a_finished_run_stays_byte_for_byte_unless_it_is_extended(
+    called: Script, finished: Path, tmp_path: Path, request_: list[str], code: int
+) -> None:
+    shutil.copytree(finished, tmp_path / "R")
+    before = tree(tmp_path)
+    done = called("train.py", *request_, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert tree(tmp_path) == before
+
+
+def test_settings_of_the_past_keep_a_run_from_passing_for_the_documented_one(called: Script, run: Path) -> None:
+    """Most of it trained at another rate, and finished at the documented one."""
+    assert called("train.py", f"resume={run}", "training.learning_rate=0.01", cwd=run.parent).returncode == 0
+    further = ["training.learning_rate=0.001", "training.max_iters=80"]
+    assert called("train.py", f"resume={run}", *further, cwd=run.parent).returncode == 0
+    config = RunFolder(run).config()
+    assert (config.training.learning_rate, config.training.max_iters) == (0.001, 80)
+    changed = changes(RunFolder(run).summary())
+    assert "training.learning_rate=0.01 until iteration 60" in changed
+    assert not any(change.startswith("training.max_iters") and "until" in change for change in changed)
+
+
+def test_a_resumed_run_still_says_what_it_changes(called: Script, run: Path) -> None:
+    assert called("train.py", f"resume={run}", cwd=run.parent).returncode == 0
+    assert {"training.max_iters=60", "data=text"} <= set(RunFolder(run).summary().changed)
+
+
+def test_an_extension_that_would_not_equal_one_long_run_is_refused(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    done = called(*at(corpus_file, "schedule=cosine"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = tree(tmp_path)
+    done = called("train.py", "resume=DIR", "training.max_iters=80", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "would have had other learning rates for training.max_iters=80 than for 60" in done.stderr
+    assert tree(tmp_path) == before
+
+
+def test_an_extended_average_equals_that_of_one_long_run_or_is_refused(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    def train(*arguments: str) -> None:
+        done = called(*at(corpus_file, *arguments), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    train("training.average_last=0.5", "training.max_iters=40")
+    (tmp_path / "DIR").rename(tmp_path / "short")
+    train("training.average_last=0.5", "training.max_iters=80")
+    done = called("train.py", "resume=short", "training.max_iters=80", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("averaged.safetensors", "last.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "short" / name).read_bytes() == (tmp_path / "DIR" / name).read_bytes()
+    before = tree(tmp_path)
+    done = called("train.py", "resume=short", "training.max_iters=100", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the average from iteration 50 on cannot be continued" in done.stderr
+    assert tree(tmp_path) == before
+    done = called("train.py", "resume=short", "training.max_iters=100", "training.average_last=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "short").summary().averaged == 0
+    assert not (tmp_path / "short" / "averaged.safetensors").exists()
+
+
+def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    sweep = ["train.py", "-m", *SHORT, "data=text", f"data.path='{corpus_file}'", "resume=auto", "hydra.sweep.dir=S"]
+    assert called(*sweep, "training.learning_rate=1e-3,3e-3", cwd=tmp_path).returncode == 0
+    broken = Path(shutil.copytree(tmp_path / "S" / "000_v1_seed1337", tmp_path / "S" / "zz_damaged"))
+    (broken / "config.yaml").write_text("stage: v1\n")
+    done = called(*sweep, "training.learning_rate=1e-4,1e-3,3e-3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" is finished; ") == 2
+    assert "zz_damaged" in done.stderr
+    shutil.rmtree(broken)
+    rates = [RunFolder(path.parent).config().training.learning_rate for path in tmp_path.rglob("summary.json")]
+    assert sorted(rates) == [1e-4, 1e-3, 3e-3]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "train.log", "config.yaml", ".lock"])
+def test_a_link_in_a_run_folder_is_refused_and_nothing_behind_it_changes(called: Script, run: Path, name: str) -> None:
+    outside = run.parent / "outside"
+    (run / name).rename(outside)
+    (run / name).symlink_to(outside)
+    before = tree(run.parent)
+    done = called("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 1
+    assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
+    assert tree(run.parent) == before
+
+
+def test_a_file_that_is_also_elsewhere_by_a_hard_link_stays_as_it_is_there(called: Script, run: Path) -> None:
+    other = run.parent / "other.log"
+    other.hardlink_to(run / "train.log")
+    before = other.read_bytes()
+    done = called("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert other.read_bytes() == before
+    assert (run / "train.log").read_bytes().startswith(before)
+
+
+def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    done = script(*at(corpus_file), cwd=tmp_path, MPLBACKEND="bogus")
+    assert done.returncode == 0, done.stderr
+    assert "warning: the loss curve could not be written" in done.stderr
+    assert RunFolder(tmp_path / "DIR").summary().iterations == 60
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    sweep = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "seed=1,2,3", "hydra/launcher=joblib",
+             "hydra.launcher.n_jobs=2", "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=S"]  # fmt: skip
+    endless = ["training.max_iters=1000000", "checkpoint.interval=1000000", "training.eval_interval=1000000"]
+    process = subprocess.Popen([*sweep, *endless], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("S/*/metrics.jsonl"))) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(sent)
+    process.wait(30)
+    folders = [path.parent for path in tmp_path.glob("S/*/metrics.jsonl")]
+    while not all(Checkpoints(RunFolder(folder), 2).names() for folder in folders):  # each was stopped and saved
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for folder in folders:
+        while True:
+            try:
+                with RunFolder(folder).locked():
+                    break
+            except RequestError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    assert (
+        len(list((tmp_path / "S").iterdir())) - (tmp_path / "S" / "multirun.yaml").exists() == 2
+    )  # no job began after it
+
+
+@pytest.mark.parametrize("swept", ["name=a,b", "checkpoint.keep=2,3"])
+def test_jobs_that_differ_only_in_what_a_search_ignores_have_runs_of_their_own(
+    called: Script, corpus_file: Path, tmp_path: Path, swept: str
+) -> None:
+    sweep = ["-m", *SHORT, "training.max_iters=4", swept, "data=text", f"data.path='{corpus_file}'"]
+    for _ in range(2):
+        done = called("train.py", *sweep, "resume=auto", "hydra.sweep.dir=S", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(list(tmp_path.glob("S/0*/summary.json"))) == 2
+
+
+def test_resuming_an_older_checkpoint_says_what_it_replaces(called: Script, finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    done = called("train.py", f"resume={run / 'checkpoints' / '00000050'}", "training.max_iters=80", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "what came after iteration 50 is replaced: checkpoint 00000060" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["runs=elsewhere", "hydra.run.dir=elsewhere"])
+def test_a_run_is_not_resumed_in_another_folder(called: Script, run: Path, place: str) -> None:
+    done = called("train.py", f"resume={run}", place, cwd=run.parent)
+    assert done.returncode == 2
+    assert f"{place} is where new runs go" in done.stderr
+
+
+def with_corpus(run: Path, path: Path) -> None:
+    """Make the configuration name another corpus, with a valid checksum, as a stranger could."""
+    content, _, _ = (run / "config.yaml").read_text().rpartition("# sha256")
+    config = yaml.safe_load(content)
+    config["data"]["path"] = str(path)
+    content = yaml.safe_dump(config, sort_keys=False)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    (run / "config.yaml").write_text(f"{content}# sha256 of all above: {digest}\n")
+
+
+@pytest.mark.parametrize("script_name", ["train.py", "evaluate.py"])
+def test_a_corpus_that_only_a_strangers_run_names_is_not_opened(
+    called: Script, finished: Path, corpus_file: Path, tmp_path: Path, script_name: str
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(corpus_file.read_bytes())  # the content would fit, too
+    with_corpus(run, secret)
+    before = tree(run)
+    arguments = [f"resume={run}", "training.max_iters=80"] if script_name == "train.py" else [f"run={run}"]
+    refused = called(script_name, *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    advice = f"to use it all the same, add data.path={secret} (train.py needs the group too, such as data=text)\n"
+    assert refused.stderr.endswith(f"is not the file that the run was trained on; {advice}")
+    assert tree(run) == before
+    named = ["data=text"] if script_name == "train.py" else []
+    done = called(script_name, *arguments, *named, f"data.path={secret}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if script_name == "train.py":  # from now on the run knows the file
+        done = called("evaluate.py", f"run={run}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_corpus_that_changed_since_has_to_be_named(called: Script, finished: Path, tmp_path: Path) -> None:
+    run, copy = Path(shutil.copytree(finished, tmp_path / "run")), tmp_path / "copy.txt"
+    copy.write_text("another text " * 200)
+    with_corpus(run, copy)
+    done = called("evaluate.py", f"run={run}", f"data.path={copy}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the corpus is not the one that" in done.stderr
+
+
+def test_v9_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached_its_target(
+    script: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    options = ["model=v9", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1",
+               "model.ngrams=3", "model.memory=5000", "training.multi_token=0.3",
+               "training.short_window=4", "training.short_iters=8", "training.average_last=0.5",
+               "training.eval_interval=5", "training.eval_iters=2",
+               "checkpoint.interval=5", "checkpoint.min_seconds=0", "checkpoint.keep=9",
+               "data=text", f"data.path={corpus_file}", "device=cpu", "training.max_iters=20"]  # fmt: skip
+    whole = script("train.py", *options, "hydra.run.dir=whole", "target=0.5", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert re.search(r"target 0\.5000 missed after \d+\.\d s of training steps and their preparation", whole.stdout)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    (tmp_path / "cut" / "summary.json").unlink()
+    for name in ("00000010", "00000015", "00000020"):
+        shutil.rmtree(tmp_path / "cut" / "checkpoints" / name)
+    cut = script("train.py", "resume=cut", "target=4.5", cwd=tmp_path)
+    assert cut.returncode == 0, cut.stderr
+    assert "resuming cut from iteration 5" in cut.stdout
+    assert "target 4.5000 reached after" in cut.stdout
+    for name in ("last.safetensors", "averaged.safetensors", "metrics.jsonl", "sample.txt"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    summary = RunFolder(tmp_path / "cut").summary()
+    assert summary.target == 4.5
+    assert summary.counted_seconds is not None
+    assert 0 < summary.counted_seconds < 60

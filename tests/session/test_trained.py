@@ -1,0 +1,121 @@
+"""A trained model in Python, as docs/python.md shows it."""
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import gpt
+from gpt.base.errors import RequestError
+from gpt.base.ladder import LADDER
+from gpt.data.characters import CharTokenizer
+from gpt.data.download import TINY_SHAKESPEARE
+from gpt.models.attention_weights import AttentionWeights
+from gpt.session.trained import TrainedRun
+from gpt.tasks.decoding.sampling import generate
+from tests.conftest import REPOSITORY, Script, build_small
+
+
+@pytest.fixture(scope="module")
+def run(trained: Path) -> TrainedRun:
+    return gpt.load(runs=trained / "runs")
+
+
+def test_the_loss_of_a_text_is_the_mean_over_its_characters(run: TrainedRun) -> None:
+    ids = run.task.tokenizer.encode("Abcde fg")  # shorter than a window
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(run.model(ids[None, :-1])[0], ids[1:]).item()
+    assert run.loss("Abcde fg") == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_loss_of_the_validation_split_is_the_exact_loss_of_the_run(run: TrainedRun, text: str) -> None:
+    held_out = text[int(0.9 * len(text)) :]
+    last = TrainedRun(run.run, "last", gpt.load(run.run.path, weights="last").model)
+    assert last.loss(held_out) == pytest.approx(run.summary.exact.val, abs=1e-6)
+
+
+def test_a_text_of_one_character_has_no_loss(run: TrainedRun) -> None:
+    with pytest.raises(RequestError, match="at least two characters"):
+        run.loss("aé")
+
+
+def test_the_next_character_has_a_distribution(run: TrainedRun) -> None:
+    distribution = run.next_token("Abc")
+    assert math.fsum(distribution.values()) == pytest.approx(1, abs=1e-5)
+    assert list(distribution.values()) == sorted(distribution.values(), reverse=True)
+    assert run.generate("Abc", tokens=1, temperature=0.0) == next(iter(distribution))
+
+
+def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
+    with pytest.raises(RequestError, match="the prompt is empty"):
+        run.generate("")
+
+
+def test_it_generates_what_generate_py_does(run: TrainedRun) -> None:
+    tokenizer: CharTokenizer = run.task.tokenizer
+    expected = tokenizer.decode(int(i) for i in generate(run.model, tokenizer.encode("Abc"), tokens=30, seed=5))
+    assert run.generate("Abc", tokens=30, seed=5) == expected
+
+
+def test_a_small_model_is_computed_by_one_thread(trained: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        gpt.load(runs=trained / "runs")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_long_prompt_counts_with_its_last_window(run: TrainedRun) -> None:
+    assert run.next_token("abc de" * 50) == run.next_token(("abc de" * 50)[-16:])
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_attention_weights_are_causal_and_add_up_to_1(stage: str) -> None:
+    model = build_small(stage)
+    idx = torch.randint(65, (1, model.block_size))
+    with torch.no_grad():
+        logits = model(idx)
+        with AttentionWeights() as observed:
+            assert torch.equal(model(idx), logits)
+    T = idx.shape[1]
+    assert len(observed.weights) == {"v1": 0, "v2": 1, "v3": 1, "v3_ffn": 1, "v7": 2, "v8": 2, "v9": 2}.get(stage, 3)
+    for weights in observed.weights:
+        assert weights.shape == (1, weights.shape[1], T, T)
+        assert weights.sum(-1).allclose(torch.ones(()))
+        assert not weights.triu(1).any()
+
+
+def test_the_weights_are_those_that_the_output_is_made_with() -> None:
+    """v3's first head, from its own parameters."""
+    model = build_small("v3")
+    idx = torch.randint(65, (1, 8))
+    with torch.no_grad(), AttentionWeights() as observed:
+        model(idx)
+    with torch.no_grad():
+        q, k, _ = model.attention.qkv(model.embedding(idx)).view(1, 8, 3, 4, 8).permute(2, 0, 3, 1, 4)
+    scores = (q @ k.transpose(-2, -1) / 8**0.5).masked_fill(~torch.ones(8, 8).tril().bool(), -torch.inf)
+    assert observed.weights[0].allclose(scores.softmax(-1), atol=1e-6)
+
+
+def test_the_page_about_python_runs_as_written(script: Script, shakespeare: Path, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 5
+    lines = "\n".join(blocks).splitlines()
+    assert {line for line in lines if "import" in line} == {"import gpt", "import torch"}
+    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:50_000])
+    short = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
+    done = script("train.py", "model=v5", "data=text", "data.path=input.txt", *short, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    environment = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "GPT_DATA_DIR": str(shakespeare)}
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True,
+                              env=environment)  # fmt: skip
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        assert done.stdout

@@ -1,0 +1,98 @@
+"""Beam search: it finds the likeliest translation, with the same result with and without a cache."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from gpt.base.errors import RequestError
+from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.data.vocabulary import PAD
+from gpt.models.transformer import Transformer
+from gpt.tasks.decoding.beam_search import beam_search, translate
+from tests.models.test_transformer import C, F, H, V, build, sentences
+
+
+@pytest.mark.parametrize(("beam", "penalty"), list(product([1, 2, 5], [0.0, 1.0])))
+def test_the_cache_changes_no_translation(beam: int, penalty: float) -> None:
+    model = build()
+    source, _ = sentences()
+    search = {"beam": beam, "length_penalty": penalty}
+    assert beam_search(model, source, **search) == beam_search(model, source, **search, cached=False)
+
+
+def test_a_translation_does_not_depend_on_its_neighbours() -> None:
+    model = build()
+    source, _ = sentences()
+    search = {"beam": 3, "length_penalty": 1.0}
+    together = beam_search(model, source, **search)
+    for row in range(len(source)):
+        alone = source[row : row + 1, : 9 - row]
+        found = beam_search(model, alone, **search)[0]
+        assert found[:20] == together[row][:20]  # the limit of an endless one depends on the batch's longest source
+
+
+@torch.no_grad()
+def test_one_beam_takes_the_likeliest_token_each_time() -> None:
+    model = build()
+    source, _ = sentences()
+    found = beam_search(model, source, beam=1, length_penalty=0.0)
+    for row in range(len(source)):
+        ids = [BEGIN]
+        while len(ids) <= min(40, 9 + 50):
+            logits = model(source[row : row + 1], torch.tensor([ids]))[0, -1]
+            logits[[PAD, BEGIN]] = float("-inf")
+            ids.append(int(logits.argmax()))
+            if ids[-1] == END:
+                break
+        assert [i for i in ids[1:] if i != END] == found[row]
+
+
+@torch.no_grad()
+def test_a_wide_beam_finds_the_best_of_all_short_translations() -> None:
+    """Compared with every sequence of up to three tokens."""
+    torch.manual_seed(0)
+    model = Transformer(7, 3, C, H, 1, F, 0.0, "pre", False).eval()
+    source = torch.tensor([[4, 5, END]])
+    best, best_score = None, -float("inf")
+    words = (3, 4, 5, 6)
+    for length in range(3):
+        for words_chosen in product(words, repeat=length):
+            ids = torch.tensor([[BEGIN, *words_chosen]])
+            logits = model(source, ids)
+            logits[..., [PAD, BEGIN]] = float("-inf")
+            p = logits.log_softmax(-1)[0]
+            score = sum(p[i, token].item() for i, token in enumerate([*words_chosen, END]))
+            if score > best_score:
+                best, best_score = list(words_chosen), score
+    assert beam_search(model, source, beam=30, length_penalty=0.0)[0] == best
+
+
+WORDS = [f"{a}{b}" for a in "abcdefgh" for b in "ijklmnop"]
+SENTENCES = ["ai bj ck", "dl", "em fn go hp", "", "ai", "hp go fn em dl"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Subwords:
+    return Subwords.trained_on(WORDS * 3, V)
+
+
+def test_sentences_are_translated_in_their_order_and_an_empty_one_stays_empty(tokenizer: Subwords) -> None:
+    model = build()
+    found = translate(model, tokenizer, SENTENCES, beam=2, length_penalty=1.0)
+    assert len(tokenizer) == V
+    assert found[3] == ""
+    assert len(set(found)) > 2
+    ends = [END]
+    for sentence, translation in zip(SENTENCES, found, strict=True):
+        if sentence:
+            ids = tokenizer.encode_all([sentence])[0] + ends
+            (expected,) = beam_search(model, torch.tensor([ids]), beam=2, length_penalty=1.0)
+            # The limit of an endless translation depends on the longest source that is translated with it.
+            assert translation[:15] == tokenizer.decode(expected)[:15]
+
+
+def test_a_sentence_longer_than_the_model_takes_is_refused(tokenizer: Subwords) -> None:
+    model = build()
+    with pytest.raises(RequestError, match=r"a sentence has \d+ subwords, the model takes 40: 'ai ai"):
+        translate(model, tokenizer, ["dl", "ai " * 50], beam=1, length_penalty=0.0)

@@ -1,0 +1,62 @@
+"""Packing: a model for reading only, which computes what the model computed as it was."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import generate
+from tests.conftest import build, build_small
+
+
+def greedy(model: nn.Module, prompt: Tensor) -> Tensor:
+    return torch.cat(list(generate(model, prompt, tokens=100, temperature=0.0, seed=1)))
+
+
+@torch.no_grad()
+def test_packing_changes_no_text() -> None:
+    """At v7's width, where layers are packed; their products differ in the last bits at most."""
+    model = build("v7", n_layer=2)
+    prompt = torch.tensor([3, 1, 4])
+    plain = greedy(model, prompt)
+    idx = torch.randint(65, (2, 20))
+    logits = model(idx)
+    packed(model, torch.float32)
+    assert not any(isinstance(module, nn.Linear) for module in model.modules())
+    torch.testing.assert_close(model(idx), logits, atol=1e-5, rtol=0)
+    assert torch.equal(greedy(model, prompt), plain)
+
+
+@torch.no_grad()
+def test_bfloat16_is_close() -> None:
+    model = build("v7", n_layer=2)
+    idx = torch.randint(65, (2, 20))
+    logits = model(idx)
+    packed(model, torch.bfloat16)
+    torch.testing.assert_close(model(idx).float(), logits, atol=0.1, rtol=0)
+    steps = list(generate(model, idx[0], tokens=40, num_samples=3, seed=1))
+    assert torch.stack(steps).shape == (40, 3)
+
+
+@torch.no_grad()
+def test_a_stage_that_reads_counts_is_converted_too() -> None:
+    model = build_small("v9")
+    model.remember(torch.randint(65, (500,)))
+    packed(model, torch.bfloat16)
+    assert len(list(generate(model, torch.tensor([3, 1]), tokens=5, seed=1))) == 5
+
+
+def test_a_small_model_is_left_as_it_is() -> None:
+    model = build_small("v5")
+    assert packed(model, torch.float32) is model
+    assert any(isinstance(module, nn.Linear) for module in model.modules())
+
+
+@torch.no_grad()
+def test_without_onednn_a_model_is_only_cast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    model = build("v7", n_layer=2)
+    idx = torch.randint(65, (2, 20))
+    logits = model(idx)
+    assert torch.equal(packed(model, torch.float32)(idx), logits)
+    assert any(isinstance(module, nn.Linear) for module in model.modules())

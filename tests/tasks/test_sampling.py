@@ -1,0 +1,130 @@
+"""Sampling: tokens from the right distribution, and the same text for the same seed, with or without a cache."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gpt.base.ladder import LADDER
+from gpt.data.characters import CharTokenizer
+from gpt.tasks.decoding.sampling import choose, default_prompt, generate, sample_text
+from tests.conftest import build_small
+
+
+def sample(model: nn.Module, prompt: Tensor, **options: object) -> Tensor:
+    steps = generate(model, prompt, **({"tokens": 40, "seed": 1} | options))
+    return torch.stack(list(steps), dim=1)  # (num_samples, tokens)
+
+
+def greedy_by_forward_pass(model: nn.Module, prompt: Tensor, tokens: int, window: Callable[[list], list]) -> list[int]:
+    ids = prompt.tolist()
+    for _ in range(tokens):
+        context = torch.tensor([window(ids)])
+        ids.append(int(model(context)[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+
+
+def shares(**options: object) -> list[float]:
+    """How often each token is chosen, over an even grid of draws."""
+    draws = (torch.arange(10_000) + 0.5) / 10_000
+    options = {"temperature": 1.0, "top_k": None, "top_p": None} | options
+    return choose(LOGITS.expand(10_000, 4), draws, **options).bincount(minlength=4).div(10_000).tolist()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_are_drawn_from_the_softmax_of_logits_over_temperature(temperature: float) -> None:
+    expected = (LOGITS[0] / temperature).softmax(0).tolist()
+    assert shares(temperature=temperature) == pytest.approx(expected, abs=1e-3)
+
+
+def test_temperature_0_takes_the_likeliest() -> None:
+    assert shares(temperature=0.0) == [1, 0, 0, 0]
+    assert shares(temperature=1e-30) == [1, 0, 0, 0]
+
+
+def test_top_k_leaves_the_k_likeliest() -> None:
+    p = LOGITS[0].softmax(0)
+    assert shares(top_k=1) == [1, 0, 0, 0]
+    assert shares(top_k=2) == pytest.approx([*(p[:2] / p[:2].sum()).tolist(), 0, 0], abs=1e-3)
+    assert shares(top_k=9) == shares()
+
+
+def test_top_p_leaves_the_fewest_with_that_mass() -> None:
+    p = LOGITS[0].softmax(0)  # about 0.644, 0.237, 0.087, 0.032
+    assert shares(top_p=0.6) == [1, 0, 0, 0]
+    assert shares(top_p=0.7) == pytest.approx([*(p[:2] / p[:2].sum()).tolist(), 0, 0], abs=1e-3)
+    assert shares(top_p=1.0) == shares()
+    assert shares(top_p=0.9, top_k=1) == [1, 0, 0, 0]
+
+
+@given(
+    logits=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=70),
+    uniform=st.floats(0, 1, exclude_max=True),
+    temperature=st.floats(0, 100),
+    top_k=st.none() | st.integers(1, 80),
+    top_p=st.none() | st.floats(0, 1, exclude_min=True),
+)
+def test_a_token_of_probability_zero_is_never_chosen(
+    logits: list[float], uniform: float, temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    row = torch.tensor([logits])
+    chosen = int(choose(row, torch.tensor([uniform]), temperature, top_k, top_p))
+    assert 0 <= chosen < len(logits)
+    if temperature > 1e-30:
+        assert ((row - row.max()) / temperature).softmax(-1)[0, chosen] > 0
+    else:
+        assert row[0, chosen] == row.max()
+    if top_k is not None:
+        assert (row > row[0, chosen]).sum() < top_k
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_every_stage_generates_past_its_window(stage: str) -> None:
+    model = build_small(stage)
+    for prompt_length in (1, model.block_size - 1, model.block_size, model.block_size + 1, 3 * model.block_size):
+        ids = sample(model, torch.randint(65, (prompt_length,)), num_samples=2)
+        assert ids.shape == (2, 40)
+        assert ((ids >= 0) & (ids < 65)).all()
+
+
+def test_the_same_seed_gives_the_same_text_however_many_samples_are_drawn() -> None:
+    model, prompt = build_small("v7"), torch.tensor([1, 2])
+    one, four = sample(model, prompt), sample(model, prompt, num_samples=4)
+    assert torch.equal(one, sample(model, prompt))
+    assert torch.equal(one[0], four[0])
+    assert len({tuple(row) for row in four.tolist()}) == 4
+    assert not torch.equal(one, sample(model, prompt, seed=2))
+
+
+def test_greedy_text_equals_that_of_the_forward_pass_over_the_stated_window() -> None:
+    prompt = torch.tensor([3, 1, 4])
+    model = build_small("v5")
+    expected = greedy_by_forward_pass(model, prompt, 40, lambda ids: ids[-8:])
+    assert sample(model, prompt, temperature=0.0)[0].tolist() == expected
+
+    model = build_small("v7")  # block_size 16: a full window is dropped and its newer half read again
+
+    def halved(ids: list[int]) -> list[int]:
+        start = 0
+        while len(ids) - start > 16:
+            start += 9  # the newest of 17 is unread: 8 of them stay
+        return ids[start:]
+
+    assert sample(model, prompt, temperature=0.0)[0].tolist() == greedy_by_forward_pass(model, prompt, 40, halved)
+
+
+def test_a_sample_begins_with_a_line_end_or_with_the_first_character() -> None:
+    model = build_small("v5")
+    vocabulary = "\n" + "".join(chr(ord("A") + i) for i in range(64))
+    tokenizer = CharTokenizer(vocabulary)
+    assert default_prompt(tokenizer) == "\n"
+    assert default_prompt(CharTokenizer("cab")) == "a"
+    expected = sample(model, tokenizer.encode("\n"), tokens=30, seed=3)[0]
+    assert sample_text(model, tokenizer, seed=3, tokens=30) == tokenizer.decode(expected)
+    assert len(sample_text(model, tokenizer, seed=3)) == 500

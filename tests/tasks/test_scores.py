@@ -1,0 +1,31 @@
+"""Scores of translations: sacrebleu's numbers, with the signatures that make them comparable."""
+
+import pytest
+import sacrebleu
+
+from gpt.tasks.decoding.scores import scores
+
+REFERENCES = ["A man with a hat plays guitar.", "Two dogs run over the green grass.", "A child is sleeping on a bench."]
+FOUND = ["a man with a hat plays the guitar.", "Two dogs run over the green grass.", "A child sleeps on a bench."]
+
+
+def test_scores_are_those_of_sacrebleu() -> None:
+    bleu, lower, chrf, right = scores(FOUND, REFERENCES)
+    assert [s.name for s in (bleu, lower, chrf, right)] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
+    assert bleu.value == sacrebleu.corpus_bleu(FOUND, [REFERENCES]).score
+    assert lower.value == sacrebleu.corpus_bleu(FOUND, [REFERENCES], lowercase=True).score
+    assert chrf.value == sacrebleu.corpus_chrf(FOUND, [REFERENCES]).score
+    assert 0 < bleu.value < lower.value < 100
+    assert right.value == pytest.approx(100 / 3)
+
+
+def test_a_score_carries_the_signature_of_its_measure() -> None:
+    bleu, lower, chrf, right = scores(FOUND, REFERENCES)
+    assert bleu.signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert lower.signature.startswith("nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:")
+    assert chrf.signature.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
+    assert right.signature == "% of sentences"
+
+
+def test_the_references_themselves_score_100() -> None:
+    assert [s.value for s in scores(REFERENCES, REFERENCES)] == pytest.approx([100, 100, 100, 100])

@@ -1,0 +1,383 @@
+"""Tasks: a run continues a text or translates, by the type of its corpus, and is asked and measured accordingly."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gpt import models, tasks
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError, UserError
+from gpt.base.schema import EvaluateConfig, GenerateConfig
+from gpt.data import corpora
+from gpt.data.corpora import Corpus, PairCorpus, TextCorpus, read_text
+from gpt.data.subwords import Subwords
+from gpt.data.vocabulary import Vocabulary
+from gpt.models import STAGE
+from gpt.models.transformer import Transformer
+from gpt.tasks.decoding.beam_search import translate
+from gpt.tasks.decoding.sampling import generate, sample_text
+from gpt.tasks.decoding.scores import scores
+from gpt.tasks.task import Measure, every_task
+from tests.conftest import stage_config
+
+CPU = torch.device("cpu")
+TRANSFORMER = {
+    "_target_": "gpt.models.transformer.Transformer", "block_size": 24, "n_embd": 32, "n_head": 4, "n_layer": 1,
+    "n_hidden": 48, "dropout": 0.1, "norm": "pre", "shared_embedding": True,
+}  # fmt: skip
+COPY = {"_target_": "gpt.data.corpora.copy", "length": 5, "size": 200, "vocab_size": 100}
+
+
+def choice(**values: object) -> Choice:
+    return Choice.model_validate(values)
+
+
+def stage(name: str) -> Choice:
+    return Choice.model_validate(dict(stage_config(name).model))
+
+
+@pytest.fixture
+def text_choice(corpus_file: Path) -> Choice:
+    return choice(_target_="gpt.data.corpora.text", path=str(corpus_file), train_fraction=0.9)
+
+
+@pytest.fixture
+def continuation(text_choice: Choice) -> tuple[tasks.Task, TextCorpus, nn.Module]:
+    task, corpus = tasks.load(text_choice, STAGE.find(stage("v2")))
+    assert isinstance(corpus, TextCorpus)
+    return task, corpus, built(stage("v2"), task)
+
+
+@pytest.fixture
+def translation() -> tuple[tasks.Task, PairCorpus, nn.Module]:
+    task, corpus = tasks.load(choice(**COPY), STAGE.find(choice(**TRANSFORMER)))
+    assert isinstance(corpus, PairCorpus)
+    return task, corpus, built(choice(**TRANSFORMER), task)
+
+
+def built(model: Choice, task: tasks.Task) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(model, task.vocab_size)
+
+
+def asked(**changes: Any) -> GenerateConfig:
+    values = {
+        "run": None, "runs": "runs", "stage": None, "weights": "auto", "prompt": None, "prompt_file": None,
+        "tokens": 20, "num_samples": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1, "beam": 2,
+        "length_penalty": 1.0, "device": "cpu", "dtype": "float32",
+    }  # fmt: skip
+    return GenerateConfig.model_validate(values | changes)
+
+
+def evaluated(**changes: Any) -> EvaluateConfig:
+    values = {
+        "run": None, "runs": "runs", "stage": None, "weights": "auto", "split": None, "text": None, "json": False,
+        "data": {}, "beam": 2, "length_penalty": 1.0, "device": "cpu",
+    }  # fmt: skip
+    return EvaluateConfig.model_validate(values | changes)
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "message"),
+    [
+        (
+            {"_target_": "gpt.data.corpora.text", "path": "/nowhere", "train_fraction": 0.9},
+            TRANSFORMER,
+            "data=text does not fit a stage that translates: it needs pairs, such as data=multi30k",
+        ),
+        (
+            {"_target_": "gpt.data.corpora.parallel", "source": "/nowhere", "target": "/nowhere"},
+            dict(stage_config("v5").model),
+            "data=parallel does not fit a stage that continues a text: it needs a text",
+        ),
+    ],
+)
+def test_a_stage_for_the_other_task_is_refused_before_the_corpus_is_read(data: dict, model: dict, message: str) -> None:
+    with pytest.raises(RequestError) as error:
+        tasks.load(choice(**data), STAGE.find(choice(**model)))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("loader", "task"),
+    [
+        ("shakespeare", tasks.Continuation), ("text", tasks.Continuation), ("multi30k", tasks.Translation),
+        ("parallel", tasks.Translation), ("copy", tasks.Translation), ("reverse", tasks.Translation),
+    ],
+)  # fmt: skip
+def test_the_type_of_the_corpus_decides_on_the_task(loader: str, task: type[tasks.Task]) -> None:
+    assert tasks.of(choice(_target_=f"gpt.data.corpora.{loader}")) is task
+
+
+def test_each_task_has_a_type_of_corpus_of_its_own() -> None:
+    types = [task.corpus for task in every_task()]
+    assert {tasks.Continuation, tasks.Translation} <= set(every_task())
+    assert len(set(types)) == len(types)
+
+
+def test_a_corpus_that_no_task_is_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Melody(Corpus):
+        def parts(self) -> list[str]:
+            return []
+
+    def melody() -> Melody:
+        return Melody()
+
+    melody.__module__ = "gpt.data.corpora"
+    melody.__annotations__["return"] = Melody
+    monkeypatch.setattr(corpora, "melody", melody, raising=False)
+    with pytest.raises(RequestError, match=r"=gpt\.data\.corpora\.melody returns a Melody, which no task is for"):
+        tasks.of(choice(_target_="gpt.data.corpora.melody"))
+
+
+@pytest.mark.parametrize(("task", "vocabulary"), [(tasks.Continuation, ["ab", "c"]), (tasks.Translation, "abc")])
+def test_the_vocabulary_of_another_task_is_damaged(task: type[tasks.Task], vocabulary: Any) -> None:
+    with pytest.raises(UserError, match=r"vocabulary of this run is damaged: that of .* must be"):
+        task.restored(Vocabulary(vocabulary=vocabulary, corpus=""))
+
+
+def test_without_its_library_a_translation_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gpt.data.subwords", raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
+    unreachable = choice(_target_="gpt.data.corpora.multi30k", dir="/nowhere", vocab_size=100)
+    with pytest.raises(RequestError, match=r"tokenizers is not installed: pip install -e '\.\[translate\]'$"):
+        tasks.load(unreachable, STAGE.find(choice(**TRANSFORMER)))
+
+
+def test_a_text_is_served_as_its_own_characters(continuation: tuple, corpus_file: Path) -> None:
+    task, corpus, model = continuation
+    characters = "".join(sorted(set(corpus_file.read_text())))
+    assert task.vocabulary(corpus).vocabulary == characters
+    assert task.vocab_size == len(characters)
+    data = task.data(corpus, model, CPU)
+    assert data.training_batch(0, 0, 4).targets.shape == (4, 8)
+    assert data.estimated_over == "random batches"
+
+
+def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) -> None:
+    task, corpus, model = translation
+    vocabulary = task.vocabulary(corpus)
+    assert task.vocab_size == len(vocabulary.vocabulary) <= corpus.vocab_size
+    assert set("".join(vocabulary.vocabulary[4:])) == set("abcdefghijklmnop▁")
+    source, target = task.data(corpus, model, CPU).training_batch(0, 0, 64).inputs
+    assert len(source) == len(target) > 1
+    assert task.data(corpus, model, CPU).estimated_over == "random training pairs, and the entire validation split"
+
+
+@pytest.mark.parametrize("name", ["continuation", "translation"])
+def test_a_vocabulary_restores_the_task_with_its_tokenizer(name: str, request: pytest.FixtureRequest) -> None:
+    task, corpus, model = request.getfixturevalue(name)
+    vocabulary = task.vocabulary(corpus)
+    assert vocabulary.corpus == corpus.digest
+    again = type(task).restored(vocabulary)
+    assert again.vocab_size == task.vocab_size
+    assert again.vocabulary(corpus) == vocabulary
+    ids, expected = (t.data(corpus, model, CPU).training_batch(0, 0, 64).targets for t in (again, task))
+    assert torch.equal(ids, expected)
+
+
+def test_a_resumed_run_keeps_its_vocabulary(continuation: tuple, text_choice: Choice) -> None:
+    task, corpus, _ = continuation
+    kept = task.vocabulary(corpus).model_copy(update={"vocabulary": task.vocabulary(corpus).vocabulary + "é"})
+    again, same = tasks.load(text_choice, STAGE.find(stage("v2")), kept)
+    assert same == corpus
+    assert again.vocab_size == task.vocab_size + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "of_the_other"),
+    [
+        ("continuation", ["tokens", "temperature", "training.eval_iters"], ["beam", "length_penalty"]),
+        (
+            "translation",
+            ["beam", "length_penalty"],
+            ["tokens", "num_samples", "temperature", "top_k", "top_p", "seed", "dtype", "training.eval_iters"],
+        ),
+    ],
+)
+def test_a_key_of_the_other_task_is_refused(
+    name: str, own: list[str], of_the_other: list[str], request: pytest.FixtureRequest
+) -> None:
+    task, *_ = request.getfixturevalue(name)
+    task.refuse_others([*own, "run", "weights", "prompt", "training.max_iters"])
+    for key in of_the_other:
+        with pytest.raises(RequestError, match=f"{key} is for a run that .*, but this one {task.does}"):
+            task.refuse_others([*own, key])
+
+
+def test_a_text_is_evaluated_on_val_and_pairs_on_test_unless_asked_otherwise(
+    continuation: tuple, translation: tuple
+) -> None:
+    text_task, pair_task = continuation[0], translation[0]
+    assert (text_task.split(None), text_task.split("val")) == ("val", "val")
+    assert (pair_task.split(None), pair_task.split("val"), pair_task.split("test")) == ("test", "val", "test")
+    with pytest.raises(RequestError, match="split=test does not exist: a run that continues a text has val, train"):
+        text_task.split("test")
+    assert pair_task.split("train") == "train"
+
+
+def test_a_prompt_is_continued_character_by_character(continuation: tuple, tokenizer: Any) -> None:
+    task, _, model = continuation
+    first, *characters, end = task.respond(model, "Abc", asked(tokens=20))
+    assert (first, end) == ("Abc", "\n")
+    expected = tokenizer.decode(torch.cat(list(generate(model, tokenizer.encode("Abc"), tokens=20, seed=1))))
+    assert characters == list(expected)
+    assert "".join(task.respond(model, "Abc", asked(tokens=20, seed=2))) != f"Abc{expected}\n"
+
+
+def test_without_a_prompt_a_line_end_is_continued_and_not_printed(continuation: tuple) -> None:
+    task, _, model = continuation
+    assert "\n" + "".join(task.respond(model, None, asked())) == "".join(task.respond(model, "\n", asked()))
+
+
+def test_several_samples_follow_each_other(continuation: tuple, capsys: pytest.CaptureFixture) -> None:
+    task, _, model = continuation
+    pieces = list(task.respond(model, "Abc", asked(num_samples=3)))
+    assert len(set(pieces)) == 3
+    assert all(piece.startswith("Abc") and len(piece) == 3 + 20 + 2 for piece in pieces)
+    assert pieces[0].removesuffix("\n") == "".join(task.respond(model, "Abc", asked()))
+    assert capsys.readouterr().err.splitlines() == [f"sample {number} of 3" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"), [("", "the prompt is empty"), ("abcé", r"'é' \(U\+00E9\) is not in the vocabulary")]
+)
+def test_a_prompt_that_cannot_be_continued_is_refused(prompt: str, message: str, continuation: tuple) -> None:
+    task, _, model = continuation
+    with pytest.raises(RequestError, match=message):
+        list(task.respond(model, prompt, asked()))
+
+
+def test_every_line_of_a_prompt_is_translated(translation: tuple) -> None:
+    task, _, model = translation
+    (output,) = task.respond(model, "a b c\n\nd e f\n", asked())
+    (first,), (last,) = (task.respond(model, line, asked()) for line in ("a b c", "d e f"))
+    assert output == f"{first}\n{last}"
+    assert first != last
+    assert list(task.respond(model, "a b c\r\n\r\nd e f\r\n", asked())) == [output]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (" \n", None),
+        ("日", "line 1: the character '日' (U+65E5) is not in the vocabulary: left out"),
+        ("a " * 30, "line 1 has 31 subwords, the model takes 24: its translation is left empty"),
+    ],
+)
+def test_a_prompt_without_anything_to_translate_is_refused(
+    prompt: str, message: str | None, translation: tuple, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, _, model = translation
+    with pytest.raises(RequestError, match="the prompt is empty"):
+        list(task.respond(model, prompt, asked()))
+    assert caplog.messages == ([] if message is None else [message])
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_bad_line_costs_neither_the_others_nor_the_alignment(
+    is_file: bool, translation: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, _, model = translation
+    lines = [b"a b c", b"a \xff b", b"\xc3\xa1 d e", b"a " * 30, b"", b"d \xe6\x97\xa5 e f"]
+    if is_file:
+        (tmp_path / "lines.txt").write_bytes(b"\n".join(lines))
+        prompt = read_text(tmp_path / "lines.txt", errors=task.undecodable)
+    else:
+        monkeypatch.setattr(sys, "stdin", standard_input(b"\n".join(lines)))
+        prompt = None
+    output = "".join(task.respond(model, prompt, asked()))
+    first, third, last = ("".join(task.respond(model, line, asked())) for line in ("a b c", "d e", "d e f"))
+    assert output == f"{first}\n{third}\n\n{last}"
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "line 2 is not UTF-8", "line 3", "line 4 has 31 subwords, the model takes 24", "line 6"
+    ]  # fmt: skip
+
+
+def standard_input(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content))
+
+
+def test_standard_input_is_translated_as_it_comes(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _, model = translation
+    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\n\nd e f"))
+    pieces = task.respond(model, None, asked())
+    first = next(pieces)
+    assert first == "".join(task.respond(model, "a b c", asked()))
+    assert sys.stdin.buffer.tell() == len(b"a b c\n")  # the next line has not been asked for
+    assert list(pieces) == ["\n", "".join(task.respond(model, "d e f", asked()))]
+
+
+def test_a_byte_order_mark_is_stripped_from_standard_input(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _, model = translation
+    bom = b"\xef\xbb\xbf"
+    monkeypatch.setattr(sys, "stdin", standard_input(bom + b"a b c\nd e f\n"))
+    marked = list(task.respond(model, None, asked()))
+    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\nd e f\n"))
+    assert marked == list(task.respond(model, None, asked()))
+
+
+def test_a_sample_of_a_text_has_500_characters(continuation: tuple, tokenizer: Any) -> None:
+    task, corpus, model = continuation
+    assert task.examples(model, corpus) == []
+    sample = task.sample(model, corpus, 3)
+    assert len(sample) == 500
+    assert sample == sample_text(model, tokenizer, seed=3)
+
+
+def test_examples_of_translations_show_source_target_and_what_was_found(translation: tuple) -> None:
+    task, corpus, model = translation
+    examples = task.examples(model, corpus)
+    expected = []
+    for source, target in corpus.val[:3]:
+        (output,) = task.respond(model, source, asked(beam=1, length_penalty=0.0))
+        expected += [f"  source {source}", f"  target {target}", f"  output {output.rstrip()}"]
+    assert examples == expected
+    assert task.sample(model, corpus, 3) == "\n".join(examples) + "\n"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_examples_leave_the_model_in_its_mode(training: bool, translation: tuple) -> None:
+    task, corpus, model = translation
+    model.train(training)
+    task.examples(model, corpus)
+    assert {module.training for module in model.modules()} == {training}
+
+
+def test_a_text_has_no_scores_beside_its_loss(continuation: tuple) -> None:
+    task, corpus, model = continuation
+    assert task.scores(model, corpus, "val", evaluated()) == []
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_translations_of_a_split_are_compared_with_its_references(split: str, translation: tuple) -> None:
+    task, corpus, model = translation
+    assert isinstance(model, Transformer)
+    pairs = getattr(corpus, split)
+    rows = task.scores(model, corpus, split, evaluated())
+    vocabulary = task.vocabulary(corpus)
+    subwords = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
+    found = translate(model, subwords, [source for source, _ in pairs], beam=2, length_penalty=1.0)
+    expected = scores(found, [target for _, target in pairs])
+    assert rows == [Measure(score.name, round(score.value, 2), score.signature) for score in expected]
+    assert [row.name for row in rows] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
+
+
+def test_pairs_that_were_too_long_to_train_on_are_not_translated(translation: tuple) -> None:
+    task, corpus, model = translation
+    train = [*corpus.train[:3], ("a " * 2 * model.block_size, "b")]
+    assert len(task.scores(model, PairCorpus(train, corpus.val, corpus.test, corpus.vocab_size), "train", evaluated()))
+
+
+def test_a_split_with_unknown_characters_is_translated_and_compared(translation: tuple) -> None:
+    task, corpus, model = translation
+    pairs = [("á a b", "a b ñ"), ("日", "a")]
+    odd = PairCorpus(corpus.train, pairs, pairs, corpus.vocab_size)
+    assert len(task.scores(model, odd, "test", evaluated())) == 4
+    assert "  source á a b" in task.examples(model, odd)
+    assert "  output " in task.examples(model, odd)  # nothing of 日 is left

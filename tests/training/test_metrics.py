@@ -1,0 +1,120 @@
+"""Metrics are means over every target of the batches that the losses are estimated over."""
+
+import csv
+import logging
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError
+from gpt.data.batch import IGNORED, Batch
+from gpt.data.text import TextData
+from gpt.runs.folder import RunFolder
+from gpt.training.metrics import Metric, chosen_metrics, entropy
+from gpt.training.progress import Evaluation, Means, Progress
+from gpt.watching.console import ConsoleLog
+from gpt.watching.loggers import Csv
+from gpt.watching.recording import RunWriter
+from tests.conftest import empty_run
+from tests.training.helpers import choice, small_state, train_state, weights
+
+
+class Table(nn.Module):
+    """The logits of a table by the token alone."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, idx: Tensor) -> Tensor:
+        return self.logits[idx]
+
+
+def loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The loss as a metric."""
+    return cross_entropy(model(*batch.inputs).flatten(0, 1), batch.targets.flatten())
+
+
+def nan(model: nn.Module, batch: Batch) -> Tensor:
+    return loss(model, batch) * math.nan
+
+
+def entropies() -> dict[str, Metric]:
+    return chosen_metrics({"entropy": choice("metrics", "entropy")})
+
+
+def test_the_entropy_of_a_prediction_is_that_of_its_distribution() -> None:
+    probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5], [1.0, 0.0, 0.0]])
+    logits = (probabilities + 1e-30).log()
+    found = entropy(logits, torch.zeros(3, dtype=torch.int64))
+    assert found.tolist() == pytest.approx([math.log(2), 1.5 * math.log(2), 0.0], abs=1e-6)
+
+
+def test_padding_does_not_count() -> None:
+    model = Table(torch.tensor([[0.0, 0.0], [0.0, 100.0]]))  # an entropy of ln 2, and of 0
+    idx, targets = torch.tensor([[0, 1, 0, 0]]), torch.tensor([[1, 1, IGNORED, IGNORED]])
+    (mean,) = entropies().values()
+    assert mean(model, Batch((idx,), targets, tokens=2)).item() == pytest.approx(math.log(2) / 2)
+
+
+def test_a_metric_is_estimated_over_the_batches_of_the_loss(data: TextData) -> None:
+    state = small_state("v5")
+    train_state(state, data, metrics={"again": loss})
+    for evaluation in state.progress.evaluations:
+        assert evaluation.metrics == {"again": Means(train=evaluation.train, val=evaluation.val)}
+
+
+def test_metrics_change_no_weight_and_no_loss(data: TextData) -> None:
+    plain = small_state("v7")  # which draws dropout masks
+    train_state(plain, data)
+    measured = small_state("v7")
+    train_state(measured, data, metrics=entropies())
+    assert weights(measured) == weights(plain)
+    assert [e.val for e in measured.progress.evaluations] == [e.val for e in plain.progress.evaluations]
+
+
+def test_what_is_not_finite_has_no_value(data: TextData) -> None:
+    state = small_state("v1")
+    train_state(state, data, metrics={"nan": nan})
+    assert state.progress.evaluations[-1].metrics == {"nan": Means(train=None, val=None)}
+    assert Progress.model_validate_json(state.progress.model_dump_json()) == state.progress
+
+
+def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(
+    data: TextData, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, state = empty_run(tmp_path / "run"), small_state("v1")
+    watchers = [ConsoleLog(20, lambda iteration: 0, lambda: []), RunWriter(run), Csv(run)]
+    with caplog.at_level(logging.INFO, "gpt"):
+        train_state(state, data, watchers=watchers, metrics=entropies() | {"nan": nan})
+    last = state.progress.evaluations[-1]
+    assert RunFolder(run.path).metrics()[-1] == last
+    means = last.metrics["entropy"]
+    assert means.train is not None
+    assert f"   entropy {means.train:.4f} train, {means.val:.4f} val   nan - train, - val   lr" in caplog.messages[-1]
+    with (run.path / "metrics.csv").open(newline="") as file:
+        *_, row = csv.DictReader(file)
+    assert (float(row["entropy_train"]), float(row["entropy_val"])) == (means.train, means.val)
+    assert "nan_val" not in row
+
+
+def test_an_evaluation_without_metrics_is_one_of_before(data: TextData) -> None:
+    before = {"iteration": 0, "train": 1.0, "val": 2.0, "learning_rates": {"all": 0.1}, "tokens": 0}
+    assert Evaluation.model_validate(before).metrics == {}
+
+
+@pytest.mark.parametrize("name", ["loss", "learning_rate"])
+def test_the_name_of_another_column_is_refused(name: str) -> None:
+    with pytest.raises(RequestError, match=rf"^metrics\.{name}: this name is taken"):
+        chosen_metrics({name: choice("metrics", "entropy")})
+
+
+def test_a_function_that_is_no_metric_is_refused() -> None:
+    wrong = Choice.model_validate({"_target_": "gpt.training.schedules.cosine"})
+    with pytest.raises(RequestError, match=r"^metrics\.mine\._target_=.* is not a metric of gpt\.training: "):
+        chosen_metrics({"mine": wrong})

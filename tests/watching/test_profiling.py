@@ -1,0 +1,48 @@
+"""The profile of a few steps."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from gpt.data.text import TextData
+from gpt.watching.profiling import Profile
+from tests.conftest import empty_run
+from tests.training.helpers import small_state, train_state
+
+
+def test_a_profile_is_a_trace_and_a_table_of_the_ten_costliest_operators(data: TextData, tmp_path: Path) -> None:
+    run = empty_run(tmp_path / "run")
+    watcher = Profile(run, skip=2, steps=3)
+    train_state(small_state("v5"), data, watchers=[watcher])
+    watcher.close()
+    trace = json.loads(gzip.decompress((run.path / "trace.json.gz").read_bytes()))
+    names = [event.get("name") for event in trace["traceEvents"]]
+    assert names.count("aten::embedding") == 3  # once a step
+    lines = (run.path / "operators.txt").read_text().splitlines()
+    rules = [number for number, line in enumerate(lines) if line.startswith("---")]
+    assert rules[2] - rules[1] - 1 == 10
+    assert any("aten::" in line for line in lines)
+
+
+def test_a_link_in_the_place_of_the_trace_is_not_followed(data: TextData, tmp_path: Path) -> None:
+    run, victim = empty_run(tmp_path / "run"), tmp_path / "victim"
+    victim.write_text("mine")
+    (run.path / "trace.json.gz").symlink_to(victim)
+    watcher = Profile(run, skip=1, steps=1)
+    train_state(small_state("v1"), data, watchers=[watcher])
+    watcher.close()
+    assert victim.read_text() == "mine"
+    assert (run.path / "trace.json.gz").read_bytes().startswith(b"\x1f\x8b")
+
+
+def test_a_run_that_ends_within_the_profile_leaves_none_and_says_so(
+    data: TextData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = empty_run(tmp_path / "run")
+    watcher = Profile(run, skip=2, steps=100)
+    train_state(small_state("v1"), data, watchers=[watcher])
+    watcher.close()
+    assert not list(run.path.iterdir())
+    assert "it needs 102 iterations" in caplog.text
