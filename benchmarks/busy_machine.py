@@ -35,8 +35,8 @@ _SHORT = ["training.max_iters=2000"]
 # Random weights at v7's size: they change no time.
 _GENERATION = """
 import gpt, sys, torch
-from gpt.decoding.packing import packed
-from gpt.decoding.sampling import generate
+from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import generate
 from gpt.models.v7_dropout import GPT
 model = packed(GPT(65, 256, 384, 6, 6, 0.2), torch.float32)
 for ids in generate(model, torch.tensor([0]), tokens=int(sys.argv[1]), num_samples=1, seed=1):

@@ -15,10 +15,10 @@ from harness import QUICK_TRAINING, Row, alternate, arguments, output, table, tr
 _OURS = """
 import gpt  # before torch, as in the scripts: it sets how threads wait
 import sys, time, torch
-from gpt.decoding.packing import packed
-from gpt.decoding.sampling import generate
+from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import generate
 from gpt.models.v7_dropout import GPT
-from gpt.runtime import select_device
+from gpt.base.runtime import select_device
 batch, tokens = map(int, sys.argv[2:])
 torch.manual_seed(0)
 model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(select_device("auto")), getattr(torch, sys.argv[1]))
@@ -33,10 +33,9 @@ print(batch * tokens / (time.perf_counter() - started))
 
 # Of the record, it is a run: what it has counted takes time to look up.
 _RECORD = """
-import gpt
 import sys, time
-from gpt.trained import load_run
-run, tokens = load_run(sys.argv[1]), int(sys.argv[2])
+import gpt
+run, tokens = gpt.load(sys.argv[1]), int(sys.argv[2])
 run.generate(tokens=8)
 started = time.perf_counter()
 run.generate(tokens=tokens)

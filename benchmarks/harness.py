@@ -175,7 +175,7 @@ def arguments(description: str | None, *folders: str, names: Collection[str] = (
         options.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
     given = options.parse_args()
     if given.repeats < 1:
-        options.error(f"--repeats {given.repeats}: has to be at least 1")
+        options.error(f"--repeats {given.repeats}: must be at least 1")
     if given.quick:
         given.repeats = 1
     if names:

@@ -17,15 +17,16 @@ from unittest import mock
 import torch
 from harness import CORPUS, Measured, Row, alternate, arguments, table
 
+from gpt.base.runtime import select_device, select_runtime
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
-from gpt.decoding.packing import packed
-from gpt.decoding.sampling import generate
 from gpt.models import v6_pre_norm, v7_dropout
-from gpt.runtime import select_device, select_runtime
+from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import generate
 from gpt.training.compilation import training_losses
 from gpt.training.fused import has_nonfinite
+from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
 
 _FALLBACK = "public fallback"
@@ -77,7 +78,7 @@ def v6_step(steps: int, *, compile: bool = False) -> float:
     data = TextData(corpus, tokenizer, block_size=8, device=device)
     batch, runtime = data.training_batch(0, 0, 32), select_runtime(device, "float32", model)
     optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
-    loss, _ = training_losses(model, [batch], runtime, parts=1, label_smoothing=0.0, compile=compile)
+    loss, _ = training_losses(model, [batch], runtime, Objective(), parts=1, compile=compile)
     parameters = list(model.parameters())
 
     def step() -> None:

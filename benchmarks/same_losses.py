@@ -5,7 +5,7 @@
     python benchmarks/same_losses.py ../other         # or another checkout, which is only read
 
 Each stage is trained by train.py of both sides, on the CPU and with the same seed. All losses of metrics.jsonl, the
-exact loss and the loss on the last training batch have to be equal. The exit code is 1 if any differs.
+exact loss and the loss on the last training batch must be equal. The exit code is 1 if any differs.
 """
 
 import json
@@ -18,6 +18,8 @@ from typing import Any
 
 from harness import REPOSITORY, output, parser, train_command
 from tabulate import tabulate
+
+from gpt.base.ladder import SMALL
 
 Settings = dict[str, Any]
 
@@ -52,7 +54,7 @@ class Case:
 
 _TEXT: Settings = {"training.eval_iters": 10}
 CASES = [
-    *(Case(stage, "", _TEXT) for stage in ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")),
+    *(Case(stage, "", _TEXT) for stage in SMALL),
     Case("v6", "accumulated", {**_TEXT, "compile": False, "training.grad_accumulation": 2}),
     Case(
         "v6",

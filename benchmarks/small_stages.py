@@ -23,6 +23,8 @@ from harness import (
     with_constants,
 )
 
+from gpt.base.ladder import SMALL
+
 _COMMON: dict[str, object] = {
     "batch_size": 32,
     "block_size": 8,
@@ -32,7 +34,7 @@ _COMMON: dict[str, object] = {
 }
 _V6: dict[str, object] = {"max_iters": 5000, "n_embd": 32, "n_head": 4, "n_layer": 3, "dropout": 0.0}
 _V1: dict[str, object] = {"max_iters": 16000}
-_STAGES = ("v6", "v1", "v2", "v3", "v3_ffn", "v4", "v5")
+_STAGES = ("v6", *SMALL[:-1])  # the longest first
 _QUICK: dict[str, object] = {"max_iters": 4, "eval_interval": 2, "eval_iters": 1}
 
 

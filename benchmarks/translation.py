@@ -25,17 +25,18 @@ from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from gpt import models, tasks
-from gpt.choices import Choice
+from gpt.base.choices import Choice
+from gpt.base.runtime import select_runtime
 from gpt.data.batch import Batch
 from gpt.data.corpora import PairCorpus, multi30k, reverse
 from gpt.data.pairs import PairData
 from gpt.data.subwords import Subwords
-from gpt.decoding.beam_search import translate
-from gpt.models.v9_transformer import PAD, sinusoidal_positions
+from gpt.data.vocabulary import PAD
+from gpt.models.transformer import sinusoidal_positions
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
-from gpt.runtime import select_runtime
-from gpt.training.evaluation import batch_loss
+from gpt.tasks.decoding.beam_search import translate
+from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
 
 _VOCAB, _TOKENS = 4000, 1024
@@ -99,7 +100,7 @@ def rows(annotated: Path | None, run: Path | None, repeats: int, *, quick: bool)
 def _decoding(run: RunFolder, repeats: int, *, quick: bool) -> Row:
     config, vocabulary, model = run.config(), run.vocabulary(), load_model(run, "last")
     tokenizer = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
-    _, corpus = tasks.load(config.data, config.model, vocabulary)
+    _, corpus = tasks.load(config.data, model, vocabulary)
     assert isinstance(corpus, PairCorpus)
     sentences = [source for source, _ in corpus.test[: 8 if quick else None]]
     select_runtime(torch.device("cpu"), "float32", model)
@@ -132,7 +133,7 @@ def _train_ours(batches: list[Batch]) -> float:
 
     def step(batch: Batch) -> None:
         with runtime.autocast():
-            loss = batch_loss(model, batch, label_smoothing=0.1)
+            loss = Objective(label_smoothing=0.1)(model, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(optimizer.peaks, no_skip)

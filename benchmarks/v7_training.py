@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from harness import CORPUS, Measured, Row, alternate, arguments, output, table, train_command
 
+from gpt.base.runtime import has_bfloat16, select_device
 from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
-from gpt.runtime import has_bfloat16, select_device
 
 _ITERATIONS, _LAST = (300, 100) if torch.cuda.is_available() else (5, 3)
 _SIZE = {"block_size": 256, "n_embd": 384, "n_head": 6, "n_layer": 6}

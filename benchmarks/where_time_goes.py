@@ -17,14 +17,15 @@ import torch
 from harness import CORPUS, QUICK_TRAINING, parser, train_command, wall_seconds
 from tabulate import tabulate
 
+from gpt.base.runtime import select_runtime
+from gpt.base.seeding import generator
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
-from gpt.decoding.sampling import sample_text
 from gpt.models.v6_pre_norm import GPT
-from gpt.runtime import select_runtime
-from gpt.seeding import generator
-from gpt.training.evaluation import batch_loss, exact_loss, mean_loss, tokens_per_pass
+from gpt.tasks.decoding.sampling import sample_text
+from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
+from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import AdamW
 
 _ITERATIONS, _EVALUATIONS = 5000, 11
