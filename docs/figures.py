@@ -12,12 +12,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from gpt.base.errors import UserError
 from gpt.data.subwords import BEGIN, END, Subwords
-from gpt.decoding.beam_search import beam_search
-from gpt.errors import UserError
-from gpt.models.v9_transformer import Attention, Transformer
+from gpt.models.transformer import Attention, Transformer
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
+from gpt.tasks.decoding.beam_search import beam_search
 from gpt.training import schedules
 
 _IMAGES = Path(__file__).parent / "images"

@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 from torch import nn
 
+import gpt
 from gpt import models
+from gpt.base.errors import UserError
+from gpt.base.runtime import seed_everything
 from gpt.data.batch import Data
-from gpt.errors import UserError
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runtime import seed_everything
-from gpt.trained import load_run
-from gpt.training.evaluation import batch_loss
+from gpt.training.objectives import batch_loss
 
 _BATCHES = 20  # of training, over whose gradient norms the mean is taken
 _WHEN = ("before training", "after training")
@@ -64,7 +64,7 @@ def gradient_norms(runs: list[RunFolder]) -> tuple[Norms, Norms]:
     after: _Found = defaultdict(list)
     loaded: dict[str, Data] = {}  # the runs of a sweep over the depth share it
     for run in runs:
-        opened = load_run(run.path, weights="last", device="cpu")
+        opened = gpt.load(run.path, weights="last", device="cpu")
         config, trained = opened.config, opened.model.train()
         seed_everything(config.seed, deterministic=False)
         untrained = models.build(config.model, opened.task.vocab_size)

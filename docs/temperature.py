@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 from torch import Tensor
 
+import gpt
+from gpt.base.errors import UserError
 from gpt.data.text import TextData
-from gpt.decoding.sampling import default_prompt
-from gpt.errors import UserError
+from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
-from gpt.trained import Trained, load_run
+from gpt.tasks.decoding.sampling import default_prompt
 from gpt.training.evaluation import tokens_per_pass
 
 _SHOWN = (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)  # t, in the table
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the picture (default temperature.png in the run's folder)")
     given = parser.parse_args()
     try:
-        trained = load_run(given.run)
+        trained = gpt.load(given.run)
         if not isinstance(trained.task, Continuation):
             raise UserError(f"{trained.run.path} translates, by beam search, which has no temperature")
         after = trained.next_token(given.prompt or default_prompt(trained.task.tokenizer))
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def _validation(trained: Trained) -> tuple[Tensor, Tensor]:
+def _validation(trained: TrainedRun) -> tuple[Tensor, Tensor]:
     """The logits (N, V) and the targets (N,) of every character of the validation split but the first."""
     corpus = trained.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
     data = trained.task.data(corpus, trained.model, trained.device)
@@ -68,7 +69,7 @@ def measures(logits: Tensor, targets: Tensor, t: float) -> tuple[float, float]:
     return entropy.item(), -log_p.gather(-1, targets[:, None]).mean().item()
 
 
-def _text(trained: Trained, prompt: str | None, t: float) -> str:
+def _text(trained: TrainedRun, prompt: str | None, t: float) -> str:
     """The prompt and a continuation, on one line that a table can hold."""
     text = (prompt or "") + trained.generate(prompt, tokens=_TOKENS, temperature=1 / t)
     return text.replace("\n", " / ").replace("|", "\\|")

@@ -13,9 +13,10 @@ from pathlib import Path
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
+import gpt
 from gpt.data.corpora import TextCorpus, read_text
 from gpt.data.download import tiny_shakespeare
-from gpt.trained import Trained, load_run
+from gpt.session.trained import TrainedRun
 
 _REPOSITORY = Path(__file__).parents[2]
 _DATA = Path(os.environ.get("GPT_DATA_DIR", _REPOSITORY / "data")).resolve()  # train.py runs in another folder
@@ -31,13 +32,11 @@ _SHORT = ["training.max_iters=2000", "training.eval_interval=200", "training.eva
 COMMANDS = {
     "v6": ["model=v6", *_SHORT],
     "v5": ["model=v5", *_SHORT],
-    "v8": ["experiment=speedrun_cpu"],
-    "v8_without_counts": [
+    "v9": ["experiment=speedrun_cpu"],
+    "v8": [
         "model=v8",
         "model.n_embd=64",
         "model.n_layer=2",
-        "model.ngrams=0",
-        "model.bigram=true",
         "training.batch_size=4",
         "training.max_iters=600",
         "training.eval_interval=100",
@@ -63,7 +62,7 @@ def corpus() -> TextCorpus:
     return TextCorpus(text[:boundary], text[boundary:])
 
 
-def train_missing(folder: Path) -> Mapping[str, Trained]:
+def train_missing(folder: Path) -> Mapping[str, TrainedRun]:
     """The runs below `folder`, by name; those that are not there yet are trained, as many at a time as there are cores.
 
     Raises ExtensionError if one fails.
@@ -76,7 +75,7 @@ def train_missing(folder: Path) -> Mapping[str, Trained]:
         excerpt.write_text(corpus().train[:_EXCERPT], encoding="utf-8")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda name: _train(name, folder, excerpt), missing))
-    return {name: load_run(folder / name, device="cpu") for name in COMMANDS}
+    return {name: gpt.load(folder / name, device="cpu") for name in COMMANDS}
 
 
 def _train(name: str, folder: Path, excerpt: Path) -> None:

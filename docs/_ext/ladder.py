@@ -15,6 +15,8 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from gpt.base.ladder import SMALL
+
 _REPOSITORY = Path(__file__).parents[2]
 _RESULTS = _REPOSITORY / "docs" / "results.md"
 
@@ -68,11 +70,10 @@ class Ladder(SphinxDirective):
         """A table."""
         self.env.note_dependency(str(_RESULTS))
         lines = ["| stage | adds | documented | measured |", "|---|---|---|---|"]
-        for stage in ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6"):
+        for stage in SMALL:
             row = results(stage)
-            adds = yaml.safe_load((_REPOSITORY / "conf" / "model" / f"{stage}.yaml").read_text(encoding="utf-8"))[
-                "adds"
-            ]
+            conf = _REPOSITORY / "conf" / "model" / f"{stage}.yaml"
+            adds = yaml.safe_load(conf.read_text(encoding="utf-8"))["adds"]
             measured = row["measured"].partition(" ")[0]
             lines.append(f"| [{stage}](/course/{stage}.md) | {adds} | {row['documented']} | {measured} |")
         return self.parse_text_to_nodes("\n".join(lines))

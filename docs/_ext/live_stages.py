@@ -7,22 +7,23 @@ from pathlib import Path
 
 from sphinx.util import logging
 
-from gpt.errors import UserError, requiring
-from gpt.trained import Trained
+from gpt.base.errors import UserError, requiring
+from gpt.base.ladder import SMALL
+from gpt.session.trained import TrainedRun
 
 _DOWNLOADS = Path(__file__).parents[2] / "data"
-_RUNS = {stage: stage for stage in ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")} | {"v8": "v8_without_counts"}
+_STAGES = (*SMALL, "v8")
 
 log = logging.getLogger(__name__)
 
 
-def write_live(runs: Mapping[str, Trained], folder: Path) -> None:
+def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     """Write the page into `folder`, unless it is newer than its runs.
 
     Without a network for onnxruntime-web, which is downloaded once, or without the libraries that write graphs, the
     site is built without live stages.
     """
-    live = {name: runs[run].run for name, run in _RUNS.items()}
+    live = {stage: runs[stage].run for stage in _STAGES}
     made = folder / "index.html"
     trained = max((run.path / "summary.json").stat().st_mtime for run in live.values())
     if made.exists() and made.stat().st_mtime > trained:
@@ -33,7 +34,7 @@ def write_live(runs: Mapping[str, Trained], folder: Path) -> None:
     standard_logging.getLogger().setLevel(standard_logging.WARNING)
     try:
         with requiring("onnx"):
-            from gpt.playground.static import write
+            from gpt.apps.playground.static import write
         write(live, folder, _DOWNLOADS)
     except UserError as error:
         log.info("without live stages: %s", error)

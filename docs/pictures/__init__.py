@@ -9,11 +9,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from gpt.trained import Trained
+from gpt.session.trained import TrainedRun
 from pictures import attention, depth, probabilities, sequences, training
 from pictures.theme import THEMES, save
 
-PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, Trained]], Figure]] = {
+PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], Figure]] = {
     "windows": training.windows,
     "losses": training.losses,
     "dropout": training.dropout,
@@ -35,7 +35,7 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, Trained]], Fig
 }
 
 
-def draw_stale(runs: Mapping[str, Trained], folder: Path) -> None:
+def draw_stale(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     """Draw the pictures in `folder` that are not there, or are older than this code or the runs."""
     code = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
     newest = max(code, *((run.run.path / "summary.json").stat().st_mtime for run in runs.values()))

@@ -7,7 +7,7 @@ from course_runs import corpus
 from matplotlib.figure import Figure
 
 from gpt.models.rotary import Rotation
-from gpt.trained import Trained
+from gpt.session.trained import TrainedRun
 from pictures.text import tokenizer_of, visible
 from pictures.theme import figure, heat, label_cells
 
@@ -31,7 +31,7 @@ def causal_mask() -> Figure:
     return fig
 
 
-def one_head(runs: Mapping[str, Trained]) -> Figure:
+def one_head(runs: Mapping[str, TrainedRun]) -> Figure:
     """The attention of v2's head over a window."""
     fig = figure(3.9)
     axes = fig.subplots()
@@ -42,7 +42,7 @@ def one_head(runs: Mapping[str, Trained]) -> Figure:
     return fig
 
 
-def four_heads(runs: Mapping[str, Trained]) -> Figure:
+def four_heads(runs: Mapping[str, TrainedRun]) -> Figure:
     """The attention of v3's four heads over the same window."""
     fig = figure(5.2)
     for number, (axes, weights) in enumerate(
@@ -55,7 +55,7 @@ def four_heads(runs: Mapping[str, Trained]) -> Figure:
 
 
 @torch.no_grad()
-def units(runs: Mapping[str, Trained]) -> Figure:
+def units(runs: Mapping[str, TrainedRun]) -> Figure:
     """How often each unit of v3_ffn's feed-forward layer is above zero, by the current character."""
     run = runs["v3_ffn"]
     ids = tokenizer_of(run).encode(corpus().val[:40_000]).view(-1, 8)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.models import v4_blocks, v5_residual
-from gpt.trained import Trained
+from gpt.session.trained import TrainedRun
 from pictures.text import tokenizer_of
 from pictures.theme import figure
 
@@ -68,7 +68,7 @@ def _stream_gradients(stage: Any, n_layer: int, seed: int) -> tuple[list[float],
 
 
 @torch.no_grad()
-def layer_norm(runs: Mapping[str, Trained]) -> Figure:
+def layer_norm(runs: Mapping[str, TrainedRun]) -> Figure:
     """v6's residual stream before each branch, as it is and as the branch's LayerNorm passes it on."""
     run = runs["v6"]
     ids = tokenizer_of(run).encode(corpus().val[:8_000]).view(-1, 8)

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from gpt.models.ngrams import Trust
-from gpt.trained import Trained
+from gpt.session.trained import TrainedRun
 from pictures.text import tokenizer_of, visible
 from pictures.theme import figure, heat, label_cells
 
@@ -15,7 +15,7 @@ _SHOWN = "\n " + string.ascii_lowercase
 _PROMPT = "\nROMEO:\nTh"
 
 
-def bigram_table(runs: Mapping[str, Trained]) -> Figure:
+def bigram_table(runs: Mapping[str, TrainedRun]) -> Figure:
     """The probabilities that v1's table gives, of the small letters, the space and the newline."""
     run = runs["v1"]
     ids = tokenizer_of(run).encode(_SHOWN)
@@ -29,7 +29,7 @@ def bigram_table(runs: Mapping[str, Trained]) -> Figure:
     return fig
 
 
-def temperature(runs: Mapping[str, Trained]) -> Figure:
+def temperature(runs: Mapping[str, TrainedRun]) -> Figure:
     """softmax(t x) for four values of t, where x are v6's logits."""
     prompt, shown = _PROMPT, 8
     x = _logits(runs["v6"], prompt)
@@ -46,7 +46,7 @@ def temperature(runs: Mapping[str, Trained]) -> Figure:
     return fig
 
 
-def truncation(runs: Mapping[str, Trained]) -> Figure:
+def truncation(runs: Mapping[str, TrainedRun]) -> Figure:
     """The likeliest next characters, and where top-k and top-p cut them off."""
     p, order = _logits(runs["v6"], _PROMPT).softmax(-1).sort(descending=True)
     shown, k, share = 16, 5, 0.9
@@ -66,9 +66,9 @@ def truncation(runs: Mapping[str, Trained]) -> Figure:
 
 
 @torch.no_grad()
-def trust(runs: Mapping[str, Trained]) -> Figure:
-    """The weight that v8 gives the counts of each order, over a line of the validation split."""
-    run, text = runs["v8"], "PETRUCHIO:\nCome, Kate, come"
+def trust(runs: Mapping[str, TrainedRun]) -> Figure:
+    """The weight that v9 gives the counts of each order, over a line of the validation split."""
+    run, text = runs["v9"], "PETRUCHIO:\nCome, Kate, come"
     seen: list[torch.Tensor] = []
     (module,) = (module for module in run.model.modules() if isinstance(module, Trust))
     handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
@@ -84,7 +84,7 @@ def trust(runs: Mapping[str, Trained]) -> Figure:
 
 
 @torch.no_grad()
-def _logits(run: Trained, prompt: str) -> torch.Tensor:
+def _logits(run: TrainedRun, prompt: str) -> torch.Tensor:
     """The logits of the next character: (V,)."""
     ids = tokenizer_of(run).encode(prompt)[-run.config.model.hyperparameters["block_size"] :]
     return run.model(ids[None])[0, -1]

@@ -6,11 +6,11 @@ import torch
 from matplotlib.figure import Figure
 
 from gpt.data.subwords import BEGIN, END
-from gpt.decoding.beam_search import beam_search
 from gpt.models.attention_weights import AttentionWeights
-from gpt.models.v9_transformer import Transformer, sinusoidal_positions
+from gpt.models.transformer import Transformer, sinusoidal_positions
+from gpt.session.trained import TrainedRun
 from gpt.tasks import Translation
-from gpt.trained import Trained
+from gpt.tasks.decoding.beam_search import beam_search
 from pictures.theme import figure, heat, label_cells
 
 
@@ -44,7 +44,7 @@ def positions() -> Figure:
 
 
 @torch.no_grad()
-def cross_attention(runs: Mapping[str, Trained]) -> Figure:
+def cross_attention(runs: Mapping[str, TrainedRun]) -> Figure:
     """What the decoder looks at in the source while it writes it in reverse: the last block, mean of its heads."""
     run = runs["reverse"]
     assert isinstance(run.task, Translation)

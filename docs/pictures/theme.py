@@ -14,8 +14,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gpt.files import write_atomically
-from gpt.trained import Trained
+from gpt.base.files import write_atomically
+from gpt.session.trained import TrainedRun
 
 WIDTH = 5.0  # inches: at the width of a phone, labels are still large enough to read
 
@@ -53,7 +53,7 @@ def _theme(name: str) -> dict[str, Any]:
 THEMES: dict[str, Any] = {name: _theme(name) for name in _MAPS}
 
 
-def save(picture: Callable[..., Figure], runs: Mapping[str, Trained], theme: str, path: Path) -> None:
+def save(picture: Callable[..., Figure], runs: Mapping[str, TrainedRun], theme: str, path: Path) -> None:
     """Draw a picture in a theme, as SVG on a transparent background."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(THEMES[theme]):

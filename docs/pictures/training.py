@@ -6,13 +6,12 @@ import torch
 from course_runs import corpus
 from matplotlib.figure import Figure
 
+from gpt.base.ladder import SMALL
 from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
-from gpt.trained import Trained
+from gpt.session.trained import TrainedRun
 from pictures.text import visible
 from pictures.theme import figure, heat, label_cells
-
-_STAGES = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")
 
 
 def windows() -> Figure:
@@ -34,11 +33,11 @@ def windows() -> Figure:
     return fig
 
 
-def losses(runs: Mapping[str, Trained]) -> Figure:
+def losses(runs: Mapping[str, TrainedRun]) -> Figure:
     """The estimated validation loss of v1 to v6 over the iterations."""
     fig = figure(4.2)
     axes = fig.subplots()
-    for stage in _STAGES:
+    for stage in SMALL:
         metrics = [m for m in runs[stage].run.metrics() if 0 < m.iteration <= 2000]
         axes.plot([m.iteration for m in metrics], [m.val for m in metrics], label=stage)
     axes.set(xlabel="iteration", ylabel="validation loss (nats per character)")
@@ -47,7 +46,7 @@ def losses(runs: Mapping[str, Trained]) -> Figure:
     return fig
 
 
-def dropout(runs: Mapping[str, Trained]) -> Figure:
+def dropout(runs: Mapping[str, TrainedRun]) -> Figure:
     """Training and validation loss of a small v7 on 9,000 characters, with and without dropout."""
     fig = figure(4.2)
     axes = fig.subplots()

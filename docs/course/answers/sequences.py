@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from gpt.models.v9_transformer import PAD, EncoderBlock, Transformer
+from gpt.data.vocabulary import PAD
+from gpt.models.transformer import EncoderBlock, Transformer
 
 
 @torch.no_grad()

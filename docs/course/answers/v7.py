@@ -1,9 +1,15 @@
 """Answers to the exercises of docs/course/v7.md."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gpt.models.attention import Dropout
+
+
+def plain_dropout(x: Tensor, p: float) -> Tensor:
+    """What v7 does to x in training."""
+    is_kept = torch.rand_like(x) >= p
+    return x * is_kept / (1 - p)
 
 
 def mean_and_variance(p: float) -> tuple[float, float]:
