@@ -107,8 +107,8 @@ def is_accepted(content: dict[str, Any]) -> bool:
 
 def test_comments_of_conf_are_shown_beside_the_keys() -> None:
     schema, _ = SCHEMAS["train"]
-    assert schema["properties"]["seed"]["description"].startswith("of the initial weights")
-    assert schema["properties"]["training"]["properties"]["max_iters"]["description"] == "updates of the weights"
+    assert schema["properties"]["seed"]["description"].startswith("seed of the initial weights")
+    assert schema["properties"]["training"]["properties"]["max_iters"]["description"] == "weight updates"
 
 
 def test_the_command_of_the_page_writes_schemas_and_settings(tmp_path: Path) -> None:
