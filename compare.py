@@ -1,4 +1,4 @@
-"""Compare runs with what was documented and with each other: python compare.py. See python compare.py --help."""
+"""Compare runs with the documented losses and with each other: python compare.py. See python compare.py --help."""
 
 from gpt.reports.compare import command
 

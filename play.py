@@ -1,4 +1,4 @@
-"""Open a page on the runs in the browser: python play.py. See python play.py --help."""
+"""Open a page about the runs in the browser: python play.py. See python play.py --help."""
 
 from gpt.apps.playground.command import command
 

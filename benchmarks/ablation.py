@@ -1,11 +1,12 @@
-"""What each idea of v8 is worth at its own size and length, and what v9's counts are: the loss without it.
+"""What each idea of v8 is worth at its own size and length, and what v9's counts are worth: the loss without them.
 
     python benchmarks/ablation.py                          # all of them: several hours on two cores
     python benchmarks/ablation.py rotary counts            # some of them
 
-v8 is trained as record 03, v9 as record 04; then again without one idea, for as many updates. The ideas of v8's network
-are sibling stages (gpt/models/v8_without.py). Of v9, either the counts or the network is left out; counts alone are v9
-after an update with learning rates of zero. `--out` keeps the run folders; what it holds already is not trained again.
+v8 is trained as in record 03, v9 as in record 04, and again without one idea, for the same number of updates. The ideas
+of v8's network are sibling stages (gpt/models/v8_without.py). In v9, either the counts or the network is left out;
+counts alone are v9 after an update with learning rates of zero. `--out` keeps the run folders; finished runs in it are
+not trained again.
 """
 
 import statistics
@@ -37,7 +38,7 @@ _ONLY_EXACT = ["training.eval_iters=1", "training.eval_interval=100000"]  # esti
 
 
 def rows(stage: str, ideas: list[str], seeds: list[int], out: Path, *, quick: bool) -> list[list[str]]:
-    """A line for the whole stage, and one for each idea that is left out of it."""
+    """One row for the whole stage, and one for each idea that is left out."""
     common = [WHOLE[stage], *_ONLY_EXACT, *(QUICK_TRAINING if quick else [])]
     whole = [_trained(out / f"{stage}_seed{seed}", [*common, f"seed={seed}"]) for seed in seeds]
     lines = [[stage, "nothing", *_cells(whole), "-"]]

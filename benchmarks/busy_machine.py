@@ -3,9 +3,9 @@
     python benchmarks/busy_machine.py                # all of it: an hour
     python benchmarks/busy_machine.py v6 generation  # some of it
 
-`gpt` lets waiting threads sleep; by default, libgomp lets them spin for some milliseconds first. Each work is a whole
-process, measured with both settings in turn: with nothing else on the machine, and beside two processes that occupy a
-core each.
+`gpt` makes waiting threads sleep; by default, libgomp lets them spin for a few milliseconds first. Each workload is a
+whole process, measured with both settings in turn: on an idle machine, and beside two processes that occupy a core
+each.
 """
 
 import subprocess
@@ -54,7 +54,7 @@ _WORKS = {
 
 
 def rows(names: list[str], repeats: int, *, quick: bool) -> Iterator[Row]:
-    """Seconds of each work, idle and beside the busy processes."""
+    """Seconds of each workload, idle and beside the busy processes."""
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             run = partial(wall_seconds, _command(name, quick=quick), Path(folder))
@@ -85,7 +85,7 @@ def _command(name: str, *, quick: bool) -> list[str]:
 
 @contextmanager
 def _busy() -> Iterator[None]:
-    """Inside, other processes compute without a pause."""
+    """Run other processes that compute without pause."""
     loops = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(_BUSY_PROCESSES)]
     try:
         yield

@@ -1,8 +1,8 @@
-"""Generation at v7's size, and with the CPU record's v8: how many characters appear in a second.
+"""Generation at v7's size, and with the CPU record's v9: characters per second.
 
     python benchmarks/generation.py --nanogpt PATH
 
-The peer at v7's size is nanoGPT's `GPT.generate`. Weights are random on both sides: they change no time.
+The peer at v7's size is nanoGPT's `GPT.generate`. The weights are random on both sides, which does not affect the time.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""How the benchmarks measure: in turn, several times, and with the ratio taken pair by pair.
+"""The benchmarks' method: alternating measurements, repeated, with the ratio taken pair by pair.
 
-A machine's speed drifts; two measurements made one after the other drift together. So every figure of this
-project is measured right after its peer's, and what is quoted is the median of the pairs' ratios.
+A machine's speed drifts, but two consecutive measurements drift together. So each figure of this project is measured
+right after its peer's, and the quoted ratio is the median over the pairs.
 """
 
 import argparse
@@ -38,7 +38,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: how the same work went at a peer and here."""
+    """One row of the table: the same work done by a peer and here."""
 
     work: str
     unit: str
@@ -47,7 +47,7 @@ class Row:
     more_is_better: bool = False
 
     def cells(self) -> list[str]:
-        """The line's text: medians with their range, and how many times better this project is."""
+        """The row as text: medians with their range, and how many times better this project is."""
         ours, theirs = self.measured.ours, self.measured.theirs
         if not theirs:
             return [self.work, self.peer, "-", _spread(ours, self.unit), "-"]
@@ -71,14 +71,14 @@ def table(rows: list[Row]) -> str:
 
 
 def machine() -> str:
-    """The date, the machine, and the versions that matter."""
+    """The date, the machine and the relevant versions."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return f"{time.strftime('%Y-%m-%d')}, {_processor()}, {os.cpu_count()} cores, {versions}{gpu}"
 
 
 def alternate(repeats: int, ours: Callable[[], float], theirs: Callable[[], float] | None = None) -> Measured:
-    """Measure both in turn, after one run of ours that does not count: it fills the caches, the compiler's included."""
+    """Measure both in turn, after one run of ours that does not count, to fill all caches, including the compiler's."""
     measured = Measured([], [])
     ours()
     for _ in range(repeats):
@@ -96,7 +96,7 @@ def wall_seconds(command: list[str], cwd: Path, settings: Mapping[str, str] = {}
 
 
 def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY, settings: Mapping[str, str] = {}) -> str:
-    """Run a process that imports `gpt` from a checkout to its end; its standard output."""
+    """Run a process that imports `gpt` from a checkout, and return its standard output."""
     # Importing `gpt` here has set how threads wait; a peer's threads wait as they would without it.
     own = {name: value for name, value in os.environ.items() if SLEEPING.get(name) != value}
     environment = own | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(checkout), **settings}
@@ -117,7 +117,7 @@ def peak_megabytes(command: list[str], cwd: Path) -> float:
 
 
 def train_command(*arguments: str, checkout: Path = REPOSITORY) -> list[str]:
-    """Training with a checkout, as a process."""
+    """The command that trains with a checkout."""
     return [sys.executable, str(checkout / "train.py"), *arguments]
 
 
@@ -147,7 +147,7 @@ _FOLDERS = {
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A command line that has --quick."""
+    """A parser with --quick."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument(
         "--quick",
@@ -163,9 +163,9 @@ def seeds(text: str) -> list[int]:
 
 
 def arguments(description: str | None, *folders: str, names: Collection[str] = ()) -> argparse.Namespace:
-    """The command line of a benchmark: --repeats, --quick, where the folders are that it wants, and which of its parts.
+    """The command line of a benchmark: --repeats, --quick, the folders that it needs, and the parts to run.
 
-    Without any of its `names`, it is to run them all.
+    If none of the `names` is given, all parts run.
     """
     options = parser(description)
     if names:

@@ -1,9 +1,9 @@
-"""What PyTorch's private functions are worth: each against its public fallback.
+"""What PyTorch's private functions gain: each compared with its public fallback.
 
     python benchmarks/private_kernels.py
 
-The package falls back to public functions where a version of PyTorch lacks a private one. Here both ways are timed,
-one after the other and pair by pair: in a documented v6 step, and for the packed matrices in generation at v7's size.
+The package falls back to public functions where a version of PyTorch lacks a private one. Here both are timed in turn,
+pair by pair: in a documented v6 step and, for the packed matrices, in generation at v7's size.
 """
 
 import multiprocessing
@@ -57,15 +57,15 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
 
 
 def without(module: str, name: str) -> AbstractContextManager:
-    """Inside, `hasattr(torch, name)` is false for `module` of the package.
+    """Make `hasattr(torch, name)` false for `module` of the package.
 
-    PyTorch itself still has it: its compiler reads its own settings.
+    PyTorch itself keeps the name, because its compiler reads it.
     """
     return mock.patch(f"{module}.hasattr", lambda owner, asked: asked != name and hasattr(owner, asked), create=True)
 
 
 def unpacked() -> AbstractContextManager:
-    """Inside, `packed` leaves linear layers as they are."""
+    """Make `packed` leave linear layers unchanged."""
     return mock.patch("torch.backends.mkldnn.is_available", return_value=False)
 
 
@@ -99,7 +99,7 @@ def v6_step(steps: int, *, compile: bool = False) -> float:
 
 
 def v7_generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
-    """Characters per second, all samples together, with random weights: they change no time."""
+    """Characters per second, all samples together, with random weights, which do not affect the time."""
     torch.manual_seed(0)
     model = v7_dropout.GPT(65, block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2)
     select_runtime(torch.device("cpu"), "float32", model)  # all threads, which a v6 step leaves unused
@@ -116,7 +116,7 @@ def v7_generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
 
 
 def _pairs(repeats: int, work: Callable[[], float], fallback: AbstractContextManager) -> Measured:
-    """`work` as it is, and with the fallback."""
+    """Measure `work` as it is, and with the fallback."""
 
     def with_fallback() -> float:
         with fallback:
@@ -133,7 +133,7 @@ def _compiled_v6_step(steps: int, *, is_private: bool) -> float:
 
 
 def _in_new_process(work: Callable[[], float]) -> float:
-    """Run in a new process: the compiler's settings and caches last as long as their process."""
+    """Run in a new process, because the compiler's settings and caches last as long as the process."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work).result()
 

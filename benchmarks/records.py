@@ -1,12 +1,12 @@
-"""Train records in turn, seed by seed: counted seconds, exact validation loss, and what each gains over the one before.
+"""Train records in turn, seed by seed: counted seconds, exact validation loss, and the gain over the previous record.
 
     python benchmarks/records.py 07_one_layer 08_two_tokens
     python benchmarks/records.py 08_two_tokens --seeds 4,5,6,7 --out runs/check
 
-docs/records.md has the rules. Seconds of two machines do not compare, and a machine's speed drifts, so the figure to
-read is the ratio to the record before, seed by seed. Nothing else may run meanwhile. `--out` keeps the run folders and
-draws their losses as records.png. What it holds already is not trained again, and an interrupted run goes on, so that
-records of hours can be stopped: the same command continues them.
+docs/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so the
+figure to read is the ratio to the previous record, seed by seed. Nothing else may run meanwhile. `--out` keeps the run
+folders and draws their losses as records.png. Finished runs in it are not trained again, and an interrupted one is
+resumed, so records that take hours can be stopped and continued with the same command.
 """
 
 import itertools
@@ -31,7 +31,7 @@ Trained = dict[str, dict[int, RunFolder]]  # of each record, its runs by seed
 
 
 def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> None:
-    """Train each record with each seed, into folders of their own below `out`."""
+    """Train each record with each seed, each in its own folder below `out`."""
     changes = [*QUICK_TRAINING, "training.short_window=null"] if quick else []
     for seed, record in itertools.product(seeds, records):
         run = RunFolder(out / f"{record}_seed{seed}")
@@ -53,7 +53,7 @@ def kept(out: Path) -> Trained:
 
 
 def leaderboard(runs: Trained) -> str:
-    """A line for each record, under one that names the machine."""
+    """One row per record, under a line that names the machine."""
     lines: list[list[str]] = []
     before: dict[int, float] = {}
     for record, by_seed in runs.items():
@@ -73,7 +73,7 @@ def leaderboard(runs: Trained) -> str:
 
 
 def each(runs: Trained) -> str:
-    """A line for each run, from its summary."""
+    """One row per run, from its summary."""
     lines = []
     for record, by_seed in runs.items():
         for seed, run in by_seed.items():
@@ -87,7 +87,7 @@ def each(runs: Trained) -> str:
 
 
 def picture(runs: Trained) -> Figure:
-    """The estimated validation loss of each run against its counted seconds, which begin with what prepares a run."""
+    """Draw the estimated validation loss of each run against its counted seconds, which include preparation."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for number, (record, by_seed) in enumerate(runs.items()):

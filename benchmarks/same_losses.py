@@ -1,11 +1,11 @@
-"""Whether this checkout computes the same losses as another one, bit for bit.
+"""Check that this checkout computes the same losses as another one, bit for bit.
 
     python benchmarks/same_losses.py                  # the working tree against its last commit
     python benchmarks/same_losses.py e31de28          # or another commit, which is cloned,
     python benchmarks/same_losses.py ../other         # or another checkout, which is only read
 
-Each stage is trained by train.py of both sides, on the CPU and with the same seed. All losses of metrics.jsonl, the
-exact loss and the loss on the last training batch must be equal. The exit code is 1 if any differs.
+Each stage is trained by both sides' train.py, on the CPU and with the same seed. All losses of metrics.jsonl, the exact
+loss and the loss on the last training batch must be equal. The exit code is 1 if any differs.
 """
 
 import json
@@ -39,7 +39,7 @@ _TRANSFORMER: Settings = {
 
 @dataclass(frozen=True)
 class Case:
-    """A training that both sides can do."""
+    """A training that both sides can run."""
 
     stage: str
     variant: str = ""
@@ -48,7 +48,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The stage and what is special about the training."""
+        """The stage and the special settings of the training."""
         return f"{self.stage}, {self.variant}" if self.variant else self.stage
 
 
@@ -74,12 +74,12 @@ CASES = [
 
 @dataclass(frozen=True)
 class Losses:
-    """What a run says of its losses: each under a name such as "val at iteration 100"."""
+    """The losses of a run, each under a name such as "val at iteration 100"."""
 
     values: dict[str, float]
 
     def first_difference(self, other: "Losses") -> str:
-        """The first loss that is not the same in both, with both values to the last digit; empty if there is none."""
+        """The first loss that differs, with both values to the last digit; empty if there is none."""
         for name in [*self.values, *(name for name in other.values if name not in self.values)]:
             here, there = self.values.get(name), other.values.get(name)
             if here is None or there is None or here.hex() != there.hex():
@@ -88,7 +88,7 @@ class Losses:
 
 
 def main() -> int:
-    """Print the table; the exit code."""
+    """Print the table, and return the exit code."""
     options = parser(__doc__)
     options.add_argument("other", nargs="?", default="HEAD", help="a checkout, or a commit of this one (default HEAD)")
     options.add_argument("--iterations", type=int, default=200, help="of each training (default 200)")
@@ -110,7 +110,7 @@ def main() -> int:
 
 
 def losses(case: Case, checkout: Path, iterations: int) -> Losses:
-    """Train with a checkout in a folder of its own."""
+    """Train with a checkout, in a separate folder."""
     count = min(iterations, case.max_iters or iterations)
     settings = {"training.max_iters": count, "training.eval_interval": max(1, count // 4), **_COMMON, **case.settings}
     with tempfile.TemporaryDirectory() as name:
@@ -126,7 +126,7 @@ def losses(case: Case, checkout: Path, iterations: int) -> Losses:
 
 
 def spelled(settings: Settings, checkout: Path) -> Settings:
-    """The settings with the keys of a checkout: before conf/optimizer existed, all of them were in `training`."""
+    """The settings with the keys of a checkout: before conf/optimizer existed, they were all in `training`."""
     if (checkout / "conf" / "optimizer").is_dir():
         return settings
     result: Settings = {}
@@ -141,7 +141,7 @@ def spelled(settings: Settings, checkout: Path) -> Settings:
 
 
 def _checkout(other: str, folder: Path) -> Path:
-    """The checkout of that name, or a clone of this one at the commit of that name."""
+    """The checkout with this path, or a clone of this repository at this commit."""
     if Path(other).is_dir():
         return Path(other).resolve()
     clone = folder / "checkout"

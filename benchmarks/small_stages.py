@@ -3,8 +3,8 @@
     python benchmarks/small_stages.py --lecture PATH       # all of them
     python benchmarks/small_stages.py --lecture PATH v6    # some of them
 
-The peers are the lecture's own scripts with the stages' hyperparameters: the same number of iterations, of
-evaluations, of batches per evaluation and of sampled characters.
+The peers are the lecture's own scripts with the stages' hyperparameters: the same numbers of iterations, evaluations,
+batches per evaluation and sampled characters.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""The encoder-decoder: training, decoding, and two processes, compared with what one would use instead.
+"""The encoder-decoder: training, decoding and two processes, compared with the alternatives.
 
     python benchmarks/translation.py --annotated PATH --run RUN_FOLDER
 
 The peers: PyTorch's own nn.Transformer in a plain loop, and the annotated Transformer's model, loss and loop body
-(harvardnlp/annotated-transformer), both at conf/model/transformer.yaml's size and on the same batches. Decoding needs
-a run that has learnt when to end a sentence: RUN_FOLDER is one of model=transformer.
+(harvardnlp/annotated-transformer), both at conf/model/transformer.yaml's size and on the same batches. Decoding needs a
+run that has learned when to end a sentence: RUN_FOLDER is a run of model=transformer.
 """
 
 import ast
@@ -47,7 +47,7 @@ _CONFIG: Any = OmegaConf.merge(
 
 
 class _PlainTransformer(nn.Module):
-    """nn.Transformer with what it leaves to its user: embeddings, positions, masks and an output."""
+    """nn.Transformer with the parts that it lacks: embeddings, positions, masks and an output layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def _train_plain(batches: list[Batch]) -> float:
 
 
 def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
-    """The definitions of the checkout, run as they are; without its imports and examples."""
+    """Run the checkout's definitions unchanged, without its imports and examples."""
     tree = ast.parse((checkout / "the_annotated_transformer.py").read_text())
     wanted: list[ast.stmt] = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
     namespace: dict[str, Any] = {

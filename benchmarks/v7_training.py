@@ -3,11 +3,11 @@
     python benchmarks/v7_training.py --nanogpt PATH
 
 The peer is nanoGPT's train.py with v7's hyperparameters: its CPU mode (float32, not compiled) without a GPU, its
-defaults (bfloat16, compiled) with one. The peer's figure is the median over its last iterations,
-ours the mean over as many, outliers included.
+defaults (bfloat16, compiled) with one. The peer's figure is the median over its last
+iterations; ours is the mean over the same number of iterations, outliers included.
 
-The second line compares the arithmetic of a step's matrix products with that of one large product, right after it: the
-share of the machine's peak that a step reaches.
+The second row compares the rate of arithmetic in a step's matrix products with that of one large product, measured
+right after it: the share of the machine's peak that a step reaches.
 """
 
 import re
@@ -30,7 +30,7 @@ _QUICK_SIZE = {"block_size": 16, "n_embd": 32, "n_head": 2, "n_layer": 1}
 
 
 def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
-    """Tokens per second of training steps, and their share of the peak."""
+    """Tokens per second in training steps, and their share of the peak."""
     size, batch_size = (_QUICK_SIZE, 4) if quick else (_SIZE, 64)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -53,7 +53,7 @@ def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
 
 
 def _operations(size: dict[str, int]) -> int:
-    """Of the matrix products of a step, forward and backward, for each token."""
+    """The operations per token of a step's matrix products, forward and backward."""
     channels, layers = size["n_embd"], size["n_layer"]
     linear = 12 * layers * channels**2 + 65 * channels  # weights, each in a multiplication and an addition
     attention = 2 * layers * channels * size["block_size"]  # queries by keys and weights by values, masked ones too

@@ -1,4 +1,4 @@
-"""Show what the temperature does to the text of a run: entropy, loss and samples of softmax(t x), t = 1 / temperature.
+"""Show how the temperature affects the text of a run: entropy, loss and samples of softmax(t x), t = 1 / temperature.
 
 python docs/temperature.py RUN_FOLDER
 """
@@ -51,7 +51,7 @@ def main() -> None:
 
 @torch.no_grad()
 def _validation(trained: TrainedRun) -> tuple[Tensor, Tensor]:
-    """The logits (N, V) and the targets (N,) of every character of the validation split but the first."""
+    """The logits (N, V) and the targets (N,) of every character of the validation split except the first."""
     corpus = trained.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
     data = trained.task.data(corpus, trained.model, trained.device)
     assert isinstance(data, TextData)

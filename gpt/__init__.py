@@ -1,9 +1,9 @@
-"""A GPT grown from scratch: one module per stage, one loop for all of them.
+"""GPT from scratch: one module per stage, one training loop for all of them.
 
     run = gpt.train("model=v5", "training.max_iters=500")
     run = gpt.load("runs/2026-01-31/12-00-00_v5_seed1337")
 
-docs/python.md shows what can be done with a run.
+docs/python.md describes what a run can do.
 """
 
 import os

@@ -63,7 +63,7 @@ def corpus() -> TextCorpus:
 
 
 def train_missing(folder: Path) -> Mapping[str, TrainedRun]:
-    """The runs below `folder`, by name; those that are not there yet are trained, as many at a time as there are cores.
+    """The runs below `folder`, by name; missing runs are trained, one per core at a time.
 
     Raises ExtensionError if one fails.
     """

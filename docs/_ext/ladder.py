@@ -1,4 +1,4 @@
-"""What the pages of the course are made with: pictures, measured losses, diffs between stages, live stages."""
+"""Directives for the pages of the course: pictures, measured losses, diffs between stages, live stages."""
 
 import ast
 import difflib

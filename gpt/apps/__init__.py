@@ -1,1 +1,1 @@
-"""What is built on runs: a search for hyperparameters, exports for other programs, a page in the browser."""
+"""Applications on top of runs: hyperparameter search, exports for other programs, a page in the browser."""

@@ -1,1 +1,1 @@
-"""The ground that everything stands on: errors, files, the console, signals, seeding, the configuration's schema."""
+"""The foundation of all other packages: errors, files, console, signals, seeding, the configuration schema."""

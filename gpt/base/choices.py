@@ -6,9 +6,9 @@ A choice is a mapping such as
     block_size: 8
     n_embd: 32
 
-and its schema is the signature of what it names: names, types and ranges are checked against that. The ranges below
-are for annotating such signatures. A run folder contains choices too and is untrusted, so a name is looked up only in
-the modules of one package, and used only if its `Kind` accepts the object.
+Its schema is the signature of the class or function it names: names, types and ranges are checked against it. The
+ranges below are for annotating such signatures. A run folder contains choices too and is untrusted, so a name is looked
+up only in the modules of one package, and used only if its `Kind` accepts the object.
 """
 
 import contextlib
@@ -43,27 +43,33 @@ class Choice(BaseModel):
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Everything but the name."""
+        """Everything except the name."""
         return dict(self.model_extra or {})
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What may be chosen for one key of a configuration."""
+    """The valid choices for one key of a configuration."""
 
     key: str  # such as "model"
     noun: str  # such as "a stage"
     package: str  # where it is looked up, such as "gpt.models"
     contract: str  # what a valid object is, in a few words
     accepts: Callable[[Any], bool]  # whether an object of the package is valid here
-    given: tuple[str, ...] = ()  # the arguments that come from the program and not from the configuration
+    given: tuple[str, ...] = ()  # the arguments that come from the program rather than the configuration
 
     def build(self, choice: Choice, **given: Any) -> Any:
-        """Call what `choice` names. Raises RequestError if it is not valid here or does not take these values."""
+        """Call the class or function that `choice` names.
+
+        Raises RequestError if it is not valid here or does not take these values.
+        """
         return self.partial(choice)(**given)
 
     def partial(self, choice: Choice) -> Callable[..., Any]:
-        """What `choice` names with its hyperparameters filled in. Raises RequestError as `build` does."""
+        """The class or function that `choice` names, with its hyperparameters bound.
+
+        Raises RequestError as `build` does.
+        """
         target, values = self._checked(choice)
 
         def call(*arguments: Any, **given: Any) -> Any:
@@ -98,7 +104,7 @@ class Kind:
         found = {}
         for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}."):
             names: Iterable[str] = ()
-            with contextlib.suppress(ModuleNotFoundError):  # of an extra
+            with contextlib.suppress(ModuleNotFoundError):  # of an optional library
                 names = vars(importlib.import_module(module.name))
             for name in names:
                 with contextlib.suppress(RequestError):
@@ -107,7 +113,7 @@ class Kind:
         return found
 
     def hyperparameters(self, target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-        """What `target` takes from the configuration, by name; what is not annotated takes anything."""
+        """The parameters that `target` takes from the configuration, by name; one without annotation takes anything."""
         signature = inspect.signature(target, eval_str=True).parameters
         return {
             name: parameter.replace(annotation=Any) if parameter.annotation is parameter.empty else parameter

@@ -28,7 +28,7 @@ class OneLine(logging.Formatter):
 
 
 class _Coloured(OneLine):
-    """The same with warnings in yellow, and in other lines figures in cyan."""
+    """The same, with warnings in yellow and the numbers of other lines in cyan."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -39,7 +39,7 @@ class _Coloured(OneLine):
 
 
 def in_red(line: str, stream: TextIO) -> str:
-    """A line for a stream, in red where that is a terminal."""
+    """The line, in red if the stream is a terminal."""
     return _in(_RED, line) if _has_colours(stream) else line
 
 
@@ -48,19 +48,19 @@ def _in(colour: str, text: str) -> str:
 
 
 def _has_colours(stream: TextIO) -> bool:
-    """Whether it is a terminal, and the user does not object (https://no-color.org)."""
+    """Whether the stream is a terminal and the user has not disabled colour (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def command(name: str) -> str:
-    """How the user runs a script: "python train.py", or "gpt-train" if that is how this process was started."""
+    """The command that runs a script: "python train.py", or "gpt-train" if this process was started that way."""
     return f"gpt-{name}" if "GPT_COMMANDS" in os.environ else f"python {name}.py"
 
 
 def open_streams() -> None:
-    """Prepare the standard streams: UTF-8, because a corpus has characters that a terminal's encoding may lack.
+    """Prepare the standard streams: UTF-8, because a corpus may contain characters that the terminal's encoding lacks.
 
-    A stream that is closed becomes the null device. Otherwise the next file that is opened would take its place.
+    A closed stream is replaced by the null device; otherwise the next file that is opened would take its place.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # os.open takes the lowest free number, which is that of the stream
@@ -72,9 +72,9 @@ def open_streams() -> None:
 
 
 def show_log(prefix: str = "") -> None:
-    """Show what the package logs: reports on standard output, warnings on standard error, each after a prefix.
+    """Print the package's log: reports to standard output, warnings to standard error, each after a prefix.
 
-    The prefix tells the jobs apart that run side by side; a worker process may have several, one after the other.
+    The prefix distinguishes jobs that run side by side; a worker process may run several jobs in succession.
     """
     logger = logging.getLogger("gpt")
     logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run
@@ -94,7 +94,7 @@ def show_log(prefix: str = "") -> None:
 
 @contextlib.contextmanager
 def showing_warnings() -> Iterator[None]:
-    """Show the package's warnings inside, in a program that has its own logging; then leave that as it was."""
+    """Show the package's warnings inside a program that has its own logging, and restore that logging afterwards."""
     logger = logging.getLogger("gpt")
     level, propagates, handler = logger.level, logger.propagate, logging.StreamHandler()
     handler.setLevel(logging.WARNING)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-# How PyTorch reports that memory ran out, on its devices and in its allocators.
+# How PyTorch's devices and allocators report that they are out of memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
 
 
@@ -25,11 +25,11 @@ class RequestError(UserError):
 
 
 class UnavailableError(RequestError):
-    """A file, a device or a run folder that cannot be used at the moment, whatever else is asked for."""
+    """A file, a device or a run folder cannot be used at the moment, whatever the rest of the request."""
 
 
 class UnreadableError(UserError):
-    """A file cannot be read now, whatever its content: unlike a damaged one, it must not be passed over or replaced."""
+    """A file cannot be read now but may be intact, so unlike a damaged one it must not be skipped or replaced."""
 
 
 class DivergedError(UserError):
@@ -38,7 +38,7 @@ class DivergedError(UserError):
 
 @contextmanager
 def requiring(extra: str) -> Iterator[None]:
-    """Around imports of optional libraries: for one that is missing, RequestError says which extra installs it."""
+    """Wrap imports of optional libraries: if one is missing, RequestError names the extra that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -63,7 +63,7 @@ def report(error: Exception) -> tuple[str, int] | None:
 
 
 def explain(error: "ValidationError", prefix: str = "") -> str:
-    """Everything that is wrong with some values, in one line; `prefix` goes in front of each key."""
+    """All validation errors in one line; `prefix` is put in front of each key."""
     problems: dict[str, list[Mapping[str, Any]]] = {}
     for problem in error.errors():
         names = [name for name in map(str, problem["loc"]) if not _IS_ALTERNATIVE.search(name)]
@@ -71,7 +71,7 @@ def explain(error: "ValidationError", prefix: str = "") -> str:
     return "; ".join(_explain(key, alternatives) for key, alternatives in problems.items())
 
 
-# Where a value may have one of several types, pydantic's path to it ends with the type that was tried.
+# If a value may have one of several types, pydantic's path to it ends with the type that was tried.
 _IS_ALTERNATIVE = re.compile(r"[\[\]()-]|^(int|float|str|bool|none)$")
 
 # What pydantic's types of errors mean to a user.

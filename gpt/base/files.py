@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception], ...] = (OSError, UserError)) -> bool:
-    """Call `write` and return whether it succeeded; if not, log a warning, and the run continues without it."""
+    """Call `write`, and return whether it succeeded; after a failure, log a warning and continue."""
     try:
         write()
     except errors as error:
@@ -41,7 +41,7 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `path`; at any moment, a reader sees the old file or the new one, never a partial one."""
+    """Write `path` so that a reader always sees the old file or the new one, never a partial one."""
     if isinstance(content, str):
         content = content.encode()
     temporary = temporary_name(path)
@@ -51,7 +51,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(path)  # the file that the user knows
+            error.filename = str(path)  # the file as the user knows it
         raise
     try:
         flush_folder(path.parent)
@@ -60,12 +60,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path` for a file that will be renamed to it."""
+    """A temporary name next to `path` for a file that will be renamed to it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether `temporary_name` gives such a name."""
+    """Whether `temporary_name` could have made this name."""
     return re.fullmatch(r"\..+\.[0-9a-f]{8}", name) is not None
 
 
@@ -85,7 +85,7 @@ def write_png(path: Path, figure: "Figure") -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can do that."""
+    """Flush a folder's entries to disk, where the system supports it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -97,8 +97,8 @@ def flush_folder(folder: Path) -> None:
 def checked_file(path: Path, largest: int) -> Path:
     """Check a file of a possibly untrusted run folder before it is opened, and return its path.
 
-    Raises UserError if it is absent, larger than `largest` bytes, or not a regular file: a link would lead out of the
-    folder, and a pipe would never end.
+    Raises UserError if it is absent, larger than `largest` bytes, or not a regular file: a link could point outside the
+    folder, and a pipe could block forever.
     """
     try:
         status = path.lstat()
@@ -143,7 +143,7 @@ def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
 
 
 def unseal(text: str, source: Path) -> dict[str, Any]:
-    """The record that `seal` wrote. Raises UserError, naming `source`, if it has changed since."""
+    """The record that `seal` wrote. Raises UserError, naming `source`, if it has been changed."""
     with parsing(source):
         record = json.loads(text)
     if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):

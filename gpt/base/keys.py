@@ -1,4 +1,4 @@
-"""Keys of configurations: what the schema declares of each, and configurations as flat keys."""
+"""Keys of configurations: what the schema declares about each, and configurations flattened to dotted keys."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -12,12 +12,12 @@ _UNKNOWN = Key(compared=False, resumable=False)  # such as experiment, or Hydra'
 
 
 def compared(name: str) -> bool:
-    """Whether this key or group of a training is compared with the documented run of its stage."""
+    """Whether this key or group of train.yaml is compared with the documented run of the stage."""
     return _key(name).compared
 
 
 def resumable(name: str) -> bool:
-    """Whether this key or group of a training may change when a run is resumed."""
+    """Whether this key or group of train.yaml may change when a run is resumed."""
     return _key(name).resumable
 
 
@@ -33,7 +33,7 @@ def identifying(name: str) -> list[str]:
 
 
 def grouped(name: str) -> bool:
-    """Whether runs that differ in this key are different settings in a ranking, and not repetitions of one."""
+    """Whether a ranking treats runs that differ in this key as different settings rather than repetitions of one."""
     return _key(name).grouped
 
 
@@ -43,7 +43,7 @@ def matched(name: str) -> bool:
 
 
 def literal(schema: type[BaseModel]) -> tuple[str, ...]:
-    """The keys whose values are taken as they were typed, where Hydra would apply its own grammar."""
+    """The keys whose values are taken as typed, without Hydra's grammar."""
     return tuple(key for key, declared in _declared(schema).items() if declared.literal)
 
 
@@ -53,7 +53,7 @@ def added(version: int) -> dict[str, Any]:
 
 
 def _key(name: str) -> Key:
-    """What is declared of a key of a training, or of the innermost group around it."""
+    """The declaration of a key of train.yaml, or of the innermost group around it."""
     declared = _declared(TrainConfig)
     while name and name not in declared:
         name = name.rpartition(".")[0]
@@ -91,7 +91,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def shown(key: str, value: Any) -> str:
-    """key=value; for a choice the bare name: data=text for data._target_=gpt.data.corpora.text."""
+    """key=value; for a choice, the bare name: data=text for data._target_=gpt.data.corpora.text."""
     if key.endswith("._target_"):
         return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"
     return f"{key}={value}"

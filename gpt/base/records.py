@@ -1,4 +1,4 @@
-"""Records: strictly typed values of what a run keeps."""
+"""The base class of the records that a run stores."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""A request: what a command line says besides the configuration that it composes."""
+"""A request: what a command line says beyond the configuration that it composes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,15 @@ from typing import Any
 from gpt.base.keys import changes, compared
 from gpt.base.schema import TrainConfig
 
-_MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}  # the documented run, besides what is compared with it
+# These may change what is compared with the documented run, although they are not compared themselves.
+_MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the folder of a new run goes."""
+    """Where the folder of a new run is created."""
 
-    runs: Path  # below which run folders are
+    runs: Path  # the folder that contains all run folders
     parent: Path  # the folder of a new run is created in it
     prefix: str = ""  # of its name
     folder: Path | None = None  # instead of one in `parent`, if the user has given one
@@ -23,16 +24,16 @@ class Destination:
     swept: tuple[str, ...] = ()  # the keys that differ between the jobs of that sweep
 
     def of(self, config: TrainConfig) -> Path:
-        """The folder of a new run of this configuration, if it is still free."""
+        """The folder of a new run of this configuration, unless it is taken."""
         name = "_".join([config.stage, *([config.name] if config.name else []), f"seed{config.seed}"])
         return self.folder or self.parent / f"{self.prefix}{name}"
 
 
 @dataclass(frozen=True)
 class Request:
-    """The command line, and what can be asked of conf/ on its behalf."""
+    """The command line, and access to the documented runs in conf/."""
 
-    given: tuple[str, ...]  # the keys that have a value on the command line, groups such as model among them
+    given: tuple[str, ...]  # the keys that have a value on the command line, including groups such as model
     command: str  # the command line
     destination: Destination
     documented: Callable[[str], dict[str, Any]]  # a stage -> the configuration of its documented run, from conf/
@@ -42,10 +43,10 @@ class Request:
     rest: tuple[str, ...] = ()  # of search.py: the part of its command line that is train.py's
 
     def changed(self, config: TrainConfig) -> list[str]:
-        """The hyperparameters, as key=value, in which a run differs from the documented run of its stage.
+        """The hyperparameters that differ from the documented run of the stage, as key=value.
 
         The documented run is `model=STAGE` with nothing else given, from the project's own conf/. Raises RequestError
-        for a stage that is not there.
+        for an unknown stage.
         """
         groups = {key.partition(".")[0] for key in self.given if key != "model"}
         if not self.foreign and not any(compared(group) or group in _MAY_CHANGE for group in groups):

@@ -23,7 +23,7 @@ _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NU
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device and the precision that matrix products have on it. Weights and losses are always float32."""
+    """A device and the precision of matrix products on it. Weights and losses are always float32."""
 
     device: torch.device
     dtype: torch.dtype = torch.float32
@@ -39,7 +39,7 @@ class Runtime:
 
     @contextlib.contextmanager
     def all_threads(self) -> Iterator[None]:
-        """Use all of PyTorch's CPU threads inside: for large passes such as evaluation, if training steps use one."""
+        """Use all of PyTorch's CPU threads: for large passes such as evaluation, even if training steps use one."""
         few = torch.get_num_threads()
         torch.set_num_threads(_THREADS)
         try:
@@ -54,12 +54,12 @@ class Runtime:
 
     @property
     def accumulator(self) -> torch.device:
-        """Where long sums are kept: on the device, so that nothing waits for it, unless it lacks float64."""
+        """Where long sums are accumulated: on the device, so that nothing waits for it, unless it lacks float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
 
 def select_device(name: str) -> torch.device:
-    """`auto` is the fastest device available. Raises RequestError for one that this machine lacks."""
+    """`auto` is the fastest device available. Raises RequestError for a device that this machine lacks."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if available[device])
@@ -87,8 +87,7 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
 def seed_everything(seed: int, *, deterministic: bool) -> None:
     """Seed PyTorch's global generators, which draw the initial weights and dropout masks.
 
-    On a CPU the same seed gives the same bits either way; `deterministic` requires it of a GPU too,
-    at some cost in speed.
+    On a CPU, the same seed always gives the same bits; `deterministic` makes a GPU do so too, at some cost in speed.
     """
     torch.manual_seed(seed)
     if deterministic:
@@ -98,7 +97,7 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
 
 
 def is_large(model: nn.Module) -> bool:
-    """Whether the model's time goes into arithmetic rather than into launching operations."""
+    """Whether the model spends its time on arithmetic rather than on launching operations."""
     return size_of(model) >= _LARGE
 
 
@@ -120,8 +119,8 @@ def has_bfloat16(device: torch.device) -> bool:
 def _keep_freed_memory() -> None:
     """Make the C library reuse the memory of large tensors instead of returning it to the system.
 
-    By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third
-    of v7's step. Peak memory does not change. Does nothing where the C library is not glibc.
+    By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third of v7's
+    step. Peak memory does not change. Does nothing if the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

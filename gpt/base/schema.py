@@ -1,9 +1,9 @@
 """The schema of `conf/`: the type and range of every value that a user can set.
 
 The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
-raised as `pydantic.ValidationError`. What a choice takes (`model`, `data`, `optimizer`, `schedule`, `logger`,
-`metrics`) is checked against the signature of what it names (gpt/base/choices.py). What else is true of a key stands in
-its `Key` annotation, which the functions of gpt/base/keys.py look up.
+raised as `pydantic.ValidationError`. The hyperparameters of a choice (`model`, `data`, `optimizer`, `schedule`,
+`logger`, `metrics`) are checked against the signature of the class or function it names (gpt/base/choices.py). All
+other properties of a key are in its `Key` annotation, which the functions of gpt/base/keys.py look up.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Weights = Literal["auto", "best", "last", "averaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What is true of a key, or of all keys of a group that have no annotation of their own."""
+    """The properties of a key, or of all keys of a group that have no annotation of their own."""
 
     compared: bool = True  # with the documented run of the stage
     resumable: bool = True  # may change when a run is resumed; otherwise it identifies the run
@@ -42,14 +42,14 @@ _DATA = Key(
     within={
         "_target_": Key(resumable=False),
         "vocab_size": Key(resumable=False),
-        # Where a corpus is, which may be moved:
+        # The location of a corpus, which may change:
         **dict.fromkeys(("dir", "path", "source", "target"), Key(compared=False, grouped=False, literal=True)),
     }
 )
 
 
 class _Schema(BaseModel):
-    # Each is built when first used: a script needs one of them, and building all delays --help.
+    # Each is built when first used: a script needs only one, and building all of them delays --help.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
@@ -128,7 +128,7 @@ class TrainConfig(_Schema):
         return self
 
     def content(self) -> dict[str, Any]:
-        """The configuration as plain dictionaries, as it stands in config.yaml."""
+        """The configuration as plain dictionaries, as stored in config.yaml."""
         return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume"})
 
 
@@ -140,7 +140,7 @@ class BeamConfig(_Schema):
 
 
 class GenerateConfig(BeamConfig):
-    """conf/generate.yaml: text from a run."""
+    """conf/generate.yaml: generating text from a run."""
 
     run: Annotated[PathName | None, _LITERAL]
     runs: PathName
@@ -159,7 +159,7 @@ class GenerateConfig(BeamConfig):
 
 
 class EvaluateConfig(BeamConfig):
-    """conf/evaluate.yaml: a run on its held-out data."""
+    """conf/evaluate.yaml: measuring a run on held-out data."""
 
     run: Annotated[PathName | None, _LITERAL]
     runs: PathName
@@ -173,7 +173,7 @@ class EvaluateConfig(BeamConfig):
 
 
 class StudyConfig(_Schema):
-    """conf/search.yaml: a search for hyperparameters."""
+    """conf/search.yaml: a hyperparameter search."""
 
     n_trials: Count
     study: Annotated[PathName | None, _LITERAL]
@@ -182,7 +182,7 @@ class StudyConfig(_Schema):
 
 
 class ExportConfig(_Schema):
-    """conf/export.yaml: a run for other programs."""
+    """conf/export.yaml: exporting a run for other programs."""
 
     format: Literal["hub", "transformers", "onnx"]
     run: Annotated[PathName | None, _LITERAL]
@@ -194,7 +194,7 @@ class ExportConfig(_Schema):
 
 
 class PlayConfig(_Schema):
-    """conf/play.yaml: a page on the runs."""
+    """conf/play.yaml: a page about the runs."""
 
     runs: Annotated[PathName, _LITERAL]
     run: Annotated[PathName | None, _LITERAL]

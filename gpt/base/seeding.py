@@ -1,8 +1,8 @@
 """Stateless seeding: one stream of random numbers per purpose.
 
-A draw is a pure function of the seed and of its purpose. The batch of an iteration therefore does not depend on what
-came before it, and drawing more for one purpose never shifts another. Only initial weights and dropout use PyTorch's
-global generators: a checkpoint saves the states of rank 0's, and the other ranks reseed theirs in each iteration.
+A draw is a pure function of the seed and its purpose. The batch of an iteration therefore does not depend on what came
+before it, and drawing more for one purpose never shifts another. Only initial weights and dropout use PyTorch's global
+generators: a checkpoint saves rank 0's states, and the other ranks reseed theirs in each iteration.
 """
 
 import hashlib

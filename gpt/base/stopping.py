@@ -14,20 +14,20 @@ from gpt.base.errors import UserError, printable
 
 # Ctrl-C; the default of kill and container engines; a closed terminal; what schedulers send before preemption.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-# Of a job that submitit started on a cluster. SIGTERM alone does not say whether the job is pre-empted or cancelled;
+# For a job that submitit started on a cluster. SIGTERM alone does not say whether the job is pre-empted or cancelled;
 # SIGUSR2 asks submitit, in its own handler, to requeue the job.
 _REQUEUE = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows, which has no clusters, lacks it
 _SIGNALS_OF_CLUSTER = [signal.SIGINT, signal.SIGTERM, _REQUEUE]
 
 _PARENT = "GPT_SWEEP_PROCESS"
-_REPEATS = 1.0  # seconds in which a repeated signal is the same request
+_REPEATS = 1.0  # seconds within which a repeated signal is the same request
 _POLL, _GRACE = 0.5, 30.0  # seconds between checks on the parent, and seconds to save once it is gone
 
 
 class Stopped(BaseException):
     """The user or the system asked to stop. The exit code is 130 after SIGINT, otherwise 143.
 
-    Like KeyboardInterrupt, this is no error: code that handles errors must not catch it.
+    Like KeyboardInterrupt, this is not an error: code that handles errors must not catch it.
     """
 
     def __init__(self, number: int, message: str = "stopped") -> None:
@@ -39,9 +39,9 @@ class Stopped(BaseException):
 class Stop:
     """Turns signals into `Stopped`: at once, or, inside `deferred`, by setting `requested` for the caller to check.
 
-    A second signal is never deferred, but for a second after the first one it is taken for the same request: a launcher
-    and its process group, or a launcher that repeats itself, deliver one stop twice. A cluster repeats itself for as
-    long as it grants, and then kills.
+    A second signal is never deferred, but within a second of the first one it counts as the same request: a launcher
+    and its process group, or a launcher that repeats its signal, may deliver one stop twice. A cluster repeats its
+    signal until the grace period ends, and then kills.
     """
 
     def __init__(self) -> None:
@@ -65,8 +65,8 @@ class Stop:
             yield self
         except Stopped as stopped:
             if _is_on_cluster() and self.requested not in (signal.SIGINT, _REQUEUE):
-                # After SIGTERM alone, the cluster kills the job or sends SIGUSR2 as well. A job that ended by itself
-                # would count as done, and would not be requeued.
+                # After SIGTERM alone, the cluster kills the job or sends SIGUSR2 as well. A job that exits by itself
+                # would count as done and would not be requeued.
                 print(printable(f"{stopped}; waiting for the cluster"), file=sys.stderr, flush=True)
                 while self.requested != _REQUEUE:
                     time.sleep(_POLL)
@@ -77,7 +77,7 @@ class Stop:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a first signal only sets `requested`."""
+        """Defer the first signal: it only sets `requested`."""
         before, self._deferred = self._deferred, True
         try:
             yield
@@ -85,7 +85,7 @@ class Stop:
             self._deferred = before
 
     def check(self) -> None:
-        """Raise Stopped if a signal was received: between the parts of long work that may be left half done."""
+        """Raise Stopped if a signal was received; called between the parts of long work that may be abandoned."""
         if self.requested is not None:
             raise Stopped(self.requested)
 
@@ -110,7 +110,7 @@ def _is_on_cluster() -> bool:
 
 @contextlib.contextmanager
 def requeued() -> Iterator[None]:
-    """Around a job: on a cluster, a stopped job is requeued by submitit, which ends this process.
+    """Wrap a job: on a cluster, submitit requeues a stopped job and ends this process.
 
     Raises UserError if submitit refuses.
     """
@@ -124,16 +124,16 @@ def requeued() -> Iterator[None]:
             signal.raise_signal(_REQUEUE)
         except (RuntimeError, subprocess.SubprocessError) as error:  # too many time limits; no answer from Slurm
             raise UserError(f"{stopped}; {error}") from error
-        sys.exit()  # not the first task, which requeues them all and must not be ended by a failure of another one
+        sys.exit()  # not the first task, which requeues all of them and must not be ended by another's failure
 
 
 _REPEAT = "stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR"
 
 
 def start_sweep(farewell: str = _REPEAT) -> None:
-    """In the process that starts a sweep: let worker processes know it, and leave at once on a signal.
+    """Prepare the process that starts a sweep: name it to the workers, and exit at once on a signal.
 
-    The workers then stop as `within_sweep` says. A job in this process handles signals itself.
+    The workers then stop as `within_sweep` describes. A job in this process handles signals itself.
     """
 
     def leave(number: int, _: FrameType | None) -> None:
@@ -148,9 +148,9 @@ def start_sweep(farewell: str = _REPEAT) -> None:
 
 @contextlib.contextmanager
 def within_sweep() -> Iterator[None]:
-    """Around a job of a parallel sweep: once the parent is gone, the job stops, as by a signal, and its worker ends.
+    """Wrap a job of a parallel sweep: once the parent has exited, the job stops as on a signal, and its worker ends.
 
-    Raises Stopped if the parent is gone already.
+    Raises Stopped if the parent has already exited.
     """
     parent = int(os.environ.get(_PARENT, os.getpid()))
     if parent == os.getpid():
@@ -163,7 +163,7 @@ def within_sweep() -> Iterator[None]:
             raise Stopped(signal.SIGTERM, "the process that started the sweep is gone")
         yield
     finally:
-        if os.getppid() != parent:  # else this worker would wait for a job that nobody can give it
+        if os.getppid() != parent:  # otherwise this worker would wait forever for its next job
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(128 + signal.SIGTERM)

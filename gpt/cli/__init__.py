@@ -1,4 +1,4 @@
-"""The command line of the scripts: `main` runs one of them; `requests` composes configurations outside a job too."""
+"""The command line of the scripts: `main` runs a script; `requests` composes configurations, also outside a job."""
 
 from gpt.cli.main import main
 

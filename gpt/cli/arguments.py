@@ -8,7 +8,7 @@ from pathlib import Path
 from gpt.base.errors import RequestError
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
-# Hydra's options, with what may follow them; None: anything.
+# Hydra's options, with the values that may follow them; None: anything.
 _OPTIONS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
                      "--shell-completion", "-sc"), ()),
@@ -50,7 +50,7 @@ def options_first(arguments: list[str]) -> list[str]:
 
 
 def refuse_hidden(arguments: list[str], conf: Path) -> None:
-    """Raises RequestError for a file in a --config-dir that Hydra would ignore, because conf/ has one of that name."""
+    """Raise RequestError if Hydra would ignore a file in a --config-dir because conf/ has one of the same name."""
     for folder in _config_dirs(arguments):
         for path in sorted(folder.rglob("*.yaml")):
             if (conf / path.relative_to(folder)).exists():
@@ -68,24 +68,24 @@ def with_mode(arguments: list[str], conf: Path) -> list[str]:
 
 
 def _config_dirs(arguments: list[str]) -> list[Path]:
-    """The folders of --config-dir in arguments that `options_first` has put in order."""
+    """The --config-dir folders in arguments that `options_first` has reordered."""
     return [Path(folder) for option, folder in itertools.pairwise(arguments) if option in _CONFIG_DIR]
 
 
 def _sweeps(experiment: Path) -> bool:
     try:
         return "mode: MULTIRUN" in experiment.read_text(encoding="utf-8")
-    except (OSError, ValueError):  # Hydra will say what is wrong with it
+    except (OSError, ValueError):  # Hydra reports the error
         return False
 
 
 def with_stage(arguments: list[str]) -> list[str]:
-    """Let model=NAME stand for stage=NAME where nothing is trained: Hydra would look for a file in conf/model/."""
+    """Rewrite model=NAME to stage=NAME where nothing is trained: Hydra would look for a file in conf/model/."""
     return [re.sub(r"^model=", "stage=", argument) for argument in arguments]
 
 
 def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list[str]]:
-    """Hydra's options and the values of these keys, which are a script's own; and the other values, for train.py."""
+    """Split the arguments: Hydra's options and a script's own keys, and the rest, for train.py."""
     completion = ("install", "uninstall", "query")  # what Hydra's --shell-completion takes
     named = [(a, a.partition("=")[0]) for a in arguments if "=" in a and not a.startswith("-")]
     theirs = [argument for argument, key in named if key not in keys and key not in completion]
@@ -93,7 +93,7 @@ def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list
 
 
 def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Quote the values of these keys for Hydra; return the new arguments, and the values unquoted."""
+    """Quote the values of these keys for Hydra; return the new arguments and the unquoted values."""
     quoted, texts = [], {}
     for argument in arguments:
         key, equals, value = argument.partition("=")

@@ -1,4 +1,4 @@
-"""Where conf/ is, and its configurations composed without running a job."""
+"""The location of conf/, and its configurations composed without running a job."""
 
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,23 @@ VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") e
 
 
 def parsed(overrides: list[str]) -> list[Override]:
-    """Overrides by the grammar of the Hydra that is running, which finds the files of glob()."""
+    """Parse overrides with the grammar of the running Hydra, which resolves glob()."""
     return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
 
 
 def sweeper_params(settings: Any) -> list[str]:
-    """What an experiment sweeps or searches over, as overrides, from Hydra's settings."""
+    """An experiment's sweep or search ranges as overrides, from Hydra's settings."""
     return [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
 
 
 def groups(config_name: str) -> list[str]:
-    """The groups of a configuration, model first, which is what to choose first; conf/hydra/ holds Hydra's own."""
+    """The groups of a configuration, model first, because users choose it first; conf/hydra/ holds Hydra's own."""
     folders = {path.name for path in CONF.iterdir() if path.is_dir() and config_name == "train"}
     return sorted(folders - {"hydra"}, key=lambda group: (group != "model", group))
 
 
 def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """conf/<config_name>.yaml with these overrides, or without them if they do not compose; and Hydra's settings."""
+    """Compose conf/<config_name>.yaml with these overrides, or without if that fails; return Hydra's settings too."""
     with hydra.initialize_config_dir(str(CONF), **VERSION):
         try:
             config = hydra.compose(config_name, overrides, return_hydra_config=True)

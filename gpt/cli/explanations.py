@@ -1,4 +1,4 @@
-"""Hydra's complaints in one line that says what to do."""
+"""Hydra's errors rewritten as one line that says what to do."""
 
 import difflib
 import textwrap
@@ -14,7 +14,7 @@ from gpt.base.keys import flat
 from gpt.base.ladder import rank
 from gpt.cli.composing import CONF, composed, groups
 
-# What the field also calls the keys.
+# Common other names of the keys.
 _SHORT = {
     "lr": "learning_rate", "epochs": "max_iters", "steps": "max_iters", "n_steps": "max_iters", "iters": "max_iters",
     "iterations": "max_iters", "max_steps": "max_iters", "num_iters": "max_iters", "bs": "batch_size",
@@ -39,9 +39,9 @@ _EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_lo
 
 
 def explain_composition(error: Exception, config_name: str, typed: list[str], more_keys: Iterable[str] = ()) -> str:
-    """Hydra's complaint about the command line, in one line that names the nearest valid choice.
+    """Hydra's error about the command line, in one line that names the nearest valid choice.
 
-    `more_keys` are valid ones that this configuration does not have.
+    `more_keys` are further valid keys, which this configuration does not have.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
@@ -67,14 +67,14 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
 
 
 def explain_launch(error: Exception) -> str | None:
-    """What a library that launches jobs says of a failure, in one line; None for any other error."""
+    """A job launcher's error in one line; None for any other error."""
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     library = innermost.f_globals["__name__"].partition(".")[0]
     return f"{library}: {textwrap.shorten(str(error), 400)}" if library in ("submitit", "ray") else None
 
 
 def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None]) -> str:
-    """An error line for an unknown key: which choices of its group have it, or the nearest valid key."""
+    """The error line for an unknown key: the choices of its group that have it, or the nearest valid key."""
     if key.startswith("hydra."):
         return f"unknown key {key}; see Hydra's documentation"
     known = list(keys)
@@ -100,7 +100,7 @@ def _ordered(group: str, names: Iterable[str]) -> list[str]:
 
 
 def _keys_and_choices(config_name: str, typed: list[str]) -> tuple[list[str], Mapping[str, str | None]]:
-    """The groups and every key that can be set with this command line's choices; and the choice for each group."""
+    """The groups, every key that can be set with the choices on this command line, and the choice for each group."""
     known = groups(config_name)
     parsed = [OverridesParser.create().parse_override(a) for a in typed if not a.startswith("-")]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in known and not o.is_sweep_override()]

@@ -1,4 +1,4 @@
-"""How a script ends when something is wrong: one line and an exit code, for a job of a sweep too."""
+"""How a script fails: one line and an exit code, also for a job of a sweep."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ from gpt.cli.explanations import explain_composition, explain_launch
 
 
 class JobError(UserError):
-    """A job of a sweep failed and printed why; Hydra runs the other jobs and raises this at the end."""
+    """A job of a sweep failed and printed its error; Hydra runs the other jobs and raises this at the end."""
 
 
 def is_sweep() -> bool:
@@ -29,7 +29,7 @@ def is_sweep() -> bool:
 
 
 def job_title() -> str:
-    """The line that names the present job of a sweep."""
+    """The line that names the current job of a sweep."""
     return sweeps.title(HydraConfig.get().job.num, list(HydraConfig.get().overrides.task))
 
 
@@ -40,11 +40,11 @@ def one_line_errors() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _exit("interrupted", 130, prefix="")
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+    except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except JobError as error:
-        logs = sweeps.logs()  # which have the error lines, if this terminal has not
+        logs = sweeps.logs()  # which hold the error lines if this terminal does not
         _exit("not every job of the sweep succeeded" + (f": {error}; logs in {logs}" if logs else ""), error.exit_code)
     except Stopped as error:  # ends the sweep too: the signal was not meant for one job
         message = str(error)
@@ -67,9 +67,9 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[None]:
-    """Turn what Hydra, YAML and launchers complain about into a UserError.
+    """Turn the errors of Hydra, YAML and launchers into a UserError.
 
-    `is_composed` tells whether the configuration was composed: what is raised after that is a bug, and no bad command
+    `is_composed` tells whether the configuration was composed: an error after that is a bug rather than a bad command
     line.
     """
     try:

@@ -1,6 +1,6 @@
-"""--help: what a script does, what can be chosen, and the meaning, the range and the default of every key.
+"""--help: what a script does, the choices, and the meaning, range and default of every key.
 
-Meanings are the comments of conf/, ranges come from the schema, defaults are those of the choices on the command line.
+Meanings are the comments in conf/, ranges come from the schema, and defaults from the choices on the command line.
 """
 
 import re
@@ -18,11 +18,11 @@ from gpt.base.ladder import LADDER, is_twin, rank
 from gpt.cli.composing import CONF, composed, groups
 from gpt.cli.stages import brings
 
-_COLUMN = 38  # where meanings start, unless a key is longer
+_COLUMN = 38  # column where meanings start, unless a key is longer
 
 
 def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str:
-    """The help of conf/<config_name>.yaml, with the values that these arguments compose."""
+    """The help text of conf/<config_name>.yaml, with the values that these arguments compose."""
     width = max(60, shutil.get_terminal_size().columns)
     tree, settings = composed(config_name, [a for a in arguments if not a.startswith("-")])
     choices = settings["runtime"]["choices"]
@@ -58,12 +58,12 @@ def keys_without_meaning(config_name: str) -> list[str]:
 
 
 def _is_for_users(key: str) -> bool:
-    """Whether a user sets it; the others are set by model=NAME and its like."""
+    """Whether a user sets this key; the others are set by model=NAME and other choices."""
     return key != "adds" and not key.startswith("documented.") and not key.endswith("._target_")
 
 
 def _group(group: str, chosen: Any, width: int) -> str:
-    """The choices of a group, each with its purpose; the present one has a star."""
+    """The choices of a group, each with its purpose; the current one has a star."""
     heading = f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"
     names = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
     lines = []
@@ -79,7 +79,7 @@ def _group(group: str, chosen: Any, width: int) -> str:
 
 
 def _stages(heading: str, names: list[str]) -> dict[str, list[str]]:
-    """The stages below their headings: the ladder in its order, what stands beside it, and the ablations."""
+    """The stages under their headings: the ladder in order, the other stages, and the ablations."""
     ordered = sorted(names, key=rank)
     return {
         heading: [name for name in ordered if name in LADDER],
@@ -89,7 +89,7 @@ def _stages(heading: str, names: list[str]) -> dict[str, list[str]]:
 
 
 def _purpose(path: Path) -> str:
-    """What a choice is for: what its stage adds, or the first comment of its file."""
+    """The purpose of a choice: what its stage adds, or the first comment of its file."""
     lines = path.read_text(encoding="utf-8").splitlines()
     adds = next((line.removeprefix("adds:") for line in lines if line.startswith("adds:")), None)
     comments = [line.removeprefix("#") for line in lines if line.startswith("#") and "@package" not in line]
@@ -97,7 +97,7 @@ def _purpose(path: Path) -> str:
 
 
 def meanings(config_name: str, choices: dict[str, Any]) -> dict[str, str]:
-    """The comment of every key: of the chosen file of a group, else of the first one that has a comment on it."""
+    """The comment on every key: from the chosen file of a group, else from the first file that has one."""
     found = dict(_comments(CONF / f"{config_name}.yaml", ""))
     for group in ("model", "data", "optimizer", "schedule", "logger", "metrics"):
         files = sorted((CONF / group).glob("*.yaml"), key=lambda path: (path.stem == "transformer", path.stem))
@@ -122,7 +122,7 @@ def _comments(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _ranges(schema: dict[str, Any]) -> dict[str, str]:
-    """What the schema allows for each key, in words."""
+    """The values that the schema allows for each key, in words."""
     definitions = schema.get("$defs", {})
 
     def walk(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -170,6 +170,6 @@ def _entry(left: str, meaning: str, width: int, column: int = _COLUMN) -> list[s
 
 
 def show(config_name: str, schema: type[BaseModel]) -> None:
-    """Print the help of a script and end it."""
+    """Print the help of a script and exit."""
     print(text(config_name, schema, sys.argv[1:]))
     sys.exit(0)

@@ -1,6 +1,6 @@
 """The command line of the scripts: Hydra composes the configuration, the schema checks it, and errors become one line.
 
-This package is all that imports Hydra. It imports no torch, so that --help and completion are quick.
+Only this package imports Hydra. It does not import torch, so --help and completion are fast.
 """
 
 import logging
@@ -36,11 +36,11 @@ def main(
     *,
     after_sweep: Callable[[Path], None] | None = None,
 ) -> None:
-    """Run `task` with the configuration of conf/<config_name>.yaml and the command line, and with what that asks for.
+    """Run `task` with the configuration composed from conf/<config_name>.yaml and the command line, and the request.
 
-    Values of the schema's literal keys are taken as they are, whatever commas, quotes or brackets they contain, where
-    Hydra would apply its own grammar; in a sweep (-m) the grammar applies to them too. `after_sweep` is called with the
-    folder of a sweep at its end.
+    Values of the schema's literal keys are taken as typed, including commas, quotes and brackets, without Hydra's
+    grammar; in a sweep (-m), the grammar applies to them too. `after_sweep` is called with the folder of a sweep at its
+    end.
     """
     console.open_streams()
     if Path(sys.argv[0]).name.startswith("gpt-"):
@@ -56,14 +56,14 @@ def main(
     def job(config: DictConfig) -> Any:
         composed.append(True)
         launcher = sweeps.launcher(HydraConfig.get()) if is_sweep() else None
-        worker = stopping.within_sweep() if launcher == "joblib" else nullcontext()  # others have no lasting parent
+        worker = stopping.within_sweep() if launcher == "joblib" else nullcontext()  # others have no long-lived parent
         with worker, one_line_errors(), stopping.requeued():
             side_by_side = launcher in ("joblib", "ray")
             console.show_log(f"[{HydraConfig.get().job.num + 1}] " if side_by_side else "")
             if is_sweep():
                 log.info(job_title())
             values = requests.resolved(config, texts)
-            if launcher == "submitit" and "resume" in values:  # a requeued job has the command line of the first time
+            if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line
                 values["resume"] = values["resume"] or "auto"
             checked = schema.model_validate(values)
             return task(checked, requests.of_job(config_name, typed, values, rest))
@@ -79,7 +79,7 @@ def main(
 
 
 def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[str, str], list[str]]:
-    """Rewrite sys.argv for Hydra; return the values that are taken literally, and search.py's rest for train.py."""
+    """Rewrite sys.argv for Hydra; return the literal values, and search.py's arguments for train.py."""
     if _sweeps(sys.argv) and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         raise RequestError("--cfg and --info show a single job: remove -m and give each key one value")
     if not {"-h", "--help"}.isdisjoint(sys.argv):

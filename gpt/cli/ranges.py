@@ -18,7 +18,7 @@ _EXAMPLE = "training.learning_rate='tag(log,interval(1e-4,1e-1))'"
 
 @dataclass(frozen=True)
 class Range:
-    """What a hyperparameter may be: one of `values`, or a number from `low` to `high`."""
+    """The range of a hyperparameter: one of `values`, or a number from `low` to `high`."""
 
     values: Sequence[Any] | None = None  # as they stand on a command line
     low: float = 0.0
@@ -29,7 +29,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Base:
-    """What all trials of a search have in common, and what differs."""
+    """The settings that all trials of a search share, and the ranges."""
 
     overrides: list[str]  # of every trial, as typed
     config: TrainConfig  # with these

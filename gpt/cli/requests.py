@@ -1,4 +1,4 @@
-"""Requests: from a job of Hydra's, or from overrides that are composed without a job."""
+"""Requests: from a Hydra job, or from overrides composed without a job."""
 
 import functools
 import operator
@@ -32,7 +32,7 @@ _COMPOSING = threading.RLock()
 
 
 def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], rest: Sequence[str]) -> Request:
-    """The request of the job that Hydra runs now: `typed` is the command line, `values` are its valid configuration.
+    """The request of the current Hydra job: `typed` is the command line, `values` are its valid configuration.
 
     A new run goes to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time.
     """
@@ -58,7 +58,7 @@ def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], re
 
 
 def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple[TrainConfig, Request]:
-    """What `python train.py OPTIONS OVERRIDES` would train, and its request.
+    """The configuration that `python train.py OPTIONS OVERRIDES` would train, and its request.
 
     Raises RequestError or ValidationError for overrides that cannot be composed or have invalid values.
     """
@@ -76,7 +76,7 @@ def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple
 
 
 def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
-    """The same from Python, whatever else uses Hydra in this process."""
+    """The same from Python, even if something else uses Hydra in this process."""
     with _own_configuration():
         config, request = of_overrides(overrides)
     return config, replace(
@@ -86,7 +86,7 @@ def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
 
 @contextmanager
 def composition(overrides: Sequence[str], more_keys: Iterable[str] = ()) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The values of train.py with these overrides, and Hydra's settings, which are those of the job inside."""
+    """Compose train.yaml with these overrides: its values, and Hydra's settings, which are active in the context."""
     quoted, texts = arguments.quoted(list(overrides), (*literal(TrainConfig), "hydra.run.dir"))
     texts.pop("hydra.run.dir", None)
     with explained(quoted, more_keys):
@@ -105,7 +105,7 @@ def composition(overrides: Sequence[str], more_keys: Iterable[str] = ()) -> Iter
 
 @contextmanager
 def explained(overrides: list[str], more_keys: Iterable[str] = ()) -> Iterator[None]:
-    """Turn Hydra's complaints about these overrides of train.py into one line; `more_keys` are valid beside them."""
+    """Turn Hydra's errors about these overrides of train.py into one line; `more_keys` are further valid keys."""
     try:
         yield
     except HydraException as error:
@@ -158,13 +158,13 @@ def _documented_alone(stage: str) -> dict[str, Any]:
 
 @contextmanager
 def _own_configuration() -> Iterator[None]:
-    """Compose from the project's conf/ inside, without a job of Hydra's; Hydra's state is one for all threads."""
+    """Compose from the project's conf/ without a Hydra job; all threads share Hydra's state."""
     with _COMPOSING, hydra.initialize_config_dir(str(CONF), **VERSION):
         yield
 
 
 def _options(settings: Any) -> list[str]:
-    """The option --config-dir, if it was given: a command that is to compose the same has to repeat it."""
+    """The option --config-dir, if given: to compose the same configuration, a command must repeat it."""
     sources = settings.runtime.config_sources
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 
@@ -175,7 +175,7 @@ def _foreign(settings: Any) -> tuple[str, ...]:
 
 
 def _dated(runs: str) -> tuple[Path, Path, str]:
-    """Where runs are, where a new one goes by its date, and how its name begins."""
+    """The folder of all runs, the dated folder of a new one, and the prefix of its name."""
     now = datetime.now()
     return Path(runs), Path(runs) / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_"
 

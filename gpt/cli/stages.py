@@ -1,4 +1,4 @@
-"""What a choice of model= sets besides the model: optimizer, schedule, batch size and the like."""
+"""What model=NAME sets besides the model: optimizer, schedule, batch size and other keys."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def brings(stage: str, conf: Path = CONF) -> list[str]:
 
 
 def brought(stage: str, options: Sequence[str]) -> list[str]:
-    """What a stage brings, from conf/ or from the folder of a --config-dir among `options`; [] if neither has it."""
+    """What a stage sets, from conf/ or from a --config-dir among `options`; [] if neither has the stage."""
     folders = [CONF, *(Path(option.partition("=")[2]) for option in options)]
     found = [folder for folder in folders if (folder / "model" / f"{stage}.yaml").is_file()]
     return brings(stage, found[0]) if found else []

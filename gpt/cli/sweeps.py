@@ -1,4 +1,4 @@
-"""Sweeps: how many jobs there are, what each of them is, and how they compare at the end."""
+"""Sweeps: the number of jobs, a line for each, and the comparison at the end."""
 
 import math
 import os
@@ -20,13 +20,13 @@ _LAUNCHERS = ("joblib", "submitit", "ray")
 
 
 class SweepCallback(Callback):
-    """Notes the size and the folder of a sweep; conf/train.yaml names this class."""
+    """Record the size and the folder of a sweep; a Hydra callback named in conf/train.yaml."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Before the first job."""
         settings = config.hydra
         os.environ[_FOLDER] = str(settings.sweep.dir)
-        if settings.sweeper._target_.endswith("BasicSweeper"):  # others decide on the next job after the last
+        if settings.sweeper._target_.endswith("BasicSweeper"):  # other sweepers choose each job after the previous one
             overrides = parsed([*sweeper_params(settings), *settings.overrides.task])
             last = {override.key_or_group: override for override in overrides}  # the command line's, if both have a key
             swept = {key: override for key, override in last.items() if override.is_discrete_sweep()}
@@ -39,7 +39,7 @@ class SweepCallback(Callback):
 
 
 def _announce(settings: DictConfig) -> None:
-    """Say where the jobs of a cluster, which have no terminal, will be; a signal ends this process and not the jobs."""
+    """Print where a cluster's jobs, which have no terminal, are; a signal ends this process but not the jobs."""
     folder = str(settings.sweep.dir)
     os.environ[_LOGS] = str(Path(settings.launcher.submitit_folder).parent)
     count = os.environ.get(_JOBS, "")
@@ -50,17 +50,17 @@ def _announce(settings: DictConfig) -> None:
 
 
 def launcher(settings: Any) -> str | None:
-    """The launcher in Hydra's settings: "joblib", "submitit", "ray", or None for any other."""
+    """The launcher in Hydra's settings: "joblib", "submitit", "ray", or None for any other one."""
     return next((name for name in _LAUNCHERS if f"hydra_{name}_launcher" in settings.launcher._target_), None)
 
 
 def swept_keys() -> tuple[str, ...]:
-    """The keys that differ between the jobs of this sweep, as far as they are known."""
+    """The keys known to differ between the jobs of this sweep."""
     return tuple(os.environ.get(_KEYS, "").split())
 
 
 def logs() -> str | None:
-    """The folder of the jobs' logs, if what they print does not reach this terminal."""
+    """The folder of the jobs' logs, if their output does not reach this terminal."""
     return os.environ.get(_LOGS)
 
 

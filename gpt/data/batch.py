@@ -1,4 +1,4 @@
-"""A batch, the protocol of a corpus that is served in batches, and the base of what changes some of them."""
+"""A batch, the protocol of a corpus served in batches, and a base class for changing some of the batches."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -46,13 +46,13 @@ class Data(Protocol):
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
     ) -> Iterable[Batch]:
-        """The batches over which a loss is estimated."""
+        """The batches for estimating a loss."""
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterable[Batch]:
         """Every target of a split exactly once, in batches of about `tokens_per_pass` tokens."""
 
     def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterable[Batch] | None:
-        """The same targets, each with at least half a window before it; None if the examples are not windows."""
+        """The same targets, each with at least half a window of context; None if the examples are not windows."""
 
 
 class WrappedData:

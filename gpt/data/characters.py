@@ -32,13 +32,13 @@ class CharTokenizer:
         return torch.from_numpy(ids.astype(np.int64, copy=False))
 
     def without_unknown(self, text: str) -> tuple[str, str]:
-        """The text without the characters that the vocabulary lacks, and these characters, each once."""
+        """The text without characters outside the vocabulary, and those characters, each once."""
         unknown = "".join(sorted(set(text) - set(self.vocabulary)))
         return (text.translate(dict.fromkeys(map(ord, unknown))) if unknown else text), unknown
 
     def as_json(self) -> str:
         """The tokenizer in the format of the library `tokenizers`; it refuses a character not in the vocabulary."""
-        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # of an extra
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # an optional library
 
         ids = {character: i for i, character in enumerate(self.vocabulary)}
         tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))  # which is not in the vocabulary
@@ -52,7 +52,7 @@ class CharTokenizer:
 
 
 def lacking(characters: Iterable[str]) -> str:
-    """That these characters are not in the vocabulary, in words; of very many, the first ones."""
+    """A message that these characters are not in the vocabulary; of very many, it names only the first."""
     names = [f"{c!r} (U+{ord(c):04X})" for c in dict.fromkeys(characters)]
     if len(names) == 1:
         return f"the character {names[0]} is not in the vocabulary"

@@ -1,4 +1,4 @@
-"""Corpora, and their loaders: functions that are annotated to return a type of Corpus, named by conf/data/*.yaml."""
+"""Corpora and their loaders: functions annotated to return a type of Corpus, named by conf/data/*.yaml."""
 
 import gzip
 import hashlib
@@ -23,19 +23,19 @@ VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 
 
 class Corpus(ABC):
-    """What a run is trained and evaluated on. Each task names the one type of corpus that it is for."""
+    """The data that a run is trained and evaluated on. Each task handles one type of corpus."""
 
     @abstractmethod
     def parts(self) -> Iterable[str]:
-        """All of its content, so divided that another split of the same content has other parts."""
+        """Its whole content, in parts that differ if the same content is split differently."""
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of its content, which tells one corpus from another."""
+        """The SHA-256 of its content, which identifies the corpus."""
         digest = hashlib.sha256()
         for part in self.parts():
             content = part.encode()
-            digest.update(len(content).to_bytes(8))  # else a corpus that is split elsewhere could have the same digest
+            digest.update(len(content).to_bytes(8))  # otherwise another split could have the same digest
             digest.update(content)
         return digest.hexdigest()
 
@@ -97,7 +97,7 @@ def text(path: PathName, train_fraction: TrainFraction) -> TextCorpus:
 def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
     """German and English captions: 29,000 / 1,014 / 1,000 pairs ("Multi30K", Elliott et al., 2016).
 
-    Found in, or downloaded to, `dir`/multi30k. Raises UserError if that fails or if a file has other content.
+    Found in, or downloaded to, `dir`/multi30k. Raises UserError if the download fails or a file has other content.
     """
     parts = []
     for part in ("train", "val", "test_2016_flickr"):
@@ -147,7 +147,7 @@ def reverse(
 def read_text(path: Path, *, errors: str = "strict") -> str:
     """The text of a UTF-8 file, line endings unchanged. Raises RequestError if it is missing, empty or not UTF-8.
 
-    With `errors`, as for `bytes.decode`, bytes that are not UTF-8 can be accepted.
+    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8.
     """
     try:
         content = path.read_bytes().decode("utf-8-sig", errors)  # a byte order mark is not part of the text
@@ -164,7 +164,7 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
 
 
 def _read_corpus(path: Path) -> str:
-    """The text of a regular file: a device or a pipe, which an untrusted run may name, could be endless."""
+    """The text of a regular file; an untrusted run could name a device or a pipe, which might never end."""
     if path.exists() and not path.is_file():
         raise RequestError(f"{path} is not a file")
     return read_text(path)
@@ -191,5 +191,5 @@ def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus
 
 
 def _held_out(pairs: Pairs, held: int, vocab_size: int) -> PairCorpus:
-    """The last `held` pairs are for testing, the `held` before them for validation."""
+    """Split off the last `held` pairs for testing and the `held` pairs before them for validation."""
     return PairCorpus(pairs[: -2 * held], pairs[-2 * held : -held], pairs[-held:], vocab_size)

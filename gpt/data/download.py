@@ -1,4 +1,4 @@
-"""Downloads: each file once, checked by its hash and written atomically."""
+"""Downloads: each file once, verified by hash and written atomically."""
 
 import hashlib
 import logging
@@ -83,8 +83,8 @@ def _download_tiny_shakespeare(path: Path, url: str) -> None:
 def npm_package(folder: Path, package: str, members: tuple[str, ...], hash: str) -> dict[str, bytes]:
     """These files of an npm package such as "d3@7.9.0", whose archive is kept in `folder`.
 
-    npm fetches the archive, with its user's own settings, if it is not there yet. Raises UserError if it cannot be had
-    or if its SHA-256 is another one.
+    If it is missing, npm downloads it with the user's own settings. Raises UserError if the download fails or the
+    SHA-256 does not match.
     """
     path = folder / f"{package.replace('@', '-')}.tgz"
     if not path.exists():
@@ -111,8 +111,8 @@ def _pack(path: Path, package: str, hash: str) -> None:
 
 
 def _download(path: Path, url: str, hash: str) -> None:
-    """Download a file unless it is there with this SHA-256. Raises OSError or ValueError if it cannot be had."""
-    import pooch  # imported here because it is slow to import and needed once
+    """Download a file unless it is there with this SHA-256. Raises OSError or ValueError if the download fails."""
+    import pooch  # imported here because it is slow to import and rarely needed
 
     log.info(f"downloading {url} to {path.parent}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def _download_wheel(path: Path) -> None:
 
 
 def _write(path: Path, content: bytes, hash: str) -> None:
-    """Write what was downloaded. Raises ValueError if its SHA-256 is another one."""
+    """Write downloaded content. Raises ValueError if its SHA-256 does not match."""
     if hashlib.sha256(content).hexdigest() != hash:
         raise ValueError("its content is another one")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,11 +141,11 @@ def _write(path: Path, content: bytes, hash: str) -> None:
 
 def _brief(error: Exception) -> str:
     """An error in a few words."""
-    if isinstance(error, subprocess.CalledProcessError):  # of pip, which says it last, or npm, which says it first
+    if isinstance(error, subprocess.CalledProcessError):  # pip prints the error last, npm first
         lines = error.stderr.strip().splitlines() or [f"{error.cmd[0]} failed"]
         return lines[0 if lines[0].startswith("npm") else -1]
     import requests  # what pooch downloads with; slow to import too
 
     if isinstance(error, requests.ConnectionError):
-        return "could not connect"  # the library's own message is three lines long
+        return "could not connect"  # the library's own message takes three lines
     return str(error).splitlines()[0][:200]

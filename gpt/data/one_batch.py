@@ -1,27 +1,27 @@
-"""One batch instead of a corpus: any stage that can be trained at all memorizes it."""
+"""One batch instead of a corpus: any stage that can be trained at all memorises it."""
 
 import math
 from collections.abc import Iterable
 
 from gpt.data.batch import Batch, Data, WrappedData
 
-_ROWS = 4  # of many rows, several begin alike and go on differently, and no model could tell how
+_ROWS = 4  # with many rows, some would begin alike and continue differently, which no model could predict
 
 
 class OneBatch(WrappedData):
-    """Trains on a few rows of the first batch again and again, and estimates the training loss over the same rows."""
+    """Train on a few rows of the first batch in every iteration, and estimate the training loss over the same rows."""
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
         self.estimated_over = "one training batch; for validation, as usual"
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:  # noqa: ARG002
-        """The same in every iteration."""
+        """The same batch in every iteration."""
         batch = super().training_batch(seed, 0, batch_size)
         return batch.part(0, math.ceil(len(batch.targets) / _ROWS))
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
-        """None is ever complete."""
+        """Always 0: no epoch is ever completed."""
         return 0
 
     def estimation_batches(

@@ -50,7 +50,7 @@ class PairData:
         return sum(len(target) - 1 for _, target in self._pairs[split])
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
-        """Batch `iteration` of a run: up to `batch_size` targets, padding counted."""
+        """Batch `iteration` of a run: up to `batch_size` targets, including padding."""
         epoch, index = self._position(seed, iteration, batch_size)
         return self._batch("train", self._plan(seed, epoch, batch_size)[index])
 
@@ -61,7 +61,7 @@ class PairData:
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
     ) -> list[Batch]:
-        """All of the validation split, or as many training pairs, drawn anew each time."""
+        """The whole validation split, or as many randomly drawn training pairs."""
         del eval_iters, batch_size  # only for texts, whose splits are too long to evaluate in full each time
         rows = list(range(len(self._pairs[split])))
         if split == "train":
@@ -70,11 +70,11 @@ class PairData:
         return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
 
     def every_target_in_context(self, split: str, tokens_per_pass: int) -> None:
-        """None: a sentence has no context."""
+        """None: sentences are not windows."""
         del split, tokens_per_pass
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> list[Batch]:
-        """The split in batches of up to that many targets."""
+        """The split in batches of up to `tokens_per_pass` targets."""
         rows = range(len(self._pairs[split]))
         return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
 
@@ -86,7 +86,7 @@ class PairData:
         return epoch, iteration
 
     def _plan(self, seed: int, epoch: int, batch_size: int) -> list[list[int]]:
-        """An epoch's batches, the rows of each by index: a pure function of the seed and the epoch."""
+        """The batches of an epoch, each as row indices: a pure function of the seed and the epoch."""
         key = (seed, epoch, batch_size)
         if key not in self._plans:
             draw = generator(seed, "epoch", epoch)

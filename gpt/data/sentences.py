@@ -1,4 +1,4 @@
-"""Lines of an input as sentences to translate: what the model cannot read costs that line, and not the others."""
+"""Input lines as sentences to translate: an unreadable line does not affect the others."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 def readable(lines: Iterable[bytes], tokenizer: "Subwords", block_size: int) -> Iterator[str]:
     """Yield a sentence for each line, without the characters that the vocabulary lacks.
 
-    A line that is not UTF-8 or has too many subwords for the model becomes an empty sentence. A warning tells what is
-    missing of a line.
+    A line that is not UTF-8 or has too many subwords for the model becomes an empty sentence. A warning says what was
+    left out of a line.
     """
     for number, line in enumerate(lines, start=1):
         try:

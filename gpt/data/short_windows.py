@@ -1,4 +1,4 @@
-"""Short windows in the first batches of a training."""
+"""Short windows in the first batches of a run."""
 
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
@@ -7,7 +7,8 @@ from gpt.data.text import TextData
 
 
 class ShortWindows(WrappedData):
-    """A text whose first batches have short windows, more of them, so that each batch has as many tokens.
+    """A text whose first batches have shorter windows, and more of them, so that each batch has the same number of
+    tokens.
 
     Source: "Shortformer" (Press et al., 2021), section 3.
     """

@@ -17,7 +17,7 @@ _SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 
 
 class Subwords:
-    """Token i is the i-th of the vocabulary; PAD, BEGIN, END and UNKNOWN come first."""
+    """Token i is entry i of the vocabulary; PAD, BEGIN, END and UNKNOWN come first."""
 
     def __init__(self, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
         self.vocabulary, self.merges = vocabulary, merges
@@ -25,7 +25,7 @@ class Subwords:
         ids = {token: i for i, token in enumerate(vocabulary)}
         try:
             self._tokenizer = _pipeline(models.BPE(vocab=ids, merges=merges, unk_token=_SPECIAL[UNKNOWN]))
-        except Exception as error:  # the library raises nothing narrower
+        except Exception as error:  # the library raises no narrower type
             raise RequestError(f"not a vocabulary of subwords: {error}") from None
 
     @classmethod
@@ -50,10 +50,10 @@ class Subwords:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(lines, add_special_tokens=False)]
 
     def known_part(self, line: str) -> tuple[str, str]:
-        """The line without the characters that no training sentence had, and these characters.
+        """The line without characters that occur in no training sentence, and those characters.
 
-        A space of another kind, such as a tab, becomes a space: without it two words would become one. A word of which
-        nothing is left leaves no second space behind.
+        Other white space, such as a tab, becomes a space, because two words would otherwise be joined. A word that is
+        left out entirely does not leave a double space.
         """
         line = "".join(" " if c.isspace() and c not in self._characters else c for c in line)
         unknown = "".join(c for c in line if c not in self._characters)
@@ -63,7 +63,7 @@ class Subwords:
         return " ".join(filter(None, known.split(" "))), unknown
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Token ids up to END, if it is there -> text."""
+        """Token ids up to END, if present -> text."""
         kept = []
         for i in ids:
             if i == END:

@@ -62,7 +62,7 @@ class TextData:
         return self.batch("train", batch_size, generator(seed, "train", iteration))
 
     def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
-        """The characters trained on before an iteration, in multiples of the train split, rounded down."""
+        """The number of complete passes over the training split before an iteration."""
         return iteration * batch_size * self.block_size // self.tokens("train")
 
     def estimation_batches(
@@ -76,17 +76,17 @@ class TextData:
             yield self.batch(split, windows // passes + (i < windows % passes), draw)
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
-        """The split as adjacent windows: each of its characters but the first is a target exactly once."""
+        """The split as adjacent windows: each character except the first is a target exactly once."""
         return self._all_located(split, adjacent_windows(self._splits[split], self.block_size, tokens_per_pass))
 
     def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
-        """The split as overlapping windows: the targets of a window's second half, and of the first window's first."""
+        """The split as overlapping windows: targets are the second half of each window, and all of the first window."""
         T = self.block_size
         windows = sliding_windows(self._splits[split], T, tokens_per_pass)
         return self._all_located(split, windows, step=T - T // 2)
 
     def _all_located(self, split: str, batches: Iterator[Batch], step: int | None = None) -> Iterator[Batch]:
-        """Batches of windows that begin `step` tokens apart, by default side by side, from the first token on."""
+        """Batches of windows that begin `step` tokens apart, starting with the first token; adjacent by default."""
         start = 0
         for batch in batches:
             B, T = batch.targets.shape
@@ -95,17 +95,17 @@ class TextData:
             start += B * (step or T)
 
     def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
-        """The batch, with where its windows begin if the model wants to know that of the training split."""
+        """The batch, with the starts of its windows if it is from the training split and the model remembers that."""
         if not self._with_starts or split != "train":
             return batch
         return replace(batch, inputs=(*batch.inputs, starts))
 
 
 def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
-    """Token ids, (N,) with N >= 2, as adjacent windows: each but the first is a target exactly once.
+    """Token ids, (N,) with N >= 2, as adjacent windows: each id except the first is a target exactly once.
 
-    A window of `block_size` = T inputs predicts the T tokens after each of them, so a window's first targets have seen
-    little. The last batch may be smaller, and a shorter window may follow it.
+    A window of `block_size` = T inputs predicts the token after each of them, so its first targets have little context.
+    The last batch may be smaller, and a shorter window may follow it.
     """
     T = block_size
     full = (len(ids) - 1) // T * T  # targets that fill complete windows
@@ -118,10 +118,10 @@ def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iter
 
 
 def sliding_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
-    """Token ids, (N,) with N >= 2, as windows that overlap by half; each id but the first is a target exactly once.
+    """Token ids, (N,) with N >= 2, as windows that overlap by half: each id except the first is a target exactly once.
 
-    Only a window's second half is predicted, so that each target has seen T / 2 tokens or more, T = block_size; of the
-    first window, both halves are. For odd T the later half is the longer one.
+    Only the second half of a window is predicted, so that each target has T / 2 tokens of context or more, T =
+    block_size; in the first window, both halves are. For odd T, the second half is the longer one.
     """
     T, N = block_size, len(ids)
     step = T - T // 2

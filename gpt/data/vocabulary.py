@@ -1,4 +1,4 @@
-"""What a tokenizer is built from: characters, or subwords and their merges."""
+"""The data of a tokenizer: characters, or subwords and their merges."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ PAD = 0  # the subword that pads sequences to the length of the longest; no real
 
 
 class Vocabulary(Record):
-    """tokenizer.json: what a tokenizer is built from."""
+    """tokenizer.json: the data of a tokenizer."""
 
     vocabulary: Annotated[str | list[str], Field(min_length=1)]  # of characters, or of subwords
     merges: list[tuple[str, str]] | None = None  # of subwords

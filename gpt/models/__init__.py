@@ -1,4 +1,4 @@
-"""The stages, one module each, in the order to read them: each is the one before plus a single idea.
+"""The stages, one module each, in reading order: each is the previous one plus a single idea.
 
 A stage is a `torch.nn.Module` with
 
@@ -6,11 +6,11 @@ A stage is a `torch.nn.Module` with
 - `block_size`: the longest T that it accepts;
 - a constructor that takes `vocab_size`, `block_size` and any other hyperparameters. Its annotations are their schema:
   names, types and ranges (see `gpt.base.choices`).
-What else a stage can do, its base class says:
+A base class says what else a stage can do:
 
 - `Cached` (kv_cache.py): text is generated with a key-value cache;
-- `Remembering` (ngrams.py): it is given the training text before the first iteration, and `forward` takes where each
-  window begins in that text.
+- `Remembering` (ngrams.py): it receives the training text before the first iteration, and `forward` takes the start of
+  each window in that text.
 
 A stage whose output layer is `lm_head` can also be trained to predict the token after the next
 (gpt/training/objectives.py). An encoder-decoder is a stage too. It differs in
@@ -42,14 +42,14 @@ STAGE = Kind("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, giv
 
 
 def build(choice: Choice, vocab_size: int) -> nn.Module:
-    """The stage that `choice` names, freshly initialised. Raises RequestError for anything else."""
+    """The stage that `choice` names, newly initialised. Raises RequestError if it names anything else."""
     model: nn.Module = STAGE.build(choice, vocab_size=vocab_size)
     check(model, choice.target)
     return model
 
 
 def check(model: nn.Module, name: str) -> None:
-    """Raises RequestError unless a stage says how long its windows are."""
+    """Raise RequestError unless a stage sets its `block_size`."""
     if not isinstance(getattr(model, "block_size", None), int):
         raise RequestError(f"{name} must set self.block_size, the longest window that it takes")
 

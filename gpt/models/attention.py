@@ -1,7 +1,7 @@
 """Attention and dropout shared by the stages, with fast paths for the CPU.
 
-On a CPU, PyTorch's dropout takes half of v7's step to draw its masks, and its attention falls back to a slow path
-when weights are dropped. `Dropout` draws only 16 random bits per element.
+On a CPU, PyTorch's dropout spends half of v7's step drawing masks, and its attention takes a slow path when weights are
+dropped. `Dropout` draws only 16 random bits per element.
 """
 
 import torch
@@ -43,7 +43,7 @@ class Dropout(nn.Module):
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v, where no token sees a later one: (B, H, T, D) each -> (B, H, T, D).
+    """softmax(q k^T / sqrt(D)) v, in which no token sees a later one: (B, H, T, D) each -> (B, H, T, D).
 
     `dropout` applies to the softmax. While a key-value cache is active (`KVCache.active`), k and v are appended to
     it, and the T tokens attend to all tokens that it then holds.

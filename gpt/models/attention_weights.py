@@ -14,8 +14,8 @@ class AttentionWeights(TorchFunctionMode):
     """Collects the attention weights that are computed inside this context, in `weights`.
 
     One tensor per attention, in the order of computation: (B, H, T, S), where the weights of a query add up to 1. A
-    single head of shape (B, T, S) gets H = 1. A stage computes attention either with PyTorch's fused function, for
-    which the weights are computed here again, or by a softmax over the scores.
+    single head of shape (B, T, S) gets H = 1. A stage computes attention either with PyTorch's fused function, whose
+    weights are recomputed here, or with a softmax over the scores.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ def _weights(
     scale: float | None = None,
     **_: Any,
 ) -> Tensor:
-    """The weights of `scaled_dot_product_attention` with these arguments: (B, H, T, S)."""
+    """The attention weights of `scaled_dot_product_attention` with these arguments: (B, H, T, S)."""
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()

@@ -1,4 +1,4 @@
-"""The key-value cache of a decoder: the keys and values of all tokens that it has already read.
+"""The key-value cache of a decoder: the keys and values of all tokens that it has read.
 
 Without a cache, every new token costs a forward pass over the entire context; with one, a pass over a single token.
 """
@@ -23,8 +23,8 @@ class KVCache:
         with cache.active():
             logits = model(idx)  # idx: (B, T) the new tokens alone -> (B, T, V)
 
-    `length` is the number of tokens read so far. Set it to 0 to empty the cache. One that `slides` forgets the oldest
-    token for each that does not fit; its keys must not depend on where the window begins.
+    `length` is the number of tokens read so far. Set it to 0 to empty the cache. A cache that `slides` drops the oldest
+    token for each one that does not fit; its keys must not depend on where the window begins.
     """
 
     def __init__(self, size: int, *, slides: bool = False) -> None:
@@ -51,7 +51,7 @@ class KVCache:
         self._last = self._new_last
 
     def append_next(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """`append` to the next layer of the forward pass in progress: the n-th call is for the n-th layer."""
+        """`append` to the next layer of the current forward pass: the n-th call is for the n-th layer."""
         keys, values = self.append(self._next_layer, k, v)
         self._next_layer, self._unread = self._next_layer + 1, k.shape[2]
         return keys, values
@@ -59,8 +59,8 @@ class KVCache:
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k and v, (B, H, T, D) each, after the tokens of `layer`; return all it holds: (B, H, S, D) each.
 
-        Raises ValueError if they do not fit, or if T > 1 and the cache is not empty: the causal mask would then
-        not be a square lower triangle, and no decoder here needs that.
+        Raises ValueError if they do not fit, or if T > 1 and the cache is not empty: this would need a causal mask that
+        is not square, which no decoder here uses.
         """
         B, H, T, D = k.shape
         start = self.length % self.size if self.slides else self.length
@@ -78,8 +78,8 @@ class KVCache:
         return keys[:, :, :filled], values[:, :, :filled]
 
     def preceded(self, x: Tensor, n: int) -> Tensor:
-        """x after x at the n tokens before, (B, T, C) -> (B, n + T, C): the n-th call of a forward pass goes on from
-        the n-th of the pass before. Before the first token there are zeros.
+        """Prepend x at the n tokens before: (B, T, C) -> (B, n + T, C). The k-th call of a forward pass continues from
+        the k-th call of the previous pass; before the first token, x is zero.
         """
         call = len(self._new_last)
         before = self._last[call] if self.length else x.new_zeros(len(x), n, x.shape[2])
@@ -96,13 +96,13 @@ class KVCache:
 
 
 class Cached(nn.Module):
-    """A stage that reads `active_cache`: text is generated with a key-value cache, which pays off for long windows."""
+    """A stage that reads `active_cache`: generation uses a key-value cache, which is worthwhile for long windows."""
 
     slides: bool  # whether a full cache drops its oldest token, because positions are relative
 
 
 class Embedding(v2_attention_head.Embedding):
-    """v2's embedding, where positions go on from the tokens in the cache."""
+    """v2's embedding, with positions that continue after the tokens in the cache."""
 
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> (B, T, C)."""
@@ -122,16 +122,16 @@ def positions(T: int) -> slice:
 
 
 def preceded(x: Tensor, n: int) -> Tensor:
-    """x after x at the n tokens before: (B, T, C) -> (B, n + T, C).
+    """Prepend x at the n tokens before: (B, T, C) -> (B, n + T, C).
 
-    These are zeros or, while a key-value cache is active, those of the last tokens that it has read.
+    That is zero or, while a key-value cache is active, the x of the last tokens that it has read.
     """
     cache = active_cache()
     return pad(x, (0, 0, n, 0)) if cache is None else cache.preceded(x, n)
 
 
 def previous(x: Tensor) -> Tensor:
-    """At each token, x at the one before it: (B, T, C) -> (B, T, C)."""
+    """At each token, the x of the token before it: (B, T, C) -> (B, T, C)."""
     return preceded(x, 1)[:, :-1]
 
 

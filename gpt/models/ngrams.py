@@ -1,7 +1,7 @@
-"""What followed the last few tokens in the training text, as probabilities: an expert that v9 consults.
+"""N-gram counts of the training text, as probabilities of the next token; v9 combines them with its network.
 
-This is the oldest kind of language model. Alone it is far worse than a network, but it knows from the first iteration
-on what a network takes long to learn, and remembers rare words.
+This is the oldest kind of language model. Alone it is far worse than a network, but from the first iteration it knows
+what a network takes long to learn, including rare words.
 
 Sources: "On Structuring Probabilistic Dependences in Stochastic Language Modelling" (Ney et al., 1994), section 4, for
 absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), section 5, for adding counts to a network.
@@ -20,15 +20,15 @@ from gpt.models.kv_cache import active_cache, preceded
 
 NGramOrder = Annotated[int, Field(ge=1, le=12)]
 
-_DISCOUNT = 0.85  # taken from each count and given to the tokens that fewer tokens of context predict
+_DISCOUNT = 0.85  # taken from each count and given to what the shorter context predicts
 _PARTS = 10
-_RECENT = 6.0  # what is counted in the window itself counts so many times
+_RECENT = 6.0  # weight of an occurrence in the window itself
 
 
 class Remembering(nn.Module, ABC):
     """A stage that keeps the training text: its `forward` takes (idx, start), and its weights contain the text.
 
-    `start`, (B,), is where each window begins in the training split, for windows that are from there.
+    `start`, (B,), is where each window begins in the training split, for windows from that split.
     """
 
     ngrams: "NGrams"
@@ -41,12 +41,12 @@ class Remembering(nn.Module, ABC):
 class NGrams(nn.Module):
     """The probabilities of the next token after the last 1, 2, ... `order` tokens, counted in a remembered text.
 
-    In training, a window's own surroundings do not count: the remembered text is cut into ten parts, and what is
-    counted in the part that a token is in is left out. Otherwise a text would predict itself, and the network would
-    learn to trust counts more than they deserve on any other text.
+    In training, counts from around the window itself are left out: the remembered text is cut into ten parts, and a
+    token's prediction does not use the counts of its own part. Otherwise the text would predict itself, and the network
+    would learn to trust the counts more than they deserve on other text.
 
-    What a window's tokens followed earlier in the window is counted too, and more so, since a text repeats its names:
-    a "cache" in the sense of "A Cache-Based Natural Language Model" (Kuhn and De Mori, 1990).
+    Occurrences earlier in the window are counted too, with a larger weight, because a text repeats its names: a "cache"
+    in the sense of "A Cache-Based Natural Language Model" (Kuhn and De Mori, 1990).
     """
 
     memory: Tensor
@@ -57,7 +57,7 @@ class NGrams(nn.Module):
         if vocab_size > 1 and order > 62 / math.log2(vocab_size + 1):
             raise ValueError(f"ngrams={order} is too long: {order} of {vocab_size} tokens do not fit into 64 bits")
         self.vocab_size, self.order, self.window = vocab_size, order, window
-        # All of the state, -1 where there is no token. Counting again takes a second or two.
+        # The whole state, -1 where there is no token. Counting again takes a second or two.
         dtype = torch.int16 if vocab_size < 2**15 else torch.int32
         self.register_buffer("memory", torch.full((size,), -1, dtype=dtype))
         self.register_buffer("_powers", vocab_size ** torch.arange(order), persistent=False)
@@ -65,7 +65,7 @@ class NGrams(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_counts", None))
 
     def remember(self, ids: Tensor) -> None:
-        """Remember a text, (N,) token ids, N > 0; of a longer one than `size`, the beginning."""
+        """Remember a text, (N,) token ids, N > 0, or its first `size` tokens."""
         ids = ids[: len(self.memory)]
         self._length = len(ids)
         self.memory.fill_(-1)
@@ -78,17 +78,18 @@ class NGrams(nn.Module):
         self._own_counts[0] = 0
 
     def table_bytes(self) -> int:
-        """The size of the table of what followed each context, which is made when the model is loaded."""
+        """The size of the table of counts, which is built when the model is loaded."""
         if self._counts is None:
             self._count()
         return cast(Tensor, self._counts).nbytes
 
     @torch.no_grad()
     def forward(self, idx: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What comes after each token: (B, T) token ids.
+        """Predict the token after each of the (B, T) token ids.
 
         Returns probabilities, (B, T, order, V), and how often each context was counted, (B, T, order). In training,
-        `start`, (B,), is where the windows are in the remembered text; they are read on from the tokens before them.
+        `start`, (B,), is where the windows begin in the remembered text, so that their first contexts can reach back
+        before them.
         """
         if self._counts is None:
             self._count()
@@ -102,7 +103,7 @@ class NGrams(nn.Module):
         counts = counts + _RECENT * self._recent_counts(idx, keys)
         total = counts.sum(dim=-1, keepdim=True)  # (B, T, order, 1)
         divisor = total.clamp(min=1)
-        taken = counts.clamp(max=_DISCOUNT)  # all of a count below the discount
+        taken = counts.clamp(max=_DISCOUNT)  # the whole count if it is below the discount
         kept = (counts - taken) / divisor  # (B, T, order, V)
         passed_on = torch.where(total > 0, taken.sum(dim=-1, keepdim=True) / divisor, 1.0)  # (B, T, order, 1)
         p = self._single  # (V)
@@ -113,7 +114,7 @@ class NGrams(nn.Module):
         return torch.stack(result, dim=2), total[..., 0]
 
     def _context(self, idx: Tensor, start: Tensor | None) -> Tensor:
-        """The tokens, after the order - 1 before them: (B, T) -> (B, order - 1 + T), -1 where there is none."""
+        """Prepend the order - 1 preceding tokens: (B, T) -> (B, order - 1 + T), with -1 where there is none."""
         n = self.order - 1
         context = preceded(idx[..., None] + 1, n)[..., 0] - 1
         if start is not None and n:
@@ -123,7 +124,7 @@ class NGrams(nn.Module):
         return context
 
     def _recent_counts(self, idx: Tensor, keys: Tensor) -> Tensor:
-        """What followed the contexts earlier in the window: (B, T) tokens, (B, T, order) keys -> (B, T, order, V)."""
+        """Counts of what followed earlier in the window: (B, T) tokens, (B, T, order) keys -> (B, T, order, V)."""
         T, n = idx.shape[1], 0 if active_cache() is None else self.window - 1
         tokens = preceded(idx[..., None], n)[..., 0]  # (B, S)
         earlier = preceded(keys, n).transpose(1, 2)  # (B, order, S)
@@ -136,8 +137,8 @@ class NGrams(nn.Module):
     def _context_keys(self, ids: Tensor) -> Tensor:
         """A number for each of the contexts of 1 .. order tokens that end at each token, 0 where there is none.
 
-        ids: (..., order - 1 + T) -> (..., T, order). A context is read as a number in base V, its last token first,
-        with digits from 1 to V, so that two contexts of whatever lengths are never the same number.
+        ids: (..., order - 1 + T) -> (..., T, order). A context is read as a number in base V, last token first, with
+        digits from 1 to V, so that contexts of any lengths have different numbers.
         """
         latest_first = ids.unfold(-1, self.order, 1).flip(-1)  # (..., T, order)
         return ((latest_first + 1) * self._powers).cumsum(dim=-1) * (latest_first >= 0)
@@ -145,7 +146,7 @@ class NGrams(nn.Module):
     def _count(self) -> Tensor:
         """Count what follows each context. Returns the rows of the contexts before each token: (N, order).
 
-        Row 0 is for a context that is not there, of which nothing was counted.
+        Row 0 stands for a missing context and has no counts.
         """
         ids, V = self.memory[self.memory >= 0].long(), self.vocab_size
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
@@ -157,12 +158,12 @@ class NGrams(nn.Module):
         return rows[1:]
 
     def _parts(self, positions: Tensor) -> Tensor:
-        """The part of the remembered text that each position is in."""
+        """The part of the remembered text that contains each position."""
         return positions * _PARTS // self._length
 
 
 class Trust(nn.Module):
-    """How far to trust the counts of each order, from what the network knows and how much was counted."""
+    """The weight of the counts of each order, computed from the network's state and the number of occurrences."""
 
     def __init__(self, n_embd: int, order: int, hidden: int = 32) -> None:
         super().__init__()
@@ -178,13 +179,13 @@ class Trust(nn.Module):
 
 
 def _counts(rows: Tensor, tokens: Tensor, size: int, V: int) -> Tensor:
-    """How often each token, of V, comes with each row, of `size`: (N, order), (N,) -> (size, V)."""
+    """How often each of the V tokens occurs with each of the `size` rows: (N, order), (N,) -> (size, V)."""
     index = (rows * V + tokens[:, None]).flatten()
     ones = torch.ones((), device=rows.device).expand(index.shape)
     return torch.zeros(size * V, device=rows.device).index_add_(0, index, ones).view(size, V)
 
 
 def _find(keys: Tensor, wanted: Tensor) -> Tensor:
-    """Where `wanted` values are in the ascending `keys`; 0 for those that are not there."""
+    """The index of each `wanted` value in the ascending `keys`; 0 for missing ones."""
     index = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     return index * (keys[index] == wanted)

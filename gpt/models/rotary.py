@@ -1,6 +1,6 @@
-"""Rotary positions: queries and keys are turned by an angle that grows with their position.
+"""Rotary positions: queries and keys are rotated by an angle proportional to their position.
 
-The product of two turned vectors depends on the distance between their positions alone.
+The product of two rotated vectors depends only on the distance between their positions.
 
 Source: "RoFormer: Enhanced Transformer with Rotary Position Embedding" (Su et al., 2021), section 3.2.
 """
@@ -12,7 +12,7 @@ from gpt.models.kv_cache import positions
 
 
 class Rotation:
-    """Rotates pairs of channels by an angle in proportion to the position, more slowly from pair to pair."""
+    """Rotate pairs of channels by an angle proportional to the position, each pair more slowly than the one before."""
 
     def __init__(self, T: int, head_size: int, device: torch.device) -> None:
         here = positions(T)

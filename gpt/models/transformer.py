@@ -32,7 +32,7 @@ def sinusoidal_positions(length: int, n_embd: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention; the queries come from one sequence, the keys and values from the same or from another."""
+    """Multi-head attention; the queries come from one sequence, the keys and values from the same one or another."""
 
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class DecoderBlock(nn.Module):
 
 @dataclass
 class EncoderOutput:
-    """What the decoder attends to: the source as keys and values, and, with a cache, the target tokens so far."""
+    """The decoder's memory: keys and values of the source and, with a cache, of the target tokens so far."""
 
     keys_values: list[tuple[Tensor, Tensor]]  # one pair per decoder block: (B, H, S, D) each
     mask: Tensor  # (B, 1, 1, S), true where the source is not padding

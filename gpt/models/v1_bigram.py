@@ -8,8 +8,8 @@ from gpt.base.choices import Length
 class Bigram(nn.Module):
     """Row i of a (V, V) table holds the logits of the token that follows token i.
 
-    The lowest possible loss is the conditional entropy of the corpus's bigrams.
-    `block_size` only sets the length of the training windows: the table looks at one token.
+    The lowest possible loss is the conditional entropy of the corpus's bigrams. `block_size` only sets the length of
+    the training windows: the table reads a single token.
     """
 
     def __init__(self, vocab_size: int, block_size: Length) -> None:

@@ -24,7 +24,7 @@ class Embedding(nn.Module):
 
 
 class Head(nn.Module):
-    """softmax(q k^T / sqrt(D)) v, where no token sees a later one."""
+    """softmax(q k^T / sqrt(D)) v, in which no token sees a later one."""
 
     def __init__(self, n_embd: int, head_size: int) -> None:
         super().__init__()

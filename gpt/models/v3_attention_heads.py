@@ -1,4 +1,4 @@
-"""v3: several attention heads. Each learns an attention pattern of its own; their outputs are concatenated.
+"""v3: several attention heads. Each head learns its own attention pattern; their outputs are concatenated.
 
 Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.2, without the output projection
 (that comes with v5).
@@ -39,7 +39,7 @@ class MultiHeadAttention(nn.Module):
         return y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What each head reads: (B, H, T, D) each -> (B, H, T, D)."""
+        """Attention of each head: q, k and v, (B, H, T, D) each -> (B, H, T, D)."""
         return causal_attention(q, k, v)
 
 

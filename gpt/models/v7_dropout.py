@@ -19,7 +19,7 @@ class MultiHeadAttention(v5_residual.MultiHeadAttention):
         self.dropout = Dropout(dropout)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What each head reads: (B, H, T, D) each -> (B, H, T, D)."""
+        """Attention of each head: q, k and v, (B, H, T, D) each -> (B, H, T, D)."""
         return causal_attention(q, k, v, self.dropout)
 
 

@@ -25,7 +25,7 @@ _SOFT_CAP = 15.0
 
 
 def zero(linear: nn.Linear) -> nn.Linear:
-    """The layer with a weight of zero."""
+    """Set the layer's weight to zero."""
     nn.init.zeros_(linear.weight)
     return linear
 
@@ -112,7 +112,7 @@ class GPT(Cached):
         return self.logits(x)  # (B, T, V)
 
     def body(self, x: Tensor) -> Tensor:
-        """The blocks between normalised ends: (B, T, C) -> (B, T, C)."""
+        """The blocks, with a norm before and after them: (B, T, C) -> (B, T, C)."""
         rotation = Rotation(x.shape[1], self.head_size, x.device)
         x = self.norm(x)
         for block in self.blocks:

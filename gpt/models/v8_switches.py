@@ -1,7 +1,7 @@
 """v8 until format 5, for run folders that name it: `gpt.models.v8_modern.GPT`, with a switch for each of its ideas.
 
 `GPT` is the network alone, `WithCounts` the network with n-gram counts. New runs choose v8 or v9 instead. Each switch
-has the name of its idea; v8_modern.py, v9_counts.py and the classes below say what these are. One was never on in a
+has the name of its idea; v8_modern.py, v9_counts.py and the classes below describe them. One was not used in any
 record: `bigram`, a vector for the current and the previous token together ("Byte Latent Transformer", Pagnoni et al.,
 2024, section 3.2.1, for n = 2).
 """
@@ -181,7 +181,7 @@ class GPT(Cached):
         return self.logits(self.body(self.embedding(idx)))
 
     def body(self, x: Tensor) -> Tensor:
-        """The blocks, and what is around them: (B, T, C) -> (B, T, C)."""
+        """The blocks and the norms around them: (B, T, C) -> (B, T, C)."""
         rotation = Rotation(x.shape[1], self.head_size, x.device) if self.slides else None
         x = embedding = self.norm(x)
         for block in self.blocks:
@@ -195,7 +195,7 @@ class GPT(Cached):
 
 
 class WithCounts(GPT, Remembering):
-    """The network reads what n-gram counts expect, and adds its logits to theirs."""
+    """The network reads what n-gram counts predict, and adds its logits to theirs."""
 
     def __init__(  # noqa: PLR0913  # what old run folders name
         self,

@@ -1,4 +1,4 @@
-"""v8 without one of its ideas, to compare with: a class for each. benchmarks/ablation.py trains them."""
+"""v8 without one of its ideas, for comparison: a class per idea. benchmarks/ablation.py trains them."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from gpt.models.kv_cache import Embedding
 
 
 class _Without(v8_modern.GPT):
-    """v8, changed block by block after it was built."""
+    """v8 with each block changed after construction."""
 
     def __init__(
         self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
@@ -21,11 +21,11 @@ class _Without(v8_modern.GPT):
                 self.change(module)
 
     def change(self, block: Any) -> None:
-        """Leave the idea out of a block."""
+        """Remove the idea from a block."""
 
 
 class Rotary(v8_modern.GPT):
-    """With learned positions, as in v7, instead of rotary ones."""
+    """Learned positions, as in v7, instead of rotary ones."""
 
     slides = False
 
@@ -36,7 +36,7 @@ class Rotary(v8_modern.GPT):
         self.embedding = Embedding(vocab_size, block_size, n_embd)
 
     def body(self, x: Tensor) -> Tensor:
-        """The blocks between normalised ends: (B, T, C) -> (B, T, C)."""
+        """The blocks, with a norm before and after them: (B, T, C) -> (B, T, C)."""
         x = self.norm(x)
         for block in self.blocks:
             x = block(x, lambda qk: qk)  # (B, T, C)
@@ -44,7 +44,7 @@ class Rotary(v8_modern.GPT):
 
 
 class TokenShift(_Without):
-    """With branches that read each token by itself."""
+    """Branches that read each token by itself."""
 
     def change(self, block: Any) -> None:
         """No mixture."""
@@ -52,17 +52,17 @@ class TokenShift(_Without):
 
 
 class RMSNorm(_Without):
-    """With LayerNorm, also without gains."""
+    """LayerNorm without gains instead of RMSNorm."""
 
     def change(self, block: Any) -> None:
-        """The mean is subtracted too, here and at both ends."""
+        """Subtract the mean too, here and before and after the blocks."""
         C, D = block.norm.normalized_shape, block.attention.norm.normalized_shape
         block.norm, block.attention.norm = (nn.LayerNorm(size, elementwise_affine=False) for size in (C, D))
         self.add_module("norm", block.norm)
 
 
 class QKNorm(_Without):
-    """With queries and keys of any length."""
+    """Queries and keys that are not normalised."""
 
     def change(self, block: Any) -> None:
         """No norm in attention."""
@@ -78,16 +78,16 @@ class SquaredReLU(_Without):
 
 
 class ZeroInit(_Without):
-    """With PyTorch's initialisation of every layer."""
+    """PyTorch's default initialisation of every layer."""
 
     def change(self, block: Any) -> None:
-        """Draw what is zero in v8."""
+        """Randomly initialise what is zero in v8."""
         for layer in (block.attention.projection, block.feed_forward[2], self.lm_head):
             layer.reset_parameters()
 
 
 class SoftCap(v8_modern.GPT):
-    """With logits of any size."""
+    """Logits without a soft cap."""
 
     def logits(self, x: Tensor) -> Tensor:
         """The output layer: (B, T, C) -> (B, T, V)."""

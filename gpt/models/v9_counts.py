@@ -1,13 +1,13 @@
-"""v9: v8 with n-gram counts. What followed the last characters in the training text, beside the network.
+"""v9: v8 with n-gram counts, a table of what followed the last few tokens in the training text.
 
-The network reads what the counts of contexts of 1 .. `ngrams` tokens expect, and adds its logits to theirs, with
+The network reads what the counts of contexts of 1 .. `ngrams` tokens predict, and adds its logits to theirs, with
 weights that it computes for each token (gpt/models/ngrams.py). Counts are known before the first update, so they
 shorten the training from minutes to seconds.
 
-What they cost does not stand in the number of parameters. The weights contain the training text itself (the buffer
-`ngrams.memory`): whoever has the model has the text. The counts are made from it when the model is loaded: a table of
-119 MB for contexts of up to six characters of tiny Shakespeare, and another of 299 MB while it trains. What counts
-alone, the network alone and both are worth was measured in docs/records.md.
+The number of parameters does not show what they cost. The weights contain the training text itself (the buffer
+`ngrams.memory`): anyone who has the model has the text. The counts are made from it when the model is loaded: a table
+of 119 MB for contexts of up to six characters of tiny Shakespeare, and another of 299 MB while it trains.
+docs/records.md has the losses of the counts alone, the network alone and both.
 """
 
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from gpt.models.ngrams import NGramOrder, NGrams, Remembering, Trust
 
 
 class GPT(v8_modern.GPT, Remembering):
-    """embedding, and what the counts expect -> L blocks -> the network's logits plus the counts'."""
+    """embedding and the counts' predictions -> L blocks -> the network's logits plus the counts'."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""v5 and v6 without their residual connections, to compare with: `experiment=depth_without_residuals`.
+"""v5 and v6 without their residual connections, for comparison: `experiment=depth_without_residuals`.
 
-Both have the projections and the wider feed-forward layer, which v5 adds to v4 together with the connections.
+Both keep the projections and the wider feed-forward layer that v5 adds to v4 along with the connections.
 """
 
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""In what a run differs from the documented run of its stage, in words."""
+"""How a run differs from the documented run of its stage, in words."""
 
 from gpt.runs.records import Summary
 
@@ -6,12 +6,12 @@ _TRACELESS = {"training.max_iters", "training.eval_iters"}  # an earlier value o
 
 
 def changes(summary: Summary) -> list[str]:
-    """What differs from the documented run, at the end or in an earlier part; none for a documented run."""
+    """What differs from the documented run, at the end or in an earlier part; empty for a documented run."""
     return [*summary.changed, *earlier_changes(summary)]
 
 
 def earlier_changes(summary: Summary) -> list[str]:
-    """What was different in earlier parts of the run: another value, or the documented one."""
+    """What was different in earlier parts of the run: either another value or the documented one."""
     now_changed = [key for change in summary.changed if (key := _key(change)) not in _TRACELESS]
     found = []
     for segment in summary.earlier:

@@ -16,7 +16,7 @@ Split = Literal["train", "val"]
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one stage. Losses in nats per token; `measured` is the estimated loss."""
+    """A row of the comparison: one loss of one stage. Losses in nats per token; `measured` is the estimated loss."""
 
     stage: str
     split: str
@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of all stages, and the runs that are not counted, with the reason."""
+    """The rows of all stages, and the runs that are not counted, with the reasons."""
 
     rows: list[Row]
     counted: dict[str, list[Run]]  # by stage
@@ -63,7 +63,7 @@ def compare(runs: list[Run], *, tolerance: float) -> Comparison:
 
 
 def _rows(summaries: list[Summary], tolerance: float) -> list[Row]:
-    """The validation row of a stage, and a train row where such a figure was documented as an estimate."""
+    """The validation row of a stage, and a train row if an estimated training loss was documented."""
     documented = summaries[0].documented
     splits: list[Split] = ["val"] if documented.train is None or documented.kind == "mini-batch" else ["train", "val"]
     return [_row(summaries, split, tolerance) for split in splits]

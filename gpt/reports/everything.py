@@ -1,4 +1,4 @@
-"""All that compare.py says of some runs: tables for people and programs, and pictures."""
+"""The full output of compare.py: tables for people and programs, and pictures."""
 
 import json
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Everything:
         return [*(out / name for name in content), *self._draw(out)]
 
     def _draw(self, out: Path) -> list[Path]:
-        """The loss curves and, for `by`, the loss against it, a picture for each ranking."""
+        """The loss curves, one picture per ranking, and with `by` the loss against those keys."""
         written = []
         if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
             written.append(out / "compare.png")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Axis = Literal["iterations", "tokens", "seconds"]
 
-_MOST_COLOURS, _MOST_CURVES = 10, 300  # groups with a colour of their own; curves in a picture
+_MOST_COLOURS, _MOST_CURVES = 10, 300  # groups that have their own colour; curves in a picture
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: Path) -> bool:
     """Draw the estimated validation loss of every run; return whether there was anything to draw.
 
-    A colour is a stage or, if there are `rankings`, a group: its mean as a line, its seeds as thin ones. Crosses are
+    Each stage or, with `rankings`, each group has a colour: a line for its mean, thin lines for its seeds. Crosses are
     documented losses.
     """
     figure, panels = _panels(max(1, len(rankings)))
@@ -76,7 +76,7 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[Run]]], x: Axis)
 
 
 def _curve(run: Run, x: Axis) -> dict[int, tuple[float, float]]:
-    """The evaluations after iteration 0, which a log scale cannot show, as points; of a damaged run, none."""
+    """The evaluations as points, without iteration 0, which a log scale cannot show; empty for a damaged run."""
     folder, summary = run
     try:
         evaluations = [evaluation for evaluation in folder.metrics() if evaluation.iteration > 0]
@@ -94,7 +94,7 @@ def _curve(run: Run, x: Axis) -> dict[int, tuple[float, float]]:
 
 
 def _tokens_per_iteration(folder: RunFolder) -> int:
-    """For runs that did not record their tokens; for sentence pairs an upper bound."""
+    """Tokens per iteration of a run that did not record its tokens; an upper bound for sentence pairs."""
     from gpt import tasks  # slow to import
 
     config = folder.config()
@@ -115,7 +115,7 @@ def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:
 
 
 def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
-    """Draw the loss against one key, a line for each combination of the others; or against two, as a heat map.
+    """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
 
     Raises RequestError for a key that does not vary.
     """
@@ -162,7 +162,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         axes.minorticks_off()
         axes.set_xticks(sorted(set(values)))
     learned = _learned(ranking)
-    if len(learned) < len(ranking.groups):  # a line to a diverged group leaves the picture at the top
+    if len(learned) < len(ranking.groups):  # a line to a diverged group leaves the plot at the top
         margin = 0.1 * (max(learned) - min(learned)) or 0.1
         axes.set_ylim(min(learned) - margin, max(learned) + margin)
     if len(lines) > 1:
@@ -172,7 +172,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
 def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
     columns, rows = (_ordered({repr(g.values[key]): g.values[key] for g in ranking.groups}) for key in (x, y))
     losses = [[float("nan")] * len(columns) for _ in rows]
-    for group in reversed(ranking.groups):  # the best last, so that it stays
+    for group in reversed(ranking.groups):  # the best last, so that it stays visible
         losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
     image = axes.imshow(losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(_learned(ranking)))
     figure.colorbar(image, ax=axes)
@@ -185,7 +185,7 @@ def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) 
 
 
 def _learned(ranking: Ranking) -> list[float]:
-    """The means of the groups that have not diverged; of all, if each has."""
+    """The means of the groups that have not diverged, or of all groups if all have."""
     means = [group.mean for group in ranking.groups if group.standing != WORSE_THAN_GUESSING]
     return means or [group.mean for group in ranking.groups]
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed. Losses in nats per token."""
+    """Runs that differ only in their seed. Losses in nats per token."""
 
     values: dict[str, Any]  # by key: those that vary in the table
     runs: list[Run]  # the newest of each seed
@@ -64,7 +64,7 @@ def rankings(runs: Iterable[Run], metric: Metric) -> list[Ranking]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """What a run was trained with, by key, as far as it can change the result."""
+    """The settings of a run that can change the result, by key."""
     folder, summary = run
     settings = flat(folder.config().content())
     kept = {key: value for key, value in settings.items() if grouped(key)}
@@ -76,7 +76,7 @@ def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: f
     settings = [values for _, values in members]
     keys = _varying(settings)
     by_values: dict[tuple, dict[int, Run]] = defaultdict(dict)
-    for run, values in members:  # the oldest first, so that the newest of a seed stays
+    for run, values in members:  # the oldest first, so that the newest run of a seed remains
         by_values[tuple(_same(values.get(key)) for key in keys)][run[1].seed] = run
     chosen = {id(run): values for run, values in members}
     groups = []
@@ -100,7 +100,7 @@ def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: f
 
 
 def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys that tell the runs apart, choices first; one that follows from the choices is left out."""
+    """The keys that distinguish the runs, choices first; a key that follows from the choices is left out."""
     keys = dict.fromkeys(key for values in settings for key in values)
     choices = sorted(
         (key for key in keys if key == "stage" or key.endswith("_target_")), key=lambda key: key != "stage"
@@ -117,7 +117,7 @@ def _varying(settings: list[dict[str, Any]]) -> list[str]:
 
 
 def _same(value: Any) -> str:
-    """Equal for equal values: 0 and 0.0 are one number, 0 and false are not."""
+    """A comparable form of a value: 0 and 0.0 are equal, 0 and false are not."""
     return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
@@ -135,7 +135,7 @@ def label(group: Group) -> str:
 
 
 def shown(key: str, value: Any) -> str:
-    """A value of a key; of a choice, its bare name."""
+    """A value as shown in a table; for a choice, its bare name."""
     if value is None:
         return "-"
     return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
@@ -148,11 +148,11 @@ def _corpus(run: RunFolder) -> str:
 
 
 def _standings(groups: list[Group], guess: float) -> tuple[list[str], bool]:
-    """For groups in the order of their means: which is best, and which are within its noise; whether one can tell.
+    """Standings for groups ordered by mean: best, or within its noise; and whether there are enough seeds to tell.
 
     Welch's t-test, two-sided, at 5 %, without a correction for many comparisons. A group of one seed borrows the pooled
-    standard deviation of the others. A mean above that of guessing, ln V, is that of a diverged group, whose deviation
-    is so large that nothing could be told from it.
+    standard deviation of the others. A group with a mean above ln V, the loss of guessing, has diverged and is left out
+    of the pool, because its deviation would swamp the others.
     """
     best, sane = groups[0], [group for group in groups if group.mean < guess]
     degrees = sum(len(group.runs) - 1 for group in sane)
@@ -183,7 +183,7 @@ def p_value(t: float, degrees: float) -> float:
     """
     if math.isinf(degrees):
         return 2 * (1 - statistics.NormalDist().cdf(abs(t)))
-    # Beyond 12 standard deviations there is nothing left, and a narrow peak could be missed.
+    # Beyond 12 standard deviations nothing is left, and the integration could miss the narrow peak.
     end, steps = min(math.atan(abs(t) / math.sqrt(degrees)), 12 / math.sqrt(degrees)), 1000
     weights = [1, *([4, 2] * (steps // 2))[:-1], 1]
     integral = sum(w * math.cos(end * i / steps) ** (degrees - 1) for i, w in enumerate(weights)) * end / steps / 3

@@ -1,4 +1,4 @@
-"""The report of a run: the lines that end it, and its loss curve."""
+"""The report of a run: its closing lines and its loss curve."""
 
 import math
 import shlex
@@ -19,7 +19,7 @@ _COLOURS = {"train": "tab:blue", "val": "tab:orange"}
 
 
 def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
-    """The lines that end a run's log: the losses, and what to do next."""
+    """The closing lines of a run's log: the losses, and the next command."""
     documented, estimated, changed = summary.documented, summary.estimated, changes(summary)
     lines = [_row("", "train", "validation", "(nats per token)")]
     if not changed and documented.kind == "mini-batch":
@@ -54,9 +54,9 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
 
 
 def plot_run(run: RunFolder, summary: Summary) -> None:
-    """Draw the run's losses over iterations as loss.png, with the documented ones if it is the documented run.
+    """Draw the run's loss curves as loss.png, with the documented losses if it is the documented run.
 
-    Each metric has a panel of its own below.
+    Each metric has its own panel below.
     """
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 

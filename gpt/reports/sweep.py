@@ -1,4 +1,4 @@
-"""What a sweep says at its end."""
+"""The report at the end of a sweep."""
 
 import shlex
 from pathlib import Path
@@ -11,7 +11,7 @@ from gpt.runs.finding import finished_runs
 
 
 def print_comparison(folder: Path) -> None:
-    """Of a sweep of several runs, print the documented ones beside their documented losses, and rank all of them."""
+    """For a sweep of several runs, print the documented runs beside their documented losses, and rank all runs."""
     if len(list(folder.glob("*/summary.json"))) < 2:
         return
     runs = finished_runs(folder)

@@ -1,4 +1,4 @@
-"""Rankings of runs as tables, as CSV and for programs."""
+"""Rankings of runs as tables, as CSV and as JSON."""
 
 import csv
 import io

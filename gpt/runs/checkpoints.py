@@ -77,7 +77,7 @@ class Checkpoint:
         return cls(path, record.progress)
 
     def check_model(self, model: nn.Module) -> None:
-        """Raises UserError if the state is of a model with other tensors; allocates no memory for it."""
+        """Raise UserError if the state belongs to a model with other tensors, without allocating memory for it."""
         expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
         with files.parsing(self.path / _STATE), safetensors.safe_open(self.path / _STATE, "pt") as file:
             names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
@@ -106,14 +106,14 @@ class Checkpoint:
 
 
 def _to_continue_from(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All but the last mini-batch's loss, which is only shown and may be NaN."""
+    """All tensors except the loss of the last mini-batch, which is only displayed and may be NaN."""
     return {name: tensor for name, tensor in tensors.items() if name != "last_batch"}
 
 
 def largest_state(model: nn.Module) -> int:
-    """The most bytes that a file of a checkpoint of this model may have: a limit for sparse files.
+    """The maximum size in bytes of a checkpoint file of this model, to refuse sparse files.
 
-    A state holds the weights, their average, and what the optimizer keeps per weight, mostly one or two tensors.
+    A state holds the weights, their average, and the optimizer's tensors, usually one or two per weight.
     """
     return 16 * size_of_state(model) + LARGEST_HEADER
 
@@ -130,8 +130,8 @@ class Checkpoints:
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
 
-        If the disk has no room for one more, the oldest intact one goes first, unless it is the only one. Raises
-        UserError for NaN or Inf, from which no run could continue.
+        If the disk has no room for another, the oldest intact one is removed first, unless it is the only one. Raises
+        UserError for NaN or Inf, because no run could resume from them.
         """
         if name := nonfinite(_to_continue_from(tensors)):
             raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
@@ -152,12 +152,12 @@ class Checkpoints:
         path = self.folder / f"{progress.iteration:08d}"
         self.folder.mkdir(exist_ok=True)
         with _temporary_folder(self.folder) as new:
-            # The best weights are only ever replaced, never changed, so a hard link is as good as a copy.
+            # The best weights are replaced but never changed in place, so a hard link is as good as a copy.
             if progress.best is not None:
                 _link(self._best, new / _BEST)
             content = serialised(tensors)
             files.write_flushed(new / _STATE, content)
-            # Computed from memory: a checksum of the written file would also match what the disk got wrong.
+            # Computed from memory: a checksum of the written file would hide errors in writing it.
             digests = {_STATE: hashlib.sha256(content).hexdigest()}
             if progress.best is not None:
                 digests[_BEST] = files.sha256(new / _BEST)
@@ -188,7 +188,7 @@ class Checkpoints:
     def newest(self) -> Checkpoint | None:
         """The newest intact checkpoint; damaged ones are skipped with a warning.
 
-        Raises UnreadableError for one that cannot be read now: to continue from an older one would remove it.
+        Raises UnreadableError if one cannot be read now: resuming from an older one would remove it.
         """
         names = self.names()
         for name in reversed(names):
@@ -221,7 +221,7 @@ class Checkpoints:
 
 
 def _delete(path: Path) -> None:
-    """A folder with its content, or whatever else has its name: rmtree would wait for ever to open a pipe."""
+    """Remove a folder with its contents, or whatever else has its name: rmtree would block on a pipe."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -237,7 +237,7 @@ def _link(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new folder that is removed at the end, unless it was renamed."""
+    """Yield a new folder that is removed at the end unless it was renamed."""
     for left_behind in parent.glob(".new-*"):  # by a process that was killed
         with contextlib.suppress(OSError):
             _delete(left_behind)

@@ -1,4 +1,4 @@
-"""The files of a run's corpus: which of them are safe to open, on another machine or from a stranger's run."""
+"""The files of a run's corpus: which of them are safe to open if the run comes from another machine or a stranger."""
 
 import hashlib
 import inspect
@@ -13,17 +13,17 @@ from gpt.data.corpora import LOADER
 
 
 def fingerprints(data: Choice) -> dict[str, str]:
-    """What tells the files that a loader names from all others on this machine, by hyperparameter; opens none."""
+    """Fingerprints that identify a loader's files on this machine, by hyperparameter, without opening them."""
     found = {name: _fingerprint(data.hyperparameters.get(name)) for name in _paths(data)}
     return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
 
 
 def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], given: Collection[str]) -> Choice:
-    """The loader of a run, with paths that are safe to open: a stranger's run could name any file of this machine.
+    """The loader of a run, with paths that are safe to open: a stranger's run could name any file on this machine.
 
     These are the paths that the user has `given`, as keys such as data.path; else the run's, if the file there has the
-    fingerprint `known` to the run, which a stranger cannot guess; else the user's `own` default. Raises RequestError
-    if there is none of them.
+    fingerprint `known` to the run, which a stranger cannot guess; else the user's `own` default. Raises RequestError if
+    none of these exists.
     """
     content = data.model_dump(by_alias=True)
     for name in _paths(data):

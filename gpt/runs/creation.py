@@ -14,7 +14,7 @@ _BEFORE_START = {".lock", "train.log", "config.yaml", "parent.json", ".worker"} 
 
 @contextlib.contextmanager
 def created(path: Path) -> Iterator[RunFolder]:
-    """A new folder at `path`, locked; at `path`_2 and so on if that is taken."""
+    """A new, locked folder at `path`, or `path`_2 and so on if that is taken."""
     for number in itertools.count(1):
         run = RunFolder(path if number == 1 else path.with_name(f"{path.name}_{number}"))
         with contextlib.ExitStack() as stack:
@@ -35,7 +35,7 @@ def created(path: Path) -> Iterator[RunFolder]:
 
 @contextlib.contextmanager
 def created_at(path: Path) -> Iterator[RunFolder]:
-    """The folder at `path` itself, locked, created if it does not exist. Raises RequestError if it holds a run."""
+    """The folder at `path` itself, locked; created if it does not exist. Raises RequestError if it holds a run."""
     path.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path)
     with run.locked():
@@ -47,7 +47,7 @@ def created_at(path: Path) -> Iterator[RunFolder]:
 
 
 def _is_abandoned(run: RunFolder) -> bool:
-    """Whether nothing is there but what a run writes before it has started."""
+    """Whether the folder contains only what a run writes before it has started."""
     if run.path.is_symlink() or not run.path.is_dir() or run.is_started():
         return False
     return all(path.name in _BEFORE_START or is_temporary(path.name) for path in run.path.iterdir())

@@ -1,4 +1,4 @@
-"""Finding runs: the one that is named, the newest, all of a stage, or those of a configuration."""
+"""Finding runs: by name, the newest, by stage, or by configuration."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFolder:
-    """The run in the folder `path`, or if that is None the newest finished one of any stage or of one below `runs`.
+    """The run in the folder `path`; if None, the newest finished run below `runs`, of any stage or of one.
 
     Raises RequestError if there is none.
     """
@@ -31,7 +31,7 @@ def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFold
 
 
 def roots(runs: str) -> list[Path]:
-    """The folders that runs=A,B names; one whose own name has commas is a single folder."""
+    """The folders that runs=A,B names; a folder whose own name contains commas counts as one."""
     return [Path(runs)] if Path(runs).exists() else [Path(name) for name in runs.split(",") if name]
 
 
@@ -40,7 +40,7 @@ def finished_runs(
 ) -> list[tuple[RunFolder, Summary]]:
     """All finished runs below these folders, the oldest first; a damaged one is skipped with a warning.
 
-    Raises RequestError if there is none with all these tags of this stage, or of any stage if that is None.
+    Raises RequestError if no run has all these tags and this stage (None: any stage).
     """
     runs = []
     for path in {path for root in roots for path in root.rglob("summary.json")}:
@@ -60,9 +60,9 @@ def finished_runs(
 
 
 def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
-    """The runs below `root` that have started, the last started or resumed first.
+    """The runs below `root` that have started, the most recently started or resumed first.
 
-    `is_finished` selects those that have finished or have not; None: all.
+    `is_finished` selects finished or unfinished runs; None: all.
     """
     runs = [RunFolder(path.parent) for path in root.rglob("config.yaml")]
     for run in sorted(runs, key=_last_started, reverse=True):
@@ -71,7 +71,7 @@ def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
 
 
 def is_like(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:
-    """Whether a run is one of this configuration; a damaged one is not, with a warning.
+    """Whether a run has this configuration; a damaged one does not, with a warning.
 
     The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype.
     """
@@ -83,7 +83,7 @@ def is_like(run: RunFolder, config: TrainConfig, compared: Collection[str] = ())
 
 
 def _last_started(run: RunFolder) -> tuple[float, str]:
-    """When the run was last started or resumed, as a number that can be ordered; of several in one second, by name."""
+    """A sort key for when the run was last started or resumed; within the same second, by name."""
     try:
         commands = run.commands()
     except UserError:  # the run itself may be intact

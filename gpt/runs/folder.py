@@ -1,4 +1,4 @@
-"""The run folder: everything a run leaves. It is data; nothing in it is ever unpickled or executed.
+"""The run folder: everything a run saves. It is data; nothing in it is ever unpickled or executed.
 
 config.yaml        the resolved configuration
 commands.jsonl     the command lines that started and resumed the run
@@ -11,7 +11,7 @@ summary.json       the results; it exists if and only if the run has finished
 checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
 
-Every file but the last three carries a checksum of its content, which is verified whenever it is read.
+Every file except the last three carries a checksum of its content, which is verified whenever it is read.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[Callable[[], None]]:
-        """Collect what the package logs, and write it to train.log from the moment the yielded function is called."""
+        """Collect the package's log, and write it to train.log once the yielded function is called."""
         handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
 
         def start() -> None:
@@ -69,7 +69,7 @@ class RunFolder:
             handler.close()
 
     def _own_file(self, name: str) -> Path:
-        """A file to open for writing. Raises UserError if it is not a regular file, which could lead out of the folder.
+        """A file to open for writing. Raises UserError unless it is a regular file: a link could lead elsewhere.
 
         A hard link to a file elsewhere is replaced by a copy.
         """
@@ -118,7 +118,7 @@ class RunFolder:
         return formats.loaded(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
 
     def write_command(self, command: str, iteration: int) -> None:
-        """Add a command line to those that started and resumed the run."""
+        """Append a command line that started or resumed the run."""
         now = datetime.now().astimezone().replace(microsecond=0)
         new = Command(iteration=iteration, command=command, started=now)
         self._write_lines("commands.jsonl", [*self.commands(), new])
@@ -149,7 +149,7 @@ class RunFolder:
         return self._record("tokenizer.json", Vocabulary)
 
     def check_corpus(self, digest: str) -> None:
-        """Raises RequestError unless `digest` is that of the corpus that the run was trained on."""
+        """Raise RequestError unless `digest` is that of the corpus that the run was trained on."""
         if self.vocabulary().corpus != digest:
             raise RequestError(f"the corpus is not the one that {self.path} was trained on")
 
@@ -159,7 +159,7 @@ class RunFolder:
         self._write_lines("clock.jsonl", progress.clock)
 
     def metrics(self) -> list[Evaluation]:
-        """The run's evaluations in order. Only `summary` notices a file that was truncated between two lines."""
+        """The run's evaluations in order. Only `summary` detects a file that was truncated between two lines."""
         return metrics.evaluations(self.path / "metrics.jsonl")
 
     def steps(self) -> list[Step]:
@@ -167,7 +167,7 @@ class RunFolder:
         return metrics.steps(self.path / "metrics.jsonl")
 
     def clock(self) -> dict[int, float]:
-        """The seconds of training by iteration; empty for a run that did not keep them."""
+        """The seconds of training by iteration; empty for a run that did not record them."""
         if not os.path.lexists(self.path / "clock.jsonl"):
             return {}
         return {row.iteration: row.seconds for row in self._lines("clock.jsonl", Clock)}
@@ -187,7 +187,7 @@ class RunFolder:
         return summary
 
     def remove_temporary_files(self) -> None:
-        """Remove what a killed process was about to write."""
+        """Remove the temporary files of a killed process."""
         for path in self.path.glob(".*"):
             if is_temporary(path.name) and not path.is_dir():
                 path.unlink()

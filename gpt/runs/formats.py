@@ -21,7 +21,7 @@ from gpt.base.schema import TrainConfig
 
 FORMAT = 5
 
-# For each format, what a choice of an older run is called since.
+# For each format, the new names of older runs' choices.
 _RENAMED: dict[int, dict[str, str]] = {
     5: {
         "gpt.models.v9_transformer.Transformer": "gpt.models.transformer.Transformer",
@@ -33,8 +33,8 @@ _RENAMED: dict[int, dict[str, str]] = {
     },
 }
 
-# The loader makes plain values only. Its running time is quadratic in the nesting depth, hence the C version and a size
-# limit on the file.
+# The loader constructs plain values only. Its running time is quadratic in the nesting depth, hence the C version and a
+# size limit on the file.
 LARGEST_CONFIG = 2**14  # bytes
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -50,7 +50,7 @@ def dumped(config: TrainConfig) -> str:
 def loaded(content: str, path: Path) -> TrainConfig:
     """The configuration that `dumped` wrote to `path`, in this format or an older one.
 
-    Raises UserError if it has changed since, or is of a newer format.
+    Raises UserError if it was changed afterwards or has a newer format.
     """
     content, found, checksum = content.rpartition(_CHECKSUM)
     if not (found and re.fullmatch(r"[0-9a-f]{64}\s*", checksum)):
@@ -77,10 +77,10 @@ def loaded(content: str, path: Path) -> TrainConfig:
 
 
 def updated_summary(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a summary of any format as those of this one.
+    """The fields of a summary of any format, converted to the current one.
 
-    Until format 5, `changed` had sentences on earlier parts of the run, such as "schedule=cosine until iteration 30"
-    and "schedule as documented until iteration 20".
+    Before format 5, `changed` described earlier parts of the run in sentences such as "schedule=cosine until iteration
+    30" and "schedule as documented until iteration 20".
     """
     if "earlier" in fields:
         return fields
@@ -101,12 +101,12 @@ def updated_summary(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def kind_of_line(fields: dict[str, Any]) -> Any:
-    """Whether a line of metrics.jsonl is an "evaluation" or a "step"; before format 5, lines did not say it."""
+    """Whether a line of metrics.jsonl is an "evaluation" or a "step"; before format 5, lines did not say which."""
     return fields.get("kind", "step" if "loss" in fields else "evaluation")
 
 
 def present_model(choice: dict[str, Any]) -> dict[str, Any]:
-    """What the choice of a model, of any format, is called now: v8 had a switch for each idea until format 5."""
+    """The current form of a model choice of any format: before format 5, v8 had a switch for each idea."""
     if choice["_target_"] != "gpt.models.v8_modern.GPT" or "rotary" not in choice:
         return choice
     left_out = {"multi_token"} if choice["ngrams"] else {"multi_token", "ngrams", "memory"}
@@ -115,13 +115,13 @@ def present_model(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _move_multi_token(tree: dict[str, Any]) -> None:
-    """What was a hyperparameter of v8 until format 5 belongs to the training of any stage since."""
+    """Move `multi_token`, a hyperparameter of v8 before format 5, to `training`, where every stage has it."""
     if "multi_token" in tree["model"]:
         tree["training"]["multi_token"] = tree["model"]["multi_token"]
 
 
 def check_format(version: Any, path: Path) -> None:
-    """Raises UserError if a file of a run folder is of a newer format than this version of the project reads."""
+    """Raise UserError if a file of a run folder has a newer format than this version of the project can read."""
     if type(version) is not int or version < 1:
         raise UserError(f"{path} is damaged: format={version!r:.20} is no version of a run folder")
     if version > FORMAT:

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line per evaluation and per recorded step, whose `kind` says which it is."""
+"""metrics.jsonl: one line per evaluation and per recorded step; `kind` says which."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ Kind = Literal["evaluation", "step"]
 
 
 def dumped(progress: Progress) -> str:
-    """The content of metrics.jsonl. Of an iteration with both, first the step."""
+    """The content of metrics.jsonl. If an iteration has both, the step comes first."""
     rows: list[tuple[Kind, Step | Evaluation]] = [("step", step) for step in progress.steps]
     rows += [("evaluation", evaluation) for evaluation in progress.evaluations]
     rows.sort(key=lambda row: row[1].iteration)
@@ -23,7 +23,7 @@ def dumped(progress: Progress) -> str:
 
 
 def evaluations(path: Path) -> list[Evaluation]:
-    """The evaluations in order. Raises UserError if there is none, or if the file is damaged."""
+    """The evaluations in order. Raises UserError if there are none or the file is damaged."""
     found = [parse_record(path, line, Evaluation, _without_kind) for line in _of_kind("evaluation", path, _lines(path))]
     if not found:
         raise UserError(f"{path} is damaged: it is empty")
@@ -36,7 +36,7 @@ def steps(path: Path) -> list[Step]:
 
 
 def last_evaluation(path: Path) -> Evaluation | None:
-    """The last evaluation, if there is one; the lines before it are not parsed."""
+    """The last evaluation, if any; the lines before it are not parsed."""
     line = next(_of_kind("evaluation", path, reversed(_lines(path))), None)
     return None if line is None else parse_record(path, line, Evaluation, _without_kind)
 

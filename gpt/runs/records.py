@@ -1,6 +1,6 @@
 """The records of a run folder: strictly typed and sealed with a checksum.
 
-A field that is added to one has a default, so that the records of older runs stay readable.
+A new field needs a default, so that records of older runs stay readable.
 """
 
 import json
@@ -29,7 +29,7 @@ class Command(Record):
 
 
 class Parent(Record):
-    """parent.json: the run whose weights a run started from."""
+    """parent.json: the run whose weights were the starting point."""
 
     run: str  # its folder, as given
     stage: StageName
@@ -103,9 +103,9 @@ Fields = dict[str, Any]
 def parse_record(
     path: Path, content: str, record: type[AnyRecord], updated: Callable[[Fields], Fields] = dict
 ) -> AnyRecord:
-    """The record sealed in `content`, read from `path`; `updated` gives the fields of this format from those read.
+    """The record sealed in `content`, read from `path`; `updated` converts fields to the current format.
 
-    Raises UserError if it has changed since, or is of a newer format.
+    Raises UserError if it was changed afterwards or has a newer format.
     """
     with parsing(path):
         fields = unseal(content, path)

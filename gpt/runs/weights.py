@@ -22,7 +22,7 @@ LARGEST_HEADER = 2**20  # bytes, of a safetensors file
 
 
 def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved) -> None:
-    """Save a model's weights, by name, replacing those of that kind."""
+    """Save a model's weights by name, replacing the previous file of the same kind."""
     write_atomically(run.weights(which), serialised(tensors, {"sha256": _digest(tensors)}))
 
 
@@ -44,9 +44,9 @@ def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
 
 
 def load_model(run: RunFolder, which: Saved) -> nn.Module:
-    """The run's model with its weights, without what only training needs, a second output layer.
+    """The run's model with its weights, without a second output layer, which only training needs.
 
-    No memory is allocated for it before the file is known to hold as much.
+    No memory is allocated before the file's contents have been checked.
     """
     tensors = _read(run, which, planned_model(run))
     model = models.build(run.config().model, len(run.vocabulary().vocabulary))
@@ -55,7 +55,7 @@ def load_model(run: RunFolder, which: Saved) -> nn.Module:
 
 
 def planned_model(run: RunFolder) -> nn.Module:
-    """The run's model, as it is trained, without memory for its tensors, to know their shapes."""
+    """The run's model as trained, on the meta device: shapes without memory."""
     config = run.config()
     with torch.device("meta"):
         model = models.build(config.model, len(run.vocabulary().vocabulary))
@@ -101,13 +101,13 @@ def size_of_state(model: nn.Module) -> int:
 
 
 def check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Raises UserError if a tensor contains NaN or Inf, which no run saves."""
+    """Raise UserError if a tensor contains NaN or Inf, which no run saves."""
     if name := nonfinite(tensors):
         raise UserError(f"{path} is damaged: {printable(name)} contains NaN or Inf")
 
 
 def nonfinite(tensors: dict[str, Tensor]) -> str | None:
-    """The name of the first tensor that contains NaN or Inf, if there is one."""
+    """The name of the first tensor that contains NaN or Inf, if any."""
     wrong = (name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all())
     return next(wrong, None)
 

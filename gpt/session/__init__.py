@@ -1,1 +1,1 @@
-"""A training from its configuration to its report, and what can be done with the result."""
+"""A training from its configuration to its report, and the use of its result: evaluating, generating, Python."""

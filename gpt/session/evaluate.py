@@ -8,7 +8,7 @@ from gpt.base.schema import EvaluateConfig
 
 
 def main(config: EvaluateConfig, request: Request) -> None:
-    """Print the exact loss, and for a translator how its translations compare with the references."""
+    """Print the exact loss and, for a run that translates, how its translations compare with the references."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable
     from gpt.session.measuring import measured

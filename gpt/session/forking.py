@@ -1,4 +1,4 @@
-"""Forking: a new run that starts from the weights, the vocabulary and the settings of another one."""
+"""Forking: a new run that starts from the weights, vocabulary and settings of another run."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _INHERITED = ("model", "data", "optimizer", "schedule", "training")
 
 @dataclass(frozen=True)
 class Fork:
-    """Where a new run starts."""
+    """The weights that a new run starts from."""
 
     run: RunFolder
     which: Saved
@@ -28,7 +28,7 @@ class Fork:
 
     @classmethod
     def of(cls, path: Path) -> "Fork":
-        """A fork of the run in the folder `path`, of its averaged weights if it has any, else of its best."""
+        """A fork of the run in the folder `path`, from its averaged weights if it has any, else from its best."""
         if not (path / "config.yaml").exists():
             raise RequestError(f"init={path}: not a run folder")
         run = RunFolder(path)
@@ -41,13 +41,13 @@ class Fork:
         return cls(run, which, Parent(run=str(path), stage=stage, iterations=iterations, weights=which, sha256=digest))
 
     def load(self, model: nn.Module) -> None:
-        """Load the weights. Raises UserError if they are damaged or of another shape."""
+        """Load the weights. Raises UserError if they are damaged or have other shapes."""
         load_weights(self.run, model, self.which)
 
     def config(self, wanted: TrainConfig, given: Collection[str]) -> TrainConfig:
-        """The configuration of the new run: the parent's model, data and training but for the `given` keys.
+        """The configuration of the new run: the parent's model, data and training, except for the `given` keys.
 
-        Raises RequestError for another stage, whose weights would be others.
+        Raises RequestError for another stage, which has other weights.
         """
         parent = self.run.config()
         for group in ("experiment", "debug"):
@@ -61,7 +61,7 @@ class Fork:
         content |= {key: old[key] for key in ("stage", "adds", "documented")}
         for group in _INHERITED:
             if group != "model" and group in given:
-                continue  # chosen anew, with all its values
+                continue  # replaced as a whole, with all its values
             own = {key: content[group][key] for key in _keys_in(group, given) if key in content[group]}
             content[group] = old[group] | own
         if "data" not in given:

@@ -9,7 +9,7 @@ from gpt.base.schema import GenerateConfig
 
 
 def main(config: GenerateConfig, request: Request) -> None:
-    """Text or translations to standard output, everything else to standard error."""
+    """Print text or translations to standard output, everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
     from gpt.data.corpora import read_text

@@ -1,4 +1,4 @@
-"""A job: what is trained, built from its configuration. Trainings from the command line and from Python share it."""
+"""A job: everything that a training needs, built from its configuration; the command line and Python share it."""
 
 import time
 from collections.abc import Callable, Collection
@@ -42,7 +42,7 @@ class Job:
     def of(cls, plan: Plan, given: Collection[str], world: World, module: Module | None = None) -> "Job":
         """The job of a plan; `given` are the keys of the command line, `module` replaces the stage.
 
-        Raises RequestError for values that do not fit together, and UserError for a corpus that cannot be had.
+        Raises RequestError for inconsistent values, and UserError if the corpus is unavailable.
         """
         config, settings = plan.config, plan.config.training
         task, corpus = tasks.load(config.data, module or STAGE.find(config.model), plan.vocabulary)
@@ -82,7 +82,7 @@ class Job:
         return cls(task, corpus, model, optimizer, recipe, time.perf_counter() - started)
 
     def begun(self, plan: Plan) -> TrainingState:
-        """The state that the training continues from: the same on every rank."""
+        """The state from which training starts or continues, the same on every rank."""
         state = TrainingState(self.model, self.optimizer, self.recipe.runtime)
         plan.begin(state, self.recipe.schedule)
         state.progress.preparing_seconds += self.preparing_seconds
@@ -91,7 +91,10 @@ class Job:
 
 
 def made(module: Module, vocab_size: int) -> nn.Module:
-    """The module, made for a vocabulary if it is not a model yet. Raises RequestError if it has no block_size."""
+    """The module itself, or the one that it makes for a vocabulary of this size.
+
+    Raises RequestError if it has no block_size.
+    """
     model = module if isinstance(module, nn.Module) else module(vocab_size)
     models.check(model, type(model).__name__)
     return model

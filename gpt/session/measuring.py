@@ -1,4 +1,4 @@
-"""How good a trained run is: its exact loss, the loss in sliding windows, and the scores of its task."""
+"""Evaluation of a trained run: its exact loss, the loss in sliding windows, and the scores of its task."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from gpt.training.evaluation import exact_loss, loss_in_context
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a run."""
+    """The measurements of a run."""
 
     trained: TrainedRun
     what: str  # the split or the text
@@ -30,7 +30,7 @@ class Measured:
 
     @property
     def title(self) -> str:
-        """The weights and what they were measured on, in a line."""
+        """One line that names the weights and the data."""
         trained = self.trained
         return f"{trained.config.stage}, {trained.which} weights of {trained.run.path}, {self.what}"
 
@@ -44,7 +44,7 @@ class Measured:
         return tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
 
     def as_json(self) -> str:
-        """The same for other programs."""
+        """The same as JSON."""
         trained, token = self.trained, self.trained.task.token
         named = {"run": str(trained.run.path), "stage": trained.config.stage, "weights": trained.which}
         losses = {"measured": self.what, f"nats_per_{token}": self.loss, f"bits_per_{token}": self.bits}
@@ -55,8 +55,8 @@ class Measured:
 def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str] = ()) -> Measured:
     """Measure a run on a split of its corpus or on the text file `config.text`.
 
-    `given` are the keys on the command line. Raises RequestError for a key of another task and for a split that the
-    corpus does not have, UserError if the corpus is missing or has changed.
+    `given` are the keys on the command line. Raises RequestError for a key of another task or a split that the corpus
+    lacks, UserError if the corpus is missing or has changed.
     """
     task = trained.task
     task.refuse_others(given)

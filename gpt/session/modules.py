@@ -1,4 +1,4 @@
-"""Modules that are trained instead of a stage: what a run says of one that only the caller's program has."""
+"""Training a module of the caller's program instead of a stage: its configuration and request."""
 
 import re
 from dataclasses import replace
@@ -13,9 +13,9 @@ from gpt.session.job import Module
 
 
 def for_module(module: Module, config: TrainConfig, request: Request) -> tuple[TrainConfig, Request]:
-    """The configuration and the request of a training of `module`, which has no documented run.
+    """The configuration and the request for training `module`, which has no documented run.
 
-    Raises RequestError if it is to resume a run: that would need the stage's own name.
+    Raises RequestError for resume=: a run can be resumed only by the name of its stage.
     """
     if request.resume is not None:
         raise RequestError("resume= continues a run of a stage; to train this module longer, start it again")

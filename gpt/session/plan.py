@@ -1,4 +1,4 @@
-"""Plans: whether a training starts anew, from another run's weights or from a checkpoint, and its configuration.
+"""Plans: whether a training starts from scratch, another run's weights or a checkpoint, and its configuration.
 
 Planning changes nothing on disk; `Plan.opened` does.
 """
@@ -32,32 +32,32 @@ Opened = tuple[RunFolder, Callable[[], None]]  # the folder, and what restores a
 
 @dataclass(frozen=True)
 class Plan:
-    """A training as another rank than the first sees it, or one without a run folder: it writes nothing.
+    """The plan of a training on ranks other than 0, or without a run folder: it writes nothing.
 
-    The other forms are what rank 0 does besides.
+    The subclasses add what rank 0 does.
     """
 
     config: TrainConfig  # as it will be
     changed: list[str]  # as key=value: what differs from the documented run
-    vocabulary: Vocabulary | None = None  # of the run to continue from; None: of the corpus
+    vocabulary: Vocabulary | None = None  # of the run to continue; None: built from the corpus
     finished: Summary | None = None  # of a run that has nothing left to train
     fork: Fork | None = None  # where the weights come from, if neither from a checkpoint nor random
 
     def check(self, corpus_digest: str) -> None:
-        """Raises RequestError if the run cannot be continued with this corpus."""
+        """Raise RequestError if the run cannot continue with this corpus."""
 
     def initialise(self, model: nn.Module) -> None:
-        """Load the weights of the fork, if it is one. Raises UserError if they are damaged or of another shape."""
+        """Load the weights of the fork, if any. Raises UserError if they are damaged or have other shapes."""
         if self.fork is not None:
             self.fork.load(model)
 
     def begin(self, state: TrainingState, schedule: Schedule) -> None:
-        """Restore what the training continues from, if there is a checkpoint. Raises UserError if that is damaged."""
+        """Restore the checkpoint, if there is one. Raises UserError if it is damaged."""
 
 
 @dataclass(frozen=True)
 class NewRun(Plan):
-    """A new run in a folder of its own, from random weights or from those of `fork`."""
+    """A new run in its own folder, from random weights or those of `fork`."""
 
     request: Request = field(kw_only=True)
 
@@ -72,14 +72,14 @@ class NewRun(Plan):
             if self.fork is not None:
                 run.write_parent(self.fork.record)
                 log.info(f"starting from {self.fork.record.description}")
-            run.write_vocabulary(_with_fingerprints(vocabulary, self.config))  # as of now it can be resumed
+            run.write_vocabulary(_with_fingerprints(vocabulary, self.config))  # from here on, it can be resumed
             run.write_command(self.request.command, 0)
             yield run, lambda: None
 
 
 @dataclass(frozen=True)
 class Resumption(Plan):
-    """A run that continues in its folder, from a checkpoint if one is intact, else from its beginning."""
+    """A run that continues in its folder, from an intact checkpoint if there is one, else from the beginning."""
 
     request: Request = field(kw_only=True)
     run: RunFolder = field(kw_only=True)
@@ -94,13 +94,13 @@ class Resumption(Plan):
         return self.checkpoint.progress.iteration if self.checkpoint else 0
 
     def check(self, corpus_digest: str) -> None:
-        """Raises RequestError if the run cannot be resumed with this corpus or for this many iterations."""
+        """Raise RequestError if the run cannot be resumed with this corpus or for this many iterations."""
         self.run.check_corpus(corpus_digest)
         if self.iteration > self.config.training.max_iters and self.checkpoint is not None:
             raise RequestError(f"training.max_iters={self.config.training.max_iters} is before {self.checkpoint.path}")
 
     def begin(self, state: TrainingState, schedule: Schedule) -> None:
-        """Restore the checkpoint; note what was changed from there on."""
+        """Restore the checkpoint, and record the settings used up to it if they change."""
         if self.checkpoint is None:
             return
         state.restore(self.checkpoint.progress, self.checkpoint.tensors())
@@ -112,7 +112,7 @@ class Resumption(Plan):
 
     @contextlib.contextmanager
     def opened(self, vocabulary: Vocabulary) -> Iterator[Opened]:
-        """The folder, in which nothing changes before the function beside it is called."""
+        """Yield the folder, which stays unchanged until the returned function is called."""
         run, iteration = self.run, self.iteration
         with run.logging() as start_log:
 
@@ -136,10 +136,10 @@ class Resumption(Plan):
 
 
 def _with_fingerprints(vocabulary: Vocabulary, config: TrainConfig) -> Vocabulary:
-    """The vocabulary with the fingerprints of the files that the corpus is in."""
+    """The vocabulary with the fingerprints of the corpus's files."""
     return vocabulary.model_copy(update={"files": fingerprints(config.data)})
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a path that resume= names is one of a run's checkpoints, and not a run folder."""
+    """Whether a path that resume= names is a checkpoint rather than a run folder."""
     return path.parent.name == "checkpoints" and not (path / "config.yaml").exists()

@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def planned(config: TrainConfig, request: Request, stop: Stop, world: World) -> Iterator[Plan]:
-    """Plan what a request asks for: rank 0 decides, the others follow. A run to resume stays locked inside the context.
+    """Plan a request: rank 0 decides, the others follow. A run to resume stays locked inside the context.
 
-    Raises RequestError for a change that would make it another run, UserError if the run is damaged.
+    Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
     """
     if not world.is_first:
         follower: Any = world.broadcast(None)
@@ -41,7 +41,7 @@ def planned(config: TrainConfig, request: Request, stop: Stop, world: World) -> 
 
 
 def unrecorded(config: TrainConfig, request: Request) -> Plan:
-    """The plan of a training without a run folder, which may begin with another run's weights."""
+    """The plan of a training without a run folder, which may start from another run's weights."""
     fork = None
     if config.init is not None:
         fork = Fork.of(Path(config.init))
@@ -81,7 +81,7 @@ def _resumption(config: TrainConfig, request: Request, run: RunFolder, fork: For
         raise UserError(f"no checkpoint of {run.path} is intact: start it again, with init={before.init}")
     finished = run.summary() if run.is_finished() else None
     if finished is not None and finished.iterations != merged.training.max_iters:
-        finished = None  # it is to be extended
+        finished = None  # it will be extended
     vocabulary = run.vocabulary()
     if finished is None:
         data = located(merged.data, vocabulary.files, config.data.hyperparameters, given)
@@ -98,7 +98,7 @@ def _resumption(config: TrainConfig, request: Request, run: RunFolder, fork: For
 
 
 def _changed(request: Request, config: TrainConfig, stop: Stop) -> list[str]:
-    with stop.deferred():  # an exception inside Hydra comes out as one of Hydra's
+    with stop.deferred():  # Hydra would turn an exception into one of its own
         return request.changed(config)
 
 
@@ -110,7 +110,7 @@ def _check_destination(request: Request, run: RunFolder) -> None:
 
 
 def _checkpoint(request: Request, keep: int, run: RunFolder) -> Checkpoint | None:
-    """The checkpoint that resume= names, or else the newest intact one, if there is any."""
+    """The checkpoint that resume= names, else the newest intact one, if any."""
     model = planned_model(run)
     if request.resume not in (None, "auto") and is_checkpoint(Path(str(request.resume))):
         checkpoint: Checkpoint | None = Checkpoint.read(Path(str(request.resume)), largest_state(model))
@@ -122,7 +122,7 @@ def _checkpoint(request: Request, keep: int, run: RunFolder) -> Checkpoint | Non
 
 
 def _named(request: Request) -> RunFolder | None:
-    """The run that resume= names, or for resume=auto the one in the folder that is given."""
+    """The run that resume= names or, with resume=auto, the one in the given folder."""
     if request.resume not in (None, "auto"):
         return _run_of(Path(str(request.resume)))
     destination = request.destination
@@ -133,7 +133,7 @@ def _named(request: Request) -> RunFolder | None:
 
 
 def _searched(request: Request) -> Iterator[RunFolder]:
-    """The runs among which resume=auto looks for one of the same configuration, in this order."""
+    """The runs that resume=auto searches for one with the same configuration, in order."""
     destination = request.destination
     if request.resume == "auto" and destination.sweep is not None:
         yield from started_runs(destination.sweep, is_finished=None)
@@ -152,15 +152,18 @@ def _run_of(path: Path) -> RunFolder:
 
 
 def _all_keys(config: TrainConfig) -> list[str]:
-    """Every key of a configuration. Schedules and loggers have keys of their own, so each is replaced as a whole."""
+    """Every key of a configuration.
+
+    Schedules, loggers and metrics have their own keys, so each is replaced as a whole.
+    """
     replaced = {"schedule", "logger", "metrics"}
     return [*replaced, *flat({key: value for key, value in config.content().items() if key not in replaced})]
 
 
 def _merged(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:
-    """The configuration of a run with the `given` keys of another, and what that changes.
+    """The configuration of a run with the `given` keys replaced, and the resulting changes.
 
-    Raises RequestError for a change that would make it another run.
+    Raises RequestError for a change that a resumed run does not allow.
     """
     for group, noun in (("experiment", "an experiment"), ("debug", "debug=")):
         if group in given:
@@ -172,13 +175,13 @@ def _merged(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tup
             if old != new:
                 was, is_now = shown(name, old), shown(name, new)
                 raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
-        if resumable(key) and key != "data":  # a corpus keeps its own values: give those by name
+        if resumable(key) and key != "data":  # a corpus keeps its own values: give these by name
             _set(merged, key, _get(other, key))
     return TrainConfig.model_validate(merged), changes(before, merged)
 
 
 def _identifying(key: str) -> list[str]:
-    """The keys that identify the run among `key` and, if it is a group, the keys in it."""
+    """The keys at or below `key` that identify the run."""
     if key in ("resume", "runs"):
         return []  # of the command, not of the run
     return ["stage"] if key == "model" else identifying(key)

@@ -21,16 +21,15 @@ _TRAINING = threading.Lock()  # PyTorch's random numbers and threads are those o
 
 
 def train(*overrides: str, module: "Module | None" = None, folder: "str | Path | None" = None) -> "Trained":
-    """Train a stage, and return it as `load` returns a run.
+    """Train a stage, and return the same as `load` does.
 
-    `overrides` are those of the command line, as in gpt.train("model=v5", "training.max_iters=500").
-    `module` is trained instead of a stage: a torch.nn.Module that maps token ids (B, T) to logits (B, T, V) and has
-    `block_size`, or a class or function that makes one from the size of the vocabulary.
-    `folder` becomes the run folder. Without it nothing is written, and what is returned has the last weights, or the
-    averaged ones.
+    `overrides` are those of the command line, as in gpt.train("model=v5", "training.max_iters=500"). `module` is
+    trained instead of a stage: a torch.nn.Module that maps token ids (B, T) to logits (B, T, V) and has `block_size`,
+    or a class or function that makes one from the size of the vocabulary. `folder` becomes the run folder. Without it,
+    nothing is written, and the returned model has the last weights, or the averaged ones if configured.
 
-    Ctrl-C stops the training between two steps and raises KeyboardInterrupt. Raises UserError for whatever the command
-    line reports in one line.
+    Ctrl-C stops the training between two steps and raises KeyboardInterrupt. Raises UserError for every error that the
+    command line reports in one line.
     """
     from gpt.cli.requests import of_python
     from gpt.session.job import Job
@@ -72,10 +71,10 @@ def load(
     device: str = "auto",
     module: "Module | None" = None,
 ) -> "TrainedRun":
-    """Open the run in the folder `path`, or the newest finished one below `runs`, of any stage or of one.
+    """Open the run in the folder `path`, or the newest finished run below `runs`, of any stage or of one.
 
-    `module` is what the run trained, if that was no stage: its weights are loaded into it. From then on, PyTorch uses
-    one CPU thread for a small model and all for a large one, as in training.
+    `module` is the module that the run trained instead of a stage: the weights are loaded into it. From then on,
+    PyTorch uses one CPU thread for a small model and all threads for a large one, as in training.
 
     Raises RequestError if there is no run, UserError if it is damaged.
     """
@@ -86,9 +85,9 @@ def load(
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator["Stop"]:
-    """Leave signals, logging, random numbers and threads of this process as they were; raise only what is documented.
+    """Restore this process's signal handlers, logging, random numbers and threads; raise only documented errors.
 
-    Warnings are shown; the signals are handled in the main thread alone.
+    Warnings are shown; signals are handled only in the main thread.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Recorders: the watchers of a training, in their order, and what is left of it at the end."""
+"""Recorders: the watchers of a training, in order, and the files written at its end."""
 
 import contextlib
 import logging
@@ -31,7 +31,7 @@ log = logging.getLogger("gpt")
 
 
 class Recorder:
-    """Records nothing: for other ranks than the first, and for trainings without a run folder.
+    """Records nothing: for ranks other than 0, and for trainings without a run folder.
 
     Watchers that change the training state or end the training exist on every rank.
     """
@@ -44,7 +44,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def opened(self, job: Job, state: TrainingState) -> Iterator[None]:
-        """The time in which the training is watched."""
+        """Open the watchers for the duration of the training."""
         settings = self._plan.config.training
         self._started = time.perf_counter()
         guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
@@ -55,12 +55,12 @@ class Recorder:
             yield
 
     def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:
-        """Write the results, of which `exact` is the exact validation loss."""
+        """Write the results, including `exact`, the exact validation loss."""
 
     def _observers(
         self, job: Job, state: TrainingState, guard: NonFiniteGuard, stack: contextlib.ExitStack
     ) -> list[Watcher]:
-        """The watchers that change nothing, in their order; `stack` closes what they opened."""
+        """The watchers that change nothing, in order; `stack` closes what they open."""
         del job, state, guard, stack
         return list(self._more)
 
@@ -124,15 +124,16 @@ class FolderRecorder(Recorder):
     def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:
         """Write the summary, a sample and the loss curve, and tell the watchers.
 
-        Raises UserError if the training was to over-fit and has not, and Stopped after a signal that came too late.
+        Raises UserError if debug=overfit did not over-fit, and Stopped after a signal that came too late to stop the
+        run.
         """
         run, overfit = self.run, self._plan.config.overfit
-        with stop.deferred():  # a signal must not interrupt an import or a file that is nearly written
+        with stop.deferred():  # a signal must not interrupt an import or the writing of a file
             summary = summarise(self._plan, job, state, exact, time.perf_counter() - self._started)
             summary = summary.model_copy(update={"parent": run.parent(), "commands": run.commands()})
             sample, seed = run.path / "sample.txt", self._plan.config.seed
             attempt("the sample", lambda: write_atomically(sample, job.task.sample(job.model, job.corpus, seed)))
-            # Matplotlib reads the user's own settings, which can raise anything.
+            # Matplotlib reads the user's settings, which can raise any error.
             attempt("the loss curve", lambda: plot_run(run, summary), (Exception,))
             run.write_summary(summary)
             lines = closing_lines(summary, run)
@@ -149,7 +150,7 @@ class FolderRecorder(Recorder):
 
 
 def recorder_of(plan: Plan, more: Sequence[Watcher] = ()) -> Recorder:
-    """The recorder that suits a plan; `more` are watchers of a program that trains, such as search.py."""
+    """The recorder for a plan; `more` are the watchers of a calling program such as search.py."""
     return FolderRecorder(plan, more) if isinstance(plan, NewRun | Resumption) else Recorder(plan)
 
 

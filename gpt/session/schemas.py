@@ -1,7 +1,7 @@
 """JSON schemas of the files in conf/, for completion and checks in an editor: python -m gpt.session.schemas.
 
-They are derived from what checks the values when a script runs: the types in gpt/base/schema.py, and the signatures of
-what can be chosen (gpt/base/choices.py). What they say about a key is its comment in conf/.
+They are derived from the same sources as the checks at run time: the types in gpt/base/schema.py, and the signatures of
+the choices (gpt/base/choices.py). The description of a key is its comment in conf/.
 """
 
 import json
@@ -36,14 +36,14 @@ _SCRIPTS: dict[str, type[BaseModel]] = {
     "train": TrainConfig, "generate": GenerateConfig, "evaluate": EvaluateConfig, "compare": CompareConfig,
     "export": ExportConfig, "search": StudyConfig, "play": PlayConfig,
 }  # fmt: skip
-_ALONE = (LOADER, OPTIMIZER, SCHEDULE, LOGGER, METRIC)  # their files hold a choice, others any configuration
+_ALONE = (LOADER, OPTIMIZER, SCHEDULE, LOGGER, METRIC)  # files that hold one of these and nothing else
 _OTHERS = ("model", "experiment", "debug")
 _REFERENCE = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # to another key, or a value that is still to be given
 _HYDRAS = {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
 
 
 def schemas() -> dict[str, tuple[Schema, list[str]]]:
-    """The schemas by name, each with the patterns of the files that it is for; no key is required in any of them."""
+    """The schemas by name, each with the patterns of its files; no key is required."""
     explained = meanings("train", {})
     choices = {kind.key: _choice(kind, explained) for kind in (STAGE, *_ALONE)}
     found = {
@@ -58,9 +58,9 @@ def schemas() -> dict[str, tuple[Schema, list[str]]]:
 
 
 def write(folder: Path) -> str:
-    """Write the schemas to .schemas/ in `folder`, and settings that tell VS Code of them, unless it has others there.
+    """Write the schemas to .schemas/ in `folder`, and VS Code settings that use them, unless other settings exist.
 
-    Returns a line or more on what was done and what is left to do.
+    Returns a message about what was written and what is left to do.
     """
     files = {}
     for name, (schema, patterns) in schemas().items():
@@ -77,7 +77,7 @@ def write(folder: Path) -> str:
 
 
 def _choice(kind: Kind, explained: dict[str, str]) -> Schema:
-    """The schema of `_target_` and its hyperparameters; where `_target_` is not given, those of any target."""
+    """The schema of `_target_` and its hyperparameters; without `_target_`, those of any target."""
     targets = kind.all()
     taken = {name: _hyperparameters(kind, target, explained) for name, target in targets.items()}
     variants: dict[str, list[Schema]] = {key: [] for properties in taken.values() for key in properties}
@@ -107,7 +107,7 @@ def _hyperparameters(kind: Kind, target: Any, explained: dict[str, str]) -> Sche
 
 
 def _part(schema: Schema, key: str, explained: dict[str, str], definitions: Schema | None = None) -> Schema:
-    """A schema of pydantic's for what stands at `key` of a file that may leave out any key and refer to others."""
+    """A pydantic schema for the value at `key`, in a file that may omit any key and refer to others."""
     definitions = definitions or schema.get("$defs", {})
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]

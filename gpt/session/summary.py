@@ -1,4 +1,4 @@
-"""The summary of a training: its results, and what they were computed with."""
+"""The summary of a training: its results, and the versions and settings behind them."""
 
 import math
 import platform
@@ -56,9 +56,9 @@ def _device_name(device: torch.device) -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit this code is at, with "-dirty" if it was changed since; None outside a git checkout."""
+    """The git commit of this code, with "-dirty" if there are later changes; None outside a git checkout."""
     clone = Path(__file__).parent.parent.parent
-    if not (clone / ".git").exists():  # an installed package may lie in the checkout of another project
+    if not (clone / ".git").exists():  # an installed package may be inside another project's checkout
         return None
     describe = ["git", "-C", str(clone), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:

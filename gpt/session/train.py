@@ -18,7 +18,7 @@ log = logging.getLogger("gpt")
 def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher]" = ()) -> float:
     """Train a stage, or resume a run; write the run folder and return the exact validation loss.
 
-    `more_watchers` are those of a program that calls this one, such as search.py.
+    `more_watchers` are the watchers of a calling program such as search.py.
     """
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.stopping import Stop

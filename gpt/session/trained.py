@@ -1,4 +1,4 @@
-"""A trained model: its loss on a text, what it continues it with, what it attends to."""
+"""A trained model: its loss on a text, its predictions and continuations, its attention."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -35,7 +35,7 @@ def load_run(
     device: str = "auto",
     module: Module | None = None,
 ) -> "TrainedRun":
-    """What `gpt.load` does."""
+    """Open a run; `gpt.load` calls this."""
     run = chosen_run(None if path is None else str(path), str(runs), stage)
     which = selected(run, weights)
     if module is None:
@@ -55,19 +55,19 @@ class Trained:
 
     @property
     def documented(self) -> Documented:
-        """The losses that were documented for its stage; None where there are none."""
+        """The losses documented for its stage; None where there are none."""
         return self.config.documented
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return next(self.model.parameters()).device
 
     def loss(self, text: str, target: str | None = None) -> float:
         """The mean loss over a text, in nats per token, or over the translation `target` of a sentence.
 
-        A text is read in adjacent windows of `block_size` characters, and its first character is not predicted.
-        Characters that the vocabulary lacks are left out, with a warning.
+        A text is read in adjacent windows of `block_size` characters; its first character is not predicted. Characters
+        outside the vocabulary are left out, with a warning.
         """
         runtime = self.runtime
         batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime))
@@ -75,13 +75,13 @@ class Trained:
 
     @torch.no_grad()
     def next_token(self, prompt: str) -> dict[str, float]:
-        """The probability of each character to come after the prompt, the likeliest first."""
+        """The probability of each possible next character after the prompt, the likeliest first."""
         logits = self.model(self._window(prompt))[0, -1]  # (V,)
         p, ids = logits.float().softmax(dim=-1).sort(descending=True)
         return {self.tokenizer.vocabulary[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
 
     def generate(self, prompt: str | None = None, **options: Any) -> str:
-        """A continuation of the prompt, without the prompt; or, of a run that translates, its translation.
+        """A continuation of the prompt, without the prompt; for a run that translates, its translation.
 
         `options` are those of `sampling.generate` (tokens=500, temperature=1.0, top_k, top_p, seed=1337) or of
         `beam_search.translate` (beam=5, length_penalty=1.0), both in gpt/tasks/decoding.
@@ -90,9 +90,9 @@ class Trained:
 
     @torch.no_grad()
     def attention(self, prompt: str) -> list[Tensor]:
-        """The attention weights over the prompt, one tensor per layer: (H, T, T), row t what position t looks at.
+        """The attention weights over the prompt, one tensor per layer: (H, T, T), row t for position t.
 
-        The prompt's last `block_size` characters count. Empty for a stage without attention.
+        Only the last `block_size` characters of the prompt are read. Empty for a stage without attention.
         """
         with AttentionWeights() as observed:
             self.model(self._window(prompt))
@@ -112,7 +112,7 @@ class Trained:
 
 
 class NewlyTrained(Trained):
-    """What `gpt.train` returns if there is no run folder: the model in memory, and its results."""
+    """The result of `gpt.train` without a run folder: the model in memory, and its results."""
 
     folder = None
 
@@ -145,10 +145,10 @@ class TrainedRun(Trained):
         return self.run.metrics()
 
     def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
-        """The corpus that the run was trained on, from paths of the user's `own` where the run's are not to be trusted.
+        """The corpus that the run was trained on, from the user's `own` paths if the run's cannot be trusted.
 
-        `given` names those that count in any case, as in {"data.path"}. Raises RequestError for one that the run's
-        corpus does not have, and if the corpus has changed since.
+        `given` names the keys to use in any case, as in {"data.path"}. Raises RequestError for a key that the run's
+        corpus does not have, and if the corpus has since changed.
         """
         for key in given:
             if key.removeprefix("data.") not in self.config.data.hyperparameters:

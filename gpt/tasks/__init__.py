@@ -1,4 +1,4 @@
-"""What a run is for: continuing a text, translating. The type of its corpus decides, which each task names."""
+"""What a run is for: continuing a text or translating. Each task names the type of corpus that selects it."""
 
 import inspect
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Stage = nn.Module | Callable[..., Any]  # a model, its class, or a function that
 
 
 def of(data: Choice) -> type[Task]:
-    """The task of a configuration: the one for the type of corpus that its loader returns.
+    """The task of a configuration: the one that handles the type of corpus its loader returns.
 
     Raises RequestError for anything but a loader.
     """
@@ -32,7 +32,7 @@ def of(data: Choice) -> type[Task]:
 
 
 def restored(data: Choice, vocabulary: Vocabulary) -> Task:
-    """The task of a run, with the tokenizer that it was trained with. Raises UserError if that is damaged."""
+    """The task of a run, with the tokenizer that it was trained with. Raises UserError if it is damaged."""
     return of(data).restored(vocabulary)
 
 
@@ -54,6 +54,6 @@ def load_corpus(data: Choice, stage: Stage) -> Corpus:
         does, needs = (Translation, "pairs, such as data=multi30k") if is_encoder_decoder else (Continuation, "a text")
         name = data.target.rpartition(".")[2]
         raise RequestError(f"data={name} does not fit a stage that {does.does}: it needs {needs}")
-    task.check_installed()  # an error before the corpus is downloaded, not after
+    task.check_installed()  # fail before downloading the corpus, not after
     corpus: Corpus = LOADER.build(data)
     return corpus

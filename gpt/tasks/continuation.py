@@ -21,7 +21,7 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text
 from gpt.tasks.task import Task
 
-_MOST_TOKENS = 100_000_000  # generated per command; they take about a gigabyte
+_MOST_TOKENS = 100_000_000  # per command; they take about a gigabyte
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Continuation(Task):
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "Continuation":
-        """The characters of a run. Raises UserError if they are none."""
+        """The task with the characters of a run. Raises UserError if the vocabulary is not one of characters."""
         if not isinstance(vocabulary.vocabulary, str):
             raise UserError("the vocabulary of this run is damaged: that of a text must be characters")
         return cls(CharTokenizer(vocabulary.vocabulary))
@@ -76,7 +76,7 @@ class Continuation(Task):
         return Vocabulary(vocabulary=self.tokenizer.vocabulary, corpus=corpus.digest)
 
     def as_json(self) -> str:
-        """A tokenizer of characters; it refuses a character that its vocabulary lacks."""
+        """A tokenizer of characters; it refuses characters outside its vocabulary."""
         return self.tokenizer.as_json()
 
     def described(self, corpus: TextCorpus) -> str:
@@ -85,11 +85,11 @@ class Continuation(Task):
         return f"text: {train:,} characters to train on, {val:,} to validate on; a vocabulary of {self.vocab_size}"
 
     def encoded(self, text: str) -> Tensor:
-        """The token ids of a text, (T,); characters that the vocabulary lacks are left out, with a warning."""
+        """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
         return self.tokenizer.encode(*self._known(text))
 
     def data(self, corpus: TextCorpus, model: nn.Module, device: torch.device) -> TextData:
-        """Windows of the model's block_size; a stage that remembers the training split is given it."""
+        """Windows of the model's block_size; a stage that remembers the training split receives it."""
         known, T = TextCorpus(*self._known(corpus.train, corpus.val)), block_size_of(model)
         if not isinstance(model, Remembering):
             return TextData(known, self.tokenizer, block_size=T, device=device)
@@ -102,7 +102,7 @@ class Continuation(Task):
         return sample_text(model, self.tokenizer, seed=seed)
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """The prompt and its continuation, character by character; several samples one after the other."""
+        """Yield the prompt and its continuation character by character, several samples in succession."""
         if config.num_samples * config.tokens > _MOST_TOKENS:
             raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: use several commands")
         steps = generate(
@@ -115,7 +115,7 @@ class Continuation(Task):
             yield from (self.tokenizer.decode(step) for step in steps)
             yield "\n"
             return
-        samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all finish together
+        samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all of them finish together
         for number, sample in enumerate(samples, start=1):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
             yield f"{prompt or ''}{self.tokenizer.decode(sample)}\n\n"
@@ -126,7 +126,7 @@ class Continuation(Task):
         return self.tokenizer.decode(int(step[0]) for step in steps)
 
     def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
-        """Adjacent windows of the model's block_size. Raises RequestError for less than two known characters."""
+        """Adjacent windows of the model's block_size. Raises RequestError for fewer than two known characters."""
         if target is not None:
             raise RequestError("this run continues a text: there is no translation to give")
         ids = self.encoded(text).to(next(model.parameters()).device)

@@ -1,4 +1,4 @@
-"""What a run is for: everything that differs between one task and another is behind `Task`."""
+"""What a run is for: `Task` covers everything that differs between one task and another."""
 
 import contextlib
 import functools
@@ -21,21 +21,21 @@ from gpt.data.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure that says how good a model is."""
+    """A measurement of how good a model is."""
 
     name: str
     value: float
     unit: str  # or a signature that makes it comparable
-    digits: int = 2  # to show after the point
+    digits: int = 2  # to show after the decimal point
 
 
 class Task(ABC):
     """A run's tokenizer and batches, its sample output and its scores."""
 
-    corpus: ClassVar[type[Corpus]]  # what it is trained on: a loader that returns this type selects the task
+    corpus: ClassVar[type[Corpus]]  # the type of its corpus: a loader that returns this type selects the task
     does: ClassVar[str]  # as in "a run that {does}": "continues a text"
     token: ClassVar[str]  # what a token is, in a word
-    splits: ClassVar[tuple[str, ...]]  # that a model can be evaluated on, the default one first
+    splits: ClassVar[tuple[str, ...]]  # on which a model can be evaluated, the default first
     options: ClassVar[frozenset[str]] = frozenset()  # its own keys of generate.py, evaluate.py and train.py
     has_source: ClassVar[bool] = False  # its stages take (source, target), as an encoder-decoder does, not (idx)
     undecodable: ClassVar[str] = "strict"  # what `bytes.decode` does with a prompt file that is not UTF-8
@@ -45,7 +45,7 @@ class Task(ABC):
 
     @classmethod  # noqa: B027  # most tasks need no library
     def check_installed(cls) -> None:
-        """Raises RequestError if a library that only this task needs is not installed."""
+        """Raise RequestError if a library that only this task needs is not installed."""
 
     @classmethod
     @abstractmethod
@@ -59,14 +59,14 @@ class Task(ABC):
 
     @classmethod
     def required(cls, task: "Task", what: str) -> Self:
-        """The task itself, of a run that must be one of this class for `what`. Raises RequestError if it is not."""
+        """The task itself, if it is of this class, which `what` requires. Raises RequestError if it is not."""
         if not isinstance(task, cls):
             raise RequestError(f"{what} is for a run that {cls.does}, but this one {task.does}")
         return task
 
     @classmethod
     def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
-        """The targets of a batch; an upper bound if batches vary."""
+        """The number of targets in a batch; an upper bound if batches vary."""
         del block_size
         return batch_size
 
@@ -80,11 +80,11 @@ class Task(ABC):
 
     @abstractmethod
     def described(self, corpus: Any) -> str:
-        """The size of the corpus and of the vocabulary, in a line."""
+        """The sizes of the corpus and the vocabulary in one line."""
 
     @abstractmethod
     def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
-        """The corpus in batches for the model, which is given the training split if it is to remember it.
+        """The corpus in batches for the model; one that remembers the training split receives it here.
 
         Raises RequestError if the corpus is too small or its sentences are too long.
         """
@@ -116,7 +116,7 @@ class Task(ABC):
         return []
 
     def refuse_others(self, given: Iterable[str]) -> None:
-        """Raises RequestError if a key on the command line belongs to another task."""
+        """Raise RequestError if a key on the command line belongs to another task."""
         for other in every_task():
             for key in sorted(set(given) & other.options - self.options):
                 raise RequestError(f"{key} is for a run that {other.does}, but this one {self.does}")
@@ -133,7 +133,7 @@ def every_task() -> tuple[type[Task], ...]:
     """Every task that a module of gpt.tasks defines, in the order of the modules' names."""
     found = []
     for module in pkgutil.iter_modules(importlib.import_module("gpt.tasks").__path__, "gpt.tasks."):
-        with contextlib.suppress(ModuleNotFoundError):  # of an extra
+        with contextlib.suppress(ModuleNotFoundError):  # of an optional library
             objects = vars(importlib.import_module(module.name)).values()
             own = [x for x in objects if isinstance(x, type) and x.__module__ == module.name]
             found += [x for x in own if issubclass(x, Task) and hasattr(x, "corpus")]

@@ -52,7 +52,7 @@ class Translation(Task):
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "Translation":
-        """The subwords of a run. Raises UserError if they are none."""
+        """The task with the subwords of a run. Raises UserError if the vocabulary is not one of subwords."""
         if isinstance(vocabulary.vocabulary, str):
             raise UserError("the vocabulary of this run is damaged: that of sentence pairs must be subwords")
         return cls(_subwords()(vocabulary.vocabulary, vocabulary.merges or []))
@@ -97,7 +97,7 @@ class Translation(Task):
         return "\n".join(self.examples(model, corpus)) + "\n"
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """Yield the translation of each line of the prompt or, without one, of standard input, line by line."""
+        """Yield a translation for each line of the prompt, or of standard input if there is no prompt."""
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         given = None if prompt is None else [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
         sentences = readable(sys.stdin.buffer if given is None else given, self.tokenizer, block_size_of(model))
@@ -130,7 +130,7 @@ class Translation(Task):
             from gpt.tasks.decoding.scores import scores
 
         pairs = getattr(corpus, split)
-        if split == "train":  # the model never saw the pairs that are too long for it
+        if split == "train":  # the model never saw pairs that are too long for it
             lengths = map(len, self.tokenizer.encode_all([source for source, _ in pairs]))
             pairs = [pair for pair, n in zip(pairs, lengths, strict=True) if n < block_size_of(model)]
         search = {"beam": config.beam, "length_penalty": config.length_penalty}

@@ -1,4 +1,4 @@
-"""The average of a run's last weights."""
+"""Weight averaging over the last part of a run."""
 
 from gpt.base.errors import RequestError
 from gpt.training.state import TrainingState
@@ -8,7 +8,7 @@ from gpt.training.watchers import Watcher
 class WeightAverage(Watcher):
     """Averages the weights at each evaluation from iteration `start` on, and loads the average at the end.
 
-    Raises RequestError if a resumed run's average would need weights that were not kept.
+    Raises RequestError if a resumed run's average would need weights that were not saved.
     """
 
     def __init__(self, state: TrainingState, start: float) -> None:

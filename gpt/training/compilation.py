@@ -1,4 +1,4 @@
-"""Compiled steps: slow to start, then faster."""
+"""Compiled training steps: slower to start, then faster."""
 
 import contextlib
 import logging
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 def training_losses(
     model: nn.Module, batches: Sequence[Batch], runtime: Runtime, objective: Objective, *, parts: int, compile: bool
 ) -> tuple[Loss, Loss]:
-    """The loss to train with, which is the objective, and the one that evaluations report.
+    """The loss to train with, which is the objective, and the loss that evaluations report.
 
     With `compile`, the first is compiled before the clock starts, by a forward and backward pass over one of `parts`
-    parts of an example batch of each shape. Raises UserError where this machine cannot compile.
+    parts of an example batch of each shape. Raises UserError if this machine cannot compile.
     """
     if not compile:
         return objective, batch_loss
@@ -42,8 +42,8 @@ def _just_in_time(model: nn.Module, runtime: Runtime, objective: Objective, *, g
     log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
     _configure_compiler(runtime.device)
     mode = None
-    # A small stage's time goes into launching kernels, which CUDA graphs save. They overwrite the gradients that
-    # several parts of a batch would add up.
+    # A small stage spends its time launching kernels, which CUDA graphs avoid. But they overwrite gradients, so the
+    # parts of a batch could not add up.
     if graphs and runtime.device.type == "cuda" and not is_large(model):
         mode = "reduce-overhead"
     compiled: Loss = torch.compile(objective.__call__, dynamic=False, mode=mode)
@@ -63,7 +63,7 @@ def _prepared(loss: Loss, model: nn.Module, examples: Sequence[Batch], runtime: 
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turn errors of the compiler into one line."""
+    """Turn compiler errors into one line."""
     try:
         yield
     except RuntimeError as error:
@@ -74,10 +74,10 @@ def _explained() -> Iterator[None]:
 
 
 def _configure_compiler(device: torch.device) -> None:
-    """Choose two of PyTorch's private settings, where it has them."""
-    import torch._functorch.config as config  # slow to import, as all of the compiler is
+    """Set two of PyTorch's private options, if it has them."""
+    import torch._functorch.config as config  # slow to import, like the whole compiler
 
-    # Writing to this cache crashes the process now and then (PyTorch's issue 177442); the others are enough.
+    # Writing to this cache occasionally crashes the process (PyTorch's issue 177442); the others are enough.
     if hasattr(config, "enable_autograd_cache"):
         config.enable_autograd_cache = False
     # Compiled CPU loops are very slow at storing booleans, so the backward pass recomputes dropout masks.

@@ -36,7 +36,7 @@ def mean_loss(
 ) -> Tensor:
     """The mean over all targets of all batches, with the model in evaluation mode: a scalar on the device.
 
-    Nothing here waits for the device; reading the number does. Several processes split the batches.
+    Nothing here waits for the device; reading the result does. Several processes split the batches.
     """
     was_training = model.training
     model.eval()
@@ -58,7 +58,7 @@ def mean_loss(
 
 
 def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Loss = batch_loss) -> tuple[float, float]:
-    """The estimated losses on the train and the val split, over random batches that the iteration decides."""
+    """The estimated losses on the train and val splits, over random batches determined by the iteration."""
     data, settings, runtime = recipe.data, recipe.settings, recipe.runtime
     losses = []
     for split in ("train", "val"):
@@ -77,6 +77,6 @@ def exact_loss(model: nn.Module, data: Data, split: str, *, runtime: Runtime, wo
 
 
 def loss_in_context(model: nn.Module, data: Data, split: str, *, runtime: Runtime) -> float | None:
-    """The same mean in sliding windows, each target with at least half a window before it; None without windows."""
+    """The same mean in sliding windows, each target with at least half a window of context; None without windows."""
     batches = data.every_target_in_context(split, tokens_per_pass(runtime))
     return None if batches is None else mean_loss(model, batches, "loss in sliding windows", runtime).item()

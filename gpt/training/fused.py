@@ -1,6 +1,6 @@
 """PyTorch's private fused kernels, each with an equivalent public fallback.
 
-benchmarks/private_kernels.py measures what they are worth.
+benchmarks/private_kernels.py measures how much they gain.
 """
 
 import math
@@ -22,7 +22,7 @@ def fused_adamw(
     weight_decay: float,
     skip: Tensor,
 ) -> None:
-    """Step number `steps` of AdamW, in place, with the first and the second `moments`.
+    """Step number `steps` of AdamW, in place, with the first and second `moments`.
 
     Where the scalar `skip` is 1, nothing changes.
     """
@@ -60,7 +60,7 @@ def has_nonfinite(tensors: list[Tensor]) -> Tensor:
     """1 if any of the tensors contains NaN or Inf, else 0: a scalar on their device."""
     found = torch.zeros((), device=tensors[0].device)
     if hasattr(torch, "_amp_foreach_non_finite_check_and_unscale_"):
-        # The kernel of gradient scaling, which also multiplies by a scale: here 1.
+        # The gradient-scaling kernel, which also multiplies by a scale, here 1.
         torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, torch.ones_like(found))
         return found
     return found + ~torch.stack([tensor.isfinite().all() for tensor in tensors]).all()

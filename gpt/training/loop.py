@@ -58,7 +58,7 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
             gradients = [p.grad for p in parameters if p.grad is not None]
             is_stopping = _all_reduce(mean, gradients, recipe, progress.iteration, stop)
 
-            # Clip. The norm takes a while, so it is computed only where it is needed.
+            # Clip. The norm takes a while, so it is computed only when needed.
             norm = None
             if settings.grad_clip is not None or recipe.logs(progress.iteration):
                 norm = nn.utils.get_total_norm(gradients)
@@ -93,7 +93,7 @@ def _evaluate(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher],
     with contextlib.suppress(Stopped):
         train_loss, val_loss = estimate(recipe.reported_loss)
         rates = recipe.rates(min(progress.iteration, recipe.settings.max_iters - 1), state.optimizer.peaks)
-        # Built without validation, so that NaN is allowed: NonFiniteGuard decides what to do about it.
+        # Built without validation, so that NaN is allowed: NonFiniteGuard decides how to handle it.
         progress.evaluations.append(
             Evaluation.model_construct(
                 iteration=progress.iteration, train=train_loss, val=val_loss, learning_rates=rates,
@@ -125,7 +125,7 @@ def _backward(model: nn.Module, batch: Batch, recipe: Recipe) -> Tensor:
 
 
 def _all_reduce(mean: Tensor, gradients: list[Tensor], recipe: Recipe, iteration: int, stop: Stop) -> bool:
-    """Sum the loss and the gradients over all processes; return whether one of the others was asked to stop."""
+    """Sum the loss and gradients over all processes; return whether another process was asked to stop."""
     if recipe.world.size == 1:
         return False
     stops = mean.new_tensor(stop.requested is not None)
@@ -135,7 +135,7 @@ def _all_reduce(mean: Tensor, gradients: list[Tensor], recipe: Recipe, iteration
 
 
 def _unless_stopped(loss: Loss, stop: Stop) -> Loss:
-    """The loss of a batch, which is no longer computed once a signal was received: it raises Stopped."""
+    """The loss of a batch; raises Stopped instead of computing it once a signal was received."""
 
     def checked(model: nn.Module, batch: Batch) -> Tensor:
         stop.check()

@@ -1,4 +1,4 @@
-"""Metrics: what is estimated beside the loss, over the same batches. Functions named by conf/metrics/*.yaml."""
+"""Metrics: estimated beside the loss, over the same batches. Functions named by conf/metrics/*.yaml."""
 
 import inspect
 import math
@@ -16,7 +16,7 @@ from gpt.training.progress import Means
 Metric = Callable[[nn.Module, Batch], Tensor]  # the mean over every target of a batch: a scalar
 
 _GIVEN = ("logits", "targets")
-_TAKEN = ("loss", "learning_rate")  # by other columns of a run's records
+_TAKEN = ("loss", "learning_rate")  # names used by other columns of a run's records
 
 
 def _is_metric(target: Any) -> bool:
@@ -49,7 +49,7 @@ def entropy(logits: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001
 
 
 def _mean(of_targets: Callable[..., Tensor]) -> Metric:
-    """The mean over a batch of what has a value for every target; padding has none."""
+    """The mean over a batch of a per-target function; padding is left out."""
 
     def mean(model: nn.Module, batch: Batch) -> Tensor:
         is_target = batch.targets != IGNORED  # (B, T)

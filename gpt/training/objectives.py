@@ -1,4 +1,4 @@
-"""The loss that is trained, and the one that evaluations report. All are in nats per token."""
+"""The loss that is trained and the one that evaluations report, both in nats per token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SECOND_HEAD, _FIRST_HEAD = "second_head", "lm_head"
 
 
 def second_head(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
-    """The tensors that `Objective.prepare` may add to a model whose tensors have these shapes, with theirs."""
+    """The shapes of the tensors that `Objective.prepare` may add to a model with these tensor shapes."""
     return {
         name.replace(_FIRST_HEAD, _SECOND_HEAD): shape
         for name, shape in shapes.items()
@@ -31,7 +31,7 @@ def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 
 class _SecondHead(nn.Linear):
-    """An output layer that reads, while it is trained, what another one has read in the last forward pass."""
+    """An output layer that, in training, reads the input that another output layer read in the last forward pass."""
 
     def __init__(self, first: nn.Linear) -> None:
         super().__init__(first.in_features, first.out_features)
@@ -56,7 +56,7 @@ class Objective:
     label_smoothing: the share of every target's probability that is spread over the vocabulary ("Rethinking the
     Inception Architecture for Computer Vision", Szegedy et al., 2016, section 7).
 
-    multi_token: the share of a second loss. A second output layer reads what the first one does and predicts the token
+    multi_token: the weight of a second loss. A second output layer reads the input of the first and predicts the token
     after the next, while the model is in training mode ("Better & Faster Large Language Models via Multi-token
     Prediction", Gloeckle et al., 2024, section 2).
     """
@@ -70,11 +70,14 @@ class Objective:
         return cls(training.label_smoothing, training.multi_token)
 
     def prepare(self, model: nn.Module) -> None:
-        """Add what the objective trains besides the model. Raises RequestError for a model that it does not fit."""
+        """Add the layer that the objective trains besides the model, if any.
+
+        Raises RequestError if the model lacks `lm_head`.
+        """
         if not self.multi_token:
             return
         if isinstance(getattr(model, _SECOND_HEAD, None), _SecondHead):
-            return  # a module that was trained before
+            return  # the module was trained before
         head = getattr(model, _FIRST_HEAD, None)
         if not isinstance(head, nn.Linear):
             raise RequestError(
@@ -86,7 +89,7 @@ class Objective:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         targets = batch.targets  # (B, T)
-        if not (self.multi_token and model.training) or targets.shape[1] == 1:  # one token is followed by one only
+        if not (self.multi_token and model.training) or targets.shape[1] == 1:  # one token has no token after next
             return _cross_entropy(model(*batch.inputs), targets, self.label_smoothing)
         loss = _cross_entropy(model(*batch.inputs), targets, self.label_smoothing)
         second = cast(_SecondHead, model.get_submodule(_SECOND_HEAD)).logits()  # (B, T, V)

@@ -23,8 +23,8 @@ from gpt.training.fused import fused_adamw
 class Optimizer(ABC):
     """Updates a model's parameters from their gradients.
 
-    A subclass takes the model, training.learning_rate and its own hyperparameters, puts its moments into `state`, and
-    says in `peaks` which groups of parameters there are and the learning rate of each.
+    A subclass takes the model, training.learning_rate and its own hyperparameters, keeps its moments in `state`, and
+    names its groups of parameters in `peaks`, each with its learning rate.
     """
 
     peaks: dict[str, float]  # the learning rate of each group, before the schedule
@@ -37,7 +37,7 @@ class Optimizer(ABC):
     def step(self, rates: dict[str, float], skip: Tensor) -> None:
         """Update the parameters with the learning rate of each group; where the scalar `skip` is 1, change nothing.
 
-        `skip` lives on the device; reading it there would make every step wait.
+        `skip` is on the device; reading it would make every step wait.
         """
 
     def zero_grad(self) -> None:
@@ -46,7 +46,7 @@ class Optimizer(ABC):
             parameter.grad = None
 
     def gradient(self, name: str) -> Tensor:
-        """The gradient of the parameter `name`. Raises RequestError if it has none."""
+        """The gradient of the parameter `name`. Raises RequestError if there is none."""
         gradient = self.parameters[name].grad
         if gradient is None:
             raise RequestError(f"the parameter {name} of the model has no gradient: the loss does not depend on it")
@@ -83,7 +83,7 @@ class AdamW(Optimizer):
 class Muon(Optimizer):
     """Muon for the matrices of linear layers, AdamW for embeddings, biases, gains and the output layer.
 
-    Muon orthogonalises the momentum, so that an update moves every direction of a matrix equally far. The update is
+    Muon orthogonalises the momentum, so that an update moves a matrix equally far in every direction. The update is
     that of `torch.optim.Muon`.
 
     Source: "Muon: An optimizer for hidden layers in neural networks" (Jordan et al., 2024).
@@ -105,7 +105,7 @@ class Muon(Optimizer):
         self._matrices = [name for name in self.parameters if name in linear and not name.startswith("lm_head.")]
         others = [name for name in self.parameters if name not in self._matrices]
         self._momentum, self._weight_decay = momentum, matrix_weight_decay
-        self._by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)  # these are orthogonalised together
+        self._by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)  # orthogonalised together
         for name in self._matrices:
             self._by_shape[tuple(sorted(self.parameters[name].shape))].append(name)
         self.peaks = {"matrices": matrix_learning_rate, "others": learning_rate}
@@ -135,8 +135,8 @@ class Muon(Optimizer):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum and weight decay.
 
-    Source: "On the importance of initialization and momentum in deep learning" (Sutskever et al., 2013), section 2, in
-    the form of `torch.optim.SGD`.
+    Source: "On the importance of initialization and momentum in deep learning" (Sutskever et al., 2013), section 2, as
+    in `torch.optim.SGD`.
     """
 
     def __init__(self, model: nn.Module, learning_rate: float, momentum: Fraction, weight_decay: NonNegative) -> None:
@@ -157,7 +157,7 @@ class SGD(Optimizer):
 
 
 class _AdamW:
-    """AdamW for some of an optimizer's parameters; bit for bit `torch.optim.AdamW(fused=True)`."""
+    """AdamW for some of an optimizer's parameters; bit-identical to `torch.optim.AdamW(fused=True)`."""
 
     def __init__(self, optimizer: Optimizer, names: list[str], weight_decay: float, beta1: float, beta2: float) -> None:
         self._optimizer, self._betas = optimizer, (beta1, beta2)
@@ -190,8 +190,8 @@ class _AdamW:
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Approximately the orthogonal matrix closest to each of K matrices, (K, M, N): five Newton-Schulz iterations.
 
-    The singular values end between about 0.7 and 1.2, which is close enough for an update and needs only products,
-    which are in bfloat16 where the processor has instructions for it. M <= N is quicker than M > N.
+    The singular values end between about 0.7 and 1.2, which is close enough for an update. The iterations need only
+    matrix products, in bfloat16 where the processor has instructions for it. M <= N is faster than M > N.
 
     Source: "Muon" (Jordan et al., 2024), with its quintic coefficients.
     """

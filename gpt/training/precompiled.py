@@ -1,8 +1,8 @@
 """A small stage's loss and gradient on a CPU, compiled ahead of time into a library.
 
-torch.compile imports the compiler and traces the model in every process: five seconds, of a run of twenty. AOTInductor
-writes a library instead, which loads in milliseconds. It is kept in the user's cache, for later runs of the same code,
-shapes, hyperparameters, threads, processor and PyTorch.
+torch.compile imports the compiler and traces the model in every process, which takes five seconds of a 20-second run.
+AOTInductor writes a library instead, which loads in milliseconds. It is kept in the user's cache for later runs with
+the same code, shapes, hyperparameters, threads, processor and PyTorch.
 """
 
 import contextlib
@@ -27,17 +27,17 @@ from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
 from gpt.training.objectives import Objective
 
-_TOLERANCE = 1e-4  # between a library that was found and PyTorch, in the loss and in each gradient
+_TOLERANCE = 1e-4  # between a cached library and PyTorch, for the loss and each gradient
 
 log = logging.getLogger(__name__)
 
 
 class RandomNumbersError(Exception):
-    """The model draws random numbers, as dropout does: a library would draw others."""
+    """The model draws random numbers, as in dropout: a library would draw different ones."""
 
 
 class PrecompiledLoss:
-    """A model's mean loss over a batch, by a library for each shape of a batch that computes the gradient with it."""
+    """A model's mean loss over a batch. For each batch shape, a library computes the loss and its gradient together."""
 
     def __init__(self, model: nn.Module, objective: Objective, runtime: Runtime) -> None:
         self._step = _Step(model, objective, runtime)
@@ -45,7 +45,7 @@ class PrecompiledLoss:
         self._libraries: dict[torch.Size, Any] = {}
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:  # noqa: ARG002
-        """A scalar whose backward pass only hands out the gradient. Raises RandomNumbersError."""
+        """A scalar whose backward pass only returns the computed gradient. Raises RandomNumbersError."""
         tensors = [*self._state, *batch.inputs, batch.targets]
         shape = batch.targets.shape
         if shape not in self._libraries:
@@ -55,7 +55,7 @@ class PrecompiledLoss:
 
 
 class _Step(nn.Module):
-    """The loss and its gradient by each parameter as a function of tensors alone: those of a model and of a batch."""
+    """The loss and its gradient for each parameter, as a function of the tensors of a model and a batch."""
 
     def __init__(self, model: nn.Module, objective: Objective, runtime: Runtime) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class _Step(nn.Module):
 
 
 class _LossAndGradient(torch.autograd.Function):
-    """The loss by a library, for autograd."""
+    """The library's loss and gradient as an autograd function."""
 
     @staticmethod
     def forward(ctx: Any, library: Any, *tensors: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def _library(step: _Step, example: list[Tensor]) -> Any:
     if not torch.equal(torch.get_rng_state(), generator):
         raise RandomNumbersError
     path = platformdirs.user_cache_path("gpt-ladder") / f"{_fingerprint(step, example)}.pt2"
-    with contextlib.suppress(RuntimeError):  # not there yet, damaged, or for other tensors
+    with contextlib.suppress(RuntimeError):  # missing, damaged, or for other tensors
         library = _load(path)
         if _agree(library.run(example), expected):
             return library
@@ -109,13 +109,13 @@ def _library(step: _Step, example: list[Tensor]) -> Any:
 
 
 def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], path: Path) -> None:
-    from torch._inductor import aoti_compile_and_package  # slow to import, as all of the compiler is
+    from torch._inductor import aoti_compile_and_package  # slow to import, like the whole compiler
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with _compiling():
         graph = make_fx(step)(*example)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns of its own code
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
         aoti_compile_and_package(torch.export.export(graph, tuple(example)), package_path=str(path))
 
 
@@ -125,7 +125,10 @@ def _keep(built: Path, path: Path) -> None:
 
 
 def _load(path: Path) -> Any:
-    """The library in a file. PyTorch's public function for this imports the compiler, which takes three seconds."""
+    """Load the library in a file.
+
+    PyTorch's public function for this imports the compiler, which takes three seconds.
+    """
     return torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
 
 
@@ -137,7 +140,7 @@ def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
 
 @contextlib.contextmanager
 def _compiling() -> Iterator[None]:
-    """Let the stages know that they are compiled, as torch.compile does."""
+    """Tell the stages that they are being compiled, as torch.compile does."""
     torch.compiler._is_compiling_flag = True
     try:
         yield
@@ -146,7 +149,10 @@ def _compiling() -> Iterator[None]:
 
 
 def _fingerprint(step: _Step, example: list[Tensor]) -> str:
-    """What a library depends on, as a file name. A library that is wrong all the same is found out by `_agree`."""
+    """A file name that identifies everything a library depends on.
+
+    If a library is wrong nevertheless, `_agree` detects it.
+    """
     modules = list(step.modules())
     files = {Path(sys.modules[type(module).__module__].__file__ or "") for module in modules}
     files |= set(Path(gpt.models.__path__[0]).glob("*.py"))

@@ -13,9 +13,9 @@ from torch import Tensor
 from gpt.base.errors import RequestError, UserError
 from gpt.base.seeding import generator
 
-# How gloo and nccl report that a process no longer responds.
+# How gloo and NCCL report that a process no longer responds.
 _LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
-_TIMEOUT = timedelta(minutes=10)  # after which a process that does not respond ends the run
+_TIMEOUT = timedelta(minutes=10)  # time after which an unresponsive process ends the run
 
 Value = TypeVar("Value")
 
@@ -34,7 +34,7 @@ class World:
 
         Raises UserError if another process dies in the meantime.
         """
-        if "SUBMITIT_EXECUTOR" in os.environ and "WORLD_SIZE" not in os.environ:  # a job of Slurm, of one or more tasks
+        if "SUBMITIT_EXECUTOR" in os.environ and "WORLD_SIZE" not in os.environ:  # a Slurm job of one or more tasks
             from submitit.helpers import TorchDistributedEnvironment
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
@@ -48,11 +48,11 @@ class World:
             raise RequestError(f"WORLD_SIZE={described} is set, but {problem}: start several processes with torchrun")
         on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
         if on_gpu:
-            # Slurm may show a task its own GPU alone.
+            # Slurm may show a task only its own GPU.
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         if not on_gpu and device in ("auto", "mps") and torch.backends.mps.is_available():
             raise RequestError("several processes cannot share an MPS device: add device=cpu")
-        # Both with a GPU: a run that is resumed may be one of device=cpu.
+        # Both with a GPU: a resumed run may use device=cpu.
         try:
             torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
         except (RuntimeError, ValueError) as error:
@@ -72,7 +72,7 @@ class World:
         return self.rank == 0
 
     def reseed(self, seed: int, iteration: int) -> None:
-        """Give each rank but the first its own dropout masks, a function of the iteration; rank 0 resumes its own."""
+        """Give each rank except 0 its own dropout masks, a function of the iteration; rank 0 resumes its own."""
         if not self.is_first:
             torch.manual_seed(generator(seed, "rank", self.rank, iteration).initial_seed())
 

@@ -1,4 +1,4 @@
-"""How far a training has come: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
+"""The progress of a training: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
 
 import itertools
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Evaluation(Record):
 
 
 class Step(Record):
-    """Update number `iteration`, one of those that are recorded."""
+    """A recorded update, number `iteration`."""
 
     iteration: Iterations
     loss: FiniteFloat | None  # of the training mini-batch, nats per token; None if NaN or Inf
@@ -47,14 +47,14 @@ class Clock(Record):
 
 
 class Segment(Record):
-    """An earlier part of a run, which was resumed with other settings."""
+    """An earlier part of a run that was later resumed with other settings."""
 
     until: Iterations  # after those of the segment before it
     changed: list[str]  # hyperparameters of that part, as key=value, that differ from the documented ones
 
 
 class Progress(BaseModel):
-    """How far a run has come: the part of the training state that is not tensors."""
+    """The progress of a run: the part of the training state that is not tensors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

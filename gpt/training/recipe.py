@@ -1,4 +1,4 @@
-"""A recipe: all that the loop needs besides the state that it changes."""
+"""A recipe: everything the loop needs besides the state that it changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from gpt.training.schedules import Schedule
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a model is trained on, how, and for how long; the same on every rank, apart from the rank."""
+    """What a model is trained on, how and for how long; the same on every rank, except for `world`."""
 
     data: Data
     schedule: Schedule

@@ -1,6 +1,6 @@
 """Learning-rate schedules: functions named by conf/schedule/*.yaml.
 
-A schedule gives the learning rate of an iteration, counted from 0, of `max_iters`; `peak` is the learning rate of a
+A schedule gives the learning rate of an iteration, counted from 0, out of `max_iters`; `peak` is the learning rate of a
 group of parameters. Each begins with a linear warm-up over `warmup_iters` iterations.
 """
 
@@ -26,7 +26,7 @@ SCHEDULE = Kind("schedule", "a schedule", "gpt.training", _CONTRACT, _is_schedul
 
 
 def check_warmup(choice: Choice, max_iters: int) -> None:
-    """Raises RequestError if the warm-up is longer than the run, which would never reach its learning rate."""
+    """Raise RequestError if the warm-up is longer than the run, which would then never reach its learning rate."""
     warmup_iters = choice.hyperparameters.get("warmup_iters", 0)
     if warmup_iters > max_iters:
         raise RequestError(
@@ -40,7 +40,7 @@ def constant(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZ
 
 
 def cosine(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Fraction) -> float:
-    """Half a cosine from the peak down to `final` times the peak.
+    """Half a cosine from the peak to `final` times the peak.
 
     Source: "SGDR" (Loshchilov and Hutter, 2017), equation 5, without restarts.
     """
@@ -50,7 +50,7 @@ def cosine(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZer
 
 
 def linear(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero, final: Fraction) -> float:
-    """A straight line from the peak down to `final` times the peak."""
+    """A straight line from the peak to `final` times the peak."""
     if iteration < warmup_iters:
         return _warmup(iteration, peak, warmup_iters)
     return _between(final * peak, peak, 1 - _progress(iteration, max_iters, warmup_iters))

@@ -1,4 +1,4 @@
-"""The training state: everything that changes during training, and therefore everything a checkpoint saves."""
+"""The training state: everything that changes during training and is therefore saved in a checkpoint."""
 
 import contextlib
 import math
@@ -38,7 +38,7 @@ class TrainingState:
         self._started: float | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by name, the random generators' states among them."""
+        """Every tensor of the state by name, including the states of the random generators."""
         return self._tensors() | {f"random.{name}": _generator(name).get_rng_state() for name in self._generators()}
 
     def restore(self, progress: Progress, saved: dict[str, Tensor]) -> None:
@@ -89,7 +89,7 @@ class TrainingState:
     def count_step(
         self, loss: Tensor, tokens: int, skip: Tensor, learning_rates: dict[str, float], gradient_norm: Tensor | None
     ) -> None:
-        """Count an update with the mean loss of its batch; `skip` is 1 if it was skipped."""
+        """Count an update, with the mean loss of its batch; `skip` is 1 if it was skipped."""
         self.progress.iteration += 1
         self.progress.tokens += tokens
         self.last_batch, self.learning_rates, self.gradient_norm = loss, learning_rates, gradient_norm
@@ -120,12 +120,12 @@ class TrainingState:
 
     @property
     def tokens_per_second(self) -> float:
-        """The mean over all training steps so far."""
+        """The mean speed over all training steps so far."""
         return self.progress.tokens / self.seconds if self.seconds else 0.0
 
     @property
     def seconds(self) -> float:
-        """Of training steps so far, without evaluations and checkpoints."""
+        """The seconds of training steps so far, without evaluations and checkpoints."""
         running = 0.0 if self._started is None else time.perf_counter() - self._started
         return self.progress.seconds + running
 
@@ -139,9 +139,9 @@ class TrainingState:
 
 
 def check_extension(schedule: Schedule, iteration: int, before: int, after: int) -> None:
-    """Raises RequestError unless a run of `before` iterations that is extended to `after` equals one long run.
+    """Raise RequestError unless a run of `before` iterations, extended to `after`, equals one long run.
 
-    For that, its learning rates up to `iteration` must have been the same.
+    For this, the learning rates up to `iteration` must be the same in both.
     """
     if any(schedule(i, before, 1.0) != schedule(i, after, 1.0) for i in range(iteration)):
         raise RequestError(

@@ -1,4 +1,4 @@
-"""Watchers: what the training loop calls, in the order of their list, as the training goes on.
+"""Watchers: objects that the training loop calls, in the order of their list.
 
 The guard comes first, so that no other watcher acts on NaN or Inf; the weight average comes last, so that the others
 have seen the last weights before it replaces them. Watchers that change the training state or end the run exist on
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from gpt.base.errors import DivergedError
 from gpt.training.schedules import Schedule
 
-if TYPE_CHECKING:  # a tracker's process imports this module, and need not wait for torch
+if TYPE_CHECKING:  # a tracker's process imports this module without torch
     from gpt.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Watcher:
         """All steps so far are complete; `is_last` is true before the run stops and after its last iteration."""
 
     def stepped(self, state: "TrainingState") -> None:
-        """A step was taken. Reading a tensor of the state here makes every step wait for the device."""
+        """A step was taken. Reading a tensor of the state here would make every step wait for the device."""
 
     def finished(self, state: "TrainingState") -> None:
         """The last iteration is done and evaluated."""
@@ -44,7 +44,7 @@ class NonFiniteGuard(Watcher):
         self, state: "TrainingState", policy: Literal["stop", "skip"], schedule: Schedule, max_iters: int
     ) -> None:
         self._policy, self._schedule, self._max_iters = policy, schedule, max_iters
-        self._reported = int(state.skipped)  # those from before the run was resumed
+        self._reported = int(state.skipped)  # losses from before the run was resumed
 
     def evaluated(self, state: "TrainingState") -> None:
         """Check the updates since the last check, and the newest losses."""

@@ -52,7 +52,7 @@ def _shown(means: Means) -> str:
 
 
 class ProgressBar(Watcher):
-    """Shows a progress bar on a terminal or in a notebook, and nothing where the output is piped."""
+    """Shows a progress bar in a terminal or a notebook, and nothing if the output is piped."""
 
     def __init__(self, state: TrainingState, max_iters: int) -> None:
         bar, disable = tqdm, None  # None: unless it is a terminal
@@ -66,7 +66,7 @@ class ProgressBar(Watcher):
         )  # fmt: skip
 
     def stepped(self, state: TrainingState) -> None:
-        """Advance. Reading the loss waits for the device, so only do it when the bar has just been drawn."""
+        """Advance. Reading the loss waits for the device, so this is done only when the bar has just been drawn."""
         if self._bar.update():
             speed = f"{state.tokens_per_second:,.0f} tokens/s"
             self._bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)

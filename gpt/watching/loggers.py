@@ -1,4 +1,4 @@
-"""Loggers: the watchers that a configuration chooses, by conf/logger/*.yaml; the table that they show; metrics.csv."""
+"""Loggers: the watchers that a configuration chooses with conf/logger/*.yaml; their table of values; metrics.csv."""
 
 import csv
 import importlib.metadata
@@ -16,12 +16,13 @@ from gpt.runs.folder import RunFolder
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 from gpt.training.watchers import Watcher
 
-if TYPE_CHECKING:  # a tracker's process imports this module, and need not wait for torch
+if TYPE_CHECKING:  # a tracker's process imports this module without torch
     from gpt.training.state import TrainingState
 
 AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
 
-_NO_LOGGERS = ("gpt.watching.console", "gpt.watching.recording", "gpt.watching.trackers")  # every run's; a base class
+# Watchers of every run, and a base class.
+_NO_LOGGERS = ("gpt.watching.console", "gpt.watching.recording", "gpt.watching.trackers")
 
 
 def _is_logger(target: Any) -> bool:
@@ -35,9 +36,9 @@ LOGGER = Kind("logger", "a logger", "gpt.watching", _CONTRACT, _is_logger, given
 
 
 def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]]:
-    """The loggers of a configuration, each to be called with the `run`.
+    """The loggers of a configuration, as functions of the `run`.
 
-    Raises RequestError for one that is not valid, or whose package is not installed.
+    Raises RequestError for one that is invalid or whose package is not installed.
     """
     loggers = []
     for name, choice in choices.items():
@@ -53,7 +54,7 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
 
 
 def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
-    """What was recorded from iteration `since` on, by iteration and by name; the losses are in nats per token."""
+    """The recorded values from iteration `since` on, by iteration and name; losses are in nats per token."""
     found: dict[int, dict[str, float | None]] = {}
     records: list[Evaluation | Step] = []
     for evaluation in _since(progress.evaluations, since):
@@ -75,7 +76,7 @@ def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
 
 
 def _since(records: Sequence[AnyRow], iteration: int) -> list[AnyRow]:
-    """Those from an iteration on, found from the end because they are mostly few."""
+    """The records from an iteration on, searched from the end because they are usually few."""
     newest = list(itertools.takewhile(lambda record: record.iteration >= iteration, reversed(records)))
     return newest[::-1]
 
@@ -87,7 +88,7 @@ class Csv(Watcher):
         self._path, self._has_steps = run.path / "metrics.csv", steps
 
     def evaluated(self, state: "TrainingState") -> None:
-        """Write all rows, so that a resumed run has each once."""
+        """Write all rows, so that a resumed run has each of them once."""
         progress = state.progress
         found = rows(progress if self._has_steps else progress.model_copy(update={"steps": []}))
         names = dict.fromkeys(name for row in found.values() for name in row)

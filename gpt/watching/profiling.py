@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 
 class Profile(Watcher):
-    """Profiles `steps` steps after `skip` others, which are slower: memory is allocated, kernels are chosen.
+    """Profiles `steps` steps after skipping `skip`, which are slower because memory is allocated and kernels are
+    chosen.
 
     Writes trace.json.gz, for https://ui.perfetto.dev, and operators.txt, a table of the ten costliest operators.
     """
@@ -30,7 +31,7 @@ class Profile(Watcher):
         self._is_running = False
 
     def stepped(self, state: TrainingState) -> None:
-        """Start or stop profiling if it is time."""
+        """Start or stop profiling, if due."""
         self._taken += 1
         if self._taken == self._skip:
             self._profile.start()
@@ -41,7 +42,7 @@ class Profile(Watcher):
             attempt("the profile", lambda: self._write(f"self_{processor}_time_total"))
 
     def close(self) -> None:
-        """Stop profiling, and tell if the run ended before there was a profile."""
+        """Stop profiling, and warn if the run ended before the profile was complete."""
         if self._is_running:
             self._profile.stop()
             self._is_running = False

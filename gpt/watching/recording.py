@@ -12,7 +12,7 @@ from gpt.training.progress import Clock, Step
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 
-_MOST_STEPS = 10_000  # kept per run, so that files of a run folder have a largest size
+_MOST_STEPS = 10_000  # per run, so that the size of the run folder's files is bounded
 _MAX_CHECKPOINT_SHARE = 0.02  # the largest fraction of the run's time that saving may take
 
 
@@ -34,14 +34,14 @@ class Reopening(Watcher):
 class StepLog(Watcher):
     """Adds every `interval`-th update to the progress: loss, learning rates, gradient norm, and the clock.
 
-    Whenever there are 10,000 of them, every second one is dropped and the interval doubles.
+    At 10,000 of them, every second one is dropped and the interval doubles.
     """
 
     def __init__(self, interval: int | None) -> None:
         self._interval = interval
 
     def stepped(self, state: TrainingState) -> None:
-        """Add the update if one is due, which waits for the device."""
+        """Record the update if due, which waits for the device."""
         progress, norm = state.progress, state.gradient_norm
         if self._interval is None or norm is None or progress.iteration % (self._interval * progress.step_stride):
             return
@@ -109,8 +109,8 @@ class CheckpointWriter(Watcher):
     """Saves a checkpoint every `interval` iterations and at the end.
 
     Checkpoints are at least `min_seconds` apart, and further apart if saving would otherwise take more than 2 % of the
-    run's time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save. The state that
-    it begins with is saved as well unless `is_saved`: nothing else has weights that come from another run.
+    run's time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save. The initial
+    state is saved too unless `is_saved`, because weights from another run are stored nowhere else.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class CheckpointWriter(Watcher):
         self._saved_at, self._took = time.perf_counter(), 0.0
 
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
-        """Save if it is time."""
+        """Save a checkpoint, if due."""
         iteration = state.progress.iteration
         if iteration == self._iteration or not (is_last or self._iteration is None or self._is_due(iteration)):
             return

@@ -31,7 +31,7 @@ class EventFiles:
             key: value if isinstance(value, bool | int | float) else str(value)
             for key, value in flat(run.config).items()
         }
-        file = self._writer._get_file_writer()  # add_hparams would make another run of them
+        file = self._writer._get_file_writer()  # add_hparams would create a separate run for them
         for summary in hparams(values, {"loss/val": None, "loss/exact_val": None}):
             file.add_summary(summary)
 
@@ -61,5 +61,5 @@ class TensorBoard(Tracker):
 
 
 def _verbatim(text: str) -> str:
-    """A block of code in Markdown, which is how TensorBoard reads texts."""
+    """A Markdown code block, because TensorBoard renders texts as Markdown."""
     return textwrap.indent(text, "    ", lambda _: True)

@@ -1,7 +1,7 @@
-"""Trackers: loggers that send what a run records to a process of their own (gpt/watching/processes).
+"""Trackers: loggers that send a run's records to a separate process (gpt/watching/processes).
 
-All of it is in the training state and in its checkpoints. So a resumed run sends it again from iteration 0 on, and the
-tracker replaces what it has: nothing is missing, and nothing from after the checkpoint is left.
+All records are in the training state and its checkpoints. So a resumed run sends them again from iteration 0 on, and
+the tracker replaces its copies: nothing is missing, and nothing from after the checkpoint remains.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from gpt.watching.loggers import rows
 from gpt.watching.processes import Sink
 from gpt.watching.run_watcher import RunWatcher
 
-if TYPE_CHECKING:  # a tracker's process imports this module, and need not wait for torch
+if TYPE_CHECKING:  # a tracker's process imports this module without torch
     from gpt.training.state import TrainingState
 
 Project = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
@@ -40,14 +40,14 @@ log = logging.getLogger(__name__)
 
 
 class Tracker(RunWatcher):
-    """Starts the process with the first evaluation or step, feeds it, and waits for it at the end.
+    """Starts the process at the first evaluation or step, sends it records, and waits for it at the end.
 
-    If it fails, that is one warning, and the run continues without it. A subclass says where its process puts what it
-    is sent; the process imports the subclass's module, which should import a library only in its functions.
+    If the process fails, the run logs one warning and continues without it. A subclass names the sink that stores the
+    records; the process imports the subclass's module, which should import a library only inside functions.
     """
 
     sink: ClassVar[type[Sink]]
-    package: ClassVar[str | None] = None  # the library that it needs; also the name of the extra that brings it
+    package: ClassVar[str | None] = None  # the library that it needs; also the name of the extra that installs it
 
     def __init__(self, run: RunFolder, **options: Any) -> None:
         self._run, self._options = run, options
@@ -61,7 +61,7 @@ class Tracker(RunWatcher):
         self._started = 0.0  # by time.monotonic()
 
     def evaluated(self, state: "TrainingState") -> None:  # noqa: ARG002
-        """Note that there is something to send."""
+        """Note that there is a record to send."""
         self._is_due = True
 
     def stepped(self, state: "TrainingState") -> None:
@@ -71,7 +71,7 @@ class Tracker(RunWatcher):
             self._is_due = True
 
     def between_steps(self, state: "TrainingState", is_last: bool) -> None:  # noqa: ARG002
-        """Send the row of this iteration; the first time, all rows so far."""
+        """Send the row of this iteration or, the first time, all rows so far."""
         if not self._is_due or self._is_broken:
             return
         self._is_due = False
@@ -84,7 +84,7 @@ class Tracker(RunWatcher):
             self._messages.put({"step": iteration, "values": {**values, **documented}})
 
     def finished(self, state: "TrainingState") -> None:
-        """Send all rows if none was sent: a resumed run may have nothing left to train."""
+        """Send all rows if none has been sent: a resumed run may have nothing left to train."""
         if self._process is None:
             self._is_due = True
             self.between_steps(state, is_last=True)
@@ -98,7 +98,7 @@ class Tracker(RunWatcher):
         self._messages.put({"step": summary.iterations, "values": values, "texts": texts})
 
     def close(self) -> None:
-        """Wait for the process, but not for long; what it has been given, it can deliver in the background."""
+        """Wait briefly for the process; it can deliver the rest in the background."""
         if self._process is None:
             return
         self._messages.put(None)
@@ -116,7 +116,7 @@ class Tracker(RunWatcher):
             config, commands = self._run.config(), self._run.commands()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gpt.watching.processes", type(self).__module__, type(self).__name__],
-                env=os.environ | {"PYTHONPATH": path}, start_new_session=True,  # a Ctrl-C is for the training
+                env=os.environ | {"PYTHONPATH": path}, start_new_session=True,  # Ctrl-C is meant for the training
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
             )  # fmt: skip
         except (OSError, UserError) as error:
@@ -138,10 +138,10 @@ class Tracker(RunWatcher):
         self._listener.start()
 
     def _feed(self) -> None:
-        """Write the messages: the pipe of a process that does not read is soon full, so that writing waits."""
+        """Write the messages, in a thread because writing blocks once the pipe of a slow process is full."""
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError), self._process.stdin as pipe:  # if it has ended, it has said why
+        with contextlib.suppress(OSError), self._process.stdin as pipe:  # if it has ended, it has reported why
             for message in iter(self._messages.get, None):
                 pipe.write(json.dumps(message) + "\n")
                 pipe.flush()

@@ -1,4 +1,4 @@
-"""Weights & Biases: on its server, or offline, in files that `wandb sync` sends later."""
+"""Weights & Biases: on its server, or offline in files that `wandb sync` uploads later."""
 
 import html
 import shutil
@@ -11,7 +11,10 @@ from gpt.watching.trackers import Project, Tracker
 
 
 class Service:
-    """A wandb run. Its files are where wandb puts them, in ./wandb or $WANDB_DIR, because it reads settings there."""
+    """A wandb run.
+
+    Its files are in wandb's own folder, ./wandb or $WANDB_DIR, because wandb also reads settings there.
+    """
 
     def __init__(self, run: Run) -> None:
         import wandb
@@ -25,7 +28,7 @@ class Service:
             own = Path(self._run.settings.sync_dir)
             for earlier in {*own.parent.glob(f"offline-run-*-{run.id}")} - {own}:
                 shutil.rmtree(earlier)  # this process logs all of it again
-        self._first = self._run.step  # what the server has ends before this; it takes nothing back
+        self._first = self._run.step  # the first step that the server lacks; it cannot delete any
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Log a step that the server does not have yet."""

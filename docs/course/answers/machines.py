@@ -22,5 +22,5 @@ def halves_add_up() -> bool:
 
 
 def bytes_per_step(parameters: int, bytes_per_number: int = 4) -> int:
-    """What a process sends in a ring all-reduce of the gradients among many: about two numbers per parameter."""
+    """The bytes that a process sends in a ring all-reduce of the gradients: about two numbers per parameter."""
     return 2 * bytes_per_number * parameters

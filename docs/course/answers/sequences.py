@@ -28,7 +28,7 @@ def is_equivariant() -> bool:
 
 
 def shifted(position: Tensor, distance: int) -> Tensor:
-    """The vector of the position `distance` further on, computed from that of one position: (C,) -> (C,)."""
+    """Compute a position vector from the one that is `distance` earlier: (C,) -> (C,)."""
     C = len(position)
     angle = distance * 10_000 ** (-torch.arange(0, C, 2) / C)  # of each pair of channels
     sine, cosine = position.view(-1, 2).unbind(-1)

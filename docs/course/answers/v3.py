@@ -24,7 +24,7 @@ def heads_of(attention: MultiHeadAttention) -> list[Head]:
 
 @torch.no_grad()
 def mean_distances(model: nn.Module, idx: Tensor) -> list[float]:
-    """How many characters back each head of the first layer looks from the last of the windows idx, (B, T)."""
+    """The mean distance, in characters, that each head of the first layer attends back from the end of idx, (B, T)."""
     with AttentionWeights() as observed:
         model(idx)
     weights = observed.weights[0][:, :, -1]  # (B, H, T)

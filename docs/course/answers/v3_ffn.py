@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def commutes_with_order(layer: nn.Module) -> bool:
-    """Whether putting the positions in another order before the layer is the same as doing so after it."""
+    """Whether permuting the positions before the layer is the same as permuting them after it."""
     x, order = torch.randn(1, 8, 32), torch.randperm(8)
     return torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-6)
 
 
 @torch.no_grad()
 def merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """One linear layer that does what `first`, then `second` do."""
+    """One linear layer equivalent to `first` followed by `second`."""
     layer = nn.Linear(first.in_features, second.out_features)
     layer.weight.copy_(second.weight @ first.weight)
     layer.bias.copy_(second.weight @ first.bias + second.bias)

@@ -7,7 +7,7 @@ from gpt.models.v5_residual import GPT, Block
 
 
 def silence(block: Block) -> None:
-    """Let both branches of a block add nothing."""
+    """Make both branches of a block add nothing."""
     for layer in (block.attention.projection, block.feed_forward[-1]):
         for parameter in layer.parameters():
             nn.init.zeros_(parameter)

@@ -6,7 +6,7 @@ from gpt.models import v6_pre_norm
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Each vector with mean 0 and variance 1: (..., C) -> (..., C)."""
+    """Normalise each vector to mean 0 and variance 1: (..., C) -> (..., C)."""
     return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
 
 

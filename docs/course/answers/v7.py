@@ -7,13 +7,13 @@ from gpt.models.attention import Dropout
 
 
 def plain_dropout(x: Tensor, p: float) -> Tensor:
-    """What v7 does to x in training."""
+    """Dropout as v7 applies it in training."""
     is_kept = torch.rand_like(x) >= p
     return x * is_kept / (1 - p)
 
 
 def mean_and_variance(p: float) -> tuple[float, float]:
-    """Of a million ones after dropout."""
+    """The mean and variance of a million ones after dropout."""
     torch.manual_seed(0)
     y = Dropout(p).train()(torch.ones(1_000_000))
     return y.mean().item(), y.var().item()

@@ -10,7 +10,7 @@ from gpt.models.v9_counts import GPT
 
 @torch.no_grad()
 def untrained_probability() -> float:
-    """Of the right token, by a model that was never trained but remembers a text."""
+    """The probability of the right token in an untrained model that remembers a text."""
     torch.manual_seed(0)
     text = torch.arange(210) % 7
     model = GPT(65, block_size=16, n_embd=16, n_head=2, n_layer=1, dropout=0.0, ngrams=3, memory=210).eval()

@@ -1,4 +1,4 @@
-"""Exports: a run in a form that other programs read, one format a module.
+"""Exports of a run to formats that other programs read, one module per format.
 
-Each is compared with the run before it is called done, and one that fails leaves nothing behind.
+Each export is compared with the run before it counts as complete; a failed one leaves nothing behind.
 """

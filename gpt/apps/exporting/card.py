@@ -1,4 +1,4 @@
-"""The text of a model card: what was trained on what, the documented losses beside the measured ones, a sample."""
+"""The text of a model card: the model and its corpus, documented and measured losses, a sample."""
 
 from tabulate import tabulate
 
@@ -53,7 +53,7 @@ def _start(summary: Summary) -> str:
 
 
 def _remembered(trained: TrainedRun) -> str:
-    """That the weights contain the training text, of a stage that keeps it."""
+    """A notice that the weights contain the training text, if they do."""
     if not isinstance(trained.model, Remembering):
         return ""
     size = trained.model.ngrams.table_bytes() / 1e6
@@ -84,12 +84,12 @@ def _changed(summary: Summary) -> str:
 
 
 def without_paths(changed: list[str]) -> list[str]:
-    """What was changed, as key=value, but of a key that names a folder of this machine the key alone."""
+    """The changes as key=value, without the value if it is a path on this machine."""
     return [key if (key := change.partition("=")[0]) in ("init", "--config-path") else change for change in changed]
 
 
 def _sample(trained: TrainedRun) -> str:
-    """The run's sample as an indented block, which no character of a corpus can end."""
+    """The run's sample as an indented block, which no character in it can end."""
     try:
         lines = read_text_file(trained.run.path / "sample.txt").splitlines()
     except UserError:

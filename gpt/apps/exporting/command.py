@@ -8,7 +8,7 @@ from gpt.base.schema import ExportConfig
 
 
 def main(config: ExportConfig, request: Request) -> None:
-    """Write the export in a new folder, once it has been found equal to the run."""
+    """Export the run to a new folder, after checking that the two agree."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.apps.exporting.formats import export
     from gpt.apps.exporting.staging import staged

@@ -1,4 +1,4 @@
-"""Whether an export computes what the run does."""
+"""Check that an export computes the same as its run."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,7 +16,7 @@ Outputs = Callable[[Tensor], Sequence[Tensor]]  # token ids (B, T) -> logits (B,
 
 
 def prompts(vocab_size: int, block_size: int) -> Iterator[Tensor]:
-    """Random token ids, (B, T) each, of many lengths up to block_size, the shortest and the longest among them."""
+    """Random token ids, (B, T) each, of many lengths up to block_size, including the shortest and the longest."""
     lengths = {1, 2, 3, 5, 16, 17, block_size // 2, block_size - 1, block_size}
     for number, T in enumerate(sorted(T for T in lengths if 1 <= T <= block_size)):
         yield torch.randint(vocab_size, (1 + number % 3, T), generator=generator(0, "export", T))
@@ -24,9 +24,9 @@ def prompts(vocab_size: int, block_size: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def check(name: str, expected: Outputs, found: Outputs, vocab_size: int, block_size: int) -> str:
-    """Compare two models over random prompts and in their likeliest text, and say how much they differ.
+    """Compare two models on random prompts and on their likeliest text, and report the largest difference.
 
-    Raises UserError if it is too much.
+    Raises UserError if it is too large.
     """
     worst, drawn = 0.0, list(prompts(vocab_size, block_size))
     for idx in drawn:

@@ -8,10 +8,10 @@ from gpt.session.trained import TrainedRun
 
 
 def export(trained: TrainedRun, format: Literal["hub", "transformers", "onnx"], folder: Path, *, license: str) -> str:
-    """Write the run into the empty `folder` and return what was checked, in words.
+    """Write the run to the empty `folder`, and return a description of what was checked.
 
     Raises RequestError if the run cannot be exported in this format or a library is missing, UserError if the export
-    does not compute what the run does.
+    does not compute the same as the run.
     """
     if format == "hub":
         with requiring("hub"):

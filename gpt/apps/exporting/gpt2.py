@@ -1,8 +1,8 @@
-"""transformers: v7 as a GPT-2, which computes the same: pre-LayerNorm blocks, learned positions, ReLU.
+"""transformers: v7 as an equivalent GPT-2, with pre-LayerNorm blocks, learned positions and ReLU.
 
-GPT-2 has a bias in the projections to queries, keys and values, which becomes zero, and none in its output layer: that
-of the run moves into the last LayerNorm. v6 is v7 without dropout, so it is a GPT-2 too. No architecture of the library
-computes v8: the nearest, NanoChat, has no token shift and no output bias.
+GPT-2 has biases in its query, key and value projections, which are set to zero, and none in its output layer; the run's
+output bias is moved into the last LayerNorm. v6 is v7 without dropout, so it is a GPT-2 too. The library has no
+architecture for v8: the closest, NanoChat, has no token shift and no output bias.
 """
 
 from pathlib import Path
@@ -75,7 +75,7 @@ def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
 
 
 def _moved(weight: Tensor, bias: Tensor) -> Tensor:
-    """The shortest x with weight @ x = bias: (V, C), (V,) -> (C,). Raises RequestError if there is none."""
+    """The minimum-norm x with weight @ x = bias: (V, C), (V,) -> (C,). Raises RequestError if no x satisfies it."""
     x = torch.linalg.pinv(weight.double()) @ bias.double()
     if not (weight.double() @ x).allclose(bias.double(), atol=1e-6):
         V, C = weight.shape

@@ -1,4 +1,4 @@
-"""ONNX: a run of a text as a graph that onnxruntime computes, for any batch and any length up to block_size.
+"""ONNX: a run that continues a text as a graph for onnxruntime, for any batch size and any length up to block_size.
 
 model.onnx             token ids (batch, time) int64 -> logits (batch, time, vocabulary)
 with_attention.onnx    the same, and the attention weights of every layer: (batch, heads, time, time) each
@@ -61,7 +61,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
 
 
 def computed(module: nn.Module, outputs: list[str], block_size: int, path: Path) -> Outputs:
-    """Write the graph of a module and return what computes it."""
+    """Write the graph of a module, and return a function that runs it."""
     varying = {0: torch.export.Dim("batch")}
     if block_size > 1:
         varying[1] = torch.export.Dim("time", max=block_size)
@@ -81,7 +81,7 @@ def computed(module: nn.Module, outputs: list[str], block_size: int, path: Path)
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Without the exporter's notes about libraries that this project does not use."""
+    """Suppress the exporter's notes about libraries that this project does not use."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

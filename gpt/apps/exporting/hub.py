@@ -1,10 +1,11 @@
-"""The form of the Hugging Face hub: config.json, model.safetensors, tokenizer.json and a model card.
+"""The format of the Hugging Face hub: config.json, model.safetensors, tokenizer.json and a model card.
 
-A folder, or a repository of the hub, is loaded again by
+Load a folder, or a repository on the hub, with
 
     model = PretrainedGPT.from_pretrained("FOLDER")
 
-and is only data: config.json names a stage of gpt.models and its hyperparameters, and nothing is unpickled or executed.
+An export is only data: config.json names a stage of gpt.models and its hyperparameters, and nothing is unpickled or
+executed.
 """
 
 from pathlib import Path
@@ -32,17 +33,17 @@ _WEIGHTS = "model.safetensors"
 
 
 class PretrainedGPT(nn.Module, ModelHubMixin):
-    """A stage with its tokenizer, in evaluation mode; `save_pretrained` and `push_to_hub` are the mixin's."""
+    """A stage with its tokenizer, in evaluation mode; `save_pretrained` and `push_to_hub` come from the mixin."""
 
     def __init__(self, stage: str, model: dict[str, Any], loader: str, vocabulary: Vocabulary) -> None:
-        """`loader` is the function in gpt.data that loaded the corpus: it decides on the task."""
+        """`loader` is the function in gpt.data that loaded the corpus: its return type selects the task."""
         super().__init__()
         self.stage, self.task = stage, tasks.restored(Choice(_target_=loader), vocabulary)
         self.model = models.build(Choice.model_validate(present_model(model)), self.task.vocab_size)
         self.eval()
 
     def forward(self, *tokens: Tensor) -> Tensor:
-        """idx: (B, T) int64 token ids -> logits (B, T, V); of a translator, (source, target)."""
+        """idx: (B, T) int64 token ids -> logits (B, T, V); a translator takes (source, target)."""
         return self.model(*tokens)
 
     def generate(self, prompt: str | None = None, **options: Any) -> str:
@@ -55,7 +56,7 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **options: Any) -> "PretrainedGPT":
-        """What `from_pretrained` calls: `options` are the content of config.json, and where and how to download."""
+        """Called by `from_pretrained`; `options` are the contents of config.json and the download options."""
         configured = {key: options.pop(key) for key in ("stage", "model", "loader") if key in options}
         if not {"stage", "model"} <= configured.keys():
             raise UserError(f"{model_id} was not exported by this project: its config.json names no stage and model")

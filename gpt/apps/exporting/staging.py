@@ -1,4 +1,4 @@
-"""A folder that appears under its name only when all of it is there."""
+"""A folder that appears under its name only once it is complete."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from gpt.base.files import flush_folder
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """An empty folder that becomes `out` at the end; after an error, nothing of it is left.
+    """Yield an empty folder that becomes `out` at the end; after an error, it is removed.
 
     Raises RequestError if `out` exists.
     """

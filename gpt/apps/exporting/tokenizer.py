@@ -13,12 +13,15 @@ NAME = "tokenizer.json"
 
 
 def as_tokenizer(task: Task) -> Tokenizer:
-    """The tokenizer of a task. Raises RequestError if it has no such form."""
+    """The tokenizer of a task. Raises RequestError if it cannot be converted."""
     return Tokenizer.from_str(task.as_json())
 
 
 def vocabulary_of(path: Path) -> Vocabulary:
-    """The vocabulary in a tokenizer.json that was made here. Raises UserError if it is another or damaged."""
+    """The vocabulary in a tokenizer.json that this project exported.
+
+    Raises UserError for other or damaged files.
+    """
     content = read_text_file(path)
     with parsing(path):
         model = json.loads(content)["model"]

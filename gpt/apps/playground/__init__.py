@@ -1,11 +1,11 @@
-"""The playground: a page that shows what trained runs expect, look at and write.
+"""The playground: a page that shows what trained runs predict, attend to and generate.
 
-looking.py, translating.py   what the page asks for, as functions of a trained run
-describing.py                what it shows of a run's records
-catalogue.py                 the runs that it can choose from, opened when they are asked for
-requests.py                  what a request may ask for, with limits
-writing.py                   text as it is written, until the reader leaves
-app.py, guard.py, server.py  these over HTTP
-static.py                    the page without a server: onnxruntime-web computes what the server would
-assets.py, page/             the page itself: HTML, CSS and ES modules, which begin with main.js
+looking.py, translating.py   the answers to the page's requests, computed by a trained run
+describing.py                a run's records as the page shows them
+catalogue.py                 the runs that the page offers, opened on demand
+requests.py                  the requests and their limits
+writing.py                   streamed text, until the reader disconnects
+app.py, guard.py, server.py  the server
+static.py                    the page without a server: onnxruntime-web computes the answers instead
+assets.py, page/             the page itself: HTML, CSS and ES modules, starting with main.js
 """

@@ -1,4 +1,4 @@
-"""The playground over HTTP: the page's files, and what it asks for as JSON, tensors or a stream of text."""
+"""The playground over HTTP: the page's files, and an API that answers with JSON, tensors or a stream of text."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ AnyAsked = TypeVar("AnyAsked", bound=Asked)
 
 
 def application(catalogue: Catalogue, names: Collection[str]) -> Starlette:
-    """The playground of some runs, which answers to these names."""
+    """The playground for these runs; it answers only requests to these host names."""
     playground = _Playground(catalogue)
     return Starlette(
         routes=[
@@ -57,15 +57,15 @@ def application(catalogue: Catalogue, names: Collection[str]) -> Starlette:
 
 
 class _Playground:
-    """One method for each thing that can be asked for."""
+    """One method per route."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue, self._workshop = catalogue, Workshop()
-        self._files = files()  # in memory: no path that is asked for reaches the disk
+        self._files = files()  # in memory: no requested path reaches the disk
 
     @asynccontextmanager
     async def open(self, _: Starlette) -> AsyncIterator[None]:
-        """The time in which it answers."""
+        """Stop the worker threads when the server stops."""
         yield
         self._workshop.close()
 
@@ -81,21 +81,21 @@ class _Playground:
         return _json(await self._workshop.compute(self._catalogue.briefly))
 
     async def run(self, request: Request) -> Response:
-        """One of them, in full."""
+        """One run, in full."""
         return _json(await self._workshop.compute(self._catalogue.full, request.path_params["id"]))
 
     async def logits(self, request: Request) -> Response:
-        """What a run expects after each character of a text."""
+        """A run's predictions after each character of a text."""
         asked = await _asked(request, AboutText)
         return _tensors({"logits": await self._computed(request, asked, looking.logits, asked.text)})
 
     async def attention(self, request: Request) -> Response:
-        """What a run looks at in the end of a text."""
+        """A run's attention weights over the end of a text."""
         asked = await _asked(request, AboutText)
         return _tensors(await self._computed(request, asked, looking.attention, asked.text))
 
     async def text(self, request: Request) -> Response:
-        """The continuation of a prompt, as it is written."""
+        """The continuation of a prompt, streamed."""
         asked = await _asked(request, Continuing)
         self._workshop.check_free()
         trained = await self._workshop.compute(self._catalogue.opened, asked.run)
@@ -114,7 +114,7 @@ class _Playground:
         return _json(await self._computed(request, asked, translating.translations, asked.sentence, **options))
 
     async def cross_attention(self, request: Request) -> Response:
-        """Where one of them was looking."""
+        """The cross-attention of one translation."""
         asked, translating = await _asked(request, AboutTranslation), _translating()
         arguments = (asked.sentence, asked.target)
         return _tensors(await self._computed(request, asked, translating.cross_attention, *arguments))
@@ -122,14 +122,17 @@ class _Playground:
     async def _computed(
         self, request: Request, asked: Asked, function: Callable[..., Any], *arguments: Any, **options: Any
     ) -> Any:
-        """What a function of a run and of these arguments computes; nothing if its turn comes after the reader left."""
+        """Call a function with the run and these arguments in a worker thread.
+
+        Raises ClientDisconnect if the client leaves first.
+        """
 
         def compute() -> Any:
             trained: TrainedRun = self._catalogue.opened(asked.run)
             return function(trained, *arguments, **options)
 
         work = asyncio.ensure_future(self._workshop.compute(compute))
-        leaving = asyncio.ensure_future(request.receive())  # all of the request is here: what comes is the end
+        leaving = asyncio.ensure_future(request.receive())  # after the request, only a disconnect
         await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
         if not work.done():
@@ -146,9 +149,9 @@ def _translating() -> Any:
 
 
 async def _asked(request: Request, kind: type[AnyAsked]) -> AnyAsked:
-    """What a request asks for. Raises HTTPException or ValidationError if it is not what the page would send."""
+    """The parsed request. Raises HTTPException or ValidationError if it is not one that the page would send."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "a request must be application/json")  # which no form of another page can send
+        raise HTTPException(415, "a request must be application/json")  # which a form on another page cannot send
     body = b""
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -172,7 +175,7 @@ def _tensors(tensors: dict[str, Tensor]) -> Response:
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    """The line that a script would end with."""
+    """The error as the line that a script would print."""
     if isinstance(error, HTTPException):
         return _json({"error": error.detail}, error.status_code)
     reported = report(error)

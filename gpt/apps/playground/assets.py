@@ -1,4 +1,4 @@
-"""The page's files, as the server sends them and as the static page holds them, and what they may load."""
+"""The page's files, for the server and for the static page, and the policy on what they may load."""
 
 import mimetypes
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The runs that the page can choose from, known by ids that no path can be made of."""
+"""The runs that the page offers, under ids from which no path can be constructed."""
 
 import contextlib
 import hashlib
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 
 class Catalogue:
-    """The finished runs below some folders, and the run at `chosen`, wherever it is; `weights` and `device` as in
-    `gpt.session.trained.load_run`. Its methods may be called from several threads.
+    """The finished runs below some folders, and the run at `chosen`, which can be elsewhere; `weights` and `device` as
+    in `gpt.session.trained.load_run`. Its methods may be called from several threads.
     """
 
     def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
@@ -37,14 +37,14 @@ class Catalogue:
         self._lock = threading.Lock()
 
     def briefly(self) -> dict[str, Any]:
-        """All runs, the newest first, and the id of the chosen one, or of the newest if that cannot be shown any more.
+        """All runs, newest first, and the id of the chosen one, or of the newest if that one can no longer be shown.
 
-        A damaged run is left out, with a warning. Raises RequestError if none is left.
+        A damaged run is left out, with a warning. Raises RequestError if no run remains.
         """
         runs = {}
-        with contextlib.suppress(UserError):  # it is being extended, or was damaged since
+        with contextlib.suppress(UserError):  # it is being extended, or has since been damaged
             runs[self._chosen.path] = (self._chosen, self._chosen.summary())
-        with contextlib.suppress(RequestError):  # there is none but the chosen one
+        with contextlib.suppress(RequestError):  # only the chosen one is left
             runs |= {run.path: (run, summary) for run, summary in finished_runs(*self._roots)}
         self._found = {_id(run): (run, summary) for run, summary in runs.values()}
         listed = []
@@ -59,13 +59,13 @@ class Catalogue:
         return {"chosen": _id(self._chosen) if _id(self._chosen) in ids else ids[0], "runs": listed}
 
     def full(self, id: str) -> dict[str, Any]:
-        """All that the page shows of a run. Raises RequestError if there is no run of this id."""
+        """Everything that the page shows about a run. Raises RequestError if no run has this id."""
         return in_full(id, *self._known(id))
 
     def opened(self, id: str) -> TrainedRun:
-        """The run with its model. Raises RequestError if there is none of this id, or if it is too large."""
+        """The run with its model. Raises RequestError if no run has this id, or if it is too large."""
         run, summary = self._known(id)
-        key = (id, summary.finished)  # one that was extended since has other weights
+        key = (id, summary.finished)  # if it has been extended since, its weights have changed
         with self._lock:
             if key not in self._open:
                 if size_of(planned_model(run)) > _LARGEST:

@@ -1,4 +1,4 @@
-"""Open a page on the runs in the browser: python play.py. See python play.py --help."""
+"""Open a page about the runs in the browser: python play.py. See python play.py --help."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def main(config: PlayConfig, request: Request) -> None:
     with requiring("play"):
         from gpt.apps.playground.server import serve
     chosen = chosen_run(config.run, config.runs, config.stage)
-    _ = chosen.summary(), chosen.vocabulary()  # a run that cannot be shown is an error here, and not on the page
+    _ = chosen.summary(), chosen.vocabulary()  # report a run that cannot be shown here rather than on the page
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)
 

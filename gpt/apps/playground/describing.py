@@ -1,4 +1,4 @@
-"""What the page shows of a run's records, as JSON."""
+"""A run's records as the page shows them, as JSON."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _SAMPLE = 400  # characters
 
 
 def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
-    """What a list of runs shows of one. Raises UserError if it is damaged, or if the page is not for its task."""
+    """A run's entry in the list of runs. Raises UserError if it is damaged, or if the page is not for its task."""
     return {
         "id": id, "stage": summary.stage, "name": summary.name, "seed": summary.seed,
         "folder": printable(str(run.path)), "exact": summary.exact.val, "translates": _task(run) is Translation,
@@ -27,7 +27,7 @@ def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
 
 
 def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
-    """What the page shows of the chosen run. Raises UserError if a file of it is damaged."""
+    """The details of the chosen run. Raises UserError if one of its files is damaged."""
     config, vocabulary = run.config(), run.vocabulary().vocabulary
     task, model = _task(run), planned_model(run)
     rows = run.metrics()
@@ -55,5 +55,5 @@ def _task(run: RunFolder) -> type[Task]:
 def _sample(run: RunFolder) -> str:
     try:
         return read_text_file(run.path / "sample.txt")[:_SAMPLE]
-    except UserError:  # the one file here that has no checksum, and that nothing depends on
+    except UserError:  # the only file read here without a checksum; nothing depends on it
         return ""

@@ -1,8 +1,8 @@
-"""Which requests are heard at all: those of the page itself, on the machine's own names, and of a reasonable size.
+"""Request filter: only the page itself may send requests, and only to the server's own host names.
 
-A server on 127.0.0.1 is reached by every page that the browser has open. One of them could send it requests (cross-site
-request forgery), or give the machine a name of its own and read the answers (DNS rebinding). So the Host that is asked
-for must be one of the server's names, and the Origin of a request, if it says one, the same.
+Every page open in the browser can reach a server on 127.0.0.1. It could send requests (cross-site request forgery), or
+give the machine a host name of its own and read the answers (DNS rebinding). So the Host header must be one of the
+server's names, and the Origin header, if present, must match it.
 """
 
 from collections.abc import Collection
@@ -25,14 +25,14 @@ _HEADERS = {
 
 
 class Guard:
-    """Passes on to `app` what is asked of one of `names`, and adds the headers that confine the page."""
+    """Pass requests for one of `names` on to `app`, and add the security headers."""
 
     def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self._app, self._names = app, {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":  # the start and the end of the server
+        if scope["type"] != "http":  # server start-up and shutdown
             return await self._app(scope, receive, send)
 
         async def send_confined(message: Message) -> None:

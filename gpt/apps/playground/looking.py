@@ -1,4 +1,4 @@
-"""What a run expects after every character of a text, and which characters it looks at."""
+"""A run's predictions after every character of a text, and which characters it attends to."""
 
 import torch
 from torch import Tensor
@@ -13,11 +13,11 @@ _MOST_LOGITS, _MOST_WEIGHTS = 4_000_000, 16_000_000  # values in an answer: 16 a
 
 @torch.inference_mode()
 def logits(trained: TrainedRun, text: str) -> Tensor:
-    """The logits of the character after each character of the text: (N, V).
+    """The logits for the character after each character of the text: (N, V).
 
     Each is computed from the `block_size` characters before it or, in a text longer than that, from at least 7/8 of
-    them: the windows advance by an eighth of their length.
-    Raises RequestError for a character that the run does not know, or if the answer would be too large.
+    them: the windows advance by an eighth of their length. Raises RequestError for a character outside the vocabulary,
+    or if the answer would be too large.
     """
     ids = trained.tokenizer.encode(text).to(trained.device)
     N, T = len(ids), block_size_of(trained.model)
@@ -35,13 +35,13 @@ def logits(trained: TrainedRun, text: str) -> Tensor:
 
 
 def window_starts(N: int, T: int) -> list[int]:
-    """Where the windows of T characters begin that a text of N characters is read in."""
+    """The starts of the windows of T characters in which a text of N characters is read."""
     return [*range(0, N - T, max(1, T // 8)), N - T] if N > T else [0]
 
 
 @torch.inference_mode()
 def attention(trained: TrainedRun, text: str) -> dict[str, Tensor]:
-    """What every layer looks at in the last `block_size` characters: (H, T, T) each, row t the weights of character t.
+    """Every layer's attention over the last `block_size` characters: (H, T, T) each, row t the weights of character t.
 
     Raises RequestError as `logits` does.
     """

@@ -1,4 +1,4 @@
-"""What the page may ask for, with limits that two cores can answer."""
+"""The page's requests, with limits that two cores can handle."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ _Sentence = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Asked(BaseModel):
-    """What every request has."""
+    """Fields of every request."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -21,13 +21,13 @@ class Asked(BaseModel):
 
 
 class AboutText(Asked):
-    """For logits or attention."""
+    """Request for logits or attention."""
 
     text: _Text
 
 
 class Continuing(Asked):
-    """For a text that goes on from a prompt."""
+    """Request for the continuation of a prompt."""
 
     prompt: _Text
     tokens: Annotated[int, Field(ge=1, le=1000)]
@@ -38,7 +38,7 @@ class Continuing(Asked):
 
 
 class Translating(Asked):
-    """For the translations of a sentence."""
+    """Request for the translations of a sentence."""
 
     sentence: _Sentence
     beam: Annotated[int, Field(ge=1, le=10)]
@@ -46,7 +46,7 @@ class Translating(Asked):
 
 
 class AboutTranslation(Asked):
-    """For the cross-attention of one of them."""
+    """Request for the cross-attention of a translation."""
 
     sentence: _Sentence
     target: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=1000)]

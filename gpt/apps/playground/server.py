@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str], opens: bool) -> None:
     """Answer on this address until Ctrl-C; open a browser if `opens`.
 
-    Port 0 is any free one. Raises RequestError if the address cannot be had.
+    Port 0 picks any free port. Raises RequestError if the address is not available.
     """
     bound = _bound(host, port)
     own = f"[{host}]" if ":" in host else host

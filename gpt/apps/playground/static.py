@@ -1,4 +1,4 @@
-"""The page without a server: its files, runs as ONNX graphs, and onnxruntime-web, which computes them in the browser.
+"""The page without a server: its files, runs as ONNX graphs, and onnxruntime-web, which runs them in the browser.
 
 index.html#v5 shows v5, index.html#v4,v5 both of them; index.html?embed#v5 is for a frame in another page.
 """
@@ -38,11 +38,11 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
 
 
 def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: Weights = "auto") -> str:
-    """Write the page with these runs, by the names that its address calls them, into the new folder `out`.
+    """Write the page with these runs, under the names used in its address, to the new folder `out`.
 
     Runs that have no graph, such as those that translate, are left out with a warning. onnxruntime-web is downloaded to
-    `data_dir`, once. Returns what was checked. Raises RequestError if no run is left, UserError if a graph does not
-    compute what its run does or if the download fails.
+    `data_dir`, once. Returns a description of what was checked. Raises RequestError if no run remains, UserError if a
+    graph does not compute the same as its run or if the download fails.
     """
     runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
     runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
@@ -75,7 +75,7 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
 
 
 def _index(html: bytes) -> bytes:
-    """The page with the other engine, and with the policy that a server sends as a header."""
+    """The page with the ONNX engine, and with the content-security policy that a server would send as a header."""
     policy = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")  # which WebAssembly needs
     meta = f'<meta charset="utf-8">\n    <meta http-equiv="Content-Security-Policy" content="{policy}">'
     text = html.decode().replace('data-engine="server"', 'data-engine="onnx"')

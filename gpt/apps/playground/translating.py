@@ -1,4 +1,4 @@
-"""Translations of a sentence, their scores, and where each was looking in the source."""
+"""Translations of a sentence, their scores, and their attention to the source."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,7 +29,8 @@ class Beam:
 def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalty: float) -> dict[str, Any]:
     """Up to `beam` translations, the best first, and the subwords of the source.
 
-    Characters that no training sentence had are left out. Raises RequestError if nothing is left, or too much.
+    Characters that occur in no training sentence are left out. Raises RequestError if nothing is left, or more than the
+    model can read.
     """
     tokenizer = _tokenizer(trained)
     known, unknown = tokenizer.known_part(sentence)
@@ -43,7 +44,7 @@ def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalt
 
 @torch.inference_mode()
 def cross_attention(trained: TrainedRun, sentence: str, target: list[int]) -> dict[str, Tensor]:
-    """What each token of a translation looks at in the source, (H, T, S) for each layer of the decoder.
+    """The attention of each token of a translation to the source, (H, T, S) for each layer of the decoder.
 
     Row t is from the step that chose target[t]; the last one chose what came after `target`. Raises RequestError for a
     target that the model cannot read.
@@ -54,7 +55,7 @@ def cross_attention(trained: TrainedRun, sentence: str, target: list[int]) -> di
         raise RequestError("this is not a translation by this run")
     with AttentionWeights() as observed:
         trained.model(*(torch.tensor([ids], device=trained.device) for ids in (source, [BEGIN, *target])))
-    # One of each encoder block, then two of each decoder block: to the target itself, and to the source.
+    # One per encoder block, then two per decoder block: self-attention, and attention to the source.
     encoder_blocks = len(trained.model.encoder)  # type: ignore[arg-type]
     weights = observed.weights[encoder_blocks + 1 :: 2]
     return {f"attention_{layer}": x[0].float().cpu() for layer, x in enumerate(weights)}
@@ -65,5 +66,5 @@ def _tokenizer(trained: TrainedRun) -> Subwords:
 
 
 def _tokens(tokenizer: Subwords, ids: list[int]) -> list[str]:
-    """As a reader sees them: a space where a word begins, and a mark for the end."""
+    """The tokens as displayed: a space where a word begins, and a mark for the end."""
     return ["end" if i == END else tokenizer.vocabulary[i].replace("\u2581", " ") for i in ids]

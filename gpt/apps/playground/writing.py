@@ -1,4 +1,4 @@
-"""Computing for many readers at once: in a few threads, a moment at a time, for as long as somebody reads."""
+"""Computing for many readers at once: a few threads take turns, until the reader disconnects."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from gpt.base.errors import UserError
 Result = TypeVar("Result")
 
 _TURN = 0.05  # seconds of computing before the next reader has a turn
-_LONGEST = 300.0  # seconds of a text: many are written at once
+_LONGEST = 300.0  # seconds per text: many are generated at once
 _MOST = 100  # texts at once
 
 
@@ -23,14 +23,14 @@ class BusyError(UserError):
 
 
 class Workshop:
-    """The threads that compute: one for each core, each with one thread of PyTorch's."""
+    """Worker threads, one per core, in which PyTorch uses a single thread each."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(os.cpu_count(), "play")
-        self.writing = 0  # texts at this moment
+        self.writing = 0  # texts in progress
 
     async def compute(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """The result of a function, without holding up anybody else."""
+        """Run a function in a worker thread, so that the other readers need not wait."""
 
         def alone() -> Result:
             torch.set_num_threads(1)  # each time, because opening a large run raises it
@@ -39,7 +39,7 @@ class Workshop:
         return await asyncio.get_running_loop().run_in_executor(self._threads, alone)
 
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
-        """A text piece by piece, until it ends, takes too long, or its reader leaves, which cancels this generator."""
+        """Yield a text piece by piece until it ends or takes too long; a disconnect cancels this generator."""
         ends = time.monotonic() + _LONGEST
         self.writing += 1
         try:
@@ -49,17 +49,17 @@ class Workshop:
             self.writing -= 1
 
     def check_free(self) -> None:
-        """Raises BusyError if as many texts are being written as can be."""
+        """Raise BusyError if the maximum number of texts is being generated."""
         if self.writing >= _MOST:
             raise BusyError("too many texts are being written at once: try again in a moment")
 
     def close(self) -> None:
-        """Drop what has not begun."""
+        """Drop work that has not started."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _one_turn(pieces: Iterator[str]) -> str:
-    """What comes within a moment, at least one piece; nothing at the end."""
+    """The pieces that arrive within one turn, at least one; empty at the end."""
     ends, text = time.monotonic() + _TURN, ""
     for piece in pieces:
         text += piece

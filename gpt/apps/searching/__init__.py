@@ -1,1 +1,1 @@
-"""A search for hyperparameters: the study that all workers share, and what it has found."""
+"""Hyperparameter search: the study that all workers share, and its report."""

@@ -61,7 +61,7 @@ def command() -> None:
 
 
 def _train(overrides: list[str], request: Request, watcher: "Watcher") -> float:
-    """What `python train.py OVERRIDES` does, with one more watcher."""
+    """Do what `python train.py OVERRIDES` does, with one more watcher."""
     from gpt.cli.requests import of_overrides
 
     return train.main(*of_overrides(overrides, request.options), [watcher])

@@ -1,4 +1,4 @@
-"""What a search has found: the best trial, the importance of each hyperparameter, and a picture of both."""
+"""The report of a search: the best trial, the importance of each hyperparameter, and a picture of both."""
 
 import itertools
 import warnings
@@ -20,29 +20,29 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
 
 
 def counts(study: optuna.Study) -> str:
-    """How many trials there are of each state: "30 trials: 18 complete, 12 pruned"."""
+    """The number of trials in each state: "30 trials: 18 complete, 12 pruned"."""
     trials = study.get_trials(deepcopy=False)
     states = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
     return f"{len(trials)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items() if count)
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Each hyperparameter's share in what makes a trial good, the largest first; empty where that cannot be told yet.
+    """Each hyperparameter's importance for the loss, largest first; empty if there are too few trials to tell.
 
     Source: "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces" (Watanabe et al.,
     2023), section 4.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # of too few trials
-            warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna 4 says it of this evaluator
+            warnings.simplefilter("error", UserWarning)  # with too few trials
+            warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna 4 warns that this evaluator is experimental
             return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     except (ValueError, RuntimeError, UserWarning):
         return {}
 
 
 def winner(study: optuna.Study) -> FrozenTrial:
-    """The best trial. Raises RequestError if none is complete."""
+    """The best trial. Raises RequestError if no trial is complete."""
     best = best_trial(study)
     if best is None:
         raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")

@@ -7,7 +7,7 @@ from gpt.cli.ranges import Range
 
 
 def distributions(ranges: dict[str, Range]) -> dict[str, BaseDistribution]:
-    """What the value of each key is drawn from. Raises RequestError for a range that Optuna refuses."""
+    """The distribution of each key's values. Raises RequestError for a range that Optuna refuses."""
     return {key: _distribution(key, found) for key, found in ranges.items()}
 
 

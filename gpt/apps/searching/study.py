@@ -1,4 +1,4 @@
-"""The study of a search: a folder with an SQLite file, a run folder a trial, and the locks of its workers.
+"""The study of a search: a folder with an SQLite file, one run folder per trial, and the workers' locks.
 
 A trial is one row of the study from the moment its hyperparameters are drawn, and a worker holds a lock on it until
 its result is stored. A row without a result whose lock is free was left by a worker that died: the next worker resumes
@@ -37,18 +37,18 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 
 _DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
-_DRAWS = 100  # that repeat earlier trials, after which the sampler is not asked again
+_DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
 _PATIENCE = 60.0  # seconds to wait for another worker's transaction
 
 log = logging.getLogger(__name__)
 
 
 class PrunedError(UserError):
-    """A trial was stopped early, because it is not promising."""
+    """A trial was stopped early because it is unpromising."""
 
 
 class Search:
-    """A search in a folder. Raises RequestError if the folder holds another one, UserError if it is damaged."""
+    """A search in a folder. Raises RequestError if the folder holds a different search, UserError if it is damaged."""
 
     def __init__(
         self, folder: Path, space: dict[str, BaseDistribution], settings: dict[str, Any], *, seed: int, prune: bool
@@ -68,7 +68,7 @@ class Search:
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
 
     def trials(self, n_trials: int) -> Iterator[Trial]:
-        """Trials to run, each locked until the next is asked for; none once the study has `n_trials` in all."""
+        """Yield trials to run until the study has `n_trials` in all; each is locked until the next is requested."""
         while True:
             with ExitStack() as locks:
                 with self._lock, self._storage_errors():
@@ -80,7 +80,8 @@ class Search:
     def run(self, trial: Trial, train: Callable[[Watcher], float]) -> None:
         """Call `train` with the watcher that prunes, and store the loss that it returns.
 
-        Raises RequestError for a failed trial if none has succeeded yet: then its error is probably that of all.
+        Raises RequestError if the trial fails and none has succeeded yet: the others would probably fail in the same
+        way.
         """
         try:
             loss = train(_Pruning(trial))
@@ -92,7 +93,7 @@ class Search:
             is_too_large = reason and isinstance(error, MemoryError | RuntimeError)
             is_theirs = isinstance(error, RequestError | ValidationError) and not isinstance(error, UnavailableError)
             if not (is_theirs or is_too_large):
-                raise  # not because of the hyperparameters: the trial is resumed once the machine is mended
+                raise  # not because of the hyperparameters: the trial can be resumed once the problem is fixed
             self._tell(trial, state=TrialState.FAIL)
             if not self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
                 raise RequestError(f"trial {trial.number} failed, and none has succeeded: {reason}") from None
@@ -101,7 +102,7 @@ class Search:
             self._tell(trial, loss)
 
     def run_folder(self, trial: Trial | FrozenTrial) -> Path:
-        """Where the run of a trial is."""
+        """The run folder of a trial."""
         return self.folder / f"trial_{trial.number:03d}"
 
     def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
@@ -109,16 +110,19 @@ class Search:
             self.study.tell(trial, loss, state)
 
     def _abandoned(self, locks: ExitStack) -> Trial | None:
-        """A trial of a worker that died, locked."""
+        """A trial whose worker died, locked."""
         for frozen in self._running():
             if self._acquired(frozen, locks):
                 if any(other.number == frozen.number for other in self._running()):  # not told since
-                    return Trial(self.study, frozen._trial_id)  # there is no other way to a trial that was asked for
+                    return Trial(self.study, frozen._trial_id)  # Optuna has no public call for this
                 locks.close()
         return None
 
     def _new(self, n_trials: int, locks: ExitStack) -> Trial | None:
-        """A new trial, locked. It is stored whole, so that a kill leaves none without hyperparameters."""
+        """A new trial, locked.
+
+        It is stored with its hyperparameters in one transaction, so that a kill cannot separate them.
+        """
         earlier = self.study.get_trials()
         if len(earlier) >= n_trials:
             return None
@@ -132,9 +136,9 @@ class Search:
         return Trial(self.study, frozen._trial_id)
 
     def _drawn(self, earlier: list[FrozenTrial]) -> dict[str, Any] | None:
-        """The next hyperparameters, a function of the seed and of the trials so far; None if there are no others.
+        """The next hyperparameters, a function of the seed and the trials so far; None if none are left.
 
-        The same hyperparameters would give the same loss again.
+        Repeating a trial would give the same loss.
         """
         tried = [trial.params for trial in earlier]
         for attempt in range(_DRAWS):
@@ -144,7 +148,7 @@ class Search:
             params = {key: _rounded(value, self._space[key]) for key, value in copy.ask(self._space).params.items()}
             if params not in tried:
                 return params
-        # The sampler only draws what it has found to be good; the rest of a finite space is taken in order.
+        # The sampler keeps drawing what it has found to be good; the rest of a finite space is taken in order.
         return next((params for params in _combinations(self._space) if params not in tried), None)
 
     def _running(self) -> list[FrozenTrial]:
@@ -182,14 +186,14 @@ class Search:
 
 
 class _Pruning(Watcher):
-    """Reports each evaluation to the study, and ends the run if the others were better at this iteration."""
+    """Reports each evaluation to the study, and ends the run if the other trials were better at this iteration."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
         self._reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
-        """Report the evaluations that the study lacks, those before the run was resumed among them."""
+        """Report the evaluations that the study lacks, including those from before the run was resumed."""
         evaluations = state.progress.evaluations
         new = [e for e in evaluations if e.iteration > 0 and e.iteration not in self._reported]
         for evaluation in new:
@@ -204,12 +208,12 @@ class _Pruning(Watcher):
 
 
 def _combinations(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
-    """All of a finite space; none of one with intervals of numbers."""
+    """All points of a finite space; none if it contains an interval."""
     return (dict(zip(space, values, strict=True)) for values in itertools.product(*map(_values, space.values())))
 
 
 def _values(distribution: BaseDistribution) -> Sequence[Any]:
-    """All that can be drawn from a finite distribution; of another, nothing."""
+    """All values of a finite distribution; empty for an interval."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
     if isinstance(distribution, IntDistribution):

@@ -1,1 +1,1 @@
-"""Text and translations from a trained model, and how good the translations are."""
+"""Text and translations from a trained model, and scores of the translations."""

@@ -1,4 +1,4 @@
-"""Translation with an encoder-decoder by beam search; with one beam, that is greedy decoding."""
+"""Translation with an encoder-decoder by beam search; with one beam, this is greedy decoding."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -53,11 +53,11 @@ def encode_sources(model: nn.Module, tokenizer: Subwords, sentences: list[str]) 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A target that beam search has found."""
+    """A target found by beam search."""
 
     score: float  # log probability / length penalty
     ids: list[int]  # without BEGIN and END
-    ended: bool = True  # with END, not cut off at the longest length
+    ended: bool = True  # with END, rather than cut off at the maximum length
 
 
 def beam_search(
@@ -74,11 +74,11 @@ def candidates(
 ) -> list[list[Candidate]]:
     """Up to `beam` targets for every row of source, (B, S) token ids, the best first.
 
-    `model` is an encoder-decoder, by the contract in `gpt.models`.
+    `model` is an encoder-decoder as defined in `gpt.models`.
 
-    Each row keeps `beam` candidates until that many have ended. Their order is that of log probability /
-    ((5 + length) / 6) ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14).
-    Without the cache the decoder reads every candidate again for each token; the result is the same.
+    Each row keeps `beam` candidates until that many have ended. They are ranked by log probability / ((5 + length) / 6)
+    ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14). Without the cache
+    the decoder reads every candidate again for each token; the result is the same.
     """
     model.eval()
     device = next(model.parameters()).device

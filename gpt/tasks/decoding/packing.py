@@ -1,8 +1,7 @@
-"""A model for inference only, with its matrices in the layout of the CPU's matrix kernels.
+"""Models for inference only, with matrices in the layout of the CPU's matrix kernels.
 
-PyTorch's linear layer stores its weights in the layout that training needs, and which uses only about half of the
-memory bandwidth when one token is decoded at a time. oneDNN, the library underneath, has a packed layout that uses all
-of it.
+PyTorch's linear layer stores its weights in the layout that training needs, which uses only about half of the memory
+bandwidth when one token is decoded at a time. The packed layout of oneDNN, the library underneath, uses all of it.
 """
 
 import torch
@@ -14,7 +13,7 @@ from gpt.base.runtime import is_large
 def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Convert `model` to `dtype` in place, for inference only; on a CPU, pack the linear layers of a large one.
 
-    float32 gives the numbers of the model as it was, up to rounding. bfloat16 halves what is read for a token.
+    float32 gives the model's original outputs, up to rounding. bfloat16 halves the memory read per token.
     """
     on_cpu = next(model.parameters()).device.type == "cpu"
     private = ("_reorder_linear_weight", "_linear_pointwise")
@@ -30,7 +29,7 @@ def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class _PackedLinear(nn.Module):
-    """What nn.Linear computes: (..., in) -> (..., out)."""
+    """The same as nn.Linear: (..., in) -> (..., out)."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

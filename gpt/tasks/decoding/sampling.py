@@ -30,9 +30,9 @@ def generate(
     model.eval()
     device = next(model.parameters()).device
     block_size = block_size_of(model)
-    prompt = prompt[-block_size:]  # no stage sees more
+    prompt = prompt[-block_size:]  # no stage reads more
     N, T = num_samples, len(prompt)
-    # One number for each choice to come, drawn ahead and on the CPU: the same text on every device.
+    # One number per choice, drawn in advance and on the CPU: the same text on every device.
     draws = [torch.rand(tokens, generator=generator(seed, "sample", i)) for i in range(N)]
     uniforms = torch.stack(draws, dim=1).to(device)  # (tokens, N)
     context = torch.empty(N, T + tokens, dtype=torch.int64, device=device)
@@ -48,7 +48,7 @@ def generate(
 
 
 def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
-    """One token id a row: logits (N, V), uniform (N,) numbers in [0, 1) -> (N,).
+    """One token id per row: logits (N, V), uniform (N,) numbers in [0, 1) -> (N,).
 
     Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves
     only the k likeliest to choose from, `top_p` the fewest whose probabilities add up to p ("The Curious
@@ -61,7 +61,7 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
     if top_k is not None:
         p[:, top_k:] = 0
     if top_p is not None:
-        outside = _cumulative(p) - p >= top_p  # by the probability of all tokens before it
+        outside = _cumulative(p) - p >= top_p  # by the total probability of the tokens before it
         outside[:, 0] = False
         p = p.masked_fill(outside, 0)
     cumulative = _cumulative(p)  # (N, V)
@@ -73,7 +73,10 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
 
 
 def _cumulative(p: Tensor) -> Tensor:
-    """The sums of each row from its start: (N, V) -> (N, V). On the CPU: PyTorch has no deterministic one for GPUs."""
+    """The cumulative sums of each row: (N, V) -> (N, V).
+
+    Computed on the CPU: PyTorch has no deterministic version for GPUs.
+    """
     return p.cpu().cumsum(dim=-1).to(p.device)
 
 
@@ -89,7 +92,7 @@ class _WindowDecoder:
 
 
 class _CachedDecoder:
-    """Runs the model over the newest token alone; the cache has the keys and values of those before.
+    """Runs the model over the newest token alone; the cache holds the keys and values of the earlier ones.
 
     Learned positions are 0 .. block_size - 1, so a full window cannot simply slide: every token's position, and
     with it every cached key, would change. Instead, a full cache is emptied and the newer half of the window is read
@@ -101,7 +104,7 @@ class _CachedDecoder:
         self._model, self._cache = model, KVCache(block_size, slides=model.slides)
 
     def __call__(self, context: Tensor) -> Tensor:
-        """context: (N, T), one token longer than at the call before -> logits of the next token: (N, V)."""
+        """context: (N, T), one token longer than in the previous call -> logits of the next token: (N, V)."""
         cache, unread = self._cache, 1
         if cache.length == 0:
             unread = cache.size

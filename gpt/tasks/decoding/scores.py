@@ -1,4 +1,4 @@
-"""How close translations are to their references, as measured by sacrebleu.
+"""Scores of translations against their references, computed by sacrebleu.
 
 Sources: "A Call for Clarity in Reporting BLEU Scores" (Post, 2018); "chrF" (Popovic, 2015).
 """
@@ -10,7 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 @dataclass(frozen=True)
 class Score:
-    """A figure, with the signature that makes it comparable."""
+    """A score, with the signature that makes it comparable."""
 
     name: str
     value: float

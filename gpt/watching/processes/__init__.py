@@ -1,7 +1,7 @@
-"""What a tracker's process is given, and what it puts that into.
+"""The interface of a tracker's process: the run it receives, and the sink in which it stores the records.
 
-A tracker works in a process of its own, so that whatever its library does (wait for a network, print, fail) cannot slow
-or end the training. gpt/watching/trackers.py sends it what there is to record.
+A tracker works in a separate process, so that whatever its library does (wait for a network, print, fail) cannot slow
+or end the training. gpt/watching/trackers.py sends it the records.
 """
 
 from pathlib import Path
@@ -19,13 +19,13 @@ class Run(NamedTuple):
 
 
 class Sink(Protocol):
-    """Where the process of a tracker puts what it is sent.
+    """Where a tracker's process stores the records it receives.
 
-    The constructor opens the tracker's record of the run. Whatever the record has from before a resume is removed or
-    kept in such a way that each value is there once after all rows since iteration 0 have been logged.
+    The constructor opens the tracker's record of the run. After a resume, all rows since iteration 0 are logged again;
+    older values must be removed or replaced, so that each value is there once.
     """
 
-    address: str  # where to look at it
+    address: str  # where to view the run
 
     def __init__(self, run: Run) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The process of a tracker: one JSON object per line comes in, first the run, then what to record until the input ends.
+"""The process of a tracker: it reads one JSON object per line, first the run, then records until the input ends.
 
 It answers with lines of `{"address": ...}` or `{"problem": ...}`.
 """
@@ -23,11 +23,11 @@ def main(module: str, tracker: str) -> None:
     """Serve one run with the tracker of this module and name."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print to standard output
-    for number in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):  # are for the training, and when that ends, so does this
+    for number in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):  # for the training, whose end also ends this process
         if hasattr(signal, number):
             signal.signal(getattr(signal, number), signal.SIG_IGN)
     if hasattr(os, "nice"):
-        os.nice(10)  # the training goes first
+        os.nice(10)  # lower priority than the training
 
     def answer(kind: str, text: str) -> None:
         with contextlib.suppress(OSError):  # the training may have ended before this process was ready
@@ -37,7 +37,7 @@ def main(module: str, tracker: str) -> None:
         first = json.loads(sys.stdin.readline())
         folder = Path(first.pop("folder"))
         name = module.rpartition(".")[2]
-        with FileLock(folder / f".{name}.lock"):  # of a run that was killed, the tracker may not be done yet
+        with FileLock(folder / f".{name}.lock"):  # after a kill, the old tracker may not be done yet
             sink: Sink = getattr(importlib.import_module(module), tracker).sink(Run(folder=folder, **first))
             answer("address", sink.address)
             is_finished = False

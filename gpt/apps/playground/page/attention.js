@@ -1,4 +1,4 @@
-/** Attention: a small map for every layer and head, one of them enlarged; a row is what one character looks at. */
+/** Attention: a small map for every layer and head, one of them enlarged; a row shows what one character attends to. */
 import { element, spoken } from "./dom.js";
 import { labelWidths, large, paint } from "./maps.js";
 
@@ -68,7 +68,7 @@ export class AttentionView {
     return this.#map(this.chosen).subarray(row * S, (row + 1) * S);
   }
 
-  /** Draw again, in new colours or a new width. */
+  /** Redraw after a change of colours or width. */
   redraw() {
     if (this.layers) this.show(this.layers, this.rows, this.columns);
   }

@@ -2,7 +2,7 @@
 import { element, spoken } from "./dom.js";
 import { meanLoss } from "./predictions.js";
 
-const HIGHEST = 1.5; // nats of difference, and more, have the full colour
+const HIGHEST = 1.5; // nats: differences this large or larger have the full colour
 
 /** Fill `root` with the comparison of two panels that have read the same prompt; hide it if they cannot be compared. */
 export function compare(root, first, second) {

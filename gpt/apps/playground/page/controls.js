@@ -1,12 +1,12 @@
-/** What the reader asks for: the prompt and the settings. */
+/** The reader's input: the prompt and the settings. */
 
 const at = (id) => document.getElementById(id);
 
-/** Calls `asked` when the reader wants a text, `stopped`, `edited` for another prompt, `moved` for other settings. */
+/** Calls `asked` to generate, `stopped` to stop, `edited` when the prompt changes and `moved` when settings change. */
 export function connect({ asked, stopped, edited, moved }) {
   at("controls").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!at("go").disabled) asked(); // Ctrl+Enter submits all the same
+    if (!at("go").disabled) asked(); // Ctrl+Enter submits even then
   });
   at("stop").addEventListener("click", stopped);
   at("prompt").addEventListener("input", edited);
@@ -27,7 +27,7 @@ export function setPrompt(text) {
   at("prompt").value = text;
 }
 
-/** The settings, null for those that are off. */
+/** The settings; null for those that are off. */
 export function options() {
   const value = (id) => Number(at(id).value);
   return {
@@ -41,7 +41,7 @@ export function options() {
   };
 }
 
-/** Offer what a kind of run takes; `vocabularySize` is the largest k. */
+/** Show the settings for this kind of run; `vocabularySize` is the largest k. */
 export function offer(translates, vocabularySize) {
   document.querySelector(".for-text").hidden = translates;
   document.querySelector(".for-translation").hidden = !translates;

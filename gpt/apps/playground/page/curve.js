@@ -1,7 +1,7 @@
 /** The losses of a run over its iterations, with the documented figure. */
 import { described, element } from "./dom.js";
 
-const TALLEST = 1.2; // nats: the first iterations would make all the others look alike
+const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
 
 export function curve(run, { colour, width }) {
   const { Plot } = globalThis;

@@ -1,11 +1,11 @@
-/** What a run expects next: the likeliest characters as bars, before and after temperature, top-k and top-p. */
+/** A run's prediction: the likeliest characters as bars, before and after temperature, top-k and top-p. */
 import { described, element, spoken, visible } from "./dom.js";
 import { ranking, shaped, softmax } from "./predictions.js";
 
 const SHOWN = 12;
 
 /**
- * A figure of the logits `x` over `vocabulary`. `actual` is the token that did come, or null; `colour` a CSS colour.
+ * A chart of the logits `x` over `vocabulary`. `actual` is the token that came next, or null; `colour` a CSS colour.
  */
 export function distribution(x, vocabulary, options, { actual = null, colour, width }) {
   const { Plot } = globalThis;

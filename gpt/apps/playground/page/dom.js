@@ -1,4 +1,4 @@
-/** Elements without HTML: what comes from a run is only ever text. */
+/** Elements without HTML: content from a run is only ever text. */
 
 /** element("p", {class: "note", onclick: f}, "text", child): attributes, listeners, and children; null is left out. */
 export function element(tag, attributes = {}, ...children) {
@@ -12,27 +12,27 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** A card of what a run shows; on a narrow page it says whose it is. */
+/** A card of a run's panel; on a narrow page, it names the run. */
 export function card(run, attributes, ...children) {
   return element("section", { class: "card", "data-stage": run.stage, ...attributes }, ...children);
 }
 
-/** All that a run shows, in the column of its side. */
+/** A run's panel, in its column. */
 export function column(run, side, ...children) {
   return element("article", { class: `panel ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
 }
 
-/** A character as a reader can see it. */
+/** A visible form of a character. */
 export function visible(character) {
   return { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍" }[character] ?? character;
 }
 
-/** What it is called, for those who hear the page. */
+/** The name of a character for screen readers. */
 export function spoken(character) {
   return { "\n": "new line", " ": "space", "\t": "tab" }[character] ?? character;
 }
 
-/** Make a picture of Plot's one image with a description, in place of a name for each of its parts. */
+/** Label a Plot figure as one image with a description, instead of naming each of its parts. */
 export function described(picture, words) {
   for (const part of picture.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
   picture.setAttribute("role", "img");
@@ -42,7 +42,7 @@ export function described(picture, words) {
 
 export const count = (n) => n.toLocaleString("en");
 
-/** A function that is called once, after things have been quiet for a moment, unless it is cancelled before. */
+/** A debounced function: called once after a quiet moment, unless cancelled. */
 export function debounced(f, milliseconds) {
   let timer;
   const later = () => {

@@ -1,4 +1,4 @@
-/** Who a panel is about: a run's stage, its figures and its curve. */
+/** The heading of a panel: the run's stage, its numbers and its loss curve. */
 import { count, element } from "./dom.js";
 import { curve } from "./curve.js";
 

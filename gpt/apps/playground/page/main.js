@@ -1,4 +1,4 @@
-/** The playground: one or two runs, one prompt. The engine is play.py, or onnxruntime-web where there is no server. */
+/** The playground: one or two runs, one prompt. The engine is play.py, or onnxruntime-web if there is no server. */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
 import { count, debounced, element, newest } from "./dom.js";
@@ -14,7 +14,7 @@ const choosing = newest();
 let panels = [];
 let known = [];
 let token = "character"; // what the runs read
-let suggested = ""; // the prompt, unless the reader has typed another
+let suggested = ""; // the suggested prompt, until the reader types another
 
 /** Make the panels of the chosen runs, and let them read the prompt. */
 async function choose(signal) {
@@ -43,7 +43,7 @@ async function choose(signal) {
   await read();
 }
 
-/** Whether a text was meant for runs of another alphabet. */
+/** Whether a text was meant for runs with another alphabet. */
 function isForeign(text) {
   return panels[0].divided(text).unknown.length > 2;
 }
@@ -57,7 +57,7 @@ function example(run) {
 
 const edited = debounced(read, 300);
 
-/** Before anything is done with the prompt: say what of it is left out. */
+/** Before the prompt is used, say what is left out of it. */
 function begin() {
   edited.cancel();
   controls.showFailure(null);
@@ -90,7 +90,7 @@ function showComparison() {
   else root.hidden = true;
 }
 
-/** Wait until all of some work has ended; then fail as the first that failed. */
+/** Wait for all tasks to end, then throw the first error, if any. */
 async function all(work) {
   const failed = (await Promise.allSettled(work)).find(({ status }) => status === "rejected");
   if (failed) throw failed.reason;
@@ -98,7 +98,7 @@ async function all(work) {
 
 let pending = 0;
 
-/** Wait for some work; show what goes wrong, in a line. */
+/** Wait for a task, and show its error in one line, if any. */
 async function shown(work) {
   const main = document.querySelector("main");
   pending += 1;

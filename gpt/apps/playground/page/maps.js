@@ -12,9 +12,9 @@ function colours(canvas) {
   return { ramp, ink: read("--muted"), strong: read("--ink"), mono: read("--mono") };
 }
 
-/** Cells of a map, each row relative to its largest weight; what no row may look at is left empty. */
+/** Cells of a map, each row scaled to its largest weight; masked cells are left empty. */
 function cells(context, map, T, S, left, top, size, ramp, causal) {
-  const image = new ImageData(S, T); // a pixel a cell: there may be many thousands
+  const image = new ImageData(S, T); // one pixel per cell, because there may be many thousands
   for (let t = 0; t < T; t++) {
     const end = causal ? t + 1 : S;
     const row = map.subarray(t * S, t * S + end);

@@ -1,4 +1,4 @@
-/** A run that continues a text: the text with its losses, what the run expects, and what it looks at. */
+/** A run that continues a text: the text with its losses, the run's predictions and its attention. */
 import { AttentionView } from "./attention.js";
 import { distribution } from "./distribution.js";
 import { card, column, element, newest, spoken, visible } from "./dom.js";
@@ -35,7 +35,7 @@ export class TextPanel {
     );
   }
 
-  /** The characters of a text that the run knows, and those that it does not, each once. */
+  /** The part of a text that the run knows, and the unknown characters, each once. */
   divided(text) {
     const all = Array.from(text);
     return {
@@ -46,14 +46,14 @@ export class TextPanel {
 
   /** Show a prompt and its losses. */
   async read(prompt, options) {
-    this.turn = {}; // whatever is being written is not to be shown any more
+    this.turn = {}; // do not show any more of the text that is being generated
     this.stop();
     this.options = options;
     const characters = this.divided(prompt).known;
     await this.#score(characters, characters.length);
   }
 
-  /** Write on from the prompt, then colour what was written. */
+  /** Generate a continuation of the prompt, then colour it. */
   async write(prompt, options) {
     const { known } = this.divided(prompt);
     const turn = (this.turn = {});
@@ -71,7 +71,7 @@ export class TextPanel {
           this.text.append(characters);
         }
       } catch (error) {
-        // What had been written before it was stopped is scored; after a failure, nothing can be.
+        // Text generated before a stop is scored; after a failure, nothing can be.
         if (!signal.aborted) {
           this.#leaveUnscored(known.length);
           throw error;
@@ -82,12 +82,12 @@ export class TextPanel {
     });
   }
 
-  /** Stop writing. */
+  /** Stop generating. */
   stop() {
     this.writing.stop();
   }
 
-  /** Show what was expected at a position, and what was looked at; the position after the text is the end. */
+  /** Show the prediction at a position and its attention; the position after the text is the end. */
   async select(position) {
     if (this.#isUnread()) return;
     this.text.select(Math.min(position, this.characters.length));
@@ -95,7 +95,7 @@ export class TextPanel {
     await this.#look();
   }
 
-  /** Show the distribution under other options. */
+  /** Show the distribution under new settings. */
   shape(options) {
     this.options = options;
     if (this.#isUnread()) return;
@@ -124,14 +124,14 @@ export class TextPanel {
     );
   }
 
-  /** Draw all pictures again, in new colours or a new width. */
+  /** Redraw all pictures after a change of colours or width. */
   redraw() {
     this.heading.redraw();
     if (this.options) this.shape(this.options);
     this.attention.redraw();
   }
 
-  /** Whether the text that is shown is still being written, so that nothing is known of its characters. */
+  /** Whether the displayed text is still being generated, so its losses are not known yet. */
   #isUnread() {
     return this.text.characters !== this.characters;
   }
@@ -158,7 +158,7 @@ export class TextPanel {
     });
   }
 
-  /** Let the text stand as it is, though no losses of it are known. */
+  /** Keep the text as it is, without losses. */
   #leaveUnscored(own) {
     Object.assign(this, { characters: this.text.characters, own, logits: null, scores: [] });
     this.mean.textContent = "";
@@ -215,7 +215,7 @@ export class TextPanel {
     this.#light(null);
   }
 
-  /** Light what a row of the enlarged map looks at; without one, what the selected prediction looked at. */
+  /** Highlight what a row of the enlarged map attends to; without a row, what the selected prediction attended to. */
   #light(pointed) {
     const T = this.attention.rows.length;
     if (pointed) this.text.light(this.start, pointed.weights, this.start + pointed.row);

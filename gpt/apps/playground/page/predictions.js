@@ -1,6 +1,6 @@
-/** From logits to what the page shows: probabilities, choices, losses and ranks. As in gpt/tasks/decoding/sampling.py. */
+/** From logits to probabilities, choices, losses and ranks, as in gpt/tasks/decoding/sampling.py. */
 
-/** softmax(t x), with t = 1 / temperature; at temperature 0 all of it is on the largest. */
+/** softmax(t x), with t = 1 / temperature; at temperature 0, the largest gets everything. */
 export function softmax(x, temperature = 1) {
   const largest = x.reduce((a, b) => Math.max(a, b), -Infinity);
   if (temperature < 1e-38) {
@@ -12,12 +12,12 @@ export function softmax(x, temperature = 1) {
   return p.map((value) => value / total);
 }
 
-/** The tokens in the order of their probability, the likeliest first; of equal ones, the first. */
+/** The tokens by probability, the likeliest first; ties in the order of the vocabulary. */
 export function ranking(p) {
   return Array.from(p.keys()).sort((a, b) => p[b] - p[a] || a - b);
 }
 
-/** What a character is drawn from: `topK` leaves the k likeliest, `topP` the fewest that add up to p. */
+/** The candidates to draw from: `topK` keeps the k likeliest, `topP` the fewest that add up to p. */
 export function shaped(x, { temperature, topK, topP }) {
   const p = softmax(x, temperature);
   const order = ranking(p);
@@ -46,7 +46,7 @@ export function choose(x, uniform, options) {
 }
 
 /**
- * The loss of each character in nats, and its rank among what was expected there, from 1. The first has none.
+ * The loss of each character in nats, and its rank among the predictions, from 1. The first character has none.
  * logits: {shape: [N, V], data}, ids: N token ids -> N of {loss, rank} or null.
  */
 export function scored({ shape: [, V], data }, ids) {

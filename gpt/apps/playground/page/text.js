@@ -1,7 +1,7 @@
 /** The text, coloured by each character's loss: a list box whose options are its characters and its end. */
 import { element, spoken } from "./dom.js";
 
-const HIGHEST = 5; // nats, and more, have the full colour
+const HIGHEST = 5; // nats: losses this large or larger have the full colour
 
 export class TextView {
   /** `selected` is called with the position of a chosen character; the position after the last is the end. */
@@ -57,7 +57,7 @@ export class TextView {
     this.select(Math.min(this.position, characters.length));
   }
 
-  /** Add characters that have just been written. */
+  /** Append characters that have just been generated. */
   append(characters) {
     for (const character of characters) {
       this.root.lastChild.before(
@@ -89,7 +89,7 @@ export class TextView {
     this.#reveal(chosen);
   }
 
-  /** Light the characters from `start` on by weights, each relative to the largest; `query` is who looks, if given. */
+  /** Highlight the characters from `start` on, each by its weight relative to the largest; `query` is who attends. */
   light(start, weights, query = null) {
     const largest = Math.max(...weights, 1e-9);
     [...this.root.children].forEach((span, i) => {
@@ -100,7 +100,7 @@ export class TextView {
     this.root.classList.toggle("looking", query !== null);
   }
 
-  /** Scroll the text, and not the page, until a character can be seen. */
+  /** Scroll the text, not the page, until a character is visible. */
   #reveal(span) {
     const [inner, outer] = [span, this.root].map((element) => element.getBoundingClientRect());
     if (inner.top < outer.top) this.root.scrollTop += inner.top - outer.top - inner.height;

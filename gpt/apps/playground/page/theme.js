@@ -1,5 +1,5 @@
 /**
- * Light, dark, or as the system has it. The key and its values are those of the documentation's theme (Furo), so that a
+ * Light, dark, or the system's choice. The key and its values are those of the documentation's theme (Furo), so that a
  * page inside a page of the documentation follows it.
  */
 const KEY = "theme";
@@ -10,7 +10,7 @@ function stored() {
   try {
     return localStorage.getItem(KEY);
   } catch {
-    return null; // a page may be denied storage
+    return null; // storage may be denied
   }
 }
 
@@ -18,11 +18,11 @@ function store(theme) {
   try {
     localStorage.setItem(KEY, theme);
   } catch {
-    // then it lasts until the page is left
+    // then the choice lasts until the page is closed
   }
 }
 
-/** Make `button` choose the next theme, and follow a choice that is made elsewhere. `changed` is told. */
+/** Make `button` choose the next theme, and follow choices made elsewhere; calls `changed`. */
 export function connect(button, changed) {
   const show = (wanted) => {
     const theme = CHOICES.includes(wanted) ? wanted : "auto";

@@ -1,10 +1,10 @@
-/** A run that translates: its translations with their scores, and what each word of them looks at in the source. */
+/** A run that translates: its translations with their scores, and the attention of each word to the source. */
 import { AttentionView } from "./attention.js";
 import { card, column, element, newest } from "./dom.js";
 import { Heading } from "./heading.js";
 
 export class TranslatorPanel {
-  /** `shown` waits for what a click has begun, and shows what goes wrong. */
+  /** `shown` waits for the task that a click started, and shows its error, if any. */
   constructor(engine, run, side, shown) {
     Object.assign(this, { engine, run, shown });
     [this.writing, this.looking] = [newest(), newest()];
@@ -47,7 +47,7 @@ export class TranslatorPanel {
     return { known: Array.from(text), unknown: [] };
   }
 
-  /** Translations are made when they are asked for. */
+  /** Translations are generated on request. */
   async read() {}
 
   async write(sentence, options) {

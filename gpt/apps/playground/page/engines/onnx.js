@@ -1,6 +1,6 @@
 /**
  * The engine without a server: graphs that `play.py out=` has exported, computed by onnxruntime-web. The interface is
- * that of server.js, without translation. A seed gives another text than with generate.py, whose random numbers are
+ * that of server.js, without translation. A seed gives different text from generate.py, whose random numbers are
  * PyTorch's.
  */
 import { choose } from "../predictions.js";
@@ -66,7 +66,7 @@ export async function* write(id, prompt, options, signal) {
     const next = choose(data.subarray((window.length - 1) * V), uniform(), options);
     ids.push(next);
     yield characters[next];
-    if (step % 8 === 7) await new Promise((resolve) => setTimeout(resolve)); // for the page to be drawn
+    if (step % 8 === 7) await new Promise((resolve) => setTimeout(resolve)); // let the browser draw the page
   }
 }
 
@@ -100,7 +100,7 @@ let runtimeLoaded = null;
 
 function runtime() {
   runtimeLoaded ??= import("../ort/ort.wasm.bundle.min.mjs").then((ort) => {
-    ort.env.wasm.numThreads = 1; // more need headers that few static hosts send
+    ort.env.wasm.numThreads = 1; // more threads need headers that few static hosts send
     ort.env.wasm.wasmPaths = { wasm: new URL("ort/ort-wasm-simd-threaded.wasm", document.baseURI).href };
     return ort;
   });
@@ -109,7 +109,7 @@ function runtime() {
 
 let queue = Promise.resolve();
 
-/** One computation after the other: a session refuses a second one. */
+/** Run computations one at a time: a session refuses a second one. */
 function exclusively(compute) {
   const result = queue.then(compute);
   queue = result.catch(() => {});

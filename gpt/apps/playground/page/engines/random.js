@@ -1,5 +1,5 @@
 /**
- * Uniform random numbers of a seed: SplitMix64 ("Fast Splittable Pseudorandom Number Generators", Steele et al.,
+ * Uniform random numbers from a seed: SplitMix64 ("Fast Splittable Pseudorandom Number Generators", Steele et al.,
  * 2014).
  */
 export function random(seed) {

@@ -1,15 +1,15 @@
 /**
- * The engine that asks play.py. All that the page needs of an engine:
+ * The engine that queries play.py. The interface of an engine:
  *
- *   runs()                                     {chosen, runs}: every run in brief, and which to begin with
+ *   runs()                                     {chosen, runs}: every run in brief, and the one to show first
  *   describe(id)                               a run in full
- *   logits(id, text, signal)                   {shape: [N, V], data}: what may follow each character
+ *   logits(id, text, signal)                   {shape: [N, V], data}: the prediction after each character
  *   attention(id, text, signal)                a tensor {shape: [H, T, T], data} per layer, of the text's last window
  *   write(id, prompt, options, signal)         an async iterator of the continuation, piece by piece
  *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
  *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
  *
- * An AbortSignal ends what nobody waits for any more. What cannot be answered is an Error with a line for the reader.
+ * An AbortSignal cancels a request that is no longer needed. A failed request throws an Error with a one-line message.
  */
 import { byLayer, parseSafetensors } from "./tensors.js";
 

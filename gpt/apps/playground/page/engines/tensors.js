@@ -1,4 +1,4 @@
-/** Tensors as the server sends them: safetensors, float32 only. */
+/** Parse tensors from the server: safetensors, float32 only. */
 
 /** @returns {Object<string, {shape: number[], data: Float32Array}>} */
 export function parseSafetensors(buffer) {
