@@ -87,7 +87,7 @@ def _record(repeats: int, folder: Path, *, quick: bool) -> Row:
     short = ["training.short_window=null", "resume=null", *QUICK_TRAINING]
     output(train_command("experiment=speedrun_cpu", f"hydra.run.dir={run}", *short), folder)
     command = [sys.executable, "-c", _RECORD, str(run), str(tokens)]
-    work = f"generation with the CPU record's v8, 1 x {tokens} characters"
+    work = f"generation with the CPU record's v9, 1 x {tokens} characters"
     return Row(work, "characters/s", alternate(repeats, lambda: float(output(command, folder))), more_is_better=True)
 
 

@@ -152,7 +152,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     result.add_argument(
         "--quick",
         action="store_true",
-        help="a few iterations, one repeat, small models: to see that it works; its figures mean nothing",
+        help="a few iterations, one repeat, small models: only to check that it works",
     )
     return result
 

@@ -29,7 +29,7 @@ def main() -> None:
     """Write all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a run of model=transformer")
-    parser.add_argument("--out", type=Path, default=_IMAGES, help="where the figures go (default docs/images)")
+    parser.add_argument("--out", type=Path, default=_IMAGES, help="where to write the figures (default docs/images)")
     given = parser.parse_args()
     run = RunFolder(given.run)
     try:

@@ -238,7 +238,7 @@ def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str, called
     assert done.returncode == 0, done.stderr
     assert f"python benchmarks/{name}.py" in done.stdout
     assert "--quick" in done.stdout
-    assert "its figures mean nothing" in " ".join(done.stdout.split())
+    assert "only to check that it works" in " ".join(done.stdout.split())
 
 
 def libgomp() -> str | None:
@@ -348,7 +348,7 @@ def test_v7_training_runs_against_nanogpt_at_the_same_size(benchmark: Benchmark,
 @pytest.mark.slow
 def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> None:
     *rows, record = benchmark("generation", "--nanogpt", peers.folder("nanogpt"))
-    assert (record[0], record[1]) == ("generation with the CPU record's v8, 1 x 8 characters", "-")
+    assert (record[0], record[1]) == ("generation with the CPU record's v9, 1 x 8 characters", "-")
     assert "characters/s" in record[3]
     assert [row[0] for row in rows] == [
         f"v7-size generation, 1 x 8 characters, {dtype}; peer float32" for dtype in ("float32", "bfloat16")

@@ -186,7 +186,9 @@ def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -
     resume = f"resume={newest['path']} training.max_iters=4"
     refused, done = run(f"python train.py {resume}", f"python train.py --config-dir=mine {resume}")
     assert refused.returncode == 2
-    assert refused.stderr == "error: model=v5_again is not in conf/: add the --config-dir that the run had\n"
+    assert (
+        refused.stderr == "error: model=v5_again is not in conf/: add the --config-dir that the run was started with\n"
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -199,7 +201,7 @@ WRONG = [
     ("data=squares data.count=-1", "data.count=-1: must be at least 1"),
     ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: must be a whole number"),
     ("data._target_=gpt.data.download.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
-    ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: there is no such module"),
+    ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: no such module"),
     ("--config-dir=broken model=tab", "broken/model/tab.yaml, line 3: found character"),
     (
         "--config-dir=broken model=no_package",
@@ -210,7 +212,7 @@ WRONG = [
         "the file of this logger lacks the line '# @package logger.NAME' at its top",
     ),
     ("--config-dir=broken experiment=no_head", "the file of this experiment lacks the line '# @package _global_'"),
-    ("--config-dir=hidden", "hidden/model/v5.yaml has the name of a file in conf/"),
+    ("--config-dir=hidden", "hidden/model/v5.yaml has the same name as a file in conf/"),
 ]
 
 

@@ -86,7 +86,7 @@ class Kind:
         modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}.")
         refusal = f"{self.key}._target_={printable(choice.target)} is not {self.noun} of {self.package}"
         if module_name not in {module.name for module in modules}:
-            raise RequestError(f"{refusal}: there is no such module")
+            raise RequestError(f"{refusal}: no such module")
         try:
             target = getattr(importlib.import_module(module_name), name, None)
         except ModuleNotFoundError as error:

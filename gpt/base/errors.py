@@ -106,7 +106,7 @@ _MEANING = {
 def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
     problem = alternatives[0]
     if problem["type"] == "missing":
-        return f"{key} is required: give it a value, and do not delete it"
+        return f"{key} is required: give it a value instead of deleting it"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}"
     meaning = " or ".join(dict.fromkeys(map(_meaning, alternatives))).replace(" or must be ", " or ")

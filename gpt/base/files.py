@@ -55,8 +55,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         raise
     try:
         flush_folder(path.parent)
-    except OSError as error:  # the new file is in its place: whoever relies on that must not be told otherwise
-        log.warning(f"{path} is written, but a crash of the system may bring back the old one: {error.strerror}")
+    except OSError as error:  # the new file is in place, so this must not count as a failure
+        log.warning(f"{path} was written, but a system crash may bring back the old file: {error.strerror}")
 
 
 def temporary_name(path: Path) -> Path:

@@ -160,7 +160,7 @@ def within_sweep() -> Iterator[None]:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     try:
         if os.getppid() != parent:
-            raise Stopped(signal.SIGTERM, "the process that started the sweep is gone")
+            raise Stopped(signal.SIGTERM, "the process that started the sweep has exited")
         yield
     finally:
         if os.getppid() != parent:  # otherwise this worker would wait forever for its next job

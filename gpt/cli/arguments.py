@@ -33,7 +33,7 @@ def options_first(arguments: list[str]) -> list[str]:
             continue
         if option not in _OPTIONS:
             key = option.lstrip("-").replace("-", "_")
-            raise RequestError(f"there is no option {option}: a key is given as {key}=VALUE; --help lists the keys")
+            raise RequestError(f"there is no option {option}: set a key with {key}=VALUE; --help lists the keys")
         choices = _OPTIONS[option]
         if choices == () and equals:
             raise RequestError(f"{option} takes no value")
@@ -54,7 +54,9 @@ def refuse_hidden(arguments: list[str], conf: Path) -> None:
     for folder in _config_dirs(arguments):
         for path in sorted(folder.rglob("*.yaml")):
             if (conf / path.relative_to(folder)).exists():
-                raise RequestError(f"{path} has the name of a file in conf/, which would be used instead: rename it")
+                raise RequestError(
+                    f"{path} has the same name as a file in conf/, which would be used instead: rename it"
+                )
 
 
 def with_mode(arguments: list[str], conf: Path) -> list[str]:

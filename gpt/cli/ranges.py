@@ -47,7 +47,7 @@ def divided(training: Sequence[str]) -> Base:
         typed = parsed(quoted)
     given = {override.key_or_group: override for override in typed}
     if "resume" in given:
-        raise RequestError("resume= is for train.py: a search continues when its command is repeated")
+        raise RequestError("resume= is for train.py: to continue a search, repeat its command")
     fixed = [text for text, override in zip(training, typed, strict=True) if not override.is_sweep_override()]
     with composition(fixed, StudyConfig.model_fields) as (_, settings):
         chosen = settings.runtime.choices

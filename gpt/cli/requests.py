@@ -147,7 +147,9 @@ def _documented(stage: str) -> dict[str, Any]:
     try:
         documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={stage}"]), resolve=True)
     except HydraException:
-        raise RequestError(f"model={stage} is not in conf/: add the --config-dir that the run had") from None
+        raise RequestError(
+            f"model={stage} is not in conf/: add the --config-dir that the run was started with"
+        ) from None
     return documented
 
 

@@ -134,7 +134,7 @@ def _download_wheel(path: Path) -> None:
 def _write(path: Path, content: bytes, hash: str) -> None:
     """Write downloaded content. Raises ValueError if its SHA-256 does not match."""
     if hashlib.sha256(content).hexdigest() != hash:
-        raise ValueError("its content is another one")
+        raise ValueError("its hash does not match")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
 

@@ -19,11 +19,11 @@ class ShortWindows(WrappedData):
         Raises RequestError if `data` is not a text, or if `length` does not divide its windows.
         """
         if not isinstance(data, TextData):
-            raise RequestError(f"training.short_window={length} is for a text: this corpus has no windows")
+            raise RequestError(f"training.short_window={length} is for texts: this corpus has no windows")
         if data.block_size % length:
             raise RequestError(
                 f"training.short_window={length} must divide model.block_size={data.block_size}: "
-                "a batch has as many tokens either way"
+                "a batch keeps its number of tokens"
             )
         super().__init__(data)
         self._text, self._length, self._iterations = data, length, iterations

@@ -124,7 +124,7 @@ def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> 
     for name in by:
         if name not in known:
             varying = ", ".join(short.values()) or "none"
-            raise RequestError(f"by={name} is no key that varies between these runs; these do: {varying}")
+            raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
     keys = [known[name] for name in by]
     figure, (axes,) = _panels(1)
     if len(keys) == 1:

@@ -20,4 +20,4 @@ def print_comparison(folder: Path) -> None:
         print(f"\n{documented.table(comparison, 'simple')}")
     for ranking in rankings(runs, "exact"):
         print(f"\n{tables.table(ranking, 'exact', 'simple')}")
-    print(f"\nmore of it, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")
+    print(f"\nfull report, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")

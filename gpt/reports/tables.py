@@ -38,7 +38,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     runs = sum(len(group.runs) for group in ranking.groups)
     title = f"{runs} run{'s' if runs > 1 else ''} on {ranking.corpus}"
     if ranking.shared:
-        title += f"; changed from the documented run in all of them: {', '.join(ranking.shared)}"
+        title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     return "\n\n".join(
         [printable(title), tabulate(rows, headers, tablefmt=style, disable_numparse=True), _note(ranking)]
     )
@@ -49,14 +49,14 @@ def _note(ranking: Ranking) -> str:
     if len(ranking.groups) == 1:
         return note.strip()
     if any(group.standing == WORSE_THAN_GUESSING for group in ranking.groups):
-        note += "worse than guessing: above ln V, V the size of the vocabulary. "
+        note += "worse than guessing: above ln V, where V is the size of the vocabulary. "
     if ranking.is_tested:
         return note + (
             "within noise: not different from the best by Welch's t-test (two-sided, 5 %; a single seed borrows the "
             "pooled deviation of the others), without a correction for many comparisons."
         )
     if all(len(group.runs) == 1 for group in ranking.groups):
-        note += "With one seed each, nothing can be said about noise: add seed=1,2,3."
+        note += "With one seed each, the noise is unknown: add seed=1,2,3."
     return note.strip()
 
 

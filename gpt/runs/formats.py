@@ -56,7 +56,7 @@ def loaded(content: str, path: Path) -> TrainConfig:
     if not (found and re.fullmatch(r"[0-9a-f]{64}\s*", checksum)):
         raise UserError(f"{path} was edited: its last line must be {_CHECKSUM!r} and the checksum")
     if checksum.strip() != _digest(content):
-        raise UserError(f"{path} is damaged: its last line is not the checksum of all above")
+        raise UserError(f"{path} is damaged: its last line is not the checksum of the lines above")
     with parsing(path):
         if "*" in content and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
             raise UserError(f"{path} is damaged: a run writes no YAML aliases")
@@ -123,7 +123,7 @@ def _move_multi_token(tree: dict[str, Any]) -> None:
 def check_format(version: Any, path: Path) -> None:
     """Raise UserError if a file of a run folder has a newer format than this version of the project can read."""
     if type(version) is not int or version < 1:
-        raise UserError(f"{path} is damaged: format={version!r:.20} is no version of a run folder")
+        raise UserError(f"{path} is damaged: format={version!r:.20} is not a version of a run folder")
     if version > FORMAT:
         raise UserError(
             f"{path} was written by a newer version of this project: "

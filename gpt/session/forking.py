@@ -53,7 +53,7 @@ class Fork:
         for group in ("experiment", "debug"):
             if group in given:
                 raise RequestError(
-                    f"init= takes the settings of another run, {group}= brings its own: give one of them"
+                    f"init= takes its settings from another run, and {group}= sets its own: give only one of them"
                 )
         if "model" in given and wanted.stage != parent.stage:
             raise RequestError(f"init={self.record.run} is a run of {parent.stage}, not of {wanted.stage}: omit model=")

@@ -18,12 +18,12 @@ def for_module(module: Module, config: TrainConfig, request: Request) -> tuple[T
     Raises RequestError for resume=: a run can be resumed only by the name of its stage.
     """
     if request.resume is not None:
-        raise RequestError("resume= continues a run of a stage; to train this module longer, start it again")
+        raise RequestError("resume= works for stages only; to train this module longer, start it again")
     made = type(module) if isinstance(module, nn.Module) else module
     name = getattr(made, "__qualname__", type(made).__name__)
     own = {
         "stage": re.sub(r"[^\w-]", "_", name)[-100:],
-        "adds": f"{name}, a module of the caller's",
+        "adds": f"{name}, a module of the calling program",
         "model": Choice(_target_=f"{made.__module__}.{name}"),
         "documented": Documented(train=None, val=None, kind=None),
     }

@@ -129,7 +129,7 @@ class Resumption(Plan):
             log.info(f"resuming {run.path} from iteration {iteration}")
             later = [name for name in Checkpoints(run, 1).names() if int(name) > iteration]
             if later:
-                log.warning(f"what came after iteration {iteration} is replaced: checkpoint {', '.join(later)}")
+                log.warning(f"what followed iteration {iteration} is replaced: checkpoint {', '.join(later)}")
             if self.edited:
                 log.info(f"changed for the rest of the run: {', '.join(self.edited)}")
             yield run, reopen

@@ -78,7 +78,7 @@ def _resumption(config: TrainConfig, request: Request, run: RunFolder, fork: For
         _check_destination(request, run)
     checkpoint = _checkpoint(request, merged.checkpoint.keep, run)
     if checkpoint is None and before.init is not None and (fork is None or fork.record != run.parent()):
-        raise UserError(f"no checkpoint of {run.path} is intact: start it again, with init={before.init}")
+        raise UserError(f"{run.path} has no usable checkpoint: start over with init={before.init}")
     finished = run.summary() if run.is_finished() else None
     if finished is not None and finished.iterations != merged.training.max_iters:
         finished = None  # it will be extended
@@ -106,7 +106,7 @@ def _check_destination(request: Request, run: RunFolder) -> None:
     folder = request.destination.folder
     if "runs" in request.given or folder not in (None, run.path):
         place = f"runs={request.destination.runs}" if "runs" in request.given else f"hydra.run.dir={folder}"
-        raise RequestError(f"{place} is where new runs go, but resume={request.resume} names a run: omit one")
+        raise RequestError(f"{place} is for new runs, but resume={request.resume} names a run: omit one")
 
 
 def _checkpoint(request: Request, keep: int, run: RunFolder) -> Checkpoint | None:

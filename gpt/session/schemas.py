@@ -73,7 +73,7 @@ def write(folder: Path) -> str:
         return f"wrote .schemas; add this to {settings}:\n{content}"
     settings.parent.mkdir(exist_ok=True)
     write_atomically(settings, content)
-    return f"wrote .schemas and {settings}, which names the files that each schema is for"
+    return f"wrote .schemas and {settings}, which maps each schema to its files"
 
 
 def _choice(kind: Kind, explained: dict[str, str]) -> Schema:

@@ -28,7 +28,7 @@ def of(data: Choice) -> type[Task]:
     for task in every_task():
         if task.corpus is corpus:
             return task
-    raise RequestError(f"data._target_={data.target} returns a {corpus and corpus.__name__}, which no task is for")
+    raise RequestError(f"data._target_={data.target} returns a {corpus and corpus.__name__}, which no task handles")
 
 
 def restored(data: Choice, vocabulary: Vocabulary) -> Task:

@@ -63,7 +63,7 @@ class Continuation(Task):
     def restored(cls, vocabulary: Vocabulary) -> "Continuation":
         """The task with the characters of a run. Raises UserError if the vocabulary is not one of characters."""
         if not isinstance(vocabulary.vocabulary, str):
-            raise UserError("the vocabulary of this run is damaged: that of a text must be characters")
+            raise UserError("the vocabulary of this run is damaged: for a text, it must be characters")
         return cls(CharTokenizer(vocabulary.vocabulary))
 
     @classmethod
@@ -128,7 +128,7 @@ class Continuation(Task):
     def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
         """Adjacent windows of the model's block_size. Raises RequestError for fewer than two known characters."""
         if target is not None:
-            raise RequestError("this run continues a text: there is no translation to give")
+            raise RequestError("this run continues a text: omit the translation")
         ids = self.encoded(text).to(next(model.parameters()).device)
         if len(ids) < 2:
             raise RequestError("a text needs at least two characters that the run knows")

@@ -75,8 +75,8 @@ class Task(ABC):
         """The content of tokenizer.json."""
 
     def as_json(self) -> str:
-        """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it has no such form."""
-        raise RequestError(f"a run that {self.does} has no tokenizer that other programs read")
+        """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it cannot be converted."""
+        raise RequestError(f"the tokenizer of a run that {self.does} cannot be exported for other programs")
 
     @abstractmethod
     def described(self, corpus: Any) -> str:

@@ -54,7 +54,7 @@ class Translation(Task):
     def restored(cls, vocabulary: Vocabulary) -> "Translation":
         """The task with the subwords of a run. Raises UserError if the vocabulary is not one of subwords."""
         if isinstance(vocabulary.vocabulary, str):
-            raise UserError("the vocabulary of this run is damaged: that of sentence pairs must be subwords")
+            raise UserError("the vocabulary of this run is damaged: for sentence pairs, it must be subwords")
         return cls(_subwords()(vocabulary.vocabulary, vocabulary.merges or []))
 
     def vocabulary(self, corpus: PairCorpus) -> Vocabulary:

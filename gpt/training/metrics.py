@@ -31,7 +31,7 @@ def chosen_metrics(choices: Mapping[str, Choice]) -> dict[str, Metric]:
     """The metrics of a configuration by name. Raises RequestError for one that is not valid."""
     for name in _TAKEN:
         if name in choices:
-            raise RequestError(f"metrics.{name}: this name is taken: give the metric another")
+            raise RequestError(f"metrics.{name}: this name is taken: rename the metric")
     kinds = {name: replace(METRIC, key=f"metrics.{name}") for name in choices}
     return {name: _mean(kinds[name].partial(choice)) for name, choice in choices.items()}
 

@@ -152,7 +152,7 @@ class Tracker(RunWatcher):
         for line in self._process.stdout:
             answer = json.loads(line)
             if "address" in answer:
-                log.info(f"{self._name}: to look at this run: {answer['address']}")
+                log.info(f"{self._name}: to view this run: {answer['address']}")
             else:
                 self._warn(answer["problem"])
         if self._process.wait():

@@ -241,7 +241,7 @@ WRONG = [
     ("generate.py", [], 2, "no finished run in runs: train one with python train.py model=v1"),
     ("generate.py", ["run=/nowhere"], 1, "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
     ("generate.py", ["temperature=-1"], 2, "temperature=-1: must be at least 0"),
-    ("train.py", ["--n-layer", "4"], 2, "there is no option --n-layer: a key is given as n_layer=VALUE"),
+    ("train.py", ["--n-layer", "4"], 2, "there is no option --n-layer: set a key with n_layer=VALUE"),
     ("train.py", ["model=v1", "--config-dir"], 2, "--config-dir needs a value"),
     ("train.py", ["--cfg=all,job", "model=v1"], 2, "--cfg needs one of job, hydra, all"),
     ("generate.py", ["-m=2"], 2, "-m takes no value"),

@@ -91,7 +91,7 @@ def test_short_windows_come_first_and_have_as_many_tokens() -> None:
     assert torch.equal(data.training_batch(1, 3, 6).targets, whole.training_batch(1, 3, 6).targets)
     with pytest.raises(RequestError, match=r"training\.short_window=3 must divide model\.block_size=8"):
         ShortWindows(whole, length=3, iterations=3)
-    with pytest.raises(RequestError, match=r"training\.short_window=4 is for a text: this corpus has no windows"):
+    with pytest.raises(RequestError, match=r"training\.short_window=4 is for texts: this corpus has no windows"):
         ShortWindows(OneBatch(whole), length=4, iterations=3)
 
 

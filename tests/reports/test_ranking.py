@@ -178,7 +178,7 @@ def test_compare_writes_tables_and_pictures(script: Script, sweep: Path, tmp_pat
     arguments = ["runs=runs/sweep,runs/other", "by=[learning_rate,stage]", f"out={tmp_path}", "x=seconds", "metric=val"]
     refused = script("compare.py", *arguments, cwd=sweep)
     assert refused.returncode == 2  # nothing varies among the runs of the other text
-    assert "by=learning_rate is no key that varies between these runs; these do: none" in refused.stderr
+    assert "by=learning_rate does not vary between these runs; these keys do: none" in refused.stderr
     done = script("compare.py", *arguments, "tags=[swept]", cwd=sweep)
     assert done.returncode == 0, done.stderr
     assert "8 runs on data=text" in done.stdout

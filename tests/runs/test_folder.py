@@ -125,7 +125,7 @@ def test_a_configuration_that_is_not_that_of_its_checksum_is_damaged(
     before = path.read_text()
     path.write_text(change(before))
     assert path.read_text() != before
-    with pytest.raises(UserError, match=r"config\.yaml is damaged: its last line is not the checksum of all above"):
+    with pytest.raises(UserError, match=r"config\.yaml is damaged: its last line is not the checksum"):
         run.config()
 
 
@@ -242,7 +242,7 @@ def test_a_file_whose_name_cannot_be_flushed_is_written(
     write_atomically(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "new"
     (message,) = caplog.messages
-    assert message.endswith("a crash of the system may bring back the old one: Input/output error")
+    assert message.endswith("a system crash may bring back the old file: Input/output error")
 
 
 def test_command_lines_that_cannot_be_read_are_not_replaced(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

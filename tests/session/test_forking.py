@@ -69,7 +69,7 @@ def test_a_killed_fork_goes_on_from_its_own_checkpoint(script: Script, parent: R
     (tmp_path / "cut" / "summary.json").unlink()
     refused = script("train.py", "resume=cut", cwd=tmp_path)
     assert refused.returncode == 1
-    assert refused.stderr == f"error: no checkpoint of cut is intact: start it again, with init={parent.path}\n"
+    assert refused.stderr == f"error: cut has no usable checkpoint: start over with init={parent.path}\n"
 
 
 def test_a_fork_that_was_killed_before_its_first_checkpoint_starts_again_in_its_folder(
@@ -94,8 +94,11 @@ def test_a_fork_that_was_killed_before_its_first_checkpoint_starts_again_in_its_
         (["init=nowhere"], "error: init=nowhere: not a run folder\n"),
         (["init=parent", "model=v5"], "error: init=parent is a run of v7, not of v5: omit model=\n"),
         (["init=parent", "model.n_embd=64"], "error: parent/best.safetensors is damaged or belongs to another model"),
-        (["init=parent", "experiment=v7_cpu"], "error: init= takes the settings of another run, experiment= brings"),
-        (["init=parent", "debug=fast"], "error: init= takes the settings of another run, debug= brings its own"),
+        (
+            ["init=parent", "experiment=v7_cpu"],
+            "error: init= takes its settings from another run, and experiment= sets",
+        ),
+        (["init=parent", "debug=fast"], "error: init= takes its settings from another run, and debug= sets its own"),
         (["resume=parent", "init=parent"], "cannot be resumed with init=parent: start a new run for that"),
     ],
 )

@@ -260,7 +260,7 @@ def test_a_run_whose_configuration_was_edited_says_so_and_one_that_is_damaged_to
     path.write_text(whole.replace("seed: 1337", "seed: 1338"))
     done = called("train.py", f"resume={run}", cwd=run.parent)
     assert done.returncode == 1
-    assert f"error: {path} is damaged: its last line is not the checksum of all above" in done.stderr
+    assert f"error: {path} is damaged: its last line is not the checksum of the lines above" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -523,14 +523,14 @@ def test_resuming_an_older_checkpoint_says_what_it_replaces(called: Script, fini
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     done = called("train.py", f"resume={run / 'checkpoints' / '00000050'}", "training.max_iters=80", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "what came after iteration 50 is replaced: checkpoint 00000060" in done.stderr
+    assert "what followed iteration 50 is replaced: checkpoint 00000060" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["runs=elsewhere", "hydra.run.dir=elsewhere"])
 def test_a_run_is_not_resumed_in_another_folder(called: Script, run: Path, place: str) -> None:
     done = called("train.py", f"resume={run}", place, cwd=run.parent)
     assert done.returncode == 2
-    assert f"{place} is where new runs go" in done.stderr
+    assert f"{place} is for new runs" in done.stderr
 
 
 def with_corpus(run: Path, path: Path) -> None:
@@ -555,7 +555,7 @@ def test_a_corpus_that_only_a_strangers_run_names_is_not_opened(
     arguments = [f"resume={run}", "training.max_iters=80"] if script_name == "train.py" else [f"run={run}"]
     refused = called(script_name, *arguments, cwd=tmp_path)
     assert refused.returncode == 2
-    advice = f"to use it all the same, add data.path={secret} (train.py needs the group too, such as data=text)\n"
+    advice = f"to use it anyway, add data.path={secret} (train.py needs the group too, such as data=text)\n"
     assert refused.stderr.endswith(f"is not the file that the run was trained on; {advice}")
     assert tree(run) == before
     named = ["data=text"] if script_name == "train.py" else []

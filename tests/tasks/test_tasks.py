@@ -131,13 +131,13 @@ def test_a_corpus_that_no_task_is_for_is_refused(monkeypatch: pytest.MonkeyPatch
     melody.__module__ = "gpt.data.corpora"
     melody.__annotations__["return"] = Melody
     monkeypatch.setattr(corpora, "melody", melody, raising=False)
-    with pytest.raises(RequestError, match=r"=gpt\.data\.corpora\.melody returns a Melody, which no task is for"):
+    with pytest.raises(RequestError, match=r"=gpt\.data\.corpora\.melody returns a Melody, which no task handles"):
         tasks.of(choice(_target_="gpt.data.corpora.melody"))
 
 
 @pytest.mark.parametrize(("task", "vocabulary"), [(tasks.Continuation, ["ab", "c"]), (tasks.Translation, "abc")])
 def test_the_vocabulary_of_another_task_is_damaged(task: type[tasks.Task], vocabulary: Any) -> None:
-    with pytest.raises(UserError, match=r"vocabulary of this run is damaged: that of .* must be"):
+    with pytest.raises(UserError, match=r"vocabulary of this run is damaged: for .*, it must be"):
         task.restored(Vocabulary(vocabulary=vocabulary, corpus=""))
 
 

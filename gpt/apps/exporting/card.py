@@ -20,7 +20,7 @@ A {kind} language model of {parameters:,} parameters that {does}, trained from {
 {losses}
 
 Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: every target of the
-validation split once, by the {last} weights. {weights}{changed}
+validation split once, with the {last} weights. {weights}{changed}
 
 {usage}{sample}"""
 
@@ -58,8 +58,8 @@ def _remembered(trained: TrainedRun) -> str:
         return ""
     size = trained.model.ngrams.table_bytes() / 1e6
     return (
-        "\n\n**The weights contain the training text**, which the number of parameters leaves out: whoever has this "
-        f"model has the text.\nIts counts fill a table of {size:,.1f} MB when the model is loaded."
+        "\n\n**The weights contain the training text**, which the number of parameters does not include: anyone who "
+        f"has this model has the text.\nIts counts fill a table of {size:,.1f} MB when the model is loaded."
     )
 
 

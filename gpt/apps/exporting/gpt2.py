@@ -31,7 +31,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
     model = trained.model
     if not isinstance(model, v6_pre_norm.GPT | v7_dropout.GPT):
         stage = trained.config.stage
-        raise RequestError(f"no architecture of transformers computes {stage}, only v6 and v7 (GPT-2): use format=hub")
+        raise RequestError(f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub")
     logging.disable_progress_bar()
     characters = tokenizer.as_tokenizer(trained.task)
     as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)

@@ -45,7 +45,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
     model, task = trained.model, trained.task
     Continuation.required(task, "format=onnx")
     if isinstance(model, Remembering):
-        raise RequestError("format=onnx has no graph for counts of the training text: train v8, which has none")
+        raise RequestError("format=onnx cannot export counts of the training text: train v8, which has none")
     tokenizer.as_tokenizer(task).save(str(folder / tokenizer.NAME))
     observed, block_size = _Observed(model).eval(), block_size_of(model)
     with torch.no_grad():

@@ -73,9 +73,7 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
             left_out = second_head({name: list(tensor.shape) for name, tensor in own.items()})  # older ones have it
             loaded.model.load_state_dict({name: t for name, t in tensors.items() if name not in left_out})
         except (RuntimeError, SafetensorError):  # PyTorch's message has a line for each tensor
-            raise UserError(
-                f"{model_id} is damaged: the tensors of {_WEIGHTS} are not those of its config.json"
-            ) from None
+            raise UserError(f"{model_id} is damaged: the tensors of {_WEIGHTS} do not match its config.json") from None
         return loaded.to(map_location)
 
 
@@ -97,8 +95,8 @@ def _checked(trained: TrainedRun, folder: Path) -> str:
     loaded = PretrainedGPT.from_pretrained(folder)
     expected, found = trained.model.state_dict(), loaded.model.state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(expected[name], found[name]) for name in expected):
-        raise UserError("the export failed: the weights that are read back are not the run's")
+        raise UserError("the export failed: the weights read back differ from the run's")
     before, after = trained.run.vocabulary(), tokenizer.vocabulary_of(folder / tokenizer.NAME)
     if (before.vocabulary, before.merges) != (after.vocabulary, after.merges):
-        raise UserError("the export failed: the vocabulary that is read back is not the run's")
-    return f"read back by from_pretrained: {len(expected)} tensors and the vocabulary, equal to the bit"
+        raise UserError("the export failed: the vocabulary read back differs from the run's")
+    return f"read back by from_pretrained: {len(expected)} tensors and the vocabulary, bit-identical"

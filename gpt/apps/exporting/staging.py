@@ -17,7 +17,7 @@ def staged(out: Path) -> Iterator[Path]:
     Raises RequestError if `out` exists.
     """
     if os.path.lexists(out):
-        raise RequestError(f"{out} exists already: remove it, or choose another folder with out=FOLDER")
+        raise RequestError(f"{out} already exists: remove it, or choose another folder with out=FOLDER")
     nearest = next(parent for parent in out.absolute().parents if parent.is_dir())
     with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=nearest) as temporary:
         folder = Path(temporary, "new")

@@ -73,7 +73,7 @@ class _Playground:
         """A file of the page."""
         file = self._files.get(request.path_params["path"] or "index.html")
         if file is None:
-            raise HTTPException(404, "there is no such file")
+            raise HTTPException(404, "no such file")
         return Response(file.content, media_type=file.type)
 
     async def runs(self, _: Request) -> Response:
@@ -181,6 +181,6 @@ async def _failed(_: Request, error: Exception) -> Response:
     reported = report(error)
     if reported is None and not isinstance(error, ClientDisconnect):
         raise error
-    message, code = reported or ("the reader has left", UserError.exit_code)
+    message, code = reported or ("the client has disconnected", UserError.exit_code)
     status = 503 if isinstance(error, BusyError) else 422 if code == RequestError.exit_code else 500
     return _json({"error": printable(message)}, status)

@@ -54,7 +54,7 @@ class Catalogue:
             except UserError as error:
                 log.warning(f"skipped: {error}")
         if not listed:
-            raise RequestError("there is no finished run any more")
+            raise RequestError("no finished runs remain")
         ids = [run["id"] for run in listed]
         return {"chosen": _id(self._chosen) if _id(self._chosen) in ids else ids[0], "runs": listed}
 

@@ -49,7 +49,7 @@ class Guard:
         given = [(name, value.decode("latin-1").lower()) for name, value in scope["headers"]]
         hosts, origins = ([value for name, value in given if name == wanted] for wanted in (b"host", b"origin"))
         if len(hosts) != 1 or _without_port(hosts[0]) not in self._names:
-            return "this server does not have the name that it was asked for: names=[NAME] gives it one"
+            return "this server does not have the requested host name: names=[NAME] adds one"
         if any(origin != f"http://{hosts[0]}" for origin in origins):
             return "this request comes from another page"
         return None

@@ -35,7 +35,7 @@ def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str],
         application(catalogue, [*LOCAL, own, *names]), log_config=None, access_log=False, server_header=False,
         ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
     )  # fmt: skip
-    print(f"{address} shows your runs; Ctrl-C ends it", flush=True)
+    print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
         # In the background, for a browser in the terminal ends only when its user does.
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -63,14 +63,14 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
                 own = {"folder": run.path.name, "changed": without_paths(full["changed"])}
                 described[name] = full | own | {"has_attention": has_attention}
         if not described:
-            raise RequestError("none of these runs can be computed in a browser")
+            raise RequestError("none of these runs can run in a browser")
         contents = {name: file.content for name, file in files().items()}
         contents |= {"index.html": _index(contents["index.html"]), "runs.json": json.dumps(described).encode()}
         for name, content in (contents | runtime).items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
     return "\n".join(
-        [*checked, f"written: {out}; look at it with python -m http.server --directory {shlex.quote(str(out))}"]
+        [*checked, f"written: {out}; open it with python -m http.server --directory {shlex.quote(str(out))}"]
     )
 
 

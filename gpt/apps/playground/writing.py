@@ -51,7 +51,7 @@ class Workshop:
     def check_free(self) -> None:
         """Raise BusyError if the maximum number of texts is being generated."""
         if self.writing >= _MOST:
-            raise BusyError("too many texts are being written at once: try again in a moment")
+            raise BusyError("too many texts are being generated at once: try again in a moment")
 
     def close(self) -> None:
         """Drop work that has not started."""

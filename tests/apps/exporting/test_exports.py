@@ -126,7 +126,7 @@ def test_weights_of_another_model_and_damaged_ones_are_refused_in_one_line(run: 
     config = json.loads((tmp_path / "config.json").read_text())
     config["model"]["n_embd"] = 2 * config["model"]["n_embd"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    refused = pytest.raises(UserError, match=r"is damaged: the tensors of model\.safetensors are not those")
+    refused = pytest.raises(UserError, match=r"is damaged: the tensors of model\.safetensors do not match")
     with refused:
         PretrainedGPT.from_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
@@ -238,10 +238,10 @@ def test_v7_is_a_gpt2(script: Script, corpus_file: Path, tmp_path: Path) -> None
 
 
 REFUSED = [
-    ("v5", "transformers", "no architecture of transformers computes v5, only v6 and v7 (GPT-2): use format=hub"),
-    ("v8", "transformers", "no architecture of transformers computes v8, only v6 and v7 (GPT-2): use format=hub"),
+    ("v5", "transformers", "transformers has no architecture for v5, only for v6 and v7 (GPT-2): use format=hub"),
+    ("v8", "transformers", "transformers has no architecture for v8, only for v6 and v7 (GPT-2): use format=hub"),
     ("v6", "transformers", "GPT-2 has no bias in its output layer, and that of this run cannot be moved"),
-    ("v9 model.ngrams=2", "onnx", "format=onnx has no graph for counts of the training text: train v8, which has none"),
+    ("v9 model.ngrams=2", "onnx", "format=onnx cannot export counts of the training text: train v8, which has none"),
 ]
 
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_exported_says_why(
         (["format=pickle"], "format=pickle: must be hub, transformers or onnx"),
         (["license=GPL 3"], "license=GPL 3: may have letters, digits and _ . - only"),
         (["run=/nowhere"], "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
-        (["out=runs"], "runs exists already: remove it, or choose another folder with out=FOLDER"),
+        (["out=runs"], "runs already exists: remove it, or choose another folder with out=FOLDER"),
         (["out=/proc/nowhere"], "/proc"),
         (["weights=averaged"], "the run has no averaged weights"),
     ],

@@ -283,7 +283,7 @@ def test_a_chosen_run_that_cannot_be_shown_any_more_leaves_the_others(trained: P
         assert [run["id"] for run in listed["runs"]] == [listed["chosen"]] != [gone]
         (tmp_path / "runs" / Path(listed["runs"][0]["folder"]).name / "summary.json").unlink()
         status, answer = served.get("/api/runs")
-        assert (status, answer) == (422, {"error": "there is no finished run any more"})
+        assert (status, answer) == (422, {"error": "no finished runs remain"})
 
 
 def test_a_damaged_run_is_told_in_a_line(trained: Path, tmp_path: Path) -> None:

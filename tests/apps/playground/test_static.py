@@ -138,7 +138,7 @@ def test_the_page_may_load_nothing_from_elsewhere(site: Path) -> None:
 
 def test_a_folder_that_exists_is_not_touched(site: Path, several: Path) -> None:
     runs = static.newest_of_each_stage([several / "runs"], "v5")
-    with pytest.raises(RequestError, match="exists already"):
+    with pytest.raises(RequestError, match="already exists"):
         static.write(runs, site, downloads())
 
 

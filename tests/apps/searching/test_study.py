@@ -255,7 +255,7 @@ def test_torchrun_is_refused(script: Script, tmp_path: Path, monkeypatch: pytest
         (["model=v1", "n_trials=0", RATE], "n_trials=0: must be at least 1"),
         (["model=v1", "model.n_layer=4", RATE], "model=v1 has no key n_layer; it is a key of"),
         (["model=v99", RATE], "model=v99 does not exist; model can be"),
-        (["model=v1", "resume=auto", RATE], "resume= is for train.py: a search continues when its command is repeated"),
+        (["model=v1", "resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
         (["model=v1", "training.learning_rate=interval(2,1)"], "training.learning_rate: "),
         (["model=v1", "training.batch_size=range(5,5)"], "training.batch_size: "),
         (["model=v1", "training.learning_rate=tag(log,interval(0,1))"], "training.learning_rate: "),
