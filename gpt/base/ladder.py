@@ -1,19 +1,21 @@
 """The stages in their order: the one list from which tests, docs, benchmarks and --help are derived."""
 
+import re
+
 LADDER = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7", "v8", "v9")
 SMALL = LADDER[: LADDER.index("v7")]  # trained on a CPU in minutes
 BESIDE = ("transformer",)  # stages outside the numbered ladder
 
-_TWIN = "_without_"  # v5_without_residuals is v5 without one of its ideas
+_TWIN = re.compile("_with(out)?_")  # v5_without_residuals is v5 without one of its ideas
 
 
 def is_twin(stage: str) -> bool:
-    """Whether a stage is an ablation: another stage without one of its ideas."""
-    return _TWIN in stage
+    """Whether a stage is an ablation: another stage with one idea less, or one more."""
+    return _TWIN.search(stage) is not None
 
 
 def rank(stage: str) -> tuple[bool, int, str]:
     """A sort key: the ladder, the other stages, a user's own stages; then ablations, by their stage."""
     known = (*LADDER, *BESIDE)
-    original = stage.partition(_TWIN)[0]
+    original = _TWIN.split(stage)[0]
     return is_twin(stage), known.index(original) if original in known else len(known), stage

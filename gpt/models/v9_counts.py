@@ -35,13 +35,16 @@ class GPT(v8_modern.GPT, Remembering):
         self.ngrams = NGrams(vocab_size, ngrams, block_size, memory)
         self.expected = nn.Linear(ngrams * vocab_size, n_embd, bias=False)
         self.trust = Trust(n_embd, ngrams)
+        nn.init.zeros_(self.lm_head.weight)  # so that the counts alone decide at first
+        nn.init.zeros_(self.lm_head.bias)
 
     def forward(self, idx: Tensor, start: Tensor | None = None) -> Tensor:
         """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V); `start`: see `Remembering`."""
         p, counted = self.ngrams(idx, start)  # (B, T, order, V), (B, T, order)
         x = self.embedding(idx)  # (B, T, C)
-        x = self.body(x + self.expected(p.flatten(-2).to(x.dtype)))  # (B, T, C)
-        return self.logits(x) + (self.trust(x, counted)[..., None] * p.log()).sum(dim=-2)  # (B, T, V)
+        x = self.blocks(x + self.expected(p.flatten(-2).to(x.dtype)))  # (B, T, C)
+        x = self.norm(x)  # (B, T, C)
+        return self.lm_head(x) + (self.trust(x, counted)[..., None] * p.log()).sum(dim=-2)  # (B, T, V)
 
     def remember(self, ids: Tensor) -> None:
         """Remember the training split, (N,) token ids."""
