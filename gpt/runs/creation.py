@@ -2,14 +2,16 @@
 
 import contextlib
 import itertools
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from gpt.base.errors import RequestError
-from gpt.base.files import is_temporary
-from gpt.runs.folder import RunFolder
+from gpt.runs.folder import NAMES, RunFolder, is_temporary_of_run
 
-_BEFORE_START = {".lock", "train.log", "config.yaml", "parent.json", ".worker"}  # written before a run has started
+_STARTING = ".starting"  # there from before a run writes anything until it has started
+_EMPTY = {".lock", ".worker", _STARTING}  # files whose presence counts; one with a content is somebody else's
+_BEFORE_START = {"train.log", "config.yaml", "parent.json"}  # written before a run has started
 
 
 @contextlib.contextmanager
@@ -21,33 +23,68 @@ def created(path: Path) -> Iterator[RunFolder]:
             try:
                 run.path.mkdir(parents=True)
             except FileExistsError:
-                if not _is_abandoned(run):
+                if run.path.is_symlink() or not run.path.is_dir() or _kept(run):
                     continue
             try:
                 stack.enter_context(run.locked())
             except RequestError:  # another process was quicker
                 continue
-            if _is_abandoned(run):
-                run.remove_temporary_files()
+            if not _kept(run):
+                _begin(run)
                 yield run
                 return
 
 
 @contextlib.contextmanager
 def created_at(path: Path) -> Iterator[RunFolder]:
-    """The folder at `path` itself, locked; created if it does not exist. Raises RequestError if it holds a run."""
+    """The folder at `path` itself, locked, created if it does not exist.
+
+    Raises RequestError if it holds anything under a name that a run writes: nothing is ever written over.
+    """
     path.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path)
+    _check_free(run)  # before there is a lock in it
     with run.locked():
-        if run.is_started():
-            raise RequestError(f"{path} already holds a run: resume=auto continues it")
-        if _is_abandoned(run):
-            run.remove_temporary_files()
+        _check_free(run)
+        _begin(run)
         yield run
 
 
-def _is_abandoned(run: RunFolder) -> bool:
-    """Whether the folder contains only what a run writes before it has started."""
-    if run.path.is_symlink() or not run.path.is_dir() or run.is_started():
+def started(run: RunFolder) -> None:
+    """Note that a new run has all that it needs to be resumed: nothing takes its folder over from now on."""
+    (run.path / _STARTING).unlink(missing_ok=True)
+
+
+def _begin(run: RunFolder) -> None:
+    """Remove what a run left that never started, and mark the folder as one of a run that has not started yet."""
+    marker = run.path / _STARTING
+    if marker.exists():
+        for name in _BEFORE_START:
+            (run.path / name).unlink(missing_ok=True)
+    run.remove_temporary_files()
+    marker.touch()
+
+
+def _check_free(run: RunFolder) -> None:
+    if run.is_started():
+        raise RequestError(f"{run.path} already holds a run: resume=auto continues it")
+    if kept := sorted(_kept(run) & (NAMES | _EMPTY)):
+        raise RequestError(
+            f"{run.path} holds {', '.join(kept)}, which a new run would replace: choose another folder, or move that"
+        )
+
+
+def _kept(run: RunFolder) -> set[str]:
+    """What is in the folder, except what a run leaves that was killed before it had started."""
+    empty = {name for name in _EMPTY if _is_empty_file(run.path / name)}
+    is_abandoned = _STARTING in empty and not run.is_started()
+    own = empty | _BEFORE_START if is_abandoned else empty
+    return {p.name for p in run.path.iterdir() if p.name not in own and not is_temporary_of_run(p.name)}
+
+
+def _is_empty_file(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
         return False
-    return all(path.name in _BEFORE_START or is_temporary(path.name) for path in run.path.iterdir())
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0

@@ -10,8 +10,9 @@ last.safetensors   the final weights; best: those of the lowest estimated valida
 summary.json       the results; it exists if and only if the run has finished
 checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
+metrics.csv, tensorboard/, operators.txt, trace.json.gz: of loggers
 
-Every file except the last three carries a checksum of its content, which is verified whenever it is read.
+Every file but those of the last two lines carries a checksum of its content, which is verified whenever it is read.
 """
 
 import contextlib
@@ -34,6 +35,16 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
 from gpt.runs.records import AnyRecord, Command, Parent, Summary, parse_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
+
+# All that a run writes; a new run is not created where one of these is.
+NAMES = frozenset(
+    {
+        *("config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl"),
+        *("last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json", "checkpoints"),
+        *("loss.png", "sample.txt", "train.log"),
+        *("metrics.csv", "tensorboard", "operators.txt", "trace.json.gz"),
+    }
+)
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +200,7 @@ class RunFolder:
     def remove_temporary_files(self) -> None:
         """Remove the temporary files of a killed process."""
         for path in self.path.glob(".*"):
-            if is_temporary(path.name) and not path.is_dir():
+            if is_temporary_of_run(path.name) and not path.is_dir():
                 path.unlink()
 
     def reopen(self, *, keep_average: bool) -> None:
@@ -208,3 +219,8 @@ class RunFolder:
 
     def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
         write_atomically(self.path / name, "".join(seal(record.model_dump(mode="json")) + "\n" for record in records))
+
+
+def is_temporary_of_run(name: str) -> bool:
+    """Whether it is the temporary name of something that a run writes."""
+    return is_temporary(name) and name[1:].rpartition(".")[0] in NAMES

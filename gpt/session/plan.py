@@ -17,7 +17,7 @@ from gpt.base.schema import TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.corpus_files import fingerprints
-from gpt.runs.creation import created, created_at
+from gpt.runs.creation import created, created_at, started
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.session.forking import Fork
@@ -74,6 +74,7 @@ class NewRun(Plan):
                 log.info(f"starting from {self.fork.record.description}")
             run.write_vocabulary(_with_fingerprints(vocabulary, self.config))  # from here on, it can be resumed
             run.write_command(self.request.command, 0)
+            started(run)
             yield run, lambda: None
 
 
@@ -119,6 +120,7 @@ class Resumption(Plan):
             def reopen() -> None:
                 start_log()
                 run.reopen(keep_average=self.config.training.average_last > 0)
+                started(run)
                 run.write_config(self.config)
                 run.write_vocabulary(_with_fingerprints(vocabulary, self.config))
                 run.write_command(self.request.command, iteration)

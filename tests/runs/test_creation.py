@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpt.base.errors import RequestError
-from gpt.runs.creation import created, created_at
+from gpt.runs.creation import created, created_at, started
+from gpt.runs.folder import NAMES
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
@@ -28,12 +29,13 @@ def test_a_folder_whose_run_never_started_is_taken_over_and_nothing_else_is(tmp_
     with created(path) as killed, killed.logging() as start_log:
         start_log()
         (path / "config.yaml").touch()
+        (path / "parent.json").touch()  # which the next run would claim for its own
         (path / ".tokenizer.json.0123abcd").touch()
         with created(path) as meanwhile:
             assert meanwhile.path == tmp_path / "new_2"
     with created(path) as again:
         assert again.path == path
-        assert {file.name for file in path.iterdir()} == {".lock", "train.log", "config.yaml"}
+        assert {file.name for file in path.iterdir()} == {".lock", ".starting"}
     (path / "notes.txt").write_text("mine")
     (tmp_path / "new_2" / "tokenizer.json").mkdir()
     (tmp_path / "new_3").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
@@ -52,6 +54,37 @@ def test_a_folder_that_holds_a_run_is_not_reused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", sorted({*NAMES, ".lock"}))
+def test_nothing_that_has_the_name_of_a_runs_file_is_written_over(name: str, tmp_path: Path) -> None:
+    place = tmp_path / "mine"
+    (place / "checkpoints" if name == "checkpoints" else place).mkdir(parents=True)
+    (place / name if name != "checkpoints" else place / name / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to(place, target_is_directory=True)
+    for path in (place, tmp_path / "link"):
+        before = {file: file.stat().st_mtime_ns for file in place.rglob("*")}
+        message = f"^{re.escape(str(path))} holds {re.escape(name)}, which a new run would replace: choose another"
+        with pytest.raises(RequestError, match=message), created_at(path):
+            pass
+        assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == before
+    with created(place) as other:
+        assert other.path == tmp_path / "mine_2"
+
+
+def test_a_folder_is_not_taken_over_once_its_run_has_started(tmp_path: Path) -> None:
+    """Whatever is deleted from it: what is left of a run is not what a run leaves that never started."""
+    with created_at(tmp_path) as run:
+        (tmp_path / "config.yaml").touch()
+        started(run)
+    with pytest.raises(RequestError, match=r"holds config.yaml"), created_at(tmp_path):
+        pass
+
+
+def test_what_looks_temporary_but_is_no_runs_stays(tmp_path: Path) -> None:
+    (tmp_path / ".notes.0123abcd").write_text("mine")
+    with created_at(tmp_path):
+        assert (tmp_path / ".notes.0123abcd").read_text() == "mine"
+
+
 def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "notes.txt").write_text("mine")
@@ -67,4 +100,4 @@ def test_what_a_killed_run_was_about_to_write_is_removed_from_a_given_folder(tmp
     (tmp_path / "killed" / ".config.yaml.0123abcd").touch()
     (tmp_path / "killed" / ".worker").touch()  # of a search's trial
     with created_at(tmp_path / "killed"):
-        assert {file.name for file in (tmp_path / "killed").iterdir()} == {".lock", ".worker"}
+        assert {file.name for file in (tmp_path / "killed").iterdir()} == {".lock", ".starting", ".worker"}

@@ -19,7 +19,7 @@ from gpt.base.files import seal
 from gpt.reports.changes import changes
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import is_like, started_runs
-from gpt.runs.folder import RunFolder
+from gpt.runs.folder import NAMES, RunFolder
 from tests.conftest import REPOSITORY, Script
 
 SHORT = ["model=v1", "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "device=cpu",
@@ -211,6 +211,30 @@ def test_a_run_is_made_where_the_user_says(called: Script, corpus_file: Path, tm
     assert (second.returncode, second.stdout) == (2, "")
     assert second.stderr == "error: DIR already holds a run: resume=auto continues it\n"
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("lost", [{"tokenizer.json"}, {"config.yaml"}, NAMES - {"best.safetensors", "metrics.jsonl"}])
+@pytest.mark.parametrize("more", [[], ["resume=auto"]])
+def test_what_is_left_of_a_run_is_never_written_over(
+    called: Script, corpus_file: Path, finished: Path, tmp_path: Path, lost: set[str], more: list[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "DIR", ignore=lambda *_: lost)
+    before = tree(tmp_path)
+    done = called(*at(corpus_file, *more), cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: DIR holds .*, which a new run would replace: choose another .*\n", done.stderr)
+    assert tree(tmp_path) == before
+
+
+def test_all_that_a_run_writes_is_known_by_name(called: Script, corpus_file: Path, finished: Path) -> None:
+    every = ["training.average_last=1.0", "logger=[csv,tensorboard]", f"init={finished}"]
+    folder = finished.parent / "named"
+    profile = ["+logger.profile._target_=gpt.watching.profiling.Profile", "+logger.profile.skip=1",
+               "+logger.profile.steps=1"]  # fmt: skip
+    options = [*every, *profile, "training.max_iters=4", "data=text", f"data.path={corpus_file}"]
+    done = called("train.py", *options, f"hydra.run.dir={folder}", cwd=finished.parent)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == NAMES  # others are locks
 
 
 def test_auto_resumes_the_run_in_a_folder_or_starts_one_there(called: Script, corpus_file: Path, run: Path) -> None:
