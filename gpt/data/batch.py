@@ -40,8 +40,8 @@ class Data(Protocol):
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
 
-    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
-        """The number of complete passes over the training split before an iteration."""
+    def epoch(self, tokens: int) -> int:
+        """The number of complete passes over the training split after training on this many targets."""
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
@@ -66,9 +66,9 @@ class WrappedData:
         """As of `data`."""
         return self._data.training_batch(seed, iteration, batch_size)
 
-    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
+    def epoch(self, tokens: int) -> int:
         """As of `data`."""
-        return self._data.epoch(seed, iteration, batch_size)
+        return self._data.epoch(tokens)
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

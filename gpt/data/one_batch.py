@@ -20,8 +20,8 @@ class OneBatch(WrappedData):
         batch = super().training_batch(seed, 0, batch_size)
         return batch.part(0, math.ceil(len(batch.targets) / _ROWS))
 
-    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
-        """Always 0: no epoch is ever completed."""
+    def epoch(self, tokens: int) -> int:  # noqa: ARG002
+        """None is ever complete."""
         return 0
 
     def estimation_batches(

@@ -54,9 +54,9 @@ class PairData:
         epoch, index = self._position(seed, iteration, batch_size)
         return self._batch("train", self._plan(seed, epoch, batch_size)[index])
 
-    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:
-        """The number of complete passes over the training pairs before an iteration."""
-        return self._position(seed, iteration, batch_size)[0]
+    def epoch(self, tokens: int) -> int:
+        """The number of complete passes over the training pairs after training on this many targets."""
+        return tokens // self.tokens("train")
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

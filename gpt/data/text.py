@@ -61,9 +61,9 @@ class TextData:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
         return self.batch("train", batch_size, generator(seed, "train", iteration))
 
-    def epoch(self, seed: int, iteration: int, batch_size: int) -> int:  # noqa: ARG002
-        """The number of complete passes over the training split before an iteration."""
-        return iteration * batch_size * self.block_size // self.tokens("train")
+    def epoch(self, tokens: int) -> int:
+        """The characters trained on in multiples of the train split, rounded down."""
+        return tokens // self.tokens("train")
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

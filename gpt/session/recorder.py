@@ -49,7 +49,7 @@ class Recorder:
         self._started = time.perf_counter()
         guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
         with contextlib.ExitStack() as stack:
-            self.watchers = [guard, *self._observers(job, state, guard, stack), *self._averages(state)]
+            self.watchers = [guard, *self._observers(job, state, guard, stack), *self._averages(job, state)]
             for watcher in self.watchers:
                 stack.callback(watcher.close)
             yield
@@ -64,14 +64,14 @@ class Recorder:
         del job, state, guard, stack
         return list(self._more)
 
-    def _averages(self, state: TrainingState) -> list[Watcher]:
+    def _averages(self, job: Job, state: TrainingState) -> list[Watcher]:
         """The average of the weights, last, because it overwrites those of the model at the end."""
         settings = self._plan.config.training
         if not settings.average_last:
             state.reset_average()
             return []
         start = round((1 - settings.average_last) * settings.max_iters, 6)  # 1500, not 1500.0000000000002
-        return [WeightAverage(state, start)]
+        return [WeightAverage(state, job.recipe, start)]
 
 
 class Shown(Recorder):
@@ -100,7 +100,7 @@ class FolderRecorder(Recorder):
     def _observers(
         self, job: Job, state: TrainingState, guard: NonFiniteGuard, stack: contextlib.ExitStack
     ) -> list[Watcher]:
-        plan, config = self._plan, self._plan.config
+        plan, config, recipe = self._plan, self._plan.config, job.recipe
         self.run, reopen = stack.enter_context(self._run_plan.opened(job.task.vocabulary(job.corpus)))
         for line in _opening_lines(self._run_plan, job):
             log.info(line)
@@ -112,7 +112,7 @@ class FolderRecorder(Recorder):
         stack.enter_context(explaining_how_to_resume(self.run, lambda: checkpoints.is_saved(state)))
         return [
             Reopening(reopen),
-            ConsoleLog(config.training.max_iters, job.recipe.epoch, lambda: job.task.examples(job.model, job.corpus)),
+            ConsoleLog(config.training.max_iters, recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
             StepLog(config.training.log_interval),
             RunWriter(self.run),
             checkpoints,

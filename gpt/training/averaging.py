@@ -1,6 +1,7 @@
 """Weight averaging over the last part of a run."""
 
 from gpt.base.errors import RequestError
+from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 
@@ -8,13 +9,15 @@ from gpt.training.watchers import Watcher
 class WeightAverage(Watcher):
     """Averages the weights at each evaluation from iteration `start` on, and loads the average at the end.
 
-    Raises RequestError if a resumed run's average would need weights that were not saved.
+    The average of a resumed run is that of one run with its present settings: an evaluation that these do not ask for,
+    such as the last one before a run was extended, does not count. Raises RequestError if that is impossible, because
+    weights were not kept.
     """
 
-    def __init__(self, state: TrainingState, start: float) -> None:
+    def __init__(self, state: TrainingState, recipe: Recipe, start: float) -> None:
         self._start = start
         progress = state.progress
-        due = [evaluation.iteration for evaluation in progress.evaluations if evaluation.iteration >= start]
+        due = [i for i in recipe.evaluated(progress) if i >= start and (i < progress.iteration or state.is_evaluated)]
         if due == progress.averaged:
             return
         if due not in ([], [progress.iteration]):

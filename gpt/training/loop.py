@@ -35,7 +35,7 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
     with stop.deferred():
         while True:
             # Evaluate, if due.
-            if recipe.evaluates(progress.iteration) and not state.is_evaluated:
+            if recipe.evaluates(progress) and not state.is_evaluated:
                 with state.clock_stopped():
                     _evaluate(state, recipe, watchers, stop)
 

@@ -1,5 +1,6 @@
 """A recipe: everything the loop needs besides the state that it changes."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from gpt.data.batch import Batch, Data
 from gpt.training.metrics import Metric
 from gpt.training.objectives import Loss, batch_loss
 from gpt.training.processes import ALONE, World
-from gpt.training.progress import Progress
+from gpt.training.progress import Evaluation, Progress
 from gpt.training.schedules import Schedule
 
 
@@ -32,22 +33,38 @@ class Recipe:
         """The batch of an iteration: a pure function of the seed and the iteration."""
         return self.data.training_batch(self.seed, iteration, self.settings.batch_size)
 
-    def epoch(self, iteration: int) -> int:
-        """The number of complete passes over the training split before an iteration."""
-        return self.data.epoch(self.seed, iteration, self.settings.batch_size)
-
     def rates(self, iteration: int, peaks: dict[str, float]) -> dict[str, float]:
         """The learning rate of each group of parameters in an iteration, from its `peaks`."""
         return {group: self.schedule(iteration, self.settings.max_iters, peak) for group, peak in peaks.items()}
 
-    def evaluates(self, iteration: int) -> bool:
-        """Whether to evaluate before an iteration: the first, the last, every `interval`-th or each epoch's first."""
+    def evaluates(self, progress: Progress) -> bool:
+        """Whether to evaluate before the next iteration.
+
+        That is the first, every `interval`-th or each epoch's first; and once more after the last.
+        """
         interval = self.settings.eval_interval
-        if iteration in (0, self.settings.max_iters):
+        if progress.iteration in (0, self.settings.max_iters):
             return True
         if interval == "epoch":
-            return self.epoch(iteration) > self.epoch(iteration - 1)
-        return iteration % interval == 0
+            return self._begins_epoch(progress.tokens, progress.evaluations[-1])
+        return progress.iteration % interval == 0
+
+    def evaluated(self, progress: Progress) -> list[int]:
+        """The iterations so far, the current one included, that are evaluated with these settings.
+
+        An earlier part of the run, with other settings or a last iteration of its own, may have evaluated others.
+        """
+        interval, last = self.settings.eval_interval, self.settings.max_iters
+        if interval == "epoch":
+            pairs = itertools.pairwise(progress.evaluations)
+            found = [0, *(new.iteration for old, new in pairs if self._begins_epoch(new.tokens or 0, old))]
+        else:
+            found = list(range(0, progress.iteration + 1, interval))
+        return [*found, last] if progress.iteration == last != found[-1] else found
+
+    def _begins_epoch(self, tokens: int, newest: Evaluation) -> bool:
+        """Whether an epoch ended between an evaluation and this many tokens."""
+        return self.data.epoch(tokens) > self.data.epoch(newest.tokens or 0)
 
     def logs(self, iteration: int) -> bool:
         """Whether the update of an iteration is to be recorded, which needs its gradient norm."""

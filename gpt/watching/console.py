@@ -26,7 +26,7 @@ class ConsoleLog(RunWatcher):
         first, new = state.progress.evaluations[0], state.progress.evaluations[-1]
         speed = f"   {state.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
         rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
-        epoch = self._epoch(new.iteration)
+        epoch = self._epoch(state.progress.tokens)
         epochs = f"   epoch {epoch}" if epoch else ""
         metrics = "".join(f"   {name} {_shown(means)}" for name, means in new.metrics.items())
         log.info(

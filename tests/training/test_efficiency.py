@@ -28,7 +28,7 @@ from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.recording import CheckpointWriter, RunWriter, StepLog
 from tests.conftest import CPU, build_small, empty_run
-from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_state, train_small, train_state
+from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_recipe, small_state, train_small, train_state
 
 
 class Count(TorchDispatchMode):
@@ -164,10 +164,18 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_records_or_saves(data
             checkpoints = CheckpointWriter(
                 state, Checkpoints(run, 2), guard, interval=max_iters // 4, min_seconds=0.0
             )  # fmt: skip
-            console = ConsoleLog(max_iters, lambda iteration: 0, lambda: [])
+            console = ConsoleLog(max_iters, lambda tokens: 0, lambda: [])
             bar = ProgressBar(state, max_iters)
             steps = StepLog(max_iters // 4)
-            return [guard, console, steps, RunWriter(run), checkpoints, bar, WeightAverage(state, 0)]
+            return [
+                guard,
+                console,
+                steps,
+                RunWriter(run),
+                checkpoints,
+                bar,
+                WeightAverage(state, small_recipe(data), 0),
+            ]
 
         with Reads() as reads:
             intervals = {"eval_interval": max_iters // 2, "log_interval": max_iters // 4}

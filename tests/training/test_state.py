@@ -1,21 +1,23 @@
 """The training state: what is saved is restored bit-exactly, and only into what it belongs to."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from gpt.base.errors import UserError
+from gpt.base.errors import RequestError, UserError
 from gpt.data.text import TextData
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.training.averaging import WeightAverage
+from gpt.training.loop import train
 from gpt.training.processes import ALONE
 from gpt.training.progress import Progress
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 from tests.conftest import empty_run
-from tests.training.helpers import OPTIMIZERS, bits, losses, small_state, train_state, weights
+from tests.training.helpers import OPTIMIZERS, bits, losses, small_recipe, small_state, train_state, weights
 
 
 def saved(state: TrainingState) -> tuple[Progress, dict[str, Tensor]]:
@@ -27,7 +29,7 @@ def saved(state: TrainingState) -> tuple[Progress, dict[str, Tensor]]:
 @pytest.mark.parametrize("stage", ["v1", "v7"])
 def test_what_is_saved_is_restored_bit_exactly(data: TextData, stage: str, optimizer: str) -> None:
     first = small_state(stage, optimizer=optimizer)
-    train_state(first, data, watchers=[WeightAverage(first, 0)], max_iters=9, eval_interval=4)
+    train_state(first, data, watchers=[WeightAverage(first, small_recipe(data), 0)], max_iters=9, eval_interval=4)
     progress, tensors = saved(first)
     torch.manual_seed(77)
     second = small_state(stage, seed=3, optimizer=optimizer)
@@ -68,23 +70,67 @@ class InterruptAt(Watcher):
 def test_resumed_training_equals_uninterrupted_training(data: TextData, at: int) -> None:
     """v7 draws dropout masks, so that random states count."""
     whole = small_state("v7")
-    train_state(whole, data, watchers=[WeightAverage(whole, 10)])
+    train_state(whole, data, watchers=[WeightAverage(whole, small_recipe(data), 10)])
     first = small_state("v7")
     with pytest.raises(Interrupted):
-        train_state(first, data, watchers=[WeightAverage(first, 10), InterruptAt(at)])
+        train_state(first, data, watchers=[WeightAverage(first, small_recipe(data), 10), InterruptAt(at)])
     progress, tensors = saved(first)
     torch.rand(100)
     second = small_state("v7", seed=9)
     second.restore(progress, tensors)
-    train_state(second, data, watchers=[WeightAverage(second, 10)])
+    train_state(second, data, watchers=[WeightAverage(second, small_recipe(data), 10)])
     assert losses(second) == losses(whole)
     assert weights(second) == weights(whole)
     assert bits(second.tensors()) == bits(whole.tensors())
 
 
+@pytest.mark.parametrize("eval_interval", [4, 5, 10, "epoch"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 1.0])
+def test_an_extended_average_is_that_of_one_long_run_or_is_refused(
+    data: TextData, eval_interval: int | str, share: float
+) -> None:
+    """An epoch is five iterations. What is extended was evaluated after its last one, where the long run may not be."""
+    settings: dict[str, Any] = {"eval_interval": eval_interval, "batch_size": 450, "eval_iters": 1}
+
+    def trained(state: TrainingState, max_iters: int, *more: Watcher) -> TrainingState:
+        recipe = small_recipe(data, max_iters=max_iters, **settings)
+        train(state, recipe, [WeightAverage(state, recipe, (1 - share) * max_iters), *more])
+        return state
+
+    whole = trained(small_state("v1"), 24)
+    refused = []
+    for before in (6, 10, 12, 20):
+        first = small_state("v1")
+        with pytest.raises(Interrupted):  # once the checkpoint is there from which it is extended
+            trained(first, before, InterruptAt(before))
+        progress, tensors = saved(first)
+        extended = small_state("v1", seed=9)
+        extended.restore(progress, tensors)
+        try:
+            trained(extended, 24)
+        except RequestError:
+            refused.append(before)
+        else:
+            assert bits(extended.tensors()) == bits(whole.tensors())
+            assert extended.progress.averaged == whole.progress.averaged
+    assert 6 not in refused or share == 1.0  # where the long run's average begins after it
+
+
+def test_epochs_are_counted_on_if_the_batches_become_larger(data: TextData) -> None:
+    """18,000 characters in batches of 45 windows of 8, then of 450: an epoch is 50 iterations, then five."""
+    settings: dict[str, Any] = {"eval_interval": "epoch", "eval_iters": 1}
+    state = small_state("v1")
+    train_state(state, data, max_iters=60, batch_size=45, **settings)
+    second = small_state("v1")
+    second.restore(*saved(state))
+    train_state(second, data, max_iters=72, batch_size=450, **settings)
+    assert [e.iteration for e in second.progress.evaluations] == [0, 50, 60, 64, 69, 72]
+    assert data.epoch(second.progress.tokens) == 3
+
+
 def test_a_checkpoint_on_disk_has_the_whole_state(data: TextData, tmp_path: Path) -> None:
     state = small_state("v7", optimizer="muon")
-    train_state(state, data, watchers=[WeightAverage(state, 0)], max_iters=5, eval_interval=2)
+    train_state(state, data, watchers=[WeightAverage(state, small_recipe(data), 0)], max_iters=5, eval_interval=2)
     checkpoints = Checkpoints(empty_run(tmp_path / "run"), keep=1)
     checkpoints.save(state.progress, state.tensors())
     checkpoint = Checkpoint.read(checkpoints.folder / "00000005")

@@ -35,6 +35,7 @@ from tests.training.helpers import (
     bits,
     choice,
     exploding_loss,
+    small_recipe,
     small_schedule,
     small_state,
     train_small,
@@ -174,7 +175,11 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations(
         data,
         learning_rate=0.01,
         eval_interval=5,
-        watchers=lambda state, _: [snapshots, RunWriter(run), WeightAverage(state, start)],
+        watchers=lambda state, _: [
+            snapshots,
+            RunWriter(run),
+            WeightAverage(state, small_recipe(data, eval_interval=5), start),
+        ],
     )
     assert list(snapshots.weights) == [0, 5, 10, 15, 20]
     assert state.progress.averaged == averaged
@@ -190,14 +195,16 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations(
 
 def test_an_average_that_never_begins_leaves_the_weights(data: TextData, run: RunFolder) -> None:
     plain = train_small("v5", data)
-    state = train_small("v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, 21)])
+    state = train_small(
+        "v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, small_recipe(data), 21)]
+    )
     assert weights(state) == weights(plain)
     assert not run.weights("averaged").exists()
 
 
 def test_averaging_does_not_change_the_training(data: TextData, run: RunFolder) -> None:
     plain = train_small("v5", data)
-    train_small("v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, 0)])
+    train_small("v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, small_recipe(data), 0)])
     last = build_small("v5", vocab_size=VOCAB_SIZE)
     load_weights(run, last, "last")
     assert bits(last.state_dict()) == weights(plain)
@@ -458,7 +465,7 @@ def test_a_checkpoint_that_reads_back_damaged_is_a_warning_and_the_older_one_sta
 def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first(
     data: TextData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    console = ConsoleLog(20, lambda iteration: iteration // 7, lambda: ["an example"])
+    console = ConsoleLog(20, lambda tokens: tokens // (7 * 32 * 8), lambda: ["an example"])
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
     lines = [line for line in caplog.messages if line.startswith("iteration")]
@@ -474,7 +481,7 @@ def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first
 
 
 def test_a_training_loss_above_the_first_is_a_warning(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
-    console = ConsoleLog(20, lambda iteration: 0, lambda: [])
+    console = ConsoleLog(20, lambda tokens: 0, lambda: [])
     train_state(small_state("v5", learning_rate=3.0), data, watchers=[console])
     (first, *_) = warnings_of(caplog)
     assert "diverging" in first
