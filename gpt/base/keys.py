@@ -1,6 +1,6 @@
 """Keys of configurations: what the schema declares about each, and configurations flattened to dotted keys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -11,9 +11,12 @@ from gpt.base.schema import Key, TrainConfig
 _UNKNOWN = Key(compared=False, resumable=False)  # such as experiment, or Hydra's own
 
 
-def compared(name: str) -> bool:
-    """Whether this key or group of train.yaml is compared with the documented run of the stage."""
-    return _key(name).compared
+def compared(name: str, settings: Mapping[str, Any] | None = None) -> bool:
+    """Whether this key or group of a training is compared with the documented run of its stage.
+
+    `settings` are all keys of the training, flat: some count only beside others.
+    """
+    return _key(name).compared and _matters(name, settings)
 
 
 def resumable(name: str) -> bool:
@@ -32,9 +35,17 @@ def identifying(name: str) -> list[str]:
     ]
 
 
-def grouped(name: str) -> bool:
-    """Whether a ranking treats runs that differ in this key as different settings rather than repetitions of one."""
-    return _key(name).grouped
+def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
+    """Whether runs that differ in this key are different settings in a ranking, and not repetitions of one.
+
+    `settings` are all keys of the run, flat: some count only beside others.
+    """
+    return _key(name).grouped and _matters(name, settings)
+
+
+def _matters(name: str, settings: Mapping[str, Any] | None) -> bool:
+    other = _key(name).only_with
+    return other is None or bool((settings or {}).get(other))
 
 
 def matched(name: str) -> bool:

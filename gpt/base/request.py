@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt.base.keys import changes, compared
+from gpt.base.keys import changes, compared, flat
 from gpt.base.schema import TrainConfig
 
 # These may change what is compared with the documented run, although they are not compared themselves.
@@ -51,6 +51,7 @@ class Request:
         groups = {key.partition(".")[0] for key in self.given if key != "model"}
         if not self.foreign and not any(compared(group) or group in _MAY_CHANGE for group in groups):
             return []  # composing takes 50 ms
-        documented = self.documented(config.stage)
-        changed = [change for change in changes(documented, config.content()) if compared(change.partition("=")[0])]
+        documented, content = self.documented(config.stage), config.content()
+        settings = flat(content)
+        changed = [c for c in changes(documented, content) if compared(c.partition("=")[0], settings)]
         return [*self.foreign, *changed, *(["dtype=bfloat16"] if config.dtype == "bfloat16" else [])]

@@ -32,6 +32,7 @@ class Key:
     grouped: bool = True  # tells settings apart in a ranking; runs that differ only in other keys are repetitions
     matched: bool = True  # must be equal in the run that resume=auto finds
     literal: bool = False  # Hydra's grammar does not apply to its value
+    only_with: str | None = None  # compared and grouped only where this other key is not 0
     since: int = 1  # the format of config.yaml that added it
     before: Any = None  # the value that runs of older formats have
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
@@ -67,7 +68,7 @@ class TrainingConfig(_Schema):
     multi_token: Annotated[NonNegative, Key(resumable=False, since=5, before=0.0)]
     average_last: Annotated[float, Field(ge=0, le=1)]
     on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
-    eval_interval: Annotated[Count | Literal["epoch"], Key(compared=False, grouped=False)]
+    eval_interval: Annotated[Count | Literal["epoch"], Key(only_with="training.average_last")]
     eval_iters: Annotated[Count, Key(grouped=False)]
     log_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
 

@@ -2,7 +2,8 @@
 
 from gpt.runs.records import Summary
 
-_TRACELESS = {"training.max_iters", "training.eval_iters"}  # an earlier value of them leaves no trace in the weights
+# An earlier value of these leaves no trace in the weights; an average that depended on the interval is not continued.
+_TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interval"}
 
 
 def changes(summary: Summary) -> list[str]:

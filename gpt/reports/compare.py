@@ -8,16 +8,17 @@ from gpt.base.schema import CompareConfig
 
 
 def main(config: CompareConfig, request: Request) -> None:
-    """Print the tables of all finished runs, and write them as Markdown, CSV, JSON and pictures."""
+    """Print the tables of all runs, and write them as Markdown, CSV, JSON and pictures."""
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import printable
     from gpt.reports.everything import Everything
-    from gpt.runs.finding import finished_runs, roots
+    from gpt.runs.finding import finished_runs, roots, unfinished_runs
 
     del request
     folders = roots(config.runs)
     runs = finished_runs(*folders, stage=config.stage, tags=config.tags)
-    everything = Everything.of(runs, config)
+    others = unfinished_runs(*folders, stage=config.stage, tags=config.tags)
+    everything = Everything.of(runs, others, config)
     print(everything.shown("simple"), flush=True)
     written = everything.write(Path(config.out or folders[0]))
     print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))

@@ -10,6 +10,7 @@ from gpt.reports import documented, plots, tables
 from gpt.reports.changes import changes
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, Run, rankings
+from gpt.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class Everything:
     ranked: list[Ranking]  # those to show: none if all runs are documented ones
 
     @classmethod
-    def of(cls, runs: list[Run], config: CompareConfig) -> "Everything":
-        """Compare finished runs, the oldest first."""
+    def of(cls, runs: list[Run], others: list[RunFolder], config: CompareConfig) -> "Everything":
+        """Compare finished runs, the oldest first; `others` have not finished."""
         comparison = documented.compare(runs, tolerance=config.tolerance)
-        everything = rankings(runs, config.metric)
-        is_documented_only = bool(comparison.rows) and not any(changes(summary) for _, summary in runs)
+        everything = rankings(runs, config.metric, others)
+        is_documented_only = bool(comparison.rows) and not (others or any(changes(summary) for _, summary in runs))
         return cls(config, comparison, everything, [] if is_documented_only and not config.by else everything)
 
     def shown(self, style: str) -> str:

@@ -1,21 +1,22 @@
 """Any runs, grouped by what differs between them and ranked by a loss."""
 
+import contextlib
 import logging
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from gpt.base.errors import UserError
-from gpt.base.keys import flat, grouped
-from gpt.reports.changes import changes, earlier_changes
+from gpt.reports.changes import changes
+from gpt.reports.comparable import Metric, settings, targets
+from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
 Run = tuple[RunFolder, Summary]
-Metric = Literal["exact", "val", "train", "best"]
 
 LOSS: dict[Metric, Callable[[Summary], float]] = {
     "exact": lambda summary: summary.exact.val,
@@ -42,42 +43,56 @@ class Group:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The groups of one corpus, the lowest loss first."""
+    """The groups of the runs whose losses are over the same targets, the lowest loss first."""
 
     corpus: str  # in words
     keys: list[str]  # that vary
     shared: list[str]  # as key=value: what all runs have that differs from their documented run
     groups: list[Group]
     is_tested: bool  # whether there are enough seeds to tell what is within noise
+    older: list[Run]  # that are not counted, because there is a newer run of the same settings and seed
+    unfinished: list[Unfinished]
 
 
-def rankings(runs: Iterable[Run], metric: Metric) -> list[Ranking]:
-    """One ranking for each corpus, because a loss on one says nothing about another; a damaged run is skipped."""
-    by_corpus: dict[tuple[str, int], list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
+_Settings = dict[str, Any]
+
+
+def rankings(runs: Iterable[Run], metric: Metric, others: Iterable[RunFolder] = ()) -> list[Ranking]:
+    """One ranking for each kind of targets, because losses over others say nothing; a damaged run is skipped.
+
+    `others` are runs that have not finished; each is in the ranking that it would be in.
+    """
+    finished: dict[str, list[tuple[Run, _Settings]]] = defaultdict(list)
+    started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
-        try:
-            vocabulary, settings = run[0].vocabulary(), _settings(run)
-            by_corpus[vocabulary.corpus, len(vocabulary.vocabulary)].append((run, settings))
-        except UserError as error:
-            log.warning(f"skipped: {error}")
-    return [_ranking(members, metric, guess=math.log(size)) for (_, size), members in by_corpus.items()]
+        with _skipping():
+            finished[targets(run[0])].append((run, settings(*run, metric)))
+    for other in others:
+        with _skipping():
+            started[targets(other)].append((other, settings(other, None, metric)))
+    return [_ranking(members, started[key], metric) for key, members in finished.items() if members]
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    """The settings of a run that can change the result, by key."""
-    folder, summary = run
-    settings = flat(folder.config().content())
-    kept = {key: value for key, value in settings.items() if grouped(key)}
-    earlier = earlier_changes(summary)
-    return kept | {"dtype": summary.dtype} | ({"earlier": ", ".join(earlier)} if earlier else {})
+@contextlib.contextmanager
+def _skipping() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        log.warning(f"skipped: {error}")
 
 
-def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: float) -> Ranking:
-    settings = [values for _, values in members]
-    keys = _varying(settings)
+def _ranking(
+    members: list[tuple[Run, _Settings]], others: list[tuple[RunFolder, _Settings]], metric: Metric
+) -> Ranking:
+    dtype = members[-1][1]["dtype"]  # an unfinished run does not have one yet
+    started = [(run, {"dtype": dtype} | values) for run, values in others]
+    keys = _varying([values for _, values in (*members, *started)])
     by_values: dict[tuple, dict[int, Run]] = defaultdict(dict)
-    for run, values in members:  # the oldest first, so that the newest run of a seed remains
-        by_values[tuple(_same(values.get(key)) for key in keys)][run[1].seed] = run
+    older = []
+    for run, values in members:  # the oldest first, so that the newest of a seed stays
+        by_seed = by_values[tuple(_same(values.get(key)) for key in keys)]
+        older += [by_seed[run[1].seed]] if run[1].seed in by_seed else []
+        by_seed[run[1].seed] = run
     chosen = {id(run): values for run, values in members}
     groups = []
     for by_seed in by_values.values():
@@ -87,20 +102,26 @@ def _ranking(members: list[tuple[Run, dict[str, Any]]], metric: Metric, guess: f
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
         groups.append(Group(values, own, statistics.mean(losses), deviation, ""))
     groups.sort(key=lambda group: group.mean)
-    standings, is_tested = _standings(groups, guess)
+    newest = members[-1][0][0]
+    standings, is_tested = _standings(groups, guess=math.log(len(newest.vocabulary().vocabulary)))
     changed = [changes(summary) for (_, summary), _ in members]
-    shared = [change for change in changed[0] if all(change in others for others in changed)]
-    return Ranking(
-        corpus=_corpus(members[-1][0][0]),
+    ranking = Ranking(
+        corpus=_corpus(newest),
         keys=keys,
-        shared=shared,
+        shared=[change for change in changed[0] if all(change in each for each in changed)],
         groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
         is_tested=is_tested,
+        older=older,
+        unfinished=[],
     )
+    for other, values in started:
+        with _skipping():
+            ranking.unfinished.append(unfinished(other, {key: values.get(key) for key in keys}))
+    return ranking
 
 
-def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys that distinguish the runs, choices first; a key that follows from the choices is left out."""
+def _varying(settings: list[_Settings]) -> list[str]:
+    """The keys that tell the runs apart, choices first; one that follows from the choices is left out."""
     keys = dict.fromkeys(key for values in settings for key in values)
     choices = sorted(
         (key for key in keys if key == "stage" or key.endswith("_target_")), key=lambda key: key != "stage"

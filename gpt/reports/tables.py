@@ -32,6 +32,10 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         ]
         for group in ranking.groups
     ]
+    cells += [
+        [*(shown(key, other.values[key]) for key in ranking.keys), 0, "-", other.standing, "-", str(other.run.path)]
+        for other in ranking.unfinished
+    ]
     if style == "github":
         cells = [[str(cell).replace("|", "\\|") for cell in row] for row in cells]
     rows = [[printable(str(cell)) for cell in row] for row in cells]
@@ -46,6 +50,9 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
 
 def _note(ranking: Ranking) -> str:
     note = "Nats per token, mean ± standard deviation over seeds. "
+    if ranking.older:
+        folders = ", ".join(printable(str(run.path)) for run, _ in ranking.older)
+        note += f"Not counted, because there is a newer run of the same settings and seed: {folders}. "
     if len(ranking.groups) == 1:
         return note.strip()
     if any(group.standing == WORSE_THAN_GUESSING for group in ranking.groups):
@@ -61,7 +68,7 @@ def _note(ranking: Ranking) -> str:
 
 
 def as_csv(rankings: list[Ranking]) -> str:
-    """One row per run: what varies between the runs, and the results."""
+    """One row per run: what varies between the runs, and the results; of an unfinished run, how far it came."""
     keys = list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
     rows = [
         {key: shown(key, group.values.get(key)) for key in keys}
@@ -72,8 +79,14 @@ def as_csv(rankings: list[Ranking]) -> str:
         for group in ranking.groups
         for run, summary in group.runs
     ]
+    rows += [
+        {key: shown(key, other.values.get(key)) for key in keys}
+        | {"corpus": ranking.corpus, "standing": other.standing, "seed": other.seed, "folder": str(other.run.path)}
+        for ranking in rankings
+        for other in ranking.unfinished
+    ]
     content = io.StringIO(newline="")
-    writer = csv.DictWriter(content, list(rows[0]) if rows else ["folder"])
+    writer = csv.DictWriter(content, list(rows[0]) if rows else ["folder"], restval="")
     writer.writeheader()
     writer.writerows(rows)
     return content.getvalue()
@@ -86,6 +99,14 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
             "corpus": ranking.corpus,
             "keys": ranking.keys,
             "shared": ranking.shared,
+            "older": [str(run.path) for run, _ in ranking.older],
+            "unfinished": [
+                {
+                    "folder": str(other.run.path), "values": other.values, "seed": other.seed,
+                    "iteration": other.iteration, "max_iters": other.max_iters, "reason": other.reason,
+                }
+                for other in ranking.unfinished
+            ],
             "groups": [
                 {
                     "values": group.values, "mean": group.mean, "deviation": group.deviation,

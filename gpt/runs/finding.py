@@ -55,8 +55,29 @@ def finished_runs(
     if not runs:
         what = ("" if stage is None else f" of {stage}") + (f" tagged {', '.join(tags)}" if tags else "")
         where = ", ".join(map(str, roots))
-        raise RequestError(f"no finished run{what} in {where}: train one with {command('train')} model={stage or 'v1'}")
+        started = unfinished_runs(*roots, stage=stage, tags=tags)
+        hint = f"train one with {command('train')} model={stage or 'v1'}"
+        if started:
+            hint = f"{len(started)} started and did not finish; resume={started[-1].path} continues the last one"
+        raise RequestError(f"no finished run{what} in {where}: {hint}")
     return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
+
+
+def unfinished_runs(*roots: Path, stage: str | None = None, tags: Collection[str] = ()) -> list[RunFolder]:
+    """All runs below these folders that have started and not finished, the last one at the end.
+
+    A damaged one is skipped with a warning.
+    """
+    found = []
+    for run in {run.path: run for root in roots for run in started_runs(root, is_finished=False)}.values():
+        try:
+            config = run.config()
+        except UserError as error:
+            log.warning(f"skipped: {error}")
+        else:
+            if stage in (None, config.stage) and set(tags) <= set(config.tags):
+                found.append(run)
+    return sorted(found, key=_last_started)
 
 
 def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:

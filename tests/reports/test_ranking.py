@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from gpt.reports import plots
+from gpt.reports.comparable import Metric
 from gpt.reports.documented import compare
 from gpt.reports.ranking import names, p_value, rankings
+from gpt.reports.tables import as_records, table
 from gpt.runs.finding import finished_runs, roots
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Exact
+from gpt.runs.records import Exact, Parent
 from gpt.training.progress import Progress
 from tests.conftest import Script
 
@@ -83,6 +85,75 @@ def test_the_newest_run_of_a_seed_counts(sweep: Path, tmp_path: Path) -> None:
     old, new = (copies(run, tmp_path / name, {"0.1": [loss]}) for name, loss in (("a", 3.0), ("b", 2.0)))
     (ranking,) = rankings([*old, *new], "exact")
     assert [(group.mean, len(group.runs)) for group in ranking.groups] == [(2.0, 1)]
+
+
+def test_a_run_that_is_not_counted_is_named(sweep: Path, tmp_path: Path) -> None:
+    run = sweep / "runs" / "other"
+    old, new = (copies(run, tmp_path / name, {"0.1": [loss]}) for name, loss in (("a", 3.0), ("b", 2.0)))
+    (ranking,) = rankings([*old, *new], "exact")
+    assert ranking.older == old
+    assert f"newer run of the same settings and seed: {tmp_path / 'a' / '0.1_0'}." in table(ranking, "exact", "simple")
+    assert as_records([ranking])[0]["older"] == [str(tmp_path / "a" / "0.1_0")]
+
+
+@pytest.mark.parametrize(("average_last", "metric", "groups"), [(0.0, "exact", 1), (0.5, "exact", 2), (0.0, "best", 2)])
+def test_other_intervals_of_evaluation_are_other_settings_where_the_result_depends_on_them(
+    sweep: Path, tmp_path: Path, average_last: float, metric: Metric, groups: int
+) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.2]})
+    for (run, _), interval in zip(found, (1, 2), strict=True):
+        config = run.config()
+        settings = {"average_last": average_last, "eval_interval": interval}
+        run.write_config(config.model_copy(update={"training": config.training.model_copy(update=settings)}))
+    (ranking,) = rankings(found, metric)
+    assert len(ranking.groups) == groups
+
+
+def test_losses_over_other_characters_are_not_ranked_together(sweep: Path, tmp_path: Path) -> None:
+    """Forks on one text, each with the vocabulary of its parent, of which there are equally many characters."""
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0], "0.2": [0.1]})
+    run, _ = found[1]
+    vocabulary = run.vocabulary()
+    assert isinstance(vocabulary.vocabulary, str)
+    run.write_vocabulary(vocabulary.model_copy(update={"vocabulary": vocabulary.vocabulary[:-1] + "~"}))
+    assert len(rankings(found, "exact")) == 2
+
+
+@pytest.mark.parametrize(("digests", "groups"), [(("a" * 64, "a" * 64), 1), (("a" * 64, "b" * 64), 2)])
+def test_forks_are_repetitions_if_they_started_from_the_same_weights_wherever_these_were(
+    sweep: Path, tmp_path: Path, digests: tuple[str, str], groups: int
+) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.2]})
+    for (run, _), folder, digest in zip(found, ("here", "there"), digests, strict=True):
+        run.write_parent(Parent(run=folder, stage="v1", iterations=4, weights="best", sha256=digest))
+        run.write_config(run.config().model_copy(update={"init": folder}))
+    (ranking,) = rankings(found, "exact")
+    assert len(ranking.groups) == groups
+
+
+def test_runs_that_have_no_result_are_told(called: Script, sweep: Path, tmp_path: Path) -> None:
+    """One was killed, one diverged and one failed, each at another learning rate."""
+    found = copies(sweep / "runs" / "other", tmp_path / "runs", {"0.1": [2.0], "0.2": [2], "0.4": [2], "0.8": [2]})
+    for run, _ in found[1:]:
+        (run.path / "summary.json").unlink()
+    for (run, _), error in zip(found[2:], ("DivergedError: the loss is nan", "OSError: no space"), strict=True):
+        with (run.path / "train.log").open("a") as log:
+            log.write(f"2026-01-31 12:00:00,000 ended by {error}\n")
+    done = called("compare.py", "by=learning_rate", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = [f"{how} at iteration 4 of 4" for how in ("unfinished", "diverged", "failed")]
+    assert all(standing in done.stdout for standing in told)
+    assert all(standing in (tmp_path / "runs" / "compare.md").read_text() for standing in told)
+    rows = list(csv.DictReader((tmp_path / "runs" / "compare.csv").open()))
+    assert [(row["training.learning_rate"], row["standing"]) for row in rows] == [
+        ("0.1", "best"), *zip(("0.2", "0.4", "0.8"), told, strict=True)
+    ]  # fmt: skip
+    (ranking,) = json.loads((tmp_path / "runs" / "compare.json").read_text())["rankings"]
+    assert [run["reason"] for run in ranking["unfinished"]] == ["unfinished", "diverged", "failed"]
+    shutil.rmtree(found[0][0].path)
+    refused = called("compare.py", cwd=tmp_path)
+    assert refused.stderr.startswith("error: no finished run in runs: 3 started and did not finish; resume=runs/0.8_0")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_groups_within_the_noise_of_the_best_are_marked(sweep: Path, tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""What makes two runs comparable: the targets that their losses are over, and the settings that they differ in."""
+
+from typing import Any, Literal
+
+from gpt.base.keys import flat, grouped
+from gpt.reports.changes import earlier_changes
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+
+Metric = Literal["exact", "val", "train", "best"]
+
+
+def targets(run: RunFolder) -> str:
+    """What a run's losses are over: equal for runs whose losses can be compared. Raises UserError if it is damaged.
+
+    These are the corpus and all of the vocabulary, without which one cannot tell what was left out of the corpus.
+    """
+    vocabulary = run.vocabulary()
+    return repr((vocabulary.corpus, vocabulary.vocabulary, vocabulary.merges))
+
+
+def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[str, Any]:
+    """What a run was trained with, by key, as far as it can change the metric: equal for repetitions.
+
+    A fork is known by the weights that it started from, wherever they were. `summary` is None for a run that has not
+    finished, which does not have its dtype yet. Raises UserError if the run is damaged.
+    """
+    content = flat(run.config().content())
+    kept = {key: value for key, value in content.items() if grouped(key, content)}
+    if metric == "best":  # the lowest of more evaluations is lower
+        kept["training.eval_interval"] = content["training.eval_interval"]
+    parent = run.parent()
+    if parent is not None:
+        kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"
+    if summary is None:
+        return kept
+    earlier = earlier_changes(summary)
+    return kept | {"dtype": summary.dtype} | ({"earlier": ", ".join(earlier)} if earlier else {})
