@@ -20,6 +20,7 @@ Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
+Share = Annotated[float, Field(ge=0, le=1)]
 Weights = Literal["auto", "best", "last", "averaged"]
 
 
@@ -66,7 +67,7 @@ class TrainingConfig(_Schema):
     short_iters: Annotated[CountOrZero, Key(since=3, before=0)]
     label_smoothing: Fraction
     multi_token: Annotated[NonNegative, Key(resumable=False, since=5, before=0.0)]
-    average_last: Annotated[float, Field(ge=0, le=1)]
+    average_last: Share
     on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
     eval_interval: Annotated[Count | Literal["epoch"], Key(only_with="training.average_last")]
     eval_iters: Annotated[Count, Key(grouped=False)]
@@ -112,6 +113,7 @@ class TrainConfig(_Schema):
     overfit: Annotated[NonNegative | None, Key(resumable=False, since=4, before=None)]
     target: Annotated[NonNegative | None, Key(compared=False, grouped=False, matched=False, since=3, before=None)]
     init: Annotated[PathName | None, Key(resumable=False, literal=True, since=2, before=None)]
+    unknown_characters: Annotated[Share | Literal["grow"], Key(compared=False, grouped=False, since=6, before=0.01)]
     name: Annotated[Label | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
     tags: Annotated[list[Label], Key(compared=False, grouped=False, matched=False, since=2, before=[])]
     seed: Annotated[Seed, Key(compared=False, resumable=False, grouped=False)]

@@ -1,10 +1,10 @@
-"""The data of a tokenizer: characters, or subwords and their merges."""
+"""What a tokenizer is built from, characters or subwords and their merges; and the characters that it lacks."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from gpt.base.records import Record
+from gpt.base.records import Iterations, Record
 
 PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
 
@@ -17,3 +17,25 @@ class Vocabulary(Record):
     corpus: str  # the digest of the corpus that it was built from
     # The fingerprints of the corpus's files, by the loader's hyperparameter:
     files: dict[str, str] = Field(default_factory=dict)
+
+
+class LeftOut(Record):
+    """Characters of a text that the vocabulary lacks, by split: no loss counts them."""
+
+    train: Iterations
+    val: Iterations
+    of_train: Iterations  # characters in the split, with these
+    of_val: Iterations
+
+    @property
+    def count(self) -> int:
+        """In both splits."""
+        return self.train + self.val
+
+    @property
+    def share(self) -> float:
+        """In the split that has more of them, from 0 to 1."""
+        return max(self.train / max(1, self.of_train), self.val / max(1, self.of_val))
+
+    def __str__(self) -> str:
+        return f"{self.count:,} of {self.of_train + self.of_val:,} characters"

@@ -8,7 +8,8 @@ _TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interv
 
 def changes(summary: Summary) -> list[str]:
     """What differs from the documented run, at the end or in an earlier part; empty for a documented run."""
-    return [*summary.changed, *earlier_changes(summary)]
+    left_out = [] if summary.left_out is None else [f"{summary.left_out} left out"]
+    return [*summary.changed, *left_out, *earlier_changes(summary)]
 
 
 def earlier_changes(summary: Summary) -> list[str]:

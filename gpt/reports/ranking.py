@@ -89,7 +89,7 @@ def _ranking(
     keys = _varying([values for _, values in (*members, *started)])
     by_values: dict[tuple, dict[int, Run]] = defaultdict(dict)
     older = []
-    for run, values in members:  # the oldest first, so that the newest of a seed stays
+    for run, values in members:  # the oldest first, so that the newest run of a seed remains
         by_seed = by_values[tuple(_same(values.get(key)) for key in keys)]
         older += [by_seed[run[1].seed]] if run[1].seed in by_seed else []
         by_seed[run[1].seed] = run
@@ -121,7 +121,7 @@ def _ranking(
 
 
 def _varying(settings: list[_Settings]) -> list[str]:
-    """The keys that tell the runs apart, choices first; one that follows from the choices is left out."""
+    """The keys that distinguish the runs, choices first; a key that follows from the choices is left out."""
     keys = dict.fromkeys(key for values in settings for key in values)
     choices = sorted(
         (key for key in keys if key == "stage" or key.endswith("_target_")), key=lambda key: key != "stage"

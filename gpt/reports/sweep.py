@@ -11,7 +11,7 @@ from gpt.runs.finding import finished_runs, unfinished_runs
 
 
 def print_comparison(folder: Path) -> None:
-    """Of a sweep of several runs, print the documented ones beside their documented losses, and rank all of them."""
+    """For a sweep of several runs, print the documented runs beside their documented losses, and rank all runs."""
     if len(list(folder.glob("*/config.yaml"))) < 2 or not list(folder.glob("*/summary.json")):
         return
     runs = finished_runs(folder)

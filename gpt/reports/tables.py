@@ -126,4 +126,5 @@ def _results(summary: Summary) -> dict[str, Any]:
         "iterations": summary.iterations, "exact_val": summary.exact.val, "val": summary.estimated.val,
         "train": summary.estimated.train, "best_val": summary.best.val, "parameters": summary.parameters,
         "tokens_per_second": summary.tokens_per_second, "seconds": summary.seconds,
+        "left_out": summary.left_out.count if summary.left_out else 0,
     }  # fmt: skip

@@ -12,7 +12,7 @@ checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
 metrics.csv, tensorboard/, operators.txt, trace.json.gz: of loggers
 
-Every file but those of the last two lines carries a checksum of its content, which is verified whenever it is read.
+Every file except those in the last two lines carries a checksum of its content, which is verified whenever it is read.
 """
 
 import contextlib

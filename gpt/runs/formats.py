@@ -19,7 +19,7 @@ from gpt.base.files import parsing
 from gpt.base.keys import added
 from gpt.base.schema import TrainConfig
 
-FORMAT = 5
+FORMAT = 6
 
 # For each format, the new names of older runs' choices.
 _RENAMED: dict[int, dict[str, str]] = {

@@ -14,6 +14,7 @@ from gpt.base.choices import NonNegative
 from gpt.base.files import parsing, unseal
 from gpt.base.records import Iterations, Record
 from gpt.base.schema import Documented, StageName
+from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import check_format
 from gpt.training.progress import Segment
 
@@ -33,7 +34,7 @@ class Parent(Record):
 
     run: str  # its folder, as given
     stage: StageName
-    iterations: Iterations
+    iterations: Iterations  # after which it had these weights
     weights: str  # best, last or averaged
     sha256: str  # of the file of those weights
 
@@ -71,6 +72,7 @@ class Summary(Record):
     name: str | None = None
     tags: list[str] = Field(default_factory=list)
     parent: Parent | None = None
+    left_out: LeftOut | None = None  # of the corpus, because the vocabulary of the parent lacks it
     commands: list[Command] = Field(default_factory=list)  # that started and resumed the run
     seed: int
     parameters: int

@@ -1,5 +1,7 @@
 """Forking: a new run that starts from the weights, vocabulary and settings of another run."""
 
+import functools
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +11,16 @@ from torch import nn
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
+from gpt.base.keys import changes
 from gpt.base.schema import TrainConfig
+from gpt.data.corpora import Corpus
+from gpt.data.vocabulary import Vocabulary
+from gpt.models.equality import is_same_function
 from gpt.runs.corpus_files import located
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
-from gpt.runs.weights import Saved, load_weights, selected
+from gpt.runs.weights import Saved, load_grown, load_weights, selected
+from gpt.tasks import Task
 
 _INHERITED = ("model", "data", "optimizer", "schedule", "training")
 
@@ -36,18 +43,30 @@ class Fork:
         weights = run.weights(which)
         if not weights.exists():
             raise RequestError(f"init={path}: the run has no weights yet")
-        iterations = run.metrics()[-1].iteration
+        iterations = _iterations(run, which)
         stage, digest = run.config().stage, sha256(weights)
         return cls(run, which, Parent(run=str(path), stage=stage, iterations=iterations, weights=which, sha256=digest))
 
-    def load(self, model: nn.Module) -> None:
-        """Load the weights. Raises UserError if they are damaged or have other shapes."""
-        load_weights(self.run, model, self.which)
+    @functools.cached_property
+    def tokens(self) -> dict[str, int]:
+        """The vocabulary of the run: each token's id."""
+        return {token: i for i, token in enumerate(self.run.vocabulary().vocabulary)}
+
+    def load(self, model: nn.Module, vocabulary: Vocabulary) -> None:
+        """Load the weights into a model whose vocabulary is that of the run, or has more characters.
+
+        Raises UserError if they are damaged, RequestError if the vocabulary of this stage cannot grow.
+        """
+        if len(vocabulary.vocabulary) == len(self.tokens):
+            load_weights(self.run, model, self.which)
+            return
+        ids = {token: i for i, token in enumerate(vocabulary.vocabulary)}
+        load_grown(self.run, model, self.which, [ids[token] for token in self.tokens], len(ids))
 
     def config(self, wanted: TrainConfig, given: Collection[str]) -> TrainConfig:
         """The configuration of the new run: the parent's model, data and training, except for the `given` keys.
 
-        Raises RequestError for another stage, which has other weights.
+        Raises RequestError for another stage or another shape of it, whose weights would be others.
         """
         parent = self.run.config()
         for group in ("experiment", "debug"):
@@ -64,11 +83,49 @@ class Fork:
                 continue  # replaced as a whole, with all its values
             own = {key: content[group][key] for key in _keys_in(group, given) if key in content[group]}
             content[group] = old[group] | own
+        self._check_model(Choice.model_validate(content["model"]))
         if "data" not in given:
             data = Choice.model_validate(content["data"])
             where = located(data, self.run.vocabulary().files, wanted.data.hyperparameters, given)
             content["data"] = where.model_dump(by_alias=True)
         return TrainConfig.model_validate(content | {"resume": wanted.resume})
+
+    def _check_model(self, new: Choice) -> None:
+        """Raises RequestError if another model would make another function of the same weights."""
+        old = self.run.config().model
+        changed = changes(old.hyperparameters, new.hyperparameters)
+        if changed and not is_same_function(old, new, len(self.tokens)):
+            raise RequestError(
+                f"init={self.record.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
+                "be another model, or not fit. Only what leaves the model's output as it is may change, such as "
+                "model.dropout; unknown_characters=grow adds characters"
+            )
+
+
+def fitted(task: Task, corpus: Corpus, config: TrainConfig) -> Task:
+    """The task of a fork for a corpus of which its vocabulary may lack characters: with them if they are to be learned.
+
+    Raises RequestError if more of them would be left out than the configuration allows.
+    """
+    left_out = task.left_out(corpus)
+    if left_out is None:
+        return task
+    if config.unknown_characters == "grow":
+        return task.grown(corpus)
+    if left_out.share > config.unknown_characters:
+        most = math.ceil(100 * left_out.share) / 100
+        raise RequestError(
+            f"the vocabulary of init={config.init} lacks {left_out}, "
+            f"more than {config.unknown_characters:g} of a split: add unknown_characters=grow to learn them, "
+            f"or unknown_characters={most:g} to leave them out"
+        )
+    return task
+
+
+def _iterations(run: RunFolder, which: Saved) -> int:
+    """After how many iterations the run had these weights; of an average, the last of them."""
+    evaluations = run.metrics()
+    return (min(evaluations, key=lambda e: e.val) if which == "best" else evaluations[-1]).iteration
 
 
 def _keys_in(group: str, given: Collection[str]) -> list[str]:

@@ -13,6 +13,7 @@ from gpt.data.corpora import Corpus
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
 from gpt.models import STAGE
+from gpt.session.forking import fitted
 from gpt.session.plan import Plan
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
@@ -46,6 +47,8 @@ class Job:
         """
         config, settings = plan.config, plan.config.training
         task, corpus = tasks.load(config.data, module or STAGE.find(config.model), plan.vocabulary)
+        if config.init is not None:
+            task = fitted(task, corpus, config)
         task.refuse_others(key for key in given if key.startswith("training."))
         plan.check(corpus.digest)
         schedule = SCHEDULE.partial(config.schedule)
@@ -57,7 +60,7 @@ class Job:
         objective = Objective.of(settings)
         objective.prepare(model)
         model.to(device)
-        plan.initialise(model)
+        plan.initialise(model, task.vocabulary(corpus))
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
         metrics = chosen_metrics(config.metrics)

@@ -2,16 +2,17 @@
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import EvaluateConfig
+from gpt.data.batch import Batch
 from gpt.data.corpora import read_text
 from gpt.session.trained import TrainedRun
 from gpt.tasks.task import Measure
-from gpt.training.evaluation import exact_loss, loss_in_context
+from gpt.training.evaluation import mean_loss, tokens_per_pass
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Measured:
     trained: TrainedRun
     what: str  # the split or the text
     loss: float  # nats per token
+    scored: int  # tokens that the loss is the mean over
+    left_out: int  # characters that the vocabulary lacks, which no loss counts
     others: list[Measure] = field(default_factory=list)
 
     @property
@@ -40,6 +43,8 @@ class Measured:
 
         token = self.trained.task.token
         rows = [("exact loss", f"{self.loss:.4f}", f"nats per {token}"), ("", f"{self.bits:.4f}", f"bits per {token}")]
+        left_out = f"; {self.left_out:,} left out, which the vocabulary lacks" if self.left_out else ""
+        rows += [("scored", f"{self.scored:,}", f"{token}s{left_out}")]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         return tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
 
@@ -48,7 +53,11 @@ class Measured:
         trained, token = self.trained, self.trained.task.token
         named = {"run": str(trained.run.path), "stage": trained.config.stage, "weights": trained.which}
         losses = {"measured": self.what, f"nats_per_{token}": self.loss, f"bits_per_{token}": self.bits}
-        others = {measure.name: {"value": measure.value, "signature": measure.unit} for measure in self.others}
+        losses |= {"scored": self.scored, "left_out": self.left_out}
+        others = {
+            measure.name.replace(" ", "_"): {"value": measure.value, "signature": measure.unit}
+            for measure in self.others
+        }
         return json.dumps(named | losses | others, indent=2)
 
 
@@ -66,14 +75,49 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
             raise RequestError("text= is measured as a whole: omit split=")
         if data_keys:
             raise RequestError(f"text= is measured alone: omit {data_keys[0]}=")
-        return Measured(trained, f"the text {config.text}", trained.loss(read_text(Path(config.text))))
+        return _of_text(trained, config.text)
     split = task.split(config.split)
     corpus = trained.corpus(config.data, data_keys)
     data = task.data(corpus, trained.model, trained.device)
-    loss = exact_loss(trained.model, data, split, runtime=trained.runtime)
+    size = tokens_per_pass(trained.runtime)
+    loss, scored = _mean_loss(trained, data.every_target_once(split, size), f"exact {split} loss")
     others = task.scores(trained.model, corpus, split, config)
-    in_context = loss_in_context(trained.model, data, split, runtime=trained.runtime)
-    if in_context is not None:
-        unit = f"nats per {task.token}, each with at least half a window of context"
-        others = [*others, Measure("in sliding windows", in_context, unit, digits=4)]
-    return Measured(trained, f"{split} split", loss, others)
+    others += _in_context(trained, data.every_target_in_context(split, size))
+    left_out = task.left_out(corpus)
+    return Measured(
+        trained, f"{split} split", loss, scored, 0 if left_out is None else getattr(left_out, split), others
+    )
+
+
+def _of_text(trained: TrainedRun, path: str) -> Measured:
+    """The text in a file, as a whole."""
+    text, task, size = read_text(Path(path)), trained.task, tokens_per_pass(trained.runtime)
+    known = task.known(text)
+    loss, scored = _mean_loss(
+        trained, task.batches(trained.model, known, None, tokens_per_pass=size), "loss of the text"
+    )
+    others = _in_context(trained, task.batches_in_context(trained.model, known, tokens_per_pass=size))
+    return Measured(trained, f"the text {path}", loss, scored, len(text) - len(known), others)
+
+
+def _in_context(trained: TrainedRun, batches: Iterable[Batch] | None) -> list[Measure]:
+    """The loss in sliding windows, of a task that has windows."""
+    if batches is None:
+        return []
+    loss, _ = _mean_loss(trained, batches, "loss in sliding windows")
+    unit = f"nats per {trained.task.token}, each with at least half a window of context"
+    return [Measure("in sliding windows", loss, unit, digits=4)]
+
+
+def _mean_loss(trained: TrainedRun, batches: Iterable[Batch], name: str) -> tuple[float, int]:
+    """The mean over all targets, and their number."""
+    scored = 0
+
+    def counted() -> Iterator[Batch]:
+        nonlocal scored
+        for batch in batches:
+            scored += batch.tokens
+            yield batch
+
+    loss = mean_loss(trained.model, counted(), name, trained.runtime).item()
+    return loss, scored

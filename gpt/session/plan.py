@@ -46,10 +46,13 @@ class Plan:
     def check(self, corpus_digest: str) -> None:
         """Raise RequestError if the run cannot continue with this corpus."""
 
-    def initialise(self, model: nn.Module) -> None:
-        """Load the weights of the fork, if any. Raises UserError if they are damaged or have other shapes."""
+    def initialise(self, model: nn.Module, vocabulary: Vocabulary) -> None:
+        """Load the weights of the fork, if it is one, into a model of this vocabulary, which has that of the fork.
+
+        Raises UserError if they are damaged or of another shape.
+        """
         if self.fork is not None:
-            self.fork.load(model)
+            self.fork.load(model, vocabulary)
 
     def begin(self, state: TrainingState, schedule: Schedule) -> None:
         """Restore the checkpoint, if there is one. Raises UserError if it is damaged."""
@@ -72,6 +75,8 @@ class NewRun(Plan):
             if self.fork is not None:
                 run.write_parent(self.fork.record)
                 log.info(f"starting from {self.fork.record.description}")
+                if new := [token for token in vocabulary.vocabulary if token not in self.fork.tokens]:
+                    log.info(f"the vocabulary grows by {len(new):,}: {''.join(new)[:40]!r}")
             run.write_vocabulary(_with_fingerprints(vocabulary, self.config))  # from here on, it can be resumed
             run.write_command(self.request.command, 0)
             started(run)

@@ -52,8 +52,12 @@ def unrecorded(config: TrainConfig, request: Request) -> Plan:
 
 @contextlib.contextmanager
 def _planned(config: TrainConfig, request: Request, stop: Stop) -> Iterator[NewRun | Resumption]:
-    fork = None
-    if config.init is not None and request.resume in (None, "auto"):
+    fork, is_new = None, request.resume in (None, "auto")
+    if is_new and config.init is None and "unknown_characters" in request.given:
+        raise RequestError(
+            "unknown_characters= is about the vocabulary of the run that init= names: give both, or neither"
+        )
+    if is_new and config.init is not None:
         fork = Fork.of(Path(config.init))
         config = fork.config(config, request.given)
     run = _named(request)

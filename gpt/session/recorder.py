@@ -57,6 +57,11 @@ class Recorder:
     def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:
         """Write the results, including `exact`, the exact validation loss."""
 
+    def _summary(self, job: Job, state: TrainingState, exact: float) -> Summary:
+        """The results, with what the corpus has that no loss counts."""
+        summary = summarise(self._plan, job, state, exact, time.perf_counter() - self._started)
+        return summary.model_copy(update={"left_out": job.task.left_out(job.corpus)})
+
     def _observers(
         self, job: Job, state: TrainingState, guard: NonFiniteGuard, stack: contextlib.ExitStack
     ) -> list[Watcher]:
@@ -85,7 +90,7 @@ class Shown(Recorder):
 
     def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:  # noqa: ARG002
         """Keep the summary."""
-        self.summary = summarise(self._plan, job, state, exact, time.perf_counter() - self._started)
+        self.summary = self._summary(job, state, exact)
 
 
 class FolderRecorder(Recorder):
@@ -129,7 +134,7 @@ class FolderRecorder(Recorder):
         """
         run, overfit = self.run, self._plan.config.overfit
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
-            summary = summarise(self._plan, job, state, exact, time.perf_counter() - self._started)
+            summary = self._summary(job, state, exact)
             summary = summary.model_copy(update={"parent": run.parent(), "commands": run.commands()})
             sample, seed = run.path / "sample.txt", self._plan.config.seed
             attempt("the sample", lambda: write_atomically(sample, job.task.sample(job.model, job.corpus, seed)))

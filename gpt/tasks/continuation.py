@@ -13,8 +13,8 @@ from gpt.base.schema import GenerateConfig
 from gpt.data.batch import Batch
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import TextCorpus
-from gpt.data.text import TextData, adjacent_windows
-from gpt.data.vocabulary import Vocabulary
+from gpt.data.text import TextData, adjacent_windows, sliding_windows
+from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.tasks.decoding.packing import packed
@@ -79,6 +79,21 @@ class Continuation(Task):
         """A tokenizer of characters; it refuses characters outside its vocabulary."""
         return self.tokenizer.as_json()
 
+    def known(self, text: str) -> str:
+        """The text without the characters that the vocabulary lacks, with a warning."""
+        return self._known(text)[0]
+
+    def left_out(self, corpus: TextCorpus) -> LeftOut | None:
+        """The characters that the vocabulary lacks, such as that of another run."""
+        train, val = (len(text) - len(self.tokenizer.without_unknown(text)[0]) for text in (corpus.train, corpus.val))
+        if train + val == 0:
+            return None
+        return LeftOut(train=train, val=val, of_train=len(corpus.train), of_val=len(corpus.val))
+
+    def grown(self, corpus: TextCorpus) -> "Continuation":
+        """With all characters of the corpus."""
+        return Continuation(CharTokenizer(self.tokenizer.vocabulary + corpus.train + corpus.val))
+
     def described(self, corpus: TextCorpus) -> str:
         """Characters."""
         train, val = len(corpus.train), len(corpus.val)
@@ -86,7 +101,7 @@ class Continuation(Task):
 
     def encoded(self, text: str) -> Tensor:
         """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
-        return self.tokenizer.encode(*self._known(text))
+        return self.tokenizer.encode(self.known(text))
 
     def data(self, corpus: TextCorpus, model: nn.Module, device: torch.device) -> TextData:
         """Windows of the model's block_size; a stage that remembers the training split receives it."""
@@ -129,10 +144,17 @@ class Continuation(Task):
         """Adjacent windows of the model's block_size. Raises RequestError for fewer than two known characters."""
         if target is not None:
             raise RequestError("this run continues a text: omit the translation")
+        return adjacent_windows(self._ids(model, text), block_size_of(model), tokens_per_pass)
+
+    def batches_in_context(self, model: nn.Module, text: str, *, tokens_per_pass: int) -> Iterable[Batch]:
+        """Windows that overlap by half. Raises RequestError for less than two known characters."""
+        return sliding_windows(self._ids(model, text), block_size_of(model), tokens_per_pass)
+
+    def _ids(self, model: nn.Module, text: str) -> Tensor:
         ids = self.encoded(text).to(next(model.parameters()).device)
         if len(ids) < 2:
             raise RequestError("a text needs at least two characters that the run knows")
-        return adjacent_windows(ids, block_size_of(model), tokens_per_pass)
+        return ids
 
     def _prompt(self, prompt: str | None) -> Tensor:
         if prompt == "":

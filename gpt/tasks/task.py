@@ -16,7 +16,7 @@ from gpt.base.errors import RequestError
 from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
 from gpt.data.corpora import Corpus
-from gpt.data.vocabulary import Vocabulary
+from gpt.data.vocabulary import LeftOut, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,20 @@ class Task(ABC):
         """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it cannot be converted."""
         raise RequestError(f"the tokenizer of a run that {self.does} cannot be exported for other programs")
 
+    def known(self, text: str) -> str:
+        """The part of a text that the tokenizer can read; by default, all of it."""
+        return text
+
+    def left_out(self, corpus: Any) -> LeftOut | None:
+        """What of the corpus the tokenizer lacks, so that no loss counts it; None if it lacks nothing."""
+        del corpus
+        return None
+
+    def grown(self, corpus: Any) -> "Task":
+        """The task with what its tokenizer lacks of the corpus; the tokens of before are among the new ones."""
+        del corpus
+        return self
+
     @abstractmethod
     def described(self, corpus: Any) -> str:
         """The sizes of the corpus and the vocabulary in one line."""
@@ -109,6 +123,11 @@ class Task(ABC):
     @abstractmethod
     def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
         """A text, or a text and its target, in batches on the model's device, with each target token once."""
+
+    def batches_in_context(self, model: nn.Module, text: str, *, tokens_per_pass: int) -> Iterable[Batch] | None:
+        """The same targets, each with at least half a window before it; None if a text has no windows."""
+        del model, text, tokens_per_pass
+        return None
 
     def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:
         """Measures other than the loss; by default none."""

@@ -11,7 +11,7 @@ class WeightAverage(Watcher):
 
     The average of a resumed run is that of one run with its present settings: an evaluation that these do not ask for,
     such as the last one before a run was extended, does not count. Raises RequestError if that is impossible, because
-    weights were not kept.
+    weights were not saved.
     """
 
     def __init__(self, state: TrainingState, recipe: Recipe, start: float) -> None:

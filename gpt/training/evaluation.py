@@ -74,9 +74,3 @@ def exact_loss(model: nn.Module, data: Data, split: str, *, runtime: Runtime, wo
     """The mean over every target of the split, each counted once."""
     batches = data.every_target_once(split, tokens_per_pass(runtime))
     return mean_loss(model, batches, f"exact {split} loss", runtime, world=world).item()
-
-
-def loss_in_context(model: nn.Module, data: Data, split: str, *, runtime: Runtime) -> float | None:
-    """The same mean in sliding windows, each target with at least half a window of context; None without windows."""
-    batches = data.every_target_in_context(split, tokens_per_pass(runtime))
-    return None if batches is None else mean_loss(model, batches, "loss in sliding windows", runtime).item()

@@ -27,10 +27,12 @@ EXPECTED: dict[Callable[[str], bool], Callable[[str], bool]] = {
         key, {"model", "training", "data", "optimizer", "schedule", "documented", "overfit", "init"}
     ) and key not in PATHS | HOW,
     keys.resumable: lambda key: among(
-        key, {"training", "optimizer", "schedule", "data", "deterministic"} | (ASIDE - {"runs"})
+        key, {"training", "optimizer", "schedule", "data", "deterministic", "unknown_characters"} | (ASIDE - {"runs"})
     ) and key not in {"data._target_", "data.vocab_size", "optimizer._target_", "training.multi_token"},
     keys.grouped: lambda key: not among(
-        key, PATHS | HOW | ASIDE | {"seed", "adds", "documented", "deterministic", "training.eval_iters"}
+        key,
+        PATHS | HOW | ASIDE
+        | {"seed", "adds", "documented", "deterministic", "training.eval_iters", "unknown_characters"},
     ),
     keys.matched: lambda key: not among(key, ASIDE | {"training.log_interval"}),
 }  # fmt: skip

@@ -503,7 +503,12 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     assert done.stderr == "warning: left out 20 characters that the vocabulary lacks: 'é'\n"
     found = json.loads(done.stdout)
     assert found["bits_per_character"] == pytest.approx(found["nats_per_character"] / math.log(2))
+    assert (found["scored"], found["left_out"]) == (399, 20)
+    assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.2)
+    assert not any(" " in name for name in found)
     table = called("evaluate.py", f"text={text}", cwd=trained).stdout
+    assert "399" in table
+    assert "20 left out" in table
     assert f"{found['nats_per_character']:.4f}" in table
     assert f"{found['bits_per_character']:.4f}" in table
     for key in ("data.path", "data.source"):
@@ -523,7 +528,7 @@ def test_any_split_is_evaluated(split: str, called: Script, trained: Path) -> No
     estimated = json.loads((run / "summary.json").read_text())["estimated"][split]
     found = json.loads(done.stdout)
     assert found["nats_per_character"] == pytest.approx(estimated, abs=0.1)
-    assert found["in sliding windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.1)
+    assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.1)
 
 
 def test_counts_do_not_predict_the_text_that_they_are_from(script: Script, corpus_file: Path, tmp_path: Path) -> None:
