@@ -70,6 +70,9 @@ def rankings(runs: Iterable[Run], metric: Metric, others: Iterable[RunFolder] = 
     for other in others:
         with _skipping():
             started[targets(other)].append((other, settings(other, None, metric)))
+    for key in started.keys() - finished.keys():
+        for other, _ in started[key]:
+            log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
     return [_ranking(members, started[key], metric) for key, members in finished.items() if members]
 
 

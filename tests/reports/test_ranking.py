@@ -156,6 +156,14 @@ def test_runs_that_have_no_result_are_told(called: Script, sweep: Path, tmp_path
     assert refused.stderr.count("\n") == 1
 
 
+def test_an_unfinished_run_on_a_corpus_without_results_is_told(
+    sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (killed,) = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0]})
+    assert len(rankings(finished_runs(sweep / "runs" / "sweep"), "exact", [killed[0]])) == 1
+    assert f"{killed[0].path} has not finished" in caplog.text
+
+
 def test_groups_within_the_noise_of_the_best_are_marked(sweep: Path, tmp_path: Path) -> None:
     """Welch's test of the first three against the second: t = 1.22, p = 0.29; against the third: t = 7.3, p = 0.002."""
     losses = {"0.1": [1.0, 1.1, 1.2], "0.2": [1.1, 1.2, 1.3], "0.3": [1.6, 1.7, 1.8], "0.4": [1.25], "0.5": [1.9]}
