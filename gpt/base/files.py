@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,19 @@ def checked_file(path: Path, largest: int) -> Path:
         raise UserError(f"{path} is not a regular file")
     if status.st_size > largest:
         raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
+    return path
+
+
+def own_file(path: Path) -> Path:
+    """Check a file of a possibly untrusted folder before it is opened for writing, and return its path.
+
+    Raises UserError unless it is a regular file: a link could lead elsewhere. A hard link to a file elsewhere is
+    replaced by a copy.
+    """
+    if os.path.lexists(path):
+        checked_file(path, sys.maxsize)
+        if path.stat().st_nlink > 1:
+            write_atomically(path, path.read_bytes())
     return path
 
 

@@ -19,7 +19,6 @@ import contextlib
 import logging
 import logging.handlers
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +28,7 @@ from pydantic import BaseModel
 
 from gpt.base.console import OneLine
 from gpt.base.errors import RequestError, UnavailableError, UnreadableError, UserError
-from gpt.base.files import checked_file, is_temporary, read_text_file, seal, write_atomically
+from gpt.base.files import is_temporary, own_file, read_text_file, seal, write_atomically
 from gpt.base.schema import TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
@@ -61,7 +60,7 @@ class RunFolder:
         handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
 
         def start() -> None:
-            file = logging.FileHandler(self._own_file("train.log"), encoding="utf-8", errors="backslashreplace")
+            file = logging.FileHandler(own_file(self.path / "train.log"), encoding="utf-8", errors="backslashreplace")
             file.setFormatter(OneLine("%(asctime)s %(message)s"))
             handler.setTarget(file)
             handler.flush()
@@ -79,25 +78,13 @@ class RunFolder:
                     handler.target.close()
             handler.close()
 
-    def _own_file(self, name: str) -> Path:
-        """A file to open for writing. Raises UserError unless it is a regular file: a link could lead elsewhere.
-
-        A hard link to a file elsewhere is replaced by a copy.
-        """
-        path = self.path / name
-        if os.path.lexists(path):
-            checked_file(path, sys.maxsize)
-            if path.stat().st_nlink > 1:
-                write_atomically(path, path.read_bytes())
-        return path
-
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder against other writers; the lock of a process that died is released.
 
         Raises RequestError if another process holds it.
         """
-        lock = FileLock(self._own_file(".lock"), blocking=False)
+        lock = FileLock(own_file(self.path / ".lock"), blocking=False)
         try:
             lock.acquire()
         except Timeout:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import environments, every_call, folders, odd_values, scenarios
+from tests.faults import environments, every_call, folders, odd_values, scenarios, studies
 
 FULL = {
     scenarios.kills: 100,
@@ -30,6 +30,7 @@ FULL = {
     folders.small_disk: 20,
     environments.environments: 100,
     odd_values.odd_values: 10_000,
+    studies.studies: 1000,
     every_call.every_call: 10_000,
     every_call.every_size: 1000,
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import environments, every_call, folders, odd_values, scenarios
+from tests.faults import environments, every_call, folders, odd_values, scenarios, studies
 
 QUICK = {
     "kills": partial(scenarios.kills, 1, iterations=60, most=1),
@@ -22,6 +22,7 @@ QUICK = {
     "changed_sweeps": partial(scenarios.changed_sweeps, 1, iterations=10),
     "odd_values": partial(odd_values.odd_values, 40),
     "every_call": partial(every_call.every_call, 3),
+    "studies": partial(studies.studies, 12),
 }
 LONGER = {
     "kills": partial(scenarios.kills, 3),
@@ -39,6 +40,7 @@ LONGER = {
     "environments": partial(environments.environments, 100),
     "odd_values": partial(odd_values.odd_values, 400),
     "every_call": partial(every_call.every_call, 60),
+    "studies": partial(studies.studies, 200),
     "every_size": partial(every_call.every_size, 10),
 }
 

@@ -8,10 +8,8 @@ that trial, in the same run folder, as train.py resume=auto does.
 import itertools
 import json
 import logging
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +26,10 @@ from optuna.pruners import MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
+from gpt.apps.searching.database import SETTINGS, check_trials, opened, storage_errors
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
+from gpt.base.files import own_file
 from gpt.base.keys import changes
 from gpt.base.seeding import generator
 from gpt.training.state import TrainingState
@@ -38,7 +37,6 @@ from gpt.training.watchers import Watcher
 
 _DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
 _DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
-_PATIENCE = 60.0  # seconds to wait for another worker's transaction
 
 log = logging.getLogger(__name__)
 
@@ -55,23 +53,19 @@ class Search:
     ) -> None:
         self.folder, self._space, self._seed = folder, space, seed
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock")
+        self._lock = FileLock(own_file(folder / ".lock"))
         self._file = folder / "study.db"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with self._lock, self._storage_errors():
-            connect = partial(sqlite3.connect, self._file, timeout=_PATIENCE, check_same_thread=False)
-            storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
-            pruner = MedianPruner() if prune else NopPruner()
-            self.study = optuna.create_study(
-                storage=storage, study_name="search", load_if_exists=True, direction="minimize", pruner=pruner
-            )
+        with self._lock, storage_errors(self._file):
+            self.study = opened(self._file, MedianPruner() if prune else NopPruner())
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
+            check_trials(self._file, self.study, space)
 
     def trials(self, n_trials: int) -> Iterator[Trial]:
         """Yield trials to run until the study has `n_trials` in all; each is locked until the next is requested."""
         while True:
             with ExitStack() as locks:
-                with self._lock, self._storage_errors():
+                with self._lock, storage_errors(self._file):
                     trial = self._abandoned(locks) or self._new(n_trials, locks)
                 if trial is None:
                     return
@@ -84,7 +78,8 @@ class Search:
         way.
         """
         try:
-            loss = train(_Pruning(trial))
+            with storage_errors(self._file):
+                loss = train(_Pruning(trial))
         except (PrunedError, DivergedError) as error:
             log.info(str(error))
             self._tell(trial, state=TrialState.PRUNED)
@@ -106,7 +101,7 @@ class Search:
         return self.folder / f"trial_{trial.number:03d}"
 
     def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
-        with self._storage_errors():
+        with storage_errors(self._file):
             self.study.tell(trial, loss, state)
 
     def _abandoned(self, locks: ExitStack) -> Trial | None:
@@ -156,8 +151,10 @@ class Search:
 
     def _acquired(self, trial: FrozenTrial, locks: ExitStack) -> bool:
         folder = self.run_folder(trial)
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a link: a trial's run must be in the folder of its study")
         folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / ".worker", blocking=False)
+        lock = FileLock(own_file(folder / ".worker"), blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -166,23 +163,15 @@ class Search:
         return True
 
     def _check_same(self, settings: dict[str, Any]) -> None:
-        stored = self.study.user_attrs.get("settings")
+        stored = self.study.user_attrs.get(SETTINGS)
         if stored is None:
-            self.study.set_user_attr("settings", settings)
+            self.study.set_user_attr(SETTINGS, settings)
         elif json.loads(json.dumps(settings)) != stored:
             changed = ", ".join(changes(stored, settings) or changes(settings, stored))
             raise RequestError(
                 f"{self.folder} holds a search with other settings; this one has {changed}: "
                 "give it a new folder with study=FOLDER"
             )
-
-    @contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError) as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            raise UserError(f"cannot use {self._file}: {cause}") from None
 
 
 class _Pruning(Watcher):

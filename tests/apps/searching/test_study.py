@@ -1,8 +1,11 @@
 """A search as a user runs it: its trials, its workers, its deaths, and what it says at the end."""
 
+import contextlib
+import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,13 +16,14 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from gpt.apps.searching import study
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.data.corpora import read_text
 from tests.conftest import REPOSITORY, Script
+from tests.faults.folders import tree
 from tests.forked import Forked
 
 RATE = "training.learning_rate=tag(log,interval(1e-4,1e-1))"
@@ -292,6 +296,84 @@ def test_a_folder_with_another_search_or_a_damaged_one_is_refused(
     damaged = script("search.py", *options, RATE, cwd=tmp_path)
     assert damaged.returncode == 1
     assert damaged.stderr == "error: cannot use study/study.db: file is not a database\n"
+
+
+RATES = {"training.learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
+
+
+@pytest.fixture(scope="module")
+def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study whose one trial was left by a worker that died."""
+    folder = tmp_path_factory.mktemp("left") / "study"
+    next(study.Search(folder, RATES, {}, seed=1, prune=False).trials(1))
+    return folder
+
+
+@pytest.fixture
+def abandoned(left_behind: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    return Path(shutil.copytree(left_behind, tmp_path / "study"))
+
+
+def reopened(folder: Path) -> study.Search:
+    return study.Search(folder, RATES, {}, seed=1, prune=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_params SET param_name = 'data.path'",
+        "UPDATE trial_params SET param_value = 0.5",
+        "UPDATE trial_params SET distribution_json = "
+        """'{"name": "CategoricalDistribution", "attributes": {"choices": ["${oc.env:HOME}"]}}', param_value = 0""",
+        "DELETE FROM trial_params",
+        "UPDATE trials SET number = 7",
+        "UPDATE trials SET state = 'COMPLETE'",
+        "INSERT INTO trial_params VALUES (9, 1, 'init', 0.01, (SELECT distribution_json FROM trial_params))",
+        "CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trial_params; END",
+        "UPDATE alembic_version SET version_num = 'v9.9.9.z'",
+    ],
+)
+def test_nothing_is_taken_from_a_study_but_values_of_its_own_space(change: str, abandoned: Path) -> None:
+    with contextlib.closing(sqlite3.connect(abandoned / "study.db")) as connection:
+        connection.execute(change)
+        connection.commit()
+    with pytest.raises(UserError, match=r"study\.db") as raised:
+        reopened(abandoned)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["study.db", "study.db-journal", "study.db-wal", ".lock", "trial_000"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link"])
+def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path) -> None:
+    outside = abandoned.parent / "outside"
+    (outside / "run").mkdir(parents=True)
+    (outside / "file").write_bytes(b"precious")
+    before, path = tree(outside), abandoned / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    if kind == "dangling link":
+        path.symlink_to(outside / "new")
+    elif kind == "hard link" and name != "trial_000":
+        os.link(outside / "file", path)
+    else:
+        path.symlink_to(outside / ("run" if name == "trial_000" else "file"))
+    with contextlib.suppress(UserError):  # a lock that is a hard link is replaced
+        next(reopened(abandoned).trials(1))
+    assert tree(outside) == before
+
+
+def test_a_journal_that_names_another_file_is_not_replayed(abandoned: Path) -> None:
+    """SQLite would delete that file."""
+    second = bytes(abandoned.parent / "precious")
+    magic = bytes.fromhex("d9d505f920a163d7")
+    end = len(second).to_bytes(4, "big") + sum(second).to_bytes(4, "big") + magic
+    (abandoned / "study.db-journal").write_bytes(magic + bytes(504) + b"\0\0\0\1" + second + end)
+    (abandoned.parent / "precious").write_bytes(b"precious")
+    with pytest.raises(UserError, match="it names another file"):
+        reopened(abandoned)
+    assert (abandoned.parent / "precious").exists()
 
 
 @pytest.mark.slow

@@ -1,0 +1,194 @@
+"""Studies that no search wrote: damaged bytes, odd values and statements in the database, links in place of files.
+
+python -m tests.faults.studies FOLDER FIRST COUNT tries some of them in this process, and prints a line for each that
+does harm.
+"""
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from gpt.apps.searching.report import counts, importances, winner
+from gpt.apps.searching.study import Search
+from gpt.base.errors import report
+from tests.conftest import REPOSITORY
+from tests.faults.folders import tree
+from tests.faults.scenarios import Outcome, in_parallel
+
+SPACE = {
+    "training.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "optimizer": CategoricalDistribution(["adamw", "sgd"]),
+    "model.n_layer": IntDistribution(1, 4),
+}
+_SECONDS, _MEMORY = 3.0, 8 * 2**30  # of processor time, and of address space
+_VALUES: tuple[Any, ...] = (
+    None, 0, 1, -1, 2**63 - 1, 1e308, -0.5, float("inf"), "", "x", "\0", "\x1b[2J\n", "x" * 2_000_000, b"\xff",
+    "data.path", "init", "hydra.run.dir", "${oc.env:HOME}", "COMPLETE", "RUNNING", "WAITING", "MAXIMIZE", "NAN", "null",
+    "{}", "[]", "[" * 100_000, '{"name": "CategoricalDistribution", "attributes": {"choices": ["/etc/passwd", "x"]}}',
+    '{"name": "FloatDistribution", "attributes": {"low": 0, "high": 1e300, "log": false, "step": null}}',
+)  # fmt: skip
+_STATEMENTS = (
+    "CREATE TRIGGER t AFTER INSERT ON trials BEGIN UPDATE trial_params SET param_name = 'data.path'; END",
+    "CREATE VIEW v AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c",
+    "CREATE TABLE other (x, y GENERATED ALWAYS AS (zeroblob(1000000000)))",
+    "ALTER TABLE trials RENAME TO older", "ALTER TABLE trials ADD COLUMN x", "DROP TABLE trial_params",
+    "DROP TABLE version_info", "DROP INDEX ix_studies_study_name", "PRAGMA journal_mode=WAL", "PRAGMA user_version=9",
+    "UPDATE alembic_version SET version_num = 'v9.9.9.z'", "UPDATE version_info SET schema_version = 99",
+    "DELETE FROM study_directions", "DELETE FROM trial_params WHERE param_id = 1",
+    "DELETE FROM trials WHERE number = 1", "DELETE FROM trial_values",
+    "INSERT INTO study_directions VALUES (9, 'MINIMIZE', 1, 1)",
+    "UPDATE trials SET state = 'RUNNING'", "UPDATE trial_params SET param_name = 'data.path' WHERE param_id = 12",
+)  # fmt: skip
+
+
+def whole_study(folder: Path) -> None:
+    """A study of three complete trials and an abandoned one."""
+    search = Search(folder, SPACE, {"seed": 1}, seed=1, prune=True)
+    trials = search.trials(4)
+    for loss in (2.0, 1.0, 3.0):
+        trial = next(trials)
+        trial.report(loss, 4)
+        search.run(trial, lambda _, loss=loss: loss)
+    next(trials)
+
+
+def damaged(place: Path, draw: random.Random) -> str:
+    """Change something about the study in `place`, which has a neighbour for links to lead to; return what it was."""
+    kinds: list[Callable[[Path, random.Random], str]] = [_with_value] * 5 + [_with_bytes] * 3 + [_with_statement, _link]
+    return draw.choice(kinds)(place / "study", draw)
+
+
+def _with_value(study: Path, draw: random.Random) -> str:
+    with contextlib.closing(sqlite3.connect(study / "study.db")) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        table = draw.choice(tables)
+        column = draw.choice([row[1] for row in connection.execute(f"PRAGMA table_info({table})")])
+        value = draw.choice(_VALUES)
+        rows = draw.choice(["1", "rowid = 1", "rowid = (SELECT max(rowid) FROM " + table + ")"])
+        with contextlib.suppress(sqlite3.Error):  # it would not be unique
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {rows}", (value,))
+        connection.commit()
+    return f"{table}.{column} = {value!r:.60} where {rows}"
+
+
+def _with_statement(study: Path, draw: random.Random) -> str:
+    statement = draw.choice(_STATEMENTS)
+    with contextlib.closing(sqlite3.connect(study / "study.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+    return statement
+
+
+def _with_bytes(study: Path, draw: random.Random) -> str:
+    content = bytearray((study / "study.db").read_bytes())
+    position, length = draw.randrange(len(content)), draw.choice([1, 4, 100, 4096])
+    what = draw.choice(["flipped", "noise", "zeros", "cut", "moved"])
+    if what == "flipped":
+        content[position] ^= 1 << draw.randrange(8)
+    elif what == "cut":
+        del content[position:]
+    elif what == "moved":
+        other = draw.randrange(len(content))
+        content[position : position + length] = content[other : other + length]
+    else:
+        content[position : position + length] = draw.randbytes(length) if what == "noise" else bytes(length)
+    (study / "study.db").write_bytes(content)
+    return f"{length} bytes {what} at {position}"
+
+
+def _link(study: Path, draw: random.Random) -> str:
+    name = draw.choice(["study.db", "study.db-journal", "study.db-wal", "study.db-shm", ".lock", "trial_003"])
+    kind = draw.choice(["link", "hard link", "dangling link", "pipe", "folder", "file"])
+    path, victim = study / name, study.parent / "outside" / ("run" if name.startswith("trial") else "victim")
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    if kind == "link" or (kind == "hard link" and victim.is_dir()):
+        path.symlink_to(victim)
+    elif kind == "hard link":
+        os.link(victim, path)
+    elif kind == "dangling link":
+        path.symlink_to(study.parent / "outside" / "new")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        # A journal that names a second one, which SQLite would delete.
+        second = bytes(study.parent / "outside" / "victim")
+        end = len(second).to_bytes(4, "big") + sum(second).to_bytes(4, "big") + bytes.fromhex("d9d505f920a163d7")
+        path.write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(504) + b"\0\0\0\1" + second + end)
+    return f"{kind} as {name}"
+
+
+def _search_on(study: Path) -> list[str]:
+    """Go on with a search, and say which values were used that are not its own."""
+    search = Search(study, SPACE, {"seed": 1}, seed=1, prune=True)
+    wrong = []
+    for trial in search.trials(6):
+        params = trial.params
+        if params.keys() != SPACE.keys() or not all(SPACE[key]._contains(SPACE[key].to_internal_repr(params[key]))
+                                                    for key in SPACE):  # fmt: skip
+            wrong.append(f"values of another search: {params!r:.80}")
+        if search.run_folder(trial).parent != study:
+            wrong.append(f"another folder: {search.run_folder(trial)}")
+        search.run(trial, lambda _: 1.5)
+    winner(search.study)
+    importances(search.study)
+    counts(search.study)
+    return wrong
+
+
+def main(folder: Path, first: int, count: int) -> None:
+    """Search on in `count` copies of the study in `folder`, each with something else about it."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    shutil.copytree(folder, place := folder.with_name(f"copy_{first}"))
+    _search_on(place / "study")  # imports what is imported where it is used
+    for number in range(first, first + count):
+        shutil.rmtree(place)
+        shutil.copytree(folder, place)
+        what = damaged(place, random.Random(number))
+        outside, started = tree(place / "outside"), time.process_time()
+        try:
+            wrong = _search_on(place / "study")
+        except Exception as error:
+            said, _ = report(error) or ("\n", 1)
+            wrong = [f"{error!r:.300}"] if "\n" in said else []
+        if tree(place / "outside") != outside:
+            wrong.append("something outside was changed")
+        if (seconds := time.process_time() - started) > _SECONDS:
+            wrong.append(f"{seconds:.1f} s")
+        for line in wrong:
+            print(f"{number}: {what}: {line}", flush=True)
+
+
+def studies(count: int, folder: Path) -> Outcome:
+    """A study with damaged bytes, odd values, statements or links: the search goes on within its space, or one line."""
+    place = folder / "place"
+    whole_study(place / "study")
+    (place / "outside" / "run").mkdir(parents=True)
+    (place / "outside" / "victim").write_text("precious")
+
+    def trial(number: int) -> list[str]:
+        half = -(-count // 2)
+        first, last = number * half, min(count, (number + 1) * half)
+        command = [sys.executable, "-m", "tests.faults.studies", str(place), str(first), str(last - first)]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, errors="replace")
+        return [*done.stdout.splitlines(), *([done.stderr[-500:]] if done.returncode else [])]
+
+    return Outcome(count, in_parallel(trial, 2))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
