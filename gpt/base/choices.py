@@ -30,7 +30,7 @@ BatchSize = Annotated[int, Field(ge=1, le=2**20)]  # in windows, or in target to
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]  # in float32 too
 PathName = Annotated[str, Field(min_length=1)]
 
 

@@ -21,7 +21,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
 Share = Annotated[float, Field(ge=0, le=1)]
-Weights = Literal["auto", "best", "last", "averaged"]
+Saved = Literal["best", "last", "averaged"]
+Weights = Literal["auto", Saved]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class TrainingConfig(_Schema):
     batch_size: BatchSize
     grad_accumulation: Annotated[Count, Key(compared=False, grouped=False)]
     learning_rate: NonNegative
-    grad_clip: Annotated[float, Field(gt=0)] | None
+    grad_clip: Annotated[float, Field(gt=0, le=1e30)] | None
     short_window: Annotated[Length | None, Key(since=3, before=None)]
     short_iters: Annotated[CountOrZero, Key(since=3, before=0)]
     label_smoothing: Fraction
@@ -139,7 +140,7 @@ class BeamConfig(_Schema):
     """The settings of beam search."""
 
     beam: Annotated[int, Field(ge=1, le=1000)]
-    length_penalty: NonNegative
+    length_penalty: Annotated[float, Field(ge=0, le=10)]
 
 
 class GenerateConfig(BeamConfig):

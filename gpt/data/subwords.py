@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gpt.base.errors import RequestError
-from gpt.data.vocabulary import PAD
+from gpt.data.vocabulary import PAD, SPECIAL
 
 BEGIN, END, UNKNOWN = range(PAD + 1, PAD + 4)
-_SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 
 
 class Subwords:
@@ -21,18 +20,18 @@ class Subwords:
 
     def __init__(self, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
         self.vocabulary, self.merges = vocabulary, merges
-        self._characters = {" ", *"".join(vocabulary[len(_SPECIAL) :])}
+        self._characters = {" ", *"".join(vocabulary[len(SPECIAL) :])}
         ids = {token: i for i, token in enumerate(vocabulary)}
         try:
-            self._tokenizer = _pipeline(models.BPE(vocab=ids, merges=merges, unk_token=_SPECIAL[UNKNOWN]))
+            self._tokenizer = _pipeline(models.BPE(vocab=ids, merges=merges, unk_token=SPECIAL[UNKNOWN]))
         except Exception as error:  # the library raises no narrower type
             raise RequestError(f"not a vocabulary of subwords: {error}") from None
 
     @classmethod
     def trained_on(cls, lines: Iterable[str], vocab_size: int) -> "Subwords":
         """Learn up to `vocab_size` subwords from some text."""
-        tokenizer = _pipeline(models.BPE(unk_token=_SPECIAL[UNKNOWN]))
-        trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=_SPECIAL, show_progress=False)
+        tokenizer = _pipeline(models.BPE(unk_token=SPECIAL[UNKNOWN]))
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
         tokenizer.train_from_iterator(lines, trainer)
         model = json.loads(tokenizer.to_str())["model"]
         ids: dict[str, int] = model["vocab"]

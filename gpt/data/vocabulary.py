@@ -1,22 +1,31 @@
 """What a tokenizer is built from, characters or subwords and their merges; and the characters that it lacks."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gpt.base.records import Iterations, Record
 
 PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
 
 
 class Vocabulary(Record):
     """tokenizer.json: the data of a tokenizer."""
 
-    vocabulary: Annotated[str | list[str], Field(min_length=1)]  # of characters, or of subwords
+    vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # of characters, or of subwords
     merges: list[tuple[str, str]] | None = None  # of subwords
     corpus: str  # the digest of the corpus that it was built from
     # The fingerprints of the corpus's files, by the loader's hyperparameter:
     files: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(set(self.vocabulary)) < len(self.vocabulary):
+            raise ValueError("its vocabulary has a token twice")
+        if not isinstance(self.vocabulary, str) and self.vocabulary[: len(SPECIAL)] != SPECIAL:
+            raise ValueError(f"its vocabulary does not begin with {' '.join(SPECIAL)}")
+        return self
 
 
 class LeftOut(Record):

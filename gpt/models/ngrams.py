@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from gpt.base.errors import UserError
 from gpt.models.kv_cache import active_cache, preceded
 
 NGramOrder = Annotated[int, Field(ge=1, le=12)]
@@ -62,7 +63,7 @@ class NGrams(nn.Module):
         self.register_buffer("memory", torch.full((size,), -1, dtype=dtype))
         self.register_buffer("_powers", vocab_size ** torch.arange(order), persistent=False)
         self._counts: Tensor | None = None  # (contexts, V): what followed each context
-        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_counts", None))
+        self.register_load_state_dict_post_hook(lambda module, _: module.check_memory())
 
     def remember(self, ids: Tensor) -> None:
         """Remember a text, (N,) token ids, N > 0, or its first `size` tokens."""
@@ -76,6 +77,12 @@ class NGrams(nn.Module):
         self._own_keys, own_rows = torch.unique(own, return_inverse=True)
         self._own_counts = _counts(own_rows, ids, len(self._own_keys), self.vocab_size)
         self._own_counts[0] = 0
+
+    def check_memory(self) -> None:
+        """Count again when it is next needed. Raises UserError for tokens that are not in the vocabulary."""
+        self._counts = None
+        if self.memory.max() >= self.vocab_size or self.memory.min() < -1:
+            raise UserError(f"these weights are damaged: they remember tokens beyond a vocabulary of {self.vocab_size}")
 
     def table_bytes(self) -> int:
         """The size of the table of counts, which is built when the model is loaded."""

@@ -6,14 +6,14 @@ A new field needs a default, so that records of older runs stay readable.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, Field
 
 from gpt.base.choices import NonNegative
 from gpt.base.files import parsing, unseal
-from gpt.base.records import Iterations, Record
-from gpt.base.schema import Documented, StageName
+from gpt.base.records import FiniteFloat, Iterations, Record, Total
+from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import check_format
 from gpt.training.progress import Segment
@@ -35,8 +35,8 @@ class Parent(Record):
     run: str  # its folder, as given
     stage: StageName
     iterations: Iterations  # after which it had these weights
-    weights: str  # best, last or averaged
-    sha256: str  # of the file of those weights
+    weights: Saved
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the file of those weights
 
     @property
     def description(self) -> str:
@@ -67,16 +67,16 @@ class Best(Record):
 class Summary(Record):
     """summary.json: the results of a finished run. Losses in nats per token."""
 
-    format: int = 1
+    format: Annotated[int, Field(ge=1, lt=2**31)] = 1
     stage: StageName
-    name: str | None = None
-    tags: list[str] = Field(default_factory=list)
+    name: Label | None = None
+    tags: list[Label] = Field(default_factory=list)
     parent: Parent | None = None
     left_out: LeftOut | None = None  # of the corpus, because the vocabulary of the parent lacks it
     commands: list[Command] = Field(default_factory=list)  # that started and resumed the run
-    seed: int
-    parameters: int
-    iterations: int
+    seed: Seed
+    parameters: Total
+    iterations: Iterations
     documented: Documented
     changed: list[str]  # hyperparameters at the end, as key=value, that differ from the documented ones
     earlier: list[Segment] = Field(default_factory=list)  # parts of the run that were trained with other settings
@@ -86,15 +86,15 @@ class Summary(Record):
     exact: Exact
     target: NonNegative | None = None  # an exact validation loss to reach
     counted_seconds: NonNegative | None = None  # of training steps and of what prepares them, compiling included
-    averaged: int  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
-    last_batch: float | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
-    tokens_per_second: float  # of training steps, without evaluations and compilation
-    seconds: float  # of the process that finished the run, from the start of its training on, evaluations included
-    skipped: int  # updates skipped because of NaN or Inf
-    device: str
-    dtype: str
+    averaged: Total  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
+    last_batch: FiniteFloat | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
+    tokens_per_second: NonNegative  # of training steps, without evaluations and compilation
+    seconds: NonNegative  # of the process that finished the run, since its training began, evaluations included
+    skipped: Total  # updates skipped because of NaN or Inf
+    device: Annotated[str, Field(max_length=200)]
+    dtype: Literal["float32", "bfloat16"]
     versions: dict[str, str]
-    git_commit: str | None
+    git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]+(-dirty)?$")] | None
     finished: AwareDatetime
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,11 +11,9 @@ from torch import Tensor, nn
 from gpt import models
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import checked_file, write_atomically
-from gpt.base.schema import Weights
+from gpt.base.schema import Saved, Weights
 from gpt.runs.folder import RunFolder
 from gpt.training.objectives import Objective, second_head
-
-Saved = Literal["best", "last", "averaged"]
 
 LARGEST_HEADER = 2**20  # bytes, of a safetensors file
 

@@ -12,14 +12,14 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
 from gpt.base.keys import changes
-from gpt.base.schema import TrainConfig
+from gpt.base.schema import Saved, TrainConfig
 from gpt.data.corpora import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.models.equality import is_same_function
 from gpt.runs.corpus_files import located
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
-from gpt.runs.weights import Saved, load_grown, load_weights, selected
+from gpt.runs.weights import load_grown, load_weights, selected
 from gpt.tasks import Task
 
 _INHERITED = ("model", "data", "optimizer", "schedule", "training")

@@ -12,7 +12,7 @@ from gpt.data.batch import Batch
 from gpt.data.corpora import read_text
 from gpt.session.trained import TrainedRun
 from gpt.tasks.task import Measure
-from gpt.training.evaluation import mean_loss, tokens_per_pass
+from gpt.training.evaluation import mean_of_all, tokens_per_pass
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def _mean_loss(trained: TrainedRun, batches: Iterable[Batch], name: str) -> tupl
             scored += batch.tokens
             yield batch
 
-    loss = mean_loss(trained.model, counted(), name, trained.runtime).item()
+    loss = mean_of_all(trained.model, counted(), name, trained.runtime)
     return loss, scored

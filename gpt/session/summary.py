@@ -44,7 +44,7 @@ def summarise(plan: Plan, job: Job, state: TrainingState, exact: float, seconds:
         seconds=round(seconds, 2),
         skipped=int(state.skipped),
         device=_device_name(runtime.device),
-        dtype=str(runtime.dtype).removeprefix("torch."),
+        dtype="bfloat16" if runtime.dtype is torch.bfloat16 else "float32",
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         git_commit=_git_commit(),
         finished=datetime.now().astimezone().replace(microsecond=0),

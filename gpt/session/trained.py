@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gpt import tasks
 from gpt.base.errors import RequestError
 from gpt.base.runtime import select_device, select_runtime
-from gpt.base.schema import Documented, TrainConfig, Weights
+from gpt.base.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import Corpus
 from gpt.models import block_size_of
@@ -19,10 +19,11 @@ from gpt.runs.corpus_files import located
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.runs.weights import Saved, load_model, load_weights, selected
+from gpt.runs.weights import load_model, load_weights, selected
 from gpt.session.job import Job, Module, made
 from gpt.tasks import Task
-from gpt.training.evaluation import mean_loss, tokens_per_pass
+from gpt.tasks.decoding.distributions import checked
+from gpt.training.evaluation import mean_of_all, tokens_per_pass
 from gpt.training.progress import Evaluation
 
 
@@ -71,12 +72,12 @@ class Trained:
         """
         runtime = self.runtime
         batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime))
-        return mean_loss(self.model, batches, "loss of the text", runtime).item()
+        return mean_of_all(self.model, batches, "loss of the text", runtime)
 
     @torch.no_grad()
     def next_token(self, prompt: str) -> dict[str, float]:
         """The probability of each possible next character after the prompt, the likeliest first."""
-        logits = self.model(self._window(prompt))[0, -1]  # (V,)
+        logits = checked(self.model(self._window(prompt))[0, -1])  # (V,)
         p, ids = logits.float().softmax(dim=-1).sort(descending=True)
         return {self.tokenizer.vocabulary[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
 

@@ -3,12 +3,14 @@
 All losses are mean cross-entropies in nats per token.
 """
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from gpt.base.errors import DivergedError
 from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch, Data
 from gpt.training.objectives import Loss, batch_loss
@@ -70,7 +72,15 @@ def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Los
     return train, val
 
 
+def mean_of_all(model: nn.Module, batches: Iterable[Batch], name: str, runtime: Runtime, world: World = ALONE) -> float:
+    """The mean over all targets of all batches as a number. Raises DivergedError if it is NaN or Inf."""
+    mean = mean_loss(model, batches, name, runtime, world=world).item()
+    if not math.isfinite(mean):
+        raise DivergedError(f"the {name} is NaN or Inf: the weights are damaged, or far too large")
+    return mean
+
+
 def exact_loss(model: nn.Module, data: Data, split: str, *, runtime: Runtime, world: World = ALONE) -> float:
-    """The mean over every target of the split, each counted once."""
+    """The mean over every target of the split, each counted once. Raises DivergedError if it is NaN or Inf."""
     batches = data.every_target_once(split, tokens_per_pass(runtime))
-    return mean_loss(model, batches, f"exact {split} loss", runtime, world=world).item()
+    return mean_of_all(model, batches, f"exact {split} loss", runtime, world)

@@ -65,7 +65,7 @@ class Progress(BaseModel):
     evaluations: list[Evaluation] = []
     steps: list[Step] = []
     clock: list[Clock] = []
-    step_stride: Annotated[int, Field(ge=1)] = 1  # every `step_stride`-th of the steps that are due is recorded
+    step_stride: Annotated[int, Field(ge=1, lt=2**63)] = 1  # every `step_stride`-th of the steps due is recorded
     best: Evaluation | None = None  # the evaluation whose weights are saved
     averaged: list[Iterations] = []  # iterations whose weights are in the average
     history: list[Segment] = []  # earlier parts that were trained with other settings

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt.base.errors import UserError
 from gpt.models.kv_cache import KVCache
 from gpt.models.ngrams import NGrams
 from tests.conftest import build_small
@@ -88,6 +89,14 @@ def test_what_is_remembered_is_saved_and_loaded() -> None:
     assert not torch.equal(model(idx), other(idx))
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(idx), other(idx))
+
+
+@pytest.mark.parametrize("token", [65, 2**15 - 1, -2])
+def test_what_is_remembered_must_be_in_the_vocabulary(token: int) -> None:
+    model = build_small("v9", ngrams=3, memory=50)
+    state = model.state_dict() | {"ngrams.memory": torch.full((50,), token, dtype=torch.int16)}
+    with pytest.raises(UserError, match="they remember tokens beyond a vocabulary of 65"):
+        model.load_state_dict(state)
 
 
 @torch.no_grad()

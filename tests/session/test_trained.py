@@ -1,5 +1,6 @@
 """A trained model in Python, as docs/python.md shows it."""
 
+import copy
 import math
 import re
 import subprocess
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 import gpt
-from gpt.base.errors import RequestError
+from gpt.apps.playground.looking import logits
+from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER
 from gpt.data.characters import CharTokenizer
 from gpt.data.download import TINY_SHAKESPEARE
@@ -48,6 +50,19 @@ def test_the_next_character_has_a_distribution(run: TrainedRun) -> None:
     assert math.fsum(distribution.values()) == pytest.approx(1, abs=1e-5)
     assert list(distribution.values()) == sorted(distribution.values(), reverse=True)
     assert run.generate("Abc", tokens=1, temperature=0.0) == next(iter(distribution))
+
+
+def test_weights_whose_logits_overflow_are_an_error_wherever_a_distribution_is_made(run: TrainedRun) -> None:
+    """They are finite themselves, so that reading them finds nothing wrong."""
+    model = copy.deepcopy(run.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e30).clamp_(-3e38, 3e38)
+    huge = TrainedRun(run.run, "last", model)
+    for what in (lambda: huge.generate("Abc", tokens=3), lambda: huge.next_token("Abc"), lambda: huge.loss("Abcde"),
+                 lambda: huge.generate("Abc", tokens=3, temperature=0.0), lambda: logits(huge, "Abc")):  # fmt: skip
+        with pytest.raises(UserError, match=r"NaN or Inf: (its|the) weights are damaged, or far too large"):
+            what()
 
 
 def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.data.subwords import BEGIN, END, Subwords
 from gpt.data.vocabulary import PAD
 from gpt.models.transformer import Transformer
@@ -19,6 +19,13 @@ def test_the_cache_changes_no_translation(beam: int, penalty: float) -> None:
     source, _ = sentences()
     search = {"beam": beam, "length_penalty": penalty}
     assert beam_search(model, source, **search) == beam_search(model, source, **search, cached=False)
+
+
+def test_logits_that_are_not_finite_are_an_error() -> None:
+    model = build()
+    torch.nn.init.constant_(model.output_bias, float("inf"))
+    with pytest.raises(UserError, match="NaN or Inf"):
+        beam_search(model, sentences()[0], beam=2, length_penalty=1.0)
 
 
 def test_a_translation_does_not_depend_on_its_neighbours() -> None:

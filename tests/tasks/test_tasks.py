@@ -16,7 +16,7 @@ from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data import corpora
 from gpt.data.corpora import Corpus, PairCorpus, TextCorpus, read_text
 from gpt.data.subwords import Subwords
-from gpt.data.vocabulary import Vocabulary
+from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import STAGE
 from gpt.models.transformer import Transformer
 from gpt.tasks.decoding.beam_search import translate
@@ -135,7 +135,7 @@ def test_a_corpus_that_no_task_is_for_is_refused(monkeypatch: pytest.MonkeyPatch
         tasks.of(choice(_target_="gpt.data.corpora.melody"))
 
 
-@pytest.mark.parametrize(("task", "vocabulary"), [(tasks.Continuation, ["ab", "c"]), (tasks.Translation, "abc")])
+@pytest.mark.parametrize(("task", "vocabulary"), [(tasks.Continuation, [*SPECIAL, "c"]), (tasks.Translation, "abc")])
 def test_the_vocabulary_of_another_task_is_damaged(task: type[tasks.Task], vocabulary: Any) -> None:
     with pytest.raises(UserError, match=r"vocabulary of this run is damaged: for .*, it must be"):
         task.restored(Vocabulary(vocabulary=vocabulary, corpus=""))

@@ -6,6 +6,7 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun
+from gpt.tasks.decoding.distributions import checked
 
 _TOKENS_PER_PASS = 4096
 _MOST_LOGITS, _MOST_WEIGHTS = 4_000_000, 16_000_000  # values in an answer: 16 and 64 MB
@@ -17,7 +18,7 @@ def logits(trained: TrainedRun, text: str) -> Tensor:
 
     Each is computed from the `block_size` characters before it or, in a text longer than that, from at least 7/8 of
     them: the windows advance by an eighth of their length. Raises RequestError for a character outside the vocabulary,
-    or if the answer would be too large.
+    or if the answer would be too large, and UserError for logits that contain NaN or Inf.
     """
     ids = trained.tokenizer.encode(text).to(trained.device)
     N, T = len(ids), block_size_of(trained.model)
@@ -31,7 +32,7 @@ def logits(trained: TrainedRun, text: str) -> Tensor:
         for window, start in zip(computed, some, strict=True):
             known = sum(len(row) for row in rows)
             rows.append(window[known - start :])
-    return torch.cat(rows).float().cpu()
+    return checked(torch.cat(rows)).float().cpu()
 
 
 def window_starts(N: int, T: int) -> list[int]:

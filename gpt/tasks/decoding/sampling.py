@@ -9,6 +9,7 @@ from gpt.base.seeding import generator
 from gpt.data.characters import CharTokenizer
 from gpt.models import block_size_of
 from gpt.models.kv_cache import Cached, KVCache
+from gpt.tasks.decoding.distributions import checked
 
 
 @torch.inference_mode()
@@ -53,7 +54,9 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
     Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves
     only the k likeliest to choose from, `top_p` the fewest whose probabilities add up to p ("The Curious
     Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1); with both, the narrower one applies.
+    Raises UserError for logits that contain NaN or Inf.
     """
+    logits = checked(logits)
     if temperature < torch.finfo(torch.float32).tiny:
         return logits.argmax(dim=-1)
     shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
