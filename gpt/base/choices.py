@@ -17,9 +17,9 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from gpt.base.errors import RequestError, explain, printable
 
@@ -31,6 +31,7 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
 NonNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]  # in float32 too
+_LARGEST = 1e100  # number among hyperparameters, whatever their own ranges are
 PathName = Annotated[str, Field(min_length=1)]
 
 
@@ -40,6 +41,13 @@ class Choice(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     target: str = Field(alias="_target_")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name, value in self.hyperparameters.items():
+            if isinstance(value, int | float) and abs(value) > _LARGEST:
+                raise ValueError(f"{printable(name)} is too large")
+        return self
 
     @property
     def hyperparameters(self) -> dict[str, Any]:

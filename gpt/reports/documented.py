@@ -8,6 +8,7 @@ from typing import Any, Literal
 from tabulate import tabulate
 
 from gpt.reports.changes import changes
+from gpt.reports.escaping import markdown
 from gpt.reports.ranking import Run
 from gpt.runs.records import Summary
 
@@ -104,7 +105,7 @@ def table(comparison: Comparison, style: str) -> str:
     headers = ["stage", "split", "documented", "measured", "seeds", "exact", "difference", "verdict"]
     cells = [
         [
-            row.stage,
+            markdown(row.stage) if style == "github" else row.stage,
             row.split,
             "-" if row.documented is None else f"{row.documented:.4f}" + (" *" if row.kind == "mini-batch" else ""),
             f"{row.measured:.4f}" + ("" if row.deviation is None else f" ± {row.deviation:.4f}"),

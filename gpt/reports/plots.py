@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import write_png
+from gpt.reports import escaping
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, Run, label, names, shown
 from gpt.runs.folder import RunFolder
@@ -70,8 +71,8 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[Run]]], x: Axis)
         mean = [tuple(sum(line[i][axis] for line in lines) / len(lines) for axis in (0, 1)) for i in shared]
         is_named = number < _MOST_COLOURS or number == len(groups) - 1
         rest = f"{len(groups) - _MOST_COLOURS} more"
-        text = printable(name if number < _MOST_COLOURS else rest)
-        text = (text if len(text) <= 60 else f"{text[:59]}…").replace("$", "\\$") if is_named else "_"
+        text = name if number < _MOST_COLOURS else rest
+        text = escaping.label(text if len(text) <= 60 else f"{text[:59]}…") if is_named else "_"
         axes.plot(*zip(*mean, strict=True), color=colour, marker=".", label=text, zorder=2 if is_named else 1)
 
 
@@ -129,13 +130,13 @@ def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> 
     figure, (axes,) = _panels(1)
     if len(keys) == 1:
         _draw_against(axes, ranking, keys[0])
-        axes.set(xlabel=short[keys[0]], ylabel=f"{metric} loss (nats per token)")
+        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=f"{metric} loss (nats per token)")
         axes.grid(alpha=0.3)
     else:
         _draw_map(figure, axes, ranking, keys[0], keys[1])
         axes.set(
-            xlabel=short[keys[0]],
-            ylabel=short[keys[1]],
+            xlabel=escaping.label(short[keys[0]]),
+            ylabel=escaping.label(short[keys[1]]),
             title=f"{metric} loss (nats per token), lowest over other keys",
         )
     write_png(path, figure)
@@ -152,10 +153,10 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
     for name, groups in itertools.islice(lines.items(), _MOST_COLOURS):
         if is_numeric:
             groups.sort(key=lambda group: group.values[key])
-        x = [group.values[key] if is_numeric else shown(key, group.values[key]) for group in groups]
+        x = [group.values[key] if is_numeric else escaping.label(shown(key, group.values[key])) for group in groups]
         errors = [group.deviation or 0.0 for group in groups]
-        text = printable(name).replace("$", "\\$")
-        axes.errorbar(x, [group.mean for group in groups], errors, marker="o", capsize=3, label=text or None)
+        text = escaping.label(name) or None
+        axes.errorbar(x, [group.mean for group in groups], errors, marker="o", capsize=3, label=text)
     if is_numeric and min(values) > 0 and max(values) >= 8 * min(values):
         _log_scale(axes)
     if is_numeric and len(set(values)) <= _MOST_TICKS:
@@ -176,8 +177,8 @@ def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) 
         losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
     image = axes.imshow(losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(_learned(ranking)))
     figure.colorbar(image, ax=axes)
-    axes.set_xticks(range(len(columns)), [printable(shown(x, value)) for value in columns])
-    axes.set_yticks(range(len(rows)), [printable(shown(y, value)) for value in rows])
+    axes.set_xticks(range(len(columns)), [escaping.label(shown(x, value)) for value in columns])
+    axes.set_yticks(range(len(rows)), [escaping.label(shown(y, value)) for value in rows])
     for i, j in itertools.product(range(len(rows)), range(len(columns))):
         if losses[i][j] == losses[i][j]:
             axes.text(j, i, f"{losses[i][j]:.3f}", ha="center", va="center",

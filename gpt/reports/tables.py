@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from gpt.base.errors import printable
+from gpt.reports import escaping
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
 from gpt.runs.records import Summary
 
@@ -36,16 +37,14 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         [*(shown(key, other.values[key]) for key in ranking.keys), 0, "-", other.standing, "-", str(other.run.path)]
         for other in ranking.unfinished
     ]
-    if style == "github":
-        cells = [[str(cell).replace("|", "\\|") for cell in row] for row in cells]
-    rows = [[printable(str(cell)) for cell in row] for row in cells]
+    escaped = escaping.markdown if style == "github" else printable
+    rows = [[escaped(str(cell)) for cell in row] for row in cells]
     runs = sum(len(group.runs) for group in ranking.groups)
     title = f"{runs} run{'s' if runs > 1 else ''} on {ranking.corpus}"
     if ranking.shared:
         title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
-    return "\n\n".join(
-        [printable(title), tabulate(rows, headers, tablefmt=style, disable_numparse=True), _note(ranking)]
-    )
+    headers = [escaped(header) for header in headers]
+    return "\n\n".join([escaped(title), tabulate(rows, headers, tablefmt=style, disable_numparse=True), _note(ranking)])
 
 
 def _note(ranking: Ranking) -> str:
@@ -86,9 +85,9 @@ def as_csv(rankings: list[Ranking]) -> str:
         for other in ranking.unfinished
     ]
     content = io.StringIO(newline="")
-    writer = csv.DictWriter(content, list(rows[0]) if rows else ["folder"], restval="")
-    writer.writeheader()
-    writer.writerows(rows)
+    columns = list(rows[0]) if rows else ["folder"]
+    cells = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    csv.writer(content).writerows([escaping.csv_cell(cell) for cell in row] for row in cells)
     return content.getvalue()
 
 

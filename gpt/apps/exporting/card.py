@@ -2,12 +2,13 @@
 
 from tabulate import tabulate
 
-from gpt.base.errors import UserError
+from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.keys import compared
 from gpt.base.runtime import size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.changes import changes
+from gpt.reports.escaping import markdown
 from gpt.runs.records import Summary
 from gpt.session.trained import TrainedRun
 
@@ -15,7 +16,7 @@ _TEXT = """
 # {stage}: {adds}
 
 A {kind} language model of {parameters:,} parameters that {does}, trained from {start} with gpt-ladder
-({iterations:,} iterations, seed {seed}) on `{corpus}`.{remembered}
+({iterations:,} iterations, seed {seed}) on {corpus}.{remembered}
 
 {losses}
 
@@ -38,10 +39,11 @@ def body(trained: TrainedRun) -> str:
     summary, config = trained.summary, trained.config
     source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}")]
     return _TEXT.format(
-        stage=config.stage, adds=config.adds, kind=trained.task.token, parameters=size_of(trained.model),
-        does=trained.task.does, start=_start(summary), iterations=summary.iterations, seed=summary.seed,
-        corpus=", ".join([config.data.target.rpartition(".")[2], *source]), remembered=_remembered(trained),
-        losses=_losses(summary), token=trained.task.token, over=f"over {summary.estimated_over}",
+        stage=markdown(config.stage), adds=markdown(config.adds), kind=trained.task.token,
+        parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
+        iterations=summary.iterations, seed=summary.seed,
+        corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
+        losses=_losses(summary), token=trained.task.token, over=f"over {markdown(summary.estimated_over)}",
         last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
     )  # fmt: skip
@@ -79,8 +81,8 @@ def _weights(trained: TrainedRun, summary: Summary) -> str:
 
 
 def _changed(summary: Summary) -> str:
-    changed = ", ".join(f"`{change}`" for change in without_paths(changes(summary)))
-    return f" Not the documented run of {summary.stage}: {changed}." if changed else ""
+    changed = markdown(", ".join(without_paths(changes(summary))))
+    return f" Not the documented run of {markdown(summary.stage)}: {changed}." if changed else ""
 
 
 def without_paths(changed: list[str]) -> list[str]:
@@ -94,4 +96,4 @@ def _sample(trained: TrainedRun) -> str:
         lines = read_text_file(trained.run.path / "sample.txt").splitlines()
     except UserError:
         return ""
-    return "\nA sample:\n\n" + "".join(f"    {line}\n" for line in lines)
+    return "\nA sample:\n\n" + "".join("    " + printable(line, keep="\t") + "\n" for line in lines)
