@@ -47,7 +47,9 @@ def main() -> None:
         batch_loss(model, batch).backward()
 
     def estimate() -> None:
-        mean_loss(model, data.estimation_batches("val", 0, 0, eval_iters, 32, tokens_per_pass(runtime)), "", runtime)
+        mean_loss(
+            model, data.estimation_batches("val", 0, 0, eval_iters, 32, tokens_per_pass(runtime, model)), "", runtime
+        )
 
     backward()
     forward_time = _median(lambda: batch_loss(model, batch), often)

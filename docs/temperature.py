@@ -56,7 +56,7 @@ def _validation(trained: TrainedRun) -> tuple[Tensor, Tensor]:
     data = trained.task.data(corpus, trained.model, trained.device)
     assert isinstance(data, TextData)
     logits, targets = [], []
-    for batch in data.every_target_once("val", tokens_per_pass(trained.runtime)):
+    for batch in data.every_target_once("val", tokens_per_pass(trained.runtime, trained.model)):
         logits.append(trained.model(*batch.inputs).flatten(0, 1).float())
         targets.append(batch.targets.flatten())
     return torch.cat(logits), torch.cat(targets)

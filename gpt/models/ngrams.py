@@ -16,13 +16,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from gpt.base.errors import UserError
+from gpt.base.errors import RequestError, UserError
 from gpt.models.kv_cache import active_cache, preceded
 
 NGramOrder = Annotated[int, Field(ge=1, le=12)]
 
 _DISCOUNT = 0.85  # taken from each count and given to what the shorter context predicts
 _PARTS = 10
+_FLOAT = 4  # bytes
+# The most bytes of a table: a fixed number, and so many for each token counted. Tiny Shakespeare needs 119 per token.
+_SMALL_TABLE, _BYTES_PER_TOKEN = 2**25, 512
+_LARGEST_WINDOW = 2**26  # bytes of the probabilities for one window
 _RECENT = 6.0  # weight of an occurrence in the window itself
 
 
@@ -57,6 +61,8 @@ class NGrams(nn.Module):
         super().__init__()
         if vocab_size > 1 and order > 62 / math.log2(vocab_size + 1):
             raise ValueError(f"ngrams={order} is too long: {order} of {vocab_size} tokens do not fit into 64 bits")
+        if window * order * vocab_size * _FLOAT > _LARGEST_WINDOW:
+            raise ValueError(f"the counts of ngrams={order} after each of {window} tokens do not fit into memory")
         self.vocab_size, self.order, self.window = vocab_size, order, window
         # The whole state, -1 where there is no token. Counting again takes a second or two.
         dtype = torch.int16 if vocab_size < 2**15 else torch.int32
@@ -75,6 +81,7 @@ class NGrams(nn.Module):
         # What followed each context in each part of the text.
         own = rows * _PARTS + self._parts(torch.arange(len(ids), device=ids.device)[:, None] - 1)
         self._own_keys, own_rows = torch.unique(own, return_inverse=True)
+        self._check_table(len(self._own_keys), len(ids), times=4)
         self._own_counts = _counts(own_rows, ids, len(self._own_keys), self.vocab_size)
         self._own_counts[0] = 0
 
@@ -158,11 +165,27 @@ class NGrams(nn.Module):
         ids, V = self.memory[self.memory >= 0].long(), self.vocab_size
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
         keys = self._context_keys(pad(ids, (self.order, 0), value=-1))[:-1]
-        self._keys, rows = torch.unique(pad(keys, (0, 0, 1, 0)), return_inverse=True)
-        counts = _counts(rows[1:], ids, len(self._keys), V)
+        found, rows, size = [keys.new_zeros(1)], [], 1
+        for column in keys.unbind(-1):  # a longer context is always a larger number
+            own, index = torch.unique(pad(column, (1, 0)), return_inverse=True)  # own[0] is 0
+            rows.append(torch.where(index[1:] > 0, index[1:] + size - 1, 0))
+            found.append(own[1:])
+            size += len(own) - 1
+            self._check_table(size, len(ids))
+        self._keys, result = torch.cat(found), torch.stack(rows, dim=-1)
+        counts = _counts(result, ids, size, V)
         counts[0] = 0
         self._counts = counts  # complete: several threads of a server may share the model
-        return rows[1:]
+        return result
+
+    def _check_table(self, contexts: int, tokens: int, times: int = 1) -> None:
+        """Raises RequestError before a table is made that is out of proportion to the text that it counts."""
+        size = contexts * self.vocab_size * _FLOAT
+        if size > times * (_SMALL_TABLE + _BYTES_PER_TOKEN * tokens):
+            raise RequestError(
+                f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of more than "
+                f"{size / 1e6:,.0f} MB for a text of {tokens:,} tokens: use a smaller model.ngrams, or v8"
+            )
 
     def _parts(self, positions: Tensor) -> Tensor:
         """The part of the remembered text that contains each position."""

@@ -24,12 +24,20 @@ def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved) -> No
 
 
 def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as the content of a safetensors file; those that share memory (tied weights) are each stored in full."""
+    """Tensors as the content of a safetensors file; those that share memory (tied weights) are each stored in full.
+
+    Raises MemoryError.
+    """
     separate, seen = {}, set()
     for name, tensor in tensors.items():
         separate[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
-    return safetensors_torch.save(separate, metadata)
+    try:
+        return safetensors_torch.save(separate, metadata)
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # how the library says that there is no room for a copy
+            raise MemoryError from None
+        raise
 
 
 def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:

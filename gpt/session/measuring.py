@@ -79,7 +79,7 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     split = task.split(config.split)
     corpus = trained.corpus(config.data, data_keys)
     data = task.data(corpus, trained.model, trained.device)
-    size = tokens_per_pass(trained.runtime)
+    size = tokens_per_pass(trained.runtime, trained.model)
     loss, scored = _mean_loss(trained, data.every_target_once(split, size), f"exact {split} loss")
     others = task.scores(trained.model, corpus, split, config)
     others += _in_context(trained, data.every_target_in_context(split, size))
@@ -91,7 +91,7 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
 
 def _of_text(trained: TrainedRun, path: str) -> Measured:
     """The text in a file, as a whole."""
-    text, task, size = read_text(Path(path)), trained.task, tokens_per_pass(trained.runtime)
+    text, task, size = read_text(Path(path)), trained.task, tokens_per_pass(trained.runtime, trained.model)
     known = task.known(text)
     loss, scored = _mean_loss(
         trained, task.batches(trained.model, known, None, tokens_per_pass=size), "loss of the text"

@@ -71,7 +71,7 @@ class Trained:
         outside the vocabulary are left out, with a warning.
         """
         runtime = self.runtime
-        batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime))
+        batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime, self.model))
         return mean_of_all(self.model, batches, "loss of the text", runtime)
 
     @torch.no_grad()

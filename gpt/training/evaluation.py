@@ -13,6 +13,7 @@ from tqdm import tqdm
 from gpt.base.errors import DivergedError
 from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch, Data
+from gpt.models.ngrams import Remembering
 from gpt.training.objectives import Loss, batch_loss
 from gpt.training.processes import ALONE, World
 from gpt.training.recipe import Recipe
@@ -20,11 +21,17 @@ from gpt.training.recipe import Recipe
 # Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
 # enough to keep a GPU busy; either way, a small stage avoids the overhead of one pass per batch.
 _TOKENS_PER_PASS_ON_CPU, _TOKENS_PER_PASS = 4_096, 65_536
+_VALUES_ON_CPU, _VALUES = 2**26, 2**28  # of a layer, in a pass
+_OF_COUNTS = 8  # tensors of probabilities and counts
 
 
-def tokens_per_pass(runtime: Runtime) -> int:
-    """How many tokens an evaluation computes at a time."""
-    return _TOKENS_PER_PASS_ON_CPU if runtime.device.type == "cpu" else _TOKENS_PER_PASS
+def tokens_per_pass(runtime: Runtime, model: nn.Module) -> int:
+    """How many tokens an evaluation computes at a time: fewer with very wide layers or a large vocabulary."""
+    on_cpu = runtime.device.type == "cpu"
+    most, values = (_TOKENS_PER_PASS_ON_CPU, _VALUES_ON_CPU) if on_cpu else (_TOKENS_PER_PASS, _VALUES)
+    widest = max((size for parameter in model.parameters() for size in parameter.shape), default=1)
+    tensors = _OF_COUNTS if isinstance(model, Remembering) else 1  # as wide as that at once
+    return max(1, min(most, values // (widest * tensors)))
 
 
 @torch.no_grad()
@@ -65,7 +72,7 @@ def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Los
     losses = []
     for split in ("train", "val"):
         batches = data.estimation_batches(
-            split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, tokens_per_pass(runtime)
+            split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, tokens_per_pass(runtime, model)
         )
         losses.append(mean_loss(model, batches, f"estimating {split} loss", runtime, loss, recipe.world))
     train, val = torch.stack(losses).tolist()  # waits for the device, once
@@ -82,5 +89,5 @@ def mean_of_all(model: nn.Module, batches: Iterable[Batch], name: str, runtime: 
 
 def exact_loss(model: nn.Module, data: Data, split: str, *, runtime: Runtime, world: World = ALONE) -> float:
     """The mean over every target of the split, each counted once. Raises DivergedError if it is NaN or Inf."""
-    batches = data.every_target_once(split, tokens_per_pass(runtime))
+    batches = data.every_target_once(split, tokens_per_pass(runtime, model))
     return mean_of_all(model, batches, f"exact {split} loss", runtime, world)

@@ -1,11 +1,13 @@
 """n-gram probabilities are those of counting by hand, without the part of the text that a window is from."""
 
+import resource
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.base.errors import UserError
+from gpt.base.errors import RequestError, UserError
 from gpt.models.kv_cache import KVCache
 from gpt.models.ngrams import NGrams
 from tests.conftest import build_small
@@ -89,6 +91,24 @@ def test_what_is_remembered_is_saved_and_loaded() -> None:
     assert not torch.equal(model(idx), other(idx))
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(idx), other(idx))
+
+
+@pytest.mark.parametrize(("V", "order", "N"), [(5000, 5, 250_000), (20_000, 4, 100_000), (18_000, 1, 19_000)])
+def test_a_table_out_of_proportion_to_its_text_is_refused_before_it_is_made(V: int, order: int, N: int) -> None:
+    counts = NGrams(V, order, window=8, size=N)
+    counts.memory.copy_(torch.randint(V, (N,), generator=torch.Generator().manual_seed(0)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for what in (counts.table_bytes, lambda: counts(torch.zeros(1, 1, dtype=torch.int64))):
+        with pytest.raises(
+            RequestError, match=rf"ngrams={order} with a vocabulary of {V:,} needs a table of more than"
+        ):
+            what()
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 200
+
+
+def test_windows_whose_counts_alone_would_fill_the_memory_are_refused() -> None:
+    with pytest.raises(ValueError, match="the counts of ngrams=3 after each of 1048576 tokens do not fit into memory"):
+        NGrams(65, 3, window=2**20, size=100)
 
 
 @pytest.mark.parametrize("token", [65, 2**15 - 1, -2])

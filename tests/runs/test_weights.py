@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from gpt.base.errors import RequestError, UserError
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, load_weights, save_weights, selected
-from tests.conftest import build_small, empty_run
+from tests.conftest import REPOSITORY, build_small, empty_run
 
 
 @pytest.fixture
@@ -59,6 +61,19 @@ def test_weights_of_another_model_are_refused(run: RunFolder) -> None:
 def test_weights_that_the_run_does_not_have_are_named(run: RunFolder) -> None:
     with pytest.raises(UserError, match=r"averaged\.safetensors is missing: the run has no averaged weights$"):
         load_weights(run, build_small("v7"), "averaged")
+
+
+def test_too_little_memory_to_save_is_an_error_for_users() -> None:
+    code = (
+        "import resource, torch; from gpt.base.errors import report; from gpt.runs.weights import serialised\n"
+        "tensor = torch.zeros(100_000_000)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 600_000_000, -1))\n"
+        "try: serialised({'x': tensor})\n"
+        "except Exception as error: print(report(error)[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.startswith("not enough memory for this"), done.stderr
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.9, 0.9999])

@@ -209,7 +209,7 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(
 def test_an_evaluation_joins_its_batches(data: TextData) -> None:
     model = build_small("v5", vocab_size=VOCAB_SIZE)
     with Count() as count:
-        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(CPU)), "", CPU)
+        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(CPU, model)), "", CPU)
     assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
 
 

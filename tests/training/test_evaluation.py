@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from gpt.base.ladder import LADDER
 from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
-from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss
-from tests.conftest import CPU, build_small, text_data
+from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss, tokens_per_pass
+from tests.conftest import CPU, build, build_small, text_data
 from tests.training.helpers import VOCAB_SIZE, small_recipe
 
 
@@ -82,3 +83,10 @@ def test_the_estimates_of_both_splits_depend_on_the_seed_and_the_iteration_alone
     for split, loss in zip(("train", "val"), first, strict=True):
         batches = data.estimation_batches(split, 1, 10, 2, 4, 4096)
         assert loss == pytest.approx(mean_loss(model, batches, "", CPU).item(), abs=1e-9)
+
+
+def test_a_pass_is_smaller_for_a_large_vocabulary_and_as_it_was_for_every_documented_stage() -> None:
+    assert {tokens_per_pass(CPU, build(stage)) for stage in (*LADDER, "v8", "v9")} == {4096}
+    assert tokens_per_pass(CPU, build("v1", vocab_size=4_000)) == 4096
+    wide = build_small("v5", vocab_size=100_000, n_embd=4)
+    assert tokens_per_pass(CPU, wide) * 100_000 * 4 <= 2**28

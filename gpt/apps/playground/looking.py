@@ -7,8 +7,8 @@ from gpt.base.errors import RequestError
 from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.distributions import checked
+from gpt.training.evaluation import tokens_per_pass
 
-_TOKENS_PER_PASS = 4096
 _MOST_LOGITS, _MOST_WEIGHTS = 4_000_000, 16_000_000  # values in an answer: 16 and 64 MB
 
 
@@ -26,7 +26,7 @@ def logits(trained: TrainedRun, text: str) -> Tensor:
         raise RequestError("the vocabulary of this run is too large for a text of this length: give a shorter one")
     starts = window_starts(N, T)
     rows: list[Tensor] = []
-    for first in range(0, len(starts), windows := max(1, _TOKENS_PER_PASS // T)):
+    for first in range(0, len(starts), windows := max(1, tokens_per_pass(trained.runtime, trained.model) // T)):
         some = starts[first : first + windows]
         computed = trained.model(torch.stack([ids[start : start + T] for start in some]))  # (windows, T, V)
         for window, start in zip(computed, some, strict=True):
