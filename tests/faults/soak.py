@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import environments, every_call, folders, odd_values, scenarios, studies
+from tests.faults import environments, every_call, folders, odd_values, scenarios, studies, values
 
 FULL = {
     scenarios.kills: 100,
@@ -31,6 +31,8 @@ FULL = {
     environments.environments: 100,
     odd_values.odd_values: 10_000,
     studies.studies: 1000,
+    values.values: 1000,
+    values.sizes: 200,
     every_call.every_call: 10_000,
     every_call.every_size: 1000,
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import environments, every_call, folders, odd_values, scenarios, studies
+from tests.faults import environments, every_call, folders, odd_values, scenarios, studies, values
 
 QUICK = {
     "kills": partial(scenarios.kills, 1, iterations=60, most=1),
@@ -23,6 +23,7 @@ QUICK = {
     "odd_values": partial(odd_values.odd_values, 40),
     "every_call": partial(every_call.every_call, 3),
     "studies": partial(studies.studies, 12),
+    "values": partial(values.values, 12),
 }
 LONGER = {
     "kills": partial(scenarios.kills, 3),
@@ -41,6 +42,8 @@ LONGER = {
     "odd_values": partial(odd_values.odd_values, 400),
     "every_call": partial(every_call.every_call, 60),
     "studies": partial(studies.studies, 200),
+    "values": partial(values.values, 200),
+    "sizes": partial(values.sizes, 30),
     "every_size": partial(every_call.every_size, 10),
 }
 
