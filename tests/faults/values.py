@@ -208,11 +208,12 @@ def _sizes(run: RunFolder, first: int, count: int) -> None:
         before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
         child = os.fork()
         if child == 0:
+            code = 1
             with contextlib.suppress(BaseException):
-                wrong = _tried(copied, place / "out")
-                for line in wrong:
+                for line in _tried(copied, place / "out"):
                     print(f"{what}: {line}", flush=True)
-            os._exit(0)
+                code = 0
+            os._exit(code)
         _, status, used = os.wait4(child, 0)
         megabytes = used.ru_maxrss / 1024 - before
         if status or megabytes > _MEGABYTES + _TIMES_THE_FILE * file:
