@@ -171,6 +171,7 @@ class EvaluateConfig(BeamConfig):
     weights: Weights
     split: Literal["train", "val", "test"] | None
     text: Annotated[PathName | None, _LITERAL]
+    losses: bool
     as_json: Annotated[bool, Field(alias="json")]
     data: Annotated[dict[str, PathName | None], _DATA]
     device: DeviceName

@@ -25,6 +25,7 @@ class Measured:
     scored: int  # tokens that the loss is the mean over
     left_out: int  # characters that the vocabulary lacks, which no loss counts
     others: list[Measure] = field(default_factory=list)
+    losses: list[tuple[str, float]] | None = None  # of each character of a text, if that was asked for
 
     @property
     def bits(self) -> float:
@@ -46,7 +47,8 @@ class Measured:
         left_out = f"; {self.left_out:,} left out, which the vocabulary lacks" if self.left_out else ""
         rows += [("scored", f"{self.scored:,}", f"{token}s{left_out}")]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
-        return tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
+        table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
+        return "\n".join([table, *(f"{loss:.4f} {character!r}" for character, loss in self.losses or [])])
 
     def as_json(self) -> str:
         """The same as JSON."""
@@ -58,7 +60,8 @@ class Measured:
             measure.name.replace(" ", "_"): {"value": measure.value, "signature": measure.unit}
             for measure in self.others
         }
-        return json.dumps(named | losses | others, indent=2)
+        each = {} if self.losses is None else {"losses": self.losses}
+        return json.dumps(named | losses | others | each, indent=2)
 
 
 def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str] = ()) -> Measured:
@@ -75,7 +78,9 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
             raise RequestError("text= is measured as a whole: omit split=")
         if data_keys:
             raise RequestError(f"text= is measured alone: omit {data_keys[0]}=")
-        return _of_text(trained, config.text)
+        return _of_text(trained, config.text, each=config.losses)
+    if config.losses:
+        raise RequestError("losses=true shows the loss of each character of a text: add text=FILE")
     split = task.split(config.split)
     corpus = trained.corpus(config.data, data_keys)
     data = task.data(corpus, trained.model, trained.device)
@@ -89,15 +94,16 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     )
 
 
-def _of_text(trained: TrainedRun, path: str) -> Measured:
-    """The text in a file, as a whole."""
+def _of_text(trained: TrainedRun, path: str, *, each: bool) -> Measured:
+    """The text in a file, as a whole and, if `each`, by character."""
     text, task, size = read_text(Path(path)), trained.task, tokens_per_pass(trained.runtime, trained.model)
     known = task.known(text)
     loss, scored = _mean_loss(
         trained, task.batches(trained.model, known, None, tokens_per_pass=size), "loss of the text"
     )
     others = _in_context(trained, task.batches_in_context(trained.model, known, tokens_per_pass=size))
-    return Measured(trained, f"the text {path}", loss, scored, len(text) - len(known), others)
+    losses = trained.losses(text) if each else None
+    return Measured(trained, f"the text {path}", loss, scored, len(text) - len(known), others, losses)
 
 
 def _in_context(trained: TrainedRun, batches: Iterable[Batch] | None) -> list[Measure]:

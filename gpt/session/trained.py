@@ -24,6 +24,7 @@ from gpt.session.job import Job, Module, made
 from gpt.tasks import Task
 from gpt.tasks.decoding.distributions import checked
 from gpt.training.evaluation import mean_of_all, tokens_per_pass
+from gpt.training.objectives import target_losses
 from gpt.training.progress import Evaluation
 
 
@@ -73,6 +74,22 @@ class Trained:
         runtime = self.runtime
         batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime, self.model))
         return mean_of_all(self.model, batches, "loss of the text", runtime)
+
+    @torch.no_grad()
+    def losses(self, text: str) -> list[tuple[str, float]]:
+        """Each character of a text with its own loss, in nats, in the order of the text; their mean is `loss(text)`.
+
+        The first character is missing, because nothing predicts it, and so are those that the vocabulary lacks.
+        Raises RequestError for a run that does not continue a text.
+        """
+        tokenizer, runtime, size = self.tokenizer, self.runtime, tokens_per_pass(self.runtime, self.model)
+        found: list[tuple[str, float]] = []
+        with runtime.all_threads():
+            for batch in self.task.batches(self.model, text, None, tokens_per_pass=size):
+                with runtime.autocast():
+                    losses = target_losses(self.model, batch)
+                found += zip(tokenizer.decode(batch.targets.flatten().tolist()), losses.tolist(), strict=True)
+        return found
 
     @torch.no_grad()
     def next_token(self, prompt: str) -> dict[str, float]:

@@ -30,6 +30,11 @@ def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
     return _cross_entropy(model(*batch.inputs), batch.targets)
 
 
+def target_losses(model: nn.Module, batch: Batch) -> Tensor:
+    """The cross-entropy of each target of a batch, row by row: (B * T,)."""
+    return _cross_entropy(model(*batch.inputs), batch.targets, reduction="none")
+
+
 class _SecondHead(nn.Linear):
     """An output layer that, in training, reads the input that another output layer read in the last forward pass."""
 
@@ -96,5 +101,6 @@ class Objective:
         return loss + self.multi_token * _cross_entropy(second[:, :-1], targets[:, 1:], self.label_smoothing)
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), label_smoothing=label_smoothing)
+def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, *, reduction: str = "mean") -> Tensor:
+    flat = logits.flatten(0, 1).float()
+    return cross_entropy(flat, targets.flatten(), label_smoothing=label_smoothing, reduction=reduction)

@@ -511,6 +511,14 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     assert "20 left out" in table
     assert f"{found['nats_per_character']:.4f}" in table
     assert f"{found['bits_per_character']:.4f}" in table
+    each = json.loads(called("evaluate.py", f"text={text}", "losses=true", "json=true", cwd=trained).stdout)
+    assert "".join(character for character, _ in each["losses"]) == text.read_text().replace("é", "")[1:]
+    assert each["nats_per_character"] == pytest.approx(found["nats_per_character"], abs=1e-6)
+    rows = called("evaluate.py", f"text={text}", "losses=true", cwd=trained).stdout.splitlines()
+    assert rows[-1] == f"{each['losses'][-1][1]:.4f} '\\n'"
+    assert len(rows) == len(table.splitlines()) + len(each["losses"])
+    alone = called("evaluate.py", "losses=true", cwd=trained)
+    assert alone.stderr == "error: losses=true shows the loss of each character of a text: add text=FILE\n"
     for key in ("data.path", "data.source"):
         ignored = called("evaluate.py", f"text={text}", f"{key}={text}", cwd=trained)
         assert ignored.stderr == f"error: text= is measured alone: omit {key}=\n"

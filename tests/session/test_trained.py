@@ -34,6 +34,15 @@ def test_the_loss_of_a_text_is_the_mean_over_its_characters(run: TrainedRun) -> 
     assert run.loss("Abcde fg") == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("given", ["Abcde fg", "Abc deé fgha bcd.\n" * 300])  # shorter than a window; several passes
+def test_the_losses_of_the_characters_of_a_text(given: str, run: TrainedRun) -> None:
+    losses = run.losses(given)
+    assert "".join(character for character, _ in losses) == given.replace("é", "")[1:]
+    assert math.fsum(loss for _, loss in losses) / len(losses) == pytest.approx(run.loss(given), abs=1e-6)
+    first = math.log(run.next_token("A")["b"])
+    assert losses[0] == ("b", pytest.approx(-first, abs=1e-5))
+
+
 def test_the_loss_of_the_validation_split_is_the_exact_loss_of_the_run(run: TrainedRun, text: str) -> None:
     held_out = text[int(0.9 * len(text)) :]
     last = TrainedRun(run.run, "last", gpt.load(run.run.path, weights="last").model)
