@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from gpt.base.errors import UserError
+from gpt.base.version import __version__
 from gpt.session.python import load, train
 
-__all__ = ["UserError", "load", "train"]
+__all__ = ["UserError", "__version__", "load", "train"]

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName
 from gpt.base.records import MetricName
+from gpt.base.typed import listed
 
 StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
 Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a folder's name
@@ -40,7 +41,12 @@ class Key:
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
 
 
+def _read(value: object) -> object:
+    return listed(value) if isinstance(value, str) else value
+
+
 _LITERAL = Key(literal=True)
+_LIST = BeforeValidator(_read, json_schema_input_type=list[Label] | str)
 _DATA = Key(
     within={
         "_target_": Key(resumable=False),
@@ -116,7 +122,9 @@ class TrainConfig(_Schema):
     init: Annotated[PathName | None, Key(resumable=False, literal=True, since=2, before=None)]
     unknown_characters: Annotated[Share | Literal["grow"], Key(compared=False, grouped=False, since=6, before=0.01)]
     name: Annotated[Label | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
-    tags: Annotated[list[Label], Key(compared=False, grouped=False, matched=False, since=2, before=[])]
+    tags: Annotated[
+        list[Label], _LIST, Key(compared=False, grouped=False, matched=False, literal=True, since=2, before=[])
+    ]
     seed: Annotated[Seed, Key(compared=False, resumable=False, grouped=False)]
     device: Annotated[DeviceName, Key(compared=False, grouped=False, matched=False)]
     dtype: Annotated[DtypeName, Key(compared=False, grouped=False, matched=False)]
@@ -147,7 +155,7 @@ class GenerateConfig(BeamConfig):
     """conf/generate.yaml: generating text from a run."""
 
     run: Annotated[PathName | None, _LITERAL]
-    runs: PathName
+    runs: Annotated[PathName, _LITERAL]
     stage: StageName | None
     weights: Weights
     prompt: Annotated[str | None, _LITERAL]
@@ -166,7 +174,7 @@ class EvaluateConfig(BeamConfig):
     """conf/evaluate.yaml: measuring a run on held-out data."""
 
     run: Annotated[PathName | None, _LITERAL]
-    runs: PathName
+    runs: Annotated[PathName, _LITERAL]
     stage: StageName | None
     weights: Weights
     split: Literal["train", "val", "test"] | None
@@ -191,7 +199,7 @@ class ExportConfig(_Schema):
 
     format: Literal["hub", "transformers", "onnx"]
     run: Annotated[PathName | None, _LITERAL]
-    runs: PathName
+    runs: Annotated[PathName, _LITERAL]
     stage: StageName | None
     weights: Weights
     out: Annotated[PathName | None, _LITERAL]
@@ -208,7 +216,7 @@ class PlayConfig(_Schema):
     device: DeviceName
     host: PathName
     port: Annotated[int, Field(ge=0, lt=2**16)]
-    names: list[Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=255)]]
+    names: Annotated[list[Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=255)]], _LIST, _LITERAL]
     open: bool
     out: Annotated[PathName | None, _LITERAL]
     data: dict[Literal["dir"], PathName]
@@ -219,9 +227,13 @@ class CompareConfig(_Schema):
 
     runs: Annotated[PathName, _LITERAL]
     stage: StageName | None
-    tags: list[Label]
+    tags: Annotated[list[Label], _LIST, _LITERAL]
     metric: Literal["exact", "val", "train", "best"]
     x: Literal["iterations", "tokens", "seconds"]
-    by: PathName | Annotated[list[PathName], Field(min_length=1, max_length=2)] | None
+    by: Annotated[
+        Annotated[list[PathName], Field(min_length=1, max_length=2)] | None,
+        BeforeValidator(_read, json_schema_input_type=list[PathName] | str | None),
+        _LITERAL,
+    ]
     out: Annotated[PathName | None, _LITERAL]
     tolerance: NonNegative

@@ -6,11 +6,12 @@ from collections.abc import Container
 from pathlib import Path
 
 from gpt.base.errors import RequestError
+from gpt.base.typed import unquoted, whole
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
 # Hydra's options, with the values that may follow them; None: anything.
 _OPTIONS: dict[str, tuple[str, ...] | None] = {
-    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m",
                      "--shell-completion", "-sc"), ()),
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
     **dict.fromkeys(_INFO, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
@@ -19,8 +20,8 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 
 
-def options_first(arguments: list[str]) -> list[str]:
-    """Put options such as --config-dir=DIR before key=value, because argparse takes them in no other order.
+def divided_options(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Divide arguments into options such as --config-dir DIR and the rest: argparse takes the options first.
 
     Raises RequestError for an option that does not exist or lacks its value.
     """
@@ -46,12 +47,12 @@ def options_first(arguments: list[str]) -> list[str]:
         if not value or (choices is not None and value not in choices):
             raise RequestError(f"{option} needs {'a value' if choices is None else 'one of ' + ', '.join(choices)}")
         options += [option, value]
-    return [*options, *rest]
+    return options, rest
 
 
 def refuse_hidden(arguments: list[str], conf: Path) -> None:
     """Raise RequestError if Hydra would ignore a file in a --config-dir because conf/ has one of the same name."""
-    for folder in _config_dirs(arguments):
+    for folder in config_dirs(arguments):
         for path in sorted(folder.rglob("*.yaml")):
             if (conf / path.relative_to(folder)).exists():
                 raise RequestError(
@@ -61,7 +62,7 @@ def refuse_hidden(arguments: list[str], conf: Path) -> None:
 
 def with_mode(arguments: list[str], conf: Path) -> list[str]:
     """Add hydra.mode=MULTIRUN for an experiment that sweeps: Hydra 1.4 must know the mode before composing."""
-    folders = [conf, *_config_dirs(arguments)]
+    folders = [conf, *config_dirs(arguments)]
     for index, (key, _, name) in enumerate(argument.partition("=") for argument in arguments):
         files = [folder / "experiment" / f"{name}.yaml" for folder in folders if key == "experiment"]
         if any(map(_sweeps, files)):
@@ -69,8 +70,8 @@ def with_mode(arguments: list[str], conf: Path) -> list[str]:
     return arguments
 
 
-def _config_dirs(arguments: list[str]) -> list[Path]:
-    """The --config-dir folders in arguments that `options_first` has reordered."""
+def config_dirs(arguments: list[str]) -> list[Path]:
+    """The --config-dir folders among options that `divided_options` has separated."""
     return [Path(folder) for option, folder in itertools.pairwise(arguments) if option in _CONFIG_DIR]
 
 
@@ -95,14 +96,19 @@ def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list
 
 
 def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Quote the values of these keys for Hydra; return the new arguments and the unquoted values."""
+    """Quote the values of these keys for Hydra; return the new arguments and the unquoted values.
+
+    In other values, 1e3 becomes 1000: Hydra reads 1e3 as a float.
+    """
     quoted, texts = [], {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if equals and key in keys and value != "null":
-            texts[key] = value
+            value = texts[key] = unquoted(value)
             # Hydra's grammar requires escaped backslashes only before a quote or a reference.
             value = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), value)
             argument = f"{key}='{value}'"
+        elif equals:
+            argument = f"{key}={','.join(map(whole, value.split(',')))}"
         quoted.append(argument)
     return quoted, texts

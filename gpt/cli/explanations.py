@@ -14,20 +14,41 @@ from gpt.base.keys import flat
 from gpt.base.ladder import rank
 from gpt.cli.composing import CONF, composed, groups
 
-# Common other names of the keys.
-_SHORT = {
-    "lr": "learning_rate", "epochs": "max_iters", "steps": "max_iters", "n_steps": "max_iters", "iters": "max_iters",
-    "iterations": "max_iters", "max_steps": "max_iters", "num_iters": "max_iters", "bs": "batch_size",
-    "batch": "batch_size", "n_layers": "n_layer", "num_layers": "n_layer", "layers": "n_layer", "depth": "n_layer",
-    "n_heads": "n_head", "num_heads": "n_head", "heads": "n_head", "d_model": "n_embd", "n_embed": "n_embd",
-    "hidden_size": "n_embd", "width": "n_embd", "context": "block_size", "context_length": "block_size",
-    "seq_len": "block_size", "wd": "weight_decay", "clip": "grad_clip", "max_norm": "grad_clip",
-    "warmup": "warmup_iters", "warmup_steps": "warmup_iters", "eval_every": "eval_interval",
-    "eval_freq": "eval_interval", "log_every": "log_interval", "save_every": "interval", "topk": "top_k",
-    "topp": "top_p", "temp": "temperature", "max_new_tokens": "tokens", "length": "tokens", "n": "num_samples",
-    "n_samples": "num_samples", "samples": "num_samples", "ckpt": "run", "checkpoint": "run", "path": "run",
-    "output": "out", "folder": "runs", "beams": "beam", "num_beams": "beam",
-}  # fmt: skip
+# Common other names of the keys; a name of several keys means the first that the script has.
+_ALSO = {
+    "learning_rate": "lr max_lr peak_lr base_lr",
+    "max_iters": "epochs n_epochs num_epochs max_epochs steps n_steps num_steps max_steps train_steps iters iterations "
+    "num_iters train_iters",
+    "batch_size": "bs batch",
+    "grad_accumulation": "grad_accum accumulate_grad_batches gradient_accumulation_steps",
+    "n_layer": "n_layers num_layers layers depth",
+    "n_head": "n_heads num_heads heads",
+    "n_embd": "d_model n_embed hidden_size hidden_dim embedding_dim dim width",
+    "block_size": "context context_length ctx n_ctx seq_len window",
+    "weight_decay": "wd",
+    "grad_clip": "clip max_norm max_grad_norm gradient_clip_val",
+    "warmup_iters": "warmup warmup_steps",
+    "final": "min_lr lr_min eta_min min_learning_rate",
+    "schedule": "scheduler lr_scheduler lr_schedule",
+    "eval_interval": "eval_every eval_freq eval_steps val_interval",
+    "log_interval": "log_every",
+    "interval": "save_every save_interval",
+    "top_k": "topk",
+    "top_p": "topp",
+    "temperature": "temp",
+    "tokens": "max_new_tokens length",
+    "num_samples": "n n_samples samples",
+    "seed": "random_seed",
+    "dtype": "precision amp",
+    "data": "dataset corpus",
+    "beam": "beams num_beams",
+    "out": "output output_dir out_dir save_dir",
+    "run": "ckpt checkpoint path out_dir init_from",
+    "init": "init_from pretrained",
+    "resume": "ckpt checkpoint",
+    "runs": "folder",
+    "hydra.run.dir": "output output_dir out_dir save_dir",
+}
 
 # For each group: a key that lands inside the group when a file lacks its package line, and that line.
 PACKAGES = {
@@ -77,21 +98,33 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     """The error line for an unknown key: the choices of its group that have it, or the nearest valid key."""
     if key.startswith("hydra."):
         return f"unknown key {key}; see Hydra's documentation"
-    known = list(keys)
-    group, _, name = key.partition(".")
-    having = []
-    for choice in _ordered(group, [path.stem for path in (CONF / group).glob("*.yaml")]) if group in known else []:
-        content: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
-        if name in content.get(group, content):
-            having.append(choice)
+    known = [*keys, "hydra.run.dir"]
+    group, _, name = key.rpartition(".")
+    having = _having(group, name) if group in choices else []
     if having:
         return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
     if key in choices:
         return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"
-    meant = _SHORT.get(key.replace("-", "_"), key.replace("-", "_"))
-    same = [full for full in known if full.rpartition(".")[2] == meant]
-    near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    name = name.replace("-", "_")
+    for meant in [name, *(key for key, others in _ALSO.items() if name in others.split())]:
+        for full in known:
+            if meant in (full, full.rpartition(".")[2]):
+                return f"unknown key {key}; did you mean {full}?"
+        for group in choices:
+            if having := _having(group, meant):
+                return f"unknown key {key}; did you mean {group}.{meant}, of {group}={', '.join(having)}?"
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
+
+
+def _having(group: str, name: str) -> list[str]:
+    """The choices of a group that have this key."""
+    having = []
+    for choice in _ordered(group, [path.stem for path in (CONF / group).glob("*.yaml")]):
+        content: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+        if name in content.get(group, content):
+            having.append(choice)
+    return having
 
 
 def _ordered(group: str, names: Iterable[str]) -> list[str]:

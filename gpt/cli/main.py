@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,8 @@ from gpt.base import console, stopping
 from gpt.base.errors import RequestError
 from gpt.base.keys import literal
 from gpt.base.request import Request
-from gpt.cli import arguments, help, requests, sweeps  # noqa: A004
+from gpt.base.version import __version__
+from gpt.cli import arguments, help, requests, sweeps, words  # noqa: A004
 from gpt.cli.composing import CONF, VERSION
 from gpt.cli.failing import JobError, explained, is_sweep, job_title, one_line_errors
 
@@ -82,9 +83,14 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
     """Rewrite sys.argv for Hydra; return the literal values, and search.py's arguments for train.py."""
     if _sweeps(sys.argv) and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         raise RequestError("--cfg and --info show a single job: remove -m and give each key one value")
+    if "--version" in sys.argv:
+        print(f"gpt-ladder {__version__}")
+        sys.exit()
     if not {"-h", "--help"}.isdisjoint(sys.argv):
+        with suppress(RequestError):  # the help is shown whatever is wrong
+            sys.argv[1:] = _keyed(schema, config_name)
         help.show(config_name, schema)
-    ordered = arguments.options_first(sys.argv[1:])
+    ordered = _keyed(schema, config_name)
     arguments.refuse_hidden(ordered, CONF)
     rest: list[str] = []
     own = ordered if config_name == "train" else arguments.with_stage(ordered)
@@ -95,8 +101,14 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
     return texts, rest
 
 
-def _sweeps(words: list[str]) -> bool:
-    return not {"-m", "--multirun"}.isdisjoint(words)
+def _keyed(schema: type[BaseModel], config_name: str) -> list[str]:
+    """The command line with its options first, and with a key for each word that has none."""
+    options, rest = arguments.divided_options(sys.argv[1:])
+    return [*options, *words.keyed(rest, config_name, schema, arguments.config_dirs(options))]
+
+
+def _sweeps(typed: list[str]) -> bool:
+    return not {"-m", "--multirun"}.isdisjoint(typed)
 
 
 def _compare(after_sweep: Callable[[Path], None] | None) -> None:

@@ -23,7 +23,7 @@ from gpt.base.errors import RequestError, printable
 from gpt.base.keys import literal
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
-from gpt.cli import arguments, sweeps
+from gpt.cli import arguments, sweeps, words
 from gpt.cli.composing import CONF, VERSION
 from gpt.cli.explanations import PACKAGES, explain_composition
 from gpt.cli.failing import is_sweep
@@ -42,7 +42,7 @@ def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], re
     if config_name == "train" and "stage" in given:
         raise RequestError(f"stage={values['stage']} is set by model=NAME; do not set it yourself")
     options = _options(settings)
-    words = [*options, *overrides] if is_sweep() else typed  # of a sweep, the job's own
+    said = [*options, *overrides] if is_sweep() else typed  # of a sweep, the job's own
     folder = None if settings.run.dir == "." else Path(settings.run.dir)
     destination = Destination(*_dated(values.get("runs", ".")), folder)
     if is_sweep():
@@ -52,7 +52,7 @@ def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], re
             destination.runs, sweep, f"{settings.job.num:03d}_", folder, sweep, sweeps.swept_keys()
         )
     return Request(
-        given, _command(config_name, words), destination, _documented,
+        given, _command(config_name, said), destination, _documented,
         resume=values.get("resume"), options=tuple(options), foreign=_foreign(settings), rest=tuple(rest),
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple
 def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process."""
     with _own_configuration():
-        config, request = of_overrides(overrides)
+        config, request = of_overrides(words.keyed(overrides, "train", TrainConfig))
     return config, replace(
         request, command=f"gpt.train({', '.join(map(repr, overrides))})", documented=_documented_alone
     )
@@ -182,8 +182,8 @@ def _dated(runs: str) -> tuple[Path, Path, str]:
     return Path(runs), Path(runs) / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_"
 
 
-def _command(script: str, words: Sequence[str]) -> str:
-    return printable(f"{console.command(script)} {shlex.join(words)}")
+def _command(script: str, typed: Sequence[str]) -> str:
+    return printable(f"{console.command(script)} {shlex.join(typed)}")
 
 
 def _key(override: str) -> str:

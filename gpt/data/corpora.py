@@ -152,8 +152,7 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
     try:
         content = path.read_bytes().decode("utf-8-sig", errors)  # a byte order mark is not part of the text
     except FileNotFoundError:
-        quoted = str(path)[:1] in "'\"" and str(path)[:1] == str(path)[-1:]
-        raise UnavailableError(f"there is no file {path}" + (": remove the quotes" if quoted else "")) from None
+        raise UnavailableError(f"there is no file {path}") from None
     except (IsADirectoryError, NotADirectoryError):
         raise RequestError(f"{path} is not a file") from None
     except UnicodeDecodeError as error:

@@ -53,7 +53,7 @@ class Everything:
         written = []
         if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
             written.append(out / "compare.png")
-        by = [self.config.by] if isinstance(self.config.by, str) else self.config.by or []
+        by = self.config.by or []
         for number, ranking in enumerate(self.ranked if by else [], start=1):
             path = out / ("compare_by.png" if len(self.ranked) == 1 else f"compare_by_{number}.png")
             plots.against(ranking, by, self.config.metric, path)

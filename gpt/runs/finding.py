@@ -9,6 +9,7 @@ from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import flat, matched
 from gpt.base.schema import TrainConfig
+from gpt.base.typed import listed
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -31,8 +32,8 @@ def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFold
 
 
 def roots(runs: str) -> list[Path]:
-    """The folders that runs=A,B names; a folder whose own name contains commas counts as one."""
-    return [Path(runs)] if Path(runs).exists() else [Path(name) for name in runs.split(",") if name]
+    """The folders that runs=A,B or runs=[A,B] names; a folder whose own name contains commas counts as one."""
+    return [Path(runs)] if Path(runs).exists() else [Path(name) for name in listed(runs)]
 
 
 def finished_runs(

@@ -86,9 +86,9 @@ def test_what_identifies_a_run_is_known_by_key_and_by_group() -> None:
         assert keys.identifying(name) == []
 
 
-def test_paths_are_taken_as_they_were_typed() -> None:
-    assert set(keys.literal(TrainConfig)) == PATHS | {"init", "resume"}
-    assert set(keys.literal(EvaluateConfig)) == PATHS | {"run", "text"}
+def test_paths_and_lists_are_taken_as_they_were_typed() -> None:
+    assert set(keys.literal(TrainConfig)) == PATHS | {"init", "resume", "tags"}
+    assert set(keys.literal(EvaluateConfig)) == PATHS | {"run", "runs", "text"}
 
 
 def test_each_format_says_which_keys_it_added() -> None:

@@ -1,0 +1,28 @@
+"""Values as users type them: quotes, lists and whole numbers, read the same way wherever they are given."""
+
+import re
+
+_QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
+_ITEM = re.compile(r""" *("[^"]*"|'[^']*') *(?=,|$)|[^,]+""")
+_LARGEST = 2**53  # above it, a float is not exact
+
+
+def unquoted(text: str) -> str:
+    """A text without the quotes around the whole of it, if there are any."""
+    match = _QUOTED.fullmatch(text)
+    return match[2] if match else text
+
+
+def listed(text: str) -> list[str]:
+    """The items of a list that was typed as [a,b] or a,b; an item may have quotes."""
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    items = (match[0].strip() for match in _ITEM.finditer(inner))
+    return [unquoted(item) for item in items if item]
+
+
+def whole(text: str) -> str:
+    """A number such as 1e3 as the whole number that it is; any other text is returned."""
+    if not re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
+        return text
+    number = float(text)
+    return str(int(number)) if number.is_integer() and abs(number) < _LARGEST else text

@@ -1,0 +1,136 @@
+"""What users type by instinct: words without a key, quotes, lists, other names for a key."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import gpt
+from tests.conftest import REPOSITORY, Script
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a run, whose name has a space, in a folder of runs; a text; and a stage of the user's own."""
+    run = tmp_path / "my runs" / "a run"
+    run.mkdir(parents=True)
+    (run / "config.yaml").touch()
+    (tmp_path / "text.txt").write_text("a text")
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "conf" / "model" / "v2.yaml", tmp_path / "own" / "model" / "mine.yaml")
+    return tmp_path
+
+
+PLAIN = [
+    ("train.py v5", "stage", "v5"), ("train.py --config-dir own mine", "stage", "mine"),
+    ("train.py seed=2 v5", "seed", 2), ("generate.py v5", "stage", "v5"), ("generate.py 5", "prompt", "5"),
+    ("generate.py 'ROMEO: x'", "prompt", "ROMEO: x"),
+    ("generate.py 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'a/b or c'", "prompt", "a/b or c"),
+    ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"a b\"'", "run", "a b"),
+    ("generate.py '1+1 = 2'", "prompt", "1+1 = 2"), ("generate.py 'prompt=\"To be, or\"'", "prompt", "To be, or"),
+    ("generate.py runs=a,b", "runs", "a,b"), ("export.py 'runs=[a,b c]'", "runs", "[a,b c]"),
+    ("evaluate.py v5", "stage", "v5"), ("evaluate.py text.txt", "text", "text.txt"),
+    ("evaluate.py 'my runs/a run'", "run", "my runs/a run"), ("export.py onnx", "format", "onnx"),
+    ("compare.py runs/x", "runs", "runs/x"), ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"),
+    ("play.py 'my runs'", "runs", "my runs"), ("play.py v5", "stage", "v5"), ("search.py n_trials=1e1", "n_trials", 10),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "key", "value"), PLAIN, ids=[typed for typed, *_ in PLAIN])
+def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Script, place: Path) -> None:
+    name, *arguments = shlex.split(typed)
+    done = called(name, *arguments, "--cfg", "job", *(["--resolve"] if name == "train.py" else []), cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)[key] == value
+
+
+UNCLEAR = [
+    ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v55?"),
+    ("train.py muon", "cannot read 'muon' as key=value; did you mean optimizer=muon?"),
+    ("train.py copy", "cannot read 'copy' as key=value; did you mean data=copy or experiment=copy?"),
+    ("train.py v5 v6", "model has several values, 'v5' and 'v6'"),
+    ("train.py v5 model=v6", "model has several values, 'v6' and 'v5'"),
+    ("train.py v1,v2", "model=v1,v2 has several values: add -m for a sweep"),
+    ("search.py nothing", "cannot read 'nothing' as key=value; did you mean model=nothing?"),
+    ("generate.py a/b", "cannot read 'a/b' as key=value; did you mean model=a/b or run=a/b or prompt=a/b?"),
+    ("generate.py prompt=To be", "prompt has several values, 'To' and 'be': quote it as a whole, prompt='To be'"),
+    ("generate.py tokens", "cannot read 'tokens' as key=value: give it a value, as in tokens=VALUE, without spaces"),
+    ("compare.py x", "cannot read 'x' as key=value: give it a value, as in x=VALUE"),
+    ("evaluate.py nowhere/x", "did you mean model=nowhere/x or run=nowhere/x or text=nowhere/x?"),
+    ("compare.py 'runs=[a,\"b, c\"]'", "no finished run in a, b, c: train one"),
+    ("play.py 'runs=[a,b]'", "no finished run in a, b: train one"),
+    ("export.py runs=a,b", "no finished run in a, b: train one"),
+    ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
+    ("train.py data=text 'data.path=\"a b.txt\"'", "there is no file a b.txt"),
+    ("train.py training.epochs=3", "unknown key training.epochs; did you mean training.max_iters?"),
+    ("train.py optimizer.lr=3", "unknown key optimizer.lr; did you mean training.learning_rate?"),
+    ("train.py schedule.min_lr=3", "did you mean schedule.final, of schedule=cosine, linear, trapezoid?"),
+    ("train.py training.warmup_iters=3", "unknown key training.warmup_iters; did you mean schedule.warmup_iters?"),
+    ("train.py out_dir=x", "unknown key out_dir; did you mean hydra.run.dir?"),
+    ("compare.py out_dir=x", "unknown key out_dir; did you mean out?"),
+    ("generate.py out_dir=x", "unknown key out_dir; did you mean run?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "message"), UNCLEAR, ids=[typed for typed, _ in UNCLEAR])
+def test_what_is_not_plain_is_said(typed: str, message: str, called: Script, place: Path) -> None:
+    name, *arguments = shlex.split(typed)
+    done = called(name, *arguments, cwd=place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_whole_number_may_have_an_exponent(called: Script, corpus_file: Path, tmp_path: Path) -> None:
+    done = called(
+        "train.py", "v2", "training.max_iters=2e0", "training.eval_iters=1e0", "model.block_size=1.6e1", "tags=a,b",
+        "data=text", f"data.path={corpus_file}", "hydra.run.dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["training"]["max_iters"], config["model"]["block_size"]) == (2, 16)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["stage"], summary["iterations"], summary["tags"]) == ("v2", 2, ["a", "b"])
+
+
+def test_from_python_too() -> None:
+    with pytest.raises(gpt.UserError, match="did you mean model=v55"):
+        gpt.train("v55")
+
+
+@pytest.mark.parametrize("name", ["train.py", "generate.py", "compare.py"])
+def test_the_version_is_that_of_this_project(name: str, called: Script, tmp_path: Path) -> None:
+    assert called(name, "--version", cwd=tmp_path).stdout == f"gpt-ladder {gpt.__version__}\n"
+
+
+def test_help_is_that_of_the_word(called: Script, tmp_path: Path) -> None:
+    assert "* v2 " in called("train.py", "v2", "--help", cwd=tmp_path).stdout
+
+
+def test_the_package_says_what_there_is() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "gpt"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert {f"python {path.name}" for path in REPOSITORY.glob("*.py")} == {
+        line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python")
+    }
+    assert not {"torch", "hydra"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+def test_the_readme_shows_completion_that_works() -> None:
+    """The line of the README, in a bash, and what a Tab gives then."""
+    (line,) = (part for part in (REPOSITORY / "README.md").read_text().split("`") if "-sc install=bash" in part)
+    tab = (
+        'COMP_LINE="python train.py optimizer=m"; COMP_WORDS=(python train.py optimizer=m); COMP_CWORD=2; '
+        'COMP_POINT=${#COMP_LINE}; hydra_bash_completion; echo "${COMPREPLY[@]}"'
+    )
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", f"{line}\n{tab}"], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["optimizer=muon", "optimizer=muon_decay"]
