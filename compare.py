@@ -1,6 +1,6 @@
 """Compare runs with the documented losses and with each other: python compare.py. See python compare.py --help."""
 
-from gpt.reports.compare import command
+from gpt.commands import compare  # gpt.reports.compare
 
 if __name__ == "__main__":
-    command()
+    compare()

@@ -1,6 +1,6 @@
 """Measure a trained run on held-out data: python evaluate.py. See python evaluate.py --help."""
 
-from gpt.session.evaluate import command
+from gpt.commands import evaluate  # gpt.session.evaluate
 
 if __name__ == "__main__":
-    command()
+    evaluate()

@@ -1,6 +1,6 @@
 """Export a trained run for other programs: python export.py format=onnx. See python export.py --help."""
 
-from gpt.apps.exporting.command import command
+from gpt.commands import export  # gpt.apps.exporting.command
 
 if __name__ == "__main__":
-    command()
+    export()

@@ -1,5 +1,6 @@
 """Errors that the user can fix: the scripts print them as one line, without a traceback."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 # How PyTorch's devices and allocators report that they are out of memory.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)$")  # how libraries written in Rust report what the system refused
 
 
 class UserError(Exception):
@@ -56,6 +59,8 @@ def report(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, OSError):
         file = f"{error.filename}: " if error.filename else ""
         return f"{file}{error.strerror or error}", UserError.exit_code
+    if reason := _OS_ERROR.search(str(error)):
+        return os.strerror(int(reason[1])), UserError.exit_code
     ran_out = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
     if ran_out or isinstance(error, MemoryError):
         return "not enough memory for this: try a smaller model, batch or number of samples", UserError.exit_code

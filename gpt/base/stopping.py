@@ -127,6 +127,25 @@ def requeued() -> Iterator[None]:
         sys.exit()  # not the first task, which requeues all of them and must not be ended by another's failure
 
 
+def start() -> None:
+    """Until a job begins, leave at once on a signal, with a line: an exception would come out of Hydra as its own."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _leave)
+
+
+def begin_job() -> None:
+    """From here on, Ctrl-C raises KeyboardInterrupt, so that what a job has opened is closed."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    line = "interrupted" if number == signal.SIGINT else "stopped"
+    os.write(2, f"{line}\n".encode())  # print() may be what was interrupted
+    os._exit(Stopped(number).exit_code)
+
+
 _REPEAT = "stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR"
 
 

@@ -80,19 +80,30 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
         raise RequestError(f"{where}{error.problem or error.context}") from error
-    except (ValueError, TypeError) as error:
-        if is_composed():
-            raise
-        if isinstance(error, TypeError):  # of Hydra's, about the type of a group's value
-            raise RequestError("a group takes the name of a file in conf/, as in model=v5") from error
-        raise RequestError(f"cannot use this command line: {' '.join(str(error).split())}") from error
     except UserError:
         raise
     except Exception as error:
         explanation = explain_launch(error)
-        if explanation is None:
+        if explanation is not None:
+            raise UserError(explanation) from error
+        refusal = None if is_composed() else _refusal(error)
+        if refusal is None:
             raise
-        raise UserError(explanation) from error
+        raise RequestError(refusal) from error
+
+
+def _refusal(error: Exception) -> str | None:
+    """What Hydra's failure to compose a command line means; None for a bug."""
+    if own := [word for word in sys.argv[1:] if word.startswith("hydra.")]:
+        return f"Hydra cannot use {', '.join(own)}{_reason(error)}"
+    if isinstance(error, TypeError):  # of Hydra's, about the type of a group's value
+        return "a group takes the name of a file in conf/, as in model=v5"
+    return f"cannot use this command line{_reason(error)}" if isinstance(error, ValueError) else None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f": {text}" if text else ""
 
 
 def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:

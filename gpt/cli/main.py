@@ -56,6 +56,7 @@ def main(
 
     def job(config: DictConfig) -> Any:
         composed.append(True)
+        stopping.begin_job()
         launcher = sweeps.launcher(HydraConfig.get()) if is_sweep() else None
         worker = stopping.within_sweep() if launcher == "joblib" else nullcontext()  # others have no long-lived parent
         with worker, one_line_errors(), stopping.requeued():
@@ -76,6 +77,8 @@ def main(
         except JobError:
             _compare(after_sweep)
             raise
+        finally:
+            sweeps.remove_empty_folders()
         _compare(after_sweep)
 
 

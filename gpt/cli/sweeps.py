@@ -1,11 +1,13 @@
 """Sweeps: the number of jobs, a line for each, and the comparison at the end."""
 
+import contextlib
 import math
 import os
 import shlex
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -19,13 +21,32 @@ _JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FO
 _LAUNCHERS = ("joblib", "submitit", "ray")
 
 
+_COMMAND = "multirun.yaml"  # where Hydra records the sweep
+_created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
+
+
+class _Failed(JobReturn):
+    """The result of a failed job, whose error has been printed: Hydra's own would print the command line as well."""
+
+    @property  # type: ignore[misc]  # that of a failed job is never set
+    def return_value(self) -> Any:
+        raise self._return_value
+
+
 class SweepCallback(Callback):
     """Record the size and the folder of a sweep; a Hydra callback named in conf/train.yaml."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002
+        """After each job, in its process."""
+        if job_return.status == JobStatus.FAILED:
+            job_return.__class__ = _Failed
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Before the first job."""
         settings = config.hydra
-        os.environ[_FOLDER] = str(settings.sweep.dir)
+        folder = Path(str(settings.sweep.dir))
+        os.environ[_FOLDER] = str(folder)
+        _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
         if settings.sweeper._target_.endswith("BasicSweeper"):  # other sweepers choose each job after the previous one
             overrides = parsed([*sweeper_params(settings), *settings.overrides.task])
             last = {override.key_or_group: override for override in overrides}  # the command line's, if both have a key
@@ -47,6 +68,18 @@ def _announce(settings: DictConfig) -> None:
     print(printable(f"{jobs} in {folder}, their logs in {os.environ[_LOGS]}"), flush=True)
     comparing = f"{command('compare')} runs={shlex.quote(folder)}"
     stopping.start_sweep(printable(f"the jobs continue: squeue lists them, {comparing} compares the finished ones"))
+
+
+def remove_empty_folders() -> None:
+    """Remove the folders that a sweep has created and left empty: submitit's, and its own if no job began a run."""
+    empty = [Path(os.environ[_LOGS], "%j"), Path(os.environ[_LOGS])] if _LOGS in os.environ else []
+    with contextlib.suppress(OSError):
+        if _created and [path.name for path in _created[0].iterdir()] == [_COMMAND]:
+            (_created[0] / _COMMAND).unlink()
+    for path in (*empty, *_created):
+        with contextlib.suppress(OSError):  # it is not empty
+            path.rmdir()
+    _created.clear()
 
 
 def launcher(settings: Any) -> str | None:

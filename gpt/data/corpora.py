@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import inspect
+import os
 import random
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -91,7 +93,7 @@ def shakespeare(dir: PathName, train_fraction: TrainFraction) -> TextCorpus:
 
 def text(path: PathName, train_fraction: TrainFraction) -> TextCorpus:
     """Any UTF-8 text file. Raises RequestError if it is not one."""
-    return _split(_read_corpus(Path(path)), train_fraction)
+    return _split(read_text(Path(path)), train_fraction)
 
 
 def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
@@ -115,7 +117,7 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     files do not match line by line.
     """
     paths = Path(source), Path(target)
-    sources, targets = (lines_of(_read_corpus(path)) for path in paths)
+    sources, targets = (lines_of(read_text(path)) for path in paths)
     if len(sources) != len(targets):
         raise RequestError(
             f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: both need the same number of lines"
@@ -147,10 +149,15 @@ def reverse(
 def read_text(path: Path, *, errors: str = "strict") -> str:
     """The text of a UTF-8 file, line endings unchanged. Raises RequestError if it is missing, empty or not UTF-8.
 
-    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8.
+    So is a device or a pipe, which might never end or never answer, and a file of the kernel, whose size is 0. `errors`,
+    as in `bytes.decode`, can allow bytes that are not UTF-8.
     """
     try:
-        content = path.read_bytes().decode("utf-8-sig", errors)  # a byte order mark is not part of the text
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise RequestError(f"{path} is not a file")
+            content = file.read().decode("utf-8-sig", errors) if status.st_size else ""  # without a byte order mark
     except FileNotFoundError:
         raise UnavailableError(f"there is no file {path}") from None
     except (IsADirectoryError, NotADirectoryError):
@@ -162,11 +169,9 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
     return content
 
 
-def _read_corpus(path: Path) -> str:
-    """The text of a regular file; an untrusted run could name a device or a pipe, which might never end."""
-    if path.exists() and not path.is_file():
-        raise RequestError(f"{path} is not a file")
-    return read_text(path)
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file without waiting for a writer if it is a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def lines_of(content: str) -> list[str]:

@@ -20,7 +20,6 @@ import logging
 import logging.handlers
 import os
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,7 +31,7 @@ from gpt.base.files import is_temporary, own_file, read_text_file, seal, write_a
 from gpt.base.schema import TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
-from gpt.runs.records import AnyRecord, Command, Parent, Summary, parse_record
+from gpt.runs.records import AnyRecord, Command, Parent, Summary, now, parse_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 
 # All that a run writes; a new run is not created where one of these is.
@@ -117,8 +116,7 @@ class RunFolder:
 
     def write_command(self, command: str, iteration: int) -> None:
         """Append a command line that started or resumed the run."""
-        now = datetime.now().astimezone().replace(microsecond=0)
-        new = Command(iteration=iteration, command=command, started=now)
+        new = Command(iteration=iteration, command=command, started=now())
         self._write_lines("commands.jsonl", [*self.commands(), new])
 
     def commands(self) -> list[Command]:

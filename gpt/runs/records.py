@@ -5,6 +5,7 @@ A new field needs a default, so that records of older runs stay readable.
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,6 +20,15 @@ from gpt.runs.formats import check_format
 from gpt.training.progress import Segment
 
 Loss = Annotated[float, Field(ge=0, le=1e100)]  # far beyond float32, and its square is still a number
+
+
+def now() -> datetime:
+    """The local time to the second with its offset from UTC; in UTC if the system's offset is of a day or more."""
+    try:
+        time = datetime.now().astimezone()
+    except ValueError:  # which datetime cannot express
+        time = datetime.now(UTC)
+    return time.replace(microsecond=0)
 
 
 class Command(Record):

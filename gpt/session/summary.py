@@ -3,14 +3,13 @@
 import math
 import platform
 import subprocess
-from datetime import datetime
 from pathlib import Path
 
 import torch
 
 from gpt.base.runtime import size_of
 from gpt.runs.formats import FORMAT
-from gpt.runs.records import Best, Estimated, Exact, Summary
+from gpt.runs.records import Best, Estimated, Exact, Summary, now
 from gpt.session.job import Job
 from gpt.session.plan import Plan
 from gpt.training.state import TrainingState
@@ -47,7 +46,7 @@ def summarise(plan: Plan, job: Job, state: TrainingState, exact: float, seconds:
         dtype="bfloat16" if runtime.dtype is torch.bfloat16 else "float32",
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         git_commit=_git_commit(),
-        finished=datetime.now().astimezone().replace(microsecond=0),
+        finished=now(),
     )
 
 

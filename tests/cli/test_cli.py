@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -140,8 +141,40 @@ def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path
         assert f"error: job {number} of 3: n_head={heads}: " in done.stderr
         assert f"n_embd=32 must be a multiple of n_head={heads}" in done.stderr
     assert done.stderr.endswith("error: not every job of the sweep succeeded\n")
-    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 3, done.stderr
     assert len(run_folders(tmp_path)) == 1
+
+
+def test_a_sweep_without_a_run_leaves_nothing_behind(called: Script, tmp_path: Path) -> None:
+    done = called("train.py", "-m", "model=v1", "seed=a,b", cwd=tmp_path)
+    assert done.stderr.splitlines() == [
+        "error: job 1 of 2: seed=a: seed=a: must be a whole number",
+        "error: job 2 of 2: seed=b: seed=b: must be a whole number",
+        "error: not every job of the sweep succeeded",
+    ]
+    done = called("train.py", "-m", "model=v1", "seed=1", "hydra/launcher=slurm", cwd=tmp_path, PATH="")
+    assert "error: submitit: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "line"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped")])
+def test_a_signal_ends_a_command_in_a_line_from_its_first_moment(number: int, line: str, tmp_path: Path) -> None:
+    """While it imports, and while Hydra composes, which makes an exception one of its own."""
+    for name, awaited in (("train", "pydantic"), ("train", "omegaconf"), ("export", "torch")):
+        code = (
+            "import importlib.abc, os, runpy, signal, sys\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a suite in the background ignores
+            "class Signal(importlib.abc.MetaPathFinder):\n"
+            "    def find_spec(self, name, path, target=None):\n"
+            f"        if name == {awaited!r}:\n"
+            f"            os.kill(os.getpid(), {int(number)})\n"
+            "sys.meta_path.insert(0, Signal())\n"
+            f"sys.argv = ['{name}.py']\n"
+            f"runpy.run_path({str(REPOSITORY / f'{name}.py')!r}, run_name='__main__')\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{line}\n"), (name, awaited)
+    assert list(tmp_path.iterdir()) == []
 
 
 WRONG = [
@@ -252,6 +285,9 @@ WRONG = [
     ("generate.py", ["model.n_layer=4"], 2, "unknown key model.n_layer"),
     ("evaluate.py", ["data.vocab_size=5"], 2, "unknown key data.vocab_size"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
+    ("train.py", ["hydra.verbose={a:1}"], 2, "Hydra cannot use hydra.verbose={a:1}"),
+    ("train.py", ["hydra.job.env_copy=[GPT_NOWHERE]"], 2, "Hydra cannot use hydra.job.env_copy=[GPT_NOWHERE]"),
+    ("train.py", ["-m", "hydra.sweeper.params={a:1}"], 2, "Hydra cannot use hydra.sweeper.params={a:1}"),
     ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
     ("compare.py", ["tolerance=wide"], 2, "tolerance=wide: must be a number"),
 ]

@@ -1,5 +1,6 @@
 """Loaders: every corpus is read as it is written, split as asked, and refused in one line if it is none."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,13 @@ from gpt.data.corpora import (
 from tests.conftest import small_corpus
 
 BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero", "/dev/tty", "/proc/kmsg", "/proc/self/status", "."])
+def test_what_is_no_ordinary_file_is_refused_without_waiting_for_it(path: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises((RequestError, OSError), match=r"is not a file|is empty|No such device|not permitted"):
+        read_text(tmp_path / path)
 
 
 def test_any_utf8_text_is_read_as_it_is(tmp_path: Path) -> None:

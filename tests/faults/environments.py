@@ -23,6 +23,7 @@ _CASES = {
     "a home that cannot be written": ("HOME=/proc {}", True),
     "20 open files": ("ulimit -n 20; {}", True),
     "an odd time zone": ("TZ=:/nowhere/é {}", True),
+    "a time zone of more than a day": ("TZ=AAA-24:59:59 {}", True),
     "no temporary folder": ("TMPDIR=/nowhere {}", True),
     "no columns": ("COLUMNS=0 TERM=dumb {}", True),
     "an unknown backend of matplotlib": ("MPLBACKEND=bogus {}", True),

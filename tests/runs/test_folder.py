@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from gpt.base.errors import RequestError, UnreadableError, UserError
 from gpt.base.files import write_atomically
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import now
 from gpt.runs.weights import load_weights
 from tests.conftest import build_small, empty_run
 
@@ -24,6 +26,19 @@ def run(trained: Path, tmp_path: Path) -> RunFolder:
     """A finished run that a test may damage."""
     original = finished_runs(trained / "runs")[-1][0].path
     return RunFolder(shutil.copytree(original, tmp_path / "run"))
+
+
+def test_the_time_is_known_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in one of more than a day, which the system has and Python's datetime has not."""
+    for zone, hours in (("AAA-24:59:59", 0), ("AAA-5", 5)):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            assert now().utcoffset() == timedelta(hours=hours)
+            assert abs(now() - datetime.now(UTC)) < timedelta(seconds=10)
+        finally:
+            monkeypatch.undo()
+            time.tzset()
 
 
 def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:

@@ -1,9 +1,11 @@
 """Trackers record what a run records, each value once, and cost the run nothing when they fail."""
 
+import json
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -218,6 +220,28 @@ def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
     points, texts = records.recorded("tensorboard", run.path, tmp_path)
     assert len(points["loss/exact_val"]) == 1
     assert "sample" in texts
+
+
+HANGING = """
+import sys, time
+from gpt.watching.processes import __main__ as process
+from gpt.watching import tensorboard
+tensorboard.TensorBoard.sink = lambda run: time.sleep(600)  # as a library that waits for its server
+process._TO_READ = 0.5
+process.main("gpt.watching.tensorboard", "TensorBoard")
+"""
+
+
+def test_the_process_of_a_run_that_is_killed_ends_whatever_its_library_waits_for(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", HANGING], cwd=REPOSITORY, stdin=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    run = {"id": "a", "name": "a", "folder": str(tmp_path), "config": {}, "options": {}}
+    process.stdin.write(json.dumps(run) + "\n" + json.dumps({"step": 0, "values": {}}) + "\n")
+    process.stdin.close()  # as the system does when the training is killed
+    try:
+        assert process.wait(60) == 1
+    finally:
+        process.kill()
 
 
 def test_a_missing_library_is_a_line_that_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import pydantic
@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from torch import Tensor
 
 from gpt.apps.playground import looking
@@ -56,6 +57,19 @@ def application(catalogue: Catalogue, names: Collection[str]) -> Starlette:
     )
 
 
+class _Written(StreamingResponse):
+    """A text as it is written; its seat is free again when it has ended or its reader has left."""
+
+    def __init__(self, pieces: AsyncIterator[str], seat: ExitStack) -> None:
+        super().__init__(pieces, media_type="text/plain; charset=utf-8")
+        self._seat = seat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._seat:
+            await super().__call__(scope, receive, send)
+
+
 class _Playground:
     """One method per route."""
 
@@ -97,15 +111,16 @@ class _Playground:
     async def text(self, request: Request) -> Response:
         """The continuation of a prompt, streamed."""
         asked = await _asked(request, Continuing)
-        self._workshop.check_free()
-        trained = await self._workshop.compute(self._catalogue.opened, asked.run)
-        tokenizer = trained.tokenizer
-        steps = generate(
-            trained.model, tokenizer.encode(asked.prompt), tokens=asked.tokens, seed=asked.seed,
-            temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p,
-        )  # fmt: skip
-        pieces = (tokenizer.decode(step.tolist()) for step in steps)
-        return StreamingResponse(self._workshop.write(pieces), media_type="text/plain; charset=utf-8")
+        with ExitStack() as seat:
+            seat.enter_context(self._workshop.seat())
+            trained = await self._workshop.compute(self._catalogue.opened, asked.run)
+            tokenizer = trained.tokenizer
+            steps = generate(
+                trained.model, tokenizer.encode(asked.prompt), tokens=asked.tokens, seed=asked.seed,
+                temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p,
+            )  # fmt: skip
+            pieces = (tokenizer.decode(step.tolist()) for step in steps)
+            return _Written(self._workshop.write(pieces), seat.pop_all())
 
     async def translations(self, request: Request) -> Response:
         """The translations of a sentence."""

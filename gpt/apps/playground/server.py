@@ -1,13 +1,17 @@
 """The server of the playground, until Ctrl-C."""
 
+import asyncio
 import contextlib
 import logging
 import socket
 import threading
 import webbrowser
 from collections.abc import Collection
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gpt.apps.playground.app import application
 from gpt.apps.playground.catalogue import Catalogue
@@ -15,6 +19,8 @@ from gpt.apps.playground.guard import LOCAL
 from gpt.base.errors import RequestError
 
 _CONNECTIONS = 300  # at once; more are refused
+_PATIENCE = 10.0  # seconds for the head of a request
+_LONGEST = 360.0  # seconds for its answer: a text may take 300
 _GRACE = 1  # seconds for texts that are being written when the server is stopped
 
 log = logging.getLogger(__name__)
@@ -31,16 +37,68 @@ def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str],
     if own not in LOCAL:
         log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not of requests that make no sense
-    config = uvicorn.Config(
-        application(catalogue, [*LOCAL, own, *names]), log_config=None, access_log=False, server_header=False,
-        ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
-    )  # fmt: skip
+    config = configured(application(catalogue, [*LOCAL, own, *names]))
     print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
         # In the background, for a browser in the terminal ends only when its user does.
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with bound, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[bound])
+
+
+def configured(app: ASGIApp) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        app, http=_Connection, log_config=None, access_log=False, server_header=False,
+        ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
+    )  # fmt: skip
+
+
+class _Connection(H11Protocol):
+    """A connection that ends if a request does not arrive in time, or if its answer is not taken.
+
+    uvicorn waits for both as long as the connection lasts, and each counts as one of those that there may be at once.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _is_answering = False
+
+    def connection_made(self, transport: Any) -> None:
+        """The first request is awaited."""
+        super().connection_made(transport)
+        self._expect(_PATIENCE)
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request, or all of it."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """The next request may be here already; if nothing comes, uvicorn itself closes the connection."""
+        self._expect(None)
+        self._is_answering = False
+        super().on_response_complete()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is awaited any more."""
+        self._expect(None)
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Await the rest of a request that has begun to arrive, or the end of its answer."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering and not self._is_answering:
+            self._expect(_LONGEST)
+        elif not is_answering and self._deadline is None:
+            self._expect(_PATIENCE)
+        self._is_answering = is_answering
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
 def _bound(host: str, port: int) -> socket.socket:

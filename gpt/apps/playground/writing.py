@@ -1,6 +1,7 @@
 """Computing for many readers at once: a few threads take turns, until the reader disconnects."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,17 +42,19 @@ class Workshop:
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
         """Yield a text piece by piece until it ends or takes too long; a disconnect cancels this generator."""
         ends = time.monotonic() + _LONGEST
-        self.writing += 1
-        try:
-            while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)):
-                yield text
-        finally:
-            self.writing -= 1
+        while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)):
+            yield text
 
-    def check_free(self) -> None:
-        """Raise BusyError if the maximum number of texts is being generated."""
+    @contextlib.contextmanager
+    def seat(self) -> Iterator[None]:
+        """Count a text as being generated. Raises BusyError if the maximum number of texts is."""
         if self.writing >= _MOST:
             raise BusyError("too many texts are being generated at once: try again in a moment")
+        self.writing += 1
+        try:
+            yield
+        finally:
+            self.writing -= 1
 
     def close(self) -> None:
         """Drop work that has not started."""

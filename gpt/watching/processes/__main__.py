@@ -7,16 +7,19 @@ import contextlib
 import importlib
 import json
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from filelock import FileLock
 
 from gpt.watching.processes import Run, Sink
 
-_DEADLINE = 600.0  # seconds to deliver everything after the end of the run
+# Seconds after the end of the run, or the death of its process: to take what it has sent, and then to deliver it.
+_TO_READ, _TO_DELIVER = 60.0, 600.0
 
 
 def main(module: str, tracker: str) -> None:
@@ -38,6 +41,8 @@ def main(module: str, tracker: str) -> None:
         folder = Path(first.pop("folder"))
         name = module.rpartition(".")[2]
         with FileLock(folder / f".{name}.lock"):  # after a kill, the old tracker may not be done yet
+            is_read = threading.Event()
+            threading.Thread(target=_end_in_time, args=(is_read,), daemon=True).start()
             sink: Sink = getattr(importlib.import_module(module), tracker).sink(Run(folder=folder, **first))
             answer("address", sink.address)
             is_finished = False
@@ -47,13 +52,24 @@ def main(module: str, tracker: str) -> None:
                 message = json.loads(line)
                 is_finished = "texts" in message
                 (sink.report if is_finished else sink.log)(**message)
-            deadline = threading.Timer(_DEADLINE, os._exit, [1])
-            deadline.daemon = True
-            deadline.start()
+            is_read.set()
             sink.close(is_finished)
     except Exception as error:
         answer("problem", str(error) or type(error).__name__)
         sys.exit(1)
+
+
+def _end_in_time(is_read: threading.Event) -> None:
+    """End this process some time after the run has ended, whatever its library waits for."""
+    if hasattr(select, "poll"):  # not on Windows, where the deadline begins once everything is read
+        input_ended = select.poll()
+        input_ended.register(sys.stdin, 0)  # reports only that nobody writes any more
+        input_ended.poll()
+        if not is_read.wait(_TO_READ):
+            os._exit(1)
+    is_read.wait()
+    time.sleep(_TO_DELIVER)
+    os._exit(1)
 
 
 if __name__ == "__main__":

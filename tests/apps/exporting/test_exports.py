@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -41,6 +42,20 @@ def exported(script: Script, trained: Path, out: Path, *arguments: str) -> Path:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == f"written: {out}"
     return out
+
+
+@pytest.mark.parametrize("form", ["hub", "transformers", "onnx"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(form: str, called: Script, trained: Path, tmp_path: Path) -> None:
+    """In place of a full disk, a limit on the size of a file: libraries report both alike."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        done = called("export.py", f"format={form}", f"out={tmp_path / 'out'}", cwd=trained)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, script: Script, trained: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import uvicorn
 from gpt.apps.playground.app import application
 from gpt.apps.playground.catalogue import Catalogue
 from gpt.apps.playground.guard import LOCAL
+from gpt.apps.playground.server import configured
 from gpt.runs.finding import chosen_run
 from tests.conftest import REPOSITORY, Script
 
@@ -79,7 +80,7 @@ class Served:
 def serving(runs: Path) -> Iterator[Served]:
     """The playground of some runs, in a thread of this process."""
     catalogue = Catalogue([runs], chosen_run(None, str(runs)), device="cpu")
-    config = uvicorn.Config(application(catalogue, LOCAL), log_config=None, timeout_graceful_shutdown=1)
+    config = configured(application(catalogue, LOCAL))
     with socket.create_server(("127.0.0.1", 0)) as bound:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -1,6 +1,7 @@
 """The playground over HTTP: what it answers, and whom."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import safetensors.torch
 import torch
 
 import gpt
-from gpt.apps.playground import app, looking, requests, writing
+from gpt.apps.playground import app, looking, requests, server, writing
 from gpt.apps.playground.catalogue import Catalogue
 from gpt.runs.folder import RunFolder
 from tests.apps.playground.conftest import Served, serving
@@ -157,6 +159,44 @@ def test_no_more_texts_are_written_at_once_than_can_be(
     status, answer = served.post("/api/text", asking(run_id))
     assert status == 503
     assert "try again" in answer["error"]
+
+
+def test_of_many_texts_asked_for_together_only_so_many_are_written(
+    served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_MOST", 3)
+    with ThreadPoolExecutor(20) as readers:
+        answers = list(readers.map(lambda _: served.post("/api/text", asking(run_id, tokens=1000))[0], range(20)))
+    assert 3 <= answers.count(200) < 20
+    assert set(answers) == {200, 503}
+    assert served.post("/api/text", asking(run_id))[0] == 200  # the seats are free again
+    assert served.post("/api/text", asking(run_id, prompt="\u0416"))[0] == 422
+    monkeypatch.setattr(writing, "_MOST", 1)
+    assert served.post("/api/text", asking(run_id))[0] == 200
+
+
+def test_heads_of_requests_that_never_end_are_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there may be connections."""
+    monkeypatch.setattr(server, "_PATIENCE", 1.0)
+    monkeypatch.setattr(server, "_LONGEST", 60.0)
+    with contextlib.ExitStack() as stack:
+        for number in range(310):
+            connection = stack.enter_context(socket.create_connection((served.host, served.port), timeout=60))
+            first = f"GET /icon.svg HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n" if number == 0 else ""
+            connection.sendall(f"{first}GET / HTTP/1.1\r\nHost: ".encode())
+        ends = time.monotonic() + 30
+        while served_status(served) != 200:
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+        while connection.recv(1000):  # the last one; nothing, at its end
+            pass
+
+
+def served_status(served: Served) -> int:
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(served.connection()) as connection:
+        connection.request("GET", "/icon.svg")
+        return connection.getresponse().status
+    return 0
 
 
 def test_a_text_ends_when_it_takes_too_long(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
