@@ -1,15 +1,13 @@
 """What there is to run: python -m gpt."""
 
-from pathlib import Path
-
+from gpt.base.installation import IS_CLONE
 from gpt.commands import COMMANDS
 
 
 def main() -> None:
     """Print the commands, as they are called in a clone or in an installed package."""
-    is_clone = Path(__file__).parent.with_name("train.py").is_file()
     for name, (_, purpose) in COMMANDS.items():
-        command = f"python {name}.py" if is_clone else f"gpt-{name}"
+        command = f"python {name}.py" if IS_CLONE else f"gpt-{name}"
         print(f"{command:<20}  {purpose}")
     print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import gpt
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -60,6 +61,14 @@ def test_the_commands_work_in_an_empty_folder(installed: Path, tmp_path: Path, t
     (summary,) = tmp_path.glob("runs/*/*/summary.json")
     assert '"git_commit": null' in summary.read_text()  # the commit of another project says nothing
     assert '"command": "gpt-train model=v1' in summary.read_text()
+
+
+def test_it_says_how_an_installed_package_is_extended(installed: Path, tmp_path: Path) -> None:
+    command = [installed / "gpt-train", "-m", "hydra/launcher=ray", "seed=1,2"]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == "error: hydra/launcher=ray is not installed: pip install 'gpt-ladder[ray]'\n"
+    assert succeeds(installed / "gpt-train", "--version", cwd=tmp_path) == f"gpt-ladder {gpt.__version__}\n"
+    assert succeeds(installed / "python", "-m", "gpt", cwd=tmp_path).startswith("gpt-train ")
 
 
 def test_a_sweep_on_all_cores_and_a_stage_of_ones_own(installed: Path, tmp_path: Path, text: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from gpt.base.installation import installing
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -45,7 +47,7 @@ def requiring(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise RequestError(f"{error.name} is not installed: pip install -e '.[{extra}]'") from None
+        raise RequestError(f"{error.name} is not installed: {installing(extra)}") from None
 
 
 def report(error: Exception) -> tuple[str, int] | None:

@@ -1,6 +1,5 @@
 """The location of conf/, and its configurations composed without running a job."""
 
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -11,9 +10,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-_PACKAGE = Path(__file__).parent.parent
-_CLONE = _PACKAGE.parent / "conf"
-CONF = _CLONE if (_CLONE / "train.yaml").is_file() else _PACKAGE / "conf"  # of a clone, or of an installed wheel
+from gpt.base.installation import CONF
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 

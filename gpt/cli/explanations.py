@@ -10,9 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
+from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import rank
-from gpt.cli.composing import CONF, composed, groups
+from gpt.cli.composing import composed, groups
 
 # Common other names of the keys; a name of several keys means the first that the script has.
 _ALSO = {
@@ -67,7 +68,7 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
-            return f"hydra/launcher={name} is not installed: pip install -e '.[{_EXTRA_OF_LAUNCHER[name]}]'"
+            return f"hydra/launcher={name} is not installed: {installing(_EXTRA_OF_LAUNCHER[name])}"
         if error.options:
             return f"{group}={name} does not exist; {group} can be {', '.join(_ordered(group, error.options))}"
     if "@experiment." in str(error):

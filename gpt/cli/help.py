@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gpt.base.installation import CONF
 from gpt.base.keys import flat
 from gpt.base.ladder import LADDER, is_twin, rank
-from gpt.cli.composing import CONF, composed, groups
+from gpt.cli.composing import composed, groups
 from gpt.cli.stages import brings
 
 _COLUMN = 38  # column where meanings start, unless a key is longer

@@ -18,11 +18,12 @@ from pydantic import BaseModel
 
 from gpt.base import console, stopping
 from gpt.base.errors import RequestError
+from gpt.base.installation import CONF
 from gpt.base.keys import literal
 from gpt.base.request import Request
 from gpt.base.version import __version__
 from gpt.cli import arguments, help, requests, sweeps, words  # noqa: A004
-from gpt.cli.composing import CONF, VERSION
+from gpt.cli.composing import VERSION
 from gpt.cli.failing import JobError, explained, is_sweep, job_title, one_line_errors
 
 Config = TypeVar("Config", bound=BaseModel)

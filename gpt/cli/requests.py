@@ -20,11 +20,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
+from gpt.base.installation import CONF
 from gpt.base.keys import literal
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.cli import arguments, sweeps, words
-from gpt.cli.composing import CONF, VERSION
+from gpt.cli.composing import VERSION
 from gpt.cli.explanations import PACKAGES, explain_composition
 from gpt.cli.failing import is_sweep
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from gpt.base.installation import CONF
 from gpt.base.keys import flat
-from gpt.cli.composing import CONF
 
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 

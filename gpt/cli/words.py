@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
-from gpt.cli.composing import CONF, groups
+from gpt.base.installation import CONF
+from gpt.cli.composing import groups
 
 _KEYED = re.compile(r"~|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
 

@@ -20,8 +20,14 @@ def main(config: CompareConfig, request: Request) -> None:
     others = unfinished_runs(*folders, stage=config.stage, tags=config.tags)
     everything = Everything.of(runs, others, config)
     print(everything.shown("simple"), flush=True)
-    written = everything.write(Path(config.out or folders[0]))
+    written = everything.write(Path(config.out) if config.out else _place(folders))
     print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))
+
+
+def _place(folders: list[Path]) -> Path:
+    """The folder of all the runs; the current one for several folders or for a single run, which is not written to."""
+    is_run = (folders[0] / "config.yaml").is_file()
+    return folders[0] if len(folders) == 1 and not is_run else Path()
 
 
 def command() -> None:

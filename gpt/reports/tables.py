@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from gpt.base.errors import printable
-from gpt.reports import escaping
+from gpt.reports import edges, escaping
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
 from gpt.runs.records import Summary
 
@@ -44,7 +44,8 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     if ranking.shared:
         title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     headers = [escaped(header) for header in headers]
-    return "\n\n".join([escaped(title), tabulate(rows, headers, tablefmt=style, disable_numparse=True), _note(ranking)])
+    shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
+    return "\n\n".join([escaped(title), shown_rows, _note(ranking), *edges.of_ranking(ranking)])
 
 
 def _note(ranking: Ranking) -> str:

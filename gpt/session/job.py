@@ -17,6 +17,7 @@ from gpt.session.forking import fitted
 from gpt.session.plan import Plan
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
+from gpt.training.memory import check_memory
 from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
@@ -57,6 +58,9 @@ class Job:
         device = select_device(config.device)
         seed_everything(config.seed, deterministic=config.deterministic)
         model = made(module, task.vocab_size) if module else models.build(config.model, task.vocab_size)
+        if config.overfit is None:  # which trains on a few examples, whatever the size of a batch
+            tokens = task.tokens_in_batch(settings.batch_size, models.block_size_of(model))
+            check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
         objective = Objective.of(settings)
         objective.prepare(model)
         model.to(device)

@@ -114,7 +114,8 @@ class FolderRecorder(Recorder):
             interval=config.checkpoint.interval, min_seconds=config.checkpoint.min_seconds,
             is_saved=plan.fork is None,
         )  # fmt: skip
-        stack.enter_context(explaining_how_to_resume(self.run, lambda: checkpoints.is_saved(state)))
+        clip = config.training.grad_clip
+        stack.enter_context(explaining_how_to_resume(self.run, lambda: checkpoints.is_saved(state), clip))
         return [
             Reopening(reopen),
             ConsoleLog(config.training.max_iters, recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
@@ -173,8 +174,13 @@ def _opening_lines(plan: NewRun | Resumption, job: Job) -> list[str]:
 
 
 @contextlib.contextmanager
-def explaining_how_to_resume(run: RunFolder, is_saved: Callable[[], bool]) -> Iterator[None]:
-    """Append resume instructions to an error; `is_saved` tells whether the last step was saved."""
+def explaining_how_to_resume(
+    run: RunFolder, is_saved: Callable[[], bool], grad_clip: float | None = None
+) -> Iterator[None]:
+    """Append resume instructions to an error; `is_saved` tells whether the last step was saved.
+
+    `grad_clip` is what gradients were clipped to: who clips already is not told to.
+    """
     try:
         yield
     except Stopped as stopped:
@@ -188,6 +194,5 @@ def explaining_how_to_resume(run: RunFolder, is_saved: Callable[[], bool]) -> It
         checkpoints = Checkpoints(run, keep=1)
         newest = checkpoints.names()[-1:]
         again = f"try resume={shlex.quote(str(checkpoints.folder / newest[0]))}" if newest else "try again"
-        raise DivergedError(
-            f"{error}: {again} with a smaller training.learning_rate or training.grad_clip=1.0"
-        ) from None
+        clipping = "training.grad_clip=1.0" if grad_clip is None or grad_clip > 1 else "training.grad_clip"
+        raise DivergedError(f"{error}: {again} with a smaller training.learning_rate or {clipping}") from None

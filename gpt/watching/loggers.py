@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gpt.base.choices import Choice, Kind
 from gpt.base.errors import RequestError
 from gpt.base.files import attempt, write_atomically
+from gpt.base.installation import installing
 from gpt.runs.folder import RunFolder
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 from gpt.training.watchers import Watcher
@@ -48,7 +49,7 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
             if package is not None:
                 importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            raise RequestError(f"{package} is not installed: pip install -e '.[{package}]'") from None
+            raise RequestError(f"{package} is not installed: {installing(str(package))}") from None
         loggers.append(kind.partial(choice))
     return loggers
 

@@ -1,6 +1,7 @@
 """A profile of some training steps: conf/debug/profile.yaml."""
 
 import logging
+import os
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 
 _COSTLIEST = 10
+_TRACE, _TABLE = "trace.json.gz", "operators.txt"
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class Profile(Watcher):
     def __init__(self, run: RunFolder, skip: Count, steps: Count) -> None:
         self._folder, self._skip, self._steps = run.path, skip, steps
         self._taken = 0
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or PyTorch prints lines of its own
         self._profile = profile()
         self._is_running = False
 
@@ -39,7 +42,8 @@ class Profile(Watcher):
         elif self._taken == self._skip + self._steps:
             self.close()
             processor = "cpu" if state.last_batch.device.type == "cpu" else "device"
-            attempt("the profile", lambda: self._write(f"self_{processor}_time_total"))
+            if attempt("the profile", lambda: self._write(f"self_{processor}_time_total")):
+                log.info(f"profile: {self._folder / _TRACE} (for https://ui.perfetto.dev), {self._folder / _TABLE}")
 
     def close(self) -> None:
         """Stop profiling, and warn if the run ended before the profile was complete."""
@@ -52,8 +56,8 @@ class Profile(Watcher):
     def _write(self, order: str) -> None:
         # The table first: exporting empties the profile of its events.
         table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
-        write_atomically(self._folder / "operators.txt", f"{table}\n")
+        write_atomically(self._folder / _TABLE, f"{table}\n")
         with tempfile.TemporaryDirectory() as folder:  # PyTorch would follow a link in the run's folder
-            trace = Path(folder, "trace.json.gz")
+            trace = Path(folder, _TRACE)
             self._profile.export_chrome_trace(str(trace))
-            write_atomically(self._folder / trace.name, trace.read_bytes())
+            write_atomically(self._folder / _TRACE, trace.read_bytes())

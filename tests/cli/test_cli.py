@@ -111,6 +111,21 @@ def test_compare_writes_table_json_and_picture(script: Script, trained: Path, tm
     ]  # fmt: skip
 
 
+def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, trained: Path, tmp_path: Path) -> None:
+    (run,) = run_folders(trained)
+    before = sorted(trained.rglob("*"))
+    for number, runs in enumerate((f"{run}", f"{trained / 'runs'},{run}", f"[{run},{run.parent}]")):
+        place = tmp_path / str(number)
+        place.mkdir()
+        done = called("compare.py", f"runs={runs}", cwd=place)
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in place.iterdir()} >= {"compare.csv", "compare.json", "compare.md"}
+    assert sorted(trained.rglob("*")) == before
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    assert called("compare.py", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "runs" / "compare.md").exists()
+
+
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_gives_every_job_its_own_folder(
     launcher: str, script: Script, corpus_file: Path, tmp_path: Path
@@ -285,6 +300,12 @@ WRONG = [
     ("generate.py", ["model.n_layer=4"], 2, "unknown key model.n_layer"),
     ("evaluate.py", ["data.vocab_size=5"], 2, "unknown key data.vocab_size"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
+    (
+        "train.py",
+        ["model=v7", "training.batch_size=1000000"],
+        2,
+        "a step over 256,000,000 tokens at once needs more than 7,",
+    ),
     ("train.py", ["hydra.verbose={a:1}"], 2, "Hydra cannot use hydra.verbose={a:1}"),
     ("train.py", ["hydra.job.env_copy=[GPT_NOWHERE]"], 2, "Hydra cannot use hydra.job.env_copy=[GPT_NOWHERE]"),
     ("train.py", ["-m", "hydra.sweeper.params={a:1}"], 2, "Hydra cannot use hydra.sweeper.params={a:1}"),

@@ -149,6 +149,13 @@ def test_the_best_and_the_last_weights_are_kept(data: TextData, tmp_path: Path) 
     assert exact_loss(best, data, "val", runtime=CPU) < exact_loss(last, data, "val", runtime=CPU)
 
 
+@pytest.mark.parametrize(("clip", "advice"), [(None, "grad_clip=1.0"), (2.0, "grad_clip=1.0"), (1.0, "grad_clip")])
+def test_who_clips_gradients_already_is_not_told_to(clip: float | None, advice: str, tmp_path: Path) -> None:
+    run = empty_run(tmp_path / "run")
+    with pytest.raises(DivergedError, match=f"or training.{advice}$"), explaining_how_to_resume(run, lambda: 1, clip):
+        raise DivergedError("the loss is nan")
+
+
 def test_a_loss_of_nan_or_inf_ends_the_run_and_says_what_to_do(data: TextData, tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
     message = r"not finite .* first after 1 iterations, .*: try again with a smaller"

@@ -12,11 +12,16 @@ from tests.conftest import empty_run
 from tests.training.helpers import small_state, train_state
 
 
-def test_a_profile_is_a_trace_and_a_table_of_the_ten_costliest_operators(data: TextData, tmp_path: Path) -> None:
+def test_a_profile_is_a_trace_and_a_table_of_the_ten_costliest_operators(
+    data: TextData, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     run = empty_run(tmp_path / "run")
     watcher = Profile(run, skip=2, steps=3)
     train_state(small_state("v5"), data, watchers=[watcher])
     watcher.close()
+    assert all(str(run.path / name) in caplog.text for name in ("trace.json.gz", "operators.txt"))
+    assert capfd.readouterr() == ("", "")
     trace = json.loads(gzip.decompress((run.path / "trace.json.gz").read_bytes()))
     names = [event.get("name") for event in trace["traceEvents"]]
     assert names.count("aten::embedding") == 3  # once a step

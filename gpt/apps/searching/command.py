@@ -51,6 +51,8 @@ def main(config: StudyConfig, request: Request) -> None:
     best = report.winner(search.study)
     shares = ", ".join(f"{key} {share:.2f}" for key, share in report.importances(search.study).items())
     log.info(f"importances: {shares or 'too few trials yet'} (picture: {folder / 'search.png'})")
+    for line in report.edges(best.params, base.ranges):
+        log.info(line)
     log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per token)")
     _print_winner(best.params, base, request)
 

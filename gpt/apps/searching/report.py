@@ -2,7 +2,9 @@
 
 import itertools
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -11,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gpt.base.errors import RequestError
 from gpt.base.files import write_png
+from gpt.cli.ranges import Range
+from gpt.reports.edges import of_interval
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
@@ -47,6 +51,16 @@ def winner(study: optuna.Study) -> FrozenTrial:
     if best is None:
         raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")
     return best
+
+
+def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
+    """A sentence for each number among the best hyperparameters that is near the end of its interval."""
+    intervals = {key: found for key, found in ranges.items() if found.values is None and key in params}
+    return [
+        line
+        for key, found in intervals.items()
+        for line in of_interval(key, params[key], found.low, found.high, is_log=found.is_log)
+    ]
 
 
 def draw(study: optuna.Study, path: Path) -> None:

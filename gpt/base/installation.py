@@ -1,0 +1,13 @@
+"""Where the project is: a clone, or an installed package."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent.parent
+_CLONE = _PACKAGE.parent
+IS_CLONE = (_CLONE / "conf" / "train.yaml").is_file()
+CONF = _CLONE / "conf" if IS_CLONE else _PACKAGE / "conf"
+
+
+def installing(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install -e '.[{extra}]'" if IS_CLONE else f"pip install 'gpt-ladder[{extra}]'"
