@@ -149,8 +149,8 @@ def reverse(
 def read_text(path: Path, *, errors: str = "strict") -> str:
     """The text of a UTF-8 file, line endings unchanged. Raises RequestError if it is missing, empty or not UTF-8.
 
-    So is a device or a pipe, which might never end or never answer, and a file of the kernel, whose size is 0. `errors`,
-    as in `bytes.decode`, can allow bytes that are not UTF-8.
+    A device or a pipe, which might never end or never answer, is refused as well, and so is a file of the kernel, whose
+    size is 0. `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8.
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
