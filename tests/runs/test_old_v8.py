@@ -22,7 +22,7 @@ from tests.conftest import Script
 
 GOLDEN = Path(__file__).parent / "formats"
 EXACT = 0.8593
-EXTENDED = (0.6128769516944885, 0.730787456035614, 0.8308976292610168)  # to 60 iterations: train, val, exact
+EXTENDED = (0.6129, 0.7308, 0.8309)  # to 60 iterations: train, val, exact; processors round differently
 TEXT = "w dog run on and dog sat on dog it it sa"  # the first 40 characters of generate.py with its best weights
 
 
@@ -45,7 +45,7 @@ def test_it_opens_with_its_switches_and_resumes_with_the_numbers_of_the_old_code
     done = script("train.py", f"resume={old}", "training.max_iters=60", *data, cwd=old.parent)
     assert done.returncode == 0, done.stderr
     last = run.metrics()[-1]
-    assert (last.train, last.val, run.summary().exact.val) == pytest.approx(EXTENDED, abs=2e-3)  # processors round differently
+    assert (last.train, last.val, run.summary().exact.val) == pytest.approx(EXTENDED, abs=2e-3)
     assert load_file(run.weights("last")).keys() == load_file(GOLDEN / "v8_of_4" / "last.safetensors").keys()
 
 
