@@ -23,8 +23,6 @@ class Vocabulary(Record):
     def _is_one(self) -> Self:
         if len(set(self.vocabulary)) < len(self.vocabulary):
             raise ValueError("its vocabulary has a token twice")
-        if not isinstance(self.vocabulary, str) and self.vocabulary[: len(SPECIAL)] != SPECIAL:
-            raise ValueError(f"its vocabulary does not begin with {' '.join(SPECIAL)}")
         return self
 
 

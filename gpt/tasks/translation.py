@@ -12,7 +12,7 @@ from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
 from gpt.data.corpora import PairCorpus, lines_of
 from gpt.data.sentences import readable
-from gpt.data.vocabulary import Vocabulary
+from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import block_size_of
 from gpt.tasks.task import Measure, Task
 
@@ -53,7 +53,7 @@ class Translation(Task):
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "Translation":
         """The task with the subwords of a run. Raises UserError if the vocabulary is not one of subwords."""
-        if isinstance(vocabulary.vocabulary, str):
+        if isinstance(vocabulary.vocabulary, str) or vocabulary.vocabulary[: len(SPECIAL)] != SPECIAL:
             raise UserError("the vocabulary of this run is damaged: for sentence pairs, it must be subwords")
         return cls(_subwords()(vocabulary.vocabulary, vocabulary.merges or []))
 

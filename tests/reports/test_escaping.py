@@ -52,7 +52,7 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     run, summary = finished_runs(trained / "runs")[0]
     keys = ["=key", "a|b"]
     groups = [Group(dict.fromkeys(keys, text), [(run, summary)], 1.0, None, "best") for text in HOSTILE]
-    ranking = Ranking("<b>corpus</b>\n# x", keys, ["<i>"], groups, is_tested=False)
+    ranking = Ranking("<b>corpus</b>\n# x", keys, ["<i>"], groups, is_tested=False, older=[], unfinished=[])
     content = tables.as_csv([ranking])
     assert "\x00" not in content
     rows = list(csv.reader(io.StringIO(content)))
@@ -60,7 +60,7 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
     values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "x": "iterations", "by": ["=key"], "out": None}
     config = CompareConfig.model_validate(values | {"tolerance": 0.1})
-    everything = Everything.of([(run, summary)], config)
+    everything = Everything.of([(run, summary)], [], config)
     everything = dataclasses.replace(everything, rankings=[ranking], ranked=[ranking])
     everything.write(tmp_path)
     text = (tmp_path / "compare.md").read_text()

@@ -71,8 +71,8 @@ def test_a_fork_says_wherever_it_has_a_result_what_it_left_out_because_its_vocab
     assert found["nats_per_character"] == pytest.approx(summary.exact.val, abs=0.1)
     assert (found["scored"], found["left_out"]) == (239, 40)
     assert called("compare.py", "runs=fork", cwd=tmp_path).returncode == 0
-    assert "400 of 2,800 characters left out" in (tmp_path / "fork" / "compare.md").read_text()
-    (row,) = csv.DictReader((tmp_path / "fork" / "compare.csv").open())
+    assert "400 of 2,800 characters left out" in (tmp_path / "compare.md").read_text()
+    (row,) = csv.DictReader((tmp_path / "compare.csv").open())
     assert row["left_out"] == "400"
 
 

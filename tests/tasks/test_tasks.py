@@ -77,7 +77,7 @@ def asked(**changes: Any) -> GenerateConfig:
 def evaluated(**changes: Any) -> EvaluateConfig:
     values = {
         "run": None, "runs": "runs", "stage": None, "weights": "auto", "split": None, "text": None, "json": False,
-        "data": {}, "beam": 2, "length_penalty": 1.0, "device": "cpu",
+        "data": {}, "losses": False, "beam": 2, "length_penalty": 1.0, "device": "cpu",
     }  # fmt: skip
     return EvaluateConfig.model_validate(values | changes)
 

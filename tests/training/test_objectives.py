@@ -11,6 +11,7 @@ from gpt.base.errors import RequestError
 from gpt.base.ladder import LADDER
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
+from gpt.models.ngrams import Remembering
 from gpt.training.compilation import training_losses
 from gpt.training.objectives import Objective, batch_loss
 from gpt.training.optimizers import AdamW
@@ -23,6 +24,8 @@ WITH_HEAD = LADDER[1:]  # v1 is a table
 def prepared(stage: str, objective: Objective) -> nn.Module:
     """A stage in training mode whose second output layer is not zero any more."""
     model = build_small(stage, vocab_size=VOCAB_SIZE, **({"dropout": 0.0} if stage == "v7" else {}))
+    if isinstance(model, Remembering):
+        model.remember(torch.arange(VOCAB_SIZE))
     objective.prepare(model)
     nn.init.normal_(model.second_head.weight)
     return model.train()
