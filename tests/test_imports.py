@@ -17,7 +17,6 @@ SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
 # From the top floor down. A package imports from lower floors only, neither from its own nor from a higher one.
 FLOORS = (
     ("gpt.__main__",),
-    ("gpt.commands",),
     ("gpt.apps",),
     ("gpt.session",),
     ("gpt.watching", "gpt.reports"),

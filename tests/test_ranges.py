@@ -56,10 +56,7 @@ def test_every_number_among_hyperparameters_has_a_range(name: str) -> None:
         assert list(without_range(TypeAdapter(parameter.annotation).json_schema())) == [], parameter
 
 
-@pytest.mark.parametrize(
-    "vocabulary",
-    ["aab", ["<pad>", "<s>", "</s>"], ["<pad>", "<s>", "</s>", "<unk>", "a", "a"], ["a", "b", "c", "d", "e"], "", []],
-)
-def test_a_vocabulary_has_each_token_once_and_those_of_its_kind(vocabulary: Any) -> None:
+@pytest.mark.parametrize("vocabulary", ["aab", ["<pad>", "<s>", "</s>", "<unk>", "a", "a"], "", []])
+def test_a_vocabulary_has_each_token_once(vocabulary: Any) -> None:
     with pytest.raises(ValidationError):
         Vocabulary.model_validate_json(json.dumps({"vocabulary": vocabulary, "corpus": ""}))

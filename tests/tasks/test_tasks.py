@@ -135,7 +135,15 @@ def test_a_corpus_that_no_task_is_for_is_refused(monkeypatch: pytest.MonkeyPatch
         tasks.of(choice(_target_="gpt.data.corpora.melody"))
 
 
-@pytest.mark.parametrize(("task", "vocabulary"), [(tasks.Continuation, [*SPECIAL, "c"]), (tasks.Translation, "abc")])
+@pytest.mark.parametrize(
+    ("task", "vocabulary"),
+    [
+        (tasks.Continuation, [*SPECIAL, "c"]),
+        (tasks.Translation, "abc"),
+        (tasks.Translation, SPECIAL[:3]),
+        (tasks.Translation, ["a", "b", "c", "d", "e"]),
+    ],
+)
 def test_the_vocabulary_of_another_task_is_damaged(task: type[tasks.Task], vocabulary: Any) -> None:
     with pytest.raises(UserError, match=r"vocabulary of this run is damaged: for .*, it must be"):
         task.restored(Vocabulary(vocabulary=vocabulary, corpus=""))
