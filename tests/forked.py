@@ -14,7 +14,7 @@ from pathlib import Path
 
 _LIBRARIES = (
     "torch torch.distributed hydra._internal.hydra matplotlib.figure matplotlib.backends.backend_agg safetensors.torch "
-    "pydantic tabulate tqdm yaml filelock tokenizers sacrebleu.metrics"
+    "pydantic tabulate tqdm yaml filelock tokenizers sacrebleu.metrics optuna"
 )
 
 _FORKSERVER = multiprocessing.get_context("forkserver")

@@ -67,11 +67,10 @@ def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, *signals: int) -
 @pytest.mark.parametrize(
     ("seeds", "signals"),
     [
-        ("1", [signal.SIGTERM, signal.SIGUSR2]),
         pytest.param("1,2", [signal.SIGTERM, signal.SIGUSR2], marks=pytest.mark.slow),
         pytest.param("1,2", [signal.SIGUSR2], marks=pytest.mark.slow),
     ],
-    ids=["a job pre-empted", "pre-empted", "time limit"],
+    ids=["pre-empted", "time limit"],
 )
 def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(
     seeds: str, signals: list[int], script: Script, folder: Path

@@ -58,8 +58,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(form: str, called: Script, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, script: Script, trained: Path, tmp_path: Path) -> None:
-    folder = exported(script, trained, tmp_path / "hub", "format=hub")
+def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, called: Script, trained: Path, tmp_path: Path) -> None:
+    folder = exported(called, trained, tmp_path / "hub", "format=hub")
     names = {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
     assert {path.name for path in folder.iterdir()} == names
     model = PretrainedGPT.from_pretrained(folder)
@@ -93,11 +93,11 @@ def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(
 
 
 def test_the_card_of_a_fork_says_so_and_names_no_path(
-    run: TrainedRun, script: Script, corpus_file: Path, tmp_path: Path
+    run: TrainedRun, called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
-    done = script("train.py", f"init={run.run.path}", "training.max_iters=2", "training.eval_interval=2", cwd=tmp_path)
+    done = called("train.py", f"init={run.run.path}", "training.max_iters=2", "training.eval_interval=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    text = (exported(script, tmp_path, tmp_path / "hub", "format=hub") / "README.md").read_text()
+    text = (exported(called, tmp_path, tmp_path / "hub", "format=hub") / "README.md").read_text()
     assert f"trained from the weights of another run ({run.summary.iterations} iterations)" in text
     (changed,) = [line for line in text.splitlines() if "Not the documented run of v7: " in line]
     assert "init," in changed or changed.endswith("init.")
@@ -232,13 +232,13 @@ def test_a_window_of_one_token_has_a_graph(tmp_path: Path) -> None:
         torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
 
 
-def test_v7_is_a_gpt2(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+def test_v7_is_a_gpt2(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     wide = ["model=v7", "model.block_size=16", "model.n_embd=64", "model.n_head=4", "model.n_layer=2"]
     short = ["training.max_iters=20", "training.eval_iters=1", "training.batch_size=8", "training.learning_rate=1e-2"]
-    done = script("train.py", *wide, *short, "data=text", f"data.path={corpus_file}", "device=cpu", cwd=tmp_path)
+    done = called("train.py", *wide, *short, "data=text", f"data.path={corpus_file}", "device=cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    folder = exported(script, tmp_path, tmp_path / "gpt2", "format=transformers")
+    folder = exported(called, tmp_path, tmp_path / "gpt2", "format=transformers")
     run = gpt.load(runs=tmp_path / "runs", device="cpu")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -262,7 +262,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("stage", "format", "message"), REFUSED)
 def test_what_cannot_be_exported_says_why(
-    stage: str, format: str, message: str, script: Script, shakespeare: Path, tmp_path: Path
+    stage: str, format: str, message: str, called: Script, shakespeare: Path, tmp_path: Path
 ) -> None:
     name, *more = stage.split()
     small = (
@@ -276,10 +276,10 @@ def test_what_cannot_be_exported_says_why(
         "data=text",
         "data.path=input.txt",
     ]
-    done = script("train.py", f"model={name}", *small, *more, *short, "hydra.run.dir=run", cwd=tmp_path)
+    done = called("train.py", f"model={name}", *small, *more, *short, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before = sorted((tmp_path / "run").rglob("*"))
-    refused = script("export.py", "run=run", f"format={format}", cwd=tmp_path)
+    refused = called("export.py", "run=run", f"format={format}", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"error: {message}")
     assert refused.stderr.count("\n") == 1
@@ -298,10 +298,10 @@ def test_what_cannot_be_exported_says_why(
     ],
 )
 def test_what_a_user_gets_wrong_ends_in_one_line(
-    arguments: list[str], message: str, script: Script, trained: Path
+    arguments: list[str], message: str, called: Script, trained: Path
 ) -> None:
     before = sorted(trained.rglob("*"))
-    done = script("export.py", *arguments, cwd=trained)
+    done = called("export.py", *arguments, cwd=trained)
     assert done.returncode in (1, 2)
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
@@ -309,13 +309,13 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
     assert sorted(trained.rglob("*")) == before
 
 
-def test_a_damaged_run_is_not_exported(script: Script, trained: Path, tmp_path: Path) -> None:
+def test_a_damaged_run_is_not_exported(called: Script, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "runs", tmp_path / "runs")
     weights = next(tmp_path.rglob("best.safetensors"))
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    done = script("export.py", "out=new", cwd=tmp_path)
+    done = called("export.py", "out=new", cwd=tmp_path)
     assert done.returncode == 1
     assert "is damaged: its checksum does not match its weights" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

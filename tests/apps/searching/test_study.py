@@ -57,7 +57,7 @@ def unbroken(script: Script, corpus: list[str], tmp_path_factory: pytest.TempPat
     return folder, done.stdout
 
 
-def test_every_trial_is_a_run_of_its_own(unbroken: tuple[Path, str], script: Script) -> None:
+def test_every_trial_is_a_run_of_its_own(unbroken: tuple[Path, str], called: Script) -> None:
     folder, _ = unbroken
     study = folder / "a study, (1)?"
     connection = sqlite3.connect(study / "study.db")
@@ -69,12 +69,12 @@ def test_every_trial_is_a_run_of_its_own(unbroken: tuple[Path, str], script: Scr
         run = study / f"trial_{number:03d}"
         assert (run / "summary.json").exists() == (state == "COMPLETE")
         assert len((run / "commands.jsonl").read_text().splitlines()) == 1
-    done = script("compare.py", f"runs={study}", cwd=folder)
+    done = called("compare.py", f"runs={study}", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert f"{states.count('COMPLETE')} runs on data=text" in done.stdout
 
 
-def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str], script: Script) -> None:
+def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str], called: Script) -> None:
     folder, out = unbroken
     *_, best, announced, command = out.splitlines()
     assert announced == "train the winner:"
@@ -83,7 +83,7 @@ def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str
     python, *arguments = shlex.split(command)
     assert python == "python"
     assert {"model=v1", "training.max_iters=12"} <= set(arguments)
-    done = script(*arguments, cwd=folder)
+    done = called(*arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"^exact .* {found[2]} ", done.stdout, re.MULTILINE)
 
@@ -97,17 +97,17 @@ def test_there_is_a_picture_and_an_importance_of_every_hyperparameter(unbroken: 
     assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
 
 
-def test_n_trials_is_the_total(script: Script, corpus: list[str], tmp_path: Path) -> None:
+def test_n_trials_is_the_total(called: Script, corpus: list[str], tmp_path: Path) -> None:
     for total in (2, 2, 3):
-        done = script("search.py", *SHORT, *corpus, RATE, f"n_trials={total}", cwd=tmp_path)
+        done = called("search.py", *SHORT, *corpus, RATE, f"n_trials={total}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"{total} trials: {total} complete, in runs/search_v1" in done.stdout
         assert len(trials_in(tmp_path / "runs" / "search_v1")) == total
 
 
-def test_a_trial_that_is_worse_than_the_others_is_pruned(script: Script, corpus: list[str], tmp_path: Path) -> None:
+def test_a_trial_that_is_worse_than_the_others_is_pruned(called: Script, corpus: list[str], tmp_path: Path) -> None:
     options = [*SHORT, *corpus, "training.learning_rate=1e-1,9e-2,1e-9", "training.batch_size=range(16,33)"]
-    done = script("search.py", *options, "study=study", "n_trials=14", cwd=tmp_path)
+    done = called("search.py", *options, "study=study", "n_trials=14", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     trials = trials_in(tmp_path / "study")
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
@@ -117,7 +117,7 @@ def test_a_trial_that_is_worse_than_the_others_is_pruned(script: Script, corpus:
     for trial in pruned:
         assert list(trial.intermediate_values) == [4]  # and not iteration 0, where all are alike
         assert len((tmp_path / "study" / f"trial_{trial.number:03d}" / "metrics.jsonl").read_text().splitlines()) == 2
-    never = script("search.py", *options, "study=other", "n_trials=14", "prune=false", cwd=tmp_path)
+    never = called("search.py", *options, "study=other", "n_trials=14", "prune=false", cwd=tmp_path)
     assert "14 trials: 14 complete" in never.stdout
 
 
@@ -156,11 +156,11 @@ def kill_and_repeat(command: list[str], folder: Path, kills: int) -> None:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_search_that_is_killed_finds_what_an_unbroken_one_finds(
-    kills: int, script: Script, corpus: list[str], tmp_path: Path
+    kills: int, called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
     options = ["search.py", *SHORT, *corpus, RATE, "optimizer=adamw,sgd", f"n_trials={4 + kills}"]
     options += ["checkpoint.interval=4", "checkpoint.min_seconds=0"]
-    assert script(*options, "study=whole", cwd=tmp_path).returncode == 0
+    assert called(*options, "study=whole", cwd=tmp_path).returncode == 0
     kill_and_repeat([str(REPOSITORY / options[0]), *options[1:], "study=parts"], tmp_path, kills)
     assert content(tmp_path / "parts") == content(tmp_path / "whole")
     assert len(list((tmp_path / "parts").glob("trial_*"))) == 4 + kills
@@ -179,26 +179,26 @@ def test_a_stopped_search_says_how_it_goes_on(corpus: list[str], tmp_path: Path)
 
 
 def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(
-    script: Script, corpus: list[str], tmp_path: Path
+    called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
     heads = [*SHORT, "model=v3", *corpus, "model.n_head=4,5,7"]
-    done = script("search.py", *heads, cwd=tmp_path)
+    done = called("search.py", *heads, cwd=tmp_path)
     while done.returncode == 2:  # a worker does not go on before one trial has succeeded
         assert re.match(r"error: trial \d failed, and none has succeeded: model: n_embd=32 must be a", done.stderr)
-        done = script("search.py", *heads, cwd=tmp_path)
+        done = called("search.py", *heads, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "every combination has been tried\n3 trials: 1 complete, 2 fail, in runs/search_v3\n" in done.stdout
     widths = [*SHORT[1:], *corpus, "model=v1,v3", "model.n_head=2", "study=widths"]  # v1 has no heads
-    done = script("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
+    done = called("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
     while done.returncode == 2:
         assert "none has succeeded: model=v1 has no key n_head" in done.stderr
-        done = script("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
+        done = called("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {t.params["model"]: t.state for t in trials_in(tmp_path / "widths")} == {
         "v1": TrialState.FAIL, "v3": TrialState.COMPLETE,
     }  # fmt: skip
     rates = [*SHORT, "model=v3", *corpus, "optimizer=sgd", "training.learning_rate=1e30,1e-3"]
-    done = script("search.py", *rates, "study=rates", cwd=tmp_path)
+    done = called("search.py", *rates, "study=rates", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     states = {t.params["training.learning_rate"]: t.state for t in trials_in(tmp_path / "rates")}
     assert states == {"1e+30": TrialState.PRUNED, "0.001": TrialState.COMPLETE}
@@ -231,21 +231,21 @@ def test_a_file_that_is_gone_is_not_the_fault_of_a_trial(tmp_path: Path) -> None
     assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
-def test_a_value_beside_the_ranges_of_an_experiment_counts(script: Script, corpus: list[str], tmp_path: Path) -> None:
+def test_a_value_beside_the_ranges_of_an_experiment_counts(called: Script, corpus: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "rates.yaml").write_text(
         "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 5\n      optimizer: adamw,sgd\n"
     )
     options = [*SHORT, *corpus, "experiment=rates", "n_trials=1"]
-    done = script("search.py", "--config-dir=mine", *options, cwd=tmp_path)
+    done = called("search.py", "--config-dir=mine", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert next(tmp_path.glob("runs/*/trial_000/summary.json")).read_text().count('"seed": 5') == 1
     assert f" --config-dir={tmp_path / 'mine'} seed=5 " in done.stdout.splitlines()[-1]
 
 
-def test_torchrun_is_refused(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_is_refused(called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    done = script("search.py", "model=v1", RATE, cwd=tmp_path)
+    done = called("search.py", "model=v1", RATE, cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "torchrun is for train.py" in done.stderr
 
@@ -272,9 +272,9 @@ def test_torchrun_is_refused(script: Script, tmp_path: Path, monkeypatch: pytest
     ],
 )
 def test_what_a_user_gets_wrong_ends_in_one_line(
-    arguments: list[str], message: str, script: Script, tmp_path: Path
+    arguments: list[str], message: str, called: Script, tmp_path: Path
 ) -> None:
-    done = script("search.py", *arguments, cwd=tmp_path)
+    done = called("search.py", *arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
@@ -282,18 +282,18 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
 
 
 def test_a_folder_with_another_search_or_a_damaged_one_is_refused(
-    script: Script, corpus: list[str], tmp_path: Path
+    called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
     options = [*SHORT, *corpus, "n_trials=1", "study=study"]
-    assert script("search.py", *options, RATE, cwd=tmp_path).returncode == 0
-    other = script("search.py", *options, RATE, "seed=2", cwd=tmp_path)
+    assert called("search.py", *options, RATE, cwd=tmp_path).returncode == 0
+    other = called("search.py", *options, RATE, "seed=2", cwd=tmp_path)
     assert other.stderr == (
         "error: study holds a search with other settings; this one has seed=2: give it a new folder with study=FOLDER\n"
     )
-    wider = script("search.py", *options, RATE.replace("1e-4", "1e-5"), cwd=tmp_path)
+    wider = called("search.py", *options, RATE.replace("1e-4", "1e-5"), cwd=tmp_path)
     assert "study holds a search with other settings; this one has space.training.learning_rate=" in wider.stderr
     (tmp_path / "study" / "study.db").write_bytes(b"not a database" * 100)
-    damaged = script("search.py", *options, RATE, cwd=tmp_path)
+    damaged = called("search.py", *options, RATE, cwd=tmp_path)
     assert damaged.returncode == 1
     assert damaged.stderr == "error: cannot use study/study.db: file is not a database\n"
 
