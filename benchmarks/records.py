@@ -62,7 +62,7 @@ def leaderboard(runs: Trained) -> str:
         reached = sum(loss <= _TARGET for loss in losses)
         ratios = [before[seed] / seconds[seed] for seed in seconds if seed in before]
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
-        characters = next(iter(by_seed.values())).metrics()[-1].tokens
+        characters = next(iter(by_seed.values())).evaluations()[-1].tokens
         lines.append([
             record, _mean([*seconds.values()], 1), _mean(losses, 4), f"{reached} of {len(summaries)}",
             f"{summaries[0].parameters:,}", f"{characters:,}", faster,
@@ -94,7 +94,7 @@ def picture(runs: Trained) -> Figure:
         for run in by_seed.values():
             summary, clock = run.summary(), run.clock()
             preparing = _counted(summary) - clock[summary.iterations]
-            points = [(preparing + clock[e.iteration], e.val) for e in run.metrics() if e.iteration]
+            points = [(preparing + clock[e.iteration], e.val) for e in run.evaluations() if e.iteration]
             axes.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=0.8, alpha=0.7)
             axes.plot(_counted(summary), summary.exact.val, "o", color=f"C{number}")
         axes.plot([], [], "o-", color=f"C{number}", label=record)

@@ -95,7 +95,7 @@ def _attention(run: RunFolder) -> Figure:
 
 def _curve(run: RunFolder) -> Figure:
     """The run's losses after each epoch, beside those of the reference, which has other data and another vocabulary."""
-    metrics = run.metrics()
+    metrics = run.evaluations()
     epochs = [m.iteration / metrics[1].iteration for m in metrics]  # it was evaluated after each
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

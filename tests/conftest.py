@@ -41,9 +41,11 @@ CPU = Runtime(torch.device("cpu"))
 
 
 def stage_config(stage: str) -> DictConfig:
-    """conf/train.yaml with the stage's own values."""
-    conf = REPOSITORY / "conf"
-    return OmegaConf.merge(OmegaConf.load(conf / "train.yaml"), OmegaConf.load(conf / "model" / f"{stage}.yaml"))
+    """conf/train.yaml with the stage's own values, and with those of the stage that it changes, if it is a twin."""
+    conf, config = REPOSITORY / "conf", OmegaConf.load(REPOSITORY / "conf" / "model" / f"{stage}.yaml")
+    changed = [name for name in config.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+    bases = [OmegaConf.load(conf / "model" / f"{name}.yaml") for name in changed]
+    return OmegaConf.merge(OmegaConf.load(conf / "train.yaml"), *bases, config)
 
 
 def check_config(content: dict[str, Any]) -> None:
@@ -66,7 +68,7 @@ def build_small(stage: str, **changes: Any) -> nn.Module:
     """The stage at a size for fast tests: only the sizes from v7 on are large."""
     small = {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2} if stage.startswith(("v7", "v8", "v9")) else {}
     model = build(stage, **(small | changes))
-    if stage.startswith(("v8", "v9")):  # much of them begins at zero, which would hide the rest
+    if stage.startswith(("v8", "v9")):  # what begins at zero would hide the rest
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
     return model

@@ -38,7 +38,7 @@ def losses(runs: Mapping[str, TrainedRun]) -> Figure:
     fig = figure(4.2)
     axes = fig.subplots()
     for stage in SMALL:
-        metrics = [m for m in runs[stage].run.metrics() if 0 < m.iteration <= 2000]
+        metrics = [m for m in runs[stage].run.evaluations() if 0 < m.iteration <= 2000]
         axes.plot([m.iteration for m in metrics], [m.val for m in metrics], label=stage)
     axes.set(xlabel="iteration", ylabel="validation loss (nats per character)")
     axes.legend(ncols=2)
@@ -51,7 +51,7 @@ def dropout(runs: Mapping[str, TrainedRun]) -> Figure:
     fig = figure(4.2)
     axes = fig.subplots()
     for colour, name in (("C0", "without_dropout"), ("C1", "with_dropout")):
-        metrics = [m for m in runs[name].run.metrics() if m.iteration > 0]
+        metrics = [m for m in runs[name].run.evaluations() if m.iteration > 0]
         iterations = [m.iteration for m in metrics]
         label = name.replace("_", " ")
         axes.plot(iterations, [m.val for m in metrics], color=colour, label=f"validation, {label}")

@@ -95,7 +95,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """The values of `after` that differ from those of `before`, as key=value; a choice shows as model=GPT."""
     old, new = flat(before), flat(after)
     return [shown(key, value) for key, value in new.items() if key not in old or old[key] != value]

@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 FiniteFloat = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]  # its square is still a number
 Total = Annotated[int, Field(ge=0, lt=2**63)]  # of iterations, tokens, parameters
-Iterations = Total
 MetricName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
 
 

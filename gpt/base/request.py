@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt.base.keys import changes, compared, flat
+from gpt.base.keys import compared, differences, flat
 from gpt.base.schema import TrainConfig
 
 # These may change what is compared with the documented run, although they are not compared themselves.
@@ -53,5 +53,5 @@ class Request:
             return []  # composing takes 50 ms
         documented, content = self.documented(config.stage), config.content()
         settings = flat(content)
-        changed = [c for c in changes(documented, content) if compared(c.partition("=")[0], settings)]
+        changed = [c for c in differences(documented, content) if compared(c.partition("=")[0], settings)]
         return [*self.foreign, *changed, *(["dtype=bfloat16"] if config.dtype == "bfloat16" else [])]

@@ -1,4 +1,4 @@
-"""The location of conf/, and its configurations composed without running a job."""
+"""Configurations composed without running a job."""
 
 from typing import Any
 

@@ -17,7 +17,7 @@ from gpt.base.installation import CONF
 from gpt.base.keys import flat
 from gpt.base.ladder import LADDER, is_twin, rank
 from gpt.cli.composing import composed, groups
-from gpt.cli.stages import brings
+from gpt.cli.stages import settings_of
 
 _COLUMN = 38  # column where meanings start, unless a key is longer
 
@@ -73,7 +73,7 @@ def _group(group: str, chosen: Any, width: int) -> str:
         for name in members:
             mark = "*" if name == chosen else " "
             purpose = _purpose(CONF / group / f"{name}.yaml")
-            others = brings(name) if group == "model" and (name == chosen or not is_twin(name)) else []
+            others = settings_of(name) if group == "model" and (name == chosen or not is_twin(name)) else []
             purpose += f"; also sets {' '.join(others)}" if others else ""
             lines += _entry(f"{mark} {name}", purpose, width, column=24)
     return "\n".join(lines)
@@ -85,7 +85,7 @@ def _stages(heading: str, names: list[str]) -> dict[str, list[str]]:
     return {
         heading: [name for name in ordered if name in LADDER],
         "  beside the ladder:": [name for name in ordered if name not in LADDER and not is_twin(name)],
-        "  without one idea, to compare:": [name for name in ordered if is_twin(name)],
+        "  with one idea less or more, to compare:": [name for name in ordered if is_twin(name)],
     }
 
 

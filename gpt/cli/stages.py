@@ -12,7 +12,7 @@ from gpt.base.keys import flat
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 
 
-def brings(stage: str, conf: Path = CONF) -> list[str]:
+def settings_of(stage: str, conf: Path = CONF) -> list[str]:
     """The choices and keys that conf/model/<stage>.yaml sets beyond the model, as key=value; values are as typed.
 
     `conf` is the folder that holds model/, which may be a user's own.
@@ -23,7 +23,7 @@ def brings(stage: str, conf: Path = CONF) -> list[str]:
     below: list[str] = []
     for default in content.pop("defaults", []):
         if isinstance(default, str) and default != "_self_":  # another stage, which this one changes
-            below += brings(default, conf)
+            below += settings_of(default, conf)
         elif isinstance(default, dict):
             choices += [f"{key.removeprefix('override ').lstrip('/')}={name}" for key, name in default.items()]
     others = {key: value for key, value in content.items() if key not in ("adds", "model", "documented")}
@@ -31,8 +31,8 @@ def brings(stage: str, conf: Path = CONF) -> list[str]:
     return list((own | {key: f"{key}={value}" for key, value in flat(others).items()}).values())
 
 
-def brought(stage: str, options: Sequence[str]) -> list[str]:
+def settings_of_chosen(stage: str, options: Sequence[str]) -> list[str]:
     """What a stage sets, from conf/ or from a --config-dir among `options`; [] if neither has the stage."""
     folders = [CONF, *(Path(option.partition("=")[2]) for option in options)]
     found = [folder for folder in folders if (folder / "model" / f"{stage}.yaml").is_file()]
-    return brings(stage, found[0]) if found else []
+    return settings_of(stage, found[0]) if found else []

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from gpt.base.records import Iterations, Record
+from gpt.base.records import Record, Total
 
 PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
@@ -29,10 +29,10 @@ class Vocabulary(Record):
 class LeftOut(Record):
     """Characters of a text that the vocabulary lacks, by split: no loss counts them."""
 
-    train: Iterations
-    val: Iterations
-    of_train: Iterations  # characters in the split, with these
-    of_val: Iterations
+    train: Total
+    val: Total
+    of_train: Total  # characters in the split, with these
+    of_val: Total
 
     @property
     def count(self) -> int:

@@ -98,10 +98,10 @@ class KVCache:
 class Cached(nn.Module):
     """A stage that reads `active_cache`: generation uses a key-value cache, which is worthwhile for long windows."""
 
-    slides: bool  # whether a full cache drops its oldest token, because positions are relative
+    slides = False  # whether a full cache drops its oldest token, because positions are relative
 
 
-class Embedding(v2_attention_head.Embedding):
+class CachedEmbedding(v2_attention_head.Embedding):
     """v2's embedding, with positions that continue after the tokens in the cache."""
 
     def forward(self, idx: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gpt.base.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual
 from gpt.models.attention import Dropout, causal_attention
-from gpt.models.kv_cache import Cached, Embedding
+from gpt.models.kv_cache import Cached, CachedEmbedding
 
 
 class MultiHeadAttention(v5_residual.MultiHeadAttention):
@@ -43,14 +43,12 @@ class Block(nn.Module):
 class GPT(Cached):
     """embedding -> L blocks -> logits."""
 
-    slides = False  # learned positions
-
     def __init__(
         self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
     ) -> None:
         super().__init__()
         self.block_size = block_size
-        self.embedding = Embedding(vocab_size, block_size, n_embd)
+        self.embedding = CachedEmbedding(vocab_size, block_size, n_embd)
         self.blocks = nn.Sequential(*(Block(n_embd, n_head, dropout) for _ in range(n_layer)))
         self.norm = nn.LayerNorm(n_embd)
         self.lm_head = nn.Linear(n_embd, vocab_size)

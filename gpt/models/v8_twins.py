@@ -1,4 +1,4 @@
-"""v8 with one idea less, or with one that did not help, to compare with. benchmarks/ablation.py trains them all."""
+"""v8 with one idea less, or with one more, to compare with. benchmarks/ablation.py trains them all."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.nn.functional import rms_norm
 
 from gpt.base.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual, v8_modern
-from gpt.models.kv_cache import Embedding
+from gpt.models.kv_cache import CachedEmbedding
 
 _SOFT_CAP = 15.0
 
@@ -36,7 +36,7 @@ class WithoutRotary(_Twin):
         self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
     ) -> None:
         super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
-        self.add_module("embedding", Embedding(vocab_size, block_size, n_embd))
+        self.add_module("embedding", CachedEmbedding(vocab_size, block_size, n_embd))
 
     def change(self, block: Any) -> None:
         """The attention of v5 to v7, without dropout."""

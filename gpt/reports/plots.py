@@ -80,7 +80,7 @@ def _curve(run: Run, x: Axis) -> dict[int, tuple[float, float]]:
     """The evaluations as points, without iteration 0, which a log scale cannot show; empty for a damaged run."""
     folder, summary = run
     try:
-        evaluations = [evaluation for evaluation in folder.metrics() if evaluation.iteration > 0]
+        evaluations = [evaluation for evaluation in folder.evaluations() if evaluation.iteration > 0]
         clock = folder.clock() if x == "seconds" else {}
     except UserError as error:
         log.warning(f"no curve: {error}")

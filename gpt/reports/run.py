@@ -60,7 +60,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     """
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 
-    evaluations = run.metrics()
+    evaluations = run.evaluations()
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
     figure = Figure(figsize=(7, 4.5 + 2.5 * len(names)), layout="constrained")
     ratios = [4.5, *(2.5 for _ in names)]

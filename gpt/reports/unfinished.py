@@ -34,7 +34,7 @@ def unfinished(run: RunFolder, values: dict[str, Any]) -> Unfinished:
     config = run.config()
     reached = [int(name) for name in Checkpoints(run, 1).names()]
     if (run.path / "metrics.jsonl").exists():
-        reached += [evaluation.iteration for evaluation in run.metrics()]
+        reached += [evaluation.iteration for evaluation in run.evaluations()]
     return Unfinished(run, values, config.seed, max(reached, default=0), config.training.max_iters, _reason(run))
 
 

@@ -1,1 +1,1 @@
-"""Run folders: writing, resuming, reporting and comparing them."""
+"""The run folder on disk: records, weights, checkpoints, formats, and finding runs."""

@@ -154,7 +154,7 @@ class RunFolder:
         write_atomically(self.path / "metrics.jsonl", metrics.dumped(progress))
         self._write_lines("clock.jsonl", progress.clock)
 
-    def metrics(self) -> list[Evaluation]:
+    def evaluations(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` detects a file that was truncated between two lines."""
         return metrics.evaluations(self.path / "metrics.jsonl")
 

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from gpt.base.choices import NonNegative
 from gpt.base.files import parsing, unseal
-from gpt.base.records import FiniteFloat, Iterations, Record, Total
+from gpt.base.records import FiniteFloat, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import check_format
@@ -34,7 +34,7 @@ def now() -> datetime:
 class Command(Record):
     """A command line that started or resumed a run: a line of commands.jsonl."""
 
-    iteration: Iterations  # where it started or resumed
+    iteration: Total  # where it started or resumed
     command: str
     started: AwareDatetime
 
@@ -44,7 +44,7 @@ class Parent(Record):
 
     run: str  # its folder, as given
     stage: StageName
-    iterations: Iterations  # after which it had these weights
+    iterations: Total  # after which it had these weights
     weights: Saved
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the file of those weights
 
@@ -71,7 +71,7 @@ class Best(Record):
     """The lowest estimated validation loss, and its iteration."""
 
     val: Loss
-    iteration: Iterations
+    iteration: Total
 
 
 class Summary(Record):
@@ -86,7 +86,7 @@ class Summary(Record):
     commands: list[Command] = Field(default_factory=list)  # that started and resumed the run
     seed: Seed
     parameters: Total
-    iterations: Iterations
+    iterations: Total
     documented: Documented
     changed: list[str]  # hyperparameters at the end, as key=value, that differ from the documented ones
     earlier: list[Segment] = Field(default_factory=list)  # parts of the run that were trained with other settings

@@ -11,7 +11,7 @@ from torch import nn
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
-from gpt.base.keys import changes
+from gpt.base.keys import differences
 from gpt.base.schema import Saved, TrainConfig
 from gpt.data.corpora import Corpus
 from gpt.data.vocabulary import Vocabulary
@@ -93,7 +93,7 @@ class Fork:
     def _check_model(self, new: Choice) -> None:
         """Raises RequestError if another model would make another function of the same weights."""
         old = self.run.config().model
-        changed = changes(old.hyperparameters, new.hyperparameters)
+        changed = differences(old.hyperparameters, new.hyperparameters)
         if changed and not is_same_function(old, new, len(self.tokens)):
             raise RequestError(
                 f"init={self.record.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
@@ -124,7 +124,7 @@ def fitted(task: Task, corpus: Corpus, config: TrainConfig) -> Task:
 
 def _iterations(run: RunFolder, which: Saved) -> int:
     """After how many iterations the run had these weights; of an average, the last of them."""
-    evaluations = run.metrics()
+    evaluations = run.evaluations()
     return (min(evaluations, key=lambda e: e.val) if which == "best" else evaluations[-1]).iteration
 
 

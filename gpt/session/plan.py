@@ -1,6 +1,6 @@
 """Plans: whether a training starts from scratch, another run's weights or a checkpoint, and its configuration.
 
-Planning changes nothing on disk; `Plan.opened` does.
+Planning changes nothing on disk; `NewRun.opened` and `Resumption.opened` do.
 """
 
 import contextlib

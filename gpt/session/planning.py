@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import changes, flat, identifying, resumable, shown
+from gpt.base.keys import differences, flat, identifying, resumable, shown
 from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 from gpt.base.stopping import Stop
@@ -181,7 +181,7 @@ def _merged(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tup
                 raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
         if resumable(key) and key != "data":  # a corpus keeps its own values: give these by name
             _set(merged, key, _get(other, key))
-    return TrainConfig.model_validate(merged), changes(before, merged)
+    return TrainConfig.model_validate(merged), differences(before, merged)
 
 
 def _identifying(key: str) -> list[str]:

@@ -11,7 +11,7 @@ from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt, write_atomically
 from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
-from gpt.cli.stages import brought
+from gpt.cli.stages import settings_of_chosen
 from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
@@ -31,13 +31,13 @@ log = logging.getLogger("gpt")
 
 
 class Recorder:
-    """Records nothing: for ranks other than 0, and for trainings without a run folder.
+    """Records nothing, on ranks other than 0.
 
-    Watchers that change the training state or end the training exist on every rank.
+    Watchers that change the weights or end the training exist on every rank.
     """
 
-    def __init__(self, plan: Plan, more: Sequence[Watcher] = ()) -> None:
-        self._plan, self._more = plan, more
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self.watchers: list[Watcher] = []
         self.summary: Summary | None = None  # once there is a report
         self._started = time.perf_counter()
@@ -57,17 +57,15 @@ class Recorder:
     def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:
         """Write the results, including `exact`, the exact validation loss."""
 
-    def _summary(self, job: Job, state: TrainingState, exact: float) -> Summary:
-        """The results, with what the corpus has that no loss counts."""
-        summary = summarise(self._plan, job, state, exact, time.perf_counter() - self._started)
-        return summary.model_copy(update={"left_out": job.task.left_out(job.corpus)})
+    def _summary(self, job: Job, state: TrainingState, exact: float, run: RunFolder | None = None) -> Summary:
+        return summarise(self._plan, job, state, exact, time.perf_counter() - self._started, run)
 
     def _observers(
         self, job: Job, state: TrainingState, guard: NonFiniteGuard, stack: contextlib.ExitStack
     ) -> list[Watcher]:
-        """The watchers that change nothing, in order; `stack` closes what they open."""
+        """The watchers that record, in order; `stack` closes what they open."""
         del job, state, guard, stack
-        return list(self._more)
+        return []
 
     def _averages(self, job: Job, state: TrainingState) -> list[Watcher]:
         """The average of the weights, last, because it overwrites those of the model at the end."""
@@ -86,7 +84,7 @@ class Shown(Recorder):
         self, job: Job, state: TrainingState, guard: NonFiniteGuard, stack: contextlib.ExitStack
     ) -> list[Watcher]:
         del job, guard, stack
-        return [*self._more, ProgressBar(state, self._plan.config.training.max_iters)]
+        return [ProgressBar(state, self._plan.config.training.max_iters)]
 
     def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:  # noqa: ARG002
         """Keep the summary."""
@@ -96,18 +94,19 @@ class Shown(Recorder):
 class FolderRecorder(Recorder):
     """Records a run in its folder. Raises RequestError for a logger that is not valid or not installed."""
 
+    _plan: NewRun | Resumption
+    run: RunFolder
+
     def __init__(self, plan: NewRun | Resumption, more: Sequence[Watcher] = ()) -> None:
-        super().__init__(plan, more)
-        self._loggers = chosen_loggers(plan.config.logger)
-        self._run_plan = plan
-        self.run: RunFolder
+        super().__init__(plan)
+        self._loggers, self._more = chosen_loggers(plan.config.logger), more
 
     def _observers(
         self, job: Job, state: TrainingState, guard: NonFiniteGuard, stack: contextlib.ExitStack
     ) -> list[Watcher]:
         plan, config, recipe = self._plan, self._plan.config, job.recipe
-        self.run, reopen = stack.enter_context(self._run_plan.opened(job.task.vocabulary(job.corpus)))
-        for line in _opening_lines(self._run_plan, job):
+        self.run, reopen = stack.enter_context(self._plan.opened(job.task.vocabulary(job.corpus)))
+        for line in _opening_lines(self._plan, job):
             log.info(line)
         checkpoints = CheckpointWriter(
             state, Checkpoints(self.run, config.checkpoint.keep), guard,
@@ -135,8 +134,7 @@ class FolderRecorder(Recorder):
         """
         run, overfit = self.run, self._plan.config.overfit
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
-            summary = self._summary(job, state, exact)
-            summary = summary.model_copy(update={"parent": run.parent(), "commands": run.commands()})
+            summary = self._summary(job, state, exact, run)
             sample, seed = run.path / "sample.txt", self._plan.config.seed
             attempt("the sample", lambda: write_atomically(sample, job.task.sample(job.model, job.corpus, seed)))
             # Matplotlib reads the user's settings, which can raise any error.
@@ -162,7 +160,7 @@ def recorder_of(plan: Plan, more: Sequence[Watcher] = ()) -> Recorder:
 
 def _opening_lines(plan: NewRun | Resumption, job: Job) -> list[str]:
     config, recipe = plan.config, job.recipe
-    others = brought(config.stage, plan.request.options)
+    others = settings_of_chosen(config.stage, plan.request.options)
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
     size = f"{size_of(job.model):,} parameters"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from gpt.base.runtime import size_of
+from gpt.runs.folder import RunFolder
 from gpt.runs.formats import FORMAT
 from gpt.runs.records import Best, Estimated, Exact, Summary, now
 from gpt.session.job import Job
@@ -15,10 +16,16 @@ from gpt.session.plan import Plan
 from gpt.training.state import TrainingState
 
 
-def summarise(plan: Plan, job: Job, state: TrainingState, exact: float, seconds: float) -> Summary:
-    """The results of a training that took this many `seconds`; `exact` is the exact validation loss."""
+def summarise(
+    plan: Plan, job: Job, state: TrainingState, exact: float, seconds: float, run: RunFolder | None = None
+) -> Summary:
+    """The results of a training that took this many `seconds`; `exact` is the exact validation loss.
+
+    `run` is its folder, if it has one.
+    """
     config, progress, runtime = plan.config, state.progress, job.recipe.runtime
-    last, best = progress.evaluations[-1], progress.best or progress.evaluations[-1]
+    last = progress.evaluations[-1]
+    best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val)
     last_batch = state.last_batch.item()
     return Summary(
         format=FORMAT,
@@ -47,6 +54,9 @@ def summarise(plan: Plan, job: Job, state: TrainingState, exact: float, seconds:
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         git_commit=_git_commit(),
         finished=now(),
+        left_out=job.task.left_out(job.corpus),
+        parent=run.parent() if run else None,
+        commands=run.commands() if run else [],
     )
 
 

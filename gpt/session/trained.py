@@ -160,7 +160,7 @@ class TrainedRun(Trained):
     @property
     def evaluations(self) -> list[Evaluation]:
         """The estimated losses in the order of their iterations."""
-        return self.run.metrics()
+        return self.run.evaluations()
 
     def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
         """The corpus that the run was trained on, from the user's `own` paths if the run's cannot be trusted.

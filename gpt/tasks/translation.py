@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -136,7 +137,7 @@ class Translation(Task):
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         outputs = self.translate(model, [source for source, _ in pairs], **search)
         found = scores(outputs, [target for _, target in pairs])
-        return [Measure(score.name, round(score.value, 2), score.signature) for score in found]
+        return [replace(measure, value=round(measure.value, 2)) for measure in found]
 
     def translate(self, model: nn.Module, sentences: list[str], **search: Any) -> list[str]:
         """Translate sentences; `search` takes beam and length_penalty."""

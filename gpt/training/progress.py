@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpt.base.choices import NonNegative
-from gpt.base.records import FiniteFloat, Iterations, MetricName, Record
+from gpt.base.records import FiniteFloat, MetricName, Record, Total
 
 
 class Means(Record):
@@ -20,28 +20,28 @@ class Means(Record):
 class Evaluation(Record):
     """The estimated losses after `iteration` updates, in nats per token."""
 
-    iteration: Iterations
+    iteration: Total
     train: FiniteFloat
     val: FiniteFloat
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
-    tokens: Iterations | None = None  # targets trained on; a run of format 1 did not keep it
+    tokens: Total | None = None  # targets trained on; a run of format 1 did not keep it
     metrics: dict[MetricName, Means] = Field(default_factory=dict)  # those that the configuration chooses
 
 
 class Step(Record):
     """A recorded update, number `iteration`."""
 
-    iteration: Iterations
+    iteration: Total
     loss: FiniteFloat | None  # of the training mini-batch, nats per token; None if NaN or Inf
     gradient_norm: FiniteFloat | None  # before clipping; None if NaN or Inf
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
-    tokens: Iterations  # targets trained on
+    tokens: Total  # targets trained on
 
 
 class Clock(Record):
     """The training time at an evaluation or a recorded step, without evaluations and checkpoints."""
 
-    iteration: Iterations
+    iteration: Total
     seconds: NonNegative
     tokens_per_second: NonNegative  # the mean since the run began
 
@@ -49,7 +49,7 @@ class Clock(Record):
 class Segment(Record):
     """An earlier part of a run that was later resumed with other settings."""
 
-    until: Iterations  # after those of the segment before it
+    until: Total  # after those of the segment before it
     changed: list[str]  # hyperparameters of that part, as key=value, that differ from the documented ones
 
 
@@ -58,8 +58,8 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    iteration: Iterations = 0  # updates done
-    tokens: Iterations = 0  # targets trained on
+    iteration: Total = 0  # updates done
+    tokens: Total = 0  # targets trained on
     seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
     preparing_seconds: NonNegative = 0.0  # before the first step, of compiling and of reading the text once
     evaluations: list[Evaluation] = []
@@ -67,7 +67,7 @@ class Progress(BaseModel):
     clock: list[Clock] = []
     step_stride: Annotated[int, Field(ge=1, lt=2**63)] = 1  # every `step_stride`-th of the steps due is recorded
     best: Evaluation | None = None  # the evaluation whose weights are saved
-    averaged: list[Iterations] = []  # iterations whose weights are in the average
+    averaged: list[Total] = []  # iterations whose weights are in the average
     history: list[Segment] = []  # earlier parts that were trained with other settings
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """Watchers: objects that the training loop calls, in the order of their list.
 
 The guard comes first, so that no other watcher acts on NaN or Inf; the weight average comes last, so that the others
-have seen the last weights before it replaces them. Watchers that change the training state or end the run exist on
-every rank.
+have seen the last weights before it replaces them. Watchers that change the weights or end the run exist on every
+rank; those that record change only the progress of rank 0, which is the one that is saved.
 """
 
 import logging

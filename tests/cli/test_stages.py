@@ -12,26 +12,26 @@ from gpt.base.ladder import LADDER, is_twin, rank
 from gpt.base.schema import TrainConfig
 from gpt.cli import help as help_
 from gpt.cli.composing import composed
-from gpt.cli.stages import brings
+from gpt.cli.stages import settings_of
 from tests.conftest import REPOSITORY
 
 STAGES = sorted((path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")), key=rank)
 
 
 def test_what_a_stage_sets_is_told_as_it_would_be_typed() -> None:
-    assert brings("v6") == []
-    assert brings("v1") == ["training.max_iters=16000"]
-    assert brings("v7") == ["training.batch_size=64", "training.learning_rate=3e-4"]
-    assert brings("transformer")[:3] == ["data=multi30k", "optimizer=adamw_transformer", "schedule=inverse_sqrt"]
-    assert brings("transformer")[-1] == "schedule.warmup_iters=1000"
+    assert settings_of("v6") == []
+    assert settings_of("v1") == ["training.max_iters=16000"]
+    assert settings_of("v7") == ["training.batch_size=64", "training.learning_rate=3e-4"]
+    assert settings_of("transformer")[:3] == ["data=multi30k", "optimizer=adamw_transformer", "schedule=inverse_sqrt"]
+    assert settings_of("transformer")[-1] == "schedule.warmup_iters=1000"
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if brings(stage) and not is_twin(stage)])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if settings_of(stage) and not is_twin(stage)])
 def test_without_what_a_stage_sets_only_the_model_differs(stage: str) -> None:
     """v6 sets nothing else, so that its composition with what a stage sets has all but the model of that stage's."""
     config, _ = composed("train", [f"model={stage}"])
-    same, settings = composed("train", ["model=v6", *brings(stage)])
-    assert settings["overrides"]["task"] == ["model=v6", *brings(stage)]
+    same, settings = composed("train", ["model=v6", *settings_of(stage)])
+    assert settings["overrides"]["task"] == ["model=v6", *settings_of(stage)]
     for tree in (config, same):
         for key in ("stage", "adds", "model", "documented"):
             tree.pop(key)
@@ -52,13 +52,13 @@ def test_a_stage_that_changes_another_sets_what_that_one_does(tmp_path: Path) ->
         {"defaults": ["first", "_self_"], "adds": "", "model": {"a": 2}, "training": {"max_iters": 4}},
         tmp_path / "model" / "second.yaml",
     )
-    assert brings("first", tmp_path) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=3"]
-    assert brings("second", tmp_path) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=4"]
+    assert settings_of("first", tmp_path) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=3"]
+    assert settings_of("second", tmp_path) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=4"]
 
 
 def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> None:
     text = help_.text("train", TrainConfig, ["model=v7"]).partition("\n\ndata=NAME")[0].partition("model=NAME")[2]
-    ladder, beside, twins = re.split(r"\n  (?:beside the ladder|without one idea, to compare):\n", text)
+    ladder, beside, twins = re.split(r"\n  (?:beside the ladder|with one idea less or more, to compare):\n", text)
     listed = [re.findall(r"^  [* ] (\w+)", part, re.MULTILINE) for part in (ladder, beside, twins)]
     assert listed == [
         [stage for stage in STAGES if stage in LADDER],
@@ -68,4 +68,4 @@ def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> No
     assert list(itertools.chain(*listed)) == STAGES
     assert "\n  * v7 " in text
     for stage in [stage for stage in STAGES if not is_twin(stage)]:
-        assert "also sets " + " ".join(brings(stage)) in " ".join(text.split()) or not brings(stage)
+        assert "also sets " + " ".join(settings_of(stage)) in " ".join(text.split()) or not settings_of(stage)

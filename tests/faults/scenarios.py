@@ -153,7 +153,11 @@ def _read_all(run: Path) -> dict[str, object]:
     readers: dict[str, Callable[[], object]] = {
         "config": folder.config,
         "vocabulary": folder.vocabulary,
-        "metrics": lambda: (folder.summary(), folder.metrics(), folder.clock()),  # as whoever compares runs reads them
+        "metrics": lambda: (
+            folder.summary(),
+            folder.evaluations(),
+            folder.clock(),
+        ),  # as whoever compares runs reads them
         "summary": folder.summary,
         "best": lambda: weights("best"),
         "last": lambda: weights("last"),

@@ -203,10 +203,15 @@ def test_files_are_listed_in_the_order_of_the_ladder() -> None:
 @pytest.mark.parametrize(
     ("stage", "following", "limit"),
     [
+        ("v1_bigram", "v2_attention_head", 50),
+        ("v2_attention_head", "v3_attention_heads", 35),
+        ("v3_attention_heads", "v3_feed_forward", 35),
+        ("v3_feed_forward", "v4_blocks", 20),
         ("v4_blocks", "v5_residual", 25),
         ("v5_residual", "v6_pre_norm", 16),
         ("v6_pre_norm", "v7_dropout", 30),
-        ("v7_dropout", "v8_modern", 90),
+        ("v7_dropout", "v8_modern", 45),
+        ("v8_modern", "v9_counts", 80),
     ],
 )
 def test_neighbours_differ_by_little_more_than_the_idea(stage: str, following: str, limit: int) -> None:

@@ -105,7 +105,7 @@ def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(templa
     sizes = []
     for number, iterations in enumerate(([0], [0, 40])):
         run = empty_run(tmp_path / str(number))
-        evaluations = template[0].metrics()
+        evaluations = template[0].evaluations()
         evaluated = [evaluations[0].model_copy(update={"iteration": i}) for i in iterations]
         run.write_metrics(Progress(iteration=iterations[-1], evaluations=evaluated))
         summary = template[1].model_copy(

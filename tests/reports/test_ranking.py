@@ -204,7 +204,7 @@ def test_equal_numbers_are_one_value_however_they_are_written(sweep: Path, tmp_p
 def test_the_mean_curve_has_the_iterations_that_all_seeds_have(sweep: Path, tmp_path: Path) -> None:
     found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.2]})
     first = found[0][0]
-    evaluations = first.metrics()
+    evaluations = first.evaluations()
     first.write_metrics(Progress(iteration=4, evaluations=[evaluations[0], evaluations[-1]]))
     axes = Figure().subplots()
     plots._draw_groups(axes, [("both", found)], "iterations")

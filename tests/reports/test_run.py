@@ -121,7 +121,7 @@ def test_each_metric_has_a_panel_below_the_losses(
 ) -> None:
     run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
     progress = Progress(iteration=60)
-    for number, evaluation in enumerate(run.metrics()):  # chosen when the run was resumed, and once not finite
+    for number, evaluation in enumerate(run.evaluations()):  # chosen when the run was resumed, and once not finite
         means = {"accuracy": Means(train=0.1 * number, val=None if number == 1 else 0.2)} if number else {}
         progress.evaluations.append(evaluation.model_copy(update={"metrics": means}))
     run.write_metrics(progress)

@@ -85,7 +85,7 @@ def test_a_missing_or_damaged_file_is_named_in_one_line(run: RunFolder, name: st
         "config.yaml": run.config,
         "tokenizer.json": run.vocabulary,
         "summary.json": run.summary,
-        "metrics.jsonl": run.metrics,
+        "metrics.jsonl": run.evaluations,
         "last.safetensors": lambda: load_weights(run, build_small("v7"), "last"),
     }
     with pytest.raises(UserError) as error:
@@ -179,14 +179,14 @@ def test_a_line_of_the_metrics_says_of_which_kind_it_is(run: RunFolder) -> None:
     assert [(line["iteration"], line["kind"]) for line in lines] == [
         (0, "evaluation"), (20, "evaluation"), (40, "evaluation"), (50, "step"), (60, "evaluation"),
     ]  # fmt: skip
-    assert [row.iteration for row in run.metrics()] == [0, 20, 40, 60]
+    assert [row.iteration for row in run.evaluations()] == [0, 20, 40, 60]
     assert [row.iteration for row in run.steps()] == [50]
 
 
 def test_a_line_of_another_kind_is_damage(run: RunFolder) -> None:
     path = run.path / "metrics.jsonl"
     path.write_text(path.read_text().replace('"kind": "step"', '"kind": "stop"'))
-    for read in (run.metrics, run.steps):
+    for read in (run.evaluations, run.steps):
         with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: a line of it is neither an evaluation nor a"):
             read()
 

@@ -78,14 +78,14 @@ def test_an_older_run_is_extended_as_one_of_today(called: Script, old: Path, pre
     come from another processor, whose matrix products may differ in the last bit.
     """
     run = RunFolder(old / "runs" / "old")
-    before, today = run.metrics(), RunFolder(GOLDEN / str(formats.FORMAT))
+    before, today = run.evaluations(), RunFolder(GOLDEN / str(formats.FORMAT))
     keys = ("eval_interval", "eval_iters", "batch_size")
     assert same(run.config().content(), *keys) == same(today.config().content(), *keys)
     done = called("train.py", "resume=runs/old", *MORE, cwd=old)
     assert done.returncode == 0, done.stderr
     assert run.weights("last").read_bytes() == RunFolder(present / "extended").weights("last").read_bytes()
-    assert run.metrics()[:3] == before
-    assert [line.iteration for line in run.metrics()] == [0, 20, 40, 60]
+    assert run.evaluations()[:3] == before
+    assert [line.iteration for line in run.evaluations()] == [0, 20, 40, 60]
     extended, whole = (load_file(folder.weights("last")) for folder in (run, RunFolder(present / "whole")))
     torch.testing.assert_close(extended, whole, rtol=0, atol=1e-6)
 
@@ -93,7 +93,7 @@ def test_an_older_run_is_extended_as_one_of_today(called: Script, old: Path, pre
 def test_lines_of_the_metrics_that_do_not_say_their_kind_are_told_apart(old: Path) -> None:
     run = RunFolder(old / "runs" / "old")
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    evaluations, steps = run.metrics(), run.steps()
+    evaluations, steps = run.evaluations(), run.steps()
     assert [row.iteration for row in evaluations] == [0, 20, 40]
     assert [row.iteration for row in steps] == ([10, 20, 30, 40] if len(lines) > 3 else [])  # not kept by format 1
     assert [row.val for row in evaluations] == [line["val"] for line in lines if "val" in line]

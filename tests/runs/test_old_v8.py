@@ -44,7 +44,7 @@ def test_it_opens_with_its_switches_and_resumes_with_the_numbers_of_the_old_code
     assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(run.summary().exact.val, abs=1e-6)
     done = script("train.py", f"resume={old}", "training.max_iters=60", *data, cwd=old.parent)
     assert done.returncode == 0, done.stderr
-    last = run.metrics()[-1]
+    last = run.evaluations()[-1]
     assert (last.train, last.val, run.summary().exact.val) == pytest.approx(EXTENDED, abs=2e-3)
     assert load_file(run.weights("last")).keys() == load_file(GOLDEN / "v8_of_4" / "last.safetensors").keys()
 

@@ -31,7 +31,9 @@ def test_a_fork_starts_from_the_best_weights_of_its_parent(script: Script, paren
     digest = sha256(parent.weights("best"))
     assert f"starting from the best weights of {parent.path} (60 iterations, sha256 {digest[:12]})" in done.stdout
     fork = RunFolder(tmp_path / "fork")
-    assert fork.metrics()[0].val == pytest.approx(min(e.val for e in parent.metrics()), abs=0.1)  # other batches
+    assert fork.evaluations()[0].val == pytest.approx(
+        min(e.val for e in parent.evaluations()), abs=0.1
+    )  # other batches
     summary = fork.summary()
     assert summary.parent is not None
     assert (summary.parent.run, summary.parent.sha256) == (str(parent.path), digest)
@@ -131,7 +133,7 @@ def test_a_fork_says_after_how_many_iterations_its_parent_had_the_weights_that_i
     called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:
     """An average is that of the end; the best weights may be older than the last."""
-    evaluations = [e.model_copy(update={"val": 1.0 if e.iteration == 20 else 2.0}) for e in parent.metrics()]
+    evaluations = [e.model_copy(update={"val": 1.0 if e.iteration == 20 else 2.0}) for e in parent.evaluations()]
     parent.write_metrics(Progress(iteration=60, evaluations=evaluations))
     assert Fork.of(parent.path).record.iterations == 20
     shutil.copy(parent.weights("best"), parent.weights("averaged"))

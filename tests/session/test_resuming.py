@@ -69,7 +69,7 @@ def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Scrip
     assert "is finished" in script("train.py", f"resume={copy}", cwd=run.parent).stdout
     done = script("train.py", f"resume={copy}", "training.max_iters=80", cwd=run.parent)
     assert done.returncode == 0, done.stderr
-    assert [line.iteration for line in RunFolder(copy).metrics()] == [0, 20, 40, 60, 80]
+    assert [line.iteration for line in RunFolder(copy).evaluations()] == [0, 20, 40, 60, 80]
     assert RunFolder(copy).config().training.max_iters == 80
     assert RunFolder(copy).summary().iterations == 80
 
@@ -124,7 +124,7 @@ def test_a_run_resumes_with_another_schedule_and_logs_it(called: Script, run: Pa
     assert config.schedule.target == "gpt.training.schedules.cosine"
     assert config.schedule.hyperparameters == {"warmup_iters": 0, "final": 0.1}
     assert config.optimizer.hyperparameters["weight_decay"] == 0.5
-    rates = [evaluation.learning_rates["all"] for evaluation in RunFolder(run).metrics()]
+    rates = [evaluation.learning_rates["all"] for evaluation in RunFolder(run).evaluations()]
     assert rates[:3] == [1e-3] * 3  # what was before stays as it was
     assert 1e-4 < rates[-1] < rates[-2] < rates[-3] < 1e-3
     assert len((run / "metrics.csv").read_text().splitlines()) == 1 + len(rates)

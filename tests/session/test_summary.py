@@ -19,7 +19,8 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
     chosen = {"stage": "v5", "name": None, "tags": [], "seed": 7, "documented": documented, "target": None} | config
     plan: Any = SimpleNamespace(config=SimpleNamespace(**chosen), changed=changed)
     recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(estimated_over="random batches"))
-    job: Any = SimpleNamespace(model=nn.Linear(9, 10), recipe=recipe)
+    task = SimpleNamespace(left_out=lambda _: None)
+    job: Any = SimpleNamespace(model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None)
     state: Any = SimpleNamespace(
         progress=progress, last_batch=torch.tensor(last_batch, dtype=torch.float64), tokens_per_second=256.4,
         skipped=torch.ones(()),
@@ -44,6 +45,13 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     assert (summary.device, summary.dtype) == ("cpu", "float32")
     assert summary.versions["torch"] == torch.__version__
     assert summary.finished.tzinfo is not None
+
+
+def test_the_best_evaluation_is_the_lowest_where_no_weights_were_saved() -> None:
+    losses = [3.0, 1.0, 2.0]
+    evaluations = [Evaluation(iteration=i, train=v, val=v, learning_rates={"all": 0.1}) for i, v in enumerate(losses)]
+    best = summary_of(Progress(iteration=2, evaluations=evaluations), []).best
+    assert (best.val, best.iteration) == (1.0, 1)
 
 
 def test_a_run_without_an_update_has_no_last_mini_batch() -> None:

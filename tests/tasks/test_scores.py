@@ -21,10 +21,10 @@ def test_scores_are_those_of_sacrebleu() -> None:
 
 def test_a_score_carries_the_signature_of_its_measure() -> None:
     bleu, lower, chrf, right = scores(FOUND, REFERENCES)
-    assert bleu.signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-    assert lower.signature.startswith("nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:")
-    assert chrf.signature.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
-    assert right.signature == "% of sentences"
+    assert bleu.unit.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert lower.unit.startswith("nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:")
+    assert chrf.unit.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
+    assert right.unit == "% of sentences"
 
 
 def test_the_references_themselves_score_100() -> None:

@@ -93,7 +93,7 @@ def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(state, data, watchers=watchers, metrics=entropies() | {"nan": nan})
     last = state.progress.evaluations[-1]
-    assert RunFolder(run.path).metrics()[-1] == last
+    assert RunFolder(run.path).evaluations()[-1] == last
     means = last.metrics["entropy"]
     assert means.train is not None
     assert f"   entropy {means.train:.4f} train, {means.val:.4f} val   nan - train, - val   lr" in caplog.messages[-1]

@@ -228,7 +228,7 @@ def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(da
         saved = build_small("v5", vocab_size=VOCAB_SIZE)
         load_weights(run, saved, which)  # type: ignore[arg-type]
         assert bits(saved.state_dict()) == bits(snapshots.weights[iteration])
-    assert run.metrics() == evaluations
+    assert run.evaluations() == evaluations
 
 
 def test_a_later_evaluation_that_is_no_better_does_not_replace_the_best(run: RunFolder) -> None:

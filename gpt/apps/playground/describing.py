@@ -30,7 +30,7 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """The details of the chosen run. Raises UserError if one of its files is damaged."""
     config, vocabulary = run.config(), run.vocabulary().vocabulary
     task, model = _task(run), planned_model(run)
-    rows = run.metrics()
+    rows = run.evaluations()
     stride = -(-len(rows) // _POINTS)
     kept = [*rows[:-1:stride], rows[-1]]
     return in_brief(id, run, summary) | {

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gpt.base.errors import UserError
 from gpt.base.files import checked_file, parsing
-from gpt.base.records import Iterations, Record
+from gpt.base.records import Record, Total
 from gpt.runs.records import Loss
 
 SETTINGS = "settings"  # what a study stores of the search that made it
@@ -37,10 +37,10 @@ _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 class _Checked(Record):
     """What a trial of any search is, apart from its hyperparameters."""
 
-    number: Iterations
+    number: Total
     state: Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
     values: list[Loss]
-    intermediate_values: dict[Iterations, Loss]
+    intermediate_values: dict[Total, Loss]
 
 
 @contextmanager

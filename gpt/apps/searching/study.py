@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from gpt.apps.searching.database import SETTINGS, check_trials, opened, storage_errors
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.base.files import own_file
-from gpt.base.keys import changes
+from gpt.base.keys import differences
 from gpt.base.seeding import generator
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
@@ -167,7 +167,7 @@ class Search:
         if stored is None:
             self.study.set_user_attr(SETTINGS, settings)
         elif json.loads(json.dumps(settings)) != stored:
-            changed = ", ".join(changes(stored, settings) or changes(settings, stored))
+            changed = ", ".join(differences(stored, settings) or differences(settings, stored))
             raise RequestError(
                 f"{self.folder} holds a search with other settings; this one has {changed}: "
                 "give it a new folder with study=FOLDER"

@@ -61,7 +61,7 @@ def test_a_run_is_described_with_its_figures_and_its_curve(served: Served, run_i
     described = served.get(f"/api/runs/{run_id}")[1]
     assert described["documented"]["val"] == run.documented.val
     assert described["exact"] == run.summary.exact.val
-    assert [row["val"] for row in described["curve"]] == [row.val for row in run.run.metrics()]
+    assert [row["val"] for row in described["curve"]] == [row.val for row in run.run.evaluations()]
     assert described["vocabulary"] == run.task.tokenizer.vocabulary
     assert len(described["vocabulary"]) == described["vocabulary_size"]
 
