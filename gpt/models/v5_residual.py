@@ -1,4 +1,4 @@
-"""v5: residual connections. Each branch, now with a projection at its end, adds to its input (He et al., 2015, 3.1)."""
+"""v5: residual connections. Each branch adds to its input ("Deep Residual Learning", He et al., 2015, section 3.1)."""
 
 from torch import Tensor, nn
 
