@@ -372,7 +372,7 @@ def test_translations_of_a_split_are_compared_with_its_references(split: str, tr
     subwords = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
     found = translate(model, subwords, [source for source, _ in pairs], beam=2, length_penalty=1.0)
     expected = scores(found, [target for _, target in pairs])
-    assert rows == [Measure(score.name, round(score.value, 2), score.signature) for score in expected]
+    assert rows == [Measure(score.name, round(score.value, 2), score.unit) for score in expected]
     assert [row.name for row in rows] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
 
 
