@@ -69,3 +69,9 @@ def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> No
     assert "\n  * v7 " in text
     for stage in [stage for stage in STAGES if not is_twin(stage)]:
         assert "also sets " + " ".join(settings_of(stage)) in " ".join(text.split()) or not settings_of(stage)
+
+
+def test_the_line_that_help_shows_of_a_choice_is_a_whole_sentence() -> None:
+    for path in (REPOSITORY / "conf").glob("*/**/*.yaml"):
+        lines = [line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
+        assert len(lines) < 2 or path.parent.name == "launcher" or lines[0].endswith("."), path
