@@ -106,7 +106,7 @@ def _built(config: Any, _: Request) -> None:
 
 
 def odd_values(count: int, folder: Path) -> Outcome:
-    """Every key with some sixty odd values: one error line and exit code 1 or 2, within 5 s, or it is a valid value."""
+    """Every key with some sixty odd values: one error line and exit code 1 or 2, within 5 s, or the value is valid."""
     count = min(count, len(cases()))
     parts = 1 if count < 100 else 4  # each imports torch anew
     part = -(-count // parts)

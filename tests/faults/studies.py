@@ -174,7 +174,9 @@ def main(folder: Path, first: int, count: int) -> None:
 
 
 def studies(count: int, folder: Path) -> Outcome:
-    """A study with damaged bytes, odd values, statements or links: the search goes on within its space, or one line."""
+    """A study with damaged bytes, odd values, statements or links: the search continues within its space, or one line
+    says why not.
+    """
     place = folder / "place"
     whole_study(place / "study")
     (place / "outside" / "run").mkdir(parents=True)

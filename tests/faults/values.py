@@ -244,8 +244,8 @@ def _scenario(name: str, count: int, folder: Path) -> Outcome:
 
 
 def values(count: int, folder: Path) -> Outcome:
-    """Extreme numbers, hostile text and huge weights under valid checksums: whoever uses the run succeeds or gets one
-    line, and every document made of it is harmless.
+    """Extreme numbers, hostile text and huge weights under valid checksums: every use of the run succeeds or ends with
+    one line, and every document made from it is harmless.
     """
     return _scenario("values", count, folder)
 
