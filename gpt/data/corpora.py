@@ -125,7 +125,7 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     for path, lines in zip(paths, (sources, targets), strict=True):
         for number, line in enumerate(lines, start=1):
             if not line.strip():
-                raise RequestError(f"line {number} of {path} is empty: leave that pair out of both files")
+                raise RequestError(f"line {number} of {path} is empty: remove that pair from both files")
     held = int(held_out * len(sources)) // 2
     if held == 0:
         raise RequestError(f"{source} has {len(sources):,} lines: too few to hold out {held_out:g} of them")

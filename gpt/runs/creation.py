@@ -70,7 +70,7 @@ def _check_free(run: RunFolder) -> None:
         raise RequestError(f"{run.path} already holds a run: resume=auto continues it")
     if kept := sorted(_kept(run) & (NAMES | _EMPTY)):
         raise RequestError(
-            f"{run.path} holds {', '.join(kept)}, which a new run would replace: choose another folder, or move that"
+            f"{run.path} holds {', '.join(kept)}, which a new run would replace: choose another folder, or move them"
         )
 
 

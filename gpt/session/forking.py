@@ -66,7 +66,7 @@ class Fork:
     def config(self, wanted: TrainConfig, given: Collection[str]) -> TrainConfig:
         """The configuration of the new run: the parent's model, data and training, except for the `given` keys.
 
-        Raises RequestError for another stage or another shape of it, whose weights would be others.
+        Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
         """
         parent = self.run.config()
         for group in ("experiment", "debug"):
@@ -91,19 +91,19 @@ class Fork:
         return TrainConfig.model_validate(content | {"resume": wanted.resume})
 
     def _check_model(self, new: Choice) -> None:
-        """Raises RequestError if another model would make another function of the same weights."""
+        """Raises RequestError if the new model would compute another function from the same weights."""
         old = self.run.config().model
         changed = differences(old.hyperparameters, new.hyperparameters)
         if changed and not is_same_function(old, new, len(self.tokens)):
             raise RequestError(
                 f"init={self.record.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
-                "be another model, or not fit. Only what leaves the model's output as it is may change, such as "
-                "model.dropout; unknown_characters=grow adds characters"
+                "not fit, or would make another model. Only hyperparameters that do not affect the model's output may "
+                "change, such as model.dropout; unknown_characters=grow adds characters"
             )
 
 
 def fitted(task: Task, corpus: Corpus, config: TrainConfig) -> Task:
-    """The task of a fork for a corpus of which its vocabulary may lack characters: with them if they are to be learned.
+    """The task of a fork for a corpus, whose unknown characters join the vocabulary if they are to be learned.
 
     Raises RequestError if more of them would be left out than the configuration allows.
     """

@@ -44,7 +44,7 @@ class Measured:
 
         token = self.trained.task.token
         rows = [("exact loss", f"{self.loss:.4f}", f"nats per {token}"), ("", f"{self.bits:.4f}", f"bits per {token}")]
-        left_out = f"; {self.left_out:,} left out, which the vocabulary lacks" if self.left_out else ""
+        left_out = f"; {self.left_out:,} left out because the vocabulary lacks them" if self.left_out else ""
         rows += [("scored", f"{self.scored:,}", f"{token}s{left_out}")]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)

@@ -41,7 +41,7 @@ class Plan:
     changed: list[str]  # as key=value: what differs from the documented run
     vocabulary: Vocabulary | None = None  # of the run to continue; None: built from the corpus
     finished: Summary | None = None  # of a run that has nothing left to train
-    fork: Fork | None = None  # where the weights come from, if neither from a checkpoint nor random
+    fork: Fork | None = None  # the source of the weights, unless they are random or from a checkpoint
 
     def check(self, corpus_digest: str) -> None:
         """Raise RequestError if the run cannot continue with this corpus."""
@@ -136,7 +136,7 @@ class Resumption(Plan):
             log.info(f"resuming {run.path} from iteration {iteration}")
             later = [name for name in Checkpoints(run, 1).names() if int(name) > iteration]
             if later:
-                log.warning(f"what followed iteration {iteration} is replaced: checkpoint {', '.join(later)}")
+                log.warning(f"everything after iteration {iteration} will be replaced: checkpoint {', '.join(later)}")
             if self.edited:
                 log.info(f"changed for the rest of the run: {', '.join(self.edited)}")
             yield run, reopen

@@ -55,7 +55,7 @@ def _planned(config: TrainConfig, request: Request, stop: Stop) -> Iterator[NewR
     fork, is_new = None, request.resume in (None, "auto")
     if is_new and config.init is None and "unknown_characters" in request.given:
         raise RequestError(
-            "unknown_characters= is about the vocabulary of the run that init= names: give both, or neither"
+            "unknown_characters= applies to the vocabulary of the run that init= names: give both, or neither"
         )
     if is_new and config.init is not None:
         fork = Fork.of(Path(config.init))

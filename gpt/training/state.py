@@ -145,7 +145,7 @@ def check_extension(schedule: Schedule, iteration: int, before: int, after: int)
     """
     if any(schedule(i, before, 1.0) != schedule(i, after, 1.0) for i in range(iteration)):
         raise RequestError(
-            f"this schedule would have had other learning rates for training.max_iters={after} than for {before}: "
+            f"this schedule would have had different learning rates for training.max_iters={after} than for {before}: "
             "start a new run, or change the schedule for the rest of this one, as in schedule=constant"
         )
 

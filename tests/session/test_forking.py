@@ -183,11 +183,11 @@ def test_a_fork_that_was_killed_before_its_first_checkpoint_starts_again_in_its_
     [
         (["init=nowhere"], "error: init=nowhere: not a run folder\n"),
         (["init=parent", "model=v5"], "error: init=parent is a run of v7, not of v5: omit model=\n"),
-        (["init=parent", "model.n_embd=64"], "error: init=parent: with model.n_embd=64, its weights would be another"),
-        (["init=parent", "model.n_head=8"], "error: init=parent: with model.n_head=8, its weights would be another"),
+        (["init=parent", "model.n_embd=64"], "error: init=parent: with model.n_embd=64, its weights would not fit, or"),
+        (["init=parent", "model.n_head=8"], "error: init=parent: with model.n_head=8, its weights would not fit, or"),
         (
             ["model=v5", "unknown_characters=grow"],
-            "error: unknown_characters= is about the vocabulary of the run that init= names: give",
+            "error: unknown_characters= applies to the vocabulary of the run that init= names: give",
         ),
         (
             ["init=parent", "experiment=v7_cpu"],

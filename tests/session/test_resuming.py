@@ -426,7 +426,7 @@ def test_an_extension_that_would_not_equal_one_long_run_is_refused(
     before = tree(tmp_path)
     done = called("train.py", "resume=DIR", "training.max_iters=80", cwd=tmp_path)
     assert done.returncode == 2
-    assert "would have had other learning rates for training.max_iters=80 than for 60" in done.stderr
+    assert "would have had different learning rates for training.max_iters=80 than for 60" in done.stderr
     assert tree(tmp_path) == before
 
 
@@ -547,7 +547,7 @@ def test_resuming_an_older_checkpoint_says_what_it_replaces(called: Script, fini
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     done = called("train.py", f"resume={run / 'checkpoints' / '00000050'}", "training.max_iters=80", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "what followed iteration 50 is replaced: checkpoint 00000060" in done.stderr
+    assert "everything after iteration 50 will be replaced: checkpoint 00000060" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["runs=elsewhere", "hydra.run.dir=elsewhere"])

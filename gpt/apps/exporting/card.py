@@ -15,7 +15,7 @@ from gpt.session.trained import TrainedRun
 _TEXT = """
 # {stage}: {adds}
 
-A {kind} language model of {parameters:,} parameters that {does}, trained from {start} with gpt-ladder
+A {kind} language model with {parameters:,} parameters that {does}, trained from {start} with gpt-ladder
 ({iterations:,} iterations, seed {seed}) on {corpus}.{remembered}
 
 {losses}

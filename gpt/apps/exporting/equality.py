@@ -36,9 +36,9 @@ def check(name: str, expected: Outputs, found: Outputs, vocab_size: int, block_s
                 raise UserError(f"the export failed: {name} differs from the run by {difference:g}")
             worst = max(worst, difference)
     if not torch.equal(*(likeliest(outputs, block_size) for outputs in (expected, found))):
-        raise UserError(f"the export failed: the likeliest text of {name} is not that of the run")
+        raise UserError(f"the export failed: the likeliest text of {name} differs from the run's")
     lengths = f"{len(drawn)} prompts of 1 to {block_size} tokens"
-    return f"{name}: equal within {worst:.1e} over {lengths}, the same likeliest text"
+    return f"{name}: equal within {worst:.1e} over {lengths}, with the same likeliest text"
 
 
 def likeliest(outputs: Outputs, block_size: int) -> Tensor:

@@ -87,7 +87,7 @@ def check_trials(path: Path, study: optuna.Study, space: dict[str, BaseDistribut
             is_inside = found == expected and all(_is_inside(trial.params[key], space[key]) for key in space)
             is_complete = trial.state != TrialState.COMPLETE or trial.value is not None
             if trial.number != number or not is_inside or not is_complete:
-                raise UserError(f"{path} is damaged: its trial {number} is none of this search")
+                raise UserError(f"{path} is damaged: its trial {number} does not belong to this search")
 
 
 def _is_inside(value: Any, distribution: BaseDistribution) -> bool:

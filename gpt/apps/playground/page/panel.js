@@ -62,7 +62,7 @@ export class TextPanel {
     await this.writing.run(async (signal) => {
       this.text.position = known.length;
       this.text.show(known, known.length);
-      this.mean.textContent = "writing …";
+      this.mean.textContent = "generating …";
       const written = [];
       try {
         for await (const piece of this.engine.write(this.run.id, known.join(""), options, signal)) {
@@ -170,7 +170,7 @@ export class TextPanel {
     const parts = [];
     if (own !== null) parts.push("prompt ", element("b", {}, own.toFixed(2)));
     if (written !== null)
-      parts.push(own === null ? "" : " · ", "written ", element("b", {}, written.toFixed(2)));
+      parts.push(own === null ? "" : " · ", "generated ", element("b", {}, written.toFixed(2)));
     return parts.length ? [...parts, " nats per character"] : ["Type at least two characters to see losses."];
   }
 
