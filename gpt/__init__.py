@@ -8,8 +8,8 @@ docs/python.md describes what a run can do.
 
 import os
 
-# By default, OpenMP's threads spin while they wait, which takes the cores from everything else on a busy machine: a
-# training takes several times as long there. OpenMP reads these when PyTorch is imported, so it is done here.
+# By default, OpenMP's threads spin while they wait, which keeps the cores from everything else: on a busy machine,
+# training takes several times as long. OpenMP reads these when PyTorch is imported, so they are set here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 

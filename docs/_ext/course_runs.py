@@ -20,7 +20,7 @@ from gpt.session.trained import TrainedRun
 
 _REPOSITORY = Path(__file__).parents[2]
 _DATA = Path(os.environ.get("GPT_DATA_DIR", _REPOSITORY / "data")).resolve()  # train.py runs in another folder
-_EXCERPT = 10_000  # characters, few enough for a small model to learn by heart
+_EXCERPT = 10_000  # characters, few enough for a small model to memorise
 _SMALL_V7 = [
     "model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=3",
     "training.max_iters=600", "training.batch_size=32", "training.learning_rate=3e-3", "training.eval_interval=50",

@@ -78,7 +78,7 @@ def show_log(prefix: str = "") -> None:
     """
     logger = logging.getLogger("gpt")
     logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run
-    if not _shown:  # a sweep comes here once per job
+    if not _shown:  # called once per job of a sweep
         report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
         report.addFilter(lambda record: record.levelno < logging.WARNING)
         warnings.setLevel(logging.WARNING)

@@ -12,9 +12,9 @@ _UNKNOWN = Key(compared=False, resumable=False)  # such as experiment, or Hydra'
 
 
 def compared(name: str, settings: Mapping[str, Any] | None = None) -> bool:
-    """Whether this key or group of a training is compared with the documented run of its stage.
+    """Whether this key or group of a run is compared with the documented run of its stage.
 
-    `settings` are all keys of the training, flat: some count only beside others.
+    `settings` are all keys of the run, flat: some count only if another is set.
     """
     return _key(name).compared and _matters(name, settings)
 
@@ -38,7 +38,7 @@ def identifying(name: str) -> list[str]:
 def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
     """Whether runs that differ in this key are different settings in a ranking, and not repetitions of one.
 
-    `settings` are all keys of the run, flat: some count only beside others.
+    `settings` are all keys of the run, flat: some count only if another is set.
     """
     return _key(name).grouped and _matters(name, settings)
 

@@ -46,7 +46,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested: int | None = None  # the signal's number
-        self._received = 0.0  # when, by the monotonic clock
+        self._received = 0.0  # time of its arrival, by the monotonic clock
         self._deferred = False
 
     @contextlib.contextmanager
@@ -85,7 +85,7 @@ class Stop:
             self._deferred = before
 
     def check(self) -> None:
-        """Raise Stopped if a signal was received; called between the parts of long work that may be abandoned."""
+        """Raise Stopped if a signal was received. Long work that can be abandoned calls this between its parts."""
         if self.requested is not None:
             raise Stopped(self.requested)
 
@@ -142,7 +142,7 @@ def begin_job() -> None:
 
 def _leave(number: int, _: FrameType | None) -> None:
     line = "interrupted" if number == signal.SIGINT else "stopped"
-    os.write(2, f"{line}\n".encode())  # print() may be what was interrupted
+    os.write(2, f"{line}\n".encode())  # print() itself may have been interrupted
     os._exit(Stopped(number).exit_code)
 
 

@@ -167,7 +167,7 @@ def _own_configuration() -> Iterator[None]:
 
 
 def _options(settings: Any) -> list[str]:
-    """The option --config-dir, if given: to compose the same configuration, a command must repeat it."""
+    """The option --config-dir, if given; a command must repeat it to compose the same configuration."""
     sources = settings.runtime.config_sources
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 

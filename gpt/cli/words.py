@@ -1,4 +1,4 @@
-"""Words without a key, as in `train.py v5`: their keys, where it is plain what is meant."""
+"""Words without a key, as in `train.py v5`: their keys, where the meaning is clear."""
 
 import re
 import shlex
@@ -40,7 +40,7 @@ def _prompt(word: str, _: Collection[str]) -> bool:
     return not Path(word).exists() and ("/" not in word or " " in word)
 
 
-# For each script: the keys that a word may be meant for, and when it plainly is.
+# For each script: the keys that a word may stand for, and the test of whether it clearly does.
 _MEANT: dict[str, dict[str, Means]] = {
     "train": {"model": _stage},
     "search": {"model": _stage},
@@ -55,7 +55,7 @@ _MEANT: dict[str, dict[str, Means]] = {
 def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folders: Iterable[Path] = ()) -> list[str]:
     """These arguments of a script, each as key=value; `folders` are those of --config-dir, which have stages too.
 
-    Raises RequestError for a word that is not plain, or that gives a key a second value.
+    Raises RequestError for a word that is ambiguous, or that gives a key a second value.
     """
     stages = {path.stem for folder in [CONF, *folders] for path in (folder / "model").glob("*.yaml")}
     found: list[str] = []

@@ -21,7 +21,7 @@ class OneBatch(WrappedData):
         return batch.part(0, math.ceil(len(batch.targets) / _ROWS))
 
     def epoch(self, tokens: int) -> int:  # noqa: ARG002
-        """None is ever complete."""
+        """0: no epoch is ever complete."""
         return 0
 
     def estimation_batches(

@@ -62,7 +62,7 @@ class TextData:
         return self.batch("train", batch_size, generator(seed, "train", iteration))
 
     def epoch(self, tokens: int) -> int:
-        """The characters trained on in multiples of the train split, rounded down."""
+        """The number of complete passes over the training split after training on this many characters."""
         return tokens // self.tokens("train")
 
     def estimation_batches(

@@ -34,7 +34,7 @@ class Dropout(nn.Module):
             return pytorch_dropout(x, self.p)
         draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[: x.numel()].view(x.shape)  # uniform in -2^15 .. 2^15 - 1
-        dropped = min(round(self.p * 2**16), 2**16 - 1)  # of the 2^16 values that bits can have
+        dropped = min(round(self.p * 2**16), 2**16 - 1)  # how many of the 2^16 values of `bits` are dropped
         keep = bits.ge_(dropped - 2**15)  # 1 or 0
         scale = torch.tensor(1 / (1 - dropped / 2**16), dtype=x.dtype)
         if x.element_size() == 2:  # the scale's own bits times 1 or 0: the mask, without another pass over memory

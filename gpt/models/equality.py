@@ -19,7 +19,7 @@ def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:
     The output is compared for random weights and a window as long as both have; dropout, for example, leaves it as it
     is. Raises RequestError for hyperparameters that the stage does not have.
     """
-    with torch.device("meta"):  # the shapes can differ by more than there is memory for
+    with torch.device("meta"):  # without memory: the shapes may be too large for it
         shapes = [
             {name: t.shape for name, t in build(choice, vocab_size).state_dict().items()} for choice in (old, new)
         ]

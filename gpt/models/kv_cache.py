@@ -78,8 +78,8 @@ class KVCache:
         return keys[:, :, :filled], values[:, :, :filled]
 
     def preceded(self, x: Tensor, n: int) -> Tensor:
-        """Prepend x at the n tokens before: (B, T, C) -> (B, n + T, C). The k-th call of a forward pass continues from
-        the k-th call of the previous pass; before the first token, x is zero.
+        """Prepend the x of the previous n tokens: (B, T, C) -> (B, n + T, C). Call k of a forward pass continues from
+        call k of the previous pass; before the first token, x is zero.
         """
         call = len(self._new_last)
         before = self._last[call] if self.length else x.new_zeros(len(x), n, x.shape[2])
@@ -96,7 +96,7 @@ class KVCache:
 
 
 class Cached(nn.Module):
-    """A stage that reads `active_cache`: generation uses a key-value cache, which is worthwhile for long windows."""
+    """A stage that reads `active_cache`, so that generation uses a key-value cache: worthwhile for long windows."""
 
     slides = False  # whether a full cache drops its oldest token, because positions are relative
 
@@ -122,9 +122,9 @@ def positions(T: int) -> slice:
 
 
 def preceded(x: Tensor, n: int) -> Tensor:
-    """Prepend x at the n tokens before: (B, T, C) -> (B, n + T, C).
+    """Prepend the x of the previous n tokens: (B, T, C) -> (B, n + T, C).
 
-    That is zero or, while a key-value cache is active, the x of the last tokens that it has read.
+    It is zero or, while a key-value cache is active, that of the last tokens that the cache has read.
     """
     cache = active_cache()
     return pad(x, (0, 0, n, 0)) if cache is None else cache.preceded(x, n)

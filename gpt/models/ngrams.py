@@ -24,7 +24,7 @@ NGramOrder = Annotated[int, Field(ge=1, le=12)]
 _DISCOUNT = 0.85  # taken from each count and given to what the shorter context predicts
 _PARTS = 10
 _FLOAT = 4  # bytes
-# The most bytes of a table: a fixed number, and so many for each token counted. Tiny Shakespeare needs 119 per token.
+# The largest table in bytes: a fixed number, plus a number per token counted. Tiny Shakespeare needs 119 per token.
 _SMALL_TABLE, _BYTES_PER_TOKEN = 2**25, 512
 _LARGEST_WINDOW = 2**26  # bytes of the probabilities for one window
 _RECENT = 6.0  # weight of an occurrence in the window itself
@@ -179,7 +179,7 @@ class NGrams(nn.Module):
         return result
 
     def _check_table(self, contexts: int, tokens: int, times: int = 1) -> None:
-        """Raises RequestError before a table is made that is out of proportion to the text that it counts."""
+        """Raises RequestError for a table out of proportion to the text that it counts, before it is built."""
         size = contexts * self.vocab_size * _FLOAT
         if size > times * (_SMALL_TABLE + _BYTES_PER_TOKEN * tokens):
             raise RequestError(

@@ -1,4 +1,4 @@
-"""v8 with one idea less, or with one more, to compare with. benchmarks/ablation.py trains them all."""
+"""Variants of v8 without one of its ideas, or with one more. benchmarks/ablation.py trains them all."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _SOFT_CAP = 15.0
 
 
 class _Twin(v8_modern.GPT):
-    """v8, changed block by block after it was built."""
+    """v8, with each block changed after construction."""
 
     def __init__(
         self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
@@ -24,7 +24,7 @@ class _Twin(v8_modern.GPT):
             self.change(block)
 
     def change(self, block: Any) -> None:
-        """Make a block of v8 one of the twin's."""
+        """Turn a block of v8 into one of the variant."""
 
 
 class WithoutRotary(_Twin):
@@ -60,7 +60,7 @@ class WithoutSquaredReLU(_Twin):
 
 
 class NormalisedAttention(v8_modern.MultiHeadAttention):
-    """Attention between queries and keys of one length."""
+    """Attention between queries and keys that are normalised to the same length."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What each head reads: (B, H, T, D) each -> (B, H, T, D)."""
@@ -88,7 +88,7 @@ class WithZeroInit(_Twin):
     """With blocks that begin as the identity, and equal logits ("ReZero", Bachlechner et al., 2020, section 3)."""
 
     def change(self, block: Any) -> None:
-        """Set to zero what ends a branch, and the output layer."""
+        """Zero the last layer of each branch and the output layer."""
         for layer in (block.attention.projection, block.feed_forward[2], self.lm_head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

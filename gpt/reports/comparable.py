@@ -13,17 +13,17 @@ Metric = Literal["exact", "val", "train", "best"]
 def targets(run: RunFolder) -> str:
     """What a run's losses are over: equal for runs whose losses can be compared. Raises UserError if it is damaged.
 
-    These are the corpus and all of the vocabulary, without which one cannot tell what was left out of the corpus.
+    That is the corpus, and the whole vocabulary, which determines what was left out of the corpus.
     """
     vocabulary = run.vocabulary()
     return repr((vocabulary.corpus, vocabulary.vocabulary, vocabulary.merges))
 
 
 def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[str, Any]:
-    """What a run was trained with, by key, as far as it can change the metric: equal for repetitions.
+    """The settings of a run that can affect the metric, by key: equal for repetitions.
 
-    A fork is known by the weights that it started from, wherever they were. `summary` is None for a run that has not
-    finished, which does not have its dtype yet. Raises UserError if the run is damaged.
+    A fork is identified by the weights that it started from, wherever they are. `summary` is None for an unfinished
+    run, which does not have its dtype yet. Raises UserError if the run is damaged.
     """
     content = flat(run.config().content())
     kept = {key: value for key, value in content.items() if grouped(key, content)}

@@ -1,11 +1,11 @@
-"""What a run folder says, in a document: a stranger's text stays text, in Markdown, in a spreadsheet, in a picture."""
+"""Text from run folders in documents: a stranger's text stays literal in Markdown, a spreadsheet or a picture."""
 
 import html
 import re
 
 from gpt.base.errors import printable
 
-# What Markdown gives a meaning within a line, and the two beginnings of an address that becomes a link by itself.
+# What has a meaning within a line of Markdown, and the two prefixes that turn an address into a link.
 _MARKDOWN = re.compile(r"[\\`*_\[\]()#|~!$@]|(?<=www)\.|:(?=//)", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@")
 

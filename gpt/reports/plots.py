@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Axis = Literal["iterations", "tokens", "seconds"]
 
-_MOST_COLOURS, _MOST_CURVES = 10, 300  # groups that have their own colour; curves in a picture
+_MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
 
 log = logging.getLogger(__name__)

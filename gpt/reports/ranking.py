@@ -58,7 +58,7 @@ _Settings = dict[str, Any]
 
 
 def rankings(runs: Iterable[Run], metric: Metric, others: Iterable[RunFolder] = ()) -> list[Ranking]:
-    """One ranking for each kind of targets, because losses over others say nothing; a damaged run is skipped.
+    """One ranking per set of targets, because losses over others are not comparable; damaged runs are skipped.
 
     `others` are runs that have not finished; each is in the ranking that it would be in.
     """

@@ -68,7 +68,7 @@ def _note(ranking: Ranking) -> str:
 
 
 def as_csv(rankings: list[Ranking]) -> str:
-    """One row per run: what varies between the runs, and the results; of an unfinished run, how far it came."""
+    """One row per run: what varies between the runs, and the results; of an unfinished run, how far it got."""
     keys = list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
     rows = [
         {key: shown(key, group.values.get(key)) for key in keys}

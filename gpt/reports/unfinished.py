@@ -1,4 +1,4 @@
-"""Runs that have no result: how far they came, and why they went no further."""
+"""Runs without a result: how far they got, and why they ended."""
 
 import re
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def unfinished(run: RunFolder, values: dict[str, Any]) -> Unfinished:
 
 
 def _reason(run: RunFolder) -> str:
-    """From the last line of the log; a run that was killed, or is still going on, has not said why it ended."""
+    """From the last line of the log; a run that was killed or is still running has logged no reason."""
     try:
         lines = read_text_file(run.path / "train.log").splitlines()
     except UserError:

@@ -10,7 +10,7 @@ from gpt.base.errors import RequestError
 from gpt.runs.folder import NAMES, RunFolder, is_temporary_of_run
 
 _STARTING = ".starting"  # there from before a run writes anything until it has started
-_EMPTY = {".lock", ".worker", _STARTING}  # files whose presence counts; one with a content is somebody else's
+_EMPTY = {".lock", ".worker", _STARTING}  # marker files; one with content is not a run's
 _BEFORE_START = {"train.log", "config.yaml", "parent.json"}  # written before a run has started
 
 
@@ -51,12 +51,12 @@ def created_at(path: Path) -> Iterator[RunFolder]:
 
 
 def started(run: RunFolder) -> None:
-    """Note that a new run has all that it needs to be resumed: nothing takes its folder over from now on."""
+    """Mark a new run as resumable: from now on, no other run takes over its folder."""
     (run.path / _STARTING).unlink(missing_ok=True)
 
 
 def _begin(run: RunFolder) -> None:
-    """Remove what a run left that never started, and mark the folder as one of a run that has not started yet."""
+    """Remove what a run that never started left behind, and mark the folder as that of a run that has not started."""
     marker = run.path / _STARTING
     if marker.exists():
         for name in _BEFORE_START:
@@ -75,7 +75,7 @@ def _check_free(run: RunFolder) -> None:
 
 
 def _kept(run: RunFolder) -> set[str]:
-    """What is in the folder, except what a run leaves that was killed before it had started."""
+    """The contents of the folder, except what a run killed before it started left behind."""
     empty = {name for name in _EMPTY if _is_empty_file(run.path / name)}
     is_abandoned = _STARTING in empty and not run.is_started()
     own = empty | _BEFORE_START if is_abandoned else empty

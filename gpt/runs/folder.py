@@ -5,7 +5,7 @@ commands.jsonl     the command lines that started and resumed the run
 tokenizer.json     the vocabulary, and the digest of the corpus it is from
 parent.json        the run whose weights it started from, if any
 metrics.jsonl      one line per evaluation and one every log_interval iterations; `kind` says which it is
-clock.jsonl        the training time at these lines: all that two runs of the same configuration do not have in common
+clock.jsonl        the training time at these lines, which differs between two runs of the same configuration
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
 summary.json       the results; it exists if and only if the run has finished
 checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
@@ -123,7 +123,7 @@ class RunFolder:
         """The command lines that started and resumed the run; none if they are damaged or were not kept."""
         try:
             return self._lines("commands.jsonl", Command)
-        except UnreadableError:  # they would be replaced by the new one alone
+        except UnreadableError:  # otherwise the new command would replace them
             raise
         except UserError:
             return []

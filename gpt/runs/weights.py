@@ -51,7 +51,7 @@ def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
 def load_grown(run: RunFolder, model: nn.Module, which: Saved, places: list[int], V: int) -> None:
     """Load the run's weights into a model with a vocabulary of V: token i of the run is token `places[i]` of the model.
 
-    What the model has for other tokens stays. Raises UserError if the weights are damaged, RequestError for a tensor
+    The model keeps its values for other tokens. Raises UserError if the weights are damaged, RequestError for a tensor
     that does not grow in proportion to the vocabulary.
     """
     tensors, state = _read(run, which, planned_model(run)), model.state_dict()
@@ -102,7 +102,7 @@ def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
     path = run.weights(which)
     if not path.exists():
         raise UserError(f"{path} is missing: the run has no {which} weights")
-    checked_file(path, 2 * size_of_state(model) + LARGEST_HEADER)  # twice: a second output layer is part of it
+    checked_file(path, 2 * size_of_state(model) + LARGEST_HEADER)  # twice, for a second output layer
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     second = second_head(shapes)
     first = {name: shape for name, shape in shapes.items() if name not in second}

@@ -1,4 +1,4 @@
-"""A job: everything that a training needs, built from its configuration; the command line and Python share it."""
+"""A job: everything that a training run needs, built from its configuration; the command line and Python share it."""
 
 import time
 from collections.abc import Callable, Collection
@@ -38,7 +38,7 @@ class Job:
     model: nn.Module
     optimizer: Optimizer
     recipe: Recipe
-    preparing_seconds: float  # that compiling and reading the text once took
+    preparing_seconds: float  # spent on compiling and on reading the text once
 
     @classmethod
     def of(cls, plan: Plan, given: Collection[str], world: World, module: Module | None = None) -> "Job":

@@ -1,4 +1,4 @@
-"""Plans: whether a training starts from scratch, another run's weights or a checkpoint, and its configuration.
+"""Plans: whether a training run starts from scratch, another run's weights or a checkpoint, and its configuration.
 
 Planning changes nothing on disk; `NewRun.opened` and `Resumption.opened` do.
 """
@@ -32,7 +32,7 @@ Opened = tuple[RunFolder, Callable[[], None]]  # the folder, and what restores a
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a training on ranks other than 0, or without a run folder: it writes nothing.
+    """The plan of a training run on ranks other than 0, or without a run folder: it writes nothing.
 
     The subclasses add what rank 0 does.
     """

@@ -41,7 +41,7 @@ def planned(config: TrainConfig, request: Request, stop: Stop, world: World) -> 
 
 
 def unrecorded(config: TrainConfig, request: Request) -> Plan:
-    """The plan of a training without a run folder, which may start from another run's weights."""
+    """The plan of a training run without a run folder, which may start from another run's weights."""
     fork = None
     if config.init is not None:
         fork = Fork.of(Path(config.init))

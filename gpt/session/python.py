@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpt.session.job import Module
     from gpt.session.trained import Trained, TrainedRun
 
-_TRAINING = threading.Lock()  # PyTorch's random numbers and threads are those of the whole process
+_TRAINING = threading.Lock()  # PyTorch's random state and threads belong to the whole process
 
 
 def train(*overrides: str, module: "Module | None" = None, folder: "str | Path | None" = None) -> "Trained":
@@ -28,7 +28,7 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     or a class or function that makes one from the size of the vocabulary. `folder` becomes the run folder. Without it,
     nothing is written, and the returned model has the last weights, or the averaged ones if configured.
 
-    Ctrl-C stops the training between two steps and raises KeyboardInterrupt. Raises UserError for every error that the
+    Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Raises UserError for every error that the
     command line reports in one line.
     """
     from gpt.cli.requests import of_python

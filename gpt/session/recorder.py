@@ -1,4 +1,4 @@
-"""Recorders: the watchers of a training, in order, and the files written at its end."""
+"""Recorders: the watchers of a training run, in order, and the files written at its end."""
 
 import contextlib
 import logging
@@ -78,7 +78,7 @@ class Recorder:
 
 
 class Shown(Recorder):
-    """Records nothing, and shows a progress bar: for trainings from Python without a run folder."""
+    """Records nothing, and shows a progress bar: for runs from Python without a folder."""
 
     def _observers(
         self, job: Job, state: TrainingState, guard: NonFiniteGuard, stack: contextlib.ExitStack
@@ -177,7 +177,7 @@ def explaining_how_to_resume(
 ) -> Iterator[None]:
     """Append resume instructions to an error; `is_saved` tells whether the last step was saved.
 
-    `grad_clip` is what gradients were clipped to: who clips already is not told to.
+    `grad_clip` is the run's clipping threshold, on which the advice about clipping depends.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The summary of a training: its results, and the versions and settings behind them."""
+"""The summary of a training run: its results, and the versions and settings behind them."""
 
 import math
 import platform
@@ -19,7 +19,7 @@ from gpt.training.state import TrainingState
 def summarise(
     plan: Plan, job: Job, state: TrainingState, exact: float, seconds: float, run: RunFolder | None = None
 ) -> Summary:
-    """The results of a training that took this many `seconds`; `exact` is the exact validation loss.
+    """The results of a training run that took this many `seconds`; `exact` is the exact validation loss.
 
     `run` is its folder, if it has one.
     """

@@ -117,7 +117,7 @@ class Continuation(Task):
         return sample_text(model, self.tokenizer, seed=seed)
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """Yield the prompt and its continuation character by character, several samples in succession."""
+        """Yield the prompt and its continuation character by character, one sample after another."""
         if config.num_samples * config.tokens > _MOST_TOKENS:
             raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: use several commands")
         steps = generate(

@@ -83,12 +83,12 @@ class Task(ABC):
         return text
 
     def left_out(self, corpus: Any) -> LeftOut | None:
-        """What of the corpus the tokenizer lacks, so that no loss counts it; None if it lacks nothing."""
+        """The characters of the corpus that the tokenizer lacks and no loss counts; None if there are none."""
         del corpus
         return None
 
     def grown(self, corpus: Any) -> "Task":
-        """The task with what its tokenizer lacks of the corpus; the tokens of before are among the new ones."""
+        """The task with a tokenizer to which the corpus's unknown tokens have been added."""
         del corpus
         return self
 

@@ -32,7 +32,7 @@ class Translation(Task):
     splits = ("test", "val", "train")
     options = frozenset({"beam", "length_penalty"})
     has_source = True
-    undecodable = "surrogateescape"  # it costs the lines that are not
+    undecodable = "surrogateescape"  # only lines that are not UTF-8 are lost
     on_the_hub = "translation"
     example = '"Ein Mann."'
 

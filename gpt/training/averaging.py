@@ -9,7 +9,7 @@ from gpt.training.watchers import Watcher
 class WeightAverage(Watcher):
     """Averages the weights at each evaluation from iteration `start` on, and loads the average at the end.
 
-    The average of a resumed run is that of one run with its present settings: an evaluation that these do not ask for,
+    The average of a resumed run is that of one run with its current settings: an evaluation that these do not include,
     such as the last one before a run was extended, does not count. Raises RequestError if that is impossible, because
     weights were not saved.
     """

@@ -30,7 +30,7 @@ def tokens_per_pass(runtime: Runtime, model: nn.Module) -> int:
     on_cpu = runtime.device.type == "cpu"
     most, values = (_TOKENS_PER_PASS_ON_CPU, _VALUES_ON_CPU) if on_cpu else (_TOKENS_PER_PASS, _VALUES)
     widest = max((size for parameter in model.parameters() for size in parameter.shape), default=1)
-    tensors = _OF_COUNTS if isinstance(model, Remembering) else 1  # as wide as that at once
+    tensors = _OF_COUNTS if isinstance(model, Remembering) else 1  # of that width at once
     return max(1, min(most, values // (widest * tensors)))
 
 

@@ -15,7 +15,7 @@ _BYTES = 2  # of an activation in bfloat16, the smallest
 def check_memory(model: nn.Module, vocab_size: int, tokens: int, device: torch.device) -> None:
     """Raises RequestError if a step over this many tokens at once needs more memory than the device has.
 
-    A lower bound: of each token, a step keeps the logits in float32 and what each linear layer reads.
+    A lower bound: for each token, a step keeps the logits in float32 and what each linear layer reads.
     """
     read = sum(module.in_features for module in model.modules() if isinstance(module, nn.Linear))
     needed, available = tokens * (4 * vocab_size + _BYTES * read), _memory(device)

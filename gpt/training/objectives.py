@@ -1,4 +1,4 @@
-"""The loss that is trained and the one that evaluations report, both in nats per token."""
+"""The training loss and the loss that evaluations report, both in nats per token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The progress of a training: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
+"""The progress of a training run: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
 
 import itertools
 from collections.abc import Sequence

@@ -40,7 +40,7 @@ class Recipe:
     def evaluates(self, progress: Progress) -> bool:
         """Whether to evaluate before the next iteration.
 
-        That is the first, every `interval`-th or each epoch's first; and once more after the last.
+        Evaluations come before the first iteration, every `interval`-th or each epoch's first, and after the last.
         """
         interval = self.settings.eval_interval
         if progress.iteration in (0, self.settings.max_iters):

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Observes a training; override the methods you need."""
+    """Observes a training run; override the methods you need."""
 
     def evaluated(self, state: "TrainingState") -> None:
         """The losses were estimated: the newest of `state.progress.evaluations`."""

@@ -99,4 +99,4 @@ class Csv(Watcher):
         writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
         attempt(self._path.name, lambda: write_atomically(self._path, table.getvalue()))
 
-    finished = evaluated  # a run that was cut back to a checkpoint has no evaluation to come
+    finished = evaluated  # a run that ends at its checkpoint has no later evaluation

@@ -83,7 +83,7 @@ class RunWriter(Watcher):
         self._write_metrics(state)
 
     def stepped(self, state: TrainingState) -> None:  # noqa: ARG002
-        """Note that there may be something to save."""
+        """Mark the metrics as unsaved."""
         self._is_stale = True
 
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
@@ -94,7 +94,7 @@ class RunWriter(Watcher):
     def finished(self, state: TrainingState) -> None:
         """Save the last weights, their average if there is one, and the metrics.
 
-        A run that was cut back to a checkpoint has no evaluation to come that would save them.
+        A run that ends at the checkpoint it resumed from has no later evaluation to save them.
         """
         save_weights(self._run, state.model.state_dict(), "last")
         if state.average:

@@ -61,11 +61,11 @@ class Tracker(RunWatcher):
         self._started = 0.0  # by time.monotonic()
 
     def evaluated(self, state: "TrainingState") -> None:  # noqa: ARG002
-        """Note that there is a record to send."""
+        """Mark that there is a record to send."""
         self._is_due = True
 
     def stepped(self, state: "TrainingState") -> None:
-        """Note it if the step was recorded."""
+        """Mark it if the step was recorded."""
         steps = state.progress.steps
         if steps and steps[-1].iteration == state.progress.iteration:
             self._is_due = True

@@ -58,7 +58,7 @@ def application(catalogue: Catalogue, names: Collection[str]) -> Starlette:
 
 
 class _Written(StreamingResponse):
-    """A text as it is written; its seat is free again when it has ended or its reader has left."""
+    """A text as it is generated; its seat is freed when it ends or its reader leaves."""
 
     def __init__(self, pieces: AsyncIterator[str], seat: ExitStack) -> None:
         super().__init__(pieces, media_type="text/plain; charset=utf-8")

@@ -63,7 +63,7 @@ class Catalogue:
         return in_full(id, *self._known(id))
 
     def opened(self, id: str) -> TrainedRun:
-        """The run with its model. Raises RequestError if no run has this id, or if it is too large."""
+        """The run, with its model loaded. Raises RequestError if no run has this id, or if it is too large."""
         run, summary = self._known(id)
         key = (id, summary.finished)  # if it has been extended since, its weights have changed
         with self._lock:

@@ -36,11 +36,11 @@ def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str],
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else own}:{bound.getsockname()[1]}"
     if own not in LOCAL:
         log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not of requests that make no sense
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no messages about malformed requests
     config = configured(application(catalogue, [*LOCAL, own, *names]))
     print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
-        # In the background, for a browser in the terminal ends only when its user does.
+        # In the background, because a browser in the terminal runs until its user closes it.
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with bound, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[bound])
@@ -55,26 +55,26 @@ def configured(app: ASGIApp) -> uvicorn.Config:
 
 
 class _Connection(H11Protocol):
-    """A connection that ends if a request does not arrive in time, or if its answer is not taken.
+    """A connection that closes if a request does not arrive in time, or if its answer is not read.
 
-    uvicorn waits for both as long as the connection lasts, and each counts as one of those that there may be at once.
+    uvicorn would wait for either without limit, while the connection counts towards the maximum.
     """
 
     _deadline: asyncio.TimerHandle | None = None
     _is_answering = False
 
     def connection_made(self, transport: Any) -> None:
-        """The first request is awaited."""
+        """Start waiting for the first request."""
         super().connection_made(transport)
         self._expect(_PATIENCE)
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request, or all of it."""
+        """Receive part or all of a request."""
         super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:
-        """The next request may be here already; if nothing comes, uvicorn itself closes the connection."""
+        """Watch the next request if it is here already; if none comes, uvicorn itself closes the connection."""
         self._expect(None)
         self._is_answering = False
         super().on_response_complete()
@@ -82,12 +82,12 @@ class _Connection(H11Protocol):
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is awaited any more."""
+        """Stop waiting."""
         self._expect(None)
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Await the rest of a request that has begun to arrive, or the end of its answer."""
+        """Wait for the rest of a request that has begun to arrive, or for the end of its answer."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
         if is_answering and not self._is_answering:
             self._expect(_LONGEST)

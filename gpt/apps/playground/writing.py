@@ -47,7 +47,7 @@ class Workshop:
 
     @contextlib.contextmanager
     def seat(self) -> Iterator[None]:
-        """Count a text as being generated. Raises BusyError if the maximum number of texts is."""
+        """Count a text as being generated. Raises BusyError if there are too many already."""
         if self.writing >= _MOST:
             raise BusyError("too many texts are being generated at once: try again in a moment")
         self.writing += 1

@@ -1,4 +1,4 @@
-"""Where logits become probabilities: they are checked there, because finite weights can have logits that are not."""
+"""From logits to probabilities: a check, because finite weights can produce logits that are NaN or Inf."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from gpt.base.errors import UserError
 
 
 def checked(logits: Tensor) -> Tensor:
-    """The logits, (..., V), as they are. Raises UserError if they are no distribution, because of NaN or Inf."""
+    """The logits, (..., V), unchanged. Raises UserError if NaN or Inf leaves no distribution."""
     if not logits.amax(dim=-1).isfinite().all():  # a token may be impossible, but not all of them
         raise UserError("the logits of this run contain NaN or Inf: its weights are damaged, or far too large")
     return logits

@@ -6,7 +6,7 @@ const at = (id) => document.getElementById(id);
 export function connect({ asked, stopped, edited, moved }) {
   at("controls").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!at("go").disabled) asked(); // Ctrl+Enter submits even then
+    if (!at("go").disabled) asked(); // Ctrl+Enter submits even while the button is disabled
   });
   at("stop").addEventListener("click", stopped);
   at("prompt").addEventListener("input", edited);

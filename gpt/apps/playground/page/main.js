@@ -13,7 +13,7 @@ const engine = await import(`./engines/${document.documentElement.dataset.engine
 const choosing = newest();
 let panels = [];
 let known = [];
-let token = "character"; // what the runs read
+let token = "character"; // what the runs read and predict
 let suggested = ""; // the suggested prompt, until the reader types another
 
 /** Make the panels of the chosen runs, and let them read the prompt. */
