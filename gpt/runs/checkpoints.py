@@ -22,9 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import safetensors
 from pydantic import model_validator
-from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from gpt.base import files
@@ -32,7 +30,7 @@ from gpt.base.errors import UnreadableError, UserError
 from gpt.base.records import Record
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import parse_record
-from gpt.runs.weights import LARGEST_HEADER, check_finite, nonfinite, serialised, size_of_state
+from gpt.runs.weights import LARGEST_HEADER, check_finite, nonfinite, opened, serialised, size_of_state
 from gpt.training.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -79,7 +77,7 @@ class Checkpoint:
     def check_model(self, model: nn.Module) -> None:
         """Raise UserError if the state belongs to a model with other tensors, without allocating memory for it."""
         expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
-        with files.parsing(self.path / _STATE), safetensors.safe_open(self.path / _STATE, "pt") as file:
+        with files.parsing(self.path / _STATE), opened(self.path / _STATE) as file:
             names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
             if {name: file.get_slice(name).get_shape() for name in names} != expected:
                 raise UserError(f"{self.path} belongs to another model: its tensors have other shapes")
@@ -87,8 +85,8 @@ class Checkpoint:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the training state, on the CPU."""
         path = self.path / _STATE
-        with files.parsing(path):
-            tensors = safetensors_torch.load_file(path)
+        with files.parsing(path), opened(path) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         check_finite(path, _to_continue_from(tensors))
         return tensors
 
@@ -190,8 +188,7 @@ class Checkpoints:
 
         Raises UnreadableError if one cannot be read now: resuming from an older one would remove it.
         """
-        names = self.names()
-        for name in reversed(names):
+        for name in reversed(self.names()):
             try:
                 return Checkpoint.read(self.folder / name, self._largest)
             except UnreadableError as error:
@@ -200,8 +197,6 @@ class Checkpoints:
                 ) from None
             except UserError as error:
                 log.warning(f"checkpoint {name} is not used: {error}")
-        if names:
-            log.warning("no checkpoint is intact, so the run starts from the beginning")
         return None
 
     def remove_after(self, iteration: int) -> None:

@@ -188,12 +188,10 @@ class RunFolder:
             if is_temporary_of_run(path.name) and not path.is_dir():
                 path.unlink()
 
-    def reopen(self, *, keep_average: bool) -> None:
+    def reopen(self) -> None:
         """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
         self.remove_temporary_files()
         (self.path / "summary.json").unlink(missing_ok=True)
-        if not keep_average:
-            self.weights("averaged").unlink(missing_ok=True)
 
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
         return parse_record(self.path / name, read_text_file(self.path / name), record)

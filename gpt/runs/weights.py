@@ -1,6 +1,9 @@
 """Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names."""
 
 import hashlib
+import json
+import re
+import sys
 from pathlib import Path
 
 import torch
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 
 from gpt import models
 from gpt.base.errors import RequestError, UserError, printable
-from gpt.base.files import checked_file, write_atomically
+from gpt.base.files import checked_file, parsing, write_atomically
 from gpt.base.schema import Saved, Weights
 from gpt.runs.folder import RunFolder
 from gpt.training.objectives import Objective, second_head
@@ -18,9 +21,26 @@ from gpt.training.objectives import Objective, second_head
 LARGEST_HEADER = 2**20  # bytes, of a safetensors file
 
 
-def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved) -> None:
-    """Save a model's weights by name, replacing the previous file of the same kind."""
-    write_atomically(run.weights(which), serialised(tensors, {"sha256": _digest(tensors)}))
+def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved, iteration: int) -> None:
+    """Save a model's weights after `iteration` updates by name, replacing the previous file of the same kind."""
+    # One entry: the library does not write several in a fixed order.
+    write_atomically(
+        run.weights(which), serialised(tensors, {"sha256": f"{_digest(tensors, str(iteration))} {iteration}"})
+    )
+
+
+def iteration_of(run: RunFolder, which: Saved) -> int | None:
+    """After how many updates the run had these weights, according to their file; None in files of earlier versions.
+
+    Of an average, the last of them. Raises UserError if the file is damaged.
+    """
+    path = checked_file(run.weights(which), sys.maxsize)
+    with parsing(path), path.open("rb") as file:
+        header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LARGEST_HEADER)))
+        found = re.fullmatch(r"[0-9a-f]{64}( ([0-9]{1,18}))?", header["__metadata__"]["sha256"])
+        if found is None:
+            raise UserError(f"{path} is damaged: it has no checksum")
+        return int(found[2]) if found[2] else None
 
 
 def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -92,9 +112,12 @@ def planned_model(run: RunFolder) -> nn.Module:
 
 
 def selected(run: RunFolder, which: Weights) -> Saved:
-    """`auto` is the averaged weights if the run has any, else the best."""
+    """`auto` is the averaged weights of a finished run that has them, else the best.
+
+    While a run is extended, its average is still that of its previous end.
+    """
     if which == "auto":
-        return "averaged" if run.weights("averaged").exists() else "best"
+        return "averaged" if run.is_finished() and run.weights("averaged").exists() else "best"
     return which
 
 
@@ -107,20 +130,29 @@ def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
     second = second_head(shapes)
     first = {name: shape for name, shape in shapes.items() if name not in second}
     try:
-        with safe_open(path, "pt") as file:
+        with opened(path) as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
             if found not in (first, first | second):
                 raise UserError(f"{path} is damaged or belongs to another model: its tensors have other shapes")
             tensors = {name: file.get_tensor(name) for name in found}
-            checksum = (file.metadata() or {}).get("sha256")
+            checksum, _, iteration = (file.metadata() or {}).get("sha256", "").partition(" ")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[-1].strip()}") from None
-    if checksum != _digest(tensors):
+    if checksum != _digest(tensors, iteration):
         raise UserError(f"{path} is damaged: its checksum does not match its weights")
     check_finite(path, tensors)
     return tensors
+
+
+def opened(path: Path) -> safe_open:
+    """Open a safetensors file. Raises UserError if its path is not UTF-8, which the library refuses."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"cannot read {path}: the name of its folder is not UTF-8: rename it") from None
+    return safe_open(path, "pt")
 
 
 def size_of_state(model: nn.Module) -> int:
@@ -140,9 +172,9 @@ def nonfinite(tensors: dict[str, Tensor]) -> str | None:
     return next(wrong, None)
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """The SHA-256 of names, types, shapes and values."""
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], iteration: str) -> str:
+    """The SHA-256 of the iteration, if the file has one, and of names, types, shapes and values."""
+    digest = hashlib.sha256(iteration.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -19,7 +19,7 @@ from gpt.models.equality import is_same_function
 from gpt.runs.corpus_files import located
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
-from gpt.runs.weights import load_grown, load_weights, selected
+from gpt.runs.weights import iteration_of, load_grown, load_weights, selected
 from gpt.tasks import Task
 
 _INHERITED = ("model", "data", "optimizer", "schedule", "training")
@@ -35,7 +35,7 @@ class Fork:
 
     @classmethod
     def of(cls, path: Path) -> "Fork":
-        """A fork of the run in the folder `path`, from its averaged weights if it has any, else from its best."""
+        """A fork of the run in the folder `path`, from the averaged weights of its end if it has any, else the best."""
         if not (path / "config.yaml").exists():
             raise RequestError(f"init={path}: not a run folder")
         run = RunFolder(path)
@@ -124,7 +124,10 @@ def fitted(task: Task, corpus: Corpus, config: TrainConfig) -> Task:
 
 def _iterations(run: RunFolder, which: Saved) -> int:
     """After how many iterations the run had these weights; of an average, the last of them."""
-    evaluations = run.evaluations()
+    saved = iteration_of(run, which)
+    if saved is not None:
+        return saved
+    evaluations = run.evaluations()  # of an earlier version, whose weights do not say it
     return (min(evaluations, key=lambda e: e.val) if which == "best" else evaluations[-1]).iteration
 
 

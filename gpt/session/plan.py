@@ -85,7 +85,7 @@ class NewRun(Plan):
 
 @dataclass(frozen=True)
 class Resumption(Plan):
-    """A run that continues in its folder, from an intact checkpoint if there is one, else from the beginning."""
+    """A run that continues in its folder, from an intact checkpoint, or from the beginning if it never had one."""
 
     request: Request = field(kw_only=True)
     run: RunFolder = field(kw_only=True)
@@ -124,7 +124,7 @@ class Resumption(Plan):
 
             def reopen() -> None:
                 start_log()
-                run.reopen(keep_average=self.config.training.average_last > 0)
+                run.reopen()
                 started(run)
                 run.write_config(self.config)
                 run.write_vocabulary(_with_fingerprints(vocabulary, self.config))
@@ -132,6 +132,7 @@ class Resumption(Plan):
                 Checkpoints(run, self.config.checkpoint.keep).remove_after(iteration)
                 if self.checkpoint is not None:
                     self.checkpoint.restore_best(run.weights("best"))
+                    run.write_metrics(self.checkpoint.progress)
 
             log.info(f"resuming {run.path} from iteration {iteration}")
             later = [name for name in Checkpoints(run, 1).names() if int(name) > iteration]

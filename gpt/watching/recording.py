@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 from gpt.base.files import attempt
 from gpt.runs.checkpoints import Checkpoints
@@ -78,7 +79,8 @@ class RunWriter(Watcher):
         progress = state.progress
         new = progress.evaluations[-1]
         is_best = progress.best is None or new.val < progress.best.val
-        if is_best and attempt("the best weights", lambda: save_weights(self._run, state.model.state_dict(), "best")):
+        save = partial(save_weights, self._run, state.model.state_dict(), "best", new.iteration)
+        if is_best and attempt("the best weights", save):
             progress.best = new
         self._write_metrics(state)
 
@@ -92,13 +94,16 @@ class RunWriter(Watcher):
             self._write_metrics(state)
 
     def finished(self, state: TrainingState) -> None:
-        """Save the last weights, their average if there is one, and the metrics.
+        """Save the last weights and their average, or remove that of a previous end; and save the metrics.
 
         A run that ends at the checkpoint it resumed from has no later evaluation to save them.
         """
-        save_weights(self._run, state.model.state_dict(), "last")
+        progress = state.progress
+        save_weights(self._run, state.model.state_dict(), "last", progress.iteration)
         if state.average:
-            save_weights(self._run, state.average, "averaged")
+            save_weights(self._run, state.average, "averaged", progress.averaged[-1])
+        else:
+            self._run.weights("averaged").unlink(missing_ok=True)
         self._write_metrics(state)
 
     def _write_metrics(self, state: TrainingState) -> None:

@@ -226,7 +226,7 @@ def _change_weights(path: Path, draw: random.Random) -> str:
         holder.register_buffer(str(number), tensor)
     named = dict(zip(tensors, holder.buffers(), strict=True))
     holder.state_dict = lambda: named  # type: ignore[assignment, method-assign]
-    save_weights(RunFolder(path.parent), holder.state_dict(), "last")
+    save_weights(RunFolder(path.parent), holder.state_dict(), "last", 0)
     return what
 
 

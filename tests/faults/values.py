@@ -140,7 +140,7 @@ def _altered(run: RunFolder, draw: random.Random) -> str:
                 tensor.mul_(value).clamp_(-3e38, 3e38)
             else:
                 tensor[: draw.choice([1, len(tensor)])] = int(max(-3, min(value, 32767)))
-        save_weights(run, model.state_dict(), "best")
+        save_weights(run, model.state_dict(), "best", 0)
         return f"weights of {tuple(tensor.shape)} times {value}"
     if name == "config.yaml":
         tree = run.config().content()
@@ -194,7 +194,7 @@ def _large(run: RunFolder, draw: random.Random) -> str:
     if isinstance(model, Remembering):
         torch.manual_seed(draw.randrange(100))
         model.ngrams.memory.copy_(torch.randint(V, model.ngrams.memory.shape))
-    save_weights(run, model.state_dict(), "best")
+    save_weights(run, model.state_dict(), "best", 0)
     return what
 
 

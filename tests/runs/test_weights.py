@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from gpt.base.errors import RequestError, UserError
+from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.weights import load_model, load_weights, save_weights, selected
+from gpt.runs.weights import iteration_of, load_model, load_weights, save_weights, selected
 from tests.conftest import REPOSITORY, build_small, empty_run
 
 
@@ -26,7 +27,7 @@ def run(trained: Path, tmp_path: Path) -> RunFolder:
 def test_weights_are_read_bit_exactly_as_they_were_saved(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
     saved, read = build_small("v6"), build_small("v6", seed=1)
-    save_weights(run, saved.state_dict(), "best")
+    save_weights(run, saved.state_dict(), "best", 0)
     load_weights(run, read, "best")
     assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), read.parameters(), strict=True))
 
@@ -35,7 +36,7 @@ def test_a_stage_may_have_a_single_number_among_its_weights(tmp_path: Path) -> N
     run = empty_run(tmp_path / "run")
     saved, read = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)  # with num_batches_tracked
     saved(torch.randn(4, 3))
-    save_weights(run, saved.state_dict(), "best")
+    save_weights(run, saved.state_dict(), "best", 0)
     load_weights(run, read, "best")
     assert read.num_batches_tracked == 1
 
@@ -43,10 +44,10 @@ def test_a_stage_may_have_a_single_number_among_its_weights(tmp_path: Path) -> N
 def test_saving_replaces_the_weights_of_that_name_alone(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
     first, second = build_small("v5"), build_small("v5", seed=1)
-    save_weights(run, first.state_dict(), "best")
-    save_weights(run, first.state_dict(), "last")
+    save_weights(run, first.state_dict(), "best", 0)
+    save_weights(run, first.state_dict(), "last", 0)
     before = run.weights("last").read_bytes()
-    save_weights(run, second.state_dict(), "best")
+    save_weights(run, second.state_dict(), "best", 0)
     assert run.weights("last").read_bytes() == before != run.weights("best").read_bytes()
 
 
@@ -91,6 +92,28 @@ def test_averaged_weights_are_selected_where_a_run_has_them(run: RunFolder) -> N
     shutil.copy(run.weights("last"), run.weights("averaged"))
     assert selected(run, "auto") == "averaged"
     assert [selected(run, which) for which in ("best", "last", "averaged")] == ["best", "last", "averaged"]
+    (run.path / "summary.json").unlink()
+    assert selected(run, "auto") == "best"  # of a run that is extended, the average is that of its previous end
+
+
+def test_weights_say_after_how_many_iterations_they_were_saved(run: RunFolder) -> None:
+    assert iteration_of(run, "last") == 60
+    content = run.weights("last").read_bytes()
+    assert content.count(b' 60"') == 1
+    run.weights("last").write_bytes(content.replace(b' 60"', b' 61"'))
+    with pytest.raises(UserError, match="its checksum does not match"):
+        load_model(run, "last")
+    run.weights("last").write_bytes(content.replace(b' 60"', b' -1"'))
+    with pytest.raises(UserError, match="is damaged: it has no checksum"):
+        iteration_of(run, "last")
+
+
+def test_weights_in_a_folder_whose_name_is_not_utf_8_are_not_called_damaged(run: RunFolder) -> None:
+    moved = RunFolder(run.path.rename(run.path.with_name("r\udcff")))
+    with pytest.raises(UserError, match="the name of its folder is not UTF-8: rename it"):
+        load_model(moved, "last")
+    with pytest.raises(UserError, match="the name of its folder is not UTF-8: rename it"):
+        Checkpoints(moved, 2).newest().tensors()  # type: ignore[union-attr]
 
 
 def test_the_model_of_a_run_has_its_configured_shape_and_weights(run: RunFolder) -> None:
