@@ -2,13 +2,12 @@
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import differences, flat, identifying, resumable, shown
+from gpt.base.errors import RequestError
 from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 from gpt.base.stopping import Stop
@@ -17,6 +16,7 @@ from gpt.runs.corpus_files import located
 from gpt.runs.finding import is_like, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import planned_model
+from gpt.session.continuing import all_keys, check_restart, check_settings, with_changes
 from gpt.session.forking import Fork
 from gpt.session.plan import NewRun, Plan, Resumption, is_checkpoint
 from gpt.training.processes import World
@@ -41,7 +41,13 @@ def planned(config: TrainConfig, request: Request, stop: Stop, world: World) -> 
 
 
 def unrecorded(config: TrainConfig, request: Request) -> Plan:
-    """The plan of a training run without a run folder, which may start from another run's weights."""
+    """The plan of a training run without a run folder, which may start from another run's weights.
+
+    Raises RequestError for a key that is about run folders.
+    """
+    for key in ("resume", "runs", "hydra.run.dir"):
+        if key in request.given:
+            raise RequestError(f"{key}= is about run folders, and without folder= there is none: give folder= too")
     fork = None
     if config.init is not None:
         fork = Fork.of(Path(config.init))
@@ -75,17 +81,19 @@ def _planned(config: TrainConfig, request: Request, stop: Stop) -> Iterator[NewR
 
 def _resumption(config: TrainConfig, request: Request, run: RunFolder, fork: Fork | None, stop: Stop) -> Resumption:
     is_auto = request.resume == "auto"
-    given = _all_keys(config) if is_auto else request.given
+    given = all_keys(config) if is_auto else request.given
     before = run.config()
-    merged, edited = _merged(before, config, given)
+    merged, edited = with_changes(before, config, given)
     if not is_auto:
         _check_destination(request, run)
     checkpoint = _checkpoint(request, merged.checkpoint.keep, run)
-    if checkpoint is None and before.init is not None and (fork is None or fork.record != run.parent()):
-        raise UserError(f"{run.path} has no usable checkpoint: start over with init={before.init}")
     finished = run.summary() if run.is_finished() else None
     if finished is not None and finished.iterations != merged.training.max_iters:
         finished = None  # it will be extended
+    if finished is not None or is_auto:
+        check_settings(run, before, merged, is_finished=finished is not None)
+    if finished is None and checkpoint is None:
+        check_restart(run, before, fork, edited)
     vocabulary = run.vocabulary()
     if finished is None:
         data = located(merged.data, vocabulary.files, config.data.hyperparameters, given)
@@ -153,52 +161,3 @@ def _run_of(path: Path) -> RunFolder:
     if not (folder / "config.yaml").exists():
         raise RequestError(f"resume={path}: neither a run folder nor a checkpoint in one")
     return RunFolder(folder)
-
-
-def _all_keys(config: TrainConfig) -> list[str]:
-    """Every key of a configuration.
-
-    Schedules, loggers and metrics have their own keys, so each is replaced as a whole.
-    """
-    replaced = {"schedule", "logger", "metrics"}
-    return [*replaced, *flat({key: value for key, value in config.content().items() if key not in replaced})]
-
-
-def _merged(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:
-    """The configuration of a run with the `given` keys replaced, and the resulting changes.
-
-    Raises RequestError for a change that a resumed run does not allow.
-    """
-    for group, noun in (("experiment", "an experiment"), ("debug", "debug=")):
-        if group in given:
-            raise RequestError(f"{noun} is for new runs; to resume one, give the values that should change")
-    before, other, merged = kept.content(), wanted.content(), kept.content()
-    for key in given:
-        for name in _identifying(key):
-            old, new = _get(before, name), _get(other, name)
-            if old != new:
-                was, is_now = shown(name, old), shown(name, new)
-                raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
-        if resumable(key) and key != "data":  # a corpus keeps its own values: give these by name
-            _set(merged, key, _get(other, key))
-    return TrainConfig.model_validate(merged), differences(before, merged)
-
-
-def _identifying(key: str) -> list[str]:
-    """The keys at or below `key` that identify the run."""
-    if key in ("resume", "runs"):
-        return []  # of the command, not of the run
-    return ["stage"] if key == "model" else identifying(key)
-
-
-def _get(content: Any, key: str) -> Any:
-    for name in key.split("."):
-        content = content.get(name) if isinstance(content, dict) else None
-    return content
-
-
-def _set(content: dict[str, Any], key: str, value: Any) -> None:
-    *groups, name = key.split(".")
-    for group in groups:
-        content = content.setdefault(group, {})
-    content[name] = value

@@ -91,12 +91,25 @@ def test_threads_train_one_after_the_other(corpus: list[str]) -> None:
         (["training.max_iter=5"], "unknown key training.max_iter; did you mean training.max_iters?"),
         (["training.batch_size=0"], "training.batch_size=0: must be at least 1"),
         (["data=text", "data.path=nowhere"], "there is no file nowhere"),
+        (["resume=auto"], "resume= is about run folders, and without folder= there is none"),
+        (["resume=runs/mine"], "resume= is about run folders, and without folder= there is none"),
+        (["hydra.run.dir=runs/mine"], "hydra.run.dir= is about run folders, and without folder= there is none"),
     ],
 )
 def test_what_is_wrong_is_a_user_error(overrides: list[str], message: str) -> None:
     with pytest.raises(gpt.UserError) as error:
         gpt.train(*overrides)
     assert str(error.value).startswith(message)
+
+
+def test_a_folder_with_a_run_of_other_settings_is_not_returned(corpus: list[str], tmp_path: Path) -> None:
+    folder, again = tmp_path / "run", ["model=v1", *corpus, "resume=auto"]
+    first = gpt.train("model=v1", *corpus, folder=folder)
+    assert gpt.train(*again, folder=folder).summary == first.summary
+    with pytest.raises(gpt.UserError, match=r"a finished run with training\.learning_rate=0\.001, not with"):
+        gpt.train(*again, "training.learning_rate=0.5", folder=folder)
+    with pytest.raises(gpt.UserError, match="is empty: name a folder"):
+        gpt.train("model=v1", *corpus, folder="")
 
 
 def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list[str], tmp_path: Path) -> None:

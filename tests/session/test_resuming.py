@@ -14,12 +14,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gpt
 from gpt.base.errors import RequestError
 from gpt.base.files import seal
+from gpt.cli.requests import of_python
 from gpt.reports.changes import changes
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import is_like, started_runs
 from gpt.runs.folder import NAMES, RunFolder
+from gpt.runs.weights import iteration_of
+from gpt.session import train
+from gpt.session.forking import Fork
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script
 
 SHORT = ["model=v1", "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "device=cpu",
@@ -163,16 +170,55 @@ def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
     assert (run.path / "metrics.csv").read_text().splitlines()[-1].startswith("40,")
 
 
-def test_a_damaged_checkpoint_is_skipped_unless_it_was_asked_for(called: Script, run: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_unless_it_was_asked_for(called: Script, finished: Path, run: Path) -> None:
     state = run / "checkpoints" / "00000050" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
     done = called("train.py", f"resume={state.parent}", cwd=run.parent)
     assert (done.returncode, done.stdout) == (1, "")
     assert "state.safetensors is damaged" in done.stderr
+    shutil.copytree(state.parent, run / "checkpoints" / "00000060")
+    shutil.copy(finished / "checkpoints" / "00000050" / "state.safetensors", state)
     done = called("train.py", f"resume={run}", cwd=run.parent)
     assert done.returncode == 0
-    assert "checkpoint 00000050 is not used" in done.stderr
-    assert "starts from the beginning" in done.stderr  # the one before it went with the finished run
+    assert "checkpoint 00000060 is not used" in done.stderr
+    assert "resuming" in done.stdout
+    assert "from iteration 50" in done.stdout
+
+
+@pytest.mark.parametrize("lost", [{"checkpoints"}, {"checkpoints", "summary.json"}, {"state.safetensors"}], ids=sorted)
+@pytest.mark.parametrize("change", ["training.max_iters=20", "training.max_iters=90"])
+def test_results_are_never_trained_over(
+    called: Script, finished: Path, tmp_path: Path, lost: set[str], change: str
+) -> None:
+    shutil.copytree(finished, tmp_path / "R", ignore=lambda *_: lost)
+    before = tree(tmp_path)
+    done = called("train.py", "resume=R", change, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: R has no usable checkpoint, and restarting it would overwrite its results: start a new run elsewhere"
+    )
+    assert tree(tmp_path) == before
+    if "summary.json" not in lost:
+        assert "is finished" in called("train.py", "resume=R", cwd=tmp_path).stdout
+        assert tree(tmp_path) == before
+
+
+def test_a_run_that_died_before_its_first_checkpoint_repeats_its_evaluations(
+    called: Script, finished: Path, tmp_path: Path
+) -> None:
+    kept = ("config.yaml", "tokenizer.json", "best.safetensors", "metrics.jsonl", "commands.jsonl", ".lock")
+    (tmp_path / "R").mkdir()
+    for name in kept:
+        shutil.copy(finished / name, tmp_path / "R")
+    before = tree(tmp_path)
+    refused = called("train.py", "resume=R", "training.learning_rate=0.5", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "R has no checkpoint yet, and training.learning_rate=0.5 would change its evaluations" in refused.stderr
+    assert tree(tmp_path) == before
+    done = called("train.py", "resume=R", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("metrics.jsonl", "last.safetensors"):
+        assert (tmp_path / "R" / name).read_bytes() == (finished / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["absent", "corpus", "empty"])
@@ -257,6 +303,66 @@ def test_auto_at_a_place_that_holds_another_run_is_refused(called: Script, corpu
     assert done.returncode == 2
     assert "a run with seed=1337 cannot be resumed with seed=8" in done.stderr
     assert tree(run.parent) == before
+
+
+@pytest.mark.parametrize("place", [["resume=auto", "hydra.run.dir=DIR"], ["resume=DIR"]], ids=str)
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_run_of_other_settings_is_not_taken_for_the_one_asked_for(
+    called: Script, corpus_file: Path, finished: Path, run: Path, place: list[str], is_finished: bool
+) -> None:
+    shutil.copytree(finished if is_finished else run, run.parent / "DIR")
+    before = tree(run.parent)
+    options = [*SHORT, "data=text", f"data.path={corpus_file}"] if "resume=auto" in place else []
+    done = called("train.py", *options, *place, "training.learning_rate=0.5", cwd=run.parent)
+    if not is_finished and place == ["resume=DIR"]:
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 2
+    assert "with training.learning_rate=0.001, not with training.learning_rate=0.5: " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert tree(run.parent) == before
+
+
+class Dying(Watcher):
+    """Ends a training without any of what it does when it stops, as a kill does."""
+
+    def __init__(self, iteration: int) -> None:
+        self._iteration = iteration
+
+    def stepped(self, state: TrainingState) -> None:
+        if state.progress.iteration == self._iteration:
+            raise InterruptedError
+
+
+def test_an_extension_that_dies_leaves_no_average_to_be_taken_for_its_own(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [*at(corpus_file)[1:], "training.average_last=0.5"]
+    train.main(*of_python(options))
+    run, average = RunFolder(Path("DIR")), tree(tmp_path)["DIR/averaged.safetensors"]
+    assert Fork.of(run.path).record.weights == "averaged"
+    assert iteration_of(run, "averaged") == 60
+    with pytest.raises(InterruptedError):
+        train.main(*of_python(["resume=DIR", "training.max_iters=1000"]), [Dying(85)])
+    record = Fork.of(run.path).record
+    assert (record.weights, record.iterations) == ("best", iteration_of(run, "best"))
+    assert gpt.load("DIR").which == "best"
+    assert tree(tmp_path)["DIR/averaged.safetensors"] == average  # still there for who asks for it
+    assert iteration_of(run, "averaged") == 60
+
+
+def test_a_run_that_dies_after_it_went_back_knows_nothing_of_what_followed(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train.main(*of_python([*at(corpus_file)[1:], "checkpoint.keep=9", "training.learning_rate=0.1"]))
+    back = ["resume=DIR/checkpoints/00000030", "training.max_iters=1000", "checkpoint.interval=1000"]
+    with pytest.raises(InterruptedError):
+        train.main(*of_python(back), [Dying(35)])
+    run = RunFolder(Path("DIR"))
+    assert [evaluation.iteration for evaluation in run.evaluations()] == [0, 20]
+    assert iteration_of(run, "best") == Fork.of(run.path).record.iterations == 20
 
 
 @pytest.mark.parametrize("schedules", [("constant", "cosine"), ("trapezoid", "constant")])
