@@ -80,5 +80,6 @@ def _range(override: Override) -> Range:
     if isinstance(value, RangeSweep) and isinstance(numbers := value.range(), range):
         if not numbers:
             raise RequestError(f"{override.key_or_group}: the range is empty")
+        numbers = numbers if numbers.step > 0 else numbers[::-1]
         return Range(low=numbers[0], high=numbers[-1], step=numbers.step, is_log=is_log)
     return Range(values=list(override.sweep_string_iterator()))

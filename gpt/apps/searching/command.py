@@ -45,12 +45,12 @@ def main(config: StudyConfig, request: Request) -> None:
             search.run(trial, partial(_train, overrides, request))
         except Stopped as stopped:
             raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
-        attempt("the picture", lambda: report.draw(search.study, folder / "search.png"), (Exception,))
+        attempt("the picture", lambda: report.draw(search.study, search.picture), (Exception,))
 
     log.info(f"{report.counts(search.study)}, in {folder}")
     best = report.winner(search.study)
     shares = ", ".join(f"{key} {share:.2f}" for key, share in report.importances(search.study).items())
-    log.info(f"importances: {shares or 'too few trials yet'} (picture: {folder / 'search.png'})")
+    log.info(f"importances: {shares or 'too few trials yet'} (picture: {search.picture})")
     for line in report.edges(best.params, base.ranges):
         log.info(line)
     log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per token)")

@@ -8,6 +8,7 @@ that trial, in the same run folder, as train.py resume=auto does.
 import itertools
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,7 +57,10 @@ class Search:
         self._lock = FileLock(own_file(folder / ".lock"))
         self._file = folder / "study.db"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.picture = folder / "search.png"
         with self._lock, storage_errors(self._file):
+            if not os.path.lexists(self._file):
+                _check_free(self.picture)
             self.study = opened(self._file, MedianPruner() if prune else NopPruner())
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
             check_trials(self._file, self.study, space)
@@ -98,7 +102,10 @@ class Search:
 
     def run_folder(self, trial: Trial | FrozenTrial) -> Path:
         """The run folder of a trial."""
-        return self.folder / f"trial_{trial.number:03d}"
+        return self._folder(trial.number)
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / f"trial_{number:03d}"
 
     def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
         with storage_errors(self._file):
@@ -125,6 +132,7 @@ class Search:
         if params is None:
             log.info("every combination has been tried")
             return None
+        _check_free(self._folder(len(earlier)))
         self.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
         frozen = self.study.get_trials(deepcopy=False)[-1]
         self._acquired(frozen, locks)
@@ -172,6 +180,14 @@ class Search:
                 f"{self.folder} holds a search with other settings; this one has {changed}: "
                 "give it a new folder with study=FOLDER"
             )
+
+
+def _check_free(path: Path) -> None:
+    """Raise RequestError if a new study or trial would write where something is that it did not make."""
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise RequestError(
+            f"{path} is there already, and not from this search: move it, or give another folder with study=FOLDER"
+        )
 
 
 class _Pruning(Watcher):

@@ -298,6 +298,24 @@ def test_a_folder_with_another_search_or_a_damaged_one_is_refused(
     assert damaged.stderr == "error: cannot use study/study.db: file is not a database\n"
 
 
+def test_a_search_takes_over_nothing_that_it_did_not_make(called: Script, corpus: list[str], tmp_path: Path) -> None:
+    options = ["search.py", *SHORT, *corpus, "study=S", "seed=range(5,1,-1)"]
+    assert called(*options, "n_trials=1", cwd=tmp_path).returncode == 0
+    (tmp_path / "S" / "study.db").unlink()
+    before = tree(tmp_path)
+    refused = called(*options, "n_trials=1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: S/search.png is there already, and not from this search: move it")
+    assert tree(tmp_path) == before
+    (tmp_path / "S" / "search.png").unlink()
+    refused = called(*options, "n_trials=1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: S/trial_000 is there already, and not from this search: move it")
+    shutil.rmtree(tmp_path / "S" / "trial_000")
+    assert called(*options, "n_trials=4", cwd=tmp_path).returncode == 0
+    assert {trial.params["seed"] for trial in trials_in(tmp_path / "S")} == {2, 3, 4, 5}
+
+
 RATES = {"training.learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
 
 
