@@ -20,6 +20,9 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 
 
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+
+
 def divided_options(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Divide arguments into options such as --config-dir DIR and the rest: argparse takes the options first.
 
@@ -98,11 +101,14 @@ def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list
 def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     """Quote the values of these keys for Hydra; return the new arguments and the unquoted values.
 
-    In other values, 1e3 becomes 1000: Hydra reads 1e3 as a float.
+    In other values, 1e3 becomes 1000: Hydra reads 1e3 as a float. Raises RequestError for an empty folder, which Hydra
+    would take for the current one.
     """
     quoted, texts = [], {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
+        if equals and key in _FOLDERS and not unquoted(value):
+            raise RequestError(f"{key}= is empty: name a folder")
         if equals and key in keys and value != "null":
             value = texts[key] = unquoted(value)
             # Hydra's grammar requires escaped backslashes only before a quote or a reference.

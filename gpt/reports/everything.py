@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt.base.errors import RequestError
 from gpt.base.files import write_atomically
 from gpt.base.schema import CompareConfig
 from gpt.reports import documented, plots, tables
@@ -11,6 +12,8 @@ from gpt.reports.changes import changes
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, Run, rankings
 from gpt.runs.folder import RunFolder
+
+_TABLES = ("compare.md", "compare.json", "compare.csv")  # always written together
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,17 @@ class Everything:
         return "\n\n".join([*parts, *(tables.table(ranking, self.config.metric, style) for ranking in self.ranked)])
 
     def write(self, out: Path) -> list[Path]:
-        """Write the tables and the pictures to a folder, and return their paths."""
+        """Write the tables and the pictures to a folder, and return their paths.
+
+        Raises RequestError if the folder has a file of such a name that is not from an earlier comparison.
+        """
         out.mkdir(parents=True, exist_ok=True)
+        _check_own(out)
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
-        content = {
-            "compare.md": self.shown("github") + "\n",
-            "compare.json": json.dumps(record, indent=2) + "\n",
-            "compare.csv": tables.as_csv(self.rankings),
-        }
-        for name, text in content.items():
+        texts = (self.shown("github") + "\n", json.dumps(record, indent=2) + "\n", tables.as_csv(self.rankings))
+        for name, text in zip(_TABLES, texts, strict=True):
             write_atomically(out / name, text)
-        return [*(out / name for name in content), *self._draw(out)]
+        return [*(out / name for name in _TABLES), *self._draw(out)]
 
     def _draw(self, out: Path) -> list[Path]:
         """The loss curves, one picture per ranking, and with `by` the loss against those keys."""
@@ -59,3 +62,12 @@ class Everything:
             plots.against(ranking, by, self.config.metric, path)
             written.append(path)
         return written
+
+
+def _check_own(out: Path) -> None:
+    there = [name for name in (*_TABLES, "compare.png", "compare_by.png") if (out / name).exists()]
+    if there and not set(_TABLES) <= set(there):
+        raise RequestError(
+            f"{out / there[0]} is not from a comparison, which writes {', '.join(_TABLES)} together: "
+            "move it, or choose another folder with out=FOLDER"
+        )

@@ -122,8 +122,14 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
         assert {path.name for path in place.iterdir()} >= {"compare.csv", "compare.json", "compare.md"}
     assert sorted(trained.rglob("*")) == before
     shutil.copytree(trained / "runs", tmp_path / "runs")
-    assert called("compare.py", cwd=tmp_path).returncode == 0
-    assert (tmp_path / "runs" / "compare.md").exists()
+    for _ in range(2):
+        assert called("compare.py", cwd=tmp_path).returncode == 0
+        assert (tmp_path / "runs" / "compare.md").exists()
+    (tmp_path / "compare.csv").write_text("precious")
+    done = called("compare.py", f"runs={run}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: compare.csv is not from a comparison, which writes compare.md, ")
+    assert (tmp_path / "compare.csv").read_text() == "precious"
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
@@ -230,6 +236,8 @@ WRONG = [
     ),
     ("train.py", ["hydra.nope=1"], 2, "unknown key hydra.nope"),
     ("train.py", ["runs="], 2, "runs"),
+    ("train.py", ["hydra.run.dir="], 2, "hydra.run.dir= is empty: name a folder"),
+    ("train.py", ["-m", "seed=1,2", "hydra.sweep.dir=''"], 2, "hydra.sweep.dir= is empty: name a folder"),
     ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
     ("train.py", ["training.max_iters=10000000000000"], 2, "must be below 2147483648"),
     (
