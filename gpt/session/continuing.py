@@ -73,7 +73,8 @@ def check_restart(run: RunFolder, before: TrainConfig, fork: Fork | None, edited
     names = ("summary.json", "last.safetensors", "averaged.safetensors")
     if Checkpoints(run, keep=1).names() or any((run.path / name).exists() for name in names):
         raise UserError(
-            f"{run.path} has no usable checkpoint, and restarting it would overwrite its results: start a new run elsewhere"
+            f"{run.path} has no usable checkpoint, and restarting it would overwrite its results: "
+            "start a new run elsewhere"
         )
     others = [change for change in edited if compared(change.partition("=")[0])]
     if others and (run.path / "metrics.jsonl").exists() and run.evaluations()[-1].iteration > 0:

@@ -47,7 +47,7 @@ def unrecorded(config: TrainConfig, request: Request) -> Plan:
     """
     for key in ("resume", "runs", "hydra.run.dir"):
         if key in request.given:
-            raise RequestError(f"{key}= is about run folders, and without folder= there is none: give folder= too")
+            raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
     fork = None
     if config.init is not None:
         fork = Fork.of(Path(config.init))

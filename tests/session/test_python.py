@@ -91,9 +91,9 @@ def test_threads_train_one_after_the_other(corpus: list[str]) -> None:
         (["training.max_iter=5"], "unknown key training.max_iter; did you mean training.max_iters?"),
         (["training.batch_size=0"], "training.batch_size=0: must be at least 1"),
         (["data=text", "data.path=nowhere"], "there is no file nowhere"),
-        (["resume=auto"], "resume= is about run folders, and without folder= there is none"),
-        (["resume=runs/mine"], "resume= is about run folders, and without folder= there is none"),
-        (["hydra.run.dir=runs/mine"], "hydra.run.dir= is about run folders, and without folder= there is none"),
+        (["resume=auto"], "resume= is about run folders, but without folder= there is none"),
+        (["resume=runs/mine"], "resume= is about run folders, but without folder= there is none"),
+        (["hydra.run.dir=runs/mine"], "hydra.run.dir= is about run folders, but without folder= there is none"),
     ],
 )
 def test_what_is_wrong_is_a_user_error(overrides: list[str], message: str) -> None:

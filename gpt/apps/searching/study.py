@@ -186,7 +186,7 @@ def _check_free(path: Path) -> None:
     """Raise RequestError if a new study or trial would write where something is that it did not make."""
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise RequestError(
-            f"{path} is there already, and not from this search: move it, or give another folder with study=FOLDER"
+            f"{path} already exists and is not part of this search: move it, or name another folder with study=FOLDER"
         )
 
 

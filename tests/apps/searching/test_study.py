@@ -305,12 +305,12 @@ def test_a_search_takes_over_nothing_that_it_did_not_make(called: Script, corpus
     before = tree(tmp_path)
     refused = called(*options, "n_trials=1", cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: S/search.png is there already, and not from this search: move it")
+    assert refused.stderr.startswith("error: S/search.png already exists and is not part of this search: move it")
     assert tree(tmp_path) == before
     (tmp_path / "S" / "search.png").unlink()
     refused = called(*options, "n_trials=1", cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: S/trial_000 is there already, and not from this search: move it")
+    assert refused.stderr.startswith("error: S/trial_000 already exists and is not part of this search: move it")
     shutil.rmtree(tmp_path / "S" / "trial_000")
     assert called(*options, "n_trials=4", cwd=tmp_path).returncode == 0
     assert {trial.params["seed"] for trial in trials_in(tmp_path / "S")} == {2, 3, 4, 5}
