@@ -553,7 +553,7 @@ def hostile(count: int, folder: Path) -> Outcome:
         "    yield lambda: SCHEDULE.partial(config.schedule)(0, 10, 1e-3)\n"
         "    for choice in config.logger.values(): yield lambda: LOGGER.build(choice, run=run)\n"
         "def readers(run):\n"
-        "    yield from (run.config, run.vocabulary, run.metrics, run.summary, run.clock, Checkpoints(run, 2).newest)\n"
+        "    yield from (run.config, run.vocabulary, run.evaluations, run.summary, run.clock, Checkpoints(run, 2).newest)\n"
         "    yield from (lambda: load_model(run, 'best'), lambda: load_model(run, 'last'))\n"
         "    try: yield from chosen(run)\n"
         "    except UserError: pass\n"
