@@ -15,7 +15,7 @@ import contextlib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -45,14 +45,24 @@ class Choice(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         for name, value in self.hyperparameters.items():
-            if isinstance(value, int | float) and abs(value) > _LARGEST:
-                raise ValueError(f"{printable(name)} is too large")
+            for number in _numbers(value):
+                if not abs(number) <= _LARGEST:  # nor is NaN
+                    raise ValueError(f"{printable(name)} is {'too large' if number == number else 'NaN'}")
         return self
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Everything except the name."""
         return dict(self.model_extra or {})
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers in a value, including those in lists and mappings."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
 
 
 @dataclass(frozen=True)

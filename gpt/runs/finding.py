@@ -1,6 +1,8 @@
 """Finding runs: by name, the newest, by stage, or by configuration."""
 
+import contextlib
 import logging
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,8 @@ def finished_runs(
     Raises RequestError if no run has all these tags and this stage (None: any stage).
     """
     runs = []
-    for path in {path for root in roots for path in root.rglob("summary.json")}:
-        run = RunFolder(path.parent)
+    for path in {path for root in roots for path in _folders_with("summary.json", root)}:
+        run = RunFolder(path)
         try:
             summary = run.summary()
         except UserError as error:
@@ -86,7 +88,7 @@ def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
 
     `is_finished` selects finished or unfinished runs; None: all.
     """
-    runs = [RunFolder(path.parent) for path in root.rglob("config.yaml")]
+    runs = [RunFolder(path) for path in _folders_with("config.yaml", root)]
     for run in sorted(runs, key=_last_started, reverse=True):
         if run.is_started() and is_finished in (None, run.is_finished()):
             yield run
@@ -102,6 +104,19 @@ def is_like(run: RunFolder, config: TrainConfig, compared: Collection[str] = ())
     except UserError as error:
         log.warning(f"skipped: {error}")
         return False
+
+
+def _folders_with(name: str, root: Path) -> Iterator[Path]:
+    """The folders at or below `root` that contain something called `name`, however deep they are nested."""
+    waiting = [str(root)]
+    while waiting:  # rglob and older versions of os.walk are recursive, which a thousand nested folders do not allow
+        folder = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name == name:
+                    yield Path(folder)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
 
 
 def _last_started(run: RunFolder) -> tuple[float, str]:

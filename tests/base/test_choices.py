@@ -301,7 +301,6 @@ def test_wrong_values_of_any_annotation_are_named(kind: Kind) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "thing.width is required by things.simple.Plain, which takes width, rate, norm, weights, anything"),
         ({"width": 8, "rate": 1.0}, "thing.rate=1.0: must be below 1"),
-        ({"width": 8, "rate": math.nan}, "thing.rate=nan: "),
         ({"width": 8, "norm": "none"}, "thing.norm=none: must be pre or post"),
         ({"width": 8, "weights": [1.0, 2.0, 3.0]}, "thing.weights"),
         ({"width": 8, "weights": ["x"]}, "thing.weights"),
@@ -332,6 +331,13 @@ def test_a_choice_without_a_name_is_none() -> None:
     for content in ({}, {"n_embd": 3}, {"_target_": None}, {"_target_": 3}, {"_target_": ["a"]}):
         with pytest.raises(ValidationError):
             Choice.model_validate(content)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e101, -(10**400)])
+def test_no_hyperparameter_has_a_number_that_is_none_or_too_large(number: float) -> None:
+    for value in (number, [1, number], {"a": [0.5, {"b": number}]}):
+        with pytest.raises(ValidationError, match=r"n_embd is (NaN|too large)"):
+            Choice.model_validate(V6 | {"n_embd": value})
 
 
 def test_a_choice_cannot_be_changed() -> None:
