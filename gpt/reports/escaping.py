@@ -5,14 +5,18 @@ import re
 
 from gpt.base.errors import printable
 
-# What has a meaning within a line of Markdown, and the two prefixes that turn an address into a link.
-_MARKDOWN = re.compile(r"[\\`*_\[\]()#|~!$@]|(?<=www)\.|:(?=//)", re.IGNORECASE)
+# What Markdown gives a meaning within a line.
+_MARKDOWN = re.compile(r"[\\`*_\[\]()#|~!$]")
+# What makes an address a link on GitHub, even if it is escaped. As code it does not; two adjacent pieces of code would
+# be one.
+_OF_ADDRESS = re.compile(r"(@|(?<=www)\.|:(?=//))+", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@")
 
 
 def markdown(text: object) -> str:
     """Literal text of Markdown on one line, in a table too: no link, no emphasis, no HTML."""
-    return html.escape(_MARKDOWN.sub(r"\\\g<0>", printable(str(text))), quote=False)
+    escaped = html.escape(_MARKDOWN.sub(r"\\\g<0>", printable(str(text))), quote=False)
+    return _OF_ADDRESS.sub(r"`\g<0>`", escaped)
 
 
 def csv_cell(value: object) -> object:

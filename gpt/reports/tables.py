@@ -3,6 +3,7 @@
 import csv
 import io
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 from tabulate import tabulate
@@ -45,13 +46,13 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     headers = [escaped(header) for header in headers]
     shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
-    return "\n\n".join([escaped(title), shown_rows, _note(ranking), *edges.of_ranking(ranking)])
+    return "\n\n".join([escaped(title), shown_rows, _note(ranking, escaped), *map(escaped, edges.of_ranking(ranking))])
 
 
-def _note(ranking: Ranking) -> str:
+def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
     note = "Nats per token, mean ± standard deviation over seeds. "
     if ranking.older:
-        folders = ", ".join(printable(str(run.path)) for run, _ in ranking.older)
+        folders = ", ".join(escaped(str(run.path)) for run, _ in ranking.older)
         note += f"Not counted, because there is a newer run of the same settings and seed: {folders}. "
     if len(ranking.groups) == 1:
         return note.strip()

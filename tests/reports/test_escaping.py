@@ -13,10 +13,12 @@ from gpt.reports import escaping, tables
 from gpt.reports.everything import Everything
 from gpt.reports.ranking import Group, Ranking
 from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
 
 HOSTILE = [
     "<script>alert(1)</script>", "[x](javascript:alert)", "![x](http://a.b/c)", "a\n# heading", "a | b |", "`code`",
-    "www.example.com", "https://example.com", "user@example.com", "**x** __y__", "&lt;b&gt;", "\x1b[2J\x00",
+    "www.example.com", "https://example.com", "user@example.com", "mailto:user@example.com", "xmpp:a@b.cd",
+    "`a@b.cd`", "a@@b.cd`@`", "@://x.yz", "www.@www.x.yz", "\\@x", "**x** __y__", "&lt;b&gt;", "\x1b[2J\x00",
     "\u202eabc", "\\<b>", "$\\frac$",
 ]  # fmt: skip
 
@@ -26,13 +28,15 @@ def test_markdown_of_a_stranger_is_rendered_as_it_is_written(text: str) -> None:
     markdown_it = pytest.importorskip("markdown_it")
     for line in (f"before {text} after", text):
         escaped = escaping.markdown(line)
-        rendered = markdown_it.MarkdownIt("commonmark", {"linkify": False}).enable("table").renderInline(escaped)
+        parser = markdown_it.MarkdownIt("commonmark", {"linkify": False}).enable("table")
+        rendered = re.sub("</?code>", "", parser.renderInline(escaped))
         expected = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
         for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
             expected = expected.replace(sign, entity)
         assert rendered == expected
-    # GitHub also makes links of addresses that nothing marks as such.
-    assert not re.search(r"(?<!\\)://|www\.", escaping.markdown(text))
+        # GitHub also makes links of addresses in plain text, after its escapes have been read.
+        plain = [token.content if token.type == "text" else "\n" for token in parser.parseInline(escaped)[0].children]
+        assert not re.search(r"@|://|www\.", "".join(plain))
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\x00=1", "\u202e=x", "\t=1", "a\r\n=1"])
@@ -52,7 +56,8 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     run, summary = finished_runs(trained / "runs")[0]
     keys = ["=key", "a|b"]
     groups = [Group(dict.fromkeys(keys, text), [(run, summary)], 1.0, None, "best") for text in HOSTILE]
-    ranking = Ranking("<b>corpus</b>\n# x", keys, ["<i>"], groups, is_tested=False, older=[], unfinished=[])
+    older = [(RunFolder(Path(text)), summary) for text in HOSTILE]
+    ranking = Ranking("<b>corpus</b>\n# x", keys, ["<i>"], groups, is_tested=False, older=older, unfinished=[])
     content = tables.as_csv([ranking])
     assert "\x00" not in content
     rows = list(csv.reader(io.StringIO(content)))
@@ -66,5 +71,7 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     text = (tmp_path / "compare.md").read_text()
     assert "<" not in text
     assert not [line for line in text.splitlines() if line.startswith("#")]
+    note = text[text.index("Not counted") :].splitlines()[0]
+    assert all(escaping.markdown(Path(hostile)) in note for hostile in HOSTILE)
     table = text[text.index("| =key") :]
     assert len({line.replace("\\|", "").count("|") for line in table.splitlines() if line.startswith("|")}) == 1
