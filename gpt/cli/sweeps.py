@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from gpt.base import stopping
 from gpt.base.console import command
-from gpt.base.errors import printable
+from gpt.base.errors import UserError, printable
+from gpt.base.files import own_file
 from gpt.cli.composing import parsed, sweeper_params
 
 # In the environment, which worker processes inherit.
@@ -22,7 +23,12 @@ _LAUNCHERS = ("joblib", "submitit", "ray")
 
 
 _COMMAND = "multirun.yaml"  # where Hydra records the sweep
+_BEGINNING = b"hydra:\n  run:\n    dir:"  # of that file
 _created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
+
+
+class Refusal(BaseException):
+    """A sweep cannot start. Hydra turns any Exception of a callback into a warning."""
 
 
 class _Failed(JobReturn):
@@ -46,6 +52,7 @@ class SweepCallback(Callback):
         settings = config.hydra
         folder = Path(str(settings.sweep.dir))
         os.environ[_FOLDER] = str(folder)
+        _check_record(folder / _COMMAND)
         _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
         if settings.sweeper._target_.endswith("BasicSweeper"):  # other sweepers choose each job after the previous one
             overrides = parsed([*sweeper_params(settings), *settings.overrides.task])
@@ -57,6 +64,18 @@ class SweepCallback(Callback):
             _announce(settings)
         if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
             os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+
+def _check_record(path: Path) -> None:
+    """Raise Refusal if Hydra would write over anything but the record of an earlier sweep, complete or not."""
+    try:
+        if os.path.lexists(path):
+            with own_file(path).open("rb") as file:
+                if not _BEGINNING.startswith(file.read(len(_BEGINNING))):
+                    raise UserError(f"{path} was not written by a sweep")
+    except (OSError, UserError) as error:
+        reason = error if isinstance(error, UserError) else f"cannot read {path}: {error.strerror}"
+        raise Refusal(f"{reason}: choose another hydra.sweep.dir, or move that file") from None
 
 
 def _announce(settings: DictConfig) -> None:

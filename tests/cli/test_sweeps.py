@@ -87,6 +87,29 @@ def test_a_sweep_ends_with_its_documented_runs_and_a_ranking(script: Script, fol
     assert re.search(r"^n_head +seeds +exact val", ranking, re.MULTILINE)
 
 
+def test_a_sweep_replaces_no_file_but_the_record_of_another_sweep(called: Script, folder: Path, tmp_path: Path) -> None:
+    sweep = ["-m", "model=v1", "data=text", "data.path=corpus.txt", *SHORT, "seed=1", "hydra.sweep.dir=S"]
+    victim, record = tmp_path / "victim", tmp_path / "S" / "multirun.yaml"
+    record.parent.mkdir()
+    victim.write_text("precious")
+    record.symlink_to(victim)
+    for what in ("not a regular file", "not written by a sweep"):
+        done = called("train.py", *sweep, cwd=folder)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert what in done.stderr
+        assert [path.name for path in record.parent.iterdir()] == ["multirun.yaml"]
+        assert record.read_text() == victim.read_text() == "precious"
+        record.unlink()
+        record.write_text("precious")
+    record.unlink()
+    victim.write_text("hydra:\n  run:\n")  # of a sweep that was killed while Hydra wrote it
+    record.hardlink_to(victim)
+    for _ in range(2):
+        done = called("train.py", *sweep, "resume=auto", cwd=folder)
+        assert done.returncode == 0, done.stderr
+    assert victim.read_text() == "hydra:\n  run:\n"
+
+
 def test_every_sweep_of_the_project_is_on_the_page() -> None:
     experiments = (REPOSITORY / "conf" / "experiment").glob("*.yaml")
     sweeps = {path.stem for path in experiments if "mode: MULTIRUN" in path.read_text()}
