@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 # Made once: json.dumps with these options would make one per record, and thousands of records are read at once.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
+# What bounds the cost of reading a stranger's file: bytes of a file with one record per line, and of a line, which has
+# a checksum; and in a record that is not short, the fewest characters for each list and for each value: parsed, these
+# take 60 and 30 bytes or more.
+_LARGEST_OF_LINES, _LONGEST_LINE, _SHORTEST_LINE = 2**25, 2**20, 48
+_SHORT, _PER_BRACKET, _PER_VALUE = 2**20, 32, 10
+
 log = logging.getLogger(__name__)
 
 
@@ -127,14 +133,29 @@ def own_file(path: Path) -> Path:
     return path
 
 
-def read_text_file(path: Path, *, largest: int = 2**27) -> str:
+def read_text_file(path: Path, *, largest: int = 2**22) -> str:
     """A UTF-8 file of a run folder, of up to `largest` bytes. Raises UserError as `checked_file` does."""
-    try:
+    with parsing(path):
         return checked_file(path, largest).read_bytes().decode()
-    except OSError as error:
-        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The records of a file with one per line, read one at a time.
+
+    Raises UserError as `checked_file` does, and for a line that is too short or too long for a record.
+    """
+    with parsing(path), checked_file(path, _LARGEST_OF_LINES).open("rb") as file:
+        while line := file.readline(_LONGEST_LINE + 1):
+            if not _SHORTEST_LINE <= len(line) <= _LONGEST_LINE:
+                raise UserError(f"{path} is damaged: a line of it has {len(line):,} bytes")
+            yield line.decode()
+
+
+def read_last_line(path: Path) -> str:
+    """The last line of a file, without reading the others. Raises UserError as `checked_file` does."""
+    with parsing(path), checked_file(path, _LARGEST_OF_LINES).open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_LINE))
+        return file.read(_LONGEST_LINE).removesuffix(b"\n").rpartition(b"\n")[2].decode()
 
 
 @contextlib.contextmanager
@@ -146,9 +167,20 @@ def parsing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise UnreadableError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
     except Exception as error:
         reason = explain(error) if isinstance(error, ValidationError) else f"it cannot be parsed ({error!r:.80})"
         raise UserError(f"{path} is damaged: {reason}") from None
+
+
+def parsed(text: str, source: Path) -> Any:
+    """JSON from a possibly untrusted file. Raises UserError, naming `source`, if it is none, or expensive to parse."""
+    with parsing(source):
+        brackets, values = text.count("[") + text.count("{"), text.count(",")
+        if max(brackets * _PER_BRACKET, values * _PER_VALUE) > len(text) + _SHORT:
+            raise UserError(f"{source} is damaged: it has more values than any record of its size")
+        return json.loads(text)
 
 
 def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
@@ -158,8 +190,7 @@ def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
 
 def unseal(text: str, source: Path) -> dict[str, Any]:
     """The record that `seal` wrote. Raises UserError, naming `source`, if it has been changed."""
-    with parsing(source):
-        record = json.loads(text)
+    record = parsed(text, source)
     if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
         raise UserError(f"{source} is damaged: its checksum does not match its content")
     return record

@@ -80,8 +80,8 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
         raise RequestError(f"{where}{error.problem or error.context}") from error
-    except sweeps.Refusal as refusal:
-        raise RequestError(str(refusal)) from None
+    except sweeps.Refusal as refused:
+        raise RequestError(str(refused)) from None
     except UserError:
         raise
     except Exception as error:

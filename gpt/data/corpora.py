@@ -21,6 +21,7 @@ from gpt.data import download
 Pairs = list[tuple[str, str]]  # source and target
 
 TrainFraction = Annotated[float, Field(gt=0, lt=1)]
+_MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 
 
@@ -135,14 +136,20 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
 def copy(
     length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
 ) -> PairCorpus:
-    """`size` random sequences of up to `length` letters, each its own translation; a tenth of them is held out."""
+    """`size` random sequences of up to `length` letters, each its own translation; a tenth of them is held out.
+
+    Raises RequestError for more than ten million letters.
+    """
     return _synthetic("copy", length, size, vocab_size)
 
 
 def reverse(
     length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
 ) -> PairCorpus:
-    """`size` random sequences of up to `length` letters, translated by reversing them; a tenth of them is held out."""
+    """`size` random sequences of up to `length` letters, translated by reversing them; a tenth of them is held out.
+
+    Raises RequestError for more than ten million letters.
+    """
     return _synthetic("reverse", length, size, vocab_size)
 
 
@@ -185,6 +192,8 @@ def _split(content: str, train_fraction: float) -> TextCorpus:
 
 
 def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:
+    if length * size > _MOST_LETTERS:
+        raise RequestError(f"data.length * data.size must be at most {_MOST_LETTERS:,}: make one of them smaller")
     draw = random.Random(f"{task} {length} {size}")
     pairs = []
     for _ in range(size):

@@ -13,6 +13,8 @@ SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
 class Vocabulary(Record):
     """tokenizer.json: the data of a tokenizer."""
 
+    largest = 2**26  # bytes, for a million subwords of ten letters, with their merges
+
     vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # of characters, or of subwords
     merges: list[tuple[str, str]] | None = None  # of subwords
     corpus: str  # the digest of the corpus that it was built from

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt.base.errors import UserError
-from gpt.base.files import read_text_file
+from gpt.base.files import read_last_line
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 
@@ -41,8 +41,8 @@ def unfinished(run: RunFolder, values: dict[str, Any]) -> Unfinished:
 def _reason(run: RunFolder) -> str:
     """From the last line of the log; a run that was killed or is still running has logged no reason."""
     try:
-        lines = read_text_file(run.path / "train.log").splitlines()
+        last = read_last_line(run.path / "train.log")
     except UserError:
-        lines = []
-    ended = re.search(r"ended by (\w+): ", lines[-1]) if lines else None
+        last = ""
+    ended = re.search(r"ended by (\w+): ", last)
     return _ENDED_BY.get(ended[1], "failed") if ended else "unfinished"

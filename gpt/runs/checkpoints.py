@@ -29,7 +29,7 @@ from gpt.base import files
 from gpt.base.errors import UnreadableError, UserError
 from gpt.base.records import Record
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import parse_record
+from gpt.runs.records import read_record
 from gpt.runs.weights import LARGEST_HEADER, check_finite, nonfinite, opened, serialised, size_of_state
 from gpt.training.progress import Progress
 
@@ -39,6 +39,8 @@ _STATE, _BEST, _RECORD = "state.safetensors", "best.safetensors", "checkpoint.js
 
 
 class _Contents(Record):
+    largest = 2**25  # bytes, with 100,000 evaluations
+
     progress: Progress
     sha256: dict[str, str]
 
@@ -66,8 +68,7 @@ class Checkpoint:
         for folder in (path.parent, path):
             if folder.is_symlink():
                 raise UserError(f"{folder} is a link: a run's checkpoints must be in its folder")
-        source = path / _RECORD
-        record = parse_record(source, files.read_text_file(source), _Contents)
+        record = read_record(path / _RECORD, _Contents)
         for name, digest in record.sha256.items():
             file = files.checked_file(path / name, largest)
             if files.sha256(file) != digest:

@@ -27,11 +27,11 @@ from pydantic import BaseModel
 
 from gpt.base.console import OneLine
 from gpt.base.errors import RequestError, UnavailableError, UnreadableError, UserError
-from gpt.base.files import is_temporary, own_file, read_text_file, seal, write_atomically
+from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, seal, write_atomically
 from gpt.base.schema import TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
-from gpt.runs.records import AnyRecord, Command, Parent, Summary, now, parse_record
+from gpt.runs.records import AnyRecord, Command, Parent, Summary, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 
 # All that a run writes; a new run is not created where one of these is.
@@ -176,7 +176,7 @@ class RunFolder:
     def summary(self) -> Summary:
         """The results of a finished run. Of its metrics, only the last evaluation is read."""
         source, path = self.path / "summary.json", self.path / "metrics.jsonl"
-        summary = parse_record(source, read_text_file(source), Summary, formats.updated_summary)
+        summary = read_record(source, Summary, formats.updated_summary)
         last = metrics.last_evaluation(path)
         if last is None or last.iteration != summary.iterations:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
@@ -194,11 +194,11 @@ class RunFolder:
         (self.path / "summary.json").unlink(missing_ok=True)
 
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
-        return parse_record(self.path / name, read_text_file(self.path / name), record)
+        return read_record(self.path / name, record)
 
     def _lines(self, name: str, record: type[AnyRecord]) -> list[AnyRecord]:
         path = self.path / name
-        return [parse_record(path, line, record) for line in read_text_file(path).splitlines()]
+        return [parse_record(path, line, record) for line in read_lines(path)]
 
     def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
         write_atomically(self.path / name, "".join(seal(record.model_dump(mode="json")) + "\n" for record in records))

@@ -1,12 +1,11 @@
 """metrics.jsonl: one line per evaluation and per recorded step; `kind` says which."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from gpt.base.errors import UserError
-from gpt.base.files import parsing, read_text_file, seal
+from gpt.base.files import parsed, parsing, read_last_line, read_lines, seal
 from gpt.runs.formats import kind_of_line
 from gpt.runs.records import parse_record
 from gpt.training.progress import Evaluation, Progress, Step
@@ -24,7 +23,7 @@ def dumped(progress: Progress) -> str:
 
 def evaluations(path: Path) -> list[Evaluation]:
     """The evaluations in order. Raises UserError if there are none or the file is damaged."""
-    found = [parse_record(path, line, Evaluation, _without_kind) for line in _of_kind("evaluation", path, _lines(path))]
+    found = [parse_record(path, line, Evaluation, _without_kind) for line in _of_kind("evaluation", path)]
     if not found:
         raise UserError(f"{path} is damaged: it is empty")
     return found
@@ -32,27 +31,25 @@ def evaluations(path: Path) -> list[Evaluation]:
 
 def steps(path: Path) -> list[Step]:
     """The recorded steps in order. Raises UserError if the file is damaged."""
-    return [parse_record(path, line, Step, _without_kind) for line in _of_kind("step", path, _lines(path))]
+    return [parse_record(path, line, Step, _without_kind) for line in _of_kind("step", path)]
 
 
 def last_evaluation(path: Path) -> Evaluation | None:
-    """The last evaluation, if any; the lines before it are not parsed."""
-    line = next(_of_kind("evaluation", path, reversed(_lines(path))), None)
-    return None if line is None else parse_record(path, line, Evaluation, _without_kind)
+    """The evaluation in the last line, if it is one; the lines before it are not read."""
+    line = read_last_line(path)
+    return parse_record(path, line, Evaluation, _without_kind) if _kind(path, line) == "evaluation" else None
 
 
-def _lines(path: Path) -> list[str]:
-    return read_text_file(path).splitlines()
+def _of_kind(kind: Kind, path: Path) -> Iterator[str]:
+    return (line for line in read_lines(path) if _kind(path, line) == kind)
 
 
-def _of_kind(kind: Kind, path: Path, lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        with parsing(path):
-            found = kind_of_line(json.loads(line))
-        if found not in ("evaluation", "step"):
-            raise UserError(f"{path} is damaged: a line of it is neither an evaluation nor a step")
-        if found == kind:
-            yield line
+def _kind(path: Path, line: str) -> Kind:
+    with parsing(path):
+        found: Kind = kind_of_line(parsed(line, path))
+    if found not in ("evaluation", "step"):
+        raise UserError(f"{path} is damaged: a line of it is neither an evaluation nor a step")
+    return found
 
 
 def _without_kind(fields: dict[str, Any]) -> dict[str, Any]:

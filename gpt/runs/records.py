@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
 
 from gpt.base.choices import NonNegative
-from gpt.base.files import parsing, unseal
+from gpt.base.files import parsing, read_text_file, unseal
 from gpt.base.records import FiniteFloat, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
@@ -108,8 +108,13 @@ class Summary(Record):
     finished: AwareDatetime
 
 
-AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 Fields = dict[str, Any]
+
+
+def read_record(path: Path, record: type[AnyRecord], updated: Callable[[Fields], Fields] = dict) -> AnyRecord:
+    """The record sealed in the file at `path`. Raises UserError as `read_text_file` and `parse_record` do."""
+    return parse_record(path, read_text_file(path, largest=record.largest), record, updated)
 
 
 def parse_record(

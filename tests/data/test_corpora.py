@@ -107,6 +107,12 @@ def write_pairs(folder: Path, german: bytes, english: bytes) -> dict[str, str]:
     return {"source": str(folder / "de"), "target": str(folder / "en")}
 
 
+@pytest.mark.parametrize("task", [copy, reverse])
+def test_made_up_pairs_of_too_many_letters_are_refused(task: Callable[..., PairCorpus]) -> None:
+    with pytest.raises(RequestError, match=r"length \* data\.size must be at most 10,000,000"):
+        task(1000, 200_000, 100)
+
+
 def test_line_i_of_two_files_is_a_pair_and_the_last_are_held_out(tmp_path: Path) -> None:
     german = "".join(f"Wort {i}\r\n" for i in range(20))  # written on Windows
     english = "\n".join(f"word {i}" for i in range(20))  # without a last line end

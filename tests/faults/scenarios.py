@@ -510,8 +510,9 @@ def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[st
     for name, content in (
         ("nesting", "[" * 1_000_000), ("a number of a million digits", "1" * 1_000_000), ("keys", '{"a":' * 100_000),
         ("megabytes", '"' + "x" * 20_000_000 + '"'), ("a list", seal({"vocabulary": "ab", "corpus": "x"})[:-1]),
+        ("lists", "[" + "[]," * 10_000_000 + "[]]"), ("line ends", "\n" * 30_000_000),
     ):  # fmt: skip
-        for file in ("tokenizer.json", "metrics.jsonl"):
+        for file in ("tokenizer.json", "summary.json", "metrics.jsonl"):
             path = copy()
             (path / file).write_text(content)
             yield f"{name} in {file}", path
@@ -553,7 +554,7 @@ def hostile(count: int, folder: Path) -> Outcome:
         "    yield lambda: SCHEDULE.partial(config.schedule)(0, 10, 1e-3)\n"
         "    for choice in config.logger.values(): yield lambda: LOGGER.build(choice, run=run)\n"
         "def readers(run):\n"
-        "    yield from (run.config, run.vocabulary, run.evaluations, run.summary, run.clock)\n"
+        "    yield from (run.config, run.vocabulary, run.evaluations, run.steps, run.summary, run.clock)\n"
         "    yield Checkpoints(run, 2).newest\n"
         "    yield from (lambda: load_model(run, 'best'), lambda: load_model(run, 'last'))\n"
         "    try: yield from chosen(run)\n"

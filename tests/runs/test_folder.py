@@ -1,19 +1,24 @@
 """Run folders: never shared, whole or absent, and nothing but data."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import time
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from gpt.base import files
 from gpt.base.errors import RequestError, UnreadableError, UserError
 from gpt.base.files import write_atomically
+from gpt.data.vocabulary import Vocabulary
+from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import now
@@ -199,6 +204,66 @@ def test_a_summary_parses_the_last_line_of_the_metrics_alone(run: RunFolder) -> 
     assert run.summary().iterations == 60
 
 
+_LISTS = b"[" + b"[]," * 2**18 + b"[]]"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", _LISTS),
+        ("tokenizer.json", _LISTS.replace(b"[]", b"{}")),
+        ("summary.json", _LISTS),
+        ("checkpoints/00000060/checkpoint.json", _LISTS),
+        ("metrics.jsonl", _LISTS),
+        ("metrics.jsonl", b"\n" * 2**20),
+        ("metrics.jsonl", b"x" * 2**21),
+        ("clock.jsonl", b"\n" * 2**20),
+        ("commands.jsonl", b"\n" * 2**20),
+    ],
+)
+def test_no_file_of_a_stranger_takes_more_memory_than_a_few_times_its_size(
+    run: RunFolder, name: str, content: bytes
+) -> None:
+    readers: tuple[Callable[[], object], ...] = (
+        run.vocabulary, run.evaluations, run.steps, run.summary, run.clock, run.commands, Checkpoints(run, 2).newest
+    )  # fmt: skip
+    (run.path / name).write_bytes(content)
+    tracemalloc.start()
+    for read in readers:
+        with contextlib.suppress(UserError):
+            read()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 * len(content) + 2**19
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes"),
+    [("tokenizer.json", 65), ("summary.json", 5), ("parent.json", 5), ("metrics.jsonl", 33), ("clock.jsonl", 33)],
+)
+def test_no_file_is_read_that_is_larger_than_any_run_writes(run: RunFolder, name: str, megabytes: int) -> None:
+    path = run.path / name
+    path.unlink(missing_ok=True)
+    path.touch()
+    os.truncate(path, megabytes * 2**20)  # without content on the disk
+    wrong = []
+    for read in (run.vocabulary, run.summary, run.parent, run.evaluations, run.clock):
+        try:
+            read()
+        except UserError as error:
+            wrong.append(str(error))
+    expected = f"{path} is damaged: it has {megabytes * 2**20:,} bytes, more than any run writes"
+    assert set(wrong) == {expected}
+
+
+def test_a_large_vocabulary_of_subwords_is_read(run: RunFolder) -> None:
+    subwords = [f"{number:x}" for number in range(50_000)]
+    merges = [(subword[:1], subword[1:]) for subword in subwords]
+    vocabulary = Vocabulary(vocabulary=subwords, merges=merges, corpus="x")
+    run.write_vocabulary(vocabulary)
+    assert run.vocabulary() == vocabulary
+
+
 def test_the_newest_run_is_the_last_finished_one(run: RunFolder) -> None:
     summary = run.summary()
     root = run.path.parent / "runs"
@@ -264,11 +329,11 @@ def test_command_lines_that_cannot_be_read_are_not_replaced(run: RunFolder, monk
     before = run.commands()
     assert before
 
-    def broken(path: Path) -> bytes:
+    def broken(path: Path, mode: str) -> IO[bytes]:
         raise OSError(5, "Input/output error", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", broken)
+        patch.setattr(Path, "open", broken)
         with pytest.raises(UnreadableError, match=r"cannot read .*commands\.jsonl: Input/output error"):
             run.write_command("python train.py", 60)
     assert run.commands() == before

@@ -22,7 +22,7 @@ def vocabulary_of(path: Path) -> Vocabulary:
 
     Raises UserError for other or damaged files.
     """
-    content = read_text_file(path)
+    content = read_text_file(path, largest=2 * Vocabulary.largest)  # it numbers the subwords, too
     with parsing(path):
         model = json.loads(content)["model"]
         tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
