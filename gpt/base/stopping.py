@@ -22,6 +22,7 @@ _SIGNALS_OF_CLUSTER = [signal.SIGINT, signal.SIGTERM, _REQUEUE]
 _PARENT = "GPT_SWEEP_PROCESS"
 _REPEATS = 1.0  # seconds within which a repeated signal is the same request
 _POLL, _GRACE = 0.5, 30.0  # seconds between checks on the parent, and seconds to save once it is gone
+_IMPORT_POLL = 0.02  # seconds between checks on an import
 
 
 class Stopped(BaseException):
@@ -41,13 +42,15 @@ class Stop:
 
     A second signal is never deferred, but within a second of the first one it counts as the same request: a launcher
     and its process group, or a launcher that repeats its signal, may deliver one stop twice. A cluster repeats its
-    signal until the grace period ends, and then kills.
+    signal until the grace period ends, and then kills. During an import, `Stopped` waits for its end: few libraries
+    survive an exception there.
     """
 
     def __init__(self) -> None:
         self.requested: int | None = None  # the signal's number
         self._received = 0.0  # time of its arrival, by the monotonic clock
         self._deferred = False
+        self._imports: int | None = None  # of the caller of `listening`; None outside it
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["Stop"]:
@@ -55,6 +58,7 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
+        self._imports = _imports(sys._getframe())
         numbers = _SIGNALS_OF_CLUSTER if _is_on_cluster() else _SIGNALS
         # Under nohup, SIGHUP is ignored and must stay ignored.
         listened = [
@@ -72,6 +76,7 @@ class Stop:
                     time.sleep(_POLL)
             raise
         finally:
+            self._imports = None
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -89,12 +94,15 @@ class Stop:
         if self.requested is not None:
             raise Stopped(self.requested)
 
-    def _receive(self, number: int, _: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         global _signalled
         _signalled, now = True, time.monotonic()
         if self.requested is None:
             self.requested, self._received = number, now
             if self._deferred:
+                return
+            if self._imports is not None and _imports(frame) > self._imports:
+                threading.Thread(target=self._repeat_after_import, daemon=True).start()
                 return
         elif _is_on_cluster() and number != signal.SIGINT:
             self.requested = _REQUEUE if number == _REQUEUE else self.requested
@@ -102,6 +110,25 @@ class Stop:
         elif now - self._received < _REPEATS:
             return
         raise Stopped(number)
+
+    def _repeat_after_import(self) -> None:
+        """Send the signal again once the main thread has left the import; meanwhile, a second one is not deferred."""
+        main, number = threading.main_thread().ident or 0, self.requested or 0
+        while self._imports is not None:
+            if _imports(sys._current_frames().get(main)) <= self._imports:
+                self.requested = None
+                os.kill(os.getpid(), number)
+                return
+            time.sleep(_IMPORT_POLL)
+
+
+def _imports(frame: FrameType | None) -> int:
+    """How many calls of the import system a frame is in."""
+    count = 0
+    while frame is not None:
+        count += frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+        frame = frame.f_back
+    return count
 
 
 def _is_on_cluster() -> bool:
@@ -137,7 +164,13 @@ def start() -> None:
 def begin_job() -> None:
     """From here on, Ctrl-C raises KeyboardInterrupt, so that what a job has opened is closed."""
     if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if _imports(frame):  # few libraries survive an exception there, and nothing is open yet
+        _leave(number, frame)
+    raise KeyboardInterrupt
 
 
 def _leave(number: int, _: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """A signal asks once to stop; a second one insists."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -53,6 +54,69 @@ def test_long_work_inside_deferred_checks_for_a_signal() -> None:
         with pytest.raises(Stopped) as stopped:
             stop.check()
     assert stopped.value.exit_code == 130
+
+
+@pytest.fixture
+def heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module during whose import a signal arrives, and that does not survive an exception then."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "heavy_library.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.05)\n"
+        "except BaseException:\n"
+        "    raise ImportError('cannot load module more than once per process') from None\n"
+    )
+    yield "heavy_library"
+    sys.modules.pop("heavy_library", None)
+
+
+def test_a_signal_during_an_import_is_raised_after_it(heavy: str) -> None:
+    def work() -> None:
+        importlib.import_module(heavy)
+        imported.append(heavy)
+        time.sleep(10)
+
+    imported: list[str] = []
+    with Stop().listening(), pytest.raises(Stopped) as stopped:
+        work()
+    assert imported == [heavy]
+    assert stopped.value.exit_code == 130
+
+
+def test_a_second_signal_during_an_import_is_not_deferred(heavy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.base.stopping._REPEATS", 0.0)
+    path = Path(sys.path[0], f"{heavy}.py")
+    path.write_text(path.read_text().replace("    time.sleep(0.05)\n", "    os.kill(os.getpid(), signal.SIGINT)\n"))
+    with Stop().listening(), pytest.raises(ImportError):
+        importlib.import_module(heavy)
+
+
+def test_a_program_that_is_itself_being_imported_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "training_on_import.py").write_text(
+        "import os, signal, time\nfrom gpt.base.stopping import Stop\n"
+        "with Stop().listening():\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(10)\n"
+    )
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        importlib.import_module("training_on_import")
+    assert time.monotonic() - started < 5
+
+
+def test_ctrl_c_while_a_command_imports_its_libraries_is_one_line(heavy: str) -> None:
+    lines = f"""if True:
+        import signal, sys
+        sys.path.insert(0, {sys.path[0]!r})
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+        from gpt.base import stopping
+        stopping.start()
+        stopping.begin_job()
+        import {heavy}
+    """
+    done = subprocess.run([sys.executable, "-c", lines], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 INTERRUPTED = """
