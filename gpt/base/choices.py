@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from gpt.base.errors import RequestError, explain, printable
 
@@ -32,7 +32,15 @@ CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
 NonNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]  # in float32 too
 _LARGEST = 1e100  # number among hyperparameters, whatever their own ranges are
-PathName = Annotated[str, Field(min_length=1)]
+
+
+def _without_null(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("a path has no null character")
+    return path
+
+
+PathName = Annotated[str, Field(min_length=1), AfterValidator(_without_null)]
 
 
 class Choice(BaseModel):

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from gpt.base.errors import RequestError, explain
 from gpt.base.schema import Key, TrainConfig
 
 _UNKNOWN = Key(compared=False, resumable=False)  # such as experiment, or Hydra's own
@@ -85,6 +86,17 @@ def _declared(schema: type[BaseModel]) -> dict[str, Key]:
                 yield from walk(field.annotation, f"{prefix}{name}.")
 
     return dict(walk(schema, ""))
+
+
+def check_values(schema: type[BaseModel], values: Mapping[str, Any]) -> None:
+    """Raise RequestError unless these keys of a schema may have these values."""
+    for name, value in values.items():
+        field = schema.model_fields[name]
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+            adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            raise RequestError(explain(error, name)) from None
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

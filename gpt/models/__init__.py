@@ -49,9 +49,12 @@ def build(choice: Choice, vocab_size: int) -> nn.Module:
 
 
 def check(model: nn.Module, name: str) -> None:
-    """Raise RequestError unless a stage sets its `block_size`."""
-    if not isinstance(getattr(model, "block_size", None), int):
-        raise RequestError(f"{name} must set self.block_size, the longest window that it takes")
+    """Raise RequestError unless a stage has parameters and sets its `block_size`."""
+    size = getattr(model, "block_size", None)
+    if not isinstance(size, int) or size < 1:
+        raise RequestError(f"{name} must set self.block_size, the longest window that it takes, to 1 or more")
+    if next(model.parameters(), None) is None:
+        raise RequestError(f"{name} has no parameters")
 
 
 def block_size_of(model: nn.Module) -> int:

@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from gpt import models, tasks
+from gpt.base.errors import RequestError
 from gpt.base.runtime import seed_everything, select_device, select_runtime
-from gpt.data.batch import Data
+from gpt.data.batch import Batch, Data
 from gpt.data.corpora import Corpus
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
@@ -57,7 +59,7 @@ class Job:
 
         device = select_device(config.device)
         seed_everything(config.seed, deterministic=config.deterministic)
-        model = made(module, task.vocab_size) if module else models.build(config.model, task.vocab_size)
+        model = made(module, task.vocab_size) if module is not None else models.build(config.model, task.vocab_size)
         if config.overfit is None:  # which trains on a few examples, whatever the size of a batch
             tokens = task.tokens_in_batch(settings.batch_size, models.block_size_of(model))
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
@@ -78,6 +80,8 @@ class Job:
         examples = [
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
         ]  # of every shape
+        if module is not None:
+            _check_logits(model, examples[0], task.vocab_size)
         loss, reported_loss = training_losses(
             model, examples, runtime, objective,
             parts=world.size * settings.grad_accumulation, compile=config.compile,
@@ -100,8 +104,35 @@ class Job:
 def made(module: Module, vocab_size: int) -> nn.Module:
     """The module itself, or the one that it makes for a vocabulary of this size.
 
-    Raises RequestError if it has no block_size.
+    Raises RequestError if it is no module, or lacks a block_size or parameters.
     """
+    check_module(module)
     model = module if isinstance(module, nn.Module) else module(vocab_size)
+    if not isinstance(model, nn.Module):
+        raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
     models.check(model, type(model).__name__)
     return model
+
+
+def check_module(module: object) -> None:
+    """Raise RequestError unless it may be a module or what makes one."""
+    if not callable(module):
+        raise RequestError(f"module is {type(module).__name__}, but must be a torch.nn.Module or a function of V")
+
+
+@torch.no_grad()
+def _check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
+    """Raise RequestError unless a module that is no stage has trainable weights and logits of the right shape."""
+    name, was_training = type(model).__name__, model.training
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RequestError(f"{name} has no parameters to train: all of them have requires_grad=False")
+    model.eval()
+    with torch.random.fork_rng():
+        logits = model(*(x[:1] for x in batch.inputs))
+    model.train(was_training)
+    expected, found = (*batch.targets[:1].shape, vocab_size), type(logits).__name__
+    if isinstance(logits, Tensor):
+        if logits.shape == expected and logits.is_floating_point():
+            return
+        found = f"{tuple(logits.shape)}, {str(logits.dtype).removeprefix('torch.')}"
+    raise RequestError(f"{name} must return logits (B, T, V), here {expected}, but returned {found}")

@@ -9,14 +9,15 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.request import Request
 from gpt.base.schema import Documented, TrainConfig
-from gpt.session.job import Module
+from gpt.session.job import Module, check_module
 
 
 def for_module(module: Module, config: TrainConfig, request: Request) -> tuple[TrainConfig, Request]:
     """The configuration and the request for training `module`, which has no documented run.
 
-    Raises RequestError for resume=: a run can be resumed only by the name of its stage.
+    Raises RequestError if it is no module, and for resume=: a run can be resumed only by the name of its stage.
     """
+    check_module(module)
     if request.resume is not None:
         raise RequestError("resume= works for stages only; to train this module longer, start it again")
     made = type(module) if isinstance(module, nn.Module) else module

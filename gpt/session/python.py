@@ -31,6 +31,7 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Raises UserError for every error that the
     command line reports in one line.
     """
+    from gpt.base.errors import RequestError
     from gpt.cli.requests import of_python
     from gpt.session.job import Job
     from gpt.session.modules import for_module
@@ -42,6 +43,9 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     from gpt.training.processes import ALONE
 
     with _TRAINING, _undisturbed() as stop:
+        for override in overrides:
+            if not isinstance(override, str):
+                raise RequestError(f'{override!r:.60} is not an override: give text, as in gpt.train("model=v5")')
         place = [] if folder is None else [f"hydra.run.dir={folder}"]
         config, request = of_python([*overrides, *place])
         if module is not None:
@@ -78,33 +82,65 @@ def load(
 
     Raises RequestError if there is no run, UserError if it is damaged.
     """
+    from gpt.base.keys import check_values
+    from gpt.base.schema import GenerateConfig
     from gpt.session.trained import load_run
 
-    return load_run(path, runs=runs, stage=stage, weights=weights, device=device, module=module)
+    with _documented_errors(), _usual_modes():
+        given = {"run": None if path is None else str(path), "runs": str(runs)}
+        check_values(GenerateConfig, given | {"stage": stage, "weights": weights, "device": device})
+        return load_run(path, runs=runs, stage=stage, weights=weights, device=device, module=module)
 
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator["Stop"]:
-    """Restore this process's signal handlers, logging, random numbers and threads; raise only documented errors.
+    """Restore this process's signal handlers, logging, random numbers, threads and PyTorch's modes.
+
+    Raise only documented errors.
 
     Warnings are shown; signals are handled only in the main thread.
     """
     import torch
 
     from gpt.base.console import showing_warnings
-    from gpt.base.errors import UserError, report
     from gpt.base.stopping import Stop, Stopped
 
     threads = torch.get_num_threads()
     try:
-        with showing_warnings(), torch.random.fork_rng(), Stop().listening() as stop:
+        with (
+            showing_warnings(), torch.random.fork_rng(), _usual_modes(), _documented_errors(),
+            Stop().listening() as stop,
+        ):  # fmt: skip
             yield stop
     except Stopped as stopped:
         raise (KeyboardInterrupt if stopped.number == signal.SIGINT else SystemExit)(str(stopped)) from None
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _usual_modes() -> Iterator[None]:
+    """PyTorch as in a new process: gradients, float32. Restored at the end."""
+    import torch
+
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+@contextlib.contextmanager
+def _documented_errors() -> Iterator[None]:
+    """Turn an error that the command line reports in one line into a UserError with that line."""
+    from gpt.base.errors import UserError, report
+
+    try:
+        yield
     except Exception as error:
         reported = report(error)
         if reported is None or isinstance(error, UserError):
             raise
         raise UserError(reported[0]) from error
-    finally:
-        torch.set_num_threads(threads)

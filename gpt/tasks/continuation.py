@@ -17,6 +17,7 @@ from gpt.data.text import TextData, adjacent_windows, sliding_windows
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
+from gpt.tasks.decoding.options import check_options
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text
 from gpt.tasks.task import Task
@@ -118,8 +119,7 @@ class Continuation(Task):
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield the prompt and its continuation character by character, one sample after another."""
-        if config.num_samples * config.tokens > _MOST_TOKENS:
-            raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: use several commands")
+        _check_amount(config.tokens, config.num_samples)
         steps = generate(
             packed(model, getattr(torch, config.dtype)), self._prompt(prompt),
             tokens=config.tokens, num_samples=config.num_samples,
@@ -137,7 +137,10 @@ class Continuation(Task):
 
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
         """A continuation; `options` are those of `generate`, by default tokens=500 and seed=1337."""
-        steps = generate(model, self._prompt(prompt), **({"tokens": 500, "seed": 1337} | options))
+        options = {"tokens": 500, "seed": 1337} | options
+        check_options(generate, prompt, options)
+        _check_amount(options["tokens"])
+        steps = generate(model, self._prompt(prompt), **options)
         return self.tokenizer.decode(int(step[0]) for step in steps)
 
     def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
@@ -168,3 +171,8 @@ class Continuation(Task):
             which = "".join(sorted(set("".join(unknown))))
             log.warning(f"left out {left_out:,} characters that the vocabulary lacks: {which[:40]!r}")
         return list(known)
+
+
+def _check_amount(tokens: int, num_samples: int = 1) -> None:
+    if tokens * num_samples > _MOST_TOKENS:
+        raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: generate it in several parts")

@@ -15,6 +15,7 @@ from gpt.data.corpora import PairCorpus, lines_of
 from gpt.data.sentences import readable
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import block_size_of
+from gpt.tasks.decoding.options import check_options
 from gpt.tasks.task import Measure, Task
 
 if TYPE_CHECKING:
@@ -115,7 +116,11 @@ class Translation(Task):
 
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
         """The translation of a sentence; `options` are those of `translate`, by default a beam of 5."""
-        return self.translate(model, [prompt or ""], **({"beam": 5, "length_penalty": 1.0} | options))[0]
+        from gpt.tasks.decoding.beam_search import translate
+
+        options = {"beam": 5, "length_penalty": 1.0} | options
+        check_options(translate, prompt, options)
+        return self.translate(model, [prompt or ""], **options)[0]
 
     def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
         """The one pair. Raises RequestError without a target."""

@@ -1,12 +1,16 @@
 """`gpt.train` and `gpt.load` in a program of one's own: what they return, and that they leave no trace in it."""
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +114,110 @@ def test_a_folder_with_a_run_of_other_settings_is_not_returned(corpus: list[str]
         gpt.train(*again, "training.learning_rate=0.5", folder=folder)
     with pytest.raises(gpt.UserError, match="is empty: name a folder"):
         gpt.train("model=v1", *corpus, folder="")
+
+
+@pytest.mark.parametrize("wrong", [["model=v5"], Path("v1"), None])
+def test_an_override_that_is_no_text_is_a_user_error(wrong: Any) -> None:
+    with pytest.raises(gpt.UserError, match="is not an override"):
+        gpt.train(wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "foo"}, "device=foo: must be auto, cpu, cuda or mps"),
+        ({"weights": "worst"}, "weights=worst: must be "),
+        ({"path": "x" * 5000}, "File name too long"),
+        ({"path": "a\0b"}, "a path has no null character"),
+        ({"runs": ""}, "runs=: is empty"),
+    ],
+)
+def test_a_run_that_cannot_be_opened_is_a_user_error(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(gpt.UserError, match=message):
+        gpt.load(**options)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, partial(default_dtype, torch.float64)])
+def test_the_modes_of_the_program_around_it_change_nothing(
+    corpus: list[str], tmp_path: Path, mode: Callable[[], contextlib.AbstractContextManager]
+) -> None:
+    expected = gpt.train("model=v1", *corpus)
+    with mode():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
+        run = gpt.train("model=v1", *corpus, folder=tmp_path / "run")
+        assert run.summary.exact == expected.summary.exact
+        assert {parameter.dtype for parameter in run.model.parameters()} == {torch.float32}
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()) == before
+    gpt.train("model=v1", *corpus, module=run.model)
+
+
+def with_logits(change: Callable[[Tensor], object]) -> Callable[[int], nn.Module]:
+    """What makes a module with other logits."""
+
+    def make(vocab_size: int) -> nn.Module:
+        model = Bigram(vocab_size)
+        model.forward = lambda idx: change(model.table(idx))  # type: ignore[method-assign]
+        return model
+
+    return make
+
+
+def with_size(block_size: int) -> Callable[[int], nn.Module]:
+    def make(vocab_size: int) -> nn.Module:
+        model = Bigram(vocab_size)
+        model.block_size = block_size
+        return model
+
+    return make
+
+
+def without_parameters(_: int) -> nn.Module:
+    model = nn.Identity()
+    model.block_size = 8
+    return model
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (with_logits(lambda logits: logits[..., :-1]), r"must return logits \(B, T, V\), here \(1, 8, \d+\), but"),
+        (with_logits(lambda logits: logits[:, -1]), r"must return logits \(B, T, V\)"),
+        (with_logits(lambda logits: logits.argmax(-1)), r"must return logits \(B, T, V\)"),
+        (with_logits(lambda _: None), r"but returned NoneType"),
+        (with_logits(lambda logits: (logits, None)), r"but returned tuple"),
+        (with_size(0), r"must set self\.block_size, .* to 1 or more"),
+        (with_size(-3), r"must set self\.block_size, .* to 1 or more"),
+        (without_parameters, "Identity has no parameters"),
+        (lambda V: Bigram(V).requires_grad_(requires_grad=False), "Bigram has no parameters to train"),
+        (lambda _: None, "module made NoneType, which is not a torch.nn.Module"),
+        (5, "module is int, but must be a torch.nn.Module"),
+    ],
+)
+def test_a_module_that_does_not_fit_is_a_user_error(corpus: list[str], module: Any, message: str) -> None:
+    with pytest.raises(gpt.UserError, match=message):
+        gpt.train(*corpus, module=module)
+
+
+def test_checking_a_module_changes_nothing_in_it(corpus: list[str]) -> None:
+    class Counting(Bigram):
+        updates = 0  # as BatchNorm counts them
+
+        def forward(self, idx: Tensor) -> Tensor:
+            self.updates += self.training
+            return self.table(idx)
+
+    run = gpt.train(*corpus, module=Counting)
+    assert run.model.updates == run.summary.iterations == 4
 
 
 def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list[str], tmp_path: Path) -> None:

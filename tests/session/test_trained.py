@@ -4,6 +4,7 @@ import copy
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +76,29 @@ def test_weights_whose_logits_overflow_are_an_error_wherever_a_distribution_is_m
 def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
     with pytest.raises(RequestError, match="the prompt is empty"):
         run.generate("")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k=0: must be at least 1"),
+        ({"top_k": -1}, "top_k=-1: must be at least 1"),
+        ({"top_p": -1.0}, "top_p=-1.0: must be above 0"),
+        ({"top_p": 2.0}, "top_p=2.0: must be at most 1"),
+        ({"temperature": float("nan")}, "temperature=nan: "),
+        ({"temperature": -1}, "temperature=-1: must be at least 0"),
+        ({"tokens": -1}, "tokens=-1: must be at least 1"),
+        ({"tokens": 2**30}, "num_samples . tokens must be at most"),
+        ({"num_samples": 0}, "num_samples=0: must be at least 1"),
+        ({"seed": "x"}, "seed=x: must be a whole number"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"prompt": 5}, "prompt=5: must be text"),
+        ({"beam": 3}, "beam is not an option here; there are num_samples, seed, temperature, tokens, top_k, top_p"),
+    ],
+)
+def test_what_generate_py_refuses_python_refuses(run: TrainedRun, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run.generate(**({"prompt": "Abc"} | options))
 
 
 def test_it_generates_what_generate_py_does(run: TrainedRun) -> None:
