@@ -28,7 +28,8 @@ from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.runtime import select_runtime
 from gpt.data.batch import Batch
-from gpt.data.corpora import PairCorpus, multi30k, reverse
+from gpt.data.corpora import multi30k, reverse
+from gpt.data.corpus import PairCorpus
 from gpt.data.pairs import PairData
 from gpt.data.subwords import Subwords
 from gpt.data.vocabulary import PAD

@@ -23,7 +23,8 @@ from gpt.base.choices import Choice
 from gpt.base.runtime import Runtime
 from gpt.base.schema import TrainConfig
 from gpt.data.characters import CharTokenizer
-from gpt.data.corpora import LOADER, TextCorpus
+from gpt.data.corpora import LOADER
+from gpt.data.corpus import TextCorpus
 from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 from gpt.data.text import TextData
 from gpt.models import STAGE

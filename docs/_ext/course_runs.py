@@ -14,7 +14,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import gpt
-from gpt.data.corpora import TextCorpus, read_text
+from gpt.data.corpora import read_text
+from gpt.data.corpus import TextCorpus
 from gpt.data.download import tiny_shakespeare
 from gpt.session.trained import TrainedRun
 

@@ -41,6 +41,7 @@ def _without_null(path: str) -> str:
 
 
 PathName = Annotated[str, Field(min_length=1), AfterValidator(_without_null)]
+PathNames = PathName | Annotated[list[PathName], Field(min_length=1)]
 
 
 class Choice(BaseModel):

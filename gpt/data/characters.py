@@ -1,6 +1,9 @@
 """Characters to token ids and back."""
 
+import functools
+import hashlib
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,6 +12,18 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 
 _MOST_NAMED = 10  # characters in a message
+_CODE_POINTS = 0x110000  # of Unicode
+
+
+class Ids(Protocol):
+    """Token ids, (N,): a tensor, or a file that is read like one."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        """The ids of a slice, or at some places: int64."""
 
 
 class CharTokenizer:
@@ -17,6 +32,11 @@ class CharTokenizer:
     def __init__(self, vocabulary: Iterable[str]) -> None:
         self.vocabulary = "".join(sorted(set(vocabulary)))
         self._codes = _code_points(self.vocabulary)  # ascending, as the vocabulary is
+
+    @property
+    def name(self) -> str:
+        """Another one for another vocabulary."""
+        return f"characters_{hashlib.sha256(self.vocabulary.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -30,6 +50,28 @@ class CharTokenizer:
             characters = (text[i] for i in unknown.nonzero()[0])
             raise RequestError(f"{lacking(characters)}, which is {self.vocabulary!r}")
         return torch.from_numpy(ids.astype(np.int64, copy=False))
+
+    def encode_utf8(self, piece: bytes) -> np.ndarray:
+        """A text in UTF-8 -> token ids, (N,) unsigned integers, without characters that are not in the vocabulary."""
+        if piece.isascii():  # several times as fast
+            table, unknown = self._of_bytes
+            return np.frombuffer(piece.translate(table, unknown), np.uint8)
+        ids = self._of_code_points[_code_points(piece.decode())]
+        return ids[ids < len(self)]
+
+    @functools.cached_property
+    def _of_code_points(self) -> np.ndarray:
+        """The id of every code point there is; of those that are not in the vocabulary, its size."""
+        table = np.full(_CODE_POINTS, len(self), np.uint32)
+        table[self._codes] = np.arange(len(self))
+        return table
+
+    @functools.cached_property
+    def _of_bytes(self) -> tuple[bytes, bytes]:
+        """The ids of ASCII characters, as a table for `bytes.translate`, and those that are not in the vocabulary."""
+        ids = self._of_code_points[:256]
+        table = np.where(ids < len(self), ids, 0).astype(np.uint8)
+        return table.tobytes(), bytes(np.flatnonzero(ids[:128] == len(self)).tolist())
 
     def without_unknown(self, text: str) -> tuple[str, str]:
         """The text without characters outside the vocabulary, and those characters, each once."""

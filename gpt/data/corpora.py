@@ -1,73 +1,27 @@
-"""Corpora and their loaders: functions annotated to return a type of Corpus, named by conf/data/*.yaml."""
+"""The loaders of corpora: functions annotated to return a type of Corpus, named by conf/data/*.yaml."""
 
 import gzip
-import hashlib
 import inspect
 import os
 import random
 import stat
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from gpt.base.choices import Kind, PathName
+from gpt.base.choices import Kind, PathName, PathNames
 from gpt.base.errors import RequestError, UnavailableError
 from gpt.data import download
+from gpt.data.corpus import Corpus, PairCorpus, Pairs, Text, TextCorpus
+from gpt.data.long_text import LongText
+from gpt.data.sources import Source, files_of
 
-Pairs = list[tuple[str, str]]  # source and target
+_IN_MEMORY = 2**24  # bytes of a text
 
 TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 VocabSize = Annotated[int, Field(ge=100, le=10**6)]
-
-
-class Corpus(ABC):
-    """The data that a run is trained and evaluated on. Each task handles one type of corpus."""
-
-    @abstractmethod
-    def parts(self) -> Iterable[str]:
-        """Its whole content, in parts that differ if the same content is split differently."""
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of its content, which identifies the corpus."""
-        digest = hashlib.sha256()
-        for part in self.parts():
-            content = part.encode()
-            digest.update(len(content).to_bytes(8))  # otherwise another split could have the same digest
-            digest.update(content)
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class TextCorpus(Corpus):
-    """A text to continue, in two parts."""
-
-    train: str
-    val: str
-
-    def parts(self) -> Iterable[str]:
-        """Its two parts."""
-        return [self.train, self.val]
-
-
-@dataclass(frozen=True)
-class PairCorpus(Corpus):
-    """Sentence pairs: training, validation and test splits."""
-
-    train: Pairs
-    val: Pairs
-    test: Pairs
-    vocab_size: int  # the number of subwords to learn from the training pairs
-
-    def parts(self) -> Iterable[str]:
-        """Each split's name and pairs."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return (line for name, pairs in splits.items() for line in (name, *(f"{s}\t{t}" for s, t in pairs)))
 
 
 def type_of(loader: Any) -> type[Corpus] | None:
@@ -92,9 +46,16 @@ def shakespeare(dir: PathName, train_fraction: TrainFraction) -> TextCorpus:
     return _split(read_text(download.tiny_shakespeare(Path(dir))), train_fraction)
 
 
-def text(path: PathName, train_fraction: TrainFraction) -> TextCorpus:
-    """Any UTF-8 text file. Raises RequestError if it is not one."""
-    return _split(read_text(Path(path)), train_fraction)
+def text(path: PathNames, train_fraction: TrainFraction) -> Text:
+    """UTF-8 text: a file, or several with a newline between them, in the order of `files_of`.
+
+    More than 16 MB are not held in memory: their token ids are kept in GPT_DATA_DIR/prepared. Raises RequestError if a
+    file is not UTF-8, UserError if nothing can be written there.
+    """
+    source = Source(files_of(path), separator=b"\n")
+    if source.bytes_in_files <= _IN_MEMORY:
+        return _split(source.text(), train_fraction)
+    return LongText(source, train_fraction, Path(os.environ.get("GPT_DATA_DIR", "data")) / "prepared")
 
 
 def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:

@@ -9,7 +9,7 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch
-from gpt.data.corpora import PairCorpus, Pairs
+from gpt.data.corpus import PairCorpus, Pairs
 from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
 from gpt.data.vocabulary import PAD
 

@@ -10,21 +10,22 @@ from torch.nn.functional import pad
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch
-from gpt.data.characters import CharTokenizer
-from gpt.data.corpora import TextCorpus
+from gpt.data.characters import CharTokenizer, Ids
+from gpt.data.corpus import Text
 
 
 class TextData:
     """Random windows for training, adjacent windows for the exact loss.
 
-    Both splits live on `device`, so that a batch costs one indexing operation there.
+    Both splits live on `device`, so that a batch costs one indexing operation there; those of a long text stay in their
+    files.
     """
 
     estimated_over = "random batches"
 
     def __init__(
         self,
-        corpus: TextCorpus,
+        corpus: Text,
         tokenizer: CharTokenizer,
         *,
         block_size: int,
@@ -32,17 +33,19 @@ class TextData:
         device: torch.device | str = "cpu",
     ) -> None:
         self.block_size, self._with_starts = block_size, with_starts
-        splits = {"train": corpus.train, "val": corpus.val}
-        for name, text in splits.items():
-            if len(text) <= block_size:
+        self._device, self._splits = torch.device(device), corpus.encoded(tokenizer)
+        for name, ids in self._splits.items():
+            if len(ids) <= block_size:
                 raise RequestError(
-                    f"the {name} split has {len(text):,} characters, too few for one window of "
+                    f"the {name} split has {len(ids):,} characters, too few for one window of "
                     f"model.block_size={block_size} characters and the next: use a longer text or shorter windows"
                 )
-        self._splits = {name: tokenizer.encode(text).to(device) for name, text in splits.items()}
-        self._window = torch.arange(block_size + 1, device=device)  # offsets of a window and of the token after it
+            if isinstance(ids, Tensor):
+                self._splits[name] = ids.to(device)
+        # Offsets of a window and of the token after it:
+        self._window = torch.arange(block_size + 1, device=self._splits["train"].device)
 
-    def ids(self, split: str) -> Tensor:
+    def ids(self, split: str) -> Ids:
         """The token ids of a split, (N,)."""
         return self._splits[split]
 
@@ -54,7 +57,7 @@ class TextData:
         """`batch_size` windows of T characters, by default block_size, at uniformly random positions of the split."""
         ids, T = self._splits[split], T or self.block_size
         starts = torch.randint(len(ids) - T, (batch_size, 1), generator=draw).to(ids.device, non_blocking=True)
-        windows = ids[starts + self._window[: T + 1]]  # (B, T + 1)
+        windows = ids[starts + self._window[: T + 1]].to(self._device)  # (B, T + 1)
         return self._located(split, _batch(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
@@ -77,13 +80,19 @@ class TextData:
 
     def every_target_once(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
         """The split as adjacent windows: each character except the first is a target exactly once."""
-        return self._all_located(split, adjacent_windows(self._splits[split], self.block_size, tokens_per_pass))
+        windows = adjacent_windows(self._splits[split], self.block_size, tokens_per_pass)
+        return self._all_located(split, map(self._moved, windows))
 
     def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterator[Batch]:
         """The split as overlapping windows: targets are the second half of each window, and all of the first window."""
         T = self.block_size
         windows = sliding_windows(self._splits[split], T, tokens_per_pass)
-        return self._all_located(split, windows, step=T - T // 2)
+        return self._all_located(split, map(self._moved, windows), step=T - T // 2)
+
+    def _moved(self, batch: Batch) -> Batch:
+        """The batch on the device of the model."""
+        (inputs,), targets = batch.inputs, batch.targets
+        return replace(batch, inputs=(inputs.to(self._device),), targets=targets.to(self._device))
 
     def _all_located(self, split: str, batches: Iterator[Batch], step: int | None = None) -> Iterator[Batch]:
         """Batches of windows that begin `step` tokens apart, starting with the first token; adjacent by default."""
@@ -101,7 +110,7 @@ class TextData:
         return replace(batch, inputs=(*batch.inputs, starts))
 
 
-def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
+def adjacent_windows(ids: Ids, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
     """Token ids, (N,) with N >= 2, as adjacent windows: each id except the first is a target exactly once.
 
     A window of `block_size` = T inputs predicts the token after each of them, so its first targets have little context.
@@ -109,15 +118,16 @@ def adjacent_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iter
     """
     T = block_size
     full = (len(ids) - 1) // T * T  # targets that fill complete windows
-    if full:
-        inputs, targets = ids[:full].view(-1, T), ids[1 : full + 1].view(-1, T)
-        rows = max(1, tokens_per_pass // T)
-        yield from map(_batch, inputs.split(rows), targets.split(rows))
+    in_pass = max(1, tokens_per_pass // T) * T
+    for first in range(0, full, in_pass):
+        part = ids[first : min(first + in_pass, full) + 1]
+        yield _batch(part[:-1].view(-1, T), part[1:].view(-1, T))
     if full < len(ids) - 1:
-        yield _batch(ids[None, full:-1], ids[None, full + 1 :])
+        part = ids[full:]
+        yield _batch(part[None, :-1], part[None, 1:])
 
 
-def sliding_windows(ids: Tensor, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
+def sliding_windows(ids: Ids, block_size: int, tokens_per_pass: int) -> Iterator[Batch]:
     """Token ids, (N,) with N >= 2, as windows that overlap by half: each id except the first is a target exactly once.
 
     Only the second half of a window is predicted, so that each target has T / 2 tokens of context or more, T =

@@ -1,15 +1,18 @@
 """The files of a run's corpus: which of them are safe to open if the run comes from another machine or a stranger."""
 
+import glob
 import hashlib
 import inspect
+import itertools
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt.base.choices import Choice, PathName
+from gpt.base.choices import Choice, PathName, PathNames
 from gpt.base.errors import RequestError
 from gpt.data.corpora import LOADER
+from gpt.data.sources import paths_of
 
 
 def fingerprints(data: Choice) -> dict[str, str]:
@@ -31,7 +34,7 @@ def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], give
         fingerprint = None if f"data.{name}" in given else _fingerprint(path)
         if fingerprint is not None and fingerprint == known.get(name):
             continue
-        if isinstance(own.get(name), str):
+        if isinstance(own.get(name), str | list):
             content[name] = own[name]
         else:
             option = shlex.quote(f"data.{name}={path}")
@@ -44,12 +47,20 @@ def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], give
 
 def _paths(data: Choice) -> list[str]:
     parameters = inspect.signature(LOADER.find(data), eval_str=True).parameters
-    return [name for name, parameter in parameters.items() if parameter.annotation == PathName]
+    return [name for name, parameter in parameters.items() if parameter.annotation in (PathName, PathNames)]
 
 
 def _fingerprint(path: Any) -> str | None:
+    """Of a file, of a folder by itself, of the folder that a pattern starts from, or of several of these."""
     try:
-        status = Path(path).stat()
+        stated = [_existing(Path(each)).stat() for each in paths_of(path)]
     except (OSError, TypeError, ValueError):
         return None
-    return hashlib.sha256(f"{status.st_ino} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+    described = (f"{status.st_ino} {status.st_size} {status.st_mtime_ns}" for status in stated)
+    return hashlib.sha256(" ".join(described).encode()).hexdigest()
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the part of a pattern before its first wildcard."""
+    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    return path if path.exists() or len(fixed) == len(path.parts) else Path(*fixed)

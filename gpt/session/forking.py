@@ -13,7 +13,7 @@ from gpt.base.errors import RequestError
 from gpt.base.files import sha256
 from gpt.base.keys import differences
 from gpt.base.schema import Saved, TrainConfig
-from gpt.data.corpora import Corpus
+from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.models.equality import is_same_function
 from gpt.runs.corpus_files import located

@@ -11,7 +11,7 @@ from gpt import models, tasks
 from gpt.base.errors import RequestError
 from gpt.base.runtime import seed_everything, select_device, select_runtime
 from gpt.data.batch import Batch, Data
-from gpt.data.corpora import Corpus
+from gpt.data.corpus import Corpus
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
 from gpt.models import STAGE

@@ -12,7 +12,7 @@ from gpt.base.errors import RequestError
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.characters import CharTokenizer
-from gpt.data.corpora import Corpus
+from gpt.data.corpus import Corpus
 from gpt.models import block_size_of
 from gpt.models.attention_weights import AttentionWeights
 from gpt.runs.corpus_files import located

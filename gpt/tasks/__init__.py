@@ -8,7 +8,8 @@ from torch import nn
 
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.data.corpora import LOADER, Corpus, type_of
+from gpt.data.corpora import LOADER, type_of
+from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.tasks.continuation import Continuation
 from gpt.tasks.task import Task, every_task
@@ -26,7 +27,7 @@ def of(data: Choice) -> type[Task]:
     """
     corpus = type_of(LOADER.find(data))
     for task in every_task():
-        if task.corpus is corpus:
+        if corpus is not None and issubclass(corpus, task.corpus):
             return task
     raise RequestError(f"data._target_={data.target} returns a {corpus and corpus.__name__}, which no task handles")
 

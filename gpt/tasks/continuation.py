@@ -12,7 +12,7 @@ from gpt.base.errors import RequestError, UserError
 from gpt.base.schema import GenerateConfig
 from gpt.data.batch import Batch
 from gpt.data.characters import CharTokenizer
-from gpt.data.corpora import TextCorpus
+from gpt.data.corpus import Text
 from gpt.data.text import TextData, adjacent_windows, sliding_windows
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import block_size_of
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Continuation(Task):
     """Continuing a text, character by character."""
 
-    corpus = TextCorpus
+    corpus = Text
     does = "continues a text"
     token = "character"
     splits = ("val", "train")
@@ -56,9 +56,9 @@ class Continuation(Task):
         self.vocab_size = len(tokenizer)
 
     @classmethod
-    def built_for(cls, corpus: TextCorpus) -> "Continuation":
+    def built_for(cls, corpus: Text) -> "Continuation":
         """The characters of both splits."""
-        return cls(CharTokenizer(corpus.train + corpus.val))
+        return cls(CharTokenizer(corpus.characters))
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "Continuation":
@@ -72,7 +72,7 @@ class Continuation(Task):
         """Windows of block_size."""
         return batch_size * block_size
 
-    def vocabulary(self, corpus: TextCorpus) -> Vocabulary:
+    def vocabulary(self, corpus: Text) -> Vocabulary:
         """The characters."""
         return Vocabulary(vocabulary=self.tokenizer.vocabulary, corpus=corpus.digest)
 
@@ -82,38 +82,45 @@ class Continuation(Task):
 
     def known(self, text: str) -> str:
         """The text without the characters that the vocabulary lacks, with a warning."""
-        return self._known(text)[0]
+        known, unknown = self.tokenizer.without_unknown(text)
+        if unknown:
+            self._warn(len(text) - len(known), unknown)
+        return known
 
-    def left_out(self, corpus: TextCorpus) -> LeftOut | None:
+    def left_out(self, corpus: Text) -> LeftOut | None:
         """The characters that the vocabulary lacks, such as that of another run."""
-        train, val = (len(text) - len(self.tokenizer.without_unknown(text)[0]) for text in (corpus.train, corpus.val))
-        if train + val == 0:
+        if set(corpus.characters) <= set(self.tokenizer.vocabulary):
             return None
-        return LeftOut(train=train, val=val, of_train=len(corpus.train), of_val=len(corpus.val))
+        lengths, encoded = corpus.lengths(), corpus.encoded(self.tokenizer)
+        train, val = (lengths[split] - len(encoded[split]) for split in ("train", "val"))
+        return LeftOut(train=train, val=val, of_train=lengths["train"], of_val=lengths["val"])
 
-    def grown(self, corpus: TextCorpus) -> "Continuation":
+    def grown(self, corpus: Text) -> "Continuation":
         """With all characters of the corpus."""
-        return Continuation(CharTokenizer(self.tokenizer.vocabulary + corpus.train + corpus.val))
+        return Continuation(CharTokenizer(self.tokenizer.vocabulary + corpus.characters))
 
-    def described(self, corpus: TextCorpus) -> str:
+    def described(self, corpus: Text) -> str:
         """Characters."""
-        train, val = len(corpus.train), len(corpus.val)
+        train, val = corpus.lengths().values()
         return f"text: {train:,} characters to train on, {val:,} to validate on; a vocabulary of {self.vocab_size}"
 
     def encoded(self, text: str) -> Tensor:
         """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
         return self.tokenizer.encode(self.known(text))
 
-    def data(self, corpus: TextCorpus, model: nn.Module, device: torch.device) -> TextData:
+    def data(self, corpus: Text, model: nn.Module, device: torch.device) -> TextData:
         """Windows of the model's block_size; a stage that remembers the training split receives it."""
-        known, T = TextCorpus(*self._known(corpus.train, corpus.val)), block_size_of(model)
+        if left_out := self.left_out(corpus):
+            unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
+            self._warn(left_out.count, unknown)
+        T = block_size_of(model)
         if not isinstance(model, Remembering):
-            return TextData(known, self.tokenizer, block_size=T, device=device)
-        data = TextData(known, self.tokenizer, block_size=T, with_starts=True, device=device)
-        model.remember(data.ids("train"))
+            return TextData(corpus, self.tokenizer, block_size=T, device=device)
+        data = TextData(corpus, self.tokenizer, block_size=T, with_starts=True, device=device)
+        model.remember(data.ids("train")[:])
         return data
 
-    def sample(self, model: nn.Module, corpus: TextCorpus, seed: int) -> str:  # noqa: ARG002
+    def sample(self, model: nn.Module, corpus: Text, seed: int) -> str:  # noqa: ARG002
         """500 characters."""
         return sample_text(model, self.tokenizer, seed=seed)
 
@@ -164,13 +171,8 @@ class Continuation(Task):
             raise RequestError("the prompt is empty: give at least one character, or no prompt")
         return self.tokenizer.encode(default_prompt(self.tokenizer) if prompt is None else prompt)
 
-    def _known(self, *texts: str) -> list[str]:
-        known, unknown = zip(*map(self.tokenizer.without_unknown, texts), strict=True)
-        if any(unknown):
-            left_out = sum(map(len, texts)) - sum(map(len, known))
-            which = "".join(sorted(set("".join(unknown))))
-            log.warning(f"left out {left_out:,} characters that the vocabulary lacks: {which[:40]!r}")
-        return list(known)
+    def _warn(self, count: int, unknown: str) -> None:
+        log.warning(f"left out {count:,} characters that the vocabulary lacks: {unknown[:40]!r}")
 
 
 def _check_amount(tokens: int, num_samples: int = 1) -> None:

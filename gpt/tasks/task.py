@@ -15,7 +15,7 @@ from torch import nn
 from gpt.base.errors import RequestError
 from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
-from gpt.data.corpora import Corpus
+from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary
 
 

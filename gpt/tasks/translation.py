@@ -11,7 +11,8 @@ from torch import nn
 from gpt.base.errors import RequestError, UserError, requiring
 from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Batch, Data
-from gpt.data.corpora import PairCorpus, lines_of
+from gpt.data.corpora import lines_of
+from gpt.data.corpus import PairCorpus
 from gpt.data.sentences import readable
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import block_size_of

@@ -18,7 +18,8 @@ from torch import nn
 from gpt import models
 from gpt.base.choices import Choice, Fraction, Kind, Size
 from gpt.base.errors import RequestError
-from gpt.data.corpora import LOADER, TextCorpus
+from gpt.data.corpora import LOADER
+from gpt.data.corpus import TextCorpus
 from gpt.models import STAGE
 from gpt.models.v6_pre_norm import GPT
 from gpt.runs.folder import RunFolder

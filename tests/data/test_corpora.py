@@ -8,19 +8,8 @@ import pytest
 
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.data.corpora import (
-    LOADER,
-    PairCorpus,
-    TextCorpus,
-    copy,
-    lines_of,
-    multi30k,
-    parallel,
-    read_text,
-    reverse,
-    shakespeare,
-    text,
-)
+from gpt.data.corpora import LOADER, copy, lines_of, multi30k, parallel, read_text, reverse, shakespeare, text
+from gpt.data.corpus import PairCorpus, TextCorpus
 from tests.conftest import small_corpus
 
 BOM = b"\xef\xbb\xbf"

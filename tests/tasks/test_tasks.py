@@ -14,7 +14,8 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data import corpora
-from gpt.data.corpora import Corpus, PairCorpus, TextCorpus, read_text
+from gpt.data.corpora import read_text
+from gpt.data.corpus import Corpus, PairCorpus, TextCorpus
 from gpt.data.subwords import Subwords
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import STAGE

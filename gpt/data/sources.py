@@ -1,0 +1,191 @@
+"""Text files as one text, which is read in pieces and never held in memory as a whole."""
+
+import bisect
+import hashlib
+import itertools
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from glob import glob
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.typed import listed
+
+_T = TypeVar("_T")
+_PIECE = 2**20  # bytes that are read at a time
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
+
+
+def paths_of(path: str | Sequence[str]) -> list[str]:
+    """The paths in a list, which may also have been typed as a text: "[a.txt,b]"."""
+    if not isinstance(path, str):
+        return list(path)
+    is_list = path.startswith("[") and path.endswith("]") and not os.path.lexists(path)
+    return listed(path) if is_list else [path]
+
+
+def files_of(path: str | Sequence[str]) -> list[Path]:
+    """The files that `path` names: a file, all files below a folder, those that a pattern matches, or a list of these.
+
+    They are in the order of the list; those of a folder or a pattern are sorted by name, without hidden ones. Raises
+    UnavailableError for a path that names no file.
+    """
+    return [file for each in paths_of(path) for file in _files_of(each)]
+
+
+def _files_of(path: str) -> list[Path]:
+    if Path(path).is_dir():
+        found = sorted(_below(path))
+    elif os.path.lexists(path):
+        found = [Path(path)]
+    else:
+        names = glob(path, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
+        found = sorted(file for file in map(Path, names) if file.is_file())
+    if not found:
+        raise UnavailableError(f"there is no file {'in ' if Path(path).is_dir() else ''}{path}")
+    return found
+
+
+def _below(folder: str) -> Iterator[Path]:
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file():
+                    yield Path(entry.path)
+
+
+class Source:
+    """Files one after another, with a separator between them, as bytes 0 .. size - 1. Byte order marks are left out."""
+
+    def __init__(self, paths: Sequence[Path], separator: bytes = b"") -> None:
+        """Raises RequestError for anything but regular files, which might never end or never answer."""
+        self.paths, self.separator = tuple(paths), separator
+        states = [_state(path) for path in paths]
+        self._sizes = [state.st_size for state in states]
+        listed = [f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in zip(paths, states, strict=True)]
+        # Another one if a file was added, removed, renamed or written to.
+        described = "\0".join([separator.hex(), *listed])
+        self.fingerprint = hashlib.sha256(described.encode(errors="surrogateescape")).hexdigest()
+
+    @property
+    def bytes_in_files(self) -> int:
+        """With separators and byte order marks; known without opening a file."""
+        return sum(self._sizes)
+
+    @cached_property
+    def _marks(self) -> list[int]:
+        """The bytes that each file's byte order mark takes."""
+        return [3 if _read(path, 0, 3) == _BYTE_ORDER_MARK else 0 for path in self.paths]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each file starts in the text."""
+        lengths = (size - mark + len(self.separator) for size, mark in zip(self._sizes, self._marks, strict=True))
+        return [0, *itertools.accumulate(lengths)]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self._starts[-1] - len(self.separator)
+
+    def text(self) -> str:
+        """All of it. Raises RequestError if it is empty, or not UTF-8."""
+        content = self.read(0, self.size)
+        if not content:
+            raise RequestError(f"{self.paths[0]} is empty")
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise self.not_text(error.start) from None
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from start to end. Raises RequestError if a file has become shorter."""
+        parts = []
+        for i in range(bisect.bisect_right(self._starts, start, hi=len(self.paths)) - 1, len(self.paths)):
+            first, length = self._starts[i], self._sizes[i] - self._marks[i]
+            if first >= end:
+                break
+            low, high = max(0, start - first), min(length, end - first)
+            if low < high:
+                parts.append(_read(self.paths[i], self._marks[i] + low, self._marks[i] + high))
+            parts.append(self.separator[max(0, start - first - length) : max(0, end - first - length)])
+        return b"".join(parts)
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Pieces of the bytes from start to end: where each starts and ends, at whole characters of UTF-8."""
+        while start < end:
+            stop = min(start + _PIECE, end)
+            following = self.read(stop, min(stop + 3, end))  # of which a character that began before may have some
+            stop += len(following) - len(following.lstrip(_CONTINUING))
+            yield start, stop
+            start = stop
+
+    def of_pieces(
+        self, start: int, end: int, work: Callable[[bytes], _T], doing: str, workers: int = os.cpu_count() or 1
+    ) -> Iterator[_T]:
+        """`work` for every piece between two bytes, in several threads: the results, in order.
+
+        Raises RequestError for a piece that is not UTF-8, UserError if a file was written to meanwhile.
+        """
+
+        def result(first: int, last: int) -> tuple[int, _T]:
+            try:
+                return last - first, work(self.read(first, last))
+            except UnicodeDecodeError as error:
+                self.check_unchanged()
+                raise self.not_text(first + error.start) from None
+
+        bar = tqdm(total=end - start, desc=doing, unit="B", unit_scale=True, leave=False, delay=1)
+        pieces, waiting = self.pieces(start, end), deque[Future[tuple[int, _T]]]()
+        with bar, ThreadPoolExecutor(workers) as pool:
+            while True:
+                waiting.extend(pool.submit(result, *piece) for piece in islice(pieces, 2 * workers - len(waiting)))
+                if not waiting:
+                    return
+                size, found = waiting.popleft().result()
+                bar.update(size)
+                yield found
+
+    def check_unchanged(self) -> None:
+        """Raises UserError if a file was written to since the start."""
+        if Source(self.paths, self.separator).fingerprint != self.fingerprint:
+            raise UserError(f"{self.paths[0]} changed while it was read: start again when nothing writes to it")
+
+    def not_text(self, offset: int) -> RequestError:
+        """The error that byte `offset` is not UTF-8, which names the file and the byte in it."""
+        i = bisect.bisect_right(self._starts, offset, hi=len(self.paths)) - 1
+        byte = offset - self._starts[i] + self._marks[i]
+        return RequestError(f"{self.paths[i]} is not UTF-8 text (byte {byte} is not): convert it first")
+
+
+def _state(path: Path) -> os.stat_result:
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}") from None
+    if not stat.S_ISREG(state.st_mode):
+        raise RequestError(f"{path} is not a file")
+    return state
+
+
+def _read(path: Path, start: int, end: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}") from None

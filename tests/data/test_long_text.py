@@ -1,0 +1,158 @@
+"""Texts that are too long for memory: prepared once, in files that are mapped, and the same batches as in memory."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.base.errors import RequestError, UserError
+from gpt.data import sources
+from gpt.data.characters import CharTokenizer
+from gpt.data.corpus import Text, TextCorpus
+from gpt.data.long_text import LongText
+from gpt.data.sources import Source, files_of
+from gpt.data.text import TextData
+from tests.conftest import small_corpus
+
+CONTENT = small_corpus() + "é€😀\n" * 300 + "z" * 5000
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_PIECE", 1000)  # so that a short text has many
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "long.txt"
+    path.write_text(CONTENT)
+    return path
+
+
+def opened(*paths: Path, train_fraction: float = 0.9) -> LongText:
+    return LongText(Source(paths, b"\n"), train_fraction, paths[0].parent / "prepared")
+
+
+def same(text: Text, content: str, train_fraction: float = 0.9) -> None:
+    boundary = int(train_fraction * len(content))
+    short = TextCorpus(content[:boundary], content[boundary:])
+    assert (text.digest, text.characters, text.lengths()) == (short.digest, short.characters, short.lengths())
+    assert list(text.parts()) == list(short.parts())
+    tokenizer = CharTokenizer(short.characters)
+    for split, ids in short.encoded(tokenizer).items():
+        assert torch.equal(text.encoded(tokenizer)[split][:], ids[:])
+
+
+def test_a_long_text_is_the_text_in_memory(file: Path) -> None:
+    for _ in range(2):  # prepared, and found prepared
+        same(opened(file), CONTENT)
+
+
+@given(content=st.text(min_size=2, max_size=60), fraction=st.floats(0.1, 0.9), size=st.integers(1, 7))
+def test_wherever_pieces_and_splits_are_cut(content: str, fraction: float, size: int) -> None:
+    content = content.replace("\r", "r").replace("\ufeff", "b")
+    if not content.isprintable():
+        content = "".join(c if c.isprintable() else "\n" for c in content)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(sources, "_PIECE", size)
+        path = Path(folder, "text")
+        path.write_bytes(content.encode())
+        same(opened(path, train_fraction=fraction), content, fraction)
+
+
+def test_its_batches_and_windows_are_those_of_the_text_in_memory(file: Path) -> None:
+    boundary = int(0.9 * len(CONTENT))
+    tokenizer = CharTokenizer(CONTENT)
+    data, expected = (
+        TextData(text, tokenizer, block_size=16)
+        for text in (opened(file), TextCorpus(CONTENT[:boundary], CONTENT[boundary:]))
+    )
+    pairs = [(data.training_batch(1, i, 8), expected.training_batch(1, i, 8)) for i in range(5)]
+    for split in ("train", "val"):
+        for each in ("every_target_once", "every_target_in_context"):
+            pairs += zip(getattr(data, each)(split, 256), getattr(expected, each)(split, 256), strict=True)
+    for batch, wanted in pairs:
+        assert torch.equal(batch.inputs[0], wanted.inputs[0])
+        assert torch.equal(batch.targets, wanted.targets)
+        assert batch.tokens == wanted.tokens
+    assert all(ids._ids.dtype == np.uint8 for ids in data._splits.values())
+
+
+def test_several_files_are_one_text_with_a_newline_between_them(tmp_path: Path) -> None:
+    parts = {"a.txt": "\ufeffone", "b/d.txt": "", "b/c.txt": "two é", "b/.hidden": "no"}
+    for name, content in parts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    listed = [str(tmp_path / "b"), str(tmp_path / "*.txt")]
+    assert [file.name for file in files_of(listed)] == ["c.txt", "d.txt", "a.txt"]
+    source = Source(files_of(listed), b"\n")
+    assert source.text() == "two é\n\none"
+    assert b"".join(source.read(i, i + 1) for i in range(source.size)) == "two é\n\none".encode()
+    same(LongText(source, 0.5, tmp_path / "prepared"), "two é\n\none", 0.5)
+
+
+def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
+    same(opened(file), CONTENT)
+    file.write_text(CONTENT[::-1])
+    same(opened(file), CONTENT[::-1])
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:100] + bytes([b[100] ^ 1]) + b[101:], lambda b: b""])
+def test_a_prepared_file_that_was_changed_is_made_again(
+    damage: Callable[[bytes], bytes], file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer = CharTokenizer(CONTENT)
+    opened(file).encoded(tokenizer)
+    prepared = sorted(path for path in (file.parent / "prepared").rglob("*") if path.is_file() and path.stat().st_size)
+    assert len(prepared) == 5
+    for path in prepared:
+        path.write_bytes(damage(path.read_bytes()))
+        same(opened(file), CONTENT)
+        assert str(path) in caplog.text
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error_and_leaves_nothing_half_made(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Source.read
+
+    def changing(self: Source, start: int, end: int) -> bytes:
+        os.utime(file)
+        return read(self, start, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "read", changing)
+        with pytest.raises(UserError, match=r"long\.txt changed while it was read: start again when nothing writes"):
+            opened(file)
+    assert [path.name for path in (file.parent / "prepared").rglob("*") if path.is_file()] == [".lock"]
+    same(opened(file), CONTENT)
+
+
+def test_what_is_not_text_is_named_with_its_file_and_byte(tmp_path: Path) -> None:
+    for name, content in {"a": b"x" * 3000, "b": b"y" * 2500 + b"\xff" + b"y" * 3000}.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestError, match=r"b is not UTF-8 text \(byte 2500 is not\): convert it first$"):
+        opened(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_place_that_cannot_be_written_says_where_to_point_it(file: Path) -> None:
+    (file.parent / "prepared").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot prepare the text in .*: set GPT_DATA_DIR to a folder with room"):
+        opened(file)
+
+
+def test_what_a_killed_process_left_is_removed(file: Path) -> None:
+    opened(file)
+    (folder,) = (file.parent / "prepared").iterdir()
+    (folder / ".x.ids.0123abcd").write_bytes(b"half")
+    opened(file)
+    assert not (folder / ".x.ids.0123abcd").exists()
+    shutil.rmtree(folder)
+    same(opened(file), CONTENT)
