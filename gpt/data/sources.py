@@ -39,7 +39,10 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
     They are in the order of the list; those of a folder or a pattern are sorted by name, without hidden ones. Raises
     UnavailableError for a path that names no file.
     """
-    return [file for each in paths_of(path) for file in _files_of(each)]
+    try:
+        return [file for each in paths_of(path) for file in _files_of(each)]
+    except OSError as error:
+        raise RequestError(f"cannot read {error.filename}: {error.strerror}") from None
 
 
 def _files_of(path: str) -> list[Path]:

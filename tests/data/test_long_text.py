@@ -98,6 +98,23 @@ def test_several_files_are_one_text_with_a_newline_between_them(tmp_path: Path) 
     same(LongText(source, 0.5, tmp_path / "prepared"), "two é\n\none", 0.5)
 
 
+NO_FILE = {
+    "nowhere": "there is no file .*nowhere",
+    "": "there is no file in ",
+    "*.c": r"there is no file .*\*\.c",
+    "loop": "cannot read .*loop",
+}
+
+
+@pytest.mark.parametrize(("path", "message"), NO_FILE.items())
+def test_a_path_to_no_file_is_one_line(path: str, message: str, tmp_path: Path) -> None:
+    if path == "loop":
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        path = ""
+    with pytest.raises(RequestError, match=message):
+        files_of(str(tmp_path / path))
+
+
 def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
     same(opened(file), CONTENT)
     file.write_text(CONTENT[::-1])
