@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import environments, every_call, folders, odd_values, scenarios, studies, values
+from tests.faults import environments, every_call, folders, odd_values, results, scenarios, studies, values
 
 FULL = {
     scenarios.kills: 100,
@@ -33,6 +33,8 @@ FULL = {
     studies.studies: 1000,
     values.values: 1000,
     values.sizes: 200,
+    results.new_runs: 500,
+    results.numbers: 100,
     every_call.every_call: 10_000,
     every_call.every_size: 1000,
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import environments, every_call, folders, odd_values, scenarios, studies, values
+from tests.faults import environments, every_call, folders, odd_values, results, scenarios, studies, values
 
 QUICK = {
     "kills": partial(scenarios.kills, 1, iterations=60, most=1),
@@ -38,6 +38,8 @@ LONGER = {
     "studies": partial(studies.studies, 200),
     "values": partial(values.values, 200),
     "sizes": partial(values.sizes, 30),
+    "new_runs": partial(results.new_runs, 60),
+    "numbers": partial(results.numbers, 10),
     "every_size": partial(every_call.every_size, 10),
 }
 
