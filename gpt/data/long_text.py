@@ -52,7 +52,6 @@ class _Described(Record):
     """text.json: what reading a text once finds."""
 
     source: str  # the fingerprint of its files
-    fraction: float  # for training
     train: Total  # its characters
     val: Total
     boundary: Total  # between the two, in bytes
@@ -76,13 +75,13 @@ class LongText(Text):
 
         Raises RequestError if it is not UTF-8, UserError if `folder` cannot be written.
         """
-        names = "\0".join(str(path.resolve()) for path in source.paths)
+        names = "\0".join([f"{train_fraction}", *(str(path.resolve()) for path in source.paths)])
         name = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
         self._source, self._folder = source, folder / f"{source.paths[0].stem[:40]}-{name}"
         with _preparing(self._folder):
             path = self._folder / "text.json"
             found = _record(path, _Described)
-            if found is None or (found.source, found.fraction) != (source.fingerprint, train_fraction):
+            if found is None or found.source != source.fingerprint:
                 found = _described(source, train_fraction)
                 write_atomically(path, seal(found.model_dump()))
         self._described = found
@@ -159,7 +158,7 @@ def _described(source: Source, train_fraction: float) -> _Described:
             break
         before += count
     found = _Described(
-        source=source.fingerprint, fraction=train_fraction, train=train, val=sum(counts) - train, boundary=boundary,
+        source=source.fingerprint, train=train, val=sum(counts) - train, boundary=boundary,
         characters=str(alphabet), digest=_digest(source, boundary),
     )  # fmt: skip
     source.check_unchanged()
