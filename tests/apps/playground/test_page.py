@@ -139,7 +139,7 @@ def test_a_text_is_written_and_coloured(page: Visit, v5: TrainedRun) -> None:
     written = v5.generate(PROMPT, tokens=60, seed=7, temperature=0.8, top_k=5)
     assert shown_text(page.page) == PROMPT + written
     assert page.page.locator(".text .written").count() == 60
-    assert "written" in page.text(".mean")
+    assert "generated" in page.text(".mean")
     assert "loss" in page.page.locator(".text .written").nth(30).get_attribute("aria-label")
     page.page.fill("#seed", "8")
     page.page.click("#go")
