@@ -163,7 +163,7 @@ def test_a_text_that_is_being_written_is_not_explained_yet(page: Visit) -> None:
     page.page.route("**/api/text", lambda route: None)
     page.page.fill("#prompt", "Abc")
     page.page.click("#go")
-    page.page.locator(".mean", has_text="writing").wait_for()
+    page.page.locator(".mean", has_text="generating").wait_for()
     page.page.locator(".text span").nth(1).click()
     slide(page.page, "temperature", 0.5)
     assert page.text(".answer") == before
