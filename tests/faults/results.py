@@ -67,14 +67,16 @@ def _numbers(folder: Path, draw: random.Random) -> list[str]:
     folder.mkdir()
     first, second = sorted(draw.sample(range(10, 60, 10), 2))
     batches = [draw.choice([4, 8]), draw.choice([4, 8, 12])]
-    T, average = draw.choice([4, 7, 8]), draw.choice([0, 0, 0.5])
+    # An extension whose average would begin before the run's own end is refused.
+    T, average = draw.choice([4, 7, 8]), draw.choice([0, 0.5]) if second >= 2 * first else 0
     common = [
         f"model={draw.choice(['v1', 'v5', 'v6'])}", f"model.block_size={T}", "training.eval_interval=10", "device=cpu",
         "training.eval_iters=2", "checkpoint.interval=10", "checkpoint.min_seconds=0", "checkpoint.keep=20",
+        f"training.average_last={average}",
     ]  # fmt: skip
     place = "hydra.run.dir=run"
     wrong = _trained(folder, [*common, f"training.max_iters={first}", f"training.batch_size={batches[0]}", place])
-    more = [f"training.max_iters={second}", f"training.batch_size={batches[1]}", f"training.average_last={average}"]
+    more = [f"training.max_iters={second}", f"training.batch_size={batches[1]}"]
     wrong += _trained(folder, ["resume=run", *more])
     run = RunFolder(folder / "run")
     text = small_corpus()
