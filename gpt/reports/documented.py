@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from gpt.reports.changes import changes
 from gpt.reports.escaping import markdown
-from gpt.reports.ranking import Run
+from gpt.runs.finding import FinishedRun
 from gpt.runs.records import Summary
 
 Split = Literal["train", "val"]
@@ -36,19 +36,19 @@ class Comparison:
     """The rows of all stages, and the runs that are not counted, with the reasons."""
 
     rows: list[Row]
-    counted: dict[str, list[Run]]  # by stage
-    not_counted: list[tuple[Run, str]]
+    counted: dict[str, list[FinishedRun]]  # by stage
+    not_counted: list[tuple[FinishedRun, str]]
 
 
-def compare(runs: list[Run], *, tolerance: float) -> Comparison:
+def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
     """Group finished runs, the oldest first, by stage and seed.
 
     Only the newest run of a stage and seed is counted. Runs with changed hyperparameters are not.
     """
-    newest: dict[tuple[str, int], Run] = {}
+    newest: dict[tuple[str, int], FinishedRun] = {}
     not_counted = []
     for run in runs:
-        summary = run[1]
+        summary = run.summary
         key = (summary.stage, summary.seed)
         if changed := changes(summary):
             not_counted.append((run, "changed: " + ", ".join(changed)))

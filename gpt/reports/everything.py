@@ -10,7 +10,8 @@ from gpt.base.schema import CompareConfig
 from gpt.reports import documented, plots, tables
 from gpt.reports.changes import changes
 from gpt.reports.documented import Comparison
-from gpt.reports.ranking import Ranking, Run, rankings
+from gpt.reports.ranking import Ranking, rankings
+from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 
 _TABLES = ("compare.md", "compare.json", "compare.csv")  # always written together
@@ -26,11 +27,11 @@ class Everything:
     ranked: list[Ranking]  # those to show: none if all runs are documented ones
 
     @classmethod
-    def of(cls, runs: list[Run], others: list[RunFolder], config: CompareConfig) -> "Everything":
+    def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "Everything":
         """Compare finished runs, the oldest first; `others` have not finished."""
         comparison = documented.compare(runs, tolerance=config.tolerance)
         everything = rankings(runs, config.metric, others)
-        is_documented_only = bool(comparison.rows) and not (others or any(changes(summary) for _, summary in runs))
+        is_documented_only = bool(comparison.rows) and not (others or any(changes(run.summary) for run in runs))
         return cls(config, comparison, everything, [] if is_documented_only and not config.by else everything)
 
     def shown(self, style: str) -> str:

@@ -11,7 +11,8 @@ from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import write_png
 from gpt.reports import escaping
 from gpt.reports.documented import Comparison
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, Run, label, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
+from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
 _XLABELS = {"iterations": "iteration", "tokens": "tokens trained on", "seconds": "seconds of training"}
 
 
-def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[Run]]], x: Axis) -> None:
+def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis) -> None:
     from matplotlib.colors import TABLEAU_COLORS  # slow to import
 
     most = max(1, _MOST_CURVES // max(1, len(groups)))
@@ -76,7 +77,7 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[Run]]], x: Axis)
         axes.plot(*zip(*mean, strict=True), color=colour, marker=".", label=text, zorder=2 if is_named else 1)
 
 
-def _curve(run: Run, x: Axis) -> dict[int, tuple[float, float]]:
+def _curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
     """The evaluations as points, without iteration 0, which a log scale cannot show; empty for a damaged run."""
     folder, summary = run
     try:
@@ -108,7 +109,7 @@ def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:
     colours = {line.get_label(): line.get_color() for line in axes.lines}
     for row in comparison.rows:
         if row.documented is not None and row.split == "val" and row.stage in colours:
-            end = comparison.counted[row.stage][0][1].iterations
+            end = comparison.counted[row.stage][0].summary.iterations
             marker, colour = ("x", colours[row.stage]) if row.difference is not None else ("+", "grey")
             axes.plot(end, row.documented, marker, color=colour, markersize=9, markeredgewidth=2)
     axes.plot([], [], "kx", label="documented")

@@ -13,10 +13,9 @@ from gpt.base.errors import UserError
 from gpt.reports.changes import changes
 from gpt.reports.comparable import Metric, settings, targets
 from gpt.reports.unfinished import Unfinished, unfinished
+from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-
-Run = tuple[RunFolder, Summary]
 
 LOSS: dict[Metric, Callable[[Summary], float]] = {
     "exact": lambda summary: summary.exact.val,
@@ -35,7 +34,7 @@ class Group:
     """Runs that differ only in their seed. Losses in nats per token."""
 
     values: dict[str, Any]  # by key: those that vary in the table
-    runs: list[Run]  # the newest of each seed
+    runs: list[FinishedRun]  # the newest of each seed
     mean: float  # of the metric, over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
     standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
@@ -50,23 +49,23 @@ class Ranking:
     shared: list[str]  # as key=value: what all runs have that differs from their documented run
     groups: list[Group]
     is_tested: bool  # whether there are enough seeds to tell what is within noise
-    older: list[Run]  # that are not counted, because there is a newer run of the same settings and seed
+    older: list[FinishedRun]  # that are not counted, because there is a newer run of the same settings and seed
     unfinished: list[Unfinished]
 
 
 _Settings = dict[str, Any]
 
 
-def rankings(runs: Iterable[Run], metric: Metric, others: Iterable[RunFolder] = ()) -> list[Ranking]:
+def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFolder] = ()) -> list[Ranking]:
     """One ranking per set of targets, because losses over others are not comparable; damaged runs are skipped.
 
     `others` are runs that have not finished; each is in the ranking that it would be in.
     """
-    finished: dict[str, list[tuple[Run, _Settings]]] = defaultdict(list)
+    finished: dict[str, list[tuple[FinishedRun, _Settings]]] = defaultdict(list)
     started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
         with _skipping():
-            finished[targets(run[0])].append((run, settings(*run, metric)))
+            finished[targets(run.folder)].append((run, settings(*run, metric)))
     for other in others:
         with _skipping():
             started[targets(other)].append((other, settings(other, None, metric)))
@@ -85,29 +84,30 @@ def _skipping() -> Iterator[None]:
 
 
 def _ranking(
-    members: list[tuple[Run, _Settings]], others: list[tuple[RunFolder, _Settings]], metric: Metric
+    members: list[tuple[FinishedRun, _Settings]], others: list[tuple[RunFolder, _Settings]], metric: Metric
 ) -> Ranking:
     dtype = members[-1][1]["dtype"]  # an unfinished run does not have one yet
     started = [(run, {"dtype": dtype} | values) for run, values in others]
     keys = _varying([values for _, values in (*members, *started)])
-    by_values: dict[tuple, dict[int, Run]] = defaultdict(dict)
+    by_values: dict[tuple, dict[int, FinishedRun]] = defaultdict(dict)
     older = []
     for run, values in members:  # the oldest first, so that the newest run of a seed remains
         by_seed = by_values[tuple(_same(values.get(key)) for key in keys)]
-        older += [by_seed[run[1].seed]] if run[1].seed in by_seed else []
-        by_seed[run[1].seed] = run
-    chosen = {id(run): values for run, values in members}
+        seed = run.summary.seed
+        older += [by_seed[seed]] if seed in by_seed else []
+        by_seed[seed] = run
+    chosen = {run.folder: values for run, values in members}
     groups = []
     for by_seed in by_values.values():
         own = list(by_seed.values())
-        losses = [LOSS[metric](summary) for _, summary in own]
-        values = {key: chosen[id(own[0])].get(key) for key in keys}
+        losses = [LOSS[metric](run.summary) for run in own]
+        values = {key: chosen[own[0].folder].get(key) for key in keys}
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
         groups.append(Group(values, own, statistics.mean(losses), deviation, ""))
     groups.sort(key=lambda group: group.mean)
-    newest = members[-1][0][0]
+    newest = members[-1][0].folder
     standings, is_tested = _standings(groups, guess=math.log(len(newest.vocabulary().vocabulary)))
-    changed = [changes(summary) for (_, summary), _ in members]
+    changed = [changes(run.summary) for run, _ in members]
     ranking = Ranking(
         corpus=_corpus(newest),
         keys=keys,

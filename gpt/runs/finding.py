@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
@@ -24,7 +24,7 @@ def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFold
     Raises RequestError if there is none.
     """
     if path is None:
-        return finished_runs(*roots(runs), stage=stage)[-1][0]
+        return finished_runs(*roots(runs), stage=stage)[-1].folder
     run = RunFolder(Path(path))
     if stage is not None and run.config().stage != stage:
         raise RequestError(
@@ -33,14 +33,19 @@ def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFold
     return run
 
 
+class FinishedRun(NamedTuple):
+    """A run and its results."""
+
+    folder: RunFolder
+    summary: Summary
+
+
 def roots(runs: str) -> list[Path]:
     """The folders that runs=A,B or runs=[A,B] names; a folder whose own name contains commas counts as one."""
     return [Path(runs)] if Path(runs).exists() else [Path(name) for name in listed(runs)]
 
 
-def finished_runs(
-    *roots: Path, stage: str | None = None, tags: Collection[str] = ()
-) -> list[tuple[RunFolder, Summary]]:
+def finished_runs(*roots: Path, stage: str | None = None, tags: Collection[str] = ()) -> list[FinishedRun]:
     """All finished runs below these folders, the oldest first; a damaged one is skipped with a warning.
 
     Raises RequestError if no run has all these tags and this stage (None: any stage).
@@ -54,7 +59,7 @@ def finished_runs(
             log.warning(f"skipped: {error}")
         else:
             if stage in (None, summary.stage) and set(tags) <= set(summary.tags):
-                runs.append((run, summary))
+                runs.append(FinishedRun(run, summary))
     if not runs:
         what = ("" if stage is None else f" of {stage}") + (f" tagged {', '.join(tags)}" if tags else "")
         where = ", ".join(map(str, roots))
@@ -63,7 +68,7 @@ def finished_runs(
         if started:
             hint = f"{len(started)} started and did not finish; resume={started[-1].path} continues the last one"
         raise RequestError(f"no finished run{what} in {where}: {hint}")
-    return sorted(runs, key=lambda item: (item[1].finished, str(item[0].path)))
+    return sorted(runs, key=lambda run: (run.summary.finished, str(run.folder.path)))
 
 
 def unfinished_runs(*roots: Path, stage: str | None = None, tags: Collection[str] = ()) -> list[RunFolder]:

@@ -9,21 +9,20 @@ import pytest
 from gpt.base.schema import Documented
 from gpt.reports.documented import as_record, compare, table
 from gpt.reports.plots import curves
-from gpt.runs.finding import finished_runs
-from gpt.runs.folder import RunFolder
-from gpt.runs.records import Estimated, Exact, Summary
+from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.records import Estimated, Exact
 from gpt.training.progress import Progress
 from tests.conftest import empty_run
 
 
 @pytest.fixture
-def template(trained: Path) -> tuple[RunFolder, Summary]:
+def template(trained: Path) -> FinishedRun:
     return finished_runs(trained / "runs")[-1]
 
 
-def runs(template: tuple[RunFolder, Summary], *changes: dict) -> list[tuple[RunFolder, Summary]]:
+def runs(template: FinishedRun, *changes: dict) -> list[FinishedRun]:
     run, summary = template
-    return [(run, summary.model_copy(update={"changed": []} | change)) for change in changes]
+    return [FinishedRun(run, summary.model_copy(update={"changed": []} | change)) for change in changes]
 
 
 def documented(val: float | None, train: float | None = None, kind: str | None = "estimated") -> dict:
@@ -112,7 +111,7 @@ def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(templa
             update={"stage": "v4", "changed": [], "documented": Documented(train=None, val=None, kind=None)}
         )
         picture = tmp_path / f"{number}.png"
-        drawn = curves(compare([(run, summary)], tolerance=0.03), [], "iterations", picture)
+        drawn = curves(compare([FinishedRun(run, summary)], tolerance=0.03), [], "iterations", picture)
         assert drawn == picture.exists()
         sizes.append(drawn)
     assert sizes == [False, True]

@@ -12,7 +12,7 @@ from gpt.base.schema import CompareConfig
 from gpt.reports import escaping, tables
 from gpt.reports.everything import Everything
 from gpt.reports.ranking import Group, Ranking
-from gpt.runs.finding import finished_runs
+from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
 
 HOSTILE = [
@@ -55,8 +55,8 @@ def test_numbers_stay_numbers(value: object) -> None:
 def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) -> None:
     run, summary = finished_runs(trained / "runs")[0]
     keys = ["=key", "a|b"]
-    groups = [Group(dict.fromkeys(keys, text), [(run, summary)], 1.0, None, "best") for text in HOSTILE]
-    older = [(RunFolder(Path(text)), summary) for text in HOSTILE]
+    groups = [Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, "best") for text in HOSTILE]
+    older = [FinishedRun(RunFolder(Path(text)), summary) for text in HOSTILE]
     ranking = Ranking("<b>corpus</b>\n# x", keys, ["<i>"], groups, is_tested=False, older=older, unfinished=[])
     content = tables.as_csv([ranking])
     assert "\x00" not in content
@@ -65,7 +65,7 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
     values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "x": "iterations", "by": ["=key"], "out": None}
     config = CompareConfig.model_validate(values | {"tolerance": 0.1})
-    everything = Everything.of([(run, summary)], [], config)
+    everything = Everything.of([FinishedRun(run, summary)], [], config)
     everything = dataclasses.replace(everything, rankings=[ranking], ranked=[ranking])
     everything.write(tmp_path)
     text = (tmp_path / "compare.md").read_text()

@@ -15,7 +15,7 @@ from gpt.reports.comparable import Metric
 from gpt.reports.documented import compare
 from gpt.reports.ranking import names, p_value, rankings
 from gpt.reports.tables import as_records, table
-from gpt.runs.finding import finished_runs, roots
+from gpt.runs.finding import FinishedRun, finished_runs, roots
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Exact, Parent
 from gpt.training.progress import Progress
@@ -49,7 +49,7 @@ def copies(run: Path, folder: Path, losses: dict[str, list[float]]) -> list:
             training = config.training.model_copy(update={"learning_rate": float(rate)})
             copy.write_config(config.model_copy(update={"training": training, "seed": seed}))
             update = {"seed": seed, "exact": Exact(val=loss), "changed": [f"training.learning_rate={rate}"]}
-            found.append((copy, copy.summary().model_copy(update=update)))
+            found.append(FinishedRun(copy, copy.summary().model_copy(update=update)))
     return found
 
 

@@ -12,18 +12,18 @@ from gpt.base.schema import Documented
 from gpt.reports.changes import changes
 from gpt.reports.documented import compare
 from gpt.reports.run import closing_lines, plot_run
-from gpt.runs.finding import finished_runs
+from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Best, Estimated, Exact, Summary
+from gpt.runs.records import Best, Estimated, Exact
 from gpt.training.progress import Means, Progress, Segment
 
 
 @pytest.fixture
-def template(trained: Path) -> tuple[RunFolder, Summary]:
+def template(trained: Path) -> FinishedRun:
     return finished_runs(trained / "runs")[-1]
 
 
-def report(template: tuple[RunFolder, Summary], **changes: Any) -> dict[str, str]:
+def report(template: FinishedRun, **changes: Any) -> dict[str, str]:
     """The lines of a report by their first word."""
     run, summary = template
     lines = closing_lines(summary.model_copy(update={"changed": []} | changes), run)
@@ -76,7 +76,7 @@ def test_an_exact_loss_of_averaged_weights_says_so(template: tuple) -> None:
 def test_a_run_without_a_last_mini_batch_is_beside_a_documented_one(template: tuple) -> None:
     documented = Documented(train=2.5, val=None, kind="mini-batch")
     summary = template[1].model_copy(update={"changed": [], "documented": documented, "last_batch": None})
-    assert compare([(template[0], summary)], tolerance=0.03).rows[0].verdict.endswith("of one mini-batch")
+    assert compare([FinishedRun(template[0], summary)], tolerance=0.03).rows[0].verdict.endswith("of one mini-batch")
 
 
 def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple) -> None:

@@ -13,9 +13,8 @@ from gpt.apps.playground.describing import in_brief, in_full
 from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Weights
-from gpt.runs.finding import finished_runs
+from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Summary
 from gpt.runs.weights import planned_model
 from gpt.session.trained import TrainedRun, load_run
 
@@ -32,7 +31,7 @@ class Catalogue:
 
     def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
         self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
-        self._found: dict[str, tuple[RunFolder, Summary]] = {}
+        self._found: dict[str, FinishedRun] = {}
         self._open: OrderedDict[tuple[str, datetime], TrainedRun] = OrderedDict()  # by id, and when the run finished
         self._lock = threading.Lock()
 
@@ -43,10 +42,10 @@ class Catalogue:
         """
         runs = {}
         with contextlib.suppress(UserError):  # it is being extended, or has since been damaged
-            runs[self._chosen.path] = (self._chosen, self._chosen.summary())
+            runs[self._chosen.path] = FinishedRun(self._chosen, self._chosen.summary())
         with contextlib.suppress(RequestError):  # only the chosen one is left
-            runs |= {run.path: (run, summary) for run, summary in finished_runs(*self._roots)}
-        self._found = {_id(run): (run, summary) for run, summary in runs.values()}
+            runs |= {run.folder.path: run for run in finished_runs(*self._roots)}
+        self._found = {_id(run.folder): run for run in runs.values()}
         listed = []
         for name, known in sorted(self._found.items(), key=_finished, reverse=True):
             try:
@@ -76,7 +75,7 @@ class Catalogue:
                 self._open.popitem(last=False)
             return self._open[key]
 
-    def _known(self, id: str) -> tuple[RunFolder, Summary]:
+    def _known(self, id: str) -> FinishedRun:
         if id not in self._found:
             self.briefly()
         if id not in self._found:
@@ -84,7 +83,7 @@ class Catalogue:
         return self._found[id]
 
 
-def _finished(item: tuple[str, tuple[RunFolder, Summary]]) -> tuple[datetime, str]:
+def _finished(item: tuple[str, FinishedRun]) -> tuple[datetime, str]:
     _, (run, summary) = item
     return summary.finished, str(run.path)
 

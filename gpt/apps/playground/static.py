@@ -33,7 +33,7 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
 
     Raises RequestError if there is none.
     """
-    newest = {summary.stage: run for run, summary in finished_runs(*roots, stage=stage)}
+    newest = {run.summary.stage: run.folder for run in finished_runs(*roots, stage=stage)}
     return dict(sorted(newest.items()))
 
 
