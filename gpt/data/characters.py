@@ -12,7 +12,7 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 
 _MOST_NAMED = 10  # characters in a message
-_CODE_POINTS = 0x110000  # of Unicode
+CODE_POINTS = 0x110000  # of Unicode
 
 
 class Ids(Protocol):
@@ -31,7 +31,7 @@ class CharTokenizer:
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         self.vocabulary = "".join(sorted(set(vocabulary)))
-        self._codes = _code_points(self.vocabulary)  # ascending, as the vocabulary is
+        self._codes = code_points(self.vocabulary)  # ascending, as the vocabulary is
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class CharTokenizer:
 
     def encode(self, text: str) -> Tensor:
         """text -> (len(text),) int64 token ids. Raises RequestError for a character not in the vocabulary."""
-        codes = _code_points(text)
+        codes = code_points(text)
         ids = np.minimum(self._codes.searchsorted(codes), len(self) - 1)
         unknown = self._codes[ids] != codes
         if unknown.any():
@@ -56,13 +56,13 @@ class CharTokenizer:
         if piece.isascii():  # several times as fast
             table, unknown = self._of_bytes
             return np.frombuffer(piece.translate(table, unknown), np.uint8)
-        ids = self._of_code_points[_code_points(piece.decode())]
+        ids = self._of_code_points[code_points(piece.decode())]
         return ids[ids < len(self)]
 
     @functools.cached_property
     def _of_code_points(self) -> np.ndarray:
         """The id of every code point there is; of those that are not in the vocabulary, its size."""
-        table = np.full(_CODE_POINTS, len(self), np.uint32)
+        table = np.full(CODE_POINTS, len(self), np.uint32)
         table[self._codes] = np.arange(len(self))
         return table
 
@@ -102,5 +102,6 @@ def lacking(characters: Iterable[str]) -> str:
     return f"the characters {', '.join(shown[:-1])} and {shown[-1]} are not in the vocabulary"
 
 
-def _code_points(text: str) -> np.ndarray:
+def code_points(text: str) -> np.ndarray:
+    """The code point of each character, (len(text),) unsigned integers."""
     return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")

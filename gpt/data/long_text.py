@@ -22,19 +22,17 @@ from torch import Tensor
 from gpt.base.errors import UserError
 from gpt.base.files import is_temporary, read_text_file, seal, temporary_name, unseal, write_atomically
 from gpt.base.records import Record, Total
-from gpt.data.characters import CharTokenizer, Ids
+from gpt.data.characters import CODE_POINTS, CharTokenizer, Ids, code_points
 from gpt.data.corpus import Text
 from gpt.data.sources import Source
 
 log = logging.getLogger(__name__)
 
-_CODE_POINTS = 0x110000  # of Unicode
-
 _R = TypeVar("_R", bound=Record)
 
 
 class MappedIds:
-    """Token ids in a file, of which only what is asked for is read."""
+    """Token ids in a file. Indexing reads only the ids it returns."""
 
     def __init__(self, ids: np.ndarray) -> None:
         self._ids, self.device = ids, torch.device("cpu")
@@ -55,6 +53,7 @@ class _Described(Record):
     train: Total  # its characters
     val: Total
     boundary: Total  # between the two, in bytes
+    size: Total  # of both, in bytes
     characters: str
     digest: str
 
@@ -123,8 +122,8 @@ class LongText(Text):
 
     def _splits(self) -> dict[str, tuple[int, int]]:
         """The bytes of each split."""
-        boundary = self._described.boundary
-        return {"train": (0, boundary), "val": (boundary, self._source.size)}
+        boundary, size = self._described.boundary, self._described.size
+        return {"train": (0, boundary), "val": (boundary, size)}
 
     def _encode(
         self, path: Path, tokenizer: CharTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str
@@ -158,7 +157,7 @@ def _described(source: Source, train_fraction: float) -> _Described:
             break
         before += count
     found = _Described(
-        source=source.fingerprint, train=train, val=sum(counts) - train, boundary=boundary,
+        source=source.fingerprint, train=train, val=sum(counts) - train, boundary=boundary, size=source.size,
         characters=str(alphabet), digest=_digest(source, boundary),
     )  # fmt: skip
     source.check_unchanged()
@@ -179,7 +178,7 @@ class _Alphabet:
     """The characters of a text, found piece by piece in several threads."""
 
     def __init__(self) -> None:
-        self._seen = np.zeros(_CODE_POINTS, dtype=bool)
+        self._seen = np.zeros(CODE_POINTS, dtype=bool)
 
     def add(self, piece: bytes) -> int:
         """The number of characters in a piece of UTF-8."""
@@ -187,7 +186,7 @@ class _Alphabet:
             new = piece.translate(None, delete=bytes(np.flatnonzero(self._seen[:128]).tolist()))
             self._seen[list(set(new))] = True
             return len(piece)
-        codes = np.frombuffer(piece.decode().encode("utf-32-le"), dtype="<u4")
+        codes = code_points(piece.decode())
         self._seen[codes] = True
         return len(codes)
 

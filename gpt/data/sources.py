@@ -86,7 +86,7 @@ class Source:
 
     @property
     def bytes_in_files(self) -> int:
-        """With separators and byte order marks; known without opening a file."""
+        """Byte order marks included, separators not; known without opening a file."""
         return sum(self._sizes)
 
     @cached_property
@@ -116,7 +116,7 @@ class Source:
             raise self.not_text(error.start) from None
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from start to end. Raises RequestError if a file has become shorter."""
+        """The bytes from start to end; fewer if a file has become shorter. Raises RequestError if one is unreadable."""
         parts = []
         for i in range(bisect.bisect_right(self._starts, start, hi=len(self.paths)) - 1, len(self.paths)):
             first, length = self._starts[i], self._sizes[i] - self._marks[i]
@@ -140,9 +140,9 @@ class Source:
     def of_pieces(
         self, start: int, end: int, work: Callable[[bytes], _T], doing: str, workers: int = os.cpu_count() or 1
     ) -> Iterator[_T]:
-        """`work` for every piece between two bytes, in several threads: the results, in order.
+        """Call `work` on each piece from byte `start` to byte `end`, in several threads, and yield the results in order.
 
-        Raises RequestError for a piece that is not UTF-8, UserError if a file was written to meanwhile.
+        Raises RequestError for a piece that is not UTF-8, or UserError if that is because a file has changed.
         """
 
         def result(first: int, last: int) -> tuple[int, _T]:

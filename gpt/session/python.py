@@ -28,8 +28,8 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     or a class or function that makes one from the size of the vocabulary. `folder` becomes the run folder. Without it,
     nothing is written, and the returned model has the last weights, or the averaged ones if configured.
 
-    Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Raises UserError for every error that the
-    command line reports in one line.
+    Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Where the command line would print one line and
+    exit, this raises UserError.
     """
     from gpt.base.errors import RequestError
     from gpt.cli.requests import of_python
