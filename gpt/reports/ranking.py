@@ -1,19 +1,17 @@
 """Any runs, grouped by what differs between them and ranked by a loss."""
 
-import contextlib
 import logging
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpt.base.errors import UserError
 from gpt.reports.changes import changes
 from gpt.reports.comparable import Metric, settings, targets
 from gpt.reports.unfinished import Unfinished, unfinished
-from gpt.runs.finding import FinishedRun
+from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -64,23 +62,15 @@ def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFo
     finished: dict[str, list[tuple[FinishedRun, _Settings]]] = defaultdict(list)
     started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
-        with _skipping():
+        with skipping_damaged():
             finished[targets(run.folder)].append((run, settings(*run, metric)))
     for other in others:
-        with _skipping():
+        with skipping_damaged():
             started[targets(other)].append((other, settings(other, None, metric)))
     for key in started.keys() - finished.keys():
         for other, _ in started[key]:
             log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
     return [_ranking(members, started[key], metric) for key, members in finished.items() if members]
-
-
-@contextlib.contextmanager
-def _skipping() -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        log.warning(f"skipped: {error}")
 
 
 def _ranking(
@@ -118,7 +108,7 @@ def _ranking(
         unfinished=[],
     )
     for other, values in started:
-        with _skipping():
+        with skipping_damaged():
             ranking.unfinished.append(unfinished(other, {key: values.get(key) for key in keys}))
     return ranking
 

@@ -40,6 +40,15 @@ class FinishedRun(NamedTuple):
     summary: Summary
 
 
+@contextlib.contextmanager
+def skipping_damaged() -> Iterator[None]:
+    """Turn an error of a damaged run into a warning, and skip the rest of the block."""
+    try:
+        yield
+    except UserError as error:
+        log.warning(f"skipped: {error}")
+
+
 def roots(runs: str) -> list[Path]:
     """The folders that runs=A,B or runs=[A,B] names; a folder whose own name contains commas counts as one."""
     return [Path(runs)] if Path(runs).exists() else [Path(name) for name in listed(runs)]
@@ -53,11 +62,8 @@ def finished_runs(*roots: Path, stage: str | None = None, tags: Collection[str] 
     runs = []
     for path in {path for root in roots for path in _folders_with("summary.json", root)}:
         run = RunFolder(path)
-        try:
+        with skipping_damaged():
             summary = run.summary()
-        except UserError as error:
-            log.warning(f"skipped: {error}")
-        else:
             if stage in (None, summary.stage) and set(tags) <= set(summary.tags):
                 runs.append(FinishedRun(run, summary))
     if not runs:
@@ -78,11 +84,8 @@ def unfinished_runs(*roots: Path, stage: str | None = None, tags: Collection[str
     """
     found = []
     for run in {run.path: run for root in roots for run in started_runs(root, is_finished=False)}.values():
-        try:
+        with skipping_damaged():
             config = run.config()
-        except UserError as error:
-            log.warning(f"skipped: {error}")
-        else:
             if stage in (None, config.stage) and set(tags) <= set(config.tags):
                 found.append(run)
     return sorted(found, key=_last_started)
@@ -104,11 +107,9 @@ def is_like(run: RunFolder, config: TrainConfig, compared: Collection[str] = ())
 
     The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype.
     """
-    try:
+    with skipping_damaged():
         return _identity(run.config(), compared) == _identity(config, compared)
-    except UserError as error:
-        log.warning(f"skipped: {error}")
-        return False
+    return False
 
 
 def _folders_with(name: str, root: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from gpt.apps.playground.describing import in_brief, in_full
 from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Weights
-from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.finding import FinishedRun, finished_runs, skipping_damaged
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import planned_model
 from gpt.session.trained import TrainedRun, load_run
@@ -48,10 +48,8 @@ class Catalogue:
         self._found = {_id(run.folder): run for run in runs.values()}
         listed = []
         for name, known in sorted(self._found.items(), key=_finished, reverse=True):
-            try:
+            with skipping_damaged():
                 listed.append(in_brief(name, *known))
-            except UserError as error:
-                log.warning(f"skipped: {error}")
         if not listed:
             raise RequestError("no finished runs remain")
         ids = [run["id"] for run in listed]
