@@ -11,6 +11,7 @@ from gpt.base.errors import RequestError
 from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 from gpt.base.stopping import Stop
+from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
 from gpt.runs.corpus_files import located
 from gpt.runs.finding import is_like, started_runs
@@ -48,12 +49,8 @@ def unrecorded(config: TrainConfig, request: Request) -> Plan:
     for key in ("resume", "runs", "hydra.run.dir"):
         if key in request.given:
             raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
-    fork = None
-    if config.init is not None:
-        fork = Fork.of(Path(config.init))
-        config = fork.config(config, request.given)
-    vocabulary = None if fork is None else fork.run.vocabulary()
-    return Plan(config, request.changed(config), vocabulary, fork=fork)
+    config, fork = _forked(config, request)
+    return Plan(config, request.changed(config), _vocabulary(fork), fork=fork)
 
 
 @contextlib.contextmanager
@@ -63,20 +60,30 @@ def _planned(config: TrainConfig, request: Request, stop: Stop) -> Iterator[NewR
         raise RequestError(
             "unknown_characters= applies to the vocabulary of the run that init= names: give both, or neither"
         )
-    if is_new and config.init is not None:
-        fork = Fork.of(Path(config.init))
-        config = fork.config(config, request.given)
+    if is_new:
+        config, fork = _forked(config, request)
     run = _named(request)
     for other in _searched(request):
         if is_like(other, config, request.destination.swept):
             run = other
             break
     if run is None:
-        vocabulary = None if fork is None else fork.run.vocabulary()
-        yield NewRun(config, _changed(request, config, stop), vocabulary, request=request, fork=fork)
+        yield NewRun(config, _changed(request, config, stop), _vocabulary(fork), request=request, fork=fork)
         return
     with run.locked():
         yield _resumption(config, request, run, fork, stop)
+
+
+def _forked(config: TrainConfig, request: Request) -> tuple[TrainConfig, Fork | None]:
+    """The configuration of a new run with the settings of the run that init= names, and that run's weights."""
+    if config.init is None:
+        return config, None
+    fork = Fork.of(Path(config.init))
+    return fork.config(config, request.given), fork
+
+
+def _vocabulary(fork: Fork | None) -> Vocabulary | None:
+    return None if fork is None else fork.run.vocabulary()
 
 
 def _resumption(config: TrainConfig, request: Request, run: RunFolder, fork: Fork | None, stop: Stop) -> Resumption:
