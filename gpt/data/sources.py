@@ -140,7 +140,7 @@ class Source:
     def of_pieces(
         self, start: int, end: int, work: Callable[[bytes], _T], doing: str, workers: int = os.cpu_count() or 1
     ) -> Iterator[_T]:
-        """Call `work` on each piece from byte `start` to byte `end`, in several threads, and yield the results in order.
+        """Call `work` on each piece from byte `start` to byte `end`, in several threads; yield the results in order.
 
         Raises RequestError for a piece that is not UTF-8, or UserError if that is because a file has changed.
         """
