@@ -1,6 +1,6 @@
 """Texts in pictures, and the characters of a run."""
 
-from gpt.data.characters import CharTokenizer
+from gpt.data.tokenizer import TextTokenizer
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
 
@@ -10,7 +10,7 @@ def visible(text: str) -> list[str]:
     return [{" ": "␣", "\n": "↵"}.get(character, character) for character in text]
 
 
-def tokenizer_of(run: TrainedRun) -> CharTokenizer:
+def tokenizer_of(run: TrainedRun) -> TextTokenizer:
     """The tokenizer of a run that continues a text."""
     assert isinstance(run.task, Continuation)
     return run.task.tokenizer

@@ -51,8 +51,10 @@ _DATA = Key(
     within={
         "_target_": Key(resumable=False),
         "vocab_size": Key(resumable=False),
+        "tokenizer": Key(resumable=False),
+        "separator": Key(compared=False, grouped=False),  # the corpus's digest tells it
         # The location of a corpus, which may change:
-        **dict.fromkeys(("dir", "path", "source", "target"), Key(compared=False, grouped=False, literal=True)),
+        **dict.fromkeys(("dir", "path", "files", "source", "target"), Key(compared=False, grouped=False, literal=True)),
     }
 )
 
@@ -74,16 +76,23 @@ class TrainingConfig(_Schema):
     short_iters: Annotated[CountOrZero, Key(since=3, before=0)]
     label_smoothing: Fraction
     multi_token: Annotated[NonNegative, Key(resumable=False, since=5, before=0.0)]
+    recompute: Annotated[bool, Key(compared=False, grouped=False, since=7, before=False)]
     average_last: Share
+    ema: Annotated[Fraction, Key(since=7, before=0.0)]
+    patience: Annotated[Count | None, Key(since=7, before=None)]
     on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
     eval_interval: Annotated[Count | Literal["epoch"], Key(only_with="training.average_last")]
     eval_iters: Annotated[Count, Key(grouped=False)]
+    exact_tokens: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=7, before=None)]
+    sample_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=7, before=None)]
     log_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
 
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
+    def _consistent(self) -> Self:
         if self.batch_size % self.grad_accumulation:
             raise ValueError(f"batch_size={self.batch_size} must be a multiple of grad_accumulation")
+        if self.ema and self.average_last:
+            raise ValueError("ema= and average_last= both average the weights: give only one of them")
         return self
 
 
@@ -180,6 +189,7 @@ class EvaluateConfig(BeamConfig):
     split: Literal["train", "val", "test"] | None
     text: Annotated[PathName | None, _LITERAL]
     losses: bool
+    exact_tokens: Count | None
     as_json: Annotated[bool, Field(alias="json")]
     data: Annotated[dict[str, PathName | None], _DATA]
     device: DeviceName

@@ -32,10 +32,26 @@ class Batch:
         return Batch(tuple(x[i::parts] for x in self.inputs), targets, tokens)
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Batches for an evaluation."""
+
+    batches: Iterable[Batch]
+    count: int  # targets in these batches
+    of: int  # targets that could have been chosen: those of the whole split
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+
 class Data(Protocol):
     """A corpus that is served in batches, as the loop and the evaluation see it."""
 
     estimated_over: str  # in words, what `estimation_batches` draws
+
+    @property
+    def sizes(self) -> Tensor | None:
+        """Of a text: the characters that begin in each token, and its bytes, (V, 2)."""
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
@@ -45,14 +61,17 @@ class Data(Protocol):
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
-    ) -> Iterable[Batch]:
+    ) -> Targets:
         """The batches for estimating a loss."""
 
-    def every_target_once(self, split: str, tokens_per_pass: int) -> Iterable[Batch]:
-        """Every target of a split exactly once, in batches of about `tokens_per_pass` tokens."""
+    def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
+        """Every target of a split exactly once, in batches of about `tokens_per_pass` tokens.
 
-    def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterable[Batch] | None:
-        """The same targets, each with at least half a window of context; None if the examples are not windows."""
+        Of a split with more than `most`, a fixed sample of about that many, spread evenly.
+        """
+
+    def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets | None:
+        """The same, each with at least half a window of context; None if the examples are not windows."""
 
 
 class WrappedData:
@@ -61,6 +80,11 @@ class WrappedData:
     def __init__(self, data: Data) -> None:
         self._data = data
         self.estimated_over = data.estimated_over
+
+    @property
+    def sizes(self) -> Tensor | None:
+        """As of `data`."""
+        return self._data.sizes
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """As of `data`."""
@@ -72,14 +96,14 @@ class WrappedData:
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
-    ) -> Iterable[Batch]:
+    ) -> Targets:
         """As of `data`."""
         return self._data.estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass)
 
-    def every_target_once(self, split: str, tokens_per_pass: int) -> Iterable[Batch]:
+    def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
         """As of `data`."""
-        return self._data.every_target_once(split, tokens_per_pass)
+        return self._data.every_target_once(split, tokens_per_pass, most)
 
-    def every_target_in_context(self, split: str, tokens_per_pass: int) -> Iterable[Batch] | None:
+    def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets | None:
         """As of `data`."""
-        return self._data.every_target_in_context(split, tokens_per_pass)
+        return self._data.every_target_in_context(split, tokens_per_pass, most)

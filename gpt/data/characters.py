@@ -1,45 +1,38 @@
 """Characters to token ids and back."""
 
 import functools
-import hashlib
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gpt.base.errors import RequestError
+from gpt.data.tokenizer import TextTokenizer
 
 _MOST_NAMED = 10  # characters in a message
 CODE_POINTS = 0x110000  # of Unicode
 
 
-class Ids(Protocol):
-    """Token ids, (N,): a tensor, or a file that is read like one."""
-
-    device: torch.device
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: slice | Tensor) -> Tensor:
-        """The ids of a slice, or at some places: int64."""
-
-
-class CharTokenizer:
+class CharTokenizer(TextTokenizer):
     """Token i is the i-th character of the sorted vocabulary."""
+
+    unit = "character"
+    vocabulary: str
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         self.vocabulary = "".join(sorted(set(vocabulary)))
         self._codes = code_points(self.vocabulary)  # ascending, as the vocabulary is
 
     @property
-    def name(self) -> str:
-        """Another one for another vocabulary."""
-        return f"characters_{hashlib.sha256(self.vocabulary.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    def shown(self) -> list[str]:
+        """Its characters."""
+        return list(self.vocabulary)
 
-    def __len__(self) -> int:
-        return len(self.vocabulary)
+    @property
+    def sizes(self) -> Tensor:
+        """A character each, and its bytes in UTF-8: (V, 2) int64."""
+        return torch.tensor([(1, len(c.encode(errors="surrogatepass"))) for c in self.vocabulary])
 
     def encode(self, text: str) -> Tensor:
         """text -> (len(text),) int64 token ids. Raises RequestError for a character not in the vocabulary."""
@@ -88,9 +81,9 @@ class CharTokenizer:
         tokenizer.decoder = decoders.Fuse()
         return tokenizer.to_str()
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Token ids (a list or a one-dimensional tensor) -> text."""
-        return "".join(self.vocabulary[int(i)] for i in ids)
+    def pieces(self, ids: Iterable[int]) -> Iterator[str]:
+        """The character of each id."""
+        return (self.vocabulary[int(i)] for i in ids)
 
 
 def lacking(characters: Iterable[str]) -> str:

@@ -6,21 +6,25 @@ import os
 import random
 import stat
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from gpt.base.choices import Kind, PathName, PathNames
 from gpt.base.errors import RequestError, UnavailableError
-from gpt.data import download
-from gpt.data.corpus import Corpus, PairCorpus, Pairs, Text, TextCorpus
+from gpt.data import download, huggingface
+from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, TokenKind, Tokens
+from gpt.data.description import Split
 from gpt.data.long_text import LongText
 from gpt.data.sources import Source, files_of
 
 _IN_MEMORY = 2**24  # bytes of a text
+_MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
 
 TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
+DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
 VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 
 
@@ -41,21 +45,57 @@ _CONTRACT = "a function annotated to return TextCorpus, PairCorpus or another ty
 LOADER = Kind("data", "a loader of a corpus", "gpt.data", _CONTRACT, _is_loader)
 
 
-def shakespeare(dir: PathName, train_fraction: TrainFraction) -> TextCorpus:
+def shakespeare(
+    dir: PathName, train_fraction: TrainFraction, tokenizer: TokenKind = "characters", vocab_size: SubwordCount = 1000
+) -> TextCorpus:
     """Tiny Shakespeare, found in or downloaded to the folder `dir`. Raises UserError if that fails."""
-    return _split(read_text(download.tiny_shakespeare(Path(dir))), train_fraction)
+    content = read_text(download.tiny_shakespeare(Path(dir)))
+    return _split(content, train_fraction, Tokens(tokenizer, vocab_size))
 
 
-def text(path: PathNames, train_fraction: TrainFraction) -> Text:
-    """UTF-8 text: a file, or several with a newline between them, in the order of `files_of`.
+def text(
+    path: PathNames,
+    train_fraction: TrainFraction,
+    separator: str = "\n",
+    tokenizer: TokenKind = "characters",
+    vocab_size: SubwordCount = 1000,
+) -> Text:
+    """A text: a file, or several with a separator between them, in the order of `files_of`.
 
     More than 16 MB are not held in memory: their token ids are kept in GPT_DATA_DIR/prepared. Raises RequestError if a
-    file is not UTF-8, UserError if nothing can be written there.
+    file is not UTF-8, except for tokenizer=bytes, and UserError if nothing can be written there.
     """
-    source = Source(files_of(path), separator=b"\n")
-    if source.bytes_in_files <= _IN_MEMORY:
-        return _split(source.text(), train_fraction)
-    return LongText(source, train_fraction, Path(os.environ.get("GPT_DATA_DIR", "data")) / "prepared")
+    source = Source(files_of(path), separator.encode())
+    return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
+
+
+def dataset(
+    name: DatasetName,
+    subset: _Name | None,
+    files: PathNames | None,
+    split: _Name | Annotated[list[_Name], Field(min_length=2, max_length=2)],
+    field: _Name,
+    separator: str,
+    tokenizer: TokenKind,
+    vocab_size: SubwordCount,
+) -> Text:
+    """The column `field` of a dataset of the Hugging Face hub, or of local files, with a separator between two rows.
+
+    `split` names what to train on and what to validate on; of one split, the last tenth of the rows is for validation.
+    Raises RequestError and UserError as `huggingface.written` does.
+    """
+    paths = huggingface.written(_prepared(), name, subset, files, split, field, separator)
+    source = Source(paths)
+    return _text_of(source, source.sizes[:1], Tokens(tokenizer, vocab_size))
+
+
+def standard(name: Literal["enwik8", "text8"], dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
+    """A benchmark of Matt Mahoney: 100,000,000 bytes of Wikipedia, of which 90 % train, 5 % validate and 5 % test.
+
+    Found in or downloaded to the folder `dir`. Raises UserError if that fails.
+    """
+    source = Source([download.mahoney(Path(dir), name)])
+    return LongText(source, _MAHONEY_ENDS, _prepared(), Tokens(tokenizer, vocab_size))
 
 
 def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
@@ -147,9 +187,27 @@ def lines_of(content: str) -> list[str]:
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 
-def _split(content: str, train_fraction: float) -> TextCorpus:
+def _prepared() -> Path:
+    """Where long texts are kept as token ids."""
+    return Path(os.environ.get("GPT_DATA_DIR", "data")) / "prepared"
+
+
+def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
+    """The text of files, in memory or prepared. Raises RequestError and UserError as `text` does."""
+    if source.bytes_in_files > _IN_MEMORY:
+        return LongText(source, split, _prepared(), tokens)
+    errors = "surrogateescape" if tokens.kind == "bytes" else "strict"
+    content = source.text(errors)
+    if isinstance(split, float):
+        return _split(content, split, tokens)
+    (end,) = split
+    train, val = (source.read(*part).decode(errors=errors) for part in ((0, end), (end, source.size)))
+    return TextCorpus(train, val, tokens=tokens)
+
+
+def _split(content: str, train_fraction: float, tokens: Tokens) -> TextCorpus:
     boundary = int(train_fraction * len(content))
-    return TextCorpus(content[:boundary], content[boundary:])
+    return TextCorpus(content[:boundary], content[boundary:], tokens=tokens)
 
 
 def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:

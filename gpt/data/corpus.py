@@ -3,12 +3,19 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Annotated, Literal
 
-from gpt.data.characters import CharTokenizer, Ids
+from pydantic import Field
+
+from gpt.data.byte_level import BytePairs
+from gpt.data.tokenizer import Ids, TextTokenizer
 
 Pairs = list[tuple[str, str]]  # source and target
+TokenKind = Literal["characters", "bytes", "subwords", "gpt2"]
+SPLITS = ("train", "val", "test")
+SubwordCount = Annotated[int, Field(ge=256, le=10**6)]
 
 
 class Corpus(ABC):
@@ -23,53 +30,76 @@ class Corpus(ABC):
         """The SHA-256 of its content, which identifies the corpus."""
         digest = hashlib.sha256()
         for part in self.parts():
-            content = part.encode()
+            content = part.encode(errors="surrogateescape")
             digest.update(len(content).to_bytes(8))  # otherwise another split could have the same digest
             digest.update(content)
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """What a text is to be split into."""
+
+    kind: TokenKind = "characters"
+    vocab_size: int = 1000  # of subwords that are learned
+
+
 class Text(Corpus):
-    """A text to continue, in a training and a validation split."""
+    """A text to continue: a training and a validation split, and a test split if it is a benchmark with one."""
+
+    tokens: Tokens
 
     @property
     @abstractmethod
     def characters(self) -> str:
-        """Each character that occurs in it, in ascending order."""
+        """Each character that occurs in it, in ascending order. Raises RequestError if it is not UTF-8."""
 
     @abstractmethod
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
 
     @abstractmethod
-    def encoded(self, tokenizer: CharTokenizer) -> dict[str, Ids]:
+    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
         """The token ids of each split, without characters that the vocabulary lacks."""
+
+    @abstractmethod
+    def subwords(self, vocab_size: int) -> BytePairs:
+        """Subwords that are learned from the training split. Raises RequestError if their library is not installed."""
 
 
 @dataclass(frozen=True)
 class TextCorpus(Text):
-    """A text in memory."""
+    """A text in memory. Bytes that are not UTF-8 are surrogates in it, as `surrogateescape` makes them."""
 
     train: str
     val: str
+    test: str = ""
+    tokens: Tokens = field(default_factory=Tokens)
 
     def parts(self) -> Iterable[str]:
-        """Its two splits."""
-        return [self.train, self.val]
+        """Its splits."""
+        return self._splits().values()
 
     @cached_property
     def characters(self) -> str:
         """Each character that occurs in it, in ascending order."""
-        return "".join(sorted({*self.train, *self.val}))
+        return "".join(sorted(set().union(*self.parts())))
 
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
-        return {"train": len(self.train), "val": len(self.val)}
+        return {name: len(text) for name, text in self._splits().items()}
 
-    def encoded(self, tokenizer: CharTokenizer) -> dict[str, Ids]:
+    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
         """Its token ids, in memory."""
-        splits = {"train": self.train, "val": self.val}
+        splits = self._splits()
         return {name: tokenizer.encode(tokenizer.without_unknown(text)[0]) for name, text in splits.items()}
+
+    def subwords(self, vocab_size: int) -> BytePairs:
+        """Subwords that are learned from the training split."""
+        return BytePairs.trained_on([self.train], vocab_size)
+
+    def _splits(self) -> dict[str, str]:
+        return {name: text for name in SPLITS if (text := getattr(self, name)) or name != "test"}
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,20 @@
 
 import hashlib
 import logging
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt.base.errors import UserError
-from gpt.base.files import sha256, write_atomically
+from gpt.base.files import sha256, temporary_name, write_atomically
+
+if TYPE_CHECKING:
+    import pooch
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,10 @@ _MULTI30K_FILES = {
     "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
     "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
 }
+
+# Published on http://mattmahoney.net/dc/textdata.html and https://mattmahoney.net/dc/text.html:
+_MAHONEY = "http://mattmahoney.net/dc/"
+_MAHONEY_MD5 = {"enwik8": "a1fa5ffddb56f4953e226637dabbb36a", "text8": "3bea1919949baf155f99411df5fada7e"}
 
 
 def tiny_shakespeare(folder: Path, url: str = _URL) -> Path:
@@ -64,6 +73,55 @@ def multi30k(folder: Path, name: str) -> Path:
     if sha256(path) != expected:
         raise UserError(f"{path} is not the file of multi30k (its sha256 differs): remove it to download it again")
     return path
+
+
+def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
+    """The file "enwik8" or "text8" in `folder`, unpacked from the archive there, which is downloaded if missing.
+
+    A download that was interrupted is continued. Raises UserError if the file or the archive has other content, or if
+    it cannot be downloaded.
+    """
+    path, archive = folder / name, folder / f"{name}.zip"
+    if not path.exists():
+        try:
+            if not archive.exists():
+                _continue_download(archive, f"{url}{archive.name}")
+            _unpack(archive, path)
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"cannot download {url}{archive.name} ({_brief(error)}): "
+                f"download it yourself and save it as {archive}, or the unpacked file as {path}"
+            ) from None
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "md5").hexdigest() != _MAHONEY_MD5[name]:
+            raise UserError(f"{path} is not {name} (its md5 differs): remove it to download it again")
+    return path
+
+
+def _continue_download(path: Path, url: str) -> None:
+    """Download a file; what has arrived of it stays in a file beside it, and is not downloaded again."""
+    log.info(f"downloading {url} to {path.parent}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrived = path.with_name(f".{path.name}.part")
+    if arrived.exists() and not zipfile.is_zipfile(arrived):
+        with arrived.open("ab") as file:
+            _downloader(start=arrived.stat().st_size)(url, file, None)
+    if not (arrived.exists() and zipfile.is_zipfile(arrived)):  # nothing had arrived, or the server sent all of it
+        with arrived.open("wb") as file:
+            _downloader()(url, file, None)
+    arrived.replace(path)
+
+
+def _unpack(archive: Path, path: Path) -> None:
+    """The file in an archive that has its name; the archive is removed."""
+    temporary = temporary_name(path)
+    try:
+        with zipfile.ZipFile(archive) as files, files.open(path.name) as source, temporary.open("xb") as target:
+            shutil.copyfileobj(source, target)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    archive.unlink()
 
 
 def _download_tiny_shakespeare(path: Path, url: str) -> None:
@@ -117,9 +175,16 @@ def _download(path: Path, url: str, hash: str) -> None:
     log.info(f"downloading {url} to {path.parent}")
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT)
     # Pooch downloads to a temporary file next to `path` and moves it there once the hash is right.
-    pooch.retrieve(url, known_hash=hash, fname=path.name, path=path.parent, downloader=downloader)
+    pooch.retrieve(url, known_hash=hash, fname=path.name, path=path.parent, downloader=_downloader())
+
+
+def _downloader(start: int = 0) -> "pooch.HTTPDownloader":
+    """Downloads from byte `start` on."""
+    import pooch
+
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    return pooch.HTTPDownloader(sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT, headers=headers)
 
 
 def _download_wheel(path: Path) -> None:

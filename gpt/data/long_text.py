@@ -22,9 +22,11 @@ from torch import Tensor
 from gpt.base.errors import UserError
 from gpt.base.files import is_temporary, read_text_file, seal, temporary_name, unseal, write_atomically
 from gpt.base.records import Record, Total
-from gpt.data.characters import CODE_POINTS, CharTokenizer, Ids, code_points
-from gpt.data.corpus import Text
+from gpt.data.byte_level import BytePairs
+from gpt.data.corpus import SPLITS, Text, Tokens
+from gpt.data.description import Description, Split, bytes_of, describe
 from gpt.data.sources import Source
+from gpt.data.tokenizer import Ids, TextTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +48,6 @@ class MappedIds:
         return torch.from_numpy(chosen.astype(np.int64))
 
 
-class _Described(Record):
-    """text.json: what reading a text once finds."""
-
-    source: str  # the fingerprint of its files
-    train: Total  # its characters
-    val: Total
-    boundary: Total  # between the two, in bytes
-    size: Total  # of both, in bytes
-    characters: str
-    digest: str
-
-
 class _Encoded(Record):
     """The record beside a file of token ids."""
 
@@ -66,28 +56,38 @@ class _Encoded(Record):
     written: Total  # when, in nanoseconds: its time and its size tell that a file was changed
 
 
+class _Learned(Record):
+    """Subwords that were learned from a text."""
+
+    source: str
+    vocabulary: list[str]
+    merges: list[tuple[str, str]]
+
+
 class LongText(Text):
     """A text that is read from its files once."""
 
-    def __init__(self, source: Source, train_fraction: float, folder: Path) -> None:
+    def __init__(self, source: Source, split: Split, folder: Path, tokens: Tokens) -> None:
         """What is prepared from it is kept below `folder`, for all later starts.
 
-        Raises RequestError if it is not UTF-8, UserError if `folder` cannot be written.
+        Raises UserError if `folder` cannot be written.
         """
-        names = "\0".join([f"{train_fraction}", *(str(path.resolve()) for path in source.paths)])
+        names = "\0".join([f"{split}", *(str(path.resolve()) for path in source.paths)])
         name = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
-        self._source, self._folder = source, folder / f"{source.paths[0].stem[:40]}-{name}"
+        self.tokens, self._source = tokens, source
+        self._folder = folder / f"{source.paths[0].stem[:40]}-{name}"
         with _preparing(self._folder):
             path = self._folder / "text.json"
-            found = _record(path, _Described)
+            found = _record(path, Description)
             if found is None or found.source != source.fingerprint:
-                found = _described(source, train_fraction)
+                found = describe(source, split)
                 write_atomically(path, seal(found.model_dump()))
         self._described = found
 
     def parts(self) -> Iterator[str]:
-        """Its two splits, each in memory."""
-        return (self._source.read(*part).decode() for part in self._splits().values())
+        """Its splits, each in memory."""
+        parts = bytes_of(self._described.ends).values()
+        return (self._source.read(*part).decode(errors="surrogateescape") for part in parts)
 
     @property
     def digest(self) -> str:
@@ -96,14 +96,16 @@ class LongText(Text):
 
     @property
     def characters(self) -> str:
-        """Each character that occurs in it, in ascending order."""
+        """Each character that occurs in it, in ascending order. Raises RequestError if it is not UTF-8."""
+        if self._described.invalid is not None:
+            raise self._source.not_text(self._described.invalid)
         return self._described.characters
 
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
-        return {"train": self._described.train, "val": self._described.val}
+        return dict(zip(SPLITS, self._described.lengths, strict=False))
 
-    def encoded(self, tokenizer: CharTokenizer) -> dict[str, Ids]:
+    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
         """Its token ids, mapped into memory; they are made first if that was not done before.
 
         Raises UserError if the files have changed since the start, or if nothing can be written.
@@ -111,7 +113,8 @@ class LongText(Text):
         dtype = np.dtype(f"<u{1 if len(tokenizer) <= 2**8 else 2 if len(tokenizer) <= 2**16 else 4}")
         found: dict[str, Ids] = {}
         with _preparing(self._folder):
-            for split, part in self._splits().items():
+            described = self._described
+            for split, part in bytes_of(described.ends if tokenizer.unit == "byte" else described.whole_ends).items():
                 path = self._folder / f"{tokenizer.name}.{split}.ids"
                 record = _record(path.with_suffix(".json"), _Encoded)
                 if record is None or not _is_intact(path, record, self._source, dtype):
@@ -120,18 +123,32 @@ class LongText(Text):
                 found[split] = MappedIds(mapped)
         return found
 
-    def _splits(self) -> dict[str, tuple[int, int]]:
-        """The bytes of each split."""
-        boundary, size = self._described.boundary, self._described.size
-        return {"train": (0, boundary), "val": (boundary, size)}
+    def subwords(self, vocab_size: int) -> BytePairs:
+        """Subwords that are learned from the training split, the first time."""
+        path = self._folder / f"subwords_{vocab_size}.json"
+        with _preparing(self._folder):
+            found = _record(path, _Learned)
+            if found is None or found.source != self._source.fingerprint:
+                learned = BytePairs.trained_on(self._training_texts(), vocab_size)
+                self._source.check_unchanged()
+                found = _Learned(
+                    source=self._source.fingerprint, vocabulary=learned.vocabulary, merges=learned.merges or []
+                )
+                write_atomically(path, seal(found.model_dump()))
+        return BytePairs(found.vocabulary, found.merges)
+
+    def _training_texts(self) -> Iterator[str]:
+        pieces = self._source.pieces(0, self._described.whole_ends[0], words=True)
+        return self._source.of_pieces(pieces, bytes.decode, "learning subwords")
 
     def _encode(
-        self, path: Path, tokenizer: CharTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str
+        self, path: Path, tokenizer: TextTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str
     ) -> _Encoded:
         temporary, tokens = temporary_name(path), 0
         try:
             with temporary.open("xb") as file:
-                for ids in self._source.of_pieces(*part, tokenizer.encode_utf8, doing):
+                pieces = self._source.pieces(*part, words=tokenizer.joins_characters)
+                for ids in self._source.of_pieces(pieces, tokenizer.encode_utf8, doing):
                     file.write(ids.astype(dtype, copy=False).tobytes())
                     tokens += len(ids)
                 file.flush()
@@ -144,54 +161,6 @@ class LongText(Text):
         record = _Encoded(source=self._source.fingerprint, tokens=tokens, written=path.stat().st_mtime_ns)
         write_atomically(path.with_suffix(".json"), seal(record.model_dump()))
         return record
-
-
-def _described(source: Source, train_fraction: float) -> _Described:
-    """Read a text once."""
-    alphabet, pieces = _Alphabet(), list(source.pieces(0, source.size))
-    counts = list(source.of_pieces(0, source.size, alphabet.add, "reading the text"))
-    train, before, boundary = int(train_fraction * sum(counts)), 0, 0
-    for count, (start, end) in zip(counts, pieces, strict=True):
-        if before + count > train:
-            boundary = start + len(source.read(start, end).decode()[: train - before].encode())
-            break
-        before += count
-    found = _Described(
-        source=source.fingerprint, train=train, val=sum(counts) - train, boundary=boundary, size=source.size,
-        characters=str(alphabet), digest=_digest(source, boundary),
-    )  # fmt: skip
-    source.check_unchanged()
-    return found
-
-
-def _digest(source: Source, boundary: int) -> str:
-    """As `Corpus.digest` has it: each of the two splits after its length in bytes."""
-    digest = hashlib.sha256()
-    for start, end in ((0, boundary), (boundary, source.size)):
-        digest.update((end - start).to_bytes(8))
-        for _ in source.of_pieces(start, end, digest.update, "hashing the text", workers=1):
-            pass
-    return digest.hexdigest()
-
-
-class _Alphabet:
-    """The characters of a text, found piece by piece in several threads."""
-
-    def __init__(self) -> None:
-        self._seen = np.zeros(CODE_POINTS, dtype=bool)
-
-    def add(self, piece: bytes) -> int:
-        """The number of characters in a piece of UTF-8."""
-        if piece.isascii():  # several times as fast
-            new = piece.translate(None, delete=bytes(np.flatnonzero(self._seen[:128]).tolist()))
-            self._seen[list(set(new))] = True
-            return len(piece)
-        codes = code_points(piece.decode())
-        self._seen[codes] = True
-        return len(codes)
-
-    def __str__(self) -> str:
-        return "".join(map(chr, np.flatnonzero(self._seen)))
 
 
 def _record(path: Path, kind: type[_R]) -> _R | None:

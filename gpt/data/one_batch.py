@@ -1,9 +1,8 @@
 """One batch instead of a corpus: any stage that can be trained at all memorises it."""
 
 import math
-from collections.abc import Iterable
 
-from gpt.data.batch import Batch, Data, WrappedData
+from gpt.data.batch import Batch, Data, Targets, WrappedData
 
 _ROWS = 4  # with many rows, some would begin alike and continue differently, which no model could predict
 
@@ -26,8 +25,9 @@ class OneBatch(WrappedData):
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
-    ) -> Iterable[Batch]:
+    ) -> Targets:
         """The batch itself for the training split."""
         if split == "train":
-            return [self.training_batch(seed, iteration, batch_size)]
+            batch = self.training_batch(seed, iteration, batch_size)
+            return Targets([batch], batch.tokens, batch.tokens)
         return super().estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass)

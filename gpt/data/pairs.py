@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
-from gpt.data.batch import IGNORED, Batch
+from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import PairCorpus, Pairs
 from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
 from gpt.data.vocabulary import PAD
@@ -23,6 +23,7 @@ class PairData:
     """
 
     estimated_over = "random training pairs, and the entire validation split"
+    sizes = None
 
     def __init__(self, corpus: PairCorpus, tokenizer: Subwords, *, block_size: int, device: torch.device | str) -> None:
         self.tokenizer, self.block_size, self._device = tokenizer, block_size, device
@@ -60,23 +61,29 @@ class PairData:
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
-    ) -> list[Batch]:
+    ) -> Targets:
         """The whole validation split, or as many randomly drawn training pairs."""
         del eval_iters, batch_size  # only for texts, whose splits are too long to evaluate in full each time
         rows = list(range(len(self._pairs[split])))
         if split == "train":
             order = torch.randperm(len(rows), generator=generator(seed, "evaluation", iteration))
             rows = order[: len(self._pairs["val"])].tolist()
-        return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
+        return self._targets(split, rows, tokens_per_pass)
 
-    def every_target_in_context(self, split: str, tokens_per_pass: int) -> None:
+    def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> None:
         """None: sentences are not windows."""
-        del split, tokens_per_pass
+        del split, tokens_per_pass, most
 
-    def every_target_once(self, split: str, tokens_per_pass: int) -> list[Batch]:
-        """The split in batches of up to `tokens_per_pass` targets."""
-        rows = range(len(self._pairs[split]))
-        return [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
+    def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
+        """The split, or as many of its pairs as have about `most` targets, in batches of up to `tokens_per_pass`."""
+        pairs = len(self._pairs[split])
+        chosen = pairs if most is None else min(pairs, max(1, pairs * most // self.tokens(split)))
+        rows = [i * pairs // chosen for i in range(chosen)]
+        return self._targets(split, rows, tokens_per_pass)
+
+    def _targets(self, split: str, rows: list[int], tokens_per_pass: int) -> Targets:
+        batches = [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
+        return Targets(batches, sum(batch.tokens for batch in batches), self.tokens(split))
 
     def _position(self, seed: int, iteration: int, batch_size: int) -> tuple[int, int]:
         epoch = 0

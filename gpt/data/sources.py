@@ -4,9 +4,10 @@ import bisect
 import hashlib
 import itertools
 import os
+import re
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from glob import glob
@@ -23,6 +24,9 @@ _T = TypeVar("_T")
 _PIECE = 2**20  # bytes that are read at a time
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
+_BEFORE_SPACE = re.compile(rb"(?<=[!-~])(?=[ \t\n\r])")
+_LONGEST_WORD = 2**12  # bytes
+_WORKERS = os.cpu_count() or 1
 
 
 def paths_of(path: str | Sequence[str]) -> list[str]:
@@ -78,7 +82,7 @@ class Source:
         """Raises RequestError for anything but regular files, which might never end or never answer."""
         self.paths, self.separator = tuple(paths), separator
         states = [_state(path) for path in paths]
-        self._sizes = [state.st_size for state in states]
+        self.sizes = [state.st_size for state in states]  # in bytes
         listed = [f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in zip(paths, states, strict=True)]
         # Another one if a file was added, removed, renamed or written to.
         described = "\0".join([separator.hex(), *listed])
@@ -87,7 +91,7 @@ class Source:
     @property
     def bytes_in_files(self) -> int:
         """Byte order marks included, separators not; known without opening a file."""
-        return sum(self._sizes)
+        return sum(self.sizes)
 
     @cached_property
     def _marks(self) -> list[int]:
@@ -97,7 +101,7 @@ class Source:
     @cached_property
     def _starts(self) -> list[int]:
         """Where each file starts in the text."""
-        lengths = (size - mark + len(self.separator) for size, mark in zip(self._sizes, self._marks, strict=True))
+        lengths = (size - mark + len(self.separator) for size, mark in zip(self.sizes, self._marks, strict=True))
         return [0, *itertools.accumulate(lengths)]
 
     @property
@@ -105,13 +109,13 @@ class Source:
         """In bytes."""
         return self._starts[-1] - len(self.separator)
 
-    def text(self) -> str:
-        """All of it. Raises RequestError if it is empty, or not UTF-8."""
+    def text(self, errors: str = "strict") -> str:
+        """All of it. Raises RequestError if it is empty or, unless `errors` allows that, not UTF-8."""
         content = self.read(0, self.size)
         if not content:
             raise RequestError(f"{self.paths[0]} is empty")
         try:
-            return content.decode()
+            return content.decode(errors=errors)
         except UnicodeDecodeError as error:
             raise self.not_text(error.start) from None
 
@@ -119,7 +123,7 @@ class Source:
         """The bytes from start to end; fewer if a file has become shorter. Raises RequestError if one is unreadable."""
         parts = []
         for i in range(bisect.bisect_right(self._starts, start, hi=len(self.paths)) - 1, len(self.paths)):
-            first, length = self._starts[i], self._sizes[i] - self._marks[i]
+            first, length = self._starts[i], self.sizes[i] - self._marks[i]
             if first >= end:
                 break
             low, high = max(0, start - first), min(length, end - first)
@@ -128,22 +132,36 @@ class Source:
             parts.append(self.separator[max(0, start - first - length) : max(0, end - first - length)])
         return b"".join(parts)
 
-    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Pieces of the bytes from start to end: where each starts and ends, at whole characters of UTF-8."""
+    def whole(self, offset: int, end: int) -> int:
+        """The end of the character of UTF-8 that byte `offset` is inside, or `offset` if it is between two."""
+        following = self.read(offset, min(offset + 3, end))
+        return offset + len(following) - len(following.lstrip(_CONTINUING))
+
+    def pieces(self, start: int, end: int, *, words: bool = False) -> Iterator[tuple[int, int]]:
+        """Pieces of the bytes from start to end: where each starts and ends, at whole characters of UTF-8.
+
+        With `words`, a piece ends before white space, unless there is none for long.
+        """
         while start < end:
-            stop = min(start + _PIECE, end)
-            following = self.read(stop, min(stop + 3, end))  # of which a character that began before may have some
-            stop += len(following) - len(following.lstrip(_CONTINUING))
+            stop = self.whole(min(start + _PIECE, end), end)
+            if words and stop < end:
+                found = _BEFORE_SPACE.search(self.read(stop - 1, min(stop + _LONGEST_WORD, end)))
+                if found:
+                    stop += found.start() - 1
+                elif stop + _LONGEST_WORD >= end:
+                    stop = end
             yield start, stop
             start = stop
 
     def of_pieces(
-        self, start: int, end: int, work: Callable[[bytes], _T], doing: str, workers: int = os.cpu_count() or 1
+        self, pieces: Iterable[tuple[int, int]], work: Callable[[bytes], _T], doing: str, workers: int = _WORKERS
     ) -> Iterator[_T]:
-        """Call `work` on each piece from byte `start` to byte `end`, in several threads; yield the results in order.
+        """Call `work` on each piece, in several threads; yield the results in order.
 
         Raises RequestError for a piece that is not UTF-8, or UserError if that is because a file has changed.
         """
+        pieces = list(pieces)
+        total = sum(end - start for start, end in pieces)
 
         def result(first: int, last: int) -> tuple[int, _T]:
             try:
@@ -152,11 +170,11 @@ class Source:
                 self.check_unchanged()
                 raise self.not_text(first + error.start) from None
 
-        bar = tqdm(total=end - start, desc=doing, unit="B", unit_scale=True, leave=False, delay=1)
-        pieces, waiting = self.pieces(start, end), deque[Future[tuple[int, _T]]]()
+        bar = tqdm(total=total, desc=doing, unit="B", unit_scale=True, leave=False, delay=1)
+        remaining, waiting = iter(pieces), deque[Future[tuple[int, _T]]]()
         with bar, ThreadPoolExecutor(workers) as pool:
             while True:
-                waiting.extend(pool.submit(result, *piece) for piece in islice(pieces, 2 * workers - len(waiting)))
+                waiting.extend(pool.submit(result, *piece) for piece in islice(remaining, 2 * workers - len(waiting)))
                 if not waiting:
                     return
                 size, found = waiting.popleft().result()

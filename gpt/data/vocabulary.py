@@ -17,7 +17,9 @@ class Vocabulary(Record):
 
     vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # of characters, or of subwords
     merges: list[tuple[str, str]] | None = None  # of subwords
-    corpus: str  # the digest of the corpus that it was built from
+    corpus: str  # the digest of the run's corpus
+    # Whether it can encode all of that text; None for sentence pairs and before format 7.
+    covers: bool | None = None
     # The fingerprints of the corpus's files, by the loader's hyperparameter:
     files: dict[str, str] = Field(default_factory=dict)
 
@@ -35,11 +37,17 @@ class LeftOut(Record):
     val: Total
     of_train: Total  # characters in the split, with these
     of_val: Total
+    test: Total = 0
+    of_test: Total = 0
 
     @property
     def count(self) -> int:
-        """In both splits."""
-        return self.train + self.val
+        """In all splits."""
+        return self.train + self.val + self.test
+
+    def in_split(self, split: str) -> int:
+        """In one split."""
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
 
     @property
     def share(self) -> float:
@@ -47,4 +55,4 @@ class LeftOut(Record):
         return max(self.train / max(1, self.of_train), self.val / max(1, self.of_val))
 
     def __str__(self) -> str:
-        return f"{self.count:,} of {self.of_train + self.of_val:,} characters"
+        return f"{self.count:,} of {self.of_train + self.of_val + self.of_test:,} characters"

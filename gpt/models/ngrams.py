@@ -9,7 +9,7 @@ absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), secti
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -30,6 +30,12 @@ _LARGEST_WINDOW = 2**26  # bytes of the probabilities for one window
 _RECENT = 6.0  # weight of an occurrence in the window itself
 
 
+class TokenIds(Protocol):
+    """A tensor of token ids, (N,), or a file that is read like one."""
+
+    def __getitem__(self, index: slice, /) -> Tensor: ...
+
+
 class Remembering(nn.Module, ABC):
     """A stage that keeps the training text: its `forward` takes (idx, start), and its weights contain the text.
 
@@ -39,7 +45,7 @@ class Remembering(nn.Module, ABC):
     ngrams: "NGrams"
 
     @abstractmethod
-    def remember(self, ids: Tensor) -> None:
+    def remember(self, ids: TokenIds) -> None:
         """Remember the training split, (N,) token ids, before the first iteration."""
 
 
@@ -71,9 +77,9 @@ class NGrams(nn.Module):
         self._counts: Tensor | None = None  # (contexts, V): what followed each context
         self.register_load_state_dict_post_hook(lambda module, _: module.check_memory())
 
-    def remember(self, ids: Tensor) -> None:
+    def remember(self, text: TokenIds) -> None:
         """Remember a text, (N,) token ids, N > 0, or its first `size` tokens."""
-        ids = ids[: len(self.memory)]
+        ids = text[: len(self.memory)]
         self._length = len(ids)
         self.memory.fill_(-1)
         self.memory[: len(ids)] = ids

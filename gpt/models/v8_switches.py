@@ -13,7 +13,7 @@ from torch.nn.functional import layer_norm, relu, rms_norm
 from gpt.base.choices import Count, Depth, Fraction, Length, NonNegative, Size
 from gpt.models.attention import Dropout, causal_attention
 from gpt.models.kv_cache import Cached, positions, previous
-from gpt.models.ngrams import NGramOrder, NGrams, Remembering, Trust
+from gpt.models.ngrams import NGramOrder, NGrams, Remembering, TokenIds, Trust
 from gpt.models.rotary import Rotation
 from gpt.models.v3_attention_heads import check_heads
 
@@ -232,6 +232,6 @@ class WithCounts(GPT, Remembering):
         x = self.body(x + self.expected(p.flatten(-2).to(x.dtype)))  # (B, T, C)
         return self.logits(x) + (self.trust(x, counted)[..., None] * p.log()).sum(dim=-2)
 
-    def remember(self, ids: Tensor) -> None:
+    def remember(self, ids: TokenIds) -> None:
         """Remember the training split, (N,) token ids."""
         self.ngrams.remember(ids)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gpt.base.choices import Count, Depth, Fraction, Length, Size
 from gpt.models import v8_modern
-from gpt.models.ngrams import NGramOrder, NGrams, Remembering, Trust
+from gpt.models.ngrams import NGramOrder, NGrams, Remembering, TokenIds, Trust
 
 
 class GPT(v8_modern.GPT, Remembering):
@@ -46,6 +46,6 @@ class GPT(v8_modern.GPT, Remembering):
         x = self.norm(x)  # (B, T, C)
         return self.lm_head(x) + (self.trust(x, counted)[..., None] * p.log()).sum(dim=-2)  # (B, T, V)
 
-    def remember(self, ids: Tensor) -> None:
+    def remember(self, ids: TokenIds) -> None:
         """Remember the training split, (N,) token ids."""
         self.ngrams.remember(ids)

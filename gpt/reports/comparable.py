@@ -10,12 +10,18 @@ from gpt.runs.records import Summary
 Metric = Literal["exact", "val", "train", "best"]
 
 
-def targets(run: RunFolder) -> str:
+def targets(run: RunFolder, metric: Metric) -> str:
     """What a run's losses are over: equal for runs whose losses can be compared. Raises UserError if it is damaged.
 
-    That is the corpus, and the whole vocabulary, which determines what was left out of the corpus.
+    That is the corpus, and the whole vocabulary, which determines what was left out of the corpus. The exact loss of a
+    text is compared by character, for which all vocabularies that leave nothing out are equal.
     """
     vocabulary = run.vocabulary()
+    covers = vocabulary.covers
+    if covers is None:  # sentence pairs, or an older run, whose tokens are characters
+        covers = isinstance(vocabulary.vocabulary, str) and run.parent() is None
+    if metric == "exact" and covers:
+        return vocabulary.corpus
     return repr((vocabulary.corpus, vocabulary.vocabulary, vocabulary.merges))
 
 

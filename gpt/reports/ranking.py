@@ -16,7 +16,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
 LOSS: dict[Metric, Callable[[Summary], float]] = {
-    "exact": lambda summary: summary.exact.val,
+    "exact": lambda summary: summary.exact.comparable,
     "val": lambda summary: summary.estimated.val,
     "train": lambda summary: summary.estimated.train,
     "best": lambda summary: summary.best.val,
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ only in their seed. Losses in nats per token."""
+    """Runs that differ only in their seed. Losses in nats per token, the exact ones of texts per character."""
 
     values: dict[str, Any]  # by key: those that vary in the table
     runs: list[FinishedRun]  # the newest of each seed
@@ -63,10 +63,10 @@ def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFo
     started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
         with skipping_damaged():
-            finished[targets(run.folder)].append((run, settings(*run, metric)))
+            finished[targets(run.folder, metric)].append((run, settings(*run, metric)))
     for other in others:
         with skipping_damaged():
-            started[targets(other)].append((other, settings(other, None, metric)))
+            started[targets(other, metric)].append((other, settings(other, None, metric)))
     for key in started.keys() - finished.keys():
         for other, _ in started[key]:
             log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
@@ -95,8 +95,9 @@ def _ranking(
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
         groups.append(Group(values, own, statistics.mean(losses), deviation, ""))
     groups.sort(key=lambda group: group.mean)
-    newest = members[-1][0].folder
-    standings, is_tested = _standings(groups, guess=math.log(len(newest.vocabulary().vocabulary)))
+    newest, summary = members[-1][0]
+    tokens = summary.exact.comparable / summary.exact.val if metric == "exact" and summary.exact.val else 1.0
+    standings, is_tested = _standings(groups, guess=tokens * math.log(len(newest.vocabulary().vocabulary)))
     changed = [changes(run.summary) for run, _ in members]
     ranking = Ranking(
         corpus=_corpus(newest),
@@ -157,7 +158,9 @@ def shown(key: str, value: Any) -> str:
 
 def _corpus(run: RunFolder) -> str:
     data = run.config().data
-    values = {key: value for key, value in data.hyperparameters.items() if key != "dir"}
+    # Neither where it is, nor into which tokens it was split.
+    aside = ("dir", "separator", *(("tokenizer", "vocab_size") if "tokenizer" in data.hyperparameters else ()))
+    values = {key: value for key, value in data.hyperparameters.items() if key not in aside}
     return " ".join([f"data={data.target.rpartition('.')[2]}", *(f"{key}={value}" for key, value in values.items())])
 
 

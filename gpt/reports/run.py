@@ -31,8 +31,12 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
-    of_what = " by the averaged weights" if summary.averaged else ""
-    lines.append(_row("exact", None, summary.exact.val, f"every target of the validation split once{of_what}"))
+    of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
+    targets = f"{exact.over} targets" if exact.targets < exact.of else "every target"
+    lines.append(_row("exact", None, exact.loss, f"{targets} of the validation split once{of_what}"))
+    if exact.per_character is not None and exact.bits_per_byte is not None and not _has_characters(run):
+        in_bits = f"{exact.per_character / math.log(2):.4f} bits per character, {exact.bits_per_byte:.4f} per byte"
+        lines.append(_row("", None, exact.per_character, f"nats per character: {in_bits}"))
     if documented.kind == "estimated" and not changed:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
@@ -74,7 +78,15 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     figure.axes[-1].set_xlabel("iteration")
+    if run.vocabulary().merges == []:  # bytes, whose benchmarks are given in bits
+        bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
+        bits.set_ylabel("bits per byte")
     write_png(run.path / "loss.png", figure)
+
+
+def _has_characters(run: RunFolder) -> bool:
+    """Whether its tokens are characters."""
+    return isinstance(run.vocabulary().vocabulary, str)
 
 
 def _draw_losses(axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary) -> None:

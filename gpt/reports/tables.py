@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from gpt.base.errors import printable
 from gpt.reports import edges, escaping
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown
 from gpt.runs.records import Summary
 
 _NAMES = {
@@ -22,12 +22,14 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short = names(ranking.keys)
     headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
-    headers += ["standing", "tokens/s", "folder of the newest"]
+    with_bits = metric == "exact" and any(_in_bits(group) != "-" for group in ranking.groups)
+    headers += [*(["bits per byte"] if with_bits else []), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
             f"{group.mean:.4f}" + ("" if group.deviation is None else f" ± {group.deviation:.4f}"),
+            *([_in_bits(group)] if with_bits else []),
             group.standing,
             f"{statistics.median(summary.tokens_per_second for _, summary in group.runs):,.0f}",
             str(group.runs[-1][0].path),
@@ -35,9 +37,12 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         for group in ranking.groups
     ]
     cells += [
-        [*(shown(key, other.values[key]) for key in ranking.keys), 0, "-", other.standing, "-", str(other.run.path)]
+        [
+            *(shown(key, other.values[key]) for key in ranking.keys), 0, *(["-"] * (1 + with_bits)), other.standing,
+            "-", str(other.run.path),
+        ]
         for other in ranking.unfinished
-    ]
+    ]  # fmt: skip
     escaped = escaping.markdown if style == "github" else printable
     rows = [[escaped(str(cell)) for cell in row] for row in cells]
     runs = sum(len(group.runs) for group in ranking.groups)
@@ -46,11 +51,25 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     headers = [escaped(header) for header in headers]
     shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
-    return "\n\n".join([escaped(title), shown_rows, _note(ranking, escaped), *map(escaped, edges.of_ranking(ranking))])
+    return "\n\n".join(
+        [escaped(title), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges.of_ranking(ranking))]
+    )
 
 
-def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
-    note = "Nats per token, mean ± standard deviation over seeds. "
+def _in_bits(group: Group) -> str:
+    """The mean exact loss in bits per byte, if the group's tokens are not characters."""
+    bits = [summary.exact.loss.bits_per_byte for _, summary in group.runs]
+    known = [each for each in bits if each is not None]
+    is_shown = any(isinstance(run.vocabulary().vocabulary, list) for run, _ in group.runs)
+    return f"{statistics.mean(known):.4f}" if is_shown and len(known) == len(bits) else "-"
+
+
+def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> str:
+    exact = [summary.exact.loss for group in ranking.groups for _, summary in group.runs]
+    per = "character" if metric == "exact" and all(loss.characters for loss in exact) else "token"
+    note = f"Nats per {per}, mean ± standard deviation over seeds. "
+    if samples := {loss.over for loss in exact if loss.targets < loss.of}:
+        note += f"The exact loss is over a sample: {' or '.join(sorted(samples))} tokens. "
     if ranking.older:
         folders = ", ".join(escaped(str(run.path)) for run, _ in ranking.older)
         note += f"Not counted, because there is a newer run of the same settings and seed: {folders}. "
@@ -128,4 +147,6 @@ def _results(summary: Summary) -> dict[str, Any]:
         "train": summary.estimated.train, "best_val": summary.best.val, "parameters": summary.parameters,
         "tokens_per_second": summary.tokens_per_second, "seconds": summary.seconds,
         "left_out": summary.left_out.count if summary.left_out else 0,
+        "exact_targets": summary.exact.targets, "exact_of": summary.exact.of,
+        "nats_per_character": summary.exact.loss.per_character, "bits_per_byte": summary.exact.loss.bits_per_byte,
     }  # fmt: skip

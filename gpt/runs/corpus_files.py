@@ -14,6 +14,8 @@ from gpt.base.errors import RequestError
 from gpt.data.corpora import LOADER
 from gpt.data.sources import paths_of
 
+_PATHS = (PathName, PathNames, PathNames | None)
+
 
 def fingerprints(data: Choice) -> dict[str, str]:
     """Fingerprints that identify a loader's files on this machine, by hyperparameter, without opening them."""
@@ -31,6 +33,8 @@ def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], give
     content = data.model_dump(by_alias=True)
     for name in _paths(data):
         path = content.get(name)
+        if path is None:  # not this kind of corpus
+            continue
         fingerprint = None if f"data.{name}" in given else _fingerprint(path)
         if fingerprint is not None and fingerprint == known.get(name):
             continue
@@ -47,7 +51,7 @@ def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], give
 
 def _paths(data: Choice) -> list[str]:
     parameters = inspect.signature(LOADER.find(data), eval_str=True).parameters
-    return [name for name, parameter in parameters.items() if parameter.annotation in (PathName, PathNames)]
+    return [name for name, parameter in parameters.items() if parameter.annotation in _PATHS]
 
 
 def _fingerprint(path: Any) -> str | None:

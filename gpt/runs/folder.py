@@ -21,6 +21,7 @@ import logging.handlers
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
@@ -33,6 +34,9 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
 from gpt.runs.records import AnyRecord, Command, Parent, Summary, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
+
+if TYPE_CHECKING:
+    from gpt.data.tokenizer import TextTokenizer
 
 # All that a run writes; a new run is not created where one of these is.
 NAMES = frozenset(
@@ -143,6 +147,13 @@ class RunFolder:
     def vocabulary(self) -> Vocabulary:
         """The vocabulary that the run's tokenizer is built from."""
         return self._record("tokenizer.json", Vocabulary)
+
+    @property
+    def tokenizer(self) -> "TextTokenizer":
+        """The tokenizer of a run that continues a text. Raises UserError for any other run."""
+        from gpt.data.tokenizing import tokenizer_of  # a tracker's process imports this module without torch
+
+        return tokenizer_of(self.vocabulary())
 
     def check_corpus(self, digest: str) -> None:
         """Raise RequestError unless `digest` is that of the corpus that the run was trained on."""

@@ -19,7 +19,7 @@ from gpt.base.files import parsing
 from gpt.base.keys import added
 from gpt.base.schema import TrainConfig
 
-FORMAT = 6
+FORMAT = 7
 
 # For each format, the new names of older runs' choices.
 _RENAMED: dict[int, dict[str, str]] = {
@@ -66,6 +66,8 @@ def loaded(content: str, path: Path) -> TrainConfig:
         if version < 5:
             _move_multi_token(tree)
             tree["model"] = present_model(tree["model"])
+        if version < 7:
+            _add_tokenizer(tree["data"])
         for newer in range(version + 1, FORMAT + 1):
             for key, value in added(newer).items():
                 _set_default(tree, key, value)
@@ -118,6 +120,14 @@ def _move_multi_token(tree: dict[str, Any]) -> None:
     """Move `multi_token`, a hyperparameter of v8 before format 5, to `training`, where every stage has it."""
     if "multi_token" in tree["model"]:
         tree["training"]["multi_token"] = tree["model"]["multi_token"]
+
+
+def _add_tokenizer(choice: dict[str, Any]) -> None:
+    """Add the hyperparameters that the loaders of texts gained in format 7: before, every token was a character."""
+    if choice["_target_"] in ("gpt.data.corpora.shakespeare", "gpt.data.corpora.text"):
+        choice |= {"tokenizer": "characters", "vocab_size": 1000}
+    if choice["_target_"] == "gpt.data.corpora.text":
+        choice["separator"] = "\n"
 
 
 def check_format(version: Any, path: Path) -> None:

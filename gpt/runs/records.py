@@ -17,7 +17,7 @@ from gpt.base.records import FiniteFloat, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import check_format
-from gpt.training.progress import Segment
+from gpt.training.progress import ExactLoss, Segment
 
 Loss = Annotated[float, Field(ge=0, le=1e100)]  # far beyond float32, and its square is still a number
 
@@ -62,9 +62,24 @@ class Estimated(Record):
 
 
 class Exact(Record):
-    """The loss over every target of a split once."""
+    """The loss over every target of the validation split once, or over a sample of them."""
 
     val: Loss
+    targets: Total | None = None  # that it is the mean over; None before format 7, and then all of the split
+    of: Total | None = None  # targets of the split
+    characters: Total | None = None  # of the text in those targets; None if it is not a text
+    bytes: Total | None = None
+
+    @property
+    def loss(self) -> ExactLoss:
+        """With its other units."""
+        return ExactLoss(self.val, self.targets or 0, self.of or 0, self.characters, self.bytes)
+
+    @property
+    def comparable(self) -> float:
+        """In nats per character of a text, whatever its tokens; per token of a translation."""
+        per_character = self.loss.per_character
+        return self.val if per_character is None else per_character
 
 
 class Best(Record):

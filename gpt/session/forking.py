@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -83,12 +84,22 @@ class Fork:
                 continue  # replaced as a whole, with all its values
             own = {key: content[group][key] for key in _keys_in(group, given) if key in content[group]}
             content[group] = old[group] | own
+        content["data"] |= self._tokenizer(wanted.data, given)
         self._check_model(Choice.model_validate(content["model"]))
         if "data" not in given:
             data = Choice.model_validate(content["data"])
             where = located(data, self.run.vocabulary().files, wanted.data.hyperparameters, given)
             content["data"] = where.model_dump(by_alias=True)
         return TrainConfig.model_validate(content | {"resume": wanted.resume})
+
+    def _tokenizer(self, wanted: Choice, given: Collection[str]) -> dict[str, Any]:
+        """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""
+        old, new = self.run.config().data.hyperparameters, wanted.hyperparameters
+        kept: dict[str, Any] = {key: old[key] for key in ("tokenizer", "vocab_size") if key in old and key in new}
+        for key, value in kept.items():
+            if f"data.{key}" in given and new[key] != value:
+                raise RequestError(f"init={self.record.run} keeps its data.{key}={value}: omit data.{key}=")
+        return kept
 
     def _check_model(self, new: Choice) -> None:
         """Raises RequestError if the new model would compute another function from the same weights."""

@@ -19,12 +19,15 @@ from gpt.session.forking import fitted
 from gpt.session.plan import Plan
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
+from gpt.training.evaluation import exact_loss
 from gpt.training.memory import check_memory
 from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
 from gpt.training.processes import World
+from gpt.training.progress import ExactLoss
 from gpt.training.recipe import Recipe
+from gpt.training.recomputing import recompute_blocks
 from gpt.training.schedules import SCHEDULE, check_warmup
 from gpt.training.state import TrainingState
 
@@ -63,6 +66,8 @@ class Job:
         if config.overfit is None:  # which trains on a few examples, whatever the size of a batch
             tokens = task.tokens_in_batch(settings.batch_size, models.block_size_of(model))
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
+        if settings.recompute:
+            recompute_blocks(model)
         objective = Objective.of(settings)
         objective.prepare(model)
         model.to(device)
@@ -99,6 +104,14 @@ class Job:
         state.progress.preparing_seconds += self.preparing_seconds
         state.broadcast(self.recipe.world)
         return state
+
+    def exact_loss(self) -> ExactLoss:
+        """The loss over every target of the validation split once, or over a sample of a long one."""
+        recipe = self.recipe
+        return exact_loss(
+            self.model, recipe.data, "val",
+            most=recipe.settings.exact_tokens, runtime=recipe.runtime, world=recipe.world,
+        )  # fmt: skip
 
 
 def made(module: Module, vocab_size: int) -> nn.Module:

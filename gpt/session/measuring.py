@@ -2,17 +2,19 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import EvaluateConfig
-from gpt.data.batch import Batch
+from gpt.data.batch import Targets
 from gpt.data.corpora import read_text
 from gpt.session.trained import TrainedRun
 from gpt.tasks.task import Measure
-from gpt.training.evaluation import mean_of_all, tokens_per_pass
+from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass
+from gpt.training.progress import ExactLoss
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,10 @@ class Measured:
 
     trained: TrainedRun
     what: str  # the split or the text
-    loss: float  # nats per token
-    scored: int  # tokens that the loss is the mean over
+    exact: ExactLoss
     left_out: int  # characters that the vocabulary lacks, which no loss counts
     others: list[Measure] = field(default_factory=list)
-    losses: list[tuple[str, float]] | None = None  # of each character of a text, if that was asked for
-
-    @property
-    def bits(self) -> float:
-        """The loss in bits per token."""
-        return self.loss / math.log(2)
+    losses: list[tuple[str, float]] | None = None  # of each token of a text, if that was asked for
 
     @property
     def title(self) -> str:
@@ -42,26 +38,34 @@ class Measured:
         """The measures, one per row."""
         from tabulate import tabulate
 
-        token = self.trained.task.token
-        rows = [("exact loss", f"{self.loss:.4f}", f"nats per {token}"), ("", f"{self.bits:.4f}", f"bits per {token}")]
+        exact, token = self.exact, self.trained.task.token
+        rows = [("exact loss", f"{exact.loss:.4f}", f"nats per {token}")]
+        rows += [("", f"{exact.loss / math.log(2):.4f}", f"bits per {token}")]
+        if exact.per_character is not None and token != "character":
+            rows += [("", f"{exact.per_character:.4f}", "nats per character")]
+        if exact.bits_per_byte is not None and token != "byte":
+            rows += [("", f"{exact.bits_per_byte:.4f}", "bits per byte")]
         left_out = f"; {self.left_out:,} left out because the vocabulary lacks them" if self.left_out else ""
-        rows += [("scored", f"{self.scored:,}", f"{token}s{left_out}")]
+        rows += [("scored", exact.over, f"{token}s{left_out}")]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
-        return "\n".join([table, *(f"{loss:.4f} {character!r}" for character, loss in self.losses or [])])
+        return "\n".join([table, *(f"{loss:.4f} {token!r}" for token, loss in self.losses or [])])
 
     def as_json(self) -> str:
         """The same as JSON."""
-        trained, token = self.trained, self.trained.task.token
-        named = {"run": str(trained.run.path), "stage": trained.config.stage, "weights": trained.which}
-        losses = {"measured": self.what, f"nats_per_{token}": self.loss, f"bits_per_{token}": self.bits}
-        losses |= {"scored": self.scored, "left_out": self.left_out}
-        others = {
-            measure.name.replace(" ", "_"): {"value": measure.value, "signature": measure.unit}
-            for measure in self.others
-        }
-        each = {} if self.losses is None else {"losses": self.losses}
-        return json.dumps(named | losses | others | each, indent=2)
+        trained, token, exact = self.trained, self.trained.task.token, self.exact
+        found: dict[str, Any] = {"run": str(trained.run.path), "stage": trained.config.stage, "weights": trained.which}
+        found |= {
+            "measured": self.what, f"nats_per_{token}": exact.loss, f"bits_per_{token}": exact.loss / math.log(2)
+        }  # fmt: skip
+        if exact.per_character is not None:
+            found |= {"nats_per_character": exact.per_character, "bits_per_byte": exact.bits_per_byte}
+        found |= {"scored": exact.targets, "of": exact.of, "left_out": self.left_out}
+        for measure in self.others:
+            found[measure.name.replace(" ", "_")] = {"value": measure.value, "signature": measure.unit}
+        if self.losses is not None:
+            found["losses"] = self.losses
+        return json.dumps(found, indent=2)
 
 
 def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str] = ()) -> Measured:
@@ -70,7 +74,7 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     `given` are the keys on the command line. Raises RequestError for a key of another task or a split that the corpus
     lacks, UserError if the corpus is missing or has changed.
     """
-    task = trained.task
+    task, most = trained.task, config.exact_tokens
     task.refuse_others(given)
     data_keys = [key for key in given if key.startswith("data.")]
     if config.text is not None:
@@ -78,52 +82,36 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
             raise RequestError("text= is measured as a whole: omit split=")
         if data_keys:
             raise RequestError(f"text= is measured alone: omit {data_keys[0]}=")
-        return _of_text(trained, config.text, each=config.losses)
+        return _of_text(trained, config.text, most, each=config.losses)
     if config.losses:
-        raise RequestError("losses=true shows the loss of each character of a text: add text=FILE")
-    split = task.split(config.split)
+        raise RequestError("losses=true shows the loss of each token of a text: add text=FILE")
     corpus = trained.corpus(config.data, data_keys)
+    split = task.split(config.split, corpus)
     data = task.data(corpus, trained.model, trained.device)
-    size = tokens_per_pass(trained.runtime, trained.model)
-    loss, scored = _mean_loss(trained, data.every_target_once(split, size), f"exact {split} loss")
+    exact = exact_loss(trained.model, data, split, most=most, runtime=trained.runtime)
     others = task.scores(trained.model, corpus, split, config)
-    others += _in_context(trained, data.every_target_in_context(split, size))
+    size = tokens_per_pass(trained.runtime, trained.model)
+    others += _in_context(trained, data.every_target_in_context(split, size, most))
     left_out = task.left_out(corpus)
-    return Measured(
-        trained, f"{split} split", loss, scored, 0 if left_out is None else getattr(left_out, split), others
-    )
+    return Measured(trained, f"{split} split", exact, 0 if left_out is None else left_out.in_split(split), others)
 
 
-def _of_text(trained: TrainedRun, path: str, *, each: bool) -> Measured:
-    """The text in a file, as a whole and, if `each`, by character."""
-    text, task, size = read_text(Path(path)), trained.task, tokens_per_pass(trained.runtime, trained.model)
+def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) -> Measured:
+    """The text in a file, as a whole and, if `each`, by token."""
+    task, size = trained.task, tokens_per_pass(trained.runtime, trained.model)
+    text = read_text(Path(path), errors=task.undecodable)
     known = task.known(text)
-    loss, scored = _mean_loss(
-        trained, task.batches(trained.model, known, None, tokens_per_pass=size), "loss of the text"
-    )
-    others = _in_context(trained, task.batches_in_context(trained.model, known, tokens_per_pass=size))
+    targets = task.batches(trained.model, known, None, tokens_per_pass=size, most=most)
+    exact = loss_over(trained.model, targets, "loss of the text", trained.runtime, sizes=trained.tokenizer.sizes)
+    others = _in_context(trained, task.batches_in_context(trained.model, known, tokens_per_pass=size, most=most))
     losses = trained.losses(text) if each else None
-    return Measured(trained, f"the text {path}", loss, scored, len(text) - len(known), others, losses)
+    return Measured(trained, f"the text {path}", exact, len(text) - len(known), others, losses)
 
 
-def _in_context(trained: TrainedRun, batches: Iterable[Batch] | None) -> list[Measure]:
+def _in_context(trained: TrainedRun, targets: Targets | None) -> list[Measure]:
     """The loss in sliding windows, of a task that has windows."""
-    if batches is None:
+    if targets is None:
         return []
-    loss, _ = _mean_loss(trained, batches, "loss in sliding windows")
+    found = loss_over(trained.model, targets, "loss in sliding windows", trained.runtime)
     unit = f"nats per {trained.task.token}, each with at least half a window of context"
-    return [Measure("in sliding windows", loss, unit, digits=4)]
-
-
-def _mean_loss(trained: TrainedRun, batches: Iterable[Batch], name: str) -> tuple[float, int]:
-    """The mean over all targets, and their number."""
-    scored = 0
-
-    def counted() -> Iterator[Batch]:
-        nonlocal scored
-        for batch in batches:
-            scored += batch.tokens
-            yield batch
-
-    loss = mean_of_all(trained.model, counted(), name, trained.runtime)
-    return loss, scored
+    return [Measure("in sliding windows", found.loss, unit, digits=4)]

@@ -95,7 +95,7 @@ def _resumption(config: TrainConfig, request: Request, run: RunFolder, fork: For
         _check_destination(request, run)
     checkpoint = _checkpoint(request, merged.checkpoint.keep, run)
     finished = run.summary() if run.is_finished() else None
-    if finished is not None and finished.iterations != merged.training.max_iters:
+    if (before.training.max_iters, before.training.patience) != (merged.training.max_iters, merged.training.patience):
         finished = None  # it will be extended
     if finished is not None or is_auto:
         check_settings(run, before, merged, is_finished=finished is not None)

@@ -38,7 +38,6 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     from gpt.session.planning import planned, unrecorded
     from gpt.session.recorder import Shown, recorder_of
     from gpt.session.trained import NewlyTrained
-    from gpt.training.evaluation import exact_loss
     from gpt.training.loop import train
     from gpt.training.processes import ALONE
 
@@ -58,8 +57,7 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
                 state = job.begun(plan)
                 with recorder.opened(job, state):
                     train(state, job.recipe, recorder.watchers, stop)
-                    exact = exact_loss(job.model, job.recipe.data, "val", runtime=job.recipe.runtime)
-                    recorder.report(job, state, exact, stop)
+                    recorder.report(job, state, job.exact_loss(), stop)
         if folder is None:
             assert recorder.summary is not None
             return NewlyTrained(job, plan.config, recorder.summary, state.progress.evaluations)

@@ -19,13 +19,17 @@ from gpt.runs.records import Summary
 from gpt.session.job import Job
 from gpt.session.plan import NewRun, Plan, Resumption
 from gpt.session.summary import summarise
-from gpt.training.averaging import WeightAverage
+from gpt.training.averaging import MovingAverage, WeightAverage
+from gpt.training.progress import ExactLoss
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.loggers import chosen_loggers
 from gpt.watching.recording import CheckpointWriter, Reopening, RunWriter, StepLog
 from gpt.watching.run_watcher import RunWatcher
+from gpt.watching.sampling import Sampler
+
+_SAMPLE = 200  # characters of a sample during training
 
 log = logging.getLogger("gpt")
 
@@ -54,10 +58,10 @@ class Recorder:
                 stack.callback(watcher.close)
             yield
 
-    def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:
+    def report(self, job: Job, state: TrainingState, exact: ExactLoss, stop: Stop) -> None:
         """Write the results, including `exact`, the exact validation loss."""
 
-    def _summary(self, job: Job, state: TrainingState, exact: float, run: RunFolder | None = None) -> Summary:
+    def _summary(self, job: Job, state: TrainingState, exact: ExactLoss, run: RunFolder | None = None) -> Summary:
         return summarise(self._plan, job, state, exact, time.perf_counter() - self._started, run)
 
     def _observers(
@@ -70,6 +74,8 @@ class Recorder:
     def _averages(self, job: Job, state: TrainingState) -> list[Watcher]:
         """The average of the weights, last, because it overwrites those of the model at the end."""
         settings = self._plan.config.training
+        if settings.ema:
+            return [MovingAverage(state, settings.ema)]
         if not settings.average_last:
             state.reset_average()
             return []
@@ -86,7 +92,7 @@ class Shown(Recorder):
         del job, guard, stack
         return [ProgressBar(state, self._plan.config.training.max_iters)]
 
-    def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:  # noqa: ARG002
+    def report(self, job: Job, state: TrainingState, exact: ExactLoss, stop: Stop) -> None:  # noqa: ARG002
         """Keep the summary."""
         self.summary = self._summary(job, state, exact)
 
@@ -117,6 +123,9 @@ class FolderRecorder(Recorder):
         stack.enter_context(explaining_how_to_resume(self.run, lambda: checkpoints.is_saved(state), clip))
         return [
             Reopening(reopen),
+            Sampler(
+                config.training.sample_interval, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]
+            ),
             ConsoleLog(config.training.max_iters, recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
             StepLog(config.training.log_interval),
             RunWriter(self.run),
@@ -126,7 +135,7 @@ class FolderRecorder(Recorder):
             ProgressBar(state, config.training.max_iters),
         ]
 
-    def report(self, job: Job, state: TrainingState, exact: float, stop: Stop) -> None:
+    def report(self, job: Job, state: TrainingState, exact: ExactLoss, stop: Stop) -> None:
         """Write the summary, a sample and the loss curve, and tell the watchers.
 
         Raises UserError if debug=overfit did not over-fit, and Stopped after a signal that came too late to stop the

@@ -13,11 +13,12 @@ from gpt.runs.formats import FORMAT
 from gpt.runs.records import Best, Estimated, Exact, Summary, now
 from gpt.session.job import Job
 from gpt.session.plan import Plan
+from gpt.training.progress import ExactLoss
 from gpt.training.state import TrainingState
 
 
 def summarise(
-    plan: Plan, job: Job, state: TrainingState, exact: float, seconds: float, run: RunFolder | None = None
+    plan: Plan, job: Job, state: TrainingState, exact: ExactLoss, seconds: float, run: RunFolder | None = None
 ) -> Summary:
     """The results of a training run that took this many `seconds`; `exact` is the exact validation loss.
 
@@ -41,7 +42,7 @@ def summarise(
         estimated=Estimated(train=last.train, val=last.val),
         estimated_over=job.recipe.data.estimated_over,
         best=Best(val=best.val, iteration=best.iteration),
-        exact=Exact(val=exact),
+        exact=Exact(val=exact.loss, targets=exact.targets, of=exact.of, characters=exact.characters, bytes=exact.bytes),
         target=config.target,
         counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),
         averaged=len(progress.averaged),

@@ -25,7 +25,6 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     from gpt.session.job import Job
     from gpt.session.planning import planned
     from gpt.session.recorder import recorder_of
-    from gpt.training.evaluation import exact_loss
     from gpt.training.loop import train
     from gpt.training.processes import World
 
@@ -41,9 +40,9 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         state = job.begun(plan)
         with recorder.opened(job, state):
             train(state, job.recipe, recorder.watchers, stop)
-            exact = exact_loss(job.model, job.recipe.data, "val", runtime=job.recipe.runtime, world=world)
+            exact = job.exact_loss()
             recorder.report(job, state, exact, stop)
-        return exact
+        return exact.loss
 
 
 def command() -> None:

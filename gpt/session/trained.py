@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from gpt import tasks
 from gpt.base.errors import RequestError
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
-from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import Corpus
+from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.attention_weights import AttentionWeights
 from gpt.runs.corpus_files import located
@@ -23,7 +23,7 @@ from gpt.runs.weights import load_model, load_weights, selected
 from gpt.session.job import Job, Module, made
 from gpt.tasks import Task
 from gpt.tasks.decoding.distributions import checked
-from gpt.training.evaluation import mean_of_all, tokens_per_pass
+from gpt.training.evaluation import loss_over, tokens_per_pass
 from gpt.training.objectives import target_losses
 from gpt.training.progress import Evaluation
 
@@ -68,35 +68,46 @@ class Trained:
     def loss(self, text: str, target: str | None = None) -> float:
         """The mean loss over a text, in nats per token, or over the translation `target` of a sentence.
 
-        A text is read in adjacent windows of `block_size` characters; its first character is not predicted. Characters
-        outside the vocabulary are left out, with a warning.
+        A text is read in adjacent windows of `block_size` tokens; its first token is not predicted. Characters outside
+        the vocabulary are left out, with a warning.
         """
-        runtime = self.runtime
-        batches = self.task.batches(self.model, text, target, tokens_per_pass=tokens_per_pass(runtime, self.model))
-        return mean_of_all(self.model, batches, "loss of the text", runtime)
+        size = tokens_per_pass(self.runtime, self.model)
+        targets = self.task.batches(self.model, text, target, tokens_per_pass=size)
+        return loss_over(self.model, targets, "loss of the text", self.runtime).loss
+
+    def loss_per_character(self, text: str) -> float:
+        """The loss over a text in nats per character, by which runs with different tokenizers can be compared.
+
+        Raises RequestError for a run that does not continue a text.
+        """
+        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes
+        targets = self.task.batches(self.model, text, None, tokens_per_pass=size)
+        found = loss_over(self.model, targets, "loss of the text", self.runtime, sizes=sizes)
+        return cast(float, found.per_character)
 
     @torch.no_grad()
     def losses(self, text: str) -> list[tuple[str, float]]:
-        """Each character of a text with its own loss, in nats, in the order of the text; their mean is `loss(text)`.
+        """Each token of a text with its own loss, in nats, in the order of the text; their mean is `loss(text)`.
 
-        The first character is missing, because nothing predicts it, and so are those that the vocabulary lacks.
-        Raises RequestError for a run that does not continue a text.
+        The first token is missing, because nothing predicts it, and so are characters that the vocabulary lacks. Bytes
+        that are not a whole character are shown as <0xE2>. Raises RequestError for a run that does not continue a text.
         """
-        tokenizer, runtime, size = self.tokenizer, self.runtime, tokens_per_pass(self.runtime, self.model)
+        shown, runtime, size = self.tokenizer.shown, self.runtime, tokens_per_pass(self.runtime, self.model)
         found: list[tuple[str, float]] = []
         with runtime.all_threads():
             for batch in self.task.batches(self.model, text, None, tokens_per_pass=size):
                 with runtime.autocast():
                     losses = target_losses(self.model, batch)
-                found += zip(tokenizer.decode(batch.targets.flatten().tolist()), losses.tolist(), strict=True)
+                tokens = (shown[i] for i in batch.targets.flatten().tolist())
+                found += zip(tokens, losses.tolist(), strict=True)
         return found
 
     @torch.no_grad()
     def next_token(self, prompt: str) -> dict[str, float]:
-        """The probability of each possible next character after the prompt, the likeliest first."""
+        """The probability of each possible next token after the prompt, the likeliest first."""
         logits = checked(self.model(self._window(prompt))[0, -1])  # (V,)
         p, ids = logits.float().softmax(dim=-1).sort(descending=True)
-        return {self.tokenizer.vocabulary[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
+        return {self.tokenizer.shown[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
 
     def generate(self, prompt: str | None = None, **options: Any) -> str:
         """A continuation of the prompt, without the prompt; for a run that translates, its translation.
@@ -110,15 +121,15 @@ class Trained:
     def attention(self, prompt: str) -> list[Tensor]:
         """The attention weights over the prompt, one tensor per layer: (H, T, T), row t for position t.
 
-        Only the last `block_size` characters of the prompt are read. Empty for a stage without attention.
+        Only the last `block_size` tokens of the prompt are read. Empty for a stage without attention.
         """
         with AttentionWeights() as observed:
             self.model(self._window(prompt))
         return [weights[0].float().cpu() for weights in observed.weights]
 
     @property
-    def tokenizer(self) -> CharTokenizer:
-        """The characters of a run that continues a text. Raises RequestError for any other run."""
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer of a run that continues a text. Raises RequestError for any other run."""
         return tasks.Continuation.required(self.task, "this").tokenizer
 
     def _window(self, prompt: str) -> Tensor:

@@ -1,19 +1,21 @@
-"""Continuing a text, character by character."""
+"""Continuing a text, token by token."""
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import RequestError
 from gpt.base.schema import GenerateConfig
-from gpt.data.batch import Batch
+from gpt.data.batch import Targets
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import Text
 from gpt.data.text import TextData, adjacent_windows, sliding_windows
+from gpt.data.tokenizer import TextTokenizer
+from gpt.data.tokenizing import tokenizer_for, tokenizer_of
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
@@ -28,12 +30,11 @@ log = logging.getLogger(__name__)
 
 
 class Continuation(Task):
-    """Continuing a text, character by character."""
+    """Continuing a text, token by token."""
 
     corpus = Text
     does = "continues a text"
-    token = "character"
-    splits = ("val", "train")
+    splits = ("val", "train", "test")  # the last one of benchmarks that have one
     options = frozenset(
         {
             "dtype",
@@ -51,21 +52,20 @@ class Continuation(Task):
     )
     example = "tokens=200"
 
-    def __init__(self, tokenizer: CharTokenizer) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self.tokenizer, self.token = tokenizer, tokenizer.unit
         self.vocab_size = len(tokenizer)
+        self.undecodable = "strict" if tokenizer.unit != "byte" else "surrogateescape"
 
     @classmethod
     def built_for(cls, corpus: Text) -> "Continuation":
-        """The characters of both splits."""
-        return cls(CharTokenizer(corpus.characters))
+        """The tokenizer that the corpus asks for; by default, the characters of all splits."""
+        return cls(tokenizer_for(corpus))
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "Continuation":
-        """The task with the characters of a run. Raises UserError if the vocabulary is not one of characters."""
-        if not isinstance(vocabulary.vocabulary, str):
-            raise UserError("the vocabulary of this run is damaged: for a text, it must be characters")
-        return cls(CharTokenizer(vocabulary.vocabulary))
+        """The task with the tokenizer of a run. Raises UserError if the vocabulary is not one of a text."""
+        return cls(tokenizer_of(vocabulary))
 
     @classmethod
     def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
@@ -73,11 +73,14 @@ class Continuation(Task):
         return batch_size * block_size
 
     def vocabulary(self, corpus: Text) -> Vocabulary:
-        """The characters."""
-        return Vocabulary(vocabulary=self.tokenizer.vocabulary, corpus=corpus.digest)
+        """The tokens, and of subwords how they are merged."""
+        tokenizer = self.tokenizer
+        return Vocabulary(
+            vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus=corpus.digest, covers=self._covers(corpus)
+        )
 
     def as_json(self) -> str:
-        """A tokenizer of characters; it refuses characters outside its vocabulary."""
+        """The tokenizer; one of characters refuses those outside its vocabulary."""
         return self.tokenizer.as_json()
 
     def known(self, text: str) -> str:
@@ -89,20 +92,27 @@ class Continuation(Task):
 
     def left_out(self, corpus: Text) -> LeftOut | None:
         """The characters that the vocabulary lacks, such as that of another run."""
-        if set(corpus.characters) <= set(self.tokenizer.vocabulary):
+        if self._covers(corpus):
             return None
         lengths, encoded = corpus.lengths(), corpus.encoded(self.tokenizer)
-        train, val = (lengths[split] - len(encoded[split]) for split in ("train", "val"))
-        return LeftOut(train=train, val=val, of_train=lengths["train"], of_val=lengths["val"])
+        left_out = {split: length - len(encoded[split]) for split, length in lengths.items()}
+        return LeftOut(**left_out, **{f"of_{split}": length for split, length in lengths.items()})
 
     def grown(self, corpus: Text) -> "Continuation":
         """With all characters of the corpus."""
+        if not isinstance(self.tokenizer, CharTokenizer):
+            return self
         return Continuation(CharTokenizer(self.tokenizer.vocabulary + corpus.characters))
 
     def described(self, corpus: Text) -> str:
-        """Characters."""
-        train, val = corpus.lengths().values()
-        return f"text: {train:,} characters to train on, {val:,} to validate on; a vocabulary of {self.vocab_size}"
+        """Characters, whatever the tokens."""
+        train, val, *test = corpus.lengths().values()
+        tested = "".join(f", {count:,} to test on" for count in test)
+        units = "" if self.token == "character" else f" {self.token}s"
+        return (
+            f"text: {train:,} characters to train on, {val:,} to validate on{tested}; "
+            f"a vocabulary of {self.vocab_size:,}{units}"
+        )
 
     def encoded(self, text: str) -> Tensor:
         """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
@@ -117,15 +127,22 @@ class Continuation(Task):
         if not isinstance(model, Remembering):
             return TextData(corpus, self.tokenizer, block_size=T, device=device)
         data = TextData(corpus, self.tokenizer, block_size=T, with_starts=True, device=device)
-        model.remember(data.ids("train")[:])
+        model.remember(data.ids("train"))
         return data
 
+    def split(self, wanted: str | None, corpus: Text) -> str:
+        """The split to evaluate on. Raises RequestError if the corpus has no such split."""
+        split = super().split(wanted, corpus)
+        if split not in corpus.lengths():
+            raise RequestError(f"split={split} does not exist: this text has {', '.join(corpus.lengths())}")
+        return split
+
     def sample(self, model: nn.Module, corpus: Text, seed: int) -> str:  # noqa: ARG002
-        """500 characters."""
+        """500 tokens."""
         return sample_text(model, self.tokenizer, seed=seed)
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """Yield the prompt and its continuation character by character, one sample after another."""
+        """Yield the prompt and its continuation token by token, one sample after another."""
         _check_amount(config.tokens, config.num_samples)
         steps = generate(
             packed(model, getattr(torch, config.dtype)), self._prompt(prompt),
@@ -134,7 +151,7 @@ class Continuation(Task):
         )  # fmt: skip
         if config.num_samples == 1:
             yield prompt or ""
-            yield from (self.tokenizer.decode(step) for step in steps)
+            yield from self.tokenizer.pieces(int(step) for step in steps)
             yield "\n"
             return
         samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all of them finish together
@@ -150,20 +167,28 @@ class Continuation(Task):
         steps = generate(model, self._prompt(prompt), **options)
         return self.tokenizer.decode(int(step[0]) for step in steps)
 
-    def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
-        """Adjacent windows of the model's block_size. Raises RequestError for fewer than two known characters."""
+    def batches(
+        self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
+    ) -> Targets:
+        """Adjacent windows of the model's block_size. Raises RequestError for a text of fewer than two tokens."""
         if target is not None:
             raise RequestError("this run continues a text: omit the translation")
-        return adjacent_windows(self._ids(model, text), block_size_of(model), tokens_per_pass)
+        return adjacent_windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most)
 
-    def batches_in_context(self, model: nn.Module, text: str, *, tokens_per_pass: int) -> Iterable[Batch]:
-        """Windows that overlap by half. Raises RequestError for less than two known characters."""
-        return sliding_windows(self._ids(model, text), block_size_of(model), tokens_per_pass)
+    def batches_in_context(
+        self, model: nn.Module, text: str, *, tokens_per_pass: int, most: int | None = None
+    ) -> Targets:
+        """Windows that overlap by half. Raises RequestError for a text of fewer than two tokens."""
+        return sliding_windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most)
+
+    def _covers(self, corpus: Text) -> bool:
+        """Whether the vocabulary has every character of the corpus."""
+        return self.tokenizer.is_complete or set(corpus.characters) <= set(self.tokenizer.vocabulary)
 
     def _ids(self, model: nn.Module, text: str) -> Tensor:
         ids = self.encoded(text).to(next(model.parameters()).device)
         if len(ids) < 2:
-            raise RequestError("a text needs at least two characters that the run knows")
+            raise RequestError(f"a text needs at least two {self.token}s that the run knows")
         return ids
 
     def _prompt(self, prompt: str | None) -> Tensor:

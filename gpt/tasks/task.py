@@ -14,7 +14,7 @@ from torch import nn
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import EvaluateConfig, GenerateConfig
-from gpt.data.batch import Batch, Data
+from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary
 
@@ -34,13 +34,13 @@ class Task(ABC):
 
     corpus: ClassVar[type[Corpus]]  # the type of its corpus: a loader that returns this type selects the task
     does: ClassVar[str]  # as in "a run that {does}": "continues a text"
-    token: ClassVar[str]  # what a token is, in a word
     splits: ClassVar[tuple[str, ...]]  # on which a model can be evaluated, the default first
     options: ClassVar[frozenset[str]] = frozenset()  # its own keys of generate.py, evaluate.py and train.py
     has_source: ClassVar[bool] = False  # its stages take (source, target), as an encoder-decoder does, not (idx)
-    undecodable: ClassVar[str] = "strict"  # what `bytes.decode` does with a prompt file that is not UTF-8
+    undecodable: str = "strict"  # what `bytes.decode` does with a prompt file that is not UTF-8
     on_the_hub: ClassVar[str] = "text-generation"  # what the Hugging Face hub calls it
     example: ClassVar[str] = ""  # arguments for `output`, as code in a model card
+    token: str  # what a token is, in a word
     vocab_size: int
 
     @classmethod  # noqa: B027  # most tasks need no library
@@ -121,12 +121,19 @@ class Task(ABC):
         """The output for a prompt, without the prompt; `options` are those of the function that generates it."""
 
     @abstractmethod
-    def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
-        """A text, or a text and its target, in batches on the model's device, with each target token once."""
+    def batches(
+        self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
+    ) -> Targets:
+        """A text, or a text and its target, in batches on the model's device, with each target token once.
 
-    def batches_in_context(self, model: nn.Module, text: str, *, tokens_per_pass: int) -> Iterable[Batch] | None:
-        """The same targets, each with at least half a window before it; None if a text has no windows."""
-        del model, text, tokens_per_pass
+        Of a text with more than `most` targets, a fixed sample of about that many.
+        """
+
+    def batches_in_context(
+        self, model: nn.Module, text: str, *, tokens_per_pass: int, most: int | None = None
+    ) -> Targets | None:
+        """The same, each with at least half a window before it; None if a text has no windows."""
+        del model, text, tokens_per_pass, most
         return None
 
     def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:
@@ -140,8 +147,9 @@ class Task(ABC):
             for key in sorted(set(given) & other.options - self.options):
                 raise RequestError(f"{key} is for a run that {other.does}, but this one {self.does}")
 
-    def split(self, wanted: str | None) -> str:
+    def split(self, wanted: str | None, corpus: Any) -> str:
         """The split to evaluate on. Raises RequestError if the corpus has no such split."""
+        del corpus
         if wanted is not None and wanted not in self.splits:
             raise RequestError(f"split={wanted} does not exist: a run that {self.does} has {', '.join(self.splits)}")
         return wanted or self.splits[0]

@@ -1,7 +1,7 @@
 """Translating sentences."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from gpt.base.errors import RequestError, UserError, requiring
 from gpt.base.schema import EvaluateConfig, GenerateConfig
-from gpt.data.batch import Batch, Data
+from gpt.data.batch import Data, Targets
 from gpt.data.corpora import lines_of
 from gpt.data.corpus import PairCorpus
 from gpt.data.sentences import readable
@@ -123,13 +123,15 @@ class Translation(Task):
         check_options(translate, prompt, options)
         return self.translate(model, [prompt or ""], **options)[0]
 
-    def batches(self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int) -> Iterable[Batch]:
+    def batches(
+        self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
+    ) -> Targets:
         """The one pair. Raises RequestError without a target."""
         if target is None:
             raise RequestError("this run translates: give a sentence and its translation")
         pairs = [(text, target)]
         data = self.data(PairCorpus(pairs, pairs, pairs, vocab_size=0), model, next(model.parameters()).device)
-        return data.every_target_once("val", tokens_per_pass)
+        return data.every_target_once("val", tokens_per_pass, most)
 
     def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """BLEU, chrF and the share of exact translations, with their signatures."""

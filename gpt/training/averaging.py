@@ -1,4 +1,6 @@
-"""Weight averaging over the last part of a run."""
+"""Weight averaging: the mean over the last part of a run, or a moving average over all of it."""
+
+import torch
 
 from gpt.base.errors import RequestError
 from gpt.training.recipe import Recipe
@@ -38,3 +40,32 @@ class WeightAverage(Watcher):
         """Load the average into the model."""
         if state.average:
             state.model.load_state_dict(state.average)
+
+
+class MovingAverage(Watcher):
+    """Keeps an exponential moving average of the weights, and loads it at the end.
+
+    In the first iterations the decay is smaller, (1 + t) / (10 + t) after t of them, so that the initial weights do not
+    stay in the average for long, as in TensorFlow's tf.train.ExponentialMovingAverage.
+    """
+
+    def __init__(self, state: TrainingState, decay: float) -> None:
+        """An average that was resumed continues; else it begins with the present weights."""
+        self._decay = decay
+        if state.progress.averaged != [state.progress.iteration]:
+            state.reset_average()
+            state.update_average()
+        trained = {name: x for name, x in state.model.state_dict().items() if x.is_floating_point()}
+        self._averages, self._weights = [state.average[name] for name in trained], list(trained.values())
+
+    @torch.no_grad()
+    def stepped(self, state: TrainingState) -> None:
+        """Update the average."""
+        t = state.progress.iteration
+        decay = min(self._decay, (1 + t) / (10 + t))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        state.progress.averaged = [t]
+
+    def finished(self, state: TrainingState) -> None:
+        """Load the average into the model."""
+        state.model.load_state_dict(state.average)

@@ -4,7 +4,8 @@ All losses are mean cross-entropies in nats per token.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,11 @@ from tqdm import tqdm
 
 from gpt.base.errors import DivergedError
 from gpt.base.runtime import Runtime
-from gpt.data.batch import Batch, Data
+from gpt.data.batch import IGNORED, Batch, Data, Targets
 from gpt.models.ngrams import Remembering
 from gpt.training.objectives import Loss, batch_loss
 from gpt.training.processes import ALONE, World
+from gpt.training.progress import ExactLoss
 from gpt.training.recipe import Recipe
 
 # Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
@@ -37,13 +39,13 @@ def tokens_per_pass(runtime: Runtime, model: nn.Module) -> int:
 @torch.no_grad()
 def mean_loss(
     model: nn.Module,
-    batches: Iterable[Batch],
+    targets: Targets,
     name: str,
     runtime: Runtime,
     loss: Loss = batch_loss,
     world: World = ALONE,
 ) -> Tensor:
-    """The mean over all targets of all batches, with the model in evaluation mode: a scalar on the device.
+    """The mean over all these targets, with the model in evaluation mode: a scalar on the device.
 
     Nothing here waits for the device; reading the result does. Several processes split the batches.
     """
@@ -51,15 +53,19 @@ def mean_loss(
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=runtime.accumulator)  # of losses, of targets
     # The bar appears only when an evaluation takes long.
-    bar = tqdm(batches, name, unit="pass", leave=False, delay=2, disable=None if world.is_first else True)
+    bar = tqdm(
+        total=targets.count, desc=name, unit="token", unit_scale=True, leave=False, delay=2,
+        disable=None if world.is_first else True,
+    )  # fmt: skip
     try:
-        with runtime.all_threads():
-            for number, batch in enumerate(bar):
+        with runtime.all_threads(), bar:
+            for number, batch in enumerate(targets):
                 if number % world.size == world.rank:
                     with runtime.autocast():
                         mean = loss(model, batch)
                     sums[0] += mean.to(sums.device, sums.dtype) * batch.tokens
                     sums[1] += batch.tokens
+                bar.update(batch.tokens)
     finally:
         model.train(was_training)
     world.all_reduce_sum(sums)
@@ -71,23 +77,51 @@ def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Los
     data, settings, runtime = recipe.data, recipe.settings, recipe.runtime
     losses = []
     for split in ("train", "val"):
-        batches = data.estimation_batches(
+        targets = data.estimation_batches(
             split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, tokens_per_pass(runtime, model)
         )
-        losses.append(mean_loss(model, batches, f"estimating {split} loss", runtime, loss, recipe.world))
+        losses.append(mean_loss(model, targets, f"estimating {split} loss", runtime, loss, recipe.world))
     train, val = torch.stack(losses).tolist()  # waits for the device, once
     return train, val
 
 
-def mean_of_all(model: nn.Module, batches: Iterable[Batch], name: str, runtime: Runtime, world: World = ALONE) -> float:
-    """The mean over all targets of all batches as a number. Raises DivergedError if it is NaN or Inf."""
-    mean = mean_loss(model, batches, name, runtime, world=world).item()
+def exact_loss(
+    model: nn.Module,
+    data: Data,
+    split: str,
+    *,
+    most: int | None = None,
+    runtime: Runtime,
+    world: World = ALONE,
+) -> ExactLoss:
+    """The mean over every target of the split, each counted once, or over a sample of about `most` of them.
+
+    Raises DivergedError if it is NaN or Inf.
+    """
+    targets = data.every_target_once(split, tokens_per_pass(runtime, model), most)
+    return loss_over(model, targets, f"exact {split} loss", runtime, sizes=data.sizes, world=world)
+
+
+def loss_over(
+    model: nn.Module,
+    targets: Targets,
+    name: str,
+    runtime: Runtime,
+    *,
+    sizes: Tensor | None = None,
+    world: World = ALONE,
+) -> ExactLoss:
+    """The mean over all these targets; `sizes` are those of `Data`. Raises DivergedError if it is NaN or Inf."""
+    text = torch.zeros(2, dtype=torch.int64)  # characters, bytes
+
+    def counted() -> Iterator[Batch]:
+        for batch in targets:
+            if sizes is not None:
+                text.add_(sizes[batch.targets[batch.targets != IGNORED].cpu()].sum(dim=0))
+            yield batch
+
+    mean = mean_loss(model, replace(targets, batches=counted()), name, runtime, world=world).item()
     if not math.isfinite(mean):
         raise DivergedError(f"the {name} is NaN or Inf: the weights are damaged, or far too large")
-    return mean
-
-
-def exact_loss(model: nn.Module, data: Data, split: str, *, runtime: Runtime, world: World = ALONE) -> float:
-    """The mean over every target of the split, each counted once. Raises DivergedError if it is NaN or Inf."""
-    batches = data.every_target_once(split, tokens_per_pass(runtime, model))
-    return mean_of_all(model, batches, f"exact {split} loss", runtime, world)
+    of_text = [] if sizes is None else text.tolist()
+    return ExactLoss(mean, targets.count, targets.of, *of_text)

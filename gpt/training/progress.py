@@ -1,7 +1,9 @@
 """The progress of a training run: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
 
 import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +19,32 @@ class Means(Record):
     val: FiniteFloat | None
 
 
+@dataclass(frozen=True)
+class ExactLoss:
+    """The mean loss over every target of a split or text once, or over a sample of them."""
+
+    loss: float  # nats per token
+    targets: int  # that it is the mean over
+    of: int  # targets of the whole split or text
+    characters: int | None = None  # of the text in those targets; None if it is not a text
+    bytes: int | None = None  # of them in UTF-8
+
+    @property
+    def per_character(self) -> float | None:
+        """The loss in nats per character of a text, which tokenizers can be compared by."""
+        return self.loss * self.targets / self.characters if self.characters else None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """The loss of a text in bits per byte."""
+        return self.loss * self.targets / self.bytes / math.log(2) if self.bytes else None
+
+    @property
+    def over(self) -> str:
+        """The number of targets, and of how many if they are a sample."""
+        return f"{self.targets:,}" + (f" of {self.of:,}" if self.targets < self.of else "")
+
+
 class Evaluation(Record):
     """The estimated losses after `iteration` updates, in nats per token."""
 
@@ -26,6 +54,7 @@ class Evaluation(Record):
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
     tokens: Total | None = None  # targets trained on; a run of format 1 did not keep it
     metrics: dict[MetricName, Means] = Field(default_factory=dict)  # those that the configuration chooses
+    sample: str | None = None  # of what the model generates, if the configuration asks for one
 
 
 class Step(Record):

@@ -72,6 +72,11 @@ class Recipe:
         return interval is not None and (iteration + 1) % interval == 0
 
     def is_complete(self, progress: Progress) -> bool:
-        """Whether the last iteration is done, or the training loss low enough."""
+        """Whether the last iteration is done, the training loss low enough, or the patience with validation used up."""
         is_low = self.stop_below is not None and any(e.train < self.stop_below for e in progress.evaluations[-1:])
-        return is_low or progress.iteration == self.settings.max_iters
+        return is_low or self._has_stalled(progress) or progress.iteration == self.settings.max_iters
+
+    def _has_stalled(self, progress: Progress) -> bool:
+        """Whether the last `patience` evaluations had no lower validation loss than all before them."""
+        patience, losses = self.settings.patience, [evaluation.val for evaluation in progress.evaluations]
+        return patience is not None and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])

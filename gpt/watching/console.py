@@ -19,7 +19,7 @@ class ConsoleLog(RunWatcher):
     """Logs a line for each evaluation, followed by `examples` of the model's output, and the report at the end."""
 
     def __init__(self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]]) -> None:
-        self._width, self._epoch, self._examples = len(str(max_iters)), epoch, examples
+        self._max_iters, self._epoch, self._examples = max_iters, epoch, examples
 
     def evaluated(self, state: TrainingState) -> None:
         """Log the newest losses."""
@@ -30,14 +30,22 @@ class ConsoleLog(RunWatcher):
         epochs = f"   epoch {epoch}" if epoch else ""
         metrics = "".join(f"   {name} {_shown(means)}" for name, means in new.metrics.items())
         log.info(
-            f"iteration {new.iteration:>{self._width}}{epochs}"
+            f"iteration {new.iteration:>{len(str(self._max_iters))}}{epochs}"
             f"   train {new.train:.4f}   val {new.val:.4f}{metrics}   lr {rates}{speed}"
         )
         if new.iteration:
             for line in self._examples():
                 log.info(line)
+        for line in (new.sample or "").splitlines():
+            log.info(f"  | {line}")
         if new.train > first.train:
             log.warning(f"the training loss is above {first.train:.4f}, where it started: the run may be diverging")
+
+    def finished(self, state: TrainingState) -> None:
+        """Log that the training ended early."""
+        iteration, max_iters = state.progress.iteration, self._max_iters
+        if iteration < max_iters:
+            log.info(f"ended early, after {iteration:,} of {max_iters:,} iterations")
 
     def reported(self, summary: Summary, lines: list[str]) -> None:  # noqa: ARG002
         """Log the report."""

@@ -35,16 +35,14 @@ class EventFiles:
         for summary in hparams(values, {"loss/val": None, "loss/exact_val": None}):
             file.add_summary(summary)
 
-    def log(self, step: int, values: dict[str, float]) -> None:
-        """Add scalars."""
+    def log(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
+        """Add scalars and texts."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-
-    def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
-        """Add scalars and texts."""
-        self.log(step, values)
         for name, text in texts.items():
             self._writer.add_text(name, _verbatim(text), step)
+
+    report = log
 
     def close(self, is_finished: bool) -> None:  # noqa: ARG002
         """Flush and close the file."""

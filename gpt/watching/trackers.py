@@ -79,9 +79,13 @@ class Tracker(RunWatcher):
         if self._process is None:
             since = 0
             self._start()
+        samples = {evaluation.iteration: evaluation.sample for evaluation in state.progress.evaluations}
         for iteration, values in rows(state.progress, since=since).items():
             documented = self._documented if "loss/val" in values else {}
-            self._messages.put({"step": iteration, "values": {**values, **documented}})
+            texts = {"sample": sample} if (sample := samples.get(iteration)) is not None else {}
+            self._messages.put(
+                {"step": iteration, "values": {**values, **documented}, "texts": texts, "is_finished": False}
+            )
 
     def finished(self, state: "TrainingState") -> None:
         """Send all rows if none has been sent: a resumed run may have nothing left to train."""
@@ -95,7 +99,7 @@ class Tracker(RunWatcher):
         texts = {"report": "\n".join(lines)}
         with contextlib.suppress(UserError):  # writing it failed, and was reported
             texts["sample"] = read_text_file(self._run.path / "sample.txt")
-        self._messages.put({"step": summary.iterations, "values": values, "texts": texts})
+        self._messages.put({"step": summary.iterations, "values": values, "texts": texts, "is_finished": True})
 
     def close(self) -> None:
         """Wait briefly for the process; it can deliver the rest in the background."""

@@ -29,17 +29,14 @@ class Database:
         )
         self._check()
 
-    def log(self, step: int, values: dict[str, float]) -> None:
-        """Log a step."""
-        self._run.log(values, step=step)
-        self._check()
-
-    def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
-        """Log the results as another row of the last step."""
+    def log(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
+        """Log a step, or the results as another row of the last step."""
         from trackio import Markdown
 
         self._run.log({**values, **{name: Markdown(f"```\n{text}\n```") for name, text in texts.items()}}, step)
         self._check()
+
+    report = log
 
     def close(self, is_finished: bool) -> None:  # noqa: ARG002
         """Write what is queued."""

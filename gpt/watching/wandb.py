@@ -3,7 +3,7 @@
 import html
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gpt.runs.folder import RunFolder
 from gpt.watching.processes import Run
@@ -30,22 +30,24 @@ class Service:
                 shutil.rmtree(earlier)  # this process logs all of it again
         self._first = self._run.step  # the first step that the server lacks; it cannot delete any
 
-    def log(self, step: int, values: dict[str, float]) -> None:
+    def log(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
         """Log a step that the server does not have yet."""
         if step >= self._first:
-            self._run.log(values, step=step)
+            self._run.log({**values, **_shown(texts)}, step=step)
 
     def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:  # noqa: ARG002
         """Set the summary, which has no steps and can be replaced."""
-        from wandb import Html
-
-        self._run.summary.update(values)
-        for name, text in texts.items():
-            self._run.summary[name] = Html(f"<pre>{html.escape(text)}</pre>")
+        self._run.summary.update({**values, **_shown(texts)})
 
     def close(self, is_finished: bool) -> None:
         """Wait until everything is sent."""
         self._run.finish(exit_code=0 if is_finished else 1)
+
+
+def _shown(texts: dict[str, str]) -> dict[str, Any]:
+    from wandb import Html
+
+    return {name: Html(f"<pre>{html.escape(text)}</pre>") for name, text in texts.items()}
 
 
 class Wandb(Tracker):

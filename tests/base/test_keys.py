@@ -12,8 +12,11 @@ from gpt.cli.composing import composed
 from gpt.runs.formats import FORMAT
 from tests.conftest import REPOSITORY
 
-PATHS = {"data.dir", "data.path", "data.source", "data.target"}
-HOW = {"training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "training.log_interval"}
+PATHS = {"data.dir", "data.path", "data.files", "data.source", "data.target"}
+HOW = {
+    "training.eval_interval", "training.grad_accumulation", "training.on_nonfinite", "training.log_interval",
+    "training.exact_tokens", "training.recompute", "training.sample_interval",
+}  # fmt: skip
 ASIDE = {"checkpoint", "logger", "metrics", "target", "name", "tags", "device", "dtype", "compile", "runs"}
 
 
@@ -25,16 +28,19 @@ def among(key: str, names: set[str]) -> bool:
 EXPECTED: dict[Callable[[str], bool], Callable[[str], bool]] = {
     keys.compared: lambda key: among(
         key, {"model", "training", "data", "optimizer", "schedule", "documented", "overfit", "init"}
-    ) and key not in PATHS | HOW,
+    ) and key not in PATHS | HOW | {"data.separator"},
     keys.resumable: lambda key: among(
         key, {"training", "optimizer", "schedule", "data", "deterministic", "unknown_characters"} | (ASIDE - {"runs"})
-    ) and key not in {"data._target_", "data.vocab_size", "optimizer._target_", "training.multi_token"},
+    ) and key not in {
+        "data._target_", "data.tokenizer", "data.vocab_size", "optimizer._target_", "training.multi_token"
+    },
     keys.grouped: lambda key: not among(
         key,
         PATHS | HOW | ASIDE
-        | {"seed", "adds", "documented", "deterministic", "training.eval_iters", "unknown_characters"},
+        | {"seed", "adds", "documented", "deterministic", "training.eval_iters", "unknown_characters"}
+        | {"data.separator"},
     ),
-    keys.matched: lambda key: not among(key, ASIDE | {"training.log_interval"}),
+    keys.matched: lambda key: not among(key, ASIDE | {"training.log_interval", "training.sample_interval", "training.exact_tokens"}),
 }  # fmt: skip
 
 
@@ -43,6 +49,7 @@ CHOICES = [
     ["model=transformer"],
     ["data=text", "schedule=cosine"],
     ["data=parallel", "optimizer=sgd"],
+    ["data=huggingface"],
 ]
 
 
@@ -76,7 +83,7 @@ def test_a_name_that_is_no_key_of_a_run_is_neither_compared_nor_resumable() -> N
 
 
 def test_what_identifies_a_run_is_known_by_key_and_by_group() -> None:
-    assert keys.identifying("data") == ["data._target_", "data.vocab_size"]
+    assert keys.identifying("data") == ["data._target_", "data.vocab_size", "data.tokenizer"]
     assert keys.identifying("optimizer") == ["optimizer._target_"]
     assert keys.identifying("data.vocab_size") == ["data.vocab_size"]
     assert keys.identifying("seed") == ["seed"]
@@ -95,6 +102,10 @@ def test_each_format_says_which_keys_it_added() -> None:
     assert keys.added(2) == {"training.log_interval": None, "init": None, "name": None, "tags": []}
     assert keys.added(3) == {"training.short_window": None, "training.short_iters": 0, "target": None}
     assert keys.added(4) == {"overfit": None}
+    assert keys.added(7) == {
+        "training.recompute": False, "training.ema": 0.0, "training.patience": None, "training.exact_tokens": None,
+        "training.sample_interval": None,
+    }  # fmt: skip
     assert keys.added(FORMAT + 1) == {}  # whoever adds a key raises FORMAT
 
 

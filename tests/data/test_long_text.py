@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gpt.base.errors import RequestError, UserError
 from gpt.data import sources
 from gpt.data.characters import CharTokenizer
-from gpt.data.corpus import Text, TextCorpus
+from gpt.data.corpus import Text, TextCorpus, Tokens
 from gpt.data.long_text import LongText
 from gpt.data.sources import Source, files_of
 from gpt.data.text import TextData
@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def opened(*paths: Path, train_fraction: float = 0.9) -> LongText:
-    return LongText(Source(paths, b"\n"), train_fraction, paths[0].parent / "prepared")
+    return LongText(Source(paths, b"\n"), train_fraction, paths[0].parent / "prepared", Tokens())
 
 
 def same(text: Text, content: str, train_fraction: float = 0.9) -> None:
@@ -95,7 +95,7 @@ def test_several_files_are_one_text_with_a_newline_between_them(tmp_path: Path) 
     source = Source(files_of(listed), b"\n")
     assert source.text() == "two é\n\none"
     assert b"".join(source.read(i, i + 1) for i in range(source.size)) == "two é\n\none".encode()
-    same(LongText(source, 0.5, tmp_path / "prepared"), "two é\n\none", 0.5)
+    same(LongText(source, 0.5, tmp_path / "prepared", Tokens()), "two é\n\none", 0.5)
 
 
 NO_FILE = {
@@ -156,7 +156,7 @@ def test_what_is_not_text_is_named_with_its_file_and_byte(tmp_path: Path) -> Non
     for name, content in {"a": b"x" * 3000, "b": b"y" * 2500 + b"\xff" + b"y" * 3000}.items():
         (tmp_path / name).write_bytes(content)
     with pytest.raises(RequestError, match=r"b is not UTF-8 text \(byte 2500 is not\): convert it first$"):
-        opened(tmp_path / "a", tmp_path / "b")
+        _ = opened(tmp_path / "a", tmp_path / "b").characters
 
 
 def test_a_place_that_cannot_be_written_says_where_to_point_it(file: Path) -> None:

@@ -115,7 +115,8 @@ def test_losses_over_other_characters_are_not_ranked_together(sweep: Path, tmp_p
     run, _ = found[1]
     vocabulary = run.vocabulary()
     assert isinstance(vocabulary.vocabulary, str)
-    run.write_vocabulary(vocabulary.model_copy(update={"vocabulary": vocabulary.vocabulary[:-1] + "~"}))
+    other = {"vocabulary": vocabulary.vocabulary[:-1] + "~", "covers": False}
+    run.write_vocabulary(vocabulary.model_copy(update=other))
     assert len(rankings(found, "exact")) == 2
 
 

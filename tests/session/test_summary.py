@@ -10,7 +10,7 @@ from torch import nn
 from gpt.base.schema import Documented
 from gpt.runs.records import Summary
 from gpt.session.summary import summarise
-from gpt.training.progress import Evaluation, Progress, Segment
+from gpt.training.progress import Evaluation, ExactLoss, Progress, Segment
 from tests.conftest import CPU
 
 
@@ -25,7 +25,7 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
         progress=progress, last_batch=torch.tensor(last_batch, dtype=torch.float64), tokens_per_second=256.4,
         skipped=torch.ones(()),
     )  # fmt: skip
-    return summarise(plan, job, state, exact=1.9, seconds=3.14159)
+    return summarise(plan, job, state, exact=ExactLoss(1.9, 8, 8), seconds=3.14159)
 
 
 def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:

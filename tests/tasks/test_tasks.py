@@ -78,7 +78,7 @@ def asked(**changes: Any) -> GenerateConfig:
 def evaluated(**changes: Any) -> EvaluateConfig:
     values = {
         "run": None, "runs": "runs", "stage": None, "weights": "auto", "split": None, "text": None, "json": False,
-        "data": {}, "losses": False, "beam": 2, "length_penalty": 1.0, "device": "cpu",
+        "data": {}, "losses": False, "exact_tokens": None, "beam": 2, "length_penalty": 1.0, "device": "cpu",
     }  # fmt: skip
     return EvaluateConfig.model_validate(values | changes)
 
@@ -223,11 +223,13 @@ def test_a_text_is_evaluated_on_val_and_pairs_on_test_unless_asked_otherwise(
     continuation: tuple, translation: tuple
 ) -> None:
     text_task, pair_task = continuation[0], translation[0]
-    assert (text_task.split(None), text_task.split("val")) == ("val", "val")
-    assert (pair_task.split(None), pair_task.split("val"), pair_task.split("test")) == ("test", "val", "test")
-    with pytest.raises(RequestError, match="split=test does not exist: a run that continues a text has val, train"):
-        text_task.split("test")
-    assert pair_task.split("train") == "train"
+    text, pairs = TextCorpus("a", "b"), PairCorpus([], [], [], 0)
+    assert [text_task.split(split, text) for split in (None, "val", "train")] == ["val", "val", "train"]
+    assert [pair_task.split(split, pairs) for split in (None, "val", "test")] == ["test", "val", "test"]
+    with pytest.raises(RequestError, match="split=test does not exist: this text has train, val"):
+        text_task.split("test", text)
+    assert text_task.split("test", TextCorpus("a", "b", "c")) == "test"
+    assert pair_task.split("train", pairs) == "train"
 
 
 def test_a_prompt_is_continued_character_by_character(continuation: tuple, tokenizer: Any) -> None:

@@ -8,10 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.ladder import LADDER
+from gpt.data.batch import IGNORED
+from gpt.data.byte_level import ByteTokenizer
 from gpt.data.characters import CharTokenizer
+from gpt.data.corpus import TextCorpus
 from gpt.data.text import TextData
+from gpt.tasks import Continuation
 from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss, tokens_per_pass
-from tests.conftest import CPU, build, build_small, text_data
+from tests.conftest import CPU, build, build_small, split_text, text_data
 from tests.training.helpers import VOCAB_SIZE, small_recipe
 
 
@@ -30,8 +34,50 @@ class Fixed(nn.Module):
 def test_exact_loss_of_a_hand_computed_case() -> None:
     # val is "abbabbbab": of its 8 targets 2 are a and 6 are b; 8 = two windows of 3 and one of 2.
     data = text_data("ab" * 4 + "a" + "abbabbbab", block_size=3, train_fraction=0.5)
-    loss = exact_loss(Fixed([0.25, 0.75]), data, "val", runtime=CPU)
-    assert loss == pytest.approx(-(2 * math.log(0.25) + 6 * math.log(0.75)) / 8, abs=1e-6)
+    exact = exact_loss(Fixed([0.25, 0.75]), data, "val", runtime=CPU)
+    assert exact.loss == pytest.approx(-(2 * math.log(0.25) + 6 * math.log(0.75)) / 8, abs=1e-6)
+    assert (exact.targets, exact.of, exact.over, exact.characters, exact.bytes) == (8, 8, "8", 8, 8)
+
+
+def test_a_loss_per_character_counts_the_characters_of_its_targets() -> None:
+    corpus = TextCorpus("x" * 20, "aé€" * 40)
+    bytes_of = TextData(corpus, ByteTokenizer(), block_size=4)
+    model = Fixed([1 / 256] * 256)  # 8 bits a byte
+    for most in (None, 60):
+        exact = exact_loss(model, bytes_of, "val", most=most, runtime=CPU)
+        assert exact.bits_per_byte == pytest.approx(8, abs=1e-5)
+        assert exact.per_character == pytest.approx(2 * exact.loss, rel=0.1)  # six bytes are three characters
+    whole = exact_loss(model, bytes_of, "val", runtime=CPU)
+    assert (whole.targets, whole.characters, whole.bytes) == (239, 119, 239)
+
+
+@pytest.mark.parametrize("stage", ["v5", "v9"])
+def test_a_sample_of_the_targets_is_spread_over_the_split_and_says_how_large_it_is(stage: str, text: str) -> None:
+    model = build_small(stage, vocab_size=VOCAB_SIZE)
+    data = Continuation(CharTokenizer(text)).data(split_text(text, 0.5), model, torch.device("cpu"))
+    whole = exact_loss(model, data, "train", runtime=CPU)
+    sample = exact_loss(model, data, "train", most=2000, runtime=CPU)
+    T = model.block_size
+    assert (sample.targets, sample.of) == (2000 // T * T, whole.targets)
+    assert sample.over == f"{sample.targets:,} of 9,999"
+    assert sample.loss == pytest.approx(whole.loss, abs=0.1)
+    seen = torch.cat([batch.inputs[0] for batch in data.every_target_once("train", 4096, 2000)])
+    rows = {tuple(row) for row in seen.tolist()}
+    adjacent = [tuple(row) for batch in data.every_target_once("train", 4096) for row in batch.inputs[0].tolist()]
+    places = [i for i, row in enumerate(adjacent) if row in rows]
+    assert places[0] < 10
+    assert places[-1] > len(adjacent) - 10
+
+
+@pytest.mark.parametrize(("most", "length"), [(100, 8), (101, 7), (1, 8), (10**6, 8)])
+def test_a_sample_in_sliding_windows_has_the_second_halves(most: int, length: int, text: str) -> None:
+    data = text_data(text, block_size=length)
+    targets = data.every_target_in_context("val", 64, most)
+    batches = list(targets)
+    assert sum(batch.tokens for batch in batches) == targets.count
+    assert sum(int((batch.targets != IGNORED).sum()) for batch in batches) == targets.count
+    assert targets.of == 1999
+    assert targets.count <= max(most, length)
 
 
 def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> None:
@@ -41,17 +87,18 @@ def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> Non
     for start in range(0, len(val) - 1, 8):
         window = val[start : start + 9]
         losses.append(cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none"))
-    assert exact_loss(model, data, "val", runtime=CPU) == pytest.approx(torch.cat(losses).mean().item(), abs=1e-6)
+    assert exact_loss(model, data, "val", runtime=CPU).loss == pytest.approx(torch.cat(losses).mean().item(), abs=1e-6)
 
 
 @pytest.mark.parametrize(("eval_iters", "batch_size"), [(1, 1), (3, 5), (200, 32)])
 def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, batch_size: int) -> None:
     """Joining batches into larger passes, as the estimate does, changes nothing but rounding."""
     model = build_small("v3", vocab_size=VOCAB_SIZE)
+    passes = data.estimation_batches("train", 3, 0, eval_iters, batch_size, 4096)
+    estimate = mean_loss(model, passes, "", CPU).item()
     passes = list(data.estimation_batches("train", 3, 0, eval_iters, batch_size, 4096))
     assert sum(len(batch.targets) for batch in passes) == eval_iters * batch_size
     assert all(batch.tokens <= 4096 for batch in passes)
-    estimate = mean_loss(model, passes, "", CPU).item()
     rows = [row for batch in passes for row in zip(batch.inputs[0], batch.targets, strict=True)]
     losses = [cross_entropy(model(x[None])[0], y) for x, y in rows]
     assert estimate == pytest.approx(torch.stack(losses).double().mean().item(), abs=1e-6)
@@ -60,7 +107,7 @@ def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, 
 def test_estimate_approaches_the_exact_loss(data: TextData) -> None:
     model = build_small("v6", vocab_size=VOCAB_SIZE)
     estimate = mean_loss(model, data.estimation_batches("val", 0, 0, 500, 32, 4096), "", CPU).item()
-    assert estimate == pytest.approx(exact_loss(model, data, "val", runtime=CPU), abs=0.02)
+    assert estimate == pytest.approx(exact_loss(model, data, "val", runtime=CPU).loss, abs=0.02)
 
 
 def test_evaluation_turns_dropout_off_and_then_on_again(data: TextData) -> None:

@@ -146,7 +146,7 @@ def test_the_best_and_the_last_weights_are_kept(data: TextData, tmp_path: Path) 
     load_weights(run, last, "last")
     load_weights(run, best, "best")
     assert all(torch.equal(a, b) for a, b in zip(state.model.parameters(), last.parameters(), strict=True))
-    assert exact_loss(best, data, "val", runtime=CPU) < exact_loss(last, data, "val", runtime=CPU)
+    assert exact_loss(best, data, "val", runtime=CPU).loss < exact_loss(last, data, "val", runtime=CPU).loss
 
 
 @pytest.mark.parametrize(("clip", "advice"), [(None, "grad_clip=1.0"), (2.0, "grad_clip=1.0"), (1.0, "grad_clip")])
@@ -172,7 +172,7 @@ def test_the_bigram_table_approaches_the_entropy_of_the_corpus(data: TextData, t
     conditional = counts / counts.sum(dim=1, keepdim=True)
     entropy = -(counts * conditional.clamp(min=1e-300).log()).sum().item() / (len(ids) - 1)
     state = train_small("v1", data, max_iters=1500, learning_rate=0.03, eval_interval=1500, schedule="linear")
-    loss = exact_loss(state.model, data, "train", runtime=CPU)
+    loss = exact_loss(state.model, data, "train", runtime=CPU).loss
     assert entropy - 1e-6 < loss < entropy + 0.01
     assert math.isfinite(entropy)
 
@@ -286,3 +286,15 @@ def test_the_clock_counts_steps_and_not_evaluations(data: TextData, monkeypatch:
     train_state(state, data, watchers=[Clock()])
     assert state.progress.seconds == pytest.approx(20 * 0.5)
     assert state.tokens_per_second == pytest.approx(20 * 32 * 8 / 10)
+
+
+def test_a_training_ends_after_evaluations_without_a_lower_validation_loss(data: TextData) -> None:
+    for patience in (1, 2, 3):
+        state = train_small("v5", data, eval_interval=1, patience=patience, learning_rate=0.1)
+        val = [evaluation.val for evaluation in state.progress.evaluations]
+        best = val.index(min(val))
+        assert len(val) - 1 - best == patience or state.progress.iteration == MAX_ITERS
+        for end in range(best + 1, len(val)):  # it did not wait longer than it had to
+            earlier = val[:end]
+            assert len(earlier) - 1 - earlier.index(min(earlier)) < patience
+    assert train_small("v5", data, eval_interval=1, patience=20).progress.iteration == MAX_ITERS

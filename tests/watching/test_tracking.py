@@ -41,7 +41,7 @@ def wait_for_trackers(folder: Path) -> None:
 def test_a_tracker_finishes_its_work_after_the_training_has_ended(tmp_path: Path) -> None:
     """Nobody listens any more, and the last line was cut off in the middle."""
     run = {"id": "1", "name": "run", "folder": str(tmp_path), "config": {}, "options": {}}
-    rows = [{"step": i, "values": {"loss/val": float(i)}} for i in range(3)]
+    rows = [{"step": i, "values": {"loss/val": float(i)}, "texts": {}, "is_finished": False} for i in range(3)]
     lines = "".join(json.dumps(message) + "\n" for message in [run, *rows]) + '{"step": 3, "val'
     process = subprocess.Popen(
         [sys.executable, "-m", "gpt.watching.processes", "gpt.watching.tensorboard", "TensorBoard"],
@@ -63,7 +63,7 @@ def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code
         "import warnings", "from pathlib import Path",
         "from gpt.watching.processes import Run", "from gpt.watching.trackio import Trackio",
         "tracker = Trackio.sink(Run('1', 'run', Path(), {}, {'project': 'test'}))", f"warnings.warn('old', {category})",
-        "tracker.log(0, {'loss': 1.0})", "tracker.close(True)",
+        "tracker.log(0, {'loss': 1.0}, {})", "tracker.close(True)",
     )  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True,

@@ -43,7 +43,7 @@ def body(trained: TrainedRun) -> str:
         parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
         iterations=summary.iterations, seed=summary.seed,
         corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
-        losses=_losses(summary), token=trained.task.token, over=f"over {markdown(summary.estimated_over)}",
+        losses=_losses(summary, trained.task.token), token=trained.task.token, over=f"over {markdown(summary.estimated_over)}",
         last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
     )  # fmt: skip
@@ -65,12 +65,15 @@ def _remembered(trained: TrainedRun) -> str:
     )
 
 
-def _losses(summary: Summary) -> str:
+def _losses(summary: Summary, token: str) -> str:
     rows: list[list[str | float | None]] = [
         ["documented", summary.documented.train, summary.documented.val],
         ["estimated", summary.estimated.train, summary.estimated.val],
         ["exact", None, summary.exact.val],
     ]
+    if token != "character" and summary.exact.loss.per_character is not None:
+        rows.append(["exact, in nats per character", None, summary.exact.loss.per_character])
+        rows.append(["exact, in bits per byte", None, summary.exact.loss.bits_per_byte])
     return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
 
 

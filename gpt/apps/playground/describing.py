@@ -30,12 +30,13 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """The details of the chosen run. Raises UserError if one of its files is damaged."""
     config, vocabulary = run.config(), run.vocabulary().vocabulary
     task, model = _task(run), planned_model(run)
+    token = "subword" if task is Translation else run.tokenizer.unit
     rows = run.evaluations()
     stride = -(-len(rows) // _POINTS)
     kept = [*rows[:-1:stride], rows[-1]]
     return in_brief(id, run, summary) | {
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
-        "token": task.token,
+        "token": token,
         "vocabulary": "".join(sorted(vocabulary)) if task is Continuation else None, "vocabulary_size": len(vocabulary),
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
         "changed": changes(summary),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.base.seeding import generator
-from gpt.data.characters import CharTokenizer
+from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.kv_cache import Cached, KVCache
 from gpt.tasks.decoding.distributions import checked
@@ -118,12 +118,12 @@ class _CachedDecoder:
             return self._model(context[:, -unread:])[:, -1]
 
 
-def default_prompt(tokenizer: CharTokenizer) -> str:
+def default_prompt(tokenizer: TextTokenizer) -> str:
     """The default prompt: a newline, or the first character of a vocabulary without one."""
-    return "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
+    return "\n" if tokenizer.is_complete or "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
 
 
-def sample_text(model: nn.Module, tokenizer: CharTokenizer, *, seed: int, tokens: int = 500) -> str:
+def sample_text(model: nn.Module, tokenizer: TextTokenizer, *, seed: int, tokens: int = 500) -> str:
     """A sample with the default settings."""
     steps = generate(model, tokenizer.encode(default_prompt(tokenizer)), tokens=tokens, seed=seed)
     return tokenizer.decode(int(ids) for ids in steps)

@@ -29,8 +29,8 @@ class Sink(Protocol):
 
     def __init__(self, run: Run) -> None: ...
 
-    def log(self, step: int, values: dict[str, float]) -> None:
-        """Record the values of an iteration; iterations come in ascending order, each once."""
+    def log(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
+        """Record the values of an iteration, and its texts; iterations come in ascending order, each once."""
 
     def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
         """Record the results of a run that has finished."""

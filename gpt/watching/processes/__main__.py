@@ -50,7 +50,7 @@ def main(module: str, tracker: str) -> None:
                 if not line.endswith("\n"):  # the training was killed while it wrote this
                     break
                 message = json.loads(line)
-                is_finished = "texts" in message
+                is_finished = message.pop("is_finished")
                 (sink.report if is_finished else sink.log)(**message)
             is_read.set()
             sink.close(is_finished)

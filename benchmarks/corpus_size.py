@@ -1,0 +1,197 @@
+"""How the cost of a run grows with the size of its text, from a megabyte to ten gigabytes.
+
+    python benchmarks/corpus_size.py FOLDER                       # the files of this folder, one after the other
+    python benchmarks/corpus_size.py FOLDER --nanogpt PATH        # and nanoGPT's preparation of the same text
+    python benchmarks/corpus_size.py FOLDER --sizes 1,100 --out runs/sizes
+
+Each size is one file, the first megabytes of all files of FOLDER, again from the beginning if they are not enough. It
+is split into bytes (`--tokenizer` has other ways). A start is the time of a whole process that takes one step. Peak
+memory is the process's own; mapped pages, which the system can drop, are not in it. Linux only.
+"""
+
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import CORPUS, machine, output, parser, train_command, wall_seconds
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from gpt.base.files import write_png
+from gpt.data.sources import files_of
+
+_MB = 10**6
+_ONE_STEP = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1", "training.exact_tokens=1000"]
+_STAGES = {"v5": 400, "v7_cpu": 20}  # iterations to time; v7_cpu is an experiment
+_NANOGPT = "data/shakespeare_char/prepare.py"
+
+
+@dataclass
+class Cost:
+    """What one size of text costs; seconds, unless the name says otherwise."""
+
+    megabytes: float
+    first_start: float = 0.0
+    later_starts: list[float] = field(default_factory=list)
+    peak_megabytes: float = 0.0  # of the first start
+    tokens_per_second: dict[str, float] = field(default_factory=dict)
+    exact_loss: float = 0.0
+    nanogpt: float | None = None  # to prepare the text
+
+    @property
+    def preparing(self) -> float:
+        """What the first start takes longer than the later ones."""
+        return max(self.first_start - self.later_start, 1e-9)
+
+    @property
+    def later_start(self) -> float:
+        """The median."""
+        return statistics.median(self.later_starts)
+
+
+def main() -> None:
+    """Measure each size, and print the table."""
+    options = parser(__doc__)
+    options.add_argument("folder", type=Path, help="the text: all files below this folder")
+    options.add_argument("--sizes", default="1,100,1000,10000", help="in megabytes (default 1,100,1000,10000)")
+    options.add_argument("--tokenizer", default="bytes", help="characters, bytes or subwords (default bytes)")
+    options.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
+    options.add_argument("--out", type=Path, help="where to write the picture, as corpus_size.png")
+    given = options.parse_args()
+    data = ["data=text", f"data.tokenizer={given.tokenizer}"]
+    costs = [_measured(Path("tiny Shakespeare"), ["data.tokenizer=" + given.tokenizer], quick=given.quick)]
+    for megabytes in [0.05] if given.quick else map(float, given.sizes.split(",")):
+        with tempfile.TemporaryDirectory(dir=given.out) as name:
+            file = Path(name, "text.txt")
+            _assemble(given.folder, file, round(megabytes * _MB))
+            costs.append(_measured(file, [*data, f"data.path={file}"], quick=given.quick))
+            if given.nanogpt is not None:
+                costs[-1].nanogpt = _nanogpt(given.nanogpt, file)
+        print(f"{megabytes:g} MB is done", file=sys.stderr, flush=True)
+    print(_table(costs))
+    if given.out is not None:
+        _draw(costs[1:], given.out / "corpus_size.png")
+
+
+def _assemble(folder: Path, file: Path, size: int) -> None:
+    """The first `size` bytes of the files of a folder, one after the other, again and again."""
+    with file.open("wb") as target:
+        for content in _contents(folder):
+            target.write(content[: size - target.tell()])
+            if target.tell() == size:
+                return
+
+
+def _contents(folder: Path) -> Iterator[bytes]:
+    paths = files_of(str(folder))
+    while True:
+        for path in paths:
+            yield path.read_bytes() + b"\n"
+
+
+def _measured(file: Path, data: list[str], *, quick: bool) -> Cost:
+    """The cost of a text with empty folders for what is prepared."""
+    with tempfile.TemporaryDirectory(dir=file.parent if file.exists() else None) as name:
+        folder = Path(name)
+        is_own = file.exists()
+        size = file.stat().st_size if is_own else (CORPUS / "tinyshakespeare.txt").stat().st_size
+        cost = Cost(size / _MB)
+        own = {"GPT_DATA_DIR": name} if is_own else {}
+        start = train_command("model=v5", "device=cpu", *data, *_ONE_STEP)
+        cost.first_start, cost.peak_megabytes = _with_memory(start, folder, own)
+        cost.later_starts = [wall_seconds(start, folder, own) for _ in range(1 if quick else 5)]
+        for stage, iterations in _STAGES.items():
+            choice = f"model={stage}" if stage in ("v5",) else f"experiment={stage}"
+            steps = [f"training.max_iters={2 if quick else iterations}", "training.eval_interval=1000000"]
+            size_of_model = ["model.n_embd=8", "model.n_head=2", "model.n_layer=1"] if quick else []
+            command = train_command(choice, "device=cpu", *data, *_ONE_STEP, *steps, *size_of_model)
+            reported = _log(command, folder, own)
+            cost.tokens_per_second[stage] = float(re.findall(r"([\d,]+) tokens/s in", reported)[0].replace(",", ""))
+        exact = [*start, "training.exact_tokens=null" if quick else "training.exact_tokens=5000000"]
+        cost.exact_loss = wall_seconds(exact, folder, own) - cost.later_start
+        return cost
+
+
+def _with_memory(command: list[str], folder: Path, settings: dict[str, str]) -> tuple[float, float]:
+    """The seconds of a process and the peak of its own memory in megabytes, read 50 times a second."""
+    script = (
+        "import pathlib, subprocess, sys, time; process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)\n"
+        "status, peak, started = pathlib.Path(f'/proc/{process.pid}/status'), 0, time.perf_counter()\n"
+        "while process.poll() is None:\n"
+        "    lines = dict(line.split(':', 1) for line in status.read_text().splitlines())\n"
+        "    peak = max(peak, int(lines.get('RssAnon', '0 kB').split()[0]))\n"
+        "    time.sleep(0.02)\n"
+        "print(time.perf_counter() - started, peak * 1024, process.returncode)"
+    )
+    seconds, peak, code = output([sys.executable, "-c", script, *command], folder, settings=settings).split()
+    if int(code):
+        raise SystemExit(f"{' '.join(command)} failed")
+    return float(seconds), float(peak) / _MB
+
+
+def _log(command: list[str], folder: Path, settings: dict[str, str]) -> str:
+    """The log of a run, from its folder."""
+    output(command, folder, settings=settings)
+    newest = max(folder.glob("runs/*/*/train.log"), key=lambda path: path.stat().st_mtime)
+    return newest.read_text()
+
+
+def _nanogpt(checkout: Path, file: Path) -> float | None:
+    """The seconds of nanoGPT's preparation of characters; None if it runs out of memory."""
+    with tempfile.TemporaryDirectory(dir=file.parent) as name:
+        shutil.copy(checkout / _NANOGPT, name)
+        Path(name, "input.txt").symlink_to(file)
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "prepare.py"], cwd=name, capture_output=True)
+        return time.perf_counter() - started if done.returncode == 0 else None
+
+
+def _table(costs: list[Cost]) -> str:
+    headers = ["text", "preparing", "MB/s", "later start", "peak memory"]
+    headers += [*(f"{stage}, tokens/s" for stage in _STAGES), "exact loss", "nanoGPT preparing"]
+    rows = [
+        [
+            f"{cost.megabytes:,.1f} MB" if i else "tiny Shakespeare",
+            f"{cost.preparing:.1f} s" if i else "-",
+            f"{cost.megabytes / cost.preparing:.0f}" if i else "-",
+            f"{cost.later_start:.1f} s",
+            f"{cost.peak_megabytes:.0f} MB",
+            *(f"{speed:,.0f}" for speed in cost.tokens_per_second.values()),
+            f"{cost.exact_loss:.1f} s",
+            "-" if cost.nanogpt is None else f"{cost.nanogpt:.1f} s",
+        ]
+        for i, cost in enumerate(costs)
+    ]
+    cells = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return f"{machine()}\n\n{cells}"
+
+
+def _draw(costs: list[Cost], path: Path) -> None:
+    """Seconds and memory against the size of the text."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    seconds, memory = figure.subplots(1, 2)
+    sizes = [cost.megabytes for cost in costs]
+    seconds.plot(sizes, [cost.preparing for cost in costs], "o-", label="preparing, once")
+    seconds.plot(sizes, [cost.later_start for cost in costs], "o-", label="a later start")
+    seconds.plot(sizes, [cost.exact_loss for cost in costs], "o-", label="exact loss, 5 million targets at most")
+    if known := [(cost.megabytes, cost.nanogpt) for cost in costs if cost.nanogpt is not None]:
+        seconds.plot(*zip(*known, strict=True), "o--", color="grey", label="nanoGPT, preparing")
+    seconds.set(xlabel="text (MB)", ylabel="seconds", xscale="log", yscale="log")
+    seconds.legend()
+    memory.plot(sizes, [cost.peak_megabytes for cost in costs], "o-", label="peak memory of the first start")
+    memory.set(xlabel="text (MB)", ylabel="MB", xscale="log", ylim=(0, None))
+    memory.legend()
+    for axes in (seconds, memory):
+        axes.grid(alpha=0.3)
+    write_png(path, figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Datasets of the Hugging Face hub, and the files that its library `datasets` reads, as text files.
+
+The rows of a dataset are written once, and are then read like any other text.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from gpt.base.errors import RequestError, UserError, requiring
+from gpt.base.files import temporary_name
+from gpt.data.sources import paths_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def written(
+    folder: Path,
+    name: str,
+    subset: str | None,
+    files: str | list[str] | None,
+    split: str | list[str],
+    field: str,
+    separator: str,
+) -> list[Path]:
+    """The files below `folder` with the rows to train on and to validate on, written if they are not there yet.
+
+    Raises RequestError if there is no such dataset, split or column, or if the library is not installed; UserError if
+    nothing can be written.
+    """
+    if Path(name).exists():  # which the library would read
+        raise RequestError(f"data.name={name} is a folder here: name its files with data.files=, and their format")
+    splits = [f"{split}[:90%]", f"{split}[90%:]"] if isinstance(split, str) else split
+    parts = [_loaded(name, subset, files, each) for each in splits]
+    for part in parts:
+        _check_column(part, field)
+    described = [[str(file["filename"]) for part in parts for file in part.cache_files], splits, field, separator]
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+    paths = [folder / f"{name.replace('/', '-')}-{digest}" / file for file in ("train.txt", "val.txt")]
+    for path, part in zip(paths, parts, strict=True):
+        if not path.exists():
+            _write(path, part, field, separator)
+    return paths
+
+
+def _loaded(name: str, subset: str | None, files: str | list[str] | None, split: str) -> "Dataset":
+    with requiring("datasets"):
+        import datasets
+    datasets.disable_progress_bars()
+    data_files = None if files is None else [str(Path(path).absolute()) for path in paths_of(files)]
+    try:
+        return datasets.load_dataset(name, subset, data_files=data_files, split=split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise RequestError(f"cannot load split {split} of data.name={name}: {reason}") from None
+
+
+def _check_column(part: "Dataset", field: str) -> None:
+    texts = [name for name, feature in part.features.items() if getattr(feature, "dtype", "").endswith("string")]
+    if field not in texts:
+        raise RequestError(f"data.field={field} is not a column of texts; there are {', '.join(texts) or 'none'}")
+    if not len(part):
+        raise RequestError("a split of this dataset has no rows")
+
+
+def _write(path: Path, part: "Dataset", field: str, separator: str) -> None:
+    """Write the rows to a file, which is complete once it has its name."""
+    temporary = temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("x", encoding="utf-8", newline="") as file:
+            file.writelines(_joined(_texts(part, field), separator))
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror}): set GPT_DATA_DIR to a folder with room for it"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _texts(part: "Dataset", field: str) -> Iterator[str]:
+    """The rows that are not empty."""
+    batches: Any = part.select_columns([field]).iter(batch_size=1000)
+    with tqdm(total=len(part), desc="writing the text", unit="row", leave=False, delay=1) as bar:
+        for batch in batches:
+            yield from filter(None, batch[field])
+            bar.update(len(batch[field]))
+
+
+def _joined(texts: Iterator[str], separator: str) -> Iterator[str]:
+    for i, text in enumerate(texts):
+        yield separator + text if i else text

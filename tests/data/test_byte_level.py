@@ -1,0 +1,140 @@
+"""Bytes and byte-level subwords: every text is encoded and decoded without loss, and what is generated is Unicode."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt.base.errors import RequestError, UserError
+from gpt.data import sources
+from gpt.data.byte_level import ByteLevel, BytePairs, ByteTokenizer
+from gpt.data.corpus import TextCorpus, Tokens
+from gpt.data.long_text import LongText
+from gpt.data.sources import Source
+from gpt.data.tokenizing import tokenizer_for, tokenizer_of
+from gpt.data.vocabulary import Vocabulary
+from tests.conftest import small_corpus, split_text
+
+CONTENT = "\n".join([small_corpus(), "naïve café, 東京\u3000は夜, 😀 \r\n\t  don't we'll 1234 " * 20, "x" * 3000])
+SUBWORDS = BytePairs.trained_on([CONTENT], 400)
+TOKENIZERS = [ByteTokenizer(), SUBWORDS]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["bytes", "subwords"])
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_text_is_decoded_to_what_it_was(tokenizer: ByteLevel, text: str) -> None:
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert ids.tolist() == tokenizer.encode_utf8(text.encode()).tolist()
+    characters, utf8 = tokenizer.sizes[ids].sum(dim=0).tolist()
+    assert (characters, utf8) == (len(text), len(text.encode()))
+    assert tokenizer.without_unknown(text) == (text, "")
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["bytes", "subwords"])
+@given(data=st.data())
+def test_whatever_is_generated_is_valid_unicode(tokenizer: ByteLevel, data: st.DataObject) -> None:
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1)))
+    pieces = list(tokenizer.pieces(ids))
+    joined = b"".join(tokenizer._bytes[i] for i in ids)
+    assert "".join(pieces) == tokenizer.decode(torch.tensor(ids)) == joined.decode(errors="replace")
+    "".join(pieces).encode()  # would fail for surrogates
+
+
+def test_a_character_is_shown_once_its_last_byte_has_come() -> None:
+    assert list(ByteTokenizer().pieces([0x61, 0xE2, 0x82, 0xAC, 0xE2])) == ["a", "", "", "€", "", "\ufffd"]
+    assert ByteTokenizer().shown[0xE2] == "<0xE2>"
+    assert "the" in BytePairs.trained_on(["the the"], 300).shown
+
+
+def test_bytes_that_are_not_text_are_encoded_as_they_are() -> None:
+    content = b"a\xff\xe2\x82b"
+    assert ByteTokenizer().encode(content.decode(errors="surrogateescape")).tolist() == list(content)
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["bytes", "subwords"])
+def test_a_run_restores_its_tokenizer_from_its_vocabulary(tokenizer: ByteLevel) -> None:
+    vocabulary = Vocabulary(vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus="")
+    restored = tokenizer_of(Vocabulary.model_validate_json(vocabulary.model_dump_json()))
+    assert type(restored) is type(tokenizer)
+    assert restored.name == tokenizer.name
+    assert torch.equal(restored.encode(CONTENT), tokenizer.encode(CONTENT))
+
+
+DAMAGED: list[tuple[list[str], list[tuple[str, str]]]] = [
+    (SUBWORDS.vocabulary[1:], SUBWORDS.merges or []),  # a byte is missing
+    ([*SUBWORDS.vocabulary, "東"], SUBWORDS.merges or []),
+    ([*SUBWORDS.vocabulary, ""], SUBWORDS.merges or []),
+    (SUBWORDS.vocabulary, [("nowhere", "else")]),
+    (SUBWORDS.vocabulary, []),  # these are not the 256 bytes
+]
+
+
+@pytest.mark.parametrize(("vocabulary", "merges"), DAMAGED)
+def test_a_damaged_vocabulary_is_one_line(vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
+    with pytest.raises(UserError, match=r"^the vocabulary of this run is damaged: .+") as error:
+        tokenizer_of(Vocabulary(vocabulary=vocabulary, merges=merges, corpus=""))
+    assert "\n" not in str(error.value)
+
+
+def test_subwords_are_learned_from_the_training_split_alone() -> None:
+    corpus = TextCorpus("ab" * 100, "zq" * 100, tokens=Tokens("subwords", 260))
+    tokenizer = tokenizer_for(corpus)
+    assert [token for token in tokenizer.shown if len(token) > 1]
+    assert not any("zq" in token for token in tokenizer.shown)
+
+
+def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
+    tiktoken = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
+    ranks = {bytes(SUBWORDS._bytes[i]): i for i in range(len(SUBWORDS))}
+    pattern = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+    encoding = tiktoken.Encoding(
+        "small", pat_str=pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": len(ranks)}
+    )
+    tokenizer = BytePairs.of_tiktoken(encoding)
+    assert len(tokenizer) == encoding.n_vocab
+    assert tokenizer.encode(CONTENT).tolist() == encoding.encode(CONTENT)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "subwords"])
+def test_a_long_text_has_the_same_tokens_as_in_memory(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_PIECE", 1000)
+    (tmp_path / "text").write_bytes(CONTENT.encode())
+    short = split_text(CONTENT)
+    for _ in range(2):  # prepared, and found prepared
+        long = LongText(Source([tmp_path / "text"]), 0.9, tmp_path / "prepared", Tokens(kind, 400))
+        tokenizer = tokenizer_for(long)
+        for split, ids in short.encoded(tokenizer).items():
+            found = long.encoded(tokenizer)[split]
+            assert torch.equal(found[:], ids[:])
+            assert found._ids.dtype == (np.uint8 if kind == "bytes" else np.uint16)
+    assert kind != "subwords" or "".join(tokenizer.shown[256:]) == "".join(long.subwords(400).shown[256:])
+
+
+def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Path) -> None:
+    content = b"caf\xe9 " * 1000
+    (tmp_path / "latin1").write_bytes(content)
+    source = Source([tmp_path / "latin1"])
+    long = LongText(source, 0.5, tmp_path / "prepared", Tokens("bytes"))
+    encoded = long.encoded(tokenizer_for(long))
+    assert b"".join(bytes(ids[:].tolist()) for ids in encoded.values()) == content
+    memory = split_text(content.decode(errors="surrogateescape"), 0.5)
+    assert (long.lengths(), long.digest) == (memory.lengths(), memory.digest)
+    again = LongText(source, 0.5, tmp_path / "prepared", Tokens("characters"))
+    with pytest.raises(RequestError, match=r"latin1 is not UTF-8 text \(byte 3 is not\)"):
+        tokenizer_for(again)
+
+
+def test_splits_of_a_benchmark_are_cut_by_bytes_and_only_bytes_cut_a_character(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes("aé€z".encode())
+    long = LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens("bytes"))
+    assert long.lengths() == {"train": 2, "val": 1, "test": 1}
+    as_bytes = long.encoded(ByteTokenizer())
+    assert [bytes(ids[:].tolist()) for ids in as_bytes.values()] == [b"a\xc3", b"\xa9\xe2\x82", b"\xacz"]
+    characters = tokenizer_for(LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens()))
+    assert [characters.decode(ids[:]) for ids in long.encoded(characters).values()] == ["aé", "€", "z"]

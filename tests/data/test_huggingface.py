@@ -1,0 +1,124 @@
+"""Datasets that the library `datasets` reads, here from local files: the hub may be out of reach."""
+
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt.base.errors import RequestError, UserError
+from gpt.data.corpora import dataset
+from gpt.data.corpus import Text
+
+pytest.importorskip("datasets", reason="datasets is not installed")
+
+
+ROWS = [f"row {i}: é" for i in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def loaded(name: str, files: Any, **changes: Any) -> Text:
+    given = {
+        "subset": None, "split": "train", "field": "text", "separator": "\n", "tokenizer": "bytes", "vocab_size": 1000
+    }  # fmt: skip
+    return dataset(name, files=files, **(given | changes))
+
+
+def json_lines(path: Path) -> str:
+    path.write_text("".join(json.dumps({"text": row, "n": 1}) + "\n" for row in ROWS))
+    return "json"
+
+
+def json_lines_gzip(path: Path) -> str:
+    path.write_bytes(gzip.compress("".join(json.dumps({"text": row}) + "\n" for row in ROWS).encode()))
+    return "json"
+
+
+def text_xz(path: Path) -> str:
+    path.write_bytes(lzma.compress("\n".join(ROWS).encode()))
+    return "text"
+
+
+def text_zstandard(path: Path) -> str:
+    zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
+    path.write_bytes(zstandard.compress("\n".join(ROWS).encode()))
+    return "text"
+
+
+def parquet(path: Path) -> str:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"text": ROWS}), path)
+    return "parquet"
+
+
+FILES = {
+    "a.jsonl": json_lines, "a.jsonl.gz": json_lines_gzip, "a.txt.xz": text_xz, "a.txt.zst": text_zstandard,
+    "a.parquet": parquet,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "write"), FILES.items())
+def test_files_are_read(file: str, write: Callable[[Path], str], tmp_path: Path) -> None:
+    name = write(tmp_path / file)
+    for _ in range(2):  # written, and found written
+        corpus = loaded(name, str(tmp_path / file))
+        assert list(corpus.parts()) == ["\n".join(ROWS[:18]), "\n".join(ROWS[18:])]
+
+
+def test_two_splits_are_to_train_and_to_validate_on_and_empty_rows_are_left_out(tmp_path: Path) -> None:
+    json_lines(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_text('{"text": ""}\n{"text": "b"}\n{"text": null}\n{"text": "c"}\n')
+    files = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
+    corpus = loaded("json", files, split=["train[:20]", "train[20:]"], separator="<|endoftext|>")
+    assert list(corpus.parts()) == ["<|endoftext|>".join(ROWS), "b<|endoftext|>c"]
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    json_lines(path)
+    before = loaded("json", str(path)).digest
+    path.write_text(path.read_text().replace("row", "ROW"))
+    assert loaded("json", str(path)).digest != before
+
+
+REFUSED = [
+    ("json", "nowhere.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=json: .*nowhere"),
+    ("json", "a.jsonl", {"split": "test"}, r"cannot load split test\[:90%\] of data\.name=json: "),
+    ("json", "a.jsonl", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
+    ("parquet", "a.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "changes", "message"), REFUSED)
+def test_what_cannot_be_read_is_one_line(
+    name: str, file: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    json_lines(tmp_path / "a.jsonl")
+    with pytest.raises(RequestError, match=message) as error:
+        loaded(name, str(tmp_path / file), **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_is_never_a_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library would read it, and a stranger's run folder could name it."""
+    json_lines(tmp_path / "a.jsonl")
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(RequestError, match=r"is a folder here: name its files with data\.files="):
+        loaded(tmp_path.name, None)
+
+
+def test_a_place_that_cannot_be_written_says_where_to_point_it(tmp_path: Path) -> None:
+    json_lines(tmp_path / "a.jsonl")
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .* set GPT_DATA_DIR to a folder with room for it"):
+        loaded("json", str(tmp_path / "a.jsonl"))
