@@ -40,7 +40,9 @@ EXPECTED: dict[Callable[[str], bool], Callable[[str], bool]] = {
         | {"seed", "adds", "documented", "deterministic", "training.eval_iters", "unknown_characters"}
         | {"data.separator"},
     ),
-    keys.matched: lambda key: not among(key, ASIDE | {"training.log_interval", "training.sample_interval", "training.exact_tokens"}),
+    keys.matched: lambda key: not among(
+        key, ASIDE | {"training.log_interval", "training.sample_interval", "training.exact_tokens"}
+    ),
 }  # fmt: skip
 
 

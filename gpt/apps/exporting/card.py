@@ -36,14 +36,14 @@ print(model.generate({prompt}))
 
 def body(trained: TrainedRun) -> str:
     """The Markdown below the metadata. Raises UserError if the run has not finished."""
-    summary, config = trained.summary, trained.config
+    summary, config, token = trained.summary, trained.config, trained.task.token
     source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}")]
     return _TEXT.format(
-        stage=markdown(config.stage), adds=markdown(config.adds), kind=trained.task.token,
+        stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
         parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
         iterations=summary.iterations, seed=summary.seed,
         corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
-        losses=_losses(summary, trained.task.token), token=trained.task.token, over=f"over {markdown(summary.estimated_over)}",
+        losses=_losses(summary, token), token=token, over=f"over {markdown(summary.estimated_over)}",
         last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
     )  # fmt: skip
