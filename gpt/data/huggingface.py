@@ -89,7 +89,7 @@ def _write(path: Path, part: "Dataset", field: str, separator: str) -> None:
 def _texts(part: "Dataset", field: str) -> Iterator[str]:
     """The rows that are not empty."""
     batches: Any = part.select_columns([field]).iter(batch_size=1000)
-    with tqdm(total=len(part), desc="writing the text", unit="row", leave=False, delay=1) as bar:
+    with tqdm(total=len(part), desc="writing the text", unit="row", leave=False, delay=1, disable=None) as bar:
         for batch in batches:
             yield from filter(None, batch[field])
             bar.update(len(batch[field]))

@@ -72,7 +72,7 @@ class LongText(Text):
 
         Raises UserError if `folder` cannot be written.
         """
-        names = "\0".join([f"{split}", *(str(path.resolve()) for path in source.paths)])
+        names = "\0".join([f"{split}", *map(os.path.abspath, source.paths)])
         name = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
         self.tokens, self._source = tokens, source
         self._folder = folder / f"{source.paths[0].stem[:40]}-{name}"

@@ -35,8 +35,8 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     targets = f"{exact.over} targets" if exact.targets < exact.of else "every target"
     lines.append(_row("exact", None, exact.loss, f"{targets} of the validation split once{of_what}"))
     if exact.per_character is not None and exact.bits_per_byte is not None and not _has_characters(run):
-        in_bits = f"{exact.per_character / math.log(2):.4f} bits per character, {exact.bits_per_byte:.4f} per byte"
-        lines.append(_row("", None, exact.per_character, f"nats per character: {in_bits}"))
+        in_bits = f"{exact.per_character / math.log(2):.4f} per character, {exact.bits_per_byte:.4f} per byte"
+        lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
     if documented.kind == "estimated" and not changed:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
