@@ -1,0 +1,128 @@
+"""Runs on one text with different tokens: sampled, streamed, measured, resumed, forked, and compared by character."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import gpt
+from gpt.base.errors import RequestError
+from gpt.reports.ranking import rankings
+from gpt.reports.tables import as_records, table
+from gpt.runs.finding import FinishedRun
+from gpt.session.trained import TrainedRun
+from tests.conftest import Script, small_corpus
+
+KINDS = ["characters", "bytes", "subwords"]
+CONTENT = small_corpus().replace("a", "é").replace("b", "€")
+SHORT = ["training.max_iters=20", "training.eval_interval=10", "training.eval_iters=2", "device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a text and a run of v5 for each kind of tokens."""
+    folder = tmp_path_factory.mktemp("tokens")
+    (folder / "text.txt").write_text(CONTENT)
+    data = ["data=text", f"data.path={folder / 'text.txt'}", "data.vocab_size=300"]
+    for kind in KINDS:
+        gpt.train("model=v5", *data, f"data.tokenizer={kind}", *SHORT, folder=folder / "runs" / kind)
+    return folder
+
+
+@pytest.fixture(params=KINDS)
+def run(request: pytest.FixtureRequest, folder: Path) -> TrainedRun:
+    return gpt.load(folder / "runs" / request.param)
+
+
+def test_a_run_writes_and_reads_in_its_own_tokens(run: TrainedRun) -> None:
+    assert run.run.tokenizer.shown == run.tokenizer.shown
+    written = run.generate("Cé", tokens=50)
+    assert written.encode()  # valid Unicode
+    text = CONTENT[-500:]
+    tokens = run.tokenizer.encode(text)
+    losses = run.losses(text)
+    assert [token for token, _ in losses] == [run.tokenizer.shown[i] for i in tokens[1:]]
+    mean = math.fsum(loss for _, loss in losses) / len(losses)
+    assert run.loss(text) == pytest.approx(mean, abs=1e-6)
+    characters = len(text) - run.tokenizer.sizes[tokens[0], 0].item()
+    assert run.loss_per_character(text) == pytest.approx(mean * len(losses) / characters, abs=1e-6)
+    assert math.fsum(run.next_token("Cé").values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_same_text_is_held_out_and_its_loss_is_given_per_character_and_per_byte(run: TrainedRun) -> None:
+    exact, held_out = run.summary.exact.loss, CONTENT[int(0.9 * len(CONTENT)) :]
+    first = run.tokenizer.encode(held_out)[:1]
+    characters, utf8 = run.tokenizer.sizes[first].sum(dim=0).tolist()
+    assert exact.characters == len(held_out) - characters
+    assert exact.bytes == len(held_out.encode()) - utf8
+    assert exact.bits_per_byte == pytest.approx(exact.loss * exact.targets / exact.bytes / math.log(2))
+    last = gpt.load(run.folder, weights="last")
+    assert last.loss_per_character(held_out) == pytest.approx(exact.per_character, abs=1e-5)
+
+
+def test_runs_with_other_tokens_are_ranked_by_character(folder: Path) -> None:
+    found = [FinishedRun(run.run, run.summary) for run in (gpt.load(folder / "runs" / kind) for kind in KINDS)]
+    (ranking,) = rankings(found, "exact")
+    losses = [run.summary.exact.loss.per_character for run in found]
+    assert [group.mean for group in ranking.groups] == sorted(losses)
+    shown = table(ranking, "exact", "simple")
+    assert "Nats per character" in shown
+    assert "bits per byte" in shown
+    assert "tokenizer" in shown
+    assert all("bits_per_byte" in each for group in as_records([ranking])[0]["groups"] for each in group["runs"])
+    assert len(rankings(found, "val")) == 3  # estimates are per token, and those of other tokens are not comparable
+
+
+def test_a_text_is_streamed_as_valid_unicode_and_measured_on_any_file(
+    called: Script, run: TrainedRun, tmp_path: Path
+) -> None:
+    text = called("generate.py", f"run={run.folder}", "prompt=Cé", "tokens=200", "temperature=3", cwd=tmp_path)
+    assert text.returncode == 0, text.stderr
+    assert text.stdout.startswith("Cé")
+    (tmp_path / "other.txt").write_bytes(b"caf\xe9 or not \xe2\x82\xac\n" * 20)
+    done = called("evaluate.py", f"run={run.folder}", "text=other.txt", "json=true", cwd=tmp_path)
+    if run.tokenizer.unit == "byte":
+        found = json.loads(done.stdout)
+        assert (found["scored"], found["left_out"]) == (16 * 20 - 1, 0)
+        assert found["bits_per_byte"] == pytest.approx(found["nats_per_byte"] / math.log(2))
+    else:
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1].startswith("error: other.txt is not UTF-8 text (byte 3 is not)")
+
+
+def test_a_resumed_run_is_one_long_run_and_a_fork_keeps_the_tokens(run: TrainedRun, folder: Path) -> None:
+    kind = run.config.data.hyperparameters["tokenizer"]
+    data = ["data=text", f"data.path={folder / 'text.txt'}", "data.vocab_size=300", f"data.tokenizer={kind}"]
+    whole = gpt.train("model=v5", *data, *SHORT, "training.max_iters=30")
+    resumed = gpt.train(f"resume={run.folder}", "training.max_iters=30", folder=run.folder)
+    assert resumed.summary.exact == whole.summary.exact
+    fork = gpt.train(f"init={run.folder}", *data[:2], *SHORT)
+    assert fork.tokenizer.vocabulary == run.tokenizer.vocabulary
+    assert fork.config.data.hyperparameters["tokenizer"] == kind
+    other = {"characters": "bytes"}.get(kind, "characters")
+    with pytest.raises(RequestError, match=f"keeps its data.tokenizer={kind}: omit data.tokenizer="):
+        gpt.train(f"init={run.folder}", f"data.tokenizer={other}", *SHORT)
+
+
+def test_training_that_is_recomputed_averaged_and_sampled_is_resumed_exactly(folder: Path, tmp_path: Path) -> None:
+    settings = [
+        "model=v7", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=2", "data=text",
+        f"data.path={folder / 'text.txt'}", *SHORT, "training.ema=0.9", "training.recompute=true",
+        "training.sample_interval=1", "training.patience=5", "checkpoint.min_seconds=0", "checkpoint.interval=5",
+        "checkpoint.keep=10",
+    ]  # fmt: skip
+    whole = gpt.train(*settings, folder=tmp_path / "whole")
+    gpt.train(*settings, folder=tmp_path / "cut")
+    (tmp_path / "cut" / "summary.json").unlink()
+    resumed = gpt.train(f"resume={tmp_path / 'cut' / 'checkpoints' / '00000005'}", folder=tmp_path / "cut")
+    assert resumed.which == "averaged"
+    assert resumed.evaluations == whole.evaluations
+    assert [bool(evaluation.sample) for evaluation in whole.evaluations] == [False, True, True]
+    assert resumed.summary.exact == whole.summary.exact
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name])
+    assert "  | " in (tmp_path / "whole" / "train.log").read_text()
+    plain = gpt.train(*settings, "training.recompute=false", "training.ema=0")
+    assert [e.val for e in plain.evaluations] == [e.val for e in whole.evaluations]
