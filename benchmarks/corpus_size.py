@@ -108,11 +108,10 @@ def _measured(file: Path, data: list[str], *, quick: bool) -> Cost:
         cost.first_start, cost.peak_megabytes = _with_memory(start, folder, own)
         cost.later_starts = [wall_seconds(start, folder, own) for _ in range(1 if quick else 5)]
         for stage, iterations in _STAGES.items():
-            choice = f"model={stage}" if stage in ("v5",) else f"experiment={stage}"
+            choice = f"model={stage}" if stage == "v5" else f"experiment={stage}"
             steps = [f"training.max_iters={2 if quick else iterations}", "training.eval_interval=1000000"]
-            size_of_model = ["model.n_embd=8", "model.n_head=2", "model.n_layer=1"] if quick else []
-            command = train_command(choice, "device=cpu", *data, *_ONE_STEP, *steps, *size_of_model)
-            reported = _log(command, folder, own)
+            steps += ["schedule.warmup_iters=0", *(["model.n_embd=8", "model.n_head=2"] if quick else [])]
+            reported = _log(train_command(choice, "device=cpu", *data, *_ONE_STEP, *steps), folder, own)
             cost.tokens_per_second[stage] = float(re.findall(r"([\d,]+) tokens/s in", reported)[0].replace(",", ""))
         exact = [*start, "training.exact_tokens=null" if quick else "training.exact_tokens=5000000"]
         cost.exact_loss = wall_seconds(exact, folder, own) - cost.later_start

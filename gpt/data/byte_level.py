@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.base.errors import RequestError, UnavailableError, requiring
+from gpt.base.errors import UnavailableError, requiring
 from gpt.data.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class ByteLevel(TextTokenizer):
     vocabulary: list[str]
 
     def __init__(self, vocabulary: list[str]) -> None:
-        """Raises RequestError if this is not the vocabulary of such a tokenizer."""
+        """Raises ValueError if this is not the vocabulary of such a tokenizer."""
         if not (set(_BYTE) <= set(vocabulary) and set("".join(vocabulary)) <= set(_BYTE) and all(vocabulary)):
-            raise RequestError("not a vocabulary of bytes")
+            raise ValueError("it is not one of bytes")
         self.vocabulary = vocabulary
         self._bytes = [bytes(_BYTE[c] for c in token) for token in vocabulary]
 
@@ -93,7 +93,7 @@ class BytePairs(ByteLevel):
     joins_characters = True
 
     def __init__(self, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
-        """Raises RequestError if they do not fit each other, or if the library is not installed."""
+        """Raises ValueError if they do not fit each other, RequestError if the library is not installed."""
         super().__init__(vocabulary)
         self.merges, self._tokenizer = merges, _library(vocabulary, merges)
 
@@ -167,7 +167,7 @@ def _library(vocabulary: list[str], merges: list[tuple[str, str]]) -> "Tokenizer
     try:
         tokenizer.model = library.models.BPE(vocab=ids, merges=merges)
     except Exception as error:  # the library raises no narrower type
-        raise RequestError(f"not a vocabulary of subwords: {error}") from None
+        raise ValueError(f"it is not one of subwords: {error}") from None
     return tokenizer
 
 

@@ -1,6 +1,6 @@
 """Which tokenizer a text has: of a corpus, and of a run."""
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import UserError
 from gpt.data.byte_level import BytePairs, ByteTokenizer
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import Text
@@ -23,14 +23,15 @@ def tokenizer_for(corpus: Text) -> TextTokenizer:
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> TextTokenizer:
-    """The tokenizer of a run that continues a text. Raises UserError if the vocabulary is not one of a text."""
+    """The tokenizer of a run that continues a text.
+
+    Raises UserError if the vocabulary is not one of a text, RequestError if its library is not installed.
+    """
     if isinstance(vocabulary.vocabulary, str):
         return CharTokenizer(vocabulary.vocabulary)
+    if (tokenizer := ByteTokenizer()).vocabulary == vocabulary.vocabulary:
+        return tokenizer
     try:
-        if vocabulary.merges:
-            return BytePairs(vocabulary.vocabulary, vocabulary.merges)
-        if (tokenizer := ByteTokenizer()).vocabulary == vocabulary.vocabulary:
-            return tokenizer
-    except RequestError as error:
+        return BytePairs(vocabulary.vocabulary, vocabulary.merges or [])
+    except ValueError as error:
         raise UserError(f"the vocabulary of this run is damaged: {error}") from None
-    raise UserError("the vocabulary of this run is damaged: for a text, it must be characters, bytes or subwords")

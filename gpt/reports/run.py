@@ -78,7 +78,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     figure.axes[-1].set_xlabel("iteration")
-    if run.vocabulary().merges == []:  # bytes, whose benchmarks are given in bits
+    if run.vocabulary().merges == []:  # bytes: benchmarks of these are given in bits
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
     write_png(run.path / "loss.png", figure)

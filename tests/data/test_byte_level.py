@@ -69,7 +69,6 @@ DAMAGED: list[tuple[list[str], list[tuple[str, str]]]] = [
     ([*SUBWORDS.vocabulary, "東"], SUBWORDS.merges or []),
     ([*SUBWORDS.vocabulary, ""], SUBWORDS.merges or []),
     (SUBWORDS.vocabulary, [("nowhere", "else")]),
-    (SUBWORDS.vocabulary, []),  # these are not the 256 bytes
 ]
 
 
@@ -78,6 +77,13 @@ def test_a_damaged_vocabulary_is_one_line(vocabulary: list[str], merges: list[tu
     with pytest.raises(UserError, match=r"^the vocabulary of this run is damaged: .+") as error:
         tokenizer_of(Vocabulary(vocabulary=vocabulary, merges=merges, corpus=""))
     assert "\n" not in str(error.value)
+
+
+def test_a_text_without_pairs_has_single_bytes_as_its_subwords() -> None:
+    tokenizer = BytePairs.trained_on(["a b"], 256)
+    assert (len(tokenizer), tokenizer.merges) == (256, [])
+    restored = tokenizer_of(Vocabulary(vocabulary=tokenizer.vocabulary, merges=[], corpus=""))
+    assert restored.encode("a é").tolist() == tokenizer.encode("a é").tolist()
 
 
 def test_subwords_are_learned_from_the_training_split_alone() -> None:
