@@ -119,8 +119,11 @@ class BytePairs(ByteLevel):
             import tiktoken
         try:
             return cls.of_tiktoken(tiktoken.get_encoding("gpt2"))
-        except OSError as error:
-            raise UnavailableError(f"tiktoken cannot download GPT-2's vocabulary: {error}") from None
+        except OSError:
+            raise UnavailableError(
+                "tiktoken cannot download GPT-2's vocabulary: try again with a network, or set TIKTOKEN_CACHE_DIR to a "
+                "folder where it has been downloaded"
+            ) from None
 
     @classmethod
     def of_tiktoken(cls, encoding: "tiktoken.Encoding") -> "BytePairs":

@@ -6,13 +6,13 @@ import os
 import random
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from gpt.base.choices import Kind, PathName, PathNames
 from gpt.base.errors import RequestError, UnavailableError
-from gpt.data import download, huggingface
+from gpt.data import dataset_files, download
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, TokenKind, Tokens
 from gpt.data.description import Split
 from gpt.data.long_text import LongText
@@ -69,7 +69,7 @@ def text(
     return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
 
 
-def dataset(
+def huggingface(
     name: DatasetName,
     subset: _Name | None,
     files: PathNames | None,
@@ -82,20 +82,27 @@ def dataset(
     """The column `field` of a dataset of the Hugging Face hub, or of local files, with a separator between two rows.
 
     `split` names what to train on and what to validate on; of one split, the last tenth of the rows is for validation.
-    Raises RequestError and UserError as `huggingface.written` does.
+    Raises RequestError and UserError as `dataset_files.written` does.
     """
-    paths = huggingface.written(_prepared(), name, subset, files, split, field, separator)
+    paths = dataset_files.written(_prepared(), name, subset, files, split, field, separator)
     source = Source(paths)
     return _text_of(source, source.sizes[:1], Tokens(tokenizer, vocab_size))
 
 
-def standard(name: Literal["enwik8", "text8"], dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
-    """A benchmark of Matt Mahoney: 100,000,000 bytes of Wikipedia, of which 90 % train, 5 % validate and 5 % test.
+def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
+    """The first 100,000,000 bytes of a dump of Wikipedia: 90 % to train on, 5 % to validate on, 5 % to test on.
 
     Found in or downloaded to the folder `dir`. Raises UserError if that fails.
     """
-    source = Source([download.mahoney(Path(dir), name)])
-    return LongText(source, _MAHONEY_ENDS, _prepared(), Tokens(tokenizer, vocab_size))
+    return _mahoney("enwik8", dir, Tokens(tokenizer, vocab_size))
+
+
+def text8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
+    """100,000,000 letters and spaces of Wikipedia: 90 % to train on, 5 % to validate on, 5 % to test on.
+
+    Found in or downloaded to the folder `dir`. Raises UserError if that fails.
+    """
+    return _mahoney("text8", dir, Tokens(tokenizer, vocab_size))
 
 
 def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
@@ -185,6 +192,10 @@ def _without_waiting(path: str, flags: int) -> int:
 def lines_of(content: str) -> list[str]:
     """The lines of a text with Unix or Windows line endings. No other character ends a line."""
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
+
+
+def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
+    return LongText(Source([download.mahoney(Path(dir), name)]), _MAHONEY_ENDS, _prepared(), tokens)
 
 
 def _prepared() -> Path:

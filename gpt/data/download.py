@@ -107,8 +107,12 @@ def _continue_download(path: Path, url: str) -> None:
         with arrived.open("ab") as file:
             _downloader(start=arrived.stat().st_size)(url, file, None)
     if not (arrived.exists() and zipfile.is_zipfile(arrived)):  # nothing had arrived, or the server sent all of it
-        with arrived.open("wb") as file:
-            _downloader()(url, file, None)
+        try:
+            with arrived.open("wb") as file:
+                _downloader()(url, file, None)
+        finally:
+            if not arrived.stat().st_size:
+                arrived.unlink()
     arrived.replace(path)
 
 

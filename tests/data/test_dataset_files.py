@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gpt.base.errors import RequestError, UserError
-from gpt.data.corpora import dataset
+from gpt.data.corpora import huggingface
 from gpt.data.corpus import Text
 
 pytest.importorskip("datasets", reason="datasets is not installed")
@@ -29,7 +29,7 @@ def loaded(name: str, files: Any, **changes: Any) -> Text:
     given = {
         "subset": None, "split": "train", "field": "text", "separator": "\n", "tokenizer": "bytes", "vocab_size": 1000
     }  # fmt: skip
-    return dataset(name, files=files, **(given | changes))
+    return huggingface(name, files=files, **(given | changes))
 
 
 def json_lines(path: Path) -> str:
