@@ -314,6 +314,25 @@ def test_memory_runs(benchmark: Benchmark) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_run(benchmark: Benchmark) -> None:
+    rows = benchmark("two_processes")
+    assert [(row[0], row[1]) for row in rows] == [
+        (f"{name}, two processes", "one process") for name in ("v7", "v7_cpu")
+    ]
+    assert all(float(row[4].split()[0]) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_corpus_size_runs(benchmark: Benchmark) -> None:
+    shakespeare, small = benchmark("corpus_size", str(REPOSITORY / "docs" / "course"))
+    assert shakespeare[:3] == ["tiny Shakespeare", "-", "-"]
+    assert small[0] == "0.1 MB"
+    for row in (shakespeare, small):
+        assert 50 < float(row[4].removesuffix(" MB")) < 2000
+        assert all(float(speed.replace(",", "")) > 0 for speed in row[5:7])
+
+
+@pytest.mark.slow
 def test_where_time_goes_runs(benchmark: Benchmark) -> None:
     rows = {row[0]: float(row[1]) for row in benchmark("where_time_goes")}
     assert list(rows)[-1] == "the entire run, measured"

@@ -1,5 +1,6 @@
 """Runs on one text with different tokens: sampled, streamed, measured, resumed, forked, and compared by character."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 import gpt
 from gpt.base.errors import RequestError
+from gpt.data import corpora, download
 from gpt.reports.ranking import rankings
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun
@@ -126,3 +128,26 @@ def test_training_that_is_recomputed_averaged_and_sampled_is_resumed_exactly(fol
     assert "  | " in (tmp_path / "whole" / "train.log").read_text()
     plain = gpt.train(*settings, "training.recompute=false", "training.ema=0")
     assert [e.val for e in plain.evaluations] == [e.val for e in whole.evaluations]
+
+
+def test_a_benchmark_is_trained_validated_and_tested_on_its_own_splits_in_bits(
+    called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """enwik8, cut off after 2,000 bytes."""
+    content = CONTENT.encode()[:2000]
+    (tmp_path / "enwik8").write_bytes(content)
+    monkeypatch.setitem(download._MAHONEY_MD5, "enwik8", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(corpora, "_MAHONEY_ENDS", (1801, 1900))
+    monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path))
+    run = gpt.train("model=v1", "data=enwik8", *SHORT, folder=tmp_path / "run")
+    assert (run.summary.exact.targets, run.summary.exact.loss.bits_per_byte) == (
+        98, pytest.approx(run.summary.exact.val / math.log(2))
+    )  # fmt: skip
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert " to test on; a vocabulary of 256 bytes" in log
+    assert f"{run.summary.exact.loss.bits_per_byte:.4f} per byte" in log
+    done = called("evaluate.py", "run=run", "split=test", "json=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["measured"], found["scored"]) == ("test split", 99)
+    assert found["nats_per_byte"] == pytest.approx(gpt.load(tmp_path / "run").loss(content[1900:].decode()), abs=1e-5)

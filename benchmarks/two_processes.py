@@ -1,0 +1,39 @@
+"""Training in two processes on two cores, compared with one process on both.
+
+    python benchmarks/two_processes.py
+
+The peer is this project with one process. Two exchange their gradients in every step, here over the loopback.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import Row, alternate, arguments, output, table, train_command
+
+_WORK = {"v7": ["model=v7", "training.max_iters=12"], "v7_cpu": ["experiment=v7_cpu", "training.max_iters=300"]}
+_STEPS_ALONE = ["training.eval_interval=1000000", "training.eval_iters=1", "training.exact_tokens=1000"]
+_QUICK = ["training.max_iters=2", "model.n_embd=12", "model.n_layer=1", "training.batch_size=2"]
+
+
+def rows(repeats: int, *, quick: bool) -> list[Row]:
+    """Tokens per second in training steps."""
+    with tempfile.TemporaryDirectory() as name:
+        return [_row(work, [*own, *(_QUICK if quick else [])], repeats, Path(name)) for work, own in _WORK.items()]
+
+
+def _row(work: str, own: list[str], repeats: int, folder: Path) -> Row:
+    alone = train_command(*own, *_STEPS_ALONE, "schedule.warmup_iters=0", "device=cpu")
+    together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *alone[1:]]
+    measured = alternate(repeats, lambda: _speed(together, folder), lambda: _speed(alone, folder))
+    return Row(f"{work}, two processes", "tokens/s", measured, "one process", more_is_better=True)
+
+
+def _speed(command: list[str], folder: Path) -> float:
+    return float(re.findall(r"([\d,]+) tokens/s in", output(command, folder))[0].replace(",", ""))
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__)
+    print(table(rows(given.repeats, quick=given.quick)))
