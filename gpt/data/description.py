@@ -17,6 +17,8 @@ Split = float | Sequence[int]  # the fraction of the characters to train on, or 
 class Description(Record):
     """text.json: what reading a text once finds, of each split."""
 
+    largest = 2**24  # bytes, for all characters of Unicode
+
     source: str  # the fingerprint of its files
     lengths: list[Total]  # in characters
     ends: list[Total]  # in bytes

@@ -27,6 +27,7 @@ from gpt.data.corpus import SPLITS, Text, Tokens
 from gpt.data.description import Description, Split, bytes_of, describe
 from gpt.data.sources import Source
 from gpt.data.tokenizer import Ids, TextTokenizer
+from gpt.data.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class _Encoded(Record):
 
 class _Learned(Record):
     """Subwords that were learned from a text."""
+
+    largest = Vocabulary.largest
 
     source: str
     vocabulary: list[str]
@@ -168,7 +171,7 @@ def _record(path: Path, kind: type[_R]) -> _R | None:
     if not path.exists():
         return None
     try:
-        return kind.model_validate(unseal(read_text_file(path), path))
+        return kind.model_validate(unseal(read_text_file(path, largest=kind.largest), path))
     except (UserError, ValidationError):
         log.warning(f"{path} is damaged: preparing the text again")
         return None
