@@ -20,7 +20,7 @@ from gpt.apps.playground import looking
 from gpt.apps.playground.assets import files
 from gpt.apps.playground.catalogue import Catalogue
 from gpt.apps.playground.guard import Guard
-from gpt.apps.playground.requests import LARGEST_BODY, AboutText, AboutTranslation, Asked, Continuing, Translating
+from gpt.apps.playground.requests import LARGEST_BODY, AboutTokens, AboutTranslation, Asked, Continuing, Translating
 from gpt.apps.playground.writing import BusyError, Workshop
 from gpt.base.errors import RequestError, UserError, printable, report, requiring
 from gpt.runs.weights import serialised
@@ -99,14 +99,14 @@ class _Playground:
         return _json(await self._workshop.compute(self._catalogue.full, request.path_params["id"]))
 
     async def logits(self, request: Request) -> Response:
-        """A run's predictions after each character of a text."""
-        asked = await _asked(request, AboutText)
-        return _tensors({"logits": await self._computed(request, asked, looking.logits, asked.text)})
+        """A run's predictions after each token of a text."""
+        asked = await _asked(request, AboutTokens)
+        return _tensors({"logits": await self._computed(request, asked, looking.logits, asked.ids)})
 
     async def attention(self, request: Request) -> Response:
         """A run's attention weights over the end of a text."""
-        asked = await _asked(request, AboutText)
-        return _tensors(await self._computed(request, asked, looking.attention, asked.text))
+        asked = await _asked(request, AboutTokens)
+        return _tensors(await self._computed(request, asked, looking.attention, asked.ids))
 
     async def text(self, request: Request) -> Response:
         """The continuation of a prompt, streamed."""
@@ -119,7 +119,7 @@ class _Playground:
                 trained.model, tokenizer.encode(asked.prompt), tokens=asked.tokens, seed=asked.seed,
                 temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p,
             )  # fmt: skip
-            pieces = (tokenizer.decode(step.tolist()) for step in steps)
+            pieces = tokenizer.pieces(int(step) for step in steps)
             return _Written(self._workshop.write(pieces), seat.pop_all())
 
     async def translations(self, request: Request) -> Response:

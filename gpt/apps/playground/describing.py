@@ -5,6 +5,8 @@ from typing import Any
 from gpt import tasks
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
+from gpt.base.schema import Documented
+from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.changes import changes
@@ -21,26 +23,31 @@ def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """A run's entry in the list of runs. Raises UserError if it is damaged, or if the page is not for its task."""
     return {
         "id": id, "stage": summary.stage, "name": summary.name, "seed": summary.seed,
-        "folder": printable(str(run.path)), "exact": summary.exact.val, "translates": _task(run) is Translation,
-        "finished": summary.finished.isoformat(timespec="minutes"),
+        "folder": printable(str(run.path)), "comparable": summary.exact.comparable,
+        "translates": _task(run) is Translation, "finished": summary.finished.isoformat(timespec="minutes"),
     }  # fmt: skip
 
 
 def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """The details of the chosen run. Raises UserError if one of its files is damaged."""
-    config, vocabulary = run.config(), run.vocabulary().vocabulary
-    task, model = _task(run), planned_model(run)
-    token = "subword" if task is Translation else run.tokenizer.unit
+    config, model = run.config(), planned_model(run)
+    tokenizer = None if _task(run) is Translation else run.tokenizer
+    # The documented losses of a text are in nats per character.
+    is_alike = tokenizer is None or tokenizer.unit == "character"
+    documented = summary.documented if is_alike else Documented(train=None, val=None, kind=None)
     rows = run.evaluations()
     stride = -(-len(rows) // _POINTS)
     kept = [*rows[:-1:stride], rows[-1]]
     return in_brief(id, run, summary) | {
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
-        "token": token,
-        "vocabulary": "".join(sorted(vocabulary)) if task is Continuation else None, "vocabulary_size": len(vocabulary),
+        "token": "subword" if tokenizer is None else tokenizer.unit,
+        "vocabulary": None if tokenizer is None else tokenizer.shown,
+        "vocabulary_size": len(run.vocabulary().vocabulary),
+        "tokenizer": None if tokenizer is None else _described(tokenizer),
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
         "changed": changes(summary),
-        "documented": summary.documented.model_dump(), "estimated": summary.estimated.model_dump(),
+        "documented": documented.model_dump(), "exact": summary.exact.val,
+        "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
         "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],
         "sample": _sample(run),
     }  # fmt: skip
@@ -51,6 +58,13 @@ def _task(run: RunFolder) -> type[Task]:
     if task not in (Continuation, Translation):
         raise UserError(f"{run.path} {task.does}, which the page cannot show")
     return task
+
+
+def _described(tokenizer: TextTokenizer) -> dict[str, Any]:
+    """What page/tokenizer.js needs to encode a text; it knows the bytes, and the characters from the vocabulary."""
+    if not tokenizer.merges:
+        return {"kind": f"{tokenizer.unit}s"}
+    return {"kind": f"{tokenizer.unit}s", "vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges}
 
 
 def _sample(run: RunFolder) -> str:

@@ -1,28 +1,29 @@
-"""A run's predictions after every character of a text, and which characters it attends to."""
+"""A run's predictions after every token of a text, and which tokens it attends to."""
 
 import torch
 from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.models import block_size_of
+from gpt.models.attention_weights import AttentionWeights
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.distributions import checked
 from gpt.training.evaluation import tokens_per_pass
 
-_MOST_LOGITS, _MOST_WEIGHTS = 4_000_000, 16_000_000  # values in an answer: 16 and 64 MB
+_MOST = 16_000_000  # values in an answer: 64 MB; the logits of 318 tokens of GPT-2's vocabulary
 
 
 @torch.inference_mode()
-def logits(trained: TrainedRun, text: str) -> Tensor:
-    """The logits for the character after each character of the text: (N, V).
+def logits(trained: TrainedRun, tokens: list[int]) -> Tensor:
+    """The logits for the token after each of N tokens: (N, V).
 
-    Each is computed from the `block_size` characters before it or, in a text longer than that, from at least 7/8 of
-    them: the windows advance by an eighth of their length. Raises RequestError for a character outside the vocabulary,
-    or if the answer would be too large, and UserError for logits that contain NaN or Inf.
+    Each is computed from the `block_size` tokens before it or, in a text longer than that, from at least 7/8 of them:
+    the windows advance by an eighth of their length. Raises RequestError for a token outside the vocabulary, or if the
+    answer would be too large, and UserError for logits that contain NaN or Inf.
     """
-    ids = trained.tokenizer.encode(text).to(trained.device)
+    ids = _checked_ids(trained, tokens)
     N, T = len(ids), block_size_of(trained.model)
-    if N * len(trained.tokenizer) > _MOST_LOGITS:
+    if N * len(trained.tokenizer) > _MOST:
         raise RequestError("the vocabulary of this run is too large for a text of this length: give a shorter one")
     starts = window_starts(N, T)
     rows: list[Tensor] = []
@@ -36,18 +37,27 @@ def logits(trained: TrainedRun, text: str) -> Tensor:
 
 
 def window_starts(N: int, T: int) -> list[int]:
-    """The starts of the windows of T characters in which a text of N characters is read."""
+    """The starts of the windows of T tokens in which a text of N tokens is read."""
     return [*range(0, N - T, max(1, T // 8)), N - T] if N > T else [0]
 
 
 @torch.inference_mode()
-def attention(trained: TrainedRun, text: str) -> dict[str, Tensor]:
-    """Every layer's attention over the last `block_size` characters: (H, T, T) each, row t the weights of character t.
+def attention(trained: TrainedRun, tokens: list[int]) -> dict[str, Tensor]:
+    """Every layer's attention over the last `block_size` tokens: (H, T, T) each, row t the weights of token t.
 
     Raises RequestError as `logits` does.
     """
-    T = min(len(text), block_size_of(trained.model))
+    ids = _checked_ids(trained, tokens)[-block_size_of(trained.model) :]
+    T = len(ids)
     layers, heads = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
-    if layers * heads * T**2 > _MOST_WEIGHTS:
+    if layers * heads * T**2 > _MOST:
         raise RequestError("the attention of this run is too large to show over a text of this length")
-    return {f"attention_{layer}": weights for layer, weights in enumerate(trained.attention(text))}
+    with AttentionWeights() as observed:
+        trained.model(ids[None])
+    return {f"attention_{layer}": weights[0].float().cpu() for layer, weights in enumerate(observed.weights)}
+
+
+def _checked_ids(trained: TrainedRun, tokens: list[int]) -> Tensor:
+    if any(not 0 <= token < len(trained.tokenizer) for token in tokens):
+        raise RequestError("the run does not have these tokens: reload the page")
+    return torch.tensor(tokens, device=trained.device)

@@ -9,6 +9,7 @@ from gpt.base.schema import Seed
 LARGEST_BODY = 64 * 1024  # bytes
 
 _Text = Annotated[str, Field(min_length=1, max_length=2000)]
+_TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 _Sentence = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -20,10 +21,10 @@ class Asked(BaseModel):
     run: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 
 
-class AboutText(Asked):
-    """Request for logits or attention."""
+class AboutTokens(Asked):
+    """Request for logits or attention. A part of a text would be split into other tokens than the text itself."""
 
-    text: _Text
+    ids: Annotated[list[_TokenId], Field(min_length=1, max_length=2000)]
 
 
 class Continuing(Asked):
@@ -49,4 +50,4 @@ class AboutTranslation(Asked):
     """Request for the cross-attention of a translation."""
 
     sentence: _Sentence
-    target: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=1000)]
+    target: Annotated[list[_TokenId], Field(max_length=1000)]

@@ -42,8 +42,9 @@ class Workshop:
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
         """Yield a text piece by piece until it ends or takes too long; a disconnect cancels this generator."""
         ends = time.monotonic() + _LONGEST
-        while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)):
-            yield text
+        while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)) is not None:
+            if text:
+                yield text
 
     @contextlib.contextmanager
     def seat(self) -> Iterator[None]:
@@ -61,11 +62,11 @@ class Workshop:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_turn(pieces: Iterator[str]) -> str:
-    """The pieces that arrive within one turn, at least one; empty at the end."""
-    ends, text = time.monotonic() + _TURN, ""
+def _one_turn(pieces: Iterator[str]) -> str | None:
+    """The pieces that arrive within one turn, at least one, even if it is empty; None at the end."""
+    ends, text = time.monotonic() + _TURN, None
     for piece in pieces:
-        text += piece
+        text = (text or "") + piece
         if time.monotonic() >= ends:
             break
     return text

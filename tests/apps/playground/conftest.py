@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 import uvicorn
 
+import gpt
 from gpt.apps.playground.app import application
 from gpt.apps.playground.catalogue import Catalogue
 from gpt.apps.playground.guard import LOCAL
 from gpt.apps.playground.server import configured
 from gpt.runs.finding import chosen_run
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import REPOSITORY, Script, small_corpus
+
+MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は夜 😀 \r\n\t  x = 1234;\n\n" * 100])
 
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
@@ -42,6 +45,18 @@ def several(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPath
             own += ["data=text", f"data.path={corpus_file}"]
         done = script("train.py", *_SHORT, *own, cwd=folder)
         assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a run of bytes and one of subwords, of a text in several alphabets."""
+    folder = tmp_path_factory.mktemp("tokenized")
+    (folder / "input.txt").write_text(MANY_ALPHABETS)
+    short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "training.batch_size=8"]
+    for tokens, vocabulary in (("bytes", []), ("subwords", ["data.vocab_size=400"])):
+        data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", *vocabulary]
+        gpt.train("model=v5", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
     return folder
 
 

@@ -1,5 +1,6 @@
 """The playground over HTTP: what it answers, and whom."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -62,16 +63,17 @@ def test_a_run_is_described_with_its_figures_and_its_curve(served: Served, run_i
     assert described["documented"]["val"] == run.documented.val
     assert described["exact"] == run.summary.exact.val
     assert [row["val"] for row in described["curve"]] == [row.val for row in run.run.evaluations()]
-    assert described["vocabulary"] == run.task.tokenizer.vocabulary
+    assert described["vocabulary"] == list(run.task.tokenizer.vocabulary)
     assert len(described["vocabulary"]) == described["vocabulary_size"]
 
 
 def test_logits_and_attention_are_those_of_the_run(served: Served, run_id: str, trained: Path) -> None:
     run = gpt.load(runs=trained / "runs", device="cpu")
-    sent = safetensors.torch.load(served.post("/api/logits", {"run": run_id, "text": "Abcde"})[1])
-    assert torch.equal(sent["logits"], looking.logits(run, "Abcde"))
-    sent = safetensors.torch.load(served.post("/api/attention", {"run": run_id, "text": "Abcde"})[1])
-    for name, weights in looking.attention(run, "Abcde").items():
+    ids = run.tokenizer.encode("Abcde").tolist()
+    sent = safetensors.torch.load(served.post("/api/logits", {"run": run_id, "ids": ids})[1])
+    assert torch.equal(sent["logits"], looking.logits(run, ids))
+    sent = safetensors.torch.load(served.post("/api/attention", {"run": run_id, "ids": ids})[1])
+    for name, weights in looking.attention(run, ids).items():
         assert torch.equal(sent[name], weights)
 
 
@@ -79,6 +81,51 @@ def test_a_text_is_the_one_that_generate_py_prints(served: Served, run_id: str, 
     run = gpt.load(runs=trained / "runs", device="cpu")
     expected = run.generate("Abc", tokens=40, temperature=0.8, top_k=5, top_p=0.9, seed=7)
     assert served.post("/api/text", asking(run_id)) == (200, expected.encode())
+
+
+@pytest.mark.parametrize("tokens", ["bytes", "subwords"])
+def test_a_text_of_bytes_is_valid_unicode(tokenized: Path, tokens: str) -> None:
+    """Of a model that has learned little: most of its bytes are parts of characters, or of none."""
+    run = gpt.load(tokenized / "runs" / tokens, device="cpu")
+    asked = {"prompt": "東京 é", "tokens": 300, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 7}
+    with serving(run.folder) as served:
+        (run_id,) = [known["id"] for known in served.get("/api/runs")[1]["runs"]]
+        status, text = served.post("/api/text", {"run": run_id} | asked)
+        described = served.get(f"/api/runs/{run_id}")[1]
+    assert (status, text.decode()) == (200, run.generate("東京 é", tokens=300, seed=7))
+    assert described["vocabulary"] == run.tokenizer.shown
+    assert described["tokenizer"]["kind"] == tokens
+
+
+def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first bytes are empty pieces, for longer than a turn."""
+    monkeypatch.setattr(writing, "_TURN", 0.0)
+    workshop = writing.Workshop()
+
+    async def written() -> list[str]:
+        return [text async for text in workshop.write(iter(["a", "", "", "", "é", "", "b", ""]))]
+
+    assert asyncio.run(written()) == ["a", "é", "b"]
+    workshop.close()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([], "ids=[]: must have at least 1 values"),
+        ([0] * 2001, "must have at most 2000 values"),
+        ([-1], "must be at least 0"),
+        ([10**6], "the run does not have these tokens: reload the page"),
+    ],
+)
+def test_tokens_that_the_page_would_not_send_are_refused(
+    served: Served, run_id: str, ids: list[int], message: str
+) -> None:
+    for path in ("/api/logits", "/api/attention"):
+        status, answer = served.post(path, {"run": run_id, "ids": ids})
+        assert status == 422
+        assert message in answer["error"]
+        assert "\n" not in answer["error"]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +291,7 @@ def test_what_nobody_waits_for_is_not_computed(served: Served, run_id: str, monk
         return torch.zeros(1)
 
     monkeypatch.setattr(looking, "logits", slowly)
-    body = json.dumps({"run": run_id, "text": "Abc"}).encode()
+    body = json.dumps({"run": run_id, "ids": [1, 2, 3]}).encode()
     head = f"POST /api/logits HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Type: application/json\r\n"
     cores = os.cpu_count() or 1
     with contextlib.ExitStack() as leaving:
@@ -252,7 +299,7 @@ def test_what_nobody_waits_for_is_not_computed(served: Served, run_id: str, monk
             connection = leaving.enter_context(socket.create_connection((served.host, served.port)))
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         time.sleep(0.3)
-    assert served.post("/api/logits", {"run": run_id, "text": "Abc"})[0] == 200
+    assert served.post("/api/logits", {"run": run_id, "ids": [1, 2, 3]})[0] == 200
     assert len(computed) <= 4 * cores
 
 
@@ -261,7 +308,7 @@ def test_memory_that_runs_out_is_told_in_a_line(served: Served, run_id: str, mon
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(looking, "logits", fail)
-    status, answer = served.post("/api/logits", {"run": run_id, "text": "A"})
+    status, answer = served.post("/api/logits", {"run": run_id, "ids": [1]})
     assert status == 500
     assert answer["error"].startswith("not enough memory")
 
@@ -336,6 +383,6 @@ def test_a_damaged_run_is_told_in_a_line(trained: Path, tmp_path: Path) -> None:
     for weights in copy.glob("*.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\2\3")
     with serving(tmp_path / "runs") as served:
-        status, answer = served.post("/api/logits", {"run": served.ids()["v7"], "text": "abc"})
+        status, answer = served.post("/api/logits", {"run": served.ids()["v7"], "ids": [1, 2, 3]})
         assert status == 500
         assert "is damaged" in answer["error"]

@@ -125,21 +125,21 @@ def _header(draw: random.Random, run_id: str) -> tuple[bytes, str]:
 
 def _body(draw: random.Random, run_id: str) -> tuple[bytes, str]:
     texts = ["", "a", "é", "\0", "../" * 9, "a" * 5000, "\ud800", run_id]
-    values = [*texts, None, True, -1, 0, 1e308, 2**70, 10**400, [], [[]], {}]
-    names = ["run", "text", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "sentence", "beam",
+    values = [*texts, [1, 2], [-1], [0] * 5000, None, True, -1, 0, 1e308, 2**70, 10**400, [], [[]], {}]
+    names = ["run", "ids", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "sentence", "beam",
              "length_penalty", "target", "__proto__"]  # fmt: skip
     asked = {name: draw.choice(values) for name in draw.sample(names, draw.randint(0, len(names)))}
     if draw.random() < 0.7:
         asked["run"] = run_id
     content = draw.choice([
         json.dumps(asked).encode(), b"[" * 30_000, b"NaN", b'{"run":', draw.randbytes(500), b"\xff\xfe", b"1" * 30_000,
-        json.dumps({"run": run_id, "text": "<script>" * 100}).encode(), b" " * (LARGEST_BODY + 10), b"",
+        json.dumps({"run": run_id, "ids": [2**40] * 100}).encode(), b" " * (LARGEST_BODY + 10), b"",
     ])  # fmt: skip
     return _post(draw, content, len(content)), draw.choice(["half", "half", "at once"])
 
 
 def _length(draw: random.Random, run_id: str) -> tuple[bytes, str]:
-    content = json.dumps({"run": run_id, "text": "abc"}).encode()
+    content = json.dumps({"run": run_id, "ids": [1, 2, 3]}).encode()
     length = draw.choice([-1, 0, 1, len(content) - 1, len(content) + 1, 10**18, 10**30])
     return _post(draw, content, length), draw.choice(["half", "at once"])
 

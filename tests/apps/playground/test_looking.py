@@ -13,6 +13,10 @@ from gpt.data.vocabulary import PAD
 from gpt.session.trained import TrainedRun
 
 
+def read(run: TrainedRun, text: str) -> list[int]:
+    return run.tokenizer.encode(text).tolist()
+
+
 @pytest.fixture(scope="module")
 def run(trained: Path) -> TrainedRun:
     return gpt.load(runs=trained / "runs", device="cpu")
@@ -21,12 +25,12 @@ def run(trained: Path) -> TrainedRun:
 def test_the_logits_of_a_short_text_are_the_models(run: TrainedRun) -> None:
     ids = run.task.tokenizer.encode("Abcde fg")
     with torch.no_grad():
-        assert torch.equal(looking.logits(run, "Abcde fg"), run.model(ids[None])[0])
+        assert torch.equal(looking.logits(run, ids.tolist()), run.model(ids[None])[0])
 
 
-def test_the_last_logits_of_a_long_text_are_those_that_the_next_character_is_drawn_from(run: TrainedRun) -> None:
+def test_the_last_logits_of_a_long_text_are_those_that_the_next_token_is_drawn_from(run: TrainedRun) -> None:
     text = "Abc de. fgh " * 9
-    found = looking.logits(run, text)
+    found = looking.logits(run, read(run, text))
     assert found.shape == (len(text), run.task.vocab_size)
     p = found[-1].softmax(dim=-1)
     expected = run.next_token(text)
@@ -35,38 +39,39 @@ def test_the_last_logits_of_a_long_text_are_those_that_the_next_character_is_dra
 
 
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 18, 31, 100])
-def test_each_character_of_a_long_text_is_expected_from_at_least_seven_eighths_of_a_window(
+def test_each_token_of_a_long_text_is_expected_from_at_least_seven_eighths_of_a_window(
     run: TrainedRun, length: int
 ) -> None:
     text = ("Abc de. fgh " * 9)[:length]
-    found, T = looking.logits(run, text), run.model.block_size
+    found, T = looking.logits(run, read(run, text)), run.model.block_size
     for position in range(1, length + 1):
         contexts = [text[max(0, position - seen) : position] for seen in range(T * 7 // 8, T + 1)]
-        alone = [looking.logits(run, context)[-1] for context in contexts]
+        alone = [looking.logits(run, read(run, context))[-1] for context in contexts]
         assert any(found[position - 1].allclose(x, atol=1e-5) for x in alone), position
 
 
 def test_attention_is_that_of_the_texts_last_window(run: TrainedRun) -> None:
     text = "Abc de. fgh " * 3
-    found = looking.attention(run, text)
+    found = looking.attention(run, read(run, text))
     assert list(found) == ["attention_0", "attention_1"]
     for weights, expected in zip(found.values(), run.attention(text[-16:]), strict=True):
         assert weights.shape == (4, 16, 16)
         assert torch.equal(weights, expected)
 
 
-def test_a_character_that_the_run_does_not_know_is_named(run: TrainedRun) -> None:
-    with pytest.raises(RequestError, match="'é'"):
-        looking.logits(run, "café")
+@pytest.mark.parametrize("token", [-1, 10**9])
+def test_a_token_that_the_run_does_not_have_is_refused(run: TrainedRun, token: int) -> None:
+    for look in (looking.logits, looking.attention):
+        with pytest.raises(RequestError, match="does not have these tokens"):
+            look(run, [1, token])
 
 
 def test_an_answer_that_is_too_large_is_refused(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "_MOST_LOGITS", 100)
-    monkeypatch.setattr(looking, "_MOST_WEIGHTS", 100)
+    monkeypatch.setattr(looking, "_MOST", 100)
     with pytest.raises(RequestError, match="too large"):
-        looking.logits(run, "abcdefgh")
+        looking.logits(run, [1] * 8)
     with pytest.raises(RequestError, match="too large"):
-        looking.attention(run, "abcdefgh")
+        looking.attention(run, [1] * 8)
 
 
 @pytest.mark.slow
@@ -112,7 +117,7 @@ def test_a_translation_that_never_ends_is_marked_and_can_be_looked_at(several: P
 def test_a_run_is_asked_only_for_what_it_does(several: Path) -> None:
     text, translator = (gpt.load(runs=several / "runs", stage=stage) for stage in ("v5", "transformer"))
     with pytest.raises(RequestError, match="translates"):
-        looking.logits(translator, "abc")
+        looking.logits(translator, [1, 2])
     with pytest.raises(RequestError, match="continues a text"):
         translating.translations(text, "abc", beam=1, length_penalty=1.0)
     with pytest.raises(RequestError, match="nothing to translate"):

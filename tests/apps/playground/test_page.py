@@ -11,10 +11,11 @@ import torch
 
 import gpt
 from gpt.apps.playground import looking
+from gpt.apps.playground.describing import in_full
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import choose
 from tests.apps.playground.browsing import Visit, chromium, violations, visit
-from tests.apps.playground.conftest import Served, serving
+from tests.apps.playground.conftest import MANY_ALPHABETS, Served, serving
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +44,18 @@ def v5(several: Path) -> TrainedRun:
     return gpt.load(runs=several / "runs", stage="v5", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def any_text(tokenized: Path) -> Iterator[Served]:
+    """A run of bytes and one of subwords."""
+    with serving(tokenized / "runs") as server:
+        yield server
+
+
+def ids_by_token(served: Served) -> dict[str, str]:
+    runs = [served.get(f"/api/runs/{run['id']}")[1] for run in served.get("/api/runs")[1]["runs"]]
+    return {run["token"]: run["id"] for run in runs}
+
+
 @pytest.fixture
 def page(browser: Any, served: Served, ids: dict[str, str]) -> Iterator[Visit]:
     """The page on v5, with a prompt."""
@@ -56,6 +69,10 @@ def shown_text(page: Any, panel: str = ".panel.a") -> str:
     """The text of a panel, without its marks."""
     found = page.locator(f"{panel} .text span:not(.end)").all_text_contents()
     return "".join(character.removeprefix("↵") for character in found)
+
+
+def predictions(run: TrainedRun, text: str) -> torch.Tensor:
+    return looking.logits(run, run.tokenizer.encode(text).tolist())
 
 
 def slide(page: Any, name: str, value: float) -> None:
@@ -78,7 +95,7 @@ def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, st
 
 
 def test_losses_and_ranks_are_those_of_the_run(page: Visit, v5: TrainedRun) -> None:
-    logits, ids = looking.logits(v5, PROMPT), v5.task.tokenizer.encode(PROMPT)
+    logits, ids = predictions(v5, PROMPT), v5.task.tokenizer.encode(PROMPT)
     losses = torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
     ranks = (logits[:-1] > logits[:-1].gather(1, ids[1:, None])).sum(-1) + 1
     labels = [span.get_attribute("aria-label") for span in page.page.locator(".text span:not(.end)").all()]
@@ -111,7 +128,7 @@ def test_the_distribution_moves_with_the_settings(page: Visit, v5: TrainedRun) -
     assert f"{V} of {V} can be drawn" in page.text(".distribution figcaption")
     slide(page.page, "temperature", 0.5)
     assert page.text("#formula") == "softmax(t · x), t = 1/T = 2.00"
-    p = (looking.logits(v5, PROMPT)[-1] / 0.5).softmax(-1)
+    p = (predictions(v5, PROMPT)[-1] / 0.5).softmax(-1)
     likeliest = f"{100 * p.max():.1f}%"
     assert likeliest in page.page.locator(".distribution svg").get_attribute("aria-label")
     slide(page.page, "temperature", 0)
@@ -124,7 +141,7 @@ def test_the_distribution_moves_with_the_settings(page: Visit, v5: TrainedRun) -
     slide(page.page, "top-k", V)
     assert page.text("#top-k-value") == "off"
     slide(page.page, "top-p", 0.5)
-    p = looking.logits(v5, PROMPT)[-1].softmax(-1).sort(descending=True).values
+    p = predictions(v5, PROMPT)[-1].softmax(-1).sort(descending=True).values
     kept = int((p.cumsum(-1) - p < 0.5).sum())
     assert f"{kept} of {V} can be drawn" in page.text(".distribution figcaption")
 
@@ -276,7 +293,7 @@ def test_two_runs_are_shown_side_by_side(page: Visit, ids: dict[str, str], sever
     v1 = gpt.load(runs=several / "runs", stage="v1", device="cpu")
     losses = []
     for run in (v1, v5):
-        logits, tokens = looking.logits(run, PROMPT), run.task.tokenizer.encode(PROMPT)
+        logits, tokens = predictions(run, PROMPT), run.task.tokenizer.encode(PROMPT)
         losses.append(torch.nn.functional.cross_entropy(logits[:-1], tokens[1:]).item())
     better, worse = ("v1", "v5") if losses[0] < losses[1] else ("v5", "v1")
     verdict = page.text(".verdict")
@@ -295,6 +312,114 @@ def test_two_runs_are_shown_side_by_side(page: Visit, ids: dict[str, str], sever
     page.page.select_option("#second", "")
     page.settled()
     assert page.page.locator(".panel").count() == 1
+
+
+HARD = [
+    "",
+    "a",
+    "Don't we'll I'M 'tis the boys' 're x's",
+    "a  b   c    \n",
+    "\n\n\n a\r\n\t b \n\n",
+    "naïve café Ångström e\u0301",
+    "東京\u3000は夜 中文字符",
+    "😀 👩\u200d👩\u200d👧 🇩🇪",
+    "1234 ½ ² ٣ x=1;",
+    "\ufeffa\ufeff \u0085 \xa0b\u2028c \x1c\0\x7f",
+    "x" * 300,
+    MANY_ALPHABETS[-500:],
+]
+
+
+def test_the_page_encodes_as_the_run_does(browser: Any, any_text: Served, tokenized: Path) -> None:
+    """Texts that are easy to split into other tokens."""
+    runs = [gpt.load(tokenized / "runs" / tokens, device="cpu") for tokens in ("bytes", "subwords")]
+    described = [in_full("id", run.run, run.summary) for run in runs]
+    with visit(browser, any_text.address) as visited:
+        found = visited.page.evaluate(
+            """async ([runs, texts]) => {
+              const { tokenizer } = await import("./tokenizer.js");
+              const joined = (arrays) => [].concat(...arrays.map((array) => Array.from(array)));
+              return runs.map(tokenizer).map((made) => texts.map((text) => {
+                const ids = made.encode(text);
+                return [ids, ids.map((id) => made.shown[id]), joined(ids.map((id) => made.bytes(id)))];
+              }));
+            }""",
+            [described, HARD],
+        )
+    for run, answers in zip(runs, found, strict=True):
+        for text, (ids, shown, utf8) in zip(HARD, answers, strict=True):
+            assert ids == run.tokenizer.encode(text).tolist()
+            assert shown == [run.tokenizer.shown[i] for i in ids]
+            assert bytes(utf8) == text.encode()
+
+
+def test_a_run_of_subwords_is_shown_by_subword(browser: Any, any_text: Served, tokenized: Path) -> None:
+    run = gpt.load(tokenized / "runs" / "subwords", device="cpu")
+    prompt = "Don't we'll naïve\n東京  "
+    tokens = [run.tokenizer.shown[i] for i in run.tokenizer.encode(prompt)]
+    assert any(len(token) > 2 for token in tokens)
+    assert "<0xE6>" in "".join(tokens) or "東" in "".join(tokens)
+    with visit(browser, f"{any_text.address}/#{ids_by_token(any_text)['subword']}") as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.settled()
+        assert visited.text("#unknown") == ""
+        spans = visited.page.locator(".text span:not(.end)")
+        assert [span.replace("↵", "") for span in spans.all_text_contents()] == tokens
+        for (_, loss), label in zip(run.losses(prompt), [span.get_attribute("title") for span in spans.all()][1:9],
+                                    strict=False):  # fmt: skip
+            assert label.startswith(f"loss {loss:.2f} · ")
+        assert visited.text(".mean").endswith("nats per subword")
+        assert "other subwords" in visited.text(".distribution figcaption")
+        assert visited.text("#tokens-label") == "Subwords"
+        spans.nth(3).click()
+        visited.settled()
+        assert f"next was “{tokens[3].replace(' ', '␣')}”" in visited.text(".answer")
+        (weights, *_) = looking.attention(run, run.tokenizer.encode(prompt).tolist()[:3]).values()
+        visited.page.get_by_role("button", name="layer 1, head 1").click()
+        visited.page.locator("canvas.large").focus()
+        visited.page.keyboard.press("ArrowUp")
+        assert f"{100 * weights[0, -1].max():.0f}%" in visited.text(".said")
+
+
+@pytest.mark.parametrize("tokens", ["byte", "subword"])
+def test_a_text_of_any_tokens_is_written(browser: Any, any_text: Served, tokenized: Path, tokens: str) -> None:
+    run = gpt.load(tokenized / "runs" / f"{tokens}s", device="cpu")
+    prompt = "naïve 東京"
+    with visit(browser, f"{any_text.address}/#{ids_by_token(any_text)[tokens]}") as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.page.fill("#tokens", "80")
+        visited.page.fill("#seed", "7")
+        visited.page.click("#go")
+        visited.settled()
+        shown = visited.page.locator(".text span:not(.end)").all_text_contents()
+        written = run.generate(prompt, tokens=80, seed=7)
+        ids = [*run.tokenizer.encode(prompt), *run.tokenizer.encode(written)]
+        assert [span.replace("↵", "") for span in shown] == [run.tokenizer.shown[i] for i in ids]
+        assert f"nats per {tokens}" in visited.text(".mean")
+
+
+def test_runs_with_other_tokens_are_compared_per_character(browser: Any, any_text: Served, tokenized: Path) -> None:
+    prompt = "Don't we'll café"
+    ids = ids_by_token(any_text)
+    losses = []
+    for tokens in ("bytes", "subwords"):
+        run = gpt.load(tokenized / "runs" / tokens, device="cpu")
+        encoded = run.tokenizer.encode(prompt)
+        nats = torch.nn.functional.cross_entropy(predictions(run, prompt)[:-1], encoded[1:], reduction="sum")
+        losses.append(nats.item() / run.tokenizer.sizes[encoded[1:], 0].sum().item())
+    with visit(browser, f"{any_text.address}/#{ids['byte']},{ids['subword']}", width=390) as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.settled()
+        assert f"by {abs(losses[0] - losses[1]):.2f} nats per character" in visited.text(".verdict")
+        assert visited.page.locator(".differences").count() == 0
+        assert visited.text("#tokens-label") == "Tokens"
+        visited.page.locator(".panel.a .text span").nth(2).click()  # within the other run's first or second token
+        visited.settled()
+        chosen = [visited.page.locator(f".panel.{side} [aria-selected=true]").inner_text() for side in "ab"]
+        assert chosen[0] == "n"
+        assert "n" in chosen[1]
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(visited.page) == []
 
 
 def test_the_address_brings_the_same_runs_back(page: Visit, ids: dict[str, str]) -> None:

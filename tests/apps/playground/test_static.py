@@ -1,5 +1,6 @@
 """The page without a server: onnxruntime-web computes what the run does."""
 
+import contextlib
 import functools
 import http.server
 import json
@@ -41,14 +42,20 @@ def site(several: Path, script: Script) -> Path:
     return several / "site"
 
 
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
-    """Served as files, and as nothing else."""
+@contextlib.contextmanager
+def served(site: Path) -> Iterator[str]:
+    """As files, and as nothing else."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    with served(site) as started:
+        yield started
 
 
 def test_it_names_no_path_of_this_machine(site: Path) -> None:
@@ -64,15 +71,16 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
     texts = ["A", "Abc de.", "Abc de. fgh\n" * 12]
     with visit(browser, f"{address}/#{stage}") as visited:
         for text in texts:
+            ids = run.tokenizer.encode(text).tolist()
             logits, attention = visited.page.evaluate(
-                """async ([id, text]) => {
+                """async ([id, ids]) => {
                   const engine = await import("./engines/onnx.js");
                   const plain = ({ shape, data }) => [Array.from(shape), Array.from(data)];
-                  return [plain(await engine.logits(id, text)), (await engine.attention(id, text)).map(plain)];
+                  return [plain(await engine.logits(id, ids)), (await engine.attention(id, ids)).map(plain)];
                 }""",
-                [stage, text],
+                [stage, ids],
             )
-            expected = [looking.logits(run, text), *looking.attention(run, text).values()]
+            expected = [looking.logits(run, ids), *looking.attention(run, ids).values()]
             assert len(attention) + 1 == len(expected)
             for (shape, data), tensor in zip([logits, *attention], expected, strict=True):
                 assert tuple(shape) == tensor.shape
@@ -99,6 +107,37 @@ def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int)
         assert "next was" in visited.text(".panel.a .answer")
         assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert violations(visited.page) == []
+
+
+def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path) -> None:
+    runs = {tokens: gpt.load(tokenized / "runs" / tokens, device="cpu") for tokens in ("bytes", "subwords")}
+    static.write({tokens: run.run for tokens, run in runs.items()}, tokenized / "site", downloads())
+    prompt = "naïve 東京"
+    with served(tokenized / "site") as address, visit(browser, f"{address}/#bytes,subwords") as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.page.fill("#tokens", "60")
+        visited.page.click("#go")
+        visited.settled()
+        for side, run in zip("ab", runs.values(), strict=True):
+            spans = visited.page.locator(f".panel.{side} .text span:not(.end)")
+            own = [run.tokenizer.shown[i] for i in run.tokenizer.encode(prompt)]
+            assert spans.all_text_contents()[: len(own)] == own
+            for (_, loss), span in zip(run.losses(prompt)[:7], spans.all()[1:], strict=False):
+                title = span.get_attribute("title")
+                assert float(title.split()[1]) == pytest.approx(loss, abs=0.0051)
+            assert visited.page.locator(f".panel.{side} .text .written").count() > 10
+        texts = visited.page.evaluate(
+            """async (prompt) => {
+              const engine = await import("./engines/onnx.js");
+              const options = { tokens: 200, seed: 3, temperature: 1, topK: null, topP: null };
+              const pieces = [];
+              for await (const piece of engine.write("bytes", prompt, options)) pieces.push(piece);
+              return [pieces.join(""), pieces.join("").isWellFormed()];
+            }""",
+            prompt,
+        )
+        assert texts[1]
+        assert len(texts[0]) > 10
 
 
 def test_writing_can_be_stopped(browser: Any, address: str) -> None:

@@ -1,18 +1,17 @@
-/** Attention: a small map for every layer and head, one of them enlarged; a row shows what one character attends to. */
+/** Attention: a small map for every layer and head, one of them enlarged; a row shows what one token attends to. */
 import { element, spoken } from "./dom.js";
 import { labelWidths, large, paint } from "./maps.js";
 
 const SMALL = 56; // CSS pixels
-const LABELLED = 40; // characters, at most, that have room for labels
+const LABELLED = 40; // rows or columns, at most, that have room for labels
 
 export class AttentionView {
   /**
    * `looked` is called with {row, weights} of the row that is pointed at, or with null when none is.
-   * `what` says what a row is: a character of the text itself, or a word of a translation.
+   * `what` says what a row is, in a word: a token of the text itself if `isCausal`, else of a translation.
    */
-  constructor(looked, what = "character") {
-    this.looked = looked;
-    this.what = what;
+  constructor(looked, what, isCausal) {
+    Object.assign(this, { looked, what, isCausal });
     this.chosen = null; // [layer, head]; null is the mean of all
     this.row = null;
     this.small = element("div", {
@@ -40,7 +39,7 @@ export class AttentionView {
     );
   }
 
-  /** layers: tensors {shape: [H, T, S], data}; the characters or words of the T rows and of the S columns. */
+  /** layers: tensors {shape: [H, T, S], data}; the tokens of the T rows and of the S columns. */
   show(layers, rows, columns) {
     Object.assign(this, { layers, rows, columns, row: null });
     const isThere =
@@ -76,7 +75,7 @@ export class AttentionView {
   #button(which) {
     const name = which === null ? "mean of all heads" : `layer ${which[0] + 1}, head ${which[1] + 1}`;
     const canvas = element("canvas", { "aria-hidden": "true" });
-    paint(canvas, this.#map(which), this.rows.length, this.columns.length, SMALL, this.#isCausal());
+    paint(canvas, this.#map(which), this.rows.length, this.columns.length, SMALL, this.isCausal);
     return element(
       "button",
       {
@@ -109,8 +108,6 @@ export class AttentionView {
     return mean;
   }
 
-  #isCausal = () => this.what === "character";
-
   #isLarge = () => Math.max(this.rows.length, this.columns.length) > LABELLED;
 
   #draw() {
@@ -136,7 +133,7 @@ export class AttentionView {
       room,
       this.row,
       labels,
-      this.#isCausal(),
+      this.isCausal,
     );
   }
 

@@ -1,20 +1,25 @@
-/** Two runs on one prompt: what the second gained over the first, character by character. */
+/** Two runs on one prompt: what the second gained over the first, token by token if both have the same. */
 import { element, spoken } from "./dom.js";
-import { meanLoss } from "./predictions.js";
+import { lossPerCharacter, meanLoss } from "./predictions.js";
+import { written } from "./text.js";
 
 const HIGHEST = 1.5; // nats: differences this large or larger have the full colour
 
 /** Fill `root` with the comparison of two panels that have read the same prompt; hide it if they cannot be compared. */
 export function compare(root, first, second) {
   const [a, b] = [first, second].map((panel) => ({
-    stage: panel.run.stage,
-    characters: panel.characters.slice(0, panel.own),
+    tokens: panel.tokens.slice(0, panel.own),
     scores: panel.scores.slice(0, panel.own),
+    characters: panel.characters().slice(0, panel.own),
   }));
-  const comparable = Math.min(a.scores.length, b.scores.length) > 1 && a.characters.join("") === b.characters.join("");
+  const comparable = Math.min(a.scores.length, b.scores.length) > 1 && first.prompt === second.prompt;
   root.hidden = !comparable;
   if (!comparable) return;
-  const [lossA, lossB] = [meanLoss(a.scores), meanLoss(b.scores)];
+  const isAlike = a.tokens.length === b.tokens.length && a.tokens.every((token, i) => token === b.tokens[i]);
+  const [lossA, lossB] = [a, b].map(({ scores, characters }) =>
+    isAlike ? meanLoss(scores) : lossPerCharacter(scores, characters),
+  );
+  const unit = isAlike ? (first.run.token === second.run.token ? first.run.token : "token") : "character";
   const gain = lossA - lossB;
   const better = gain >= 0 ? second : first;
   const names = nameApart(first.run, second.run);
@@ -29,22 +34,31 @@ export function compare(root, first, second) {
       element("b", { class: `in-${side === "a" ? "b" : "a"}` }, loser),
       ": by ",
       element("b", {}, Math.abs(gain).toFixed(2)),
-      " nats per character ",
+      ` nats per ${unit} `,
       element(
         "span",
         { class: "note" },
         `(${names[0]} ${lossA.toFixed(2)}, ${names[1]} ${lossB.toFixed(2)})`,
       ),
     ),
+    ...(isAlike
+      ? differences(a, b, names, unit)
+      : [element("p", { class: "note" }, "Their tokens differ, so only the means are compared, per character.")]),
+  );
+}
+
+function differences(a, b, names, unit) {
+  return [
     element(
       "div",
       {
         class: "text differences",
+        "data-unit": unit,
         tabindex: "0",
         role: "group",
-        "aria-label": "The prompt, coloured by the run that predicted each character better",
+        "aria-label": `The prompt, coloured by the run that predicted each ${unit} better`,
       },
-      ...a.characters.map((character, i) => difference(character, a.scores[i], b.scores[i])),
+      ...a.tokens.map((token, i) => difference(token, a.scores[i], b.scores[i])),
     ),
     element(
       "p",
@@ -54,16 +68,16 @@ export function compare(root, first, second) {
       element("span", { class: "swatch in-b" }),
       ` ${names[1]} predicted it better`,
     ),
-  );
+  ];
 }
 
-function difference(character, a, b) {
-  const span = element("span", {}, character === "\n" ? "↵\n" : character);
+function difference(token, a, b) {
+  const span = element("span", {}, written(token));
   if (a === null) return span;
   const gain = a.loss - b.loss;
   span.className = gain >= 0 ? "in-b" : "in-a";
   span.style.setProperty("--gain", Math.min(Math.abs(gain) / HIGHEST, 1).toFixed(3));
-  span.title = `${spoken(character)}: ${a.loss.toFixed(2)} and ${b.loss.toFixed(2)} nats`;
+  span.title = `${spoken(token)}: ${a.loss.toFixed(2)} and ${b.loss.toFixed(2)} nats`;
   return span;
 }
 

@@ -41,11 +41,12 @@ export function options() {
   };
 }
 
-/** Show the settings for this kind of run; `vocabularySize` is the largest k. */
-export function offer(translates, vocabularySize) {
+/** Show the settings for this kind of run; `vocabularySize` is the largest k, and a token is a `unit`. */
+export function offer(translates, vocabularySize, unit) {
   document.querySelector(".for-text").hidden = translates;
   document.querySelector(".for-translation").hidden = !translates;
   at("prompt-label").textContent = translates ? "Sentence" : "Prompt";
+  at("tokens-label").textContent = `${unit[0].toUpperCase()}${unit.slice(1)}s`;
   at("go").textContent = translates ? "Translate" : "Generate";
   const wasOff = at("top-k").value === at("top-k").max;
   at("top-k").max = vocabularySize;

@@ -1,13 +1,14 @@
-/** A run's prediction: the likeliest characters as bars, before and after temperature, top-k and top-p. */
-import { described, element, spoken, visible } from "./dom.js";
+/** A run's prediction: the likeliest tokens as bars, before and after temperature, top-k and top-p. */
+import { columns, described, element, short, spoken } from "./dom.js";
 import { ranking, shaped, softmax } from "./predictions.js";
 
 const SHOWN = 12;
 
 /**
- * A chart of the logits `x` over `vocabulary`. `actual` is the token that came next, or null; `colour` a CSS colour.
+ * A chart of the logits `x` over `vocabulary`, whose tokens are `unit`s. `actual` is the one that came next, or
+ * null; `colour` a CSS colour.
  */
-export function distribution(x, vocabulary, options, { actual = null, colour, width }) {
+export function distribution(x, vocabulary, options, { unit, actual = null, colour, width }) {
   const { Plot } = globalThis;
   const plain = softmax(x);
   const drawn = shaped(x, options);
@@ -15,28 +16,30 @@ export function distribution(x, vocabulary, options, { actual = null, colour, wi
   const top = order.slice(0, SHOWN);
   if (actual !== null && !top.includes(actual)) top.splice(SHOWN - 1, 1, actual);
   const rows = top.map((token) => ({
-    label: visible(vocabulary[token]),
+    token,
+    label: short(vocabulary[token]),
     plain: plain[token],
     drawn: drawn[token],
     actual: token === actual,
   }));
   const highest = Math.max(...rows.map((row) => Math.max(row.plain, row.drawn)));
+  const widest = Math.max(...rows.map((row) => columns(row.label)));
   const percent = (p) => (p === 0 ? "" : p < 0.001 ? "<0.1%" : `${(100 * p).toFixed(1)}%`);
   const picture = Plot.plot({
     width,
     height: 21 * rows.length + 8,
-    marginLeft: 34,
+    marginLeft: 25 + 9 * widest,
     marginRight: 52,
     marginTop: 4,
     marginBottom: 4,
     style: { background: "none", fontFamily: "inherit", fontSize: "12px" },
     x: { domain: [0, highest], axis: null },
-    y: { domain: rows.map((row) => row.label), axis: null, padding: 0.18 },
+    y: { domain: rows.map((row) => row.token), axis: null, padding: 0.18 },
     marks: [
-      Plot.barX(rows, { x: "drawn", y: "label", fill: colour, rx: 2 }),
+      Plot.barX(rows, { x: "drawn", y: "token", fill: colour, rx: 2 }),
       Plot.barX(rows, {
         x: "plain",
-        y: "label",
+        y: "token",
         fill: "none",
         stroke: "var(--muted)",
         strokeOpacity: 0.75,
@@ -45,9 +48,10 @@ export function distribution(x, vocabulary, options, { actual = null, colour, wi
       }),
       Plot.text(rows, {
         x: 0,
-        y: "label",
+        y: "token",
         text: "label",
-        dx: -12,
+        dx: -8,
+        textAnchor: "end",
         className: "characters",
         fill: "var(--ink)",
         fontSize: 14,
@@ -56,7 +60,7 @@ export function distribution(x, vocabulary, options, { actual = null, colour, wi
       }),
       Plot.text(rows, {
         x: (row) => Math.max(row.plain, row.drawn),
-        y: "label",
+        y: "token",
         text: (row) => percent(row.drawn) || "cut",
         textAnchor: "start",
         dx: 6,
@@ -66,9 +70,9 @@ export function distribution(x, vocabulary, options, { actual = null, colour, wi
         rows.filter((row) => row.actual),
         {
           x: 0,
-          y: "label",
+          y: "token",
           text: () => "▸",
-          dx: -27,
+          dx: -12 - 9 * widest,
           fill: "var(--ink)",
           fontSize: 11,
         },
@@ -88,7 +92,7 @@ export function distribution(x, vocabulary, options, { actual = null, colour, wi
     element(
       "figcaption",
       { class: "note" },
-      `${vocabulary.length - top.length} other characters: ${percent(rest) || "0%"} together. ` +
+      `${vocabulary.length - top.length} other ${unit}s: ${percent(rest) || "0%"} together. ` +
         `${kept} of ${vocabulary.length} can be drawn. Outlines: t = 1.`,
     ),
   );

@@ -1,5 +1,7 @@
 /** Elements without HTML: content from a run is only ever text. */
 
+const LONGEST = 12; // characters of a label
+
 /** element("p", {class: "note", onclick: f}, "text", child): attributes, listeners, and children; null is left out. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -18,18 +20,31 @@ export function card(run, attributes, ...children) {
 }
 
 /** A run's panel, in its column. */
-export function column(run, side, ...children) {
+export function panel(run, side, ...children) {
   return element("article", { class: `panel ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
 }
 
-/** A visible form of a character. */
-export function visible(character) {
-  return { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍" }[character] ?? character;
+const MARKS = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍" };
+
+/** A visible form of a token. */
+export function visible(token) {
+  return token.replace(/[\n \t\r]/g, (character) => MARKS[character]);
 }
 
-/** The name of a character for screen readers. */
-export function spoken(character) {
-  return { "\n": "new line", " ": "space", "\t": "tab" }[character] ?? character;
+/** A visible form of a token that fits into a label. */
+export function short(token) {
+  const characters = Array.from(visible(token));
+  return characters.length > LONGEST ? `${characters.slice(0, LONGEST - 1).join("")}…` : characters.join("");
+}
+
+/** The columns that a text takes in a fixed-width font. */
+export function columns(text) {
+  return Array.from(text).reduce((sum, character) => sum + (character >= "\u2e80" ? 2 : 1), 0);
+}
+
+/** The name of a token for screen readers. */
+export function spoken(token) {
+  return { "\n": "new line", " ": "space", "\t": "tab" }[token] ?? visible(token);
 }
 
 /** Label a Plot figure as one image with a description, instead of naming each of its parts. */

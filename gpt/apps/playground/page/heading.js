@@ -10,6 +10,7 @@ export class Heading {
     this.picture = element("div", { class: "curve" });
     const documented = run.documented.val ?? run.documented.train;
     const kind = run.documented.kind === "mini-batch" ? "one mini-batch" : "validation";
+    const isAlike = run.translates || run.token === "character"; // as the documented losses are
     const facts = [
       `${count(run.parameters)} parameters`,
       `window of ${count(run.block_size)} ${run.token}s`,
@@ -37,9 +38,10 @@ export class Heading {
       element(
         "dl",
         { class: "figures" },
-        figure("documented", loss(documented), documented === null ? "none" : kind),
+        isAlike ? figure("documented", loss(documented), documented === null ? "none" : kind) : null,
         figure("measured", loss(run.estimated.val), "estimated"),
-        figure("exact", loss(run.exact), "whole split"),
+        figure("exact", loss(run.exact), run.sampled ? "sample of the split" : "whole split"),
+        isAlike ? null : figure("per character", loss(run.comparable), "exact"),
       ),
       this.picture,
     );

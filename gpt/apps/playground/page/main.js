@@ -13,7 +13,7 @@ const engine = await import(`./engines/${document.documentElement.dataset.engine
 const choosing = newest();
 let panels = [];
 let known = [];
-let token = "character"; // what the runs read and predict
+let translates = false; // what the runs do
 let suggested = ""; // the suggested prompt, until the reader types another
 
 /** Make the panels of the chosen runs, and let them read the prompt. */
@@ -22,21 +22,26 @@ async function choose(signal) {
   panels.forEach((panel) => panel.stop());
   const runs = await Promise.all([...new Set([first, second].filter(Boolean))].map(engine.describe));
   if (signal.aborted) return;
-  const usable = runs.filter((run) => run.token === runs[0].token);
+  const usable = runs.filter((run) => run.translates === runs[0].translates);
   history.replaceState(null, "", `#${usable.map((run) => run.id).join(",")}`);
   panels = usable.map((run, i) =>
-    run.token === "character"
-      ? new TextPanel(engine, run, "ab"[i], select)
-      : new TranslatorPanel(engine, run, "ab"[i], shown),
+    run.translates
+      ? new TranslatorPanel(engine, run, "ab"[i], shown)
+      : new TextPanel(engine, run, "ab"[i], select),
   );
   offerSecond(runs[0], usable[1]?.id);
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
-  controls.offer(runs[0].token !== "character", Math.max(...usable.map((run) => run.vocabulary_size)));
-  const isOther = token !== runs[0].token;
-  token = runs[0].token;
+  const units = new Set(usable.map((run) => run.token));
+  controls.offer(
+    runs[0].translates,
+    Math.max(...usable.map((run) => run.vocabulary_size)),
+    units.size === 1 ? runs[0].token : "token",
+  );
+  const isOther = translates !== runs[0].translates;
+  translates = runs[0].translates;
   if (isOther || ["", suggested].includes(controls.prompt()) || isForeign(controls.prompt())) {
-    suggested = example(runs[0]);
+    suggested = example(panels[0]);
     controls.setPrompt(suggested);
   }
   panels.forEach((panel) => panel.heading.redraw());
@@ -45,14 +50,14 @@ async function choose(signal) {
 
 /** Whether a text was meant for runs with another alphabet. */
 function isForeign(text) {
-  return panels[0].divided(text).unknown.length > 2;
+  return panels[0].unknown(text).length > 2;
 }
 
 /** A prompt that suits a run: the documented corpus's best known line, or the beginning of the run's own sample. */
-function example(run) {
-  if (run.token !== "character") return /^\s*source (.+)$/m.exec(run.sample)?.[1] ?? "";
-  const fits = Array.from(PROMPT).every((character) => run.vocabulary.includes(character));
-  return fits ? PROMPT : run.sample.slice(0, 80);
+function example(panel) {
+  const { sample, translates } = panel.run;
+  if (translates) return /^\s*source (.+)$/m.exec(sample)?.[1] ?? "";
+  return panel.unknown(PROMPT).length ? sample.slice(0, 80) : PROMPT;
 }
 
 const edited = debounced(read, 300);
@@ -61,7 +66,7 @@ const edited = debounced(read, 300);
 function begin() {
   edited.cancel();
   controls.showFailure(null);
-  controls.showUnknown([...new Set(panels.flatMap((panel) => panel.divided(controls.prompt()).unknown))]);
+  controls.showUnknown([...new Set(panels.flatMap((panel) => panel.unknown(controls.prompt())))]);
 }
 
 async function read() {
@@ -72,7 +77,7 @@ async function read() {
 
 async function write() {
   begin();
-  if (!panels.every((panel) => panel.divided(controls.prompt()).known.length))
+  if (!panels.every((panel) => panel.known(controls.prompt())))
     return controls.showFailure(new Error("Type at least one character that the run knows."));
   controls.showBusy(true);
   await shown(all(panels.map((panel) => panel.write(controls.prompt(), controls.options()))));
@@ -80,8 +85,11 @@ async function write() {
   showComparison();
 }
 
-function select(position) {
-  shown(all(panels.map((panel) => panel.select(position))));
+/** Select a token in the panel where it was chosen, and in the other one the token that begins or continues there. */
+function select(chosen, position) {
+  const offset = chosen.offset(position);
+  const places = panels.map((panel) => (panel === chosen ? position : panel.position(offset)));
+  shown(all(panels.map((panel, i) => panel.select(places[i]))));
 }
 
 function showComparison() {
@@ -119,7 +127,7 @@ function title(run) {
     (other) => other.stage === run.stage && other.name === run.name && other.seed === run.seed,
   );
   const apart = alike.length > 1 ? `, ${run.finished.slice(0, 16).replace("T", " ")}` : "";
-  return `${run.stage}${name} · ${run.exact.toFixed(3)} · seed ${run.seed}${apart}`;
+  return `${run.stage}${name} · ${run.comparable.toFixed(3)} · seed ${run.seed}${apart}`;
 }
 
 function offerSecond(first, chosen) {

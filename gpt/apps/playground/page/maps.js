@@ -1,5 +1,5 @@
 /** Attention maps, drawn on canvases. */
-import { element, visible } from "./dom.js";
+import { columns as columnsOf, element, short } from "./dom.js";
 
 function colours(canvas) {
   const style = getComputedStyle(canvas.isConnected ? canvas : document.body);
@@ -50,8 +50,8 @@ export function paint(canvas, map, T, S, width, causal) {
 }
 
 export function labelWidths(rows, columns) {
-  const longest = (words) => Math.max(...words.map((word) => word.length));
-  return { left: 14 + 7.5 * longest(rows), top: 14 + 7.5 * Math.min(longest(columns), 12) };
+  const longest = (words) => Math.max(...words.map((word) => columnsOf(short(word))));
+  return { left: 14 + 7.5 * longest(rows), top: 14 + 7.5 * longest(columns) };
 }
 
 export function large(canvas, map, rows, columns, room, chosen, labels, causal) {
@@ -67,7 +67,7 @@ export function large(canvas, map, rows, columns, room, chosen, labels, causal) 
     rows.forEach((word, t) => {
       context.fillStyle = t === chosen ? strong : ink;
       context.textAlign = "right";
-      context.fillText(visible(word), left - 6, top + (t + 0.5) * size);
+      context.fillText(short(word), left - 6, top + (t + 0.5) * size);
     });
     columns.forEach((word, s) => {
       context.fillStyle = ink;
@@ -76,7 +76,7 @@ export function large(canvas, map, rows, columns, room, chosen, labels, causal) 
       const isWord = columns.some((other) => other.length > 1);
       if (isWord) context.rotate(-Math.PI / 2);
       context.textAlign = isWord ? "left" : "center";
-      context.fillText(visible(word), 0, isWord ? 0 : -4);
+      context.fillText(short(word), 0, isWord ? 0 : -4);
       context.restore();
     });
   }

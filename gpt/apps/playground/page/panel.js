@@ -1,31 +1,33 @@
 /** A run that continues a text: the text with its losses, the run's predictions and its attention. */
 import { AttentionView } from "./attention.js";
 import { distribution } from "./distribution.js";
-import { card, column, element, newest, spoken, visible } from "./dom.js";
+import { card, element, newest, panel, spoken, visible } from "./dom.js";
 import { Heading } from "./heading.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { TextView, legend } from "./text.js";
+import { tokenizer } from "./tokenizer.js";
 
 export class TextPanel {
-  /** `selected` is called with the position of a character that the reader chooses. */
+  /** `selected` is called with this panel and the position of a token that the reader chooses. */
   constructor(engine, run, side, selected) {
     Object.assign(this, { engine, run });
-    this.vocabulary = Array.from(run.vocabulary);
-    this.ids = new Map(this.vocabulary.map((character, id) => [character, id]));
+    this.tokenizer = tokenizer(run);
     [this.reading, this.looking, this.writing] = [newest(), newest(), newest()];
-    this.characters = [];
+    this.ids = []; // of the displayed text, once it is complete
+    this.tokens = []; // the same as they are shown
     this.scores = [];
+    this.own = 0; // tokens of the prompt
 
     this.heading = new Heading(run);
-    this.text = new TextView(selected);
+    this.text = new TextView((position) => selected(this, position), run.token);
     this.mean = element("p", { class: "mean", role: "status" });
-    this.attention = new AttentionView((pointed) => this.#light(pointed));
+    this.attention = new AttentionView((pointed) => this.#light(pointed), run.token, true);
     this.question = element("h3");
     this.answer = element("p", { class: "note answer" });
     this.bars = element("div");
     this.maps = card(run, {}, element("h3", {}, "Attention"), ...this.#attention());
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
-    this.root = column(
+    this.root = panel(
       run,
       side,
       this.heading.root,
@@ -35,13 +37,32 @@ export class TextPanel {
     );
   }
 
-  /** The part of a text that the run knows, and the unknown characters, each once. */
-  divided(text) {
-    const all = Array.from(text);
-    return {
-      known: all.filter((character) => this.ids.has(character)),
-      unknown: [...new Set(all.filter((character) => !this.ids.has(character)))],
-    };
+  /** The part of a text that the run can read. */
+  known(text) {
+    return this.tokenizer.known(text);
+  }
+
+  /** The characters that it cannot read, each once. */
+  unknown(text) {
+    return this.tokenizer.unknown(text);
+  }
+
+  /** How many characters begin in each token of the text. */
+  characters() {
+    return this.ids.map((id) => this.tokenizer.characters(id));
+  }
+
+  /** The bytes before a position, by which the other run's token is found; the end is the end of both. */
+  offset(position) {
+    if (position >= this.ids.length) return Infinity;
+    return this.ids.slice(0, position).reduce((sum, id) => sum + this.tokenizer.bytes(id).length, 0);
+  }
+
+  /** The position of the token that has this byte. */
+  position(offset) {
+    let before = 0;
+    const place = this.ids.findIndex((id) => (before += this.tokenizer.bytes(id).length) > offset);
+    return place < 0 ? this.ids.length : place;
   }
 
   /** Show a prompt and its losses. */
@@ -49,36 +70,36 @@ export class TextPanel {
     this.turn = {}; // do not show any more of the text that is being generated
     this.stop();
     this.options = options;
-    const characters = this.divided(prompt).known;
-    await this.#score(characters, characters.length);
+    await this.#score(prompt, "");
   }
 
   /** Generate a continuation of the prompt, then colour it. */
   async write(prompt, options) {
-    const { known } = this.divided(prompt);
     const turn = (this.turn = {});
     this.reading.stop();
     this.options = options;
     await this.writing.run(async (signal) => {
-      this.text.position = known.length;
-      this.text.show(known, known.length);
+      const known = this.known(prompt);
+      const tokens = this.tokenizer.encode(known).map((id) => this.tokenizer.shown[id]);
+      this.text.position = tokens.length;
+      this.text.show(tokens, tokens.length);
       this.mean.textContent = "generating …";
-      const written = [];
+      let written = "";
       try {
-        for await (const piece of this.engine.write(this.run.id, known.join(""), options, signal)) {
-          const characters = Array.from(piece);
-          written.push(...characters);
-          this.text.append(characters);
+        for await (const piece of this.engine.write(this.run.id, known, options, signal)) {
+          if (!piece) continue;
+          written += piece;
+          this.text.append(piece);
         }
       } catch (error) {
         // Text generated before a stop is scored; after a failure, nothing can be.
         if (!signal.aborted) {
-          this.#leaveUnscored(known.length);
+          this.#showUnscored(prompt, written);
           throw error;
         }
       }
       if (this.turn !== turn) return;
-      await this.#score([...known, ...written], known.length);
+      await this.#score(prompt, written);
     });
   }
 
@@ -90,7 +111,7 @@ export class TextPanel {
   /** Show the prediction at a position and its attention; the position after the text is the end. */
   async select(position) {
     if (this.#isUnread()) return;
-    this.text.select(Math.min(position, this.characters.length));
+    this.text.select(Math.min(position, this.tokens.length));
     this.shape(this.options);
     await this.#look();
   }
@@ -100,27 +121,31 @@ export class TextPanel {
     this.options = options;
     if (this.#isUnread()) return;
     const position = this.text.position;
-    const before = this.characters
-      .slice(Math.max(0, position - 12), position)
-      .map((c) => (c === " " ? " " : visible(c)));
-    const isEnd = position === this.characters.length;
-    this.question.textContent = position === 0 ? "The first character" : `After “${before.join("")}”`;
+    const before = this.tokens.slice(Math.max(0, position - 12), position).map(visible).join("");
+    const last = Array.from(before.replaceAll("␣", " ")).slice(-24).join("");
+    const isEnd = position === this.tokens.length;
+    this.question.textContent = position === 0 ? `The first ${this.run.token}` : `After “${last}”`;
     if (position === 0 || !this.logits) {
       this.answer.textContent = position === 0 ? "No prediction, because no text comes before it." : "";
       this.bars.replaceChildren();
       return;
     }
-    const V = this.vocabulary.length;
+    const V = this.run.vocabulary_size;
     const x = this.logits.data.subarray((position - 1) * V, position * V);
-    const actual = isEnd ? null : this.ids.get(this.characters[position]);
+    const actual = isEnd ? null : this.ids[position];
     this.answer.replaceChildren(
       ...(isEnd
-        ? ["Probabilities of the next character with these settings."]
+        ? [`Probabilities of the next ${this.run.token} with these settings.`]
         : this.#verdict(x, position, actual)),
     );
     const width = Math.max(220, Math.min(this.bars.clientWidth || 320, 520));
     this.bars.replaceChildren(
-      distribution(x, this.vocabulary, options, { actual, colour: "var(--run)", width }),
+      distribution(x, this.tokenizer.shown, options, {
+        unit: this.run.token,
+        actual,
+        colour: "var(--run)",
+        width,
+      }),
     );
   }
 
@@ -133,35 +158,48 @@ export class TextPanel {
 
   /** Whether the displayed text is still being generated, so its losses are not known yet. */
   #isUnread() {
-    return this.text.characters !== this.characters;
+    return this.text.tokens !== this.tokens;
   }
 
-  async #score(characters, own) {
+  async #score(prompt, written) {
     await this.reading.run(async (signal) => {
-      const logits = characters.length
-        ? await this.engine.logits(this.run.id, characters.join(""), signal)
-        : null;
+      const ids = this.#encoded(prompt, written).flat();
+      let logits = null;
+      try {
+        if (ids.length) logits = await this.engine.logits(this.run.id, ids, signal);
+      } catch (error) {
+        if (!signal.aborted) this.#showUnscored(prompt, written);
+        throw error;
+      }
       if (signal.aborted) return;
-      this.logits = logits;
-      this.characters = characters;
-      this.own = own;
-      this.text.show(characters, own);
-      this.scores = logits
-        ? scored(
-            logits,
-            characters.map((character) => this.ids.get(character)),
-          )
-        : [];
+      this.#show(prompt, written, logits);
       this.text.colour(this.scores);
       this.mean.replaceChildren(...this.#means());
-      await this.select(characters.length);
+      await this.select(ids.length);
     });
   }
 
-  /** Keep the text as it is, without losses. */
-  #leaveUnscored(own) {
-    Object.assign(this, { characters: this.text.characters, own, logits: null, scores: [] });
+  /** The ids of the prompt and of the text generated after it, apart: where they meet, no token is part of both. */
+  #encoded(prompt, written) {
+    return [this.known(prompt), written].map((text) => this.tokenizer.encode(text));
+  }
+
+  /** Show a complete text; without logits, it has no losses. */
+  #show(prompt, written, logits) {
+    const [own, more] = this.#encoded(prompt, written);
+    this.prompt = this.known(prompt);
+    this.own = own.length;
+    this.ids = [...own, ...more];
+    this.tokens = this.ids.map((id) => this.tokenizer.shown[id]);
+    this.logits = logits;
+    this.scores = logits ? scored(logits, this.ids) : [];
+    this.text.show(this.tokens, this.own);
     this.mean.textContent = "";
+  }
+
+  /** Show a text whose losses could not be had. */
+  #showUnscored(prompt, written) {
+    this.#show(prompt, written, null);
     this.shape(this.options);
   }
 
@@ -171,17 +209,18 @@ export class TextPanel {
     if (own !== null) parts.push("prompt ", element("b", {}, own.toFixed(2)));
     if (written !== null)
       parts.push(own === null ? "" : " · ", "generated ", element("b", {}, written.toFixed(2)));
-    return parts.length ? [...parts, " nats per character"] : ["Type at least two characters to see losses."];
+    return parts.length ? [...parts, ` nats per ${this.run.token}`]
+      : [`Type at least two ${this.run.token}s to see losses.`];
   }
 
   #verdict(x, position, actual) {
     const { loss, rank } = this.scores[position];
     const likeliest = ranking(x)[0];
     const p = softmax(x)[actual];
-    const guess = rank === 1 ? "as predicted" : `predicted “${spoken(this.vocabulary[likeliest])}”`;
+    const guess = rank === 1 ? "as predicted" : `predicted “${spoken(this.tokenizer.shown[likeliest])}”`;
     return [
       "next was ",
-      element("b", {}, `“${spoken(this.vocabulary[actual])}”`),
+      element("b", {}, `“${spoken(this.tokenizer.shown[actual])}”`),
       `, ${guess}: rank ${rank}, ${(100 * p).toFixed(1)}%, a loss of ${loss.toFixed(2)} nats`,
     ];
   }
@@ -189,14 +228,14 @@ export class TextPanel {
   async #look() {
     const position = this.text.position;
     this.start = Math.max(0, position - this.run.block_size);
-    const window = this.characters.slice(this.start, position);
+    const window = this.ids.slice(this.start, position);
     if (!window.length || this.lacksAttention) {
       this.looking.stop();
       this.text.light(0, []);
       return;
     }
     const layers = await this.looking.run((signal) =>
-      this.engine.attention(this.run.id, window.join(""), signal),
+      this.engine.attention(this.run.id, window, signal),
     );
     if (layers === undefined) return;
     this.lacksAttention = layers.length === 0;
@@ -206,12 +245,13 @@ export class TextPanel {
         element(
           "p",
           { class: "note" },
-          "None at this stage: the prediction depends only on the last character.",
+          `None at this stage: the prediction depends only on the last ${this.run.token}.`,
         ),
       );
       return;
     }
-    this.attention.show(layers, window, window);
+    const tokens = window.map((id) => this.tokenizer.shown[id]);
+    this.attention.show(layers, tokens, tokens);
     this.#light(null);
   }
 
@@ -227,7 +267,7 @@ export class TextPanel {
       element(
         "p",
         { class: "note" },
-        "Each row shows what one character attends to, scaled to its largest weight. " +
+        `Each row shows what one ${this.run.token} attends to, scaled to its largest weight. ` +
           "The last row belongs to the prediction above; the text underlines what it attends to.",
       ),
       this.attention.root,

@@ -46,7 +46,7 @@ export function choose(x, uniform, options) {
 }
 
 /**
- * The loss of each character in nats, and its rank among the predictions, from 1. The first character has none.
+ * The loss of each token in nats, and its rank among the predictions, from 1. The first token has none.
  * logits: {shape: [N, V], data}, ids: N token ids -> N of {loss, rank} or null.
  */
 export function scored({ shape: [, V], data }, ids) {
@@ -60,7 +60,14 @@ export function scored({ shape: [, V], data }, ids) {
   });
 }
 
-/** The mean loss of some of them, in nats per character. */
+/** The loss of some tokens in nats per character; `characters` is how many begin in each. */
+export function lossPerCharacter(scores, characters) {
+  const predicted = characters.filter((_, i) => scores[i] !== null).reduce((a, b) => a + b, 0);
+  const total = scores.reduce((sum, score) => sum + (score?.loss ?? 0), 0);
+  return predicted ? total / predicted : null;
+}
+
+/** The mean loss of some of them, in nats per token. */
 export function meanLoss(scores) {
   const losses = scores.filter((score) => score !== null).map((score) => score.loss);
   return losses.length ? losses.reduce((a, b) => a + b, 0) / losses.length : null;

@@ -1,18 +1,19 @@
-/** The text, coloured by each character's loss: a list box whose options are its characters and its end. */
+/** The text, coloured by each token's loss: a list box whose options are its tokens and its end. */
 import { element, spoken } from "./dom.js";
 
 const HIGHEST = 5; // nats: losses this large or larger have the full colour
 
 export class TextView {
-  /** `selected` is called with the position of a chosen character; the position after the last is the end. */
-  constructor(selected) {
-    this.characters = [];
+  /** `selected` is called with the position of a chosen token, a `unit`; the position after the last is the end. */
+  constructor(selected, unit) {
+    this.tokens = [];
     this.position = 0;
     this.root = element("div", {
       class: "text",
+      "data-unit": unit,
       role: "listbox",
       tabindex: "0",
-      "aria-label": "Text, coloured by the loss of each character",
+      "aria-label": `Text, coloured by the loss of each ${unit}`,
       onclick: (event) => {
         const place = [...this.root.children].indexOf(event.target.closest("span"));
         if (place >= 0) selected(place);
@@ -27,55 +28,50 @@ export class TextView {
   }
 
   #after(key) {
-    const last = this.characters.length;
+    const last = this.tokens.length;
     const places = { ArrowLeft: this.position - 1, ArrowRight: this.position + 1, Home: 0, End: last };
     if (!(key in places)) return null;
     return Math.min(Math.max(places[key], 0), last);
   }
 
-  /** Show characters, the first `own` of which are the reader's, without colours. */
-  show(characters, own) {
-    this.characters = characters;
-    const options = characters.map((character, i) =>
+  /** Show tokens, the first `own` of which are the reader's, without colours. */
+  show(tokens, own) {
+    this.tokens = tokens;
+    const options = tokens.map((token, i) =>
       element(
         "span",
         {
           role: "option",
           class: i < own ? null : "written",
-          "aria-label": spoken(character),
+          "aria-label": spoken(token),
           id: this.#id(i),
         },
-        character === "\n" ? "↵\n" : character,
+        written(token),
       ),
     );
     const end = element(
       "span",
-      { role: "option", class: "end", "aria-label": "what comes next", id: this.#id(characters.length) },
+      { role: "option", class: "end", "aria-label": "what comes next", id: this.#id(tokens.length) },
       "▸",
     );
     this.root.replaceChildren(...options, end);
-    this.select(Math.min(this.position, characters.length));
+    this.select(Math.min(this.position, tokens.length));
   }
 
-  /** Append characters that have just been generated. */
-  append(characters) {
-    for (const character of characters) {
-      this.root.lastChild.before(
-        element("span", { class: "written fresh" }, character === "\n" ? "↵\n" : character),
-      );
-    }
-    this.characters = [...this.characters, ...characters];
+  /** Append text that has just been generated. */
+  append(piece) {
+    this.root.lastChild.before(element("span", { class: "written fresh" }, written(piece)));
+    this.tokens = [...this.tokens, piece];
     this.#reveal(this.root.lastChild);
   }
 
-  /** Colour each character by {loss, rank} or null. */
+  /** Colour each token by {loss, rank} or null. */
   colour(scores) {
     scores.forEach((score, i) => {
       const span = this.root.children[i];
-      const character = this.characters[i];
       span.style.setProperty("--loss", score === null ? 0 : Math.min(score.loss / HIGHEST, 1).toFixed(3));
       const words = score === null ? "no loss" : `loss ${score.loss.toFixed(2)}, rank ${score.rank}`;
-      span.setAttribute("aria-label", `${spoken(character)}: ${words}`);
+      span.setAttribute("aria-label", `${spoken(this.tokens[i])}: ${words}`);
       span.title = score === null ? "" : `loss ${score.loss.toFixed(2)} · rank ${score.rank}`;
     });
   }
@@ -89,7 +85,7 @@ export class TextView {
     this.#reveal(chosen);
   }
 
-  /** Highlight the characters from `start` on, each by its weight relative to the largest; `query` is who attends. */
+  /** Highlight the tokens from `start` on, each by its weight relative to the largest; `query` is who attends. */
   light(start, weights, query = null) {
     const largest = Math.max(...weights, 1e-9);
     [...this.root.children].forEach((span, i) => {
@@ -100,7 +96,7 @@ export class TextView {
     this.root.classList.toggle("looking", query !== null);
   }
 
-  /** Scroll the text, not the page, until a character is visible. */
+  /** Scroll the text, not the page, until a token is visible. */
   #reveal(span) {
     const [inner, outer] = [span, this.root].map((element) => element.getBoundingClientRect());
     if (inner.top < outer.top) this.root.scrollTop += inner.top - outer.top - inner.height;
@@ -112,6 +108,9 @@ export class TextView {
     return `${this.prefix}-${place}`;
   }
 }
+
+/** A token as it stands in a text, with its line breaks marked. */
+export const written = (token) => token.replaceAll("\n", "↵\n");
 
 export function legend() {
   return element(

@@ -1,6 +1,6 @@
 /** A run that translates: its translations with their scores, and the attention of each word to the source. */
 import { AttentionView } from "./attention.js";
-import { card, column, element, newest } from "./dom.js";
+import { card, element, newest, panel } from "./dom.js";
 import { Heading } from "./heading.js";
 
 export class TranslatorPanel {
@@ -11,7 +11,7 @@ export class TranslatorPanel {
     this.heading = new Heading(run);
     this.source = element("p", { class: "words" });
     this.beams = element("ol", { class: "beams" });
-    this.attention = new AttentionView((pointed) => this.#light(pointed), "word");
+    this.attention = new AttentionView((pointed) => this.#light(pointed), "word", false);
     this.maps = card(
       run,
       { hidden: true },
@@ -23,7 +23,7 @@ export class TranslatorPanel {
       ),
       this.attention.root,
     );
-    this.root = column(
+    this.root = panel(
       run,
       side,
       this.heading.root,
@@ -43,8 +43,13 @@ export class TranslatorPanel {
     );
   }
 
-  divided(text) {
-    return { known: Array.from(text), unknown: [] };
+  known(text) {
+    return text;
+  }
+
+  /** Left out by the run itself. */
+  unknown() {
+    return [];
   }
 
   /** Translations are generated on request. */

@@ -4,10 +4,11 @@
  * PyTorch's.
  */
 import { choose } from "../predictions.js";
+import { tokenizer } from "../tokenizer.js";
 import { random } from "./random.js";
 import { byLayer } from "./tensors.js";
 
-const CHARACTERS_PER_PASS = 4096;
+const TOKENS_PER_PASS = 4096;
 
 const described = await (await fetch("runs.json")).json();
 const sessions = new Map();
@@ -22,14 +23,13 @@ export async function describe(id) {
 }
 
 /** As gpt/apps/playground/looking.py: windows that advance by an eighth of their length. */
-export async function logits(id, text, signal) {
+export async function logits(id, ids, signal) {
   const { block_size: T, vocabulary_size: V } = described[id];
-  const ids = encode(id, text);
   const N = ids.length;
   const starts = windowStarts(N, T);
   const all = new Float32Array(N * V);
   let known = 0;
-  const windows = Math.max(1, Math.floor(CHARACTERS_PER_PASS / T));
+  const windows = Math.max(1, Math.floor(TOKENS_PER_PASS / T));
   for (let first = 0; first < starts.length; first += windows) {
     signal?.throwIfAborted();
     const some = starts.slice(first, first + windows);
@@ -45,9 +45,9 @@ export async function logits(id, text, signal) {
   return { shape: [N, V], data: all };
 }
 
-export async function attention(id, text) {
+export async function attention(id, ids) {
   if (!described[id].has_attention) return [];
-  const outputs = await run(id, "with_attention", [encode(id, text).slice(-described[id].block_size)]);
+  const outputs = await run(id, "with_attention", [ids.slice(-described[id].block_size)]);
   return byLayer(
     Object.fromEntries(
       Object.entries(outputs).map(([name, { dims, data }]) => [name, { shape: dims.slice(1), data }]),
@@ -56,16 +56,19 @@ export async function attention(id, text) {
 }
 
 export async function* write(id, prompt, options, signal) {
-  const { block_size: T, vocabulary_size: V, vocabulary } = described[id];
-  const characters = Array.from(vocabulary);
+  const coder = tokenizer(described[id]);
+  yield* coder.decode(continuation(id, coder.encode(prompt), options, signal));
+}
+
+async function* continuation(id, ids, options, signal) {
+  const { block_size: T, vocabulary_size: V } = described[id];
   const uniform = random(options.seed);
-  const ids = encode(id, prompt);
   for (let step = 0; step < options.tokens && !signal?.aborted; step++) {
     const window = ids.slice(-T);
     const { data } = (await run(id, "model", [window])).logits;
     const next = choose(data.subarray((window.length - 1) * V), uniform(), options);
     ids.push(next);
-    yield characters[next];
+    yield next;
     if (step % 8 === 7) await new Promise((resolve) => setTimeout(resolve)); // let the browser draw the page
   }
 }
@@ -75,15 +78,6 @@ function windowStarts(N, T) {
   const stride = Math.max(1, Math.floor(T / 8));
   for (let start = 0; start < N - T; start += stride) starts.push(start);
   return [...starts, Math.max(0, N - T)];
-}
-
-function encode(id, text) {
-  const characters = Array.from(described[id].vocabulary);
-  return Array.from(text, (character) => {
-    const found = characters.indexOf(character);
-    if (found < 0) throw new Error(`the character “${character}” is not in the vocabulary`);
-    return found;
-  });
 }
 
 /** The outputs of a graph for rows of token ids. */

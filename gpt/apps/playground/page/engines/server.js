@@ -3,8 +3,8 @@
  *
  *   runs()                                     {chosen, runs}: every run in brief, and the one to show first
  *   describe(id)                               a run in full
- *   logits(id, text, signal)                   {shape: [N, V], data}: the prediction after each character
- *   attention(id, text, signal)                a tensor {shape: [H, T, T], data} per layer, of the text's last window
+ *   logits(id, ids, signal)                    {shape: [N, V], data}: the prediction after each of N tokens
+ *   attention(id, ids, signal)                 a tensor {shape: [H, T, T], data} per layer, of their last window
  *   write(id, prompt, options, signal)         an async iterator of the continuation, piece by piece
  *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
  *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
@@ -17,19 +17,19 @@ export const runs = () => get("api/runs");
 
 export const describe = (id) => get(`api/runs/${encodeURIComponent(id)}`);
 
-export async function logits(run, text, signal) {
-  return (await tensors("api/logits", { run, text }, signal)).logits;
+export async function logits(run, ids, signal) {
+  return (await tensors("api/logits", { run, ids }, signal)).logits;
 }
 
-export async function attention(run, text, signal) {
-  return byLayer(await tensors("api/attention", { run, text }, signal));
+export async function attention(run, ids, signal) {
+  return byLayer(await tensors("api/attention", { run, ids }, signal));
 }
 
 export async function* write(run, prompt, options, signal) {
   const { temperature, topK, topP, tokens, seed } = options;
   const asked = { run, prompt, tokens, temperature, top_k: topK, top_p: topP, seed };
   const response = await post("api/text", asked, signal);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = response.body.pipeThrough(new TextDecoderStream("utf-8", { ignoreBOM: true })).getReader();
   for (;;) {
     const { done, value } = await reader.read().catch(explained);
     if (done) return;

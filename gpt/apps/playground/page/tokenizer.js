@@ -1,0 +1,129 @@
+/**
+ * Texts to token ids, as in gpt/data/characters.py and gpt/data/byte_level.py. Every tokenizer has:
+ *
+ *   shown          each token as text; bytes that are not a whole character as <0xE2>
+ *   encode(text)   token ids
+ *   bytes(id)      a token in UTF-8
+ *   known(text)    the part of a text that it can encode
+ *   unknown(text)  the characters that it cannot encode, each once
+ */
+
+/** How GPT-2 splits a text before it merges bytes: no token goes beyond one of these pieces. */
+const PIECES = new RegExp(
+  [
+    String.raw`'s|'t|'re|'ve|'m|'ll|'d`,
+    String.raw` ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+`,
+    String.raw`\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+`, // not \s, which has U+FEFF and lacks U+0085
+  ].join("|"),
+  "gu",
+);
+
+const utf8 = (text) => new TextEncoder().encode(text);
+
+/** The tokenizer of a run that continues a text, from the run's description. */
+export function tokenizer(run) {
+  const kinds = { characters: Characters, bytes: Bytes, subwords: Subwords };
+  return new kinds[run.tokenizer.kind](run);
+}
+
+class Tokenizer {
+  constructor(run) {
+    this.shown = run.vocabulary;
+  }
+
+  known(text) {
+    return text;
+  }
+
+  unknown() {
+    return [];
+  }
+
+  /** The characters that begin in a token: for the last bytes of a character, none. */
+  characters(id) {
+    return this.bytes(id).filter((byte) => (byte & 0xc0) !== 0x80).length;
+  }
+
+  /** The text of tokens that come one by one; the first bytes of a character wait for the last ones. */
+  async *decode(ids) {
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    for await (const id of ids) yield decoder.decode(this.bytes(id), { stream: true });
+    yield decoder.decode();
+  }
+}
+
+class Characters extends Tokenizer {
+  constructor(run) {
+    super(run);
+    this.ids = new Map(this.shown.map((character, id) => [character, id]));
+  }
+
+  encode(text) {
+    return Array.from(this.known(text), (character) => this.ids.get(character));
+  }
+
+  bytes(id) {
+    return utf8(this.shown[id]);
+  }
+
+  known(text) {
+    const known = Array.from(text).filter((character) => this.ids.has(character));
+    return known.join("");
+  }
+
+  unknown(text) {
+    return [...new Set(Array.from(text).filter((character) => !this.ids.has(character)))];
+  }
+}
+
+class Bytes extends Tokenizer {
+  encode(text) {
+    return Array.from(utf8(text));
+  }
+
+  bytes(id) {
+    return Uint8Array.of(id);
+  }
+}
+
+/** Byte-pair encoding: of the neighbours in a piece, those of the earliest merge are joined first. */
+class Subwords extends Tokenizer {
+  constructor(run) {
+    super(run);
+    this.written = run.tokenizer.vocabulary; // each byte as a printable character
+    this.ids = new Map(this.written.map((token, id) => [token, id]));
+    this.ranks = new Map(run.tokenizer.merges.map((pair, rank) => [pair.join(" "), rank]));
+    this.printable = printable();
+    this.values = new Map(this.printable.map((character, byte) => [character, byte]));
+  }
+
+  encode(text) {
+    return (text.match(PIECES) ?? []).flatMap((piece) => this.#merged(piece).map((token) => this.ids.get(token)));
+  }
+
+  bytes(id) {
+    return Uint8Array.from(this.written[id], (character) => this.values.get(character));
+  }
+
+  #merged(piece) {
+    const tokens = Array.from(utf8(piece), (byte) => this.printable[byte]);
+    for (;;) {
+      let [lowest, place] = [Infinity, 0];
+      for (let i = 0; i < tokens.length - 1; i++) {
+        const rank = this.ranks.get(`${tokens[i]} ${tokens[i + 1]}`) ?? Infinity;
+        if (rank < lowest) [lowest, place] = [rank, i];
+      }
+      if (lowest === Infinity) return tokens;
+      tokens.splice(place, 2, tokens[place] + tokens[place + 1]);
+    }
+  }
+}
+
+/** The character that stands for each byte in tokenizer.json: of Latin-1 if it is printable, else from U+0100 on. */
+function printable() {
+  let others = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const isVisible = (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+    return String.fromCodePoint(isVisible ? byte : others++);
+  });
+}
