@@ -2,7 +2,7 @@
 
 model.onnx             token ids (batch, time) int64 -> logits (batch, time, vocabulary)
 with_attention.onnx    the same, and the attention weights of every layer: (batch, heads, time, time) each
-tokenizer.json         characters and their token ids
+tokenizer.json         the run's tokens and their ids
 """
 
 import contextlib

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from tokenizers import Tokenizer
 
 import gpt
 from gpt import models
@@ -22,14 +23,16 @@ from gpt.apps.exporting.equality import TOLERANCE
 from gpt.apps.exporting.formats import export
 from gpt.apps.exporting.hub import PretrainedGPT
 from gpt.apps.exporting.staging import staged
+from gpt.apps.exporting.tokenizer import vocabulary_of
 from gpt.apps.playground.describing import in_full
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER
 from gpt.data.download import TINY_SHAKESPEARE
+from gpt.data.tokenizing import tokenizer_of
 from gpt.data.vocabulary import Vocabulary
 from gpt.session.trained import TrainedRun
-from tests.conftest import REPOSITORY, Script, build_small, stage_config
+from tests.conftest import REPOSITORY, Script, build_small, small_corpus, stage_config
 
 
 @pytest.fixture
@@ -250,6 +253,34 @@ def test_v7_is_a_gpt2(called: Script, corpus_file: Path, tmp_path: Path) -> None
         torch.testing.assert_close(model(ids).logits, run.model(ids), atol=TOLERANCE, rtol=0)
     greedy = model.generate(ids[:, :3], max_new_tokens=10, do_sample=False)
     assert tokenizer.decode(greedy[0]) == "Abc" + run.generate("Abc", tokens=10, temperature=0.0)
+
+
+HARD = "Don't we'll naïve\r\n\n  東京 😀\t 1234 e\u0301 \ufeff \u0085x"
+
+
+@pytest.mark.parametrize(("tokens", "n_embd"), [("bytes", 256), ("subwords", 304)])
+def test_bytes_and_subwords_are_the_same_in_every_format(tokens: str, n_embd: int, tmp_path: Path) -> None:
+    """In a window as wide as the vocabulary is large, as GPT-2's form requires."""
+    transformers = pytest.importorskip("transformers")
+    (tmp_path / "input.txt").write_text(small_corpus()[:5000] + "Don't naïve 東京 😀 1234\r\n\n" * 50)
+    data = ["data=text", f"data.path={tmp_path / 'input.txt'}", f"data.tokenizer={tokens}"]
+    data += ["data.vocab_size=300"] if tokens == "subwords" else []
+    small = ["model.block_size=8", f"model.n_embd={n_embd}", "model.n_head=2", "model.n_layer=1", "device=cpu"]
+    short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2"]
+    run = gpt.train("model=v7", *small, *short, *data, folder=tmp_path / "run")
+    ids = run.tokenizer.encode(HARD)
+    for form in ("hub", "onnx", "transformers"):
+        with staged(tmp_path / form) as folder:
+            export(run, form, folder, license="mit")  # type: ignore[arg-type]
+        read = Tokenizer.from_file(str(tmp_path / form / "tokenizer.json"))
+        assert read.encode(HARD).ids == ids.tolist(), form
+        assert read.decode(ids.tolist()) == HARD
+        assert tokenizer_of(vocabulary_of(tmp_path / form / "tokenizer.json")).name == run.tokenizer.name
+    pretrained = PretrainedGPT.from_pretrained(tmp_path / "hub")
+    assert pretrained.generate("é", tokens=30, seed=5) == run.generate("é", tokens=30, seed=5)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "transformers")
+    assert tokenizer(HARD).input_ids == ids.tolist()
+    assert tokenizer.decode(ids) == HARD
 
 
 REFUSED = [
