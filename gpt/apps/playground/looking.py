@@ -10,6 +10,7 @@ from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.distributions import checked
 from gpt.training.evaluation import tokens_per_pass
 
+_LONGEST = 2000  # tokens
 _MOST = 16_000_000  # values in an answer: 64 MB; the logits of 318 tokens of GPT-2's vocabulary
 
 
@@ -58,6 +59,8 @@ def attention(trained: TrainedRun, tokens: list[int]) -> dict[str, Tensor]:
 
 
 def _checked_ids(trained: TrainedRun, tokens: list[int]) -> Tensor:
+    if len(tokens) > _LONGEST:
+        raise RequestError(f"this text has {len(tokens):,} tokens: give one of at most {_LONGEST:,}")
     if any(not 0 <= token < len(trained.tokenizer) for token in tokens):
         raise RequestError("the run does not have these tokens: reload the page")
     return torch.tensor(tokens, device=trained.device)

@@ -24,7 +24,7 @@ class Asked(BaseModel):
 class AboutTokens(Asked):
     """Request for logits or attention. A part of a text would be split into other tokens than the text itself."""
 
-    ids: Annotated[list[_TokenId], Field(min_length=1, max_length=2000)]
+    ids: Annotated[list[_TokenId], Field(min_length=1)]
 
 
 class Continuing(Asked):

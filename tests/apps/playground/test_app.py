@@ -95,6 +95,8 @@ def test_a_text_of_bytes_is_valid_unicode(tokenized: Path, tokens: str) -> None:
     assert (status, text.decode()) == (200, run.generate("東京 é", tokens=300, seed=7))
     assert described["vocabulary"] == run.tokenizer.shown
     assert described["tokenizer"]["kind"] == tokens
+    assert described["documented"]["val"] is None  # which is per character
+    assert described["comparable"] == run.summary.exact.loss.per_character
 
 
 def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +115,7 @@ def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytes
     ("ids", "message"),
     [
         ([], "ids=[]: must have at least 1 values"),
-        ([0] * 2001, "must have at most 2000 values"),
+        ([0] * 2001, "this text has 2,001 tokens: give one of at most 2,000"),
         ([-1], "must be at least 0"),
         ([10**6], "the run does not have these tokens: reload the page"),
     ],

@@ -121,10 +121,11 @@ export class TextPanel {
     this.options = options;
     if (this.#isUnread()) return;
     const position = this.text.position;
-    const before = this.tokens.slice(Math.max(0, position - 12), position).map(visible).join("");
-    const last = Array.from(before.replaceAll("␣", " ")).slice(-24).join("");
+    const last = this.tokens.slice(Math.max(0, position - 12), position).map(visible);
+    while (last.length > 1 && last.join("").length > 24) last.shift();
+    const before = last.join("").replaceAll("␣", " ");
     const isEnd = position === this.tokens.length;
-    this.question.textContent = position === 0 ? `The first ${this.run.token}` : `After “${last}”`;
+    this.question.textContent = position === 0 ? `The first ${this.run.token}` : `After “${before}”`;
     if (position === 0 || !this.logits) {
       this.answer.textContent = position === 0 ? "No prediction, because no text comes before it." : "";
       this.bars.replaceChildren();
