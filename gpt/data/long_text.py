@@ -3,6 +3,10 @@
 What is prepared from a text lies in a folder of its own: text.json describes it, and for each tokenizer and split there
 are the ids, little-endian integers of one, two or four bytes, with a record beside them. Every file is written under a
 temporary name and renamed, its record last, so that a record describes only what is complete.
+
+Records have a checksum. Ids have none, because reading gigabytes at each start would take longer than the start: their
+size and the times of their last changes are compared instead. So whatever was written to them is found, even if the
+time of modification was set back, but not what a failing disk returns without an error.
 """
 
 import hashlib
@@ -54,7 +58,7 @@ class _Encoded(Record):
 
     source: str
     tokens: Total
-    written: Total  # when, in nanoseconds: its time and its size tell that a file was changed
+    written: list[Total]  # when its content and its inode last changed, in nanoseconds
 
 
 class _Learned(Record):
@@ -75,7 +79,7 @@ class LongText(Text):
 
         Raises UserError if `folder` cannot be written.
         """
-        names = "\0".join([f"{split}", *map(os.path.abspath, source.paths)])
+        names = "\0".join([f"{split}", source.separator.hex(), *map(os.path.abspath, source.paths)])
         name = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
         self.tokens, self._source = tokens, source
         self._folder = folder / f"{source.paths[0].stem[:40]}-{name}"
@@ -83,6 +87,8 @@ class LongText(Text):
             path = self._folder / "text.json"
             found = _record(path, Description)
             if found is None or found.source != source.fingerprint:
+                for prepared in [*self._folder.glob("*.json"), *self._folder.glob("*.ids")]:  # from an earlier text
+                    prepared.unlink()
                 found = describe(source, split)
                 write_atomically(path, seal(found.model_dump()))
         self._described = found
@@ -161,7 +167,7 @@ class LongText(Text):
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        record = _Encoded(source=self._source.fingerprint, tokens=tokens, written=path.stat().st_mtime_ns)
+        record = _Encoded(source=self._source.fingerprint, tokens=tokens, written=_times(path))
         write_atomically(path.with_suffix(".json"), seal(record.model_dump()))
         return record
 
@@ -180,11 +186,15 @@ def _record(path: Path, kind: type[_R]) -> _R | None:
 def _is_intact(path: Path, record: _Encoded, source: Source, dtype: np.dtype) -> bool:
     if record.source != source.fingerprint or not path.exists():
         return False
-    state = path.stat()
-    if (state.st_size, state.st_mtime_ns) == (record.tokens * dtype.itemsize, record.written):
+    if (path.stat().st_size, _times(path)) == (record.tokens * dtype.itemsize, record.written):
         return True
     log.warning(f"{path} has changed since it was prepared: preparing it again")
     return False
+
+
+def _times(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_mtime_ns, state.st_ctime_ns]
 
 
 @contextmanager

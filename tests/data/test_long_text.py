@@ -117,8 +117,24 @@ def test_a_path_to_no_file_is_one_line(path: str, message: str, tmp_path: Path) 
 
 def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
     same(opened(file), CONTENT)
-    file.write_text(CONTENT[::-1])
-    same(opened(file), CONTENT[::-1])
+    before = {path.name for path in (file.parent / "prepared").rglob("*.ids")}
+    other = CONTENT[::-1].replace("é", "è")
+    file.write_text(other)
+    same(opened(file), other)
+    after = {path.name for path in (file.parent / "prepared").rglob("*.ids")}
+    assert len(after) == 2  # those of the earlier text are gone
+    assert not before & after
+
+
+def test_a_text_with_another_separator_is_prepared_beside_the_first(file: Path) -> None:
+    def prepared() -> dict[Path, int]:
+        for separator in (b"\n", b""):
+            LongText(Source([file, file], separator), 0.9, file.parent / "prepared", Tokens())
+        return {path: path.stat().st_mtime_ns for path in (file.parent / "prepared").rglob("text.json")}
+
+    first = prepared()
+    assert len(first) == 2
+    assert prepared() == first
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:100] + bytes([b[100] ^ 1]) + b[101:], lambda b: b""])
@@ -130,7 +146,9 @@ def test_a_prepared_file_that_was_changed_is_made_again(
     prepared = sorted(path for path in (file.parent / "prepared").rglob("*") if path.is_file() and path.stat().st_size)
     assert len(prepared) == 5
     for path in prepared:
+        state = path.stat()
         path.write_bytes(damage(path.read_bytes()))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         same(opened(file), CONTENT)
         assert str(path) in caplog.text
 
