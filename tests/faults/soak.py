@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from tests.faults import environments, every_call, folders, odd_values, results, scenarios, studies, values
+from tests.faults import environments, every_call, folders, odd_values, preparing, results, scenarios, studies, values
 
 FULL = {
     scenarios.kills: 100,
@@ -31,6 +31,7 @@ FULL = {
     environments.environments: 100,
     odd_values.odd_values: 10_000,
     studies.studies: 1000,
+    preparing.preparing: 30,
     values.values: 1000,
     values.sizes: 200,
     results.new_runs: 500,

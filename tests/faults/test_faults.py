@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import environments, every_call, folders, odd_values, results, scenarios, studies, values
+from tests.faults import environments, every_call, folders, odd_values, preparing, results, scenarios, studies, values
 
 QUICK = {
     "kills": partial(scenarios.kills, 1, iterations=60, most=1),
@@ -40,6 +40,7 @@ LONGER = {
     "sizes": partial(values.sizes, 30),
     "new_runs": partial(results.new_runs, 60),
     "numbers": partial(results.numbers, 10),
+    "preparing": partial(preparing.preparing, 3),
     "every_size": partial(every_call.every_size, 10),
 }
 
