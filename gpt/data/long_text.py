@@ -10,6 +10,7 @@ time of modification was set back, but not what a failing disk returns without a
 """
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -177,7 +178,7 @@ def _record(path: Path, kind: type[_R]) -> _R | None:
     if not path.exists():
         return None
     try:
-        return kind.model_validate(unseal(read_text_file(path, largest=kind.largest), path))
+        return kind.model_validate_json(json.dumps(unseal(read_text_file(path, largest=kind.largest), path)))
     except (UserError, ValidationError):
         log.warning(f"{path} is damaged: preparing the text again")
         return None

@@ -126,6 +126,12 @@ def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
     assert not before & after
 
 
+def test_subwords_are_learned_once(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (opened(file).subwords(300) for _ in range(2))
+    assert (first.vocabulary, first.merges) == (second.vocabulary, second.merges)
+    assert caplog.text == ""
+
+
 def test_a_text_with_another_separator_is_prepared_beside_the_first(file: Path) -> None:
     def prepared() -> dict[Path, int]:
         for separator in (b"\n", b""):
