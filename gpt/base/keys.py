@@ -1,7 +1,7 @@
 """Keys of configurations: what the schema declares about each, and configurations flattened to dotted keys."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -64,6 +64,7 @@ def added(version: int) -> dict[str, Any]:
     return {key: declared.before for key, declared in _declared(TrainConfig).items() if declared.since == version}
 
 
+@lru_cache(2**10)
 def _key(name: str) -> Key:
     """The declaration of a key of train.yaml, or of the innermost group around it."""
     declared = _declared(TrainConfig)

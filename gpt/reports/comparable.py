@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from gpt.base.keys import flat, grouped
+from gpt.data.vocabulary import Vocabulary
 from gpt.reports.changes import earlier_changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -10,13 +11,13 @@ from gpt.runs.records import Summary
 Metric = Literal["exact", "val", "train", "best"]
 
 
-def targets(run: RunFolder, metric: Metric) -> str:
-    """What a run's losses are over: equal for runs whose losses can be compared. Raises UserError if it is damaged.
+def targets(run: RunFolder, vocabulary: Vocabulary, metric: Metric) -> str:
+    """What the losses of a run with this vocabulary are over: equal for runs whose losses can be compared.
 
     That is the corpus, and the whole vocabulary, which determines what was left out of the corpus. The exact loss of a
-    text is compared by character, for which all vocabularies that leave nothing out are equal.
+    text is compared by character, for which all vocabularies that leave nothing out are equal. Raises UserError if the
+    run is damaged.
     """
-    vocabulary = run.vocabulary()
     covers = vocabulary.covers
     if covers is None:  # sentence pairs, or an older run, whose tokens are characters
         covers = isinstance(vocabulary.vocabulary, str) and run.parent() is None

@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpt.reports.changes import changes
 from gpt.reports.comparable import Metric, settings, targets
@@ -35,6 +35,7 @@ class Group:
     runs: list[FinishedRun]  # the newest of each seed
     mean: float  # of the metric, over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
+    bits: float | None  # the mean exact loss in bits per byte of a text, if the tokens are not characters
     standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
 
 
@@ -54,51 +55,61 @@ class Ranking:
 _Settings = dict[str, Any]
 
 
+class _Member(NamedTuple):
+    """A run that is ranked."""
+
+    run: FinishedRun
+    settings: _Settings
+    has_characters: bool  # as tokens
+
+
 def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFolder] = ()) -> list[Ranking]:
     """One ranking per set of targets, because losses over others are not comparable; damaged runs are skipped.
 
     `others` are runs that have not finished; each is in the ranking that it would be in.
     """
-    finished: dict[str, list[tuple[FinishedRun, _Settings]]] = defaultdict(list)
+    finished: dict[str, list[_Member]] = defaultdict(list)
     started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
         with skipping_damaged():
-            finished[targets(run.folder, metric)].append((run, settings(*run, metric)))
+            vocabulary = run.folder.vocabulary()
+            member = _Member(run, settings(*run, metric), isinstance(vocabulary.vocabulary, str))
+            finished[targets(run.folder, vocabulary, metric)].append(member)
     for other in others:
         with skipping_damaged():
-            started[targets(other, metric)].append((other, settings(other, None, metric)))
+            started[targets(other, other.vocabulary(), metric)].append((other, settings(other, None, metric)))
     for key in started.keys() - finished.keys():
         for other, _ in started[key]:
             log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
     return [_ranking(members, started[key], metric) for key, members in finished.items() if members]
 
 
-def _ranking(
-    members: list[tuple[FinishedRun, _Settings]], others: list[tuple[RunFolder, _Settings]], metric: Metric
-) -> Ranking:
-    dtype = members[-1][1]["dtype"]  # an unfinished run does not have one yet
+def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], metric: Metric) -> Ranking:
+    dtype = members[-1].settings["dtype"]  # an unfinished run does not have one yet
     started = [(run, {"dtype": dtype} | values) for run, values in others]
-    keys = _varying([values for _, values in (*members, *started)])
+    keys = _varying([*(member.settings for member in members), *(values for _, values in started)])
     by_values: dict[tuple, dict[int, FinishedRun]] = defaultdict(dict)
     older = []
-    for run, values in members:  # the oldest first, so that the newest run of a seed remains
+    for run, values, _ in members:  # the oldest first, so that the newest run of a seed remains
         by_seed = by_values[tuple(_same(values.get(key)) for key in keys)]
         seed = run.summary.seed
         older += [by_seed[seed]] if seed in by_seed else []
         by_seed[seed] = run
-    chosen = {run.folder: values for run, values in members}
+    chosen = {member.run.folder: member for member in members}
     groups = []
     for by_seed in by_values.values():
         own = list(by_seed.values())
         losses = [LOSS[metric](run.summary) for run in own]
-        values = {key: chosen[own[0].folder].get(key) for key in keys}
+        values = {key: chosen[own[0].folder].settings.get(key) for key in keys}
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
-        groups.append(Group(values, own, statistics.mean(losses), deviation, ""))
+        groups.append(
+            Group(values, own, statistics.mean(losses), deviation, _in_bits([chosen[run.folder] for run in own]), "")
+        )
     groups.sort(key=lambda group: group.mean)
-    newest, summary = members[-1][0]
+    newest, summary = members[-1].run
     tokens = summary.exact.comparable / summary.exact.val if metric == "exact" and summary.exact.val else 1.0
     standings, is_tested = _standings(groups, guess=tokens * math.log(len(newest.vocabulary().vocabulary)))
-    changed = [changes(run.summary) for run, _ in members]
+    changed = [changes(member.run.summary) for member in members]
     ranking = Ranking(
         corpus=_corpus(newest),
         keys=keys,
@@ -112,6 +123,13 @@ def _ranking(
         with skipping_damaged():
             ranking.unfinished.append(unfinished(other, {key: values.get(key) for key in keys}))
     return ranking
+
+
+def _in_bits(members: list[_Member]) -> float | None:
+    bits = [member.run.summary.exact.loss.bits_per_byte for member in members]
+    known = [each for each in bits if each is not None]
+    is_shown = len(known) == len(bits) and not all(member.has_characters for member in members)
+    return statistics.mean(known) if is_shown else None
 
 
 def _varying(settings: list[_Settings]) -> list[str]:

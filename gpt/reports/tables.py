@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from gpt.base.errors import printable
 from gpt.reports import edges, escaping
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
 from gpt.runs.records import Summary
 
 _NAMES = {
@@ -22,14 +22,14 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short = names(ranking.keys)
     headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
-    with_bits = metric == "exact" and any(_in_bits(group) != "-" for group in ranking.groups)
+    with_bits = metric == "exact" and any(group.bits is not None for group in ranking.groups)
     headers += [*(["bits per byte"] if with_bits else []), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
             f"{group.mean:.4f}" + ("" if group.deviation is None else f" ± {group.deviation:.4f}"),
-            *([_in_bits(group)] if with_bits else []),
+            *(["-" if group.bits is None else f"{group.bits:.4f}"] if with_bits else []),
             group.standing,
             f"{statistics.median(summary.tokens_per_second for _, summary in group.runs):,.0f}",
             str(group.runs[-1][0].path),
@@ -54,14 +54,6 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     return "\n\n".join(
         [escaped(title), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges.of_ranking(ranking))]
     )
-
-
-def _in_bits(group: Group) -> str:
-    """The mean exact loss in bits per byte, if the group's tokens are not characters."""
-    bits = [summary.exact.loss.bits_per_byte for _, summary in group.runs]
-    known = [each for each in bits if each is not None]
-    is_shown = any(isinstance(run.vocabulary().vocabulary, list) for run, _ in group.runs)
-    return f"{statistics.mean(known):.4f}" if is_shown and len(known) == len(bits) else "-"
 
 
 def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> str:

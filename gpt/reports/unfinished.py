@@ -6,7 +6,6 @@ from typing import Any
 
 from gpt.base.errors import UserError
 from gpt.base.files import read_last_line
-from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 
 _ENDED_BY = {"DivergedError": "diverged", "Stopped": "stopped", "PrunedError": "pruned"}
@@ -31,6 +30,8 @@ class Unfinished:
 
 def unfinished(run: RunFolder, values: dict[str, Any]) -> Unfinished:
     """What is known of a run without a summary. Raises UserError if its configuration is damaged."""
+    from gpt.runs.checkpoints import Checkpoints  # slow to import
+
     config = run.config()
     reached = [int(name) for name in Checkpoints(run, 1).names()]
     if (run.path / "metrics.jsonl").exists():

@@ -96,10 +96,9 @@ def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
 
     `is_finished` selects finished or unfinished runs; None: all.
     """
-    runs = [RunFolder(path) for path in _folders_with("config.yaml", root)]
-    for run in sorted(runs, key=_last_started, reverse=True):
-        if run.is_started() and is_finished in (None, run.is_finished()):
-            yield run
+    runs = (RunFolder(path) for path in _folders_with("config.yaml", root))
+    wanted = [run for run in runs if run.is_started() and is_finished in (None, run.is_finished())]
+    yield from sorted(wanted, key=_last_started, reverse=True)
 
 
 def is_like(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:

@@ -55,7 +55,9 @@ def test_numbers_stay_numbers(value: object) -> None:
 def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) -> None:
     run, summary = finished_runs(trained / "runs")[0]
     keys = ["=key", "a|b"]
-    groups = [Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, "best") for text in HOSTILE]
+    groups = [
+        Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, None, "best") for text in HOSTILE
+    ]
     older = [FinishedRun(RunFolder(Path(text)), summary) for text in HOSTILE]
     ranking = Ranking("<b>corpus</b>\n# x", keys, ["<i>"], groups, is_tested=False, older=older, unfinished=[])
     content = tables.as_csv([ranking])

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from gpt.base.files import read_text_file
 from gpt.reports import plots
 from gpt.reports.comparable import Metric
 from gpt.reports.documented import compare
 from gpt.reports.ranking import names, p_value, rankings
 from gpt.reports.tables import as_records, table
-from gpt.runs.finding import FinishedRun, finished_runs, roots
+from gpt.runs.finding import FinishedRun, finished_runs, roots, unfinished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Exact, Parent
 from gpt.training.progress import Progress
@@ -51,6 +52,22 @@ def copies(run: Path, folder: Path, losses: dict[str, list[float]]) -> list:
             update = {"seed": seed, "exact": Exact(val=loss), "changed": [f"training.learning_rate={rate}"]}
             found.append(FinishedRun(copy, copy.summary().model_copy(update=update)))
     return found
+
+
+def test_thousands_of_runs_are_compared_by_reading_each_file_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counting(path: Path, *, largest: int = 2**22) -> str:
+        read.append(path)
+        return read_text_file(path, largest=largest)
+
+    for module in ("gpt.runs.folder", "gpt.runs.records"):
+        monkeypatch.setattr(f"{module}.read_text_file", counting)
+    found = finished_runs(sweep / "runs" / "sweep")
+    unfinished_runs(sweep / "runs" / "sweep")
+    (ranking,) = rankings(found, "exact")
+    table(ranking, "exact", "github")
+    assert len(read) <= 3 * len(found) + 2  # and those of the newest run again, for the title
 
 
 def test_what_varies_becomes_a_column_and_seeds_are_averaged(sweep: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from gpt.base.files import seal
@@ -153,3 +154,11 @@ def test_an_unfinished_older_run_is_found_by_its_configuration(called: Script, o
     done = called("train.py", *settings, "data=text", "data.path=corpus.txt", "resume=auto", "device=cpu", cwd=old)
     assert done.returncode == 0, done.stderr
     assert "resuming runs/old from iteration 40" in done.stdout
+
+
+def test_a_configuration_is_read_as_any_reader_of_yaml_reads_it() -> None:
+    content = "a: [1, 0x1f, 017, 1_000, 1e3, 1.0e+3, .inf, ~, yes, no]\nb: {c: 'no', d: 2026-11-23}\n? 1\n: é\n"
+    assert formats._plain(yaml.compose(content, formats._Loader)) == yaml.safe_load(content)
+    assert formats._plain(yaml.compose("a: true\nb: 1", formats._Loader))["a"] is True
+    with pytest.raises(yaml.YAMLError, match="constructor"):
+        formats._plain(yaml.compose("a: !!python/name:os.system ''", formats._Loader))
