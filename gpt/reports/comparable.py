@@ -36,6 +36,8 @@ def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[st
     kept = {key: value for key, value in content.items() if grouped(key, content)}
     if metric == "best":  # the lowest of more evaluations is lower
         kept["training.eval_interval"] = content["training.eval_interval"]
+    if kept.get("data.tokenizer", "subwords") != "subwords":
+        kept.pop("data.vocab_size", None)  # it is their number
     parent = run.parent()
     if parent is not None:
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"

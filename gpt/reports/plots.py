@@ -131,14 +131,14 @@ def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> 
     figure, (axes,) = _panels(1)
     if len(keys) == 1:
         _draw_against(axes, ranking, keys[0])
-        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=f"{metric} loss (nats per token)")
+        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=f"{metric} loss (nats per {ranking.unit})")
         axes.grid(alpha=0.3)
     else:
         _draw_map(figure, axes, ranking, keys[0], keys[1])
         axes.set(
             xlabel=escaping.label(short[keys[0]]),
             ylabel=escaping.label(short[keys[1]]),
-            title=f"{metric} loss (nats per token), lowest over other keys",
+            title=f"{metric} loss (nats per {ranking.unit}), lowest over other keys",
         )
     write_png(path, figure)
 

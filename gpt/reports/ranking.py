@@ -35,7 +35,7 @@ class Group:
     runs: list[FinishedRun]  # the newest of each seed
     mean: float  # of the metric, over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
-    bits: float | None  # the mean exact loss in bits per byte of a text, if the tokens are not characters
+    bits: float | None  # the mean exact loss in bits per byte, of a text
     standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
 
 
@@ -47,6 +47,8 @@ class Ranking:
     keys: list[str]  # that vary
     shared: list[str]  # as key=value: what all runs have that differs from their documented run
     groups: list[Group]
+    unit: str  # what the losses are per: "character" or "token"
+    has_characters: bool  # whether every run's tokens are characters, whose losses need no other unit
     is_tested: bool  # whether there are enough seeds to tell what is within noise
     older: list[FinishedRun]  # that are not counted, because there is a newer run of the same settings and seed
     unfinished: list[Unfinished]
@@ -95,16 +97,14 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
         seed = run.summary.seed
         older += [by_seed[seed]] if seed in by_seed else []
         by_seed[seed] = run
-    chosen = {member.run.folder: member for member in members}
+    chosen = {member.run.folder: member.settings for member in members}
     groups = []
     for by_seed in by_values.values():
         own = list(by_seed.values())
         losses = [LOSS[metric](run.summary) for run in own]
-        values = {key: chosen[own[0].folder].settings.get(key) for key in keys}
+        values = {key: chosen[own[0].folder].get(key) for key in keys}
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
-        groups.append(
-            Group(values, own, statistics.mean(losses), deviation, _in_bits([chosen[run.folder] for run in own]), "")
-        )
+        groups.append(Group(values, own, statistics.mean(losses), deviation, _in_bits(own), ""))
     groups.sort(key=lambda group: group.mean)
     newest, summary = members[-1].run
     tokens = summary.exact.comparable / summary.exact.val if metric == "exact" and summary.exact.val else 1.0
@@ -115,6 +115,8 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
         keys=keys,
         shared=[change for change in changed[0] if all(change in each for each in changed)],
         groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
+        unit="character" if metric == "exact" and all(run.summary.exact.characters for run, *_ in members) else "token",
+        has_characters=all(member.has_characters for member in members),
         is_tested=is_tested,
         older=older,
         unfinished=[],
@@ -125,11 +127,11 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
     return ranking
 
 
-def _in_bits(members: list[_Member]) -> float | None:
-    bits = [member.run.summary.exact.loss.bits_per_byte for member in members]
+def _in_bits(runs: list[FinishedRun]) -> float | None:
+    """The mean exact loss in bits per byte; None unless it is known of all runs."""
+    bits = [run.summary.exact.loss.bits_per_byte for run in runs]
     known = [each for each in bits if each is not None]
-    is_shown = len(known) == len(bits) and not all(member.has_characters for member in members)
-    return statistics.mean(known) if is_shown else None
+    return statistics.mean(known) if len(known) == len(bits) else None
 
 
 def _varying(settings: list[_Settings]) -> list[str]:

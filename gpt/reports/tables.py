@@ -22,7 +22,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short = names(ranking.keys)
     headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
-    with_bits = metric == "exact" and any(group.bits is not None for group in ranking.groups)
+    with_bits = metric == "exact" and not ranking.has_characters
     headers += [*(["bits per byte"] if with_bits else []), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
@@ -51,15 +51,12 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     headers = [escaped(header) for header in headers]
     shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
-    return "\n\n".join(
-        [escaped(title), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges.of_ranking(ranking))]
-    )
+    return "\n\n".join([escaped(title), shown_rows, _note(ranking, escaped), *map(escaped, edges.of_ranking(ranking))])
 
 
-def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> str:
+def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
     exact = [summary.exact.loss for group in ranking.groups for _, summary in group.runs]
-    per = "character" if metric == "exact" and all(loss.characters for loss in exact) else "token"
-    note = f"Nats per {per}, mean ± standard deviation over seeds. "
+    note = f"Nats per {ranking.unit}, mean ± standard deviation over seeds. "
     if samples := {loss.over for loss in exact if loss.targets < loss.of}:
         note += f"The exact loss is over a sample: {' or '.join(sorted(samples))} tokens. "
     if ranking.older:

@@ -12,7 +12,9 @@ from gpt.reports.tables import table
 def ranking(key: str, *values: Any) -> Ranking:
     """Groups that differ in one key, the best first."""
     groups = [Group({key: value}, [], 2.0 + i, None, None, "") for i, value in enumerate(values)]
-    return Ranking("a text", [key], [], groups, is_tested=False, older=[], unfinished=[])
+    return Ranking(
+        "a text", [key], [], groups, unit="token", has_characters=True, is_tested=False, older=[], unfinished=[]
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,9 +35,11 @@ def test_the_best_of_three_or_more_numbers_is_inside_or_at_the_edge(
 
 def test_it_stands_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpt.reports.tables.edges.of_ranking", lambda _: ["at the edge"])
-    assert table(Ranking("a text", [], [], [], is_tested=True, older=[], unfinished=[]), "exact", "simple").endswith(
-        "\n\nat the edge"
-    )
+    assert table(
+        Ranking("a text", [], [], [], unit="token", has_characters=True, is_tested=True, older=[], unfinished=[]),
+        "exact",
+        "simple",
+    ).endswith("\n\nat the edge")
 
 
 @pytest.mark.parametrize(

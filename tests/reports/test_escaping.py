@@ -59,7 +59,17 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
         Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, None, "best") for text in HOSTILE
     ]
     older = [FinishedRun(RunFolder(Path(text)), summary) for text in HOSTILE]
-    ranking = Ranking("<b>corpus</b>\n# x", keys, ["<i>"], groups, is_tested=False, older=older, unfinished=[])
+    ranking = Ranking(
+        "<b>corpus</b>\n# x",
+        keys,
+        ["<i>"],
+        groups,
+        unit="token",
+        has_characters=True,
+        is_tested=False,
+        older=older,
+        unfinished=[],
+    )
     content = tables.as_csv([ranking])
     assert "\x00" not in content
     rows = list(csv.reader(io.StringIO(content)))
