@@ -38,7 +38,7 @@ class ByteLevel(TextTokenizer):
     def __init__(self, vocabulary: list[str]) -> None:
         """Raises ValueError if this is not the vocabulary of such a tokenizer."""
         if not (set(_BYTE) <= set(vocabulary) and set("".join(vocabulary)) <= set(_BYTE) and all(vocabulary)):
-            raise ValueError("it is not one of bytes")
+            raise ValueError("it lacks bytes or has others")
         self.vocabulary = vocabulary
         self._bytes = [bytes(_BYTE[c] for c in token) for token in vocabulary]
 
@@ -170,7 +170,7 @@ def _library(vocabulary: list[str], merges: list[tuple[str, str]]) -> "Tokenizer
     try:
         tokenizer.model = library.models.BPE(vocab=ids, merges=merges)
     except Exception as error:  # the library raises no narrower type
-        raise ValueError(f"it is not one of subwords: {error}") from None
+        raise ValueError(f"its merges do not fit: {error}") from None
     return tokenizer
 
 

@@ -34,4 +34,6 @@ def tokenizer_of(vocabulary: Vocabulary) -> TextTokenizer:
     try:
         return BytePairs(vocabulary.vocabulary, vocabulary.merges or [])
     except ValueError as error:
-        raise UserError(f"the vocabulary of this run is damaged: {error}") from None
+        raise UserError(
+            f"the vocabulary of this run is damaged: for a text, it must be characters, bytes or subwords, and {error}"
+        ) from None
