@@ -131,7 +131,8 @@ def test_the_commands_of_the_page_run(shakespeare: Path, corpus_file: Path, tmp_
         assert "Traceback" not in done.stderr
     runs = {path.name: len(finished_runs(path)) for path in (tmp_path / "runs").iterdir() if path.is_dir()}
     assert runs == {
-        "ladder": 21, "lr_range": 18, "depth_without_residuals": 20, "context_length": 6, "heads": 18, "temperature": 1,
+        "ladder": 21, "lr_range": 18, "depth_without_residuals": 20, "context_length": 6, "heads": 18, "vocabulary": 18,
+        "temperature": 1,
     }  # fmt: skip
     for sweep in runs:
         picture = "temperature.png" if sweep == "temperature" else "compare.png"

@@ -64,7 +64,7 @@ def _uses(run: RunFolder, out: Path) -> Iterator[Callable[[], object]]:
     yield lambda: trained.generate(text[:5], tokens=3)
     yield lambda: trained.next_token(text[:5])
     yield lambda: trained.loss(text)
-    yield lambda: logits(trained, text[:20])
+    yield lambda: logits(trained, trained.tokenizer.encode(text[:20]).tolist())
     yield lambda: in_full("0" * 12, run, run.summary())
     yield lambda: _check_document("card", body(trained))
     yield lambda: _compared(run, out)
