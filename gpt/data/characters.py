@@ -24,12 +24,12 @@ class CharTokenizer(TextTokenizer):
         self.vocabulary = "".join(sorted(set(vocabulary)))
         self._codes = code_points(self.vocabulary)  # ascending, as the vocabulary is
 
-    @property
+    @functools.cached_property
     def shown(self) -> list[str]:
         """Its characters."""
         return list(self.vocabulary)
 
-    @property
+    @functools.cached_property
     def sizes(self) -> Tensor:
         """A character each, and its bytes in UTF-8: (V, 2) int64."""
         return torch.tensor([(1, len(c.encode(errors="surrogatepass"))) for c in self.vocabulary])
