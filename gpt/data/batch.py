@@ -17,6 +17,11 @@ class Batch:
     targets: Tensor  # (B, T) int64 token ids
     tokens: int  # targets that are not IGNORED
 
+    @classmethod
+    def full(cls, inputs: Tensor, targets: Tensor) -> "Batch":
+        """Rows of one text without padding: two times (B, T)."""
+        return cls((inputs,), targets, targets.numel())
+
     def split(self, parts: int) -> Iterator["Batch"]:
         """The same rows as `parts` batches of nearly equal size."""
         if parts == 1:

@@ -8,7 +8,6 @@ Models are Unsupervised Multitask Learners" (Radford et al., 2019), section 2.2;
 import codecs
 import functools
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from gpt.base.errors import UnavailableError, requiring
 from gpt.data.tokenizer import TextTokenizer
+from gpt.data.vocabulary import parts_of
 
 if TYPE_CHECKING:
     import tiktoken
@@ -105,9 +105,8 @@ class BytePairs(ByteLevel):
             vocab_size=vocab_size, initial_alphabet=sorted(_BYTE), show_progress=False, special_tokens=[]
         )
         tokenizer.train_from_iterator(texts, trainer)
-        model = json.loads(tokenizer.to_str())["model"]
-        ids: dict[str, int] = model["vocab"]
-        return cls(sorted(ids, key=ids.__getitem__), [(first, second) for first, second in model["merges"]])
+        vocabulary, merges = parts_of(tokenizer.to_str())
+        return cls(vocabulary, merges or [])
 
     @classmethod
     def gpt2(cls) -> "BytePairs":

@@ -4,13 +4,12 @@ Source: "Neural Machine Translation of Rare Words with Subword Units" (Sennrich 
 trained and applied by the library `tokenizers`.
 """
 
-import json
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gpt.base.errors import RequestError
-from gpt.data.vocabulary import PAD, SPECIAL
+from gpt.data.vocabulary import PAD, SPECIAL, parts_of
 
 BEGIN, END, UNKNOWN = range(PAD + 1, PAD + 4)
 
@@ -33,9 +32,8 @@ class Subwords:
         tokenizer = _pipeline(models.BPE(unk_token=SPECIAL[UNKNOWN]))
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
         tokenizer.train_from_iterator(lines, trainer)
-        model = json.loads(tokenizer.to_str())["model"]
-        ids: dict[str, int] = model["vocab"]
-        return cls(sorted(ids, key=ids.__getitem__), [tuple(merge) for merge in model["merges"]])
+        vocabulary, merges = parts_of(tokenizer.to_str())
+        return cls(vocabulary, merges or [])
 
     def __len__(self) -> int:
         return len(self.vocabulary)

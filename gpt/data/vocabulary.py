@@ -1,5 +1,6 @@
 """What a tokenizer is built from, characters or subwords and their merges; and the characters that it lacks."""
 
+import json
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,16 @@ from gpt.base.records import Record, Total
 
 PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
+
+
+def parts_of(tokenizer: str) -> tuple[list[str], list[tuple[str, str]] | None]:
+    """The tokens by id and the merges, if it has any, of a tokenizer in the format of the library `tokenizers`.
+
+    Raises ValueError, KeyError or TypeError if it is none.
+    """
+    model = json.loads(tokenizer)["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    return tokens, [(first, second) for first, second in model["merges"]] if "merges" in model else None
 
 
 class Vocabulary(Record):

@@ -13,10 +13,11 @@ from gpt.base.schema import GenerateConfig
 from gpt.data.batch import Targets
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import Text
-from gpt.data.text import TextData, adjacent_windows, sliding_windows
+from gpt.data.text import TextData
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizing import tokenizer_for, tokenizer_of
 from gpt.data.vocabulary import LeftOut, Vocabulary
+from gpt.data.windows import Windows
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.tasks.decoding.options import check_options
@@ -173,13 +174,13 @@ class Continuation(Task):
         """Adjacent windows of the model's block_size. Raises RequestError for a text of fewer than two tokens."""
         if target is not None:
             raise RequestError("this run continues a text: omit the translation")
-        return adjacent_windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most)
+        return Windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most).adjacent()
 
     def batches_in_context(
         self, model: nn.Module, text: str, *, tokens_per_pass: int, most: int | None = None
     ) -> Targets:
         """Windows that overlap by half. Raises RequestError for a text of fewer than two tokens."""
-        return sliding_windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most)
+        return Windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most).sliding()
 
     def _covers(self, corpus: Text) -> bool:
         """Whether the vocabulary has every character of the corpus."""

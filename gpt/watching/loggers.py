@@ -76,6 +76,11 @@ def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
     return {i: {name: value for name, value in found[i].items() if value is not None} for i in sorted(found)}
 
 
+def samples(progress: Progress, *, since: int = 0) -> dict[int, str]:
+    """The generated texts from iteration `since` on."""
+    return {found.iteration: found.sample for found in _since(progress.evaluations, since) if found.sample is not None}
+
+
 def _since(records: Sequence[AnyRow], iteration: int) -> list[AnyRow]:
     """The records from an iteration on, searched from the end because they are usually few."""
     newest = list(itertools.takewhile(lambda record: record.iteration >= iteration, reversed(records)))

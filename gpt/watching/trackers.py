@@ -23,7 +23,7 @@ from gpt.base.errors import UserError
 from gpt.base.files import read_text_file
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.watching.loggers import rows
+from gpt.watching.loggers import rows, samples
 from gpt.watching.processes import Sink
 from gpt.watching.run_watcher import RunWatcher
 
@@ -79,10 +79,10 @@ class Tracker(RunWatcher):
         if self._process is None:
             since = 0
             self._start()
-        samples = {evaluation.iteration: evaluation.sample for evaluation in state.progress.evaluations}
+        found = samples(state.progress, since=since)
         for iteration, values in rows(state.progress, since=since).items():
             documented = self._documented if "loss/val" in values else {}
-            texts = {"sample": sample} if (sample := samples.get(iteration)) is not None else {}
+            texts = {"sample": found[iteration]} if iteration in found else {}
             self._messages.put(
                 {"step": iteration, "values": {**values, **documented}, "texts": texts, "is_finished": False}
             )

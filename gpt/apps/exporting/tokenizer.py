@@ -1,12 +1,11 @@
 """tokenizer.json: a run's vocabulary in the format of the library `tokenizers`, which the hub's own tools read."""
 
-import json
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from gpt.base.files import parsing, read_text_file
-from gpt.data.vocabulary import Vocabulary
+from gpt.data.vocabulary import Vocabulary, parts_of
 from gpt.tasks import Task
 
 NAME = "tokenizer.json"
@@ -24,8 +23,5 @@ def vocabulary_of(path: Path) -> Vocabulary:
     """
     content = read_text_file(path, largest=2 * Vocabulary.largest)  # it numbers the subwords, too
     with parsing(path):
-        model = json.loads(content)["model"]
-        tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
-        is_text = model["type"] == "WordLevel"
-        merges = None if is_text else [(first, second) for first, second in model["merges"]]
-        return Vocabulary(vocabulary="".join(tokens) if is_text else tokens, merges=merges, corpus="")
+        tokens, merges = parts_of(content)
+        return Vocabulary(vocabulary="".join(tokens) if merges is None else tokens, merges=merges, corpus="")
