@@ -9,6 +9,7 @@ is split into bytes (`--tokenizer` has other ways). A start is the time of a who
 memory is the process's own; mapped pages, which the system can drop, are not in it. Linux only.
 """
 
+import os
 import re
 import shutil
 import statistics
@@ -90,10 +91,11 @@ def _assemble(folder: Path, file: Path, size: int) -> None:
 
 
 def _contents(folder: Path) -> Iterator[bytes]:
+    """Without what is not UTF-8, which nanoGPT does not read."""
     paths = files_of(str(folder))
     while True:
         for path in paths:
-            yield path.read_bytes() + b"\n"
+            yield path.read_bytes().decode(errors="ignore").encode() + b"\n"
 
 
 def _measured(file: Path, data: list[str], *, quick: bool) -> Cost:
@@ -143,12 +145,15 @@ def _log(command: list[str], folder: Path, settings: dict[str, str]) -> str:
 
 
 def _nanogpt(checkout: Path, file: Path) -> float | None:
-    """The seconds of nanoGPT's preparation of characters; None if it runs out of memory."""
+    """The seconds of nanoGPT's preparation of characters; None if it needs three quarters of the memory."""
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
     with tempfile.TemporaryDirectory(dir=file.parent) as name:
         shutil.copy(checkout / _NANOGPT, name)
         Path(name, "input.txt").symlink_to(file)
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, "prepare.py"], cwd=name, capture_output=True)
+        done = subprocess.run(
+            ["prlimit", f"--as={limit}", sys.executable, "prepare.py"], cwd=name, capture_output=True, check=False
+        )
         return time.perf_counter() - started if done.returncode == 0 else None
 
 

@@ -61,18 +61,21 @@ class _Step(nn.Module):
         super().__init__()
         self.model, self.objective, self.runtime = model, objective, runtime
 
-    def forward(self, *inputs_and_targets: Tensor) -> Tensor:
+    def forward(self, *inputs_and_targets: Tensor) -> tuple[Tensor, ...]:
         *inputs, targets = inputs_and_targets
         with self.runtime.autocast():
-            return self.objective(self.model, Batch(tuple(inputs), targets, targets.numel()))
+            loss = self.objective(self.model, Batch(tuple(inputs), targets, targets.numel()))
+        # Here, where the module has the given tensors: a backward pass that computes activations again needs them.
+        return loss.detach(), *torch.autograd.grad(loss, list(self.parameters()), materialize_grads=True)
 
     def with_gradient(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         trained = [name for name, _ in self.named_parameters()]
         names = [*trained, *(name for name, _ in self.named_buffers())]
         state = dict(zip(names, tensors, strict=False))
-        parameters = [state[name].requires_grad_() for name in trained]
-        loss = functional_call(self, state, tensors[len(state) :])
-        return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
+        for name in trained:
+            state[name].requires_grad_()
+        found: tuple[Tensor, ...] = functional_call(self, state, tensors[len(state) :])
+        return found
 
 
 class _LossAndGradient(torch.autograd.Function):

@@ -13,6 +13,7 @@ from gpt.training import precompiled
 from gpt.training.compilation import training_losses
 from gpt.training.objectives import Objective, batch_loss
 from gpt.training.precompiled import PrecompiledLoss, RandomNumbersError
+from gpt.training.recomputing import recompute_blocks
 from tests.conftest import CPU
 from tests.training.helpers import small_state, train_state
 
@@ -61,6 +62,17 @@ def test_a_library_trains_as_the_model_does_and_is_compiled_once(
     assert results[2] == results[1]
     assert len(compilations) == 1
     assert len(list(cache.iterdir())) == 1
+
+
+def test_activations_that_are_computed_again_are_those_of_the_present_weights(data: TextData) -> None:
+    model, batch = small_state("v5").model.train(), data.training_batch(1, 0, 4)
+    recompute_blocks(model)
+    loss = compiled(model, batch)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    found, expected = (torch.autograd.grad(f(model, batch), list(model.parameters())) for f in (loss, batch_loss))
+    torch.testing.assert_close(found, expected)
 
 
 def test_every_shape_has_a_library(data: TextData, compilations: list[Path]) -> None:
