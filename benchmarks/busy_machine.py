@@ -1,32 +1,31 @@
-"""How much longer the same work takes if OpenMP's waiting threads spin, on an idle machine and on a busy one.
+"""How long waiting threads should spin, on an idle machine and on a busy one.
 
-    python benchmarks/busy_machine.py                # all of it: an hour
+    python benchmarks/busy_machine.py                # all of it: two hours
     python benchmarks/busy_machine.py v6 generation  # some of it
 
-`gpt` makes waiting threads sleep; by default, libgomp lets them spin for a few milliseconds first. Each workload is a
-whole process, measured with both settings in turn: on an idle machine, and beside two processes that occupy a core
-each.
+OpenMP's threads wait for each other thousands of times a second. One that spins keeps its core from other processes;
+one that sleeps takes long to wake. Each workload is a whole process, measured with each number of turns in turn: on an
+idle machine, and beside two processes that occupy a core each.
 """
 
+import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 
 from harness import (
+    LIBGOMPS_SPINS,
     QUICK_TRAINING,
-    SLEEPING,
-    SPINNING,
-    Row,
-    alternate,
+    WAITING,
     arguments,
-    table,
+    machine,
     train_command,
     wall_seconds,
 )
+from tabulate import tabulate
 
 _BUSY_PROCESSES = 2
 _BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"  # no longer than the measurement
@@ -46,30 +45,45 @@ for ids in generate(model, torch.tensor([0]), tokens=int(sys.argv[1]), num_sampl
 _WORKS = {
     "v1": "v1, 2,000 iterations",
     "v6": "v6, 2,000 iterations",
+    "v7": "v7, 4 iterations",
     "v7_cpu": "experiment=v7_cpu, 100 iterations",
+    "v8": "v8, 40 iterations",
     "transformer": "transformer, 50 iterations",
     "generation": "v7-size generation, 1 x 500 characters",
     "sweep": "two seeds of v3, 2,000 iterations, as a sweep of two jobs",
 }
+_ITERATIONS = {"v7": 4, "v7_cpu": 100, "v8": 40}
+_SPINS = [0, 1_000, int(WAITING["GOMP_SPINCOUNT"]), 10_000, LIBGOMPS_SPINS]
 
 
-def rows(names: list[str], repeats: int, *, quick: bool) -> Iterator[Row]:
-    """Seconds of each workload, idle and beside the busy processes."""
+def rows(names: list[str], repeats: int, *, quick: bool) -> Iterator[list[str]]:
+    """The median seconds of each workload for each number of turns, idle and beside the busy processes."""
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            run = partial(wall_seconds, _command(name, quick=quick), Path(folder))
-            for state, others in (("idle", nullcontext()), (f"beside {_BUSY_PROCESSES} busy loops", _busy())):
+            command = _command(name, quick=quick)
+            for state, others in (("none", nullcontext()), (f"{_BUSY_PROCESSES} busy loops", _busy())):
                 with others:
-                    measured = alternate(repeats, partial(run, SLEEPING), partial(run, SPINNING))
-                yield Row(f"{_WORKS[name]}, {state}", "s", measured, "libgomp's defaults")
+                    seconds = _measured(command, Path(folder), repeats)
+                yield [_WORKS[name], state, *(f"{statistics.median(found):.1f}" for found in seconds.values())]
+
+
+def _measured(command: list[str], folder: Path, repeats: int) -> dict[int, list[float]]:
+    """In turn, because a machine's speed drifts; the first time does not count."""
+    wall_seconds(command, folder)
+    found: dict[int, list[float]] = {spins: [] for spins in _SPINS}
+    for _ in range(repeats):
+        for spins, seconds in found.items():
+            seconds.append(wall_seconds(command, folder, WAITING | {"GOMP_SPINCOUNT": f"{spins}"}))
+    return found
 
 
 def _command(name: str, *, quick: bool) -> list[str]:
     short = QUICK_TRAINING if quick else _SHORT
-    if name == "v7_cpu":
-        iterations = 2 if quick else 100
+    if name in _ITERATIONS:
+        iterations = 2 if quick else _ITERATIONS[name]
         length = [f"training.max_iters={iterations}", "schedule.warmup_iters=0", "training.eval_iters=5"]
-        return train_command("experiment=v7_cpu", "device=cpu", *length)
+        choice = "experiment=v7_cpu" if name == "v7_cpu" else f"model={name}"
+        return train_command(choice, "device=cpu", "training.exact_tokens=10000", *length)
     if name == "transformer":
         data = ["experiment=reverse", "data.size=500"] if quick else ["model=transformer", "data=multi30k"]
         iterations = 2 if quick else 50
@@ -95,10 +109,15 @@ def _busy() -> Iterator[None]:
             loop.wait()
 
 
+def _table(measured: list[list[str]]) -> str:
+    turns = [f"{spins:,}" for spins in _SPINS]
+    return tabulate(measured, ["work, seconds by turns", "other programs", *turns], "github", disable_numparse=True)
+
+
 if __name__ == "__main__":
     given = arguments(__doc__, names=_WORKS)
-    measured: list[Row] = []
+    measured: list[list[str]] = []
     for row in rows(given.names, given.repeats, quick=given.quick):
         measured.append(row)
-        print(table([row]), file=sys.stderr)  # it takes an hour: what is known already
-    print(table(measured))
+        print(_table([row]), file=sys.stderr)  # it takes hours: what is known already
+    print(f"{machine()}\n\n{_table(measured)}")

@@ -23,9 +23,9 @@ from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()
-# How OpenMP's threads wait: as `gpt` has them, and as libgomp has them where nothing is set.
-SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
-SPINNING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "300000"}
+# How OpenMP's threads wait: as `gpt` has them, and for how long libgomp's spin where nothing is set.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
+LIBGOMPS_SPINS = 300_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def wall_seconds(command: list[str], cwd: Path, settings: Mapping[str, str] = {}
 def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY, settings: Mapping[str, str] = {}) -> str:
     """Run a process that imports `gpt` from a checkout, and return its standard output."""
     # Importing `gpt` here has set how threads wait; a peer's threads wait as they would without it.
-    own = {name: value for name, value in os.environ.items() if SLEEPING.get(name) != value}
+    own = {name: value for name, value in os.environ.items() if WAITING.get(name) != value}
     environment = own | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(checkout), **settings}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -13,9 +13,10 @@ from torch import nn
 
 from gpt.base.errors import UnavailableError
 
-# Below this many parameters a step is dominated by launching operations: a second thread gains little, and costs much
-# on a busy machine.
+# Below this many parameters a step is dominated by launching operations.
 _LARGE = 1_000_000
+# Below this many, a second thread gains little, and costs much on a busy machine.
+_GAINS_FROM_THREADS = 200_000
 # Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
 _PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
 _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
@@ -74,8 +75,7 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
     Also sets the number of CPU threads: one for a small model, whose steps gain little from a second thread and lose a
     lot when another process needs that core; else PyTorch's own choice.
     """
-    large = is_large(model)
-    torch.set_num_threads(_THREADS if large else 1)
+    torch.set_num_threads(_THREADS if size_of(model) >= _GAINS_FROM_THREADS else 1)
     if device.type == "cpu":
         _keep_freed_memory()
     if dtype == "auto":
