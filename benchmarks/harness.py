@@ -24,7 +24,7 @@ from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 REPOSITORY = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()
 # How OpenMP's threads wait: as `gpt` has them, and for how long libgomp's spin where nothing is set.
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "6000"}
 LIBGOMPS_SPINS = 300_000
 
 

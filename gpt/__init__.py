@@ -12,7 +12,7 @@ import os
 # busy machine. Without any spinning, waking them takes half of the time of generation. These turns last about as long
 # as the wait inside a step (benchmarks/busy_machine.py). OpenMP reads both when PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+os.environ.setdefault("GOMP_SPINCOUNT", "6000")
 
 from gpt.base.errors import UserError
 from gpt.base.version import __version__

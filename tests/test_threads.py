@@ -13,7 +13,7 @@ SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [({}, ["PASSIVE", "3000"]), ({"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "7"}, ["ACTIVE", "7"])],
+    [({}, ["PASSIVE", "6000"]), ({"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "7"}, ["ACTIVE", "7"])],
 )
 def test_threads_wait_passively_by_default(given: dict[str, str], expected: list[str]) -> None:
     code = f"import gpt, os, sys; print([os.environ[s] for s in {SETTINGS}], 'torch' in sys.modules)"
