@@ -98,11 +98,11 @@ class BytePairs(ByteLevel):
         self.merges, self._tokenizer = merges, _library(vocabulary, merges)
 
     @classmethod
-    def trained_on(cls, texts: Iterable[str], vocab_size: int) -> "BytePairs":
+    def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> "BytePairs":
         """Learn up to `vocab_size` subwords, of at least 256. Raises RequestError if the library is not installed."""
         tokenizer, library = _empty(), _imported()
         trainer = library.trainers.BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=sorted(_BYTE), show_progress=False, special_tokens=[]
+            vocab_size=vocab_size, initial_alphabet=sorted(_BYTE), show_progress=show_progress, special_tokens=[]
         )
         tokenizer.train_from_iterator(texts, trainer)
         vocabulary, merges = parts_of(tokenizer.to_str())

@@ -139,7 +139,7 @@ class LongText(Text):
         with _preparing(self._folder):
             found = _record(path, _Learned)
             if found is None or found.source != self._source.fingerprint:
-                learned = BytePairs.trained_on(self._training_texts(), vocab_size)
+                learned = BytePairs.trained_on(self._training_texts(), vocab_size, show_progress=True)
                 self._source.check_unchanged()
                 found = _Learned(
                     source=self._source.fingerprint, vocabulary=learned.vocabulary, merges=learned.merges or []
