@@ -43,7 +43,7 @@ def located(data: Choice, known: Mapping[str, str], own: Mapping[str, Any], give
         else:
             option = shlex.quote(f"data.{name}={path}")
             raise RequestError(
-                f"{path} is not the file that the run was trained on; to use it anyway, add {option} "
+                f"{path} is missing, or is not the file that the run was trained on; to use it anyway, add {option} "
                 "(train.py needs the group too, such as data=text)"
             )
     return Choice.model_validate(content)
