@@ -75,7 +75,7 @@ def _v7_size(nanogpt: Path | None, repeats: int, folder: Path, *, quick: bool) -
     result = []
     for batch, tokens in [(1, 8)] if quick else [(1, 256), (1, 500), (64, 64)]:
         theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
-        for dtype in ("float32", "bfloat16"):
+        for dtype in ("float32", "bfloat16", "int8"):
             measured = alternate(repeats, measure(batch, tokens, _OURS, dtype), theirs)
             work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
             result.append(Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True))

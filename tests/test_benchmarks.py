@@ -369,7 +369,7 @@ def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> 
     assert (record[0], record[1]) == ("generation with the CPU record's v9, 1 x 8 characters", "-")
     assert "characters/s" in record[3]
     assert [row[0] for row in rows] == [
-        f"v7-size generation, 1 x 8 characters, {dtype}; peer float32" for dtype in ("float32", "bfloat16")
+        f"v7-size generation, 1 x 8 characters, {dtype}; peer float32" for dtype in ("float32", "bfloat16", "int8")
     ]
     assert all(row[1] == "nanoGPT generate" and "characters/s" in row[2] and "characters/s" in row[3] for row in rows)
     assert peers.calls() == [{"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}] * 4
@@ -459,7 +459,9 @@ def test_without_a_private_function_the_public_one_is_used(monkeypatch: pytest.M
     assert len(calls) == 2
 
 
-def test_unpacked_leaves_linear_layers_as_they_are() -> None:
+def test_unpacked_leaves_linear_layers_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.tasks.decoding.packing._is_intel", lambda: False)
+
     def linear_layers() -> int:
         model = packed(build("v7", n_layer=2), torch.float32)
         return sum(isinstance(module, torch.nn.Linear) for module in model.modules())

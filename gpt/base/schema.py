@@ -176,7 +176,7 @@ class GenerateConfig(BeamConfig):
     top_p: Annotated[float, Field(gt=0, le=1)] | None
     seed: Seed
     device: DeviceName
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32", "bfloat16", "int8"]
 
 
 class EvaluateConfig(BeamConfig):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gpt.tasks.decoding import packing
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from tests.conftest import build, build_small
@@ -14,8 +15,9 @@ def greedy(model: nn.Module, prompt: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_packing_changes_no_text() -> None:
+def test_packing_changes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """At v7's width, where layers are packed; their products differ in the last bits at most."""
+    monkeypatch.setattr(packing, "_is_intel", lambda: False)
     model = build("v7", n_layer=2)
     prompt = torch.tensor([3, 1, 4])
     plain = greedy(model, prompt)
@@ -36,6 +38,32 @@ def test_bfloat16_is_close() -> None:
     torch.testing.assert_close(model(idx).float(), logits, atol=0.1, rtol=0)
     steps = list(generate(model, idx[0], tokens=40, num_samples=3, seed=1))
     assert torch.stack(steps).shape == (40, 3)
+
+
+@torch.no_grad()
+def test_int8_is_close_and_leaves_no_other_linear_layer() -> None:
+    model = build("v7", n_layer=2)
+    idx = torch.randint(65, (2, 20))
+    logits = model(idx)
+    packed(model, torch.int8)
+    assert not any(isinstance(module, nn.Linear) for module in model.modules())
+    torch.testing.assert_close(model(idx), logits, atol=0.05, rtol=0)
+    steps = list(generate(model, idx[0], tokens=40, num_samples=3, seed=1))
+    assert torch.stack(steps).shape == (40, 3)
+
+
+@torch.no_grad()
+def test_weights_of_zero_stay_zero_in_int8() -> None:
+    model = build_small("v5")
+    model.lm_head.weight.zero_()
+    bias = model.lm_head.bias.expand(1, 2, -1)
+    assert torch.equal(packed(model, torch.int8)(torch.tensor([[1, 2]])), bias)
+
+
+def test_on_intels_processors_float32_is_left_to_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_is_intel", lambda: True)
+    model = packed(build("v7", n_layer=2), torch.float32)
+    assert any(isinstance(module, nn.Linear) for module in model.modules())
 
 
 @torch.no_grad()
