@@ -8,6 +8,7 @@ Models are Unsupervised Multitask Learners" (Radford et al., 2019), section 2.2;
 import codecs
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ _VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that a
 _OTHERS = [byte for byte in range(256) if byte not in _VISIBLE]
 _CHARACTER = {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + i) for i, byte in enumerate(_OTHERS)}
 _BYTE = {character: byte for byte, character in _CHARACTER.items()}
+_NO_BYTE = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # unpaired surrogates that `surrogateescape` does not make
 
 
 class ByteLevel(TextTokenizer):
@@ -74,8 +76,12 @@ class ByteTokenizer(ByteLevel):
         self.merges = []
 
     def encode(self, text: str) -> Tensor:
-        """text -> (N,) int64: its bytes in UTF-8. Bytes that were read with `surrogateescape` stay what they are."""
-        return torch.from_numpy(self.encode_utf8(text.encode(errors="surrogateescape")).astype(np.int64))
+        """text -> (N,) int64: its bytes in UTF-8. Bytes that were read with `surrogateescape` stay what they are.
+
+        Other unpaired surrogates, which UTF-8 cannot express, become question marks.
+        """
+        whole = _NO_BYTE.sub("?", text).encode(errors="surrogateescape")
+        return torch.from_numpy(self.encode_utf8(whole).astype(np.int64))
 
     def encode_utf8(self, piece: bytes) -> np.ndarray:
         """The bytes themselves."""

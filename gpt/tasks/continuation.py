@@ -145,20 +145,22 @@ class Continuation(Task):
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield the prompt and its continuation token by token, one sample after another."""
         _check_amount(config.tokens, config.num_samples)
+        ids = self._prompt(prompt)
+        begun = "" if prompt is None else self.tokenizer.decode(ids)  # text, which the bytes of a file need not be
         steps = generate(
-            packed(model, getattr(torch, config.dtype)), self._prompt(prompt),
+            packed(model, getattr(torch, config.dtype)), ids,
             tokens=config.tokens, num_samples=config.num_samples,
             temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, seed=config.seed,
         )  # fmt: skip
         if config.num_samples == 1:
-            yield prompt or ""
+            yield begun
             yield from self.tokenizer.pieces(int(step) for step in steps)
             yield "\n"
             return
         samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all of them finish together
         for number, sample in enumerate(samples, start=1):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
-            yield f"{prompt or ''}{self.tokenizer.decode(sample)}\n\n"
+            yield f"{begun}{self.tokenizer.decode(sample)}\n\n"
 
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
         """A continuation; `options` are those of `generate`, by default tokens=500 and seed=1337."""

@@ -56,6 +56,12 @@ def test_bytes_that_are_not_text_are_encoded_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["bytes", "subwords"])
+@given(text=st.text(st.characters(categories=["Cs", "Ll"]), min_size=1))
+def test_unpaired_surrogates_are_encoded_too(tokenizer: ByteLevel, text: str) -> None:
+    assert len(tokenizer.encode(text)) > 0
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["bytes", "subwords"])
 def test_a_run_restores_its_tokenizer_from_its_vocabulary(tokenizer: ByteLevel) -> None:
     vocabulary = Vocabulary(vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus="")
     restored = tokenizer_of(Vocabulary.model_validate_json(vocabulary.model_dump_json()))

@@ -14,6 +14,7 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data import corpora
+from gpt.data.byte_level import ByteTokenizer
 from gpt.data.corpora import read_text
 from gpt.data.corpus import Corpus, PairCorpus, TextCorpus
 from gpt.data.subwords import Subwords
@@ -239,6 +240,14 @@ def test_a_prompt_is_continued_character_by_character(continuation: tuple, token
     expected = tokenizer.decode(torch.cat(list(generate(model, tokenizer.encode("Abc"), tokens=20, seed=1))))
     assert characters == list(expected)
     assert "".join(task.respond(model, "Abc", asked(tokens=20, seed=2))) != f"Abc{expected}\n"
+
+
+@pytest.mark.parametrize("num_samples", [1, 2])
+def test_a_prompt_of_bytes_that_are_not_text_is_printed_as_text(num_samples: int) -> None:
+    task = tasks.Continuation(ByteTokenizer())
+    prompt = b"a\xff\xe2b".decode(errors=task.undecodable)
+    printed = "".join(task.respond(built(stage("v2"), task), prompt, asked(num_samples=num_samples)))
+    assert printed.encode().startswith("a\ufffd\ufffdb".encode())
 
 
 def test_without_a_prompt_a_line_end_is_continued_and_not_printed(continuation: tuple) -> None:
