@@ -86,7 +86,7 @@ def huggingface(
     """
     paths = dataset_files.written(_prepared(), name, subset, files, split, field, separator)
     source = Source(paths)
-    return _text_of(source, source.sizes[:1], Tokens(tokenizer, vocab_size))
+    return _text_of(source, source.starts[1:2], Tokens(tokenizer, vocab_size))
 
 
 def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:

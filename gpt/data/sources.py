@@ -97,15 +97,15 @@ class Source:
         return [3 if _read(path, 0, 3) == _BYTE_ORDER_MARK else 0 for path in self.paths]
 
     @cached_property
-    def _starts(self) -> list[int]:
-        """Where each file starts in the text."""
+    def starts(self) -> list[int]:
+        """Where each file starts in the text, and where another one would."""
         lengths = (size - mark + len(self.separator) for size, mark in zip(self.sizes, self._marks, strict=True))
         return [0, *itertools.accumulate(lengths)]
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return self._starts[-1] - len(self.separator)
+        return self.starts[-1] - len(self.separator)
 
     def text(self, errors: str = "strict") -> str:
         """All of it. Raises RequestError if it is empty or, unless `errors` allows that, not UTF-8."""
@@ -120,8 +120,8 @@ class Source:
     def read(self, start: int, end: int) -> bytes:
         """The bytes from start to end; fewer if a file has become shorter. Raises RequestError if one is unreadable."""
         parts = []
-        for i in range(bisect.bisect_right(self._starts, start, hi=len(self.paths)) - 1, len(self.paths)):
-            first, length = self._starts[i], self.sizes[i] - self._marks[i]
+        for i in range(bisect.bisect_right(self.starts, start, hi=len(self.paths)) - 1, len(self.paths)):
+            first, length = self.starts[i], self.sizes[i] - self._marks[i]
             if first >= end:
                 break
             low, high = max(0, start - first), min(length, end - first)
@@ -186,8 +186,8 @@ class Source:
 
     def not_text(self, offset: int) -> RequestError:
         """The error that byte `offset` is not UTF-8, which names the file and the byte in it."""
-        i = bisect.bisect_right(self._starts, offset, hi=len(self.paths)) - 1
-        byte = offset - self._starts[i] + self._marks[i]
+        i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
+        byte = offset - self.starts[i] + self._marks[i]
         return RequestError(f"{self.paths[i]} is not UTF-8 text (byte {byte} is not): convert it first")
 
 

@@ -83,6 +83,14 @@ def test_two_splits_are_to_train_and_to_validate_on_and_empty_rows_are_left_out(
     assert list(corpus.parts()) == ["<|endoftext|>".join(ROWS), "b<|endoftext|>c"]
 
 
+@pytest.mark.parametrize("tokenizer", ["bytes", "characters"])
+def test_the_splits_keep_their_rows_after_a_byte_order_mark(tokenizer: str, tmp_path: Path) -> None:
+    rows = ["\ufefffirst", "é"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    corpus = loaded("json", str(tmp_path / "a.jsonl"), split=["train[:1]", "train[1:]"], tokenizer=tokenizer)
+    assert list(corpus.parts()) == ["first", "é"]
+
+
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     json_lines(path)

@@ -12,6 +12,7 @@ from gpt.data.characters import CharTokenizer
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
 from gpt.data.text import TextData
+from gpt.data.windows import Windows
 from tests.conftest import split_text, text_data
 
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
@@ -79,6 +80,14 @@ def test_in_sliding_windows_every_target_has_half_a_window_of_context(
         begins = inputs[:, :1] == length // 2  # the first window
         assert (context[counted & ~begins] > block_size // 2).all()
     assert served == list(range(length // 2 + 1, length))
+
+
+@given(length=st.integers(2, 60), block_size=st.integers(1, 20), most=st.integers(1, 70))
+def test_a_sample_of_a_text_is_a_window_or_more_however_short_the_text(length: int, block_size: int, most: int) -> None:
+    windows = Windows(torch.arange(length), block_size, 32, most)
+    for targets in (windows.adjacent(), windows.sliding()):
+        assert 0 < targets.count == sum(batch.tokens for batch in targets) <= max(most, block_size)
+        assert targets.of == length - 1
 
 
 def test_short_windows_come_first_and_have_as_many_tokens() -> None:
