@@ -36,6 +36,7 @@ class Group:
     mean: float  # of the metric, over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
     bits: float | None  # the mean exact loss in bits per byte, of a text
+    guess: float  # the metric of a uniform guess among its tokens
     standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
 
 
@@ -63,6 +64,7 @@ class _Member(NamedTuple):
     run: FinishedRun
     settings: _Settings
     has_characters: bool  # as tokens
+    guess: float
 
 
 def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFolder] = ()) -> list[Ranking]:
@@ -75,7 +77,8 @@ def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFo
     for run in runs:
         with skipping_damaged():
             vocabulary = run.folder.vocabulary()
-            member = _Member(run, settings(*run, metric), isinstance(vocabulary.vocabulary, str))
+            guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
+            member = _Member(run, settings(*run, metric), isinstance(vocabulary.vocabulary, str), guess)
             finished[targets(run.folder, vocabulary, metric)].append(member)
     for other in others:
         with skipping_damaged():
@@ -92,26 +95,25 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
     keys = _varying([*(member.settings for member in members), *(values for _, values in started)])
     by_values: dict[tuple, dict[int, FinishedRun]] = defaultdict(dict)
     older = []
-    for run, values, _ in members:  # the oldest first, so that the newest run of a seed remains
+    for run, values, *_ in members:  # the oldest first, so that the newest run of a seed remains
         by_seed = by_values[tuple(_same(values.get(key)) for key in keys)]
         seed = run.summary.seed
         older += [by_seed[seed]] if seed in by_seed else []
         by_seed[seed] = run
-    chosen = {member.run.folder: member.settings for member in members}
+    chosen = {member.run.folder: member for member in members}
     groups = []
     for by_seed in by_values.values():
         own = list(by_seed.values())
         losses = [LOSS[metric](run.summary) for run in own]
-        values = {key: chosen[own[0].folder].get(key) for key in keys}
+        first = chosen[own[0].folder]
+        values = {key: first.settings.get(key) for key in keys}
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
-        groups.append(Group(values, own, statistics.mean(losses), deviation, _in_bits(own), ""))
+        groups.append(Group(values, own, statistics.mean(losses), deviation, _in_bits(own), first.guess, ""))
     groups.sort(key=lambda group: group.mean)
-    newest, summary = members[-1].run
-    tokens = summary.exact.comparable / summary.exact.val if metric == "exact" and summary.exact.val else 1.0
-    standings, is_tested = _standings(groups, guess=tokens * math.log(len(newest.vocabulary().vocabulary)))
+    standings, is_tested = _standings(groups)
     changed = [changes(member.run.summary) for member in members]
     ranking = Ranking(
-        corpus=_corpus(newest),
+        corpus=_corpus(members[-1].run.folder),
         keys=keys,
         shared=[change for change in changed[0] if all(change in each for each in changed)],
         groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
@@ -125,6 +127,12 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
         with skipping_damaged():
             ranking.unfinished.append(unfinished(other, {key: values.get(key) for key in keys}))
     return ranking
+
+
+def _guess(summary: Summary, vocab_size: int, metric: Metric) -> float:
+    """The loss of a uniform guess, ln V nats per token, in the unit of the metric."""
+    tokens = summary.exact.comparable / summary.exact.val if metric == "exact" and summary.exact.val else 1.0
+    return tokens * math.log(vocab_size)
 
 
 def _in_bits(runs: list[FinishedRun]) -> float | None:
@@ -184,19 +192,19 @@ def _corpus(run: RunFolder) -> str:
     return " ".join([f"data={data.target.rpartition('.')[2]}", *(f"{key}={value}" for key, value in values.items())])
 
 
-def _standings(groups: list[Group], guess: float) -> tuple[list[str], bool]:
+def _standings(groups: list[Group]) -> tuple[list[str], bool]:
     """Standings for groups ordered by mean: best, or within its noise; and whether there are enough seeds to tell.
 
     Welch's t-test, two-sided, at 5 %, without a correction for many comparisons. A group of one seed borrows the pooled
-    standard deviation of the others. A group with a mean above ln V, the loss of guessing, has diverged and is left out
-    of the pool, because its deviation would swamp the others.
+    standard deviation of the others. A group with a mean above the loss of guessing has diverged and is left out of the
+    pool, because its deviation would swamp the others.
     """
-    best, sane = groups[0], [group for group in groups if group.mean < guess]
+    best, sane = groups[0], [group for group in groups if group.mean < group.guess]
     degrees = sum(len(group.runs) - 1 for group in sane)
     squares = sum((len(group.runs) - 1) * group.deviation**2 for group in sane if group.deviation is not None)
     standings = ["best"]
     for group in groups[1:]:
-        if group.mean >= guess:
+        if group.mean >= group.guess:
             standings.append(WORSE_THAN_GUESSING)
             continue
         n, m = len(best.runs), len(group.runs)

@@ -65,7 +65,7 @@ def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
     if len(ranking.groups) == 1:
         return note.strip()
     if any(group.standing == WORSE_THAN_GUESSING for group in ranking.groups):
-        note += "worse than guessing: above ln V, where V is the size of the vocabulary. "
+        note += "worse than guessing: above ln V nats per token, where V is the size of the vocabulary. "
     if ranking.is_tested:
         return note + (
             "within noise: not different from the best by Welch's t-test (two-sided, 5 %; a single seed borrows the "

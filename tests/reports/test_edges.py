@@ -11,7 +11,7 @@ from gpt.reports.tables import table
 
 def ranking(key: str, *values: Any) -> Ranking:
     """Groups that differ in one key, the best first."""
-    groups = [Group({key: value}, [], 2.0 + i, None, None, "") for i, value in enumerate(values)]
+    groups = [Group({key: value}, [], 2.0 + i, None, None, 4.0, "") for i, value in enumerate(values)]
     return Ranking(
         "a text", [key], [], groups, unit="token", has_characters=True, is_tested=False, older=[], unfinished=[]
     )

@@ -56,7 +56,7 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     run, summary = finished_runs(trained / "runs")[0]
     keys = ["=key", "a|b"]
     groups = [
-        Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, None, "best") for text in HOSTILE
+        Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, None, 4.0, "best") for text in HOSTILE
     ]
     older = [FinishedRun(RunFolder(Path(text)), summary) for text in HOSTILE]
     ranking = Ranking(

@@ -77,6 +77,19 @@ def test_runs_with_other_tokens_are_ranked_by_character(folder: Path) -> None:
     assert len(rankings(found, "val")) == 3  # estimates are per token, and those of other tokens are not comparable
 
 
+def test_a_run_is_worse_than_guessing_among_its_own_tokens(folder: Path) -> None:
+    """Per character, a guess among these 23 characters loses 3.1 nats, one among subwords 3.5, one of each byte 6.9."""
+    found = []
+    for kind, per_token in (("characters", 1.0), ("subwords", 5.5), ("bytes", 3.0)):
+        run = gpt.load(folder / "runs" / kind)
+        exact = run.summary.exact.model_copy(update={"val": per_token})
+        found.append(FinishedRun(run.run, run.summary.model_copy(update={"exact": exact})))
+    for runs in (found, found[::-1]):  # whichever is the newest
+        (ranking,) = rankings(runs, "exact")
+        standings = {group.values["data.tokenizer"]: group.standing for group in ranking.groups}
+        assert standings == {"characters": "best", "subwords": "", "bytes": ""}
+
+
 def test_a_text_is_streamed_as_valid_unicode_and_measured_on_any_file(
     called: Script, run: TrainedRun, tmp_path: Path
 ) -> None:
