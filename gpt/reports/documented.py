@@ -116,10 +116,12 @@ def table(comparison: Comparison, style: str) -> str:
         ]
         for row in comparison.rows
     ]
+    exact = [summary.exact.loss for runs in comparison.counted.values() for _, summary in runs]
+    which = " or ".join(sorted({loss.which for loss in exact}))
     return (
         f"{tabulate(cells, headers, tablefmt=style, disable_numparse=True)}\n\n"
         "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "
-        "standard deviation over seeds. exact: every target of the validation split once, mean over seeds. "
+        f"standard deviation over seeds. exact: {which} of the validation split once, mean over seeds. "
         "*: the loss on one training mini-batch, which varies by about 0.1."
     )
 

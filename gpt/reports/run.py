@@ -32,8 +32,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         lines.append(_row("documented", documented.train, documented.val, note))
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
     of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
-    targets = f"{exact.over} targets" if exact.targets < exact.of else "every target"
-    lines.append(_row("exact", None, exact.loss, f"{targets} of the validation split once{of_what}"))
+    lines.append(_row("exact", None, exact.loss, f"{exact.which} of the validation split once{of_what}"))
     if exact.per_character is not None and exact.bits_per_byte is not None and not _has_characters(run):
         in_bits = f"{exact.per_character / math.log(2):.4f} per character, {exact.bits_per_byte:.4f} per byte"
         lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))

@@ -57,7 +57,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
 def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
     exact = [summary.exact.loss for group in ranking.groups for _, summary in group.runs]
     note = f"Nats per {ranking.unit}, mean ± standard deviation over seeds. "
-    if samples := {loss.over for loss in exact if loss.targets < loss.of}:
+    if samples := {loss.over for loss in exact if loss.is_sample}:
         note += f"The exact loss is over a sample: {' or '.join(sorted(samples))} tokens. "
     if ranking.older:
         folders = ", ".join(escaped(str(run.path)) for run, _ in ranking.older)

@@ -40,9 +40,19 @@ class ExactLoss:
         return self.loss * self.targets / self.bytes / math.log(2) if self.bytes else None
 
     @property
+    def is_sample(self) -> bool:
+        """Whether it leaves targets out."""
+        return self.targets < self.of
+
+    @property
     def over(self) -> str:
         """The number of targets, and of how many if they are a sample."""
-        return f"{self.targets:,}" + (f" of {self.of:,}" if self.targets < self.of else "")
+        return f"{self.targets:,}" + (f" of {self.of:,}" if self.is_sample else "")
+
+    @property
+    def which(self) -> str:
+        """The targets in words."""
+        return f"{self.over} targets" if self.is_sample else "every target"
 
 
 class Evaluation(Record):

@@ -20,7 +20,7 @@ A {kind} language model with {parameters:,} parameters that {does}, trained from
 
 {losses}
 
-Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: every target of the
+Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: {targets} of the
 validation split once, with the {last} weights. {weights}{changed}
 
 {usage}{sample}"""
@@ -44,6 +44,7 @@ def body(trained: TrainedRun) -> str:
         iterations=summary.iterations, seed=summary.seed,
         corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
         losses=_losses(summary, token), token=token, over=f"over {markdown(summary.estimated_over)}",
+        targets=summary.exact.loss.which,
         last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
     )  # fmt: skip

@@ -78,6 +78,14 @@ def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, called: Script, 
     assert (run.run.path / "sample.txt").read_text().splitlines()[0] in card.text
 
 
+def test_a_card_says_how_many_targets_its_loss_is_over(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Exact: every target of" in body(run)
+    summary = run.summary
+    exact = summary.exact.model_copy(update={"targets": 80})
+    monkeypatch.setattr(TrainedRun, "summary", summary.model_copy(update={"exact": exact}))
+    assert f"Exact: 80 of {exact.of:,} targets of" in body(run)
+
+
 def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(
     run: TrainedRun, shakespeare: Path, tmp_path: Path
 ) -> None:
