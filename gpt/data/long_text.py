@@ -65,7 +65,7 @@ class _Encoded(Record):
 class _Learned(Record):
     """Subwords that were learned from a text."""
 
-    largest = Vocabulary.largest
+    largest, short = Vocabulary.largest, Vocabulary.short
 
     source: str
     vocabulary: list[str]
@@ -178,7 +178,8 @@ def _record(path: Path, kind: type[_R]) -> _R | None:
     if not path.exists():
         return None
     try:
-        return kind.model_validate_json(json.dumps(unseal(read_text_file(path, largest=kind.largest), path)))
+        found = unseal(read_text_file(path, largest=kind.largest), path, kind.short)
+        return kind.model_validate_json(json.dumps(found))
     except (UserError, ValidationError):
         log.warning(f"{path} is damaged: preparing the text again")
         return None

@@ -1,5 +1,6 @@
 """Bytes and byte-level subwords: every text is encoded and decoded without loss, and what is generated is Unicode."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError, UserError
+from gpt.base.files import seal
 from gpt.data import sources
 from gpt.data.byte_level import ByteLevel, BytePairs, ByteTokenizer
 from gpt.data.corpus import TextCorpus, Tokens
@@ -16,6 +18,7 @@ from gpt.data.long_text import LongText
 from gpt.data.sources import Source
 from gpt.data.tokenizing import tokenizer_for, tokenizer_of
 from gpt.data.vocabulary import Vocabulary
+from gpt.runs.records import read_record
 from tests.conftest import small_corpus, split_text
 
 CONTENT = "\n".join([small_corpus(), "naïve café, 東京\u3000は夜, 😀 \r\n\t  don't we'll 1234 " * 20, "x" * 3000])
@@ -68,6 +71,16 @@ def test_a_run_restores_its_tokenizer_from_its_vocabulary(tokenizer: ByteLevel) 
     assert type(restored) is type(tokenizer)
     assert restored.name == tokenizer.name
     assert torch.equal(restored.encode(CONTENT), tokenizer.encode(CONTENT))
+
+
+def test_a_vocabulary_of_many_short_subwords_is_read(tmp_path: Path) -> None:
+    letters = SUBWORDS.vocabulary[:60]
+    pairs = list(itertools.product(letters, repeat=2))
+    merges = [*pairs, *((first + second, third) for first, second in pairs for third in letters)]
+    vocabulary = [*SUBWORDS.vocabulary[:256], *map("".join, merges)]
+    written = Vocabulary(vocabulary=vocabulary, merges=merges, corpus="")
+    (tmp_path / "tokenizer.json").write_text(seal(written.model_dump()))
+    assert read_record(tmp_path / "tokenizer.json", Vocabulary) == written
 
 
 DAMAGED: list[tuple[list[str], list[tuple[str, str]]]] = [
