@@ -8,6 +8,7 @@ Models are Unsupervised Multitask Learners" (Radford et al., 2019), section 2.2;
 import codecs
 import functools
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gpt.base.errors import UnavailableError, requiring
+from gpt.data.sources import CONTINUING
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import parts_of
 
@@ -28,6 +30,7 @@ _VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that a
 _OTHERS = [byte for byte in range(256) if byte not in _VISIBLE]
 _CHARACTER = {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + i) for i, byte in enumerate(_OTHERS)}
 _BYTE = {character: byte for byte, character in _CHARACTER.items()}
+_LATIN_1 = str.maketrans({character: chr(byte) for character, byte in _BYTE.items()})
 _NO_BYTE = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # unpaired surrogates that `surrogateescape` does not make
 
 
@@ -42,7 +45,7 @@ class ByteLevel(TextTokenizer):
         if not (set(_BYTE) <= set(vocabulary) and set("".join(vocabulary)) <= set(_BYTE) and all(vocabulary)):
             raise ValueError("it lacks bytes or has others")
         self.vocabulary = vocabulary
-        self._bytes = [bytes(_BYTE[c] for c in token) for token in vocabulary]
+        self._bytes = [token.translate(_LATIN_1).encode("latin-1") for token in vocabulary]
 
     @functools.cached_property
     def shown(self) -> list[str]:
@@ -52,7 +55,7 @@ class ByteLevel(TextTokenizer):
     @functools.cached_property
     def sizes(self) -> Tensor:
         """The characters that begin in each token, and its bytes: (V, 2) int64."""
-        return torch.tensor([(sum(byte & 0xC0 != 0x80 for byte in token), len(token)) for token in self._bytes])
+        return torch.tensor([(len(token.translate(None, CONTINUING)), len(token)) for token in self._bytes])
 
     def without_unknown(self, text: str) -> tuple[str, str]:
         """All of it."""
@@ -111,7 +114,7 @@ class BytePairs(ByteLevel):
             vocab_size=vocab_size, initial_alphabet=sorted(_BYTE), show_progress=show_progress, special_tokens=[]
         )
         tokenizer.train_from_iterator(texts, trainer)
-        vocabulary, merges = parts_of(tokenizer.to_str())
+        vocabulary, merges = parts_of(json.loads(tokenizer.to_str()))
         return cls(vocabulary, merges or [])
 
     @classmethod

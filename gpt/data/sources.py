@@ -23,7 +23,7 @@ from gpt.base.typed import listed
 _T = TypeVar("_T")
 _PIECE = 2**20  # bytes that are read at a time
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
+CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
 _BEFORE_SPACE = re.compile(rb"(?<=[!-~])(?=[ \t\n\r])")
 _LONGEST_WORD = 2**12  # bytes
 _WORKERS = os.cpu_count() or 1
@@ -133,7 +133,7 @@ class Source:
     def whole(self, offset: int, end: int) -> int:
         """The end of the character of UTF-8 that byte `offset` is inside, or `offset` if it is between two."""
         following = self.read(offset, min(offset + 3, end))
-        return offset + len(following) - len(following.lstrip(_CONTINUING))
+        return offset + len(following) - len(following.lstrip(CONTINUING))
 
     def pieces(self, start: int, end: int, *, words: bool = False) -> Iterator[tuple[int, int]]:
         """Pieces of the bytes from start to end: where each starts and ends, at whole characters of UTF-8.

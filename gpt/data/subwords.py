@@ -4,6 +4,7 @@ Source: "Neural Machine Translation of Rare Words with Subword Units" (Sennrich 
 trained and applied by the library `tokenizers`.
 """
 
+import json
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -32,7 +33,7 @@ class Subwords:
         tokenizer = _pipeline(models.BPE(unk_token=SPECIAL[UNKNOWN]))
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
         tokenizer.train_from_iterator(lines, trainer)
-        vocabulary, merges = parts_of(tokenizer.to_str())
+        vocabulary, merges = parts_of(json.loads(tokenizer.to_str()))
         return cls(vocabulary, merges or [])
 
     def __len__(self) -> int:

@@ -1,7 +1,6 @@
 """What a tokenizer is built from, characters or subwords and their merges; and the characters that it lacks."""
 
-import json
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -11,12 +10,12 @@ PAD = 0  # the subword that pads sequences to the length of the longest; no real
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
 
 
-def parts_of(tokenizer: str) -> tuple[list[str], list[tuple[str, str]] | None]:
-    """The tokens by id and the merges, if it has any, of a tokenizer in the format of the library `tokenizers`.
+def parts_of(tokenizer: Any) -> tuple[list[str], list[tuple[str, str]] | None]:
+    """The tokens by id and the merges, if it has any, of a tokenizer in the library `tokenizers`' JSON.
 
     Raises ValueError, KeyError or TypeError if it is none.
     """
-    model = json.loads(tokenizer)["model"]
+    model = tokenizer["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
     return tokens, [(first, second) for first, second in model["merges"]] if "merges" in model else None
 
@@ -29,11 +28,11 @@ class Vocabulary(Record):
 
     vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # of characters, or of subwords
     merges: list[tuple[str, str]] | None = None  # of subwords
-    corpus: str  # the digest of the run's corpus
+    corpus: Annotated[str, Field(max_length=100)]  # the digest of the run's corpus
     # Whether it can encode all of that text; None for sentence pairs and before format 7.
     covers: bool | None = None
     # The fingerprints of the corpus's files, by the loader's hyperparameter:
-    files: dict[str, str] = Field(default_factory=dict)
+    files: Annotated[dict[str, str], Field(max_length=10)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

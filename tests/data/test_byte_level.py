@@ -83,6 +83,14 @@ def test_a_vocabulary_of_many_short_subwords_is_read(tmp_path: Path) -> None:
     assert read_record(tmp_path / "tokenizer.json", Vocabulary) == written
 
 
+@pytest.mark.parametrize("change", [{"corpus": "x" * 10**6}, {"files": {f"{i}": "x" for i in range(1000)}}])
+def test_no_field_of_a_vocabulary_but_its_tokens_is_large(change: dict, tmp_path: Path) -> None:
+    written = Vocabulary(vocabulary="ab", corpus="x" * 64, files={"path": "x" * 64}).model_dump()
+    (tmp_path / "tokenizer.json").write_text(seal(written | change))
+    with pytest.raises(UserError, match=r"tokenizer\.json is damaged: (corpus|files)"):
+        read_record(tmp_path / "tokenizer.json", Vocabulary)
+
+
 DAMAGED: list[tuple[list[str], list[tuple[str, str]]]] = [
     (SUBWORDS.vocabulary[1:], SUBWORDS.merges or []),  # a byte is missing
     ([*SUBWORDS.vocabulary, "東"], SUBWORDS.merges or []),

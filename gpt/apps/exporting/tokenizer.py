@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from gpt.base.files import parsing, read_text_file
+from gpt.base.files import parsed, parsing, read_text_file
 from gpt.data.vocabulary import Vocabulary, parts_of
 from gpt.tasks import Task
 
@@ -23,5 +23,5 @@ def vocabulary_of(path: Path) -> Vocabulary:
     """
     content = read_text_file(path, largest=2 * Vocabulary.largest)  # it numbers the subwords, too
     with parsing(path):
-        tokens, merges = parts_of(content)
+        tokens, merges = parts_of(parsed(content, path, Vocabulary.short))
         return Vocabulary(vocabulary="".join(tokens) if merges is None else tokens, merges=merges, corpus="")

@@ -147,6 +147,13 @@ def test_a_strangers_folder_executes_nothing(run: TrainedRun, tmp_path: Path) ->
         PretrainedGPT.from_pretrained(tmp_path)
 
 
+def test_a_vocabulary_that_is_expensive_to_parse_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"model": {"vocab": {}, "merges": [' + "[]," * 2**20 + "[]]}}")
+    with pytest.raises(UserError, match="has more values than any record of its size"):
+        vocabulary_of(path)
+
+
 def test_weights_of_another_model_and_damaged_ones_are_refused_in_one_line(run: TrainedRun, tmp_path: Path) -> None:
     export(run, "hub", tmp_path, license="mit")
     config = json.loads((tmp_path / "config.json").read_text())
