@@ -3,8 +3,10 @@
 import hashlib
 import itertools
 from collections.abc import Sequence
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from gpt.base.records import Record, Total
 from gpt.data.characters import CODE_POINTS, code_points
@@ -20,18 +22,25 @@ class Description(Record):
     largest = 2**24  # bytes, for all characters of Unicode
 
     source: str  # the fingerprint of its files
-    lengths: list[Total]  # in characters
+    lengths: Annotated[list[Total], Field(min_length=2, max_length=len(SPLITS))]  # in characters
     ends: list[Total]  # in bytes
     whole_ends: list[Total]  # the same, moved to the end of a character that a split would cut
     characters: str
     invalid: Total | None  # the first byte that is not UTF-8
     digest: str
 
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for ends in (self.ends, self.whole_ends):
+            if len(ends) != len(self.lengths) or ends != sorted(ends):
+                raise ValueError("its splits do not follow one another")
+        return self
+
 
 def describe(source: Source, split: Split) -> Description:
     """Read a text once."""
     size = source.size
-    ends = [size] if isinstance(split, float) else [*(end for end in split if end < size), size]
+    ends = [size] if isinstance(split, float) else [*(min(end, size) for end in split), size]
     whole_ends = [source.whole(end, size) for end in ends]
     alphabet, by_split = _Alphabet(), [list(source.pieces(*part)) for part in bytes_of(whole_ends).values()]
     pieces = [piece for some in by_split for piece in some]

@@ -16,12 +16,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
 from filelock import FileLock
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from torch import Tensor
 
 from gpt.base.errors import UserError
@@ -70,6 +70,11 @@ class _Learned(Record):
     source: str
     vocabulary: list[str]
     merges: list[tuple[str, str]]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        BytePairs(self.vocabulary, self.merges)
+        return self
 
 
 class LongText(Text):

@@ -45,7 +45,7 @@ class Everything:
         Raises RequestError if the folder has a file of such a name that is not from an earlier comparison.
         """
         out.mkdir(parents=True, exist_ok=True)
-        _check_own(out)
+        _check_own(out, self._by_keys)
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
         texts = (self.shown("github") + "\n", json.dumps(record, indent=2) + "\n", tables.as_csv(self.rankings))
         for name, text in zip(_TABLES, texts, strict=True):
@@ -57,16 +57,22 @@ class Everything:
         written = []
         if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
             written.append(out / "compare.png")
-        by = self.config.by or []
-        for number, ranking in enumerate(self.ranked if by else [], start=1):
-            path = out / ("compare_by.png" if len(self.ranked) == 1 else f"compare_by_{number}.png")
-            plots.against(ranking, by, self.config.metric, path)
-            written.append(path)
+        for name, ranking in zip(self._by_keys, self.ranked, strict=False):
+            plots.against(ranking, self.config.by or [], self.config.metric, out / name)
+            written.append(out / name)
         return written
 
+    @property
+    def _by_keys(self) -> list[str]:
+        """The names of the pictures of the loss against the keys in `by`."""
+        if not self.config.by:
+            return []
+        count = len(self.ranked)
+        return ["compare_by.png"] if count == 1 else [f"compare_by_{number}.png" for number in range(1, count + 1)]
 
-def _check_own(out: Path) -> None:
-    there = [name for name in (*_TABLES, "compare.png", "compare_by.png") if (out / name).exists()]
+
+def _check_own(out: Path, by_keys: list[str]) -> None:
+    there = [name for name in (*_TABLES, "compare.png", *by_keys) if (out / name).exists()]
     if there and not set(_TABLES) <= set(there):
         raise RequestError(
             f"{out / there[0]} is not from a comparison, which writes {', '.join(_TABLES)} together: "

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError, UserError
+from gpt.base.files import seal, unseal
 from gpt.data import sources
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import Text, TextCorpus, Tokens
@@ -130,6 +131,25 @@ def test_subwords_are_learned_once(file: Path, caplog: pytest.LogCaptureFixture)
     first, second = (opened(file).subwords(300) for _ in range(2))
     assert (first.vocabulary, first.merges) == (second.vocabulary, second.merges)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("text.json", {"lengths": [], "ends": [], "whole_ends": []}),
+        ("text.json", {"ends": [10, 5]}),
+        ("subwords_300.json", {"merges": [["q", "zz"]]}),
+        ("subwords_300.json", {"vocabulary": ["a"], "merges": []}),
+    ],
+)
+def test_records_that_are_intact_but_contradict_themselves_are_made_again(
+    name: str, changes: dict, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = opened(file).subwords(300).vocabulary
+    (path,) = file.parent.glob(f"prepared/*/{name}")
+    path.write_text(seal(unseal(path.read_text(), path) | changes))
+    assert opened(file).subwords(300).vocabulary == expected
+    assert "is damaged" in caplog.text
 
 
 def test_a_text_with_another_separator_is_prepared_beside_the_first(file: Path) -> None:
