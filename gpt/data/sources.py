@@ -21,7 +21,7 @@ from gpt.base.errors import RequestError, UnavailableError, UserError
 from gpt.base.typed import listed
 
 _T = TypeVar("_T")
-_PIECE = 2**20  # bytes that are read at a time
+_PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
 _BEFORE_SPACE = re.compile(rb"(?<=[!-~])(?=[ \t\n\r])")

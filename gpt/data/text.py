@@ -10,6 +10,7 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import Batch, Targets
 from gpt.data.corpus import Text
+from gpt.data.long_text import MappedIds
 from gpt.data.tokenizer import Ids, TextTokenizer
 from gpt.data.windows import Windows
 
@@ -58,12 +59,15 @@ class TextData:
     def batch(self, split: str, batch_size: int, draw: torch.Generator, T: int | None = None) -> Batch:
         """`batch_size` windows of T characters, by default block_size, at uniformly random positions of the split."""
         ids, T = self._splits[split], T or self.block_size
-        starts = torch.randint(len(ids) - T, (batch_size, 1), generator=draw).to(ids.device, non_blocking=True)
+        starts = _starts(ids, T, batch_size, draw).to(ids.device, non_blocking=True)
         windows = ids[starts + self._window[: T + 1]]  # (B, T + 1)
         return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
+        ids, T = self._splits["train"], self.block_size
+        if isinstance(ids, MappedIds):  # the disk fetches the next batch while the model trains on this one
+            ids.expect(_starts(ids, T, batch_size, generator(seed, "train", iteration + 1)), T + 1)
         return self.batch("train", batch_size, generator(seed, "train", iteration))
 
     def epoch(self, tokens: int) -> int:
@@ -101,3 +105,8 @@ class TextData:
         (inputs,), targets = batch.inputs, batch.targets
         with_starts = (starts.to(self._device),) if self._with_starts and split == "train" else ()
         return replace(batch, inputs=(inputs.to(self._device), *with_starts), targets=targets.to(self._device))
+
+
+def _starts(ids: Ids, T: int, batch_size: int, draw: torch.Generator) -> Tensor:
+    """Where windows of T tokens start, uniformly random: (batch_size, 1)."""
+    return torch.randint(len(ids) - T, (batch_size, 1), generator=draw)
