@@ -10,7 +10,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from harness import QUICK_TRAINING, Row, alternate, arguments, output, table, train_command
+
+SIZES = [(1, 256), (1, 500), (64, 64)]  # samples, characters of each
 
 _OURS = """
 import gpt  # before torch, as in the scripts: it sets how threads wait
@@ -63,23 +66,26 @@ print(batch * tokens / (time.perf_counter() - started), file=stdout)
 
 def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Characters per second, all samples together."""
+    dtypes = ["float32", "bfloat16", *([] if torch.cuda.is_available() else ["int8"])]
     with tempfile.TemporaryDirectory() as name:
-        return [*_v7_size(nanogpt, repeats, Path(name), quick=quick), _record(repeats, Path(name), quick=quick)]
+        found = [
+            v7_size(batch, tokens, dtype, nanogpt, repeats, Path(name))
+            for batch, tokens in ([(1, 8)] if quick else SIZES)
+            for dtype in dtypes
+        ]
+        return [*found, _record(repeats, Path(name), quick=quick)]
 
 
-def _v7_size(nanogpt: Path | None, repeats: int, folder: Path, *, quick: bool) -> list[Row]:
-    def measure(batch: int, tokens: int, code: str, *arguments: str) -> Callable[[], float]:
+def v7_size(batch: int, tokens: int, dtype: str, nanogpt: Path | None, repeats: int, folder: Path) -> Row:
+    """Characters per second at v7's size."""
+
+    def measure(code: str, *arguments: str) -> Callable[[], float]:
         command = [sys.executable, "-c", code, *arguments, str(batch), str(tokens)]
         return lambda: float(output(command, folder))
 
-    result = []
-    for batch, tokens in [(1, 8)] if quick else [(1, 256), (1, 500), (64, 64)]:
-        theirs = measure(batch, tokens, _THEIRS, str(nanogpt)) if nanogpt else None
-        for dtype in ("float32", "bfloat16", "int8"):
-            measured = alternate(repeats, measure(batch, tokens, _OURS, dtype), theirs)
-            work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
-            result.append(Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True))
-    return result
+    measured = alternate(repeats, measure(_OURS, dtype), measure(_THEIRS, str(nanogpt)) if nanogpt else None)
+    work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
+    return Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True)
 
 
 def _record(repeats: int, folder: Path, *, quick: bool) -> Row:

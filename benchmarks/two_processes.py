@@ -17,14 +17,15 @@ _STEPS_ALONE = ["training.eval_interval=1000000", "training.eval_iters=1", "trai
 _QUICK = ["training.max_iters=2", "model.n_embd=12", "model.n_layer=1", "training.batch_size=2"]
 
 
-def rows(repeats: int, *, quick: bool) -> list[Row]:
+def rows(repeats: int, *, quick: bool, device: str = "cpu") -> list[Row]:
     """Tokens per second in training steps."""
     with tempfile.TemporaryDirectory() as name:
-        return [_row(work, [*own, *(_QUICK if quick else [])], repeats, Path(name)) for work, own in _WORK.items()]
+        changes = [f"device={device}", *(_QUICK if quick else [])]
+        return [_row(work, [*own, *changes], repeats, Path(name)) for work, own in _WORK.items()]
 
 
 def _row(work: str, own: list[str], repeats: int, folder: Path) -> Row:
-    alone = train_command(*own, *_STEPS_ALONE, "schedule.warmup_iters=0", "device=cpu")
+    alone = train_command(*own, *_STEPS_ALONE, "schedule.warmup_iters=0")
     together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *alone[1:]]
     measured = alternate(repeats, lambda: _speed(together, folder), lambda: _speed(alone, folder))
     return Row(f"{work}, two processes", "tokens/s", measured, "one process", more_is_better=True)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from tests.conftest import REPOSITORY, Script, build, check_config
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from ablation import CHANGES, WHOLE
+from gpu import Cells, Part, Setting, measure, report
 from harness import LIBGOMPS_SPINS, WAITING, Measured, Row, alternate, arguments, output, with_constants
 from private_kernels import unpacked, without
 from same_losses import Losses, spelled
@@ -368,11 +372,108 @@ def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> 
     *rows, record = benchmark("generation", "--nanogpt", peers.folder("nanogpt"))
     assert (record[0], record[1]) == ("generation with the CPU record's v9, 1 x 8 characters", "-")
     assert "characters/s" in record[3]
-    assert [row[0] for row in rows] == [
-        f"v7-size generation, 1 x 8 characters, {dtype}; peer float32" for dtype in ("float32", "bfloat16", "int8")
-    ]
+    dtypes = ["float32", "bfloat16", *([] if torch.cuda.is_available() else ["int8"])]
+    assert [row[0] for row in rows] == [f"v7-size generation, 1 x 8 characters, {x}; peer float32" for x in dtypes]
     assert all(row[1] == "nanoGPT generate" and "characters/s" in row[2] and "characters/s" in row[3] for row in rows)
-    assert peers.calls() == [{"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}] * 4
+    assert peers.calls() == [{"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}] * 2 * len(rows)
+
+
+@pytest.mark.slow
+def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, shakespeare: Path, tmp_path: Path) -> None:
+    corpus = str(shakespeare.resolve())
+    parts = ["speedrun_1", "v7_1", "determinism_v9", "tests_training", "v6_compiled", "generation_64x64_bfloat16"]
+
+    def measured() -> list[list[str]]:
+        done = script("benchmarks/gpu.py", "--quick", "--out=kept", *parts, cwd=tmp_path, GPT_DATA_DIR=corpus)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == (tmp_path / "kept" / "report.md").read_text()
+        assert "failed:" not in done.stdout
+        return [line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
+
+    rows = [[cell.strip() for cell in row] for row in measured()]
+    assert [row[0].partition(";")[0] for row in rows] == [
+        "seed", "1", "seed", "1", "settings", "model=v6 compile=true",
+        "work", "v7-size generation, 1 x 8 characters, bfloat16",
+        "check", "v9, deterministic=true, the same seed twice", "v9, deterministic=true, resumed half-way",
+        "tests/training",
+    ]  # fmt: skip
+    assert {row[1] for row in rows[9:11]} == {"11 losses and the weights are equal, to the last bit"}
+    files = [tmp_path / "kept" / f"{part}.json" for part in parts]
+    written = [file.stat().st_mtime_ns for file in files]
+    measured()
+    assert [file.stat().st_mtime_ns for file in files] == written
+
+
+def _works(setting: Setting) -> Cells:
+    return [["works", "yes"]]
+
+
+def _fails(setting: Setting) -> Cells:
+    if not (setting.out / "mended").exists():
+        raise ValueError("on this machine")
+    return [["fails", "no more"]]
+
+
+def _hangs(setting: Setting) -> Cells:
+    time.sleep(600)
+    return []
+
+
+# As a training does, it saves what it has when it is told to stop; here it stops its benchmark itself.
+_SAVES = """
+import os, signal, sys
+from pathlib import Path
+def save(*_):
+    Path(sys.argv[2]).write_text("saved")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, save)
+os.kill(int(sys.argv[1]), signal.SIGUSR1)
+signal.pause()
+"""
+
+
+def _is_cut_off(benchmark: int, setting: Setting) -> Cells:
+    saved = setting.out / "saved"
+    if not saved.exists():
+        output([sys.executable, "-c", _SAVES, str(benchmark), str(saved)], setting.out)
+    return [["is cut off", saved.read_text()]]
+
+
+@pytest.mark.slow
+def test_parts_that_failed_are_kept_as_such_and_run_again_after_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    setting = Setting(tmp_path, None, repeats=1, quick=True)
+    parts = {"fails": Part("checks", 60, _fails), "hangs": Part("checks", 1, _hangs)}
+    measure(parts, setting, minutes=0)
+    assert report(parts, tmp_path) == "not done: fails, hangs\n"
+    measure(parts, setting, minutes=5)
+    traceback, hangs = report(parts, tmp_path).split("\n\n")
+    assert traceback.startswith("failed: fails: Traceback")
+    assert traceback.endswith("ValueError: on this machine")
+    assert hangs == "failed: hangs: longer than 1 s\n"
+    (tmp_path / "mended").touch()
+    parts["works"] = Part("checks", 60, _works)
+    del parts["hangs"]
+    capsys.readouterr()
+    measure(parts, setting, minutes=5)
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["works", "fails"]
+    assert [line.split()[1] for line in report(parts, tmp_path).splitlines()[-2:]] == ["fails", "works"]
+
+
+@pytest.mark.slow
+def test_a_part_that_is_cut_off_saves_what_it_has_and_has_no_result(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, None, repeats=1, quick=True)
+    parts = {"cut": Part("checks", 60, partial(_is_cut_off, os.getpid()))}
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measure(parts, setting, minutes=5)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert report(parts, tmp_path) == "not done: cut\n"
+    measure(parts, setting, minutes=5)
+    assert "| is cut off | saved" in report(parts, tmp_path)
 
 
 @pytest.mark.slow
