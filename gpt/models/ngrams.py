@@ -79,7 +79,7 @@ class NGrams(nn.Module):
 
     def remember(self, text: TokenIds) -> None:
         """Remember a text, (N,) token ids, N > 0, or its first `size` tokens."""
-        ids = text[: len(self.memory)]
+        ids = text[: len(self.memory)].to(self.memory.device)  # a long text stays in its file, whatever the device
         self._length = len(ids)
         self.memory.fill_(-1)
         self.memory[: len(ids)] = ids

@@ -83,6 +83,18 @@ def test_of_a_long_text_the_beginning_is_remembered() -> None:
     assert torch.equal(beyond, long(context)[0])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_text_in_memory_is_remembered_on_a_gpu() -> None:
+    text, context = torch.arange(50) % 3, torch.tensor([[0, 1, 2, 2]])
+    here = NGrams(3, 2, window=8, size=50)
+    there = NGrams(3, 2, window=8, size=50).to("cuda")
+    here.remember(text)
+    there.remember(text)
+    for start in (None, torch.tensor([4])):
+        found, _ = there(context.to("cuda"), None if start is None else start.to("cuda"))
+        torch.testing.assert_close(found.cpu(), here(context, start)[0])
+
+
 def test_what_is_remembered_is_saved_and_loaded() -> None:
     model, other = build_small("v9", ngrams=3, memory=50), build_small("v9", ngrams=3, memory=50)
     model.remember(torch.randint(65, (40,)))
