@@ -30,7 +30,17 @@ import generation
 import torch
 import two_processes
 import v7_training
-from harness import CORPUS, QUICK_TRAINING, REPOSITORY, Row, machine, output, parser, train_command, wall_seconds
+from harness import (
+    QUICK_TRAINING,
+    REPOSITORY,
+    Row,
+    machine,
+    output,
+    parser,
+    train_command,
+    wall_seconds,
+    with_checkout,
+)
 from same_losses import Losses
 from tabulate import tabulate
 
@@ -153,7 +163,7 @@ def _tests(folder: str, setting: Setting) -> Cells:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", f"tests/{folder}"]
     if setting.quick:
         command += ["--collect-only", "--numprocesses=0"]
-    environment = os.environ | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | with_checkout()
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     (setting.out / f"tests_{folder}.log").write_text(done.stdout)
     if done.returncode not in (0, 1):  # 1: some failed

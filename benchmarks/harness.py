@@ -99,11 +99,17 @@ def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY, settings:
     """Run a process that imports `gpt` from a checkout, and return its standard output."""
     # Importing `gpt` here has set how threads wait; a peer's threads wait as they would without it.
     own = {name: value for name, value in os.environ.items() if WAITING.get(name) != value}
-    environment = own | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(checkout), **settings}
+    environment = own | with_checkout(checkout) | dict(settings)
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     return done.stdout
+
+
+def with_checkout(checkout: Path = REPOSITORY) -> dict[str, str]:
+    """The environment variables of a process that imports `gpt` from a checkout, before the user's own PYTHONPATH."""
+    paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def peak_megabytes(command: list[str], cwd: Path) -> float:

@@ -282,6 +282,14 @@ def test_a_peer_runs_with_the_users_environment_and_not_with_this_projects(
     assert output(show, tmp_path).strip() == "[None, '7']"
 
 
+def test_a_checkout_is_imported_before_the_users_own_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    show = [sys.executable, "-c", "import os; print(os.environ['PYTHONPATH'])"]
+    monkeypatch.setenv("PYTHONPATH", "packages")
+    assert output(show, tmp_path, checkout=tmp_path).strip() == f"{tmp_path}{os.pathsep}packages"
+    monkeypatch.delenv("PYTHONPATH")
+    assert output(show, tmp_path, checkout=tmp_path).strip() == str(tmp_path)
+
+
 def test_parts_of_a_benchmark_are_chosen_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -614,7 +622,7 @@ def test_a_checkout_with_other_losses_is_told_and_ends_with_1(script: Script, pe
     assert "train at iteration 0: " in done.stdout
     assert " here, 4.5 there" in done.stdout
     (call,) = peers.calls()
-    assert call["gpt_from"] == peers.folder("other")
+    assert call["gpt_from"].split(os.pathsep)[0] == peers.folder("other")
     assert (call["model"], call["seed"], call["device"], call["training.max_iters"]) == ("v1", "7", "cpu", "2")
 
 
