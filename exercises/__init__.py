@@ -1,0 +1,23 @@
+"""Exercises of the course: files with blanks to fill in, and answers that say what is right and what is wrong.
+
+    python -m exercises              the exercises, and how far you are
+    python -m exercises v2           check exercises/v2.py
+    python -m exercises v2 --hint    a hint for what is still missing; again, for one that says more
+    python -m exercises v2 --train   train it, once it is right
+
+In a notebook, check what you have defined there:
+
+    from exercises import check
+    check("v2", Head)
+
+To check an exercise, its file is run. It is your own program, and can do what your programs can do.
+docs/course/exercises.md tells more.
+"""
+
+from typing import Any
+
+from exercises.checks.reports import Report, check
+
+BLANK: Any = ...  # to be replaced
+
+__all__ = ["BLANK", "Report", "check"]

@@ -1,0 +1,66 @@
+"""python -m exercises: list the exercises, check one, give a hint, train it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import gpt
+from exercises.checks import EXERCISES
+from exercises.checks.reports import Report, check
+from exercises.checks.solved import train
+from gpt.base import errors
+from gpt.base.console import open_streams
+
+_HINTS = Path(__file__).with_name(".hints")  # a line for each hint that was asked for; git ignores it
+
+
+def main() -> int:
+    """The exit code is 0 if what was checked is right, 1 if it is not, and 2 for a wrong command."""
+    open_streams()
+    parser = argparse.ArgumentParser(prog="python -m exercises", description="Check the exercises of the course.")
+    parser.add_argument("exercise", nargs="?", help=f"one of {', '.join(EXERCISES)}; without it, all are listed")
+    parser.add_argument("--hint", action="store_true", help="a hint; each time you ask, one that says more")
+    parser.add_argument("--train", nargs="*", metavar="KEY=VALUE", help="train it, with keys of train.py if you like")
+    given = parser.parse_args()
+    try:
+        return _listed() if given.exercise is None else _checked(given)
+    except (gpt.UserError, OSError) as error:
+        line, code = errors.report(error) or ("", 1)
+        print(line, file=sys.stderr)
+        return code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _listed() -> int:
+    for name, exercise in EXERCISES.items():
+        print(f"{name:10}{check(name).state:22}{exercise.title}")
+    return 0
+
+
+def _checked(given: argparse.Namespace) -> int:
+    name, report = given.exercise, check(given.exercise)
+    print(report)
+    if report.is_right and given.train is not None:
+        print(train(name, *given.train))
+    elif report.is_right and report.exercise.stage is not None:
+        print(f"Train it: python -m exercises {name} --train")
+    elif not report.is_right and given.hint:
+        print(report.hint(_count_hint(report)))
+    elif not report.is_right:
+        print(f"Edit exercises/{name}.py. The idea: docs/course/{report.exercise.page}.md.")
+        print(f"A hint: python -m exercises {name} --hint")
+    return 0 if report.is_right else 1
+
+
+def _count_hint(report: Report) -> int:
+    """How often a hint for the first step that is not right was asked for, including now."""
+    line = f"{report.exercise.name}, {report.hints()[0]}\n"
+    with _HINTS.open("a+", encoding="utf-8") as file:
+        file.write(line)
+        file.seek(0)
+        return file.readlines().count(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

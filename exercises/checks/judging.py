@@ -1,0 +1,162 @@
+"""Judging a part: the learner's result is compared with the right one and with those of the usual mistakes.
+
+Only results count, so every right way passes, however it is written. If the result is wrong, each combination of right
+and wrong ways to compute the steps is tried, those with the fewest mistakes first; the one with the learner's result
+says which steps are right and what is wrong with the others. Local variables that have the names of steps say how far
+an unfinished attempt has got.
+"""
+
+import contextlib
+import itertools
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from exercises.checks.attempts import Attempt, attempt, blank_lines, code_of, failure
+from exercises.checks.steps import Part, Step, Way, follow, result
+
+_MOST_MISTAKES = 3  # at a time
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to tell the learner about a part."""
+
+    part: str
+    message: str
+    step: Step | None = None  # the first that is not right; None if all are
+    is_unfinished: bool = False  # a BLANK is left
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the part is done."""
+        return self.step is None
+
+
+def judge(part: Part, answer: Any) -> Verdict:
+    """Run a learner's class or function on small tensors, and compare."""
+    code = code_of(answer)
+    if code is None:
+        return Verdict(part.name, "this must be a class or function of your own", part.steps[0])
+    blanks = blank_lines(code)
+    message, step = _told(part, attempt(part, answer), code.co_filename, is_unfinished=bool(blanks))
+    if step is not None and blanks:
+        still = f"line{'s' if len(blanks) > 1 else ''} {', '.join(map(str, blanks))} still to fill in"
+        message = f"{message}; {still}" if message else still
+    return Verdict(part.name, message, step, bool(blanks))
+
+
+def _told(part: Part, done: Attempt, file: str, *, is_unfinished: bool) -> tuple[str, Step | None]:
+    """What is right and what is wrong, and the first step that is not right."""
+    if done.given is None:
+        assert done.error is not None
+        return failure(done.error, file), part.steps[0]
+    right = result(part, done.given)
+    if done.error is None:
+        if _same(done.value, right[part.steps[-1].name], part.tolerance):
+            fault = _gradient_fault(done)
+            return f"all right{fault}", part.steps[-1] if fault else None
+        if mistakes := _recognised(part, done.given, done.value, len(part.steps)):
+            return _said(part, mistakes)
+
+    # The result says nothing. How far are the local variables right?
+    seen = {
+        name: x for name, x in done.variables.items() if isinstance(x, Tensor) and isinstance(right.get(name), Tensor)
+    }
+    seen[part.steps[-1].name] = done.value
+    reached = list(itertools.takewhile(lambda s: _same(seen.get(s.name), right[s.name], part.tolerance), part.steps))
+    step = part.steps[len(reached)]
+    if step.name in seen and (mistakes := _recognised(part, done.given, seen[step.name], len(reached) + 1)):
+        return _said(part, mistakes)
+    if done.error is not None:
+        is_due = is_unfinished and "ellipsis" in str(done.error)  # to a BLANK
+        unknown = "" if is_due else failure(done.error, file)
+    elif is_unfinished and not isinstance(seen.get(step.name), Tensor):
+        unknown = ""
+    elif done.returned is None:
+        unknown = "it returns None: does it end with `return`?"
+    else:
+        if step.name not in seen:  # the learner's variables have other names
+            step = part.steps[-1]
+        unknown = f"{step.title} not right: {_difference(seen[step.name], right[step.name], part, step)}"
+    return "; ".join([*(f"{known.title} right" for known in reached), *filter(None, [unknown])]), step
+
+
+def _recognised(part: Part, given: SimpleNamespace, value: Any, count: int) -> list[str | None] | None:
+    """The mistake in each of the first `count` steps, or None, that lead to `value`; None if no mistakes do."""
+    values = value if isinstance(value, tuple | list) else [value]
+    if not any(isinstance(x, Tensor | float) and torch.as_tensor(x).isfinite().any() for x in values):
+        return None  # NaN alone looks like any mistake that leads to it
+    steps = part.steps[:count]
+    choices = itertools.product(*([(None, step.right), *step.wrong.items()] for step in steps))
+    for choice in sorted(choices, key=_mistakes):
+        if 0 < _mistakes(choice) <= _MOST_MISTAKES:
+            with contextlib.suppress(RuntimeError, IndexError):  # shapes that do not fit, so not the learner's way
+                computed = follow(steps, [way for _, way in choice], given)
+                if _same(value, getattr(computed, steps[-1].name), part.tolerance):
+                    return [mistake for mistake, _ in choice]
+    return None
+
+
+def _mistakes(choice: tuple[tuple[str | None, Way], ...]) -> int:
+    return sum(mistake is not None for mistake, _ in choice)
+
+
+def _said(part: Part, mistakes: list[str | None]) -> tuple[str, Step]:
+    """As in "the scores are right; the mask is transposed; the rest is right", and the first step with a mistake."""
+    wrong = [i for i, mistake in enumerate(mistakes) if mistake]
+    said = [mistakes[i] or f"{part.steps[i].title} right" for i in range(wrong[-1] + 1) if i < wrong[0] or i in wrong]
+    if wrong[-1] + 1 < len(mistakes) == len(part.steps):
+        said.append("the rest is right")
+    return "; ".join(said), part.steps[wrong[0]]
+
+
+def _same(value: Any, right: Any, tolerance: float) -> bool:
+    """Whether two tensors, numbers or tuples of them are equal but for rounding; NaN equals NaN."""
+    if isinstance(right, tuple):
+        return isinstance(value, tuple | list) and len(value) == len(right) and all(
+            _same(one, other, tolerance) for one, other in zip(value, right, strict=True)
+        )  # fmt: skip
+    if not all(isinstance(x, Tensor | float | int) for x in (value, right)):
+        return False
+    value, right = (torch.as_tensor(x).detach().double() for x in (value, right))
+    return value.shape == right.shape and torch.allclose(value, right, 1e-4, tolerance, equal_nan=True)
+
+
+def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
+    """Where a value differs from the right one."""
+    if isinstance(right, tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(right):
+            return f"there must be {len(right)} values: {', '.join(part.outputs)}"
+        pairs = zip(part.outputs, value, right, strict=True)
+        name, one, other = next(pair for pair in pairs if not _same(pair[1], pair[2], part.tolerance))
+        return f"{name}: {_difference(one, other, part, step)}"
+    if not isinstance(value, Tensor | float | int):
+        return f"it is {'...' if value is ... else type(value).__name__}, and must be a tensor"
+    value, right = torch.as_tensor(value).detach(), torch.as_tensor(right).detach()
+    if value.shape != right.shape:
+        symbols = f"{step.shape} = " if step.shape else ""
+        return f"its shape is {tuple(value.shape)}, and must be {symbols}{tuple(right.shape)}"
+    place = (~torch.isclose(value.double(), right.double(), 1e-4, part.tolerance)).nonzero()[0].tolist()
+    found, wanted = value[tuple(place)].item(), right[tuple(place)].item()
+    where = f"at {place} it" if place else "it"
+    cause = " (0/0, or a row that is -inf throughout)" if found != found else ""
+    return f"{where} is {found:.4g}{cause}, and must be {wanted:.4g}"
+
+
+def _gradient_fault(done: Attempt) -> str:
+    """What keeps a right module from learning; empty if nothing does."""
+    module = getattr(done.given, "module", None)
+    if not isinstance(module, nn.Module) or not isinstance(done.value, Tensor):
+        return ""
+    try:
+        done.value.square().sum().backward()
+    except RuntimeError as error:
+        if "inplace" in str(error):
+            return ", but it cannot be trained: `+=` or a name that ends in _ overwrites what the gradient needs"
+        return ", but no gradient gets through: is there a .detach(), .item(), .data or no_grad?"
+    without = [name for name, parameter in module.named_parameters() if parameter.grad is None]
+    return f", but no gradient reaches {', '.join(without)}: is there a .detach() or .data?" if without else ""

@@ -1,0 +1,105 @@
+"""The report on an exercise: what is right, what is wrong, what is missing, and hints."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from exercises.checks import EXERCISES
+from exercises.checks.attempts import failure
+from exercises.checks.judging import Verdict, judge
+from exercises.checks.steps import Exercise
+from gpt.base.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Report:
+    """A verdict for each part that was checked; as text, a line for each."""
+
+    exercise: Exercise
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether all of it is."""
+        return all(verdict.is_right for verdict in self.verdicts)
+
+    @property
+    def state(self) -> str:
+        """In a few words, for a list."""
+        if self.is_right:
+            return "right"
+        right = sum(verdict.is_right for verdict in self.verdicts)
+        is_unfinished = any(verdict.is_unfinished for verdict in self.verdicts)
+        done = f"{right} of {len(self.verdicts)} right, " if right else ""
+        return done + ("blanks left" if is_unfinished else "not right yet")
+
+    def hints(self) -> tuple[str, tuple[str, ...]]:
+        """For the first step that is not right, its name and hints, each a level deeper; none if all is right."""
+        for verdict in self.verdicts:
+            if verdict.step is not None:
+                return f"{verdict.part}, {verdict.step.name}", verdict.step.hints
+        return "", ()
+
+    def hint(self, level: int = 1) -> str:
+        """The first `level` hints for the first step that is not right."""
+        place, hints = self.hints()
+        if not hints:
+            return "Nothing is missing."
+        shown = min(max(level, 1), len(hints))
+        lines = [f"hint {i} of {len(hints)} ({place})\n{_indented(hint)}" for i, hint in enumerate(hints[:shown], 1)]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{verdict.part}: {verdict.message}" for verdict in self.verdicts)
+
+    __repr__ = __str__  # what a notebook shows
+
+
+def check(name: str, *answers: Callable[..., Any]) -> Report:
+    """Check an exercise's file or, in a notebook, the classes and functions that you have defined for it.
+
+    They are recognised by their names; if an exercise has a single part, any name will do. Raises RequestError if there
+    is no such exercise or part.
+    """
+    exercise = find(name)
+    parts = {part.name: part for part in exercise.parts}
+    if not answers:
+        return _check_file(exercise)
+    named = {getattr(answer, "__name__", type(answer).__name__): answer for answer in answers}
+    if len(parts) == len(answers) == 1:
+        named = dict(zip(parts, answers, strict=True))
+    if unknown := named.keys() - parts.keys():
+        raise RequestError(f"{name} has no {', '.join(sorted(unknown))}: its parts are {', '.join(parts)}")
+    return Report(exercise, tuple(judge(parts[part], answer) for part, answer in named.items()))
+
+
+def find(name: str) -> Exercise:
+    """The exercise of that name. Raises RequestError if there is none."""
+    if name not in EXERCISES:
+        raise RequestError(f"there is no exercise {name}: choose {', '.join(EXERCISES)}")
+    return EXERCISES[name]
+
+
+def _check_file(exercise: Exercise) -> Report:
+    name, file = f"exercises.{exercise.name}", f"exercises/{exercise.name}.py"
+    try:
+        loaded = sys.modules.get(name)  # in a notebook, the file may have changed since
+        module = importlib.reload(loaded) if loaded else importlib.import_module(name)
+    except Exception as error:  # whatever the learner's file raises
+        found = importlib.util.find_spec(name)
+        assert found is not None
+        return Report(exercise, (Verdict(file, failure(error, str(found.origin)), exercise.parts[0].steps[0]),))
+    verdicts = []
+    for part in exercise.parts:
+        answer = getattr(module, part.name, None)
+        missing = Verdict(part.name, f"{file} has no {part.name} any more", part.steps[0])
+        verdicts.append(missing if answer is None else judge(part, answer))
+    return Report(exercise, tuple(verdicts))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,35 @@
+"""Training a solved exercise as the stage that it builds."""
+
+import importlib
+from typing import Any
+
+from torch import nn
+
+import gpt
+from exercises.checks import EXERCISES
+from gpt.base.errors import RequestError
+from gpt.cli.requests import of_python
+
+
+def train(name: str, *overrides: str) -> str:
+    """Train the GPT of an exercise's file like its stage, and return its loss beside the documented one.
+
+    `overrides` are those of `gpt.train`. Raises RequestError if the exercise builds no stage, and for wrong keys.
+    """
+    stage = EXERCISES[name].stage
+    if stage is None:
+        raise RequestError(f"{name} is not a model of its own, so there is nothing to train")
+    overrides = (f"model={stage}", *overrides)
+    config, _ = of_python(overrides)
+    made = importlib.import_module(f"exercises.{name}").GPT
+
+    def exercise(vocab_size: int) -> nn.Module:
+        model: nn.Module = made(vocab_size, **config.model.hyperparameters)
+        return model
+
+    run: Any = gpt.train(*overrides, module=exercise)
+    documented = "none" if config.documented.val is None else f"{config.documented.val:.4f}"
+    return (
+        f"estimated validation loss, nats per character: {run.summary.estimated.val:.4f}   (documented: {documented})\n"
+        f"exact: {run.summary.exact.val:.4f}\n\n{run.generate(tokens=200)}"
+    )

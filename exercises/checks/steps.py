@@ -1,0 +1,57 @@
+"""What an exercise is made of: parts to fill in, and the steps in which each part is computed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+Way = Callable[[SimpleNamespace], Any]  # one way to compute a step, from the inputs and the earlier steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """One value on the way to the result, the right way to compute it, and the usual wrong ways."""
+
+    name: str  # of the variable in the exercise; the last step is what is returned
+    title: str  # as a sentence begins: "the scores are"
+    right: Way
+    wrong: Mapping[str, Way]  # by what to tell the learner
+    hints: tuple[str, ...]  # each a level deeper: the idea, the formula, the code
+    shape: str = ""  # in symbols: "(B, T, D)"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A class or function of an exercise that the learner completes."""
+
+    name: str
+    given: Callable[[Any], SimpleNamespace]  # the class or function -> inputs; `module` is an instance of a class
+    run: Callable[[Any, SimpleNamespace], Any]  # the class or function, inputs -> what is compared
+    steps: tuple[Step, ...]
+    tolerance: float = 1e-5
+    outputs: tuple[str, ...] = ()  # names of the values, if there are several
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A file of blanks."""
+
+    name: str
+    title: str
+    page: str  # of the course that explains it
+    parts: tuple[Part, ...]
+    stage: str | None = None  # as what the file's GPT can be trained
+
+
+def result(part: Part, given: SimpleNamespace) -> dict[str, Any]:
+    """The right value of each step, by its name."""
+    values = follow(part.steps, [step.right for step in part.steps], given)
+    return {step.name: getattr(values, step.name) for step in part.steps}
+
+
+def follow(steps: tuple[Step, ...], ways: list[Way], given: SimpleNamespace) -> SimpleNamespace:
+    """The inputs and the value of each step, computed in these ways."""
+    values = SimpleNamespace(**vars(given))
+    for step, way in zip(steps, ways, strict=True):
+        setattr(values, step.name, way(values))
+    return values

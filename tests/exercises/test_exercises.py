@@ -1,0 +1,521 @@
+"""The exercises: every right way passes, and each of the usual mistakes gets its message."""
+
+import contextlib
+import importlib.util
+import itertools
+import re
+import textwrap
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from exercises import Report, check
+from exercises.checks import EXERCISES
+from exercises.checks.attempts import attempt
+from exercises.checks.steps import Part, follow
+from gpt.models import v2_attention_head, v3_attention_heads, v4_blocks, v5_residual, v6_pre_norm
+from gpt.tasks.decoding.sampling import choose
+from tests.conftest import REPOSITORY
+
+PARTS = {f"{name}-{part.name}": (name, part) for name, exercise in EXERCISES.items() for part in exercise.parts}
+
+
+def blank(name: str) -> str:
+    return (REPOSITORY / "exercises" / f"{name}.py").read_text()
+
+
+def solved(name: str) -> str:
+    """An exercise's file, with the deepest hint of a step in place of each blank."""
+    parts = {part.name: part for part in EXERCISES[name].parts}
+    sections = re.split(r"^(?=class |def )", blank(name), flags=re.MULTILINE)
+    for i, section in enumerate(sections):
+        part = parts.get(section.partition("(")[0].partition(" ")[2])
+        if part is not None:
+            code = iter(step.hints[-1] for step in part.steps)
+            sections[i] = re.sub(
+                r"^( *)(?:\w+ = |return )?BLANK\b.*",
+                lambda found, code=code: textwrap.indent(next(code), found[1]),
+                section, flags=re.MULTILINE,
+            )  # fmt: skip
+    return "".join(sections)
+
+
+def changed(source: str, *changes: tuple[str, str]) -> str:
+    """With other code in some places, each of which must be there."""
+    for before, after in changes:
+        assert before in source, before
+        source = source.replace(before, after)
+    return source
+
+
+def module_of(source: str, folder: Path) -> ModuleType:
+    path = folder / "attempt.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location("attempt", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def checked(name: str, source: str, folder: Path) -> Report:
+    module = module_of(source, folder)
+    return check(name, *(getattr(module, part.name) for part in EXERCISES[name].parts))
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_deepest_hints_solve_an_exercise(name: str, tmp_path: Path) -> None:
+    source = solved(name)
+    assert "= BLANK" not in source
+    report = checked(name, source, tmp_path)
+    assert report.is_right, f"{report}\n{source}"
+    assert report.state == "right"
+    assert report.hint(1) == "Nothing is missing."
+
+
+# Other right ways than that of the hints: exercise, changes of the solution.
+SCORES = "scores = q @ k.transpose(-2, -1) / D**0.5"
+MASK = """future = torch.ones(T, T, dtype=torch.bool).triu(diagonal=1)
+        masked = scores.masked_fill(future, float("-inf"))"""
+SOFTMAX = "weights = masked.softmax(dim=-1)"
+RIGHT = {
+    "an additive mask": ("v2", (MASK, 'masked = scores + torch.full((T, T), float("-inf")).triu(1)')),
+    "a mask of zeros and ones": ("v2", (MASK, 'masked = scores.masked_fill(torch.tril(torch.ones(T, T)) == 0, -1e9)')),
+    "where": ("v2", (MASK, 'masked = torch.where(torch.ones(T, T).tril() > 0, scores, -torch.inf)')),
+    "einsum": ("v2", (SCORES, 'scores = torch.einsum("btd,bsd->bts", q, k) * D**-0.5')),
+    "queries that are divided": ("v2", (SCORES, "q = q / D**0.5\n        scores = q @ k.mT")),
+    "the division in the softmax": ("v2", (" / D**0.5", ""), (SOFTMAX, "weights = (masked / D**0.5).softmax(dim=-1)")),
+    "a softmax by hand": ("v2", (SOFTMAX, "weights = masked.exp() / masked.exp().sum(-1, keepdim=True)")),
+    "weights that are masked, then divided by their sum": (
+        "v2", (MASK, "masked = scores"),
+        (SOFTMAX, "w = masked.softmax(-1).tril()\n        weights = w / w.sum(-1, keepdim=True)"),
+    ),
+    "PyTorch's attention": (
+        "v2", (SCORES, ""), (MASK, ""), (SOFTMAX, ""),
+        ("return weights @ v", "return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
+    ),
+    "blanks that are left, beside a result that is right": (
+        "v2", (SCORES, "scores = BLANK"), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
+        ("return weights @ v", "return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
+    ),
+    "PyTorch's attention, in heads": (
+        "v3", ("read = scores.softmax(dim=-1) @ v",
+               "read = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
+    ),
+    "chunks, then views": (
+        "v3", ("heads = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)",
+               "heads = [part.view(B, T, H, D).transpose(1, 2) for part in qkv.chunk(3, dim=-1)]"),
+    ),
+    "heads that are joined one by one": (
+        "v3", ("return read.transpose(1, 2).reshape(B, T, C)", "return torch.cat(read.unbind(1), dim=-1)"),
+    ),
+    "clamp": ("v4", ("hidden.relu()", "hidden.clamp(min=0)")),
+    "a block in one line": (
+        "v5", ("attended = x + self.attention(x)", "x = x + self.attention(x)"),
+        ("return attended + self.feed_forward(attended)", "return x + self.feed_forward(x)"),
+    ),
+    "PyTorch's LayerNorm": (
+        "v6", ("return normalised * self.weight + self.bias",
+               "return nn.functional.layer_norm(x, x.shape[-1:], self.weight, self.bias)"),
+    ),
+    "a variance from squares": (
+        "v6", ("variance = x.var(dim=-1, keepdim=True, unbiased=False)",
+               "variance = ((x - mean) ** 2).mean(-1, keepdim=True)"),
+    ),
+    "a mask from bernoulli": (
+        "v7", ("keep = torch.rand_like(x) >= self.p", "keep = torch.bernoulli(torch.full_like(x, 1 - self.p))"),
+    ),
+    "PyTorch's dropout": (
+        "v7", ("return x * keep / (1 - self.p)", "return nn.functional.dropout(x, self.p, self.training)"),
+    ),
+    "counts from indices": (
+        "v1", ("for i, j in zip(ids[:-1], ids[1:]):\n        counts[i, j] += 1",
+               "counts.index_put_((ids[:-1], ids[1:]), torch.ones(()), accumulate=True)"),
+    ),
+    "PyTorch's softmax": ("softmax", ("return exponentials / exponentials.sum(dim=-1, keepdim=True)",
+                                      "return x.softmax(-1)")),
+    "PyTorch's cross-entropy": ("softmax", ("return -picked.log().mean()",
+                                            "return torch.nn.functional.cross_entropy(logits, targets)")),
+    "a loop over rows": (
+        "sampling", ("return unranked / unranked.sum(dim=-1, keepdim=True)",
+                     "return torch.stack([row / row.sum() for row in unranked])"),
+    ),
+    "zero_grad at the end": (
+        "training", ("optimizer.zero_grad()\n    loss.backward()", "loss.backward()"),
+        ("optimizer.step()", "optimizer.step()\n    optimizer.zero_grad()"),
+    ),
+    "gradients that are deleted": (
+        "training", ("optimizer.zero_grad()", "for p in model.parameters():\n        p.grad = None"),
+    ),
+    "a detached loss": ("training", ("loss.item()", "loss.detach()")),
+    "autograd in place of the hand": (
+        "backward", ("return d_q, d_k, d_v",
+                     "q, k, v = (x.clone().requires_grad_() for x in (q, k, v))\n"
+                     "    y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
+                     "    return torch.autograd.grad(y, (q, k, v), d_output)"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", RIGHT)
+def test_every_right_way_passes(way: str, tmp_path: Path) -> None:
+    name, *changes = RIGHT[way]
+    report = checked(name, changed(solved(name), *changes), tmp_path)
+    assert report.is_right, report
+
+
+# Wrong solutions: exercise, part, changes of the solution, and what the learner is told.
+WRONG = [
+    # v1: counting
+    ("v1", "count_pairs", [("counts[i, j] += 1", "counts[j, i] += 1")],
+     "the counts are transposed: row i must hold what follows token i; yours holds what precedes it"),
+    ("v1", "count_pairs", [("for i, j in zip(ids[:-1], ids[1:]):\n        counts[i, j] += 1",
+                            "counts[ids[:-1], ids[1:]] += 1")],
+     "each pair is counted once, however often it occurs: `counts[a, b] += 1` with repeated indices adds only one of "
+     "them"),
+    ("v1", "count_pairs", [("zip(ids[:-1], ids[1:])", "zip(ids, ids.roll(-1))")],
+     "the last token is followed by the first: the text must not wrap around"),
+    ("v1", "probabilities", [("counts + 1", "counts")],
+     "1 is not added: a pair that never occurs gets the probability 0, and an empty row 0/0; the rest is right"),
+    ("v1", "probabilities", [("smoothed.sum(dim=1, keepdim=True)", "smoothed.sum(dim=0, keepdim=True)")],
+     "the smoothed counts are right; the columns add up to 1, but the rows must: what follows a token is in its row"),
+    ("v1", "probabilities", [("smoothed.sum(dim=1, keepdim=True)", "smoothed.sum(dim=1)")],
+     "the smoothed counts are right; row i is divided by other rows' sums: without keepdim=True, the sums (V,) "
+     "stretch over the columns"),
+    ("v1", "loss", [("-picked.log().mean()", "picked.log().mean()")],
+     "the probabilities of what followed are right; the minus sign is missing: a logarithm of a probability is "
+     "negative, a loss positive"),
+    ("v1", "loss", [("p[ids[:-1], ids[1:]]", "p[ids[1:], ids[:-1]]"), ("picked.log().mean()", "picked.log().sum()")],
+     "the probabilities are picked from the transposed table: the first token is the row; the losses are added up: "
+     "take their mean, so that a longer text has no larger loss"),
+    # Softmax and the loss
+    ("softmax", "softmax", [("shifted = x - x.amax(dim=-1, keepdim=True)", "shifted = x")],
+     "exp(1000) overflows to Inf, and Inf/Inf is NaN: subtract each row's largest score first, which changes no "
+     "probability; the rest is right"),
+    ("softmax", "softmax", [("x.amax(dim=-1, keepdim=True)", "x.max()")],
+     "the largest score of the whole tensor is subtracted: in a row far below it every exponential is 0, and 0/0 is "
+     "NaN; the rest is right"),
+    ("softmax", "softmax", [("exponentials.sum(dim=-1, keepdim=True)", "exponentials.sum(dim=0, keepdim=True)")],
+     "the shifted scores are right; the exponentials are right; the softmax is over the wrong dimension: the columns "
+     "add up to 1, but each row must"),
+    ("softmax", "cross_entropy", [("picked = p[torch.arange(len(targets)), targets]", "picked = p[:, targets]")],
+     "the probabilities are right; p[:, targets] takes all pairs of an example and a target: take one per example; "
+     "the rest is right"),
+    ("softmax", "cross_entropy", [("-picked.log().mean()", "-picked.mean().log()")],
+     "the probabilities are right; the probabilities of the targets are right; the logarithm is taken of the mean: "
+     "take the mean of the logarithms"),
+    # v2: one head
+    ("v2", "Head", [(" / D**0.5", "")],
+     "the scores are not divided by sqrt(D); the rest is right"),
+    ("v2", "Head", [(" / D**0.5", " / D")],
+     "the scores are divided by D instead of its square root; the rest is right"),
+    ("v2", "Head", [("D**0.5", "x.shape[-1]**0.5")],
+     "the scores are divided by the square root of C, the size of x: take D, the size of a query; the rest is right"),
+    ("v2", "Head", [("q @ k.transpose(-2, -1)", "k @ q.transpose(-2, -1)")],
+     "the scores are transposed: row t must hold the scores of query t; the rest is right"),
+    ("v2", "Head", [(".triu(diagonal=1)", ".tril(diagonal=-1)")],
+     "the scores are right; the mask is transposed: row 3 sees column 5, which is the future, and not column 1; the "
+     "rest is right"),
+    ("v2", "Head", [("masked_fill(future", "masked_fill(~future")],
+     "the scores are right; the mask is inverted: row 3 sees columns 4 and 5, which are the future, and nothing else; "
+     "the rest is right"),
+    ("v2", "Head", [(MASK, "masked = scores")],
+     "the scores are right; the mask is missing: row 3 sees column 5, which is the future; the rest is right"),
+    ("v2", "Head", [(".triu(diagonal=1)", ".triu()")],
+     "the scores are right; the mask hides a position from itself: row 3 must see column 3, and row 0 has nothing "
+     "else to see; the rest is right"),
+    ("v2", "Head", [(".triu(diagonal=1)", ".triu(diagonal=2)")],
+     "the scores are right; the mask is off by one: row 3 sees column 4, the very character that it must predict; the "
+     "rest is right"),
+    ("v2", "Head", [('float("-inf")', "0")],
+     "the scores are right; the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of it; only -inf becomes "
+     "0; the rest is right"),
+    ("v2", "Head", [("masked.softmax(dim=-1)", "masked.softmax(dim=-2)")],
+     "the scores are right; the mask is right; the softmax is over the wrong dimension: the columns add up to 1, but "
+     "each row must; the rest is right"),
+    ("v2", "Head", [("masked.softmax(dim=-1)", "scores.softmax(dim=-1).masked_fill(future, 0)")],
+     "the scores are right; the mask is right; the mask comes after the softmax: the rows no longer add up to 1. Hide "
+     "the scores before it; the rest is right"),
+    ("v2", "Head", [("weights @ v", "weights.mT @ v")],
+     "the scores are right; the mask is right; the softmax is right; the weights are transposed before they meet the "
+     "values"),
+    ("v2", "Head", [("weights @ v", "weights @ k")],
+     "the scores are right; the mask is right; the softmax is right; the weights meet the keys: they must meet the "
+     "values"),
+    ("v2", "Head", [(" / D**0.5", ""), (".triu(diagonal=1)", ".tril(diagonal=-1)"), ("dim=-1", "dim=-2")],
+     "the scores are not divided by sqrt(D); the mask is transposed: row 3 sees column 5, which is the future, and not "
+     "column 1; the softmax is over the wrong dimension: the columns add up to 1, but each row must; the rest is "
+     "right"),
+    ("v2", "Head", [("return weights @ v", "return (weights @ v).detach()")],
+     "all right, but no gradient gets through: is there a .detach(), .item(), .data or no_grad?"),
+    ("v2", "Head", [("scores = q @ k.t", "scores = q @ k.detach().t")],
+     "all right, but no gradient reaches key.weight: is there a .detach() or .data?"),
+    # v3: several heads
+    ("v3", "MultiHeadAttention", [("view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)", "reshape(3, B, H, T, D)")],
+     "the heads are mixed by a wrong view: it cuts the numbers in their order in memory, so that a head gets whole "
+     "positions instead of its channels of each. View as (B, T, 3, H, D), then permute; the rest is right"),
+    ("v3", "MultiHeadAttention", [("heads = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)",
+                                   "heads = [part.reshape(B, H, T, D) for part in qkv.chunk(3, dim=-1)]")],
+     "the heads are mixed by a wrong view: after the division into q, k and v, view each as (B, T, H, D) and exchange "
+     "T and H; (B, H, T, D) at once mixes positions and channels; the rest is right"),
+    ("v3", "MultiHeadAttention", [("view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)",
+                                   "view(B, T, H, 3, D).permute(3, 0, 2, 1, 4)")],
+     "the three groups are mixed: of the 3C channels, the first C are the queries of all heads, so 3 comes before H in "
+     "the view; the rest is right"),
+    ("v3", "MultiHeadAttention", [("/ D**0.5", "/ C**0.5")],
+     "the division into heads is right; the scores are divided by the square root of C: take D, the size of one head's "
+     "query; the rest is right"),
+    ("v3", "MultiHeadAttention", [("read.transpose(1, 2).reshape(B, T, C)", "read.reshape(B, T, C)")],
+     "the division into heads is right; the attention of each head is right; the heads are joined without exchanging "
+     "H and T first: a position gets the outputs of other positions"),
+    # v4: a block
+    ("v4", "FeedForward", [("return hidden.relu()", "return hidden")],
+     "the linear layer is right; the ReLU is missing: without it, this layer and the next linear one together are a "
+     "single linear layer"),
+    ("v4", "Block", [("self.attention(x)", "self.attention(self.feed_forward(x))"),
+                     ("self.feed_forward(attended)", "attended")],
+     "the feed-forward layer comes before the attention; the feed-forward layer is not used"),
+    ("v4", "Block", [("self.feed_forward(attended)", "self.feed_forward(x)")],
+     "the attention is right; the feed-forward layer reads x: it must read what the attention collected"),
+    # v5: residual connections
+    ("v5", "Block", [("attended = x + ", "attended = ")],
+     "the first residual connection is missing: the attention must add to x, not replace it; the rest is right"),
+    ("v5", "Block", [("return attended + ", "return ")],
+     "the first sum is right; the second residual connection is missing: the feed-forward layer must add to its input"),
+    ("v5", "Block", [("return attended + ", "return x + ")],
+     "the first sum is right; the second sum begins with the block's input: it must begin with the first sum, or what "
+     "the attention added is lost"),
+    ("v5", "Block", [("attended = x + self.attention(x)", "attended = x\n        attended += self.attention(x)")],
+     "all right, but it cannot be trained: `+=` or a name that ends in _ overwrites what the gradient needs"),
+    # v6: LayerNorm
+    ("v6", "LayerNorm", [("mean(dim=-1", "mean(dim=0"), ("x.var(dim=-1", "x.var(dim=0")],
+     "the mean is over the batch: it must be over the channels of each token, the last dimension; the variance is over "
+     "the batch: it must be over the channels of each token; the rest is right"),
+    ("v6", "LayerNorm", [(", unbiased=False", "")],
+     "the mean is right; the variance is the unbiased one, divided by C - 1: LayerNorm divides by C "
+     "(unbiased=False); the rest is right"),
+    ("v6", "LayerNorm", [(" + self.eps", "")],
+     "the mean is right; the variance is right; eps is missing: a token with equal channels has the variance 0, and "
+     "0/0 is NaN; the rest is right"),
+    ("v6", "LayerNorm", [("(variance + self.eps).sqrt()", "(variance.sqrt() + self.eps)")],
+     "the mean is right; the variance is right; eps is added after the root: it belongs to the variance; the rest is "
+     "right"),
+    ("v6", "LayerNorm", [("normalised * self.weight", "normalised")],
+     "the mean is right; the variance is right; the division is right; the gain, self.weight, is missing"),
+    ("v6", "Block", [("x + self.attention(self.attention_norm(x))", "self.attention_norm(x + self.attention(x))"),
+                     ("attended + self.feed_forward(self.feed_forward_norm(attended))",
+                      "self.feed_forward_norm(attended + self.feed_forward(attended))")],
+     "the norm comes after the sum, as in the paper of 2017: v6 normalises what the attention reads; the feed-forward "
+     "layer's norm comes after the sum: v6 normalises what the layer reads"),
+    ("v6", "Block", [("self.feed_forward_norm(attended)", "self.attention_norm(attended)")],
+     "the first sum is right; the attention's norm is used twice: the feed-forward layer has its own"),
+    # v7: dropout
+    ("v7", "Dropout", [("if not self.training:\n            return x", "")],
+     "dropout is on at evaluation: while self.training is False, x must come back as it is; the rest is right"),
+    ("v7", "Dropout", [("x * keep / (1 - self.p)", "x * keep")],
+     "the evaluation is right; the share of zeros is right; what is kept is not divided by 1 - p, so the mean shrinks "
+     "in training; the rest is right"),
+    ("v7", "Dropout", [(">= self.p", "< self.p")],
+     "the evaluation is right; p is the probability of being kept, but must be that of being dropped; the rest is "
+     "right"),
+    ("v7", "Dropout", [("torch.rand_like(x)", "torch.rand(x.shape[-1])")],
+     "the evaluation is right; the share of zeros is right; the scale is right; all rows drop the same columns: each "
+     "element needs a draw of its own; the rest is right"),
+    # Sampling
+    ("sampling", "probabilities", [("logits / temperature", "logits * temperature")],
+     "the logits are multiplied by the temperature: divide them, so that a low one makes the likeliest token "
+     "likelier; the rest is right"),
+    ("sampling", "probabilities", [("logits / temperature", "logits"),
+                                   ("softmax(dim=-1)", "softmax(-1) / temperature")],
+     "the temperature is right; the temperature divides the probabilities: it must divide the logits, before the "
+     "softmax"),
+    ("sampling", "nucleus", [("cumsum(dim=-1) - ranked", "cumsum(dim=-1)")],
+     "the token that crosses the threshold is dropped: it must be kept, so that those that are kept add up to p at "
+     "least; the rest is right"),
+    ("sampling", "nucleus", [("torch.zeros_like(kept).scatter(-1, order, kept)", "kept")],
+     "the sums are right; the cut is right; the probabilities stay ranked: bring them back into the order of the "
+     "vocabulary; the rest is right"),
+    ("sampling", "nucleus", [("torch.zeros_like(kept).scatter(-1, order, kept)", "kept.gather(-1, order)")],
+     "the sums are right; the cut is right; gather(order) ranks once more: scatter puts each rank back in its place; "
+     "the rest is right"),
+    ("sampling", "nucleus", [("return unranked / unranked.sum(dim=-1, keepdim=True)", "return unranked")],
+     "the sums are right; the cut is right; the order is right; the probabilities that are kept no longer add up to "
+     "1: divide them by their sum"),
+    # A training step
+    ("training", "training_step", [("optimizer.zero_grad()\n    ", "")],
+     "the loss is right; the gradients are not set to zero: backward() adds to those of the steps before. Call "
+     "optimizer.zero_grad() once a step; the rest is right"),
+    ("training", "training_step", [("optimizer.zero_grad()\n    loss.backward()",
+                                    "loss.backward()\n    optimizer.zero_grad()")],
+     "the loss is right; zero_grad() comes between backward() and step(), so it erases the gradient that step() "
+     "needs; the rest is right"),
+    ("training", "training_step", [("loss.backward()", "")],
+     "the loss is right; backward() is missing: there is no gradient; the rest is right"),
+    ("training", "training_step", [("optimizer.step()", "")],
+     "the loss is right; the gradient is right; step() is missing: the weights do not change; the rest is right"),
+    ("training", "training_step", [("loss.item()", "loss")],
+     "the loss is right; the gradient is right; the update is right; the loss is returned as a tensor that keeps its "
+     "whole computation alive, so memory fills up: return loss.item() or loss.detach(); the rest is right"),
+    ("training", "training_step", [("model(idx).flatten(0, 1)", "model(idx).flatten(0, 1).softmax(-1)")],
+     "cross_entropy gets probabilities: it takes logits, and applies the softmax itself; the rest is right"),
+    # Backpropagation
+    ("backward", "attention_backward", [("d_scores = weights * (d_weights - mean)", "d_scores = weights * d_weights")],
+     "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax lacks the part "
+     "that all scores of a row share: if one weight grows, the others shrink. Subtract the row's sum of weights * "
+     "d_weights; the rest is right"),
+    ("backward", "attention_backward", [("weights * (d_weights - mean)", "weights * (1 - weights) * d_weights")],
+     "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax has the diagonal "
+     "of its matrix only, w (1 - w): a score also changes the other weights of its row; the rest is right"),
+    ("backward", "attention_backward", [("weights.transpose(-2, -1) @ d_output", "weights @ d_output")],
+     "the gradient of v needs the weights transposed: value j collects from all rows that look at it; the rest is "
+     "right"),
+    ("backward", "attention_backward", [("@ k / D**0.5", "@ k")],
+     "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax is right; the "
+     "gradient of q lacks the division by sqrt(D); the rest is right"),
+    ("backward", "attention_backward", [("d_scores.transpose(-2, -1) @ q", "d_scores @ q")],
+     "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax is right; the "
+     "gradient of q is right; the gradient of k needs d_scores transposed: key j is in column j; the rest is right"),
+]  # fmt: skip
+
+
+def test_there_are_many_wrong_solutions() -> None:
+    assert len(WRONG) > 60
+    assert {name for name, *_ in WRONG} == EXERCISES.keys()
+
+
+@pytest.mark.parametrize(("name", "part", "changes", "said"), WRONG, ids=[f"{w[0]}-{i}" for i, w in enumerate(WRONG)])
+def test_a_wrong_solution_gets_its_message(
+    name: str, part: str, changes: list[tuple[str, str]], said: str, tmp_path: Path
+) -> None:
+    module = module_of(changed(solved(name), *changes), tmp_path)
+    report = check(name, getattr(module, part))
+    assert str(report) == f"{part}: {said}"
+    assert not report.is_right
+    assert report.state == "not right yet"
+
+
+@pytest.mark.parametrize("place", PARTS)
+def test_no_two_mistakes_of_a_step_look_alike(place: str, tmp_path: Path) -> None:
+    """Otherwise, a learner would be told of a mistake that is not theirs."""
+    name, part = PARTS[place]
+    given = attempt(part, getattr(module_of(solved(name), tmp_path), part.name)).given
+    assert given is not None
+    for i, step in enumerate(part.steps):
+        others = [other.right for other in part.steps]
+        results = {}
+        for text, way in [("right", step.right), *step.wrong.items()]:
+            with contextlib.suppress(RuntimeError, IndexError):
+                results[text] = follow(part.steps, [*others[:i], way, *others[i + 1 :]], given).__dict__
+        for (one, first), (other, second) in itertools.combinations(results.items(), 2):
+            values = [flat(values[part.steps[-1].name]) for values in (first, second)]
+            is_same = values[0].shape == values[1].shape and torch.allclose(
+                *values, rtol=1e-4, atol=part.tolerance, equal_nan=True
+            )
+            assert not is_same, (one, other)
+
+
+def flat(value: Tensor | float | tuple) -> Tensor:
+    parts = value if isinstance(value, tuple) else (value,)
+    return torch.cat([torch.as_tensor(part).detach().double().flatten() for part in parts])
+
+
+STAGES = {
+    "v2-Head": lambda: v2_attention_head.Head(8, 4),
+    "v3-MultiHeadAttention": lambda: v3_attention_heads.MultiHeadAttention(8, 2),
+    "v4-Block": lambda: v4_blocks.Block(8, 2),
+    "v5-Block": lambda: v5_residual.Block(8, 2),
+    "v6-LayerNorm": lambda: nn.LayerNorm(8),
+    "v6-Block": lambda: v6_pre_norm.Block(8, 2),
+}
+
+
+@pytest.mark.parametrize("place", STAGES)
+def test_what_is_called_right_is_what_the_stage_computes(place: str, tmp_path: Path) -> None:
+    name, part = PARTS[place]
+    done = attempt(part, getattr(module_of(solved(name), tmp_path), part.name))
+    assert done.given is not None
+    stage = STAGES[place]()
+    stage.load_state_dict(done.given.module.state_dict())
+    torch.testing.assert_close(right(part, done.given), stage(done.given.x))
+
+
+def right(part: Part, given: object) -> Tensor:
+    return getattr(follow(part.steps, [step.right for step in part.steps], given), part.steps[-1].name)
+
+
+def test_what_is_called_right_of_top_p_is_what_generate_draws_from() -> None:
+    _, part = PARTS["sampling-nucleus"]
+    given = part.given(None)
+    p = right(part, given)
+    uniform = torch.linspace(0, 1, 2001)[:-1]
+    for row, wanted in zip(given.p, p, strict=True):
+        drawn = choose(row.log().expand(len(uniform), -1), uniform, 1.0, None, 0.6)
+        torch.testing.assert_close(drawn.bincount(minlength=5) / len(uniform), wanted, atol=1e-3, rtol=0)
+
+
+def test_what_is_called_right_of_the_gradient_is_autograd_s() -> None:
+    _, part = PARTS["backward-attention_backward"]
+    given = part.given(None)
+    q, k, v = (x.requires_grad_() for x in (given.q, given.k, given.v))
+    y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(right(part, given), torch.autograd.grad(y, (q, k, v), given.d_output))
+
+
+# An attempt that is not finished or does not run: exercise, part, changes of the solution, what the learner is told.
+UNFINISHED = [
+    ("v2", "Head", [(SCORES, "scores = BLANK"), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
+                    ("return weights @ v", "return BLANK")], "lines 27, 28, 29, 30 still to fill in"),
+    ("v2", "Head", [(MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"), ("return weights @ v", "return BLANK")],
+     "the scores are right; lines 28, 29, 30 still to fill in"),
+    ("v2", "Head", [(MASK, "masked = BLANK")], "the scores are right; line 28 still to fill in"),
+    ("v2", "Head", [(" / D**0.5", ""), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
+                    ("return weights @ v", "return BLANK")],
+     "the scores are not divided by sqrt(D); lines 28, 29, 30 still to fill in"),
+    ("training", "training_step", [("    optimizer.step()", "    BLANK"), ("return loss.item()", "return BLANK")],
+     "lines 18, 19 still to fill in"),
+]  # fmt: skip
+FAILING = [
+    ("v2", "Head", [(".transpose(-2, -1)", "")],
+     "line 27, `scores = q @ k / D**0.5`: RuntimeError: Expected size for first two dimensions of batch2 tensor to be: "
+     "[2, 4] but got: [2, 6].; there, q is (2, 6, 4), k is (2, 6, 4)"),
+    ("v2", "Head", [("weights @ v", "wieghts @ v")],
+     "the scores are right; the mask is right; the softmax is right; line 31, `return wieghts @ v`: NameError: name "
+     "'wieghts' is not defined; there, v is (2, 6, 4)"),
+    ("v2", "Head", [("return weights @ v", "weights @ v")],
+     "the scores are right; the mask is right; the softmax is right; it returns None: does it end with `return`?"),
+    ("v2", "Head", [("weights @ v", "(weights @ v).mT")],
+     "the scores are right; the mask is right; the softmax is right; the result is not right: its shape is (2, 4, 6), "
+     "and must be (B, T, D) = (2, 6, 4)"),
+    ("v2", "Head", [("weights @ v", "weights @ v / 0 * 0")],
+     "the scores are right; the mask is right; the softmax is right; the result is not right: at [0, 0, 0] it is nan "
+     "(0/0, or a row that is -inf throughout), and must be 0.6461"),
+    ("v2", "Head", [(SCORES, "scores = 3 * q @ k.mT")],
+     "the scores are not right: at [0, 0, 0] it is -5.983, and must be -0.9971"),
+    ("v2", "Head", [("self.query = ", "self.questions = ")],
+     "AttributeError: 'Head' object has no attribute 'query'. Keep the names and the arguments that the exercise had "
+     "at first"),
+    ("backward", "attention_backward", [("return d_q, d_k, d_v", "return d_q, d_k")],
+     "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax is right; the "
+     "gradient of q is right; the gradient of k is right; the order is not right: there must be 3 values: d_q, d_k, "
+     "d_v"),
+    ("v1", "count_pairs", [("return counts", "return counts.tolist()")],
+     "the counts are not right: it is list, and must be a tensor"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "changes", "said"), [*UNFINISHED, *FAILING],
+    ids=[f"{case[0]}-{i}" for i, case in enumerate([*UNFINISHED, *FAILING])],
+)  # fmt: skip
+def test_an_attempt_is_told_how_far_it_gets(
+    name: str, part: str, changes: list[tuple[str, str]], said: str, tmp_path: Path
+) -> None:
+    module = module_of(changed(solved(name), *changes), tmp_path)
+    report = check(name, getattr(module, part))
+    assert str(report) == f"{part}: {said}"
+    is_unfinished = any("BLANK" in after for _, after in changes)
+    assert report.state == ("blanks left" if is_unfinished else "not right yet")
