@@ -1,0 +1,182 @@
+"""`python -m exercises`, `check` in a notebook, and training what was solved."""
+
+import contextlib
+import io
+import linecache
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import exercises
+import exercises.__main__
+import gpt
+from exercises import check
+from exercises.checks import EXERCISES, solved
+from gpt.base.errors import RequestError
+from tests.conftest import REPOSITORY
+from tests.exercises.test_exercises import blank
+from tests.exercises.test_exercises import solved as solution
+
+Exercises = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A learner's copy of the blanks, which is imported instead of the repository's."""
+    for name in EXERCISES:
+        shutil.copy(REPOSITORY / "exercises" / f"{name}.py", tmp_path)
+        monkeypatch.delitem(sys.modules, f"exercises.{name}", raising=False)
+    monkeypatch.setattr(exercises, "__path__", [str(tmp_path), *exercises.__path__])
+    monkeypatch.setattr(exercises.__main__, "_HINTS", tmp_path / ".hints")
+    yield tmp_path
+    for name in EXERCISES:
+        sys.modules.pop(f"exercises.{name}", None)
+
+
+@pytest.fixture
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Exercises:
+    """`python -m exercises ...` in this process: the exit code and the output."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["exercises", *arguments])
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = exercises.__main__.main()
+        return code, said.getvalue()
+
+    return run
+
+
+def test_the_exercises_are_listed_with_their_states(command: Exercises, folder: Path) -> None:
+    (folder / "v2.py").write_text(solution("v2"))
+    (folder / "v5.py").write_text(solution("v5").replace("attended = x + ", "attended = "))
+    code, said = command()
+    states = {line[:10].strip(): line[10:32].strip() for line in said.splitlines()}
+    assert code == 0
+    assert states == dict.fromkeys(EXERCISES, "blanks left") | {"v2": "right", "v5": "not right yet"}
+
+
+def test_an_exercise_is_checked(command: Exercises, folder: Path) -> None:
+    code, said = command("v2")
+    assert code == 1
+    assert said.splitlines()[0] == "Head: lines 27, 28, 29, 30 still to fill in"
+    (folder / "v2.py").write_text(solution("v2"))
+    code, said = command("v2")
+    assert (code, said.splitlines()[0]) == (0, "Head: all right")
+    code, said = command("v9")
+    assert code == 2
+    assert said.startswith("there is no exercise v9: choose v1, softmax, v2")
+
+
+def test_each_hint_says_more_than_the_one_before_and_is_for_the_first_step_that_is_not_right(
+    command: Exercises, folder: Path
+) -> None:
+    lengths = [len(command("v2", "--hint")[1]) for _ in range(4)]
+    assert lengths[0] < lengths[1] < lengths[2] == lengths[3]
+    assert "hint 3 of 3 (Head, scores)" in command("v2", "--hint")[1]
+    text = (folder / "v2.py").read_text()
+    (folder / "v2.py").write_text(text.replace("scores = BLANK", "scores = q @ k.mT / D**0.5"))
+    assert "hint 1 of 3 (Head, masked)" in command("v2", "--hint")[1]
+    assert "hint 1 of 3 (Head, masked)" in command("v2", "--hint")[1]
+    assert "hint 2 of 3 (Head, masked)" in command("v2", "--hint")[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def count_pairs(ids, vocab_size)\n    pass\n", "v1.py: line 1, `def count_pairs(ids, vocab_size)`: expected"),
+        (
+            "import torch\n\nzeros = troch.zeros(3)\n",
+            "v1.py: line 3, `zeros = troch.zeros(3)`: NameError: name 'troch'",
+        ),
+        ("import torch\n", "count_pairs: exercises/v1.py has no count_pairs any more"),
+        ("count_pairs = probabilities = loss = 3\n", "count_pairs: this must be a class or function of your own"),
+    ],
+)
+def test_a_file_that_does_not_run_gets_one_line(command: Exercises, folder: Path, source: str, said: str) -> None:
+    (folder / "v1.py").write_text(source)
+    code, answer = command("v1")
+    assert code == 1
+    assert said in answer
+    assert "Traceback" not in answer
+    assert len(answer.splitlines()) <= 5
+    assert command()[0] == 0  # the list still works
+
+
+def test_it_is_a_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "exercises", "softmax"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("softmax: lines 14, 15, 16 still to fill in\ncross_entropy: lines 21, 22, 23 still")
+    assert done.stderr == ""
+
+
+def test_a_notebook_checks_what_it_defines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks keep the lines of a cell in `linecache`. In an exercise of a single part, any name will do."""
+    cell = solution("v2").partition("class GPT")[0].replace("Head", "MyHead").replace(".triu(diagonal=1)", ".triu()")
+    monkeypatch.setitem(linecache.cache, "<cell>", (len(cell), None, cell.splitlines(keepends=True), "<cell>"))
+    names: dict = {"__name__": "__main__"}
+    exec(compile(cell, "<cell>", "exec"), names)
+    report = check("v2", names["MyHead"])
+    assert repr(report).startswith("Head: the scores are right; the mask hides a position from itself")
+    assert "j > t" in report.hint(2)
+
+    cell = blank("softmax")
+    monkeypatch.setitem(linecache.cache, "<other>", (len(cell), None, cell.splitlines(keepends=True), "<other>"))
+    exec(compile(cell, "<other>", "exec"), names)
+    assert repr(check("softmax", names["softmax"])) == "softmax: lines 14, 15, 16 still to fill in"
+    with pytest.raises(RequestError, match="softmax has no MyHead: its parts are softmax, cross_entropy"):
+        check("softmax", names["MyHead"])
+    with pytest.raises(RequestError, match="there is no exercise v8"):
+        check("v8")
+
+
+@pytest.mark.parametrize("name", [name for name, exercise in EXERCISES.items() if exercise.stage])
+def test_a_solved_stage_learns_like_the_project_s(
+    name: str, folder: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same losses from the same seed; v7 draws its own masks."""
+    (folder / f"{name}.py").write_text(solution(name))
+    small = ["data=text", f"data.path={corpus_file}", "training.max_iters=4", "training.eval_interval=2",
+             "training.eval_iters=2", "training.batch_size=4", "compile=false", "device=cpu"]  # fmt: skip
+    if name == "v7":
+        small += ["model.block_size=8", "model.n_embd=32", "model.n_head=4", "model.n_layer=2", "model.dropout=0"]
+    trained = []
+    monkeypatch.setattr(
+        solved.gpt, "train", lambda *a, train=gpt.train, **k: trained.append(train(*a, **k)) or trained[-1]
+    )
+    said = solved.train(name, *small)
+    own = gpt.train(f"model={name}", *small)
+    losses = [[(e.train, e.val) for e in run.evaluations] for run in (trained[0], own)]
+    for one, other in zip(*losses, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    assert f"(documented: {own.documented.val or 'none'})" in said
+
+
+def test_only_a_stage_can_be_trained(command: Exercises, folder: Path) -> None:
+    (folder / "softmax.py").write_text(solution("softmax"))
+    code, said = command("softmax", "--train")
+    assert code == 2
+    assert "softmax is not a model of its own" in said
+    code, said = command("v2", "--train")  # nor one that is not solved
+    assert code == 1
+    assert "still to fill in" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["v2", "v3", "v5", "v6"])
+def test_a_solved_stage_reaches_the_documented_loss(
+    name: str, command: Exercises, folder: Path, shakespeare: Path
+) -> None:
+    (folder / f"{name}.py").write_text(solution(name))
+    code, said = command(name, "--train", f"data.dir={shakespeare}", "device=cpu")
+    assert code == 0
+    found = re.search(r"per character: ([\d.]+)   \(documented: ([\d.]+)\)", said)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(float(found[2]), abs=0.05)
