@@ -519,3 +519,14 @@ def test_an_attempt_is_told_how_far_it_gets(
     assert str(report) == f"{part}: {said}"
     is_unfinished = any("BLANK" in after for _, after in changes)
     assert report.state == ("blanks left" if is_unfinished else "not right yet")
+
+
+def test_the_page_about_the_exercises_quotes_what_learners_are_told() -> None:
+    page = (REPOSITORY / "docs" / "course" / "exercises.md").read_text()
+    quoted = [line for text in re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+              for line in text.splitlines()]  # fmt: skip
+    told = {f"{part}: {said}" for _, part, _, said in [*WRONG, *UNFINISHED]}
+    assert len(quoted) == 2
+    assert set(quoted) <= told
+    assert set(re.findall(r"^\| \[(\w+)\]\(\.\./\.\./exercises/", page, re.MULTILINE)) == EXERCISES.keys()
+    assert all((REPOSITORY / "docs" / "course" / f"{exercise.page}.md").is_file() for exercise in EXERCISES.values())
