@@ -69,16 +69,17 @@ def blank_lines(code: CodeType) -> list[int]:
 def failure(error: Exception, file: str) -> str:
     """What an exception says, and the last line of the learner's file that it went through, instead of a traceback."""
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno}, `{(error.text or '').strip()}`: {error.msg}"
+        return f"line {error.lineno}, `{(error.text or '').partition('  #')[0].strip()}`: {error.msg}"
     said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
     walked = zip(traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True)
     own = [(frame, place) for (frame, _), place in walked if place.filename == file]
     if not own:
         return f"{said}. Keep the names and the arguments that the exercise had at first"
     frame, place = own[-1]
+    line = (place.line or "").partition("  #")[0]
     shapes = [
         f"{name} is {tuple(value.shape)}"
-        for name in dict.fromkeys(re.findall(r"\w+", place.line or ""))
+        for name in dict.fromkeys(re.findall(r"\w+", line))
         if isinstance(value := frame.f_locals.get(name), Tensor)
     ]
-    return f"line {place.lineno}, `{place.line}`: {said}{'; there, ' if shapes else ''}{', '.join(shapes)}"
+    return f"line {place.lineno}, `{line}`: {said}{'; there, ' if shapes else ''}{', '.join(shapes)}"

@@ -98,7 +98,8 @@ HEAD = Part(
                 "Row t holds the scores of the character at position t. It may look at itself and at what came "
                 "before, columns 0 to t. What must the other scores be, so that softmax gives them the weight 0?",
                 "exp(-inf) is 0. The columns to hide, j > t, are a triangle above the diagonal: "
-                "torch.ones(T, T, dtype=torch.bool).triu(diagonal=1) is True there.",
+                "torch.ones(T, T, dtype=torch.bool).triu(diagonal=1) is True there and False elsewhere, and "
+                "scores.masked_fill(where, number) puts a number wherever `where` is True.",
                 "future = torch.ones(T, T, dtype=torch.bool).triu(diagonal=1)\n"
                 'masked = scores.masked_fill(future, float("-inf"))',
             ),

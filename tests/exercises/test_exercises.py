@@ -482,7 +482,7 @@ FAILING = [
     ("v2", "Head", [(".transpose(-2, -1)", "")],
      "line 27, `scores = q @ k / D**0.5`: RuntimeError: Expected size for first two dimensions of batch2 tensor to be: "
      "[2, 4] but got: [2, 6].; there, q is (2, 6, 4), k is (2, 6, 4)"),
-    ("v2", "Head", [("weights @ v", "wieghts @ v")],
+    ("v2", "Head", [("weights @ v", "wieghts @ v  # the mean")],
      "the scores are right; the mask is right; the softmax is right; line 31, `return wieghts @ v`: NameError: name "
      "'wieghts' is not defined; there, v is (2, 6, 4)"),
     ("v2", "Head", [("return weights @ v", "weights @ v")],
