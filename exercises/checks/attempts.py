@@ -73,8 +73,10 @@ def failure(error: Exception, file: str) -> str:
     said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
     walked = zip(traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True)
     own = [(frame, place) for (frame, _), place in walked if place.filename == file]
-    if not own:
+    if not own and isinstance(error, AttributeError | TypeError):
         return f"{said}. Keep the names and the arguments that the exercise had at first"
+    if not own:
+        return said
     frame, place = own[-1]
     line = (place.line or "").partition("  #")[0]
     shapes = [

@@ -207,7 +207,7 @@ LAYER_NORM = Part(
                 "the mean is over time and channels: each token must have its own": lambda s: s.x.mean(
                     (1, 2), keepdim=True
                 ),
-                "the mean is not subtracted": lambda s: torch.zeros(()),
+                "the mean is not subtracted": lambda _: torch.zeros(()),
             },
             (
                 "Each token is normalised by itself: C numbers, one mean.",
@@ -369,8 +369,10 @@ def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     """What a dropout layer does to equal numbers: draws differ, so only shares and means can be compared."""
     x = torch.full((8, 20_000), _INPUT)
     trained, evaluated = s.module.train()(x.clone()), s.module.eval()(x.clone())
-    if not all(isinstance(y, Tensor) and y.shape == x.shape for y in (trained, evaluated)):
-        return trained, evaluated
+    for y in (trained, evaluated):
+        if not isinstance(y, Tensor) or y.shape != x.shape:
+            returned = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ValueError(f"it must return a tensor of the shape of x, {tuple(x.shape)}, not {returned}")
     kept = trained[trained != 0]
     return (
         (trained == 0).double().mean(),

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,8 +86,8 @@ def find(name: str) -> Exercise:
 def _check_file(exercise: Exercise) -> Report:
     name, file = f"exercises.{exercise.name}", f"exercises/{exercise.name}.py"
     try:
-        loaded = sys.modules.get(name)  # in a notebook, the file may have changed since
-        module = importlib.reload(loaded) if loaded else importlib.import_module(name)
+        sys.modules.pop(name, None)  # in a notebook, the file may have changed since
+        module = importlib.import_module(name)
     except Exception as error:  # whatever the learner's file raises
         found = importlib.util.find_spec(name)
         assert found is not None

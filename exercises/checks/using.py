@@ -182,8 +182,8 @@ def _trained(answer: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     optimizer, backward = _Watched(model.parameters(), lr=_LR), []
     weight.register_hook(lambda _: backward.append(True))
     losses = [answer(model, optimizer, s.idx, s.targets) for _ in range(_STEPS)]
-    if not all(isinstance(loss, Tensor | float) for loss in losses):
-        return (losses[0],)
+    if not isinstance(losses[0], Tensor | float):
+        raise ValueError(f"it must return the loss as a number, not {type(losses[0]).__name__}")
     holds = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
     flags = (len(backward) > 0, optimizer.stepped, optimizer.had_gradient, holds)
     values = torch.stack([torch.as_tensor(loss).detach().float() for loss in losses])

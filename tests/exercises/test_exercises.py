@@ -502,6 +502,13 @@ FAILING = [
      "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax is right; the "
      "gradient of q is right; the gradient of k is right; the order is not right: there must be 3 values: d_q, d_k, "
      "d_v"),
+    ("v7", "Dropout", [("x * keep / (1 - self.p)", "(x * keep)[0] / (1 - self.p)")],
+     "ValueError: it must return a tensor of the shape of x, (8, 20000), not (20000,)"),
+    ("training", "training_step", [("    return loss.item()", "")],
+     "ValueError: it must return the loss as a number, not NoneType"),
+    ("training", "training_step", [(".flatten(0, 1)", "")],
+     "line 15, `loss = cross_entropy(model(idx), targets.flatten())`: ValueError: Expected input batch_size (2) to "
+     "match target batch_size (8).; there, idx is (2, 4), targets is (2, 4)"),
     ("v1", "count_pairs", [("return counts", "return counts.tolist()")],
      "the counts are not right: it is list, and must be a tensor"),
 ]  # fmt: skip
