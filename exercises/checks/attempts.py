@@ -20,7 +20,7 @@ from exercises.checks.steps import Part
 class Attempt:
     """One call of the learner's code."""
 
-    given: SimpleNamespace | None = None  # the inputs; None if the constructor failed
+    given: SimpleNamespace = field(default_factory=SimpleNamespace)  # the inputs; none if the constructor failed
     value: Any = None
     returned: Any = None  # by the learner's own function; `value` may be what was observed of several calls
     variables: dict[str, Any] = field(default_factory=dict)  # local ones, when the function ended

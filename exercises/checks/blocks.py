@@ -386,7 +386,7 @@ def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
 def _at_evaluation(s: SimpleNamespace) -> tuple[float, float]:
     """The share of zeros, and the result as a multiple of x."""
     if s.evaluation == "dropped":
-        return s.share, s.scale
+        return s.dropped[0], s.scale
     return 0.0, {"unchanged": 1.0, "multiplied": 1 - _P, "divided": 1 / (1 - _P)}[s.evaluation]
 
 
@@ -414,12 +414,13 @@ DROPOUT = Part(
             ),
         ),
         Step(
-            "share",
-            "the share of zeros is",
-            lambda _: _P,
+            "dropped",
+            "the choice of zeros is",
+            lambda _: (_P, 0.0),  # their share, and whether all rows are alike
             {
-                "p is the probability of being kept, but must be that of being dropped": lambda _: 1 - _P,
-                "nothing is dropped in training": lambda _: 0.0,
+                "p is the probability of being kept, but must be that of being dropped": lambda _: (1 - _P, 0.0),
+                "nothing is dropped in training": lambda _: (0.0, 1.0),
+                "all rows drop the same columns: each element needs a draw of its own": lambda _: (_P, 1.0),
             },
             (
                 "In training, each number becomes 0 with probability p, by a draw of its own.",
@@ -446,20 +447,9 @@ DROPOUT = Part(
             ),
         ),
         Step(
-            "rows",
-            "the draws are",
-            lambda s: 0.0 if s.share else 1.0,
-            {"all rows drop the same columns: each element needs a draw of its own": lambda _: 1.0},
-            (
-                "How many numbers must be drawn?",
-                "As many as x has elements.",
-                "keep = torch.rand_like(x) >= self.p",
-            ),
-        ),
-        Step(
             "output",
             "the result is",
-            lambda s: (s.share, s.scale, s.rows, *_at_evaluation(s)),
+            lambda s: (s.dropped[0], s.scale, s.dropped[1], *_at_evaluation(s)),
             {},
             ("In training, x times the mask, divided by 1 - p; otherwise x.",),
         ),

@@ -41,19 +41,18 @@ def judge(part: Part, answer: Any) -> Verdict:
     code = code_of(answer)
     if code is None:
         return Verdict(part.name, "this must be a class or function of your own", part.steps[0])
-    blanks = blank_lines(code)
-    message, step = _told(part, attempt(part, answer), code.co_filename, is_unfinished=bool(blanks))
+    blanks, done = blank_lines(code), attempt(part, answer)
+    if done.error is not None and not vars(done.given):  # the constructor failed
+        return Verdict(part.name, failure(done.error, code.co_filename), part.steps[0], bool(blanks))
+    message, step = _told(part, done, code.co_filename, len(blanks))
     if step is not None and blanks:
         still = f"line{'s' if len(blanks) > 1 else ''} {', '.join(map(str, blanks))} still to fill in"
         message = f"{message}; {still}" if message else still
     return Verdict(part.name, message, step, bool(blanks))
 
 
-def _told(part: Part, done: Attempt, file: str, *, is_unfinished: bool) -> tuple[str, Step | None]:
+def _told(part: Part, done: Attempt, file: str, blanks: int) -> tuple[str, Step | None]:
     """What is right and what is wrong, and the first step that is not right."""
-    if done.given is None:
-        assert done.error is not None
-        return failure(done.error, file), part.steps[0]
     right = result(part, done.given)
     if done.error is None:
         if _same(done.value, right[part.steps[-1].name], part.tolerance):
@@ -72,9 +71,9 @@ def _told(part: Part, done: Attempt, file: str, *, is_unfinished: bool) -> tuple
     if step.name in seen and (mistakes := _recognised(part, done.given, seen[step.name], len(reached) + 1)):
         return _said(part, mistakes)
     if done.error is not None:
-        is_due = is_unfinished and "ellipsis" in str(done.error)  # to a BLANK
+        is_due = blanks and "ellipsis" in str(done.error)  # to a BLANK
         unknown = "" if is_due else failure(done.error, file)
-    elif is_unfinished and not isinstance(seen.get(step.name), Tensor):
+    elif blanks and not isinstance(seen.get(step.name), Tensor):
         unknown = ""
     elif done.returned is None:
         unknown = "it returns None: does it end with `return`?"
@@ -82,6 +81,8 @@ def _told(part: Part, done: Attempt, file: str, *, is_unfinished: bool) -> tuple
         if step.name not in seen:  # the learner's variables have other names
             step = part.steps[-1]
         unknown = f"{step.title} not right: {_difference(seen[step.name], right[step.name], part, step)}"
+    if not unknown and not isinstance(right[step.name], Tensor):  # only the whole is observed: blanks go in order
+        step = part.steps[max(0, len(part.steps) - 1 - blanks)]
     return "; ".join([*(f"{known.title} right" for known in reached), *filter(None, [unknown])]), step
 
 

@@ -27,18 +27,18 @@ def blank(name: str) -> str:
     return (REPOSITORY / "exercises" / f"{name}.py").read_text()
 
 
-def solved(name: str) -> str:
-    """An exercise's file, with the deepest hint of a step in place of each blank."""
+def solved(name: str, unfinished: str = "", filled: int = 0) -> str:
+    """An exercise's file, with the deepest hint of a step for each blank; of an unfinished part, the `filled` first."""
     parts = {part.name: part for part in EXERCISES[name].parts}
     sections = re.split(r"^(?=class |def )", blank(name), flags=re.MULTILINE)
     for i, section in enumerate(sections):
         part = parts.get(section.partition("(")[0].partition(" ")[2])
-        if part is not None:
+        if part is not None and (filled or part.name != unfinished):
             code = iter(step.hints[-1] for step in part.steps)
             sections[i] = re.sub(
                 r"^( *)(?:\w+ = |return )?BLANK\b.*",
                 lambda found, code=code: textwrap.indent(next(code), found[1]),
-                section, flags=re.MULTILINE,
+                section, count=filled if part.name == unfinished else 0, flags=re.MULTILINE,
             )  # fmt: skip
     return "".join(sections)
 
@@ -317,13 +317,13 @@ WRONG = [
     ("v7", "Dropout", [("if not self.training:\n            return x", "")],
      "dropout is on at evaluation: while self.training is False, x must come back as it is; the rest is right"),
     ("v7", "Dropout", [("x * keep / (1 - self.p)", "x * keep")],
-     "the evaluation is right; the share of zeros is right; what is kept is not divided by 1 - p, so the mean shrinks "
+     "the evaluation is right; the choice of zeros is right; what is kept is not divided by 1 - p, so the mean shrinks "
      "in training; the rest is right"),
     ("v7", "Dropout", [(">= self.p", "< self.p")],
      "the evaluation is right; p is the probability of being kept, but must be that of being dropped; the rest is "
      "right"),
     ("v7", "Dropout", [("torch.rand_like(x)", "torch.rand(x.shape[-1])")],
-     "the evaluation is right; the share of zeros is right; the scale is right; all rows drop the same columns: each "
+     "the evaluation is right; all rows drop the same columns: each "
      "element needs a draw of its own; the rest is right"),
     # Sampling
     ("sampling", "probabilities", [("logits / temperature", "logits * temperature")],
@@ -403,7 +403,6 @@ def test_no_two_mistakes_of_a_step_look_alike(place: str, tmp_path: Path) -> Non
     """Otherwise, a learner would be told of a mistake that is not theirs."""
     name, part = PARTS[place]
     given = attempt(part, getattr(module_of(solved(name), tmp_path), part.name)).given
-    assert given is not None
     for i, step in enumerate(part.steps):
         others = [other.right for other in part.steps]
         results = {}
@@ -437,7 +436,6 @@ STAGES = {
 def test_what_is_called_right_is_what_the_stage_computes(place: str, tmp_path: Path) -> None:
     name, part = PARTS[place]
     done = attempt(part, getattr(module_of(solved(name), tmp_path), part.name))
-    assert done.given is not None
     stage = STAGES[place]()
     stage.load_state_dict(done.given.module.state_dict())
     torch.testing.assert_close(right(part, done.given), stage(done.given.x))
@@ -537,3 +535,14 @@ def test_the_page_about_the_exercises_quotes_what_learners_are_told() -> None:
     assert set(quoted) <= told
     assert set(re.findall(r"^\| \[(\w+)\]\(\.\./\.\./exercises/", page, re.MULTILINE)) == EXERCISES.keys()
     assert all((REPOSITORY / "docs" / "course" / f"{exercise.page}.md").is_file() for exercise in EXERCISES.values())
+
+
+@pytest.mark.parametrize("place", PARTS)
+def test_hints_are_for_the_next_blank(place: str, tmp_path: Path) -> None:
+    name, part = PARTS[place]
+    for filled, step in enumerate(part.steps):
+        report = check(name, getattr(module_of(solved(name, part.name, filled), tmp_path), part.name))
+        if filled and report.is_right:
+            break
+        assert report.state == "blanks left"
+        assert report.hints() == (f"{part.name}, {step.name}", step.hints)
