@@ -175,6 +175,13 @@ def test_the_page_may_load_nothing_from_elsewhere(site: Path) -> None:
     assert all((site / address).is_file() for address in addresses)
 
 
+def test_opened_as_a_file_it_says_what_to_do(browser: Any, site: Path) -> None:
+    page = browser.new_page()
+    page.goto(f"file://{site}/index.html")
+    assert "python -m http.server" in page.inner_text("#failure")
+    page.close()
+
+
 def test_a_folder_that_exists_is_not_touched(site: Path, several: Path) -> None:
     runs = static.newest_of_each_stage([several / "runs"], "v5")
     with pytest.raises(RequestError, match="already exists"):
