@@ -237,7 +237,7 @@ def test_the_last_of_several_quick_choices_counts(page: Visit, ids: dict[str, st
     held[0].continue_()
     page.settled()
     assert page.text(".panel.a .badge") == "v2"
-    assert page.page.evaluate("location.hash") == f"#{ids['v2']}"
+    assert page.page.evaluate("location.hash").startswith(f"#{ids['v2']}&")
 
 
 def test_of_two_runs_one_may_fail_while_the_other_writes(page: Visit, ids: dict[str, str]) -> None:
@@ -284,12 +284,86 @@ def test_attention_is_shown_for_every_layer_and_head(page: Visit, v5: TrainedRun
     assert page.text(".said") == ""
 
 
+def test_before_any_text_no_attention_is_shown(page: Visit) -> None:
+    for without_text in (lambda: page.page.locator(".text span").nth(0).click(), lambda: page.page.fill("#prompt", "")):
+        page.page.fill("#prompt", PROMPT)
+        page.settled()
+        assert page.page.locator(".attention").is_visible()
+        without_text()
+        page.settled()
+        assert not page.page.locator(".attention").is_visible()
+        assert "no text comes before it" in page.text(".panel section:nth-of-type(3)")
+
+
+def test_a_row_lists_no_masked_character(page: Visit) -> None:
+    page.page.locator("canvas.large").focus()
+    page.page.keyboard.press("ArrowDown")
+    first = PROMPT[-8]
+    assert page.text(".said") == f"“{first}” attends to {first} 100%"
+
+
+def test_attention_is_shown_relative_to_a_row_or_as_it_is(page: Visit, v5: TrainedRun) -> None:
+    def lit() -> list[float]:
+        spans = page.page.locator(".text span").all()[len(PROMPT) - 8 : len(PROMPT)]
+        return [float(span.evaluate("e => e.style.getPropertyValue('--look')")) for span in spans]
+
+    page.page.get_by_role("button", name="layer 2, head 3").click()
+    weights = v5.attention(PROMPT)[1][2][-1]
+    assert lit() == pytest.approx((weights / weights.max()).tolist(), abs=2e-3)
+    assert "largest" in page.text(".scale")
+    page.page.get_by_label("absolute").check()
+    assert lit() == pytest.approx(weights.tolist(), abs=2e-3)
+    assert "100%" in page.text(".scale")
+
+
+@pytest.mark.parametrize(("position", "title"), [(12, "de.↵Fgh "), (13, "e.↵Fgh i"), (3, "Abc")])
+def test_what_the_run_saw_is_marked_and_named(page: Visit, position: int, title: str) -> None:
+    """The window of 8 characters, and not more of the text."""
+    page.page.locator(".text span").nth(position).click()
+    page.settled()
+    assert page.text(".panel section:nth-of-type(2) h3").strip() == f"After “{title}”"
+    classes = [span.get_attribute("class") or "" for span in page.page.locator(".text span").all()]
+    seen = [i for i, names in enumerate(classes) if "seen" in names]
+    assert seen == list(range(max(0, position - 8), position))
+
+
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_no_map_is_cut_off(browser: Any, served: Served, ids: dict[str, str], width: int) -> None:
+    with visit(browser, f"{served.address}/#{ids['v5']}", width=width) as visited:
+        cut = visited.page.evaluate(
+            """() => [...document.querySelectorAll(".map, .map span, canvas.large")].filter((part) => {
+              for (let box = part.parentElement; box; box = box.parentElement) {
+                const [inner, outer] = [part, box].map((e) => e.getBoundingClientRect());
+                if (inner.right > outer.right || (box !== document.body && inner.bottom > outer.bottom)) return true;
+              }
+              return false;
+            }).length"""
+        )
+        assert cut == 0
+        assert visited.page.locator(".map").count() > 10
+
+
+def test_on_a_phone_the_generated_text_comes_into_view(browser: Any, served: Served, ids: dict[str, str]) -> None:
+    with visit(browser, f"{served.address}/#{ids['v5']}", width=390) as visited:
+        visited.page.click("#go")
+        visited.settled()
+        assert 0 <= visited.page.locator(".text").bounding_box()["y"] < 300
+
+
+def test_typing_is_answered_soon(page: Visit) -> None:
+    page.page.clock.install(time=0)
+    page.page.clock.pause_at(10)
+    page.page.fill("#prompt", "Abc")
+    with page.page.expect_request("**/api/logits", timeout=10_000):
+        page.page.clock.run_for(80)  # milliseconds
+
+
 def test_two_runs_are_shown_side_by_side(page: Visit, ids: dict[str, str], several: Path, v5: TrainedRun) -> None:
     page.page.select_option("#first", ids["v1"])
     page.settled()
     page.page.select_option("#second", ids["v5"])
     page.settled()
-    assert page.page.evaluate("location.hash") == f"#{ids['v1']},{ids['v5']}"
+    assert page.page.evaluate("location.hash").startswith(f"#{ids['v1']},{ids['v5']}&")
     v1 = gpt.load(runs=several / "runs", stage="v1", device="cpu")
     losses = []
     for run in (v1, v5):
@@ -429,6 +503,26 @@ def test_the_address_brings_the_same_runs_back(page: Visit, ids: dict[str, str])
     page.settled()
     assert page.text(".panel.a .badge") == "v5"
     assert page.text(".panel.b .badge") == "v2"
+
+
+def test_the_address_keeps_the_prompt_and_the_settings(page: Visit) -> None:
+    page.page.fill("#tokens", "60")
+    page.page.fill("#seed", "7")
+    slide(page.page, "temperature", 0.8)
+    slide(page.page, "top-k", 5)
+    page.settled()
+    address = page.page.evaluate("location.href")
+    page.page.reload()
+    page.settled()
+    assert page.page.input_value("#prompt") == PROMPT
+    assert shown_text(page.page) == PROMPT
+    assert [page.page.input_value(f"#{name}") for name in ("temperature", "top-k", "top-p", "tokens", "seed")] == [
+        "0.8", "5", "1", "60", "7",
+    ]  # fmt: skip
+    assert page.text("#top-k-value") == "5"
+    page.page.evaluate("address => { location.href = address; }", address.replace("seed=7", "seed=-3&top-p=x"))
+    page.settled()
+    assert [page.page.input_value(f"#{name}") for name in ("seed", "top-k")] == ["1337", "5"]
 
 
 def test_it_can_be_used_with_the_keyboard_alone(page: Visit) -> None:

@@ -1,19 +1,20 @@
 /** Attention: a small map for every layer and head, one of them enlarged; a row shows what one token attends to. */
 import { element, spoken } from "./dom.js";
-import { labelWidths, large, paint } from "./maps.js";
+import { labelWidths, large, paint, strengths } from "./maps.js";
 
 const SMALL = 56; // CSS pixels
 const LABELLED = 40; // rows or columns, at most, that have room for labels
 
 export class AttentionView {
   /**
-   * `looked` is called with {row, weights} of the row that is pointed at, or with null when none is.
+   * `looked` is called with {row, strengths} of the row that is pointed at, or with null when none is.
    * `what` says what a row is, in a word: a token of the text itself if `isCausal`, else of a translation.
    */
   constructor(looked, what, isCausal) {
     Object.assign(this, { looked, what, isCausal });
     this.chosen = null; // [layer, head]; null is the mean of all
     this.row = null;
+    this.isAbsolute = false; // or each row relative to its largest weight
     this.small = element("div", {
       class: "maps",
       role: "group",
@@ -31,9 +32,11 @@ export class AttentionView {
     });
     this.title = element("p", { class: "map-title" });
     this.said = element("p", { class: "note said", role: "status" });
+    this.largest = element("span", {});
     this.root = element(
       "div",
-      { class: "attention" },
+      { class: "attention", hidden: true },
+      this.#scale(),
       this.small,
       element("div", { class: "enlarged" }, this.title, this.canvas, this.said),
     );
@@ -57,14 +60,62 @@ export class AttentionView {
       ),
     );
     this.small.replaceChildren(...(heads > 1 ? [this.#button(null), ...buttons] : []));
+    this.root.hidden = false;
     this.root.classList.toggle("wide", this.#isLarge());
+    this.largest.textContent = this.isAbsolute ? "100%" : "the row’s largest";
     this.#draw();
   }
 
-  /** The weights of a row in the enlarged map. */
-  weights(row) {
-    const [, , S] = this.layers[0].shape;
-    return this.#map(this.chosen).subarray(row * S, (row + 1) * S);
+  /** Show nothing. */
+  clear() {
+    this.layers = null;
+    this.root.hidden = true;
+  }
+
+  /** How strongly a row of the enlarged map lights each token. */
+  strengths(row) {
+    return strengths(this.#weights(row), this.isAbsolute);
+  }
+
+  /** The weights of a row, of the tokens that it can attend to. */
+  #weights(row) {
+    const { weights, S } = this.#map(this.chosen);
+    return weights.subarray(row * S, row * S + (this.isCausal ? row + 1 : S));
+  }
+
+  #scale() {
+    AttentionView.made = (AttentionView.made ?? 0) + 1;
+    const choice = (name, isAbsolute) =>
+      element(
+        "label",
+        {},
+        element("input", {
+          type: "radio",
+          name: `scale${AttentionView.made}`,
+          value: isAbsolute ? "absolute" : "row",
+          checked: isAbsolute === this.isAbsolute,
+          onchange: () => {
+            this.isAbsolute = isAbsolute;
+            this.redraw();
+            this.looked(null);
+          },
+        }),
+        name,
+      );
+    return element(
+      "fieldset",
+      { class: "scale" },
+      element("legend", {}, "Scale"),
+      choice("each row", false),
+      choice("absolute", true),
+      element(
+        "span",
+        { class: "legend" },
+        "0",
+        element("span", { class: "ramp looks", "aria-hidden": "true" }),
+        this.largest,
+      ),
+    );
   }
 
   /** Redraw after a change of colours or width. */
@@ -75,7 +126,7 @@ export class AttentionView {
   #button(which) {
     const name = which === null ? "mean of all heads" : `layer ${which[0] + 1}, head ${which[1] + 1}`;
     const canvas = element("canvas", { "aria-hidden": "true" });
-    paint(canvas, this.#map(which), this.rows.length, this.columns.length, SMALL, this.isCausal);
+    paint(canvas, this.#map(which), SMALL);
     return element(
       "button",
       {
@@ -99,6 +150,11 @@ export class AttentionView {
 
   #map(which) {
     const [, T, S] = this.layers[0].shape;
+    const { isCausal, isAbsolute } = this;
+    return { weights: this.#weightsOf(which, T, S), T, S, isCausal, isAbsolute };
+  }
+
+  #weightsOf(which, T, S) {
     if (which !== null) return this.layers[which[0]].data.subarray(which[1] * T * S, (which[1] + 1) * T * S);
     const mean = new Float32Array(T * S);
     const heads = this.layers.reduce((sum, layer) => sum + layer.shape[0], 0);
@@ -125,16 +181,11 @@ export class AttentionView {
     );
     const room = this.canvas.parentElement.clientWidth || 320;
     const labels = this.#isLarge() ? null : labelWidths(this.rows, this.columns);
-    this.frame = large(
-      this.canvas,
-      this.#map(this.chosen),
-      this.rows,
-      this.columns,
+    this.frame = large(this.canvas, this.#map(this.chosen), this.rows, this.columns, {
       room,
-      this.row,
+      chosen: this.row,
       labels,
-      this.isCausal,
-    );
+    });
   }
 
   #rowAt(event) {
@@ -160,14 +211,16 @@ export class AttentionView {
       this.looked(null);
       return;
     }
-    const weights = this.weights(row);
+    const weights = this.#weights(row);
     const best = Array.from(weights.keys())
       .sort((a, b) => weights[b] - weights[a])
       .slice(0, 3);
-    const listed = best.map((i) => `${spoken(this.columns[i])} ${(100 * weights[i]).toFixed(0)}%`);
+    const listed = best.map((i) => `${spoken(this.columns[i])} ${percent(weights[i])}`);
     this.said.textContent = `“${spoken(this.rows[row])}” attends to ${listed.join(", ")}`;
-    this.looked({ row, weights });
+    this.looked({ row, strengths: this.strengths(row) });
   }
 }
+
+const percent = (weight) => (weight < 0.005 ? "<1%" : `${(100 * weight).toFixed(0)}%`);
 
 const same = (a, b) => a === b || (a !== null && b !== null && a[0] === b[0] && a[1] === b[1]);

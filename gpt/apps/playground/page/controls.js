@@ -1,15 +1,20 @@
 /** The reader's input: the prompt and the settings. */
 
 const at = (id) => document.getElementById(id);
+const SETTINGS = ["temperature", "top-k", "top-p", "tokens", "seed", "beam", "length-penalty"];
 
-/** Calls `asked` to generate, `stopped` to stop, `edited` when the prompt changes and `moved` when settings change. */
-export function connect({ asked, stopped, edited, moved }) {
+/**
+ * Calls `asked` to generate, `stopped` to stop, `edited` when the prompt changes, `moved` when the distribution's
+ * settings change and `changed` after any change.
+ */
+export function connect({ asked, stopped, edited, moved, changed }) {
   at("controls").addEventListener("submit", (event) => {
     event.preventDefault();
     if (!at("go").disabled) asked(); // Ctrl+Enter submits even while the button is disabled
   });
   at("stop").addEventListener("click", stopped);
   at("prompt").addEventListener("input", edited);
+  at("controls").addEventListener("input", changed);
   at("prompt").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("controls").requestSubmit();
   });
@@ -24,7 +29,7 @@ export function connect({ asked, stopped, edited, moved }) {
 export const prompt = () => at("prompt").value;
 
 export function setPrompt(text) {
-  at("prompt").value = text;
+  at("prompt").value = text.slice(0, at("prompt").maxLength);
 }
 
 /** The settings; null for those that are off. */
@@ -39,6 +44,21 @@ export function options() {
     beam: value("beam"),
     lengthPenalty: value("length-penalty"),
   };
+}
+
+/** The settings that differ from the page's own, as [name, value]. */
+export function settings() {
+  const isOff = (id) => id === "top-k" && at(id).value === at(id).max;
+  return SETTINGS.filter((id) => at(id).value !== at(id).defaultValue && !isOff(id)).map((id) => [id, at(id).value]);
+}
+
+/** Take settings over from a URLSearchParams, except impossible ones. */
+export function restore(given) {
+  for (const id of SETTINGS.filter((id) => given.has(id))) {
+    at(id).value = given.get(id);
+    if (!at(id).validity.valid) at(id).value = at(id).defaultValue;
+  }
+  showValues();
 }
 
 /** Show the settings for this kind of run; `vocabularySize` is the largest k, and a token is a `unit`. */

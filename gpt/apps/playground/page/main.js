@@ -15,6 +15,7 @@ let panels = [];
 let known = [];
 let translates = false; // what the runs do
 let suggested = ""; // the suggested prompt, until the reader types another
+let given = new URLSearchParams(); // the prompt and the settings of the page's address, until they are used
 
 /** Make the panels of the chosen runs, and let them read the prompt. */
 async function choose(signal) {
@@ -23,7 +24,6 @@ async function choose(signal) {
   const runs = await Promise.all([...new Set([first, second].filter(Boolean))].map(engine.describe));
   if (signal.aborted) return;
   const usable = runs.filter((run) => run.translates === runs[0].translates);
-  history.replaceState(null, "", `#${usable.map((run) => run.id).join(",")}`);
   panels = usable.map((run, i) =>
     run.translates
       ? new TranslatorPanel(engine, run, "ab"[i], shown)
@@ -40,12 +40,24 @@ async function choose(signal) {
   );
   const isOther = translates !== runs[0].translates;
   translates = runs[0].translates;
-  if (isOther || ["", suggested].includes(controls.prompt()) || isForeign(controls.prompt())) {
+  controls.restore(given);
+  if (given.has("prompt")) controls.setPrompt(given.get("prompt"));
+  else if (isOther || ["", suggested].includes(controls.prompt()) || isForeign(controls.prompt())) {
     suggested = example(panels[0]);
     controls.setPrompt(suggested);
   }
+  given = new URLSearchParams();
   panels.forEach((panel) => panel.heading.redraw());
+  remember();
   await read();
+}
+
+/** Keep the runs, the prompt and the settings in the page's address, to reload or to share. */
+function remember() {
+  const kept = new URLSearchParams(controls.settings());
+  if (!["", suggested].includes(controls.prompt())) kept.set("prompt", controls.prompt());
+  const parts = [panels.map((panel) => panel.run.id).join(","), ...(kept.size ? [kept] : [])];
+  history.replaceState(null, "", `#${parts.join("&")}`);
 }
 
 /** Whether a text was meant for runs with another alphabet. */
@@ -60,7 +72,7 @@ function example(panel) {
   return panel.unknown(PROMPT).length ? sample.slice(0, 80) : PROMPT;
 }
 
-const edited = debounced(read, 300);
+const edited = debounced(read, 60); // milliseconds
 
 /** Before the prompt is used, say what is left out of it. */
 function begin() {
@@ -80,6 +92,7 @@ async function write() {
   if (!panels.every((panel) => panel.known(controls.prompt())))
     return controls.showFailure(new Error("Type at least one character that the run knows."));
   controls.showBusy(true);
+  panels[0].reveal();
   await shown(all(panels.map((panel) => panel.write(controls.prompt(), controls.options()))));
   controls.showBusy(false);
   showComparison();
@@ -143,10 +156,9 @@ async function start() {
   if (new URLSearchParams(location.search).has("embed")) document.body.classList.add("embedded");
   const { chosen, runs } = await engine.runs();
   known = runs;
-  const wanted = location.hash
-    .slice(1)
-    .split(",")
-    .filter((id) => runs.some((run) => run.id === id));
+  const [ids, ...rest] = location.hash.slice(1).split("&");
+  given = new URLSearchParams(rest.join("&"));
+  const wanted = ids.split(",").filter((id) => runs.some((run) => run.id === id));
   const first = wanted[0] ?? chosen;
   pickers[0].replaceChildren(
     ...runs.map((run) => element("option", { value: run.id, selected: run.id === first }, title(run))),
@@ -162,7 +174,9 @@ async function start() {
     stopped: () => panels.forEach((panel) => panel.stop()),
     edited,
     moved: () => panels.forEach((panel) => panel.shape(controls.options())),
+    changed: debounced(remember, 300), // browsers refuse to change the address more than a few times a second
   });
+  addEventListener("hashchange", () => location.reload()); // a shared address, opened in this tab
   const redraw = () => panels.forEach((panel) => panel.redraw());
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));

@@ -12,14 +12,14 @@ function colours(canvas) {
   return { ramp, ink: read("--muted"), strong: read("--ink"), mono: read("--mono") };
 }
 
-/** Cells of a map, each row scaled to its largest weight; masked cells are left empty. */
-function cells(context, map, T, S, left, top, size, ramp, causal) {
+/** Cells of a map; masked cells are left empty. */
+function cells(context, { weights, T, S, isCausal, isAbsolute }, left, top, size, ramp) {
   const image = new ImageData(S, T); // one pixel per cell, because there may be many thousands
   for (let t = 0; t < T; t++) {
-    const end = causal ? t + 1 : S;
-    const row = map.subarray(t * S, t * S + end);
-    const largest = Math.max(...row);
-    row.forEach((weight, s) => image.data.set(ramp[Math.round((255 * weight) / largest)], 4 * (t * S + s)));
+    const row = weights.subarray(t * S, t * S + (isCausal ? t + 1 : S));
+    strengths(row, isAbsolute).forEach((strength, s) =>
+      image.data.set(ramp[Math.round(255 * strength)], 4 * (t * S + s)),
+    );
   }
   const pixels = element("canvas", { width: S, height: T });
   pixels.getContext("2d").putImageData(image, 0, 0);
@@ -43,10 +43,17 @@ function prepared(canvas, width, height) {
   return context;
 }
 
-export function paint(canvas, map, T, S, width, causal) {
-  const size = width / Math.max(T, S);
-  const context = prepared(canvas, S * size, T * size);
-  cells(context, map, T, S, 0, 0, size, colours(canvas).ramp, causal);
+/** How strongly to colour the weights of a row, from 0 to 1: relative to its largest, or as they are. */
+export function strengths(row, isAbsolute) {
+  const largest = isAbsolute ? 1 : Math.max(...row);
+  return row.map((weight) => weight / largest);
+}
+
+/** Paint a map: {weights, T, S, isCausal, isAbsolute}, of T rows and S columns. */
+export function paint(canvas, map, width) {
+  const size = width / Math.max(map.T, map.S);
+  const context = prepared(canvas, map.S * size, map.T * size);
+  cells(context, map, 0, 0, size, colours(canvas).ramp);
 }
 
 export function labelWidths(rows, columns) {
@@ -54,13 +61,14 @@ export function labelWidths(rows, columns) {
   return { left: 14 + 7.5 * longest(rows), top: 14 + 7.5 * longest(columns) };
 }
 
-export function large(canvas, map, rows, columns, room, chosen, labels, causal) {
-  const [T, S] = [rows.length, columns.length];
+/** Paint a map with its rows and columns named, in a width of `room`, and a frame around the `chosen` row. */
+export function large(canvas, map, rows, columns, { room, chosen, labels }) {
+  const { T, S } = map;
   const { left, top } = labels ?? { left: 0, top: 0 };
   const size = Math.min(30, (Math.min(room, 460) - left) / Math.max(T, S));
   const context = prepared(canvas, left + S * size, top + T * size);
   const { ramp, ink, strong, mono } = colours(canvas);
-  cells(context, map, T, S, left, top, size, ramp, causal);
+  cells(context, map, left, top, size, ramp);
   if (labels) {
     context.font = `${Math.min(13, size)}px ${mono}`;
     context.textBaseline = "middle";

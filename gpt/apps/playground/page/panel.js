@@ -1,11 +1,12 @@
 /** A run that continues a text: the text with its losses, the run's predictions and its attention. */
 import { AttentionView } from "./attention.js";
 import { distribution } from "./distribution.js";
-import { card, element, newest, panel, spoken, visible } from "./dom.js";
+import { card, element, newest, panel, reveal, spoken, visible } from "./dom.js";
 import { Heading } from "./heading.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { TextView, legend } from "./text.js";
 import { tokenizer } from "./tokenizer.js";
+import { seenFrom } from "./windows.js";
 
 export class TextPanel {
   /** `selected` is called with this panel and the position of a token that the reader chooses. */
@@ -25,13 +26,15 @@ export class TextPanel {
     this.question = element("h3");
     this.answer = element("p", { class: "note answer" });
     this.bars = element("div");
-    this.maps = card(run, {}, element("h3", {}, "Attention"), ...this.#attention());
+    this.looks = element("p", { class: "note" });
+    this.maps = card(run, {}, element("h3", {}, "Attention"), this.looks, this.attention.root);
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
+    this.texts = card(run, {}, title, this.mean, this.text.root);
     this.root = panel(
       run,
       side,
       this.heading.root,
-      card(run, {}, title, this.mean, this.text.root),
+      this.texts,
       card(run, {}, this.question, this.answer, this.bars),
       this.maps,
     );
@@ -103,6 +106,11 @@ export class TextPanel {
     });
   }
 
+  /** Bring the text into view. */
+  reveal() {
+    reveal(this.texts);
+  }
+
   /** Stop generating. */
   stop() {
     this.writing.stop();
@@ -121,9 +129,12 @@ export class TextPanel {
     this.options = options;
     if (this.#isUnread()) return;
     const position = this.text.position;
-    const last = this.tokens.slice(Math.max(0, position - 12), position).map(visible);
+    const seen = this.#seen(position);
+    this.text.see(seen);
+    const last = this.tokens.slice(Math.max(seen, position - 12), position).map(visible);
     while (last.length > 1 && last.join("").length > 24) last.shift();
-    const before = last.join("").replaceAll("␣", " ");
+    const cut = last.length < position - seen ? "…" : "";
+    const before = cut + last.join("").replaceAll("␣", " ");
     const isEnd = position === this.tokens.length;
     this.question.textContent = position === 0 ? `The first ${this.run.token}` : `After “${before}”`;
     if (position === 0 || !this.logits) {
@@ -155,6 +166,11 @@ export class TextPanel {
     this.heading.redraw();
     if (this.options) this.shape(this.options);
     this.attention.redraw();
+  }
+
+  /** The first token from which the one at a position is predicted. */
+  #seen(position) {
+    return seenFrom(position, this.ids.length, this.run.block_size);
   }
 
   /** Whether the displayed text is still being generated, so its losses are not known yet. */
@@ -228,50 +244,45 @@ export class TextPanel {
 
   async #look() {
     const position = this.text.position;
-    this.start = Math.max(0, position - this.run.block_size);
+    this.start = this.#seen(position);
     const window = this.ids.slice(this.start, position);
-    if (!window.length || this.lacksAttention) {
+    if (!window.length) {
       this.looking.stop();
-      this.text.light(0, []);
-      return;
+      return this.#showNoAttention("Nothing to attend to: no text comes before it.");
     }
-    const layers = await this.looking.run((signal) =>
-      this.engine.attention(this.run.id, window, signal),
-    );
+    const layers = await this.looking.run((signal) => this.#attention(window, signal));
     if (layers === undefined) return;
-    this.lacksAttention = layers.length === 0;
-    if (this.lacksAttention) {
-      this.maps.replaceChildren(
-        element("h3", {}, "Attention"),
-        element(
-          "p",
-          { class: "note" },
-          `None at this stage: the prediction depends only on the last ${this.run.token}.`,
-        ),
-      );
-      return;
+    if (layers.length === 0) {
+      const { token } = this.run;
+      return this.#showNoAttention(`None at this stage: the prediction depends only on the last ${token}.`);
     }
+    this.looks.textContent =
+      `Each row shows what one ${this.run.token} attends to. The last row belongs to the prediction above; ` +
+      "the text underlines what it attends to. The line above the text marks all that the run saw.";
     const tokens = window.map((id) => this.tokenizer.shown[id]);
     this.attention.show(layers, tokens, tokens);
     this.#light(null);
   }
 
+  async #attention(window, signal) {
+    try {
+      return await this.engine.attention(this.run.id, window, signal);
+    } catch (error) {
+      if (!signal.aborted) this.#showNoAttention("");
+      throw error;
+    }
+  }
+
+  #showNoAttention(why) {
+    this.attention.clear();
+    this.looks.textContent = why;
+    this.text.light(0, []);
+  }
+
   /** Highlight what a row of the enlarged map attends to; without a row, what the selected prediction attended to. */
   #light(pointed) {
     const T = this.attention.rows.length;
-    if (pointed) this.text.light(this.start, pointed.weights, this.start + pointed.row);
-    else this.text.light(this.start, this.attention.weights(T - 1));
-  }
-
-  #attention() {
-    return [
-      element(
-        "p",
-        { class: "note" },
-        `Each row shows what one ${this.run.token} attends to, scaled to its largest weight. ` +
-          "The last row belongs to the prediction above; the text underlines what it attends to.",
-      ),
-      this.attention.root,
-    ];
+    if (pointed) this.text.light(this.start, pointed.strengths, this.start + pointed.row);
+    else this.text.light(this.start, this.attention.strengths(T - 1));
   }
 }

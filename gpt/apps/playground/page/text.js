@@ -85,12 +85,17 @@ export class TextView {
     this.#reveal(chosen);
   }
 
-  /** Highlight the tokens from `start` on, each by its weight relative to the largest; `query` is who attends. */
-  light(start, weights, query = null) {
-    const largest = Math.max(...weights, 1e-9);
+  /** Mark the tokens from which the selected one is predicted: those from `start` on. */
+  see(start) {
+    [...this.root.children].forEach((span, i) =>
+      span.classList.toggle("seen", start <= i && i < this.position),
+    );
+  }
+
+  /** Highlight the tokens from `start` on, each by its strength from 0 to 1; `query` is who attends. */
+  light(start, strengths, query = null) {
     [...this.root.children].forEach((span, i) => {
-      const weight = weights[i - start];
-      span.style.setProperty("--look", weight === undefined ? 0 : (weight / largest).toFixed(3));
+      span.style.setProperty("--look", (strengths[i - start] ?? 0).toFixed(3));
       span.classList.toggle("query", i === query);
     });
     this.root.classList.toggle("looking", query !== null);

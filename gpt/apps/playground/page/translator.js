@@ -1,6 +1,6 @@
 /** A run that translates: its translations with their scores, and the attention of each word to the source. */
 import { AttentionView } from "./attention.js";
-import { card, element, newest, panel } from "./dom.js";
+import { card, element, newest, panel, reveal } from "./dom.js";
 import { Heading } from "./heading.js";
 
 export class TranslatorPanel {
@@ -71,6 +71,11 @@ export class TranslatorPanel {
     });
   }
 
+  /** Bring the translations into view. */
+  reveal() {
+    reveal(this.source.parentElement);
+  }
+
   stop() {
     this.writing.stop();
   }
@@ -121,9 +126,8 @@ export class TranslatorPanel {
   }
 
   #light(pointed) {
-    const largest = pointed ? Math.max(...pointed.weights) : 1;
     [...this.source.querySelectorAll("span")].forEach((span, i) =>
-      span.style.setProperty("--look", pointed ? (pointed.weights[i] / largest).toFixed(3) : 0),
+      span.style.setProperty("--look", (pointed?.strengths[i] ?? 0).toFixed(3)),
     );
     [...(this.target?.children ?? [])].forEach((span, i) =>
       span.classList.toggle("query", i === pointed?.row),

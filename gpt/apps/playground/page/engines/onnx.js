@@ -5,6 +5,7 @@
  */
 import { choose } from "../predictions.js";
 import { tokenizer } from "../tokenizer.js";
+import { windowStarts } from "../windows.js";
 import { random } from "./random.js";
 import { byLayer } from "./tensors.js";
 
@@ -71,13 +72,6 @@ async function* continuation(id, ids, options, signal) {
     yield next;
     if (step % 8 === 7) await new Promise((resolve) => setTimeout(resolve)); // let the browser draw the page
   }
-}
-
-function windowStarts(N, T) {
-  const starts = [];
-  const stride = Math.max(1, Math.floor(T / 8));
-  for (let start = 0; start < N - T; start += stride) starts.push(start);
-  return [...starts, Math.max(0, N - T)];
 }
 
 /** The outputs of a graph for rows of token ids. */
