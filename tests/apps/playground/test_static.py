@@ -87,11 +87,46 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
                 assert torch.tensor(data).view(shape).sub(tensor).abs().max() <= TOLERANCE
 
 
+@pytest.mark.parametrize("width", [1280, 736, 390])
+def test_in_a_frame_it_is_results_first_and_never_scrolls(browser: Any, address: str, site: Path, width: int) -> None:
+    """In a page with the script of the documentation."""
+    script = (REPOSITORY / "docs" / "_static" / "live.js").read_text()
+    frame = '<iframe class="live" style="border: 0; width: 100%" src="index.html?embed#v5"></iframe>'
+    (site / "frame.html").write_text(
+        f'<!doctype html><body style="margin: 0">{frame}<div style="height: 50rem"></div><script>{script}</script>'
+    )
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(f"{address}/frame.html")
+    inner = page.frame_locator("iframe")
+    inner.locator("main[aria-busy=false]").wait_for(timeout=120_000)
+    page.wait_for_timeout(300)
+    tops = [inner.locator(part).first.bounding_box()["y"] for part in (".text", ".distribution", ".attention")]
+    assert tops == sorted(tops)
+    assert tops[0] < 160
+    assert tops[2] < 900
+    assert inner.locator(".heading").bounding_box()["width"] <= 1
+    assert not inner.locator("#prompt").is_visible()
+    for change in ("summary", "#go"):
+        inner.locator(change).first.click()
+        page.wait_for_timeout(300)
+        inner.locator("main[aria-busy=false]").wait_for()
+        frame_height = page.locator("iframe").bounding_box()["height"]
+        content = inner.locator("html").evaluate("e => [e.scrollHeight, e.clientHeight]")
+        assert content[0] == content[1] == frame_height
+    page.evaluate("scrollTo(0, 0)")
+    page.mouse.move(width / 2, 300)
+    page.mouse.wheel(0, 400)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == 400
+    page.close()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int) -> None:
     with visit(browser, f"{address}/?embed#v4,v5", width=width) as visited:
-        assert visited.text(".panel.a .badge") == "v4"
+        assert "v4" in visited.page.locator(".panel.a").get_attribute("aria-label")
         assert visited.page.locator("h1").bounding_box()["width"] <= 1
+        visited.page.click("summary")
         assert "predicts this prompt better than" in visited.text(".verdict")
         texts = []
         for seed in (1, 1, 2):

@@ -81,6 +81,7 @@ export function showBusy(isBusy) {
 
 export function showFailure(error) {
   at("failure").textContent = error ? error.message : "";
+  if (error) at("asking").open = true;
 }
 
 export function showUnknown(characters) {

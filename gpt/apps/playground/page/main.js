@@ -2,6 +2,7 @@
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
 import { count, debounced, element, newest } from "./dom.js";
+import { embed } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TranslatorPanel } from "./translator.js";
@@ -9,6 +10,7 @@ import { TranslatorPanel } from "./translator.js";
 const PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n";
 const pickers = ["first", "second"].map((id) => document.getElementById(id));
 
+if (new URLSearchParams(location.search).has("embed")) embed();
 const engine = await import(`./engines/${document.documentElement.dataset.engine}.js`);
 const choosing = newest();
 let panels = [];
@@ -153,7 +155,6 @@ function offerSecond(first, chosen) {
 }
 
 async function start() {
-  if (new URLSearchParams(location.search).has("embed")) document.body.classList.add("embedded");
   const { chosen, runs } = await engine.runs();
   known = runs;
   const [ids, ...rest] = location.hash.slice(1).split("&");

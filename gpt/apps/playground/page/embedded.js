@@ -1,0 +1,10 @@
+/** The page in a frame of another page: the results first, the controls folded away, and as high as its content. */
+
+export function embed() {
+  document.body.classList.add("embedded");
+  document.getElementById("asking").open = false;
+  document.getElementById("controls").prepend(document.querySelector(".pickers"));
+  // To a page with another address, too: there is no secret in a height.
+  const tell = () => parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
+  new ResizeObserver(tell).observe(document.body);
+}
