@@ -20,7 +20,7 @@ from gpt.apps.exporting import tokenizer
 from gpt.apps.exporting.equality import Outputs, check
 from gpt.base.errors import RequestError
 from gpt.models import block_size_of
-from gpt.models.attention_weights import AttentionWeights
+from gpt.models.attention_weights import AttentionWeights, WithoutAttention
 from gpt.models.ngrams import Remembering
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
@@ -38,6 +38,26 @@ class _Observed(nn.Module):
         with AttentionWeights() as observed:
             logits = self.model(idx)
         return (logits, *observed.weights)
+
+
+class _Unattending(nn.Module):
+    """A stage with its attention turned off."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids -> logits (B, T, V)."""
+        with WithoutAttention():
+            return self.model(idx)
+
+
+def export_without_attention(trained: TrainedRun, folder: Path) -> str:
+    """Write without_attention.onnx, the logits with attention turned off, and return what was checked."""
+    module, size, name = _Unattending(trained.model).eval(), block_size_of(trained.model), "without_attention.onnx"
+    found = computed(module, ["logits"], size, folder / name)
+    return check(name, lambda idx: [module(idx)], found, trained.task.vocab_size, size)
 
 
 def export(trained: TrainedRun, folder: Path) -> str:

@@ -1,6 +1,7 @@
 """The playground: a page that shows what trained runs predict, attend to and generate.
 
-looking.py, translating.py   the answers to the page's requests, computed by a trained run
+looking.py, intervening.py, translating.py
+                             the answers to the page's requests, computed by a trained run
 describing.py                a run's records as the page shows them
 catalogue.py                 the runs that the page offers, opened on demand
 requests.py                  the requests and their limits

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from torch import Tensor
 
-from gpt.apps.playground import looking
+from gpt.apps.playground import intervening, looking
 from gpt.apps.playground.assets import files
 from gpt.apps.playground.catalogue import Catalogue
 from gpt.apps.playground.guard import Guard
@@ -46,6 +46,7 @@ def application(catalogue: Catalogue, names: Collection[str]) -> Starlette:
             Route("/api/runs/{id}", playground.run),
             Route("/api/logits", playground.logits, methods=["POST"]),
             Route("/api/attention", playground.attention, methods=["POST"]),
+            Route("/api/interventions", playground.interventions, methods=["POST"]),
             Route("/api/text", playground.text, methods=["POST"]),
             Route("/api/translations", playground.translations, methods=["POST"]),
             Route("/api/cross_attention", playground.cross_attention, methods=["POST"]),
@@ -107,6 +108,11 @@ class _Playground:
         """A run's attention weights over the end of a text."""
         asked = await _asked(request, AboutTokens)
         return _tensors(await self._computed(request, asked, looking.attention, asked.ids))
+
+    async def interventions(self, request: Request) -> Response:
+        """A run's prediction after a text, with parts of the run turned off."""
+        asked = await _asked(request, AboutTokens)
+        return _tensors(await self._computed(request, asked, intervening.interventions, asked.ids))
 
     async def text(self, request: Request) -> Response:
         """The continuation of a prompt, streamed."""

@@ -22,7 +22,7 @@ def logits(trained: TrainedRun, tokens: list[int]) -> Tensor:
     the windows advance by an eighth of their length. Raises RequestError for a token outside the vocabulary, or if the
     answer would be too large, and UserError for logits that contain NaN or Inf.
     """
-    ids = _checked_ids(trained, tokens)
+    ids = checked_ids(trained, tokens)
     N, T = len(ids), block_size_of(trained.model)
     if N * len(trained.tokenizer) > _MOST:
         raise RequestError("the vocabulary of this run is too large for a text of this length: give a shorter one")
@@ -48,7 +48,7 @@ def attention(trained: TrainedRun, tokens: list[int]) -> dict[str, Tensor]:
 
     Raises RequestError as `logits` does.
     """
-    ids = _checked_ids(trained, tokens)[-block_size_of(trained.model) :]
+    ids = checked_ids(trained, tokens)[-block_size_of(trained.model) :]
     T = len(ids)
     layers, heads = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
     if layers * heads * T**2 > _MOST:
@@ -58,7 +58,8 @@ def attention(trained: TrainedRun, tokens: list[int]) -> dict[str, Tensor]:
     return {f"attention_{layer}": weights[0].float().cpu() for layer, weights in enumerate(observed.weights)}
 
 
-def _checked_ids(trained: TrainedRun, tokens: list[int]) -> Tensor:
+def checked_ids(trained: TrainedRun, tokens: list[int]) -> Tensor:
+    """The tokens, (N,). Raises RequestError if they are too many, or are not in the vocabulary."""
     if len(tokens) > _LONGEST:
         raise RequestError(f"this text has {len(tokens):,} tokens: give one of at most {_LONGEST:,}")
     if any(not 0 <= token < len(trained.tokenizer) for token in tokens):

@@ -53,12 +53,15 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
             graph.mkdir(parents=True)
             try:
                 trained = load_run(run.path, weights=weights, device="cpu")
-                checked.append(f"{name}: {graphs.export(trained, graph)}".replace("\n", f"\n{name}: "))
+                lines = graphs.export(trained, graph).split("\n")
+                has_attention = (graph / "with_attention.onnx").exists()
+                if has_attention:
+                    lines.append(graphs.export_without_attention(trained, graph))
+                checked += [f"{name}: {line}" for line in lines]
             except RequestError as error:
                 log.warning(f"left out {name}: {error}")
                 graph.rmdir()
             else:
-                has_attention = (graph / "with_attention.onnx").exists()
                 full = in_full(name, run, run.summary())
                 own = {"folder": run.path.name, "changed": without_paths(full["changed"])}
                 described[name] = full | own | {"has_attention": has_attention}

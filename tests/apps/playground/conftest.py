@@ -60,6 +60,18 @@ def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of v9, whose counts decide what follows a repeated text."""
+    folder = tmp_path_factory.mktemp("counting")
+    (folder / "input.txt").write_text(small_corpus())
+    small = ["model.block_size=32", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=3"]
+    short = ["training.max_iters=30", "training.eval_interval=30", "training.eval_iters=1", "training.batch_size=8"]
+    data = ["data=text", f"data.path={folder / 'input.txt'}"]
+    gpt.train("model=v9", *data, *small, *short, "device=cpu", folder=folder / "runs" / "v9")
+    return folder / "runs" / "v9"
+
+
 class Served:
     """A running playground; requests are made as a browser would."""
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import gpt
-from gpt.apps.playground import looking, translating
+from gpt.apps.playground import intervening, looking, translating
 from gpt.base.errors import RequestError
 from gpt.data.subwords import BEGIN, END
 from gpt.data.vocabulary import PAD
 from gpt.session.trained import TrainedRun
+from tests.conftest import small_corpus
 
 
 def read(run: TrainedRun, text: str) -> list[int]:
@@ -20,6 +21,11 @@ def read(run: TrainedRun, text: str) -> list[int]:
 @pytest.fixture(scope="module")
 def run(trained: Path) -> TrainedRun:
     return gpt.load(runs=trained / "runs", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def counted(counting: Path) -> TrainedRun:
+    return gpt.load(counting, device="cpu")
 
 
 def test_the_logits_of_a_short_text_are_the_models(run: TrainedRun) -> None:
@@ -72,6 +78,41 @@ def test_an_answer_that_is_too_large_is_refused(run: TrainedRun, monkeypatch: py
         looking.logits(run, [1] * 8)
     with pytest.raises(RequestError, match="too large"):
         looking.attention(run, [1] * 8)
+
+
+def test_a_prediction_is_repeated_with_parts_turned_off(run: TrainedRun) -> None:
+    ids = read(run, "Abc de. fgh")
+    found = intervening.interventions(run, ids)
+    assert list(found) == ["without_attention"]
+    blocks = run.model.blocks
+    for block in blocks:  # the same by hand: what attention reads becomes zero
+        block.attention.attend = lambda q, k, v: torch.zeros_like(v)
+    try:
+        assert found["without_attention"].allclose(looking.logits(run, ids)[-1], atol=1e-6)
+    finally:
+        for block in blocks:
+            del block.attention.attend
+
+
+def test_counts_that_decide_are_told_from_attention_that_does_not(counted: TrainedRun) -> None:
+    ids = read(counted, "abcdabcdabcd")
+    (a,) = read(counted, "a")
+    before = looking.logits(counted, ids)[-1]
+    found = intervening.interventions(counted, ids)
+    p = {name: logits.softmax(-1)[a] for name, logits in found.items() if name.startswith("without")}
+    assert before.softmax(-1)[a] > 0.5
+    assert p["without_attention"] > 0.5
+    assert p["without_counts"] < 0.2
+    # Trust and counts are what the model adds to the network's own logits.
+    assert found["counts_seen"][2] == 2 * 6 + small_corpus()[:18_000].count("bcd")
+    assert found["counts_p"].sum(-1).allclose(torch.ones(()))
+    weighted = (found["counts_trust"][:, None] * found["counts_p"].log()).sum(0)
+    with torch.no_grad():
+        model, idx = counted.model, torch.tensor([ids])
+        x = model.norm(model.blocks(model.embedding(idx) + model.expected(model.ngrams(idx)[0].flatten(-2))))
+        network = model.lm_head(x)[0, -1]
+    assert before.allclose(network + weighted, atol=1e-4)
+    assert torch.equal(looking.logits(counted, ids)[-1], before)  # the run itself is as it was
 
 
 @pytest.mark.slow

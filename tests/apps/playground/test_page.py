@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import gpt
-from gpt.apps.playground import looking
+from gpt.apps.playground import intervening, looking
 from gpt.apps.playground.describing import in_full
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import choose
@@ -316,6 +316,39 @@ def test_attention_is_shown_relative_to_a_row_or_as_it_is(page: Visit, v5: Train
     assert "100%" in page.text(".scale")
 
 
+def test_what_a_prediction_rests_on_is_tested(page: Visit, v5: TrainedRun) -> None:
+    p = predictions(v5, PROMPT)[-1].softmax(-1)
+    off = intervening.interventions(v5, v5.tokenizer.encode(PROMPT).tolist())["without_attention"].softmax(-1)
+    likeliest = int(p.argmax())
+    said = page.text(".tested")
+    assert f"has {100 * p[likeliest]:.1f}%; with all attention off, {100 * off[likeliest]:.1f}%" in said
+    moved = (p - off).abs().sum().item() / 2
+    assert f"{100 * moved:.1f}% of the probability moves" in said
+    assert ("hardly rests on attention" in said) == (moved < 0.05)
+
+
+def test_where_counts_decide_the_page_shows_them(browser: Any, counting: Path) -> None:
+    run = gpt.load(counting, device="cpu")
+    prompt = "abcdabcdabcd"
+    found = intervening.interventions(run, run.tokenizer.encode(prompt).tolist())
+    with serving(counting.parent) as served, visit(browser, served.address, width=390) as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.settled()
+        assert "the counts decide here" in visited.text(".tested")
+        rows = [row.locator("td").all_inner_texts() for row in visited.page.locator(".counts tbody tr").all()]
+        assert [row[0] for row in rows] == ["d", "cd", "bcd"]
+        assert [row[1] for row in rows] == [f"{seen:.0f}" for seen in found["counts_seen"]]
+        assert [row[2] for row in rows] == [f"{trust:.2f}" for trust in found["counts_trust"]]
+        assert [row[3] for row in rows] == [
+            f"{run.tokenizer.shown[int(p.argmax())].replace(' ', '␣')} {100 * p.max():.1f}%" for p in found["counts_p"]
+        ]
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(visited.page) == []
+        visited.page.fill("#prompt", "")
+        visited.settled()
+        assert not visited.page.locator(".counts").is_visible()
+
+
 @pytest.mark.parametrize(("position", "title"), [(12, "de.↵Fgh "), (13, "e.↵Fgh i"), (3, "Abc")])
 def test_what_the_run_saw_is_marked_and_named(page: Visit, position: int, title: str) -> None:
     """The window of 8 characters, and not more of the text."""
@@ -380,7 +413,8 @@ def test_two_runs_are_shown_side_by_side(page: Visit, ids: dict[str, str], sever
     page.settled()
     for side, run in (("a", v1), ("b", v5)):
         assert shown_text(page.page, f".panel.{side}") == PROMPT + run.generate(PROMPT, tokens=30)
-    assert "None at this stage" in page.text(".panel.a section:last-of-type")
+    assert "the same from the last character alone" in page.text(".panel.a section:last-of-type")
+    assert page.text(".panel.a section:nth-of-type(2) h3").startswith(f"After “{shown_text(page.page)[-1]}")
     left, right = (page.page.locator(f".panel.{side}").bounding_box() for side in "ab")
     assert left["x"] + left["width"] <= right["x"]
     page.page.select_option("#second", "")

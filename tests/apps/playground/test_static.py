@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import gpt
-from gpt.apps.playground import looking, static
+from gpt.apps.playground import intervening, looking, static
 from gpt.base.errors import RequestError, UserError
 from tests.apps.playground.browsing import chromium, downloads, violations, visit
 from tests.conftest import REPOSITORY, Script
@@ -76,11 +76,13 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
                 """async ([id, ids]) => {
                   const engine = await import("./engines/onnx.js");
                   const plain = ({ shape, data }) => [Array.from(shape), Array.from(data)];
-                  return [plain(await engine.logits(id, ids)), (await engine.attention(id, ids)).map(plain)];
+                  const off = Object.values(await engine.interventions(id, ids));
+                  return [plain(await engine.logits(id, ids)), [...await engine.attention(id, ids), ...off].map(plain)];
                 }""",
                 [stage, ids],
             )
             expected = [looking.logits(run, ids), *looking.attention(run, ids).values()]
+            expected += intervening.interventions(run, ids).values()
             assert len(attention) + 1 == len(expected)
             for (shape, data), tensor in zip([logits, *attention], expected, strict=True):
                 assert tuple(shape) == tensor.shape

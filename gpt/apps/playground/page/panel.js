@@ -1,5 +1,6 @@
 /** A run that continues a text: the text with its losses, the run's predictions and its attention. */
 import { AttentionView } from "./attention.js";
+import { countsTable, isSame, tested } from "./causes.js";
 import { distribution } from "./distribution.js";
 import { card, element, newest, panel, reveal, spoken, visible } from "./dom.js";
 import { Heading } from "./heading.js";
@@ -18,6 +19,7 @@ export class TextPanel {
     this.tokens = []; // the same as they are shown
     this.scores = [];
     this.own = 0; // tokens of the prompt
+    this.reach = Infinity; // the tokens that a prediction depends on at most, once that was tested
 
     this.heading = new Heading(run);
     this.text = new TextView((position) => selected(this, position), run.token);
@@ -27,7 +29,17 @@ export class TextPanel {
     this.answer = element("p", { class: "note answer" });
     this.bars = element("div");
     this.looks = element("p", { class: "note" });
-    this.maps = card(run, {}, element("h3", {}, "Attention"), this.looks, this.attention.root);
+    this.tested = element("p", { class: "note tested" });
+    this.counts = element("div", { hidden: true });
+    this.maps = card(
+      run,
+      {},
+      this.counts,
+      element("h3", {}, "Attention"),
+      this.tested,
+      this.looks,
+      this.attention.root,
+    );
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, {}, title, this.mean, this.text.root);
     this.root = panel(
@@ -142,8 +154,7 @@ export class TextPanel {
       this.bars.replaceChildren();
       return;
     }
-    const V = this.run.vocabulary_size;
-    const x = this.logits.data.subarray((position - 1) * V, position * V);
+    const x = this.#logitsAt(position);
     const actual = isEnd ? null : this.ids[position];
     this.answer.replaceChildren(
       ...(isEnd
@@ -170,7 +181,13 @@ export class TextPanel {
 
   /** The first token from which the one at a position is predicted. */
   #seen(position) {
-    return seenFrom(position, this.ids.length, this.run.block_size);
+    return Math.max(seenFrom(position, this.ids.length, this.run.block_size), position - this.reach);
+  }
+
+  /** The prediction of the token at a position. */
+  #logitsAt(position) {
+    const V = this.run.vocabulary_size;
+    return this.logits.data.subarray((position - 1) * V, position * V);
   }
 
   /** Whether the displayed text is still being generated, so its losses are not known yet. */
@@ -250,11 +267,21 @@ export class TextPanel {
       this.looking.stop();
       return this.#showNoAttention("Nothing to attend to: no text comes before it.");
     }
-    const layers = await this.looking.run((signal) => this.#attention(window, signal));
-    if (layers === undefined) return;
+    const x = this.logits && this.#logitsAt(position);
+    const found = await this.looking.run((signal) => this.#inside(window, x, signal));
+    if (found === undefined) return;
+    const { layers, off, isOfLast } = found;
+    this.#showCauses(x, off, window);
+    if (isOfLast && this.reach !== 1) {
+      this.reach = 1;
+      this.shape(this.options);
+    }
     if (layers.length === 0) {
       const { token } = this.run;
-      return this.#showNoAttention(`None at this stage: the prediction depends only on the last ${token}.`);
+      const known = isOfLast
+        ? `Tested: the prediction is the same from the last ${token} alone.`
+        : `Tested: the prediction is another one from the last ${token} alone.`;
+      return this.#showNoAttention(`None at this stage. ${known}`);
     }
     this.looks.textContent =
       `Each row shows what one ${this.run.token} attends to. The last row belongs to the prediction above; ` +
@@ -264,17 +291,34 @@ export class TextPanel {
     this.#light(null);
   }
 
-  async #attention(window, signal) {
+  /** The attention over a window, the prediction `x` with parts turned off, and whether the last token gives it too. */
+  async #inside(window, x, signal) {
     try {
-      return await this.engine.attention(this.run.id, window, signal);
+      const layers = await this.engine.attention(this.run.id, window, signal);
+      const off = await this.engine.interventions(this.run.id, window, signal);
+      const last = layers.length ? null : await this.engine.logits(this.run.id, window.slice(-1), signal);
+      return { layers, off, isOfLast: last !== null && x !== null && isSame(last.data, x) };
     } catch (error) {
       if (!signal.aborted) this.#showNoAttention("");
       throw error;
     }
   }
 
+  #showCauses(x, off, window) {
+    const { shown } = this.tokenizer;
+    this.tested.textContent = x ? tested(x, off, shown) : "";
+    this.counts.hidden = !("counts_p" in off);
+    if (this.counts.hidden) return;
+    const tokens = window.map((id) => shown[id]);
+    this.counts.replaceChildren(element("h3", {}, "Counts"), countsTable(off, tokens, shown));
+  }
+
   #showNoAttention(why) {
     this.attention.clear();
+    if (!this.text.position) {
+      this.tested.textContent = "";
+      this.counts.hidden = true;
+    }
     this.looks.textContent = why;
     this.text.light(0, []);
   }

@@ -56,6 +56,13 @@ export async function attention(id, ids) {
   );
 }
 
+export async function interventions(id, ids) {
+  const { has_attention, block_size, vocabulary_size: V } = described[id];
+  if (!has_attention) return {};
+  const { data } = (await run(id, "without_attention", [ids.slice(-block_size)])).logits;
+  return { without_attention: { shape: [V], data: data.subarray(data.length - V) } };
+}
+
 export async function* write(id, prompt, options, signal) {
   const coder = tokenizer(described[id]);
   yield* coder.decode(continuation(id, coder.encode(prompt), options, signal));

@@ -5,6 +5,8 @@
  *   describe(id)                               a run in full
  *   logits(id, ids, signal)                    {shape: [N, V], data}: the prediction after each of N tokens
  *   attention(id, ids, signal)                 a tensor {shape: [H, T, T], data} per layer, of their last window
+ *   interventions(id, ids, signal)             tensors: the logits after their last window with parts of the run turned
+ *                                              off, as gpt/apps/playground/intervening.py names them
  *   write(id, prompt, options, signal)         an async iterator of the continuation, piece by piece
  *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
  *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
@@ -24,6 +26,8 @@ export async function logits(run, ids, signal) {
 export async function attention(run, ids, signal) {
   return byLayer(await tensors("api/attention", { run, ids }, signal));
 }
+
+export const interventions = (run, ids, signal) => tensors("api/interventions", { run, ids }, signal);
 
 export async function* write(run, prompt, options, signal) {
   const { temperature, topK, topP, tokens, seed } = options;

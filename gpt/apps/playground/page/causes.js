@@ -1,0 +1,77 @@
+/** What a prediction rests on, tested by turning parts of the run off. */
+import { element, short, spoken } from "./dom.js";
+import { ranking, softmax } from "./predictions.js";
+
+const LITTLE = 0.05; // of the probability moves: then the part that was turned off hardly mattered
+const OFF = { without_attention: "all attention", without_counts: "the counts" };
+const EQUAL = 1e-4; // of logits, between two computations of the same
+
+const percent = (p) => `${(100 * p).toFixed(1)}%`;
+
+/** Whether two predictions are the same. */
+export function isSame(x, y) {
+  return x.every((value, i) => Math.abs(value - y[i]) <= EQUAL);
+}
+
+/**
+ * The logits `x` of a prediction, against those with parts turned off, as sentences: what the likeliest of the
+ * `names` gets instead, and what follows.
+ */
+export function tested(x, found, names) {
+  const p = softmax(x);
+  const likeliest = ranking(p)[0];
+  const effects = Object.keys(OFF)
+    .filter((part) => part in found)
+    .map((part) => {
+      const without = softmax(found[part].data);
+      const moved = p.reduce((sum, value, i) => sum + Math.abs(value - without[i]), 0) / 2;
+      return { part, moved, instead: without[likeliest] };
+    });
+  if (!effects.length) return "";
+  const first = `Tested: “${spoken(names[likeliest])}” has ${percent(p[likeliest])}`;
+  const rest = effects.map(
+    ({ part, instead, moved }) =>
+      `with ${OFF[part]} off, ${percent(instead)}, and ${percent(moved)} of the probability moves`,
+  );
+  const most = effects.reduce((a, b) => (b.moved > a.moved ? b : a));
+  const [few] = effects.filter((effect) => effect.moved < LITTLE);
+  const verdict =
+    effects.length > 1 && most.moved >= LITTLE
+      ? ` So ${most.part === "without_counts" ? "the counts decide" : "attention decides"} here.`
+      : few
+        ? ` So this prediction hardly rests on ${effects.length > 1 ? "either" : "attention"}.`
+        : "";
+  return `${[first, ...rest].join("; ")}.${verdict}`;
+}
+
+/** The counts behind a prediction, order by order: the context, its count, the network's trust, and its prediction. */
+export function countsTable({ counts_p: p, counts_seen: seen, counts_trust: trust }, tokens, names) {
+  const [orders, V] = p.shape;
+  const row = (n) => {
+    const own = p.data.subarray(n * V, (n + 1) * V);
+    const likeliest = ranking(own)[0];
+    const context = n < tokens.length ? tokens.slice(-n - 1).map(short).join("") : "–";
+    const cells = [
+      context,
+      seen.data[n].toFixed(0),
+      trust.data[n].toFixed(2),
+      `${short(names[likeliest])} ${percent(own[likeliest])}`,
+    ];
+    return element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
+  };
+  return element(
+    "table",
+    { class: "counts" },
+    element("caption", { class: "note" }, "An occurrence earlier in this text counts six times."),
+    element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        ...["after", "counted", "trust", "likeliest"].map((name) => element("th", { scope: "col" }, name)),
+      ),
+    ),
+    element("tbody", {}, ...Array.from({ length: orders }, (_, n) => row(n))),
+  );
+}
