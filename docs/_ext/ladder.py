@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from gpt.base.ladder import SMALL
 
 _REPOSITORY = Path(__file__).parents[2]
 _RESULTS = _REPOSITORY / "docs" / "results.md"
+_FOR_OTHER_READERS = re.compile(r"^> \*Here the page lacks .*\*\n\n", re.MULTILINE)
 
 
 class Picture(SphinxDirective):
@@ -149,9 +151,15 @@ def _prepare(app: Sphinx) -> None:
     write_live(runs, generated / "static" / "live")
 
 
+def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
+    """Leave out the line for those who read the Markdown itself, where directives are empty boxes."""
+    source[0] = _FOR_OTHER_READERS.sub("", source[0])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("builder-inited", _prepare)
+    app.connect("source-read", _read)
     app.add_directive("picture", Picture)
     app.add_directive("results", Results)
     app.add_directive("ladder", Ladder)

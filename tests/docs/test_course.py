@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import gpt
 from gpt.base.ladder import SMALL
 from gpt.data.download import TINY_SHAKESPEARE
 from tests.conftest import REPOSITORY, Script
@@ -66,6 +67,14 @@ def test_every_quotation_finds_its_lines(page: Path) -> None:
 def test_the_pages_quote_a_lot() -> None:
     """So that the test above cannot pass because it finds nothing."""
     assert sum(len(directives(page, "literalinclude")) for page in COURSE) > 50
+
+
+def test_a_page_says_where_to_read_what_markdown_alone_does_not_show() -> None:
+    for page in COURSE:
+        is_hollow = any(directives(page, name) for name in ("literalinclude", "picture", "results", "stage-diff"))
+        assert (
+            "> *Here the page lacks its code, pictures and results: [build the site]" in page.read_text()
+        ) == is_hollow
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -174,6 +183,30 @@ def test_a_reader_of_the_site_fetches_nothing_from_elsewhere(site: Path) -> None
         loaded = re.findall(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="((?:https?:)?//[^"]+)"', text)
         assert loaded == [], page
         assert str(site.parents[2]) not in text, f"{page} has a path of the machine that built it"
+
+
+@pytest.mark.slow
+def test_captions_state_the_weights_of_their_pictures(site: Path) -> None:
+    """With the stages as the site has trained them; in %, rounded."""
+    runs = {name: gpt.load(site.parents[1] / "_generated" / "runs" / name, device="cpu") for name in ("v1", "v2", "v3")}
+    stated = {name: " ".join(caption(DOCS / "course" / f"{name}.md")) for name in runs}
+    (_t, _h, _e, _space, _k, _i, n, g), h, t = range(8), 1, 0
+    ((head,),) = runs["v2"].attention("the king")
+    own = head.diagonal()
+    assert f"{own[:-1].min():.0%} to {own[:-1].max():.0%}".replace("%", " %") in stated["v2"]
+    assert f"itself {own[g]:.0%} and the `n` before it {head[g, n]:.0%}".replace("%", " %") in stated["v2"]
+    (heads,) = runs["v3"].attention("the king")
+    own = heads[2].diagonal()
+    assert f"({own.min():.0%} to {own.max():.0%})".replace("%", " %") in stated["v3"]
+    assert f"itself {heads[0, h, h]:.0%} and the `t` before it {heads[0, h, t]:.0%}".replace("%", " %") in stated["v3"]
+    assert f"with {heads[1, n, n - 1]:.0%}".replace("%", " %") in stated["v3"]
+    assert f"with {runs['v1'].next_token('q')['u']:.0%}".replace("%", " %") in stated["v1"]
+
+
+def caption(page: Path) -> list[str]:
+    """The lines of the captions of a page's pictures."""
+    return [line for fence in FENCE.finditer(page.read_text()) if fence["name"] == "picture"
+            for line in fence["body"].splitlines()]  # fmt: skip
 
 
 @pytest.mark.slow
