@@ -14,6 +14,7 @@ import pytest
 import gpt
 from gpt.base.ladder import SMALL
 from gpt.data.download import TINY_SHAKESPEARE
+from tests.apps.playground.browsing import chromium, violations
 from tests.conftest import REPOSITORY, Script
 
 DOCS = REPOSITORY / "docs"
@@ -183,6 +184,20 @@ def test_a_reader_of_the_site_fetches_nothing_from_elsewhere(site: Path) -> None
         loaded = re.findall(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="((?:https?:)?//[^"]+)"', text)
         assert loaded == [], page
         assert str(site.parents[2]) not in text, f"{page} has a path of the machine that built it"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_code_is_not_cut_off_and_the_pages_can_be_used_without_eyes_or_mouse(site: Path, width: int) -> None:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        for name in ("index", "course/v2", "course/v7", "course/softmax", "sweeps"):
+            page.goto(f"file://{site}/{name}.html")
+            code = "[class*='highlight-']:not(.highlight-text) > .highlight pre"
+            cut = f"() => [...document.querySelectorAll({code!r})].filter((e) => e.scrollWidth > e.clientWidth).length"
+            assert page.evaluate(cut) == 0, name
+            page.evaluate("document.querySelectorAll('iframe').forEach((frame) => frame.remove())")  # tested on its own
+            assert violations(page) == [], name
 
 
 @pytest.mark.slow

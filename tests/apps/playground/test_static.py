@@ -92,7 +92,7 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
 @pytest.mark.parametrize("width", [1280, 736, 390])
 def test_in_a_frame_it_is_results_first_and_never_scrolls(browser: Any, address: str, site: Path, width: int) -> None:
     """In a page with the script of the documentation."""
-    script = (REPOSITORY / "docs" / "_static" / "live.js").read_text()
+    script = (REPOSITORY / "docs" / "_static" / "course.js").read_text()
     frame = '<iframe class="live" style="border: 0; width: 100%" src="index.html?embed#v5"></iframe>'
     (site / "frame.html").write_text(
         f'<!doctype html><body style="margin: 0">{frame}<div style="height: 50rem"></div><script>{script}</script>'
@@ -210,6 +210,12 @@ def test_the_page_may_load_nothing_from_elsewhere(site: Path) -> None:
     addresses = re.findall(r"""(?:src|href)="([^"]+)\"""", index)
     assert addresses
     assert all((site / address).is_file() for address in addresses)
+
+
+def test_its_files_are_small(site: Path) -> None:
+    """Beside the runs' own graphs."""
+    files = [file for file in site.rglob("*") if file.is_file() and "graphs" not in file.parts]
+    assert sum(file.stat().st_size for file in files) < 6_000_000
 
 
 def test_opened_as_a_file_it_says_what_to_do(browser: Any, site: Path) -> None:

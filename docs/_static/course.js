@@ -1,0 +1,21 @@
+/* A live stage is as high as its content, which it tells, so that nothing scrolls but the page. */
+addEventListener("message", ({ source, data }) => {
+  for (const frame of document.querySelectorAll("iframe.live")) {
+    if (frame.contentWindow === source && Number.isFinite(data?.height)) frame.style.height = `${data.height}px`;
+  }
+});
+
+/* What the theme leaves out for screen readers, and for those who scroll with the keyboard. */
+addEventListener("DOMContentLoaded", () => {
+  for (const caption of document.querySelectorAll(".sidebar-tree .caption")) caption.ariaLevel = "2";
+  document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "All pages");
+  document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
+  const focusable = () => {
+    for (const code of document.querySelectorAll(".highlight pre")) {
+      code.toggleAttribute("tabindex", false);
+      if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+    }
+  };
+  focusable();
+  addEventListener("resize", focusable);
+});
