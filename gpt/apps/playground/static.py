@@ -3,6 +3,7 @@
 index.html#v5 shows v5, index.html#v4,v5 both of them; index.html?embed#v5 is for a frame in another page.
 """
 
+import gzip
 import json
 import logging
 import shlex
@@ -46,6 +47,8 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
     """
     runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
     runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
+    wasm = runtime.pop("ort/ort-wasm-simd-threaded.wasm")
+    runtime["ort/ort-wasm-simd-threaded.wasm.gz"] = gzip.compress(wasm, mtime=0)  # few file servers compress it
     with staged(out) as folder:
         described, checked = {}, []
         for name, run in runs.items():

@@ -94,12 +94,17 @@ async function run(id, graph, rows) {
 let runtimeLoaded = null;
 
 function runtime() {
-  runtimeLoaded ??= import("../ort/ort.wasm.bundle.min.mjs").then((ort) => {
+  runtimeLoaded ??= Promise.all([import("../ort/ort.wasm.bundle.min.mjs"), unzipped()]).then(([ort, wasm]) => {
     ort.env.wasm.numThreads = 1; // more threads need headers that few static hosts send
-    ort.env.wasm.wasmPaths = { wasm: new URL("ort/ort-wasm-simd-threaded.wasm", document.baseURI).href };
+    ort.env.wasm.wasmBinary = wasm;
     return ort;
   });
   return runtimeLoaded;
+}
+
+async function unzipped() {
+  const { body } = await fetch(new URL("ort/ort-wasm-simd-threaded.wasm.gz", document.baseURI));
+  return new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 let queue = Promise.resolve();
