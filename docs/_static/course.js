@@ -11,11 +11,12 @@ addEventListener("DOMContentLoaded", () => {
   document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "All pages");
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
   const focusable = () => {
-    for (const code of document.querySelectorAll(".highlight pre")) {
-      code.toggleAttribute("tabindex", false);
-      if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+    for (const wide of document.querySelectorAll(".highlight pre, div.math, .table-wrapper")) {
+      wide.toggleAttribute("tabindex", false);
+      if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
     }
   };
   focusable();
   addEventListener("resize", focusable);
+  addEventListener("load", () => globalThis.MathJax?.startup?.promise?.then(focusable)); // formulas are drawn late
 });

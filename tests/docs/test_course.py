@@ -193,6 +193,7 @@ def test_code_is_not_cut_off_and_the_pages_can_be_used_without_eyes_or_mouse(sit
         page = browser.new_page(viewport={"width": width, "height": 900})
         for name in ("index", "course/v2", "course/v7", "course/softmax", "sweeps"):
             page.goto(f"file://{site}/{name}.html")
+            page.evaluate("() => globalThis.MathJax?.startup?.promise")
             code = "[class*='highlight-']:not(.highlight-text) > .highlight pre"
             cut = f"() => [...document.querySelectorAll({code!r})].filter((e) => e.scrollWidth > e.clientWidth).length"
             assert page.evaluate(cut) == 0, name
