@@ -1,9 +1,9 @@
-"""The key-value cache of a decoder: the keys and values of all tokens that it has read.
+"""The key-value cache of a decoder: the keys and values of all tokens that it has read, and its recurrences' states.
 
 Without a cache, every new token costs a forward pass over the entire context; with one, a pass over a single token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -13,9 +13,13 @@ from torch.nn.functional import pad
 
 from gpt.models import v2_attention_head
 
+# A recurrence over some tokens: the state before them, (B, ...), -> their outputs, (B, ...), and the state after them.
+Recurrence = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 class KVCache:
-    """Keys and values of up to `size` tokens for every layer. A layer's memory is allocated at its first append.
+    """Keys and values of up to `size` tokens for every layer, and the state of every recurrence after the last token.
+    A layer's memory for keys and values is allocated at its first append.
 
     A stage takes no cache as an argument; the decoding code activates one:
 
@@ -24,31 +28,31 @@ class KVCache:
             logits = model(idx)  # idx: (B, T) the new tokens alone -> (B, T, V)
 
     `length` is the number of tokens read so far. Set it to 0 to empty the cache. A cache that `slides` drops the oldest
-    token for each one that does not fit; its keys must not depend on where the window begins.
+    token for each one that does not fit; its keys must not depend on where the window begins. A state continues.
     """
 
     def __init__(self, size: int, *, slides: bool = False) -> None:
         self.size, self.slides = size, slides
         self.length = 0
         self._layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
-        self._last: list[Tensor] = []  # of the last n tokens read, for each call of `preceded`: (B, n, C)
+        self._states: list[Tensor] = []  # of each call of `continued`: (B, ...)
         # Of the forward pass in progress:
         self._next_layer = 0
         self._unread = 0  # its tokens, which `length` does not count yet
-        self._new_last: list[Tensor] = []
+        self._new_states: list[Tensor] = []
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Use this cache in one forward pass of a model. `length` changes only if the pass ends without an error."""
         self._next_layer = self._unread = 0
-        self._new_last = []
+        self._new_states = []
         token = _active.set(self)
         try:
             yield
         finally:
             _active.reset(token)
         self.length += self._unread
-        self._last = self._new_last
+        self._states = self._new_states
 
     def append_next(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """`append` to the next layer of the current forward pass: the n-th call is for the n-th layer."""
@@ -77,28 +81,28 @@ class KVCache:
         filled = min(self.length + T, self.size)  # in any order once it slides: attention does not depend on it
         return keys[:, :, :filled], values[:, :, :filled]
 
-    def preceded(self, x: Tensor, n: int) -> Tensor:
-        """Prepend the x of the previous n tokens: (B, T, C) -> (B, n + T, C). Call k of a forward pass continues from
-        call k of the previous pass; before the first token, x is zero.
+    def continued(self, recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
+        """The outputs of a recurrence over T new tokens. Call k of a forward pass continues from call k of the previous
+        pass; before the first token, the state is `initial`.
         """
-        call = len(self._new_last)
-        before = self._last[call] if self.length else x.new_zeros(len(x), n, x.shape[2])
-        joined = torch.cat([before, x], dim=1)
-        self._new_last.append(joined[:, joined.shape[1] - n :])
-        return joined
+        call = len(self._new_states)
+        outputs, state = recurrence(self._states[call] if self.length else initial)
+        self._new_states.append(state)
+        self._unread = T
+        return outputs
 
     def reorder(self, rows: Tensor) -> None:
         """Replace sequence i by sequence rows[i], for beam search: rows (B,) of indices."""
         for memory in self._layers:
             used = memory[..., : self.length, :]
             used.copy_(used.index_select(1, rows))
-        self._last = [x.index_select(0, rows) for x in self._last]
+        self._states = [state.index_select(0, rows) for state in self._states]
 
 
 class Cached(nn.Module):
-    """A stage that reads `active_cache`, so that generation uses a key-value cache: worthwhile for long windows."""
+    """A stage that reads `active_cache`, so that generation uses a cache: worthwhile for long windows."""
 
-    slides = False  # whether a full cache drops its oldest token, because positions are relative
+    slides = False  # whether generation continues with a full cache, because no position is absolute
 
 
 class CachedEmbedding(v2_attention_head.Embedding):
@@ -121,13 +125,28 @@ def positions(T: int) -> slice:
     return slice(start, start + T)
 
 
+def continued(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
+    """The outputs of a recurrence over T tokens, from the state `initial`, (B, ...).
+
+    While a key-value cache is active, it starts from the state after the last token that the cache has read.
+    """
+    cache = active_cache()
+    return recurrence(initial)[0] if cache is None else cache.continued(recurrence, initial, T)
+
+
 def preceded(x: Tensor, n: int) -> Tensor:
     """Prepend the x of the previous n tokens: (B, T, C) -> (B, n + T, C).
 
     It is zero or, while a key-value cache is active, that of the last tokens that the cache has read.
     """
+    B, T, C = x.shape
+
+    def recurrence(before: Tensor) -> tuple[Tensor, Tensor]:
+        joined = torch.cat([before, x], dim=1)
+        return joined, joined[:, T:]
+
     cache = active_cache()
-    return pad(x, (0, 0, n, 0)) if cache is None else cache.preceded(x, n)
+    return pad(x, (0, 0, n, 0)) if cache is None else cache.continued(recurrence, x.new_zeros(B, n, C), T)
 
 
 def previous(x: Tensor) -> Tensor:
