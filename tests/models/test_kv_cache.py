@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.models.attention import causal_attention
 from gpt.models.kv_cache import KVCache, active_cache
 from tests.conftest import build_small
 
-CACHED = LADDER[LADDER.index("v7") :]
+CACHED = [*LADDER[LADDER.index("v7") :], *OTHERS]
 
 
 def read(model: nn.Module, idx: torch.Tensor, cache: KVCache) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from gpt import models
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.models.v2_attention_head import Head
 from gpt.models.v3_attention_heads import MultiHeadAttention
 from gpt.models.v4_blocks import Block as BlockV4
@@ -44,7 +44,7 @@ def test_number_of_parameters(stage: str, changes: dict, parameters: int) -> Non
     assert sum(p.numel() for p in build(stage, **changes).parameters()) == parameters
 
 
-@pytest.mark.parametrize("stage", LADDER)
+@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_a_changed_future_token_changes_no_earlier_logit(stage: str) -> None:
     model = build_small(stage)
     idx = torch.randint(65, (2, model.block_size))
@@ -57,14 +57,14 @@ def test_a_changed_future_token_changes_no_earlier_logit(stage: str) -> None:
         assert difference[t] > 0
 
 
-@pytest.mark.parametrize("stage", LADDER)
+@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_windows_may_be_shorter_than_the_block(stage: str) -> None:
     model = build_small(stage)
     idx = torch.randint(65, (2, model.block_size))
     torch.testing.assert_close(model(idx[:, :3]), model(idx)[:, :3])
 
 
-@pytest.mark.parametrize("stage", LADDER)
+@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_loss_at_initialisation_is_near_that_of_guessing(stage: str) -> None:
     model = build(stage)
     idx, targets = torch.randint(65, (2, 64, min(model.block_size, 32)))
@@ -72,7 +72,7 @@ def test_loss_at_initialisation_is_near_that_of_guessing(stage: str) -> None:
     assert math.log(65) - 0.05 < loss < math.log(65) + 0.6  # logits of variance s^2 cost about s^2 / 2 more
 
 
-@pytest.mark.parametrize("stage", LADDER)
+@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_overfits_one_batch(stage: str) -> None:
     changes = {"dropout": 0.0} if stage == "v7" else {}
     model = build_small(stage, **changes).train()

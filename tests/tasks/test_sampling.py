@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.characters import CharTokenizer
 from gpt.tasks.decoding.sampling import choose, default_prompt, generate, sample_text
 from tests.conftest import build_small
@@ -84,7 +84,7 @@ def test_a_token_of_probability_zero_is_never_chosen(
         assert (row > row[0, chosen]).sum() < top_k
 
 
-@pytest.mark.parametrize("stage", LADDER)
+@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_every_stage_generates_past_its_window(stage: str) -> None:
     model = build_small(stage)
     for prompt_length in (1, model.block_size - 1, model.block_size, model.block_size + 1, 3 * model.block_size):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.errors import DivergedError, UserError
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.base.runtime import Runtime
 from gpt.base.seeding import generator
 from gpt.base.stopping import Stop, Stopped
@@ -52,6 +52,7 @@ GOLDEN = {
     "v7": 2.766616,
     "v8": 2.918848,
     "v9": 2.943894,
+    "mlp": 2.545392,
 }
 
 
@@ -59,13 +60,13 @@ def guarded(state: TrainingState, schedule: Schedule) -> list[Watcher]:
     return [NonFiniteGuard(state, "stop", schedule, MAX_ITERS)]
 
 
-@pytest.mark.parametrize("stage", LADDER)
+@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_golden_loss(stage: str, data: TextData) -> None:
     state = train_small(stage, data)
     assert state.progress.evaluations[-1].val == pytest.approx(GOLDEN[stage], abs=2e-5)
 
 
-@pytest.mark.parametrize("stage", LADDER)
+@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_the_same_seed_gives_the_same_bits(stage: str, data: TextData) -> None:
     first, second = (train_small(stage, data) for _ in range(2))
     assert losses(first) == losses(second)

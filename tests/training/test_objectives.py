@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.errors import RequestError
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
 from gpt.models.ngrams import Remembering
@@ -18,7 +18,7 @@ from gpt.training.optimizers import AdamW
 from tests.conftest import CPU, build_small
 from tests.training.helpers import VOCAB_SIZE
 
-WITH_HEAD = LADDER[1:]  # v1 is a table
+WITH_HEAD = [*LADDER[1:], *OTHERS]  # v1 is a table
 
 
 def prepared(stage: str, objective: Objective) -> nn.Module:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import BESIDE, LADDER
 from gpt.data.text import TextData
 from gpt.training.fused import fused_adamw, has_nonfinite
 from gpt.training.optimizers import Optimizer, orthogonalised
@@ -192,7 +192,7 @@ def muon_matrices(optimizer: Optimizer) -> set[str]:
     return {name.removeprefix("momentum.") for name in optimizer.state if name.startswith("momentum.")}
 
 
-@pytest.mark.parametrize("stage", [*LADDER, "transformer"])
+@pytest.mark.parametrize("stage", [*LADDER, *BESIDE])
 def test_muon_moves_the_matrices_inside_the_model_and_adamw_the_rest(stage: str) -> None:
     model = build_small(stage)
     optimizer = small_optimizer(model, "muon")

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from gpt.base.errors import RequestError
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.text import TextData
 from gpt.training.recomputing import recompute_blocks
 from tests.conftest import build_small
 from tests.training.helpers import losses, small_state, train_small, train_state, weights
 
-WITH_BLOCKS = LADDER[LADDER.index("v4") :]
+WITH_BLOCKS = [*LADDER[LADDER.index("v4") :], *(stage for stage in OTHERS if stage != "mlp")]
 
 
 @pytest.mark.parametrize("stage", WITH_BLOCKS)

@@ -27,7 +27,7 @@ from gpt.apps.exporting.tokenizer import vocabulary_of
 from gpt.apps.playground.describing import in_full
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import BESIDE, LADDER, OTHERS
 from gpt.data.download import TINY_SHAKESPEARE
 from gpt.data.tokenizing import tokenizer_of
 from gpt.data.vocabulary import Vocabulary
@@ -168,7 +168,7 @@ def test_weights_of_another_model_and_damaged_ones_are_refused_in_one_line(run: 
         PretrainedGPT.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("stage", [*LADDER, "transformer"])
+@pytest.mark.parametrize("stage", [*LADDER, *BESIDE])
 def test_every_stage_has_a_form_for_the_hub(stage: str, tmp_path: Path) -> None:
     """The mixin's own way, without a run: what config.json names is built again and gets the same weights."""
     subwords = ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "ab"]
@@ -232,7 +232,7 @@ def test_the_second_graph_also_returns_every_layers_attention(run: TrainedRun, g
         torch.testing.assert_close(torch.from_numpy(found[0]), expected, atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("stage", [stage for stage in LADDER if stage != "v9"])  # its counts are in tables
+@pytest.mark.parametrize("stage", [*(stage for stage in LADDER if stage != "v9"), *OTHERS])  # its counts are in tables
 def test_every_stage_has_a_graph(stage: str, tmp_path: Path) -> None:
     model = build_small(stage)
     found = graphs.computed(model, ["logits"], model.block_size, tmp_path / "model.onnx")

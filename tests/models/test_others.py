@@ -1,0 +1,48 @@
+"""The architectures beside the ladder: each is what another implementation, or a plain loop, computes; and its cost."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gpt.base.ladder import OTHERS
+from gpt.models import mlp
+from gpt.models.kv_cache import KVCache
+from tests.conftest import build
+
+B, T, C = 2, 8, 16
+
+SLIDING = [stage for stage in OTHERS if stage != "linear_attention"]  # which has learned positions
+
+
+@torch.no_grad()
+def test_the_mlp_reads_the_last_tokens_side_by_side() -> None:
+    torch.manual_seed(0)
+    model = mlp.GPT(vocab_size=65, block_size=T, context=3, n_embd=C, n_hidden=20)
+    idx = torch.randint(65, (B, T))
+    for t in range(T):
+        read = [model.embedding(idx[:, i]) if i >= 0 else torch.zeros(B, C) for i in (t - 2, t - 1, t)]
+        expected = model.lm_head(torch.tanh(model.hidden(torch.cat(read, dim=1))))
+        torch.testing.assert_close(model(idx)[:, t], expected)
+
+
+def read(model: nn.Module, idx: Tensor, cache: KVCache) -> Tensor:
+    with cache.active():
+        return model(idx)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stage", SLIDING)
+def test_generation_continues_beyond_the_window_as_if_it_were_longer(stage: str) -> None:
+    """At the same cost for each token, however long the text is."""
+    model, longer = build(stage), build(stage, block_size=3 * T)
+    longer.load_state_dict(model.state_dict())
+    idx = torch.randint(65, (B, 3 * T))
+    cache = KVCache(model.block_size, slides=model.slides)
+    logits, costs = [read(model, idx[:, :5], cache)], set()
+    for t in range(5, 3 * T):
+        with FlopCounterMode(display=False) as counter:
+            logits.append(read(model, idx[:, t : t + 1], cache))
+        costs.add(counter.get_total_flops())
+    torch.testing.assert_close(torch.cat(logits, dim=1), longer(idx), atol=1e-5, rtol=0)
+    assert len(costs) == 1
