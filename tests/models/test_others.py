@@ -3,10 +3,12 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpt.base.errors import RequestError
 from gpt.base.ladder import OTHERS
-from gpt.models import mlp
+from gpt.models import conv, mlp
 from gpt.models.kv_cache import KVCache
 from tests.conftest import build
 
@@ -24,6 +26,19 @@ def test_the_mlp_reads_the_last_tokens_side_by_side() -> None:
         read = [model.embedding(idx[:, i]) if i >= 0 else torch.zeros(B, C) for i in (t - 2, t - 1, t)]
         expected = model.lm_head(torch.tanh(model.hidden(torch.cat(read, dim=1))))
         torch.testing.assert_close(model(idx)[:, t], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dilation", [1, 4])
+def test_a_dilated_convolution_equals_that_of_pytorch(dilation: int) -> None:
+    torch.manual_seed(0)
+    block = conv.Block(C, dilation)
+    reference = nn.Conv1d(C, 2 * C, kernel_size=2, dilation=dilation)
+    reference.weight.copy_(block.convolution.weight.view(2 * C, 2, C).transpose(1, 2))
+    reference.bias.copy_(block.convolution.bias)
+    x = torch.randn(B, T, C)
+    value, gate = reference(pad(x.transpose(1, 2), (dilation, 0))).transpose(1, 2).chunk(2, dim=-1)
+    torch.testing.assert_close(block(x), x + block.projection(value.tanh() * gate.sigmoid()))
 
 
 def read(model: nn.Module, idx: Tensor, cache: KVCache) -> Tensor:
@@ -46,3 +61,10 @@ def test_generation_continues_beyond_the_window_as_if_it_were_longer(stage: str)
         costs.add(counter.get_total_flops())
     torch.testing.assert_close(torch.cat(logits, dim=1), longer(idx), atol=1e-5, rtol=0)
     assert len(costs) == 1
+
+
+def test_what_cannot_read_its_window_is_refused() -> None:
+    with pytest.raises(RequestError, match="context=9 must be at most block_size=8"):
+        build("mlp", context=9)
+    with pytest.raises(RequestError, match=r"n_layer=4 reads 2\^4 tokens, more than block_size=8"):
+        build("conv", n_layer=4)
