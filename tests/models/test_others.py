@@ -8,13 +8,27 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.base.errors import RequestError
 from gpt.base.ladder import OTHERS
-from gpt.models import conv, mlp
+from gpt.models import conv, mlp, rnn
 from gpt.models.kv_cache import KVCache
 from tests.conftest import build
 
 B, T, C = 2, 8, 16
 
 SLIDING = [stage for stage in OTHERS if stage != "linear_attention"]  # which has learned positions
+
+
+@pytest.mark.parametrize(("stage", "reference"), [("rnn", nn.RNN)])
+def test_recurrent_layers_equal_those_of_pytorch(stage: str, reference: type[nn.RNNBase]) -> None:
+    model = build(stage, n_embd=C, n_layer=2)
+    expected = reference(C, C, num_layers=2, batch_first=True)
+    with torch.no_grad():
+        for i, layer in enumerate(model.blocks):
+            getattr(expected, f"weight_ih_l{i}").copy_(layer.input.weight)
+            getattr(expected, f"bias_ih_l{i}").copy_(layer.input.bias)
+            getattr(expected, f"weight_hh_l{i}").copy_(layer.recurrent.weight)
+            getattr(expected, f"bias_hh_l{i}").zero_()
+    x = torch.randn(B, T, C)
+    torch.testing.assert_close(model.blocks(x), expected(x)[0])
 
 
 @torch.no_grad()
@@ -68,3 +82,13 @@ def test_what_cannot_read_its_window_is_refused() -> None:
         build("mlp", context=9)
     with pytest.raises(RequestError, match=r"n_layer=4 reads 2\^4 tokens, more than block_size=8"):
         build("conv", n_layer=4)
+
+
+def test_a_window_costs_one_product_with_the_inputs() -> None:
+    """The state's own products alone are one for each token."""
+    calls = []
+    layer = rnn.Recurrent(C)
+    for name in ("input", "recurrent"):
+        getattr(layer, name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    layer(torch.randn(B, T, C))
+    assert calls == ["input", *["recurrent"] * T]

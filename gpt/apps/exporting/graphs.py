@@ -86,7 +86,7 @@ def computed(module: nn.Module, outputs: list[str], block_size: int, path: Path)
     if block_size > 1:
         varying[1] = torch.export.Dim("time", max=block_size)
     example = torch.zeros(2, min(3, block_size), dtype=torch.int64)  # 0 and 1 would be taken for fixed sizes
-    with _silenced():
+    with _silenced(), torch.no_grad():
         program = torch.onnx.export(
             module, (example,), dynamo=True, input_names=["idx"], output_names=outputs,
             dynamic_shapes=(varying,), external_data=False, verbose=False,
