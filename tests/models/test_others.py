@@ -17,7 +17,7 @@ B, T, C = 2, 8, 16
 SLIDING = [stage for stage in OTHERS if stage != "linear_attention"]  # which has learned positions
 
 
-@pytest.mark.parametrize(("stage", "reference"), [("rnn", nn.RNN), ("gru", nn.GRU)])
+@pytest.mark.parametrize(("stage", "reference"), [("rnn", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)])
 def test_recurrent_layers_equal_those_of_pytorch(stage: str, reference: type[nn.RNNBase]) -> None:
     model = build(stage, n_embd=C, n_layer=2)
     expected = reference(C, C, num_layers=2, batch_first=True)
