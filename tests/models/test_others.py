@@ -3,14 +3,14 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import elu, pad
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.base.errors import RequestError
 from gpt.base.ladder import OTHERS
-from gpt.models import conv, mlp, rnn
+from gpt.models import conv, linear_attention, mlp, rnn
 from gpt.models.kv_cache import KVCache
-from tests.conftest import build
+from tests.conftest import build, build_small
 
 B, T, C = 2, 8, 16
 
@@ -55,6 +55,21 @@ def test_a_dilated_convolution_equals_that_of_pytorch(dilation: int) -> None:
     torch.testing.assert_close(block(x), x + block.projection(value.tanh() * gate.sigmoid()))
 
 
+@torch.no_grad()
+def test_linear_attention_equals_its_definition_token_by_token() -> None:
+    torch.manual_seed(0)
+    attention = linear_attention.MultiHeadAttention(C, 2)
+    q, k, v = torch.randn(3, B, 2, T, C // 2)
+    weights_and_values, weights = torch.zeros(B, 2, C // 2, C // 2), torch.zeros(B, 2, C // 2)
+    found = attention.attend(q, k, v)
+    for t in range(T):
+        query, key = elu(q[:, :, t]) + 1, elu(k[:, :, t]) + 1
+        weights_and_values += key[..., :, None] * v[:, :, t, None, :]
+        weights += key
+        expected = (query[..., None] * weights_and_values).sum(-2) / (query * weights).sum(-1, keepdim=True)
+        torch.testing.assert_close(found[:, :, t], expected)
+
+
 def read(model: nn.Module, idx: Tensor, cache: KVCache) -> Tensor:
     with cache.active():
         return model(idx)
@@ -74,6 +89,17 @@ def test_generation_continues_beyond_the_window_as_if_it_were_longer(stage: str)
             logits.append(read(model, idx[:, t : t + 1], cache))
         costs.add(counter.get_total_flops())
     torch.testing.assert_close(torch.cat(logits, dim=1), longer(idx), atol=1e-5, rtol=0)
+    assert len(costs) == 1
+
+
+@torch.no_grad()
+def test_generating_with_linear_attention_costs_the_same_at_every_token() -> None:
+    model = build_small("linear_attention")
+    cache, costs = KVCache(model.block_size), set()
+    for t in range(model.block_size):
+        with FlopCounterMode(display=False) as counter:
+            read(model, torch.full((1, 1), t), cache)
+        costs.add(counter.get_total_flops())
     assert len(costs) == 1
 
 

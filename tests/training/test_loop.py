@@ -57,6 +57,7 @@ GOLDEN = {
     "rnn": 2.381668,
     "gru": 2.702272,
     "lstm": 2.88626,
+    "linear_attention": 2.669119,
 }
 
 

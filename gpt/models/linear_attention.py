@@ -1,0 +1,71 @@
+"""linear_attention: v6 without softmax. What the earlier tokens leave behind is a matrix of constant size.
+
+Source: "Transformers are RNNs" (Katharopoulos et al., 2020), sections 3.2 to 3.4. A weight is phi(q) phi(k)^T, divided
+by the sum of the query's weights, with phi(x) = elu(x) + 1. Products may then be grouped in two ways:
+
+- parallel: (phi(q) phi(k)^T) v, masked, as in softmax attention. Its cost grows with the square of the window.
+- recurrent: phi(q) (phi(k)^T v), where the second factor is a state to which each token adds its own product. The cost
+  of a token is constant.
+
+A window is computed in the parallel form from the state that the tokens before it left, so that a text can be read in
+windows of any length. With windows of one token, this is the recurrent form.
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import elu, pad
+
+from gpt.base.choices import Depth, Length, Size
+from gpt.models import v5_residual
+from gpt.models.kv_cache import Cached, CachedEmbedding, continued
+
+
+class MultiHeadAttention(v5_residual.MultiHeadAttention):
+    """v5's attention, with linear attention in its heads."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Linear attention of each head: q, k and v, (B, H, T, D) each -> (B, H, T, D)."""
+        B, H, T, D = q.shape
+        q, k = elu(q) + 1, elu(k) + 1  # positive
+        v = pad(v, (0, 1), value=1.0)  # (B, H, T, D + 1): the last channel becomes the sum of the weights
+
+        def recurrence(state: Tensor) -> tuple[Tensor, Tensor]:
+            weights = (q @ k.transpose(-2, -1)).tril()  # (B, H, T, T), no token sees a later one
+            return weights @ v + q @ state, state + k.transpose(-2, -1) @ v  # (B, H, T, D + 1), (B, H, D, D + 1)
+
+        y = continued(recurrence, q.new_zeros(B, H, D, D + 1), T)
+        return y[..., :-1] / y[..., -1:]
+
+
+class Block(nn.Module):
+    """Linear attention, then feed-forward."""
+
+    def __init__(self, n_embd: int, n_head: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(n_embd)
+        self.attention = MultiHeadAttention(n_embd, n_head)
+        self.feed_forward_norm = nn.LayerNorm(n_embd)
+        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        x = x + self.attention(self.attention_norm(x))  # (B, T, C)
+        return x + self.feed_forward(self.feed_forward_norm(x))  # (B, T, C)
+
+
+class GPT(Cached):
+    """embedding -> L blocks -> logits."""
+
+    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
+        super().__init__()
+        self.block_size = block_size
+        self.embedding = CachedEmbedding(vocab_size, block_size, n_embd)
+        self.blocks = nn.Sequential(*(Block(n_embd, n_head) for _ in range(n_layer)))
+        self.norm = nn.LayerNorm(n_embd)
+        self.lm_head = nn.Linear(n_embd, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
+        x = self.embedding(idx)  # (B, T, C)
+        x = self.blocks(x)  # (B, T, C)
+        x = self.norm(x)  # (B, T, C)
+        return self.lm_head(x)  # (B, T, V)
