@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.base.errors import RequestError
 from gpt.base.ladder import OTHERS
-from gpt.models import conv, linear_attention, mlp, rnn
+from gpt.models import conv, linear_attention, min_gru, mlp, rnn
 from gpt.models.kv_cache import KVCache
 from tests.conftest import build, build_small
 
@@ -68,6 +68,19 @@ def test_linear_attention_equals_its_definition_token_by_token() -> None:
         weights += key
         expected = (query[..., None] * weights_and_values).sum(-2) / (query * weights).sum(-1, keepdim=True)
         torch.testing.assert_close(found[:, :, t], expected)
+
+
+@torch.no_grad()
+def test_the_scan_of_min_gru_equals_a_loop() -> None:
+    torch.manual_seed(0)
+    for length in (1, 5, T):
+        layer, x = min_gru.MinGRU(C, T), torch.randn(B, length, C)
+        gate, candidate = layer.gate_and_candidate(x).chunk(2, dim=-1)
+        found, h = layer(x), torch.zeros(B, C)
+        for t in range(length):
+            z = gate[:, t].sigmoid()
+            h = (1 - z) * h + z * candidate[:, t]
+            torch.testing.assert_close(found[:, t], h)
 
 
 def read(model: nn.Module, idx: Tensor, cache: KVCache) -> Tensor:

@@ -58,6 +58,7 @@ GOLDEN = {
     "gru": 2.702272,
     "lstm": 2.88626,
     "linear_attention": 2.669119,
+    "min_gru": 2.546765,
 }
 
 
