@@ -8,7 +8,7 @@ A stage is a `torch.nn.Module` with
   names, types and ranges (see `gpt.base.choices`).
 A base class says what else a stage can do:
 
-- `Cached` (kv_cache.py): text is generated with a key-value cache;
+- `Cached` (kv_cache.py): text is generated with a cache of keys and values, or of the states of a recurrence;
 - `Remembering` (ngrams.py): it receives the training text before the first iteration, and `forward` takes the start of
   each window in that text.
 

@@ -100,7 +100,7 @@ class _CachedDecoder:
     Learned positions are 0 .. block_size - 1, so a full window cannot simply slide: every token's position, and
     with it every cached key, would change. Instead, a full cache is emptied and the newer half of the window is read
     again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window. The cache
-    of a stage whose positions are relative slides instead.
+    of a stage whose positions are relative slides instead, and the state of a recurrent stage continues.
     """
 
     def __init__(self, model: Cached, block_size: int) -> None:
