@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 # What bounds the cost of reading a stranger's file: bytes of a file with one record per line, and of a line, which has
-# a checksum; and in a record that is not short, the fewest characters for each list and for each value: parsed, these
-# take 60 and 30 bytes or more.
+# a checksum; and in a record that is not short, the fewest characters for each list and for each value, which are those
+# of a merge of two subwords.
 _LARGEST_OF_LINES, _LONGEST_LINE, _SHORTEST_LINE = 2**25, 2**20, 48
-_PER_BRACKET, _PER_VALUE = 32, 10
+_SHORT, _PER_BRACKET, _PER_VALUE = 2**20, 12, 5
 
 log = logging.getLogger(__name__)
 
@@ -174,14 +174,11 @@ def parsing(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged: {reason}") from None
 
 
-def parsed(text: str, source: Path, short: int = 2**20) -> Any:
-    """JSON from a possibly untrusted file, of which `short` characters may be lists and values of any length.
-
-    Raises UserError, naming `source`, if it is none, or expensive to parse.
-    """
+def parsed(text: str, source: Path) -> Any:
+    """JSON from a possibly untrusted file. Raises UserError, naming `source`, if it is none, or expensive to parse."""
     with parsing(source):
         brackets, values = text.count("[") + text.count("{"), text.count(",")
-        if max(brackets * _PER_BRACKET, values * _PER_VALUE) > len(text) + short:
+        if max(brackets * _PER_BRACKET, values * _PER_VALUE) > len(text) + _SHORT:
             raise UserError(f"{source} is damaged: it has more values than any record of its size")
         return json.loads(text)
 
@@ -191,9 +188,9 @@ def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
     return json.dumps({**record, "checksum": _checksum(record)}, ensure_ascii=False, indent=indent)
 
 
-def unseal(text: str, source: Path, short: int = 2**20) -> dict[str, Any]:
+def unseal(text: str, source: Path) -> dict[str, Any]:
     """The record that `seal` wrote. Raises UserError as `parsed` does, and if it has been changed."""
-    record = parsed(text, source, short)
+    record = parsed(text, source)
     if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
         raise UserError(f"{source} is damaged: its checksum does not match its content")
     return record

@@ -13,5 +13,4 @@ class Record(BaseModel):
     """A strict, immutable record."""
 
     largest: ClassVar[int] = 2**22  # bytes of a file that holds one; no record of a run comes near
-    short: ClassVar[int] = 2**20  # characters of it that `gpt.base.files.parsed` does not bound the values in
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

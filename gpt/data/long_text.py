@@ -80,7 +80,7 @@ class _Encoded(Record):
 class _Learned(Record):
     """Subwords that were learned from a text."""
 
-    largest, short = Vocabulary.largest, Vocabulary.short
+    largest = Vocabulary.largest
 
     source: str
     vocabulary: list[str]
@@ -198,7 +198,7 @@ def _record(path: Path, kind: type[_R]) -> _R | None:
     if not path.exists():
         return None
     try:
-        found = unseal(read_text_file(path, largest=kind.largest), path, kind.short)
+        found = unseal(read_text_file(path, largest=kind.largest), path)
         return kind.model_validate_json(json.dumps(found))
     except (UserError, ValidationError):
         log.warning(f"{path} is damaged: preparing the text again")

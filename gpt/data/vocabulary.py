@@ -24,7 +24,6 @@ class Vocabulary(Record):
     """tokenizer.json: the data of a tokenizer."""
 
     largest = 2**26  # bytes, for a million subwords of ten letters, with their merges
-    short = 2**24  # characters, for as many of three letters
 
     vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # of characters, or of subwords
     merges: list[tuple[str, str]] | None = None  # of subwords

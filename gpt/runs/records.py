@@ -140,6 +140,6 @@ def parse_record(
     Raises UserError if it was changed afterwards or has a newer format.
     """
     with parsing(path):
-        fields = unseal(content, path, record.short)
+        fields = unseal(content, path)
         check_format(fields.get("format", 1), path)
         return record.model_validate_json(json.dumps(updated(fields)))

@@ -23,5 +23,5 @@ def vocabulary_of(path: Path) -> Vocabulary:
     """
     content = read_text_file(path, largest=2 * Vocabulary.largest)  # it numbers the subwords, too
     with parsing(path):
-        tokens, merges = parts_of(parsed(content, path, Vocabulary.short))
+        tokens, merges = parts_of(parsed(content, path))
         return Vocabulary(vocabulary="".join(tokens) if merges is None else tokens, merges=merges, corpus="")
