@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, small_corpus
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 # Long enough to be stopped on the way, without a checkpoint unless it is stopped.
@@ -27,6 +27,15 @@ _SHORT = [
     "training.eval_interval=2",
     "training.eval_iters=1",
 ]
+
+
+def of_long_text(folder: Path) -> list[str]:
+    """A sweep of two short runs on a text that is prepared in files, below `folder`."""
+    path = folder / "long.txt"
+    path.write_text(small_corpus() * (2**24 // len(small_corpus()) + 1))
+    assert path.stat().st_size > 2**24
+    few = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "training.exact_tokens=1000"]
+    return ["-m", "model=v1", "seed=1,2", "data=text", f"data.path={path}", "data.tokenizer=bytes", *few]
 
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen:
@@ -69,8 +78,9 @@ def contents(sweep: Path) -> dict[str, bytes]:
 
 
 def losses(sweep: Path) -> list[float]:
-    (metrics,) = sweep.glob("0*/metrics.jsonl")
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    """Every estimate of every run."""
+    metrics = sorted(sweep.glob("0*/metrics.jsonl"))
+    lines = [json.loads(line) for path in metrics for line in path.read_text().splitlines()]
     return [line[split] for line in lines if "val" in line for split in ("train", "val")]
 
 

@@ -22,6 +22,7 @@ from tests.sweeping import (
     contents,
     finished,
     losses,
+    of_long_text,
     run,
     run_short,
     start,
@@ -216,3 +217,14 @@ def test_a_sweep_on_ray_is_resumed_and_ends_as_the_unbroken_one(script: Script, 
     assert "[1] resuming S/000_v1_seed1 from iteration " in again.stdout
     assert script("train.py", *V1, "seed=1,2", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
     assert contents(folder / "S") == contents(folder / "whole")
+
+
+@pytest.mark.slow
+@needs_ray
+def test_jobs_on_ray_map_one_copy_of_a_long_text(folder: Path) -> None:
+    sweep, place = of_long_text(folder), {"GPT_DATA_DIR": str(folder)}
+    done = run(*sweep, "hydra/launcher=ray", "hydra.sweep.dir=S", cwd=folder, **place, **QUIET_RAY)
+    assert done.returncode == 0, done.stderr
+    assert len(list(folder.glob("prepared/*/*.train.ids"))) == 1
+    assert run(*sweep, "hydra.sweep.dir=one", cwd=folder, **place).returncode == 0
+    assert contents(folder / "S") == contents(folder / "one")

@@ -16,6 +16,8 @@ from tests.sweeping import (
     contents,
     finished,
     losses,
+    of_long_text,
+    run,
     run_short,
     start,
     training,
@@ -95,6 +97,18 @@ def test_a_job_of_two_tasks_has_the_losses_of_one_process(slurm: dict[str, str],
     assert "resuming S/000_v1_seed1 from iteration " in log
     assert script("train.py", *V1, *short, "hydra.sweep.dir=one", cwd=folder).returncode == 0
     assert len(losses(folder / "one")) == 4
+    assert losses(folder / "S") == pytest.approx(losses(folder / "one"), abs=1e-4)
+
+
+def test_all_tasks_of_all_jobs_map_one_copy_of_a_long_text(slurm: dict[str, str], folder: Path) -> None:
+    sweep, place = of_long_text(folder), {"GPT_DATA_DIR": str(folder)}
+    done = run(*sweep, *SLURM, "hydra.launcher.tasks_per_node=2", cwd=folder, **place, **slurm)
+    assert done.returncode == 0, done.stderr
+    (ids,) = folder.glob("prepared/*/*.train.ids")
+    written = ids.stat().st_mtime_ns
+    assert run(*sweep, "hydra.sweep.dir=one", cwd=folder, **place).returncode == 0
+    assert ids.stat().st_mtime_ns == written
+    assert len(losses(folder / "one")) == 12
     assert losses(folder / "S") == pytest.approx(losses(folder / "one"), abs=1e-4)
 
 
