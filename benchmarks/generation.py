@@ -3,6 +3,7 @@
     python benchmarks/generation.py --nanogpt PATH
 
 The peer at v7's size is nanoGPT's `GPT.generate`. The weights are random on both sides, which does not affect the time.
+For one text, a second row compares with the limit: a character cannot take less than reading all weights once.
 """
 
 import sys
@@ -14,6 +15,7 @@ import torch
 from harness import QUICK_TRAINING, Row, alternate, arguments, output, table, train_command
 
 SIZES = [(1, 256), (1, 500), (64, 64)]  # samples, characters of each
+_WEIGHTS = 10_641_792  # of v7's linear layers
 
 _OURS = """
 import gpt  # before torch, as in the scripts: it sets how threads wait
@@ -45,6 +47,22 @@ run.generate(tokens=tokens)
 print(tokens / (time.perf_counter() - started))
 """
 
+# As many weights as v7's linear layers have, in products with one vector each: bytes read per second.
+_BANDWIDTH = """
+import gpt, sys, time, torch
+from torch.nn.functional import linear
+weights, x = torch.randn(7, 1536, 1024), torch.randn(1, 1024)
+def read(times):
+    for _ in range(times):
+        for matrix in weights:
+            linear(x, matrix)
+with torch.inference_mode():
+    read(2)
+    started = time.perf_counter()
+    read(int(sys.argv[1]))
+print(int(sys.argv[1]) * weights.nbytes / (time.perf_counter() - started))
+"""
+
 _THEIRS = """
 import sys, time, torch
 sys.path.insert(0, sys.argv.pop(1))
@@ -73,28 +91,41 @@ def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
             for batch, tokens in ([(1, 8)] if quick else SIZES)
             for dtype in dtypes
         ]
+        if not torch.cuda.is_available():
+            found += [_limit(dtype, repeats, Path(name), quick=quick) for dtype in dtypes]
         return [*found, _record(repeats, Path(name), quick=quick)]
 
 
 def v7_size(batch: int, tokens: int, dtype: str, nanogpt: Path | None, repeats: int, folder: Path) -> Row:
     """Characters per second at v7's size."""
-
-    def measure(code: str, *arguments: str) -> Callable[[], float]:
-        command = [sys.executable, "-c", code, *arguments, str(batch), str(tokens)]
-        return lambda: float(output(command, folder))
-
-    measured = alternate(repeats, measure(_OURS, dtype), measure(_THEIRS, str(nanogpt)) if nanogpt else None)
+    theirs = _figure(folder, _THEIRS, str(nanogpt), batch, tokens) if nanogpt else None
+    measured = alternate(repeats, _figure(folder, _OURS, dtype, batch, tokens), theirs)
     work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
     return Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True)
+
+
+def _limit(dtype: str, repeats: int, folder: Path, *, quick: bool) -> Row:
+    """The ratio is the share of what the memory's bandwidth, measured in float32, allows."""
+    weight = {"float32": 4, "bfloat16": 2, "int8": 1}[dtype]  # bytes
+    bandwidth = _figure(folder, _BANDWIDTH, 2 if quick else 200)
+    ours = _figure(folder, _OURS, dtype, 1, 8 if quick else 256)
+    measured = alternate(repeats, ours, lambda: bandwidth() / (_WEIGHTS * weight))
+    work = f"v7-size generation, 1 x 256 characters, {dtype}, of the limit"
+    return Row(work, "characters/s", measured, "reading the weights", more_is_better=True)
+
+
+def _figure(folder: Path, code: str, *arguments: object) -> Callable[[], float]:
+    """What a process prints that runs the code."""
+    return lambda: float(output([sys.executable, "-c", code, *map(str, arguments)], folder))
 
 
 def _record(repeats: int, folder: Path, *, quick: bool) -> Row:
     run, tokens = folder / "record", 8 if quick else 1000
     short = ["training.short_window=null", "resume=null", *QUICK_TRAINING]
     output(train_command("experiment=speedrun_cpu", f"hydra.run.dir={run}", *short), folder)
-    command = [sys.executable, "-c", _RECORD, str(run), str(tokens)]
     work = f"generation with the CPU record's v9, 1 x {tokens} characters"
-    return Row(work, "characters/s", alternate(repeats, lambda: float(output(command, folder))), more_is_better=True)
+    measured = alternate(repeats, _figure(folder, _RECORD, run, tokens))
+    return Row(work, "characters/s", measured, more_is_better=True)
 
 
 if __name__ == "__main__":
