@@ -52,7 +52,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     if cache is not None:
         k, v = cache.append_next(k, v)  # (B, H, S, D) each
     T, D = q.shape[2:]
-    causal = cache is None or k.shape[2] == T  # otherwise a single token attends to the cache
+    causal = cache is None or cache.is_empty()  # otherwise a single token attends to all that it holds
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
     is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()  # an export is for every T

@@ -34,8 +34,8 @@ class KVCache:
     def __init__(self, size: int, *, slides: bool = False) -> None:
         self.size, self.slides = size, slides
         self.length = 0
-        self._layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
-        self._states: list[Tensor] = []  # of each call of `continued`: (B, ...)
+        self.layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
+        self.states: list[Tensor] = []  # of each call of `continued`: (B, ...)
         # Of the forward pass in progress:
         self._next_layer = 0
         self._unread = 0  # its tokens, which `length` does not count yet
@@ -52,7 +52,7 @@ class KVCache:
         finally:
             _active.reset(token)
         self.length += self._unread
-        self._states = self._new_states
+        self.states = self._new_states
 
     def append_next(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """`append` to the next layer of the current forward pass: the n-th call is for the n-th layer."""
@@ -73,12 +73,16 @@ class KVCache:
             raise ValueError(f"{end} tokens do not fit into a cache of {self.size}")
         if T > 1 and self.length:
             raise ValueError("several tokens can only be read into an empty cache")
-        if layer == len(self._layers):
-            self._layers.append(k.new_empty(2, B, H, self.size, D))
-        keys, values = self._layers[layer]  # (B, H, size, D) each
-        keys[:, :, start:end] = k
-        values[:, :, start:end] = v
-        filled = min(self.length + T, self.size)  # in any order once it slides: attention does not depend on it
+        if layer == len(self.layers):
+            self.layers.append(k.new_empty(2, B, H, self.size, D))
+        return self.store(layer, k, v, start, filled=min(self.length + T, self.size))
+
+    def store(self, layer: int, k: Tensor, v: Tensor, start: int, filled: int) -> tuple[Tensor, Tensor]:
+        """Write k and v from slot `start` on, and return the first `filled` slots."""
+        keys, values = self.layers[layer]  # (B, H, size, D) each
+        keys[:, :, start : start + k.shape[2]] = k
+        values[:, :, start : start + v.shape[2]] = v
+        # In any order once it slides: attention does not depend on it.
         return keys[:, :, :filled], values[:, :, :filled]
 
     def continued(self, recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
@@ -86,17 +90,21 @@ class KVCache:
         pass; before the first token, the state is `initial`.
         """
         call = len(self._new_states)
-        outputs, state = recurrence(self._states[call] if self.length else initial)
+        outputs, state = recurrence(initial if self.is_empty() else self.states[call])
         self._new_states.append(state)
         self._unread = T
         return outputs
 
     def reorder(self, rows: Tensor) -> None:
         """Replace sequence i by sequence rows[i], for beam search: rows (B,) of indices."""
-        for memory in self._layers:
+        for memory in self.layers:
             used = memory[..., : self.length, :]
             used.copy_(used.index_select(1, rows))
-        self._states = [state.index_select(0, rows) for state in self._states]
+        self.states = [state.index_select(0, rows) for state in self.states]
+
+    def is_empty(self) -> bool:
+        """Whether it holds no tokens from before the forward pass in progress."""
+        return self.length == 0
 
 
 class Cached(nn.Module):

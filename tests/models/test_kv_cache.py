@@ -7,6 +7,8 @@ from torch import nn
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.models.attention import causal_attention
 from gpt.models.kv_cache import KVCache, active_cache
+from gpt.models.tracing import traced
+from gpt.tasks.decoding.packing import packed
 from tests.conftest import build_small
 
 CACHED = [*LADDER[LADDER.index("v7") :], *OTHERS]
@@ -41,6 +43,39 @@ def test_a_cache_that_slides_has_the_window_of_the_last_tokens() -> None:
     for t in range(T - 3, 3 * T):
         logits = read(model, idx[:, t : t + 1], cache)[:, -1]
         torch.testing.assert_close(logits, model(idx[:, max(0, t + 1 - T) : t + 1])[:, -1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+@pytest.mark.parametrize("stage", CACHED)
+@torch.inference_mode()
+def test_a_traced_pass_is_the_models_to_the_bit(stage: str, dtype: torch.dtype) -> None:
+    model = packed(build_small(stage).eval(), dtype)
+    end = model.block_size * (2 if model.slides else 1)
+    idx = torch.randint(65, (2, end))
+    plain, other = (KVCache(model.block_size, slides=model.slides) for _ in range(2))
+    read(model, idx[:, :3], plain)
+    read(model, idx[:, :3], other)
+    step_over = traced(model, other, idx[:, :1])
+    for t in range(3, end):
+        new = idx[:, t : t + 1]
+        step = step_over if t % 5 else lambda new: read(model, new, other)  # one may follow the other
+        assert torch.equal(step(new), read(model, new, plain))
+        assert other.length == plain.length
+
+
+@torch.inference_mode()
+def test_a_pass_that_decides_by_a_value_is_not_traced() -> None:
+    class Deciding(nn.Module):
+        def forward(self, idx: torch.Tensor) -> torch.Tensor:
+            return idx if idx.sum() > 1 else -idx
+
+    class Counting(nn.Module):
+        def forward(self, idx: torch.Tensor) -> torch.Tensor:
+            return idx * idx[0, 0].item()
+
+    for model in (Deciding(), Counting()):
+        with pytest.raises(ValueError, match="computes with values outside tensors"):
+            traced(model, KVCache(8), torch.tensor([[1]]))
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gpt.models.kv_cache import KVCache
+from gpt.models.tracing import traced
 from gpt.tasks.decoding import packing
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
@@ -50,6 +52,21 @@ def test_int8_is_close_and_leaves_no_other_linear_layer() -> None:
     torch.testing.assert_close(model(idx), logits, atol=0.05, rtol=0)
     steps = list(generate(model, idx[0], tokens=40, num_samples=3, seed=1))
     assert torch.stack(steps).shape == (40, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+@torch.inference_mode()
+def test_a_packed_model_is_traced(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_is_intel", lambda: False)
+    model = packed(build("v7", n_layer=2), dtype)
+    cache = KVCache(model.block_size)
+    idx = torch.tensor([[3]])
+    with cache.active():
+        model(idx)
+    found = traced(model, cache, idx)(idx)
+    cache.length -= 1
+    with cache.active():
+        assert torch.equal(found, model(idx))
 
 
 @torch.no_grad()

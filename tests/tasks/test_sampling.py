@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.characters import CharTokenizer
+from gpt.models import v7_dropout
+from gpt.models.tracing import traced
+from gpt.tasks.decoding import sampling
 from gpt.tasks.decoding.sampling import choose, default_prompt, generate, sample_text
 from tests.conftest import build_small
 
@@ -100,6 +103,26 @@ def test_the_same_seed_gives_the_same_text_however_many_samples_are_drawn() -> N
     assert torch.equal(one[0], four[0])
     assert len({tuple(row) for row in four.tolist()}) == 4
     assert not torch.equal(one, sample(model, prompt, seed=2))
+
+
+@pytest.mark.parametrize("stage", ["v7", "v8", "gru"])
+def test_a_long_text_is_the_same_with_traced_steps_and_without(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, texts = build_small(stage), []
+    recorded: list[object] = []
+    monkeypatch.setattr(sampling, "traced", lambda *given: recorded.append(given) or traced(*given))
+    for many in (200, 201):
+        monkeypatch.setattr(sampling, "_MANY", many)
+        texts.append(sample(model, torch.tensor([1, 2]), tokens=200, num_samples=3))
+    assert len(recorded) == 1
+    assert torch.equal(*texts)
+
+
+def test_a_stage_that_cannot_be_traced_generates_all_the_same() -> None:
+    class Deciding(v7_dropout.GPT):
+        def forward(self, idx: Tensor) -> Tensor:
+            return super().forward(idx if idx.sum() > 30 else idx + 1)
+
+    assert sample(Deciding(65, 16, 8, 2, 1, 0.0), torch.tensor([1, 2]), tokens=250).shape == (1, 250)
 
 
 def test_greedy_text_equals_that_of_the_forward_pass_over_the_stated_window() -> None:

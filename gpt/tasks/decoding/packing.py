@@ -58,14 +58,19 @@ def _is_intel() -> bool:
 class _PackedLinear(nn.Module):
     """The same as nn.Linear: (..., in) -> (..., out)."""
 
+    bias: Tensor
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, 1)
-        self.bias = linear.bias
-        self._linear = torch.ops.mkldnn._linear_pointwise.default
+        packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight, 1)
+        self.register_buffer("weight", packed, persistent=False)
+        # As another term that is added, because the operation that takes a bias cannot be traced.
+        bias = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
+        self.register_buffer("bias", bias, persistent=False)
+        self._linear = torch.ops.mkldnn._linear_pointwise.binary
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._linear(x, self.weight, self.bias, "none", [], "")
+        return self._linear(x, self.bias.expand(*x.shape[:-1], -1), self.weight, None, "add")
 
 
 class _Int8Linear(nn.Module):

@@ -1,5 +1,6 @@
 """Text from a model, one token at a time."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
@@ -9,7 +10,10 @@ from gpt.base.seeding import generator
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.kv_cache import Cached, KVCache
+from gpt.models.tracing import traced
 from gpt.tasks.decoding.distributions import checked
+
+_MANY = 200  # tokens, from which on tracing a step saves more time than it takes
 
 
 @torch.inference_mode()
@@ -40,7 +44,7 @@ def generate(
     context[:, :T] = prompt
     next_logits: Callable[[Tensor], Tensor] = _WindowDecoder(model, block_size)
     if isinstance(model, Cached):
-        next_logits = _CachedDecoder(model, block_size)
+        next_logits = _CachedDecoder(model, block_size, tokens)
     for step in range(tokens):
         logits = next_logits(context[:, : T + step])  # (N, V)
         chosen = choose(logits, uniforms[step], temperature, top_k, top_p)  # (N,)
@@ -101,10 +105,14 @@ class _CachedDecoder:
     with it every cached key, would change. Instead, a full cache is emptied and the newer half of the window is read
     again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window. The cache
     of a stage whose positions are relative slides instead, and the state of a recurrent stage continues.
+
+    On a CPU, the pass over one token is traced if there are many: the same operations without the Python between them.
     """
 
-    def __init__(self, model: Cached, block_size: int) -> None:
+    def __init__(self, model: Cached, block_size: int, tokens: int) -> None:
         self._model, self._cache = model, KVCache(block_size, slides=model.slides)
+        self._step: Callable[[Tensor], Tensor] | None = None
+        self._is_worth_tracing = tokens >= _MANY and next(model.parameters()).device.type == "cpu"
 
     def __call__(self, context: Tensor) -> Tensor:
         """context: (N, T), one token longer than in the previous call -> logits of the next token: (N, V)."""
@@ -114,6 +122,12 @@ class _CachedDecoder:
         elif cache.length == cache.size and not cache.slides:
             cache.length = 0
             unread = max(1, cache.size // 2)
+        elif self._is_worth_tracing:
+            self._is_worth_tracing = False
+            with contextlib.suppress(RuntimeError, ValueError, AttributeError):  # then it stays as it is
+                self._step = traced(self._model, self._cache, context[:, -1:])
+        if unread == 1 and self._step is not None:
+            return self._step(context[:, -1:])[:, -1]
         with cache.active():
             return self._model(context[:, -unread:])[:, -1]
 

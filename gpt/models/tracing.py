@@ -1,0 +1,75 @@
+"""A stage's pass over one more token, recorded: the same operations without the Python between them.
+
+Generation reads every weight once per token; in a small model, and in a large one with small weights, running the
+stage's Python takes longer than that. PyTorch has deprecated its tracer, whose successors compile for half a minute,
+and recording takes a twentieth of a second.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from gpt.models.kv_cache import KVCache
+
+_tracing = threading.Lock()  # the tracer has global variables
+
+
+def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], Tensor]:
+    """`model`'s pass over one more token with `cache`, which must not be empty.
+
+    idx: (B, 1) an example -> a function from such ids to the logits, (B, 1, V), which extends the cache as the model
+    does. Raises ValueError, RuntimeError or AttributeError for a model that cannot be recorded.
+    """
+    step = _Step(model, cache)
+    with _tracing, warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        recorded = torch.jit.trace(step, step.inputs(idx), check_trace=False)
+    if any("Converting a tensor to" in str(warning.message) for warning in found):
+        raise ValueError("the model computes with values outside tensors, which would be recorded as constants")
+
+    def advance(idx: Tensor) -> Tensor:
+        logits: Tensor
+        with torch.jit.optimized_execution(False):  # optimizing takes longer than it saves
+            logits, *cache.states = recorded(*step.inputs(idx))
+        cache.length += 1
+        return logits
+
+    return advance
+
+
+class _Step(nn.Module):
+    """A pass over one token as a function of tensors."""
+
+    def __init__(self, model: nn.Module, cache: KVCache) -> None:
+        super().__init__()
+        self.model, self._cache = model, cache
+
+    def inputs(self, idx: Tensor) -> tuple[Tensor, ...]:
+        return idx, torch.tensor(self._cache.length), *self._cache.layers, *self._cache.states
+
+    def forward(self, idx: Tensor, length: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        cache = _TracedCache(self._cache, length, memory)
+        with cache.active():
+            logits = self.model(idx)
+        return logits, *cache.states
+
+
+class _TracedCache(KVCache):
+    """A cache that is not empty, and whose length is a tensor, (), so that what depends on it is recorded."""
+
+    def __init__(self, cache: KVCache, length: Tensor, memory: Sequence[Tensor]) -> None:
+        super().__init__(cache.size, slides=cache.slides)
+        self.length = cast(int, length)
+        self.layers, self.states = list(memory[: len(cache.layers)]), list(memory[len(cache.layers) :])
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        start = self.length % self.size if self.slides else self.length
+        filled = cast(Tensor, self.length + 1).clamp(max=self.size)
+        return self.store(layer, k, v, start, cast(int, filled))
+
+    def is_empty(self) -> bool:
+        return False
