@@ -1,9 +1,9 @@
-"""What PyTorch's private functions gain: each compared with its public fallback.
+"""What PyTorch's private functions, and its deprecated tracer, gain: each compared with its fallback.
 
     python benchmarks/private_kernels.py
 
 The package falls back to public functions where a version of PyTorch lacks a private one. Here both are timed in turn,
-pair by pair: in a documented v6 step and, for the packed matrices, in generation at v7's size.
+pair by pair: in a documented v6 step and, for the packed matrices and the recorded pass, in generation at v7's size.
 """
 
 import multiprocessing
@@ -53,6 +53,11 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
             measured = _pairs(repeats, partial(v7_generation, batch, tokens, dtype), unpacked())
             name = f"v7-size generation, {batch} x {tokens} characters, {str(dtype).removeprefix('torch.')}, packed"
             result.append(Row(name, "characters/s", measured, "nn.Linear", more_is_better=True))
+    tokens = 8 if quick else 256
+    for dtype in (torch.float32, torch.bfloat16, torch.int8):
+        measured = _pairs(repeats, partial(v7_generation, 1, tokens, dtype), untraced())
+        name = f"v7-size generation, 1 x {tokens} characters, {str(dtype).removeprefix('torch.')}, recorded"
+        result.append(Row(name, "characters/s", measured, "the stage's Python", more_is_better=True))
     return result
 
 
@@ -67,6 +72,11 @@ def without(module: str, name: str) -> AbstractContextManager:
 def unpacked() -> AbstractContextManager:
     """Make `packed` leave linear layers unchanged."""
     return mock.patch("torch.backends.mkldnn.is_available", return_value=False)
+
+
+def untraced() -> AbstractContextManager:
+    """Make `generate` run a stage's own code for every token."""
+    return mock.patch("gpt.tasks.decoding.sampling.traced", side_effect=RuntimeError)
 
 
 def v6_step(steps: int, *, compile: bool = False) -> float:

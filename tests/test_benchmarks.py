@@ -16,6 +16,7 @@ import torch
 
 from gpt.cli.composing import composed
 from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import generate
 from gpt.training.fused import has_nonfinite
 from tests.conftest import REPOSITORY, Script, build, check_config
 
@@ -23,7 +24,7 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from ablation import CHANGES, WHOLE
 from gpu import Cells, Part, Setting, measure, report
 from harness import LIBGOMPS_SPINS, WAITING, Measured, Row, alternate, arguments, output, with_constants
-from private_kernels import unpacked, without
+from private_kernels import unpacked, untraced, without
 from same_losses import Losses, spelled
 
 Benchmark = Callable[..., list[list[str]]]  # its arguments -> the cells of its table, row by row
@@ -534,6 +535,9 @@ def test_private_kernels_are_each_measured(benchmark: Benchmark) -> None:
         "v6 step, compiled, aggressive_recomputation",
         "v7-size generation, 1 x 8 characters, float32, packed",
         "v7-size generation, 1 x 8 characters, bfloat16, packed",
+        "v7-size generation, 1 x 8 characters, float32, recorded",
+        "v7-size generation, 1 x 8 characters, bfloat16, recorded",
+        "v7-size generation, 1 x 8 characters, int8, recorded",
     ]  # fmt: skip
     rows = benchmark("private_kernels")
     assert [row[0] for row in rows] == (names[:2] if torch.cuda.is_available() else names)
@@ -579,6 +583,14 @@ def test_unpacked_leaves_linear_layers_as_they_are(monkeypatch: pytest.MonkeyPat
     with unpacked():
         assert linear_layers() > 0
     assert linear_layers() == packed_layers == 0
+
+
+def test_untraced_runs_the_stages_own_code_for_every_token() -> None:
+    model, passes = build("v7", n_layer=1), []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    with untraced():
+        assert len(list(generate(model, torch.tensor([0]), tokens=201, seed=1))) == 201
+    assert len(passes) == 201
 
 
 def test_losses_are_equal_only_if_every_bit_is() -> None:
