@@ -1,9 +1,10 @@
-"""What PyTorch's private functions, and its deprecated tracer, gain: each compared with its fallback.
+"""What the fast paths gain that use PyTorch's private functions or go around its kernels: each against its fallback.
 
     python benchmarks/private_kernels.py
 
 The package falls back to public functions where a version of PyTorch lacks a private one. Here both are timed in turn,
-pair by pair: in a documented v6 step and, for the packed matrices and the recorded pass, in generation at v7's size.
+pair by pair: in a documented v6 step, for attention in bfloat16 in one of v8, and, for the packed matrices and the
+recorded pass, in generation at v7's size.
 """
 
 import multiprocessing
@@ -16,12 +17,13 @@ from unittest import mock
 
 import torch
 from harness import CORPUS, Measured, Row, alternate, arguments, table
+from torch import nn
 
 from gpt.base.runtime import select_device, select_runtime
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
-from gpt.models import v6_pre_norm, v7_dropout
+from gpt.models import block_size_of, v6_pre_norm, v7_dropout, v8_modern
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.compilation import training_losses
@@ -48,6 +50,8 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
     result.append(
         Row("v6 step, compiled, aggressive_recomputation", "ms", alternate(repeats, *compiled), "masks stored")
     )
+    measured = _pairs(repeats, partial(v8_step_in_bfloat16, 2 if quick else 50), with_pytorchs_attention())
+    result.append(Row("v8 step, bfloat16, attention as products", "ms", measured, "PyTorch's kernel"))
     for batch, tokens in [(1, 8)] if quick else [(1, 256), (64, 64)]:
         for dtype in (torch.float32, torch.bfloat16):
             measured = _pairs(repeats, partial(v7_generation, batch, tokens, dtype), unpacked())
@@ -74,6 +78,11 @@ def unpacked() -> AbstractContextManager:
     return mock.patch("torch.backends.mkldnn.is_available", return_value=False)
 
 
+def with_pytorchs_attention() -> AbstractContextManager:
+    """Make `causal_attention` call PyTorch's kernel in bfloat16 too."""
+    return mock.patch("gpt.models.attention._SHORT_IN_BFLOAT16", 0)
+
+
 def untraced() -> AbstractContextManager:
     """Make `generate` run a stage's own code for every token."""
     return mock.patch("gpt.tasks.decoding.sampling.traced", side_effect=RuntimeError)
@@ -81,24 +90,37 @@ def untraced() -> AbstractContextManager:
 
 def v6_step(steps: int, *, compile: bool = False) -> float:
     """Milliseconds per step of the documented v6 run: forward, backward, the check for NaN and Inf, AdamW."""
+    return _step(partial(v6_pre_norm.GPT, block_size=8, n_embd=32, n_head=4, n_layer=3), 32, steps, compile=compile)
+
+
+def v8_step_in_bfloat16(steps: int) -> float:
+    """Milliseconds per step at the size of v8's defaults, with AdamW."""
+    v8 = partial(v8_modern.GPT, block_size=256, n_embd=128, n_head=4, n_layer=4, dropout=0.0)
+    return _step(v8, 8, steps, dtype="bfloat16")
+
+
+def _step(
+    stage: Callable[..., nn.Module], batch_size: int, steps: int, *, compile: bool = False, dtype: str = "float32"
+) -> float:
     torch.manual_seed(0)
     corpus = shakespeare(str(CORPUS), train_fraction=0.9)
     tokenizer, device = CharTokenizer(corpus.train + corpus.val), select_device("auto")
-    model = v6_pre_norm.GPT(len(tokenizer), block_size=8, n_embd=32, n_head=4, n_layer=3).to(device)
-    data = TextData(corpus, tokenizer, block_size=8, device=device)
-    batch, runtime = data.training_batch(0, 0, 32), select_runtime(device, "float32", model)
+    model = stage(len(tokenizer)).to(device)
+    data = TextData(corpus, tokenizer, block_size=block_size_of(model), device=device)
+    batch, runtime = data.training_batch(0, 0, batch_size), select_runtime(device, dtype, model)
     optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
     loss, _ = training_losses(model, [batch], runtime, Objective(), parts=1, compile=compile)
     parameters = list(model.parameters())
 
     def step() -> None:
-        mean = loss(model, batch)
+        with runtime.autocast():
+            mean = loss(model, batch)
         mean.backward()
         skip = has_nonfinite([mean.detach(), *(p.grad for p in parameters if p.grad is not None)])
         optimizer.step(optimizer.peaks, skip)
         optimizer.zero_grad()
 
-    for _ in range(_WARM_UP):
+    for _ in range(min(steps, _WARM_UP)):
         step()
     runtime.synchronize()
     started = time.perf_counter()

@@ -533,6 +533,7 @@ def test_private_kernels_are_each_measured(benchmark: Benchmark) -> None:
     names = [
         "v6 step, torch._fused_adamw_", "v6 step, torch._amp_foreach_non_finite_check_and_unscale_",
         "v6 step, compiled, aggressive_recomputation",
+        "v8 step, bfloat16, attention as products",
         "v7-size generation, 1 x 8 characters, float32, packed",
         "v7-size generation, 1 x 8 characters, bfloat16, packed",
         "v7-size generation, 1 x 8 characters, float32, recorded",

@@ -1,7 +1,7 @@
 """Attention and dropout shared by the stages, with fast paths for the CPU.
 
 On a CPU, PyTorch's dropout spends half of v7's step drawing masks, and its attention takes a slow path when weights are
-dropped. `Dropout` draws only 16 random bits per element.
+dropped, and for the gradient in bfloat16. `Dropout` draws only 16 random bits per element.
 """
 
 import torch
@@ -14,6 +14,8 @@ from gpt.models.kv_cache import active_cache
 # Up to this many tokens, compiled attention is faster as sums of products, which the compiler fuses into one loop,
 # than as one matrix product per head and window.
 _SHORT = 16
+# Up to this many, attention with a gradient in bfloat16 is faster as matrix products than in PyTorch's kernel.
+_SHORT_IN_BFLOAT16 = 512
 
 
 class Dropout(nn.Module):
@@ -57,7 +59,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     on_cpu = q.device.type == "cpu"
     is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()  # an export is for every T
     is_short = on_cpu and is_compiled and causal and T <= _SHORT
-    if not is_short and (p == 0 or not on_cpu):
+    if not (is_short or (on_cpu and (p > 0 or _has_slow_gradient(q)))):
         return scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=causal)
     q = q * D**-0.5
     scores = (q[..., :, None, :] * k[..., None, :, :]).sum(-1) if is_short else q @ k.transpose(-2, -1)  # (B, H, T, S)
@@ -67,3 +69,8 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     if dropout is not None:
         weights = dropout(weights)
     return (weights[..., None] * v[..., None, :, :]).sum(-2) if is_short else weights @ v  # (B, H, T, D)
+
+
+def _has_slow_gradient(q: Tensor) -> bool:
+    # The same in training and in its evaluations, whether or not activations are computed again.
+    return q.dtype is torch.bfloat16 and torch.is_autocast_enabled("cpu") and q.shape[2] <= _SHORT_IN_BFLOAT16

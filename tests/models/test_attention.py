@@ -18,6 +18,21 @@ def test_causal_attention_is_what_the_head_of_v2_spells_out(T: int) -> None:
     torch.testing.assert_close(causal_attention(q, k, v, every_number_kept)[:, 0], head(x))
 
 
+@pytest.mark.parametrize("T", [8, 512, 513])  # short windows are computed in another way
+def test_attention_in_bfloat16_is_close_to_that_in_float32(T: int) -> None:
+    torch.manual_seed(0)
+    exact = torch.randn(3, 1, 2, T, 16)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        qkv = exact.detach().to(dtype, copy=True).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+            y = causal_attention(*qkv)
+        y.float().square().sum().backward()
+        results.append((y.float(), qkv.grad.float()))
+    for found, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.05)
+
+
 @pytest.mark.parametrize("T", [8, 32])  # few tokens are computed in another way
 def test_compiled_attention_equals_the_eager_one(T: int) -> None:
     torch.manual_seed(0)
