@@ -188,9 +188,10 @@ def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
 
 def _processes(count: int, folder: Path, *, quick: bool) -> float:
     iterations = 2 if quick else 40
-    changes = [f"training.max_iters={iterations}", f"training.eval_interval={iterations}", "device=cpu"]
+    changes = [f"training.max_iters={iterations}", f"training.eval_interval={iterations}"]
+    changes += ["schedule.warmup_iters=0", "device=cpu"]
     changes += (
-        ["experiment=reverse", "schedule.warmup_iters=0", "data.size=500"]
+        ["experiment=reverse", "data.size=500"]
         if quick
         else ["model=transformer", "data=multi30k"]
     )

@@ -24,10 +24,11 @@ def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], 
     idx: (B, 1) an example -> a function from such ids to the logits, (B, 1, V), which extends the cache as the model
     does. Raises ValueError, RuntimeError or AttributeError for a model that cannot be recorded.
     """
-    step = _Step(model, cache)
+    step = _Step(model, cache).eval()
     with _tracing, warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", torch.jit.TracerWarning)
-        recorded = torch.jit.trace(step, step.inputs(idx), check_trace=False)
+        # Frozen, it is one list of operations instead of one for each module.
+        recorded = torch.jit.freeze(torch.jit.trace(step, step.inputs(idx), check_trace=False), optimize_numerics=False)
     if any("Converting a tensor to" in str(warning.message) for warning in found):
         raise ValueError("the model computes with values outside tensors, which would be recorded as constants")
 
