@@ -190,11 +190,7 @@ def _processes(count: int, folder: Path, *, quick: bool) -> float:
     iterations = 2 if quick else 40
     changes = [f"training.max_iters={iterations}", f"training.eval_interval={iterations}"]
     changes += ["schedule.warmup_iters=0", "device=cpu"]
-    changes += (
-        ["experiment=reverse", "data.size=500"]
-        if quick
-        else ["model=transformer", "data=multi30k"]
-    )
+    changes += ["experiment=reverse", "data.size=500"] if quick else ["model=transformer", "data=multi30k"]
     command = train_command(*changes)
     if count > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]

@@ -12,26 +12,23 @@ time of modification was set back, but not what a failing disk returns without a
 import hashlib
 import json
 import logging
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
-import torch
 from filelock import FileLock
 from pydantic import ValidationError, model_validator
-from torch import Tensor
 
 from gpt.base.errors import UserError
 from gpt.base.files import is_temporary, read_text_file, seal, temporary_name, unseal, write_atomically
 from gpt.base.records import Record, Total
-from gpt.base.runtime import memory_of
 from gpt.data.byte_level import BytePairs
 from gpt.data.corpus import SPLITS, Text, Tokens
 from gpt.data.description import Description, Split, bytes_of, describe
+from gpt.data.mapped import MappedIds
 from gpt.data.sources import Source
 from gpt.data.tokenizer import Ids, TextTokenizer
 from gpt.data.vocabulary import Vocabulary
@@ -39,34 +36,6 @@ from gpt.data.vocabulary import Vocabulary
 log = logging.getLogger(__name__)
 
 _R = TypeVar("_R", bound=Record)
-
-
-class MappedIds:
-    """Token ids in a file. Indexing reads only the ids it returns."""
-
-    def __init__(self, ids: np.ndarray) -> None:
-        self._ids, self.device = np.asarray(ids), torch.device("cpu")  # which indexes faster than a memmap
-        self._file: Any = ids.base if hasattr(ids.base, "madvise") else None
-        if self._file is not None:
-            self._file.madvise(mmap.MADV_RANDOM)  # nothing around what is asked for
-            if ids.nbytes < memory_of(self.device) // 4:  # the system keeps it in memory
-                self._file = None
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: slice | Tensor) -> Tensor:
-        """The ids of a slice, or at some places: int64."""
-        chosen = self._ids.take(index.numpy()) if isinstance(index, Tensor) else self._ids[index]
-        return torch.from_numpy(chosen.astype(np.int64))
-
-    def expect(self, starts: Tensor, length: int) -> None:
-        """Begin to read `length` ids from each of `starts`, (B, 1), which will be asked for soon."""
-        if self._file is not None:
-            size = self._ids.itemsize
-            for start in starts[:, 0].tolist():
-                first = start * size // mmap.PAGESIZE * mmap.PAGESIZE
-                self._file.madvise(mmap.MADV_WILLNEED, first, (start + length) * size - first)
 
 
 class _Encoded(Record):
@@ -149,8 +118,7 @@ class LongText(Text):
                 record = _record(path.with_suffix(".json"), _Encoded)
                 if record is None or not _is_intact(path, record, self._source, dtype):
                     record = self._encode(path, tokenizer, dtype, part, f"encoding the {split} split")
-                mapped = np.memmap(path, dtype, "r") if record.tokens else np.empty(0, dtype)
-                found[split] = MappedIds(mapped)
+                found[split] = MappedIds(path, dtype)
         return found
 
     def subwords(self, vocab_size: int) -> BytePairs:

@@ -10,7 +10,7 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import Batch, Targets
 from gpt.data.corpus import Text
-from gpt.data.long_text import MappedIds
+from gpt.data.mapped import MappedIds
 from gpt.data.tokenizer import Ids, TextTokenizer
 from gpt.data.windows import Windows
 
@@ -60,7 +60,7 @@ class TextData:
         """`batch_size` windows of T characters, by default block_size, at uniformly random positions of the split."""
         ids, T = self._splits[split], T or self.block_size
         starts = _starts(ids, T, batch_size, draw).to(ids.device, non_blocking=True)
-        windows = ids[starts + self._window[: T + 1]]  # (B, T + 1)
+        windows = ids.windows(starts, T + 1) if isinstance(ids, MappedIds) else ids[starts + self._window[: T + 1]]
         return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
