@@ -31,15 +31,6 @@ class AttentionWeights(TorchFunctionMode):
         return result
 
 
-class WithoutAttention(TorchFunctionMode):
-    """Turns attention off inside this context: no token reads anything, itself included."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        is_attention = func is scaled_dot_product_attention or (func in _SOFTMAX and result.ndim > 2)
-        return torch.zeros_like(result) if is_attention else result
-
-
 def _weights(
     query: Tensor,
     key: Tensor,

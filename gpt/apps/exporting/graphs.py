@@ -8,7 +8,7 @@ tokenizer.json         the run's tokens and their ids
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import onnxruntime
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from gpt.apps.exporting import tokenizer
-from gpt.apps.exporting.equality import Outputs, check
+from gpt.apps.exporting.equality import check
 from gpt.base.errors import RequestError
 from gpt.models import block_size_of
-from gpt.models.attention_weights import AttentionWeights, WithoutAttention
+from gpt.models.attention_weights import AttentionWeights
 from gpt.models.ngrams import Remembering
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
@@ -38,26 +38,6 @@ class _Observed(nn.Module):
         with AttentionWeights() as observed:
             logits = self.model(idx)
         return (logits, *observed.weights)
-
-
-class _Unattending(nn.Module):
-    """A stage with its attention turned off."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, idx: Tensor) -> Tensor:
-        """idx: (B, T) int64 token ids -> logits (B, T, V)."""
-        with WithoutAttention():
-            return self.model(idx)
-
-
-def export_without_attention(trained: TrainedRun, folder: Path) -> str:
-    """Write without_attention.onnx, the logits with attention turned off, and return what was checked."""
-    module, size, name = _Unattending(trained.model).eval(), block_size_of(trained.model), "without_attention.onnx"
-    found = computed(module, ["logits"], size, folder / name)
-    return check(name, lambda idx: [module(idx)], found, trained.task.vocab_size, size)
 
 
 def export(trained: TrainedRun, folder: Path) -> str:
@@ -80,23 +60,32 @@ def export(trained: TrainedRun, folder: Path) -> str:
     return "\n".join(checked)
 
 
-def computed(module: nn.Module, outputs: list[str], block_size: int, path: Path) -> Outputs:
-    """Write the graph of a module, and return a function that runs it."""
+def computed(
+    module: nn.Module, outputs: Sequence[str], block_size: int, path: Path, **inputs: Tensor
+) -> Callable[..., Sequence[Tensor]]:
+    """Write the graph of a module of token ids and of these other inputs, of fixed sizes; return a function that runs
+    it, with others by name.
+    """
     varying = {0: torch.export.Dim("batch")}
     if block_size > 1:
         varying[1] = torch.export.Dim("time", max=block_size)
     example = torch.zeros(2, min(3, block_size), dtype=torch.int64)  # 0 and 1 would be taken for fixed sizes
     with _silenced(), torch.no_grad():
         program = torch.onnx.export(
-            module, (example,), dynamo=True, input_names=["idx"], output_names=outputs,
-            dynamic_shapes=(varying,), external_data=False, verbose=False,
+            module, (example, *inputs.values()), dynamo=True, input_names=["idx", *inputs], output_names=outputs,
+            dynamic_shapes=(varying, *({} for _ in inputs)), external_data=False, verbose=False,
         )  # fmt: skip
         assert program is not None
         for node in program.model.graph:
             node.metadata_props.clear()  # the stack that made it, with paths of this machine
         program.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda idx: [torch.from_numpy(output) for output in session.run(outputs, {"idx": idx.numpy()})]
+
+    def run(idx: Tensor, **given: Tensor) -> list[Tensor]:
+        feed = {name: tensor.numpy() for name, tensor in {"idx": idx, **given}.items()}
+        return [torch.from_numpy(output) for output in session.run(outputs, feed)]
+
+    return run
 
 
 @contextlib.contextmanager

@@ -20,7 +20,16 @@ from gpt.apps.playground import intervening, looking
 from gpt.apps.playground.assets import files
 from gpt.apps.playground.catalogue import Catalogue
 from gpt.apps.playground.guard import Guard
-from gpt.apps.playground.requests import LARGEST_BODY, AboutTokens, AboutTranslation, Asked, Continuing, Translating
+from gpt.apps.playground.requests import (
+    LARGEST_BODY,
+    AboutLogits,
+    AboutRow,
+    AboutTokens,
+    AboutTranslation,
+    Asked,
+    Continuing,
+    Translating,
+)
 from gpt.apps.playground.writing import BusyError, Workshop
 from gpt.base.errors import RequestError, UserError, printable, report, requiring
 from gpt.runs.weights import serialised
@@ -46,6 +55,7 @@ def application(catalogue: Catalogue, names: Collection[str]) -> Starlette:
             Route("/api/runs/{id}", playground.run),
             Route("/api/logits", playground.logits, methods=["POST"]),
             Route("/api/attention", playground.attention, methods=["POST"]),
+            Route("/api/inside", playground.inside, methods=["POST"]),
             Route("/api/interventions", playground.interventions, methods=["POST"]),
             Route("/api/text", playground.text, methods=["POST"]),
             Route("/api/translations", playground.translations, methods=["POST"]),
@@ -101,13 +111,18 @@ class _Playground:
 
     async def logits(self, request: Request) -> Response:
         """A run's predictions after each token of a text."""
-        asked = await _asked(request, AboutTokens)
-        return _tensors({"logits": await self._computed(request, asked, looking.logits, asked.ids)})
+        asked = await _asked(request, AboutLogits)
+        return _tensors({"logits": await self._computed(request, asked, looking.logits, asked.ids, asked.off)})
 
     async def attention(self, request: Request) -> Response:
         """A run's attention weights over the end of a text."""
         asked = await _asked(request, AboutTokens)
         return _tensors(await self._computed(request, asked, looking.attention, asked.ids))
+
+    async def inside(self, request: Request) -> Response:
+        """The values of a run's forward pass for one token of a window."""
+        asked = await _asked(request, AboutRow)
+        return _tensors(await self._computed(request, asked, looking.inside, asked.ids, asked.row))
 
     async def interventions(self, request: Request) -> Response:
         """A run's prediction after a text, with parts of the run turned off."""

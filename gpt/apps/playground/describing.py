@@ -8,6 +8,7 @@ from gpt.base.files import read_text_file
 from gpt.base.schema import Documented
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
+from gpt.models.inside import can_be_opened, parts
 from gpt.models.ngrams import Remembering
 from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
@@ -45,6 +46,7 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
         "vocabulary_size": len(run.vocabulary().vocabulary),
         "tokenizer": None if tokenizer is None else _described(tokenizer),
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
+        "opens": tokenizer is not None and can_be_opened(model), "parts": [] if tokenizer is None else parts(model),
         "changed": changes(summary),
         "documented": documented.model_dump(), "exact": summary.exact.val,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),

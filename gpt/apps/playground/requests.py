@@ -22,9 +22,21 @@ class Asked(BaseModel):
 
 
 class AboutTokens(Asked):
-    """Request for logits or attention. A part of a text would be split into other tokens than the text itself."""
+    """Request about a text. A part of a text would be split into other tokens than the text itself."""
 
     ids: Annotated[list[_TokenId], Field(min_length=1)]
+
+
+class AboutLogits(AboutTokens):
+    """Request for logits, with parts of the run turned off."""
+
+    off: Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=1000)] = []
+
+
+class AboutRow(AboutTokens):
+    """Request for the values of the forward pass of one token."""
+
+    row: Annotated[int, Field(ge=0, le=2**31)]
 
 
 class Continuing(Asked):

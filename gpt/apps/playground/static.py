@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from gpt.apps.exporting import graphs
+from gpt.apps.exporting import graphs, opened
 from gpt.apps.exporting.card import without_paths
 from gpt.apps.exporting.staging import staged
 from gpt.apps.playground.assets import POLICY, files
@@ -58,9 +58,7 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
                 trained = load_run(run.path, weights=weights, device="cpu")
                 lines = graphs.export(trained, graph).split("\n")
                 has_attention = (graph / "with_attention.onnx").exists()
-                if has_attention:
-                    lines.append(graphs.export_without_attention(trained, graph))
-                checked += [f"{name}: {line}" for line in lines]
+                checked += [f"{name}: {line}" for line in [*lines, *opened.export(trained, graph)]]
             except RequestError as error:
                 log.warning(f"left out {name}: {error}")
                 graph.rmdir()

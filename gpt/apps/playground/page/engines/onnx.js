@@ -24,7 +24,7 @@ export async function describe(id) {
 }
 
 /** As gpt/apps/playground/looking.py: windows that advance by an eighth of their length. */
-export async function logits(id, ids, signal) {
+export async function logits(id, ids, signal, off = []) {
   const { block_size: T, vocabulary_size: V } = described[id];
   const N = ids.length;
   const starts = windowStarts(N, T);
@@ -35,7 +35,7 @@ export async function logits(id, ids, signal) {
     signal?.throwIfAborted();
     const some = starts.slice(first, first + windows);
     const rows = some.map((start) => ids.slice(start, start + T));
-    const computed = (await run(id, "model", rows)).logits.data; // (windows, T, V)
+    const computed = (await predicted(id, rows, off)).data; // (windows, T, V)
     for (const [w, start] of some.entries()) {
       const length = rows[w].length;
       const from = known - start;
@@ -49,17 +49,32 @@ export async function logits(id, ids, signal) {
 export async function attention(id, ids) {
   if (!described[id].has_attention) return [];
   const outputs = await run(id, "with_attention", [ids.slice(-described[id].block_size)]);
-  return byLayer(
-    Object.fromEntries(
-      Object.entries(outputs).map(([name, { dims, data }]) => [name, { shape: dims.slice(1), data }]),
-    ),
-  );
+  return byLayer(tensorsOf(outputs));
+}
+
+/** The outputs of a graph for a single row of token ids. */
+function tensorsOf(outputs) {
+  const entries = Object.entries(outputs);
+  return Object.fromEntries(entries.map(([name, { dims, data }]) => [name, { shape: dims.slice(1), data }]));
+}
+
+/** The logits for rows of token ids, with some parts turned off. */
+async function predicted(id, rows, off) {
+  if (!off.length) return (await run(id, "model", rows)).logits;
+  const on = described[id].parts.map((part) => !off.includes(part));
+  return (await run(id, "switched", rows, { on: ["bool", Uint8Array.from(on)] })).logits;
+}
+
+export async function inside(id, ids, row) {
+  const outputs = await run(id, "inside", [ids], { row: ["int64", BigInt64Array.of(BigInt(row))] });
+  return tensorsOf(outputs);
 }
 
 export async function interventions(id, ids) {
-  const { has_attention, block_size, vocabulary_size: V } = described[id];
-  if (!has_attention) return {};
-  const { data } = (await run(id, "without_attention", [ids.slice(-block_size)])).logits;
+  const { parts, block_size, vocabulary_size: V } = described[id];
+  const heads = parts.filter((part) => /attention\.\d+$/.test(part));
+  if (!heads.length) return {};
+  const { data } = await predicted(id, [ids.slice(-block_size)], heads);
   return { without_attention: { shape: [V], data: data.subarray(data.length - V) } };
 }
 
@@ -81,14 +96,15 @@ async function* continuation(id, ids, options, signal) {
   }
 }
 
-/** The outputs of a graph for rows of token ids. */
-async function run(id, graph, rows) {
+/** The outputs of a graph for rows of token ids and other inputs, as {name: [type, data]}. */
+async function run(id, graph, rows, others = {}) {
   const ort = await runtime();
   const key = `graphs/${encodeURIComponent(id)}/${graph}.onnx`;
   if (!sessions.has(key)) sessions.set(key, ort.InferenceSession.create(new URL(key, document.baseURI).href));
   const session = await sessions.get(key);
   const idx = new ort.Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0].length]);
-  return exclusively(() => session.run({ idx }));
+  const given = Object.entries(others).map(([name, [type, data]]) => [name, new ort.Tensor(type, data, [data.length])]);
+  return exclusively(() => session.run({ idx, ...Object.fromEntries(given) }));
 }
 
 let runtimeLoaded = null;

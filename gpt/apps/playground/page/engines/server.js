@@ -3,7 +3,10 @@
  *
  *   runs()                                     {chosen, runs}: every run in brief, and the one to show first
  *   describe(id)                               a run in full
- *   logits(id, ids, signal)                    {shape: [N, V], data}: the prediction after each of N tokens
+ *   logits(id, ids, signal, off)               {shape: [N, V], data}: the prediction after each of N tokens, with the
+ *                                              parts `off` of the run turned off, some of its description's `parts`
+ *   inside(id, ids, row, signal)               the tensors of the forward pass over a window, for its token at `row`, as
+ *                                              gpt/models/inside.py names them
  *   attention(id, ids, signal)                 a tensor {shape: [H, T, T], data} per layer, of their last window
  *   interventions(id, ids, signal)             tensors: the logits after their last window with parts of the run turned
  *                                              off, as gpt/apps/playground/intervening.py names them
@@ -19,9 +22,11 @@ export const runs = () => get("api/runs");
 
 export const describe = (id) => get(`api/runs/${encodeURIComponent(id)}`);
 
-export async function logits(run, ids, signal) {
-  return (await tensors("api/logits", { run, ids }, signal)).logits;
+export async function logits(run, ids, signal, off = []) {
+  return (await tensors("api/logits", { run, ids, off }, signal)).logits;
 }
+
+export const inside = (run, ids, row, signal) => tensors("api/inside", { run, ids, row }, signal);
 
 export async function attention(run, ids, signal) {
   return byLayer(await tensors("api/attention", { run, ids }, signal));
