@@ -4,6 +4,7 @@ import { countsTable, isSame, tested } from "./causes.js";
 import { distribution } from "./distribution.js";
 import { card, element, newest, panel, reveal, spoken, visible } from "./dom.js";
 import { Heading } from "./heading.js";
+import { Inside } from "./inside.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { TextView, legend } from "./text.js";
 import { tokenizer } from "./tokenizer.js";
@@ -42,6 +43,7 @@ export class TextPanel {
     );
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, {}, title, this.mean, this.text.root);
+    this.inside = new Inside(engine, run, this.tokenizer.shown, (position) => selected(this, position));
     this.root = panel(
       run,
       side,
@@ -49,6 +51,7 @@ export class TextPanel {
       this.texts,
       card(run, {}, this.question, this.answer, this.bars),
       this.maps,
+      this.inside.root,
     );
   }
 
@@ -265,9 +268,12 @@ export class TextPanel {
     const window = this.ids.slice(this.start, position);
     if (!window.length) {
       this.looking.stop();
+      this.inside.show(null);
       return this.#showNoAttention("Nothing to attend to: no text comes before it.");
     }
     const x = this.logits && this.#logitsAt(position);
+    const { ids, start, logits, scores } = this;
+    this.inside.show(logits && { ids, start, position, logits, scores });
     const found = await this.looking.run((signal) => this.#inside(window, x, signal));
     if (found === undefined) return;
     const { layers, off, isOfLast } = found;

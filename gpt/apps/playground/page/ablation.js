@@ -1,0 +1,146 @@
+/** A run with parts turned off by a click, and what this does to the loss of every token. */
+import { element, short, spoken } from "./dom.js";
+import { meanLoss, ranking, scored, softmax } from "./predictions.js";
+import { TextView } from "./text.js";
+
+export class Ablation {
+  constructor(engine, run, names, selected) {
+    Object.assign(this, { engine, run, names });
+    this.off = new Set();
+    this.what = null;
+    this.text = new TextView(selected, run.token);
+    this.text.root.classList.add("switched");
+    this.text.root.setAttribute("aria-label", `Text, coloured by the loss of each ${run.token} with these parts off`);
+    this.effect = element("p", { class: "effect", role: "status" });
+    this.prediction = element("p", { class: "note" });
+    this.reset = element("button", { type: "button", class: "quiet", onclick: () => this.#turn(() => this.off.clear()) }, "All on");
+    this.failure = element("p", { class: "failure", role: "alert" });
+    this.root = element(
+      "div",
+      { class: "ablation" },
+      element("p", { class: "note" }, "Click a part to turn it off, and again to turn it on. A part that is off adds zeros; " +
+        "a layer that is off passes on what it reads."),
+      element("div", { class: "switches" }, ...this.#rows(), this.reset),
+      this.effect,
+      this.text.root,
+      this.prediction,
+      this.failure,
+    );
+  }
+
+  /** Show the text {ids, position, logits, scores} with the parts that are off, or nothing. */
+  async show(what, signal) {
+    this.what = what;
+    for (const button of this.root.querySelectorAll("button[data-part]"))
+      button.ariaPressed = String(this.#isOff(button.dataset.part.split(" ")));
+    this.reset.disabled = !this.off.size;
+    this.text.root.hidden = what === null;
+    if (what === null) {
+      this.effect.textContent = this.prediction.textContent = "";
+      return;
+    }
+    const { ids, position } = what;
+    const logits = this.off.size ? await this.engine.logits(this.run.id, ids, signal, [...this.off]) : what.logits;
+    if (signal?.aborted) return;
+    const scores = scored(logits, ids);
+    this.text.position = position;
+    this.text.show(ids.map((id) => this.names[id]), ids.length);
+    this.text.colour(scores);
+    this.#sayEffect(scores);
+    const V = this.run.vocabulary_size;
+    const [before, after] = [what.logits, logits].map(({ data }) => softmax(data.subarray((position - 1) * V, position * V)));
+    const token = position < ids.length ? ids[position] : ranking(before)[0];
+    const which = position < ids.length ? "the selected" : "the likeliest next";
+    this.prediction.textContent =
+      `“${spoken(this.names[token])}”, ${which} ${this.run.token}: ${percent(before[token])} → ${percent(after[token])}; ` +
+      `now the likeliest is “${spoken(this.names[ranking(after)[0]])}”.`;
+  }
+
+  #sayEffect(scores) {
+    const { ids } = this.what;
+    const [before, after] = [meanLoss(this.what.scores), meanLoss(scores)];
+    if (before === null) {
+      this.effect.textContent = `Type at least two ${this.run.token}s to see losses.`;
+      return;
+    }
+    const changes = scores.map((score, i) => (score === null ? 0 : score.loss - this.what.scores[i].loss));
+    const most = changes.reduce((best, change, i) => (Math.abs(change) > Math.abs(changes[best]) ? i : best), 1);
+    const gain = after - before;
+    this.effect.replaceChildren(
+      element("b", { class: "before" }, before.toFixed(2)),
+      " → ",
+      element("b", { class: "after" }, after.toFixed(2)),
+      ` nats per ${this.run.token}`,
+      this.off.size
+        ? ` (${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)}); most for “${short(this.names[ids[most]])}” at place ${most + 1}: ` +
+            `${this.what.scores[most].loss.toFixed(2)} → ${scores[most].loss.toFixed(2)}`
+        : ": everything is on",
+    );
+  }
+
+  /** A row of switches for the whole run, and one for each layer. */
+  #rows() {
+    const { parts } = this.run;
+    const layerOf = (part) => /^(blocks\.\d+)?/.exec(part)[0];
+    const whole = parts.filter((part) => ["positions", "counts"].includes(part));
+    const inLayers = parts.filter((part) => !whole.includes(part));
+    const layers = [...new Set(inLayers.map(layerOf))];
+    return [
+      ...(whole.length ? [this.#row("run", whole.map((part) => [part, [part]]))] : []),
+      ...layers.map((layer) => {
+        const own = inLayers.filter((part) => layerOf(part) === layer);
+        const heads = own.filter((part) => /attention\.\d+$/.test(part));
+        const feedForward = own.filter((part) => part.endsWith("feed_forward"));
+        const switches = [
+          ...(own.includes(layer) ? [["all of it", [layer]]] : []),
+          ...(heads.length > 1 ? heads.map((head, h) => [`head ${h + 1}`, [head]]) : []),
+          ...(heads.length ? [[heads.length > 1 ? "all heads" : "attention", heads]] : []),
+          ...(feedForward.length ? [["feed-forward", feedForward]] : []),
+        ];
+        return this.#row(layer ? `layer ${Number(layer.split(".")[1]) + 1}` : "layer", switches);
+      }),
+    ];
+  }
+
+  #row(title, switches) {
+    const buttons = switches.map(([name, parts]) =>
+      element(
+        "button",
+        {
+          type: "button",
+          class: "switch",
+          "data-part": parts.join(" "),
+          "aria-pressed": "false",
+          "aria-label": title === "run" ? `${name} off` : `${title}, ${name} off`,
+          onclick: () =>
+            this.#turn(() => {
+              const isOff = this.#isOff(parts);
+              for (const part of parts) isOff ? this.off.delete(part) : this.off.add(part);
+            }),
+        },
+        name,
+      ),
+    );
+    return element("div", { class: "switch-row" }, element("span", { class: "layer-name" }, title), ...buttons);
+  }
+
+  #isOff = (parts) => parts.every((part) => this.off.has(part));
+
+  /** Change what is off, and show the text again; of several quick changes, the last one counts. */
+  async #turn(change) {
+    change();
+    this.turning?.abort();
+    this.turning = new AbortController();
+    const { signal } = this.turning;
+    this.failure.textContent = "";
+    this.root.ariaBusy = "true";
+    try {
+      await this.show(this.what, signal);
+    } catch (error) {
+      if (!signal.aborted) this.failure.textContent = error.message;
+    }
+    if (!signal.aborted) this.root.ariaBusy = "false";
+  }
+}
+
+const percent = (p) => `${(100 * p).toFixed(1)}%`;

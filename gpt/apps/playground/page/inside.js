@@ -1,0 +1,81 @@
+/**
+ * The inside of a run, folded until the reader opens it: the way to one prediction, step by step; what each layer would
+ * predict; and the run with parts turned off.
+ */
+import { Ablation } from "./ablation.js";
+import { card, element, newest } from "./dom.js";
+import { Flow } from "./flow.js";
+import { lens } from "./lens.js";
+
+export class Inside {
+  /** `selected` is called with the position of a token that the reader chooses. */
+  constructor(engine, run, names, selected) {
+    Object.assign(this, { engine, run, names });
+    this.loading = newest();
+    this.what = null; // what is to be shown: {ids, start, position, logits, scores}, or null
+    this.loaded = null; // what the values are of
+    this.flow = new Flow(run, names);
+    this.lens = element("div");
+    this.ablation = new Ablation(engine, run, names, selected);
+    this.failure = element("p", { class: "failure", role: "alert" });
+    const opens = run.opens
+      ? [
+          this.#folded("steps", "From the text to the prediction, step by step", this.flow.root),
+          this.#folded("lens", "What each layer would predict", this.lens),
+        ]
+      : [];
+    const switches = run.parts.length ? [this.#folded("off", "Turn parts off", this.ablation.root)] : [];
+    this.root = card(run, { class: "card inside", hidden: !opens.length && !switches.length },
+      element("h3", {}, "Inside"), ...opens, ...switches, this.failure);
+  }
+
+  /** Show the prediction at a position of a text that was read from `start` on; null if there is none. */
+  async show(what) {
+    this.what = what;
+    await this.#load();
+  }
+
+  #folded(name, title, content) {
+    return element(
+      "details",
+      { class: name, ontoggle: () => this.#load() },
+      element("summary", {}, title),
+      content,
+    );
+  }
+
+  #isOpen = (name) => this.root.querySelector(`details.${name}`)?.open ?? false;
+
+  async #load() {
+    this.failure.textContent = "";
+    this.root.ariaBusy = "true";
+    try {
+      if ((await this.loading.run((signal) => this.#shown(signal))) === undefined) return; // a newer one goes on
+    } catch (error) {
+      this.failure.textContent = error.message;
+    }
+    this.root.ariaBusy = "false";
+  }
+
+  /** Show what is open; true unless it was aborted. */
+  async #shown(signal) {
+    const { what } = this;
+    if (this.#isOpen("off")) await this.ablation.show(what, signal);
+    if (this.loaded === what || !(this.#isOpen("steps") || this.#isOpen("lens"))) return true;
+    if (what === null) {
+      this.flow.clear();
+      this.lens.replaceChildren();
+    } else {
+      const { ids, start, position } = what;
+      const row = position - 1 - start;
+      const window = ids.slice(start, start + this.run.block_size);
+      const values = await this.engine.inside(this.run.id, window, row, signal);
+      if (signal.aborted) return false;
+      const next = position < ids.length ? ids[position] : null;
+      this.flow.show(values, window, row);
+      this.lens.replaceChildren(lens(this.run, values, this.names, next));
+    }
+    this.loaded = what;
+    return true;
+  }
+}

@@ -1,0 +1,83 @@
+/** Vectors as strips of cells, coloured by sign and size; a cell that is pointed at or stepped to shows its number. */
+import { element } from "./dom.js";
+
+const NUMBERED = 256; // numbers, at most, that have a cell each; a longer vector is a picture
+const PRECISION = 4; // decimals
+
+/** A number as it is shown, with a minus sign as wide as its digits. */
+export function shownNumber(x, decimals = PRECISION) {
+  const [rounded, sign] = [Math.abs(x).toFixed(decimals), x < 0 ? "−" : ""];
+  return Number(rounded) === 0 ? rounded : sign + rounded;
+}
+
+/**
+ * The strip of a vector, named as in the stage's code. `after` is the operation that makes it of the one above, such as
+ * "+"; `largest` what has the full colour, in strips that are compared.
+ */
+export function strip(name, values, { after = "", largest = sizeOf(values), path = name } = {}) {
+  const number = element("span", { class: "strip-number", "aria-live": "polite" });
+  const show = (i) => (number.textContent = i === null ? "" : `${i + 1}: ${shownNumber(values[i])}`);
+  const range = `${values.length} numbers from ${shownNumber(Math.min(...values), 2)} to ${shownNumber(Math.max(...values), 2)}`;
+  const cells = values.length > NUMBERED ? picture(values, largest) : numbered(values, largest, show);
+  const keys = values.length > NUMBERED ? "" : " Use the arrow keys to read each.";
+  for (const [key, value] of [["role", "img"], ["tabindex", "0"], ["aria-label", `${name}: ${range}.${keys}`]])
+    cells.setAttribute(key, value);
+  return element(
+    "div",
+    { class: "strip", "data-path": path },
+    element("span", { class: "operation", "aria-hidden": "true" }, after),
+    element("span", { class: "strip-name" }, name, element("small", {}, ` (${values.length})`)),
+    cells,
+    number,
+  );
+}
+
+/** What strips of these vectors give the full colour to. */
+export function sizeOf(...vectors) {
+  return vectors.reduce((size, values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), size), 1e-9);
+}
+
+function numbered(values, largest, show) {
+  let chosen = null;
+  const choose = (i) => {
+    cells.querySelector(".chosen")?.classList.remove("chosen");
+    chosen = i;
+    if (i !== null) cells.children[i].classList.add("chosen");
+    show(i);
+  };
+  const cells = element(
+    "span",
+    {
+      class: "cells",
+      onpointerover: (event) => choose(Math.max(0, [...cells.children].indexOf(event.target))),
+      onpointerleave: () => choose(null),
+      onblur: () => choose(null),
+      onkeydown: (event) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        if (step === undefined) return;
+        event.preventDefault();
+        choose(chosen === null ? 0 : Math.min(Math.max(chosen + step, 0), values.length - 1));
+      },
+    },
+    ...Array.from(values, (x) =>
+      element("i", { class: x < 0 ? "minus" : null, style: `--x: ${(Math.abs(x) / largest).toFixed(3)}` }),
+    ),
+  );
+  cells.style.setProperty("--columns", Math.min(values.length, 32));
+  return cells;
+}
+
+function picture(values, largest) {
+  const [columns, rows] = [128, Math.ceil(values.length / 128)];
+  const canvas = element("canvas", { class: "cells picture", width: columns, height: rows });
+  const style = getComputedStyle(document.documentElement);
+  const [none, plus, minus] = ["--cell", "--plus", "--minus"].map((name) => style.getPropertyValue(name));
+  const colours = [minus, plus].map((colour) => globalThis.d3.interpolateRgb(none, colour));
+  const image = new ImageData(columns, rows);
+  values.forEach((x, i) => {
+    const { r, g, b } = globalThis.d3.rgb(colours[x < 0 ? 0 : 1](Math.min(1, Math.abs(x) / largest)));
+    image.data.set([r, g, b, 255], 4 * i);
+  });
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
