@@ -77,6 +77,36 @@ def test_logits_and_attention_are_those_of_the_run(served: Served, run_id: str, 
         assert torch.equal(sent[name], weights)
 
 
+def test_the_inside_of_a_run_and_its_losses_without_parts_are_sent(served: Served, run_id: str, trained: Path) -> None:
+    run = gpt.load(runs=trained / "runs", device="cpu")
+    asked = {"run": run_id, "ids": run.tokenizer.encode("Abcde").tolist()}
+    sent = safetensors.torch.load(served.post("/api/inside", asked | {"row": 2})[1])
+    expected = looking.inside(run, asked["ids"], 2)
+    assert sent.keys() == expected.keys()
+    assert all(torch.equal(sent[name], value) for name, value in expected.items())
+    off = served.get(f"/api/runs/{run_id}")[1]["parts"][:2]
+    sent = safetensors.torch.load(served.post("/api/logits", asked | {"off": off})[1])
+    assert torch.equal(sent["logits"], looking.logits(run, asked["ids"], off))
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "message"),
+    [
+        ("/api/inside", {"row": 5}, "does not read this token in this window"),
+        ("/api/inside", {"row": -1}, "row=-1: must be at least 0"),
+        ("/api/inside", {"row": 3, "ids": [0] * 17}, "does not read this token in this window"),
+        ("/api/logits", {"off": ["blocks.9"]}, "does not have these parts"),
+        ("/api/logits", {"off": ["a" * 51]}, "more than 50 characters"),
+    ],
+)
+def test_parts_that_the_page_would_not_name_are_refused(
+    served: Served, run_id: str, path: str, changes: dict[str, object], message: str
+) -> None:
+    status, answer = served.post(path, {"run": run_id, "ids": [1, 2, 3, 4, 5]} | changes)
+    assert status == 422
+    assert message in answer["error"]
+
+
 def test_a_text_is_the_one_that_generate_py_prints(served: Served, run_id: str, trained: Path) -> None:
     run = gpt.load(runs=trained / "runs", device="cpu")
     expected = run.generate("Abc", tokens=40, temperature=0.8, top_k=5, top_p=0.9, seed=7)

@@ -159,7 +159,8 @@ def _leaving(draw: random.Random, run_id: str) -> tuple[bytes, str]:
 
 
 def _post(draw: random.Random, content: bytes, length: int, path: str | None = None) -> bytes:
-    path = path or "/api/" + draw.choice(["logits", "attention", "text", "translations", "cross_attention", "runs"])
+    paths = ["logits", "attention", "inside", "text", "translations", "cross_attention", "runs"]
+    path = path or f"/api/{draw.choice(paths)}"
     kind = "application/json" if draw.random() < 0.8 else draw.choice(["text/plain", "", "application/json\0"])
     head = f"POST {path} HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n"
     return head.encode() + HOST + b"\r\n" + content

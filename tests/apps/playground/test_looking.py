@@ -65,6 +65,19 @@ def test_attention_is_that_of_the_texts_last_window(run: TrainedRun) -> None:
         assert torch.equal(weights, expected)
 
 
+def test_without_a_part_the_whole_text_is_predicted_without_it(run: TrainedRun) -> None:
+    ids = read(run, "Abc de. fgh " * 3)  # more than two windows
+    off = looking.logits(run, ids, ["blocks.0"])
+    before, blocks = looking.logits(run, ids), run.model.blocks
+    forward = blocks[0].forward
+    blocks[0].forward = lambda x: x
+    try:
+        assert off.allclose(looking.logits(run, ids), atol=1e-6)
+    finally:
+        blocks[0].forward = forward
+    assert torch.equal(looking.logits(run, ids, []), before)
+
+
 @pytest.mark.parametrize("token", [-1, 10**9])
 def test_a_token_that_the_run_does_not_have_is_refused(run: TrainedRun, token: int) -> None:
     for look in (looking.logits, looking.attention):

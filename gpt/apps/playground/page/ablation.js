@@ -10,16 +10,27 @@ export class Ablation {
     this.what = null;
     this.text = new TextView(selected, run.token);
     this.text.root.classList.add("switched");
-    this.text.root.setAttribute("aria-label", `Text, coloured by the loss of each ${run.token} with these parts off`);
+    this.text.root.setAttribute(
+      "aria-label",
+      `Text, coloured by the loss of each ${run.token} with these parts off`,
+    );
     this.effect = element("p", { class: "effect", role: "status" });
     this.prediction = element("p", { class: "note" });
-    this.reset = element("button", { type: "button", class: "quiet", onclick: () => this.#turn(() => this.off.clear()) }, "All on");
+    this.reset = element(
+      "button",
+      { type: "button", class: "quiet", onclick: () => this.#turn(() => this.off.clear()) },
+      "All on",
+    );
     this.failure = element("p", { class: "failure", role: "alert" });
     this.root = element(
       "div",
       { class: "ablation" },
-      element("p", { class: "note" }, "Click a part to turn it off, and again to turn it on. A part that is off adds zeros; " +
-        "a layer that is off passes on what it reads."),
+      element(
+        "p",
+        { class: "note" },
+        "Click a part to turn it off, and again to turn it on. A part that is off adds zeros; " +
+          "a layer that is off passes on what it reads.",
+      ),
       element("div", { class: "switches" }, ...this.#rows(), this.reset),
       this.effect,
       this.text.root,
@@ -40,15 +51,22 @@ export class Ablation {
       return;
     }
     const { ids, position } = what;
-    const logits = this.off.size ? await this.engine.logits(this.run.id, ids, signal, [...this.off]) : what.logits;
+    const logits = this.off.size
+      ? await this.engine.logits(this.run.id, ids, signal, [...this.off])
+      : what.logits;
     if (signal?.aborted) return;
     const scores = scored(logits, ids);
     this.text.position = position;
-    this.text.show(ids.map((id) => this.names[id]), ids.length);
+    this.text.show(
+      ids.map((id) => this.names[id]),
+      ids.length,
+    );
     this.text.colour(scores);
     this.#sayEffect(scores);
     const V = this.run.vocabulary_size;
-    const [before, after] = [what.logits, logits].map(({ data }) => softmax(data.subarray((position - 1) * V, position * V)));
+    const [before, after] = [what.logits, logits].map(({ data }) =>
+      softmax(data.subarray((position - 1) * V, position * V)),
+    );
     const token = position < ids.length ? ids[position] : ranking(before)[0];
     const which = position < ids.length ? "the selected" : "the likeliest next";
     this.prediction.textContent =
@@ -64,7 +82,10 @@ export class Ablation {
       return;
     }
     const changes = scores.map((score, i) => (score === null ? 0 : score.loss - this.what.scores[i].loss));
-    const most = changes.reduce((best, change, i) => (Math.abs(change) > Math.abs(changes[best]) ? i : best), 1);
+    const most = changes.reduce(
+      (best, change, i) => (Math.abs(change) > Math.abs(changes[best]) ? i : best),
+      1,
+    );
     const gain = after - before;
     this.effect.replaceChildren(
       element("b", { class: "before" }, before.toFixed(2)),
@@ -86,7 +107,14 @@ export class Ablation {
     const inLayers = parts.filter((part) => !whole.includes(part));
     const layers = [...new Set(inLayers.map(layerOf))];
     return [
-      ...(whole.length ? [this.#row("run", whole.map((part) => [part, [part]]))] : []),
+      ...(whole.length
+        ? [
+            this.#row(
+              "run",
+              whole.map((part) => [part, [part]]),
+            ),
+          ]
+        : []),
       ...layers.map((layer) => {
         const own = inLayers.filter((part) => layerOf(part) === layer);
         const heads = own.filter((part) => /attention\.\d+$/.test(part));
@@ -121,7 +149,12 @@ export class Ablation {
         name,
       ),
     );
-    return element("div", { class: "switch-row" }, element("span", { class: "layer-name" }, title), ...buttons);
+    return element(
+      "div",
+      { class: "switch-row" },
+      element("span", { class: "layer-name" }, title),
+      ...buttons,
+    );
   }
 
   #isOff = (parts) => parts.every((part) => this.off.has(part));

@@ -25,14 +25,25 @@ export class Inside {
         ]
       : [];
     const switches = run.parts.length ? [this.#folded("off", "Turn parts off", this.ablation.root)] : [];
-    this.root = card(run, { class: "card inside", hidden: !opens.length && !switches.length },
-      element("h3", {}, "Inside"), ...opens, ...switches, this.failure);
+    this.root = card(
+      run,
+      { class: "card inside", hidden: !opens.length && !switches.length },
+      element("h3", {}, "Inside"),
+      ...opens,
+      ...switches,
+      this.failure,
+    );
   }
 
   /** Show the prediction at a position of a text that was read from `start` on; null if there is none. */
   async show(what) {
     this.what = what;
     await this.#load();
+  }
+
+  /** Redraw after a change of colours. */
+  redraw() {
+    this.flow.redraw();
   }
 
   #folded(name, title, content) {
@@ -73,7 +84,7 @@ export class Inside {
       if (signal.aborted) return false;
       const next = position < ids.length ? ids[position] : null;
       this.flow.show(values, window, row);
-      this.lens.replaceChildren(lens(this.run, values, this.names, next));
+      this.lens.replaceChildren(lens(values, this.names, next));
     }
     this.loaded = what;
     return true;

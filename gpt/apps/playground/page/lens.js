@@ -13,6 +13,12 @@ export function spokenPath(path) {
   return layer === undefined ? name : `layer ${Number(layer) + 1}, ${name}`;
 }
 
+/** Whether branches add to the stream, rather than replacing it. */
+export function isResidual(values) {
+  const branch = Object.keys(values).find((name) => /^(?:blocks\.\d+\.)?attention$/.test(name));
+  return branch !== undefined && values[branch].data.some((x, i) => x !== values[`stream.${branch}`].data[i]);
+}
+
 /** The points of the stream that the output layer can read, in their order: [path, logits] each. */
 export function points(values) {
   const order = (path) => {
@@ -27,18 +33,24 @@ export function points(values) {
 }
 
 /** What the tensors of a forward pass say about each layer; `next` is the token that came next, or null. */
-export function lens(run, values, names, next) {
+export function lens(values, names, next) {
   const found = points(values);
-  if (!found.length) return element("p", { class: "note" }, "There are no layers yet: the table is all there is.");
+  if (!found.length)
+    return element("p", { class: "note" }, "There are no layers yet: the table is all there is.");
   const rows = found.map(([path, x], i) => row(spokenPath(path), path, x, found[i - 1]?.[1], names, next));
-  if ("trust" in values) rows.push(row("the counts", "counts", values.logits.data, found.at(-1)[1], names, next));
-  const isStream = Object.keys(values).some((name) => name.endsWith(".attention_norm")) || run.stage.startsWith("v5");
-  const note = isStream
+  if ("trust" in values)
+    rows.push(row("the counts", "counts", values.logits.data, found.at(-1)[1], names, next));
+  const note = isResidual(values)
     ? "The output layer reads the stream early, as if nothing came after it. A branch argues for the tokens whose " +
       "logits rise, compared with the mean of all, when its output is added."
     : "The output layer reads each layer’s output, though it was trained to read only the last: without residual " +
       "connections, which come with v5, a layer replaces what it reads.";
-  return element("div", {}, element("p", { class: "note" }, note), element("ol", { class: "lens-rows" }, ...rows));
+  return element(
+    "div",
+    {},
+    element("p", { class: "note" }, note),
+    element("ol", { class: "lens-rows" }, ...rows),
+  );
 }
 
 function row(title, path, x, before, names, next) {
@@ -59,8 +71,12 @@ function bar(token, p, names, isNext) {
   const percent = `${(100 * p).toFixed(1)}%`;
   return element(
     "span",
-    { class: isNext ? "lens-bar next" : "lens-bar", style: `--p: ${p.toFixed(4)}`, "data-token": token,
-      title: `${spoken(names[token])} ${percent}${isNext ? ", which came next" : ""}` },
+    {
+      class: isNext ? "lens-bar next" : "lens-bar",
+      style: `--p: ${p.toFixed(4)}`,
+      "data-token": token,
+      title: `${spoken(names[token])} ${percent}${isNext ? ", which came next" : ""}`,
+    },
     element("b", {}, short(names[token])),
     percent,
   );
@@ -72,7 +88,15 @@ function argued(x, before, names) {
   const centred = change.map((value) => value - mean);
   const order = ranking(centred);
   const listed = (tokens) =>
-    tokens.map((token) => `${short(names[token])} ${centred[token] < 0 ? "" : "+"}${shownNumber(centred[token], 2)}`).join(", ");
-  return ["for ", element("b", {}, listed(order.slice(0, ARGUED))), "; against ",
-    element("b", {}, listed(order.slice(-ARGUED).reverse()))];
+    tokens
+      .map(
+        (token) => `${short(names[token])} ${centred[token] < 0 ? "" : "+"}${shownNumber(centred[token], 2)}`,
+      )
+      .join(", ");
+  return [
+    "for ",
+    element("b", {}, listed(order.slice(0, ARGUED))),
+    "; against ",
+    element("b", {}, listed(order.slice(-ARGUED).reverse())),
+  ];
 }

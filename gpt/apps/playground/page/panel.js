@@ -180,6 +180,7 @@ export class TextPanel {
     this.heading.redraw();
     if (this.options) this.shape(this.options);
     this.attention.redraw();
+    this.inside.redraw();
   }
 
   /** The first token from which the one at a position is predicted. */
@@ -237,6 +238,7 @@ export class TextPanel {
   /** Show a text whose losses could not be had. */
   #showUnscored(prompt, written) {
     this.#show(prompt, written, null);
+    this.inside.show(null);
     this.shape(this.options);
   }
 

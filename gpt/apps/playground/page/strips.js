@@ -20,7 +20,11 @@ export function strip(name, values, { after = "", largest = sizeOf(values), path
   const range = `${values.length} numbers from ${shownNumber(Math.min(...values), 2)} to ${shownNumber(Math.max(...values), 2)}`;
   const cells = values.length > NUMBERED ? picture(values, largest) : numbered(values, largest, show);
   const keys = values.length > NUMBERED ? "" : " Use the arrow keys to read each.";
-  for (const [key, value] of [["role", "img"], ["tabindex", "0"], ["aria-label", `${name}: ${range}.${keys}`]])
+  for (const [key, value] of [
+    ["role", "img"],
+    ["tabindex", "0"],
+    ["aria-label", `${name}: ${range}.${keys}`],
+  ])
     cells.setAttribute(key, value);
   return element(
     "div",
@@ -34,7 +38,10 @@ export function strip(name, values, { after = "", largest = sizeOf(values), path
 
 /** What strips of these vectors give the full colour to. */
 export function sizeOf(...vectors) {
-  return vectors.reduce((size, values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), size), 1e-9);
+  return vectors.reduce(
+    (size, values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), size),
+    1e-9,
+  );
 }
 
 function numbered(values, largest, show) {
