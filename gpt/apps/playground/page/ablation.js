@@ -1,6 +1,7 @@
 /** A run with parts turned off by a click, and what this does to the loss of every token. */
 import { element, short, spoken } from "./dom.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
+import { shownNumber } from "./strips.js";
 import { TextView } from "./text.js";
 
 export class Ablation {
@@ -70,7 +71,8 @@ export class Ablation {
     const token = position < ids.length ? ids[position] : ranking(before)[0];
     const which = position < ids.length ? "the selected" : "the likeliest next";
     this.prediction.textContent =
-      `“${spoken(this.names[token])}”, ${which} ${this.run.token}: ${percent(before[token])} → ${percent(after[token])}; ` +
+      `“${spoken(this.names[token])}”, ${which} ${this.run.token}: ` +
+      `${percent(before[token])} → ${percent(after[token])}; ` +
       `now the likeliest is “${spoken(this.names[ranking(after)[0]])}”.`;
   }
 
@@ -93,7 +95,8 @@ export class Ablation {
       element("b", { class: "after" }, after.toFixed(2)),
       ` nats per ${this.run.token}`,
       this.off.size
-        ? ` (${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)}); most for “${short(this.names[ids[most]])}” at place ${most + 1}: ` +
+        ? ` (${gain < 0 ? "" : "+"}${shownNumber(gain, 2)}); most for “${short(this.names[ids[most]])}” ` +
+            `at place ${most + 1}: ` +
             `${this.what.scores[most].loss.toFixed(2)} → ${scores[most].loss.toFixed(2)}`
         : ": everything is on",
     );

@@ -3,10 +3,15 @@ import { element } from "./dom.js";
 
 const NUMBERED = 256; // numbers, at most, that have a cell each; a longer vector is a picture
 const PRECISION = 4; // decimals
+const LARGE = 1e6; // from here on, as a power of ten
 
 /** A number as it is shown, with a minus sign as wide as its digits. */
 export function shownNumber(x, decimals = PRECISION) {
-  const [rounded, sign] = [Math.abs(x).toFixed(decimals), x < 0 ? "−" : ""];
+  const size = Math.abs(x);
+  const [rounded, sign] = [
+    size < LARGE ? size.toFixed(decimals) : size.toExponential(decimals),
+    x < 0 ? "−" : "",
+  ];
   return Number(rounded) === 0 ? rounded : sign + rounded;
 }
 
@@ -17,7 +22,8 @@ export function shownNumber(x, decimals = PRECISION) {
 export function strip(name, values, { after = "", largest = sizeOf(values), path = name } = {}) {
   const number = element("span", { class: "strip-number", "aria-live": "polite" });
   const show = (i) => (number.textContent = i === null ? "" : `${i + 1}: ${shownNumber(values[i])}`);
-  const range = `${values.length} numbers from ${shownNumber(Math.min(...values), 2)} to ${shownNumber(Math.max(...values), 2)}`;
+  const [least, most] = [Math.min(...values), Math.max(...values)].map((x) => shownNumber(x, 2));
+  const range = `${values.length} numbers from ${least} to ${most}`;
   const cells = values.length > NUMBERED ? picture(values, largest) : numbered(values, largest, show);
   const keys = values.length > NUMBERED ? "" : " Use the arrow keys to read each.";
   for (const [key, value] of [

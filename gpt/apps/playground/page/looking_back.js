@@ -1,0 +1,185 @@
+/** The steps of attention: the weights of each head, how one of them is made, and what is read with them. */
+import { element, short, spoken } from "./dom.js";
+import { named, say } from "./pass.js";
+import { ranking } from "./predictions.js";
+import { shownNumber, sizeOf, strip } from "./strips.js";
+
+const READ = 6; // values in a sum that are shown
+
+/** Every head's weights, as cells that can be clicked. */
+export function scores(pass) {
+  const [H, T] = pass.shapes[`${pass.prefix}attention.weights`];
+  const cell = (h, s) => {
+    const isFuture = s > pass.row;
+    const weight = pass.of("attention.weights", h)[s];
+    const percent = isFuture ? "masked" : `${(100 * weight).toFixed(0)}%`;
+    return element(
+      "td",
+      {},
+      element(
+        "button",
+        {
+          type: "button",
+          class: "cell",
+          style: `--look: ${weight.toFixed(3)}`,
+          "data-focus": `cell${h}-${s}`,
+          "aria-pressed": String(h === pass.head && s === pass.key),
+          "aria-label": `head ${h + 1}, “${spoken(pass.tokens[s])}” at place ${s + 1}: ${percent}`,
+          onclick: () => pass.choose({ head: h, key: s }),
+        },
+        isFuture ? "–" : (100 * weight).toFixed(0),
+      ),
+    );
+  };
+  const places = Array.from({ length: T }, (_, s) => s);
+  const table = element(
+    "table",
+    { class: "cells-table" },
+    element(
+      "caption",
+      { class: "note" },
+      "Weights in percent; – is masked. Click one to see how it is made.",
+    ),
+    element(
+      "thead",
+      {},
+      element(
+        "tr",
+        {},
+        element("td", {}),
+        ...places.map((s) => element("th", { scope: "col" }, short(pass.tokens[s]))),
+      ),
+    ),
+    element(
+      "tbody",
+      {},
+      ...Array.from({ length: H }, (_, h) =>
+        element("tr", {}, element("th", { scope: "row" }, `head ${h + 1}`), ...places.map((s) => cell(h, s))),
+      ),
+    ),
+  );
+  return {
+    title: H > 1 ? `${H} heads look back` : "One head looks back",
+    since: H > 1 ? "v3" : "v2",
+    code: "weights = softmax(mask(q @ kᵀ / √D))",
+    shape: `(H=${H}, T=${T})`,
+    body: [
+      say(
+        `“${spoken(pass.tokens[pass.row])}” asks with its query; each token of the window answers with its key.`,
+      ),
+      element(
+        "div",
+        { class: "scrolls", tabindex: "0", role: "group", "aria-label": "The weights of each head" },
+        table,
+      ),
+    ],
+  };
+}
+
+/** How one weight is made. */
+export function cell(pass) {
+  const { head, key } = pass;
+  const [q, k] = [pass.of("attention.q", head), pass.of("attention.k", head, key)];
+  const products = q.map((x, i) => x * k[i]);
+  const largest = sizeOf(q, k, products);
+  const score = pass.of("attention.scores", head)[key];
+  const D = q.length;
+  const scores = pass.of("attention.scores", head).map((x) => x / Math.sqrt(D));
+  const isFuture = key > pass.row;
+  const exponentials = Float64Array.from(scores.subarray(0, pass.row + 1), Math.exp);
+  const total = exponentials.reduce((a, b) => a + b, 0);
+  const fact = (name, value, what) =>
+    element("div", { "data-fact": name }, element("dt", {}, what), element("dd", {}, value));
+  const name = pass.values["embedding.token"] ? "" : ", rotated by its place";
+  return {
+    title: `One cell: head ${head + 1}, “${spoken(pass.tokens[key])}” at place ${key + 1}`,
+    since: "v2",
+    code: "q · k / √D",
+    shape: "(1)",
+    body: [
+      say(
+        `q is made of “${spoken(pass.tokens[pass.row])}”${name}, k of “${spoken(pass.tokens[key])}”. ` +
+          "They are multiplied number by number, and the products added.",
+      ),
+      strip("q", q, { largest, path: "cell.q" }),
+      strip("k", k, { largest, after: "×", path: "cell.k" }),
+      strip("q k", products, { largest, after: "=", path: "cell.products" }),
+      element(
+        "dl",
+        { class: "facts" },
+        fact("score", shownNumber(score), "sum of the products"),
+        fact("scaled", shownNumber(scores[key]), `divided by √${D} = ${shownNumber(Math.sqrt(D), 2)}`),
+        fact(
+          "masked",
+          isFuture ? "−∞" : "kept",
+          isFuture ? "it comes later, so it is masked" : "it is not later, so the mask",
+        ),
+        fact("exponential", isFuture ? "0" : shownNumber(exponentials[key]), "e to that power"),
+        fact("total", shownNumber(total), `sum of these over ${pass.row + 1} tokens`),
+        fact(
+          "weight",
+          shownNumber(pass.of("attention.weights", head)[key]),
+          "the weight: one divided by the other",
+        ),
+      ),
+    ],
+  };
+}
+
+/** The sum of the values by their weights. */
+export function sumOfValues(pass) {
+  const { head } = pass;
+  const weights = pass.of("attention.weights", head).subarray(0, pass.row + 1);
+  const listed = ranking(weights)
+    .slice(0, READ)
+    .sort((a, b) => a - b);
+  const terms = listed.map((s) => pass.of("attention.v", head, s).map((x) => x * weights[s]));
+  const read = pass.of("attention.heads", head);
+  const largest = sizeOf(read, ...terms);
+  const more = weights.length - listed.length;
+  return {
+    title: "The sum of the values",
+    since: "v2",
+    code: "weights @ v",
+    shape: `(D=${read.length})`,
+    body: [
+      say(
+        `Each token’s value, times its weight in head ${head + 1}` +
+          (more ? `; the ${listed.length} largest of ${weights.length}.` : "."),
+      ),
+      ...terms.map((term, i) =>
+        strip(`${shownNumber(weights[listed[i]], 2)} v “${short(pass.tokens[listed[i]])}”`, term, {
+          largest,
+          after: i ? "+" : "",
+          path: `sum.${listed[i]}`,
+        }),
+      ),
+      strip(`head ${head + 1}`, read, { largest, after: more ? "≈" : "=", path: `sum.head` }),
+    ],
+  };
+}
+
+export function heads(pass) {
+  const [H, D] = pass.shapes[`${pass.prefix}attention.heads`];
+  const output = pass.of("attention");
+  const largest = sizeOf(pass.of("attention.heads"));
+  if (H === 1) return null;
+  const isProjected = pass.isResidual; // the projection comes with the residual connections
+  return {
+    title: "The heads side by side",
+    since: "v3",
+    code: isProjected ? "projection(concatenate(heads))" : "concatenate(heads)",
+    shape: `(H·D=${H * D})`,
+    body: [
+      ...Array.from({ length: H }, (_, h) =>
+        strip(`head ${h + 1}`, pass.of("attention.heads", h), { largest, path: `heads.${h}` }),
+      ),
+      ...(isProjected
+        ? [
+            say("A linear layer mixes them, so that a head can write into every number of the stream."),
+            strip("mixed", output, { after: "→", path: `${pass.prefix}attention` }),
+          ]
+        : []),
+    ],
+  };
+}

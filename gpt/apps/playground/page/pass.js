@@ -1,0 +1,66 @@
+/** A forward pass by name, and the layer, head and token of it that the reader has chosen. */
+import { element } from "./dom.js";
+import { isResidual } from "./lens.js";
+import { ranking } from "./predictions.js";
+import { strip } from "./strips.js";
+
+export class Pass {
+  /** `names` are those of the vocabulary; `changed` is called when the reader chooses. */
+  constructor(stage, names, changed) {
+    Object.assign(this, { stage, names, changed });
+    [this.layer, this.head, this.key] = [0, 0, 0];
+    this.values = null; // by name
+  }
+
+  /** Take the tensors over a window of token ids, for the prediction after its `row`. */
+  take(tensors, window, row) {
+    Object.assign(this, { row, tokens: window.map((id) => this.names[id]), isResidual: isResidual(tensors) });
+    this.values = Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data]));
+    this.shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
+    this.layers = Object.keys(tensors)
+      .filter((name) => name.endsWith("attention.q"))
+      .map((name) => name.slice(0, -"attention.q".length))
+      .sort(byNumber);
+    this.layer = Math.min(this.layer, Math.max(0, this.layers.length - 1));
+    if (this.layers.length) this.key = this.#strongest();
+  }
+
+  /** Choose a layer, or a head and a token that it may look at. */
+  choose(changes) {
+    Object.assign(this, changes);
+    if (!("key" in changes)) this.key = this.#strongest();
+    this.changed();
+  }
+
+  get prefix() {
+    return this.layers[this.layer];
+  }
+
+  /** A tensor of the chosen layer, or its part for one head and one token; null if the stage has none. */
+  of(name, ...indices) {
+    const path = `${this.prefix}${name}`;
+    if (!(path in this.values)) return null;
+    const size = this.shapes[path].slice(indices.length).reduce((a, b) => a * b, 1);
+    const start = indices.reduce((sum, index, i) => sum * this.shapes[path][i] + index, 0) * size;
+    return this.values[path].subarray(start, start + size);
+  }
+
+  /** What the chosen layer reads. */
+  streamBefore() {
+    if (this.layer) return this.values[`stream.${this.layers[this.layer - 1]}feed_forward`];
+    return this.values["stream.expected"] ?? this.values["stream.embedding"];
+  }
+
+  #strongest() {
+    return ranking(this.of("attention.weights", this.head))[0];
+  }
+}
+
+/** The strip of a tensor. */
+export function named(pass, path, options = {}) {
+  return strip(options.name ?? path.split(".").at(-1), pass.values[path], { path, ...options });
+}
+
+export const say = (text) => element("p", { class: "note" }, text);
+
+const byNumber = (a, b) => Number(a.replace(/\D/g, "")) - Number(b.replace(/\D/g, ""));

@@ -1,0 +1,251 @@
+/** The steps to one prediction, as {title, since, code, shape, body}; `since` is the stage in which a step is new. */
+import { element, short, spoken } from "./dom.js";
+import { cell, heads, scores, sumOfValues } from "./looking_back.js";
+import { named, say } from "./pass.js";
+import { ranking, softmax } from "./predictions.js";
+import { shownNumber, sizeOf, strip } from "./strips.js";
+
+const LISTED = 5; // tokens
+
+/** All steps of a Pass, in their order. */
+export function stepsOf(pass) {
+  if (!pass.layers.length) return ofTable(pass);
+  const between = pass.values[`stream.${pass.prefix}attention`];
+  return [
+    embedding(pass),
+    counts(pass),
+    chooseLayer(pass),
+    normalised(pass, "attention", "Normalise"),
+    scores(pass),
+    cell(pass),
+    sumOfValues(pass),
+    heads(pass),
+    added(pass, "attention", "What attention adds", pass.streamBefore()),
+    normalised(pass, "feed_forward", "Normalise again"),
+    hidden(pass),
+    added(pass, "feed_forward", "What the feed-forward layer adds", between),
+    norm(pass),
+    logits(pass, "lm_head(x)"),
+  ].filter(Boolean);
+}
+
+function ofTable(pass) {
+  return [
+    {
+      title: "The row of the last token",
+      since: "v1",
+      code: `table[${JSON.stringify(pass.tokens[pass.row])}]`,
+      shape: `(V=${pass.values.logits.length})`,
+      body: [say("The table has a row of logits for each token. No earlier token is read.")],
+    },
+    logits(pass, "table(idx)"),
+  ];
+}
+
+function embedding(pass) {
+  const [token, position, x] = ["embedding.token", "embedding.position", "stream.embedding"].map(
+    (name) => pass.values[name],
+  );
+  const name = spoken(pass.tokens[pass.row]);
+  const parts = token
+    ? [
+        named(pass, "embedding.token", { name: "token" }),
+        named(pass, "embedding.position", { name: "position", after: "+" }),
+        named(pass, "stream.embedding", { name: "x", after: "=" }),
+      ]
+    : [named(pass, "stream.embedding", { name: "x" })];
+  const said = position
+    ? `A vector for “${name}” and one for place ${pass.row + 1} of the window, added number by number.`
+    : `A vector for “${name}”. Places come in later: queries and keys are rotated by theirs.`;
+  return {
+    title: "Embedding",
+    since: "v2",
+    code: token ? "x = token(idx) + position" : "x = embedding(idx)",
+    shape: `(C=${x.length})`,
+    body: [say(said), ...parts],
+  };
+}
+
+function counts(pass) {
+  if (!("expected" in pass.values)) return null;
+  return {
+    title: "What the counts expect",
+    since: "v9",
+    code: "x = x + expected(p)",
+    shape: `(C=${pass.values.expected.length})`,
+    body: [
+      say("The n-gram counts’ probabilities, as a vector."),
+      named(pass, "expected", { after: "+" }),
+      named(pass, "stream.expected", { name: "x", after: "=" }),
+    ],
+  };
+}
+
+function chooseLayer(pass) {
+  if (pass.layers.length < 2) return null;
+  const buttons = pass.layers.map((_, i) =>
+    element(
+      "button",
+      {
+        type: "button",
+        class: "switch",
+        "aria-pressed": String(i === pass.layer),
+        "data-focus": `layer${i}`,
+        onclick: () => pass.choose({ layer: i }),
+      },
+      `layer ${i + 1}`,
+    ),
+  );
+  return {
+    title: `${pass.layers.length} layers, one after another`,
+    since: "v4",
+    code: "x = blocks(x)",
+    shape: null,
+    body: [
+      say("Each has its own weights. The steps below are those of"),
+      element("div", { class: "switch-row" }, ...buttons),
+    ],
+  };
+}
+
+/** What a branch does with the stream before it reads it. */
+function normalised(pass, branch, title) {
+  if (!pass.of(`${branch}_norm`)) return null;
+  const prefix = pass.prefix;
+  const before = branch === "attention" ? pass.streamBefore() : pass.values[`stream.${prefix}attention`];
+  const shift = pass.of(`${branch}_shift`);
+  return {
+    title: shift ? `${title}, mix in the token before` : title,
+    since: shift ? "v8" : "v6",
+    code: shift ? `${branch}_shift(${branch}_norm(x))` : `${branch}_norm(x)`,
+    shape: `(C=${before.length})`,
+    body: [
+      say(
+        `LayerNorm moves the ${before.length} numbers to mean 0 and deviation 1, ` +
+          "then scales and shifts each by what it learned.",
+      ),
+      strip("x", before),
+      named(pass, `${prefix}${branch}_norm`, { name: "norm", after: "→" }),
+      ...(shift ? [named(pass, `${prefix}${branch}_shift`, { name: "shift", after: "→" })] : []),
+    ],
+  };
+}
+
+function added(pass, branch, title, before) {
+  const output = pass.of(branch);
+  if (!output) return null;
+  const path = `${pass.prefix}${branch}`;
+  if (!pass.isResidual)
+    return {
+      title: title.replace("adds", "hands on"),
+      since: null,
+      code: `x = ${branch}(x)`,
+      shape: `(C=${output.length})`,
+      body: [
+        say("It replaces what was read: there is no residual connection before v5."),
+        named(pass, path, { name: "x", after: "=" }),
+      ],
+    };
+  const after = pass.values[`stream.${path}`];
+  const largest = sizeOf(before, output, after);
+  return {
+    title,
+    since: pass.stage === "v7" ? "v7" : "v5",
+    code: `x = x + ${branch}(${pass.of(`${branch}_norm`) ? "…" : "x"})`,
+    shape: `(C=${after.length})`,
+    body: [
+      strip("x", before, { largest }),
+      named(pass, path, {
+        name: branch === "attention" ? "attention" : "feed-forward",
+        largest,
+        after: "+",
+      }),
+      named(pass, `stream.${path}`, { name: "x", largest, after: "=" }),
+      ...(pass.stage === "v7"
+        ? [say("Dropout would zero some of these numbers while training; here it is off.")]
+        : []),
+    ],
+  };
+}
+
+function hidden(pass) {
+  const [before, after] = [pass.of("feed_forward.0"), pass.of("feed_forward.1")];
+  if (!after) return null;
+  const on = after.reduce((sum, x) => sum + (x > 0 ? 1 : 0), 0);
+  const squares = pass.values["embedding.token"] ? "" : "²";
+  const prefix = pass.prefix;
+  return {
+    title: "The feed-forward layer’s units",
+    since: "v3_ffn",
+    code: `relu(x W + b)${squares}`,
+    shape: `(${after.length})`,
+    body: [
+      say(
+        `${on} of ${after.length} units are on; the others are negative, and become 0` +
+          (squares ? ". Those that are on are squared." : "."),
+      ),
+      strip("before", before, { path: `${prefix}feed_forward.0` }),
+      strip("after", after, { after: "→", path: `${prefix}feed_forward.1` }),
+    ],
+  };
+}
+
+function norm(pass) {
+  if (!("norm" in pass.values)) return null;
+  return {
+    title: "The last norm",
+    since: "v6",
+    code: "norm(x)",
+    shape: `(C=${pass.values.norm.length})`,
+    body: [named(pass, "norm")],
+  };
+}
+
+function logits(pass, code) {
+  const x = pass.values.logits;
+  const p = softmax(x);
+  const network = `lens.${pass.layers.at(-1)}feed_forward`;
+  const best = ranking(p).slice(0, LISTED);
+  const rows = best.map((token) =>
+    element(
+      "tr",
+      { "data-token": token },
+      element("th", { scope: "row" }, short(pass.names[token])),
+      element("td", {}, shownNumber(x[token])),
+      element("td", {}, shownNumber(p[token])),
+    ),
+  );
+  return {
+    title:
+      pass.layers.length > 1
+        ? `After layer ${pass.layers.length}: logits and probabilities`
+        : "Logits and probabilities",
+    since: "trust" in pass.values ? "v9" : "v1",
+    code: "trust" in pass.values ? "lm_head(x) + trust · log p" : `softmax(${code})`,
+    shape: null,
+    body: [
+      say(`A number for each of ${x.length} tokens; softmax makes probabilities of them.`),
+      ...("trust" in pass.values
+        ? [
+            strip("network", pass.values[network], { path: network }),
+            named(pass, "trust", { name: "trust" }),
+            named(pass, "logits", { after: "=" }),
+          ]
+        : [named(pass, "logits")]),
+      element(
+        "table",
+        { class: "logits" },
+        element(
+          "thead",
+          {},
+          element(
+            "tr",
+            {},
+            ...["next", "logit", "probability"].map((name) => element("th", { scope: "col" }, name)),
+          ),
+        ),
+        element("tbody", {}, ...rows),
+      ),
+    ],
+  };
+}
