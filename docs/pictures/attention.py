@@ -11,13 +11,13 @@ from gpt.session.trained import TrainedRun
 from pictures.text import tokenizer_of, visible
 from pictures.theme import figure, heat, label_cells
 
-_WINDOW = "the king"  # eight characters: a window of v2 to v6
-_LETTERS = "\n abcdefghijklmnopqrstuvwxyz"
+WINDOW = "the king"  # eight characters: a window of v2 to v6
+LETTERS = "\n abcdefghijklmnopqrstuvwxyz"
 
 
 def causal_mask() -> Figure:
     """The mask, and the weights it leads to if all scores are equal."""
-    T = len(_WINDOW)
+    T = len(WINDOW)
     visible_to = torch.ones(T, T).tril()
     weights = torch.zeros(T, T).masked_fill(visible_to == 0, float("-inf")).softmax(-1)
     fig = figure(2.9)
@@ -25,7 +25,7 @@ def causal_mask() -> Figure:
     heat(left, visible_to, largest=1.6)
     heat(right, weights, largest=1.0)
     for axes, title in ((left, "what may be seen"), (right, "weights of equal scores")):
-        label_cells(axes, visible(_WINDOW), visible(_WINDOW))
+        label_cells(axes, visible(WINDOW), visible(WINDOW))
         axes.set(title=title, xlabel="key")
     left.set_ylabel("query")
     return fig
@@ -35,8 +35,8 @@ def one_head(runs: Mapping[str, TrainedRun]) -> Figure:
     """The attention of v2's head over a window."""
     fig = figure(3.9)
     axes = fig.subplots()
-    mesh = heat(axes, runs["v2"].attention(_WINDOW)[0][0], largest=1.0)
-    label_cells(axes, visible(_WINDOW), visible(_WINDOW))
+    mesh = heat(axes, runs["v2"].attention(WINDOW)[0][0], largest=1.0)
+    label_cells(axes, visible(WINDOW), visible(WINDOW))
     axes.set(xlabel="looks at (key)", ylabel="character (query)")
     fig.colorbar(mesh, ax=axes, shrink=0.8, label="weight")
     return fig
@@ -46,18 +46,31 @@ def four_heads(runs: Mapping[str, TrainedRun]) -> Figure:
     """The attention of v3's four heads over the same window."""
     fig = figure(5.2)
     for number, (axes, weights) in enumerate(
-        zip(fig.subplots(2, 2).flat, runs["v3"].attention(_WINDOW)[0], strict=True), start=1
+        zip(fig.subplots(2, 2).flat, runs["v3"].attention(WINDOW)[0], strict=True), start=1
     ):
         heat(axes, weights, largest=1.0)
-        label_cells(axes, visible(_WINDOW), visible(_WINDOW))
+        label_cells(axes, visible(WINDOW), visible(WINDOW))
         axes.set_title(f"head {number}")
     return fig
 
 
-@torch.no_grad()
 def units(runs: Mapping[str, TrainedRun]) -> Figure:
     """How often each unit of v3_ffn's feed-forward layer is above zero, by the current character."""
-    run = runs["v3_ffn"]
+    fig = figure(4.3)
+    axes = fig.subplots()
+    mesh = heat(axes, active_shares(runs["v3_ffn"]), largest=1.0)
+    label_cells(axes, None, visible(LETTERS), fontsize=8)
+    axes.set(xlabel="unit", ylabel="current character", xticks=[])
+    fig.colorbar(mesh, ax=axes, shrink=0.6, label="share of positions where it is active")
+    return fig
+
+
+@torch.no_grad()
+def active_shares(run: TrainedRun) -> torch.Tensor:
+    """How often each unit is above zero, by the current character: (len(LETTERS), units).
+
+    The units are in the order of the character after which they are active most often.
+    """
     ids = tokenizer_of(run).encode(corpus().val[:40_000]).view(-1, 8)
     active: list[torch.Tensor] = []
     handle = run.model.get_submodule("feed_forward").register_forward_hook(
@@ -65,15 +78,8 @@ def units(runs: Mapping[str, TrainedRun]) -> Figure:
     )
     run.model(ids)
     handle.remove()
-    shares = torch.stack([active[0][ids.flatten() == i].mean(0) for i in tokenizer_of(run).encode(_LETTERS)])
-    order = shares.argmax(dim=0).argsort(stable=True)  # units by the character that they fire for most often
-    fig = figure(4.3)
-    axes = fig.subplots()
-    mesh = heat(axes, shares[:, order], largest=1.0)
-    label_cells(axes, None, visible(_LETTERS), fontsize=8)
-    axes.set(xlabel="unit", ylabel="current character", xticks=[])
-    fig.colorbar(mesh, ax=axes, shrink=0.6, label="share of positions where it is active")
-    return fig
+    shares = torch.stack([active[0][ids.flatten() == i].mean(0) for i in tokenizer_of(run).encode(LETTERS)])
+    return shares[:, shares.argmax(dim=0).argsort(stable=True)]
 
 
 def rotation() -> Figure:

@@ -24,8 +24,7 @@ def gradient_over_depth() -> Figure:
     axes = fig.subplots()
     depths = (1, 2, 3, 4, 6, 8, 12, 16)
     for name, stage in (("v4, without residuals", v4_blocks.GPT), ("v5, with residuals", v5_residual.GPT)):
-        norms = torch.tensor([[_stream_gradients(stage, n, seed)[1][0] for seed in range(_SEEDS)] for n in depths])
-        axes.plot(depths, norms.mean(1), ".-", label=name)
+        axes.plot(depths, [mean_stream_gradients(stage, n)[1][0] for n in depths], ".-", label=name)
     axes.set(yscale="log", xlabel="blocks", ylabel="norm of the gradient at the embedding", xticks=depths)
     axes.minorticks_off()
     axes.legend()
@@ -39,9 +38,8 @@ def with_and_without_residuals() -> Figure:
     fig = figure(5.0)
     upper, lower = fig.subplots(2, 1, sharex=True)
     for name, stage in stages:
-        runs = [_stream_gradients(stage, n, seed) for seed in range(_SEEDS)]
-        for axes, which in ((upper, 0), (lower, 1)):
-            axes.plot(range(n + 1), torch.tensor([run[which] for run in runs]).mean(0), ".-", label=name)
+        for axes, values in zip((upper, lower), mean_stream_gradients(stage, n), strict=True):
+            axes.plot(range(n + 1), values, ".-", label=name)
     upper.set(yscale="log", ylabel="activations (deviation)")
     lower.set(yscale="log", ylabel="norm of the gradient", xlabel="blocks passed (0: the embedding)")
     upper.legend()
@@ -49,6 +47,11 @@ def with_and_without_residuals() -> Figure:
         axes.grid()
         axes.minorticks_off()
     return fig
+
+
+def mean_stream_gradients(stage: Any, n_layer: int) -> list[list[float]]:
+    """The two lists of `_stream_gradients`, each the mean over some seeds."""
+    return torch.tensor([_stream_gradients(stage, n_layer, seed) for seed in range(_SEEDS)]).mean(dim=0).tolist()
 
 
 def _stream_gradients(stage: Any, n_layer: int, seed: int) -> tuple[list[float], list[float]]:
@@ -68,9 +71,8 @@ def _stream_gradients(stage: Any, n_layer: int, seed: int) -> tuple[list[float],
 
 
 @torch.no_grad()
-def layer_norm(runs: Mapping[str, TrainedRun]) -> Figure:
-    """v6's residual stream before each branch, as it is and as the branch's LayerNorm passes it on."""
-    run = runs["v6"]
+def deviations(run: TrainedRun) -> tuple[list[Tensor], list[Tensor]]:
+    """The standard deviation over the channels at each position, before and after each LayerNorm: (N,) each."""
     ids = tokenizer_of(run).encode(corpus().val[:8_000]).view(-1, 8)
     before: list[Tensor] = []
     after: list[Tensor] = []
@@ -84,12 +86,17 @@ def layer_norm(runs: Mapping[str, TrainedRun]) -> Figure:
     run.model(ids)
     for handle in handles:
         handle.remove()
+    return [x.std(dim=-1).flatten() for x in before], [x.std(dim=-1).flatten() for x in after]
+
+
+def layer_norm(runs: Mapping[str, TrainedRun]) -> Figure:
+    """v6's residual stream before each branch, as it is and as the branch's LayerNorm passes it on."""
+    before, after = deviations(runs["v6"])
     names = [f"{branch}\n{block}" for block in (1, 2, 3) for branch in ("att.", "ff.")] + ["head"]
     fig = figure(4.6)
     upper, lower = fig.subplots(2, 1, sharex=True, sharey=True)
     for axes, seen, title in ((upper, before, "the stream"), (lower, after, "after LayerNorm, what the branch reads")):
-        deviations = [x.std(dim=-1).flatten().numpy() for x in seen]  # one a token
-        axes.boxplot(deviations, whis=(5, 95), showfliers=False, patch_artist=True,
+        axes.boxplot([x.numpy() for x in seen], whis=(5, 95), showfliers=False, patch_artist=True,
                      boxprops={"facecolor": "C0", "edgecolor": "C0", "alpha": 0.6},
                      medianprops={"color": "C1", "linewidth": 2},
                      **{part: {"color": "C0"} for part in ("whiskerprops", "capprops")})  # fmt: skip

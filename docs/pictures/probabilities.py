@@ -12,7 +12,8 @@ from pictures.text import tokenizer_of, visible
 from pictures.theme import figure, heat, label_cells
 
 _SHOWN = "\n " + string.ascii_lowercase
-_PROMPT = "\nROMEO:\nTh"
+PROMPT = "\nROMEO:\nTh"
+LINE = "PETRUCHIO:\nCome, Kate, come"  # of the validation split
 
 
 def bigram_table(runs: Mapping[str, TrainedRun]) -> Figure:
@@ -31,8 +32,8 @@ def bigram_table(runs: Mapping[str, TrainedRun]) -> Figure:
 
 def temperature(runs: Mapping[str, TrainedRun]) -> Figure:
     """softmax(t x) for four values of t, where x are v6's logits."""
-    prompt, shown = _PROMPT, 8
-    x = _logits(runs["v6"], prompt)
+    prompt, shown = PROMPT, 8
+    x = logits(runs["v6"], prompt)
     ids = x.argsort(descending=True)[:shown]
     names = visible(tokenizer_of(runs["v6"]).decode(ids))
     fig = figure(4.2)
@@ -48,7 +49,7 @@ def temperature(runs: Mapping[str, TrainedRun]) -> Figure:
 
 def truncation(runs: Mapping[str, TrainedRun]) -> Figure:
     """The likeliest next characters, and where top-k and top-p cut them off."""
-    p, order = _logits(runs["v6"], _PROMPT).softmax(-1).sort(descending=True)
+    p, order = logits(runs["v6"], PROMPT).softmax(-1).sort(descending=True)
     shown, k, share = 16, 5, 0.9
     kept = int((p.cumsum(0) - p < share).sum())
     fig = figure(3.2)
@@ -65,26 +66,31 @@ def truncation(runs: Mapping[str, TrainedRun]) -> Figure:
     return fig
 
 
-@torch.no_grad()
 def trust(runs: Mapping[str, TrainedRun]) -> Figure:
     """The weight that v9 gives the counts of each order, over a line of the validation split."""
-    run, text = runs["v9"], "PETRUCHIO:\nCome, Kate, come"
-    seen: list[torch.Tensor] = []
-    (module,) = (module for module in run.model.modules() if isinstance(module, Trust))
-    handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
-    run.next_token(text)
-    handle.remove()
+    weights = trusted(runs["v9"])
     fig = figure(2.3)
     axes = fig.subplots()
-    mesh = heat(axes, seen[0].T.clamp(min=0))
-    label_cells(axes, visible(text), [str(n) for n in range(1, len(seen[0].T) + 1)], fontsize=8)
+    mesh = heat(axes, weights.clamp(min=0))
+    label_cells(axes, visible(LINE), [str(n) for n in range(1, len(weights) + 1)], fontsize=8)
     axes.set(xlabel="the text so far", ylabel="characters counted", aspect="auto")
     fig.colorbar(mesh, ax=axes, label="weight")
     return fig
 
 
 @torch.no_grad()
-def _logits(run: TrainedRun, prompt: str) -> torch.Tensor:
+def trusted(run: TrainedRun) -> torch.Tensor:
+    """The weight of the counts of each order at each character of LINE: (orders, T)."""
+    seen: list[torch.Tensor] = []
+    (module,) = (module for module in run.model.modules() if isinstance(module, Trust))
+    handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+    run.next_token(LINE)
+    handle.remove()
+    return seen[0].T
+
+
+@torch.no_grad()
+def logits(run: TrainedRun, prompt: str) -> torch.Tensor:
     """The logits of the next character: (V,)."""
     ids = tokenizer_of(run).encode(prompt)[-run.config.model.hyperparameters["block_size"] :]
     return run.model(ids[None])[0, -1]

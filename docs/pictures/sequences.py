@@ -43,10 +43,21 @@ def positions() -> Figure:
     return fig
 
 
-@torch.no_grad()
 def cross_attention(runs: Mapping[str, TrainedRun]) -> Figure:
     """What the decoder looks at in the source while it writes it in reverse: the last block, mean of its heads."""
-    run = runs["reverse"]
+    weights, source, written = reversing(runs["reverse"])
+    fig = figure(4.2)
+    axes = fig.subplots()
+    mesh = heat(axes, weights, largest=1.0)
+    label_cells(axes, source, written)
+    axes.set(xlabel="source", ylabel="written")
+    fig.colorbar(mesh, ax=axes, shrink=0.8, label="weight")
+    return fig
+
+
+@torch.no_grad()
+def reversing(run: TrainedRun) -> tuple[torch.Tensor, list[str], list[str]]:
+    """The weights of each written token on the source, (written, source), and the tokens of both."""
     assert isinstance(run.task, Translation)
     assert isinstance(run.model, Transformer)
     tokenizer, letters = run.task.tokenizer, "a b c d e f g h"
@@ -54,11 +65,5 @@ def cross_attention(runs: Mapping[str, TrainedRun]) -> Figure:
     target = beam_search(run.model, torch.tensor([source]), beam=1, length_penalty=0.0)[0]
     with AttentionWeights() as observed:
         run.model(torch.tensor([source]), torch.tensor([[BEGIN, *target]]))
-    fig = figure(4.2)
-    axes = fig.subplots()
-    mesh = heat(axes, observed.weights[-1][0].mean(0), largest=1.0)
-    names = [[tokenizer.vocabulary[i].strip("▁Ġ ") for i in ids] for ids in (source, [*target, END])]
-    label_cells(axes, *names)
-    axes.set(xlabel="source", ylabel="written")
-    fig.colorbar(mesh, ax=axes, shrink=0.8, label="weight")
-    return fig
+    read, written = ([tokenizer.vocabulary[i].strip("▁Ġ ") for i in ids] for ids in (source, [*target, END]))
+    return observed.weights[-1][0].mean(0), read, written

@@ -1,0 +1,176 @@
+"""Print what the captions of the course's pictures state, computed from the runs that the site has trained.
+
+python docs/captions.py
+"""
+
+import sys
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_HERE = Path(__file__).parent
+sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions, as in conf.py
+
+from course_runs import train_missing  # noqa: E402
+from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
+from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
+from pictures.probabilities import LINE, PROMPT, logits, trusted  # noqa: E402
+from pictures.sequences import reversing  # noqa: E402
+
+from gpt.base.ladder import SMALL  # noqa: E402
+from gpt.models import v4_blocks, v5_residual  # noqa: E402
+from gpt.session.trained import TrainedRun  # noqa: E402
+
+_NEARLY_ALWAYS = 0.9  # share of the positions
+
+
+def main() -> None:
+    """Print the statements, one a line, each after the name of its picture."""
+    for picture, phrases in statements(train_missing(_HERE / "_generated" / "runs")).items():
+        for phrase in phrases:
+            print(f"{picture}: {phrase}")
+
+
+def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
+    """The phrases that the caption of each picture must have, by the name of the picture."""
+    return {
+        "losses": _losses(runs),
+        "bigram-table": [f"with {_percent(runs['v1'].next_token('q')['u'])}"],
+        "temperature": _temperature(runs["v6"]),
+        "truncation": _truncation(runs["v6"]),
+        "one-head": _one_head(runs["v2"]),
+        "four-heads": _four_heads(runs["v3"]),
+        "units": _units(runs["v3_ffn"]),
+        "gradient-depth": _gradient_depth(),
+        "residual": _residual(),
+        "layer-norm": _layer_norm(runs["v6"]),
+        "dropout": _dropout(runs),
+        "trust": _trust(runs["v9"]),
+        "cross-attention": _cross_attention(runs["reverse"]),
+    }
+
+
+def _percent(share: Tensor | float) -> str:
+    return f"{100 * float(share):.0f} %"
+
+
+def _range(shares: Tensor, word: str = "to") -> str:
+    return f"{_percent(shares.min())} {word} {_percent(shares.max())}"
+
+
+def _losses(runs: Mapping[str, TrainedRun]) -> list[str]:
+    first = [runs[stage].run.evaluations()[0].val for stage in SMALL]
+    return [f"between {min(first):.2f} and {max(first):.2f}"]
+
+
+def _temperature(run: TrainedRun) -> list[str]:
+    likeliest = [_percent((t * logits(run, PROMPT)).softmax(-1).max()) for t in (0.5, 1.0, 2.0, 5.0)]
+    return ["{}, {}, {} and {}".format(*likeliest)]
+
+
+def _truncation(run: TrainedRun) -> list[str]:
+    p = logits(run, PROMPT).softmax(-1).sort(descending=True).values
+    kept = int((p.cumsum(0) - p < 0.9).sum())
+    return [f"the likeliest five, {_percent(p[:5].sum())} of the probability", f"the likeliest {_word(kept)}"]
+
+
+def _word(n: int) -> str:
+    return ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")[n]
+
+
+def _one_head(run: TrainedRun) -> list[str]:
+    ((head,),) = run.attention(WINDOW)
+    n, g = len(WINDOW) - 2, len(WINDOW) - 1
+    own = head.diagonal()
+    return [_range(own[:-1]), f"itself {_percent(own[g])} and the `n` before it {_percent(head[g, n])}"]
+
+
+def _four_heads(run: TrainedRun) -> list[str]:
+    (heads,) = run.attention(WINDOW)
+    t, h, n = 0, 1, len(WINDOW) - 2
+    return [
+        f"({_range(heads[2].diagonal())})",
+        f"itself {_percent(heads[0, h, h])} and the `t` before it {_percent(heads[0, h, t])}",
+        f"with {_percent(heads[1, n, n - 1])}",
+    ]
+
+
+def _units(run: TrainedRun) -> list[str]:
+    shares = active_shares(run)  # (characters, units)
+    newline, space, letters = shares[0], shares[1], shares[2:]
+    always = (letters > _NEARLY_ALWAYS).sum(dim=0) >= 24
+    is_vowel = torch.tensor([letter in "aeiou" for letter in LETTERS[2:]])
+    # The unit that tells vowels and consonants apart most clearly.
+    gap = letters[~is_vowel].amin(dim=0) - letters[is_vowel].amax(dim=0)
+    unit = int(gap.argmax())
+    return [
+        f"{int(always.sum())} of the units",
+        f"{int((space[always] > _NEARLY_ALWAYS).sum())} of them after a space",
+        f"{int((newline[always] > _NEARLY_ALWAYS).sum())} after a new line",
+        f"column {unit + 1}",
+        f"{_percent(letters[is_vowel, unit].max())} after any vowel",
+        f"{_percent(letters[~is_vowel, unit].min())} after every consonant",
+    ]
+
+
+def _gradient_depth() -> list[str]:
+    depths = (1, 2, 3, 4, 6, 8, 12, 16)
+    without = [mean_stream_gradients(v4_blocks.GPT, n)[1][0] for n in depths]
+    factors = [
+        (shallow / deep) ** (1 / (m - n))
+        for (n, shallow), (m, deep) in pairwise(zip(depths, without, strict=True))
+    ]  # fmt: skip
+    shallow, deep = (mean_stream_gradients(v5_residual.GPT, n)[1][0] for n in (1, 16))
+    return [f"by {min(factors):.1f} to {max(factors):.1f}", f"grows by a factor of {deep / shallow:.0f}"]
+
+
+def _residual() -> list[str]:
+    phrases = []
+    for stage in (v4_blocks.GPT, v5_residual.GPT):
+        activations, gradients = mean_stream_gradients(stage, 12)
+        phrases.append(f"from {activations[0]:.2f} to {activations[-1]:.2f}")
+        phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}")
+    return phrases
+
+
+def _layer_norm(run: TrainedRun) -> list[str]:
+    before, after = ([x.median().item() for x in seen] for seen in deviations(run))
+    return [
+        f"{before[0]:.2f} before the first branch, "
+        f"{before[2]:.2f} before the third and {before[-1]:.2f} before the output",
+        f"{min(after[:-1]):.2f} to {max(after[:-1]):.2f} before the branches and {after[-1]:.2f} before the output",
+    ]
+
+
+def _dropout(runs: Mapping[str, TrainedRun]) -> list[str]:
+    phrases = []
+    for name in ("without_dropout", "with_dropout"):
+        metrics = runs[name].run.evaluations()
+        best, last = min(metrics, key=lambda m: m.val), metrics[-1]
+        phrases.append(f"lowest at iteration {best.iteration}, {best.val:.2f}")
+        phrases.append(f"{last.train:.2f} in training and {last.val:.2f} in validation")
+    return phrases
+
+
+def _trust(run: TrainedRun) -> list[str]:
+    weights = trusted(run)  # (orders, characters)
+    longest = int((weights.argmax(dim=0) == len(weights) - 1).sum())
+    newline = weights[:, LINE.index("\n")]
+    return [
+        f"at {longest} of the {len(LINE)} characters",
+        f"{newline[1]:.2f} for two characters and {newline[-1]:.2f} for six",
+    ]
+
+
+def _cross_attention(run: TrainedRun) -> list[str]:
+    weights, source, written = reversing(run)
+    letters = torch.tensor([[weights[i, source.index(letter)]] for i, letter in enumerate(written[:-1])])
+    g = written.index("g")
+    return [_range(letters), f"the `g` also {_percent(weights[g, source.index('h')])} to `h`"]
+
+
+if __name__ == "__main__":
+    main()
