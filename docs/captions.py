@@ -3,6 +3,7 @@
 python docs/captions.py
 """
 
+import math
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
@@ -17,6 +18,7 @@ sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pict
 from course_runs import train_missing  # noqa: E402
 from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
 from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
+from pictures.embeddings import characters, share_of_two_directions  # noqa: E402
 from pictures.probabilities import LINE, PROMPT, logits, trusted  # noqa: E402
 from pictures.sequences import reversing  # noqa: E402
 
@@ -38,6 +40,8 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
     """The phrases that the caption of each picture must have, by the name of the picture."""
     return {
         "losses": _losses(runs),
+        "embedding-map": _embedding_map(runs["v6"]),
+        "schedules": _schedules(runs),
         "bigram-table": [f"with {_percent(runs['v1'].next_token('q')['u'])}"],
         "temperature": _temperature(runs["v6"]),
         "truncation": _truncation(runs["v6"]),
@@ -64,6 +68,25 @@ def _range(shares: Tensor, word: str = "to") -> str:
 def _losses(runs: Mapping[str, TrainedRun]) -> list[str]:
     first = [runs[stage].run.evaluations()[0].val for stage in SMALL]
     return [f"between {min(first):.2f} and {max(first):.2f}"]
+
+
+def _embedding_map(run: TrainedRun) -> list[str]:
+    vocabulary, points = characters()
+    distances = torch.cdist(points, points).fill_diagonal_(math.inf)
+    nearest = {c: vocabulary[int(i)] for c, i in zip(vocabulary, distances.argmin(dim=1), strict=True)}
+    return [
+        f"that of `o` is `{nearest['o']}`, that of `T` is `{nearest['T']}`, and that of `a` is `{nearest['a']}`",
+        f"would keep {_percent(share_of_two_directions(run))}",
+    ]
+
+
+def _schedules(runs: Mapping[str, TrainedRun]) -> list[str]:
+    val = {name: [m.val for m in runs[name].run.evaluations()] for name in runs}
+    return [
+        f"{val['v6'][-1]:.2f} with 0.001, {val['v6_high'][-1]:.2f} with 0.01",
+        f"{val['v6_decay'][-1]:.2f} with a cosine, and {val['v6_warmup'][-1]:.2f} with a warm-up as well",
+        f"at iteration 200, when it is {val['v6_warmup'][1]:.2f} with the warm-up and {val['v6_decay'][1]:.2f} without",
+    ]
 
 
 def _temperature(run: TrainedRun) -> list[str]:

@@ -33,6 +33,7 @@ nitpicky = True
 html_theme = "furo"
 html_title = "GPT from scratch"
 html_static_path = ["_static", "_generated/static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]
 html_js_files = ["course.js"]
 html_show_sphinx = html_copy_source = False

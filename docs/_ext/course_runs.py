@@ -28,10 +28,14 @@ _SMALL_V7 = [
     "training.eval_iters=20", "data=text",
 ]  # fmt: skip
 _SHORT = ["training.max_iters=2000", "training.eval_interval=200", "training.eval_iters=50"]
+_HIGH = ["training.learning_rate=1e-2"]
 
 # The command lines by the name of the run; those that take longest first.
 COMMANDS = {
     "v6": ["model=v6", *_SHORT],
+    "v6_high": ["model=v6", *_SHORT, *_HIGH],
+    "v6_decay": ["model=v6", *_SHORT, *_HIGH, "schedule=cosine"],
+    "v6_warmup": ["model=v6", *_SHORT, *_HIGH, "schedule=cosine", "schedule.warmup_iters=100"],
     "v5": ["model=v5", *_SHORT],
     "v9": ["experiment=speedrun_cpu"],
     "v8": [

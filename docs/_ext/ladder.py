@@ -53,15 +53,19 @@ class Results(SphinxDirective):
         self.env.note_dependency(str(_RESULTS))
         row = results(self.arguments[0])
         kind = ", of one training mini-batch" if row["documented"].endswith("*") else ""
-        fields = {
-            "Documented": "none" if row["documented"] == "-" else row["documented"].rstrip(" *") + kind,
-            "Measured": f"{row['measured']} on the validation split, mean and deviation of {row['seeds']} seeds",
-            "Exact": f"{row['exact']}, every character of that split once",
-            "Verdict": row["verdict"],
+        mean, _, deviation = row["measured"].partition(" ")
+        spread = f" {deviation} on the validation split, mean and deviation of {row['seeds']} seeds"
+        documented = "none" if row["documented"] == "-" else row["documented"].rstrip(" *") + kind
+        fields: dict[str, list[nodes.Node]] = {
+            "Documented": [nodes.Text(documented)],
+            "Measured": [nodes.strong(text=mean), nodes.Text(spread)],  # course.js compares a guess with it
+            "Exact": [nodes.Text(f"{row['exact']}, every character of that split once")],
+            "Verdict": [nodes.Text(row["verdict"])],
         }
         block = nodes.field_list(classes=["results"])
         for name, value in fields.items():
-            block += nodes.field("", nodes.field_name(text=name), nodes.field_body("", nodes.paragraph(text=value)))
+            body = nodes.field_body("", nodes.paragraph("", "", *value))
+            block += nodes.field("", nodes.field_name(text=name), body)
         return [block]
 
 

@@ -20,3 +20,50 @@ addEventListener("DOMContentLoaded", () => {
   addEventListener("resize", focusable);
   addEventListener("load", () => globalThis.MathJax?.startup?.promise?.then(focusable)); // formulas are drawn late
 });
+
+/* "What do you expect?" before a loss: a slider, and what follows in the section only after a guess. Without a script,
+   and where the Markdown is read, it is a question and its answer. */
+addEventListener("DOMContentLoaded", () => {
+  for (const question of document.querySelectorAll("blockquote")) {
+    if (question.querySelector("strong")?.textContent !== "What do you expect?") continue;
+    const answer = document.createElement("div");
+    for (let next = question.nextElementSibling; next && next.tagName !== "SECTION"; next = question.nextElementSibling) {
+      answer.append(next);
+    }
+    question.after(answer);
+    const loss = Number.parseFloat(answer.querySelector("strong")?.textContent);
+    if (Number.isFinite(loss)) ask(question, answer, loss);
+  }
+});
+
+function ask(question, answer, loss) {
+  const form = document.createElement("form");
+  form.className = "guess";
+  form.innerHTML = `<label>Your guess <input type="range" min="1" max="4.17" step="0.01" value="4.17"></label>
+    <output></output> <button>Show the loss</button>`;
+  const slider = form.querySelector("input");
+  const tell = () => {
+    const guess = Number(slider.value);
+    form.querySelector("output").textContent = slider.ariaValueText =
+      `${guess.toFixed(2)} nats: as uncertain as a choice among ${Math.round(Math.exp(guess))} characters`;
+  };
+  slider.addEventListener("input", tell);
+  tell();
+  answer.className = "guessed";
+  answer.hidden = true;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const guess = Number(slider.value);
+    const off = loss - guess;
+    const said = document.createElement("p");
+    said.className = "guess";
+    said.tabIndex = -1; // the button is gone: the keyboard goes on from here, and a screen reader says it
+    said.textContent = `You guessed ${guess.toFixed(2)}, and it is ${loss.toFixed(2)}: ` +
+      (Math.abs(off) < 0.005 ? "exactly." : `${Math.abs(off).toFixed(2)} ${off > 0 ? "higher" : "lower"}.`);
+    answer.hidden = false;
+    form.replaceWith(said);
+    said.focus();
+    dispatchEvent(new Event("resize")); // code that is wide can be measured only now
+  });
+  question.after(form);
+}

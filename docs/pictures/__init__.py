@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from gpt.session.trained import TrainedRun
-from pictures import attention, depth, probabilities, sequences, training
+from pictures import attention, depth, embeddings, probabilities, sequences, training
 from pictures.theme import THEMES, save
 
 PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], Figure]] = {
@@ -20,6 +20,8 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], 
     "bigram-table": probabilities.bigram_table,
     "temperature": probabilities.temperature,
     "truncation": probabilities.truncation,
+    "embedding-map": embeddings.embedding_map,
+    "schedules": training.schedules,
     "trust": probabilities.trust,
     "causal-mask": attention.causal_mask,
     "one-head": attention.one_head,

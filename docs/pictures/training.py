@@ -10,6 +10,7 @@ from gpt.base.ladder import SMALL
 from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
 from gpt.session.trained import TrainedRun
+from gpt.training.schedules import SCHEDULE
 from pictures.text import visible
 from pictures.theme import figure, heat, label_cells
 
@@ -43,6 +44,30 @@ def losses(runs: Mapping[str, TrainedRun]) -> Figure:
     axes.set(xlabel="iteration", ylabel="validation loss (nats per character)")
     axes.legend(ncols=2)
     axes.grid()
+    return fig
+
+
+def schedules(runs: Mapping[str, TrainedRun]) -> Figure:
+    """v6 with a constant learning rate and with two that fall: the rates, and the validation losses."""
+    fig = figure(5.0)
+    upper, lower = fig.subplots(2, 1, sharex=True)
+    for name, label in (
+        ("v6", "0.001, constant"),
+        ("v6_high", "0.01, constant"),
+        ("v6_decay", "0.01, cosine"),
+        ("v6_warmup", "0.01, warm-up and cosine"),
+    ):
+        config = runs[name].config
+        schedule, max_iters = SCHEDULE.partial(config.schedule), config.training.max_iters
+        rates = [schedule(i, max_iters, config.training.learning_rate) for i in range(max_iters)]
+        upper.plot(rates, label=label)
+        metrics = [m for m in runs[name].run.evaluations() if m.iteration > 0]
+        lower.plot([m.iteration for m in metrics], [m.val for m in metrics], label=label)
+    upper.set_ylabel("learning rate")
+    lower.set(xlabel="iteration", ylabel="validation loss")
+    lower.legend()
+    for axes in (upper, lower):
+        axes.grid()
     return fig
 
 

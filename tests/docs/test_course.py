@@ -18,6 +18,7 @@ from tests.conftest import REPOSITORY, Script
 
 DOCS = REPOSITORY / "docs"
 COURSE = sorted((DOCS / "course").glob("*.md"))
+GLOSSARY = DOCS / "course" / "glossary.md"
 STAGES = [*SMALL, "v7"]
 FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<body>(?:.*\n)*?)\1$", re.MULTILINE)
 
@@ -92,6 +93,16 @@ def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
     assert exercises.count(":::{dropdown} Answer") == 3
 
 
+def test_the_glossary_leads_to_the_page_that_introduces_a_term() -> None:
+    rows = re.findall(r"^\| \[?([^]|]+)\]?(?:\((.+?)\))? \|", GLOSSARY.read_text(), re.MULTILINE)[1:]
+    terms = [term.strip() for term, _ in rows]
+    assert len(terms) > 50
+    assert terms == sorted(terms, key=str.lower)
+    for term, page in rows:
+        text = (GLOSSARY.parent / page).read_text().lower() if page else term.lower()
+        assert all(name.lower() in text for name in term.strip().split(", ")), term
+
+
 def test_every_picture_is_on_a_page_and_every_page_finds_its_pictures() -> None:
     code = (DOCS / "pictures" / "__init__.py").read_text()
     drawn = set(re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE))
@@ -116,7 +127,7 @@ def test_what_a_page_shows_is_what_python_answers(
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```pycon\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
-    assert test.examples or page.stem in {"start", "own", "sampling"}
+    assert test.examples or page.stem in {"start", "own", "sampling", "schedules", "glossary"}
     report: list[str] = []
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
     assert result.failed == 0, "".join(report)

@@ -1,0 +1,51 @@
+"""Characters as points in a plane."""
+
+import torch
+from course.answers import embeddings
+from course_runs import corpus
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gpt.data.characters import CharTokenizer
+from gpt.session.trained import TrainedRun
+from pictures.text import visible
+from pictures.theme import figure
+
+_KINDS = {"vowels": "aeiouAEIOU", "consonants": "bcdfghjklmnpqrstvwxyzBCDFGHJKLMNPQRSTVWXYZ"}
+
+
+def embedding_map() -> Figure:
+    """The vectors of a bigram model with two channels."""
+    vocabulary, points = characters()
+    fig = figure(5.0)
+    axes = fig.subplots()
+    for kind, colour in (("vowels", "C1"), ("consonants", "C0"), ("other", "C2")):
+        chosen = [i for i, c in enumerate(vocabulary) if _kind(c) == kind]
+        axes.plot([], [], "o", color=colour, markersize=5, label=kind)
+        for sign, (x, y) in zip(visible("".join(vocabulary[i] for i in chosen)), points[chosen].tolist(), strict=True):
+            axes.text(x, y, sign, color=colour, ha="center", va="center", fontsize=8)
+    low, high = points.amin(dim=0).tolist(), points.amax(dim=0).tolist()
+    axes.set(xlim=(low[0] - 0.5, high[0] + 0.5), ylim=(low[1] - 0.5, high[1] + 0.5))
+    axes.set(xlabel="channel 1", ylabel="channel 2")
+    axes.legend(loc="lower center")
+    axes.grid()
+    return fig
+
+
+def characters() -> tuple[str, Tensor]:
+    """The characters of tiny Shakespeare, and the points of the trained map, (V, 2)."""
+    train = corpus().train
+    table = embeddings.trained(embeddings.pairs(train), C=2)[0]
+    assert isinstance(table, torch.nn.Embedding)
+    return CharTokenizer(train).vocabulary, table.weight.detach()
+
+
+def _kind(character: str) -> str:
+    return next((kind for kind, members in _KINDS.items() if character in members), "other")
+
+
+def share_of_two_directions(run: TrainedRun) -> float:
+    """How much of the variance of a run's embedding is in the two directions in which it varies most."""
+    vectors = run.model.get_submodule("embedding.token").get_parameter("weight").detach()
+    variances = torch.linalg.svdvals(vectors - vectors.mean(dim=0)) ** 2
+    return float(variances[:2].sum() / variances.sum())
