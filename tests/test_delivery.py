@@ -1,4 +1,6 @@
-"""What runs the project elsewhere: the Dockerfile has the README's commands, and GitHub Actions those of .ci/run."""
+"""What runs the project elsewhere: the Dockerfile has the README's commands, and GitHub Actions those of .ci/run and of
+docs/site.md.
+"""
 
 import os
 import re
@@ -18,7 +20,8 @@ from packaging.requirements import Requirement
 from tests.conftest import REPOSITORY
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
-WORKFLOW = REPOSITORY / ".github" / "workflows" / "checks.yml"
+WORKFLOWS = REPOSITORY / ".github" / "workflows"
+CHECKS, PAGES = WORKFLOWS / "checks.yml", WORKFLOWS / "pages.yml"
 COMMANDS = [line.partition("#")[0].strip() for line in re.findall(
     r"^pip install -e .*", (REPOSITORY / "README.md").read_text(), re.MULTILINE)]  # fmt: skip
 
@@ -76,13 +79,14 @@ def test_the_images_run(engine: str, image: str, shakespeare: Path, target: list
     assert said in " ".join(succeeds(engine, "run", "--rm", *corpora, image).split())
 
 
-def test_the_workflow_is_one_for_github() -> None:
-    succeeds(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", WORKFLOW)
+@pytest.mark.parametrize("workflow", [CHECKS, PAGES], ids=lambda path: path.stem)
+def test_the_workflows_are_ones_for_github(workflow: Path) -> None:
+    succeeds(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", workflow)
 
 
 def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    (job,) = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
+    (job,) = yaml.safe_load(CHECKS.read_text())["jobs"].values()
     versions = job["strategy"]["matrix"]
     assert project["requires-python"] == f">={versions['python'][0]}"
     torch = next(line for line in project["dependencies"] if line.startswith("torch"))
@@ -93,3 +97,18 @@ def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() ->
     assert str(newest.specifier) == ""
     assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
     assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
+
+
+def test_a_workflow_builds_the_site_as_its_page_says_and_publishes_it() -> None:
+    workflow = yaml.safe_load(PAGES.read_text())
+    assert workflow[True] == {"push": {"branches": ["main"]}, "workflow_dispatch": None}  # YAML reads `on` as true
+    assert workflow["permissions"] == {"contents": "read", "pages": "write", "id-token": "write"}
+    (job,) = workflow["jobs"].values()
+    (block,) = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "docs" / "site.md").read_text(), re.MULTILINE | re.DOTALL)
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands == block.splitlines()
+    *_, uploaded, published = job["steps"]
+    assert uploaded["uses"].startswith("actions/upload-pages-artifact@")
+    assert uploaded["with"]["path"] == commands[-1].split()[-1]
+    assert published["uses"].startswith("actions/deploy-pages@")
+    assert job["environment"]["url"] == "${{ steps." + published["id"] + ".outputs.page_url }}"

@@ -1,4 +1,7 @@
-"""The README's commands, run as written and in order; among them the sweep that reproduces the documented losses."""
+"""The commands of the README and of docs/using.md, run as written and in order.
+
+Among them is the sweep that reproduces the documented losses.
+"""
 
 import json
 import os
@@ -18,12 +21,15 @@ from tests.conftest import REPOSITORY, Script
 
 pytestmark = pytest.mark.slow
 
-COMMANDS = re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+README, USING = REPOSITORY / "README.md", REPOSITORY / "docs" / "using.md"
+COMMANDS = list(dict.fromkeys(
+    re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", README.read_text() + USING.read_text(), re.MULTILINE)
+))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def checkout(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository in which every command of the README has run."""
+    """A copy of the repository in which every command of the two pages has run."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
@@ -39,7 +45,7 @@ def checkout(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_the_readme_shows_the_commands_that_matter() -> None:
+def test_the_pages_show_the_commands_that_matter() -> None:
     assert "python train.py model=v5" in COMMANDS
     assert any(command.startswith("python generate.py prompt=") for command in COMMANDS)
     assert "python compare.py" in COMMANDS
@@ -75,15 +81,6 @@ def test_compare_shows_the_sweep(checkout: Path) -> None:
         assert rows[stage]["verdict"] == "agrees within 0.03", rows[stage]
     assert "filled in" in rows["v4"]["verdict"]
     assert "not comparable" in rows["v1"]["verdict"]
-
-
-def test_the_map_in_the_readme_is_the_repository() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    for name in ("gpt", "conf", "data", "runs", "tests", "docs"):
-        assert f"{name}/" in readme
-        assert (REPOSITORY / name).is_dir()
-    for link in re.findall(r"\]\(([^)#]+)\)", readme):
-        assert (REPOSITORY / link).exists(), link
 
 
 def test_the_record_reaches_the_loss_that_is_documented_for_v7(script: Script, tmp_path: Path) -> None:

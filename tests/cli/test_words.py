@@ -122,9 +122,9 @@ def test_the_package_says_what_there_is() -> None:
     assert not {"torch", "hydra"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
-def test_the_readme_shows_completion_that_works() -> None:
-    """The line of the README, in a bash, and what a Tab gives then."""
-    (line,) = (part for part in (REPOSITORY / "README.md").read_text().split("`") if "-sc install=bash" in part)
+def test_the_docs_show_completion_that_works() -> None:
+    """The line of docs/using.md, in a bash, and what a Tab gives then."""
+    (line,) = (part for part in (REPOSITORY / "docs" / "using.md").read_text().split("`") if "-sc install=bash" in part)
     tab = (
         'COMP_LINE="python train.py optimizer=m"; COMP_WORDS=(python train.py optimizer=m); COMP_CWORD=2; '
         'COMP_POINT=${#COMP_LINE}; hydra_bash_completion; echo "${COMPREPLY[@]}"'

@@ -1,0 +1,55 @@
+"""The README: short, and what it shows and leads to is there."""
+
+import re
+import tomllib
+
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+RESULTS = (REPOSITORY / "docs" / "results.md").read_text()
+
+
+def test_the_readme_is_short_and_puts_the_course_before_the_reference() -> None:
+    assert len(README.split()) < 700
+    headings = re.findall(r"^## (.*)", README, re.MULTILINE)
+    assert headings == ["Two commands", "The course", "Is it right?", "Reference"]
+
+
+def test_the_texts_of_the_stages_are_the_beginnings_of_those_in_the_results() -> None:
+    texts = re.findall(r"^(v\d), [^\n]*\n\n```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert [stage for stage, _ in texts] == ["v1", "v3", "v5", "v7"]
+    assert all(f"```\n{text}" in RESULTS for _, text in texts)
+
+
+def test_the_text_of_v5_is_that_of_the_first_page() -> None:
+    (v5,) = re.findall(r"^v5, a loss of [^\n]*\n\n(```\n.*?^```)", RESULTS, re.MULTILINE | re.DOTALL)
+    start = (REPOSITORY / "docs" / "course" / "start.md").read_text()
+    lines = [line.rstrip() for line in v5.splitlines()[1:-1]]
+    assert lines == [line.rstrip() for line in start.splitlines() if line.rstrip() in lines]
+
+
+def test_the_pages_of_the_reference_can_be_reached_from_the_readme() -> None:
+    """What it once said itself is on them."""
+    linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", README)}
+    assert all((REPOSITORY / link).exists() for link in linked)
+    pages = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")}
+    assert pages - {"docs/index.md"} <= linked
+
+
+def test_the_map_is_the_repository() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    (block,) = re.findall(r"^## Map\n\n```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for name in ("gpt", "conf", "data", "runs", "tests", "docs"):
+        assert f"{name}/" in block
+        assert (REPOSITORY / name).is_dir()
+    assert all(name in block for name in (path.name for path in REPOSITORY.glob("*.py")))
+
+
+def test_the_first_line_leads_to_the_site_where_its_address_is_known() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    address = project.get("urls", {}).get("Documentation")
+    if address is not None:
+        assert address in README.splitlines()[0]
+    else:
+        assert "github.io" not in README
+        assert "](" not in README.splitlines()[0]
