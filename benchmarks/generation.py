@@ -108,9 +108,10 @@ def _limit(dtype: str, repeats: int, folder: Path, *, quick: bool) -> Row:
     """The ratio is the share of what the memory's bandwidth, measured in float32, allows."""
     weight = {"float32": 4, "bfloat16": 2, "int8": 1}[dtype]  # bytes
     bandwidth = _figure(folder, _BANDWIDTH, 2 if quick else 200)
-    ours = _figure(folder, _OURS, dtype, 1, 8 if quick else 256)
+    tokens = 8 if quick else 256
+    ours = _figure(folder, _OURS, dtype, 1, tokens)
     measured = alternate(repeats, ours, lambda: bandwidth() / (_WEIGHTS * weight))
-    work = f"v7-size generation, 1 x 256 characters, {dtype}, of the limit"
+    work = f"v7-size generation, 1 x {tokens} characters, {dtype}, of the limit"
     return Row(work, "characters/s", measured, "reading the weights", more_is_better=True)
 
 

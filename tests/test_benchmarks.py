@@ -382,6 +382,12 @@ def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> 
     assert (record[0], record[1]) == ("generation with the CPU record's v9, 1 x 8 characters", "-")
     assert "characters/s" in record[3]
     dtypes = ["float32", "bfloat16", *([] if torch.cuda.is_available() else ["int8"])]
+    if not torch.cuda.is_available():
+        limits, rows = rows[len(dtypes) :], rows[: len(dtypes)]
+        assert [row[0] for row in limits] == [
+            f"v7-size generation, 1 x 8 characters, {x}, of the limit" for x in dtypes
+        ]
+        assert all(row[1] == "reading the weights" and 0 < float(row[4].split()[0]) < 1 for row in limits)
     assert [row[0] for row in rows] == [f"v7-size generation, 1 x 8 characters, {x}; peer float32" for x in dtypes]
     assert all(row[1] == "nanoGPT generate" and "characters/s" in row[2] and "characters/s" in row[3] for row in rows)
     assert peers.calls() == [{"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}] * 2 * len(rows)
