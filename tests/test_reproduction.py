@@ -22,9 +22,7 @@ from tests.conftest import REPOSITORY, Script
 pytestmark = pytest.mark.slow
 
 README, USING = REPOSITORY / "README.md", REPOSITORY / "docs" / "using.md"
-COMMANDS = list(dict.fromkeys(
-    re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", README.read_text() + USING.read_text(), re.MULTILINE)
-))  # fmt: skip
+COMMANDS = re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", README.read_text() + USING.read_text(), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
