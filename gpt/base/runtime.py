@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -20,7 +19,6 @@ _LARGE = 1_000_000
 _GAINS_FROM_THREADS = 200_000
 # Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
 _PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
-_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
 
 
@@ -116,17 +114,6 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
     return False
-
-
-def memory_of(device: torch.device) -> int:
-    """The memory of a device in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    if not hasattr(os, "sysconf"):  # on Windows, where a process that asks for too much gets an error
-        return 2**63
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _LIMIT.read_text().strip() if _LIMIT.is_file() else "max"
-    return memory if limit == "max" else min(memory, int(limit))
 
 
 def _keep_freed_memory() -> None:

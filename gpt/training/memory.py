@@ -1,11 +1,14 @@
 """Whether a training step fits into memory: a machine that runs out of it hangs before it fails."""
 
+import os
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from gpt.base.errors import RequestError
-from gpt.base.runtime import memory_of
 
+_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 _BYTES = 2  # of an activation in bfloat16, the smallest
 
 
@@ -15,9 +18,20 @@ def check_memory(model: nn.Module, vocab_size: int, tokens: int, device: torch.d
     A lower bound: for each token, a step keeps the logits in float32 and what each linear layer reads.
     """
     read = sum(module.in_features for module in model.modules() if isinstance(module, nn.Linear))
-    needed, available = tokens * (4 * vocab_size + _BYTES * read), memory_of(device)
+    needed, available = tokens * (4 * vocab_size + _BYTES * read), _memory(device)
     if needed > available:
         raise RequestError(
             f"a step over {tokens:,} tokens at once needs more than {needed / 2**30:,.0f} GiB of memory, and there are "
             f"{available / 2**30:,.0f}: try a smaller training.batch_size, or a larger training.grad_accumulation"
         )
+
+
+def _memory(device: torch.device) -> int:
+    """The memory of a device in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if not hasattr(os, "sysconf"):  # on Windows, where a process that asks for too much gets an error
+        return 2**63
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _LIMIT.read_text().strip() if _LIMIT.is_file() else "max"
+    return memory if limit == "max" else min(memory, int(limit))
