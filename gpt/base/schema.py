@@ -239,7 +239,7 @@ class CompareConfig(_Schema):
     stage: StageName | None
     tags: Annotated[list[Label], _LIST, _LITERAL]
     metric: Literal["exact", "val", "train", "best"]
-    x: Literal["iterations", "tokens", "seconds"]
+    x: Literal["iterations", "tokens", "seconds", "compute"]
     by: Annotated[
         Annotated[list[PathName], Field(min_length=1, max_length=2)] | None,
         BeforeValidator(_read, json_schema_input_type=list[PathName] | str | None),

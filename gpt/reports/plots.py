@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import write_png
-from gpt.reports import escaping
+from gpt.reports import escaping, sizes
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
 from gpt.runs.finding import FinishedRun
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Axis = Literal["iterations", "tokens", "seconds"]
+Axis = Literal["iterations", "tokens", "seconds", "compute"]
 
 _MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
@@ -52,7 +52,12 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
     return bool(drawn)
 
 
-_XLABELS = {"iterations": "iteration", "tokens": "tokens trained on", "seconds": "seconds of training"}
+_XLABELS = {
+    "iterations": "iteration",
+    "tokens": "tokens trained on",
+    "seconds": "seconds of training",
+    "compute": "floating-point operations in training steps",
+}
 
 
 def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis) -> None:
@@ -91,6 +96,11 @@ def _curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
     if x == "tokens":
         per_iteration = _tokens_per_iteration(folder)
         return {e.iteration: (e.tokens or e.iteration * per_iteration, e.val) for e in evaluations}
+    if x == "compute":
+        if summary.flops is None:
+            log.warning(f"no curve: {folder.path} does not have its compute")
+            return {}
+        return {e.iteration: (e.iteration * summary.flops / summary.iterations, e.val) for e in evaluations}
     mean = summary.seconds / max(1, summary.iterations)
     return {e.iteration: (clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations}
 
@@ -119,8 +129,9 @@ def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:
 def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
     """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
 
-    Raises RequestError for a key that does not vary.
+    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary.
     """
+    ranking = sizes.with_sizes(ranking, by)
     short = names(ranking.keys)
     known = {name: key for key, end in short.items() for name in (key, end, key.removesuffix("._target_"))}
     for name in by:

@@ -48,7 +48,11 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
     if changed:
         lines.append(f"not the documented run of {summary.stage}: {', '.join(changed)}")
+    size = f"{summary.parameters:,} parameters"
+    if summary.flops is not None:
+        size += f", {summary.flops:.3g} floating-point operations in training steps"
     lines += [
+        size,
         f"{summary.seconds:.1f} s, {summary.tokens_per_second:,.0f} tokens/s in training steps",
         f"run folder: {run.path}",
         f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",

@@ -134,6 +134,7 @@ def _results(summary: Summary) -> dict[str, Any]:
         "stage": summary.stage, "name": summary.name, "tags": " ".join(summary.tags), "seed": summary.seed,
         "iterations": summary.iterations, "exact_val": summary.exact.val, "val": summary.estimated.val,
         "train": summary.estimated.train, "best_val": summary.best.val, "parameters": summary.parameters,
+        "flops": summary.flops,
         "tokens_per_second": summary.tokens_per_second, "seconds": summary.seconds,
         "left_out": summary.left_out.count if summary.left_out else 0,
         "exact_targets": summary.exact.targets, "exact_of": summary.exact.of,

@@ -113,6 +113,7 @@ class Summary(Record):
     counted_seconds: NonNegative | None = None  # of training steps and of what prepares them, compiling included
     averaged: Total  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
     last_batch: FiniteFloat | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
+    flops: NonNegative | None = None  # floating-point operations of all training steps; None if they were not counted
     tokens_per_second: NonNegative  # of training steps, without evaluations and compilation
     seconds: NonNegative  # of the process that finished the run, since its training began, evaluations included
     skipped: Total  # updates skipped because of NaN or Inf

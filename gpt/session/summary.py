@@ -13,6 +13,7 @@ from gpt.runs.formats import FORMAT
 from gpt.runs.records import Best, Estimated, Exact, Summary, now
 from gpt.session.job import Job
 from gpt.session.plan import Plan
+from gpt.training.operations import operations
 from gpt.training.progress import ExactLoss
 from gpt.training.state import TrainingState
 
@@ -47,6 +48,7 @@ def summarise(
         counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),
         averaged=len(progress.averaged),
         last_batch=last_batch if math.isfinite(last_batch) else None,
+        flops=operations(job.model, job.recipe, progress),
         tokens_per_second=round(state.tokens_per_second),
         seconds=round(seconds, 2),
         skipped=int(state.skipped),

@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError
 from gpt.base.files import read_text_file
 from gpt.reports import plots
 from gpt.reports.comparable import Metric
 from gpt.reports.documented import compare
 from gpt.reports.ranking import names, p_value, rankings
+from gpt.reports.sizes import with_sizes
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun, finished_runs, roots, unfinished_runs
 from gpt.runs.folder import RunFolder
@@ -289,3 +292,35 @@ def test_compare_writes_tables_and_pictures(script: Script, sweep: Path, tmp_pat
     for name in ("compare.png", "compare_by.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert "| v3 " in (tmp_path / "compare.md").read_text()
+
+
+def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
+    sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line for each setting that does not set the size."""
+    found = []
+    for number, (loss, width, iterations) in enumerate([(3.0, 8, 4), (2.5, 8, 16), (2.8, 16, 4), (2.2, 16, 16)]):
+        run, summary = copies(sweep / "runs" / "other", tmp_path / str(number), {"0.1": [loss]})[0]
+        config = run.config()
+        training = config.training.model_copy(update={"max_iters": iterations})
+        model = Choice.model_validate({"_target_": "gpt.models.v5_residual.GPT", "n_embd": width})
+        run.write_config(config.model_copy(update={"training": training, "model": model}))
+        size = {"parameters": 100 * width, "flops": 6.0 * 100 * width * iterations}
+        found.append(FinishedRun(run, summary.model_copy(update=size)))
+    (ranking,) = rankings(found, "exact")
+    by_parameters, by_compute = (with_sizes(ranking, [size]) for size in ("parameters", "compute"))
+    assert {tuple(group.values.items()) for group in by_parameters.groups} == {
+        (("training.max_iters", n), ("parameters", p)) for n in (4, 16) for p in (800, 1600)
+    }
+    assert {tuple(group.values.items()) for group in by_compute.groups} == {
+        (("model.n_embd", width), ("compute", 600.0 * width * n)) for width in (8, 16) for n in (4, 16)
+    }
+    plots.against(ranking, ["parameters"], "exact", tmp_path / "parameters.png")
+    assert (tmp_path / "parameters.png").read_bytes().startswith(b"\x89PNG")
+    older = [FinishedRun(run, summary.model_copy(update={"flops": None})) for run, summary in found]
+    (unknown,) = rankings(older, "exact")
+    with pytest.raises(RequestError, match="by=compute does not vary"):
+        plots.against(unknown, ["compute"], "exact", tmp_path / "compute.png")
+    assert plots.curves(compare(found, tolerance=0.1), [ranking], "compute", tmp_path / "curves.png")
+    assert not plots.curves(compare(older, tolerance=0.1), [unknown], "compute", tmp_path / "no_curves.png")
+    assert "does not have its compute" in caplog.text

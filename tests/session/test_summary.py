@@ -18,7 +18,7 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
     documented = Documented(train=None, val=2.0, kind="estimated")
     chosen = {"stage": "v5", "name": None, "tags": [], "seed": 7, "documented": documented, "target": None} | config
     plan: Any = SimpleNamespace(config=SimpleNamespace(**chosen), changed=changed)
-    recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(estimated_over="random batches"))
+    recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(estimated_over="random batches", sizes=None))
     task = SimpleNamespace(left_out=lambda _: None)
     job: Any = SimpleNamespace(model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None)
     state: Any = SimpleNamespace(

@@ -1,0 +1,55 @@
+"""The floating-point operations of a training: of its matrix products, as PyTorch's own counter counts them."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from gpt.data.batch import Batch
+from gpt.training.objectives import Objective
+from gpt.training.progress import Progress
+from gpt.training.recipe import Recipe
+
+# The counter knows PyTorch's attention on a GPU only. With these, it counts the same on a CPU: every score, those of
+# later tokens too, and in the backward pass the scores once more.
+_forward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+_ON_CPU = {
+    _forward: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
+    _backward: lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4]),
+}
+
+
+def counter() -> FlopCounterMode:
+    """PyTorch's counter, for a CPU too."""
+    return FlopCounterMode(display=False, custom_mapping=_ON_CPU)
+
+
+def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | None:
+    """The operations of all training steps so far, forward and backward; a multiplication and an addition are two.
+
+    Counted for one window of each length and multiplied by their number. Element-wise operations, the optimizer and
+    evaluations are left out. None for sentence pairs, whose lengths vary.
+    """
+    if recipe.data.sizes is None:
+        return None
+    if progress.iteration == 0:
+        return 0.0
+    short_iters = recipe.settings.short_iters
+    short = min(short_iters, progress.iteration) / progress.iteration  # the share of the tokens in short windows
+    first, last = (_per_token(model, recipe, recipe.batch(iteration)) for iteration in (0, short_iters))
+    return progress.tokens * (short * first + (1 - short) * last)
+
+
+def _per_token(model: nn.Module, recipe: Recipe, batch: Batch) -> float:
+    """The mean over the first window of a batch."""
+    window = batch.part(0, len(batch.targets))
+    before = [buffer.clone() for buffer in model.buffers()]  # a module from Python may change them, as BatchNorm does
+    devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), counter() as counted:
+        Objective.of(recipe.settings)(model, window).backward()
+    model.zero_grad()
+    for buffer, value in zip(model.buffers(), before, strict=True):
+        buffer.copy_(value)
+    return counted.get_total_flops() / window.tokens

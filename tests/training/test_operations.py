@@ -1,0 +1,87 @@
+"""The floating-point operations of a training, against PyTorch's counter over all of it and against formulas."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gpt.base.ladder import LADDER, OTHERS
+from gpt.data.short_windows import ShortWindows
+from gpt.data.text import TextData
+from gpt.models.ngrams import Remembering
+from gpt.training import loop
+from gpt.training.operations import counter, operations
+from gpt.training.progress import Progress
+from tests.conftest import small_corpus, text_data
+from tests.training.helpers import bits, small_recipe, small_state, train_state
+
+STEPS = {"max_iters": 4, "eval_interval": 100, "batch_size": 4}
+
+
+def trained_data(model: nn.Module) -> TextData:
+    data = text_data(small_corpus(), block_size=model.block_size)
+    if isinstance(model, Remembering):
+        model.remember(data.ids("train"))
+    return data
+
+
+@pytest.mark.parametrize("stage", [*LADDER[:-1], *OTHERS])
+def test_the_operations_of_a_training_are_those_that_pytorch_counts(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over every step, without the evaluations."""
+    monkeypatch.setattr(loop, "estimated_losses", lambda *_: (1.0, 1.0))
+    state = small_state(stage)
+    data = trained_data(state.model)
+    with counter() as counted:
+        train_state(state, data, grad_accumulation=2, **STEPS)
+    assert operations(state.model, small_recipe(data, **STEPS), state.progress) == counted.get_total_flops()
+    assert (counted.get_total_flops() == 0) == (stage == "v1")  # which only looks up
+
+
+@pytest.mark.parametrize("stage", ["v3", "v4", "v5", "v6", "v8", "mlp", "conv"])
+def test_each_weight_and_token_costs_six_operations_and_attention_its_own(stage: str) -> None:
+    """2 forward and 4 backward ("Scaling Laws for Neural Language Models", Kaplan et al., 2020, section 2.1)."""
+    state = small_state(stage)
+    data = trained_data(state.model)
+    weights = sum(module.weight.numel() for module in state.model.modules() if isinstance(module, nn.Linear))
+    channels = sum(module.qkv.in_features for module in state.model.modules() if hasattr(module, "qkv"))
+    attention = 7 * 2 * state.model.block_size * channels  # 2 products forward, 5 backward, each of T x C a token
+    one = Progress(iteration=1, tokens=1)
+    assert operations(state.model, small_recipe(data), one) == 6 * weights + attention
+
+
+def test_short_windows_count_in_the_iterations_that_have_them() -> None:
+    state, data = small_state("v6"), text_data(small_corpus())
+    short, long = ({"data": ShortWindows(data, 2, 30), "short_iters": 30}, {"data": data})
+
+    def after(iterations: int, changes: dict[str, Any]) -> float:
+        found = operations(state.model, small_recipe(**changes), Progress(iteration=iterations, tokens=iterations))
+        assert found is not None
+        return found
+
+    assert after(10, short) < after(10, long)
+    assert after(40, short) == pytest.approx(after(30, short) + after(10, long))
+
+
+def test_counting_changes_nothing() -> None:
+    state, data = small_state("v7"), text_data(small_corpus())
+    norm = nn.BatchNorm1d(1)  # which changes in every forward pass
+    state.model.add_module("norm_of_inputs", norm)
+
+    def read(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        norm(inputs[0].float().unsqueeze(1))
+
+    state.model.register_forward_pre_hook(read)
+    before, draws = bits(state.model.state_dict()), torch.get_rng_state()
+    operations(state.model, small_recipe(data), Progress(iteration=1, tokens=1))
+    assert bits(state.model.state_dict()) == before
+    assert torch.equal(torch.get_rng_state(), draws)
+    assert all(parameter.grad is None for parameter in state.model.parameters())
+
+
+def test_the_operations_of_sentence_pairs_are_not_counted() -> None:
+    data: Any = SimpleNamespace(sizes=None)
+    assert operations(nn.Linear(1, 1), small_recipe(data), Progress(iteration=1, tokens=1)) is None
