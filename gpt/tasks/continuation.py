@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import GenerateConfig
-from gpt.data.batch import Targets
+from gpt.data.batch import Data, Targets
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import Text
+from gpt.data.recall import LineData, Lines
 from gpt.data.text import TextData
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizing import tokenizer_for, tokenizer_of
@@ -119,12 +120,19 @@ class Continuation(Task):
         """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
         return self.tokenizer.encode(self.known(text))
 
-    def data(self, corpus: Text, model: nn.Module, device: torch.device) -> TextData:
-        """Windows of the model's block_size; a stage that remembers the training split receives it."""
+    def data(self, corpus: Text, model: nn.Module, device: torch.device) -> Data:
+        """Windows of the model's block_size, or lines; a stage that remembers the training split receives it.
+
+        Raises RequestError for lines and such a stage.
+        """
         if left_out := self.left_out(corpus):
             unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
             self._warn(left_out.count, unknown)
         T = block_size_of(model)
+        if isinstance(corpus, Lines):
+            if isinstance(model, Remembering):
+                raise RequestError("a stage that counts n-grams is for a text, not for lines with an answer each")
+            return LineData(corpus, self.tokenizer, block_size=T, device=device)
         if not isinstance(model, Remembering):
             return TextData(corpus, self.tokenizer, block_size=T, device=device)
         data = TextData(corpus, self.tokenizer, block_size=T, with_starts=True, device=device)

@@ -48,6 +48,11 @@ def entropy(logits: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001
     return -(log_probabilities.exp() * log_probabilities).sum(-1)  # (N,)
 
 
+def solved(logits: Tensor, targets: Tensor) -> Tensor:
+    """Whether each target is the most probable token. (N, V), (N,) -> (N,)."""
+    return logits.argmax(-1) == targets  # (N,)
+
+
 def _mean(of_targets: Callable[..., Tensor]) -> Metric:
     """The mean over a batch of a per-target function; padding is left out."""
 

@@ -1,0 +1,92 @@
+"""Lines with an answer each: solvable from the line alone, and only the answers are targets."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt.base.errors import RequestError
+from gpt.data.batch import IGNORED
+from gpt.data.characters import CharTokenizer
+from gpt.data.recall import LineData, recall, repeat
+from gpt.training.metrics import solved
+from tests.conftest import Script
+
+
+def test_the_answer_of_recall_is_the_digit_of_the_letter_that_is_asked_for() -> None:
+    corpus = recall(pairs=3, distance=5, size=100)
+    assert (corpus.train.count("\n"), corpus.val.count("\n")) == (90, 10)
+    asked = Counter()
+    for line in (corpus.train + corpus.val).splitlines():
+        told, pause, (letter, digit) = line[:6], line[6:11], line[11:]
+        assert pause == "....."
+        assert dict(zip(told[::2], told[1::2], strict=True))[letter] == digit
+        asked[told.index(letter)] += 1
+    assert asked.keys() == {0, 2, 4}
+    assert len(set(corpus.train.splitlines())) == 90
+
+
+def test_what_is_repeated_comes_after_the_pause_and_the_colon() -> None:
+    corpus = repeat(length=4, distance=3, size=100)
+    for line in (corpus.train + corpus.val).splitlines():
+        assert (line[:4], line[4:8]) == (line[8:], "...:")
+
+
+def test_only_the_answers_are_targets() -> None:
+    corpus = repeat(length=2, distance=1, size=100)
+    tokenizer = CharTokenizer(corpus.characters)
+    data = LineData(corpus, tokenizer, block_size=9, device="cpu")
+    batch, again = (data.training_batch(seed=1, iteration=3, batch_size=4) for _ in range(2))
+    assert torch.equal(batch.targets, again.targets)
+    assert batch.tokens == (batch.targets != IGNORED).sum() == 8
+    for inputs, targets in zip(batch.inputs[0], batch.targets, strict=True):
+        line = tokenizer.decode(inputs)
+        assert (line[:2], len(line)) == (tokenizer.decode(targets[-2:]), 5)
+        assert line + line[1] in corpus.train
+    whole = data.every_target_once("val", tokens_per_pass=17)
+    rows = [row for part in whole for row in part.inputs[0]]
+    assert [tokenizer.decode(row) for row in rows] == [line[:-1] for line in corpus.val.splitlines()]
+    assert (whole.count, whole.of) == (20, 20)
+    assert data.every_target_once("val", tokens_per_pass=17, most=7).count == 6
+    assert data.epoch(2 * 90 * 3) == 3
+
+
+def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) -> None:
+    lines = ["data=recall", "data.pairs=1", "data.distance=0", "data.size=200", "metrics=solved"]
+    short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=3", "hydra.run.dir=run"]
+    done = called("train.py", "model=v2", "model.block_size=8", *lines, *short, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][-1]
+    assert 0 <= last["metrics"]["solved"]["val"] <= 1
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["exact"]["targets"] == 20
+    assert summary["flops"] > 0
+    evaluated = called("evaluate.py", "run=run", "weights=last", "json=true", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    found = json.loads(evaluated.stdout)["nats_per_character"]
+    assert found == pytest.approx(summary["exact"]["val"], abs=1e-6)
+    logits = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
+    assert solved(logits, torch.tensor([1, 0])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model=v2", "data=recall", "data.distance=16"], "raise model.block_size"),
+        (["model=v9", "data=recall"], "not for lines with an answer each"),
+        (["model=v2", "data=repeat", "data.distance=10000", "data.size=10000"], "make data.size smaller"),
+        (["model=v2", "data=recall", "model.block_size=32", "training.short_window=4"], "is for texts"),
+    ],
+)
+def test_lines_that_do_not_fit_are_refused(arguments: list[str], message: str, called: Script, tmp_path: Path) -> None:
+    done = called("train.py", *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_more_characters_than_fit_are_refused_before_they_are_made() -> None:
+    with pytest.raises(RequestError, match="more than 10,000,000"):
+        recall(pairs=26, distance=10_000, size=200_000)
