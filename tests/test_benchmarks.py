@@ -345,6 +345,16 @@ def test_corpus_size_runs(benchmark: Benchmark) -> None:
 
 
 @pytest.mark.slow
+def test_the_cost_of_architectures_is_measured_by_length_and_on_one_core_and_two(benchmark: Benchmark) -> None:
+    rows = benchmark("architectures", "v6", "gru", "conv")
+    heads, stages = [row for row in rows if not row[0]], [row for row in rows if row[0]]
+    assert heads == [["", "8", "16"], ["", "8", "16"], ["", "one core", "two cores", "times faster"]]
+    assert [row[0] for row in stages] == ["v6", "gru", "conv"] * 4
+    times = [float(cell.replace(",", "")) for row in stages[:6] + stages[9:] for cell in row[1:]]
+    assert all(time > 0 for time in times)
+
+
+@pytest.mark.slow
 def test_where_time_goes_runs(benchmark: Benchmark) -> None:
     rows = {row[0]: float(row[1]) for row in benchmark("where_time_goes")}
     assert list(rows)[-1] == "the entire run, measured"

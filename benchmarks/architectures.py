@@ -1,0 +1,214 @@
+"""How the cost of v6, v8 and the stages beside the ladder grows with the length of a window, from 64 to 16,384.
+
+    python benchmarks/architectures.py                                # all of them, about ten minutes
+    python benchmarks/architectures.py v6 gru --lengths 64,256        # some of them
+    python benchmarks/architectures.py --out runs/architectures       # keeps what was measured, and continues there
+
+All have about the parameters of v6 with a window of 8; v8, of v6's size, is attention with a cache. A training step is
+the forward and backward pass over one window and AdamW's update, on one core. A character is generated after half a
+window. Memory is what a step needs at its peak beyond the model. conv has as many layers as it needs to read the whole
+window; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core and on two.
+"""
+
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from harness import REPOSITORY, machine, output, parser
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+from gpt.base.choices import Choice
+from gpt.base.files import write_atomically, write_png
+from gpt.base.ladder import OTHERS
+from gpt.base.runtime import memory_of, select_device
+from gpt.cli.composing import composed
+from gpt.data.batch import Batch
+from gpt.models import build
+from gpt.tasks.decoding.sampling import generate
+from gpt.training.objectives import batch_loss
+from gpt.training.optimizers import OPTIMIZER
+
+STAGES = {"v6": [], "v8": ["model.n_embd=32", "model.n_layer=3"], **{stage: [] for stage in OTHERS}}
+_LENGTHS = (64, 256, 1024, 4096, 16384)
+_VOCABULARY = 65  # of tiny Shakespeare
+_PARALLEL = (32, 256)  # windows, and their length, to compare one core and two
+_SECONDS = 2.0  # to repeat a step
+_SHARE = 0.7  # of the machine's memory that a measurement may take
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one stage at one length of the window; a figure is None if there is not enough memory."""
+
+    stage: str
+    length: int
+    rows: int
+    threads: int
+    step: float | None  # seconds of a training step
+    character: float | None  # seconds of a generated character
+    megabytes: float | None  # of a training step
+
+
+def main() -> None:
+    """Measure each stage at each length in a process of its own, and print the tables."""
+    options = parser(__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(STAGES)} (default all)")
+    options.add_argument("--lengths", default=",".join(map(str, _LENGTHS)), help="of windows, in characters")
+    options.add_argument("--out", type=Path, help="where to keep the figures, with a picture: architectures.png")
+    given = options.parse_args()
+    for name in given.names:
+        if name not in STAGES:
+            options.error(f"{name} is none of {', '.join(STAGES)}")
+    lengths = [8, 16] if given.quick else [int(length) for length in given.lengths.split(",")]
+    rows, length = (2, 8) if given.quick else _PARALLEL
+    with tempfile.TemporaryDirectory() as name:
+        out = given.out or Path(name)
+        out.mkdir(parents=True, exist_ok=True)
+        stages = given.names or list(STAGES)
+        costs = [_kept(out, stage, T, 1, 1) for stage in stages for T in lengths]
+        parallel = [_kept(out, stage, length, rows, threads) for stage in stages for threads in (1, 2)]
+        print(_tables(costs, parallel))
+        if given.out:
+            _draw(costs, out / "architectures.png")
+
+
+def measured(stage: str, length: int, rows: int, threads: int) -> Cost:
+    """The cost in this process, which must be a new one: its peak of memory counts."""
+    device = select_device("auto")
+    torch.set_num_threads(threads)
+    layers = [f"model.n_layer={max(1, math.ceil(math.log2(length)))}"] if stage == "conv" else []
+    config, _ = composed("train", [f"model={stage}", f"model.block_size={length}", *STAGES[stage], *layers])
+    torch.manual_seed(0)
+    model = build(Choice.model_validate(config["model"]), _VOCABULARY).to(device)
+    adamw, _ = composed("train", ["model=v6"])
+    optimizer = OPTIMIZER.build(Choice.model_validate(adamw["optimizer"]), model=model, learning_rate=1e-3)
+    ids = torch.randint(_VOCABULARY, (rows, length + 1), device=device)
+    batch, no = Batch.full(ids[:, :-1], ids[:, 1:]), torch.zeros((), device=device)
+
+    def step() -> float:
+        started = time.perf_counter()
+        batch_loss(model, batch).backward()
+        optimizer.step(optimizer.peaks, no)
+        optimizer.zero_grad()
+        _wait(device)
+        return time.perf_counter() - started
+
+    _limit_memory(device)
+    try:
+        before = _peak(device)
+        steps = [step()]
+        megabytes = (_peak(device) - before) / 1e6
+        end = time.perf_counter() + _SECONDS
+        while time.perf_counter() < end or len(steps) < 3:
+            steps.append(step())
+        character = _of_character(model, ids[0], length)
+    except (RuntimeError, MemoryError):  # not enough memory
+        return Cost(stage, length, rows, threads, None, None, None)
+    return Cost(stage, length, rows, threads, statistics.median(steps[1:]), character, megabytes)
+
+
+def _of_character(model: torch.nn.Module, ids: torch.Tensor, length: int) -> float:
+    """Seconds; the first one, for which the text so far is read, is left out."""
+    count = max(1, min(16, length // 4))
+    steps = generate(model, ids[: length // 2], tokens=1 + count, seed=1)
+    next(steps).tolist()
+    started = time.perf_counter()
+    for chosen in steps:
+        chosen.tolist()
+    return (time.perf_counter() - started) / count
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak(device: torch.device) -> float:
+    """The bytes that this process has held at most."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _limit_memory(device: torch.device) -> None:
+    """Make too large a tensor an error instead of a machine that hangs."""
+    import resource
+
+    most = int(_SHARE * memory_of(device))
+    if device.type == "cpu":
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _kept(out: Path, stage: str, length: int, rows: int, threads: int) -> Cost:
+    """What was measured before, or is now."""
+    file = out / f"{stage}_{length}_{rows}_{threads}.json"
+    if not file.exists():
+        code = (
+            f"import sys, json; sys.path.insert(0, {str(REPOSITORY / 'benchmarks')!r}); import architectures as a;"
+            f"print(json.dumps(vars(a.measured({stage!r}, {length}, {rows}, {threads}))))"
+        )
+        text = output([sys.executable, "-c", code], out, settings={"OMP_NUM_THREADS": str(threads)})
+        write_atomically(file, text)
+        print(f"{stage}, {length:,} characters, {threads} threads: {text.strip()}", file=sys.stderr)
+    return Cost(**json.loads(file.read_text()))
+
+
+def _tables(costs: list[Cost], parallel: list[Cost]) -> str:
+    parts = [machine()]
+    figures = {
+        "ms a training step": [(cost.step and cost.step * 1e3) for cost in costs],
+        "ms a generated character": [(cost.character and cost.character * 1e3) for cost in costs],
+        "MB a training step": [cost.megabytes for cost in costs],
+    }
+    lengths = sorted({cost.length for cost in costs})
+    for title, values in figures.items():
+        found = {(cost.stage, cost.length): value for cost, value in zip(costs, values, strict=True)}
+        stages = dict.fromkeys(cost.stage for cost in costs)
+        rows = [[stage, *(_shown(found[stage, length]) for length in lengths)] for stage in stages]
+        cells = tabulate(rows, ["", *(f"{n:,}" for n in lengths)], tablefmt="github", disable_numparse=True)
+        parts.append(f"{title}, by the length of the window\n\n{cells}")
+    rows = [
+        [one.stage, _shown(one.step * 1e3), _shown(two.step * 1e3), f"{one.step / two.step:.2f}"]
+        for one, two in zip(parallel[::2], parallel[1::2], strict=True)
+        if one.step and two.step
+    ]
+    cells = tabulate(rows, ["", "one core", "two cores", "times faster"], tablefmt="github", disable_numparse=True)
+    parts.append(f"ms a training step over {parallel[0].rows} windows of {parallel[0].length}\n\n{cells}")
+    return "\n\n".join(parts)
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _draw(costs: list[Cost], path: Path) -> None:
+    """Each figure against the length, both on a logarithmic scale."""
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    panels = {
+        "seconds a training step": lambda cost: cost.step,
+        "seconds a generated character": lambda cost: cost.character,
+        "MB a training step": lambda cost: cost.megabytes,
+    }
+    for axes, (label, value) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for stage in dict.fromkeys(cost.stage for cost in costs):
+            points = [(cost.length, value(cost)) for cost in costs if cost.stage == stage and value(cost)]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o-", label=stage)
+        axes.set(xlabel="length of the window (characters)", ylabel=label, xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize="small")
+    write_png(path, figure)
+
+
+if __name__ == "__main__":
+    main()
