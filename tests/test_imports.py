@@ -19,12 +19,13 @@ FLOORS = (
     ("gpt.__main__",),
     ("gpt.apps",),
     ("gpt.session",),
-    ("gpt.watching", "gpt.reports"),
+    ("gpt.watching",),
     ("gpt.runs",),
     ("gpt.tasks", "gpt.training"),
     ("gpt.data", "gpt.models", "gpt.cli"),
     ("gpt.base",),
 )
+MOST_ROOMS = 20  # packages, scripts and the two packages beside gpt/ that a clone has
 MOST_ARROWS = 60  # from one package to another
 MODELS_MAY = ("gpt.base.choices", "gpt.base.errors", "gpt.models")
 
@@ -92,9 +93,17 @@ def test_a_package_imports_from_lower_floors_only() -> None:
     assert wrong == set()
 
 
-def test_the_packages_are_few_and_know_few_of_each_other() -> None:
-    assert sum(MODULES[part].name == "__init__.py" for floor in FLOORS for part in floor) <= 12
+def test_the_rooms_are_few_and_know_few_of_each_other() -> None:
+    beside = {path.parent.name for path in REPOSITORY.glob("*/*.py")} - {"gpt", "tests", "docs"}
+    assert {"benchmarks", "exercises"} <= beside
+    assert len([part for floor in FLOORS for part in floor]) + len(SCRIPTS) + len(beside) <= MOST_ROOMS
     assert 20 < len(arrows()) <= MOST_ARROWS
+
+
+def test_a_report_reads_run_folders_which_know_nothing_of_it() -> None:
+    folders = {name for name in MODULES if belongs(name, "gpt.runs") and not belongs(name, "gpt.runs.reports")}
+    imported = {module for name in folders for module in imports_of(MODULES[name])}
+    assert {module for module in imported if belongs(module, "gpt.runs.reports")} == set()
 
 
 def test_the_engine_knows_neither_run_folders_nor_the_command_line() -> None:
@@ -118,7 +127,7 @@ def test_models_import_nothing_of_the_package_but_choices_and_errors() -> None:
 
 def test_nothing_in_the_package_imports_a_script_a_test_or_a_benchmark() -> None:
     assert {"train", "generate", "evaluate", "compare"} <= SCRIPTS
-    outside = {*SCRIPTS, "tests", "benchmarks", "docs"}
+    outside = {*SCRIPTS, "tests", "benchmarks", "docs", "exercises"}
     wrong = {
         (name_of(path), module) for path in FILES for module in imports_of(path) if module.split(".")[0] in outside
     }

@@ -34,10 +34,10 @@ from gpt.base.files import seal
 from gpt.base.schema import CompareConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.models.ngrams import Remembering
-from gpt.reports.everything import Everything
 from gpt.runs import formats
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.reports.everything import Everything
 from gpt.runs.weights import load_model, save_weights
 from tests.conftest import REPOSITORY
 from tests.faults.scenarios import Outcome, in_parallel, short, whole_run

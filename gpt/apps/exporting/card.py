@@ -7,9 +7,9 @@ from gpt.base.files import read_text_file
 from gpt.base.keys import compared
 from gpt.base.runtime import size_of
 from gpt.models.ngrams import Remembering
-from gpt.reports.changes import changes
-from gpt.reports.escaping import markdown
 from gpt.runs.records import Summary
+from gpt.runs.reports.changes import changes
+from gpt.runs.reports.escaping import markdown
 from gpt.session.trained import TrainedRun
 
 _TEXT = """

@@ -10,9 +10,9 @@ from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.inside import can_be_opened, parts
 from gpt.models.ngrams import Remembering
-from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
+from gpt.runs.reports.changes import changes
 from gpt.runs.weights import planned_model
 from gpt.tasks import Continuation, Task, Translation
 

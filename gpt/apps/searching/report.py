@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gpt.base.errors import RequestError
 from gpt.base.files import write_png
 from gpt.cli.ranges import Range
-from gpt.reports.edges import of_interval
+from gpt.runs.reports.edges import of_interval
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:

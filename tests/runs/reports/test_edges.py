@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gpt.reports import edges
-from gpt.reports.ranking import Group, Ranking
-from gpt.reports.tables import table
+from gpt.runs.reports import edges
+from gpt.runs.reports.ranking import Group, Ranking
+from gpt.runs.reports.tables import table
 
 
 def ranking(key: str, *values: Any) -> Ranking:
@@ -34,7 +34,7 @@ def test_the_best_of_three_or_more_numbers_is_inside_or_at_the_edge(
 
 
 def test_it_stands_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.reports.tables.edges.of_ranking", lambda _: ["at the edge"])
+    monkeypatch.setattr("gpt.runs.reports.tables.edges.of_ranking", lambda _: ["at the edge"])
     assert table(
         Ranking("a text", [], [], [], unit="token", has_characters=True, is_tested=True, older=[], unfinished=[]),
         "exact",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gpt.base.console import command
 from gpt.cli.composing import composed
-from gpt.reports import documented, tables
-from gpt.reports.ranking import rankings
 from gpt.runs.finding import finished_runs, unfinished_runs
+from gpt.runs.reports import documented, tables
+from gpt.runs.reports.ranking import rankings
 
 
 def print_comparison(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 
-from gpt.reports.ranking import Ranking, names
+from gpt.runs.reports.ranking import Ranking, names
 
 _FEWEST = 3  # values of which the best can be said to lie inside or at the edge
 _NEAR = 0.05  # of the length of an interval

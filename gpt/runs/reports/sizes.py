@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gpt.reports.ranking import Group, Ranking
 from gpt.runs.records import Summary
+from gpt.runs.reports.ranking import Group, Ranking
 
 _SIZES: dict[str, Callable[[Summary], float | None]] = {
     "parameters": lambda summary: summary.parameters,

@@ -7,8 +7,8 @@ import pytest
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import CompareConfig
-from gpt.reports.everything import Everything
 from gpt.runs.finding import finished_runs
+from gpt.runs.reports.everything import Everything
 
 
 @pytest.mark.parametrize("name", ["compare.csv", "compare.png", "compare_by_1.png", "compare_by_2.png"])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gpt.base.schema import CompareConfig
-from gpt.reports import escaping, tables
-from gpt.reports.everything import Everything
-from gpt.reports.ranking import Group, Ranking
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.reports import escaping, tables
+from gpt.runs.reports.everything import Everything
+from gpt.runs.reports.ranking import Group, Ranking
 
 HOSTILE = [
     "<script>alert(1)</script>", "[x](javascript:alert)", "![x](http://a.b/c)", "a\n# heading", "a | b |", "`code`",

@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import read_text_file
-from gpt.reports import plots
-from gpt.reports.comparable import Metric
-from gpt.reports.documented import compare
-from gpt.reports.ranking import names, p_value, rankings
-from gpt.reports.sizes import with_sizes
-from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun, finished_runs, roots, unfinished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Exact, Parent
+from gpt.runs.reports import plots
+from gpt.runs.reports.comparable import Metric
+from gpt.runs.reports.documented import compare
+from gpt.runs.reports.ranking import names, p_value, rankings
+from gpt.runs.reports.sizes import with_sizes
+from gpt.runs.reports.tables import as_records, table
 from gpt.training.progress import Progress
 from tests.conftest import Script
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from gpt.base.schema import Documented
-from gpt.reports.changes import changes
-from gpt.reports.documented import compare
-from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Best, Estimated, Exact
+from gpt.runs.reports.changes import changes
+from gpt.runs.reports.documented import compare
+from gpt.runs.reports.run import closing_lines, plot_run
 from gpt.training.progress import Means, Progress, Segment
 
 
@@ -126,7 +126,7 @@ def test_each_metric_has_a_panel_below_the_losses(
         progress.evaluations.append(evaluation.model_copy(update={"metrics": means}))
     run.write_metrics(progress)
     figures: list = []
-    monkeypatch.setattr("gpt.reports.run.write_png", lambda _, figure: figures.append(figure))
+    monkeypatch.setattr("gpt.runs.reports.run.write_png", lambda _, figure: figures.append(figure))
     plot_run(run, template[1])
     losses, accuracy = figures[0].axes
     assert losses.get_ylabel() == "loss (nats per token)"

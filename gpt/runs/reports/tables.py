@@ -9,9 +9,9 @@ from typing import Any
 from tabulate import tabulate
 
 from gpt.base.errors import printable
-from gpt.reports import edges, escaping
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
 from gpt.runs.records import Summary
+from gpt.runs.reports import edges, escaping
+from gpt.runs.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
 
 _NAMES = {
     "exact": "exact val", "val": "estimated val", "train": "estimated train", "best": "best estimated val"

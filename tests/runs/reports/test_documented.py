@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gpt.base.schema import Documented
-from gpt.reports.documented import as_record, compare, table
-from gpt.reports.plots import curves
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.records import Estimated, Exact
+from gpt.runs.reports.documented import as_record, compare, table
+from gpt.runs.reports.plots import curves
 from gpt.training.progress import Progress
 from tests.conftest import empty_run
 

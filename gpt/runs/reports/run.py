@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from gpt.base.console import command
 from gpt.base.errors import printable
 from gpt.base.files import write_png
-from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
+from gpt.runs.reports.changes import changes
 from gpt.training.progress import Evaluation, Step
 
 if TYPE_CHECKING:

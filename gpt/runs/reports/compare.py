@@ -11,8 +11,8 @@ def main(config: CompareConfig, request: Request) -> None:
     """Print the tables of all runs, and write them as Markdown, CSV, JSON and pictures."""
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import printable
-    from gpt.reports.everything import Everything
     from gpt.runs.finding import finished_runs, roots, unfinished_runs
+    from gpt.runs.reports.everything import Everything
 
     del request
     folders = roots(config.runs)

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from gpt.base.keys import flat, grouped
 from gpt.data.vocabulary import Vocabulary
-from gpt.reports.changes import earlier_changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
+from gpt.runs.reports.changes import earlier_changes
 
 Metric = Literal["exact", "val", "train", "best"]
 

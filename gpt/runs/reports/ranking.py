@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gpt.reports.changes import changes
-from gpt.reports.comparable import Metric, settings, targets
-from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
+from gpt.runs.reports.changes import changes
+from gpt.runs.reports.comparable import Metric, settings, targets
+from gpt.runs.reports.unfinished import Unfinished, unfinished
 
 LOSS: dict[Metric, Callable[[Summary], float]] = {
     "exact": lambda summary: summary.exact.comparable,

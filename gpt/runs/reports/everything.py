@@ -7,12 +7,12 @@ from pathlib import Path
 from gpt.base.errors import RequestError
 from gpt.base.files import write_atomically
 from gpt.base.schema import CompareConfig
-from gpt.reports import documented, plots, tables
-from gpt.reports.changes import changes
-from gpt.reports.documented import Comparison
-from gpt.reports.ranking import Ranking, rankings
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
+from gpt.runs.reports import documented, plots, tables
+from gpt.runs.reports.changes import changes
+from gpt.runs.reports.documented import Comparison
+from gpt.runs.reports.ranking import Ranking, rankings
 
 _TABLES = ("compare.md", "compare.json", "compare.csv")  # always written together
 

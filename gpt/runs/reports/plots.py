@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import write_png
-from gpt.reports import escaping, sizes
-from gpt.reports.documented import Comparison
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
+from gpt.runs.reports import escaping, sizes
+from gpt.runs.reports.documented import Comparison
+from gpt.runs.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from gpt.reports.changes import changes
-from gpt.reports.escaping import markdown
 from gpt.runs.finding import FinishedRun
 from gpt.runs.records import Summary
+from gpt.runs.reports.changes import changes
+from gpt.runs.reports.escaping import markdown
 
 Split = Literal["train", "val"]
 
