@@ -28,11 +28,12 @@ import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads
 from gpt.base.choices import Choice
 from gpt.base.files import write_atomically, write_png
 from gpt.base.ladder import OTHERS
-from gpt.base.runtime import memory_of, select_device
+from gpt.base.runtime import select_device
 from gpt.cli.composing import composed
 from gpt.data.batch import Batch
 from gpt.models import build
 from gpt.tasks.decoding.sampling import generate
+from gpt.training.memory import memory_of
 from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import OPTIMIZER
 

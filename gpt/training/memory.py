@@ -18,7 +18,7 @@ def check_memory(model: nn.Module, vocab_size: int, tokens: int, device: torch.d
     A lower bound: for each token, a step keeps the logits in float32 and what each linear layer reads.
     """
     read = sum(module.in_features for module in model.modules() if isinstance(module, nn.Linear))
-    needed, available = tokens * (4 * vocab_size + _BYTES * read), _memory(device)
+    needed, available = tokens * (4 * vocab_size + _BYTES * read), memory_of(device)
     if needed > available:
         raise RequestError(
             f"a step over {tokens:,} tokens at once needs more than {needed / 2**30:,.0f} GiB of memory, and there are "
@@ -26,7 +26,7 @@ def check_memory(model: nn.Module, vocab_size: int, tokens: int, device: torch.d
         )
 
 
-def _memory(device: torch.device) -> int:
+def memory_of(device: torch.device) -> int:
     """The memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
