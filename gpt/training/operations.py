@@ -1,5 +1,6 @@
 """The floating-point operations of a training: of its matrix products, as PyTorch's own counter counts them."""
 
+import copy
 from typing import Any
 
 import torch
@@ -30,12 +31,16 @@ def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | 
     """The operations of all training steps so far, forward and backward; a multiplication and an addition are two.
 
     Counted for one window of each length and multiplied by their number. Element-wise operations, the optimizer and
-    evaluations are left out. None for sentence pairs, whose lengths vary.
+    evaluations are left out. None for sentence pairs, whose lengths vary, and for a module that cannot be copied.
     """
     if recipe.data.sizes is None:
         return None
     if progress.iteration == 0:
         return 0.0
+    try:
+        model = copy.deepcopy(model)  # a step can change a module of the caller's program in ways of its own
+    except Exception:  # whatever the module's own code raises
+        return None
     short_iters = recipe.settings.short_iters
     short = min(short_iters, progress.iteration) / progress.iteration  # the share of the tokens in short windows
     first, last = (_per_token(model, recipe, recipe.batch(iteration)) for iteration in (0, short_iters))
@@ -45,11 +50,7 @@ def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | 
 def _per_token(model: nn.Module, recipe: Recipe, batch: Batch) -> float:
     """The mean over the first window of a batch."""
     window = batch.part(0, len(batch.targets))
-    before = [buffer.clone() for buffer in model.buffers()]  # a module from Python may change them, as BatchNorm does
     devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices), counter() as counted:
         Objective.of(recipe.settings)(model, window).backward()
-    model.zero_grad()
-    for buffer, value in zip(model.buffers(), before, strict=True):
-        buffer.copy_(value)
     return counted.get_total_flops() / window.tokens

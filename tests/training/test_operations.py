@@ -68,11 +68,10 @@ def test_short_windows_count_in_the_iterations_that_have_them() -> None:
 
 def test_counting_changes_nothing() -> None:
     state, data = small_state("v7"), text_data(small_corpus())
-    norm = nn.BatchNorm1d(1)  # which changes in every forward pass
-    state.model.add_module("norm_of_inputs", norm)
+    state.model.add_module("norm_of_inputs", nn.BatchNorm1d(1))  # which changes in every forward pass
 
-    def read(_: nn.Module, inputs: tuple[Tensor]) -> None:
-        norm(inputs[0].float().unsqueeze(1))
+    def read(model: nn.Module, inputs: tuple[Tensor]) -> None:
+        model.get_submodule("norm_of_inputs")(inputs[0].float().unsqueeze(1))
 
     state.model.register_forward_pre_hook(read)
     before, draws = bits(state.model.state_dict()), torch.get_rng_state()
