@@ -14,6 +14,7 @@ from gpt.models import v5_residual
 from gpt.models.attention import Dropout
 from gpt.models.kv_cache import Cached, previous
 from gpt.models.rotary import Rotation
+from gpt.models.squared_relu import SquaredReLU
 
 
 class MultiHeadAttention(v5_residual.MultiHeadAttention):
@@ -36,14 +37,6 @@ class TokenShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         return torch.lerp(x, previous(x), self.share.to(x.dtype))
-
-
-class SquaredReLU(nn.Module):
-    """relu(x)^2."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: any shape -> the same shape."""
-        return x.relu().square()
 
 
 class Block(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.models.attention_weights import AttentionWeights
 from gpt.models.inside import Inside, Switched, can_be_opened, heads, parts
-from gpt.models.v8_modern import SquaredReLU
+from gpt.models.squared_relu import SquaredReLU
 from tests.conftest import build_small
 
 ROW = 5

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gpt.models.v8_modern import SquaredReLU, TokenShift
+from gpt.models.squared_relu import SquaredReLU
+from gpt.models.v8_modern import TokenShift
 from gpt.models.v8_twins import NormalisedAttention
 from tests.conftest import REPOSITORY, build, build_small, stage_config
 
