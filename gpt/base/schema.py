@@ -72,6 +72,7 @@ class TrainingConfig(_Schema):
     grad_accumulation: Annotated[Count, Key(compared=False, grouped=False)]
     learning_rate: NonNegative
     grad_clip: Annotated[float, Field(gt=0, le=1e30)] | None
+    windows: Annotated[Literal["random", "shuffled"], Key(since=8, before="random")]
     short_window: Annotated[Length | None, Key(since=3, before=None)]
     short_iters: Annotated[CountOrZero, Key(since=3, before=0)]
     label_smoothing: Fraction

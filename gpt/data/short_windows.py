@@ -1,8 +1,8 @@
 """Short windows in the first batches of a run."""
 
 from gpt.base.errors import RequestError
-from gpt.base.seeding import generator
 from gpt.data.batch import Batch, Data, WrappedData
+from gpt.data.shuffled_windows import ShuffledWindows
 from gpt.data.text import TextData
 
 
@@ -18,7 +18,7 @@ class ShortWindows(WrappedData):
 
         Raises RequestError if `data` is not a text, or if `length` does not divide its windows.
         """
-        if not isinstance(data, TextData):
+        if not isinstance(data, TextData | ShuffledWindows):
             raise RequestError(f"training.short_window={length} is for texts: this corpus has no windows")
         if data.block_size % length:
             raise RequestError(
@@ -33,4 +33,4 @@ class ShortWindows(WrappedData):
         if iteration >= self._iterations:
             return super().training_batch(seed, iteration, batch_size)
         rows = batch_size * self._text.block_size // self._length
-        return self._text.batch("train", rows, generator(seed, "train", iteration), self._length)
+        return self._text.training_windows(seed, iteration, rows, self._length)

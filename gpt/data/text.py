@@ -1,5 +1,6 @@
 """A text, served as windows of T = block_size characters."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -56,19 +57,25 @@ class TextData:
         """The number of tokens in a split. Raises RequestError if the corpus has no such split."""
         return len(self._splits[split])
 
-    def batch(self, split: str, batch_size: int, draw: torch.Generator, T: int | None = None) -> Batch:
-        """`batch_size` windows of T characters, by default block_size, at uniformly random positions of the split."""
-        ids, T = self._splits[split], T or self.block_size
-        starts = _starts(ids, T, batch_size, draw).to(ids.device, non_blocking=True)
-        windows = ids.windows(starts, T + 1) if isinstance(ids, MappedIds) else ids[starts + self._window[: T + 1]]
-        return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
+    def batch(self, split: str, batch_size: int, draw: torch.Generator) -> Batch:
+        """`batch_size` windows at uniformly random positions of a split."""
+        return self._at(split, _starts(self._splits[split], self.block_size, batch_size, draw), self.block_size)
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
-        ids, T = self._splits["train"], self.block_size
+        return self.training_windows(seed, iteration, batch_size, self.block_size)
+
+    def training_windows(self, seed: int, iteration: int, rows: int, T: int) -> Batch:
+        """The same with `rows` windows of T tokens, at uniformly random positions."""
+        ids = self._splits["train"]
+        return self.training_windows_at(lambda i: _starts(ids, T, rows, generator(seed, "train", i)), iteration, T)
+
+    def training_windows_at(self, starts: Callable[[int], Tensor], iteration: int, T: int) -> Batch:
+        """The windows of T tokens that begin at starts(iteration), (B, 1), in the training split."""
+        ids = self._splits["train"]
         if isinstance(ids, MappedIds):  # the disk fetches the next batch while the model trains on this one
-            ids.expect(_starts(ids, T, batch_size, generator(seed, "train", iteration + 1)), T + 1)
-        return self.batch("train", batch_size, generator(seed, "train", iteration))
+            ids.expect(starts(iteration + 1), T + 1)
+        return self._at("train", starts(iteration), T)
 
     def epoch(self, tokens: int) -> int:
         """The number of complete passes over the training split after training on this many tokens."""
@@ -96,6 +103,13 @@ class TextData:
     def _windows(self, split: str, tokens_per_pass: int, most: int | None) -> Windows:
         located = partial(self._located, split)
         return Windows(self._splits[split], self.block_size, tokens_per_pass, most, located)
+
+    def _at(self, split: str, starts: Tensor, T: int) -> Batch:
+        """The windows of T tokens that begin at `starts`, (B, 1)."""
+        ids = self._splits[split]
+        starts = starts.to(ids.device, non_blocking=True)
+        windows = ids.windows(starts, T + 1) if isinstance(ids, MappedIds) else ids[starts + self._window[: T + 1]]
+        return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
         """The batch on the model's device.

@@ -14,6 +14,7 @@ from gpt.data.batch import Batch, Data
 from gpt.data.corpus import Corpus
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
+from gpt.data.shuffled_windows import ShuffledWindows
 from gpt.models import STAGE
 from gpt.session.forking import fitted
 from gpt.session.plan import Plan
@@ -78,6 +79,8 @@ class Job:
 
         started = time.perf_counter()
         data: Data = task.data(corpus, model, device)
+        if settings.windows == "shuffled":
+            data = ShuffledWindows(data)
         if settings.short_window:
             data = ShortWindows(data, settings.short_window, settings.short_iters)
         if config.overfit is not None:

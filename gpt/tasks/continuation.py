@@ -50,6 +50,7 @@ class Continuation(Task):
             "training.eval_iters",
             "training.short_iters",
             "training.short_window",
+            "training.windows",
         }
     )
     example = "tokens=200"

@@ -11,6 +11,7 @@ from gpt.data.batch import IGNORED
 from gpt.data.characters import CharTokenizer
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
+from gpt.data.shuffled_windows import ShuffledWindows
 from gpt.data.text import TextData
 from gpt.data.windows import Windows
 from tests.conftest import split_text, text_data
@@ -102,6 +103,35 @@ def test_short_windows_come_first_and_have_as_many_tokens() -> None:
         ShortWindows(whole, length=3, iterations=3)
     with pytest.raises(RequestError, match=r"training\.short_window=4 is for texts: this corpus has no windows"):
         ShortWindows(OneBatch(whole), length=4, iterations=3)
+
+
+@given(length=st.integers(22, 200), T=st.integers(1, 9), rows=st.integers(1, 12), seed=st.integers(0, 3))
+def test_shuffled_windows_lie_side_by_side_and_come_once_an_epoch(length: int, T: int, rows: int, seed: int) -> None:
+    data = ShuffledWindows(text_data(COUNTING[:length], T, train_fraction=0.5))
+    in_epoch = max(1, (length // 2) // T - 1)
+    batches = [data.training_batch(seed, iteration, rows) for iteration in range(3 * in_epoch // rows + 1)]
+    assert all(torch.equal(batch.targets, batch.inputs[0] + 1) for batch in batches)
+    starts = torch.cat([batch.inputs[0][:, 0] for batch in batches])[: 3 * in_epoch].view(3, in_epoch)
+    for epoch in starts.sort().values:
+        assert (epoch.diff() == T).all()
+        assert epoch[0] < T
+    assert torch.equal(batches[-1].targets, data.training_batch(seed, len(batches) - 1, rows).targets)
+
+
+def test_the_orders_of_shuffled_windows_differ_and_short_ones_have_their_own() -> None:
+    whole = ShuffledWindows(text_data(COUNTING, 8))
+    data = ShortWindows(whole, length=2, iterations=30)
+    starts = {
+        tuple(served.training_batch(seed, iteration, 6).targets[:, 0].tolist())
+        for served in (whole, data)
+        for seed in (1, 2)
+        for iteration in range(30)
+    }
+    assert len(starts) == 120
+    short = [data.training_batch(1, iteration, 6).targets for iteration in range(2)]
+    assert all(batch.shape == (24, 2) for batch in short)
+    with pytest.raises(RequestError, match=r"training\.windows=shuffled is for texts: this corpus has no windows"):
+        ShuffledWindows(OneBatch(whole))
 
 
 @pytest.mark.parametrize("parts", [1, 3, 5])

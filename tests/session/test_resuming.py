@@ -710,8 +710,8 @@ def test_v9_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached
 ) -> None:
     options = ["model=v9", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1",
                "model.ngrams=3", "model.memory=5000", "training.multi_token=0.3",
-               "training.short_window=4", "training.short_iters=8", "training.average_last=0.5",
-               "training.eval_interval=5", "training.eval_iters=2",
+               "training.windows=shuffled", "training.short_window=4", "training.short_iters=8",
+               "training.average_last=0.5", "training.eval_interval=5", "training.eval_iters=2",
                "checkpoint.interval=5", "checkpoint.min_seconds=0", "checkpoint.keep=9",
                "data=text", f"data.path={corpus_file}", "device=cpu", "training.max_iters=20"]  # fmt: skip
     whole = script("train.py", *options, "hydra.run.dir=whole", "target=0.5", cwd=tmp_path)

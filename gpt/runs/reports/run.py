@@ -49,7 +49,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     if changed:
         lines.append(f"not the documented run of {summary.stage}: {', '.join(changed)}")
     size = f"{summary.parameters:,} parameters"
-    if summary.flops is not None:
+    if summary.flops:
         size += f", {summary.flops:.3g} floating-point operations in training steps"
     lines += [
         size,
