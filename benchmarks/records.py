@@ -1,25 +1,32 @@
 """Train records in turn, seed by seed: counted seconds, exact validation loss, and the gain over the previous record.
 
-    python benchmarks/records.py 07_one_layer 08_two_tokens
-    python benchmarks/records.py 08_two_tokens --seeds 4,5,6,7 --out runs/check
+    python benchmarks/records.py 12_pairs 13_shuffled
+    python benchmarks/records.py 13_shuffled --seeds 4,5,6,7 --out runs/check
 
 docs/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so the
-figure to read is the ratio to the previous record, seed by seed. Nothing else may run meanwhile. `--out` keeps the run
-folders and draws their losses as records.png. Finished runs in it are not trained again, and an interrupted one is
-resumed, so records that take hours can be stopped and continued with the same command.
+figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile.
+`--out` keeps the run folders and draws the losses of each track, as network.png and counts.png. Finished runs in it are
+not trained again, and an interrupted one is resumed, so records that take hours can be stopped and continued with the
+same command.
 """
 
 import itertools
+import json
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
+import torch
 import yaml
 from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, seeds, train_command
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from tabulate import tabulate
+from torch import Tensor
 
+import gpt
+from gpt.base.files import write_atomically
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -28,6 +35,22 @@ _RECORDS = sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 _TARGET: float = yaml.safe_load((_FOLDER / "01_v7.yaml").read_text())["target"]  # of all records
 
 Trained = dict[str, dict[int, RunFolder]]  # of each record, its runs by seed
+_WAITED = "waited.json"  # beside the runs: how long the command of each took
+
+
+def tracks() -> dict[str, list[str]]:
+    """The records that train a network alone, and those with counts of the training text, each in order."""
+    found: dict[str, list[str]] = {"network": [], "counts": []}
+    for record in _RECORDS:
+        found["counts" if _has_counts(record) else "network"].append(record)
+    return found
+
+
+def _has_counts(record: str) -> bool:
+    """Whether its model is v9: chosen by itself, or by the record that it names in its defaults."""
+    defaults = yaml.safe_load((_FOLDER / f"{record}.yaml").read_text())["defaults"]
+    based_on = [path.rpartition("/")[2] for path in defaults if str(path).startswith("/experiment/records/")]
+    return {"override /model": "v9"} in defaults or any(map(_has_counts, based_on))
 
 
 def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> None:
@@ -39,7 +62,15 @@ def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> No
             output(train_command(f"resume={run.path}"), out)
         elif not run.is_finished():
             place = [f"hydra.run.dir={run.path}", "resume=null"]
+            started = time.perf_counter()
             output(train_command(f"experiment=records/{record}", f"seed={seed}", *place, *changes), out)
+            waited = waits(out) | {run.path.name: time.perf_counter() - started}
+            write_atomically(out / _WAITED, json.dumps(waited, indent=2).encode())
+
+
+def waits(out: Path) -> dict[str, float]:
+    """The seconds from the start to the end of the command of each run that was not interrupted."""
+    return json.loads((out / _WAITED).read_text()) if (out / _WAITED).is_file() else {}
 
 
 def kept(out: Path) -> Trained:
@@ -52,8 +83,8 @@ def kept(out: Path) -> Trained:
     return found
 
 
-def leaderboard(runs: Trained) -> str:
-    """One row per record, under a line that names the machine."""
+def leaderboard(runs: Trained, waited: dict[str, float]) -> str:
+    """One row per record of a track."""
     lines: list[list[str]] = []
     before: dict[int, float] = {}
     for record, by_seed in runs.items():
@@ -62,18 +93,35 @@ def leaderboard(runs: Trained) -> str:
         reached = sum(loss <= _TARGET for loss in losses)
         ratios = [before[seed] / seconds[seed] for seed in seconds if seed in before]
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
-        characters = next(iter(by_seed.values())).evaluations()[-1].tokens
+        first = next(iter(by_seed.values()))
+        known = [waited[run.path.name] for run in by_seed.values() if run.path.name in waited]
         lines.append([
-            record, _mean([*seconds.values()], 1), _mean(losses, 4), f"{reached} of {len(summaries)}",
-            f"{summaries[0].parameters:,}", f"{characters:,}", faster,
+            record, _mean([*seconds.values()], 1), _mean(known, 1) if known else "-", _mean(losses, 4),
+            f"{reached} of {len(summaries)}", f"{summaries[0].parameters:,}", f"{megabytes(first):,.1f}",
+            f"{first.evaluations()[-1].tokens:,}", faster,
         ])  # fmt: skip
         before = seconds
-    headers = ["record", "counted seconds", "exact val", "reached", "parameters", "characters", "times faster"]
-    return f"{machine()}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}"
+    headers = ["record", "counted seconds", "seconds waited", "exact val", "reached", "parameters", "MB in use"]
+    return tabulate(lines, [*headers, "characters", "times faster"], tablefmt="github", disable_numparse=True)
+
+
+def megabytes(run: RunFolder) -> float:
+    """All tensors of the model of a run once it is in use: weights, and what v9 remembers and counts."""
+    model = gpt.load(run.path, device="cpu").model
+    with torch.no_grad():
+        model(torch.zeros(1, 1, dtype=torch.int64))  # v9 counts when it is first used
+    kept = [
+        value for module in model.modules() for part in _parts(module) for value in part if isinstance(value, Tensor)
+    ]
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in kept}.values()) / 1e6
+
+
+def _parts(module: torch.nn.Module) -> list[list[object]]:
+    return [[*module.parameters(recurse=False)], [*module.buffers(recurse=False)], [*vars(module).values()]]
 
 
 def each(runs: Trained) -> str:
-    """One row per run, from its summary."""
+    """One row per run of a track, from its summary."""
     lines = []
     for record, by_seed in runs.items():
         for seed, run in by_seed.items():
@@ -130,7 +178,10 @@ if __name__ == "__main__":
         out = (given.out or Path(temporary)).resolve()
         out.mkdir(parents=True, exist_ok=True)
         train(given.records, [1] if given.quick else given.seeds, out, quick=given.quick)
-        runs = kept(out)
-        print(leaderboard(runs), each(runs), sep="\n\n")
-        if given.out:
-            picture(runs).savefig(out / "records.png", dpi=120)
+        print(machine())
+        trained = kept(out)
+        for track, records in tracks().items():
+            if runs := {record: trained[record] for record in records if record in trained}:
+                print(f"\n{track}", leaderboard(runs, waits(out)), each(runs), sep="\n\n")
+                if given.out:
+                    picture(runs).savefig(out / f"{track}.png", dpi=120)

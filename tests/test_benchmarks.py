@@ -25,6 +25,7 @@ from ablation import CHANGES, WHOLE
 from gpu import Cells, Part, Setting, measure, report
 from harness import LIBGOMPS_SPINS, WAITING, Measured, Row, alternate, arguments, output, with_constants
 from private_kernels import unpacked, untraced, without
+from records import tracks
 from same_losses import Losses, spelled
 
 Benchmark = Callable[..., list[list[str]]]  # its arguments -> the cells of its table, row by row
@@ -670,8 +671,12 @@ def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -
     records, runs = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[:2]], lines[2:]
     assert [row[0] for row in records] == ["06_small_batches", "07_one_layer"]
     assert [row[-1] == "-" for row in records] == [True, False]  # the ratio to the one before
+    for counted, waited, megabytes in ((float(row[1]), float(row[2]), float(row[6])) for row in records):
+        assert 0 < counted < waited
+        assert megabytes > 100  # most of it the table of the counts
     assert [line.split()[1:4:2] for line in runs] == [["06_small_batches", "1"], ["07_one_layer", "1"]]
-    assert (tmp_path / "kept" / "records.png").stat().st_size > 0
+    assert (tmp_path / "kept" / "counts.png").stat().st_size > 0
+    assert not (tmp_path / "kept" / "network.png").exists()
     summary = tmp_path / "kept" / "07_one_layer_seed1" / "summary.json"
     kept = summary.read_text()
     # What is there is not trained again, an unfinished run goes on, and the table has all of it.
@@ -683,6 +688,16 @@ def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -
         "07_one_layer",
     ]
     assert summary.read_text() == kept
+
+
+def test_a_record_belongs_to_the_track_of_what_it_begins_with() -> None:
+    network, counts = tracks()["network"], tracks()["counts"]
+    assert counts == ["04_counts", "05_short_windows", "06_small_batches", "07_one_layer", "08_two_tokens"]
+    assert network[:4] == ["01_v7", "02_nanogpt", "03_v8", "09_bfloat16"]
+    for record in network:
+        config, _ = composed("train", [f"experiment=records/{record}"])
+        assert "counts" not in config["model"]["_target_"]
+        assert config["target"] == 1.4873
 
 
 @pytest.mark.parametrize("stage", CHANGES)
