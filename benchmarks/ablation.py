@@ -20,7 +20,7 @@ from tabulate import tabulate
 from gpt.runs.folder import RunFolder
 
 _TWINS = ["without_rotary", "without_token_shift", "without_squared_relu",
-          "with_qk_norm", "with_rms_norm", "with_zero_init", "with_soft_cap", "with_pairs"]  # fmt: skip
+          "with_qk_norm", "with_rms_norm", "with_zero_init", "with_soft_cap"]  # fmt: skip
 # By stage: how it is trained, and how each change is made.
 WHOLE = {"v8": "experiment=records/03_v8", "v9": "experiment=records/04_counts"}
 CHANGES = {

@@ -37,7 +37,7 @@ COMMANDS = {
     "v6_decay": ["model=v6", *_SHORT, *_HIGH, "schedule=cosine"],
     "v6_warmup": ["model=v6", *_SHORT, *_HIGH, "schedule=cosine", "schedule.warmup_iters=100"],
     "v5": ["model=v5", *_SHORT],
-    "v9": ["experiment=speedrun_cpu"],
+    "v9": ["experiment=records/08_two_tokens"],
     "v8": [
         "model=v8",
         "model.n_embd=64",

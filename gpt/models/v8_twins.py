@@ -8,10 +8,9 @@ from torch.nn.functional import rms_norm
 
 from gpt.base.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual, v8_modern
-from gpt.models.kv_cache import CachedEmbedding, previous
+from gpt.models.kv_cache import CachedEmbedding
 
 _SOFT_CAP = 15.0
-_MOST_PAIRED = 512  # tokens, which have a quarter of a million pairs
 
 
 class _Twin(v8_modern.GPT):
@@ -93,34 +92,6 @@ class WithZeroInit(_Twin):
         for layer in (block.attention.projection, block.feed_forward[2], self.lm_head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-
-class PairEmbedding(nn.Module):
-    """A vector for each token, and one for it and the token before it together, which is zero at first."""
-
-    def __init__(self, vocab_size: int, n_embd: int) -> None:
-        super().__init__()
-        self.vocab_size = vocab_size
-        self.token = nn.Embedding(vocab_size, n_embd)
-        self.pair = nn.Embedding(vocab_size**2, n_embd)
-        nn.init.zeros_(self.pair.weight)
-
-    def forward(self, idx: Tensor) -> Tensor:
-        """idx: (B, T) int64 token ids -> (B, T, C). The first token of a window counts as following token 0."""
-        before = previous(idx[..., None])[..., 0]
-        return self.token(idx) + self.pair(before * self.vocab_size + idx)
-
-
-class WithPairs(v8_modern.GPT):
-    """With a vector for each pair of neighbouring tokens ("Byte Latent Transformer", Pagnoni et al., 2024, 3.2.1)."""
-
-    def __init__(
-        self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
-    ) -> None:
-        if vocab_size > _MOST_PAIRED:
-            raise ValueError(f"a vector for each pair is for up to {_MOST_PAIRED:,} tokens, not {vocab_size:,}")
-        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
-        self.add_module("embedding", PairEmbedding(vocab_size, n_embd))
 
 
 class WithSoftCap(v8_modern.GPT):

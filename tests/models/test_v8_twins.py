@@ -6,7 +6,7 @@ from torch import nn
 
 from gpt.models.squared_relu import SquaredReLU
 from gpt.models.v8_modern import TokenShift
-from gpt.models.v8_twins import NormalisedAttention, WithPairs
+from gpt.models.v8_twins import NormalisedAttention
 from tests.conftest import REPOSITORY, build, build_small, stage_config
 
 TWINS = sorted(path.stem for path in (REPOSITORY / "conf" / "model").glob("v8_with*_*.yaml"))
@@ -25,12 +25,6 @@ def test_a_twin_differs_from_v8_in_one_thing(twin: str) -> None:
     if twin == "v8_with_zero_init":
         assert torch.equal(model(idx), full(idx))
         return
-    if twin == "v8_with_pairs":
-        model.embedding.token.weight.data.copy_(full.embedding.weight)
-        pairs = model.embedding.pair.weight.data.clone()
-        model.embedding.pair.weight.data.zero_()
-        assert torch.equal(model(idx), full(idx))
-        model.embedding.pair.weight.data.copy_(pairs)
     assert not torch.allclose(model(idx), full(idx), atol=1e-3)
     other = idx.clone()
     other[:, 9:] = (other[:, 9:] + 1) % 65
@@ -55,13 +49,3 @@ def test_an_idea_is_in_the_network_that_has_it_and_nowhere_in_the_other() -> Non
     for idea, kind in {"rms_norm": nn.RMSNorm, "qk_norm": NormalisedAttention}.items():
         assert kind in kinds(f"v8_with_{idea}") - kinds("v8")
     assert nn.LayerNorm not in kinds("v8_with_rms_norm")
-
-
-def test_a_pair_has_a_vector_of_its_own() -> None:
-    model = build_small("v8_with_pairs")
-    vectors = model.embedding.pair.weight.data.normal_()
-    idx = torch.tensor([[3, 7, 3]])
-    pairs = model.embedding(idx) - model.embedding.token(idx)
-    torch.testing.assert_close(pairs[0], vectors[[3, 3 * 65 + 7, 7 * 65 + 3]])
-    with pytest.raises(ValueError, match="for up to 512 tokens, not 513"):
-        WithPairs(513, block_size=8, n_embd=8, n_head=2, n_layer=1, dropout=0.0)
