@@ -5,6 +5,7 @@ python benchmarks/all.py --lecture PATH --nanogpt PATH --annotated PATH --run RU
 
 import sys
 
+import busy_machine
 import generation
 import memory
 import private_kernels
@@ -21,6 +22,7 @@ if __name__ == "__main__":
         lambda: small_stages.rows(given.lecture, given.repeats, quick=given.quick),
         lambda: v7_training.rows(given.nanogpt, given.repeats, quick=given.quick),
         lambda: generation.rows(given.nanogpt, given.repeats, quick=given.quick),
+        lambda: busy_machine.against_libgomp(given.repeats, quick=given.quick),
         lambda: memory.rows(given.repeats, quick=given.quick),
         lambda: seeds.rows(given.repeats, quick=given.quick),
         lambda: translation.rows(given.annotated, given.run, given.repeats, quick=given.quick),

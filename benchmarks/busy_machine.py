@@ -13,13 +13,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from harness import (
     LIBGOMPS_SPINS,
     QUICK_TRAINING,
     WAITING,
+    Row,
+    alternate,
     arguments,
     machine,
     train_command,
@@ -61,10 +64,28 @@ def rows(names: list[str], repeats: int, *, quick: bool) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             command = _command(name, quick=quick)
-            for state, others in (("none", nullcontext()), (f"{_BUSY_PROCESSES} busy loops", _busy())):
+            for state, others in _states():
                 with others:
                     seconds = _measured(command, Path(folder), repeats)
                 yield [_WORKS[name], state, *(f"{statistics.median(found):.1f}" for found in seconds.values())]
+
+
+def against_libgomp(repeats: int, *, quick: bool) -> list[Row]:
+    """Generation, which wakes threads most often, beside the same with libgomp's own waiting."""
+    command, found = _command("generation", quick=quick), []
+    with tempfile.TemporaryDirectory() as folder:
+        ours = partial(wall_seconds, command, Path(folder))
+        theirs = partial(ours, settings=WAITING | {"GOMP_SPINCOUNT": f"{LIBGOMPS_SPINS}"})
+        for state, others in _states():
+            with others:
+                work = f"{_WORKS['generation']}, whole process; other programs: {state}"
+                found.append(Row(work, "s", alternate(repeats, ours, theirs), "libgomp's own waiting"))
+    return found
+
+
+def _states() -> Iterator[tuple[str, AbstractContextManager[None]]]:
+    yield "none", nullcontext()
+    yield f"{_BUSY_PROCESSES} busy loops", _busy()
 
 
 def _measured(command: list[str], folder: Path, repeats: int) -> dict[int, list[float]]:

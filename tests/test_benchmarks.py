@@ -573,6 +573,8 @@ def test_all_benchmarks_run_as_one_and_skip_what_has_no_peer(
     assert peers_of["transformer training"] == "annotated Transformer"
     (v7,) = [row for row in rows if row[0] == "v7 training"]
     assert (v7[2], v7[4]) == ("-", "-")
+    waiting = [row[0].rpartition("; ")[2] for row in rows if row[1] == "libgomp's own waiting"]
+    assert waiting == ["other programs: none", "other programs: 2 busy loops"]
     assert {"v5", "eight seeds of v3 as a sweep", "two processes", "v6 step", "v7-size generation"} <= peers_of.keys()
 
 
