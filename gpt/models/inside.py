@@ -194,6 +194,8 @@ class Switched(nn.Module):
         elif name == "embedding.position":
             embedding = self.model.get_submodule("embedding")
             embedding.register_forward_hook(lambda module, x, output: self._kept("positions", output, module.token(*x)))
+        elif isinstance(module, v8_modern.RotaryPositions):
+            module.register_forward_hook(lambda _, qk, rotated: self._each_kept("positions", rotated, qk))
         elif name in ("expected", "trust"):
             module.register_forward_hook(lambda _, __, output: self._kept("counts", output, output * 0))
         elif name in self.parts:
@@ -202,6 +204,9 @@ class Switched(nn.Module):
 
     def _kept(self, part: str, output: Tensor, instead: Tensor) -> Tensor:
         return torch.where(self._on[part], output, instead)
+
+    def _each_kept(self, part: str, outputs: tuple[Tensor, ...], instead: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self._kept(part, *pair) for pair in zip(outputs, instead, strict=True))
 
     def _heads(self, name: str, y: Tensor) -> Tensor:
         """y: (B, T, C), the heads' outputs side by side -> (B, T, C)."""
@@ -213,11 +218,13 @@ def parts(model: nn.Module) -> list[str]:
     """What can be turned off in a stage: "positions", each head ("blocks.0.attention.2"), each feed-forward layer
     ("blocks.0.feed_forward"), each block ("blocks.0") and "counts".
 
-    A block that is off passes on what it reads. A head or the counts add zeros. A feed-forward layer adds zeros where
-    there is a residual connection, and otherwise passes on what it reads.
+    Positions that are off are neither added nor rotated by. A block that is off passes on what it reads. A head or the
+    counts add zeros. A feed-forward layer adds zeros where there is a residual connection, and otherwise passes on what
+    it reads.
     """
     modules = dict(model.named_modules())
-    found = ["positions"] if "embedding.position" in modules else []
+    has_positions = "embedding.position" in modules or "blocks.0.attention.positions" in modules
+    found = ["positions"] if has_positions else []
     for name, module in modules.items():
         last = name.split(".")[-1]
         if last == "attention":

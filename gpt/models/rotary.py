@@ -35,7 +35,7 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class _Rotated(torch.autograd.Function):
-    """A rotation whose gradient is rotated back, in two thirds of the time that PyTorch takes to derive it."""
+    """A rotation, whose gradient is rotated back: fewer passes over memory than PyTorch takes to derive it."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class SquaredReLU(nn.Module):
 
 
 class _SquaredReLU(torch.autograd.Function):
-    """The same with its gradient, 2 relu(x), in fewer passes over memory than PyTorch takes to derive it."""
+    """The same, with its gradient, 2 relu(x), in fewer passes over memory than PyTorch takes to derive it."""
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:

@@ -17,14 +17,27 @@ from gpt.models.rotary import Rotation
 from gpt.models.squared_relu import SquaredReLU
 
 
+class RotaryPositions(nn.Module):
+    """Queries and keys, rotated by their positions."""
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """q, k: (B, H, T, D) each -> the same shapes."""
+        T, D = q.shape[2:]
+        rotation = Rotation(T, D, q.device)
+        return rotation(q), rotation(k)
+
+
 class MultiHeadAttention(v5_residual.MultiHeadAttention):
     """v5's attention, between rotated queries and keys."""
 
+    def __init__(self, n_embd: int, n_head: int) -> None:
+        super().__init__(n_embd, n_head)
+        self.positions = RotaryPositions()
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What each head reads: (B, H, T, D) each -> (B, H, T, D)."""
-        T, D = q.shape[2:]
-        rotation = Rotation(T, D, q.device)
-        return super().attend(rotation(q), rotation(k), v)
+        q, k = self.positions(q, k)
+        return super().attend(q, k, v)
 
 
 class TokenShift(nn.Module):

@@ -105,6 +105,16 @@ def _block(model: Any) -> None:
     model.blocks[0] = nn.Identity()
 
 
+class _AsTheyAre(nn.Module):
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        return q, k
+
+
+def _rotation(model: Any) -> None:
+    for block in model.blocks:
+        block.attention.positions = _AsTheyAre()
+
+
 def _counts(model: Any) -> None:
     _zero(model.expected.weight, model.trust.weights.weight, model.trust.weights.bias)
 
@@ -117,6 +127,8 @@ def _counts(model: Any) -> None:
         ("v3_ffn", "feed_forward", lambda model: setattr(model, "feed_forward", nn.Identity())),
         ("v6", "positions", lambda model: _zero(model.embedding.position.weight)),
         ("v7", "blocks.1.attention.2", _head),
+        ("v8", "positions", _rotation),
+        ("v9", "positions", _rotation),
         ("v8", "blocks.1.feed_forward", lambda model: _zero(*model.blocks[1].feed_forward[2].parameters())),
         ("v5", "blocks.0", _block),
         ("v4", "blocks.0", _block),
