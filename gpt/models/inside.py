@@ -30,6 +30,7 @@ from gpt.models import (
     v9_counts,
     without_residuals,
 )
+from gpt.models.rotary import RotaryPositions
 
 _LADDER = (
     v1_bigram.Bigram, v2_attention_head.GPT, v3_attention_heads.GPT, v3_feed_forward.GPT, v4_blocks.GPT,
@@ -194,7 +195,7 @@ class Switched(nn.Module):
         elif name == "embedding.position":
             embedding = self.model.get_submodule("embedding")
             embedding.register_forward_hook(lambda module, x, output: self._kept("positions", output, module.token(*x)))
-        elif isinstance(module, v8_modern.RotaryPositions):
+        elif isinstance(module, RotaryPositions):
             module.register_forward_hook(lambda _, qk, rotated: self._each_kept("positions", rotated, qk))
         elif name in ("expected", "trust"):
             module.register_forward_hook(lambda _, __, output: self._kept("counts", output, output * 0))

@@ -8,7 +8,7 @@ Source: "RoFormer: Enhanced Transformer with Rotary Position Embedding" (Su et a
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt.models.kv_cache import positions
 
@@ -27,6 +27,16 @@ class Rotation:
         """x: (..., T, D) -> (..., T, D)."""
         cos, sin = self._cos.to(x.dtype), self._sin.to(x.dtype)
         return _Rotated.apply(x, cos, sin) if x.requires_grad else _rotated(x, cos, sin)
+
+
+class RotaryPositions(nn.Module):
+    """Rotated queries and keys, as a module, which can be turned off."""
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """q, k: (B, H, T, D) each -> the same shapes."""
+        T, D = q.shape[2:]
+        rotation = Rotation(T, D, q.device)
+        return rotation(q), rotation(k)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

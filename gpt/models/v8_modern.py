@@ -13,18 +13,8 @@ from gpt.base.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual
 from gpt.models.attention import Dropout
 from gpt.models.kv_cache import Cached, previous
-from gpt.models.rotary import Rotation
+from gpt.models.rotary import RotaryPositions
 from gpt.models.squared_relu import SquaredReLU
-
-
-class RotaryPositions(nn.Module):
-    """Queries and keys, rotated by their positions."""
-
-    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """q, k: (B, H, T, D) each -> the same shapes."""
-        T, D = q.shape[2:]
-        rotation = Rotation(T, D, q.device)
-        return rotation(q), rotation(k)
 
 
 class MultiHeadAttention(v5_residual.MultiHeadAttention):
