@@ -4,6 +4,7 @@
 
 The peer at v7's size is nanoGPT's `GPT.generate`. The weights are random on both sides, which does not affect the time.
 For one text, a second row compares with the limit: a character cannot take less than reading all weights once.
+bfloat16 is measured only where the processor has instructions for it.
 """
 
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import torch
 from harness import QUICK_TRAINING, Row, alternate, arguments, output, table, train_command
+
+from gpt.base.runtime import has_bfloat16, select_device
 
 SIZES = [(1, 256), (1, 500), (64, 64)]  # samples, characters of each
 _WEIGHTS = 10_641_792  # of v7's linear layers
@@ -84,7 +87,11 @@ print(batch * tokens / (time.perf_counter() - started), file=stdout)
 
 def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Characters per second, all samples together."""
-    dtypes = ["float32", "bfloat16", *([] if torch.cuda.is_available() else ["int8"])]
+    dtypes = ["float32"]
+    if has_bfloat16(select_device("auto")):
+        dtypes.append("bfloat16")
+    if not torch.cuda.is_available():
+        dtypes.append("int8")
     with tempfile.TemporaryDirectory() as name:
         found = [
             v7_size(batch, tokens, dtype, nanogpt, repeats, Path(name))

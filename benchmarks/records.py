@@ -4,7 +4,8 @@
     python benchmarks/records.py 12_shuffled --seeds 4,5,6,7 --out runs/check
 
 docs/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so the
-figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile.
+figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile. On a
+processor without instructions for bfloat16, records that use it are trained in float32.
 `--out` keeps the run folders and draws the losses of each track, as network.png and counts.png. Finished runs in it are
 not trained again, and an interrupted one is resumed, so records that take hours can be stopped and continued with the
 same command.
@@ -27,6 +28,7 @@ from torch import Tensor
 
 import gpt
 from gpt.base.files import write_atomically
+from gpt.base.runtime import has_bfloat16
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -56,6 +58,8 @@ def _has_counts(record: str) -> bool:
 def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> None:
     """Train each record with each seed, each in its own folder below `out`."""
     changes = [*QUICK_TRAINING, "training.short_window=null"] if quick else []
+    if not has_bfloat16(torch.device("cpu")):
+        changes.append("dtype=float32")
     for seed, record in itertools.product(seeds, records):
         run = RunFolder(out / f"{record}_seed{seed}")
         if run.is_started() and not run.is_finished():
