@@ -27,6 +27,7 @@ from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
 from gpt.training.objectives import Objective
 
+_FOR_A_SINGLE_LIBRARY = {"aot_inductor.precompile_headers": False}  # they would pay off for a second one
 _TOLERANCE = 1e-4  # between a cached library and PyTorch, for the loss and each gradient
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
         graph = make_fx(step)(*example)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
-        aoti_compile_and_package(torch.export.export(graph, tuple(example)), package_path=str(path))
+        exported = torch.export.export(graph, tuple(example))
+        aoti_compile_and_package(exported, package_path=str(path), inductor_configs=_FOR_A_SINGLE_LIBRARY)
 
 
 def _keep(built: Path, path: Path) -> None:
