@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ _GAINS_FROM_THREADS = 200_000
 # Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
 _PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
 _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
     if dtype == "auto":
         enough = _PAYS_FOR_CASTS_ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
         dtype = "bfloat16" if size_of(model) >= enough and has_bfloat16(device) else "float32"
+    elif dtype == "bfloat16" and not has_bfloat16(device):
+        log.warning("this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32")
     return Runtime(device, getattr(torch, dtype))
 
 

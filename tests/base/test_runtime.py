@@ -1,0 +1,26 @@
+"""The device and the precision of a model."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from gpt.base.runtime import select_runtime
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "has_it", "is_warned"),
+    [("bfloat16", False, True), ("bfloat16", True, False), ("float32", False, False), ("auto", False, False)],
+)
+def test_bfloat16_without_instructions_for_it_is_used_with_a_warning(
+    dtype: str, has_it: bool, is_warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gpt.base.runtime.has_bfloat16", lambda device: has_it)
+    with caplog.at_level(logging.WARNING, "gpt"):
+        runtime = select_runtime(CPU, dtype, nn.Linear(2, 2))
+    assert runtime.dtype is (torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+    message = "this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32"
+    assert caplog.messages == ([message] if is_warned else [])
