@@ -1,7 +1,7 @@
 """Texts made to test memory: each line is an example whose answer stands at its end, and only answers are targets.
 
-Models that keep a state of constant size must hold on to what they read until it is asked for. A line has to be learned
-from many others, since each has its own letters: nothing can be learned by heart.
+Models that keep a state of constant size must hold on to what they read until it is asked for. Each line has letters of
+its own, so memorising lines does not help.
 """
 
 import random

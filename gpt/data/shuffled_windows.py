@@ -34,10 +34,9 @@ class ShuffledWindows(WrappedData):
 
     def _starts(self, seed: int, iteration: int, rows: int, T: int) -> Tensor:
         """Where the windows of a batch begin, (rows, 1)."""
-        places = torch.arange(
-            iteration * rows, (iteration + 1) * rows
-        )  # in the orders of all epochs, one after another
         n = self._in_epoch(T)
+        # In the orders of all epochs, one after another.
+        places = torch.arange(iteration * rows, (iteration + 1) * rows)
         parts = [
             self._order(seed, epoch, T)[places[places // n == epoch] % n]
             for epoch in range(int(places[0]) // n, int(places[-1]) // n + 1)
