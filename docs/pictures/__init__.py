@@ -10,10 +10,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from gpt.session.trained import TrainedRun
-from pictures import attention, depth, embeddings, probabilities, sequences, training
+from pictures import attention, depth, embeddings, flow, probabilities, sequences, training
 from pictures.theme import THEMES, save
 
 PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], Figure]] = {
+    **flow.FLOWS,
     "windows": training.windows,
     "losses": training.losses,
     "dropout": training.dropout,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.ladder import SMALL
+from gpt.base.ladder import LADDER, SMALL
 from gpt.data.download import TINY_SHAKESPEARE
 from tests.apps.playground.browsing import chromium, violations
 from tests.conftest import REPOSITORY, Script
@@ -105,7 +105,7 @@ def test_the_glossary_leads_to_the_page_that_introduces_a_term() -> None:
 
 def test_every_picture_is_on_a_page_and_every_page_finds_its_pictures() -> None:
     code = (DOCS / "pictures" / "__init__.py").read_text()
-    drawn = set(re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE))
+    drawn = set(re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE)) | {f"flow-{s}" for s in LADDER}
     used = {argument for page in [*COURSE, DOCS / "index.md"] for argument, _ in directives(page, "picture")}
     assert used == drawn
     for page in COURSE:

@@ -1,0 +1,120 @@
+"""A stage as one picture: from the window to the probabilities of the next character, with its new parts in colour."""
+
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.textpath import TextPath
+
+from gpt.base.choices import Choice
+from gpt.base.ladder import LADDER
+from gpt.cli.composing import composed
+from gpt.models import build
+from gpt.models.dataflow import Part, Row, dataflow
+from pictures.theme import WIDTH
+
+VOCABULARY = 65  # of tiny Shakespeare
+_TEXT, _SMALL = 10, 8.5  # points
+# In inches: the height of a box, and of an arrow, of one that enters or leaves the blocks, of one with a sum on it.
+_BOX, _ARROW, _AT_BLOCKS, _WITH_SUM = 0.26, 0.22, 0.2, 0.2
+_PADDING, _GAP = 0.09, 0.05  # inches: beside the text of a box, and between two boxes
+_SUM, _TAP = 0.13, 0.1  # inches: from a box down to the sum, and up to where a branch begins
+_FRAME, _BYPASS = 0.3, 0.62  # inches from the left: of the frame around the blocks, and of the line around a branch
+_MIDDLE = WIDTH / 2
+
+
+def stage_rows(stage: str) -> tuple[list[Row], int]:
+    """The rows of a stage with its documented sizes, and the number of its blocks."""
+    config, _ = composed("train", [f"model={stage}"])
+    model = build(Choice.model_validate(config["model"]), VOCABULARY)
+    return dataflow(model), len(getattr(model, "blocks", ()))
+
+
+def flow(stage: str) -> Figure:
+    """The picture of a stage."""
+    rows, blocks = stage_rows(stage)
+    places = [0.0]  # of the middle of each row, from the top downwards
+    for row, following in pairwise(rows):
+        extra = _AT_BLOCKS * (row.in_block != following.in_block) + _WITH_SUM * row.ends_branch
+        places.append(places[-1] - _BOX - _ARROW - extra)
+    height = _BOX - places[-1] + 0.04
+    figure = Figure(figsize=(WIDTH, height), layout="none")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(places[-1] - _BOX / 2 - 0.02, _BOX / 2 + 0.02))
+    axes.axis("off")
+    _draw_blocks(axes, stage, rows, places, blocks)
+    tap = 0.0
+    for row, y, below in zip(rows, places, [*places[1:], None], strict=True):
+        _draw_parts(axes, stage, row.parts, y)
+        if row.begins_branch:
+            tap = y + _BOX / 2 + _TAP
+        if below is not None:
+            _draw_arrow(axes, row, y - _BOX / 2, below + _BOX / 2)
+        if row.ends_branch:
+            _draw_bypass(axes, tap, y - _BOX / 2 - _SUM, _colour(stage, "v5"))
+    return figure
+
+
+FLOWS = {f"flow-{stage}": partial(flow, stage) for stage in LADDER}
+
+
+def _draw_parts(axes: Axes, stage: str, parts: list[Part], y: float) -> None:
+    widths = [_width(part.label) + 2 * _PADDING for part in parts]
+    left = _MIDDLE - (sum(widths) + _GAP * (len(parts) - 1)) / 2
+    for part, width in zip(parts, widths, strict=True):
+        ink = mpl.rcParams["text.color"]
+        if part.since is not None:  # what goes in and comes out is no part, and has no box
+            colour, is_new = _colour(stage, part.since), part.since == stage
+            ink = _paper() if is_new else ink
+            _draw_box(axes, left, y - _BOX / 2, width, _BOX, edgecolor=colour, facecolor=colour if is_new else "none")
+        axes.text(left + width / 2, y - 0.005, part.label, ha="center", va="center", fontsize=_TEXT, color=ink)
+        left += width + _GAP
+
+
+def _draw_arrow(axes: Axes, row: Row, top: float, bottom: float) -> None:
+    head = {"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "shrinkA": 0, "shrinkB": 0, "linewidth": 0.8}
+    axes.annotate("", (_MIDDLE, bottom), (_MIDDLE, top), arrowprops=head | {"color": mpl.rcParams["text.color"]})
+    beside, below = (0.17, _SUM) if row.ends_branch else (0.1, _ARROW / 2)
+    axes.text(_MIDDLE + beside, top - below, row.shape, va="center", fontsize=_SMALL, alpha=0.8)
+
+
+def _draw_bypass(axes: Axes, top: float, bottom: float, colour: str) -> None:
+    """The residual connection around a branch, and the sum in which it ends."""
+    line: dict[str, Any] = {"color": colour, "linewidth": 1.2, "solid_joinstyle": "round"}
+    axes.plot([_MIDDLE, _BYPASS, _BYPASS, _MIDDLE], [top, top, bottom, bottom], **line)
+    axes.add_patch(Circle((_MIDDLE, bottom), 0.08, facecolor=_paper(), edgecolor=colour, linewidth=1.2, zorder=3))
+    axes.plot([_MIDDLE - 0.045, _MIDDLE + 0.045], [bottom, bottom], zorder=4, **line)
+    axes.plot([_MIDDLE, _MIDDLE], [bottom - 0.045, bottom + 0.045], zorder=4, **line)
+
+
+def _draw_blocks(axes: Axes, stage: str, rows: list[Row], places: list[float], blocks: int) -> None:
+    """A frame around the rows of a block, if there are blocks."""
+    inside = [y for row, y in zip(rows, places, strict=True) if row.in_block]
+    if not inside:
+        return
+    colour, top = _colour(stage, "v4"), inside[0] + _BOX / 2 + _AT_BLOCKS
+    bottom = places[places.index(inside[-1]) + 1] + _BOX / 2 + _AT_BLOCKS
+    _draw_box(axes, _FRAME, bottom, WIDTH - 2 * _FRAME, top - bottom, edgecolor=colour, linestyle=(0, (4, 3)))
+    label = f"{blocks} blocks"
+    axes.text(WIDTH - _FRAME - 0.1, top - 0.13, label, ha="right", va="center", fontsize=_TEXT, color=colour)
+
+
+def _draw_box(axes: Axes, left: float, bottom: float, width: float, height: float, **style: Any) -> None:
+    style = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": "none", "linewidth": 1.0} | style
+    axes.add_patch(FancyBboxPatch((left, bottom), width, height, **style))
+
+
+def _width(text: str) -> float:
+    return float(TextPath((0, 0), text, size=_TEXT).get_extents().width) / 72  # inches
+
+
+def _colour(stage: str, since: str) -> str:
+    """Of what a stage introduces, or of what was there before."""
+    return str(mpl.rcParams["axes.prop_cycle"].by_key()["color"][1] if since == stage else mpl.rcParams["text.color"])
+
+
+def _paper() -> Any:
+    return mpl.colormaps[mpl.rcParams["image.cmap"]](0.0)

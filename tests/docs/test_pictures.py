@@ -1,0 +1,88 @@
+"""The pictures at the head of the stages' pages: what they colour, and that they can be read."""
+
+import re
+import sys
+from itertools import combinations, pairwise
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.patches import FancyBboxPatch
+
+from gpt.base.ladder import LADDER
+from tests.conftest import REPOSITORY
+
+pytest.importorskip("sphinx")
+sys.path[:0] = [str(REPOSITORY / "docs"), str(REPOSITORY / "docs" / "_ext")]
+from pictures.flow import FLOWS, stage_rows  # noqa: E402
+from pictures.theme import THEMES  # noqa: E402
+
+
+def drawn(stage: str, theme: str) -> Any:
+    with mpl.rc_context(THEMES[theme]):
+        figure = FLOWS[f"flow-{stage}"]()
+    FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def colours(stage: str) -> list[str]:
+    """Of what is coloured: the texts in filled boxes, and what the lines say."""
+    (axes,) = drawn(stage, "light").axes
+    ink = to_hex(THEMES["light"]["text.color"])
+    found = [line.get_color() for line in axes.lines] + [patch.get_edgecolor() for patch in axes.patches]
+    return [colour for colour in map(to_hex, found) if colour != ink]
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_a_stage_colours_what_it_adds_and_nothing_else(stage: str) -> None:
+    rows, _ = stage_rows(stage)
+    parts = sum(part.since == stage for row in rows for part in row.parts)
+    others = {"v4": 1, "v5": 8}.get(stage, 0)  # the frame; of two branches, the line, the circle and the plus in it
+    new = to_hex(THEMES["light"]["axes.prop_cycle"].by_key()["color"][1])
+    assert colours(stage) == [new] * (parts + others)
+    assert parts + others > 0
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("stage", LADDER)
+def test_no_text_is_cut_off_or_covered(stage: str, theme: str) -> None:
+    figure = drawn(stage, theme)
+    (axes,) = figure.axes
+    texts = [(text.get_text(), text.get_window_extent()) for text in axes.texts if text.get_text()]
+    rows, _ = stage_rows(stage)
+    labels = [part.label for row in rows for part in row.parts]
+    assert [name for name, _ in texts if name in labels] == labels
+    page = figure.bbox
+    for name, box in texts:
+        assert page.x0 <= box.x0 < box.x1 <= page.x1, name
+        assert page.y0 <= box.y0 < box.y1 <= page.y1, name
+    for (name, box), (other, covering) in combinations(texts, 2):
+        assert not box.overlaps(covering), (name, other)
+    boxes = [patch.get_window_extent() for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    boxes = [box for box in boxes if box.height < 0.5 * figure.dpi]  # not the frame
+    assert all(not box.overlaps(other) for box, other in pairwise(boxes))
+    for name, box in texts:
+        if name.startswith("("):
+            assert not any(box.overlaps(other) for other in boxes), name
+
+
+@pytest.mark.parametrize("stage", LADDER)
+def test_a_caption_states_the_numbers_of_its_picture(stage: str) -> None:
+    """Or, in comparison, of the picture on an earlier page."""
+    page = (REPOSITORY / "docs" / "course" / f"{stage}.md").read_text()
+    (fence,) = re.findall(rf"^```{{picture}} flow-{stage}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    shown = ""
+    for known in LADDER[: LADDER.index(stage) + 1]:
+        rows, blocks = stage_rows(known)
+        shown += f"{blocks} blocks " + " ".join(f"{row.shape} {[part.label for part in row.parts]}" for row in rows)
+    stated = re.findall(r"(?<![\w,])\d+\b", fence)
+    assert set(stated) <= set(re.findall(r"(?<!\w)\d+\b", shown))
+    assert stated or stage in ("v3_ffn", "v6", "v8", "v9")  # whose captions have none
+    rows, blocks = stage_rows(stage)
+    for number, word in {3: "three", 4: "four", 6: "six"}.items():
+        if f"{word} heads" in fence:
+            assert f"in {number} heads" in str(rows)
+        if f"{word} blocks" in fence:
+            assert blocks == number
