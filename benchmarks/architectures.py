@@ -4,10 +4,11 @@
     python benchmarks/architectures.py v6 gru --lengths 64,256        # some of them
     python benchmarks/architectures.py --out runs/architectures       # keeps what was measured, and continues there
 
-All have about the parameters of v6 with a window of 8; v8, of v6's size, is attention with a cache. A training step is
+With a window of 8, all have about the parameters of v6. v8, of v6's size, is attention with a cache. A training step is
 the forward and backward pass over one window and AdamW's update, on one core. A character is generated after half a
-window. Memory is what a step needs at its peak beyond the model. conv has as many layers as it needs to read the whole
-window; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core and on two.
+window. Memory is what a step needs at its peak beyond the model. conv has as many layers as a window allows, and so more
+parameters in a longer one; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core
+and on two.
 """
 
 import json
@@ -85,7 +86,7 @@ def measured(stage: str, length: int, rows: int, threads: int) -> Cost:
     """The cost in this process, which must be a new one: its peak of memory counts."""
     device = select_device("auto")
     torch.set_num_threads(threads)
-    layers = [f"model.n_layer={max(1, math.ceil(math.log2(length)))}"] if stage == "conv" else []
+    layers = [f"model.n_layer={int(math.log2(length))}"] if stage == "conv" else []
     config, _ = composed("train", [f"model={stage}", f"model.block_size={length}", *STAGES[stage], *layers])
     torch.manual_seed(0)
     model = build(Choice.model_validate(config["model"]), _VOCABULARY).to(device)
@@ -143,10 +144,10 @@ def _peak(device: torch.device) -> float:
 
 def _limit_memory(device: torch.device) -> None:
     """Make too large a tensor an error instead of a machine that hangs."""
-    import resource
-
-    most = int(_SHARE * memory_of(device))
     if device.type == "cpu":
+        import resource  # not on Windows
+
+        most = int(_SHARE * memory_of(device))
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 

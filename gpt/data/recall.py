@@ -83,13 +83,20 @@ class LineData:
     estimated_over = "random lines"
 
     def __init__(self, corpus: Lines, tokenizer: TextTokenizer, *, block_size: int, device: torch.device | str) -> None:
+        """Raises RequestError if a line does not fit into a window, or if its characters are not a token each."""
         length = corpus.val.index(_END)
         if length - 1 > block_size:
             raise RequestError(f"a line has {length - 1} characters before its last: raise model.block_size")
+        encoded = corpus.encoded(tokenizer)
+        if {split: len(ids) for split, ids in encoded.items()} != corpus.lengths():
+            raise RequestError(
+                "each character of these lines must be a token, but in the vocabulary of init= some are not: add "
+                "unknown_characters=grow, or train without init="
+            )
         self.sizes, self._answer = tokenizer.sizes, corpus.answer
         self._lines = {
             split: ids.view(-1, length + 1)[:, :length].to(device)  # (N, length)
-            for split, ids in corpus.encoded(tokenizer).items()
+            for split, ids in encoded.items()
             if isinstance(ids, Tensor)
         }
 

@@ -9,8 +9,10 @@ import torch
 
 from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED
+from gpt.data.byte_level import BytePairs, ByteTokenizer
 from gpt.data.characters import CharTokenizer
 from gpt.data.recall import LineData, recall, repeat
+from gpt.data.tokenizer import TextTokenizer
 from gpt.training.metrics import solved
 from tests.conftest import Script
 
@@ -90,3 +92,12 @@ def test_lines_that_do_not_fit_are_refused(arguments: list[str], message: str, c
 def test_more_characters_than_fit_are_refused_before_they_are_made() -> None:
     with pytest.raises(RequestError, match="more than 10,000,000"):
         recall(pairs=26, distance=10_000, size=200_000)
+
+
+@pytest.mark.parametrize("tokenizer", [BytePairs.trained_on(["...." * 9], 300), CharTokenizer("\n.:abcdef")])
+def test_lines_whose_characters_are_not_a_token_each_are_refused(tokenizer: TextTokenizer) -> None:
+    """The vocabulary of another run may have longer tokens, or lack characters."""
+    corpus = repeat(length=4, distance=8, size=100)
+    assert LineData(corpus, ByteTokenizer(), block_size=20, device="cpu").epoch(4 * 90) == 1
+    with pytest.raises(RequestError, match="each character of these lines must be a token"):
+        LineData(corpus, tokenizer, block_size=20, device="cpu")
