@@ -63,9 +63,9 @@ def fitted(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Law:
     return law
 
 
-def resampled(n: np.ndarray, d: np.ndarray, loss: np.ndarray, seed: int = 1) -> list[Law]:
+def resampled(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Law]:
     """Fits to as many runs, drawn with replacement; a draw that determines no law is left out."""
-    draw, laws = np.random.default_rng(seed), []
+    draw, laws = np.random.default_rng(1), []
     for _ in range(_FITS):
         rows = draw.integers(len(n), size=len(n))
         if min(len(np.unique(n[rows])), len(np.unique(d[rows]))) >= 3:
