@@ -6,9 +6,8 @@
 
 With a window of 8, all have about the parameters of v6. v8, of v6's size, is attention with a cache. A training step is
 the forward and backward pass over one window and AdamW's update, on one core. A character is generated after half a
-window. Memory is what a step needs at its peak beyond the model. conv has as many layers as a window allows, and so more
-parameters in a longer one; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core
-and on two.
+window. Memory is what a step needs at its peak beyond the model. conv has as many layers as the window allows, so its
+size grows; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core and on two.
 """
 
 import json
