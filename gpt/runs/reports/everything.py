@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from gpt.base.errors import RequestError
@@ -57,7 +58,7 @@ class Everything:
         written = []
         if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
             written.append(out / "compare.png")
-        for name, ranking in zip(self._by_keys, self.ranked, strict=False):
+        for name, ranking in zip(self._by_keys, self._against, strict=True):
             plots.against(ranking, self.config.by or [], self.config.metric, out / name)
             written.append(out / name)
         return written
@@ -65,10 +66,25 @@ class Everything:
     @property
     def _by_keys(self) -> list[str]:
         """The names of the pictures of the loss against the keys in `by`."""
-        if not self.config.by:
-            return []
-        count = len(self.ranked)
+        count = len(self._against)
         return ["compare_by.png"] if count == 1 else [f"compare_by_{number}.png" for number in range(1, count + 1)]
+
+    @cached_property
+    def _against(self) -> list[Ranking]:
+        """What to draw against the keys in `by`: the rankings, or all runs as one for a key of the corpus.
+
+        Runs with another data.distance, for example, are in another ranking, so it varies in none.
+        """
+        by = self.config.by
+        if not by:
+            return []
+        if len(self.ranked) > 1 and not any(plots.varies(ranking, by) for ranking in self.ranked):
+            runs = [run for ranking in self.ranked for group in ranking.groups for run in group.runs]
+            (joined,) = rankings(runs, self.config.metric, joined=True)
+            of_corpus = {f"data.{name.removeprefix('data.')}" for name in by}
+            if plots.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
+                return [joined]
+        return self.ranked
 
 
 def _check_own(out: Path, by_keys: list[str]) -> None:

@@ -132,8 +132,7 @@ def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> 
     A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary.
     """
     ranking = sizes.with_sizes(ranking, by)
-    short = names(ranking.keys)
-    known = {name: key for key, end in short.items() for name in (key, end, key.removesuffix("._target_"))}
+    short, known = names(ranking.keys), _known(ranking)
     for name in by:
         if name not in known:
             varying = ", ".join(short.values()) or "none"
@@ -152,6 +151,17 @@ def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> 
             title=f"{metric} loss (nats per {ranking.unit}), lowest over other keys",
         )
     write_png(path, figure)
+
+
+def varies(ranking: Ranking, by: Sequence[str]) -> bool:
+    """Whether each of these keys or sizes varies between the runs of a ranking."""
+    return _known(sizes.with_sizes(ranking, by)).keys() >= set(by)
+
+
+def _known(ranking: Ranking) -> dict[str, str]:
+    """The keys that vary, by each name that they go by."""
+    short = names(ranking.keys)
+    return {name: key for key, end in short.items() for name in (key, end, key.removesuffix("._target_"))}
 
 
 def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:

@@ -67,10 +67,13 @@ class _Member(NamedTuple):
     guess: float
 
 
-def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFolder] = ()) -> list[Ranking]:
+def rankings(
+    runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFolder] = (), *, joined: bool = False
+) -> list[Ranking]:
     """One ranking per set of targets, because losses over others are not comparable; damaged runs are skipped.
 
-    `others` are runs that have not finished; each is in the ranking that it would be in.
+    `others` are runs that have not finished; each is in the ranking that it would be in. `joined` makes one ranking of
+    all runs, to draw the loss against what makes the targets differ.
     """
     finished: dict[str, list[_Member]] = defaultdict(list)
     started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
@@ -79,7 +82,7 @@ def rankings(runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFo
             vocabulary = run.folder.vocabulary()
             guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
             member = _Member(run, settings(*run, metric), isinstance(vocabulary.vocabulary, str), guess)
-            finished[targets(run.folder, vocabulary, metric)].append(member)
+            finished["" if joined else targets(run.folder, vocabulary, metric)].append(member)
     for other in others:
         with skipping_damaged():
             started[targets(other, other.vocabulary(), metric)].append((other, settings(other, None, metric)))
