@@ -111,10 +111,12 @@ def test_a_sweep_replaces_no_file_but_the_record_of_another_sweep(called: Script
 
 
 def test_every_sweep_of_the_project_is_on_the_page() -> None:
-    experiments = (REPOSITORY / "conf" / "experiment").glob("*.yaml")
-    sweeps = {path.stem for path in experiments if "mode: MULTIRUN" in path.read_text()}
+    folder = REPOSITORY / "conf" / "experiment"
+    experiments = {str(path.relative_to(folder).with_suffix("")): path.read_text() for path in folder.rglob("*.yaml")}
+    sweeps = {name for name, text in experiments.items() if "mode: MULTIRUN" in text}
+    assert {"ladder", "architectures/8"} <= sweeps
     others = "".join((REPOSITORY / "docs" / page).read_text() for page in ("translation.md", "course/architectures.md"))
-    assert sweeps <= {*SHOWN, *re.findall(r"experiment=(\w+)", others)}
+    assert sweeps <= {*SHOWN, *re.findall(r"experiment=([\w/]+)", others)}
 
 
 @pytest.mark.slow
@@ -124,7 +126,7 @@ def test_the_commands_of_the_page_run(shakespeare: Path, corpus_file: Path, tmp_
         program, name, *arguments = shlex.split(command)
         assert program == "python"
         if name == "train.py":
-            arguments += SHORT if "speedrun_cpu" in command else [*SHORT, "data=text", "data.path=corpus.txt"]
+            arguments += SHORT if "records/" in command else [*SHORT, "data=text", "data.path=corpus.txt"]
         done = subprocess.run(
             [sys.executable, REPOSITORY / name, *arguments], cwd=tmp_path, capture_output=True, text=True
         )
