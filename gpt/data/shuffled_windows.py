@@ -10,7 +10,7 @@ from gpt.data.text import TextData
 
 
 class ShuffledWindows(WrappedData):
-    """A text of which each epoch reads every window once: windows side by side, in random order.
+    """A text cut into windows side by side, each of which is read once an epoch, in random order.
 
     Random positions would leave out a third of the text in as many windows, and read other parts several times. The
     windows of an epoch begin at a random position below T, so that they are cut differently each time.
