@@ -121,6 +121,10 @@ HEAD = Part(
                 "the mask comes after the softmax, with -inf as a weight: hide the scores before it": lambda s: (
                     s.scores.softmax(-1).masked_fill(_future(_T), -_INF)
                 ),
+                "the division by sqrt(D) comes after the softmax: divide the scores, before it": lambda s: (
+                    (s.masked * math.sqrt(_D)).softmax(-1) / math.sqrt(_D)
+                ),
+                "log_softmax gives the logarithms of the weights: take softmax": lambda s: s.masked.log_softmax(-1),
                 "the softmax is missing: scores are not weights": lambda s: s.masked,
             },
             (
@@ -186,11 +190,21 @@ HEADS = Part(
                 ),
                 "the three groups are mixed: of the 3C channels, the first C are the queries of all heads, so 3 comes "
                 "before H in the view": lambda s: s.qkv.view(_B, _T, _H, 3, _D).permute(3, 0, 2, 1, 4),
+                "T and H are not exchanged, so that the heads of one position attend to each other: "
+                "permute(2, 0, 3, 1, 4) brings T and D last": lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(
+                    2, 0, 1, 3, 4
+                ),
                 "each head takes every H-th channel: it must take D neighbours, so H comes before D in the view": (
                     lambda s: s.qkv.view(_B, _T, 3, _D, _H).permute(2, 0, 4, 1, 3)
                 ),
                 "the order of q, k and v is wrong: the first C channels are the queries, then keys, then values": (
                     lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 3, 1, 4)[[1, 0, 2]]
+                ),
+                "keys and values are exchanged: the first C channels are the queries, then keys, then values": (
+                    lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 3, 1, 4)[[0, 2, 1]]
+                ),
+                "queries and values are exchanged: the first C channels are the queries, then keys, then values": (
+                    lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 3, 1, 4)[[2, 1, 0]]
                 ),
             },
             (

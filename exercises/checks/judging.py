@@ -144,7 +144,7 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
     place = (~torch.isclose(value.double(), right.double(), 1e-4, part.tolerance)).nonzero()[0].tolist()
     found, wanted = value[tuple(place)].item(), right[tuple(place)].item()
     where = f"at {place} it" if place else "it"
-    cause = " (0/0, or a row that is -inf throughout)" if found != found else ""
+    cause = " (from 0/0, 0 * inf, or the softmax of a row that is -inf throughout)" if found != found else ""
     return f"{where} is {found:.4g}{cause}, and must be {wanted:.4g}"
 
 

@@ -209,6 +209,12 @@ WRONG = [
      "the probabilities are right; the probabilities of the targets are right; the logarithm is taken of the mean: "
      "take the mean of the logarithms"),
     # v2: one head
+    ("v2", "Head", [(" / D**0.5", ""), (SOFTMAX, "weights = masked.softmax(dim=-1) / D**0.5")],
+     "the scores are right; the mask is right; the division by sqrt(D) comes after the softmax: divide the scores, "
+     "before it; the rest is right"),
+    ("v2", "Head", [(SOFTMAX, "weights = masked.log_softmax(dim=-1)")],
+     "the scores are right; the mask is right; log_softmax gives the logarithms of the weights: take softmax; the rest "
+     "is right"),
     ("v2", "Head", [(" / D**0.5", "")],
      "the scores are not divided by sqrt(D); the rest is right"),
     ("v2", "Head", [(" / D**0.5", " / D")],
@@ -266,6 +272,15 @@ WRONG = [
                                    "view(B, T, H, 3, D).permute(3, 0, 2, 1, 4)")],
      "the three groups are mixed: of the 3C channels, the first C are the queries of all heads, so 3 comes before H in "
      "the view; the rest is right"),
+    ("v3", "MultiHeadAttention", [("permute(2, 0, 3, 1, 4)", "permute(2, 0, 1, 3, 4)"),
+                                  ("torch.ones(T, T, dtype", "torch.ones(H, H, dtype"),
+                                  ("read.transpose(1, 2).reshape(B, T, C)", "read.reshape(B, T, C)")],
+     "T and H are not exchanged, so that the heads of one position attend to each other: permute(2, 0, 3, 1, 4) brings "
+     "T and D last; the heads are joined without exchanging H and T first: a position gets the outputs of other "
+     "positions"),
+    ("v3", "MultiHeadAttention", [("permute(2, 0, 3, 1, 4)", "permute(2, 0, 3, 1, 4)[[2, 1, 0]]")],
+     "queries and values are exchanged: the first C channels are the queries, then keys, then values; the rest is "
+     "right"),
     ("v3", "MultiHeadAttention", [("/ D**0.5", "/ C**0.5")],
      "the division into heads is right; the scores are divided by the square root of C: take D, the size of one head's "
      "query; the rest is right"),
@@ -490,7 +505,10 @@ FAILING = [
      "and must be (B, T, D) = (2, 6, 4)"),
     ("v2", "Head", [("weights @ v", "weights @ v / 0 * 0")],
      "the scores are right; the mask is right; the softmax is right; the result is not right: at [0, 0, 0] it is nan "
-     "(0/0, or a row that is -inf throughout), and must be 0.6461"),
+     "(from 0/0, 0 * inf, or the softmax of a row that is -inf throughout), and must be 0.6461"),
+    ("v2", "Head", [(MASK, 'masked = scores + torch.ones(T, T).triu(1) * float("-inf")')],
+     "the scores are right; the mask is not right: at [0, 0, 0] it is nan (from 0/0, 0 * inf, or the softmax of a row "
+     "that is -inf throughout), and must be -0.9971"),
     ("v2", "Head", [(SCORES, "scores = 3 * q @ k.mT")],
      "the scores are not right: at [0, 0, 0] it is -5.983, and must be -0.9971"),
     ("v2", "Head", [("self.query = ", "self.questions = ")],
