@@ -12,6 +12,7 @@ size grows; mlp reads 8 characters whatever the window. Then the same step over 
 
 import json
 import math
+import re
 import statistics
 import sys
 import tempfile
@@ -111,7 +112,9 @@ def measured(stage: str, length: int, rows: int, threads: int) -> Cost:
         while time.perf_counter() < end or len(steps) < 3:
             steps.append(step())
         character = _of_character(model, ids[0], length)
-    except (RuntimeError, MemoryError):  # not enough memory
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not re.search("memory|alloc", str(error)):
+            raise
         return Cost(stage, length, rows, threads, None, None, None)
     return Cost(stage, length, rows, threads, statistics.median(steps[1:]), character, megabytes)
 

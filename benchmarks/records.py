@@ -58,6 +58,7 @@ def _has_counts(record: str) -> bool:
 def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> None:
     """Train each record with each seed, each in its own folder below `out`."""
     changes = [*QUICK_TRAINING, "training.short_window=null"] if quick else []
+    changes.append("device=cpu")
     if not has_bfloat16(torch.device("cpu")):
         changes.append("dtype=float32")
     for seed, record in itertools.product(seeds, records):

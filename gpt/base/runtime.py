@@ -5,6 +5,7 @@ import ctypes
 import functools
 import logging
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
     if dtype == "auto":
         enough = _PAYS_FOR_CASTS_ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
         dtype = "bfloat16" if size_of(model) >= enough and has_bfloat16(device) else "float32"
-    elif dtype == "bfloat16" and not has_bfloat16(device):
+    elif dtype == "bfloat16" and device.type == "cpu" and _is_x86() and not has_bfloat16(device):
         log.warning("this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32")
     return Runtime(device, getattr(torch, dtype))
 
@@ -119,6 +120,10 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
     return False
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _keep_freed_memory() -> None:

@@ -8,6 +8,8 @@ from gpt.base.seeding import generator
 from gpt.data.batch import Batch, Data, WrappedData
 from gpt.data.text import TextData
 
+_MOST = 10**8  # windows in an epoch, whose order takes 8 bytes each
+
 
 class ShuffledWindows(WrappedData):
     """A text cut into windows side by side, each of which is read once an epoch, in random order.
@@ -48,6 +50,11 @@ class ShuffledWindows(WrappedData):
         key = (seed, epoch, T)
         if key not in self._orders:
             draw, n = generator(seed, "epoch", epoch, T), self._in_epoch(T)
+            if n > _MOST:
+                raise RequestError(
+                    f"training.windows=shuffled keeps the order of an epoch in memory, and {n:,} windows of {T} are "
+                    f"more than {_MOST:,}: use training.windows=random, or longer windows"
+                )
             shift = torch.randint(min(T, self._text.tokens("train") - n * T), (1,), generator=draw)
             last = list(self._orders.items())[-1:]
             self._orders = dict([*last, (key, shift + T * torch.randperm(n, generator=draw))])

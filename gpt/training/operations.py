@@ -1,6 +1,7 @@
 """The floating-point operations of a training: of its matrix products, as PyTorch's own counter counts them."""
 
 import copy
+import logging
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from gpt.data.batch import Batch
 from gpt.training.objectives import Objective
 from gpt.training.progress import Progress
 from gpt.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 # The counter knows PyTorch's attention on a GPU only. With these, it counts the same on a CPU: every score, those of
 # later tokens too, and in the backward pass the scores once more.
@@ -31,19 +34,21 @@ def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | 
     """The operations of all training steps so far, forward and backward; a multiplication and an addition are two.
 
     Counted for one window of each length and multiplied by their number. Element-wise operations, the optimizer and
-    evaluations are left out. None for sentence pairs, whose lengths vary, and for a module that cannot be copied.
+    evaluations are left out. None for sentence pairs, whose lengths vary, and for a module that cannot be copied or
+    counted.
     """
     if recipe.data.sizes is None:
         return None
     if progress.iteration == 0:
         return 0.0
-    try:
-        model = copy.deepcopy(model)  # a step can change a module of the caller's program in ways of its own
-    except Exception:  # whatever the module's own code raises
-        return None
     short_iters = recipe.settings.short_iters
     short = min(short_iters, progress.iteration) / progress.iteration  # the share of the tokens in short windows
-    first, last = (_per_token(model, recipe, recipe.batch(iteration)) for iteration in (0, short_iters))
+    try:
+        model = copy.deepcopy(model)  # a step can change a module of the caller's program in ways of its own
+        first, last = (_per_token(model, recipe, recipe.batch(iteration)) for iteration in (0, short_iters))
+    except Exception as error:  # whatever the module's own code raises: the results of a training must not be lost
+        log.debug(f"no floating-point operations: {error}")
+        return None
     return progress.tokens * (short * first + (1 - short) * last)
 
 

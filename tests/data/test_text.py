@@ -118,6 +118,13 @@ def test_shuffled_windows_lie_side_by_side_and_come_once_an_epoch(length: int, T
     assert torch.equal(batches[-1].targets, data.training_batch(seed, len(batches) - 1, rows).targets)
 
 
+def test_more_windows_than_an_order_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.data.shuffled_windows._MOST", 9)
+    shuffled = ShuffledWindows(text_data("abcd" * 50, block_size=8))
+    with pytest.raises(RequestError, match=r"windows of 8 are more than 9: use training.windows=random, or longer"):
+        shuffled.training_batch(1, 0, 4)
+
+
 def test_the_orders_of_shuffled_windows_differ_and_short_ones_have_their_own() -> None:
     whole = ShuffledWindows(text_data(COUNTING, 8))
     data = ShortWindows(whole, length=2, iterations=30)

@@ -81,6 +81,16 @@ def test_counting_changes_nothing() -> None:
     assert all(parameter.grad is None for parameter in state.model.parameters())
 
 
+def test_a_module_that_cannot_be_counted_loses_no_results() -> None:
+    state, data = small_state("v6"), text_data(small_corpus())
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("once is enough")
+
+    state.model.register_forward_pre_hook(refuse)
+    assert operations(state.model, small_recipe(data), Progress(iteration=1, tokens=1)) is None
+
+
 def test_the_operations_of_sentence_pairs_are_not_counted() -> None:
     data: Any = SimpleNamespace(sizes=None)
     assert operations(nn.Linear(1, 1), small_recipe(data), Progress(iteration=1, tokens=1)) is None

@@ -97,8 +97,8 @@ def _curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
         per_iteration = _tokens_per_iteration(folder)
         return {e.iteration: (e.tokens or e.iteration * per_iteration, e.val) for e in evaluations}
     if x == "compute":
-        if summary.flops is None:
-            log.warning(f"no curve: {folder.path} does not have its compute")
+        if not summary.flops:  # unknown, or without a matrix product
+            log.warning(f"no curve: {folder.path} has no floating-point operations")
             return {}
         return {e.iteration: (e.iteration * summary.flops / summary.iterations, e.val) for e in evaluations}
     mean = summary.seconds / max(1, summary.iterations)
