@@ -42,7 +42,8 @@ def flow(stage: str) -> Figure:
         extra = _AT_BLOCKS * (row.in_block != following.in_block) + _WITH_SUM * row.ends_branch
         places.append(places[-1] - _BOX - _ARROW - extra)
     height = _BOX - places[-1] + 0.04
-    figure = Figure(figsize=(WIDTH, height), layout="none")
+    figure = Figure(figsize=(WIDTH, height))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(places[-1] - _BOX / 2 - 0.02, _BOX / 2 + 0.02))
     axes.axis("off")
     _draw_blocks(axes, stage, rows, places, blocks)
@@ -103,8 +104,8 @@ def _draw_blocks(axes: Axes, stage: str, rows: list[Row], places: list[float], b
 
 
 def _draw_box(axes: Axes, left: float, bottom: float, width: float, height: float, **style: Any) -> None:
-    style = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": "none", "linewidth": 1.0} | style
-    axes.add_patch(FancyBboxPatch((left, bottom), width, height, **style))
+    options: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": "none", "linewidth": 1.0}
+    axes.add_patch(FancyBboxPatch((left, bottom), width, height, **(options | style)))
 
 
 def _width(text: str) -> float:

@@ -1,5 +1,6 @@
 """A run's records as the page shows them, as JSON."""
 
+from dataclasses import asdict
 from typing import Any
 
 from gpt import tasks
@@ -8,6 +9,7 @@ from gpt.base.files import read_text_file
 from gpt.base.schema import Documented
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
+from gpt.models.dataflow import dataflow
 from gpt.models.inside import can_be_opened, parts
 from gpt.models.ngrams import Remembering
 from gpt.runs.folder import RunFolder
@@ -33,6 +35,7 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """The details of the chosen run. Raises UserError if one of its files is damaged."""
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
+    opens = tokenizer is not None and can_be_opened(model)
     # The documented losses of a text are in nats per character.
     is_alike = tokenizer is None or tokenizer.unit == "character"
     documented = summary.documented if is_alike else Documented(train=None, val=None, kind=None)
@@ -46,7 +49,8 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
         "vocabulary_size": len(run.vocabulary().vocabulary),
         "tokenizer": None if tokenizer is None else _described(tokenizer),
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
-        "opens": tokenizer is not None and can_be_opened(model), "parts": [] if tokenizer is None else parts(model),
+        "opens": opens, "parts": [] if tokenizer is None else parts(model),
+        "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": changes(summary),
         "documented": documented.model_dump(), "exact": summary.exact.val,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import gpt
 from gpt.apps.playground import looking, static
+from gpt.models.dataflow import dataflow
 from gpt.session.trained import TrainedRun
 from tests.apps.playground.browsing import Visit, chromium, downloads, violations, visit
 from tests.apps.playground.conftest import serving
@@ -265,6 +266,40 @@ def test_the_steps_can_be_walked_with_the_keyboard(browser: Any, addresses: Addr
             numbers.append(visited.text(".strip-number"))
         assert [number.split(":")[0] for number in numbers] == ["1", "2"]
         assert "new in v6" in visited.page.locator(".step.new").first.inner_text()
+
+
+@pytest.mark.parametrize("stage", ["v2", "v6"])
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_the_picture_is_that_of_the_course_and_follows_the_steps(
+    browser: Any, addresses: Addresses, several: Path, engine: str, stage: str
+) -> None:
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    rows = dataflow(run.model)
+    with visit(browser, addresses[engine][stage]) as visited:
+        opened(visited, "steps")
+        shown = visited.page.locator(".picture :is(.part, .data)").all_inner_texts()
+        blocks = len(getattr(run.model, "blocks", ()))
+        assert [text for text in shown if text not in ("+", f"{blocks} blocks")] == [
+            part.label for row in rows for part in row.parts
+        ]
+        assert (shown.count("+"), shown.count(f"{blocks} blocks")) == ((2, 1) if blocks else (0, 0))
+        shapes = visited.page.locator(".picture .shape").all_inner_texts()
+        assert [text.removeprefix("↓ ") for text in shapes] == [row.shape for row in rows if row.shape]
+        new = visited.page.locator(".picture .part.new").all_inner_texts()
+        assert new == [part.label for row in rows for part in row.parts if part.since == stage]
+        assert visited.page.locator(".picture .part:disabled").count() == 0  # each belongs to a step
+        visited.page.get_by_role("button", name="Step through").click()
+        walked = []
+        while True:
+            here = visited.page.locator(".picture [aria-current]").all_inner_texts()
+            assert here, visited.text(".step[aria-current] h4")
+            walked += [part for part in here if part not in walked]
+            if not (following := visited.page.get_by_role("button", name="Next")).is_enabled():
+                break
+            following.click()
+        assert set(walked) == set(shown) - {rows[0].parts[0].label, rows[-1].parts[0].label}
+        visited.page.locator(".picture .part", has_text="output layer").click()
+        assert visited.text(".step[aria-current] h4") == "Output layer and softmax"
 
 
 def test_counts_are_the_last_step(browser: Any, counting: Path) -> None:

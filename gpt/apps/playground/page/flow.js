@@ -1,10 +1,12 @@
 /** From the text to one prediction, step by step, with the numbers of the forward pass. */
 import { element } from "./dom.js";
 import { Pass } from "./pass.js";
+import { picture } from "./picture.js";
 import { stepsOf } from "./steps.js";
 
 export class Flow {
   constructor(run, names) {
+    this.run = run;
     this.pass = new Pass(run.stage, names, () => this.#draw());
     this.step = null; // where the reader is; null shows all steps alike
     this.root = element("div", { class: "flow-view" });
@@ -76,11 +78,17 @@ export class Flow {
           "positive",
         ),
       ),
-      element("ol", { class: this.step === null ? "flow" : "flow stepping" }, ...this.items),
+      element(
+        "div",
+        { class: "walk" },
+        picture(this.run, this.pass.layers.length, steps, this.step, (step) => this.#go(step)),
+        element("ol", { class: this.step === null ? "flow" : "flow stepping" }, ...this.items),
+      ),
     );
     if (focused) this.root.querySelector(`[data-focus="${focused}"]`)?.focus();
   }
 
+  /** Go to a step; null for all of them. */
   #go(step) {
     this.step = step;
     this.#draw();

@@ -59,7 +59,8 @@ export function scores(pass) {
     ),
   );
   return {
-    title: H > 1 ? `${H} heads look back` : "One head looks back",
+    title: H > 1 ? `Attention in ${H} heads` : "Attention",
+    parts: ["attention", "attention.positions", "attention.dropout"],
     since: H > 1 ? "v3" : "v2",
     code: "weights = softmax(mask(q @ kᵀ / √D))",
     shape: `(H=${H}, T=${T})`,
@@ -93,6 +94,7 @@ export function cell(pass) {
   const name = pass.values["embedding.token"] ? "" : ", rotated by its place";
   return {
     title: `One cell: head ${head + 1}, “${spoken(pass.tokens[key])}” at place ${key + 1}`,
+    parts: ["attention"],
     since: "v2",
     code: "q · k / √D",
     shape: "(1)",
@@ -139,6 +141,7 @@ export function sumOfValues(pass) {
   const more = weights.length - listed.length;
   return {
     title: "The sum of the values",
+    parts: ["attention"],
     since: "v2",
     code: "weights @ v",
     shape: `(D=${read.length})`,
@@ -166,7 +169,8 @@ export function heads(pass) {
   if (H === 1) return null;
   const isProjected = pass.isResidual; // the projection comes with the residual connections
   return {
-    title: "The heads side by side",
+    title: isProjected ? "The heads side by side, and their projection" : "The heads side by side",
+    parts: ["attention.heads", ...(isProjected ? ["attention.projection"] : [])],
     since: "v3",
     code: isProjected ? "projection(concatenate(heads))" : "concatenate(heads)",
     shape: `(H·D=${H * D})`,

@@ -1,4 +1,7 @@
-/** The steps to one prediction, as {title, since, code, shape, body}; `since` is the stage in which a step is new. */
+/**
+ * The steps to one prediction, as {title, parts, since, code, shape, body}: `parts` are those of picture.js that it
+ * explains, `since` is the stage in which it is new.
+ */
 import { element, short, spoken } from "./dom.js";
 import { cell, heads, scores, sumOfValues } from "./looking_back.js";
 import { named, say } from "./pass.js";
@@ -15,13 +18,13 @@ export function stepsOf(pass) {
     embedding(pass),
     counts(pass),
     chooseLayer(pass),
-    normalised(pass, "attention", "Normalise"),
+    normalised(pass, "attention", "LayerNorm"),
     scores(pass),
     cell(pass),
     sumOfValues(pass),
     heads(pass),
     added(pass, "attention", "What attention adds", pass.streamBefore()),
-    normalised(pass, "feed_forward", "Normalise again"),
+    normalised(pass, "feed_forward", "LayerNorm again"),
     hidden(pass),
     added(pass, "feed_forward", "What the feed-forward layer adds", between),
     norm(pass),
@@ -32,7 +35,8 @@ export function stepsOf(pass) {
 function ofTable(pass) {
   return [
     {
-      title: "The row of the last token",
+      title: "The row of the last token in the table",
+      parts: ["table"],
       since: "v1",
       code: `table[${JSON.stringify(pass.tokens[pass.row])}]`,
       shape: `(V=${pass.values.logits.length})`,
@@ -58,7 +62,8 @@ function embedding(pass) {
     ? `A vector for “${name}” and one for place ${pass.row + 1} of the window, added number by number.`
     : `A vector for “${name}”. Places come in later: queries and keys are rotated by theirs.`;
   return {
-    title: "Embedding",
+    title: position ? "Embedding + positions" : "Embedding",
+    parts: ["embedding", "embedding.position"],
     since: "v2",
     code: token ? "x = token(idx) + position" : "x = embedding(idx)",
     shape: `(C=${x.length})`,
@@ -70,6 +75,7 @@ function counts(pass) {
   if (!("expected" in pass.values)) return null;
   return {
     title: "What the counts expect",
+    parts: ["expected"],
     since: "v9",
     code: "x = x + expected(p)",
     shape: `(C=${pass.values.expected.length})`,
@@ -97,7 +103,8 @@ function chooseLayer(pass) {
     ),
   );
   return {
-    title: `${pass.layers.length} layers, one after another`,
+    title: `${pass.layers.length} blocks, or layers, one after another`,
+    parts: ["blocks"],
     since: "v4",
     code: "x = blocks(x)",
     shape: null,
@@ -115,7 +122,8 @@ function normalised(pass, branch, title) {
   const before = branch === "attention" ? pass.streamBefore() : pass.values[`stream.${prefix}attention`];
   const shift = pass.of(`${branch}_shift`);
   return {
-    title: shift ? `${title}, mix in the token before` : title,
+    title: shift ? `${title} and token shift` : title,
+    parts: [`${branch}_norm`, `${branch}_shift`],
     since: shift ? "v8" : "v6",
     code: shift ? `${branch}_shift(${branch}_norm(x))` : `${branch}_norm(x)`,
     shape: `(C=${before.length})`,
@@ -138,6 +146,7 @@ function added(pass, branch, title, before) {
   if (!pass.isResidual)
     return {
       title: title.replace("adds", "hands on"),
+      parts: [branch === "attention" ? "attention" : "feed_forward.1"],
       since: null,
       code: `x = ${branch}(x)`,
       shape: `(C=${output.length})`,
@@ -150,6 +159,7 @@ function added(pass, branch, title, before) {
   const largest = sizeOf(before, output, after);
   return {
     title,
+    parts: [branch === "attention" ? "attention.projection" : "feed_forward.2", "dropout", `${branch}.plus`],
     since: pass.stage === "v7" ? "v7" : "v5",
     code: `x = x + ${branch}(${pass.of(`${branch}_norm`) ? "…" : "x"})`,
     shape: `(C=${after.length})`,
@@ -175,7 +185,8 @@ function hidden(pass) {
   const squares = pass.values["embedding.token"] ? "" : "²";
   const prefix = pass.prefix;
   return {
-    title: "The feed-forward layer’s units",
+    title: `Feed-forward: ${after.length} units and ReLU${squares}`,
+    parts: ["feed_forward.0", "feed_forward.wide", "feed_forward.1"],
     since: "v3_ffn",
     code: `relu(x W + b)${squares}`,
     shape: `(${after.length})`,
@@ -193,7 +204,8 @@ function hidden(pass) {
 function norm(pass) {
   if (!("norm" in pass.values)) return null;
   return {
-    title: "The last norm",
+    title: "The last LayerNorm",
+    parts: ["norm"],
     since: "v6",
     code: "norm(x)",
     shape: `(C=${pass.values.norm.length})`,
@@ -216,10 +228,12 @@ function logits(pass, code) {
     ),
   );
   return {
-    title:
-      pass.layers.length > 1
-        ? `After layer ${pass.layers.length}: logits and probabilities`
-        : "Logits and probabilities",
+    title: !pass.layers.length
+      ? "Softmax"
+      : "trust" in pass.values
+        ? "Output layer, counts and softmax"
+        : "Output layer and softmax",
+    parts: ["lm_head", "trust", "softmax"],
     since: "trust" in pass.values ? "v9" : "v1",
     code: "trust" in pass.values ? "lm_head(x) + trust · log p" : `softmax(${code})`,
     shape: null,
