@@ -30,6 +30,7 @@ mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load file
 exclude_patterns = ["_build", "_generated"]
 nitpicky = True
 
+templates_path = ["_templates"]  # the search page with a heading, which the theme's lacks
 html_theme = "furo"
 html_title = "GPT from scratch"
 html_static_path = ["_static", "_generated/static"]

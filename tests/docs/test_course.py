@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from docs.course.answers import v7
 from gpt.base.ladder import LADDER, SMALL
 from gpt.data.download import TINY_SHAKESPEARE
 from tests.apps.playground.browsing import chromium, violations
@@ -91,6 +93,21 @@ def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
     exercises = text[text.index("## Exercises") :]
     assert re.findall(r"^\*\*(\d)\.\*\*", exercises, re.MULTILINE) == ["1", "2", "3"]
     assert exercises.count(":::{dropdown} Answer") == 3
+
+
+def test_the_page_of_v7_shows_dropout_as_its_formula_and_all_of_its_run() -> None:
+    page = DOCS / "course" / "v7.md"
+    shown = [quoted(page, argument, options) for argument, options in directives(page, "literalinclude")]
+    assert any("def plain_dropout" in text for text in shown)
+    assert not any("int16" in text for text in shown)
+    x = torch.ones(10_000)
+    dropped = v7.plain_dropout(x, p=0.2)
+    assert set(dropped.tolist()) == {0.0, 1.25}
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    (included,) = [options for argument, options in directives(page, "include") if argument == "../results.md"]
+    results = (DOCS / "results.md").read_text()
+    begin, end = (included[option].strip('"') for option in ("start-after", "end-before"))
+    assert "\n| 5,000 | 155 |" in results[results.index(begin) : results.index(end)]
 
 
 def test_the_glossary_leads_to_the_page_that_introduces_a_term() -> None:
@@ -199,24 +216,29 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
 def test_a_reader_of_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text()
+        assert re.search(r'<link rel="(?:shortcut )?icon" href="[^"]+"', text), page
         loaded = re.findall(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="((?:https?:)?//[^"]+)"', text)
         assert loaded == [], page
         assert str(site.parents[2]) not in text, f"{page} has a path of the machine that built it"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1280, 390])
-def test_code_is_not_cut_off_and_the_pages_can_be_used_without_eyes_or_mouse(site: Path, width: int) -> None:
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_code_is_not_cut_off_and_the_pages_can_be_used_without_eyes_or_mouse(
+    site: Path, width: int, theme: str
+) -> None:
+    pages = [page for page in site.rglob("*.html") if not {"source", "_static"} & {*page.relative_to(site).parts}]
+    assert {page.stem for page in pages} >= {page.stem for page in [*COURSE, *DOCS.glob("*.md")]}
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        for name in ("index", "course/v2", "course/v7", "course/softmax", "sweeps"):
-            page.goto(f"file://{site}/{name}.html")
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        for file in pages:
+            page.goto(file.as_uri())
             page.evaluate("() => globalThis.MathJax?.startup?.promise")
             code = "[class*='highlight-']:not(.highlight-text) > .highlight pre"
             cut = f"() => [...document.querySelectorAll({code!r})].filter((e) => e.scrollWidth > e.clientWidth).length"
-            assert page.evaluate(cut) == 0, name
+            assert page.evaluate(cut) == 0, file
             page.evaluate("document.querySelectorAll('iframe').forEach((frame) => frame.remove())")  # tested on its own
-            assert violations(page) == [], name
+            assert violations(page) == [], file
 
 
 @pytest.mark.slow
