@@ -1,5 +1,6 @@
 """A run's records as the page shows them, as JSON."""
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +20,8 @@ from gpt.runs.weights import planned_model
 from gpt.tasks import Continuation, Task, Translation
 
 _POINTS = 400  # of a curve; more cannot be told apart
-_SAMPLE = 400  # characters
+_LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"
+_SAMPLE, _SENTENCES = 80, 400  # characters: of a sample of text, and of one of translations
 
 
 def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
         "documented": documented.model_dump(), "exact": summary.exact.val,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
         "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],
-        "sample": _sample(run),
+        "prompt": _prompt(run, tokenizer),
     }  # fmt: skip
 
 
@@ -73,8 +75,15 @@ def _described(tokenizer: TextTokenizer) -> dict[str, Any]:
     return {"kind": f"{tokenizer.unit}s", "vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges}
 
 
-def _sample(run: RunFolder) -> str:
+def _prompt(run: RunFolder, tokenizer: TextTokenizer | None) -> str:
+    """A prompt that suits a run: the documented corpus's best known line, or the beginning of the run's own sample."""
+    if tokenizer is not None and tokenizer.without_unknown(_LINE) == (_LINE, ""):
+        return _LINE
     try:
-        return read_text_file(run.path / "sample.txt")[:_SAMPLE]
+        sample = read_text_file(run.path / "sample.txt")
     except UserError:  # the only file read here without a checksum; nothing depends on it
         return ""
+    if tokenizer is not None:
+        return tokenizer.without_unknown(sample[:_SAMPLE])[0]
+    source = re.search(r"^\s*source (.+)$", sample[:_SENTENCES], re.MULTILINE)
+    return "" if source is None else source[1]

@@ -10,17 +10,22 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from safetensors.torch import save
+
 from gpt.apps.exporting import graphs, opened
 from gpt.apps.exporting.card import without_paths
 from gpt.apps.exporting.staging import staged
+from gpt.apps.playground import intervening, looking
 from gpt.apps.playground.assets import POLICY, files
 from gpt.apps.playground.describing import in_full
 from gpt.base.errors import RequestError
 from gpt.base.schema import Weights
 from gpt.data.download import npm_package
+from gpt.models import block_size_of
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.session.trained import load_run
+from gpt.session.trained import TrainedRun, load_run
 
 _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
@@ -66,6 +71,7 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
                 full = in_full(name, run, run.summary())
                 own = {"folder": run.path.name, "changed": without_paths(full["changed"])}
                 described[name] = full | own | {"has_attention": has_attention}
+                (graph / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
         if not described:
             raise RequestError("none of these runs can run in a browser")
         contents = {name: file.content for name, file in files().items()}
@@ -76,6 +82,19 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
     return "\n".join(
         [*checked, f"written: {out}; open it with python -m http.server --directory {shlex.quote(str(out))}"]
     )
+
+
+def _first(trained: TrainedRun, prompt: str) -> bytes:
+    """What the page shows of its first prompt, so that it needs no engine until the reader changes something."""
+    ids = trained.tokenizer.encode(prompt).tolist()
+    tensors = {"ids": torch.tensor(ids, dtype=torch.float32)}
+    if not ids:
+        return save(tensors)
+    window = ids[-block_size_of(trained.model) :]
+    for some in (ids, ids[-1:]):  # a run without attention is asked for its prediction from the last token alone
+        tensors[f"logits_{len(some)}"] = looking.logits(trained, some)
+    tensors |= looking.attention(trained, window) | intervening.interventions(trained, window)
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
 def _index(html: bytes) -> bytes:

@@ -180,9 +180,9 @@ def test_a_stranger_cannot_lead_it_out_of_the_runs_folder(trained: Path, tmp_pat
     with started(tmp_path) as (served, _):
         listed = served.get("/api/runs")[1]["runs"]
         assert len(listed) == 2
-        samples = {brief["folder"]: served.get(f"/api/runs/{brief['id']}")[1]["sample"] for brief in listed}
-    assert samples["runs/linked"] == ""
-    assert samples["runs/honest"] == (run / "sample.txt").read_text()[:400]
+        prompts = {brief["folder"]: served.get(f"/api/runs/{brief['id']}")[1]["prompt"] for brief in listed}
+    assert prompts["runs/linked"] == ""
+    assert prompts["runs/honest"] == (run / "sample.txt").read_text()[:80]
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(trained: Path) -> None:

@@ -146,6 +146,33 @@ def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int)
         assert violations(visited.page) == []
 
 
+@pytest.mark.parametrize("stage", ["v1", "v6", "v8"])
+def test_the_engine_is_loaded_when_somebody_touches_the_page(
+    browser: Any, address: str, site: Path, several: Path, stage: str
+) -> None:
+    """Until then, the page shows what the run computed of its first prompt, and loads less than a megabyte."""
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{address}/?embed#{stage}")
+    page.wait_for_selector("main[aria-busy=false]", timeout=120_000)
+    prompt = page.input_value("#prompt")
+    assert prompt == (run.run.path / "sample.txt").read_text()[:80]
+    labels = [span.get_attribute("aria-label") for span in page.locator(".text span:not(.end)").all()]
+    for label, (_, loss) in zip(labels[1:], run.losses(prompt)[:7], strict=False):
+        assert f"loss {loss:.2f}" in label
+    assert page.locator(".distribution svg").count() > 0
+    assert page.locator(".map").count() > 1 or stage == "v1"
+    assert not any("/ort/" in url or url.endswith(".onnx") for url in asked)
+    assert sum((site / url.split("?")[0].removeprefix(address)[1:]).stat().st_size for url in asked[1:]) < 1_000_000
+    page.locator(".text span").nth(3).click()
+    page.wait_for_selector(".answer:has-text('next was')")
+    page.wait_for_selector("main[aria-busy=false]")
+    assert any(url.endswith(".wasm.gz") for url in asked)
+    page.close()
+
+
 def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path) -> None:
     runs = {tokens: gpt.load(tokenized / "runs" / tokens, device="cpu") for tokens in ("bytes", "subwords")}
     static.write({tokens: run.run for tokens, run in runs.items()}, tokenized / "site", downloads())
@@ -207,6 +234,7 @@ def test_the_runs_are_described_as_by_the_server(site: Path) -> None:
 def test_the_page_may_load_nothing_from_elsewhere(site: Path) -> None:
     index = (site / "index.html").read_text()
     assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " in index
+    assert '<link rel="icon" href="icon.svg">' in index
     addresses = re.findall(r"""(?:src|href)="([^"]+)\"""", index)
     assert addresses
     assert all((site / address).is_file() for address in addresses)

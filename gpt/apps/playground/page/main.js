@@ -7,7 +7,6 @@ import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TranslatorPanel } from "./translator.js";
 
-const PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n";
 const pickers = ["first", "second"].map((id) => document.getElementById(id));
 
 if (new URLSearchParams(location.search).has("embed")) embed();
@@ -45,7 +44,7 @@ async function choose(signal) {
   controls.restore(given);
   if (given.has("prompt")) controls.setPrompt(given.get("prompt"));
   else if (isOther || ["", suggested].includes(controls.prompt()) || isForeign(controls.prompt())) {
-    suggested = example(panels[0]);
+    suggested = panels[0].run.prompt;
     controls.setPrompt(suggested);
   }
   given = new URLSearchParams();
@@ -65,13 +64,6 @@ function remember() {
 /** Whether a text was meant for runs with another alphabet. */
 function isForeign(text) {
   return panels[0].unknown(text).length > 2;
-}
-
-/** A prompt that suits a run: the documented corpus's best known line, or the beginning of the run's own sample. */
-function example(panel) {
-  const { sample, translates } = panel.run;
-  if (translates) return /^\s*source (.+)$/m.exec(sample)?.[1] ?? "";
-  return panel.unknown(PROMPT).length ? sample.slice(0, 80) : PROMPT;
 }
 
 const edited = debounced(read, 60); // milliseconds
