@@ -29,6 +29,7 @@ Length = Annotated[int, Field(ge=1, le=2**20)]  # of a window, in tokens
 BatchSize = Annotated[int, Field(ge=1, le=2**20)]  # in windows, or in target tokens
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
 NonNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]  # in float32 too
 _LARGEST = 1e100  # number among hyperparameters, whatever their own ranges are

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName
+from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
 from gpt.base.records import MetricName
 from gpt.base.typed import listed
 
@@ -21,9 +21,8 @@ Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
-Share = Annotated[float, Field(ge=0, le=1)]
 Saved = Literal["best", "last", "averaged"]
-Weights = Literal["auto", Saved]
+Weights = Literal["auto", Saved] | CountOrZero  # a number: those of the snapshot after this many iterations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +97,12 @@ class TrainingConfig(_Schema):
 
 
 class CheckpointConfig(_Schema):
-    """How often a checkpoint is saved, and how many are kept."""
+    """How often a checkpoint is saved, how many are kept, and of how many moments the weights."""
 
     interval: Count
     min_seconds: NonNegative
     keep: Count
+    snapshots: Annotated[CountOrZero, Key(compared=False, grouped=False, matched=False, since=9, before=0)]
 
 
 class Documented(_Schema):

@@ -7,6 +7,7 @@ parent.json        the run whose weights it started from, if any
 metrics.jsonl      one line per evaluation and one every log_interval iterations; `kind` says which it is
 clock.jsonl        the training time at these lines, which differs between two runs of the same configuration
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
+snapshots/         its weights at moments of the training, if configured (gpt/runs/snapshots.py)
 summary.json       the results; it exists if and only if the run has finished
 checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
@@ -19,6 +20,7 @@ import contextlib
 import logging
 import logging.handlers
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +31,7 @@ from pydantic import BaseModel
 from gpt.base.console import OneLine
 from gpt.base.errors import RequestError, UnavailableError, UnreadableError, UserError
 from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, seal, write_atomically
-from gpt.base.schema import TrainConfig
+from gpt.base.schema import Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
 from gpt.runs.records import AnyRecord, Command, Parent, Summary, now, parse_record, read_record
@@ -43,6 +45,7 @@ NAMES = frozenset(
     {
         *("config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl"),
         *("last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json", "checkpoints"),
+        "snapshots",
         *("loss.png", "sample.txt", "train.log"),
         *("metrics.csv", "tensorboard", "operators.txt", "trace.json.gz"),
     }
@@ -105,9 +108,20 @@ class RunFolder:
         """Whether it reached its last iteration and was summarised."""
         return (self.path / "summary.json").exists()
 
-    def weights(self, which: str) -> Path:
-        """The file of the run's best, last or averaged weights."""
-        return self.path / f"{which}.safetensors"
+    def weights(self, which: Saved | int) -> Path:
+        """The file of the run's best, last or averaged weights, or of the snapshot after this many iterations."""
+        return self.path / (f"snapshots/{which:08d}.safetensors" if isinstance(which, int) else f"{which}.safetensors")
+
+    def snapshots(self) -> list[int]:
+        """The iterations after which the run kept its weights, in order, whether or not the files are intact.
+
+        Raises UserError if their folder is a link.
+        """
+        folder = self.path / "snapshots"
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a link: a run's snapshots must be in its folder")
+        names = (re.fullmatch(r"([0-9]{8,18})\.safetensors", path.name) for path in folder.glob("*"))
+        return sorted(int(name[1]) for name in names if name and self.weights(int(name[1])).name == name[0])
 
     def write_config(self, config: TrainConfig) -> None:
         """Save the resolved configuration."""

@@ -20,7 +20,7 @@ from gpt.base.files import parsing
 from gpt.base.keys import added
 from gpt.base.schema import TrainConfig
 
-FORMAT = 8
+FORMAT = 9
 
 # For each format, the new names of older runs' choices.
 _RENAMED: dict[int, dict[str, str]] = {

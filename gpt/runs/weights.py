@@ -21,7 +21,7 @@ from gpt.training.objectives import Objective, second_head
 LARGEST_HEADER = 2**20  # bytes, of a safetensors file
 
 
-def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved, iteration: int) -> None:
+def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int, iteration: int) -> None:
     """Save a model's weights after `iteration` updates by name, replacing the previous file of the same kind."""
     # One entry: the library does not write several in a fixed order.
     write_atomically(
@@ -29,7 +29,7 @@ def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved, itera
     )
 
 
-def iteration_of(run: RunFolder, which: Saved) -> int | None:
+def iteration_of(run: RunFolder, which: Saved | int) -> int | None:
     """After how many updates the run had these weights, according to their file; None in files of earlier versions.
 
     Of an average, the last of them. Raises UserError if the file is damaged.
@@ -60,7 +60,7 @@ def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = Non
         raise
 
 
-def load_weights(run: RunFolder, model: nn.Module, which: Saved) -> None:
+def load_weights(run: RunFolder, model: nn.Module, which: Saved | int) -> None:
     """Load the run's weights into a model of the same shapes. Raises UserError if they are damaged or do not fit.
 
     A second output layer, which some objectives train, is loaded if both have one.
@@ -91,7 +91,7 @@ def load_grown(run: RunFolder, model: nn.Module, which: Saved, places: list[int]
         new[torch.meshgrid(*where, indexing="ij") if where else ...] = old.to(new)
 
 
-def load_model(run: RunFolder, which: Saved) -> nn.Module:
+def load_model(run: RunFolder, which: Saved | int) -> nn.Module:
     """The run's model with its weights, without a second output layer, which only training needs.
 
     No memory is allocated before the file's contents have been checked.
@@ -111,7 +111,7 @@ def planned_model(run: RunFolder) -> nn.Module:
     return model
 
 
-def selected(run: RunFolder, which: Weights) -> Saved:
+def selected(run: RunFolder, which: Weights) -> Saved | int:
     """`auto` is the averaged weights of a finished run that has them, else the best.
 
     While a run is extended, its average is still that of its previous end.
@@ -121,10 +121,16 @@ def selected(run: RunFolder, which: Weights) -> Saved:
     return which
 
 
-def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
+def in_words(which: Saved | int) -> str:
+    """The best weights, or weights after 640 iterations."""
+    return f"weights after {which} iterations" if isinstance(which, int) else f"{which} weights"
+
+
+def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:
     path = run.weights(which)
     if not path.exists():
-        raise UserError(f"{path} is missing: the run has no {which} weights")
+        kept = f"; it has those after {', '.join(map(str, run.snapshots()))}" if run.snapshots() else ""
+        raise UserError(f"{path} is missing: the run has no {in_words(which)}{kept}")
     checked_file(path, 2 * size_of_state(model) + LARGEST_HEADER)  # twice, for a second output layer
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     second = second_head(shapes)
@@ -140,6 +146,8 @@ def _read(run: RunFolder, which: Saved, model: nn.Module) -> dict[str, Tensor]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[-1].strip()}") from None
+    if isinstance(which, int) and iteration != str(which):
+        raise UserError(f"{path} is damaged: it holds other weights than those after {which} iterations")
     if checksum != _digest(tensors, iteration):
         raise UserError(f"{path} is damaged: its checksum does not match its weights")
     check_finite(path, tensors)

@@ -13,6 +13,7 @@ def main(config: GenerateConfig, request: Request) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
     from gpt.data.corpora import read_text
+    from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
 
     if config.prompt is not None and config.prompt_file is not None:
@@ -23,7 +24,7 @@ def main(config: GenerateConfig, request: Request) -> None:
     if config.prompt_file is not None:
         prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
     pieces = trained.task.respond(trained.model, prompt, config)
-    title = f"{trained.config.stage}, {trained.which} weights of {trained.run.path}"
+    title = f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
     for number, piece in enumerate(pieces):
         if number == 0:
             print(printable(title), file=sys.stderr)

@@ -11,6 +11,7 @@ from gpt.base.errors import RequestError
 from gpt.base.schema import EvaluateConfig
 from gpt.data.batch import Targets
 from gpt.data.corpora import read_text
+from gpt.runs.weights import in_words
 from gpt.session.trained import TrainedRun
 from gpt.tasks.task import Measure
 from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass
@@ -32,7 +33,7 @@ class Measured:
     def title(self) -> str:
         """One line that names the weights and the data."""
         trained = self.trained
-        return f"{trained.config.stage}, {trained.which} weights of {trained.run.path}, {self.what}"
+        return f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}, {self.what}"
 
     def table(self) -> str:
         """The measures, one per row."""

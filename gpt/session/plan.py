@@ -20,6 +20,7 @@ from gpt.runs.corpus_files import fingerprints
 from gpt.runs.creation import created, created_at, started
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
+from gpt.runs.snapshots import remove_snapshots_after
 from gpt.session.forking import Fork
 from gpt.training.progress import Segment
 from gpt.training.schedules import Schedule
@@ -130,6 +131,7 @@ class Resumption(Plan):
                 run.write_vocabulary(_with_fingerprints(vocabulary, self.config))
                 run.write_command(self.request.command, iteration)
                 Checkpoints(run, self.config.checkpoint.keep).remove_after(iteration)
+                remove_snapshots_after(run, iteration)
                 if self.checkpoint is not None:
                     self.checkpoint.restore_best(run.weights("best"))
                     run.write_metrics(self.checkpoint.progress)

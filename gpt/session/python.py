@@ -75,8 +75,9 @@ def load(
 ) -> "TrainedRun":
     """Open the run in the folder `path`, or the newest finished run below `runs`, of any stage or of one.
 
-    `module` is the module that the run trained instead of a stage: the weights are loaded into it. From then on,
-    PyTorch uses one CPU thread for a small model and all threads for a large one, as in training.
+    `weights` may be the iteration of a snapshot. `module` is the module that the run trained instead of a stage: the
+    weights are loaded into it. From then on, PyTorch uses one CPU thread for a small model and all threads for a large
+    one, as in training.
 
     Raises RequestError if there is no run, UserError if it is damaged.
     """

@@ -25,7 +25,7 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.loggers import chosen_loggers
-from gpt.watching.recording import CheckpointWriter, Reopening, RunWriter, StepLog
+from gpt.watching.recording import CheckpointWriter, Reopening, RunWriter, SnapshotWriter, StepLog
 from gpt.watching.run_watcher import RunWatcher
 from gpt.watching.sampling import Sampler
 
@@ -129,6 +129,7 @@ class FolderRecorder(Recorder):
             ConsoleLog(config.training.max_iters, recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
             StepLog(config.training.log_interval),
             RunWriter(self.run),
+            SnapshotWriter(self.run, config.checkpoint.snapshots, config.training.max_iters),
             checkpoints,
             *(logger(run=self.run) for logger in self._loggers),
             *self._more,

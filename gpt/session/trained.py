@@ -51,7 +51,7 @@ def load_run(
 class Trained:
     """A trained model with its task, in evaluation mode."""
 
-    def __init__(self, model: nn.Module, task: Task, config: TrainConfig, which: Saved) -> None:
+    def __init__(self, model: nn.Module, task: Task, config: TrainConfig, which: Saved | int) -> None:
         self.model, self.task, self.config, self.which = model.eval(), task, config, which
         self.runtime = select_runtime(self.device, config.dtype, model)
 
@@ -153,7 +153,7 @@ class NewlyTrained(Trained):
 class TrainedRun(Trained):
     """The model of a run folder."""
 
-    def __init__(self, run: RunFolder, which: Saved, model: nn.Module) -> None:
+    def __init__(self, run: RunFolder, which: Saved | int, model: nn.Module) -> None:
         config = run.config()
         super().__init__(model, tasks.restored(config.data, run.vocabulary()), config, which)
         self.run = run

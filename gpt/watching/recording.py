@@ -1,4 +1,4 @@
-"""Watchers that record a run in its folder: metrics, weights and checkpoints."""
+"""Watchers that record a run in its folder: metrics, weights, snapshots and checkpoints."""
 
 import math
 import time
@@ -8,6 +8,7 @@ from functools import partial
 from gpt.base.files import attempt
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
+from gpt.runs.snapshots import moments, save_snapshot
 from gpt.runs.weights import save_weights
 from gpt.training.progress import Clock, Step
 from gpt.training.state import TrainingState
@@ -108,6 +109,37 @@ class RunWriter(Watcher):
 
     def _write_metrics(self, state: TrainingState) -> None:
         self._is_stale = not attempt("the metrics", lambda: self._run.write_metrics(state.progress))
+
+
+class SnapshotWriter(Watcher):
+    """Saves the weights in the run folder at `count` moments of the training and before its first update.
+
+    A run that ends early has those of its end as well; an average is not among them.
+    """
+
+    def __init__(self, run: RunFolder, count: int, max_iters: int) -> None:
+        self._run, self._moments = run, moments(count, max_iters)
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Save the initial weights, which are evaluated before the first update."""
+        if state.progress.iteration == 0 and self._moments:
+            self._save(state)
+
+    def stepped(self, state: TrainingState) -> None:
+        """Save the weights, if due."""
+        if state.progress.iteration in self._moments:
+            with state.clock_stopped():
+                self._save(state)
+
+    def finished(self, state: TrainingState) -> None:
+        """Save the last weights, unless they are saved already."""
+        if self._moments and state.progress.iteration not in self._moments:
+            self._save(state)
+
+    def _save(self, state: TrainingState) -> None:
+        iteration = state.progress.iteration
+        save = partial(save_snapshot, self._run, state.model.state_dict(), iteration)
+        attempt(f"the snapshot of iteration {iteration}", save)
 
 
 class CheckpointWriter(Watcher):

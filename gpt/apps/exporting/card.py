@@ -81,7 +81,8 @@ def _losses(summary: Summary, token: str) -> str:
 def _weights(trained: TrainedRun, summary: Summary) -> str:
     best = f"those of iteration {summary.best.iteration:,}, with an estimated validation loss of {summary.best.val:.4f}"
     which = {"best": best, "last": "those after the last iteration", "averaged": "an average over the last evaluations"}
-    return f"The weights here are {which[trained.which]}."
+    words = f"those of iteration {trained.which:,}" if isinstance(trained.which, int) else which[trained.which]
+    return f"The weights here are {words}."
 
 
 def _changed(summary: Summary) -> str:

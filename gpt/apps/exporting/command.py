@@ -14,6 +14,7 @@ def main(config: ExportConfig, request: Request) -> None:
     from gpt.apps.exporting.staging import staged
     from gpt.base.errors import printable
     from gpt.base.stopping import Stop
+    from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
 
     del request
@@ -21,7 +22,7 @@ def main(config: ExportConfig, request: Request) -> None:
     out = Path(config.out) if config.out else trained.run.path / config.format
     with Stop().listening(), staged(out) as folder:
         checked = export(trained, config.format, folder, license=config.license)
-    print(printable(f"{trained.config.stage}, {trained.which} weights of {trained.run.path}\n{checked}", keep="\n"))
+    print(printable(f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}\n{checked}", keep="\n"))
     print(printable(f"written: {out}"))
 
 

@@ -1,0 +1,226 @@
+"""Snapshots: the weights of a run at moments of its training are those of a run that ends there."""
+
+import errno
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import gpt
+from gpt.base.errors import UserError
+from gpt.runs import snapshots
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.snapshots import moments
+from tests.conftest import REPOSITORY, Script
+
+SHORT = ["training.eval_interval=20", "training.eval_iters=2", "device=cpu", "checkpoint.interval=30",
+         "checkpoint.min_seconds=0", "checkpoint.keep=100", "data=text"]  # fmt: skip
+KEPT = [0, 1, 2, 4, 8, 16, 31, 60]  # of 60 iterations, with checkpoint.snapshots=7
+
+
+def train(corpus_file: Path, folder: Path, *changes: str) -> RunFolder:
+    own = ["model=v5", "training.max_iters=60", "checkpoint.snapshots=7"]
+    return gpt.train(*own, *SHORT, f"data.path={corpus_file}", *changes, folder=folder).run
+
+
+@pytest.fixture(scope="module")
+def finished(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return train(corpus_file, tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture
+def run(finished: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy that a test may damage."""
+    return RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+
+
+def contents(run: RunFolder) -> dict[str, bytes]:
+    """All that a run's training determines."""
+    names = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
+    return {name: (run.path / name).read_bytes() for name in names} | {
+        path.name: path.read_bytes() for path in (run.path / "snapshots").iterdir()
+    }
+
+
+@pytest.mark.parametrize("max_iters", [1, 2, 7, 60, 2000, 5000, 10**6])
+def test_the_moments_begin_with_the_first_and_end_with_the_last_iteration_and_lie_apart_as_the_training_slows(
+    max_iters: int,
+) -> None:
+    found = moments(20, max_iters)
+    assert (found[0], found[-1]) == (0, max_iters)
+    assert len(found) == 21 or max_iters < 1000
+    steps = [after - before for before, after in itertools.pairwise(found)]
+    assert all(later >= step - 1 for step, later in itertools.pairwise(steps))  # rounded
+    assert moments(1, max_iters) == [0, max_iters]
+    assert moments(0, max_iters) == []
+    assert len(moments(2**31 - 1, 5)) <= 6  # soon, too
+
+
+def test_each_snapshot_has_the_weights_of_a_run_that_ends_there(
+    finished: RunFolder, corpus_file: Path, tmp_path: Path
+) -> None:
+    assert finished.snapshots() == KEPT
+    for iteration in (1, 8, 31):
+        ended = train(corpus_file, tmp_path / f"{iteration}", f"training.max_iters={iteration}")
+        kept, last = (load_file(path) for path in (finished.weights(iteration), ended.weights("last")))
+        assert kept.keys() == last.keys()
+        assert all(torch.equal(kept[name], last[name]) for name in last)
+    initial = load_file(tmp_path / "1" / "snapshots" / "00000000.safetensors")
+    assert all(torch.equal(initial[name], x) for name, x in load_file(finished.weights(0)).items())
+    assert any(not torch.equal(initial[name], x) for name, x in load_file(finished.weights(1)).items())
+
+
+def test_a_run_with_snapshots_trains_as_one_without(finished: RunFolder, corpus_file: Path, tmp_path: Path) -> None:
+    without = train(corpus_file, tmp_path / "without", "checkpoint.snapshots=0")
+    assert not (without.path / "snapshots").exists()
+    for name in ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt"):
+        assert (without.path / name).read_bytes() == (finished.path / name).read_bytes()
+
+
+def test_an_average_is_not_among_them(corpus_file: Path, tmp_path: Path) -> None:
+    run = train(corpus_file, tmp_path / "run", "training.ema=0.9")
+    last, kept, average = (load_file(run.weights(which)) for which in ("last", 60, "averaged"))
+    assert all(torch.equal(last[name], kept[name]) for name in last)
+    assert any(not torch.equal(average[name], kept[name]) for name in last)
+
+
+def test_a_killed_run_keeps_the_same_moments_when_it_is_resumed(corpus_file: Path, tmp_path: Path) -> None:
+    long = ["model=v1", "training.max_iters=1000", "checkpoint.snapshots=12", *SHORT, "training.eval_interval=1000"]
+    long += [f"data.path={corpus_file}", "checkpoint.interval=100"]
+    whole = gpt.train(*long, folder=tmp_path / "whole").run
+    command = [sys.executable, str(REPOSITORY / "train.py"), *long, "hydra.run.dir=killed"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = RunFolder(tmp_path / "killed")
+    late = whole.snapshots()[-4]
+    while late not in killed.snapshots():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert whole.snapshots()[-1] not in killed.snapshots()
+    assert Checkpoints(killed, 9).names()
+    (killed.path / "snapshots" / ".00000640.safetensors.0123abcd").write_bytes(b"what a killed process was writing")
+    gpt.train(*long, "resume=auto", folder=killed.path)
+    assert contents(killed) == contents(whole)
+
+
+def test_what_came_after_the_checkpoint_that_a_run_resumes_from_is_replaced(
+    run: RunFolder, finished: RunFolder, called: Script
+) -> None:
+    expected = contents(finished)
+    (run.path / "snapshots" / "00000055.safetensors").write_bytes(b"of another future")
+    run.weights(31).write_bytes(b"too")
+    done = called(
+        "train.py", f"resume={Checkpoints(run, 9).folder / '00000030'}", "training.max_iters=59", cwd=run.path
+    )
+    assert done.returncode == 0, done.stderr
+    assert [i for i in run.snapshots() if i <= 30] == [i for i in KEPT if i <= 30]
+    assert [i for i in run.snapshots() if i > 30] == [i for i in moments(7, 59) if i > 30]
+    done = called(
+        "train.py", f"resume={Checkpoints(run, 9).folder / '00000030'}", "training.max_iters=60", cwd=run.path
+    )
+    assert done.returncode == 0, done.stderr
+    assert contents(run) == expected
+
+
+def test_an_extended_run_keeps_its_moments_and_adds_those_of_its_new_length(
+    run: RunFolder, finished: RunFolder, called: Script
+) -> None:
+    before = contents(finished)
+    done = called("train.py", f"resume={run.path}", "training.max_iters=90", cwd=run.path)
+    assert done.returncode == 0, done.stderr
+    assert run.snapshots() == [*KEPT, 90]
+    assert {name: x for name, x in contents(run).items() if name[0] == "0" and name < "00000090"} == {
+        name: x for name, x in before.items() if name[0] == "0"
+    }
+
+
+def test_the_number_may_change_when_a_run_is_resumed_and_tells_no_runs_apart(
+    run: RunFolder, finished: RunFolder, called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    done = called("train.py", f"resume={run.path}", "training.max_iters=80", "checkpoint.snapshots=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert run.snapshots() == KEPT
+    again = train(corpus_file, finished.path, "checkpoint.snapshots=3", "resume=auto")  # it is finished
+    assert again.snapshots() == KEPT
+    assert "checkpoint" not in " ".join(finished.summary().changed)
+
+
+def test_a_run_that_ends_early_has_the_weights_of_its_end(corpus_file: Path, tmp_path: Path) -> None:
+    run = train(corpus_file, tmp_path / "run", "training.patience=1", "training.learning_rate=1.0")
+    assert run.summary().iterations == 20
+    assert run.snapshots() == [*(i for i in KEPT if i < 20), 20]
+
+
+def test_a_snapshot_that_cannot_be_written_is_left_out_with_a_warning(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def save(run: RunFolder, tensors: dict[str, torch.Tensor], which: int, iteration: int) -> None:
+        if which == 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(run, tensors, which, iteration)
+
+    real = snapshots.save_weights
+    monkeypatch.setattr(snapshots, "save_weights", save)
+    run = train(corpus_file, tmp_path / "run")
+    assert run.snapshots() == [i for i in KEPT if i != 8]
+    assert "the snapshot of iteration 8 could not be written; the run continues without it" in capsys.readouterr().err
+
+
+def test_the_weights_of_a_moment_are_loaded_by_its_iteration(run: RunFolder, called: Script) -> None:
+    for iteration in KEPT:
+        model = gpt.load(run.path, weights=iteration, device="cpu").model
+        saved = load_file(run.weights(iteration))
+        assert all(torch.equal(saved[name], x) for name, x in model.state_dict().items())
+    done = called("generate.py", f"run={run.path}", "weights=8", "tokens=20", cwd=run.path)
+    assert "v5, weights after 8 iterations of" in done.stderr
+    assert done.stdout.rstrip("\n") == gpt.load(run.path, weights=8, device="cpu").generate(tokens=20).rstrip("\n")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", "another", "flipped", "folder"])
+def test_a_missing_or_damaged_snapshot_is_named_in_one_line(run: RunFolder, content: bytes | str | None) -> None:
+    path = run.weights(8)
+    saved = path.read_bytes()
+    path.unlink()
+    if content == "another":
+        shutil.copy(run.weights(4), path)
+    elif content == "flipped":
+        path.write_bytes(saved[:-9] + bytes([saved[-9] ^ 1]) + saved[-8:])
+    elif content == "folder":
+        path.mkdir()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    why = r"snapshots/00000008\.safetensors is (missing|damaged|not a regular file)"
+    with pytest.raises(UserError, match=why) as error:
+        gpt.load(run.path, weights=8)
+    assert "\n" not in str(error.value)
+    if content is None:
+        assert str(error.value).endswith("weights after 8 iterations; it has those after 0, 1, 2, 4, 16, 31, 60")
+
+
+def test_a_folder_of_snapshots_that_is_a_link_is_refused(run: RunFolder, tmp_path: Path, called: Script) -> None:
+    """Another folder's files must not be removed when the run is resumed."""
+    shutil.move(run.path / "snapshots", tmp_path / "elsewhere")
+    (run.path / "snapshots").symlink_to(tmp_path / "elsewhere")
+    before = sorted((tmp_path / "elsewhere").iterdir())
+    (run.path / "summary.json").unlink()
+    done = called("train.py", f"resume={Checkpoints(run, 9).folder / '00000030'}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is a link: a run's snapshots must be in its folder" in done.stderr
+    assert sorted((tmp_path / "elsewhere").iterdir()) == before
+
+
+@pytest.mark.parametrize(("value", "why"), [("-1", "must be at least 0"), ("some", "must be a whole number")])
+def test_a_number_that_cannot_be_is_refused_in_one_line(called: Script, tmp_path: Path, value: str, why: str) -> None:
+    done = called("train.py", "model=v1", f"checkpoint.snapshots={value}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"error: checkpoint.snapshots={value}: {why}\n"
