@@ -66,7 +66,7 @@ function isForeign(text) {
   return panels[0].unknown(text).length > 2;
 }
 
-const edited = debounced(read, 60); // milliseconds
+const edited = debounced(read, 50); // milliseconds
 
 /** Before the prompt is used, say what is left out of it. */
 function begin() {

@@ -302,8 +302,10 @@ export class TextPanel {
   /** The attention over a window, the prediction `x` with parts turned off, and whether the last token gives it too. */
   async #inside(window, x, signal) {
     try {
-      const layers = await this.engine.attention(this.run.id, window, signal);
-      const off = await this.engine.interventions(this.run.id, window, signal);
+      const [layers, off] = await Promise.all([
+        this.engine.attention(this.run.id, window, signal),
+        this.engine.interventions(this.run.id, window, signal),
+      ]);
       const last = layers.length ? null : await this.engine.logits(this.run.id, window.slice(-1), signal);
       return { layers, off, isOfLast: last !== null && x !== null && isSame(last.data, x) };
     } catch (error) {
