@@ -28,15 +28,16 @@ _SMALL_V7 = [
     "training.eval_iters=20", "data=text",
 ]  # fmt: skip
 _SHORT = ["training.max_iters=2000", "training.eval_interval=200", "training.eval_iters=50"]
+_KEPT = ["checkpoint.snapshots=20"]  # for the slider of the live stages
 _HIGH = ["training.learning_rate=1e-2"]
 
 # The command lines by the name of the run; those that take longest first.
 COMMANDS = {
-    "v6": ["model=v6", *_SHORT],
+    "v6": ["model=v6", *_SHORT, *_KEPT],
     "v6_high": ["model=v6", *_SHORT, *_HIGH],
     "v6_decay": ["model=v6", *_SHORT, *_HIGH, "schedule=cosine"],
     "v6_warmup": ["model=v6", *_SHORT, *_HIGH, "schedule=cosine", "schedule.warmup_iters=100"],
-    "v5": ["model=v5", *_SHORT],
+    "v5": ["model=v5", *_SHORT, *_KEPT],
     "v9": ["experiment=records/08_two_tokens"],
     "v8": [
         "model=v8",
@@ -52,7 +53,7 @@ COMMANDS = {
     "reverse": ["experiment=reverse", "training.max_iters=600"],
     "v4": ["model=v4", *_SHORT],
     "v3_ffn": ["model=v3_ffn", *_SHORT],
-    "v3": ["model=v3", *_SHORT],
+    "v3": ["model=v3", *_SHORT, *_KEPT],
     "v2": ["model=v2", *_SHORT],
     "v1": ["model=v1", "training.eval_interval=200", "training.eval_iters=50"],
 }

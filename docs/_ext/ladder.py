@@ -121,12 +121,15 @@ def _code(path: Path) -> list[str]:
 
 
 class Live(SphinxDirective):
-    """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page."""
+    """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page.
 
-    required_arguments = 1
+    The content says what to look at.
+    """
+
+    required_arguments, has_content = 1, True
 
     def run(self) -> list[nodes.Node]:
-        """A frame, or nothing."""
+        """The content and a frame, or nothing."""
         (stage,) = self.arguments
         page = Path(self.env.srcdir, "_generated", "static", "live", "index.html")
         self.env.note_dependency(str(page))
@@ -134,7 +137,7 @@ class Live(SphinxDirective):
             return []
         address = "../" * self.env.docname.count("/") + f"_static/live/index.html?embed#{stage}"
         frame = f'<iframe class="live" src="{address}" title="{stage} in your browser" loading="lazy"></iframe>'
-        return [nodes.raw("", frame, format="html")]
+        return [*self.parse_content_to_nodes(), nodes.raw("", frame, format="html")]
 
 
 class Notebooks(SphinxDirective):

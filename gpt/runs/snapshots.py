@@ -37,8 +37,10 @@ def leading_to(run: RunFolder, which: Saved | int) -> dict[int, Saved | int]:
     """
     kept = run.snapshots()
     end = iteration_of(run, which) if kept else None
-    earlier = [iteration for iteration in kept if end is not None and iteration < end]
-    return {**{iteration: iteration for iteration in earlier}, end: which} if end is not None and earlier else {}
+    if end is None or kept[0] >= end:
+        return {}
+    earlier: dict[int, Saved | int] = {iteration: iteration for iteration in kept if iteration < end}
+    return earlier | {end: which}
 
 
 def remove_snapshots_after(run: RunFolder, iteration: int) -> None:

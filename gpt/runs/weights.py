@@ -112,13 +112,16 @@ def planned_model(run: RunFolder) -> nn.Module:
 
 
 def selected(run: RunFolder, which: Weights) -> Saved | int:
-    """`auto` is the averaged weights of a finished run that has them, else the best.
+    """The weights by name, or the iteration of a snapshot; `auto` are the default ones."""
+    return default_weights(run) if which == "auto" else which
+
+
+def default_weights(run: RunFolder) -> Saved:
+    """The averaged weights of a finished run that has them, else the best.
 
     While a run is extended, its average is still that of its previous end.
     """
-    if which == "auto":
-        return "averaged" if run.is_finished() and run.weights("averaged").exists() else "best"
-    return which
+    return "averaged" if run.is_finished() and run.weights("averaged").exists() else "best"
 
 
 def in_words(which: Saved | int) -> str:

@@ -20,7 +20,7 @@ from gpt.models.equality import is_same_function
 from gpt.runs.corpus_files import located
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
-from gpt.runs.weights import iteration_of, load_grown, load_weights, selected
+from gpt.runs.weights import default_weights, iteration_of, load_grown, load_weights
 from gpt.tasks import Task
 
 _INHERITED = ("model", "data", "optimizer", "schedule", "training")
@@ -40,7 +40,7 @@ class Fork:
         if not (path / "config.yaml").exists():
             raise RequestError(f"init={path}: not a run folder")
         run = RunFolder(path)
-        which = selected(run, "auto")
+        which = default_weights(run)
         weights = run.weights(which)
         if not weights.exists():
             raise RequestError(f"init={path}: the run has no weights yet")

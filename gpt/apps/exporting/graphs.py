@@ -1,5 +1,7 @@
 """ONNX: a run that continues a text as a graph for onnxruntime, for any batch size and any length up to block_size.
 
+Its weights are part of the graph or, for a run at several moments of its training, more inputs, by their names.
+
 model.onnx             token ids (batch, time) int64 -> logits (batch, time, vocabulary)
 with_attention.onnx    the same, and the attention weights of every layer: (batch, heads, time, time) each
 tokenizer.json         the run's tokens and their ids
@@ -8,13 +10,15 @@ tokenizer.json         the run's tokens and their ids
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import onnxscript  # noqa: F401  # what torch.onnx needs; imported to name it if it is missing
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from gpt.apps.exporting import tokenizer
 from gpt.apps.exporting.equality import check
@@ -24,6 +28,8 @@ from gpt.models.attention_weights import AttentionWeights
 from gpt.models.ngrams import Remembering
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
+
+_NONE: Mapping[str, nn.Parameter] = {}
 
 
 class _Observed(nn.Module):
@@ -40,8 +46,26 @@ class _Observed(nn.Module):
         return (logits, *observed.weights)
 
 
-def export(trained: TrainedRun, folder: Path) -> str:
-    """Write the graphs and the tokenizer, and return what was checked. Raises RequestError, UserError."""
+class _Given(nn.Module):
+    """A module that takes these of its weights as inputs, after its own."""
+
+    def __init__(self, module: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+        super().__init__()
+        self.module = module
+        names = {id(weight): name for name, weight in module.named_parameters()}  # its own, as in "model.lm_head.bias"
+        self.names = [names[id(weight)] for weight in weights.values()]
+
+    def forward(self, idx: Tensor, *inputs: Tensor) -> Any:
+        """Its outputs with these weights."""
+        own, weights = inputs[: -len(self.names)], inputs[-len(self.names) :]
+        return functional_call(self.module, dict(zip(self.names, weights, strict=True)), (idx, *own))
+
+
+def export(trained: TrainedRun, folder: Path, weights: Mapping[str, nn.Parameter] = _NONE) -> str:
+    """Write the graphs, with these weights as inputs, and the tokenizer, and return what was checked.
+
+    Raises RequestError, UserError.
+    """
     model, task = trained.model, trained.task
     Continuation.required(task, "format=onnx")
     if isinstance(model, Remembering):
@@ -54,18 +78,28 @@ def export(trained: TrainedRun, folder: Path) -> str:
     if layers:
         graphs["with_attention.onnx"] = (observed, observed, layers)
     checked = []
-    for name, (expected, module, weights) in graphs.items():
-        found = computed(module, ["logits", *(f"attention_{i}" for i in range(weights))], block_size, folder / name)
+    for name, (expected, module, maps) in graphs.items():
+        outputs = ["logits", *(f"attention_{i}" for i in range(maps))]
+        found = computed(module, outputs, block_size, folder / name, weights)
         checked.append(check(name, expected, found, task.vocab_size, block_size))
     return "\n".join(checked)
 
 
 def computed(
-    module: nn.Module, outputs: Sequence[str], block_size: int, path: Path, **inputs: Tensor
+    module: nn.Module,
+    outputs: Sequence[str],
+    block_size: int,
+    path: Path,
+    weights: Mapping[str, nn.Parameter] = _NONE,
+    **inputs: Tensor,
 ) -> Callable[..., Sequence[Tensor]]:
     """Write the graph of a module of token ids and of these other inputs, of fixed sizes; return a function that runs
-    it, with others by name.
+    it, with others by name. Those of its `weights` that are named here are inputs too.
     """
+    if weights:
+        module = _Given(module, weights)
+        inputs |= {name: weight.detach() for name, weight in weights.items()}
+    fixed: tuple[dict[int, Any], ...] = tuple({} for _ in inputs)
     varying = {0: torch.export.Dim("batch")}
     if block_size > 1:
         varying[1] = torch.export.Dim("time", max=block_size)
@@ -73,16 +107,23 @@ def computed(
     with _silenced(), torch.no_grad():
         program = torch.onnx.export(
             module, (example, *inputs.values()), dynamo=True, input_names=["idx", *inputs], output_names=outputs,
-            dynamic_shapes=(varying, *({} for _ in inputs)), external_data=False, verbose=False,
+            dynamic_shapes=(varying, fixed) if weights else (varying, *fixed), external_data=False, verbose=False,
         )  # fmt: skip
         assert program is not None
         for node in program.model.graph:
             node.metadata_props.clear()  # the stack that made it, with paths of this machine
         program.save(path, external_data=False)
+    return running(path, outputs, weights)
+
+
+def running(
+    path: Path, outputs: Sequence[str], weights: Mapping[str, Tensor] = _NONE
+) -> Callable[..., Sequence[Tensor]]:
+    """A function that runs a graph with these weights."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(idx: Tensor, **given: Tensor) -> list[Tensor]:
-        feed = {name: tensor.numpy() for name, tensor in {"idx": idx, **given}.items()}
+        feed = {name: tensor.detach().numpy() for name, tensor in {"idx": idx, **weights, **given}.items()}
         return [torch.from_numpy(output) for output in session.run(outputs, feed)]
 
     return run

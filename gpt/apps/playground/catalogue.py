@@ -18,7 +18,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.weights import planned_model
 from gpt.session.trained import TrainedRun, load_run
 
-_OPEN = 8  # runs whose models are kept in memory
+_OPEN = 8  # models kept in memory: of runs, and of moments of their training
 _LARGEST = 200_000_000  # parameters
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ class Catalogue:
     def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
         self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
         self._found: dict[str, FinishedRun] = {}
-        self._open: OrderedDict[tuple[str, datetime], TrainedRun] = OrderedDict()  # by id, and when the run finished
+        # By id, when the run finished, and the moment of its training.
+        self._open: OrderedDict[tuple[str, datetime, int | None], TrainedRun] = OrderedDict()
         self._lock = threading.Lock()
 
     def briefly(self) -> dict[str, Any]:
@@ -57,17 +58,21 @@ class Catalogue:
 
     def full(self, id: str) -> dict[str, Any]:
         """Everything that the page shows about a run. Raises RequestError if no run has this id."""
-        return in_full(id, *self._known(id))
+        return in_full(id, *self._known(id), self._weights)
 
-    def opened(self, id: str) -> TrainedRun:
-        """The run, with its model loaded. Raises RequestError if no run has this id, or if it is too large."""
+    def opened(self, id: str, moment: int | None = None) -> TrainedRun:
+        """The run, with its model loaded, as it was at a moment of its training if that is given.
+
+        Raises RequestError if no run has this id, or if it is too large, UserError if it has no such moment.
+        """
         run, summary = self._known(id)
-        key = (id, summary.finished)  # if it has been extended since, its weights have changed
+        key = (id, summary.finished, moment)  # if it has been extended since, its weights have changed
         with self._lock:
             if key not in self._open:
                 if size_of(planned_model(run)) > _LARGEST:
                     raise RequestError(f"this run has more than {_LARGEST:,} parameters: too many for a playground")
-                self._open[key] = load_run(run.path, weights=self._weights, device=self._device)
+                weights = self._weights if moment is None else moment
+                self._open[key] = load_run(run.path, weights=weights, device=self._device)
             self._open.move_to_end(key)
             while len(self._open) > _OPEN:
                 self._open.popitem(last=False)

@@ -7,7 +7,7 @@ from typing import Any
 from gpt import tasks
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
-from gpt.base.schema import Documented
+from gpt.base.schema import Documented, Weights
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.dataflow import dataflow
@@ -16,7 +16,8 @@ from gpt.models.ngrams import Remembering
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.reports.changes import changes
-from gpt.runs.weights import planned_model
+from gpt.runs.snapshots import leading_to
+from gpt.runs.weights import in_words, planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
 
 _POINTS = 400  # of a curve; more cannot be told apart
@@ -33,15 +34,15 @@ def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
-    """The details of the chosen run. Raises UserError if one of its files is damaged."""
+def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto") -> dict[str, Any]:
+    """The details of the chosen run, shown with these weights. Raises UserError if one of its files is damaged."""
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
     # The documented losses of a text are in nats per character.
     is_alike = tokenizer is None or tokenizer.unit == "character"
     documented = summary.documented if is_alike else Documented(train=None, val=None, kind=None)
-    rows = run.evaluations()
+    rows, which = run.evaluations(), selected(run, weights)
     stride = -(-len(rows) // _POINTS)
     kept = [*rows[:-1:stride], rows[-1]]
     return in_brief(id, run, summary) | {
@@ -57,7 +58,7 @@ def in_full(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
         "documented": documented.model_dump(), "exact": summary.exact.val,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
         "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],
-        "prompt": _prompt(run, tokenizer),
+        "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gpt.base.choices import CountOrZero
 from gpt.base.schema import Seed
 
 LARGEST_BODY = 64 * 1024  # bytes
@@ -19,6 +20,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     run: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    moment: CountOrZero | None = None  # the iteration of a snapshot; None: the weights that the run is shown with
 
 
 class AboutTokens(Asked):

@@ -9,27 +9,31 @@ import logging
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 
-from gpt.apps.exporting import graphs, opened
+from gpt.apps.exporting import graphs, moments, opened
 from gpt.apps.exporting.card import without_paths
 from gpt.apps.exporting.staging import staged
 from gpt.apps.playground import intervening, looking
 from gpt.apps.playground.assets import POLICY, files
 from gpt.apps.playground.describing import in_full
 from gpt.base.errors import RequestError
-from gpt.base.schema import Weights
+from gpt.base.runtime import size_of
+from gpt.base.schema import Saved, Weights
 from gpt.data.download import npm_package
 from gpt.models import block_size_of
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.snapshots import leading_to
 from gpt.session.trained import TrainedRun, load_run
 
 _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
+_LARGEST_SCRUBBED = 500_000  # parameters of a run whose snapshots are included: a reader loads 2 MB for each
 
 log = logging.getLogger(__name__)
 
@@ -61,16 +65,20 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
             graph.mkdir(parents=True)
             try:
                 trained = load_run(run.path, weights=weights, device="cpu")
-                lines = graphs.export(trained, graph).split("\n")
+                kept = _moments(trained)
+                inputs = moments.weights_of(trained.model) if kept else {}
+                lines = graphs.export(trained, graph, inputs).split("\n") + opened.export(trained, graph, inputs)
+                lines += [moments.export(trained, kept, graph)] if kept else []
                 has_attention = (graph / "with_attention.onnx").exists()
-                checked += [f"{name}: {line}" for line in [*lines, *opened.export(trained, graph)]]
+                checked += [f"{name}: {line}" for line in lines]
             except RequestError as error:
                 log.warning(f"left out {name}: {error}")
                 graph.rmdir()
             else:
-                full = in_full(name, run, run.summary())
-                own = {"folder": run.path.name, "changed": without_paths(full["changed"])}
-                described[name] = full | own | {"has_attention": has_attention}
+                full = in_full(name, run, run.summary(), weights)
+                own: dict[str, Any] = {"folder": run.path.name, "changed": without_paths(full["changed"])}
+                own |= {"has_attention": has_attention, "moments": full["moments"] if kept else []}
+                described[name] = full | own
                 (graph / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
         if not described:
             raise RequestError("none of these runs can run in a browser")
@@ -95,6 +103,17 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
         tensors[f"logits_{len(some)}"] = looking.logits(trained, some)
     tensors |= looking.attention(trained, window) | intervening.interventions(trained, window)
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def _moments(trained: TrainedRun) -> dict[int, Saved | int]:
+    """The moments of the training that the page shows: those that the run kept, unless they would take too long to
+    load.
+    """
+    kept = leading_to(trained.run, trained.which)
+    if kept and size_of(trained.model) > _LARGEST_SCRUBBED:
+        log.warning(f"{trained.run.path}: left out its snapshots, of more than {_LARGEST_SCRUBBED:,} parameters each")
+        return {}
+    return kept
 
 
 def _index(html: bytes) -> bytes:

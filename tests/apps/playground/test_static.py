@@ -74,13 +74,14 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
         for text in texts:
             ids = run.tokenizer.encode(text).tolist()
             logits, attention = visited.page.evaluate(
-                """async ([id, ids]) => {
+                """async ([model, ids]) => {
                   const engine = await import("./engines/onnx.js");
                   const plain = ({ shape, data }) => [Array.from(shape), Array.from(data)];
-                  const off = Object.values(await engine.interventions(id, ids));
-                  return [plain(await engine.logits(id, ids)), [...await engine.attention(id, ids), ...off].map(plain)];
+                  const off = Object.values(await engine.interventions(model, ids));
+                  const attention = await engine.attention(model, ids);
+                  return [plain(await engine.logits(model, ids)), [...attention, ...off].map(plain)];
                 }""",
-                [stage, ids],
+                [{"run": stage, "moment": None}, ids],
             )
             expected = [looking.logits(run, ids), *looking.attention(run, ids).values()]
             expected += intervening.interventions(run, ids).values()
@@ -230,7 +231,8 @@ def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path)
               const engine = await import("./engines/onnx.js");
               const options = { tokens: 200, seed: 3, temperature: 1, topK: null, topP: null };
               const pieces = [];
-              for await (const piece of engine.write("bytes", prompt, options)) pieces.push(piece);
+              const model = { run: "bytes", moment: null };
+              for await (const piece of engine.write(model, prompt, options)) pieces.push(piece);
               return [pieces.join(""), pieces.join("").isWellFormed()];
             }""",
             prompt,

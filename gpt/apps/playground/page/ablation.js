@@ -40,7 +40,7 @@ export class Ablation {
     );
   }
 
-  /** Show the text {ids, position, logits, scores} with the parts that are off, or nothing. */
+  /** Show the text {model, ids, position, logits, scores} with the parts that are off, or nothing. */
   async show(what, signal) {
     this.what = what;
     for (const button of this.root.querySelectorAll("button[data-part]"))
@@ -51,9 +51,9 @@ export class Ablation {
       this.effect.textContent = this.prediction.textContent = "";
       return;
     }
-    const { ids, position } = what;
+    const { model, ids, position } = what;
     const logits = this.off.size
-      ? await this.engine.logits(this.run.id, ids, signal, [...this.off])
+      ? await this.engine.logits(model, ids, signal, [...this.off])
       : what.logits;
     if (signal?.aborted) return;
     const scores = scored(logits, ids);

@@ -1,15 +1,16 @@
-/** The losses of a run over its iterations, with the documented figure. */
+/** The losses of a run over its iterations, with the documented figure; `at` is an iteration to mark. */
 import { described, element } from "./dom.js";
 
 const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
 
-export function curve(run, { colour, width }) {
+export function curve(run, { colour, width, at = null }) {
   const { Plot } = globalThis;
   const documented = run.documented.val;
   const last = run.curve.at(-1);
   const values = run.curve.flatMap((row) => [row.train, row.val]);
   const low = Math.min(...values, documented ?? Infinity);
   const high = Math.min(Math.max(low + TALLEST, 1.05 * last.val), Math.max(...values));
+  const place = { x: "iteration", y: "val" };
   const picture = Plot.plot({
     width,
     height: width < 260 ? 120 : 150,
@@ -32,8 +33,12 @@ export function curve(run, { colour, width }) {
       documented === null
         ? null
         : Plot.ruleY([documented], { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
-      Plot.line(run.curve, { x: "iteration", y: "val", clip: true, stroke: colour, strokeWidth: 2 }),
-      Plot.dot([last], { x: "iteration", y: "val", fill: colour, r: 3.5 }),
+      Plot.line(run.curve, { ...place, clip: true, stroke: colour, strokeWidth: 2 }),
+      at === null ? null : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
+      Plot.dot(
+        [at === null ? last : between(run.curve, at)].filter((row) => row.val <= high),
+        { ...place, fill: colour, r: 3.5 },
+      ),
       documented === null
         ? null
         : Plot.text([documented], {
@@ -51,6 +56,7 @@ export function curve(run, { colour, width }) {
   described(
     picture,
     `Losses over ${last.iteration} iterations, at the end ${last.val.toFixed(4)} on the validation split` +
+      (at === null ? "" : `, with a mark at iteration ${at}`) +
       (documented === null ? "" : `; documented ${documented.toFixed(4)}`),
   );
   return element(
@@ -67,4 +73,12 @@ export function curve(run, { colour, width }) {
       ".",
     ),
   );
+}
+
+/** The point of the drawn line at an iteration. */
+function between(curve, iteration) {
+  const after = curve.findIndex((row) => row.iteration >= iteration);
+  const [a, b] = [curve[Math.max(after - 1, 0)], curve[after]];
+  const share = a === b ? 0 : (iteration - a.iteration) / (b.iteration - a.iteration);
+  return { iteration, val: a.val + share * (b.val - a.val) };
 }

@@ -74,6 +74,27 @@ export function debounced(f, milliseconds) {
   return later;
 }
 
+/**
+ * `f`, called with the newest values only, and never twice at once: those that come while it works replace each other.
+ * `f` must not throw.
+ */
+export function coalesced(f) {
+  let next = null;
+  let working = null;
+  const work = async () => {
+    while (next) {
+      const values = next;
+      next = null;
+      await f(...values);
+    }
+    working = null;
+  };
+  return (...values) => {
+    next = values;
+    return (working ??= work());
+  };
+}
+
 /** Keeps the newest of several tasks: starting one aborts the one before. Resolves to undefined when aborted. */
 export function newest() {
   let controller = new AbortController();

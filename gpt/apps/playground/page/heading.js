@@ -1,12 +1,15 @@
 /** The heading of a panel: the run's stage, its numbers and its loss curve. */
 import { count, element } from "./dom.js";
 import { curve } from "./curve.js";
+import { Moments } from "./moments.js";
 
 const loss = (x) => (x === null ? "–" : x.toFixed(4));
 
 export class Heading {
-  constructor(run) {
+  /** `moved` is called when the reader chooses a moment of the training, as moments.js does. */
+  constructor(run, moved = null) {
     this.run = run;
+    this.moments = moved && run.moments.length ? new Moments(run, moved) : null;
     this.picture = element("div", { class: "curve" });
     const documented = run.documented.val ?? run.documented.train;
     const kind = run.documented.kind === "mini-batch" ? "one mini-batch" : "validation";
@@ -20,7 +23,7 @@ export class Heading {
     ];
     this.root = element(
       "header",
-      { class: "card heading" },
+      { class: `card heading${this.moments ? " scrubbed" : ""}` },
       element(
         "h2",
         {},
@@ -44,12 +47,14 @@ export class Heading {
         isAlike ? null : figure("per character", loss(run.comparable), "exact"),
       ),
       this.picture,
+      this.moments?.root ?? null,
     );
   }
 
+  /** Draw the curve, and mark the chosen moment. */
   redraw() {
     const width = Math.max(180, Math.min(this.picture.clientWidth || 320, 560));
-    this.picture.replaceChildren(curve(this.run, { colour: "var(--run)", width }));
+    this.picture.replaceChildren(curve(this.run, { colour: "var(--run)", width, at: this.moments?.iteration ?? null }));
   }
 }
 

@@ -12,7 +12,7 @@ export class Inside {
   constructor(engine, run, names, selected) {
     Object.assign(this, { engine, run, names });
     this.loading = newest();
-    this.what = null; // what is to be shown: {ids, start, position, logits, scores}, or null
+    this.what = null; // what is to be shown: {model, ids, start, position, logits, scores}, or null
     this.loaded = null; // what the values are of
     this.flow = new Flow(run, names);
     this.lens = element("div");
@@ -77,10 +77,10 @@ export class Inside {
       this.flow.clear();
       this.lens.replaceChildren();
     } else {
-      const { ids, start, position } = what;
+      const { model, ids, start, position } = what;
       const row = position - 1 - start;
       const window = ids.slice(start, start + this.run.block_size);
-      const values = await this.engine.inside(this.run.id, window, row, signal);
+      const values = await this.engine.inside(model, window, row, signal);
       if (signal.aborted) return false;
       const next = position < ids.length ? ids[position] : null;
       this.flow.show(values, window, row);

@@ -28,7 +28,7 @@ async function choose(signal) {
   panels = usable.map((run, i) =>
     run.translates
       ? new TranslatorPanel(engine, run, "ab"[i], shown)
-      : new TextPanel(engine, run, "ab"[i], select),
+      : new TextPanel(engine, run, "ab"[i], { select, scrub }),
   );
   offerSecond(runs[0], usable[1]?.id);
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
@@ -97,6 +97,11 @@ function select(chosen, position) {
   const offset = chosen.offset(position);
   const places = panels.map((panel) => (panel === chosen ? position : panel.position(offset)));
   shown(all(panels.map((panel, i) => panel.select(places[i]))));
+}
+
+/** Show a run at another moment of its training. */
+function scrub(panel, moment) {
+  shown(panel.scrub(moment).then(showComparison));
 }
 
 function showComparison() {

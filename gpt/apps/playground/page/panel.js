@@ -2,7 +2,7 @@
 import { AttentionView } from "./attention.js";
 import { countsTable, isSame, tested } from "./causes.js";
 import { distribution } from "./distribution.js";
-import { card, element, newest, panel, reveal, spoken, visible } from "./dom.js";
+import { card, coalesced, element, newest, panel, reveal, spoken, visible } from "./dom.js";
 import { Heading } from "./heading.js";
 import { Inside } from "./inside.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
@@ -11,9 +11,14 @@ import { tokenizer } from "./tokenizer.js";
 import { seenFrom } from "./windows.js";
 
 export class TextPanel {
-  /** `selected` is called with this panel and the position of a token that the reader chooses. */
-  constructor(engine, run, side, selected) {
+  /**
+   * `select` is called with this panel and the position of a token that the reader chooses, `scrub` with this panel and
+   * a moment of the training.
+   */
+  constructor(engine, run, side, { select, scrub }) {
     Object.assign(this, { engine, run });
+    this.model = { run: run.id, moment: null };
+    const selected = (position) => select(this, position);
     this.tokenizer = tokenizer(run);
     [this.reading, this.looking, this.writing] = [newest(), newest(), newest()];
     this.ids = []; // of the displayed text, once it is complete
@@ -22,8 +27,8 @@ export class TextPanel {
     this.own = 0; // tokens of the prompt
     this.reach = Infinity; // the tokens that a prediction depends on at most, once that was tested
 
-    this.heading = new Heading(run);
-    this.text = new TextView((position) => selected(this, position), run.token);
+    this.heading = new Heading(run, (moment) => scrub(this, moment));
+    this.text = new TextView(selected, run.token);
     this.mean = element("p", { class: "mean", role: "status" });
     this.attention = new AttentionView((pointed) => this.#light(pointed), run.token, true);
     this.question = element("h3");
@@ -43,7 +48,7 @@ export class TextPanel {
     );
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, {}, title, this.mean, this.text.root);
-    this.inside = new Inside(engine, run, this.tokenizer.shown, (position) => selected(this, position));
+    this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
     this.root = panel(
       run,
       side,
@@ -104,7 +109,7 @@ export class TextPanel {
       this.mean.textContent = "generating …";
       let written = "";
       try {
-        for await (const piece of this.engine.write(this.run.id, known, options, signal)) {
+        for await (const piece of this.engine.write(this.model, known, options, signal)) {
           if (!piece) continue;
           written += piece;
           this.text.append(piece);
@@ -120,6 +125,20 @@ export class TextPanel {
       await this.#score(prompt, written);
     });
   }
+
+  /** Show everything as the run was at another moment of its training; of several quick moves, the last one counts. */
+  scrub = coalesced(async (moment) => {
+    this.model = { ...this.model, moment };
+    this.heading.redraw();
+    this.heading.moments.failure.textContent = "";
+    if (this.#isUnread()) return this.stop(); // what has been generated so far is then scored
+    try {
+      await this.reading.run((signal) => this.#reread(signal));
+    } catch (error) {
+      this.heading.moments.failure.textContent = error.message;
+      this.#showUnscored(this.prompt, this.written);
+    }
+  });
 
   /** Bring the text into view. */
   reveal() {
@@ -189,9 +208,9 @@ export class TextPanel {
   }
 
   /** The prediction of the token at a position. */
-  #logitsAt(position) {
+  #logitsAt(position, logits = this.logits) {
     const V = this.run.vocabulary_size;
-    return this.logits.data.subarray((position - 1) * V, position * V);
+    return logits.data.subarray((position - 1) * V, position * V);
   }
 
   /** Whether the displayed text is still being generated, so its losses are not known yet. */
@@ -204,17 +223,33 @@ export class TextPanel {
       const ids = this.#encoded(prompt, written).flat();
       let logits = null;
       try {
-        if (ids.length) logits = await this.engine.logits(this.run.id, ids, signal);
+        for (let model = null; ids.length && model !== this.model && !signal.aborted; ) {
+          model = this.model; // which the reader may change meanwhile
+          logits = await this.engine.logits(model, ids, signal);
+        }
       } catch (error) {
         if (!signal.aborted) this.#showUnscored(prompt, written);
         throw error;
       }
       if (signal.aborted) return;
-      this.#show(prompt, written, logits);
-      this.text.colour(this.scores);
-      this.mean.replaceChildren(...this.#means());
+      this.#show(prompt, written);
+      this.#colour(logits);
       await this.select(ids.length);
     });
+  }
+
+  /** Compute all that is shown about the text, then show it at once. */
+  async #reread(signal) {
+    if (!this.ids.length) return;
+    this.reach = Infinity;
+    const { position } = this.text;
+    const window = this.ids.slice(this.#seen(position), position);
+    const logits = await this.engine.logits(this.model, this.ids, signal);
+    const found = window.length ? await this.#inside(window, this.#logitsAt(position, logits), signal) : null;
+    if (signal.aborted) return;
+    this.#colour(logits);
+    this.shape(this.options);
+    await this.#look(position === this.text.position ? found : null);
   }
 
   /** The ids of the prompt and of the text generated after it, apart: where they meet, no token is part of both. */
@@ -222,24 +257,32 @@ export class TextPanel {
     return [this.known(prompt), written].map((text) => this.tokenizer.encode(text));
   }
 
-  /** Show a complete text; without logits, it has no losses. */
-  #show(prompt, written, logits) {
+  /** Show a complete text, without losses. */
+  #show(prompt, written) {
     const [own, more] = this.#encoded(prompt, written);
-    this.prompt = this.known(prompt);
+    [this.prompt, this.written] = [this.known(prompt), written];
     this.own = own.length;
     this.ids = [...own, ...more];
     this.tokens = this.ids.map((id) => this.tokenizer.shown[id]);
-    this.logits = logits;
-    this.scores = logits ? scored(logits, this.ids) : [];
+    [this.logits, this.scores] = [null, []];
     this.text.show(this.tokens, this.own);
     this.mean.textContent = "";
   }
 
+  /** Colour the text by its losses; one without tokens has no logits. */
+  #colour(logits) {
+    [this.logits, this.scores] = [logits, logits ? scored(logits, this.ids) : []];
+    this.text.colour(this.scores);
+    this.mean.replaceChildren(...this.#means());
+  }
+
   /** Show a text whose losses could not be had. */
   #showUnscored(prompt, written) {
-    this.#show(prompt, written, null);
+    this.#show(prompt, written);
+    this.looking.stop();
     this.inside.show(null);
     this.shape(this.options);
+    this.#showNoAttention("");
   }
 
   #means() {
@@ -264,7 +307,8 @@ export class TextPanel {
     ];
   }
 
-  async #look() {
+  /** Show what the selected prediction rests on: what is `computed` already, or what the engine answers. */
+  async #look(computed = null) {
     const position = this.text.position;
     this.start = this.#seen(position);
     const window = this.ids.slice(this.start, position);
@@ -274,9 +318,9 @@ export class TextPanel {
       return this.#showNoAttention("Nothing to attend to: no text comes before it.");
     }
     const x = this.logits && this.#logitsAt(position);
-    const { ids, start, logits, scores } = this;
-    this.inside.show(logits && { ids, start, position, logits, scores });
-    const found = await this.looking.run((signal) => this.#inside(window, x, signal));
+    const { model, ids, start, logits, scores } = this;
+    this.inside.show(logits && { model, ids, start, position, logits, scores });
+    const found = await this.looking.run(async (signal) => computed ?? this.#inside(window, x, signal));
     if (found === undefined) return;
     const { layers, off, isOfLast } = found;
     this.#showCauses(x, off, window);
@@ -302,11 +346,12 @@ export class TextPanel {
   /** The attention over a window, the prediction `x` with parts turned off, and whether the last token gives it too. */
   async #inside(window, x, signal) {
     try {
+      const { engine, model } = this;
       const [layers, off] = await Promise.all([
-        this.engine.attention(this.run.id, window, signal),
-        this.engine.interventions(this.run.id, window, signal),
+        engine.attention(model, window, signal),
+        engine.interventions(model, window, signal),
       ]);
-      const last = layers.length ? null : await this.engine.logits(this.run.id, window.slice(-1), signal);
+      const last = layers.length ? null : await engine.logits(model, window.slice(-1), signal);
       return { layers, off, isOfLast: last !== null && x !== null && isSame(last.data, x) };
     } catch (error) {
       if (!signal.aborted) this.#showNoAttention("");
@@ -325,7 +370,7 @@ export class TextPanel {
 
   #showNoAttention(why) {
     this.attention.clear();
-    if (!this.text.position) {
+    if (!this.text.position || !this.logits) {
       this.tested.textContent = "";
       this.counts.hidden = true;
     }

@@ -10,9 +10,11 @@ import { random } from "./random.js";
 import { byLayer, parseSafetensors } from "./tensors.js";
 
 const TOKENS_PER_PASS = 4096;
+const MOST_LOADED = 64; // moments of runs, at most 2 MB each
 
 const described = await (await fetch("runs.json")).json();
 const sessions = new Map();
+const loaded = new Map(); // the weights of moments
 
 export async function runs() {
   const listed = Object.values(described);
@@ -24,10 +26,10 @@ export async function describe(id) {
 }
 
 /** As gpt/apps/playground/looking.py: windows that advance by an eighth of their length. */
-export async function logits(id, ids, signal, off = []) {
-  const known = off.length ? {} : await first(id, ids);
+export async function logits(model, ids, signal, off = []) {
+  const known = off.length ? {} : await first(model, ids);
   if (`logits_${ids.length}` in known) return known[`logits_${ids.length}`];
-  const { block_size: T, vocabulary_size: V } = described[id];
+  const { block_size: T, vocabulary_size: V } = described[model.run];
   const N = ids.length;
   const starts = windowStarts(N, T);
   const all = new Float32Array(N * V);
@@ -37,7 +39,7 @@ export async function logits(id, ids, signal, off = []) {
     signal?.throwIfAborted();
     const some = starts.slice(first, first + windows);
     const rows = some.map((start) => ids.slice(start, start + T));
-    const computed = (await predicted(id, rows, off)).data; // (windows, T, V)
+    const computed = (await predicted(model, rows, off)).data; // (windows, T, V)
     for (const [w, start] of some.entries()) {
       const length = rows[w].length;
       const from = filled - start;
@@ -48,11 +50,12 @@ export async function logits(id, ids, signal, off = []) {
   return { shape: [N, V], data: all };
 }
 
-export async function attention(id, ids) {
-  if (!described[id].has_attention) return [];
-  const known = byLayer(await first(id, ids));
+export async function attention(model, ids) {
+  const { has_attention: hasAttention, block_size: T } = described[model.run];
+  if (!hasAttention) return [];
+  const known = byLayer(await first(model, ids));
   if (known[0]?.shape[1] === ids.length) return known;
-  const outputs = await run(id, "with_attention", [ids.slice(-described[id].block_size)]);
+  const outputs = await run(model, "with_attention", [ids.slice(-T)]);
   return byLayer(tensorsOf(outputs));
 }
 
@@ -60,10 +63,11 @@ const firsts = new Map();
 
 /**
  * Of a text with which the prompt that a run begins with ends, the tensors that static.py has computed; none of
- * another text.
+ * another text, or at an earlier moment of the training.
  */
-async function first(id, ids) {
-  if (!firsts.has(id)) firsts.set(id, stored(`graphs/${encodeURIComponent(id)}/first.safetensors`));
+async function first({ run: id, moment }, ids) {
+  if (moment !== null) return {};
+  if (!firsts.has(id)) firsts.set(id, stored(`${folder(id)}/first.safetensors`));
   const tensors = await firsts.get(id);
   const end = tensors.ids.data.slice(-ids.length);
   return end.length === ids.length && end.every((token, i) => token === ids[i]) ? tensors : {};
@@ -80,38 +84,38 @@ function tensorsOf(outputs) {
 }
 
 /** The logits for rows of token ids, with some parts turned off. */
-async function predicted(id, rows, off) {
-  if (!off.length) return (await run(id, "model", rows)).logits;
-  const on = described[id].parts.map((part) => !off.includes(part));
-  return (await run(id, "switched", rows, { on: ["bool", Uint8Array.from(on)] })).logits;
+async function predicted(model, rows, off) {
+  if (!off.length) return (await run(model, "model", rows)).logits;
+  const on = described[model.run].parts.map((part) => !off.includes(part));
+  return (await run(model, "switched", rows, { on: ["bool", Uint8Array.from(on)] })).logits;
 }
 
-export async function inside(id, ids, row) {
-  const outputs = await run(id, "inside", [ids], { row: ["int64", BigInt64Array.of(BigInt(row))] });
+export async function inside(model, ids, row) {
+  const outputs = await run(model, "inside", [ids], { row: ["int64", BigInt64Array.of(BigInt(row))] });
   return tensorsOf(outputs);
 }
 
-export async function interventions(id, ids) {
-  const { parts, block_size, vocabulary_size: V } = described[id];
+export async function interventions(model, ids) {
+  const { parts, block_size, vocabulary_size: V } = described[model.run];
   const heads = parts.filter((part) => /attention\.\d+$/.test(part));
   if (!heads.length) return {};
-  const { without_attention, attention_0 } = await first(id, ids);
+  const { without_attention, attention_0 } = await first(model, ids);
   if (attention_0?.shape[1] === ids.length) return { without_attention };
-  const { data } = await predicted(id, [ids.slice(-block_size)], heads);
+  const { data } = await predicted(model, [ids.slice(-block_size)], heads);
   return { without_attention: { shape: [V], data: data.subarray(data.length - V) } };
 }
 
-export async function* write(id, prompt, options, signal) {
-  const coder = tokenizer(described[id]);
-  yield* coder.decode(continuation(id, coder.encode(prompt), options, signal));
+export async function* write(model, prompt, options, signal) {
+  const coder = tokenizer(described[model.run]);
+  yield* coder.decode(continuation(model, coder.encode(prompt), options, signal));
 }
 
-async function* continuation(id, ids, options, signal) {
-  const { block_size: T, vocabulary_size: V } = described[id];
+async function* continuation(model, ids, options, signal) {
+  const { block_size: T, vocabulary_size: V } = described[model.run];
   const uniform = random(options.seed);
   for (let step = 0; step < options.tokens && !signal?.aborted; step++) {
     const window = ids.slice(-T);
-    const { data } = (await run(id, "model", [window])).logits;
+    const { data } = (await run(model, "model", [window])).logits;
     const next = choose(data.subarray((window.length - 1) * V), uniform(), options);
     ids.push(next);
     yield next;
@@ -120,14 +124,43 @@ async function* continuation(id, ids, options, signal) {
 }
 
 /** The outputs of a graph for rows of token ids and other inputs, as {name: [type, data]}. */
-async function run(id, graph, rows, others = {}) {
+async function run(model, graph, rows, others = {}) {
   const ort = await runtime();
-  const key = `graphs/${encodeURIComponent(id)}/${graph}.onnx`;
+  const key = `${folder(model.run)}/${graph}.onnx`;
   if (!sessions.has(key)) sessions.set(key, ort.InferenceSession.create(new URL(key, document.baseURI).href));
   const session = await sessions.get(key);
+  const weights = await weightsOf(model, ort);
   const idx = new ort.Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0].length]);
   const given = Object.entries(others).map(([name, [type, data]]) => [name, new ort.Tensor(type, data, [data.length])]);
-  return exclusively(() => session.run({ idx, ...Object.fromEntries(given) }));
+  return exclusively(() => session.run({ idx, ...Object.fromEntries(given), ...weights }));
+}
+
+const folder = (id) => `graphs/${encodeURIComponent(id)}`;
+
+/** The weights that the graphs of a run take as inputs; none if they are part of its graphs. */
+async function weightsOf({ run: id, moment }, ort) {
+  const last = described[id].moments.at(-1);
+  if (last === undefined) return {};
+  const key = `${folder(id)}/weights/${moment ?? last}.safetensors`;
+  const found = loaded.get(key) ?? load(key, ort);
+  loaded.delete(key); // so that the one used last comes last
+  loaded.set(key, found);
+  if (loaded.size > MOST_LOADED) loaded.delete(loaded.keys().next().value);
+  return found.catch((error) => {
+    loaded.delete(key);
+    throw error;
+  });
+}
+
+async function load(key, ort) {
+  const response = await fetch(new URL(key, document.baseURI));
+  if (!response.ok) throw new Error(`${key} could not be loaded: ${response.status}`);
+  try {
+    const tensors = Object.entries(parseSafetensors(await response.arrayBuffer()));
+    return Object.fromEntries(tensors.map(([name, { shape, data }]) => [name, new ort.Tensor("float32", data, shape)]));
+  } catch {
+    throw new Error(`${key} is damaged: load the page again`);
+  }
 }
 
 // Load the engine when somebody touches the page: until then, `first` has all that it shows.

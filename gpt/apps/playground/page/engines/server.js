@@ -3,16 +3,19 @@
  *
  *   runs()                                     {chosen, runs}: every run in brief, and the one to show first
  *   describe(id)                               a run in full
- *   logits(id, ids, signal, off)               {shape: [N, V], data}: the prediction after each of N tokens, with the
+ *   logits(model, ids, signal, off)            {shape: [N, V], data}: the prediction after each of N tokens, with the
  *                                              parts `off` of the run turned off, some of its description's `parts`
- *   inside(id, ids, row, signal)               the tensors of the forward pass over a window, for its token at `row`, as
+ *   inside(model, ids, row, signal)            the tensors of the forward pass over a window, for its token at `row`, as
  *                                              gpt/models/inside.py names them
- *   attention(id, ids, signal)                 a tensor {shape: [H, T, T], data} per layer, of their last window
- *   interventions(id, ids, signal)             tensors: the logits after their last window with parts of the run turned
+ *   attention(model, ids, signal)              a tensor {shape: [H, T, T], data} per layer, of their last window
+ *   interventions(model, ids, signal)          tensors: the logits after their last window with parts of the run turned
  *                                              off, as gpt/apps/playground/intervening.py names them
- *   write(id, prompt, options, signal)         an async iterator of the continuation, piece by piece
+ *   write(model, prompt, options, signal)      an async iterator of the continuation, piece by piece
  *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
  *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
+ *
+ * A model is {run: id, moment}: the run as it was after so many iterations, one of its description's `moments`, or with
+ * the weights that it is shown with if that is null.
  *
  * An AbortSignal cancels a request that is no longer needed. A failed request throws an Error with a one-line message.
  */
@@ -22,21 +25,21 @@ export const runs = () => get("api/runs");
 
 export const describe = (id) => get(`api/runs/${encodeURIComponent(id)}`);
 
-export async function logits(run, ids, signal, off = []) {
-  return (await tensors("api/logits", { run, ids, off }, signal)).logits;
+export async function logits(model, ids, signal, off = []) {
+  return (await tensors("api/logits", { ...model, ids, off }, signal)).logits;
 }
 
-export const inside = (run, ids, row, signal) => tensors("api/inside", { run, ids, row }, signal);
+export const inside = (model, ids, row, signal) => tensors("api/inside", { ...model, ids, row }, signal);
 
-export async function attention(run, ids, signal) {
-  return byLayer(await tensors("api/attention", { run, ids }, signal));
+export async function attention(model, ids, signal) {
+  return byLayer(await tensors("api/attention", { ...model, ids }, signal));
 }
 
-export const interventions = (run, ids, signal) => tensors("api/interventions", { run, ids }, signal);
+export const interventions = (model, ids, signal) => tensors("api/interventions", { ...model, ids }, signal);
 
-export async function* write(run, prompt, options, signal) {
+export async function* write(model, prompt, options, signal) {
   const { temperature, topK, topP, tokens, seed } = options;
-  const asked = { run, prompt, tokens, temperature, top_k: topK, top_p: topP, seed };
+  const asked = { ...model, prompt, tokens, temperature, top_k: topK, top_p: topP, seed };
   const response = await post("api/text", asked, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream("utf-8", { ignoreBOM: true })).getReader();
   for (;;) {

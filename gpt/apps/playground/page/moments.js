@@ -1,0 +1,56 @@
+/** A slider over the moments of a run's training that it kept, from its first iteration to the run as it is shown. */
+import { count, element } from "./dom.js";
+
+export class Moments {
+  /** `moved` is called with the moment that the reader chooses: an iteration, or null for the run as it is shown. */
+  constructor(run, moved) {
+    this.run = run;
+    this.said = element("span", { class: "value" }); // an <output> would take the label from the slider
+    this.losses = element("p", { class: "note" });
+    this.failure = element("p", { class: "failure", role: "alert" });
+    const last = run.moments.length - 1;
+    this.input = element("input", {
+      type: "range",
+      min: 0,
+      max: last,
+      value: last,
+      autocomplete: "off",
+      oninput: () => {
+        this.#say();
+        moved(this.#isLast() ? null : this.iteration);
+      },
+    });
+    this.root = element(
+      "div",
+      { class: "moments" },
+      element("label", { class: "slider" }, element("span", {}, "Moment of the training", this.said), this.input),
+      this.losses,
+      this.failure,
+    );
+    this.#say();
+  }
+
+  /** The iteration that the slider is at. */
+  get iteration() {
+    return this.run.moments[this.input.value];
+  }
+
+  #isLast = () => this.input.value === this.input.max;
+
+  #say() {
+    const place = `${count(this.iteration)} of ${count(this.run.iterations)}`;
+    this.said.textContent = place;
+    this.input.ariaValueText = `iteration ${place}${this.#isLast() ? `, ${this.run.weights}` : ""}`;
+    this.losses.textContent = `Estimated validation loss: ${losses(this.run.curve, this.iteration)}`;
+  }
+}
+
+/** The estimate at an iteration, or those before and after it. */
+function losses(curve, iteration) {
+  const after = curve.findIndex((row) => row.iteration >= iteration);
+  if (curve[after].iteration === iteration) return curve[after].val.toFixed(4);
+  return curve
+    .slice(after - 1, after + 1)
+    .map((row) => `${row.val.toFixed(2)} at ${count(row.iteration)}`)
+    .join(", ");
+}
