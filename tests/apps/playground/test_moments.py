@@ -234,11 +234,11 @@ def test_it_is_used_and_read_aloud_as_a_slider(browser: Any, address: Address, r
         slider.press("ArrowLeft")
         assert slider.get_attribute("aria-valuetext") == "iteration 16 of 40"
         assert visited.text(".moments .value") == "16 of 40"
-        known = f"Estimated validation loss: {evaluations[0]:.2f} at 0, {evaluations[20]:.2f} at 20"
+        known = f"Validation loss: {evaluations[0]:.2f} at 0, {evaluations[20]:.2f} at 20"
         assert visited.text(".moments .note") == known
         slider.press("Home")
         assert slider.get_attribute("aria-valuetext") == "iteration 0 of 40"
-        assert visited.text(".moments .note") == f"Estimated validation loss: {evaluations[0]:.4f}"
+        assert visited.text(".moments .note") == f"Validation loss: {evaluations[0]:.4f}"
         settled(visited)
         assert "with a mark at iteration 0" in visited.page.locator(".curve svg").get_attribute("aria-label")
         settled(visited)

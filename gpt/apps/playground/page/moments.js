@@ -41,7 +41,7 @@ export class Moments {
     const place = `${count(this.iteration)} of ${count(this.run.iterations)}`;
     this.said.textContent = place;
     this.input.ariaValueText = `iteration ${place}${this.#isLast() ? `, ${this.run.weights}` : ""}`;
-    this.losses.textContent = `Estimated validation loss: ${losses(this.run.curve, this.iteration)}`;
+    this.losses.textContent = `Validation loss: ${losses(this.run.curve, this.iteration)}`;
   }
 }
 
