@@ -1,0 +1,121 @@
+"""Take the pictures of the playground that the README and docs/playground.md show.
+
+    python docs/screenshots.py
+
+This trains v3 and v5 with their documented settings, once, in docs/_generated/screenshots, and opens them in the
+machine's Chromium with Playwright (`pip install -e '.[test]'`). The README's moving picture is v5 at each of its
+snapshots.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+_REPOSITORY = Path(__file__).parents[1]
+_IMAGES = _REPOSITORY / "docs" / "images"
+_RUNS = _REPOSITORY / "docs" / "_generated" / "screenshots"
+_SETTINGS = {"v3": [], "v5": ["checkpoint.snapshots=20"]}
+_PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"  # which the page suggests
+_FRAME, _LAST_FRAME = 450, 3000  # milliseconds
+
+
+def main() -> None:
+    """Train what is missing, and replace the pictures."""
+    for stage, settings in _SETTINGS.items():
+        if not (_RUNS / stage / "summary.json").exists():
+            command = [f"model={stage}", *settings, f"hydra.run.dir={_RUNS / stage}", "resume=auto", "device=cpu"]
+            subprocess.run([sys.executable, "train.py", *command], cwd=_REPOSITORY, check=True)
+    with _chromium() as browser, _served() as address:
+        _compared(browser, address).save(_IMAGES / "playground.png", optimize=True)
+        _attention(browser, address).save(_IMAGES / "playground_attention.png", optimize=True)
+        frames = _training(browser, address)
+        frames[0].save(
+            _IMAGES / "playground.webp", save_all=True, append_images=frames[1:], quality=70, method=6, loop=0,
+            duration=[_FRAME] * (len(frames) - 1) + [_LAST_FRAME],
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as started:
+        yield started.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+
+
+@contextlib.contextmanager
+def _served() -> Iterator[str]:
+    """The address of a playground that shows v5 first."""
+    command = [sys.executable, "play.py", f"runs={_RUNS}", "model=v5", "port=0", "open=false", "device=cpu"]
+    with subprocess.Popen(command, cwd=_REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield next(found[0] for line in server.stdout or () if (found := re.search(r"http://\S+", line)))
+        finally:
+            server.terminate()
+
+
+def _opened(browser: Any, address: str, width: int, height: int) -> Any:
+    page = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light").new_page()
+    page.goto(address)
+    _settle(page)
+    return page
+
+
+def _settle(page: Any) -> None:
+    page.wait_for_timeout(400)  # longer than the page waits for more to be typed
+    page.wait_for_selector("main[aria-busy=false]")
+
+
+def _picture(page: Any, **clip: Any) -> Image.Image:
+    return Image.open(io.BytesIO(page.screenshot(**clip))).convert("RGB")
+
+
+def _select(page: Any, read: str) -> None:
+    """Show what follows the first place of the prompt where it reads so."""
+    page.locator("#panels .text > span").nth(_PROMPT.index(read) + len(read)).click()
+    _settle(page)
+
+
+def _compared(browser: Any, address: str) -> Image.Image:
+    """v3 beside v5."""
+    page = _opened(browser, address, 1280, 1330)
+    for picker, stage in (("#first", "v3"), ("#second", "v5")):
+        page.select_option(picker, page.locator(f"{picker} option", has_text=stage).get_attribute("value"))
+        _settle(page)
+    _select(page, "ROME")
+    return _picture(page)
+
+
+def _attention(browser: Any, address: str) -> Image.Image:
+    """What one character attends to, in v5."""
+    page = _opened(browser, address, 1280, 1240)
+    _select(page, "win")
+    return _picture(page)
+
+
+def _training(browser: Any, address: str) -> list[Image.Image]:
+    """v5 at each of its snapshots, as a page of the course shows it."""
+    page = _opened(browser, f"{address}?embed", 720, 700)
+    _select(page, "win")
+    slider = page.locator(".moments input")
+    slider.press("Home")
+    frames = []
+    for _ in range(int(slider.get_attribute("max")) + 1):
+        _settle(page)
+        frames.append(_picture(page))
+        slider.press("ArrowRight")
+    return frames
+
+
+if __name__ == "__main__":
+    main()
