@@ -273,7 +273,7 @@ def test_what_is_left_of_a_run_is_never_written_over(
 
 
 def test_all_that_a_run_writes_is_known_by_name(called: Script, corpus_file: Path, finished: Path) -> None:
-    every = ["training.average_last=1.0", "logger=[csv,tensorboard]", f"init={finished}"]
+    every = ["training.average_last=1.0", "checkpoint.snapshots=2", "logger=[csv,tensorboard]", f"init={finished}"]
     folder = finished.parent / "named"
     profile = ["+logger.profile._target_=gpt.watching.profiling.Profile", "+logger.profile.skip=1",
                "+logger.profile.steps=1"]  # fmt: skip
