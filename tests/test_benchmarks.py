@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -325,6 +326,15 @@ def test_memory_runs(benchmark: Benchmark) -> None:
     assert (work, peer) == ("v5, documented run, peak memory", "import torch and the corpus")
     assert 100 < float(theirs.split()[0].replace(",", "")) < float(ours.split()[0].replace(",", ""))
     assert 0 < float(ratio.split()[0]) < 1
+
+
+@pytest.mark.slow
+def test_keystrokes_are_timed_with_both_engines(benchmark: Benchmark) -> None:
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    rows = benchmark("keystrokes")
+    assert [row[0].rpartition(", ")[2] for row in rows] == ["with the server", "without a server"]
+    assert all(0 < float(row[3].split()[0]) < 10_000 for row in rows)  # milliseconds
 
 
 @pytest.mark.slow

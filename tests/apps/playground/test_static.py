@@ -18,7 +18,6 @@ import gpt
 from gpt.apps.playground import intervening, looking, static
 from gpt.base.errors import RequestError, UserError
 from tests.apps.playground.browsing import chromium, downloads, violations, visit
-from tests.apps.playground.conftest import serving
 from tests.conftest import REPOSITORY, Script
 
 pytestmark = pytest.mark.slow
@@ -173,40 +172,6 @@ def test_the_engine_is_loaded_when_somebody_touches_the_page(
     page.wait_for_selector("main[aria-busy=false]")
     assert any(url.endswith(".wasm.gz") for url in asked)
     page.close()
-
-
-KEYSTROKES = """async () => {
-  const prompt = document.querySelector("#prompt");
-  const bars = document.querySelector(".panel.a .distribution").parentElement;
-  const times = [];
-  for (let i = 0; i < 10; i++) {
-    const pressed = performance.now();
-    prompt.value += "a";
-    prompt.dispatchEvent(new Event("input", { bubbles: true }));
-    await new Promise((drawn) => {
-      new MutationObserver((_, observer) => {
-        observer.disconnect();
-        requestAnimationFrame(drawn);
-      }).observe(bars, { childList: true });
-    });
-    times.push(performance.now() - pressed);
-    while (document.querySelector("main").ariaBusy !== "false") await new Promise((r) => setTimeout(r, 20));
-  }
-  return times;
-}"""
-
-
-@pytest.mark.parametrize("engine", ["server", "onnx"])
-def test_a_keystroke_is_drawn_within_120_milliseconds(browser: Any, address: str, several: Path, engine: str) -> None:
-    """On v6, the losses and the next prediction; attention follows. The best of ten, as tests share the processor."""
-    with serving(several / "runs") as server:
-        on = f"{server.address}/#{server.ids()['v6']}" if engine == "server" else f"{address}/#v6"
-        with visit(browser, on) as visited:
-            times = visited.page.evaluate(KEYSTROKES)
-            visited.settled()
-            shown = visited.page.locator(".panel.a .text span:not(.end)").all_text_contents()
-            assert shown[-10:] == ["a"] * 10
-    assert min(times) <= 120, times
 
 
 def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path) -> None:
