@@ -1,11 +1,14 @@
-"""Print what the captions of the course's pictures state, computed from the runs that the site has trained.
+"""What the captions of the course's pictures state, computed from the runs that the site has trained.
 
-python docs/captions.py
+    python docs/captions.py
+
+prints it. Another processor rounds differently, so that its runs have slightly other numbers: the site states its own.
 """
 
 import math
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +30,8 @@ from gpt.models import v4_blocks, v5_residual  # noqa: E402
 from gpt.session.trained import TrainedRun  # noqa: E402
 
 _NEARLY_ALWAYS = 0.9  # share of the positions
+# What can differ from one machine to another: numbers, and characters.
+_VARIES = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|`[^`]*`|\b(?:two|three|four|five|six|seven|eight|nine|ten)\b")
 
 
 def main() -> None:
@@ -34,6 +39,22 @@ def main() -> None:
     for picture, phrases in statements(train_missing(_HERE / "_generated" / "runs")).items():
         for phrase in phrases:
             print(f"{picture}: {phrase}")
+
+
+def restated(caption: str, phrases: Sequence[str]) -> str:
+    """A caption with these phrases in place of those that differ from them only in numbers or characters.
+
+    Another caption of the same picture may state less.
+    """
+    taken: list[tuple[int, int, str]] = []
+    for phrase in phrases:
+        words = [re.escape(part).replace(r"\ ", r"\s+") for part in _VARIES.split(phrase)]
+        places = (match.span() for match in re.finditer(f"(?:{_VARIES.pattern})".join(words), caption))
+        free = (place for place in places if all(place[1] <= start or end <= place[0] for start, end, _ in taken))
+        taken += [(*place, phrase) for place in [*free][:1]]
+    for start, end, phrase in sorted(taken, reverse=True):
+        caption = caption[:start] + phrase + caption[end:]
+    return caption
 
 
 def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:

@@ -2,11 +2,13 @@
 
 import ast
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+from captions import restated, statements
 from course_runs import train_missing
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -16,6 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from gpt.base.files import write_atomically
 from gpt.base.ladder import SMALL
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -37,7 +40,10 @@ class Picture(SphinxDirective):
             file = f"/_generated/pictures/{name}-{theme}.svg"
             figure += nodes.image(uri=file, alt=self.options["alt"], classes=[f"only-{theme}"])
         caption = nodes.caption()
-        for paragraph in self.parse_content_to_nodes():
+        stated = Path(self.env.srcdir, "_generated", "captions.json")
+        self.env.note_dependency(str(stated))
+        phrases = json.loads(stated.read_text(encoding="utf-8")).get(name, [])
+        for paragraph in self.parse_text_to_nodes(restated("\n".join(self.content), phrases)):
             caption += paragraph.children
         figure += caption
         return [figure]
@@ -155,6 +161,7 @@ def _prepare(app: Sphinx) -> None:
     generated = Path(app.srcdir) / "_generated"
     runs = train_missing(generated / "runs")
     draw_stale(runs, generated / "pictures")
+    write_atomically(generated / "captions.json", json.dumps(statements(runs)).encode())
     write_live(runs, generated / "static" / "live")
 
 

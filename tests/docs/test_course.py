@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import html
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from docs.captions import restated
 from docs.course.answers import v7
 from gpt.base.ladder import LADDER, SMALL
 from gpt.data.download import TINY_SHAKESPEARE
@@ -23,6 +25,10 @@ COURSE = sorted((DOCS / "course").glob("*.md"))
 GLOSSARY = DOCS / "course" / "glossary.md"
 STAGES = [*SMALL, "v7"]
 FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<body>(?:.*\n)*?)\1$", re.MULTILINE)
+FIGURE = re.compile(
+    r'<figure class="picture.*?src="(?P<src>[^"]*-light\.svg)".*?<figcaption>(?P<caption>.*?)</figcaption>', re.DOTALL
+)
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def named(path: Path) -> str:
@@ -243,14 +249,45 @@ def test_code_is_not_cut_off_and_the_pages_can_be_used_without_eyes_or_mouse(
 
 @pytest.mark.slow
 def test_captions_state_what_their_pictures_show(site: Path) -> None:
-    """With the stages as the site has trained them."""
+    """With the stages as the site has trained them: exactly on the site, and nearly in the Markdown."""
     done = subprocess.run([sys.executable, "docs/captions.py"], cwd=site.parents[2], capture_output=True, text=True,
                           env=os.environ | {"PYTHONPATH": str(site.parents[2])})  # fmt: skip
     assert done.returncode == 0, done.stderr
-    stated = {name: " ".join(text.split()) for page in COURSE for name, text in captions(page)}
     shown = [line.split(": ", 1) for line in done.stdout.splitlines()]
     assert len(shown) > 20
-    assert [(picture, phrase) for picture, phrase in shown if phrase not in stated[picture]] == []
+    figures = {
+        Path(found["src"]).name.removesuffix("-light.svg"): plain(found["caption"])
+        for page in (site / "course").glob("*.html")
+        for found in FIGURE.finditer(page.read_text())
+    }
+    assert [(picture, phrase) for picture, phrase in shown if phrase.replace("`", "") not in figures[picture]] == []
+    stated = {name: text for page in COURSE for name, text in captions(page)}
+    for picture in {picture for picture, _ in shown}:
+        phrases = [phrase for name, phrase in shown if name == picture]
+        caption = stated[picture].partition("\n\n")[2]  # after the alt text
+        numbers = [list(map(float, NUMBER.findall(text))) for text in (restated(caption, phrases), caption)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=0.25, abs=3), picture
+
+
+def test_a_caption_is_restated_in_the_order_of_its_phrases() -> None:
+    caption = (
+        "It is lowest at iteration 200,\n2.21; 61 % go to `a`. With it, it is lowest at iteration 500, 2.11, of five."
+    )
+    phrases = [
+        "lowest at iteration 300, 2.1",
+        "60 % go to `b`",
+        "highest at 3",
+        "lowest at iteration 400, 2.09",
+        "of four",
+    ]
+    assert restated(caption, phrases) == (
+        "It is lowest at iteration 300, 2.1; 60 % go to `b`. With it, it is lowest at iteration 400, 2.09, of four."
+    )
+
+
+def plain(text: str) -> str:
+    """The text of HTML."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", text)).split())
 
 
 def captions(page: Path) -> list[tuple[str, str]]:
