@@ -27,7 +27,6 @@ from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
 from gpt.training.objectives import Objective
 
-_FOR_A_SINGLE_LIBRARY = {"aot_inductor.precompile_headers": False}  # they would pay off for a second one
 _TOLERANCE = 1e-4  # between a cached library and PyTorch, for the loss and each gradient
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def _library(step: _Step, example: list[Tensor]) -> Any:
 
 
 def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], path: Path) -> None:
-    from torch._inductor import aoti_compile_and_package  # slow to import, like the whole compiler
+    from torch._inductor import aoti_compile_and_package, config  # slow to import, like the whole compiler
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with _compiling():
@@ -121,7 +120,10 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
         exported = torch.export.export(graph, tuple(example))
-        aoti_compile_and_package(exported, package_path=str(path), inductor_configs=_FOR_A_SINGLE_LIBRARY)
+        # Precompiled headers would pay off only for a second library.
+        known = hasattr(config.aot_inductor, "precompile_headers")
+        options = {"aot_inductor.precompile_headers": False} if known else {}
+        aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
 
 
 def _keep(built: Path, path: Path) -> None:
