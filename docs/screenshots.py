@@ -76,8 +76,8 @@ def _settle(page: Any) -> None:
     page.wait_for_selector("main[aria-busy=false]")
 
 
-def _picture(page: Any, **clip: Any) -> Image.Image:
-    return Image.open(io.BytesIO(page.screenshot(**clip))).convert("RGB")
+def _picture(page: Any) -> Image.Image:
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
 def _select(page: Any, read: str) -> None:

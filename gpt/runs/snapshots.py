@@ -1,4 +1,4 @@
-"""Snapshots: the weights of a run at moments of its training, of which each is a file.
+"""Snapshots: the weights of a run at moments of its training, one file each.
 
 snapshots/00000640.safetensors    the weights after 640 updates
 """
@@ -14,7 +14,7 @@ _GROWTH = 100  # the speed at which the moments pass at the end, as a multiple o
 
 
 def moments(count: int, max_iters: int) -> list[int]:
-    """Iteration 0 and up to `count` later ones, of which the last is `max_iters`; none if `count` is 0.
+    """Iteration 0 and up to `count` later ones, ending with `max_iters`; none if `count` is 0.
 
     The steps between them grow geometrically, because a model changes most at the beginning: with 20, the first is
     0.3 % of the training, and the last 21 %. A short training has fewer moments.
