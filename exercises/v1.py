@@ -16,7 +16,7 @@ def count_pairs(ids: Tensor, vocab_size: int) -> Tensor:
 
 def probabilities(counts: Tensor) -> Tensor:
     """counts: (V, V) -> (V, V): row i holds the probabilities of what follows token i."""
-    smoothed = BLANK  # (V, V): one more of each pair, so that none is impossible
+    smoothed = BLANK  # (V, V): each count and 1, so that no pair is impossible
     return BLANK  # (V, V): each row adds up to 1
 
 

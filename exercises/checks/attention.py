@@ -76,7 +76,7 @@ HEAD = Part(
             "the mask is",
             _hiding(_future),
             {
-                "the mask is missing: row 3 sees column 5, which is the future": lambda s: s.scores,
+                "the mask is missing, or not used: row 3 sees column 5, which is the future": lambda s: s.scores,
                 "the mask is transposed: row 3 sees column 5, which is the future, and not column 1": _hiding(
                     lambda T: _future(T).mT
                 ),
@@ -89,7 +89,7 @@ HEAD = Part(
                 "the mask is off by one: row 3 sees column 4, the very character that it must predict": _hiding(
                     lambda T: torch.ones(T, T, dtype=torch.bool).triu(2)
                 ),
-                "the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of it; only -inf becomes 0": _hiding(
+                "the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of them; only -inf becomes 0": _hiding(
                     _future, 0.0
                 ),
                 "the mask sets the hidden scores to +inf instead of -inf": _hiding(_future, _INF),
@@ -122,8 +122,9 @@ HEAD = Part(
                     s.scores.softmax(-1).masked_fill(_future(_T), -_INF)
                 ),
                 "the division by sqrt(D) comes after the softmax: divide the scores, before it": lambda s: (
-                    (s.masked * math.sqrt(_D)).softmax(-1) / math.sqrt(_D)
+                    _hiding(_future)(SimpleNamespace(scores=s.q @ s.k.mT)).softmax(-1) / math.sqrt(_D)
                 ),
+                "the exponentials are not divided by their sum: each row must add up to 1": lambda s: s.masked.exp(),
                 "log_softmax gives the logarithms of the weights: take softmax": lambda s: s.masked.log_softmax(-1),
                 "the softmax is missing: scores are not weights": lambda s: s.masked,
             },
@@ -143,7 +144,7 @@ HEAD = Part(
                 "the weights meet the keys: they must meet the values": lambda s: s.weights @ s.k,
                 "the weights meet the queries: they must meet the values": lambda s: s.weights @ s.q,
                 "the weights meet x itself: they must meet the values": lambda s: s.weights @ s.x,
-                "the values are not used: what is returned are the weights": lambda s: s.weights,
+                "the values are not used: the weights are returned": lambda s: s.weights,
             },
             (
                 "Each position takes the mean of the values of the positions that it sees, with its row as weights.",
@@ -191,9 +192,7 @@ HEADS = Part(
                 "the three groups are mixed: of the 3C channels, the first C are the queries of all heads, so 3 comes "
                 "before H in the view": lambda s: s.qkv.view(_B, _T, _H, 3, _D).permute(3, 0, 2, 1, 4),
                 "T and H are not exchanged, so that the heads of one position attend to each other: "
-                "permute(2, 0, 3, 1, 4) brings T and D last": lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(
-                    2, 0, 1, 3, 4
-                ),
+                "permute so that T and D come last": lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 1, 3, 4),
                 "each head takes every H-th channel: it must take D neighbours, so H comes before D in the view": (
                     lambda s: s.qkv.view(_B, _T, 3, _D, _H).permute(2, 0, 4, 1, 3)
                 ),
@@ -230,11 +229,18 @@ HEADS = Part(
                     _attention(s, dim=-2)
                 ),
                 "the softmax is over the heads: each head must have weights of its own": lambda s: _attention(s, dim=1),
-                "the mask is missing: row 3 sees column 5, which is the future": lambda s: _attention(
+                "the mask is missing, or not used: row 3 sees column 5, which is the future": lambda s: _attention(
                     s, hidden=lambda T: torch.zeros(T, T, dtype=torch.bool)
                 ),
                 "the mask is transposed: row 3 sees column 5, which is the future, and not column 1": lambda s: (
                     _attention(s, hidden=lambda T: _future(T).mT)
+                ),
+                "the mask is inverted: row 3 sees columns 4 and 5, which are the future, and nothing else": lambda s: (
+                    _attention(s, hidden=lambda T: ~_future(T))
+                ),
+                "the mask comes after the softmax: the rows no longer add up to 1. Hide the scores before "
+                "it": lambda s: (
+                    (s.heads[0] @ s.heads[1].mT * _D**-0.5).softmax(-1).masked_fill(_future(_T), 0) @ s.heads[2]
                 ),
             },
             (

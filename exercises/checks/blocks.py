@@ -383,11 +383,13 @@ def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     )
 
 
-def _at_evaluation(s: SimpleNamespace) -> tuple[float, float]:
-    """The share of zeros, and the result as a multiple of x."""
-    if s.evaluation == "dropped":
-        return s.dropped[0], s.scale
-    return 0.0, {"unchanged": 1.0, "multiplied": 1 - _P, "divided": 1 / (1 - _P)}[s.evaluation]
+def _result(s: SimpleNamespace) -> tuple[float, ...]:
+    """What is observed of these steps."""
+    unchanged, dropped = (0.0, 1.0), (s.dropped[0], s.scale)
+    trained, alike = (unchanged, 1.0) if s.evaluation == "exchanged" else (dropped, s.dropped[1])
+    if s.evaluation in ("dropped", "exchanged"):
+        return (*trained, alike, *dropped)
+    return (*trained, alike, 0.0, {"unchanged": 1.0, "multiplied": 1 - _P, "divided": 1 / (1 - _P)}[s.evaluation])
 
 
 DROPOUT = Part(
@@ -406,6 +408,9 @@ DROPOUT = Part(
                 "x is multiplied by 1 - p at evaluation: it must come back as it is, because the division in training "
                 "makes up for the zeros": lambda _: "multiplied",
                 "x is divided by 1 - p at evaluation: it must come back as it is": lambda _: "divided",
+                "training and evaluation are exchanged: x must come back as it is while self.training is False": (
+                    lambda _: "exchanged"
+                ),
             },
             (
                 "A model that is evaluated should do its best, and always the same.",
@@ -419,7 +424,7 @@ DROPOUT = Part(
             lambda _: (_P, 0.0),  # their share, and whether all rows are alike
             {
                 "p is the probability of being kept, but must be that of being dropped": lambda _: (1 - _P, 0.0),
-                "nothing is dropped in training": lambda _: (0.0, 1.0),
+                "nothing is dropped in training: each element needs a draw of its own": lambda _: (0.0, 1.0),
                 "all rows drop the same columns: each element needs a draw of its own": lambda _: (_P, 1.0),
             },
             (
@@ -449,7 +454,7 @@ DROPOUT = Part(
         Step(
             "output",
             "the result is",
-            lambda s: (s.dropped[0], s.scale, s.dropped[1], *_at_evaluation(s)),
+            _result,
             {},
             ("In training, x times the mask, divided by 1 - p; otherwise x.",),
         ),

@@ -69,9 +69,8 @@ PROBABILITIES = Part(
             "the smoothed counts are",
             lambda s: s.counts + 1,
             {
-                "1 is not added: a pair that never occurs gets the probability 0, and an empty row 0/0": lambda s: (
-                    s.counts
-                ),
+                "1 is not added, or the sum is not used: a pair that never occurs gets the probability 0, and an empty "
+                "row 0/0": lambda s: s.counts,
                 "1 is added to the counts that are 0 only: add it to all": lambda s: s.counts.clamp(min=1),
             },
             (
@@ -137,6 +136,9 @@ LOSS = Part(
                     s.ids[1:], s.ids[:-1]
                 ],
                 "each token's probability is that of following itself": lambda s: s.p[s.ids, s.ids],
+                "the column is the first token again: it must be the one that follows": lambda s: s.p[
+                    s.ids[:-1], s.ids[:-1]
+                ],
             },
             (
                 "For each pair of neighbours, look up the probability that the table gives to the second token.",

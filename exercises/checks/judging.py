@@ -59,23 +59,29 @@ def _told(part: Part, done: Attempt, file: str, blanks: int) -> tuple[str, Step 
             fault = _gradient_fault(done)
             return f"all right{fault}", part.steps[-1] if fault else None
         if mistakes := _recognised(part, done.given, done.value, len(part.steps)):
-            return _said(part, mistakes)
+            return _said(part, mistakes, done.value)
+    return _reached(part, done, file, blanks, right)
 
-    # The result says nothing. How far are the local variables right?
+
+def _reached(part: Part, done: Attempt, file: str, blanks: int, right: dict[str, Any]) -> tuple[str, Step]:
+    """The same where the result says nothing: how far the local variables are right."""
     seen = {
-        name: x for name, x in done.variables.items() if isinstance(x, Tensor) and isinstance(right.get(name), Tensor)
+        name: x
+        for name, variable in done.variables.items()
+        if isinstance(x := _joined(variable), Tensor) and isinstance(right.get(name), Tensor)
     }
-    seen[part.steps[-1].name] = done.value
+    if done.error is None:
+        seen[part.steps[-1].name] = done.value
     reached = list(itertools.takewhile(lambda s: _same(seen.get(s.name), right[s.name], part.tolerance), part.steps))
     step = part.steps[len(reached)]
     if step.name in seen and (mistakes := _recognised(part, done.given, seen[step.name], len(reached) + 1)):
-        return _said(part, mistakes)
-    if done.error is not None:
+        return _said(part, mistakes, seen[step.name])
+    if done.error is not None and step.name not in seen:
         is_due = blanks and "ellipsis" in str(done.error)  # to a BLANK
         unknown = "" if is_due else failure(done.error, file)
     elif blanks and not isinstance(seen.get(step.name), Tensor):
         unknown = ""
-    elif done.returned is None:
+    elif done.error is None and done.returned is None:
         unknown = "it returns None: does it end with `return`?"
     else:
         if step.name not in seen:  # the learner's variables have other names
@@ -86,8 +92,11 @@ def _told(part: Part, done: Attempt, file: str, blanks: int) -> tuple[str, Step 
     return "; ".join([*(f"{known.title} right" for known in reached), *filter(None, [unknown])]), step
 
 
-def _recognised(part: Part, given: SimpleNamespace, value: Any, count: int) -> list[str | None] | None:
-    """The mistake in each of the first `count` steps, or None, that lead to `value`; None if no mistakes do."""
+def _recognised(part: Part, given: SimpleNamespace, value: Any, count: int) -> list[tuple[str | None, bool]] | None:
+    """What leads to `value`: the mistake in each of the first `count` steps, or None, and whether the step matters.
+
+    None if no mistakes lead there.
+    """
     values = value if isinstance(value, tuple | list) else [value]
     if not any(isinstance(x, Tensor | float) and torch.as_tensor(x).isfinite().any() for x in values):
         return None  # NaN alone looks like any mistake that leads to it
@@ -96,21 +105,43 @@ def _recognised(part: Part, given: SimpleNamespace, value: Any, count: int) -> l
     for choice in sorted(choices, key=_mistakes):
         if 0 < _mistakes(choice) <= _MOST_MISTAKES:
             with contextlib.suppress(RuntimeError, IndexError):  # shapes that do not fit, so not the learner's way
-                computed = follow(steps, [way for _, way in choice], given)
+                ways = [way for _, way in choice]
+                computed = follow(steps, ways, given)
                 if _same(value, getattr(computed, steps[-1].name), part.tolerance):
-                    return [mistake for mistake, _ in choice]
+                    return [(mistake, _matters(part, ways, given, i)) for i, (mistake, _) in enumerate(choice)]
     return None
+
+
+def _matters(part: Part, ways: list[Way], given: SimpleNamespace, place: int) -> bool:
+    """Whether the last step would differ without the one at `place`, as it would not if a later one skips it."""
+    steps = part.steps[: len(ways)]
+    spoilt = [*ways[:place], lambda s: ways[place](s) * float("nan"), *ways[place + 1 :]]
+    with contextlib.suppress(RuntimeError, IndexError, TypeError):  # not a number, or not one that can be spoilt
+        with_it, without = (getattr(follow(steps, some, given), steps[-1].name) for some in (ways, spoilt))
+        return not _same(without, with_it, part.tolerance)
+    return True
+
+
+def _joined(value: Any) -> Any:
+    """Tensors of one shape in a list or tuple, as `chunk` returns them, as one tensor."""
+    if isinstance(value, tuple | list) and value and all(isinstance(x, Tensor) for x in value):
+        with contextlib.suppress(RuntimeError):  # of several shapes
+            return torch.stack(list(value))
+    return value
 
 
 def _mistakes(choice: tuple[tuple[str | None, Way], ...]) -> int:
     return sum(mistake is not None for mistake, _ in choice)
 
 
-def _said(part: Part, mistakes: list[str | None]) -> tuple[str, Step]:
+def _said(part: Part, found: list[tuple[str | None, bool]], value: Any) -> tuple[str, Step]:
     """As in "the scores are right; the mask is transposed; the rest is right", and the first step with a mistake."""
-    wrong = [i for i, mistake in enumerate(mistakes) if mistake]
-    said = [mistakes[i] or f"{part.steps[i].title} right" for i in range(wrong[-1] + 1) if i < wrong[0] or i in wrong]
-    if wrong[-1] + 1 < len(mistakes) == len(part.steps):
+    wrong = [i for i, (mistake, _) in enumerate(found) if mistake]
+    if isinstance(value, Tensor) and value.isnan().any():
+        wrong = wrong[:1]  # NaN hides what else is wrong
+    said = [found[i][0] or f"{part.steps[i].title} right" for i in range(wrong[0] + 1) if i in wrong or found[i][1]]
+    said += [str(found[i][0]) for i in wrong[1:]]
+    if wrong[-1] + 1 < len(found) == len(part.steps) and not any(mistake for mistake, _ in found[wrong[-1] + 1 :]):
         said.append("the rest is right")
     return "; ".join(said), part.steps[wrong[0]]
 
@@ -123,7 +154,8 @@ def _same(value: Any, right: Any, tolerance: float) -> bool:
         )  # fmt: skip
     if not all(isinstance(x, Tensor | float | int) for x in (value, right)):
         return False
-    value, right = (torch.as_tensor(x).detach().double() for x in (value, right))
+    # A score of -10,000 is as good as -inf: softmax gives both the weight 0.
+    value, right = (torch.as_tensor(x).detach().double().clamp(min=-1e4) for x in (value, right))
     return value.shape == right.shape and torch.allclose(value, right, 1e-4, tolerance, equal_nan=True)
 
 
@@ -140,12 +172,13 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
     value, right = torch.as_tensor(value).detach(), torch.as_tensor(right).detach()
     if value.shape != right.shape:
         symbols = f"{step.shape} = " if step.shape else ""
-        return f"its shape is {tuple(value.shape)}, and must be {symbols}{tuple(right.shape)}"
+        wanted = f"{symbols}{tuple(right.shape)}" if right.dim() else "(): a single number"
+        return f"the shape is {tuple(value.shape)}, and must be {wanted}"
     place = (~torch.isclose(value.double(), right.double(), 1e-4, part.tolerance)).nonzero()[0].tolist()
-    found, wanted = value[tuple(place)].item(), right[tuple(place)].item()
+    found, expected = value[tuple(place)].item(), right[tuple(place)].item()
     where = f"at {place} it" if place else "it"
     cause = " (from 0/0, 0 * inf, or the softmax of a row that is -inf throughout)" if found != found else ""
-    return f"{where} is {found:.4g}{cause}, and must be {wanted:.4g}"
+    return f"{where} is {found:.4g}{cause}, and must be {expected:.4g}"
 
 
 def _gradient_fault(done: Attempt) -> str:

@@ -50,6 +50,8 @@ class Report:
             return "Nothing is missing."
         shown = min(max(level, 1), len(hints))
         lines = [f"hint {i} of {len(hints)} ({place})\n{_indented(hint)}" for i, hint in enumerate(hints[:shown], 1)]
+        if level > len(hints):
+            lines.append("There is no further hint.")
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -180,12 +180,15 @@ WRONG = [
     ("v1", "count_pairs", [("zip(ids[:-1], ids[1:])", "zip(ids, ids.roll(-1))")],
      "the last token is followed by the first: the text must not wrap around"),
     ("v1", "probabilities", [("counts + 1", "counts")],
-     "1 is not added: a pair that never occurs gets the probability 0, and an empty row 0/0; the rest is right"),
+     "1 is not added, or the sum is not used: a pair that never occurs gets the probability 0, and an empty row 0/0; "
+     "the rest is right"),
     ("v1", "probabilities", [("smoothed.sum(dim=1, keepdim=True)", "smoothed.sum(dim=0, keepdim=True)")],
      "the smoothed counts are right; the columns add up to 1, but the rows must: what follows a token is in its row"),
     ("v1", "probabilities", [("smoothed.sum(dim=1, keepdim=True)", "smoothed.sum(dim=1)")],
      "the smoothed counts are right; row i is divided by other rows' sums: without keepdim=True, the sums (V,) "
      "stretch over the columns"),
+    ("v1", "loss", [("p[ids[:-1], ids[1:]]", "p[ids[:-1], ids[:-1]]")],
+     "the column is the first token again: it must be the one that follows; the rest is right"),
     ("v1", "loss", [("-picked.log().mean()", "picked.log().mean()")],
      "the probabilities of what followed are right; the minus sign is missing: a logarithm of a probability is "
      "negative, a loss positive"),
@@ -210,8 +213,13 @@ WRONG = [
      "take the mean of the logarithms"),
     # v2: one head
     ("v2", "Head", [(" / D**0.5", ""), (SOFTMAX, "weights = masked.softmax(dim=-1) / D**0.5")],
-     "the scores are right; the mask is right; the division by sqrt(D) comes after the softmax: divide the scores, "
-     "before it; the rest is right"),
+     "the division by sqrt(D) comes after the softmax: divide the scores, before it; the rest is right"),
+    ("v2", "Head", [(SOFTMAX, "weights = masked.exp()")],
+     "the scores are right; the mask is right; the exponentials are not divided by their sum: each row must add up to "
+     "1; the rest is right"),
+    ("v2", "Head", [(SOFTMAX, "weights = scores.softmax(dim=-1)")],
+     "the scores are right; the mask is missing, or not used: row 3 sees column 5, which is the future; the rest is "
+     "right"),
     ("v2", "Head", [(SOFTMAX, "weights = masked.log_softmax(dim=-1)")],
      "the scores are right; the mask is right; log_softmax gives the logarithms of the weights: take softmax; the rest "
      "is right"),
@@ -230,7 +238,8 @@ WRONG = [
      "the scores are right; the mask is inverted: row 3 sees columns 4 and 5, which are the future, and nothing else; "
      "the rest is right"),
     ("v2", "Head", [(MASK, "masked = scores")],
-     "the scores are right; the mask is missing: row 3 sees column 5, which is the future; the rest is right"),
+     "the scores are right; the mask is missing, or not used: row 3 sees column 5, which is the future; the rest is "
+     "right"),
     ("v2", "Head", [(".triu(diagonal=1)", ".triu()")],
      "the scores are right; the mask hides a position from itself: row 3 must see column 3, and row 0 has nothing "
      "else to see; the rest is right"),
@@ -238,14 +247,14 @@ WRONG = [
      "the scores are right; the mask is off by one: row 3 sees column 4, the very character that it must predict; the "
      "rest is right"),
     ("v2", "Head", [('float("-inf")', "0")],
-     "the scores are right; the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of it; only -inf becomes "
+     "the scores are right; the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of them; only -inf becomes "
      "0; the rest is right"),
     ("v2", "Head", [("masked.softmax(dim=-1)", "masked.softmax(dim=-2)")],
      "the scores are right; the mask is right; the softmax is over the wrong dimension: the columns add up to 1, but "
      "each row must; the rest is right"),
     ("v2", "Head", [("masked.softmax(dim=-1)", "scores.softmax(dim=-1).masked_fill(future, 0)")],
-     "the scores are right; the mask is right; the mask comes after the softmax: the rows no longer add up to 1. Hide "
-     "the scores before it; the rest is right"),
+     "the scores are right; the mask comes after the softmax: the rows no longer add up to 1. Hide the scores before "
+     "it; the rest is right"),
     ("v2", "Head", [("weights @ v", "weights.mT @ v")],
      "the scores are right; the mask is right; the softmax is right; the weights are transposed before they meet the "
      "values"),
@@ -275,12 +284,18 @@ WRONG = [
     ("v3", "MultiHeadAttention", [("permute(2, 0, 3, 1, 4)", "permute(2, 0, 1, 3, 4)"),
                                   ("torch.ones(T, T, dtype", "torch.ones(H, H, dtype"),
                                   ("read.transpose(1, 2).reshape(B, T, C)", "read.reshape(B, T, C)")],
-     "T and H are not exchanged, so that the heads of one position attend to each other: permute(2, 0, 3, 1, 4) brings "
-     "T and D last; the heads are joined without exchanging H and T first: a position gets the outputs of other "
+     "T and H are not exchanged, so that the heads of one position attend to each other: permute so that T "
+     "and D come last; the heads are joined without exchanging H and T first: a position gets the outputs of other "
      "positions"),
     ("v3", "MultiHeadAttention", [("permute(2, 0, 3, 1, 4)", "permute(2, 0, 3, 1, 4)[[2, 1, 0]]")],
      "queries and values are exchanged: the first C channels are the queries, then keys, then values; the rest is "
      "right"),
+    ("v3", "MultiHeadAttention", [("triu(1)", "tril()")],
+     "the division into heads is right; the mask is inverted: row 3 sees columns 4 and 5, which are the future, and "
+     "nothing else; the rest is right"),
+    ("v3", "MultiHeadAttention", [("scores.softmax(dim=-1) @ v", "(q @ k.mT / D**0.5).softmax(-1).tril() @ v")],
+     "the division into heads is right; the mask comes after the softmax: the rows no longer add up to 1. Hide the "
+     "scores before it; the rest is right"),
     ("v3", "MultiHeadAttention", [("/ D**0.5", "/ C**0.5")],
      "the division into heads is right; the scores are divided by the square root of C: take D, the size of one head's "
      "query; the rest is right"),
@@ -295,7 +310,7 @@ WRONG = [
                      ("self.feed_forward(attended)", "attended")],
      "the feed-forward layer comes before the attention; the feed-forward layer is not used"),
     ("v4", "Block", [("self.feed_forward(attended)", "self.feed_forward(x)")],
-     "the attention is right; the feed-forward layer reads x: it must read what the attention collected"),
+     "the feed-forward layer reads x: it must read what the attention collected"),
     # v5: residual connections
     ("v5", "Block", [("attended = x + ", "attended = ")],
      "the first residual connection is missing: the attention must add to x, not replace it; the rest is right"),
@@ -331,6 +346,12 @@ WRONG = [
     # v7: dropout
     ("v7", "Dropout", [("if not self.training:\n            return x", "")],
      "dropout is on at evaluation: while self.training is False, x must come back as it is; the rest is right"),
+    ("v7", "Dropout", [("not self.training", "self.training")],
+     "training and evaluation are exchanged: x must come back as it is while self.training is False; the rest is "
+     "right"),
+    ("v7", "Dropout", [("torch.rand_like(x)", "torch.rand(1)")],
+     "the evaluation is right; nothing is dropped in training: each element needs a draw of its own; the rest is "
+     "right"),
     ("v7", "Dropout", [("x * keep / (1 - self.p)", "x * keep")],
      "the evaluation is right; the choice of zeros is right; what is kept is not divided by 1 - p, so the mean shrinks "
      "in training; the rest is right"),
@@ -346,8 +367,7 @@ WRONG = [
      "likelier; the rest is right"),
     ("sampling", "probabilities", [("logits / temperature", "logits"),
                                    ("softmax(dim=-1)", "softmax(-1) / temperature")],
-     "the temperature is right; the temperature divides the probabilities: it must divide the logits, before the "
-     "softmax"),
+     "the temperature divides the probabilities: it must divide the logits, before the softmax"),
     ("sampling", "nucleus", [("cumsum(dim=-1) - ranked", "cumsum(dim=-1)")],
      "the token that crosses the threshold is dropped: it must be kept, so that those that are kept add up to p at "
      "least; the rest is right"),
@@ -485,6 +505,18 @@ UNFINISHED = [
     ("v2", "Head", [(MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"), ("return weights @ v", "return BLANK")],
      "the scores are right; lines 28, 29, 30 still to fill in"),
     ("v2", "Head", [(MASK, "masked = BLANK")], "the scores are right; line 28 still to fill in"),
+    ("v2", "Head", [(MASK, "masked = scores + torch.full((T, T), -1e9).triu(1)"), (SOFTMAX, "weights = BLANK"),
+                    ("return weights @ v", "return BLANK")],
+     "the scores are right; the mask is right; lines 29, 30 still to fill in"),
+    ("v3", "MultiHeadAttention", [("heads = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)",
+                                   "heads = qkv.chunk(3, dim=-1)")],
+     "the division into heads is not right: the shape is (3, 2, 6, 8), and must be (3, B, H, T, D) = (3, 2, 2, 6, 4)"),
+    ("v3", "MultiHeadAttention", [(".permute(2, 0, 3, 1, 4)", "")],
+     "the division into heads is not right: the shape is (2, 6, 3, 2, 4), and must be (3, B, H, T, D) = (3, 2, 2, 6, "
+     "4)"),
+    ("v1", "loss", [("return -picked.log().mean()", "return -picked.log()")],
+     "the probabilities of what followed are right; the loss is not right: the shape is (12,), and must be (): a "
+     "single number"),
     ("v2", "Head", [(" / D**0.5", ""), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
                     ("return weights @ v", "return BLANK")],
      "the scores are not divided by sqrt(D); lines 28, 29, 30 still to fill in"),
@@ -501,7 +533,7 @@ FAILING = [
     ("v2", "Head", [("return weights @ v", "weights @ v")],
      "the scores are right; the mask is right; the softmax is right; it returns None: does it end with `return`?"),
     ("v2", "Head", [("weights @ v", "(weights @ v).mT")],
-     "the scores are right; the mask is right; the softmax is right; the result is not right: its shape is (2, 4, 6), "
+     "the scores are right; the mask is right; the softmax is right; the result is not right: the shape is (2, 4, 6), "
      "and must be (B, T, D) = (2, 6, 4)"),
     ("v2", "Head", [("weights @ v", "weights @ v / 0 * 0")],
      "the scores are right; the mask is right; the softmax is right; the result is not right: at [0, 0, 0] it is nan "

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,9 @@ def settled(visited: Visit) -> None:
     looked(visited)
 
 
-def losses(run: TrainedRun) -> list[float]:
+def losses(run: TrainedRun, off: Sequence[str] = ()) -> list[float]:
     ids = run.tokenizer.encode(PROMPT)
-    logits = looking.logits(run, ids.tolist())
+    logits = looking.logits(run, ids.tolist(), off)
     return torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none").tolist()
 
 
@@ -166,8 +166,13 @@ def _check_moment(visited: Visit, run: TrainedRun, stage: str) -> None:
         for bar in visited.page.locator(f".lens-rows li[data-path='{path}'] .lens-bar").all():
             percent = float(bar.inner_text().split()[-1].rstrip("%"))
             assert percent == pytest.approx(100 * predicted[int(bar.get_attribute("data-token"))].item(), abs=0.0501)
-    # And the text with nothing turned off.
+    # And the text with nothing turned off, without the first layer's heads, and with all of them again.
     assert shown_losses(visited, ".ablation .text") == pytest.approx(own, abs=0.0051)
+    without = losses(run, ["blocks.0.attention.0", "blocks.0.attention.1"])
+    for expected_losses in (without, own):
+        visited.page.get_by_role("button", name="layer 1, all heads off").click()
+        looked(visited)
+        assert shown_losses(visited, ".ablation .text") == pytest.approx(expected_losses, abs=0.0051)
 
 
 def test_a_text_is_written_by_the_run_of_the_moment(browser: Any, address: Address, runs: Path) -> None:

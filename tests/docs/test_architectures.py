@@ -1,0 +1,49 @@
+"""The commands of docs/course/architectures.md, each in a short form."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gpt.runs.finding import finished_runs
+from tests.conftest import REPOSITORY, Script
+
+PAGE = (REPOSITORY / "docs" / "course" / "architectures.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+]
+FEW = ["training.max_iters=2", "training.eval_interval=1", "training.eval_iters=1", "device=cpu"]
+SMALL = {
+    "recall": ["data.size=200", "data.distance=4,16"],
+    "repeat": ["data.size=200", "data.distance=4,16"],
+    "scaling": ["training.max_iters=1,2", "model.n_embd=16,24"],
+}
+
+
+def shortened(arguments: list[str]) -> list[str]:
+    experiment = next(argument.partition("=")[2] for argument in arguments if argument.startswith("experiment="))
+    text = [] if experiment in ("recall", "repeat") else ["data=text", "data.path=corpus.txt", "training.batch_size=2"]
+    given = [*arguments, *FEW, *text, *SMALL.get(experiment, [])]
+    return [*given, "seed=1"] if experiment not in SMALL else given
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(called: Script, text: str, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text(text)
+    for command in COMMANDS:
+        program, name, *arguments = shlex.split(command)
+        assert program == "python"
+        if name in ("benchmarks/architectures.py", "docs/scaling.py"):
+            continue  # tested in test_benchmarks.py and in test_scaling.py
+        if name == "train.py":
+            arguments = shortened(arguments)
+        if name == "search.py":
+            arguments += ["n_trials=1", *FEW, "data=text", "data.path=corpus.txt", "training.batch_size=2"]
+        done = called(name, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+    for sweep in ("v6_parts", "architectures/64", "recall", "repeat", "scaling"):
+        folder = tmp_path / "runs" / sweep
+        assert finished_runs(folder)
+        assert (folder / "compare.png").stat().st_size > 0
