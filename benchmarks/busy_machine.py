@@ -56,17 +56,18 @@ _WORKS = {
     "sweep": "two seeds of v3, 2,000 iterations, as a sweep of two jobs",
 }
 _ITERATIONS = {"v7": 4, "v7_cpu": 100, "v8": 40}
-_SPINS = [0, 1_000, int(WAITING["GOMP_SPINCOUNT"]), 10_000, LIBGOMPS_SPINS]
+_OURS = int(WAITING["GOMP_SPINCOUNT"])
 
 
 def rows(names: list[str], repeats: int, *, quick: bool) -> Iterator[list[str]]:
     """The median seconds of each workload for each number of turns, idle and beside the busy processes."""
+    turns = _turns(quick=quick)
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             command = _command(name, quick=quick)
             for state, others in _states():
                 with others:
-                    seconds = _measured(command, Path(folder), repeats)
+                    seconds = _measured(command, Path(folder), turns, repeats)
                 yield [_WORKS[name], state, *(f"{statistics.median(found):.1f}" for found in seconds.values())]
 
 
@@ -88,10 +89,14 @@ def _states() -> Iterator[tuple[str, AbstractContextManager[None]]]:
     yield f"{_BUSY_PROCESSES} busy loops", _busy()
 
 
-def _measured(command: list[str], folder: Path, repeats: int) -> dict[int, list[float]]:
+def _turns(*, quick: bool) -> list[int]:
+    return [_OURS, LIBGOMPS_SPINS] if quick else [0, 1_000, _OURS, 10_000, LIBGOMPS_SPINS]
+
+
+def _measured(command: list[str], folder: Path, turns: list[int], repeats: int) -> dict[int, list[float]]:
     """In turn, because a machine's speed drifts; the first time does not count."""
     wall_seconds(command, folder)
-    found: dict[int, list[float]] = {spins: [] for spins in _SPINS}
+    found: dict[int, list[float]] = {spins: [] for spins in turns}
     for _ in range(repeats):
         for spins, seconds in found.items():
             seconds.append(wall_seconds(command, folder, WAITING | {"GOMP_SPINCOUNT": f"{spins}"}))
@@ -103,6 +108,7 @@ def _command(name: str, *, quick: bool) -> list[str]:
     if name in _ITERATIONS:
         iterations = 2 if quick else _ITERATIONS[name]
         length = [f"training.max_iters={iterations}", "schedule.warmup_iters=0", "training.eval_iters=5"]
+        length += ["training.batch_size=2"] if quick else []
         choice = "experiment=v7_cpu" if name == "v7_cpu" else f"model={name}"
         return train_command(choice, "device=cpu", "training.exact_tokens=10000", *length)
     if name == "transformer":
@@ -130,15 +136,16 @@ def _busy() -> Iterator[None]:
             loop.wait()
 
 
-def _table(measured: list[list[str]]) -> str:
-    turns = [f"{spins:,}" for spins in _SPINS]
-    return tabulate(measured, ["work, seconds by turns", "other programs", *turns], "github", disable_numparse=True)
+def _table(measured: list[list[str]], turns: list[int]) -> str:
+    headers = ["work, seconds by turns", "other programs", *(f"{spins:,}" for spins in turns)]
+    return tabulate(measured, headers, "github", disable_numparse=True)
 
 
 if __name__ == "__main__":
     given = arguments(__doc__, names=_WORKS)
     measured: list[list[str]] = []
+    turns = _turns(quick=given.quick)
     for row in rows(given.names, given.repeats, quick=given.quick):
         measured.append(row)
-        print(_table([row]), file=sys.stderr)  # it takes hours: what is known already
-    print(f"{machine()}\n\n{_table(measured)}")
+        print(_table([row], turns), file=sys.stderr)  # it takes hours: what is known already
+    print(f"{machine()}\n\n{_table(measured, turns)}")

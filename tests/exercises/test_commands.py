@@ -76,9 +76,10 @@ def test_an_exercise_is_checked(command: Exercises, folder: Path) -> None:
 def test_each_hint_says_more_than_the_one_before_and_is_for_the_first_step_that_is_not_right(
     command: Exercises, folder: Path
 ) -> None:
-    lengths = [len(command("v2", "--hint")[1]) for _ in range(4)]
-    assert lengths[0] < lengths[1] < lengths[2] == lengths[3]
-    assert "hint 3 of 3 (Head, scores)" in command("v2", "--hint")[1]
+    said = [command("v2", "--hint")[1] for _ in range(4)]
+    assert len(said[0]) < len(said[1]) < len(said[2])
+    assert "hint 3 of 3 (Head, scores)" in said[2]
+    assert said[3] == f"{said[2]}There is no further hint.\n"
     text = (folder / "v2.py").read_text()
     (folder / "v2.py").write_text(text.replace("scores = BLANK", "scores = q @ k.mT / D**0.5"))
     assert "hint 2 of 3" not in command("v2", "--hint")[1]
