@@ -19,7 +19,7 @@ import torch
 from harness import CORPUS, Measured, Row, alternate, arguments, table
 from torch import nn
 
-from gpt.base.runtime import select_device, select_runtime
+from gpt.base.runtime import has_bfloat16, select_device, select_runtime
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
@@ -44,21 +44,23 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
         measured = _pairs(repeats, partial(v6_step, steps), removed)
         result.append(Row(f"v6 step, torch.{name}", "ms", measured, _FALLBACK))
 
-    if select_device("auto").type != "cpu":  # the others are for CPUs
+    if (device := select_device("auto")).type != "cpu":  # the others are for CPUs
         return result
+    reduced = [torch.bfloat16] if has_bfloat16(device) else []  # emulated, it takes minutes and says nothing
     compiled = [partial(_in_new_process, partial(_compiled_v6_step, steps, is_private=p)) for p in (True, False)]
     result.append(
         Row("v6 step, compiled, aggressive_recomputation", "ms", alternate(repeats, *compiled), "masks stored")
     )
-    measured = _pairs(repeats, partial(v8_step_in_bfloat16, 2 if quick else 50), with_pytorchs_attention())
-    result.append(Row("v8 step, bfloat16, attention as products", "ms", measured, "PyTorch's kernel"))
+    if reduced:
+        measured = _pairs(repeats, partial(v8_step_in_bfloat16, 2 if quick else 50), with_pytorchs_attention())
+        result.append(Row("v8 step, bfloat16, attention as products", "ms", measured, "PyTorch's kernel"))
     for batch, tokens in [(1, 8)] if quick else [(1, 256), (64, 64)]:
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in (torch.float32, *reduced):
             measured = _pairs(repeats, partial(v7_generation, batch, tokens, dtype), unpacked())
             name = f"v7-size generation, {batch} x {tokens} characters, {str(dtype).removeprefix('torch.')}, packed"
             result.append(Row(name, "characters/s", measured, "nn.Linear", more_is_better=True))
     tokens = 8 if quick else 256
-    for dtype in (torch.float32, torch.bfloat16, torch.int8):
+    for dtype in (torch.float32, *reduced, torch.int8):
         measured = _pairs(repeats, partial(v7_generation, 1, tokens, dtype), untraced())
         name = f"v7-size generation, 1 x {tokens} characters, {str(dtype).removeprefix('torch.')}, recorded"
         result.append(Row(name, "characters/s", measured, "the stage's Python", more_is_better=True))

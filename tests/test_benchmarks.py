@@ -569,8 +569,12 @@ def test_private_kernels_are_each_measured(benchmark: Benchmark) -> None:
         "v7-size generation, 1 x 8 characters, bfloat16, recorded",
         "v7-size generation, 1 x 8 characters, int8, recorded",
     ]  # fmt: skip
+    if torch.cuda.is_available():
+        names = names[:2]
+    elif not has_bfloat16(torch.device("cpu")):
+        names = [name for name in names if "bfloat16" not in name]
     rows = benchmark("private_kernels")
-    assert [row[0] for row in rows] == (names[:2] if torch.cuda.is_available() else names)
+    assert [row[0] for row in rows] == names
     assert all("(" in row[4] for row in rows)
 
 
