@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -156,16 +157,10 @@ class Peers:
         return [json.loads(line) for line in self._calls.read_text().splitlines()]
 
 
-@pytest.fixture
-def peers(tmp_path: Path) -> Peers:
-    return Peers(tmp_path / "peers")
-
-
-@pytest.fixture
-def benchmark(script: Script, shakespeare: Path, tmp_path: Path) -> Benchmark:
+@pytest.fixture(scope="module")
+def benchmark(script: Script, shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
     """Run a benchmark quickly: benchmark("memory")."""
-    folder = tmp_path / "working"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("working")
 
     def run(name: str, *arguments: str) -> list[list[str]]:
         done = script(
@@ -177,6 +172,41 @@ def benchmark(script: Script, shakespeare: Path, tmp_path: Path) -> Benchmark:
         return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small translator's run."""
+    folder = tmp_path_factory.mktemp("translator")
+    done = script(
+        "train.py", "experiment=reverse", "schedule.warmup_iters=0", "data.size=500", "training.max_iters=2",
+        "training.eval_interval=2", "hydra.run.dir=run", "device=cpu", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return str(folder / "run")
+
+
+@dataclass
+class Everything:
+    """The table of all.py, and what the peers were run with."""
+
+    rows: list[list[str]]
+    calls: list[dict]
+
+    def of(self, *works: str) -> list[list[str]]:
+        """The rows of works that begin so."""
+        return [row for row in self.rows if row[0].startswith(works)]
+
+    def calls_of(self, *scripts: str | None) -> list[dict]:
+        return [call for call in self.calls if call.get("script") in scripts]
+
+
+@pytest.fixture(scope="module")
+def everything(benchmark: Benchmark, translator: str, tmp_path_factory: pytest.TempPathFactory) -> Everything:
+    """Once for all tests: it takes minutes."""
+    peers = Peers(tmp_path_factory.mktemp("peers"))
+    checkouts = [word for name in ("lecture", "nanogpt", "annotated") for word in (f"--{name}", peers.folder(name))]
+    return Everything(benchmark("all", *checkouts, "--run", translator), peers.calls())
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:
@@ -321,8 +351,8 @@ def test_every_work_is_measured_idle_and_beside_busy_loops(benchmark: Benchmark,
 
 
 @pytest.mark.slow
-def test_memory_runs(benchmark: Benchmark) -> None:
-    ((work, peer, theirs, ours, ratio),) = benchmark("memory")
+def test_memory_is_measured(everything: Everything) -> None:
+    ((work, peer, theirs, ours, ratio),) = everything.of("v5, documented run, peak memory")
     assert (work, peer) == ("v5, documented run, peak memory", "import torch and the corpus")
     assert 100 < float(theirs.split()[0].replace(",", "")) < float(ours.split()[0].replace(",", ""))
     assert 0 < float(ratio.split()[0]) < 1
@@ -383,13 +413,13 @@ def test_where_time_goes_runs(benchmark: Benchmark) -> None:
 
 
 @pytest.mark.slow
-def test_v7_training_runs_against_nanogpt_at_the_same_size(benchmark: Benchmark, peers: Peers) -> None:
-    (work, peer, theirs, ours, _), products = benchmark("v7_training", "--nanogpt", peers.folder("nanogpt"))
+def test_v7_is_trained_against_nanogpt_at_the_same_size(everything: Everything) -> None:
+    (work, peer, theirs, ours, _), products = everything.of("v7 training", "v7's products")
     assert (work, peer) == ("v7 training", "nanoGPT train.py")
     assert "tokens/s" in ours
     assert products[:2] == ["v7's products", "one large product"]
     assert 0 <= float(products[-1].split()[0]) < 1  # the share of the peak
-    (call,) = peers.calls()
+    (call,) = everything.calls_of("train.py")
     assert call["config"] == "config/train_shakespeare_char.py"
     assert call["prepared"] == "1115394"
     assert (call["n_embd"], call["block_size"], call["batch_size"]) == ("32", "16", "4")
@@ -399,8 +429,15 @@ def test_v7_training_runs_against_nanogpt_at_the_same_size(benchmark: Benchmark,
 
 
 @pytest.mark.slow
-def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> None:
-    *rows, record = benchmark("generation", "--nanogpt", peers.folder("nanogpt"))
+def test_v7_s_training_without_nanogpt_has_no_peer(benchmark: Benchmark) -> None:
+    (v7, _) = benchmark("v7_training")
+    assert (v7[0], v7[2], v7[4]) == ("v7 training", "-", "-")
+
+
+@pytest.mark.slow
+def test_text_is_generated_against_nanogpt(everything: Everything) -> None:
+    rows = [row for row in everything.of("v7-size generation") if row[1] in ("nanoGPT generate", "reading the weights")]
+    (record,) = everything.of("generation with")
     assert (record[0], record[1]) == ("generation with the CPU record's v9, 1 x 8 characters", "-")
     assert "characters/s" in record[3]
     has_it = has_bfloat16(select_device("auto"))
@@ -413,7 +450,8 @@ def test_generation_runs_against_nanogpt(benchmark: Benchmark, peers: Peers) -> 
         assert all(row[1] == "reading the weights" and 0 < float(row[4].split()[0]) < 1 for row in limits)
     assert [row[0] for row in rows] == [f"v7-size generation, 1 x 8 characters, {x}; peer float32" for x in dtypes]
     assert all(row[1] == "nanoGPT generate" and "characters/s" in row[2] and "characters/s" in row[3] for row in rows)
-    assert peers.calls() == [{"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}] * 2 * len(rows)
+    call = {"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}
+    assert everything.calls_of("generate") == [call] * 2 * len(rows)
 
 
 @pytest.mark.slow
@@ -515,50 +553,38 @@ def test_a_part_that_is_cut_off_saves_what_it_has_and_has_no_result(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_small_stages_run_against_the_lecture(benchmark: Benchmark, peers: Peers) -> None:
-    rows = benchmark("small_stages", "--lecture", peers.folder("lecture"))
-    assert [(row[0].split(",")[0], row[1]) for row in rows] == [
+def test_small_stages_are_trained_against_the_lecture(everything: Everything) -> None:
+    assert [(row[0].split(",")[0], row[1]) for row in everything.rows[:8]] == [
         ("v6", "lecture gpt.py"), ("v6", "lecture gpt.py"), ("v1", "lecture bigram.py"),
         ("v2", "-"), ("v3", "-"), ("v3_ffn", "-"), ("v4", "-"), ("v5", "-"),
     ]  # fmt: skip
     gpt = {"script": "gpt.py", "max_iters": 4, "block_size": 8, "n_embd": 32, "characters": 1_115_394}
     bigram = gpt | {"script": "bigram.py", "n_embd": 384}  # which v1 has no use for
-    assert peers.calls() == [gpt, gpt, bigram]
+    assert everything.calls_of("gpt.py", "bigram.py") == [gpt, gpt, bigram]
 
 
 @pytest.mark.slow
-def test_seeds_run_side_by_side_and_one_after_the_other(benchmark: Benchmark) -> None:
-    ((work, peer, theirs, ours, _),) = benchmark("seeds")
+def test_seeds_are_trained_side_by_side_and_one_after_the_other(everything: Everything) -> None:
+    ((work, peer, theirs, ours, _),) = everything.of("eight seeds")
     assert (work, peer) == ("eight seeds of v3 as a sweep", "one after the other")
     assert theirs.split()[1] == ours.split()[1] == "s"
 
 
-@pytest.fixture(scope="module")
-def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a small translator's run."""
-    folder = tmp_path_factory.mktemp("translator")
-    done = script(
-        "train.py", "experiment=reverse", "schedule.warmup_iters=0", "data.size=500", "training.max_iters=2",
-        "training.eval_interval=2", "hydra.run.dir=run", "device=cpu", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return str(folder / "run")
-
-
 @pytest.mark.slow
-def test_translation_runs_against_both_peers(benchmark: Benchmark, peers: Peers, translator: str) -> None:
-    rows = benchmark("translation", "--annotated", peers.folder("annotated"), "--run", translator)
+def test_translators_are_trained_against_both_peers(everything: Everything) -> None:
+    rows = everything.of("transformer training", "beam 5", "two processes")
     assert [row[:2] for row in rows] == [
         ["transformer training", "nn.Transformer, plain loop"],
         ["transformer training", "annotated Transformer"],
         ["beam 5, 8 test sentences", "the same without caches"],
         ["two processes", "one process"],
     ]
-    assert peers.calls() == [{"vocab": 4000, "layers": 3, "d_model": 128, "d_ff": 256, "heads": 4}]
+    (call,) = everything.calls_of(None)
+    assert call == {"vocab": 4000, "layers": 3, "d_model": 128, "d_ff": 256, "heads": 4}
 
 
 @pytest.mark.slow
-def test_private_kernels_are_each_measured(benchmark: Benchmark) -> None:
+def test_private_kernels_are_each_measured(everything: Everything) -> None:
     names = [
         "v6 step, torch._fused_adamw_", "v6 step, torch._amp_foreach_non_finite_check_and_unscale_",
         "v6 step, compiled, aggressive_recomputation",
@@ -573,25 +599,15 @@ def test_private_kernels_are_each_measured(benchmark: Benchmark) -> None:
         names = names[:2]
     elif not has_bfloat16(torch.device("cpu")):
         names = [name for name in names if "bfloat16" not in name]
-    rows = benchmark("private_kernels")
+    rows = everything.rows[-len(names) :]
     assert [row[0] for row in rows] == names
     assert all("(" in row[4] for row in rows)
 
 
 @pytest.mark.slow
-def test_all_benchmarks_run_as_one_and_skip_what_has_no_peer(
-    benchmark: Benchmark, peers: Peers, translator: str
-) -> None:
-    checkouts = ("--lecture", peers.folder("lecture"), "--annotated", peers.folder("annotated"))
-    rows = benchmark("all", *checkouts, "--run", translator)
-    peers_of = {row[0].split(",")[0]: row[1] for row in rows}
-    assert peers_of["v1"] == "lecture bigram.py"
-    assert peers_of["transformer training"] == "annotated Transformer"
-    (v7,) = [row for row in rows if row[0] == "v7 training"]
-    assert (v7[2], v7[4]) == ("-", "-")
-    waiting = [row[0].rpartition("; ")[2] for row in rows if row[1] == "libgomp's own waiting"]
+def test_generation_is_compared_with_libgomp_s_own_waiting(everything: Everything) -> None:
+    waiting = [row[0].rpartition("; ")[2] for row in everything.rows if row[1] == "libgomp's own waiting"]
     assert waiting == ["other programs: none", "other programs: 2 busy loops"]
-    assert {"v5", "eight seeds of v3 as a sweep", "two processes", "v6 step", "v7-size generation"} <= peers_of.keys()
 
 
 def test_without_a_private_function_the_public_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,3 +181,21 @@ def test_a_script_imports_torch_only_when_it_runs(script: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert script in done.stdout.split()
     assert "torch" not in done.stdout.split()
+
+
+def test_training_and_generating_import_no_compiler(corpus_file: Path, tmp_path: Path) -> None:
+    """It takes seconds, and several of PyTorch's conveniences bring it with them."""
+    code = f"""
+import sys, gpt
+short = ["data=text", {f"data.path={corpus_file}"!r}, "model.block_size=8", "training.max_iters=2", "device=cpu",
+         "training.eval_iters=1", "training.batch_size=2", "training.average_last=0.5", "training.eval_interval=1"]
+small = ["model.n_embd=8", "model.n_head=2", "model.n_layer=1"]
+for model in (["model=v1"], ["model=v7", *small], ["model=v9", *small], ["model=gru"]):
+    run = gpt.train(*model, *short, folder=model[0])
+    run.generate(tokens=3)
+    run.losses("a text")
+    print(model[0], "torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("model=")] == ["False"] * 4

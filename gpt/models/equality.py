@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gpt.base.choices import Choice
 from gpt.models import block_size_of, build
+from gpt.models.shapes import shapes_only
 
 _GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
 _TOLERANCE = 1e-4  # of the logits, relative to the largest
@@ -19,7 +20,7 @@ def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:
     The output is compared for random weights and a window as long as both have; dropout, for example, leaves it as it
     is. Raises RequestError for hyperparameters that the stage does not have.
     """
-    with torch.device("meta"):  # without memory: the shapes may be too large for it
+    with shapes_only():  # they may be too large for the memory
         shapes = [
             {name: t.shape for name, t in build(choice, vocab_size).state_dict().items()} for choice in (old, new)
         ]

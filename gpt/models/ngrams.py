@@ -73,7 +73,7 @@ class NGrams(nn.Module):
         # The whole state, -1 where there is no token. Counting again takes a second or two.
         dtype = torch.int16 if vocab_size < 2**15 else torch.int32
         self.register_buffer("memory", torch.full((size,), -1, dtype=dtype))
-        self.register_buffer("_powers", vocab_size ** torch.arange(order), persistent=False)
+        self.register_buffer("_powers", torch.tensor([vocab_size**n for n in range(order)]), persistent=False)
         self._counts: Tensor | None = None  # (contexts, V): what followed each context
         self.register_load_state_dict_post_hook(lambda module, _: module.check_memory())
 

@@ -15,6 +15,7 @@ from gpt import models
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import checked_file, parsing, write_atomically
 from gpt.base.schema import Saved, Weights
+from gpt.models.shapes import shapes_only
 from gpt.runs.folder import RunFolder
 from gpt.training.objectives import Objective, second_head
 
@@ -103,9 +104,9 @@ def load_model(run: RunFolder, which: Saved | int) -> nn.Module:
 
 
 def planned_model(run: RunFolder) -> nn.Module:
-    """The run's model as trained, on the meta device: shapes without memory."""
+    """The run's model as trained: shapes without memory."""
     config = run.config()
-    with torch.device("meta"):
+    with shapes_only():
         model = models.build(config.model, len(run.vocabulary().vocabulary))
         Objective.of(config.training).prepare(model)
     return model

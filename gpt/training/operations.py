@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from gpt.data.batch import Batch
 from gpt.training.objectives import Objective
@@ -15,19 +16,37 @@ from gpt.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-# The counter knows PyTorch's attention on a GPU only. With these, it counts the same on a CPU: every score, those of
+# PyTorch's formulas know its attention on a GPU only. With these, it counts the same on a CPU: every score, those of
 # later tokens too, and in the backward pass the scores once more.
 _forward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-_ON_CPU = {
+ATTENTION_ON_CPU = {
     _forward: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
     _backward: lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4]),
 }
 
 
-def counter() -> FlopCounterMode:
-    """PyTorch's counter, for a CPU too."""
-    return FlopCounterMode(display=False, custom_mapping=_ON_CPU)
+class _Counting:
+    """What `Counter` does with each operation of PyTorch.
+
+    In a class of its own, because a mode whose own method this is imports PyTorch's compiler, which takes seconds; so
+    does PyTorch's `FlopCounterMode`.
+    """
+
+    flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        del types
+        result, packet = func(*args, **(kwargs or {})), func._overloadpacket
+        if packet in ATTENTION_ON_CPU:
+            self.flops += ATTENTION_ON_CPU[packet](*(x.shape for x in args if isinstance(x, torch.Tensor)))
+        elif packet in flop_registry:
+            self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+class Counter(_Counting, TorchDispatchMode):
+    """A context that counts: `flops` is the number of floating-point operations in it, by PyTorch's formulas."""
 
 
 def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | None:
@@ -56,6 +75,6 @@ def _per_token(model: nn.Module, recipe: Recipe, batch: Batch) -> float:
     """The mean over the first window of a batch."""
     window = batch.part(0, len(batch.targets))
     devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), counter() as counted:
+    with torch.random.fork_rng(devices), Counter() as counted:
         Objective.of(recipe.settings)(model, window).backward()
-    return counted.get_total_flops() / window.tokens
+    return counted.flops / window.tokens

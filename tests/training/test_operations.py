@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.short_windows import ShortWindows
 from gpt.data.text import TextData
 from gpt.models.ngrams import Remembering
 from gpt.training import loop
-from gpt.training.operations import counter, operations
+from gpt.training.operations import ATTENTION_ON_CPU, operations
 from gpt.training.progress import Progress
 from tests.conftest import small_corpus, text_data
 from tests.training.helpers import bits, small_recipe, small_state, train_state
@@ -35,7 +36,7 @@ def test_the_operations_of_a_training_are_those_that_pytorch_counts(
     monkeypatch.setattr(loop, "estimated_losses", lambda *_: (1.0, 1.0))
     state = small_state(stage)
     data = trained_data(state.model)
-    with counter() as counted:
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counted:
         train_state(state, data, grad_accumulation=2, **STEPS)
     assert operations(state.model, small_recipe(data, **STEPS), state.progress) == counted.get_total_flops()
     assert (counted.get_total_flops() == 0) == (stage == "v1")  # which only looks up
