@@ -139,9 +139,10 @@ def _said(part: Part, found: list[tuple[str | None, bool]], value: Any) -> tuple
     wrong = [i for i, (mistake, _) in enumerate(found) if mistake]
     if isinstance(value, Tensor) and value.isnan().any():
         wrong = wrong[:1]  # NaN hides what else is wrong
-    said = [found[i][0] or f"{part.steps[i].title} right" for i in range(wrong[0] + 1) if i in wrong or found[i][1]]
-    said += [str(found[i][0]) for i in wrong[1:]]
-    if wrong[-1] + 1 < len(found) == len(part.steps) and not any(mistake for mistake, _ in found[wrong[-1] + 1 :]):
+    said = [f"{part.steps[i].title} right" for i in range(wrong[0]) if found[i][1]]
+    said += [str(found[i][0]) for i in wrong]
+    rest = [mistake for mistake, _ in found[wrong[-1] + 1 :]]
+    if rest and not any(rest) and len(found) == len(part.steps):
         said.append("the rest is right")
     return "; ".join(said), part.steps[wrong[0]]
 
@@ -172,13 +173,13 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
     value, right = torch.as_tensor(value).detach(), torch.as_tensor(right).detach()
     if value.shape != right.shape:
         symbols = f"{step.shape} = " if step.shape else ""
-        wanted = f"{symbols}{tuple(right.shape)}" if right.dim() else "(): a single number"
-        return f"the shape is {tuple(value.shape)}, and must be {wanted}"
+        expected = f"{symbols}{tuple(right.shape)}" if right.dim() else "(): a single number"
+        return f"the shape is {tuple(value.shape)}, and must be {expected}"
     place = (~torch.isclose(value.double(), right.double(), 1e-4, part.tolerance)).nonzero()[0].tolist()
-    found, expected = value[tuple(place)].item(), right[tuple(place)].item()
+    found, wanted = value[tuple(place)].item(), right[tuple(place)].item()
     where = f"at {place} it" if place else "it"
     cause = " (from 0/0, 0 * inf, or the softmax of a row that is -inf throughout)" if found != found else ""
-    return f"{where} is {found:.4g}{cause}, and must be {expected:.4g}"
+    return f"{where} is {found:.4g}{cause}, and must be {wanted:.4g}"
 
 
 def _gradient_fault(done: Attempt) -> str:
