@@ -52,16 +52,8 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
         output(train_command("model=v6", "device=cpu", f"hydra.run.dir={folder / 'run'}", *QUICK_TRAINING), folder)
         play = [sys.executable, str(REPOSITORY / "play.py"), f"runs={folder / 'run'}"]
         output([*play, f"out={folder / 'site'}"], folder)
-        static = [
-            sys.executable,
-            "-u",
-            "-m",
-            "http.server",
-            "0",
-            "--bind",
-            "127.0.0.1",
-            f"--directory={folder / 'site'}",
-        ]
+        static = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+        static += [f"--directory={folder / 'site'}"]
         engines = {"with the server": [*play, "port=0", "open=false"], "without a server": static}
         found = []
         for engine, command in engines.items():
@@ -77,7 +69,10 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
 def _served(command: list[str], folder: Path) -> Iterator[str]:
     """The address that a server prints."""
     environment = os.environ | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # http.server logs each request
+    ) as server:  # fmt: skip
         try:
             yield next(found[0] for line in server.stdout or () if (found := re.search(r"http://[\w.:]+", line)))
         finally:

@@ -1,0 +1,42 @@
+"""docs/screenshots.py, in a copy of what it needs, with runs of a few iterations."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import gpt
+from tests.conftest import REPOSITORY
+
+_SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_iters=1", "device=cpu")
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_playground_can_be_taken_again(shakespeare: Path, tmp_path: Path) -> None:
+    pytest.importorskip("playwright.sync_api")
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    for part in ("gpt", "conf"):
+        shutil.copytree(REPOSITORY / part, tmp_path / part)
+    shutil.copy(REPOSITORY / "play.py", tmp_path)
+    images = tmp_path / "docs" / "images"
+    images.mkdir(parents=True)
+    script = shutil.copy(REPOSITORY / "docs" / "screenshots.py", tmp_path / "docs")
+    for stage, settings in {"v3": [], "v5": ["checkpoint.snapshots=3"]}.items():
+        folder = tmp_path / "docs" / "_generated" / "screenshots" / stage
+        gpt.train(f"model={stage}", f"data.dir={shakespeare}", *_SHORT, *settings, folder=folder)
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "GPT_DATA_DIR": str(shakespeare.resolve())},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    sizes = {path.name: Image.open(path).size for path in images.iterdir()}
+    assert sizes == {
+        "playground.png": (1280, 1330), "playground_attention.png": (1280, 1240), "playground.webp": (720, 700),
+    }  # fmt: skip
+    with Image.open(images / "playground.webp") as moving:
+        assert moving.n_frames == 3
