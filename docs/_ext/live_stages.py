@@ -12,7 +12,7 @@ from gpt.base.ladder import SMALL
 from gpt.session.trained import TrainedRun
 
 _DOWNLOADS = Path(__file__).parents[2] / "data"
-_STAGES = (*SMALL, "v8")
+_STAGES = (*SMALL, "v8", "gru")
 
 log = logging.getLogger(__name__)
 

@@ -115,9 +115,13 @@ def test_the_numbers_of_each_step_are_the_runs(
             if name.endswith(("token", "position", "_norm", "_shift", ".0", ".1", "embedding", "trust")):
                 assert name in compared or name.startswith("lens"), name
         for row in visited.page.locator("table.logits tbody tr").all():
-            token = int(row.get_attribute("data-token"))
-            logit, p = (float(cell.replace(MINUS, "-")) for cell in row.locator("td").all_inner_texts())
+            cells = [cell.replace(MINUS, "-") for cell in row.locator("td").all_inner_texts()]
+            if row.get_attribute("data-token") is None:  # the sum
+                assert float(cells[1]) == pytest.approx(expected["logits"].exp().sum().item(), rel=TOLERANCE)
+                continue
+            token, (logit, power, p) = int(row.get_attribute("data-token")), map(float, cells)
             assert logit == pytest.approx(expected["logits"][token].item(), abs=TOLERANCE)
+            assert power == pytest.approx(expected["logits"][token].exp().item(), rel=TOLERANCE, abs=TOLERANCE)
             assert p == pytest.approx(expected["logits"].softmax(-1)[token].item(), abs=TOLERANCE)
 
 
@@ -150,6 +154,11 @@ def _check_attention(visited: Visit, expected: dict[str, Tensor], named: dict[st
     assert float(found["weight"]) == pytest.approx(weights[head, key].item(), abs=TOLERANCE)
     assert float(found["exponential"]) / float(found["total"]) == pytest.approx(float(found["weight"]), abs=1e-3)
     assert found["masked"] == "kept"
+    powers = ((expected["attention.k"][head, :POSITION] @ q) / len(q) ** 0.5).exp()
+    assert named["cell.exponentials"].sub(powers).abs().max() <= TOLERANCE * max(1, powers.max().item())
+    for name in "qkv":
+        x = expected[f"attention.{name}"]
+        assert named[f"qkv.{name}"].sub((x if name == "q" else x[:, POSITION - 1]).flatten()).abs().max() <= TOLERANCE
     visited.page.click(f"[data-focus=cell{head}-{POSITION}]")
     found = facts(visited)
     assert (found["masked"], found["weight"]) == ("-∞", "0.0000")
@@ -260,12 +269,51 @@ def test_the_steps_can_be_walked_with_the_keyboard(browser: Any, addresses: Addr
             assert visited.text(".stepper [role=status]").startswith(f"step {step} of ")
             assert visited.page.locator(".step").nth(step - 1).get_attribute("aria-current") == "step"
         visited.page.locator(".strip .cells").first.focus()
-        numbers = []
-        for _ in range(2):
+        for number in (1, 2, 3):
+            shown = visited.page.locator(".step").first.locator(".strip-number").all_inner_texts()
+            places, values = zip(*(text.replace(MINUS, "-").split(": ") for text in shown), strict=True)
+            assert places == (str(number),) * 3
+            token, position, x = map(float, values)
+            assert token + position == pytest.approx(x, abs=1.6e-4)  # each is rounded
             visited.page.keyboard.press("ArrowRight")
-            numbers.append(visited.text(".strip-number"))
-        assert [number.split(":")[0] for number in numbers] == ["1", "2"]
         assert "new in v6" in visited.page.locator(".step.new").first.inner_text()
+
+
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_the_values_that_are_not_listed_are_summed(browser: Any, addresses: Addresses, engine: str) -> None:
+    with visit(browser, addresses[engine]["v8"]) as visited:
+        opened(visited, "steps", position=len(PROMPT) - 1)
+        found = strips(visited)
+        terms = [numbers for path, numbers in found.items() if re.fullmatch(r"sum\.\d+", path)]
+        assert len(terms) == 8
+        assert sum(terms, found["sum.others"]).sub(found["sum.head"]).abs().max() <= 10 * TOLERANCE
+
+
+def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses) -> None:
+    with visit(browser, addresses["onnx"]["v6"]) as visited:
+        page, site = visited.page, addresses["onnx"]["v6"].partition("#")[0]
+        page.evaluate(
+            """(address) => {
+              document.body.innerHTML = `<p style="height: 3000px"></p><iframe src="${address}" style="height: 500px"></iframe>`;
+              addEventListener("message", ({ data }) => {
+                if (data.height) document.querySelector("iframe").style.height = `${data.height}px`;
+              });
+            }""",
+            f"{site}?embed#v6",
+        )
+        frame = page.frame_locator("iframe")
+        frame.locator("main[aria-busy=false] .distribution").first.wait_for()
+        frame.locator("details.steps > summary").click()
+        frame.get_by_role("button", name="Step through").click()
+        for _ in range(20):
+            step, following = frame.locator(".step[aria-current]"), frame.get_by_role("button", name="Next")
+            page.wait_for_timeout(700)  # while it scrolls
+            box = following.bounding_box()
+            assert 0 <= box["y"] < 900 - box["height"], step.locator("h4").inner_text()
+            if not following.is_enabled():
+                break
+            following.click()
+        assert "softmax" in step.locator("h4").inner_text()
 
 
 @pytest.mark.parametrize("stage", ["v2", "v6"])

@@ -28,10 +28,10 @@ export function tested(x, found, names) {
       return { part, moved, instead: without[likeliest] };
     });
   if (!effects.length) return "";
-  const first = `Tested: “${spoken(names[likeliest])}” has ${percent(p[likeliest])}`;
+  const first = `Tested: the probability of “${spoken(names[likeliest])}” is ${percent(p[likeliest])}`;
   const rest = effects.map(
     ({ part, instead, moved }) =>
-      `with ${OFF[part]} off, ${percent(instead)}, and ${percent(moved)} of the probability moves`,
+      `with ${OFF[part]} off, it is ${percent(instead)}, and ${percent(moved)} of all probability goes to other tokens`,
   );
   const most = effects.reduce((a, b) => (b.moved > a.moved ? b : a));
   const [few] = effects.filter((effect) => effect.moved < LITTLE);

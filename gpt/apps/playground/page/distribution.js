@@ -85,6 +85,7 @@ export function distribution(x, vocabulary, options, { unit, actual = null, colo
   described(picture, `The likeliest: ${listed.join(", ")}`);
   const rest = drawn.reduce((sum, p, token) => (top.includes(token) ? sum : sum + p), 0);
   const kept = drawn.filter((p) => p > 0).length;
+  const isShaped = drawn.some((p, token) => p !== plain[token]);
   return element(
     "figure",
     { class: "distribution" },
@@ -93,7 +94,7 @@ export function distribution(x, vocabulary, options, { unit, actual = null, colo
       "figcaption",
       { class: "note" },
       `${vocabulary.length - top.length} other ${unit}s: ${percent(rest) || "0%"} together. ` +
-        `${kept} of ${vocabulary.length} can be drawn. Outlines: t = 1.`,
+        `${kept} of ${vocabulary.length} can be drawn.${isShaped ? " Outlines: without these settings." : ""}`,
     ),
   );
 }

@@ -1,8 +1,10 @@
 /** From the text to one prediction, step by step, with the numbers of the forward pass. */
-import { element } from "./dom.js";
-import { Pass } from "./pass.js";
+import { element, spoken } from "./dom.js";
+import { Pass, say } from "./pass.js";
 import { picture } from "./picture.js";
 import { stepsOf } from "./steps.js";
+
+const GROWN = 500; // milliseconds, at most, until a frame is as high as its content
 
 export class Flow {
   constructor(run, names) {
@@ -29,21 +31,22 @@ export class Flow {
   }
 
   #draw() {
+    const { pass } = this;
     const focused = document.activeElement?.dataset?.focus;
-    const steps = stepsOf(this.pass);
+    const steps = stepsOf(pass);
     if (this.step !== null) this.step = Math.min(this.step, steps.length - 1);
     this.items = steps.map(({ title, since, code, shape, body }, i) =>
       element(
         "li",
         {
-          class: `step${since === this.pass.stage ? " new" : ""}`,
+          class: `step${since === pass.stage ? " new" : ""}`,
           "aria-current": i === this.step ? "step" : null,
         },
         element(
           "h4",
           {},
           title,
-          since === this.pass.stage ? element("span", { class: "badge" }, `new in ${since}`) : null,
+          since === pass.stage ? element("span", { class: "badge" }, `new in ${since}`) : null,
         ),
         element("code", {}, code),
         ...body,
@@ -57,31 +60,37 @@ export class Flow {
         { type: "button", class: "quiet", "data-focus": focus, disabled, onclick: () => this.#go(place) },
         name,
       );
+    const stepper = element(
+      "div",
+      { class: "stepper" },
+      go("◀ Back", (this.step ?? 0) - 1, "back", !this.step),
+      go(
+        this.step === null ? "Step through" : "Next ▶",
+        this.step === null ? 0 : this.step + 1,
+        "next",
+        this.step === steps.length - 1,
+      ),
+      element("span", { class: "note", role: "status" }, going),
+      this.step === null ? null : go("Show all", null, "all", false),
+    );
+    if (this.step !== null) this.items[this.step].append(stepper); // within reach, however far down the step is
     this.root.replaceChildren(
-      element(
-        "div",
-        { class: "stepper" },
-        go("◀ Back", (this.step ?? 0) - 1, "back", !this.step),
-        go(
-          this.step === null ? "Step through" : "Next ▶",
-          this.step === null ? 0 : this.step + 1,
-          "next",
-          this.step === steps.length - 1,
-        ),
-        element("span", { class: "note", role: "status" }, going),
-        this.step === null ? null : go("Show all", null, "all", false),
-        element(
-          "span",
-          { class: "legend", "aria-hidden": "true" },
-          "negative",
-          element("span", { class: "ramp signed" }),
-          "positive",
-        ),
+      say(
+        `These steps follow “${spoken(pass.tokens[pass.row])}”, after which the run predicts. To follow another ` +
+          "token, click the one after it in the text.",
       ),
       element(
         "div",
+        { class: "legend" },
+        "Each cell is a number: negative",
+        element("span", { class: "ramp signed" }),
+        "positive. Point at one, or use the arrow keys, to read it.",
+      ),
+      this.step === null ? stepper : "",
+      element(
+        "div",
         { class: "walk" },
-        picture(this.run, this.pass.layers.length, steps, this.step, (step) => this.#go(step)),
+        picture(this.run, pass.layers.length, steps, this.step, (step) => this.#go(step)),
         element("ol", { class: this.step === null ? "flow" : "flow stepping" }, ...this.items),
       ),
     );
@@ -92,10 +101,11 @@ export class Flow {
   #go(step) {
     this.step = step;
     this.#draw();
-    if (step !== null)
-      this.items[step].scrollIntoView({
-        block: "nearest",
-        behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
-      });
+    if (step === null) return;
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+    const scroll = () => this.items[this.step]?.scrollIntoView({ block: "nearest", behavior });
+    scroll();
+    // In a frame, once more when that has grown with its content.
+    addEventListener("resize", scroll, { once: true, signal: AbortSignal.timeout(GROWN) });
   }
 }

@@ -41,14 +41,14 @@ export function lens(values, names, next) {
   if ("trust" in values)
     rows.push(row("the counts", "counts", values.logits.data, found.at(-1)[1], names, next));
   const note = isResidual(values)
-    ? "The output layer reads the stream early, as if nothing came after it. A branch argues for the tokens whose " +
-      "logits rise, compared with the mean of all, when its output is added."
+    ? "The output layer reads the stream early, as if nothing came after it. On the right: whose logits the branch " +
+      "raises and lowers most, relative to the mean change of all logits."
     : "The output layer reads each layer’s output, though it was trained to read only the last: without residual " +
       "connections, which come with v5, a layer replaces what it reads.";
   return element(
     "div",
     {},
-    element("p", { class: "note" }, note),
+    element("p", { class: "note" }, note + (next === null ? "" : ` Outlined: “${spoken(names[next])}”, which came next.`)),
     element("ol", { class: "lens-rows" }, ...rows),
   );
 }
@@ -94,9 +94,9 @@ function argued(x, before, names) {
       )
       .join(", ");
   return [
-    "for ",
+    "raises ",
     element("b", {}, listed(order.slice(0, ARGUED))),
-    "; against ",
+    "; lowers ",
     element("b", {}, listed(order.slice(-ARGUED).reverse())),
   ];
 }

@@ -4,7 +4,7 @@ import { named, say } from "./pass.js";
 import { ranking } from "./predictions.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
 
-const READ = 6; // values in a sum that are shown
+const READ = 8; // values in a sum that are shown one by one
 
 /** Every head's weights, as cells that can be clicked. */
 export function scores(pass) {
@@ -24,7 +24,7 @@ export function scores(pass) {
           style: `--look: ${weight.toFixed(3)}`,
           "data-focus": `cell${h}-${s}`,
           "aria-pressed": String(h === pass.head && s === pass.key),
-          "aria-label": `head ${h + 1}, “${spoken(pass.tokens[s])}” at place ${s + 1}: ${percent}`,
+          "aria-label": `head ${h + 1}, “${spoken(pass.tokens[s])}” at position ${s}: ${percent}`,
           onclick: () => pass.choose({ head: h, key: s }),
         },
         isFuture ? "–" : (100 * weight).toFixed(0),
@@ -38,7 +38,7 @@ export function scores(pass) {
     element(
       "caption",
       { class: "note" },
-      "Weights in percent; – is masked. Click one to see how it is made.",
+      "Weights in percent; – is masked. Click one to see how it is computed.",
     ),
     element(
       "thead",
@@ -66,7 +66,8 @@ export function scores(pass) {
     shape: `(H=${H}, T=${T})`,
     body: [
       say(
-        `“${spoken(pass.tokens[pass.row])}” asks with its query; each token of the window answers with its key.`,
+        `“${spoken(pass.tokens[pass.row])}” asks with its query, and each token up to it answers with its key. ` +
+          "Later tokens are masked.",
       ),
       element(
         "div",
@@ -77,7 +78,7 @@ export function scores(pass) {
   };
 }
 
-/** How one weight is made. */
+/** How one weight is computed. */
 export function cell(pass) {
   const { head, key } = pass;
   const [q, k] = [pass.of("attention.q", head), pass.of("attention.k", head, key)];
@@ -87,21 +88,21 @@ export function cell(pass) {
   const D = q.length;
   const scores = pass.of("attention.scores", head).map((x) => x / Math.sqrt(D));
   const isFuture = key > pass.row;
-  const exponentials = Float64Array.from(scores.subarray(0, pass.row + 1), Math.exp);
+  const readable = pass.tokens.slice(0, pass.row + 1);
+  const exponentials = Float64Array.from(scores.subarray(0, readable.length), Math.exp);
   const total = exponentials.reduce((a, b) => a + b, 0);
   const fact = (name, value, what) =>
     element("div", { "data-fact": name }, element("dt", {}, what), element("dd", {}, value));
-  const name = pass.values["embedding.token"] ? "" : ", rotated by its place";
   return {
-    title: `One cell: head ${head + 1}, “${spoken(pass.tokens[key])}” at place ${key + 1}`,
+    title: `One cell: head ${head + 1}, “${spoken(pass.tokens[key])}” at position ${key}`,
     parts: ["attention"],
     since: "v2",
     code: "q · k / √D",
     shape: "(1)",
     body: [
       say(
-        `q is made of “${spoken(pass.tokens[pass.row])}”${name}, k of “${spoken(pass.tokens[key])}”. ` +
-          "They are multiplied number by number, and the products added.",
+        `The query of “${spoken(pass.tokens[pass.row])}” and the key of “${spoken(pass.tokens[key])}” in this head are ` +
+          "multiplied number by number, and the products are added up.",
       ),
       strip("q", q, { largest, path: "cell.q" }),
       strip("k", k, { largest, after: "×", path: "cell.k" }),
@@ -114,16 +115,45 @@ export function cell(pass) {
         fact(
           "masked",
           isFuture ? "−∞" : "kept",
-          isFuture ? "it comes later, so it is masked" : "it is not later, so the mask",
+          isFuture ? "mask: it is a later token" : "mask: it is not a later token",
         ),
         fact("exponential", isFuture ? "0" : shownNumber(exponentials[key]), "e to that power"),
-        fact("total", shownNumber(total), `sum of these over ${pass.row + 1} tokens`),
+        fact("total", shownNumber(total), "sum of these powers, of all tokens"),
         fact(
           "weight",
           shownNumber(pass.of("attention.weights", head)[key]),
-          "the weight: one divided by the other",
+          "weight: the power divided by the sum",
         ),
       ),
+      strip("powers of e", exponentials, { path: "cell.exponentials", labels: readable.map(short) }),
+    ],
+  };
+}
+
+/** The query, key and value of the token, of all heads one after the other. */
+export function projections(pass) {
+  const [H, D] = pass.shapes[`${pass.prefix}attention.q`];
+  const x = pass.of("attention_shift") ?? pass.of("attention_norm") ?? pass.streamBefore();
+  const ofRow = (name) =>
+    Float32Array.from(Array.from({ length: H }, (_, h) => [...pass.of(`attention.${name}`, h, pass.row)]).flat());
+  return {
+    title: "Query, key and value",
+    parts: ["attention"],
+    since: "v2",
+    code: "q, k, v = x @ W_q, x @ W_k, x @ W_v",
+    shape: `(H·D=${H * D}) each`,
+    body: [
+      say(
+        `Three linear layers read x. Each number is a sum of ${x.length} products: the numbers of x times trained ` +
+          `weights, a column of W. ` +
+          (H > 1 ? `The first ${D} numbers belong to head 1, the next ${D} to head 2, and so on. ` : "") +
+          (pass.values["embedding.token"] ? "" : "Query and key are then rotated by their position. ") +
+          "Every other token gets its own in the same way, from its own x.",
+      ),
+      strip("x", x, { path: "qkv.x" }),
+      strip("q", pass.of("attention.q"), { after: "→", path: "qkv.q" }),
+      strip("k", ofRow("k"), { after: "→", path: "qkv.k" }),
+      strip("v", ofRow("v"), { after: "→", path: "qkv.v" }),
     ],
   };
 }
@@ -138,6 +168,7 @@ export function sumOfValues(pass) {
   const terms = listed.map((s) => pass.of("attention.v", head, s).map((x) => x * weights[s]));
   const read = pass.of("attention.heads", head);
   const largest = sizeOf(read, ...terms);
+  const others = read.map((x, i) => terms.reduce((rest, term) => rest - term[i], x));
   const more = weights.length - listed.length;
   return {
     title: "The sum of the values",
@@ -148,7 +179,7 @@ export function sumOfValues(pass) {
     body: [
       say(
         `Each token’s value, times its weight in head ${head + 1}` +
-          (more ? `; the ${listed.length} largest of ${weights.length}.` : "."),
+          (more ? `: the ${listed.length} largest, and the sum of the others.` : "."),
       ),
       ...terms.map((term, i) =>
         strip(`${shownNumber(weights[listed[i]], 2)} v “${short(pass.tokens[listed[i]])}”`, term, {
@@ -157,7 +188,8 @@ export function sumOfValues(pass) {
           path: `sum.${listed[i]}`,
         }),
       ),
-      strip(`head ${head + 1}`, read, { largest, after: more ? "≈" : "=", path: `sum.head` }),
+      more ? strip(`${more} others`, others, { largest, after: "+", path: "sum.others" }) : null,
+      strip(`head ${head + 1}`, read, { largest, after: "=", path: "sum.head" }),
     ],
   };
 }
@@ -180,8 +212,11 @@ export function heads(pass) {
       ),
       ...(isProjected
         ? [
-            say("A linear layer mixes them, so that a head can write into every number of the stream."),
-            strip("mixed", output, { after: "→", path: `${pass.prefix}attention` }),
+            say(
+              "The projection, a linear layer, computes each number from all numbers of all heads: products with " +
+                "trained weights, added up, and a bias.",
+            ),
+            strip("attention", output, { after: "→", path: `${pass.prefix}attention` }),
           ]
         : []),
     ],

@@ -337,7 +337,7 @@ export class TextPanel {
     }
     this.looks.textContent =
       `Each row shows what one ${this.run.token} attends to. The last row belongs to the prediction above; ` +
-      "the text underlines what it attends to. The line above the text marks all that the run saw.";
+      "the text underlines what it attends to. The line above the text marks the window: all that the run has read.";
     const tokens = window.map((id) => this.tokenizer.shown[id]);
     this.attention.show(layers, tokens, tokens);
     this.#light(null);

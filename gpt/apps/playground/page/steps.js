@@ -3,7 +3,7 @@
  * explains, `since` is the stage in which it is new.
  */
 import { element, short, spoken } from "./dom.js";
-import { cell, heads, scores, sumOfValues } from "./looking_back.js";
+import { cell, heads, projections, scores, sumOfValues } from "./looking_back.js";
 import { named, say } from "./pass.js";
 import { ranking, softmax } from "./predictions.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
@@ -19,6 +19,7 @@ export function stepsOf(pass) {
     counts(pass),
     chooseLayer(pass),
     normalised(pass, "attention", "LayerNorm"),
+    projections(pass),
     scores(pass),
     cell(pass),
     sumOfValues(pass),
@@ -59,8 +60,9 @@ function embedding(pass) {
       ]
     : [named(pass, "stream.embedding", { name: "x" })];
   const said = position
-    ? `A vector for “${name}” and one for place ${pass.row + 1} of the window, added number by number.`
-    : `A vector for “${name}”. Places come in later: queries and keys are rotated by theirs.`;
+    ? `A trained vector for “${name}” and one for position ${pass.row} of the window, the first being 0, added ` +
+      "number by number."
+    : `A trained vector for “${name}”. Positions come in later: queries and keys are rotated by theirs.`;
   return {
     title: position ? "Embedding + positions" : "Embedding",
     parts: ["embedding", "embedding.position"],
@@ -109,7 +111,7 @@ function chooseLayer(pass) {
     code: "x = blocks(x)",
     shape: null,
     body: [
-      say("Each has its own weights. The steps below are those of"),
+      say("Each has its own weights. The next steps show one of them:"),
       element("div", { class: "switch-row" }, ...buttons),
     ],
   };
@@ -164,6 +166,11 @@ function added(pass, branch, title, before) {
     code: `x = x + ${branch}(${pass.of(`${branch}_norm`) ? "…" : "x"})`,
     shape: `(C=${after.length})`,
     body: [
+      say(
+        branch === "attention"
+          ? "The result is added to the x that the branch has read, number by number."
+          : `The projection, a linear layer, computes ${output.length} numbers from the units. They are added to x.`,
+      ),
       strip("x", before, { largest }),
       named(pass, path, {
         name: branch === "attention" ? "attention" : "feed-forward",
@@ -192,8 +199,9 @@ function hidden(pass) {
     shape: `(${after.length})`,
     body: [
       say(
-        `${on} of ${after.length} units are on; the others are negative, and become 0` +
-          (squares ? ". Those that are on are squared." : "."),
+        "A linear layer: each unit is a sum of the numbers of x times trained weights, plus a bias. " +
+          `${on} of ${after.length} are positive; ReLU sets the others to 0` +
+          (squares ? ", and squares the positive ones." : "."),
       ),
       strip("before", before, { path: `${prefix}feed_forward.0` }),
       strip("after", after, { after: "→", path: `${prefix}feed_forward.1` }),
@@ -209,8 +217,21 @@ function norm(pass) {
     since: "v6",
     code: "norm(x)",
     shape: `(C=${pass.values.norm.length})`,
-    body: [named(pass, "norm")],
+    body: [...fromLastLayer(pass), named(pass, "norm", { after: "→" })],
   };
+}
+
+/** What the layers hand on, of which the reader has seen one. */
+function fromLastLayer(pass) {
+  const last = pass.layers.at(-1);
+  const path = [`stream.${last}feed_forward`, `stream.${last}attention`].find((name) => name in pass.values);
+  const [shown, count] = [pass.layer + 1, pass.layers.length];
+  const others =
+    shown < count
+      ? `The steps above are those of layer ${shown}. The layers after it do the same, and this is the x of layer ` +
+        `${count}, the last.`
+      : null;
+  return [others ? say(others) : null, named(pass, path, { name: "x" })];
 }
 
 function logits(pass, code) {
@@ -218,15 +239,20 @@ function logits(pass, code) {
   const p = softmax(x);
   const network = `lens.${pass.layers.at(-1)}feed_forward`;
   const best = ranking(p).slice(0, LISTED);
-  const rows = best.map((token) =>
+  const powers = Float64Array.from(x, Math.exp);
+  const row = (name, token, ...cells) =>
     element(
       "tr",
       { "data-token": token },
-      element("th", { scope: "row" }, short(pass.names[token])),
-      element("td", {}, shownNumber(x[token])),
-      element("td", {}, shownNumber(p[token])),
-    ),
+      element("th", { scope: "row" }, name),
+      ...cells.map((cell) => element("td", {}, cell)),
+    );
+  const rows = best.map((token) =>
+    row(short(pass.names[token]), token, ...[x, powers, p].map((values) => shownNumber(values[token]))),
   );
+  const sum = powers.reduce((a, b) => a + b, 0);
+  rows.push(row(`all ${x.length}`, null, "", shownNumber(sum), "1"));
+  const labels = pass.names.map(short);
   return {
     title: !pass.layers.length
       ? "Softmax"
@@ -238,14 +264,19 @@ function logits(pass, code) {
     code: "trust" in pass.values ? "lm_head(x) + trust · log p" : `softmax(${code})`,
     shape: null,
     body: [
-      say(`A number for each of ${x.length} tokens; softmax makes probabilities of them.`),
+      ...(pass.layers.length && !("norm" in pass.values) ? fromLastLayer(pass) : []),
+      say(
+        `A logit for each of ${x.length} tokens` +
+          (pass.layers.length ? ", a sum of the numbers above times trained weights. " : ". ") +
+          "Softmax divides e to the power of a logit by the sum of all these powers.",
+      ),
       ...("trust" in pass.values
         ? [
-            strip("network", pass.values[network], { path: network }),
+            strip("network", pass.values[network], { path: network, labels }),
             named(pass, "trust", { name: "trust" }),
-            named(pass, "logits", { after: "=" }),
+            named(pass, "logits", { after: "=", labels }),
           ]
-        : [named(pass, "logits")]),
+        : [named(pass, "logits", { labels })]),
       element(
         "table",
         { class: "logits" },
@@ -255,7 +286,9 @@ function logits(pass, code) {
           element(
             "tr",
             {},
-            ...["next", "logit", "probability"].map((name) => element("th", { scope: "col" }, name)),
+            ...["next", "logit", "e^logit", "probability"].map((name) =>
+              element("th", { scope: "col" }, name),
+            ),
           ),
         ),
         element("tbody", {}, ...rows),

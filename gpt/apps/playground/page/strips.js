@@ -1,4 +1,7 @@
-/** Vectors as strips of cells, coloured by sign and size; a cell that is pointed at or stepped to shows its number. */
+/**
+ * Vectors as strips of cells, coloured by sign and size. Each shows one of its numbers, the first until the reader points
+ * at another cell or steps to it; strips of one step that are equally long show the same one, so that a column adds up.
+ */
 import { element } from "./dom.js";
 
 const NUMBERED = 256; // numbers, at most, that have a cell each; a longer vector is a picture
@@ -15,13 +18,20 @@ export function shownNumber(x, decimals = PRECISION) {
   return Number(rounded) === 0 ? rounded : sign + rounded;
 }
 
+const showing = new WeakMap(); // from the cells of a strip to what shows one of its numbers
+
 /**
  * The strip of a vector, named as in the stage's code. `after` is the operation that makes it of the one above, such as
- * "+"; `largest` what has the full colour, in strips that are compared.
+ * "+"; `largest` what has the full colour, in strips that are compared; `labels` name its numbers, which are counted
+ * otherwise.
  */
-export function strip(name, values, { after = "", largest = sizeOf(values), path = name } = {}) {
+export function strip(
+  name,
+  values,
+  { after = "", largest = sizeOf(values), path = name, labels = null } = {},
+) {
   const number = element("span", { class: "strip-number", "aria-live": "polite" });
-  const show = (i) => (number.textContent = i === null ? "" : `${i + 1}: ${shownNumber(values[i])}`);
+  const show = (i) => (number.textContent = `${labels?.[i] ?? i + 1}: ${shownNumber(values[i])}`);
   const [least, most] = [Math.min(...values), Math.max(...values)].map((x) => shownNumber(x, 2));
   const range = `${values.length} numbers from ${least} to ${most}`;
   const cells = values.length > NUMBERED ? picture(values, largest) : numbered(values, largest, show);
@@ -51,25 +61,22 @@ export function sizeOf(...vectors) {
 }
 
 function numbered(values, largest, show) {
-  let chosen = null;
+  const chosen = () => Math.max(0, [...cells.children].indexOf(cells.querySelector(".chosen")));
   const choose = (i) => {
-    cells.querySelector(".chosen")?.classList.remove("chosen");
-    chosen = i;
-    if (i !== null) cells.children[i].classList.add("chosen");
-    show(i);
+    const step = cells.closest(".step");
+    for (const others of step.querySelectorAll(".cells"))
+      if (others.children.length === values.length) showing.get(others)(i);
   };
   const cells = element(
     "span",
     {
       class: "cells",
-      onpointerover: (event) => choose(Math.max(0, [...cells.children].indexOf(event.target))),
-      onpointerleave: () => choose(null),
-      onblur: () => choose(null),
+      onpointerover: ({ target }) => target !== cells && choose([...cells.children].indexOf(target)),
       onkeydown: (event) => {
         const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
         if (step === undefined) return;
         event.preventDefault();
-        choose(chosen === null ? 0 : Math.min(Math.max(chosen + step, 0), values.length - 1));
+        choose(Math.min(Math.max(chosen() + step, 0), values.length - 1));
       },
     },
     ...Array.from(values, (x) =>
@@ -77,6 +84,12 @@ function numbered(values, largest, show) {
     ),
   );
   cells.style.setProperty("--columns", Math.min(values.length, 32));
+  showing.set(cells, (i) => {
+    cells.querySelector(".chosen")?.classList.remove("chosen");
+    cells.children[i].classList.add("chosen");
+    show(i);
+  });
+  showing.get(cells)(0);
   return cells;
 }
 
