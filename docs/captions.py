@@ -79,7 +79,7 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
 
 
 def _percent(share: Tensor | float) -> str:
-    return f"{100 * float(share):.0f} %"
+    return f"{100 * float(share):.0f}%"
 
 
 def _range(shares: Tensor, word: str = "to") -> str:

@@ -113,7 +113,7 @@ def report(runs: list[FinishedRun], most: float, picture: Path) -> None:
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     print(f"\nat {_TIMES:g} times the largest compute, {_TIMES * flops.max():.2e}:\n")
     print(tabulate(_predictions(law, laws, n, d, flops), tablefmt="github", disable_numparse=True,
-                   headers=["parameters", "tokens", "predicted loss", "90 %"]))  # fmt: skip
+                   headers=["parameters", "tokens", "predicted loss", "90%"]))  # fmt: skip
     _draw(law, n, d, loss, flops, picture)
     print(f"\nwritten: {picture}")
 

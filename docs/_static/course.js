@@ -33,8 +33,26 @@ addEventListener("DOMContentLoaded", () => {
     question.after(answer);
     const loss = Number.parseFloat(answer.querySelector("strong")?.textContent);
     if (Number.isFinite(loss)) ask(question, answer, loss);
+    else hide(question, answer);
   }
 });
+
+/* A question that is not about a loss has no slider. */
+function hide(question, answer) {
+  const button = document.createElement("button");
+  button.className = "guess";
+  button.textContent = "Show the answer";
+  button.addEventListener("click", () => {
+    answer.hidden = false;
+    answer.tabIndex = -1;
+    button.remove();
+    answer.focus();
+    dispatchEvent(new Event("resize"));
+  });
+  answer.className = "guessed";
+  answer.hidden = true;
+  question.after(button);
+}
 
 function ask(question, answer, loss) {
   const form = document.createElement("form");

@@ -13,6 +13,7 @@ from pictures.theme import figure, heat, label_cells
 
 WINDOW = "the king"  # eight characters: a window of v2 to v6
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"
+_NUMBERED = (1, 5, 10, 15, 20, 25, 30)  # columns of the picture
 
 
 def causal_mask() -> Figure:
@@ -56,11 +57,12 @@ def four_heads(runs: Mapping[str, TrainedRun]) -> Figure:
 
 def units(runs: Mapping[str, TrainedRun]) -> Figure:
     """How often each unit of v3_ffn's feed-forward layer is above zero, by the current character."""
-    fig = figure(4.3)
+    fig = figure(3.8)
     axes = fig.subplots()
     mesh = heat(axes, active_shares(runs["v3_ffn"]), largest=1.0)
     label_cells(axes, None, visible(LETTERS), fontsize=8)
-    axes.set(xlabel="unit", ylabel="current character", xticks=[])
+    axes.set_xticks([number - 0.5 for number in _NUMBERED], map(str, _NUMBERED))
+    axes.set(xlabel="column", ylabel="current character")
     fig.colorbar(mesh, ax=axes, shrink=0.6, label="share of positions where it is active")
     return fig
 

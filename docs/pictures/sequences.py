@@ -32,9 +32,10 @@ def positions() -> Figure:
     """The vector of each position, and some of its channels over the positions."""
     vectors = sinusoidal_positions(60, 64)
     fig = figure(5.4)
-    upper, lower = fig.subplots(2, 1)
-    heat(upper, vectors.T, largest=1.0, smallest=-1.0)
-    upper.set(xlabel="position", ylabel="channel", aspect="auto")
+    upper, lower = fig.subplots(2, 1, sharex=True)
+    mesh = heat(upper, vectors.T, largest=1.0, smallest=-1.0)
+    upper.set(ylabel="channel", aspect="auto")
+    fig.colorbar(mesh, ax=[upper, lower], shrink=0.4, anchor=(0, 1), label="value")
     for channel in (4, 16, 28, 40):
         lower.plot(vectors[:, channel], label=f"channel {channel}")
     lower.set(xlabel="position", ylim=(-1.1, 1.9))

@@ -18,11 +18,11 @@ def test_the_readme_is_short_and_puts_the_course_before_the_reference() -> None:
 def test_the_texts_of_the_stages_are_the_beginnings_of_those_in_the_results() -> None:
     texts = re.findall(r"^(v\d), [^\n]*\n\n```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert [stage for stage, _ in texts] == ["v1", "v3", "v5", "v7"]
-    assert all(f"```\n{text}" in RESULTS for _, text in texts)
+    assert all(f"```text\n{text}" in RESULTS for _, text in texts)
 
 
 def test_the_text_of_v5_is_that_of_the_first_page() -> None:
-    (v5,) = re.findall(r"^v5, a loss of [^\n]*\n\n(```\n.*?^```)", RESULTS, re.MULTILINE | re.DOTALL)
+    (v5,) = re.findall(r"^v5, a loss of [^\n]*\n\n(```text\n.*?^```)", RESULTS, re.MULTILINE | re.DOTALL)
     start = (REPOSITORY / "docs" / "course" / "start.md").read_text()
     lines = [line.rstrip() for line in v5.splitlines()[1:-1]]
     assert lines == [line.rstrip() for line in start.splitlines() if line.rstrip() in lines]

@@ -20,7 +20,7 @@ class Value:
         return Value(self.data + other.data, ((self, 1.0), (other, 1.0)))
 
     def __mul__(self, other: "Value") -> "Value":
-        """A b: the derivative with respect to a is b, and the other way round."""
+        """a * b: the derivative with respect to a is b, and the other way round."""
         return Value(self.data * other.data, ((self, other.data), (other, self.data)))
 
     def tanh(self) -> "Value":

@@ -198,7 +198,7 @@ def _corpus(run: RunFolder) -> str:
 def _standings(groups: list[Group]) -> tuple[list[str], bool]:
     """Standings for groups ordered by mean: best, or within its noise; and whether there are enough seeds to tell.
 
-    Welch's t-test, two-sided, at 5 %, without a correction for many comparisons. A group of one seed borrows the pooled
+    Welch's t-test, two-sided, at 5%, without a correction for many comparisons. A group of one seed borrows the pooled
     standard deviation of the others. A group with a mean above the loss of guessing has diverged and is left out of the
     pool, because its deviation would swamp the others.
     """

@@ -68,7 +68,7 @@ def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
         note += "worse than guessing: above ln V nats per token, where V is the size of the vocabulary. "
     if ranking.is_tested:
         return note + (
-            "within noise: not different from the best by Welch's t-test (two-sided, 5 %; a single seed borrows the "
+            "within noise: not different from the best by Welch's t-test (two-sided, 5%; a single seed borrows the "
             "pooled deviation of the others), without a correction for many comparisons."
         )
     if all(len(group.runs) == 1 for group in ranking.groups):

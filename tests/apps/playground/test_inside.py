@@ -1,5 +1,6 @@
 """The inside of a run in the page: every number that is shown is the run's, with a server and without."""
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -289,25 +290,26 @@ def test_the_values_that_are_not_listed_are_summed(browser: Any, addresses: Addr
         assert sum(terms, found["sum.others"]).sub(found["sum.head"]).abs().max() <= 10 * TOLERANCE
 
 
-def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses) -> None:
-    with visit(browser, addresses["onnx"]["v6"]) as visited:
-        page, site = visited.page, addresses["onnx"]["v6"].partition("#")[0]
-        page.evaluate(
-            """(address) => {
-              document.body.innerHTML = `<p style="height: 3000px"></p><iframe src="${address}" style="height: 500px"></iframe>`;
-              addEventListener("message", ({ data }) => {
-                if (data.height) document.querySelector("iframe").style.height = `${data.height}px`;
-              });
-            }""",
-            f"{site}?embed#v6",
-        )
+HOST = """<!doctype html><link rel="icon" href="icon.svg"><p style="height: 3000px"></p>
+<iframe src="index.html?embed#v6" style="height: 500px; width: 736px"></iframe>
+<script>
+  addEventListener("message", ({ data }) => {
+    if (data.height) document.querySelector("iframe").style.height = `${data.height}px`;
+  });
+</script>"""
+
+
+def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses, several: Path) -> None:
+    (several / "opened" / "host.html").write_text(HOST)
+    with contextlib.closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
+        page.goto(addresses["onnx"]["v6"].replace("/#v6", "/host.html"))
         frame = page.frame_locator("iframe")
         frame.locator("main[aria-busy=false] .distribution").first.wait_for()
         frame.locator("details.steps > summary").click()
         frame.get_by_role("button", name="Step through").click()
         for _ in range(20):
             step, following = frame.locator(".step[aria-current]"), frame.get_by_role("button", name="Next")
-            page.wait_for_timeout(700)  # while it scrolls
+            page.wait_for_timeout(1000)  # while it scrolls
             box = following.bounding_box()
             assert 0 <= box["y"] < 900 - box["height"], step.locator("h4").inner_text()
             if not following.is_enabled():

@@ -19,7 +19,7 @@ export function curve(run, { colour, width, at = null }) {
     marginBottom: 24,
     marginTop: 12,
     style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
-    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: "s", domain: [0, last.iteration] },
+    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: "~s", domain: [0, last.iteration] },
     y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
     marks: [
       Plot.line(run.curve, {
@@ -42,10 +42,11 @@ export function curve(run, { colour, width, at = null }) {
       documented === null
         ? null
         : Plot.text([documented], {
-            x: last.iteration,
+            x: 0,
             y: (y) => y,
             text: (y) => `documented ${y.toFixed(4)}`,
-            textAnchor: "end",
+            textAnchor: "start",
+            dx: 4,
             dy: 10,
             fill: "var(--ink)",
             stroke: "var(--surface)",
