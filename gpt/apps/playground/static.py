@@ -99,8 +99,7 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
     if not ids:
         return save(tensors)
     window = ids[-block_size_of(trained.model) :]
-    for some in (ids, ids[-1:]):  # a run without attention is asked for its prediction from the last token alone
-        tensors[f"logits_{len(some)}"] = looking.logits(trained, some)
+    tensors[f"logits_{len(ids)}"] = looking.logits(trained, ids)
     tensors |= looking.attention(trained, window) | intervening.interventions(trained, window)
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 

@@ -37,7 +37,7 @@ def several(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPath
     settings: dict[str, list[str]] = {
         "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
         "v8": small,
-        **{stage: [] for stage in ("v1", "v2", "v3", "v4", "v6", "v5")},
+        **{stage: [] for stage in ("gru", "v1", "v2", "v3", "v4", "v6", "v5")},
     }
     for stage, own in settings.items():
         if stage != "transformer":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import gpt
-from gpt.apps.playground import looking, static
+from gpt.apps.playground import intervening, looking, static
 from gpt.models.dataflow import dataflow
 from gpt.session.trained import TrainedRun
 from tests.apps.playground.browsing import Visit, chromium, downloads, violations, visit
@@ -49,12 +49,12 @@ def addresses(several: Path) -> Iterator[Addresses]:
     """The page on each stage, by engine."""
     newest = static.newest_of_each_stage([several / "runs"])
     out = several / "opened"
-    static.write({stage: newest[stage] for stage in STAGES}, out, downloads())
+    static.write({stage: newest[stage] for stage in [*STAGES, "gru"]}, out, downloads())
     with serving(several / "runs") as server, served_as_files(out) as files:
         ids = server.ids()
         yield {
             "server": {stage: f"{server.address}/#{ids[stage]}" for stage in ids},
-            "onnx": {stage: f"{files}/#{stage}" for stage in STAGES},
+            "onnx": {stage: f"{files}/#{stage}" for stage in [*STAGES, "gru"]},
         }
 
 
@@ -306,6 +306,8 @@ def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses
         frame = page.frame_locator("iframe")
         frame.locator("main[aria-busy=false] .distribution").first.wait_for()
         frame.locator("details.steps > summary").click()
+        page.wait_for_timeout(100)
+        frame.locator(".inside[aria-busy=false] .stepper").wait_for()
         frame.get_by_role("button", name="Step through").click()
         for _ in range(20):
             step, following = frame.locator(".step[aria-current]"), frame.get_by_role("button", name="Next")
@@ -350,6 +352,25 @@ def test_the_picture_is_that_of_the_course_and_follows_the_steps(
         assert set(walked) == set(shown) - {rows[0].parts[0].label, rows[-1].parts[0].label}
         visited.page.locator(".picture .part", has_text="output layer").click()
         assert visited.text(".step[aria-current] h4") == "Output layer and softmax"
+
+
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_without_attention_one_sees_how_far_back_a_run_reads(
+    browser: Any, addresses: Addresses, several: Path, engine: str
+) -> None:
+    run = gpt.load(runs=several / "runs", stage="gru", device="cpu")
+    window = run.tokenizer.encode(PROMPT).tolist()[-run.model.block_size :]
+    moved = intervening.interventions(run, window)["moved"].tolist()
+    with visit(browser, addresses[engine]["gru"]) as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.settled()
+        assert visited.page.locator(".contexts rect").count() == len(moved) == len(window)
+        said = visited.page.locator(".contexts [role=img]").get_attribute("aria-label")
+        expected = [moved[n - 1] for n in (1, 2, 4, 8)]
+        assert [float(share) for share in re.findall(r"([\d.]+)%", said)] == pytest.approx(
+            [100 * share for share in expected], abs=0.051
+        )
+        assert "How far back it reads" in visited.text(".panel.a")
 
 
 def test_counts_are_the_last_step(browser: Any, counting: Path) -> None:

@@ -106,6 +106,28 @@ def test_a_prediction_is_repeated_with_parts_turned_off(run: TrainedRun) -> None
             del block.attention.attend
 
 
+@pytest.mark.parametrize(
+    ("stage", "reach"), [("v1", 1), ("mlp", 4), ("conv", 8), ("gru", 16), ("linear_attention", 16)]
+)
+def test_how_far_back_a_stage_without_softmax_attention_reads(
+    corpus_file: Path, tmp_path: Path, stage: str, reach: int
+) -> None:
+    sizes = [] if stage == "v1" else ["model.block_size=16"]
+    sizes += ["model.context=4"] if stage == "mlp" else []
+    data = ["data=text", f"data.path={corpus_file}"]
+    run = gpt.train(
+        f"model={stage}", *sizes, *data, "training.max_iters=1", "training.eval_iters=1", "device=cpu", folder=tmp_path
+    )
+    ids = read(run, "Abc de. fgh Abcd"[: 8 if stage == "v1" else 16])
+    moved = intervening.interventions(run, ids)["moved"]
+    assert moved.shape == (len(ids),)
+    for n in (1, 3, len(ids)):  # the same by hand
+        p, shorter = (looking.logits(run, some)[-1].softmax(-1) for some in (ids, ids[-n:]))
+        assert moved[n - 1].item() == pytest.approx((p - shorter).abs().sum().item() / 2, abs=1e-6)
+    assert (moved[reach - 1 :] < 1e-6).all()
+    assert (moved[: reach - 1] > 1e-6).all()
+
+
 def test_counts_that_decide_are_told_from_attention_that_does_not(counted: TrainedRun) -> None:
     ids = read(counted, "abcdabcdabcd")
     (a,) = read(counted, "a")

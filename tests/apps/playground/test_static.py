@@ -22,7 +22,7 @@ from tests.conftest import REPOSITORY, Script
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["v1", "v2", "v3", "v4", "v5", "v6", "v8"]
+STAGES = ["gru", "v1", "v2", "v3", "v4", "v5", "v6", "v8"]
 TOLERANCE = 1e-4
 
 

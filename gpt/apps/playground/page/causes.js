@@ -4,14 +4,8 @@ import { ranking, softmax } from "./predictions.js";
 
 const LITTLE = 0.05; // of the probability moves: then the part that was turned off hardly mattered
 const OFF = { without_attention: "all attention", without_counts: "the counts" };
-const EQUAL = 1e-4; // of logits, between two computations of the same
 
 const percent = (p) => `${(100 * p).toFixed(1)}%`;
-
-/** Whether two predictions are the same. */
-export function isSame(x, y) {
-  return x.every((value, i) => Math.abs(value - y[i]) <= EQUAL);
-}
 
 /**
  * The logits `x` of a prediction, against those with parts turned off, as sentences: what the likeliest of the

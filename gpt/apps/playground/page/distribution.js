@@ -3,6 +3,7 @@ import { columns, described, element, short, spoken } from "./dom.js";
 import { ranking, shaped, softmax } from "./predictions.js";
 
 const SHOWN = 12;
+const ROUNDED = 1e-6; // of probability, by shaping with settings that change nothing
 
 /**
  * A chart of the logits `x` over `vocabulary`, whose tokens are `unit`s. `actual` is the one that came next, or
@@ -85,7 +86,7 @@ export function distribution(x, vocabulary, options, { unit, actual = null, colo
   described(picture, `The likeliest: ${listed.join(", ")}`);
   const rest = drawn.reduce((sum, p, token) => (top.includes(token) ? sum : sum + p), 0);
   const kept = drawn.filter((p) => p > 0).length;
-  const isShaped = drawn.some((p, token) => p !== plain[token]);
+  const isShaped = drawn.some((p, token) => Math.abs(p - plain[token]) > ROUNDED);
   return element(
     "figure",
     { class: "distribution" },

@@ -1,6 +1,7 @@
 /** A run that continues a text: the text with its losses, the run's predictions and its attention. */
 import { AttentionView } from "./attention.js";
-import { countsTable, isSame, tested } from "./causes.js";
+import { countsTable, tested } from "./causes.js";
+import { contexts, isOfLast } from "./contexts.js";
 import { distribution } from "./distribution.js";
 import { card, coalesced, element, newest, panel, reveal, spoken, visible } from "./dom.js";
 import { Heading } from "./heading.js";
@@ -35,15 +36,18 @@ export class TextPanel {
     this.answer = element("p", { class: "note answer" });
     this.bars = element("div");
     this.looks = element("p", { class: "note" });
+    this.restsOn = element("h3");
+    this.contexts = element("div");
     this.tested = element("p", { class: "note tested" });
     this.counts = element("div", { hidden: true });
     this.maps = card(
       run,
       {},
       this.counts,
-      element("h3", {}, "Attention"),
+      this.restsOn,
       this.tested,
       this.looks,
+      this.contexts,
       this.attention.root,
     );
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
@@ -320,39 +324,30 @@ export class TextPanel {
     const x = this.logits && this.#logitsAt(position);
     const { model, ids, start, logits, scores } = this;
     this.inside.show(logits && { model, ids, start, position, logits, scores });
-    const found = await this.looking.run(async (signal) => computed ?? this.#inside(window, x, signal));
+    const found = await this.looking.run(async (signal) => computed ?? this.#inside(window, signal));
     if (found === undefined) return;
-    const { layers, off, isOfLast } = found;
+    const { layers, off } = found;
     this.#showCauses(x, off, window);
-    if (isOfLast && this.reach !== 1) {
-      this.reach = 1;
-      this.shape(this.options);
-    }
-    if (layers.length === 0) {
-      const { token } = this.run;
-      const known = isOfLast
-        ? `Tested: the prediction is the same from the last ${token} alone.`
-        : `Tested: the prediction is another one from the last ${token} alone.`;
-      return this.#showNoAttention(`None at this stage. ${known}`);
-    }
+    const tokens = window.map((id) => this.tokenizer.shown[id]);
+    if (layers.length === 0) return this.#showContexts(off.moved.data, tokens);
+    this.restsOn.textContent = "Attention";
+    this.contexts.replaceChildren();
     this.looks.textContent =
       `Each row shows what one ${this.run.token} attends to. The last row belongs to the prediction above; ` +
       "the text underlines what it attends to. The line above the text marks the window: all that the run has read.";
-    const tokens = window.map((id) => this.tokenizer.shown[id]);
     this.attention.show(layers, tokens, tokens);
     this.#light(null);
   }
 
-  /** The attention over a window, the prediction `x` with parts turned off, and whether the last token gives it too. */
-  async #inside(window, x, signal) {
+  /** The attention over a window, and its prediction with parts turned off. */
+  async #inside(window, signal) {
     try {
       const { engine, model } = this;
       const [layers, off] = await Promise.all([
         engine.attention(model, window, signal),
         engine.interventions(model, window, signal),
       ]);
-      const last = layers.length ? null : await engine.logits(model, window.slice(-1), signal);
-      return { layers, off, isOfLast: last !== null && x !== null && isSame(last.data, x) };
+      return { layers, off };
     } catch (error) {
       if (!signal.aborted) this.#showNoAttention("");
       throw error;
@@ -368,7 +363,24 @@ export class TextPanel {
     this.counts.replaceChildren(element("h3", {}, "Counts"), countsTable(off, tokens, shown));
   }
 
+  /** Of a run without attention: how much each shorter context changes the prediction. */
+  #showContexts(moved, tokens) {
+    const { token } = this.run;
+    this.#showNoAttention(
+      isOfLast(moved)
+        ? `No attention at this stage. Tested: the prediction is the same from the last ${token} alone.`
+        : "No attention at this stage. Each bar shows how much of the probability moves to other tokens if the run " +
+            `reads the text only from this ${token} on.`,
+    );
+    if (!isOfLast(moved)) return this.contexts.replaceChildren(contexts(moved, tokens, this.contexts.clientWidth));
+    if (this.reach === 1) return;
+    this.reach = 1;
+    this.shape(this.options);
+  }
+
   #showNoAttention(why) {
+    this.restsOn.textContent = "How far back it reads";
+    this.contexts.replaceChildren();
     this.attention.clear();
     if (!this.text.position || !this.logits) {
       this.tested.textContent = "";

@@ -3,13 +3,14 @@
  * that of server.js, without translation. A seed gives different text from generate.py, whose random numbers are
  * PyTorch's.
  */
-import { choose } from "../predictions.js";
+import { choose, softmax } from "../predictions.js";
 import { tokenizer } from "../tokenizer.js";
 import { windowStarts } from "../windows.js";
 import { random } from "./random.js";
 import { byLayer, parseSafetensors } from "./tensors.js";
 
 const TOKENS_PER_PASS = 4096;
+const SHORTEST = 64; // contexts that are tried, at most, as in gpt/apps/playground/intervening.py
 const MOST_LOADED = 64; // moments of runs, at most 2 MB each
 
 const described = await (await fetch("runs.json")).json();
@@ -95,14 +96,35 @@ export async function inside(model, ids, row) {
   return tensorsOf(outputs);
 }
 
-export async function interventions(model, ids) {
-  const { parts, block_size, vocabulary_size: V } = described[model.run];
+export async function interventions(model, ids, signal) {
+  const { parts, block_size: T, has_attention: hasAttention } = described[model.run];
   const heads = parts.filter((part) => /attention\.\d+$/.test(part));
-  if (!heads.length) return {};
-  const { without_attention, attention_0 } = await first(model, ids);
-  if (attention_0?.shape[1] === ids.length) return { without_attention };
-  const { data } = await predicted(model, [ids.slice(-block_size)], heads);
-  return { without_attention: { shape: [V], data: data.subarray(data.length - V) } };
+  const { without_attention, moved, ids: known } = await first(model, ids);
+  const isKnown = Math.min(known?.shape[0], T) === ids.length;
+  const found = {};
+  if (heads.length)
+    found.without_attention = isKnown ? without_attention : await last(model, ids.slice(-T), heads);
+  if (!hasAttention) found.moved = isKnown ? moved : await movedBy(model, ids.slice(-T), signal);
+  return found;
+}
+
+/** The logits after a window, with some parts turned off. */
+async function last(model, window, off) {
+  const { vocabulary_size: V } = described[model.run];
+  const { data } = await predicted(model, [window], off);
+  return { shape: [V], data: data.slice(data.length - V) };
+}
+
+/** How much of the probability is elsewhere if the run reads only the last 1, 2, ... tokens of a window. */
+async function movedBy(model, window, signal) {
+  const p = softmax((await last(model, window, [])).data);
+  const data = [];
+  for (let n = 1; n <= Math.min(window.length, SHORTEST); n++) {
+    signal?.throwIfAborted();
+    const shorter = softmax((await last(model, window.slice(-n), [])).data);
+    data.push(shorter.reduce((sum, value, i) => sum + Math.abs(value - p[i]), 0) / 2);
+  }
+  return { shape: [data.length], data: Float32Array.from(data) };
 }
 
 export async function* write(model, prompt, options, signal) {

@@ -9,7 +9,8 @@
  *                                              gpt/models/inside.py names them
  *   attention(model, ids, signal)              a tensor {shape: [H, T, T], data} per layer, of their last window
  *   interventions(model, ids, signal)          tensors: the logits after their last window with parts of the run turned
- *                                              off, as gpt/apps/playground/intervening.py names them
+ *                                              off, or what changes with less text, as
+ *                                              gpt/apps/playground/intervening.py names them
  *   write(model, prompt, options, signal)      an async iterator of the continuation, piece by piece
  *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
  *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
