@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field
 
 from gpt.base.choices import NonNegative
 from gpt.base.files import parsing, read_text_file, unseal
-from gpt.base.records import FiniteFloat, Record, Total
+from gpt.base.records import FiniteFloat, MetricName, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import check_format
@@ -107,6 +107,7 @@ class Summary(Record):
     earlier: list[Segment] = Field(default_factory=list)  # parts of the run that were trained with other settings
     estimated: Estimated  # after the last iteration
     estimated_over: str  # in words, what it was estimated over
+    metrics: dict[MetricName, FiniteFloat] = Field(default_factory=dict)  # estimated likewise, on the validation split
     best: Best
     exact: Exact
     target: NonNegative | None = None  # an exact validation loss to reach

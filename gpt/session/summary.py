@@ -41,6 +41,7 @@ def summarise(
         changed=plan.changed,
         earlier=progress.history,
         estimated=Estimated(train=last.train, val=last.val),
+        metrics={name: means.val for name, means in last.metrics.items() if means.val is not None},
         estimated_over=job.recipe.data.estimated_over,
         best=Best(val=best.val, iteration=best.iteration),
         exact=Exact(val=exact.loss, targets=exact.targets, of=exact.of, characters=exact.characters, bytes=exact.bytes),

@@ -1,6 +1,8 @@
 """Lines with an answer each: solvable from the line alone, and only the answers are targets."""
 
+import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -65,6 +67,12 @@ def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) ->
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["exact"]["targets"] == 20
     assert summary["flops"] > 0
+    assert summary["metrics"] == {"solved": last["metrics"]["solved"]["val"]}
+    compared = called("compare.py", "runs=run", "out=compared", cwd=tmp_path)
+    (row,) = re.findall(r"exact val +solved, estimated +standing.*\n-.*\n(.*)\n", compared.stdout)
+    assert f"{summary['metrics']['solved']:.4f}" in row
+    (entry,) = csv.DictReader((tmp_path / "compared" / "compare.csv").open())
+    assert float(entry["solved_val"]) == summary["metrics"]["solved"]
     evaluated = called("evaluate.py", "run=run", "weights=last", "json=true", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     found = json.loads(evaluated.stdout)["nats_per_character"]

@@ -23,13 +23,16 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     short = names(ranking.keys)
     headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
     with_bits = metric == "exact" and not ranking.has_characters
-    headers += [*(["bits per byte"] if with_bits else []), "standing", "tokens/s", "folder of the newest"]
+    metrics = _metrics([ranking])
+    headers += [*(["bits per byte"] if with_bits else []), *(f"{name}, estimated" for name in metrics)]
+    headers += ["standing", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
             f"{group.mean:.4f}" + ("" if group.deviation is None else f" ± {group.deviation:.4f}"),
             *(["-" if group.bits is None else f"{group.bits:.4f}"] if with_bits else []),
+            *(_mean([s.metrics[name] for _, s in group.runs if name in s.metrics]) for name in metrics),
             group.standing,
             f"{statistics.median(summary.tokens_per_second for _, summary in group.runs):,.0f}",
             str(group.runs[-1][0].path),
@@ -38,8 +41,8 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     ]
     cells += [
         [
-            *(shown(key, other.values[key]) for key in ranking.keys), 0, *(["-"] * (1 + with_bits)), other.standing,
-            "-", str(other.run.path),
+            *(shown(key, other.values[key]) for key in ranking.keys), 0,
+            *(["-"] * (1 + with_bits + len(metrics))), other.standing, "-", str(other.run.path),
         ]
         for other in ranking.unfinished
     ]  # fmt: skip
@@ -52,6 +55,19 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     headers = [escaped(header) for header in headers]
     shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
     return "\n\n".join([escaped(title), shown_rows, _note(ranking, escaped), *map(escaped, edges.of_ranking(ranking))])
+
+
+def _metrics(rankings: list[Ranking]) -> list[str]:
+    """The metrics of their runs."""
+    runs = (run for ranking in rankings for group in ranking.groups for run in group.runs)
+    return list(dict.fromkeys(name for _, summary in runs for name in summary.metrics))
+
+
+def _mean(values: list[float]) -> str:
+    if not values:
+        return "-"
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
 
 
 def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
@@ -79,10 +95,12 @@ def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
 def as_csv(rankings: list[Ranking]) -> str:
     """One row per run: what varies between the runs, and the results; of an unfinished run, how far it got."""
     keys = list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
+    metrics = _metrics(rankings)
     rows = [
         {key: shown(key, group.values.get(key)) for key in keys}
         | {"corpus": ranking.corpus, "standing": group.standing}
         | _results(summary)
+        | {f"{name}_val": summary.metrics.get(name, "") for name in metrics}
         | {"folder": str(run.path)}
         for ranking in rankings
         for group in ranking.groups
@@ -120,7 +138,10 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
                 {
                     "values": group.values, "mean": group.mean, "deviation": group.deviation,
                     "standing": group.standing,
-                    "runs": [{"folder": str(run.path)} | _results(summary) for run, summary in group.runs],
+                    "runs": [
+                        {"folder": str(run.path)} | _results(summary) | {"metrics": summary.metrics}
+                        for run, summary in group.runs
+                    ],
                 }
                 for group in ranking.groups
             ],
