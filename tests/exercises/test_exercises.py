@@ -578,7 +578,7 @@ def test_an_attempt_is_told_how_far_it_gets(
 
 def test_the_page_about_the_exercises_quotes_what_learners_are_told() -> None:
     page = (REPOSITORY / "docs" / "course" / "exercises.md").read_text()
-    quoted = [line for text in re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    quoted = [line for text in re.findall(r"^```none\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
               for line in text.splitlines()]  # fmt: skip
     told = {f"{part}: {said}" for _, part, _, said in [*WRONG, *UNFINISHED]}
     assert len(quoted) == 2

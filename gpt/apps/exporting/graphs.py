@@ -110,7 +110,7 @@ def computed(
             dynamic_shapes=(varying, fixed) if weights else (varying, *fixed), external_data=False, verbose=False,
         )  # fmt: skip
         assert program is not None
-        for node in program.model.graph:
+        for node in program.model.graph.all_nodes():  # those in the bodies of loops too
             node.metadata_props.clear()  # the stack that made it, with paths of this machine
         program.save(path, external_data=False)
     return running(path, outputs, weights)

@@ -158,7 +158,7 @@ def _check_moment(visited: Visit, run: TrainedRun, stage: str) -> None:
     assert lit[:POSITION] == pytest.approx((row / row.max()).tolist(), abs=2e-3)
     off = intervening.interventions(run, window)["without_attention"].softmax(-1)
     likeliest = int(p.argmax())
-    said = f"has {100 * p[likeliest]:.1f}%; with all attention off, {100 * off[likeliest]:.1f}%"
+    said = f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%"
     assert said in visited.text(".tested")
     # The lens.
     for path in ("embedding", "blocks.0.attention", "blocks.1.feed_forward"):
