@@ -165,31 +165,47 @@ def _known(ranking: Ranking) -> dict[str, str]:
 
 
 def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
-    lines: dict[str, list[Group]] = defaultdict(list)
-    for group in ranking.groups:
-        rest = {other: value for other, value in group.values.items() if other != key}
-        short = names(list(group.values))
-        lines[", ".join(f"{short[k]}={shown(k, v)}" for k, v in rest.items())].append(group)
+    lines = _lines(ranking.groups, key)
     values = [group.values[key] for group in ranking.groups]
     is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    for name, groups in itertools.islice(lines.items(), _MOST_COLOURS):
+    learned = _learned(ranking)
+    for number, (name, groups) in enumerate(itertools.islice(lines.items(), _MOST_COLOURS)):
         if is_numeric:
             groups.sort(key=lambda group: group.values[key])
-        x = [group.values[key] if is_numeric else escaping.label(shown(key, group.values[key])) for group in groups]
-        errors = [group.deviation or 0.0 for group in groups]
-        text = escaping.label(name) or None
-        axes.errorbar(x, [group.mean for group in groups], errors, marker="o", capsize=3, label=text)
+        x = {id(g): g.values[key] if is_numeric else escaping.label(shown(key, g.values[key])) for g in groups}
+        kept = [group for group in groups if group in learned]
+        errors = [group.deviation or 0.0 for group in kept]
+        style: dict[str, Any] = {"color": f"C{number}", "label": escaping.label(name) or None}
+        axes.errorbar([x[id(g)] for g in kept], [g.mean for g in kept], errors, marker="o", capsize=3, **style)
+        for group in groups:
+            if group not in learned:
+                axes.plot(x[id(group)], 0.97, "x", color=f"C{number}", transform=axes.get_xaxis_transform())
     if is_numeric and min(values) > 0 and max(values) >= 8 * min(values):
         _log_scale(axes)
     if is_numeric and len(set(values)) <= _MOST_TICKS:
         axes.minorticks_off()
         axes.set_xticks(sorted(set(values)))
-    learned = _learned(ranking)
-    if len(learned) < len(ranking.groups):  # a line to a diverged group leaves the plot at the top
-        margin = 0.1 * (max(learned) - min(learned)) or 0.1
-        axes.set_ylim(min(learned) - margin, max(learned) + margin)
-    if len(lines) > 1:
+    if len(learned) < len(ranking.groups):
+        axes.plot([], [], "x", color="grey", label="diverged")
+        axes.margins(y=0.1)
+    if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize="small")
+
+
+def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
+    """The groups of each combination of the other keys, by its name, in the order of their values."""
+    lines: dict[str, list[Group]] = defaultdict(list)
+    order: dict[str, list[Any]] = {}
+    for group in groups:
+        rest = {other: value for other, value in group.values.items() if other != key}
+        short = names(list(group.values))
+        name = ", ".join(f"{short[k]}={shown(k, v)}" for k, v in rest.items())
+        lines[name].append(group)
+        order[name] = list(rest.values())
+    try:
+        return {name: lines[name] for name in sorted(lines, key=order.__getitem__)}
+    except TypeError:  # of several types
+        return dict(lines)
 
 
 def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
@@ -197,7 +213,9 @@ def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) 
     losses = [[float("nan")] * len(columns) for _ in rows]
     for group in reversed(ranking.groups):  # the best last, so that it stays visible
         losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
-    image = axes.imshow(losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(_learned(ranking)))
+    image = axes.imshow(
+        losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(group.mean for group in _learned(ranking))
+    )
     figure.colorbar(image, ax=axes)
     axes.set_xticks(range(len(columns)), [escaping.label(shown(x, value)) for value in columns])
     axes.set_yticks(range(len(rows)), [escaping.label(shown(y, value)) for value in rows])
@@ -207,10 +225,9 @@ def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) 
                       bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5})  # fmt: skip
 
 
-def _learned(ranking: Ranking) -> list[float]:
-    """The means of the groups that have not diverged, or of all groups if all have."""
-    means = [group.mean for group in ranking.groups if group.standing != WORSE_THAN_GUESSING]
-    return means or [group.mean for group in ranking.groups]
+def _learned(ranking: Ranking) -> list[Group]:
+    """The groups that have not diverged, or all groups if all have."""
+    return [group for group in ranking.groups if group.standing != WORSE_THAN_GUESSING] or ranking.groups
 
 
 def _ordered(values: dict[str, Any]) -> list[Any]:

@@ -200,7 +200,7 @@ def test_a_diverged_group_is_worse_than_guessing_and_blurs_nothing(sweep: Path, 
     assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
 
 
-def test_a_diverged_group_leaves_the_picture_to_the_others(
+def test_a_diverged_group_is_marked_above_the_others(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}
@@ -209,8 +209,19 @@ def test_a_diverged_group_leaves_the_picture_to_the_others(
     monkeypatch.setattr(plots, "write_png", lambda _, figure: figures.append(figure))
     plots.against(ranking, ["learning_rate"], "exact", tmp_path / "by.png")
     (axes,) = figures[0].axes
-    assert axes.get_ylim() == pytest.approx((1.47, 1.83))
+    low, high = axes.get_ylim()
+    assert 1.4 < low < 1.5 < 1.8 < high < 1.9
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert (cross.get_xdata().item(), cross.get_ydata().item()) == (0.1, 0.97)  # of the height
+    assert "diverged" in axes.get_legend_handles_labels()[1]
     assert list(axes.get_xticks()) == [0.001, 0.01, 0.1]
+
+
+def test_lines_of_a_picture_are_named_in_the_order_of_their_values(sweep: Path, tmp_path: Path) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0], "0.01": [1.5], "2": [1.0], "10": [3.0]})
+    (ranking,) = rankings(found, "exact")
+    lines = plots._lines(ranking.groups, "stage")
+    assert [name.partition("=")[2] for name in lines] == ["0.01", "0.1", "2.0", "10.0"]
 
 
 def test_equal_numbers_are_one_value_however_they_are_written(sweep: Path, tmp_path: Path) -> None:
