@@ -323,7 +323,7 @@ def test_what_a_prediction_rests_on_is_tested(page: Visit, v5: TrainedRun) -> No
     said = page.text(".tested")
     assert f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%" in said
     moved = (p - off).abs().sum().item() / 2
-    assert f"{100 * moved:.1f}% of all probability goes to other tokens" in said
+    assert f"{100 * moved:.1f}% of all probability is placed elsewhere" in said
     assert ("hardly rests on attention" in said) == (moved < 0.05)
 
 

@@ -25,7 +25,7 @@ export function tested(x, found, names) {
   const first = `Tested: the probability of “${spoken(names[likeliest])}” is ${percent(p[likeliest])}`;
   const rest = effects.map(
     ({ part, instead, moved }) =>
-      `with ${OFF[part]} off, it is ${percent(instead)}, and ${percent(moved)} of all probability goes to other tokens`,
+      `with ${OFF[part]} off, it is ${percent(instead)}, and ${percent(moved)} of all probability is placed elsewhere`,
   );
   const most = effects.reduce((a, b) => (b.moved > a.moved ? b : a));
   const [few] = effects.filter((effect) => effect.moved < LITTLE);

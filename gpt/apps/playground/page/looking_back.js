@@ -117,8 +117,8 @@ export function cell(pass) {
           isFuture ? "−∞" : "kept",
           isFuture ? "mask: it is a later token" : "mask: it is not a later token",
         ),
-        fact("exponential", isFuture ? "0" : shownNumber(exponentials[key]), "e to that power"),
-        fact("total", shownNumber(total), "sum of these powers, of all tokens"),
+        fact("exponential", isFuture ? "0" : shownNumber(exponentials[key]), "e to the power of the divided sum"),
+        fact("total", shownNumber(total), "sum of the powers of all readable tokens"),
         fact(
           "weight",
           shownNumber(pass.of("attention.weights", head)[key]),
@@ -205,7 +205,7 @@ export function heads(pass) {
     parts: ["attention.heads", ...(isProjected ? ["attention.projection"] : [])],
     since: "v3",
     code: isProjected ? "projection(concatenate(heads))" : "concatenate(heads)",
-    shape: `(H·D=${H * D})`,
+    shape: isProjected ? `(C=${output.length})` : `(H·D=${H * D})`,
     body: [
       ...Array.from({ length: H }, (_, h) =>
         strip(`head ${h + 1}`, pass.of("attention.heads", h), { largest, path: `heads.${h}` }),
@@ -213,8 +213,8 @@ export function heads(pass) {
       ...(isProjected
         ? [
             say(
-              "The projection, a linear layer, computes each number from all numbers of all heads: products with " +
-                "trained weights, added up, and a bias.",
+              "The projection, a linear layer, computes each number of the result from all numbers of all heads: a sum " +
+                "of these times trained weights, plus a bias.",
             ),
             strip("attention", output, { after: "→", path: `${pass.prefix}attention` }),
           ]

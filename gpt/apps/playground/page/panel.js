@@ -212,9 +212,9 @@ export class TextPanel {
   }
 
   /** The prediction of the token at a position. */
-  #logitsAt(position, logits = this.logits) {
+  #logitsAt(position) {
     const V = this.run.vocabulary_size;
-    return logits.data.subarray((position - 1) * V, position * V);
+    return this.logits.data.subarray((position - 1) * V, position * V);
   }
 
   /** Whether the displayed text is still being generated, so its losses are not known yet. */
@@ -249,7 +249,7 @@ export class TextPanel {
     const { position } = this.text;
     const window = this.ids.slice(this.#seen(position), position);
     const logits = await this.engine.logits(this.model, this.ids, signal);
-    const found = window.length ? await this.#inside(window, this.#logitsAt(position, logits), signal) : null;
+    const found = window.length ? await this.#inside(window, signal) : null;
     if (signal.aborted) return;
     this.#colour(logits);
     this.shape(this.options);

@@ -169,7 +169,8 @@ function added(pass, branch, title, before) {
       say(
         branch === "attention"
           ? "The result is added to the x that the branch has read, number by number."
-          : `The projection, a linear layer, computes ${output.length} numbers from the units. They are added to x.`,
+          : `The projection, a linear layer, computes ${output.length} sums of the units times trained weights, plus ` +
+              "a bias. They are added to x.",
       ),
       strip("x", before, { largest }),
       named(pass, path, {
@@ -228,8 +229,8 @@ function fromLastLayer(pass) {
   const [shown, count] = [pass.layer + 1, pass.layers.length];
   const others =
     shown < count
-      ? `The steps above are those of layer ${shown}. The layers after it do the same, and this is the x of layer ` +
-        `${count}, the last.`
+      ? `The steps above are those of layer ${shown}. The layers after it do the same, and this is what the last one, ` +
+        `layer ${count}, puts out.`
       : null;
   return [others ? say(others) : null, named(pass, path, { name: "x" })];
 }
@@ -267,7 +268,7 @@ function logits(pass, code) {
       ...(pass.layers.length && !("norm" in pass.values) ? fromLastLayer(pass) : []),
       say(
         `A logit for each of ${x.length} tokens` +
-          (pass.layers.length ? ", a sum of the numbers above times trained weights. " : ". ") +
+          (pass.layers.length ? ", a sum of the numbers above times trained weights, plus a bias. " : ". ") +
           "Softmax divides e to the power of a logit by the sum of all these powers.",
       ),
       ...("trust" in pass.values
