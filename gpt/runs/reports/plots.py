@@ -175,11 +175,10 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         x = {id(g): g.values[key] if is_numeric else escaping.label(shown(key, g.values[key])) for g in groups}
         kept = [group for group in groups if group in learned]
         errors = [group.deviation or 0.0 for group in kept]
-        style: dict[str, Any] = {"color": f"C{number}", "label": escaping.label(name) or None}
-        axes.errorbar([x[id(g)] for g in kept], [g.mean for g in kept], errors, marker="o", capsize=3, **style)
-        for group in groups:
-            if group not in learned:
-                axes.plot(x[id(group)], 0.97, "x", color=f"C{number}", transform=axes.get_xaxis_transform())
+        places, text = [x[id(group)] for group in kept], escaping.label(name) or None
+        axes.errorbar(places, [g.mean for g in kept], errors, marker="o", capsize=3, color=f"C{number}", label=text)
+        for group in (group for group in groups if group not in learned):
+            axes.plot(x[id(group)], 0.97, "x", color=f"C{number}", transform=axes.get_xaxis_transform())
     if is_numeric and min(values) > 0 and max(values) >= 8 * min(values):
         _log_scale(axes)
     if is_numeric and len(set(values)) <= _MOST_TICKS:
@@ -194,16 +193,13 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
 
 def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
     """The groups of each combination of the other keys, by its name, in the order of their values."""
+    rest = [other for other in groups[0].values if other != key]
+    short = names([*groups[0].values])
     lines: dict[str, list[Group]] = defaultdict(list)
-    order: dict[str, list[Any]] = {}
     for group in groups:
-        rest = {other: value for other, value in group.values.items() if other != key}
-        short = names(list(group.values))
-        name = ", ".join(f"{short[k]}={shown(k, v)}" for k, v in rest.items())
-        lines[name].append(group)
-        order[name] = list(rest.values())
+        lines[", ".join(f"{short[k]}={shown(k, group.values[k])}" for k in rest)].append(group)
     try:
-        return {name: lines[name] for name in sorted(lines, key=order.__getitem__)}
+        return dict(sorted(lines.items(), key=lambda line: [line[1][0].values[k] for k in rest]))
     except TypeError:  # of several types
         return dict(lines)
 
