@@ -7,26 +7,28 @@ from pathlib import Path
 
 from sphinx.util import logging
 
+from gpt import apps
 from gpt.base.errors import UserError, requiring
 from gpt.base.ladder import SMALL
 from gpt.session.trained import TrainedRun
 
 _DOWNLOADS = Path(__file__).parents[2] / "data"
+_APPS = Path(apps.__file__).parent
 _STAGES = (*SMALL, "v8", "gru")
 
 log = logging.getLogger(__name__)
 
 
 def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
-    """Write the page into `folder`, unless it is newer than its runs.
+    """Write the page into `folder`, unless it is newer than its runs and than the code that writes it.
 
     Without a network for onnxruntime-web, which is downloaded once, or without the libraries that write graphs, the
     site is built without live stages.
     """
     live = {stage: runs[stage].run for stage in _STAGES}
     made = folder / "index.html"
-    trained = max((run.path / "summary.json").stat().st_mtime for run in live.values())
-    if made.exists() and made.stat().st_mtime > trained:
+    sources = [*((run.path / "summary.json") for run in live.values()), *filter(Path.is_file, _APPS.rglob("*"))]
+    if made.exists() and made.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
