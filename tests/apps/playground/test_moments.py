@@ -22,7 +22,7 @@ from tests.apps.playground.test_static import served as served_as_files
 pytestmark = pytest.mark.slow
 
 MOMENTS = [0, 1, 2, 6, 16, 40]  # of 40 iterations, with checkpoint.snapshots=5
-SLIDER = "Moment of the training"
+SLIDER = "Point in training"
 STAGES = ["v1", "v5"]
 
 Address = Callable[[str, str], str]

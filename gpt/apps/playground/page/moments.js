@@ -23,7 +23,7 @@ export class Moments {
     this.root = element(
       "div",
       { class: "moments" },
-      element("label", { class: "slider" }, element("span", {}, "Moment of the training", this.said), this.input),
+      element("label", { class: "slider" }, element("span", {}, "Point in training", this.said), this.input),
       this.losses,
       this.failure,
     );
