@@ -10,7 +10,7 @@ from gpt.base.files import write_atomically
 from gpt.base.schema import CompareConfig
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
-from gpt.runs.reports import documented, plots, tables
+from gpt.runs.reports import against, documented, plots, tables
 from gpt.runs.reports.changes import changes
 from gpt.runs.reports.documented import Comparison
 from gpt.runs.reports.ranking import Ranking, rankings
@@ -59,7 +59,7 @@ class Everything:
         if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
             written.append(out / "compare.png")
         for name, ranking in zip(self._by_keys, self._against, strict=True):
-            plots.against(ranking, self.config.by or [], self.config.metric, out / name)
+            against.draw(ranking, self.config.by or [], self.config.metric, out / name)
             written.append(out / name)
         return written
 
@@ -78,11 +78,11 @@ class Everything:
         by = self.config.by
         if not by:
             return []
-        if len(self.ranked) > 1 and not any(plots.varies(ranking, by) for ranking in self.ranked):
+        if len(self.ranked) > 1 and not any(against.varies(ranking, by) for ranking in self.ranked):
             runs = [run for ranking in self.ranked for group in ranking.groups for run in group.runs]
             (joined,) = rankings(runs, self.config.metric, joined=True)
             of_corpus = {f"data.{name.removeprefix('data.')}" for name in by}
-            if plots.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
+            if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
         return self.ranked
 

@@ -1,19 +1,17 @@
-"""Pictures of many runs: loss curves, and loss against one or two keys."""
+"""Loss curves of many runs, as one picture."""
 
-import itertools
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from gpt.base.errors import RequestError, UserError, printable
+from gpt.base.errors import UserError, printable
 from gpt.base.files import write_png
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
-from gpt.runs.reports import escaping, sizes
+from gpt.runs.reports import escaping
 from gpt.runs.reports.documented import Comparison
-from gpt.runs.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
+from gpt.runs.reports.ranking import Ranking, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
 
 Axis = Literal["iterations", "tokens", "seconds", "compute"]
 
-_MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
-_MOST_TICKS = 12  # values of a key that are each marked on the axis
+MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +30,18 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
     Each stage or, with `rankings`, each group has a colour: a line for its mean, thin lines for its seeds. Crosses are
     documented losses.
     """
-    figure, panels = _panels(max(1, len(rankings)))
+    figure, all_axes = panels(max(1, len(rankings)))
     if rankings:
-        for axes, ranking in zip(panels, rankings, strict=True):
+        for axes, ranking in zip(all_axes, rankings, strict=True):
             _draw_groups(axes, [(label(group), group.runs) for group in ranking.groups], x)
             axes.set_title(printable(ranking.corpus), fontsize="medium", parse_math=False)
     else:
-        _draw_groups(panels[0], list(comparison.counted.items()), x)
-        _draw_documented(panels[0], comparison, x)
-    drawn = [axes for axes in panels if axes.lines]
+        _draw_groups(all_axes[0], list(comparison.counted.items()), x)
+        _draw_documented(all_axes[0], comparison, x)
+    drawn = [axes for axes in all_axes if axes.lines]
     for axes in drawn:
         axes.set(xlabel=_XLABELS[x], ylabel="estimated validation loss (nats per token)")
-        _log_scale(axes)
+        log_scale(axes)
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")
     if drawn:
@@ -65,7 +62,7 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], 
 
     most = max(1, _MOST_CURVES // max(1, len(groups)))
     for number, (name, runs) in enumerate(groups[:_MOST_CURVES]):
-        colour = list(TABLEAU_COLORS)[number] if number < _MOST_COLOURS else "lightgrey"
+        colour = list(TABLEAU_COLORS)[number] if number < MOST_COLOURS else "lightgrey"
         found = [_curve(run, x) for run in runs[:most]]
         lines = [line for line in found if line]
         for line in lines:
@@ -75,9 +72,9 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], 
             continue
         shared = [iteration for iteration in lines[0] if all(iteration in line for line in lines)]
         mean = [tuple(sum(line[i][axis] for line in lines) / len(lines) for axis in (0, 1)) for i in shared]
-        is_named = number < _MOST_COLOURS or number == len(groups) - 1
-        rest = f"{len(groups) - _MOST_COLOURS} more"
-        text = name if number < _MOST_COLOURS else rest
+        is_named = number < MOST_COLOURS or number == len(groups) - 1
+        rest = f"{len(groups) - MOST_COLOURS} more"
+        text = name if number < MOST_COLOURS else rest
         text = escaping.label(text if len(text) <= 60 else f"{text[:59]}…") if is_named else "_"
         axes.plot(*zip(*mean, strict=True), color=colour, marker=".", label=text, zorder=2 if is_named else 1)
 
@@ -126,114 +123,7 @@ def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:
     axes.plot([], [], "+", color="grey", label="documented, one mini-batch")
 
 
-def against(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
-    """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
-
-    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary.
-    """
-    ranking = sizes.with_sizes(ranking, by)
-    short, known = names(ranking.keys), _known(ranking)
-    for name in by:
-        if name not in known:
-            varying = ", ".join(short.values()) or "none"
-            raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
-    keys = [known[name] for name in by]
-    figure, (axes,) = _panels(1)
-    if len(keys) == 1:
-        _draw_against(axes, ranking, keys[0])
-        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=f"{metric} loss (nats per {ranking.unit})")
-        axes.grid(alpha=0.3)
-    else:
-        _draw_map(figure, axes, ranking, keys[0], keys[1])
-        axes.set(
-            xlabel=escaping.label(short[keys[0]]),
-            ylabel=escaping.label(short[keys[1]]),
-            title=f"{metric} loss (nats per {ranking.unit}), lowest over other keys",
-        )
-    write_png(path, figure)
-
-
-def varies(ranking: Ranking, by: Sequence[str]) -> bool:
-    """Whether each of these keys or sizes varies between the runs of a ranking."""
-    return _known(sizes.with_sizes(ranking, by)).keys() >= set(by)
-
-
-def _known(ranking: Ranking) -> dict[str, str]:
-    """The keys that vary, by each name that they go by."""
-    short = names(ranking.keys)
-    return {name: key for key, end in short.items() for name in (key, end, key.removesuffix("._target_"))}
-
-
-def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
-    lines = _lines(ranking.groups, key)
-    values = [group.values[key] for group in ranking.groups]
-    is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    learned = _learned(ranking)
-    for number, (name, groups) in enumerate(itertools.islice(lines.items(), _MOST_COLOURS)):
-        if is_numeric:
-            groups.sort(key=lambda group: group.values[key])
-        x = {id(g): g.values[key] if is_numeric else escaping.label(shown(key, g.values[key])) for g in groups}
-        kept = [group for group in groups if group in learned]
-        errors = [group.deviation or 0.0 for group in kept]
-        places, text = [x[id(group)] for group in kept], escaping.label(name) or None
-        axes.errorbar(places, [g.mean for g in kept], errors, marker="o", capsize=3, color=f"C{number}", label=text)
-        for group in (group for group in groups if group not in learned):
-            axes.plot(x[id(group)], 0.97, "x", color=f"C{number}", transform=axes.get_xaxis_transform())
-    if is_numeric and min(values) > 0 and max(values) >= 8 * min(values):
-        _log_scale(axes)
-    if is_numeric and len(set(values)) <= _MOST_TICKS:
-        axes.minorticks_off()
-        axes.set_xticks(sorted(set(values)))
-    if len(learned) < len(ranking.groups):
-        axes.plot([], [], "x", color="grey", label="diverged")
-        axes.margins(y=0.1)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="small")
-
-
-def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
-    """The groups of each combination of the other keys, by its name, in the order of their values."""
-    rest = [other for other in groups[0].values if other != key]
-    short = names([*groups[0].values])
-    lines: dict[str, list[Group]] = defaultdict(list)
-    for group in groups:
-        lines[", ".join(f"{short[k]}={shown(k, group.values[k])}" for k in rest)].append(group)
-    try:
-        return dict(sorted(lines.items(), key=lambda line: [line[1][0].values[k] for k in rest]))
-    except TypeError:  # of several types
-        return dict(lines)
-
-
-def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
-    columns, rows = (_ordered({repr(g.values[key]): g.values[key] for g in ranking.groups}) for key in (x, y))
-    losses = [[float("nan")] * len(columns) for _ in rows]
-    for group in reversed(ranking.groups):  # the best last, so that it stays visible
-        losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
-    image = axes.imshow(
-        losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(group.mean for group in _learned(ranking))
-    )
-    figure.colorbar(image, ax=axes)
-    axes.set_xticks(range(len(columns)), [escaping.label(shown(x, value)) for value in columns])
-    axes.set_yticks(range(len(rows)), [escaping.label(shown(y, value)) for value in rows])
-    for i, j in itertools.product(range(len(rows)), range(len(columns))):
-        if losses[i][j] == losses[i][j]:
-            axes.text(j, i, f"{losses[i][j]:.3f}", ha="center", va="center",
-                      bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5})  # fmt: skip
-
-
-def _learned(ranking: Ranking) -> list[Group]:
-    """The groups that have not diverged, or all groups if all have."""
-    return [group for group in ranking.groups if group.standing != WORSE_THAN_GUESSING] or ranking.groups
-
-
-def _ordered(values: dict[str, Any]) -> list[Any]:
-    try:
-        return sorted(values.values())
-    except TypeError:  # of several types
-        return list(values.values())
-
-
-def _log_scale(axes: "Axes") -> None:
+def log_scale(axes: "Axes") -> None:
     """A logarithmic horizontal axis with plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -243,7 +133,8 @@ def _log_scale(axes: "Axes") -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _panels(count: int) -> tuple["Figure", list["Axes"]]:
+def panels(count: int) -> tuple["Figure", list["Axes"]]:
+    """A figure with this many axes, one below the other."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(9, 5.5 * count), layout="constrained")

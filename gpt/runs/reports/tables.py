@@ -30,7 +30,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
-            f"{group.mean:.4f}" + ("" if group.deviation is None else f" ± {group.deviation:.4f}"),
+            _with_deviation(group.mean, group.deviation),
             *(["-" if group.bits is None else f"{group.bits:.4f}"] if with_bits else []),
             *(_mean([s.metrics[name] for _, s in group.runs if name in s.metrics]) for name in metrics),
             group.standing,
@@ -66,8 +66,11 @@ def _metrics(rankings: list[Ranking]) -> list[str]:
 def _mean(values: list[float]) -> str:
     if not values:
         return "-"
-    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{deviation}"
+    return _with_deviation(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _with_deviation(mean: float, deviation: float | None) -> str:
+    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
 def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
