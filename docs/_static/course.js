@@ -31,26 +31,30 @@ addEventListener("DOMContentLoaded", () => {
       answer.append(next);
     }
     question.after(answer);
+    answer.className = "guessed";
+    answer.hidden = true;
     const loss = Number.parseFloat(answer.querySelector("strong")?.textContent);
     if (Number.isFinite(loss)) ask(question, answer, loss);
-    else hide(question, answer);
+    else offer(question, answer);
   }
 });
 
+function reveal(answer) {
+  answer.hidden = false;
+  dispatchEvent(new Event("resize")); // code that is wide can be measured only now
+}
+
 /* A question that is not about a loss has no slider. */
-function hide(question, answer) {
+function offer(question, answer) {
   const button = document.createElement("button");
   button.className = "guess";
   button.textContent = "Show the answer";
   button.addEventListener("click", () => {
-    answer.hidden = false;
-    answer.tabIndex = -1;
+    reveal(answer);
+    answer.tabIndex = -1; // the button is gone: the keyboard goes on from here
     button.remove();
     answer.focus();
-    dispatchEvent(new Event("resize"));
   });
-  answer.className = "guessed";
-  answer.hidden = true;
   question.after(button);
 }
 
@@ -67,8 +71,6 @@ function ask(question, answer, loss) {
   };
   slider.addEventListener("input", tell);
   tell();
-  answer.className = "guessed";
-  answer.hidden = true;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const guess = Number(slider.value);
@@ -78,10 +80,9 @@ function ask(question, answer, loss) {
     said.tabIndex = -1; // the button is gone: the keyboard goes on from here, and a screen reader says it
     said.textContent = `You guessed ${guess.toFixed(2)}, and it is ${loss.toFixed(2)}: ` +
       (Math.abs(off) < 0.005 ? "exactly." : `${Math.abs(off).toFixed(2)} ${off > 0 ? "higher" : "lower"}.`);
-    answer.hidden = false;
     form.replaceWith(said);
     said.focus();
-    dispatchEvent(new Event("resize")); // code that is wide can be measured only now
+    reveal(answer);
   });
   question.after(form);
 }

@@ -11,6 +11,7 @@ from gpt.session.trained import TrainedRun
 from pictures.text import visible
 from pictures.theme import WIDTH, figure
 
+_HEIGHT = 6.0  # inches
 _LABEL = 0.14  # inches between two labels
 _KINDS = {"vowels": "aeiouAEIOU", "consonants": "bcdfghjklmnpqrstvwxyzBCDFGHJKLMNPQRSTVWXYZ"}
 
@@ -18,10 +19,10 @@ _KINDS = {"vowels": "aeiouAEIOU", "consonants": "bcdfghjklmnpqrstvwxyzBCDFGHJKLM
 def embedding_map() -> Figure:
     """The vectors of a bigram model with two channels."""
     vocabulary, points = characters()
-    fig = figure(6.0)
+    fig = figure(_HEIGHT)
     axes = fig.subplots()
     low, high = points.amin(dim=0), points.amax(dim=0)
-    size = torch.tensor([WIDTH, 6.0]) / (high - low + 1)  # inches per unit
+    size = torch.tensor([WIDTH, _HEIGHT]) / (high - low + 1)  # inches per unit
     places = _apart(points * size) / size
     for kind, colour in (("vowels", "C1"), ("consonants", "C0"), ("other", "C2")):
         chosen = [i for i, c in enumerate(vocabulary) if _kind(c) == kind]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import gpt
+from tests.apps.playground.browsing import chromium_path
 from tests.conftest import REPOSITORY
 
 _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_iters=1", "device=cpu")
@@ -18,8 +19,7 @@ _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_ite
 @pytest.mark.slow
 def test_the_pictures_of_the_playground_can_be_taken_again(shakespeare: Path, tmp_path: Path) -> None:
     pytest.importorskip("playwright.sync_api")
-    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
-        pytest.skip("no Chromium is installed: apt-get install chromium")
+    chromium_path()
     for part in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / part, tmp_path / part)
     shutil.copy(REPOSITORY / "play.py", tmp_path)

@@ -34,8 +34,9 @@ def interventions(trained: TrainedRun, tokens: list[int]) -> dict[str, Tensor]:
         trust = Inside(model).values(idx, torch.tensor([idx.shape[1] - 1], device=idx.device))["trust"][0]
         found |= {"counts_p": p[0, -1], "counts_seen": seen[0, -1], "counts_trust": trust}
     with AttentionWeights() as observed:
-        p = model(idx)[0, -1].softmax(dim=-1)
+        model(idx[:, -1:])  # one token tells whether there is any
     if not observed.weights:
+        p = model(idx)[0, -1].softmax(dim=-1)
         found["moved"] = torch.stack(
             [
                 (model(idx[:, -n:])[0, -1].softmax(dim=-1) - p).abs().sum() / 2

@@ -23,13 +23,19 @@ _PATIENCE = 120_000  # milliseconds, on a busy machine
 def chromium() -> Iterator[Any]:
     """Playwright's browser. Skips the test if the machine has no Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
+    path = chromium_path()
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         yield browser
         browser.close()
+
+
+def chromium_path() -> str:
+    """The program. Skips the test if the machine has no Chromium."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    return path
 
 
 class Visit:

@@ -36,7 +36,7 @@ export class TextPanel {
     this.answer = element("p", { class: "note answer" });
     this.bars = element("div");
     this.looks = element("p", { class: "note" });
-    this.restsOn = element("h3");
+    this.restsOn = element("h3", {}, "Attention");
     this.contexts = element("div");
     this.tested = element("p", { class: "note tested" });
     this.counts = element("div", { hidden: true });
@@ -330,8 +330,6 @@ export class TextPanel {
     this.#showCauses(x, off, window);
     const tokens = window.map((id) => this.tokenizer.shown[id]);
     if (layers.length === 0) return this.#showContexts(off.moved.data, tokens);
-    this.restsOn.textContent = "Attention";
-    this.contexts.replaceChildren();
     this.looks.textContent =
       `Each row shows what one ${this.run.token} attends to. The last row belongs to the prediction above; ` +
       "the text underlines what it attends to. The line above the text marks the window: all that the run has read.";
@@ -366,6 +364,7 @@ export class TextPanel {
   /** Of a run without attention: how much each shorter context changes the prediction. */
   #showContexts(moved, tokens) {
     const { token } = this.run;
+    this.restsOn.textContent = "How far back it reads";
     this.#showNoAttention(
       isOfLast(moved)
         ? `No attention at this stage. Tested: the prediction is the same from the last ${token} alone.`
@@ -379,7 +378,6 @@ export class TextPanel {
   }
 
   #showNoAttention(why) {
-    this.restsOn.textContent = "How far back it reads";
     this.contexts.replaceChildren();
     this.attention.clear();
     if (!this.text.position || !this.logits) {
