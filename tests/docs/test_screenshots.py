@@ -36,7 +36,7 @@ def test_the_pictures_of_the_playground_can_be_taken_again(shakespeare: Path, tm
     assert done.returncode == 0, done.stderr
     sizes = {path.name: Image.open(path).size for path in images.iterdir()}
     assert sizes == {
-        "playground.png": (1280, 1330), "playground_attention.png": (1280, 1240), "playground.webp": (720, 700),
+        "playground.png": (1280, 1330), "playground_attention.png": (1280, 1560), "playground.webp": (720, 700),
     }  # fmt: skip
     with Image.open(images / "playground.webp") as moving:
         assert moving.n_frames == 3

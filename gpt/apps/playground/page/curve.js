@@ -1,5 +1,5 @@
 /** The losses of a run over its iterations, with the documented figure; `at` is an iteration to mark. */
-import { described, element } from "./dom.js";
+import { count, described, element } from "./dom.js";
 
 const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
 
@@ -19,7 +19,7 @@ export function curve(run, { colour, width, at = null }) {
     marginBottom: 24,
     marginTop: 12,
     style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
-    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: "~s", domain: [0, last.iteration] },
+    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: count, domain: [0, last.iteration] },
     y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
     marks: [
       Plot.line(run.curve, {
