@@ -1,0 +1,56 @@
+"""docs/positions.py states the losses of the run, by their place in the window."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import gpt
+from gpt.base.errors import UserError
+from gpt.runs.folder import RunFolder
+from tests.conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "docs"))
+import positions
+
+T = 12
+SHORT = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "device=cpu"]
+
+
+def train(folder: Path, corpus_file: Path, *more: str) -> RunFolder:
+    data = ["data=text", f"data.path={corpus_file}"]
+    gpt.train("model=v3", *data, *SHORT, *more, folder=folder)
+    return RunFolder(folder)
+
+
+def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Path, text: str, tmp_path: Path) -> None:
+    runs = [train(tmp_path / str(seed), corpus_file, f"model.block_size={T}", f"seed={seed}") for seed in (1, 2)]
+    groups, losses = positions.losses_by_position(runs)
+    assert [[*group] for group in groups] == [[1], [2], [3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+    validation = text[int(0.9 * len(text)) :]
+    windows = [validation[start : start + T + 1] for start in range(0, len(validation) - T, T)]
+    each = []
+    for run in runs:
+        opened = gpt.load(run.path, device="cpu")
+        each += [[loss for _, loss in opened.losses(window)] for window in windows]
+    expected = torch.tensor(each).mean(0)
+    shown = [expected[group[0] - 1 : group[-1]].mean().item() for group in groups]
+    assert losses["v3"] == pytest.approx(shown, abs=1e-5)
+
+
+def test_windows_of_several_lengths_are_refused(corpus_file: Path, tmp_path: Path) -> None:
+    runs = [train(tmp_path / str(size), corpus_file, f"model.block_size={size}") for size in (8, T)]
+    with pytest.raises(UserError, match="windows of 8 and of 12 characters"):
+        positions.losses_by_position(runs)
+
+
+def test_it_prints_a_table_and_draws(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "v3", corpus_file)
+    monkeypatch.setattr(sys, "argv", ["positions.py", str(tmp_path)])
+    positions.main()
+    shown = capsys.readouterr().out
+    assert "| characters read   | 1     | 2     | 3 to 4   | 5 to 8   |" in shown
+    assert (tmp_path / "positions.png").read_bytes().startswith(b"\x89PNG")
