@@ -256,7 +256,7 @@ def sweep(count: int, folder: Path, iterations: int = 200, interruptions: int = 
             process = start(*command, cwd=place)
             if kill < interruptions - 1:
                 time.sleep(seconds["unbroken"] * (0.15 + 0.1 * kill))
-            while kill == interruptions - 1 and process.is_running and not list(place.rglob("summary.json")):
+            while kill == interruptions - 1 and process.is_running and not list(place.glob("sweep/*/summary.json")):
                 time.sleep(0.01)  # so that the last one leaves a finished run
             process.send_signal(signal.SIGKILL)
             process.finished()
