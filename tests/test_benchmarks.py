@@ -680,7 +680,8 @@ def test_a_checkout_has_the_same_losses_as_itself(script: Script, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_checkout_with_other_losses_is_told_and_ends_with_1(script: Script, peers: Peers, tmp_path: Path) -> None:
+def test_a_checkout_with_other_losses_is_told_and_ends_with_1(script: Script, tmp_path: Path) -> None:
+    peers = Peers(tmp_path / "peers")
     done = same_losses(script, tmp_path, "--", peers.folder("other"))
     assert done.returncode == 1
     assert "train at iteration 0: " in done.stdout
