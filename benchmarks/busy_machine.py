@@ -109,9 +109,9 @@ def _command(name: str, *, quick: bool) -> list[str]:
     if name in _ITERATIONS:
         iterations = 2 if quick else _ITERATIONS[name]
         length = [f"training.max_iters={iterations}", "schedule.warmup_iters=0", "training.eval_iters=5"]
-        length += ["training.batch_size=2"] if quick else []
+        length += ["training.batch_size=2", "training.exact_tokens=1000"] if quick else ["training.exact_tokens=10000"]
         choice = "experiment=v7_cpu" if name == "v7_cpu" else f"model={name}"
-        return train_command(choice, "device=cpu", "training.exact_tokens=10000", *length)
+        return train_command(choice, "device=cpu", *length)
     if name == "transformer":
         data = ["experiment=reverse", "data.size=500"] if quick else ["model=transformer", "data=multi30k"]
         iterations = 2 if quick else 50

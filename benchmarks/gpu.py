@@ -68,7 +68,6 @@ _TITLES = {
 }
 _GRACE = 15  # seconds in which a training that is cut off saves a checkpoint
 _SMALL = ["model.block_size=16", "model.n_embd=32", "model.n_head=2", "model.n_layer=1", "training.batch_size=4"]
-_QUICK = [*QUICK_TRAINING, "training.exact_tokens=1000"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Part:
 
 
 def _speedrun(seed: int, setting: Setting) -> Cells:
-    changes = ["training.short_window=null", *_QUICK] if setting.quick else []
+    changes = ["training.short_window=null", *QUICK_TRAINING] if setting.quick else []
     with tempfile.TemporaryDirectory() as name:
         run = RunFolder(Path(name, "run"))
         place = f"hydra.run.dir={run.path}"
@@ -106,7 +105,7 @@ def _speedrun(seed: int, setting: Setting) -> Cells:
 
 def _v7(seed: int, setting: Setting) -> Cells:
     run = RunFolder(setting.out / "runs" / f"v7_seed{seed}")
-    changes = [*_SMALL, *_QUICK] if setting.quick else []
+    changes = [*_SMALL, *QUICK_TRAINING] if setting.quick else []
     place = [f"hydra.run.dir={run.path}", "resume=auto", "checkpoint.min_seconds=20"]
     output(train_command("model=v7", f"seed={seed}", *place, *changes), setting.out)
     s = run.summary()
@@ -148,7 +147,7 @@ def _losses(run: RunFolder) -> Losses:
 
 
 def _settings(settings: list[str], setting: Setting) -> Cells:
-    iterations, changes = (4, [*_SMALL, *_QUICK]) if setting.quick else (500, [])
+    iterations, changes = (4, [*_SMALL, *QUICK_TRAINING]) if setting.quick else (500, [])
     length = [f"training.max_iters={iterations}", f"training.eval_interval={iterations}", "training.eval_iters=1"]
     with tempfile.TemporaryDirectory() as name:
         run = RunFolder(Path(name, "run"))

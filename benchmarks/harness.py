@@ -142,7 +142,9 @@ def with_constants(script: Path, constants: dict[str, object], folder: Path) -> 
 
 
 # What --quick changes in a training run on a text.
-QUICK_TRAINING = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
+QUICK_TRAINING = [
+    "training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "training.exact_tokens=1000",
+]  # fmt: skip
 
 _FOLDERS = {
     "lecture": "a checkout of karpathy/ng-video-lecture",

@@ -1,4 +1,4 @@
-"""The commands of the README and of docs/using.md, run as written and in order.
+"""The commands of docs/using.md, which begin with the README's, run as written and in order.
 
 Among them is the sweep that reproduces the documented losses.
 """
@@ -21,13 +21,15 @@ from tests.conftest import REPOSITORY, Script
 
 pytestmark = pytest.mark.slow
 
-README, USING = REPOSITORY / "README.md", REPOSITORY / "docs" / "using.md"
-COMMANDS = re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", README.read_text() + USING.read_text(), re.MULTILINE)
+README, COMMANDS = (
+    re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", (REPOSITORY / page).read_text(), re.MULTILINE)
+    for page in ("README.md", "docs/using.md")
+)
 
 
 @pytest.fixture(scope="module")
 def checkout(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository in which every command of the two pages has run."""
+    """A copy of the repository in which every command of the page has run."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
@@ -44,8 +46,9 @@ def checkout(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_the_pages_show_the_commands_that_matter() -> None:
-    assert "python train.py model=v5" in COMMANDS
-    assert any(command.startswith("python generate.py prompt=") for command in COMMANDS)
+    assert COMMANDS[: len(README)] == README
+    assert "python train.py model=v5" in README
+    assert any(command.startswith("python generate.py prompt=") for command in README)
     assert "python compare.py" in COMMANDS
     assert any(command.startswith("python train.py experiment=ladder") for command in COMMANDS)
     assert any("data=text data.path=" in command for command in COMMANDS)

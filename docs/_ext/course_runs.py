@@ -51,7 +51,7 @@ COMMANDS = {
     "without_dropout": [*_SMALL_V7, "model.dropout=0"],
     "with_dropout": [*_SMALL_V7, "model.dropout=0.3"],
     "reverse": ["experiment=reverse", "training.max_iters=600"],
-    "gru": ["model=gru", "model.block_size=32", *_SHORT, "training.learning_rate=1e-2"],
+    "gru": ["model=gru", "model.block_size=32", *_SHORT, *_HIGH, "training.max_iters=600"],
     "v4": ["model=v4", *_SHORT],
     "v3_ffn": ["model=v3_ffn", *_SHORT],
     "v3": ["model=v3", *_SHORT, *_KEPT],
