@@ -23,6 +23,7 @@ from gpt.models import block_size_of
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
+from gpt.tasks import Continuation
 from gpt.training.evaluation import tokens_per_pass
 from gpt.training.objectives import target_losses
 
@@ -50,13 +51,14 @@ def losses_by_position(runs: list[RunFolder]) -> tuple[list[range], Losses]:
     """The groups of positions, 1, 2, 3 to 4, 5 to 8 and so on, and the loss of each stage in each of them.
 
     The loss is the mean over the adjacent windows of the validation split and over the runs of a stage. Raises
-    UserError if the windows of the runs differ in length.
+    UserError if the windows of the runs differ in length, and for a run that translates.
     """
     found: dict[str, list[Tensor]] = defaultdict(list)
     data: Data | None = None
     T = 0
     for run in runs:
         opened = gpt.load(run.path, device="cpu")
+        Continuation.required(opened.task, "docs/positions.py")
         block_size = block_size_of(opened.model)
         if data is None:  # the runs of a sweep share it
             corpus = opened.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
@@ -77,7 +79,8 @@ def _by_position(opened: TrainedRun, data: Data, T: int) -> Tensor:
     sums, windows = torch.zeros(T, dtype=torch.float64), 0
     for batch in data.every_target_once("val", tokens_per_pass(opened.runtime, opened.model)):
         if batch.targets.shape[1] == T:  # the last window may be shorter
-            sums += target_losses(opened.model, batch).view(-1, T).sum(0)
+            with opened.runtime.autocast():
+                sums += target_losses(opened.model, batch).view(-1, T).sum(0)
             windows += len(batch.targets)
     return sums / windows
 

@@ -34,8 +34,8 @@ def test_the_commands_of_the_page_run(called: Script, text: str, tmp_path: Path)
     for command in COMMANDS:
         program, name, *arguments = shlex.split(command)
         assert program == "python"
-        if name in ("benchmarks/architectures.py", "docs/scaling.py"):
-            continue  # tested in test_benchmarks.py and in test_scaling.py
+        if name in ("benchmarks/architectures.py", "docs/scaling.py", "docs/positions.py"):
+            continue  # tested in test_benchmarks.py, test_scaling.py and test_positions.py
         if name == "train.py":
             arguments = shortened(arguments)
         if name == "search.py":

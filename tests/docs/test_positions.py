@@ -45,6 +45,13 @@ def test_windows_of_several_lengths_are_refused(corpus_file: Path, tmp_path: Pat
         positions.losses_by_position(runs)
 
 
+def test_a_run_that_translates_is_refused(tmp_path: Path) -> None:
+    short = ["data.size=100", "schedule.warmup_iters=0", "training.max_iters=2", "training.eval_interval=2"]
+    gpt.train("experiment=copy", *short, "device=cpu", folder=tmp_path / "copy")
+    with pytest.raises(UserError, match="continues a text"):
+        positions.losses_by_position([RunFolder(tmp_path / "copy")])
+
+
 def test_it_prints_a_table_and_draws(
     corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
