@@ -78,9 +78,13 @@ def machine() -> str:
 
 
 def alternate(repeats: int, ours: Callable[[], float], theirs: Callable[[], float] | None = None) -> Measured:
-    """Measure both in turn, after one run of ours that does not count, to fill all caches, including the compiler's."""
+    """Measure both in turn, after one run of ours that does not count, to fill all caches, including the compiler's.
+
+    A single pair only shows that the benchmark works, so nothing runs before it.
+    """
     measured = Measured([], [])
-    ours()
+    if repeats > 1:
+        ours()
     for _ in range(repeats):
         if theirs:
             measured.theirs.append(theirs())

@@ -223,7 +223,13 @@ def test_sides_alternate_after_a_run_that_does_not_count() -> None:
     clock = count()
     measured = alternate(2, lambda: float(next(clock)), lambda: float(next(clock)))
     assert measured == Measured(theirs=[1.0, 3.0], ours=[2.0, 4.0])
-    assert alternate(1, lambda: 1.0).theirs == []
+    assert alternate(2, lambda: 1.0).theirs == []
+
+
+def test_nothing_runs_before_a_single_pair() -> None:
+    clock = count()
+    measured = alternate(1, lambda: float(next(clock)), lambda: float(next(clock)))
+    assert measured == Measured(theirs=[0.0], ours=[1.0])
 
 
 def test_a_peers_constants_are_set_and_nothing_else(tmp_path: Path, shakespeare: Path) -> None:

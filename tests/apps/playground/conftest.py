@@ -1,20 +1,25 @@
 """Runs to look at, and a server that shows them."""
 
 import contextlib
+import functools
 import http.client
+import http.server
 import json
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from filelock import FileLock
 
 import gpt
 from gpt.apps.playground.app import application
@@ -22,6 +27,7 @@ from gpt.apps.playground.catalogue import Catalogue
 from gpt.apps.playground.guard import LOCAL
 from gpt.apps.playground.server import configured
 from gpt.runs.finding import chosen_run
+from tests.apps.playground.browsing import downloads
 from tests.conftest import REPOSITORY, Script, small_corpus
 
 MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は夜 😀 \r\n\t  x = 1234;\n\n" * 100])
@@ -29,23 +35,66 @@ MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
 
+STAGES = ["gru", "v1", "v2", "v3", "v4", "v5", "v6", "v8"]
+
+Shared = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="session")
-def several(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """A folder that the first test process to need it fills: shared(name, fill). Nobody changes what it put there."""
+    own = tmp_path_factory.getbasetemp()
+    everybodys = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, full = everybodys / name, everybodys / f"{name}.full"
+        with FileLock(everybodys / f"{name}.lock"):
+            if not full.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                fill(folder)
+                full.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def several(script: Script, shared: Shared) -> Path:
     """A working folder with a run of most stages, and one that translates, the newest of them v5."""
-    folder = tmp_path_factory.mktemp("several")
-    small = ["model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"]
-    settings: dict[str, list[str]] = {
-        "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
-        "v8": small,
-        **{stage: [] for stage in ("gru", "v1", "v2", "v3", "v4", "v6", "v5")},
-    }
-    for stage, own in settings.items():
-        if stage != "transformer":
-            own += [f"model={stage}", "training.eval_iters=2", "training.batch_size=16", "training.learning_rate=1e-2"]
-            own += ["data=text", f"data.path={corpus_file}"]
-        done = script("train.py", *_SHORT, *own, cwd=folder)
+
+    def train(folder: Path) -> None:
+        corpus = folder / "words, and (more).txt"
+        corpus.write_text(small_corpus())
+        small = ["model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"]
+        settings: dict[str, list[str]] = {
+            "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
+            "v8": small,
+            **{stage: [] for stage in ("gru", "v1", "v2", "v3", "v4", "v6", "v5")},
+        }
+        for stage, own in settings.items():
+            if stage != "transformer":
+                own += [f"model={stage}", "training.eval_iters=2", "training.batch_size=16"]
+                own += ["training.learning_rate=1e-2", "data=text", f"data.path={corpus}"]
+            done = script("train.py", *_SHORT, *own, cwd=folder)
+            assert done.returncode == 0, done.stderr
+
+    return shared("several", train)
+
+
+@pytest.fixture(scope="session")
+def published(several: Path, script: Script, shared: Shared) -> Path:
+    """The page of these runs without a server, as `play.py` writes it."""
+
+    def write(folder: Path) -> None:
+        out, runs = folder / "site", several / "runs"
+        done = script("play.py", f"out={out}", f"runs={runs}", f"data.dir={downloads()}", cwd=folder)
         assert done.returncode == 0, done.stderr
-    return folder
+        assert "left out transformer" in done.stderr
+        for stage in STAGES:
+            assert f"{stage}: model.onnx: equal within" in done.stdout
+
+    return shared("published", write) / "site"
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +168,16 @@ def serving(runs: Path) -> Iterator[Served]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def serving_files(site: Path) -> Iterator[str]:
+    """The address of a folder that is served as files, and as nothing else."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @contextlib.contextmanager

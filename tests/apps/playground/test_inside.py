@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 import gpt
-from gpt.apps.playground import intervening, looking, static
+from gpt.apps.playground import intervening, looking
 from gpt.models.dataflow import dataflow
 from gpt.session.trained import TrainedRun
-from tests.apps.playground.browsing import Visit, chromium, downloads, violations, visit
-from tests.apps.playground.conftest import serving
-from tests.apps.playground.test_static import served as served_as_files
+from tests.apps.playground.browsing import Visit, chromium, violations, visit
+from tests.apps.playground.conftest import serving, serving_files
 
 pytestmark = pytest.mark.slow
 
@@ -45,12 +44,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def addresses(several: Path) -> Iterator[Addresses]:
+def addresses(several: Path, published: Path) -> Iterator[Addresses]:
     """The page on each stage, by engine."""
-    newest = static.newest_of_each_stage([several / "runs"])
-    out = several / "opened"
-    static.write({stage: newest[stage] for stage in [*STAGES, "gru"]}, out, downloads())
-    with serving(several / "runs") as server, served_as_files(out) as files:
+    with serving(several / "runs") as server, serving_files(published) as files:
         ids = server.ids()
         yield {
             "server": {stage: f"{server.address}/#{ids[stage]}" for stage in ids},
@@ -299,8 +295,8 @@ HOST = """<!doctype html><link rel="icon" href="icon.svg"><p style="height: 3000
 </script>"""
 
 
-def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses, several: Path) -> None:
-    (several / "opened" / "host.html").write_text(HOST)
+def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses, published: Path) -> None:
+    (published / "host.html").write_text(HOST)
     with contextlib.closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
         page.goto(addresses["onnx"]["v6"].replace("/#v6", "/host.html"))
         frame = page.frame_locator("iframe")

@@ -15,9 +15,8 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
 from gpt.session.trained import TrainedRun
 from tests.apps.playground.browsing import Visit, chromium, downloads, violations, visit
-from tests.apps.playground.conftest import Served, serving
+from tests.apps.playground.conftest import Served, serving, serving_files
 from tests.apps.playground.test_inside import POSITION, PROMPT, TOLERANCE, looked, opened, strips
-from tests.apps.playground.test_static import served as served_as_files
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +74,7 @@ def served(runs: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def files(site: Path) -> Iterator[str]:
-    with served_as_files(site) as address:
+    with serving_files(site) as address:
         yield address
 
 
@@ -287,7 +286,7 @@ def test_a_damaged_snapshot_is_told_in_a_line_and_the_page_goes_on(
     (copy / name).unlink()
     if content == "cut":
         (copy / name).write_bytes(saved[: len(saved) // 2])
-    place = serving(copy) if engine == "server" else served_as_files(copy)
+    place = serving(copy) if engine == "server" else serving_files(copy)
     with place as found:
         address = f"{found.address}/#{found.ids()['v5']}" if isinstance(found, Served) else f"{found}/#v5"
         visited = Visit(browser, address)

@@ -1,12 +1,8 @@
 """The page without a server: onnxruntime-web computes what the run does."""
 
-import contextlib
-import functools
-import http.server
 import json
 import logging
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +14,11 @@ import gpt
 from gpt.apps.playground import intervening, looking, static
 from gpt.base.errors import RequestError, UserError
 from tests.apps.playground.browsing import chromium, downloads, violations, visit
-from tests.conftest import REPOSITORY, Script
+from tests.apps.playground.conftest import STAGES, serving_files
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["gru", "v1", "v2", "v3", "v4", "v5", "v6", "v8"]
 TOLERANCE = 1e-4
 
 
@@ -33,35 +29,15 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def site(several: Path, script: Script) -> Path:
-    done = script("play.py", "out=site", f"data.dir={downloads()}", cwd=several)
-    assert done.returncode == 0, done.stderr
-    assert "left out transformer" in done.stderr
-    for stage in STAGES:
-        assert f"{stage}: model.onnx: equal within" in done.stdout
-    return several / "site"
-
-
-@contextlib.contextmanager
-def served(site: Path) -> Iterator[str]:
-    """As files, and as nothing else."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
-    with served(site) as started:
+def address(published: Path) -> Iterator[str]:
+    with serving_files(published) as started:
         yield started
 
 
-def test_it_names_no_path_of_this_machine(site: Path) -> None:
-    for file in filter(Path.is_file, site.rglob("*")):
+def test_it_names_no_path_of_this_machine(published: Path, several: Path) -> None:
+    for file in filter(Path.is_file, published.rglob("*")):
         content = file.read_bytes()
-        for path in (site.parent, REPOSITORY):
+        for path in (published.parent, several, REPOSITORY):
             assert bytes(path) not in content, file
 
 
@@ -91,11 +67,13 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
 
 
 @pytest.mark.parametrize("width", [1280, 736, 390])
-def test_in_a_frame_it_is_results_first_and_never_scrolls(browser: Any, address: str, site: Path, width: int) -> None:
+def test_in_a_frame_it_is_results_first_and_never_scrolls(
+    browser: Any, address: str, published: Path, width: int
+) -> None:
     """In a page with the script of the documentation."""
     script = (REPOSITORY / "docs" / "_static" / "course.js").read_text()
     frame = '<iframe class="live" style="border: 0; width: 100%" src="index.html?embed#v5"></iframe>'
-    (site / "frame.html").write_text(
+    (published / "frame.html").write_text(
         f'<!doctype html><body style="margin: 0">{frame}<div style="height: 50rem"></div><script>{script}</script>'
     )
     page = browser.new_page(viewport={"width": width, "height": 844})
@@ -149,7 +127,7 @@ def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int)
 
 @pytest.mark.parametrize("stage", ["v1", "v6", "v8"])
 def test_the_engine_is_loaded_when_somebody_touches_the_page(
-    browser: Any, address: str, site: Path, several: Path, stage: str
+    browser: Any, address: str, published: Path, several: Path, stage: str
 ) -> None:
     """Until then, the page shows what the run computed of its first prompt, and loads less than a megabyte."""
     run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
@@ -166,7 +144,9 @@ def test_the_engine_is_loaded_when_somebody_touches_the_page(
     assert page.locator(".distribution svg").count() > 0
     assert page.locator(".map").count() > 1 or stage == "v1"
     assert not any("/ort/" in url or url.endswith(".onnx") for url in asked)
-    assert sum((site / url.split("?")[0].removeprefix(address)[1:]).stat().st_size for url in asked[1:]) < 1_000_000
+    assert (
+        sum((published / url.split("?")[0].removeprefix(address)[1:]).stat().st_size for url in asked[1:]) < 1_000_000
+    )
     page.locator(".text span").nth(3).click()
     page.wait_for_selector(".answer:has-text('next was')")
     page.wait_for_selector("main[aria-busy=false]")
@@ -178,7 +158,7 @@ def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path)
     runs = {tokens: gpt.load(tokenized / "runs" / tokens, device="cpu") for tokens in ("bytes", "subwords")}
     static.write({tokens: run.run for tokens, run in runs.items()}, tokenized / "site", downloads())
     prompt = "naïve 東京"
-    with served(tokenized / "site") as address, visit(browser, f"{address}/#bytes,subwords") as visited:
+    with serving_files(tokenized / "site") as address, visit(browser, f"{address}/#bytes,subwords") as visited:
         visited.page.fill("#prompt", prompt)
         visited.page.fill("#tokens", "60")
         visited.page.click("#go")
@@ -226,39 +206,39 @@ def test_the_random_numbers_are_splitmix64s(browser: Any, address: str) -> None:
     assert drawn == [(number >> 11) / 2**53 for number in first]
 
 
-def test_the_runs_are_described_as_by_the_server(site: Path) -> None:
-    described = json.loads((site / "runs.json").read_text())
+def test_the_runs_are_described_as_by_the_server(published: Path) -> None:
+    described = json.loads((published / "runs.json").read_text())
     assert sorted(described) == STAGES
     assert not described["v1"]["has_attention"]
-    assert (site / "graphs" / "v5" / "with_attention.onnx").exists()
+    assert (published / "graphs" / "v5" / "with_attention.onnx").exists()
 
 
-def test_the_page_may_load_nothing_from_elsewhere(site: Path) -> None:
-    index = (site / "index.html").read_text()
+def test_the_page_may_load_nothing_from_elsewhere(published: Path) -> None:
+    index = (published / "index.html").read_text()
     assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " in index
     assert '<link rel="icon" href="icon.svg">' in index
     addresses = re.findall(r"""(?:src|href)="([^"]+)\"""", index)
     assert addresses
-    assert all((site / address).is_file() for address in addresses)
+    assert all((published / address).is_file() for address in addresses)
 
 
-def test_its_files_are_small(site: Path) -> None:
+def test_its_files_are_small(published: Path) -> None:
     """Beside the runs' own graphs."""
-    files = [file for file in site.rglob("*") if file.is_file() and "graphs" not in file.parts]
+    files = [file for file in published.rglob("*") if file.is_file() and "graphs" not in file.parts]
     assert sum(file.stat().st_size for file in files) < 6_000_000
 
 
-def test_opened_as_a_file_it_says_what_to_do(browser: Any, site: Path) -> None:
+def test_opened_as_a_file_it_says_what_to_do(browser: Any, published: Path) -> None:
     page = browser.new_page()
-    page.goto(f"file://{site}/index.html")
+    page.goto(f"file://{published}/index.html")
     assert "python -m http.server" in page.inner_text("#failure")
     page.close()
 
 
-def test_a_folder_that_exists_is_not_touched(site: Path, several: Path) -> None:
+def test_a_folder_that_exists_is_not_touched(published: Path, several: Path) -> None:
     runs = static.newest_of_each_stage([several / "runs"], "v5")
     with pytest.raises(RequestError, match="already exists"):
-        static.write(runs, site, downloads())
+        static.write(runs, published, downloads())
 
 
 def test_without_a_run_that_has_a_graph_nothing_is_written(
