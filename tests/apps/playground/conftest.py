@@ -105,7 +105,7 @@ def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "training.batch_size=8"]
     for tokens, vocabulary in (("bytes", []), ("subwords", ["data.vocab_size=400"])):
         data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", *vocabulary]
-        gpt.train("model=v5", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
+        gpt.train("model=v5", "model.n_layer=1", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
     return folder
 
 
