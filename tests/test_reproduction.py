@@ -18,10 +18,11 @@ from gpt.base.ladder import SMALL
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script
+from tests.test_notebooks import ROUNDING, documented_runs
 
 pytestmark = pytest.mark.slow
 
-SHORT = "training.max_iters=20 training.eval_interval=10 training.eval_iters=2"
+SHORT = "training.max_iters=20 training.eval_interval=20 schedule.warmup_iters=0"
 
 README, COMMANDS = (
     re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", (REPOSITORY / page).read_text(), re.MULTILINE)
@@ -41,8 +42,10 @@ def checkout(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     # `python` is the interpreter that runs the tests.
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command in COMMANDS:
-        is_example = command.startswith("python train.py model=") and "debug=" not in command and command not in README
-        typed = f"{command} {SHORT}" if is_example else command
+        as_written = (
+            command in README or not command.startswith("python train.py") or re.search("ladder|debug=", command)
+        )
+        typed = command if as_written else f"{command} {SHORT}"
         done = subprocess.run(typed, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
@@ -77,6 +80,13 @@ def test_the_sweep_reproduces_the_documented_losses(checkout: Path, stage: str, 
     assert lowest <= statistics.mean(summary.estimated.val for summary in summaries) <= highest
     for summary in summaries:
         assert summary.exact.val == pytest.approx(summary.estimated.val, abs=0.03)
+
+
+def test_the_notebook_prints_the_losses_of_the_sweep(checkout: Path) -> None:
+    runs = {s.stage: s.estimated.val for _, s in finished_runs(checkout / "runs" / "ladder") if s.seed == 1}
+    printed = documented_runs()
+    assert list(printed) == ["v2", "v3", "v3_ffn", "v4", "v5", "v6"]
+    assert printed == pytest.approx({stage: runs[stage] for stage in printed}, abs=ROUNDING)
 
 
 def test_compare_shows_the_sweep(checkout: Path) -> None:
