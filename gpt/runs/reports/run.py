@@ -69,7 +69,11 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
 
     evaluations = run.evaluations()
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
-    figure = Figure(figsize=(7, 4.5 + 2.5 * len(names)), layout="constrained")
+    are_bytes = run.vocabulary().merges == []
+    height, right = 4.5 + 2.5 * len(names), 0.65 if are_bytes else 0.15
+    figure = Figure(figsize=(7, height))
+    # Inches around the panels. To measure the labels instead would take as long as drawing them.
+    figure.subplots_adjust(left=0.75 / 7, right=1 - right / 7, bottom=0.5 / height, top=1 - 0.35 / height, hspace=0.1)
     ratios = [4.5, *(2.5 for _ in names)]
     above, *below = figure.subplots(1 + len(names), sharex=True, squeeze=False, height_ratios=ratios).flat
     _draw_losses(above, evaluations, run.steps(), summary)
@@ -81,7 +85,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     figure.axes[-1].set_xlabel("iteration")
-    if run.vocabulary().merges == []:  # bytes: benchmarks of these are given in bits
+    if are_bytes:  # benchmarks of these are given in bits
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
     write_png(run.path / "loss.png", figure)
