@@ -27,7 +27,8 @@ _SMALL_V7 = [
     "training.max_iters=600", "training.batch_size=32", "training.learning_rate=3e-3", "training.eval_interval=50",
     "training.eval_iters=20", "data=text",
 ]  # fmt: skip
-_SHORT = ["training.max_iters=2000", "training.eval_interval=200", "training.eval_iters=50"]
+_EVALUATED = ["training.eval_interval=200", "training.eval_iters=50"]
+_SHORT = ["training.max_iters=2000", *_EVALUATED]
 _KEPT = ["checkpoint.snapshots=20"]  # for the slider of the live stages
 _HIGH = ["training.learning_rate=1e-2"]
 
@@ -51,19 +52,12 @@ COMMANDS = {
     "without_dropout": [*_SMALL_V7, "model.dropout=0"],
     "with_dropout": [*_SMALL_V7, "model.dropout=0.3"],
     "reverse": ["experiment=reverse", "training.max_iters=600"],
-    "gru": [
-        "model=gru",
-        "model.block_size=32",
-        *_HIGH,
-        "training.max_iters=600",
-        "training.eval_interval=200",
-        "training.eval_iters=50",
-    ],
+    "gru": ["model=gru", "model.block_size=32", *_HIGH, "training.max_iters=600", *_EVALUATED],
     "v4": ["model=v4", *_SHORT],
     "v3_ffn": ["model=v3_ffn", *_SHORT],
     "v3": ["model=v3", *_SHORT, *_KEPT],
     "v2": ["model=v2", *_SHORT],
-    "v1": ["model=v1", "training.eval_interval=200", "training.eval_iters=50"],
+    "v1": ["model=v1", *_EVALUATED],
 }
 
 log = logging.getLogger(__name__)
