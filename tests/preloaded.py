@@ -8,6 +8,7 @@ import matplotlib.figure
 import optuna
 import sacrebleu.metrics
 import safetensors.torch
+import tokenizers
 import torch.distributed
 from hydra.core.plugins import Plugins
 

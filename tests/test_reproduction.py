@@ -82,11 +82,11 @@ def test_the_sweep_reproduces_the_documented_losses(checkout: Path, stage: str, 
         assert summary.exact.val == pytest.approx(summary.estimated.val, abs=0.03)
 
 
-def test_the_notebook_prints_the_losses_of_the_sweep(checkout: Path) -> None:
+def test_the_notebook_states_the_losses_of_the_sweep(checkout: Path) -> None:
     runs = {s.stage: s.estimated.val for _, s in finished_runs(checkout / "runs" / "ladder") if s.seed == 1}
-    printed = documented_runs()
-    assert list(printed) == ["v2", "v3", "v3_ffn", "v4", "v5", "v6"]
-    assert printed == pytest.approx({stage: runs[stage] for stage in printed}, abs=ROUNDING)
+    stated = documented_runs()
+    assert list(stated) == ["v2", "v3", "v3_ffn", "v4", "v5", "v6"]
+    assert stated == pytest.approx({stage: runs[stage] for stage in stated}, abs=ROUNDING)
 
 
 def test_compare_shows_the_sweep(checkout: Path) -> None:

@@ -196,5 +196,6 @@ def test_a_solved_stage_trains_as_the_stage_itself(
     code, said = command(name, "--train", *given)
     assert code == 0
     run = gpt.train(f"model={name}", *given)
-    assert f"per character: {run.summary.estimated.val:.4f} " in said
+    documented = run.summary.documented.val
+    assert f"per character: {run.summary.estimated.val:.4f}   (documented: {documented:.4f})\n" in said
     assert f"exact: {run.summary.exact.val:.4f}\n\n{run.generate(tokens=200)}" in said

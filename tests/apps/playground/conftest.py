@@ -34,7 +34,6 @@ MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は
 
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
-
 STAGES = ["gru", "v1", "v2", "v3", "v4", "v5", "v6", "v8"]
 
 Shared = Callable[[str, Callable[[Path], None]], Path]
@@ -60,12 +59,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
 
 @pytest.fixture(scope="session")
-def several(script: Script, shared: Shared) -> Path:
+def several(script: Script, corpus_file: Path, shared: Shared) -> Path:
     """A working folder with a run of most stages, and one that translates, the newest of them v5."""
 
     def train(folder: Path) -> None:
-        corpus = folder / "words, and (more).txt"
-        corpus.write_text(small_corpus())
         small = ["model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"]
         settings: dict[str, list[str]] = {
             "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
@@ -75,7 +72,7 @@ def several(script: Script, shared: Shared) -> Path:
         for stage, own in settings.items():
             if stage != "transformer":
                 own += [f"model={stage}", "training.eval_iters=2", "training.batch_size=16"]
-                own += ["training.learning_rate=1e-2", "data=text", f"data.path={corpus}"]
+                own += ["training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}"]
             done = script("train.py", *_SHORT, *own, cwd=folder)
             assert done.returncode == 0, done.stderr
 
