@@ -56,7 +56,8 @@ def every_call(count: int, folder: Path) -> Outcome:
 
 def every_size(count: int, folder: Path) -> Outcome:
     """A real file system with room for 1, 2, 3 ... pages or files until the run fits: an error is one line, and once
-    there is room the run ends with the files of the uninterrupted one.
+    there is room the run ends with the files of the uninterrupted one. Where the final weights found room but no
+    checkpoint did, a restart would overwrite the only result: it is refused, and the weights are kept.
     """
     whole, _ = whole_run(folder / "whole", *_TRAINING)
     sizes = [path.stat().st_size for path in whole.rglob("*")]
@@ -76,13 +77,28 @@ def every_size(count: int, folder: Path) -> Outcome:
                 said.append("no checkpoint is intact")
             warnings = err if code == 0 else ""
             subprocess.run(["mount", "-o", "remount,size=4m,nr_inodes=1000", str(place)], check=True)
-            if run is None or not RunFolder(run).is_finished():
-                again = [*_TRAINING, f"runs={place / 'runs'}"] if run is None else [f"resume={run}"]
-                code, _, err = finish(start(*again, cwd=folder))
-                said += [f"it does not go on: {err[-300:]}"] if code else []
-            said += _different(folder / "whole", place, None, warnings)
+            is_finished = run is not None and RunFolder(run).is_finished()
+            if run is not None and not is_finished and not _newest(run) and (run / "last.safetensors").exists():
+                said += _refused(run, whole)
+            else:
+                if not is_finished:
+                    again = [*_TRAINING, f"runs={place / 'runs'}"] if run is None else [f"resume={run}"]
+                    code, _, err = finish(start(*again, cwd=folder))
+                    said += [f"it does not go on: {err[-300:]}"] if code else []
+                said += _different(folder / "whole", place, None, warnings)
             wrong += [f"{limit}={number}: {what}" for what in said]
     return Outcome(len(cases[:count]), wrong)
+
+
+def _refused(run: Path, whole: Path) -> list[str]:
+    """What is wrong with how a run that has its final weights but no checkpoint is resumed: it must not be."""
+    code, _, err = finish(start(f"resume={run}", cwd=run))
+    wrong = one_line(code, err, 1)
+    if "restarting it would overwrite its results" not in err:
+        wrong.append(f"it is not refused: {err[-300:]}")
+    if _content(run / "last.safetensors") != _content(whole / "last.safetensors"):
+        wrong.append("the final weights are lost")
+    return wrong
 
 
 def _failing(place: Path, call: int, error: int) -> dict[str, str]:
