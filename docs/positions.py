@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,7 +28,14 @@ from gpt.tasks import Continuation
 from gpt.training.evaluation import tokens_per_pass
 from gpt.training.objectives import target_losses
 
-Losses = dict[str, list[float]]  # by stage: of each group of positions
+
+@dataclass(frozen=True)
+class ByPosition:
+    """The losses of a sweep's stages in groups of positions of the window: 1, 2, 3 to 4, 5 to 8 and so on."""
+
+    token: str  # what one is, in a word
+    groups: list[range]
+    losses: dict[str, list[float]]  # by stage, the lowest in the last group first; in nats per token
 
 
 def main() -> None:
@@ -38,44 +46,42 @@ def main() -> None:
     given = parser.parse_args()
     path = given.out or given.sweep / "positions.png"
     try:
-        groups, losses = losses_by_position([run for run, _ in finished_runs(given.sweep)])
-        write_png(path, _drawn(groups, losses))
+        found = losses_by_position([run for run, _ in finished_runs(given.sweep)])
+        write_png(path, _drawn(found))
     except UserError as error:
         sys.exit(f"error: {error}")
-    rows = [[stage, *(f"{loss:.3f}" for loss in means)] for stage, means in losses.items()]
-    print(tabulate(rows, ["characters read", *map(_words, groups)], tablefmt="github", disable_numparse=True))
+    rows = [[stage, *(f"{loss:.3f}" for loss in means)] for stage, means in found.losses.items()]
+    headers = [f"{found.token}s read", *map(_words, found.groups)]
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     print(f"\nwritten: {path}")
 
 
-def losses_by_position(runs: list[RunFolder]) -> tuple[list[range], Losses]:
-    """The groups of positions, 1, 2, 3 to 4, 5 to 8 and so on, and the loss of each stage in each of them.
+def losses_by_position(runs: list[RunFolder]) -> ByPosition:
+    """The mean loss over the adjacent windows of the validation split, and over the runs of each stage.
 
-    The loss is the mean over the adjacent windows of the validation split and over the runs of a stage. Raises
-    UserError if the windows of the runs differ in length, and for a run that translates.
+    Raises UserError if the runs differ in their text or in the length of their windows, and for a run that translates.
     """
-    found: dict[str, list[Tensor]] = defaultdict(list)
-    data: Data | None = None
-    T = 0
+    by_stage: dict[str, list[Tensor]] = defaultdict(list)
+    first = gpt.load(runs[0].path, device="cpu")
+    Continuation.required(first.task, "docs/positions.py")
+    text, T = first.config.data, block_size_of(first.model)
+    corpus = first.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
+    data = first.task.data(corpus, first.model, first.device)
     for run in runs:
         opened = gpt.load(run.path, device="cpu")
-        Continuation.required(opened.task, "docs/positions.py")
-        block_size = block_size_of(opened.model)
-        if data is None:  # the runs of a sweep share it
-            corpus = opened.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
-            data, T = opened.task.data(corpus, opened.model, opened.device), block_size
-        if block_size != T:
-            raise UserError(f"these runs have windows of {T} and of {block_size} characters: give one folder for each")
-        found[opened.config.stage].append(_by_position(opened, data, T))
+        if (opened.config.data, block_size_of(opened.model)) != (text, T):
+            raise UserError(f"{run.path} has another text or another length of windows than {runs[0].path}")
+        by_stage[opened.config.stage].append(_by_position(opened, data, T))
     ends = [1 << i for i in range(T.bit_length()) if 1 << i < T] + [T]
-    groups = [range(first + 1, last + 1) for first, last in itertools.pairwise([0, *ends])]
-    means = {stage: torch.stack(seeds).mean(0) for stage, seeds in found.items()}
+    groups = [range(before + 1, last + 1) for before, last in itertools.pairwise([0, *ends])]
+    means = {stage: torch.stack(seeds).mean(0) for stage, seeds in by_stage.items()}
     losses = {stage: [mean[g.start - 1 : g.stop - 1].mean().item() for g in groups] for stage, mean in means.items()}
-    return groups, dict(sorted(losses.items(), key=lambda row: row[1][-1]))
+    return ByPosition(first.task.token, groups, dict(sorted(losses.items(), key=lambda row: row[1][-1])))
 
 
 @torch.no_grad()
 def _by_position(opened: TrainedRun, data: Data, T: int) -> Tensor:
-    """The mean loss after 1, 2, ... T characters of a window, over all complete windows: (T,)."""
+    """The mean loss after 1, 2, ... T tokens of a window, over all complete windows: (T,)."""
     sums, windows = torch.zeros(T, dtype=torch.float64), 0
     for batch in data.every_target_once("val", tokens_per_pass(opened.runtime, opened.model)):
         if batch.targets.shape[1] == T:  # the last window may be shorter
@@ -89,14 +95,15 @@ def _words(group: range) -> str:
     return str(group[0]) if len(group) == 1 else f"{group[0]} to {group[-1]}"
 
 
-def _drawn(groups: list[range], losses: Losses) -> Figure:
+def _drawn(found: ByPosition) -> Figure:
     """A line for each stage, on a logarithmic axis."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for stage, means in losses.items():
-        axes.plot(range(len(groups)), means, ".-", label=stage)
-    axes.set_xticks(range(len(groups)), [_words(group) for group in groups])
-    axes.set(xlabel="characters of the window that were read", ylabel="validation loss (nats per character)")
+    for stage, means in found.losses.items():
+        axes.plot(range(len(found.groups)), means, ".-", label=stage)
+    axes.set_xticks(range(len(found.groups)), [_words(group) for group in found.groups])
+    axes.set(xlabel=f"{found.token}s of the window that were read")
+    axes.set(ylabel=f"validation loss (nats per {found.token})")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure

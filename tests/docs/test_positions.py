@@ -26,8 +26,8 @@ def train(folder: Path, corpus_file: Path, *more: str) -> RunFolder:
 
 def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Path, text: str, tmp_path: Path) -> None:
     runs = [train(tmp_path / str(seed), corpus_file, f"model.block_size={T}", f"seed={seed}") for seed in (1, 2)]
-    groups, losses = positions.losses_by_position(runs)
-    assert [[*group] for group in groups] == [[1], [2], [3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+    found = positions.losses_by_position(runs)
+    assert [[*group] for group in found.groups] == [[1], [2], [3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
     validation = text[int(0.9 * len(text)) :]
     windows = [validation[start : start + T + 1] for start in range(0, len(validation) - T, T)]
     each = []
@@ -35,14 +35,26 @@ def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Pat
         opened = gpt.load(run.path, device="cpu")
         each += [[loss for _, loss in opened.losses(window)] for window in windows]
     expected = torch.tensor(each).mean(0)
-    shown = [expected[group[0] - 1 : group[-1]].mean().item() for group in groups]
-    assert losses["v3"] == pytest.approx(shown, abs=1e-5)
+    shown = [expected[group[0] - 1 : group[-1]].mean().item() for group in found.groups]
+    assert found.losses["v3"] == pytest.approx(shown, abs=1e-5)
 
 
 def test_windows_of_several_lengths_are_refused(corpus_file: Path, tmp_path: Path) -> None:
     runs = [train(tmp_path / str(size), corpus_file, f"model.block_size={size}") for size in (8, T)]
-    with pytest.raises(UserError, match="windows of 8 and of 12 characters"):
+    with pytest.raises(UserError, match="another text or another length of windows"):
         positions.losses_by_position(runs)
+
+
+def test_another_text_is_refused(corpus_file: Path, text: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(text[::-1])
+    runs = [train(tmp_path / file.stem, file) for file in (corpus_file, other)]
+    with pytest.raises(UserError, match="another text or another length of windows"):
+        positions.losses_by_position(runs)
+
+
+def test_the_unit_is_the_tokenizers(corpus_file: Path, tmp_path: Path) -> None:
+    assert positions.losses_by_position([train(tmp_path / "bytes", corpus_file, "data.tokenizer=bytes")]).token == "byte"
 
 
 def test_a_run_that_translates_is_refused(tmp_path: Path) -> None:
