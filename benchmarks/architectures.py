@@ -154,17 +154,20 @@ def _limit_memory(device: torch.device) -> None:
 
 
 def _kept(out: Path, stage: str, length: int, rows: int, threads: int) -> Cost:
-    """What was measured before, or is now."""
+    """What was measured before on such a machine and with these versions, or is now."""
     file = out / f"{stage}_{length}_{rows}_{threads}.json"
-    if not file.exists():
+    _, _, here = machine().partition(", ")  # without the date
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    if kept.get("machine") != here:
         code = (
             f"import sys, json; sys.path.insert(0, {str(REPOSITORY / 'benchmarks')!r}); import architectures as a;"
             f"print(json.dumps(vars(a.measured({stage!r}, {length}, {rows}, {threads}))))"
         )
         text = output([sys.executable, "-c", code], out, settings={"OMP_NUM_THREADS": str(threads)})
-        write_atomically(file, text)
+        kept = {"machine": here, "cost": json.loads(text)}
+        write_atomically(file, json.dumps(kept))
         print(f"{stage}, {length:,} characters, {threads} threads: {text.strip()}", file=sys.stderr)
-    return Cost(**json.loads(file.read_text()))
+    return Cost(**kept["cost"])
 
 
 def _tables(costs: list[Cost], parallel: list[Cost]) -> str:

@@ -7,7 +7,6 @@ import argparse
 import itertools
 import os
 import sys
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from torch import Tensor
 import gpt
 from gpt.base.errors import UserError
 from gpt.base.files import write_png
-from gpt.data.batch import Data
+from gpt.data.batch import IGNORED, Data
 from gpt.models import block_size_of
-from gpt.runs.finding import finished_runs
-from gpt.runs.folder import RunFolder
+from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.reports.ranking import label, rankings
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
 from gpt.training.evaluation import tokens_per_pass
@@ -35,7 +34,7 @@ class ByPosition:
 
     token: str  # what one is, in a word
     groups: list[range]
-    losses: dict[str, list[float]]  # by stage, the lowest in the last group first; in nats per token
+    losses: dict[str, list[float]]  # by stage, the lowest in the last group first; means over seeds, nats per token
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
     given = parser.parse_args()
     path = given.out or given.sweep / "positions.png"
     try:
-        found = losses_by_position([run for run, _ in finished_runs(given.sweep)])
+        found = losses_by_position(finished_runs(given.sweep))
         write_png(path, _drawn(found))
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -56,26 +55,32 @@ def main() -> None:
     print(f"\nwritten: {path}")
 
 
-def losses_by_position(runs: list[RunFolder]) -> ByPosition:
-    """The mean loss over the adjacent windows of the validation split, and over the runs of each stage.
+def losses_by_position(runs: list[FinishedRun]) -> ByPosition:
+    """The mean loss over the adjacent windows of the validation split, and over the seeds of each stage.
 
-    Raises UserError if the runs differ in their text or in the length of their windows, and for a run that translates.
+    Runs of a stage that differ in more than their seed have lines of their own. Raises UserError if runs differ in
+    their text or in the length of their windows, and for a run whose loss does not count every token.
     """
-    by_stage: dict[str, list[Tensor]] = defaultdict(list)
-    first = gpt.load(runs[0].path, device="cpu")
+    first = gpt.load(runs[0].folder.path, device="cpu")
     Continuation.required(first.task, "docs/positions.py")
     text, T = first.config.data, block_size_of(first.model)
     corpus = first.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
     data = first.task.data(corpus, first.model, first.device)
-    for run in runs:
-        opened = gpt.load(run.path, device="cpu")
-        if (opened.config.data, block_size_of(opened.model)) != (text, T):
-            raise UserError(f"{run.path} has another text or another length of windows than {runs[0].path}")
-        by_stage[opened.config.stage].append(_by_position(opened, data, T))
+    alike = [group for ranking in rankings(runs, "exact") for group in ranking.groups]
+    stages = [group.runs[0].summary.stage for group in alike]
+    names = stages if len(set(stages)) == len(stages) else [label(group) for group in alike]
+    means = {}
+    for name, group in zip(names, alike, strict=True):
+        seeds = []
+        for run in group.runs:
+            opened = gpt.load(run.folder.path, device="cpu")
+            if (opened.config.data, block_size_of(opened.model)) != (text, T):
+                raise UserError(f"{run.folder.path} has another text or another length of windows than {first.folder}")
+            seeds.append(_by_position(opened, data, T))
+        means[name] = torch.stack(seeds).mean(0)
     ends = [1 << i for i in range(T.bit_length()) if 1 << i < T] + [T]
     groups = [range(before + 1, last + 1) for before, last in itertools.pairwise([0, *ends])]
-    means = {stage: torch.stack(seeds).mean(0) for stage, seeds in by_stage.items()}
-    losses = {stage: [mean[g.start - 1 : g.stop - 1].mean().item() for g in groups] for stage, mean in means.items()}
+    losses = {name: [mean[g.start - 1 : g.stop - 1].mean().item() for g in groups] for name, mean in means.items()}
     return ByPosition(first.task.token, groups, dict(sorted(losses.items(), key=lambda row: row[1][-1])))
 
 
@@ -84,10 +89,14 @@ def _by_position(opened: TrainedRun, data: Data, T: int) -> Tensor:
     """The mean loss after 1, 2, ... T tokens of a window, over all complete windows: (T,)."""
     sums, windows = torch.zeros(T, dtype=torch.float64), 0
     for batch in data.every_target_once("val", tokens_per_pass(opened.runtime, opened.model)):
+        if (batch.targets == IGNORED).any():
+            raise UserError(f"{opened.folder}: its loss counts only some of its {opened.task.token}s")
         if batch.targets.shape[1] == T:  # the last window may be shorter
             with opened.runtime.autocast():
                 sums += target_losses(opened.model, batch).view(-1, T).sum(0)
             windows += len(batch.targets)
+    if not windows:
+        raise UserError(f"{opened.folder}: its validation split is shorter than a window")
     return sums / windows
 
 

@@ -4,7 +4,8 @@
     python docs/scaling.py runs/scaling --tokens 1000000   # fitted to shorter runs; the others are predicted
 
 Source: "Training Compute-Optimal Large Language Models" (Hoffmann et al., 2022), section 3.3, with least squares in
-place of a Huber loss. Intervals hold the middle 90 % of the fits to runs drawn with replacement.
+place of a Huber loss. Intervals hold the middle 90 % of the fits to runs drawn with replacement. They say how well the
+runs determine the law, and not by how much a single run deviates from it.
 """
 
 import argparse
@@ -47,20 +48,28 @@ def fitted(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Law:
     for _ in range(_ROUNDS):
         for a in np.geomspace(*a_range, _GRID):
             for b in np.geomspace(*b_range, _GRID):
-                # Columns of about 1, for a well-conditioned system.
-                scales = np.array([1.0, np.mean(n**-a), np.mean(d**-b)])
-                columns = np.stack([np.ones_like(n), n**-a, d**-b], axis=1) / scales
-                solution = np.linalg.solve(columns.T @ columns + 1e-12 * np.eye(3), columns.T @ loss)
-                squares = float(((columns @ solution - loss) ** 2).sum())
-                if (solution >= 0).all() and squares < best[0]:
-                    E, A, B = (float(x) for x in solution / scales)
-                    best = (squares, Law(E, A, B, float(a), float(b)))
+                E, A, B = _solved(n**-a, d**-b, loss)
+                law = Law(E, A, B, float(a), float(b))
+                squares = float(((law(n, d) - loss) ** 2).sum())
+                if min(A, B) > 0 and squares < best[0]:
+                    best = (squares, law)
         law = best[1]
         if not law.a:
             raise UserError("no law of this form fits: the loss must fall with the parameters and with the data")
         step = (a_range[1] / a_range[0]) ** (1 / (_GRID - 1))
         a_range, b_range = ((x / step, x * step) for x in (law.a, law.b))
     return law
+
+
+def _solved(by_n: np.ndarray, by_d: np.ndarray, loss: np.ndarray) -> tuple[float, float, float]:
+    """E >= 0, A and B of the least squares of E + A by_n + B by_d - loss."""
+    scales = np.array([1.0, by_n.mean(), by_d.mean()])  # for columns of about 1: a well-conditioned system
+    columns = np.stack([np.ones_like(by_n), by_n, by_d], axis=1) / scales
+    solution = np.linalg.lstsq(columns, loss)[0]
+    if solution[0] < 0:  # then the best E that is not negative is 0
+        solution = np.array([0.0, *np.linalg.lstsq(columns[:, 1:], loss)[0]])
+    E, A, B = (float(x) for x in solution / scales)
+    return E, A, B
 
 
 def resampled(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Law]:
@@ -77,14 +86,14 @@ def resampled(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Law]:
 
 
 def main() -> None:
-    """Print the law, how well it holds, and predictions; draw it."""
+    """Print the law, how well it fits, and predictions; draw it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="the folder of the sweep")
     parser.add_argument("--tokens", type=float, default=np.inf, help="fit the runs of at most this many tokens")
-    parser.add_argument("--out", type=Path, help="where to write scaling.png (default the folder of the sweep)")
+    parser.add_argument("--out", type=Path, help="the picture (default scaling.png in the folder of the sweep)")
     given = parser.parse_args()
     try:
-        report(finished_runs(given.runs), given.tokens, (given.out or given.runs) / "scaling.png")
+        report(finished_runs(given.runs), given.tokens, given.out or given.runs / "scaling.png")
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -94,17 +103,23 @@ def report(runs: list[FinishedRun], most: float, picture: Path) -> None:
     counted = [run for run in runs if run.summary.flops]
     if not counted:
         raise UserError("no run says its compute: an older version trained them")
+    alike = {(run.summary.stage, str(run.folder.config().data)) for run in counted}
+    if len(alike) > 1:
+        raise UserError("these runs differ in their stage or their text: a law describes runs that differ in size only")
     n = np.array([run.summary.parameters for run in counted], dtype=float)
     d = np.array([run.folder.evaluations()[-1].tokens or 0 for run in counted], dtype=float)
     loss = np.array([run.summary.exact.val for run in counted])
     flops = np.array([run.summary.flops for run in counted])
     used = d <= most
-    if min(len(np.unique(n[used])), len(np.unique(d[used]))) < 3:
-        raise UserError("a fit needs runs of at least three sizes and three amounts of data")
+    if used.sum() < 6 or min(len(np.unique(n[used])), len(np.unique(d[used]))) < 3:
+        raise UserError("a fit needs six runs, of at least three sizes and three amounts of data")
     law, laws = fitted(n[used], d[used], loss[used]), resampled(n[used], d[used], loss[used])
+    if not laws:
+        raise UserError("the runs do not determine the law: no fit to runs drawn with replacement succeeds")
     for name in ("E", "A", "B", "a", "b"):
         low, high = np.quantile([getattr(other, name) for other in laws], [0.05, 0.95])
         print(f"{name} = {getattr(law, name):.4g} ({low:.4g} to {high:.4g})")
+    print(f"the ranges hold 90 % of {len(laws)} fits to runs drawn with replacement, of {_FITS} draws")
     print(f"root mean square error of the {used.sum()} runs: {np.sqrt(np.mean((law(n, d) - loss)[used] ** 2)):.4f}\n")
     order = np.lexsort((d, n))
     rows = [[f"{n[i]:,.0f}", f"{d[i]:,.0f}", f"{flops[i]:.2e}", f"{loss[i]:.4f}", f"{law(n[i], d[i]):.4f}",
@@ -113,7 +128,7 @@ def report(runs: list[FinishedRun], most: float, picture: Path) -> None:
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     print(f"\nat {_TIMES:g} times the largest compute, {_TIMES * flops.max():.2e}:\n")
     print(tabulate(_predictions(law, laws, n, d, flops), tablefmt="github", disable_numparse=True,
-                   headers=["parameters", "tokens", "predicted loss", "90%"]))  # fmt: skip
+                   headers=["parameters", "tokens", "predicted loss", "90 % of the fits"]))  # fmt: skip
     _draw(law, n, d, loss, flops, picture)
     print(f"\nwritten: {picture}")
 

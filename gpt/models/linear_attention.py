@@ -18,6 +18,8 @@ from gpt.base.choices import Depth, Length, Size
 from gpt.models import v5_residual
 from gpt.models.kv_cache import Cached, CachedEmbedding, continued
 
+_SMALLEST = 1e-8  # of a feature: below the smallest step of float32 next to 1
+
 
 class MultiHeadAttention(v5_residual.MultiHeadAttention):
     """v5's attention, with linear attention in its heads."""
@@ -25,7 +27,7 @@ class MultiHeadAttention(v5_residual.MultiHeadAttention):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Linear attention of each head: q, k and v, (B, H, T, D) each -> (B, H, T, D)."""
         B, H, T, D = q.shape
-        q, k = elu(q) + 1, elu(k) + 1  # positive
+        q, k = _features(q), _features(k)
         v = pad(v, (0, 1), value=1.0)  # (B, H, T, D + 1): the last channel becomes the sum of the weights
 
         def recurrence(state: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,6 +36,11 @@ class MultiHeadAttention(v5_residual.MultiHeadAttention):
 
         y = continued(recurrence, q.new_zeros(B, H, D, D + 1), T)
         return y[..., :-1] / y[..., -1:]
+
+
+def _features(x: Tensor) -> Tensor:
+    """phi(x). Where elu(x) rounds to -1, it would be 0, and a query's weights could add up to 0."""
+    return (elu(x) + 1).clamp_min(_SMALLEST)
 
 
 class Block(nn.Module):

@@ -64,7 +64,8 @@ def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | 
     short = min(short_iters, progress.iteration) / progress.iteration  # the share of the tokens in short windows
     try:
         model = copy.deepcopy(model)  # a step can change a module of the caller's program in ways of its own
-        first, last = (_per_token(model, recipe, recipe.batch(iteration)) for iteration in (0, short_iters))
+        first = _per_token(model, recipe, recipe.batch(0))
+        last = _per_token(model, recipe, recipe.batch(short_iters)) if short_iters else first
     except Exception as error:  # whatever the module's own code raises: the results of a training must not be lost
         log.debug(f"no floating-point operations: {error}")
         return None

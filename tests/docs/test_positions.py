@@ -8,6 +8,7 @@ import torch
 
 import gpt
 from gpt.base.errors import UserError
+from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
 
@@ -18,10 +19,14 @@ T = 12
 SHORT = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "device=cpu"]
 
 
-def train(folder: Path, corpus_file: Path, *more: str) -> RunFolder:
+def train(folder: Path, corpus_file: Path, *more: str) -> FinishedRun:
     data = ["data=text", f"data.path={corpus_file}"]
     gpt.train("model=v3", *data, *SHORT, *more, folder=folder)
-    return RunFolder(folder)
+    return finished(folder)
+
+
+def finished(folder: Path) -> FinishedRun:
+    return FinishedRun(RunFolder(folder), RunFolder(folder).summary())
 
 
 def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Path, text: str, tmp_path: Path) -> None:
@@ -32,7 +37,7 @@ def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Pat
     windows = [validation[start : start + T + 1] for start in range(0, len(validation) - T, T)]
     each = []
     for run in runs:
-        opened = gpt.load(run.path, device="cpu")
+        opened = gpt.load(run.folder.path, device="cpu")
         each += [[loss for _, loss in opened.losses(window)] for window in windows]
     expected = torch.tensor(each).mean(0)
     shown = [expected[group[0] - 1 : group[-1]].mean().item() for group in found.groups]
@@ -54,14 +59,27 @@ def test_another_text_is_refused(corpus_file: Path, text: str, tmp_path: Path) -
 
 
 def test_the_unit_is_the_tokenizers(corpus_file: Path, tmp_path: Path) -> None:
-    assert positions.losses_by_position([train(tmp_path / "bytes", corpus_file, "data.tokenizer=bytes")]).token == "byte"
+    run = train(tmp_path / "bytes", corpus_file, "data.tokenizer=bytes")
+    assert positions.losses_by_position([run]).token == "byte"
 
 
 def test_a_run_that_translates_is_refused(tmp_path: Path) -> None:
     short = ["data.size=100", "schedule.warmup_iters=0", "training.max_iters=2", "training.eval_interval=2"]
     gpt.train("experiment=copy", *short, "device=cpu", folder=tmp_path / "copy")
     with pytest.raises(UserError, match="continues a text"):
-        positions.losses_by_position([RunFolder(tmp_path / "copy")])
+        positions.losses_by_position([finished(tmp_path / "copy")])
+
+
+def test_a_run_whose_loss_counts_only_answers_is_refused(tmp_path: Path) -> None:
+    few = ["data.size=200", "data.distance=4", "model.block_size=20"]
+    gpt.train("model=v3", "data=repeat", *few, *SHORT, folder=tmp_path / "repeat")
+    with pytest.raises(UserError, match="counts only some of its characters"):
+        positions.losses_by_position([finished(tmp_path / "repeat")])
+
+
+def test_runs_that_differ_in_more_than_their_seed_have_lines_of_their_own(corpus_file: Path, tmp_path: Path) -> None:
+    runs = [train(tmp_path / str(heads), corpus_file, f"model.n_head={heads}") for heads in (1, 4)]
+    assert {*positions.losses_by_position(runs).losses} == {"n_head=1", "n_head=4"}
 
 
 def test_it_prints_a_table_and_draws(

@@ -1,5 +1,6 @@
 """docs/scaling.py finds the law that runs follow, and predicts runs that it has not seen."""
 
+import itertools
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gpt
 from gpt.base.errors import UserError
+from gpt.runs.finding import finished_runs
 from tests.conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "docs"))
@@ -31,12 +34,23 @@ def test_the_interval_of_a_prediction_holds_what_comes(monkeypatch: pytest.Monke
     noise = np.random.default_rng(0).normal(scale=0.01, size=len(N))
     predicted = [law(2e6, 6e6) for law in resampled(N, D, LAW(N, D) + noise)]
     assert min(predicted) - 0.01 < LAW(2e6, 6e6) < max(predicted) + 0.01
+    nearly_exact = [law(2e6, 6e6) for law in resampled(N, D, LAW(N, D) + noise / 100)]
+    assert np.ptp(predicted) > 5 * np.ptp(nearly_exact)
+
+
+def test_a_law_that_nothing_remains_of_is_found() -> None:
+    law = Law(E=0.0, A=20.0, B=30.0, a=0.3, b=0.2)
+    found = fitted(N, D, law(N, D) - 0.01)
+    assert found.E == 0
+    assert found(N, D) == pytest.approx(law(N, D) - 0.01, abs=0.01)
 
 
 def run(n: float, d: float, flops: float | None) -> Any:
     exact = SimpleNamespace(val=float(LAW(np.array(n), np.array(d))))
-    summary = SimpleNamespace(parameters=round(n), flops=flops, exact=exact)
-    return SimpleNamespace(summary=summary, folder=SimpleNamespace(evaluations=lambda: [SimpleNamespace(tokens=d)]))
+    summary = SimpleNamespace(stage="v8", parameters=round(n), flops=flops, exact=exact)
+    config = SimpleNamespace(data="shakespeare")
+    folder = SimpleNamespace(evaluations=lambda: [SimpleNamespace(tokens=d)], config=lambda: config)
+    return SimpleNamespace(summary=summary, folder=folder)
 
 
 def test_shorter_runs_predict_the_longer_ones(
@@ -51,12 +65,47 @@ def test_shorter_runs_predict_the_longer_ones(
     ]
     assert [row[-1] for row in rows] == ["fitted", "fitted", "fitted", "predicted"] * 8
     assert all(float(row[3]) == pytest.approx(float(row[4]), abs=0.002) for row in rows)
-    assert shown.count(" *") == 1  # the best size at three times the compute
+    best = [line.split("|") for line in shown.splitlines() if " *" in line]  # at three times the compute
+    assert len(best) == 1
+    sizes = np.unique(N)
+    losses = LAW(sizes, 3 * max(6 * N * D) / (6 * sizes))
+    assert best[0][1].strip() == f"{sizes[losses.argmin()]:,.0f}"
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match="at least three sizes and three amounts of data"):
+    with pytest.raises(UserError, match="six runs, of at least three sizes and three amounts of data"):
         scaling.report(runs, 6e5, tmp_path / "scaling.png")
     with pytest.raises(UserError, match="no run says its compute"):
         scaling.report([run(1e5, 1e6, None)], np.inf, tmp_path / "scaling.png")
+
+
+def test_runs_that_differ_in_more_than_their_size_are_refused(tmp_path: Path) -> None:
+    runs = [run(n, d, 6 * n * d) for n, d in zip(N, D, strict=True)]
+    runs[0].summary.stage = "v7"
+    with pytest.raises(UserError, match="differ in their stage or their text"):
+        scaling.report(runs, np.inf, tmp_path / "scaling.png")
+
+
+def test_the_command_reads_real_runs(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose losses one step hardly changes: whether a law fits them is chance."""
+    data = ["data=text", f"data.path={corpus_file}", "training.eval_iters=1", "training.batch_size=2", "device=cpu"]
+    for width, steps in itertools.product((8, 16, 24), (1, 2, 3)):
+        sizes = [f"model.n_embd={width}", f"training.max_iters={steps}", f"training.eval_interval={steps}"]
+        gpt.train("model=v3", *data, *sizes, folder=tmp_path / f"{width}_{steps}")
+    runs = finished_runs(tmp_path)
+    assert {run.folder.evaluations()[-1].tokens for run in runs} == {16, 32, 48}
+    monkeypatch.setattr(scaling, "_FITS", 2)
+    monkeypatch.setattr(sys, "argv", ["scaling.py", str(tmp_path), "--tokens", "20"])
+    with pytest.raises(SystemExit, match="six runs, of at least three sizes"):
+        scaling.main()
+    law = Law(E=1.0, A=3.0, B=3.0, a=0.5, b=0.5)
+    monkeypatch.setattr(scaling, "fitted", lambda *_: law)
+    monkeypatch.setattr(sys, "argv", ["scaling.py", str(tmp_path), "--out", str(tmp_path / "law.png")])
+    scaling.main()
+    shown = capsys.readouterr().out
+    assert shown.startswith("E = 1 (1 to 1)\n")
+    assert shown.count("fitted") == 9
+    assert (tmp_path / "law.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_loss_that_does_not_fall_has_no_law() -> None:

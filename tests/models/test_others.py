@@ -70,6 +70,17 @@ def test_linear_attention_equals_its_definition_token_by_token() -> None:
         torch.testing.assert_close(found[:, :, t], expected)
 
 
+def test_linear_attention_has_an_average_where_every_feature_rounds_to_zero() -> None:
+    attention = linear_attention.MultiHeadAttention(C, 2)
+    q, k = (torch.full((B, 2, T, C // 2), -20.0, requires_grad=True) for _ in range(2))  # elu is -1 in float32
+    v = torch.randn(B, 2, T, C // 2)
+    found = attention.attend(q, k, v)
+    torch.testing.assert_close(found, v.cumsum(2) / torch.arange(1, T + 1)[:, None])
+    found.sum().backward()
+    assert q.grad is not None
+    assert q.grad.isfinite().all()
+
+
 @torch.no_grad()
 def test_the_scan_of_min_gru_equals_a_loop() -> None:
     torch.manual_seed(0)

@@ -28,6 +28,8 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> Non
     short, known = names(ranking.keys), _known(ranking)
     for name in by:
         if name not in known:
+            if unknown := sizes.without(ranking, name):
+                raise RequestError(f"by={name}: {unknown.folder.path} does not state it; an older version trained it")
             varying = ", ".join(short.values()) or "none"
             raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
     keys = [known[name] for name in by]

@@ -97,7 +97,9 @@ def _curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
         if not summary.flops:  # unknown, or without a matrix product
             log.warning(f"no curve: {folder.path} has no floating-point operations")
             return {}
-        return {e.iteration: (e.iteration * summary.flops / summary.iterations, e.val) for e in evaluations}
+        # In proportion to the tokens, although those of short windows cost somewhat less.
+        shares = {e.iteration: e.tokens or e.iteration for e in evaluations}
+        return {e.iteration: (summary.flops * shares[e.iteration] / max(shares.values()), e.val) for e in evaluations}
     mean = summary.seconds / max(1, summary.iterations)
     return {e.iteration: (clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations}
 
@@ -114,13 +116,16 @@ def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:
     if not axes.lines or x != "iterations":
         return
     colours = {line.get_label(): line.get_color() for line in axes.lines}
+    meanings = {"x": "documented", "+": "documented, one mini-batch"}
+    drawn = set()
     for row in comparison.rows:
         if row.documented is not None and row.split == "val" and row.stage in colours:
             end = comparison.counted[row.stage][0].summary.iterations
             marker, colour = ("x", colours[row.stage]) if row.difference is not None else ("+", "grey")
             axes.plot(end, row.documented, marker, color=colour, markersize=9, markeredgewidth=2)
-    axes.plot([], [], "kx", label="documented")
-    axes.plot([], [], "+", color="grey", label="documented, one mini-batch")
+            drawn.add(marker)
+    for marker in sorted(drawn, reverse=True):
+        axes.plot([], [], marker, color="black" if marker == "x" else "grey", label=meanings[marker])
 
 
 def log_scale(axes: "Axes") -> None:
