@@ -4,7 +4,7 @@
     python benchmarks/busy_machine.py v6 generation  # some of it
 
 OpenMP's threads wait for each other thousands of times a second. One that spins keeps its core from other processes;
-one that sleeps takes long to wake. Each workload is a whole process, measured with each number of turns in turn: on an
+one that sleeps takes long to wake. Each workload is a whole process, measured with each spin count in turn: on an
 idle machine, and beside two processes that occupy a core each.
 """
 
@@ -60,14 +60,14 @@ _OURS = int(WAITING["GOMP_SPINCOUNT"])
 
 
 def rows(names: list[str], repeats: int, *, quick: bool) -> Iterator[list[str]]:
-    """The median seconds of each workload for each number of turns, idle and beside the busy processes."""
-    turns = _turns(quick=quick)
+    """The median seconds of each workload for each spin count, idle and beside the busy processes."""
+    counts = _spin_counts(quick=quick)
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             command = _command(name, quick=quick)
             for state, others in _states():
                 with others:
-                    seconds = _measured(command, Path(folder), turns, repeats)
+                    seconds = _measured(command, Path(folder), counts, repeats)
                 yield [_WORKS[name], state, *(f"{statistics.median(found):.1f}" for found in seconds.values())]
 
 
@@ -89,15 +89,15 @@ def _states() -> Iterator[tuple[str, AbstractContextManager[None]]]:
     yield f"{_BUSY_PROCESSES} busy loops", _busy()
 
 
-def _turns(*, quick: bool) -> list[int]:
+def _spin_counts(*, quick: bool) -> list[int]:
     return [_OURS] if quick else [0, 1_000, _OURS, 10_000, LIBGOMPS_SPINS]
 
 
-def _measured(command: list[str], folder: Path, turns: list[int], repeats: int) -> dict[int, list[float]]:
+def _measured(command: list[str], folder: Path, counts: list[int], repeats: int) -> dict[int, list[float]]:
     """In turn, because a machine's speed drifts; the first time does not count, if anything is compared."""
-    if len(turns) > 1:
+    if len(counts) > 1:
         wall_seconds(command, folder)
-    found: dict[int, list[float]] = {spins: [] for spins in turns}
+    found: dict[int, list[float]] = {spins: [] for spins in counts}
     for _ in range(repeats):
         for spins, seconds in found.items():
             seconds.append(wall_seconds(command, folder, WAITING | {"GOMP_SPINCOUNT": f"{spins}"}))
@@ -137,16 +137,16 @@ def _busy() -> Iterator[None]:
             loop.wait()
 
 
-def _table(measured: list[list[str]], turns: list[int]) -> str:
-    headers = ["work, seconds by turns", "other programs", *(f"{spins:,}" for spins in turns)]
+def _table(measured: list[list[str]], counts: list[int]) -> str:
+    headers = ["work, seconds by spin count", "other programs", *(f"{spins:,}" for spins in counts)]
     return tabulate(measured, headers, "github", disable_numparse=True)
 
 
 if __name__ == "__main__":
     given = arguments(__doc__, names=_WORKS)
     measured: list[list[str]] = []
-    turns = _turns(quick=given.quick)
+    counts = _spin_counts(quick=given.quick)
     for row in rows(given.names, given.repeats, quick=given.quick):
         measured.append(row)
-        print(_table([row], turns), file=sys.stderr)  # it takes hours: what is known already
-    print(f"{machine()}\n\n{_table(measured, turns)}")
+        print(_table([row], counts), file=sys.stderr)  # it takes hours: what is known already
+    print(f"{machine()}\n\n{_table(measured, counts)}")

@@ -1,9 +1,11 @@
-"""Where the time of a documented v6 run goes.
+"""Where the time of a small stage's documented run goes, and where that of generation at v7's size.
 
-    python benchmarks/where_time_goes.py
+    python benchmarks/where_time_goes.py v1
+    python benchmarks/where_time_goes.py generation
 
-Each part is timed on its own, in one process and with the run's number of threads, and multiplied by how often a run
-needs it. The sum is compared with the wall time of an entire run.
+Each part of a run is timed on its own, in one process and with the run's number of threads, and multiplied by how often
+a run needs it. The sum is compared with the wall time of an entire run. Of generation, a profile shows the operators;
+the profiler itself adds microseconds to each call.
 """
 
 import statistics
@@ -12,44 +14,85 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from harness import CORPUS, QUICK_TRAINING, parser, train_command, wall_seconds
+from harness import CORPUS, QUICK_TRAINING, REPOSITORY, output, parser, train_command, wall_seconds
+from omegaconf import OmegaConf
 from tabulate import tabulate
 
+from gpt import models
+from gpt.base.choices import Choice
 from gpt.base.runtime import select_runtime
 from gpt.base.seeding import generator
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
-from gpt.models.v6_pre_norm import GPT
-from gpt.tasks.decoding.sampling import sample_text
+from gpt.models.v7_dropout import GPT
+from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import generate, sample_text
 from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
 from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import AdamW
 
-_ITERATIONS, _EVALUATIONS = 5000, 11
+_STAGES = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")
 
 
 def main() -> None:
-    """Print the table."""
-    is_quick = parser(__doc__).parse_args().quick
+    """Print the table of the given work."""
+    options = parser(__doc__)
+    options.add_argument("work", nargs="?", choices=[*_STAGES, "generation"], default="v6", help="(default v6)")
+    given = options.parse_args()
+    print(_of_generation() if given.work == "generation" else _of_a_run(given.work, is_quick=given.quick))
+
+
+def _of_generation() -> str:
+    """In a process that imports `gpt` before PyTorch, as the scripts do: it sets how threads wait."""
+    code = "import gpt, sys; sys.path.insert(0, sys.argv[1]); import where_time_goes as w; print(w.operators())"
+    return output([sys.executable, "-c", code, str(Path(__file__).parent)], Path.cwd()).strip()
+
+
+def operators() -> str:
+    """The costliest operators in the second half of a window, in which a recorded pass is repeated."""
+    model = packed(GPT(65, 256, 384, 6, 6, 0.2), torch.float32)
+    count = 128
+    characters = generate(model, torch.tensor([0]), tokens=2 * count, num_samples=1, seed=1)
+    for _ in range(count):
+        next(characters).tolist()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        for ids in characters:
+            ids.tolist()
+    found = sorted(profiled.key_averages(), key=lambda each: -each.self_cpu_time_total)
+    total = sum(each.self_cpu_time_total for each in found)
+    rows = [
+        [each.key, f"{each.count / count:.1f}", f"{each.self_cpu_time_total / count:.0f}",
+         f"{each.self_cpu_time_total / total:.0%}"] for each in found[:10]
+    ]  # fmt: skip
+    rows.append(["all", f"{sum(each.count for each in found) / count:.1f}", f"{total / count:.0f}", "100%"])
+    headers = ["operator", "calls per character", "microseconds per character", "share"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def _of_a_run(stage: str, *, is_quick: bool) -> str:
     often, seldom = (2, 1) if is_quick else (300, 5)
-    eval_iters = 1 if is_quick else 200
+    config = _documented(stage)
+    training = config.training
+    iterations, batch_size = training.max_iters, training.batch_size
+    evaluations, eval_iters = 1 + iterations // training.eval_interval, 1 if is_quick else training.eval_iters
     torch.manual_seed(0)
-    tokenizer, data = _corpus()
-    model = GPT(vocab_size=len(tokenizer), block_size=8, n_embd=32, n_head=4, n_layer=3)
+    tokenizer, data = _corpus(config.model.block_size)
+    choice = Choice.model_validate(OmegaConf.to_container(config.model))
+    model = models.build(choice, vocab_size=len(tokenizer))
     runtime = select_runtime(torch.device("cpu"), "float32", model)
-    optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
-    batch, no_skip = data.batch("train", 32, generator(0)), torch.zeros(())
+    optimizer = AdamW(model, training.learning_rate, weight_decay=0.01, beta1=0.9, beta2=0.999)
+    batch, no_skip = data.batch("train", batch_size, generator(0)), torch.zeros(())
 
     def backward() -> None:
         batch_loss(model, batch).backward()
 
     def estimate() -> None:
-        mean_loss(
-            model, data.estimation_batches("val", 0, 0, eval_iters, 32, tokens_per_pass(runtime, model)), "", runtime
-        )
+        at_once = tokens_per_pass(runtime, model)
+        mean_loss(model, data.estimation_batches("val", 0, 0, eval_iters, batch_size, at_once), "", runtime)
 
     backward()
     forward_time = _median(lambda: batch_loss(model, batch), often)
@@ -58,26 +101,33 @@ def main() -> None:
         seconds = {
             "Python and configuration": wall_seconds(train_command("--cfg", "job"), folder),
             "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
-            "corpus and tokens": _median(_corpus, seldom),
-            "batches": _ITERATIONS * _median(lambda: data.training_batch(0, 1, 32), often),
-            "forward": _ITERATIONS * forward_time,
-            "backward": _ITERATIONS * (_median(backward, often) - forward_time),
-            "optimizer": _ITERATIONS * _median(lambda: optimizer.step({"all": 1e-3}, no_skip), often),
-            "estimates": 2 * _EVALUATIONS * _median(estimate, seldom),
+            "corpus and tokens": _median(lambda: _corpus(config.model.block_size), seldom),
+            "batches": iterations * _median(lambda: data.training_batch(0, 1, batch_size), often),
+            "forward": iterations * forward_time,
+            "backward": iterations * (_median(backward, often) - forward_time),
+            "optimizer": iterations * _median(lambda: optimizer.step({"all": training.learning_rate}, no_skip), often),
+            "estimates": 2 * evaluations * _median(estimate, seldom),
             "exact loss": _median(lambda: exact_loss(model, data, "val", runtime=runtime), seldom),
             "sample": _median(lambda: sample_text(model, tokenizer, seed=0), seldom),
         }
-        whole = wall_seconds(train_command("model=v6", "device=cpu", *(QUICK_TRAINING if is_quick else [])), folder)
+        short = QUICK_TRAINING if is_quick else []
+        whole = wall_seconds(train_command(f"model={stage}", "device=cpu", *short), folder)
     seconds["the rest: the loop itself, plotting, files"] = whole - sum(seconds.values())
     seconds["the entire run, measured"] = whole
     lines = [[part, f"{value:.2f}", f"{value / whole:.0%}"] for part, value in seconds.items()]
-    print(tabulate(lines, ["part", "s", "share"], tablefmt="github", disable_numparse=True))
+    return tabulate(lines, ["part", "s", "share"], tablefmt="github", disable_numparse=True)
 
 
-def _corpus() -> tuple[CharTokenizer, TextData]:
+def _documented(stage: str) -> Any:
+    """The values of conf/train.yaml with the stage's own."""
+    folder = REPOSITORY / "conf"
+    return OmegaConf.merge(OmegaConf.load(folder / "train.yaml"), OmegaConf.load(folder / "model" / f"{stage}.yaml"))
+
+
+def _corpus(block_size: int) -> tuple[CharTokenizer, TextData]:
     corpus = shakespeare(str(CORPUS), train_fraction=0.9)
     tokenizer = CharTokenizer(corpus.train + corpus.val)
-    return tokenizer, TextData(corpus, tokenizer, block_size=8)
+    return tokenizer, TextData(corpus, tokenizer, block_size=block_size)
 
 
 def _median(work: Callable[[], object], repeats: int) -> float:
