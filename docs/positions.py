@@ -61,23 +61,19 @@ def losses_by_position(runs: list[FinishedRun]) -> ByPosition:
     Runs of a stage that differ in more than their seed have lines of their own. Raises UserError if runs differ in
     their text or in the length of their windows, and for a run whose loss does not count every token.
     """
-    first = gpt.load(runs[0].folder.path, device="cpu")
-    Continuation.required(first.task, "docs/positions.py")
-    text, T = first.config.data, block_size_of(first.model)
-    corpus = first.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
-    data = first.task.data(corpus, first.model, first.device)
     alike = [group for ranking in rankings(runs, "exact") for group in ranking.groups]
     stages = [group.runs[0].summary.stage for group in alike]
     names = stages if len(set(stages)) == len(stages) else [label(group) for group in alike]
-    means = {}
-    for name, group in zip(names, alike, strict=True):
-        seeds = []
-        for run in group.runs:
-            opened = gpt.load(run.folder.path, device="cpu")
-            if (opened.config.data, block_size_of(opened.model)) != (text, T):
-                raise UserError(f"{run.folder.path} has another text or another length of windows than {first.folder}")
-            seeds.append(_by_position(opened, data, T))
-        means[name] = torch.stack(seeds).mean(0)
+    seeds = [[gpt.load(run.folder.path, device="cpu") for run in group.runs] for group in alike]
+    first, *others = itertools.chain.from_iterable(seeds)
+    Continuation.required(first.task, "docs/positions.py")
+    text, T = first.config.data, block_size_of(first.model)
+    for other in others:
+        if (other.config.data, block_size_of(other.model)) != (text, T):
+            raise UserError(f"{other.folder} has another text or another length of windows than {first.folder}")
+    data = first.task.data(first.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")}), first.model, first.device)
+    each = [torch.stack([_by_position(run, data, T) for run in some]).mean(0) for some in seeds]
+    means = dict(zip(names, each, strict=True))
     ends = [1 << i for i in range(T.bit_length()) if 1 << i < T] + [T]
     groups = [range(before + 1, last + 1) for before, last in itertools.pairwise([0, *ends])]
     losses = {name: [mean[g.start - 1 : g.stop - 1].mean().item() for g in groups] for name, mean in means.items()}

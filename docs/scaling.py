@@ -49,10 +49,10 @@ def fitted(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Law:
         for a in np.geomspace(*a_range, _GRID):
             for b in np.geomspace(*b_range, _GRID):
                 E, A, B = _solved(n**-a, d**-b, loss)
-                law = Law(E, A, B, float(a), float(b))
-                squares = float(((law(n, d) - loss) ** 2).sum())
+                tried = Law(E, A, B, float(a), float(b))
+                squares = float(((tried(n, d) - loss) ** 2).sum())
                 if min(A, B) > 0 and squares < best[0]:
-                    best = (squares, law)
+                    best = (squares, tried)
         law = best[1]
         if not law.a:
             raise UserError("no law of this form fits: the loss must fall with the parameters and with the data")

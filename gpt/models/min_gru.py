@@ -16,7 +16,7 @@ class MinGRU(nn.Module):
 
     def __init__(self, n_embd: int, block_size: int) -> None:
         super().__init__()
-        self.rounds = (block_size - 1).bit_length()  # enough for every window
+        self.rounds = (block_size - 1).bit_length()  # in an export, where T is symbolic
         self.gate_and_candidate = nn.Linear(n_embd, 2 * n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ class MinGRU(nn.Module):
         B, T, C = x.shape
         gate, candidate = self.gate_and_candidate(x).chunk(2, dim=-1)  # (B, T, C) each
         z = gate.sigmoid()
-        rounds = (T - 1).bit_length() if isinstance(T, int) else self.rounds  # T is a symbol in an export
+        rounds = (T - 1).bit_length() if isinstance(T, int) else self.rounds
         kept, added = scanned(1 - z, z * candidate, rounds)  # (B, T, C) each
 
         def recurrence(state: Tensor) -> tuple[Tensor, Tensor]:

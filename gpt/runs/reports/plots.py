@@ -90,16 +90,15 @@ def _curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
         return {}
     if x == "iterations":
         return {e.iteration: (e.iteration, e.val) for e in evaluations}
-    if x == "tokens":
-        per_iteration = _tokens_per_iteration(folder)
-        return {e.iteration: (e.tokens or e.iteration * per_iteration, e.val) for e in evaluations}
-    if x == "compute":
-        if not summary.flops:  # unknown, or without a matrix product
-            log.warning(f"no curve: {folder.path} has no floating-point operations")
-            return {}
-        # In proportion to the tokens, although those of short windows cost somewhat less.
-        shares = {e.iteration: e.tokens or e.iteration for e in evaluations}
-        return {e.iteration: (summary.flops * shares[e.iteration] / max(shares.values()), e.val) for e in evaluations}
+    if x == "compute" and not summary.flops:  # unknown, or without a matrix product
+        log.warning(f"no curve: {folder.path} has no floating-point operations")
+        return {}
+    if x in ("tokens", "compute"):
+        per_iteration = _tokens_per_iteration(folder) if any(e.tokens is None for e in evaluations) else 0
+        tokens = [e.iteration * per_iteration if e.tokens is None else e.tokens for e in evaluations]
+        # The compute in proportion to the tokens, although those of short windows cost somewhat less.
+        scale = summary.flops / tokens[-1] if x == "compute" and summary.flops and tokens else 1
+        return {e.iteration: (scale * n, e.val) for e, n in zip(evaluations, tokens, strict=True)}
     mean = summary.seconds / max(1, summary.iterations)
     return {e.iteration: (clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations}
 

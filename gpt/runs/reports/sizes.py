@@ -49,9 +49,10 @@ def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[
     """Those of the keys that set a size; a key in which groups of one size differ, and only in such keys, does not."""
     lengths = {key for key in ranking.keys if key in ("training.max_iters", "training.batch_size")}
     of_stage = {key for key in ranking.keys if key.startswith("model.") and not key.endswith("_target_")}
-    setting = lengths if name == "compute" and lengths else of_stage
+    candidates = lengths if name == "compute" and lengths else of_stage
+    idle = set()
     for (one, size), (other, its_size) in itertools.combinations(zip(ranking.groups, sizes, strict=True), 2):
         differing = {key for key in ranking.keys if one.values[key] != other.values[key]}
-        if size == its_size and differing <= setting:
-            setting = setting - differing
-    return setting
+        if size == its_size and differing <= candidates:
+            idle |= differing
+    return candidates - idle

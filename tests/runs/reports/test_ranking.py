@@ -304,6 +304,19 @@ def test_compare_writes_tables_and_pictures(script: Script, sweep: Path, tmp_pat
     assert "| v3 " in (tmp_path / "compare.md").read_text()
 
 
+def test_a_hyperparameter_that_does_not_set_the_size_has_lines_of_its_own(sweep: Path, tmp_path: Path) -> None:
+    found = []
+    for number, (loss, width, heads) in enumerate([(3.0, 8, 1), (2.9, 8, 4), (2.8, 16, 1), (2.7, 16, 4)]):
+        run, summary = copies(sweep / "runs" / "other", tmp_path / str(number), {"0.1": [loss]})[0]
+        model = Choice.model_validate({"_target_": "gpt.models.v5_residual.GPT", "n_embd": width, "n_head": heads})
+        run.write_config(run.config().model_copy(update={"model": model}))
+        found.append(FinishedRun(run, summary.model_copy(update={"parameters": 100 * width})))
+    (ranking,) = rankings(found, "exact")
+    assert {tuple(group.values.items()) for group in with_sizes(ranking, ["parameters"]).groups} == {
+        (("model.n_head", heads), ("parameters", 100 * width)) for width in (8, 16) for heads in (1, 4)
+    }
+
+
 def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
     sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
