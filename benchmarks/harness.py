@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
@@ -156,6 +158,12 @@ _FOLDERS = {
     "annotated": "a checkout of harvardnlp/annotated-transformer",
     "run": "the folder of a finished run",
 }
+
+
+def documented(stage: str) -> Any:
+    """The values of conf/train.yaml with those of the stage."""
+    folder = REPOSITORY / "conf"
+    return OmegaConf.merge(OmegaConf.load(folder / "train.yaml"), OmegaConf.load(folder / "model" / f"{stage}.yaml"))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from harness import CORPUS, REPOSITORY, Row, alternate, arguments, output, table, train_command
+from harness import CORPUS, Row, alternate, arguments, documented, output, table, train_command
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
@@ -41,10 +41,7 @@ from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
 
 _VOCAB, _TOKENS = 4000, 1024
-_CONFIG: Any = OmegaConf.merge(
-    OmegaConf.load(REPOSITORY / "conf" / "train.yaml"),
-    OmegaConf.load(REPOSITORY / "conf" / "model" / "transformer.yaml"),
-)
+_CONFIG = documented("transformer")
 
 
 class _PlainTransformer(nn.Module):

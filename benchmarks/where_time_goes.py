@@ -14,10 +14,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from harness import CORPUS, QUICK_TRAINING, REPOSITORY, output, parser, train_command, wall_seconds
+from harness import CORPUS, QUICK_TRAINING, documented, output, parser, train_command, wall_seconds
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
@@ -43,19 +42,21 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("work", nargs="?", choices=[*_STAGES, "generation"], default="v6", help="(default v6)")
     given = options.parse_args()
-    print(_of_generation() if given.work == "generation" else _of_a_run(given.work, is_quick=given.quick))
+    if given.work == "generation":
+        print(_of_generation(4 if given.quick else 128))
+    else:
+        print(_of_a_run(given.work, is_quick=given.quick))
 
 
-def _of_generation() -> str:
+def _of_generation(count: int) -> str:
     """In a process that imports `gpt` before PyTorch, as the scripts do: it sets how threads wait."""
-    code = "import gpt, sys; sys.path.insert(0, sys.argv[1]); import where_time_goes as w; print(w.operators())"
+    code = f"import gpt, sys; sys.path.insert(0, sys.argv[1]); import where_time_goes as w; print(w.operators({count}))"
     return output([sys.executable, "-c", code, str(Path(__file__).parent)], Path.cwd()).strip()
 
 
-def operators() -> str:
-    """The costliest operators in the second half of a window, in which a recorded pass is repeated."""
+def operators(count: int) -> str:
+    """The costliest operators of `count` characters, after as many others: with 128, a recorded pass is repeated."""
     model = packed(GPT(65, 256, 384, 6, 6, 0.2), torch.float32)
-    count = 128
     characters = generate(model, torch.tensor([0]), tokens=2 * count, num_samples=1, seed=1)
     for _ in range(count):
         next(characters).tolist()
@@ -75,7 +76,7 @@ def operators() -> str:
 
 def _of_a_run(stage: str, *, is_quick: bool) -> str:
     often, seldom = (2, 1) if is_quick else (300, 5)
-    config = _documented(stage)
+    config = documented(stage)
     training = config.training
     iterations, batch_size = training.max_iters, training.batch_size
     evaluations, eval_iters = 1 + iterations // training.eval_interval, 1 if is_quick else training.eval_iters
@@ -116,12 +117,6 @@ def _of_a_run(stage: str, *, is_quick: bool) -> str:
     seconds["the entire run, measured"] = whole
     lines = [[part, f"{value:.2f}", f"{value / whole:.0%}"] for part, value in seconds.items()]
     return tabulate(lines, ["part", "s", "share"], tablefmt="github", disable_numparse=True)
-
-
-def _documented(stage: str) -> Any:
-    """The values of conf/train.yaml with the stage's own."""
-    folder = REPOSITORY / "conf"
-    return OmegaConf.merge(OmegaConf.load(folder / "train.yaml"), OmegaConf.load(folder / "model" / f"{stage}.yaml"))
 
 
 def _corpus(block_size: int) -> tuple[CharTokenizer, TextData]:
