@@ -18,7 +18,7 @@ from gpt.base.choices import Depth, Length, Size
 from gpt.models import v5_residual
 from gpt.models.kv_cache import Cached, CachedEmbedding, continued
 
-_SMALLEST = 1e-8  # of a feature: below the smallest step of float32 next to 1
+_LEAST = -16.0  # for elu: below -17, it rounds to -1 in float32
 
 
 class MultiHeadAttention(v5_residual.MultiHeadAttention):
@@ -39,8 +39,8 @@ class MultiHeadAttention(v5_residual.MultiHeadAttention):
 
 
 def _features(x: Tensor) -> Tensor:
-    """phi(x). Where elu(x) rounds to -1, it would be 0, and a query's weights could add up to 0."""
-    return (elu(x) + 1).clamp_min(_SMALLEST)
+    """phi(x), which stays positive: where elu(x) rounds to -1, a query's weights could add up to 0."""
+    return elu(x.clamp_min(_LEAST)) + 1
 
 
 class Block(nn.Module):
