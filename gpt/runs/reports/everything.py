@@ -12,6 +12,7 @@ from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from gpt.runs.reports import against, documented, plots, tables
 from gpt.runs.reports.changes import changes
+from gpt.runs.reports.curves import at_equal
 from gpt.runs.reports.documented import Comparison
 from gpt.runs.reports.ranking import Ranking, rankings
 
@@ -38,7 +39,11 @@ class Everything:
     def shown(self, style: str) -> str:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
         parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
-        return "\n\n".join([*parts, *(tables.table(ranking, self.config.metric, style) for ranking in self.ranked)])
+        for ranking in self.ranked:
+            parts.append(tables.table(ranking, self.config.metric, style))
+            equal = at_equal(ranking, self.config.x) if self.config.x != "iterations" else None
+            parts += [tables.equal_table(equal, self.config.x, style)] if equal else []
+        return "\n\n".join(parts)
 
     def write(self, out: Path) -> list[Path]:
         """Write the tables and the pictures to a folder, and return their paths.

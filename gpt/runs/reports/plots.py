@@ -3,21 +3,19 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import write_png
 from gpt.runs.finding import FinishedRun
-from gpt.runs.folder import RunFolder
 from gpt.runs.reports import escaping
+from gpt.runs.reports.curves import XLABELS, Axis, curve
 from gpt.runs.reports.documented import Comparison
 from gpt.runs.reports.ranking import Ranking, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Axis = Literal["iterations", "tokens", "seconds", "compute"]
 
 MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
 
@@ -40,7 +38,7 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
         _draw_documented(all_axes[0], comparison, x)
     drawn = [axes for axes in all_axes if axes.lines]
     for axes in drawn:
-        axes.set(xlabel=_XLABELS[x], ylabel="estimated validation loss (nats per token)")
+        axes.set(xlabel=XLABELS[x], ylabel="estimated validation loss (nats per token)")
         log_scale(axes)
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")
@@ -49,22 +47,13 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
     return bool(drawn)
 
 
-_XLABELS = {
-    "iterations": "iteration",
-    "tokens": "tokens trained on",
-    "seconds": "seconds of training",
-    "compute": "floating-point operations in training steps",
-}
-
-
 def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis) -> None:
     from matplotlib.colors import TABLEAU_COLORS  # slow to import
 
     most = max(1, _MOST_CURVES // max(1, len(groups)))
     for number, (name, runs) in enumerate(groups[:_MOST_CURVES]):
         colour = list(TABLEAU_COLORS)[number] if number < MOST_COLOURS else "lightgrey"
-        found = [_curve(run, x) for run in runs[:most]]
-        lines = [line for line in found if line]
+        lines = [line for run in runs[:most] if (line := _curve(run, x))]
         for line in lines:
             axes.plot(*zip(*line.values(), strict=True), color=colour, linewidth=0.6,
                       marker="." if len(line) == 1 else None, alpha=0.6, zorder=1)  # fmt: skip
@@ -80,35 +69,12 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], 
 
 
 def _curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
-    """The evaluations as points, without iteration 0, which a log scale cannot show; empty for a damaged run."""
-    folder, summary = run
+    """The points of a run; empty, with a warning, if it has no curve."""
     try:
-        evaluations = [evaluation for evaluation in folder.evaluations() if evaluation.iteration > 0]
-        clock = folder.clock() if x == "seconds" else {}
+        return curve(run, x)
     except UserError as error:
         log.warning(f"no curve: {error}")
         return {}
-    if x == "iterations":
-        return {e.iteration: (e.iteration, e.val) for e in evaluations}
-    if x == "compute" and not summary.flops:  # unknown, or without a matrix product
-        log.warning(f"no curve: {folder.path} has no floating-point operations")
-        return {}
-    if x in ("tokens", "compute"):
-        per_iteration = _tokens_per_iteration(folder) if any(e.tokens is None for e in evaluations) else 0
-        tokens = [e.iteration * per_iteration if e.tokens is None else e.tokens for e in evaluations]
-        # The compute in proportion to the tokens, although those of short windows cost somewhat less.
-        scale = summary.flops / tokens[-1] if x == "compute" and summary.flops and tokens else 1
-        return {e.iteration: (scale * n, e.val) for e, n in zip(evaluations, tokens, strict=True)}
-    mean = summary.seconds / max(1, summary.iterations)
-    return {e.iteration: (clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations}
-
-
-def _tokens_per_iteration(folder: RunFolder) -> int:
-    """Tokens per iteration of a run that did not record its tokens; an upper bound for sentence pairs."""
-    from gpt import tasks  # slow to import
-
-    config = folder.config()
-    return tasks.of(config.data).tokens_in_batch(config.training.batch_size, config.model.hyperparameters["block_size"])
 
 
 def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:

@@ -11,7 +11,8 @@ from tabulate import tabulate
 from gpt.base.errors import printable
 from gpt.runs.records import Summary
 from gpt.runs.reports import edges, escaping
-from gpt.runs.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, names, shown
+from gpt.runs.reports.curves import XLABELS, Axis, Equal
+from gpt.runs.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, label, names, shown
 
 _NAMES = {
     "exact": "exact val", "val": "estimated val", "train": "estimated train", "best": "best estimated val"
@@ -55,6 +56,15 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     headers = [escaped(header) for header in headers]
     shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
     return "\n\n".join([escaped(title), shown_rows, _note(ranking, escaped), *map(escaped, edges.of_ranking(ranking))])
+
+
+def equal_table(equal: Equal, x: Axis, style: str) -> str:
+    """The losses at an equal amount of training, in a style of tabulate."""
+    escaped = escaping.markdown if style == "github" else printable
+    rows = [[escaped(label(group)), _with_deviation(mean, deviation)] for group, mean, deviation in equal.losses]
+    title = f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations:"
+    shown_rows = tabulate(rows, ["", "estimated val"], tablefmt=style, disable_numparse=True)
+    return f"{title}\n\n{shown_rows}"
 
 
 def _metrics(rankings: list[Ranking]) -> list[str]:
