@@ -64,24 +64,33 @@ def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
 
 
 def draw(study: optuna.Study, path: Path) -> None:
-    """Draw the loss of each trial with the best so far, and the importances beside it."""
+    """Draw the loss of each trial with the best so far; beside it the importances, or one hyperparameter's values."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
-    losses, bars = figure.subplots(1, 2)
+    left, right = figure.subplots(1, 2)
+    searched = {key: where for trial in study.get_trials(deepcopy=False) for key, where in trial.distributions.items()}
     for state, marker, colour in ((TrialState.COMPLETE, "o", "tab:blue"), (TrialState.PRUNED, "x", "grey")):
-        trials = study.get_trials(deepcopy=False, states=(state,))
-        numbers = [trial.number for trial in trials if trial.value is not None]
-        values = [trial.value for trial in trials if trial.value is not None]
-        losses.plot(numbers, values, marker, color=colour, label=state.name.lower())
+        trials = [trial for trial in study.get_trials(deepcopy=False, states=(state,)) if trial.value is not None]
+        numbers, values = [trial.number for trial in trials], [trial.value for trial in trials]
+        left.plot(numbers, values, marker, color=colour, label=state.name.lower())
         if state is TrialState.COMPLETE and values:
             best = list(itertools.accumulate(values, min))
-            losses.step(numbers, best, where="post", color="tab:orange", label="best so far")
-    losses.set(xlabel="trial", ylabel="validation loss (nats per token)")
-    losses.grid(alpha=0.3)
-    losses.legend()
-    found = importances(study)
-    names = [key.rpartition(".")[2] for key in found]
-    bars.barh(names[::-1], list(found.values())[::-1])
-    bars.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
+            left.step(numbers, best, where="post", color="tab:orange", label="best so far")
+        if len(searched) == 1:
+            right.plot([next(iter(trial.params.values())) for trial in trials], values, marker, color=colour)
+    left.set(xlabel="trial", ylabel="validation loss (nats per token)")
+    left.grid(alpha=0.3)
+    left.legend()
+    if len(searched) == 1:
+        ((key, where),) = searched.items()
+        right.set(xlabel=key.rpartition(".")[2], ylabel="validation loss (nats per token)")
+        if getattr(where, "log", False):  # not of a choice
+            right.set_xscale("log")
+        right.grid(alpha=0.3, which="both")
+    else:
+        found = importances(study)
+        names = [key.rpartition(".")[2] for key in found]
+        right.barh(names[::-1], list(found.values())[::-1])
+        right.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
     write_png(path, figure)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
+from matplotlib.figure import Figure
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
 
-from gpt.apps.searching import study
+from gpt.apps.searching import report, study
 from gpt.base.errors import RequestError, UserError
 from gpt.data.corpora import read_text
 from tests.conftest import REPOSITORY, Script
@@ -95,6 +96,31 @@ def test_there_is_a_picture_and_an_importance_of_every_hyperparameter(unbroken: 
     shares = dict(part.rsplit(" ", 1) for part in line.split(", "))
     assert set(shares) == {"training.learning_rate", "training.batch_size", "optimizer"}
     assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("where", "scale"),
+    [
+        (FloatDistribution(1e-3, 1e-1, log=True), "log"),
+        (FloatDistribution(1e-3, 1e-1), "linear"),
+        (CategoricalDistribution(("1e-3", "1e-1")), "linear"),
+    ],
+)
+def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
+    where: BaseDistribution, scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, key = optuna.create_study(), "training.learning_rate"
+    values = ("1e-3", "1e-1") if isinstance(where, CategoricalDistribution) else (1e-3, 1e-1)
+    for value, loss in zip(values, (2.5, 2.1), strict=True):
+        found.add_trial(create_trial(params={key: value}, distributions={key: where}, value=loss))
+    drawn: list[Figure] = []
+    monkeypatch.setattr(report, "write_png", lambda path, figure: drawn.append(figure))
+    report.draw(found, tmp_path / "search.png")
+    _, right = drawn[0].axes
+    assert (right.get_xlabel(), right.get_xscale()) == ("learning_rate", scale)
+    (points, _) = right.lines
+    assert list(points.get_xdata()) == list(values)
+    assert list(points.get_ydata()) == [2.5, 2.1]
 
 
 def test_n_trials_is_the_total(called: Script, corpus: list[str], tmp_path: Path) -> None:
