@@ -102,7 +102,7 @@ def _words(group: range) -> str:
 
 def _drawn(found: ByPosition) -> Figure:
     """A line for each stage, on a logarithmic axis."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(1.5 + 0.9 * max(6, len(found.groups)), 4.5), layout="constrained")  # room for each label
     axes = figure.subplots()
     for stage, means in found.losses.items():
         axes.plot(range(len(found.groups)), means, ".-", label=stage)
