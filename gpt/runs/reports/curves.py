@@ -25,8 +25,8 @@ XLABELS = {
 class Equal:
     """The estimated validation losses of the groups of a ranking after an equal amount of training."""
 
-    amount: float  # of seconds, tokens or operations: what the group that took least took
-    losses: list[tuple[Group, float, float | None]]  # the mean and the deviation over seeds, the lowest mean first
+    amount: float  # of seconds, tokens or operations: what the run that took least took
+    losses: list[tuple[Group, list[float]]]  # of each seed; the group with the lowest mean first
 
 
 def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
@@ -44,11 +44,11 @@ def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
     amount = min(line[-1][0] for line in lines)
     if any(line[0][0] > amount for line in lines):
         return None
-    losses = []
-    for group, of_group in zip(ranking.groups, curves, strict=True):
-        vals = [float(np.interp(amount, [x for x, _ in line], [val for _, val in line])) for line in of_group]
-        losses.append((group, statistics.mean(vals), statistics.stdev(vals) if len(vals) > 1 else None))
-    return Equal(amount, sorted(losses, key=lambda loss: loss[1]))
+    losses = [
+        (group, [float(np.interp(amount, [at for at, _ in line], [val for _, val in line])) for line in of_group])
+        for group, of_group in zip(ranking.groups, curves, strict=True)
+    ]
+    return Equal(amount, sorted(losses, key=lambda loss: statistics.mean(loss[1])))
 
 
 def curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:

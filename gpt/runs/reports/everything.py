@@ -12,7 +12,7 @@ from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from gpt.runs.reports import against, documented, plots, tables
 from gpt.runs.reports.changes import changes
-from gpt.runs.reports.curves import at_equal
+from gpt.runs.reports.curves import Equal, at_equal
 from gpt.runs.reports.documented import Comparison
 from gpt.runs.reports.ranking import Ranking, rankings
 
@@ -39,9 +39,8 @@ class Everything:
     def shown(self, style: str) -> str:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
         parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
-        for ranking in self.ranked:
+        for ranking, equal in zip(self.ranked, self._equal, strict=True):
             parts.append(tables.table(ranking, self.config.metric, style))
-            equal = at_equal(ranking, self.config.x) if self.config.x != "iterations" else None
             parts += [tables.equal_table(equal, self.config.x, style)] if equal else []
         return "\n\n".join(parts)
 
@@ -67,6 +66,11 @@ class Everything:
             against.draw(ranking, self.config.by or [], self.config.metric, out / name)
             written.append(out / name)
         return written
+
+    @cached_property
+    def _equal(self) -> list[Equal | None]:
+        """The losses of each ranking at an equal amount of `x`, if it is not iterations."""
+        return [None if self.config.x == "iterations" else at_equal(ranking, self.config.x) for ranking in self.ranked]
 
     @property
     def _by_keys(self) -> list[str]:

@@ -61,7 +61,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
 def equal_table(equal: Equal, x: Axis, style: str) -> str:
     """The losses at an equal amount of training, in a style of tabulate."""
     escaped = escaping.markdown if style == "github" else printable
-    rows = [[escaped(label(group)), _with_deviation(mean, deviation)] for group, mean, deviation in equal.losses]
+    rows = [[escaped(label(group)), _mean(losses)] for group, losses in equal.losses]
     title = f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations:"
     shown_rows = tabulate(rows, ["", "estimated val"], tablefmt=style, disable_numparse=True)
     return f"{title}\n\n{shown_rows}"
