@@ -4,7 +4,7 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -15,6 +15,9 @@ from gpt.base.errors import RequestError
 from gpt.base.files import write_png
 from gpt.cli.ranges import Range
 from gpt.runs.reports.edges import of_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
@@ -70,27 +73,31 @@ def draw(study: optuna.Study, path: Path) -> None:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     searched = {key: where for trial in study.get_trials(deepcopy=False) for key, where in trial.distributions.items()}
+    is_alone = len(searched) == 1  # its importance would always be 1
     for state, marker, colour in ((TrialState.COMPLETE, "o", "tab:blue"), (TrialState.PRUNED, "x", "grey")):
         trials = [trial for trial in study.get_trials(deepcopy=False, states=(state,)) if trial.value is not None]
-        numbers, values = [trial.number for trial in trials], [trial.value for trial in trials]
-        left.plot(numbers, values, marker, color=colour, label=state.name.lower())
-        if state is TrialState.COMPLETE and values:
-            best = list(itertools.accumulate(values, min))
+        numbers, losses = [trial.number for trial in trials], [trial.value for trial in trials]
+        left.plot(numbers, losses, marker, color=colour, label=state.name.lower())
+        if state is TrialState.COMPLETE and losses:
+            best = list(itertools.accumulate(losses, min))
             left.step(numbers, best, where="post", color="tab:orange", label="best so far")
-        if len(searched) == 1:
-            right.plot([next(iter(trial.params.values())) for trial in trials], values, marker, color=colour)
+        if is_alone:
+            right.plot([trial.params[key] for trial in trials for key in searched], losses, marker, color=colour)
     left.set(xlabel="trial", ylabel="validation loss (nats per token)")
     left.grid(alpha=0.3)
     left.legend()
-    if len(searched) == 1:
+    if is_alone:
         ((key, where),) = searched.items()
         right.set(xlabel=key.rpartition(".")[2], ylabel="validation loss (nats per token)")
         if getattr(where, "log", False):  # not of a choice
             right.set_xscale("log")
         right.grid(alpha=0.3, which="both")
     else:
-        found = importances(study)
-        names = [key.rpartition(".")[2] for key in found]
-        right.barh(names[::-1], list(found.values())[::-1])
-        right.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
+        _draw_importances(right, importances(study))
     write_png(path, figure)
+
+
+def _draw_importances(axes: "Axes", found: dict[str, float]) -> None:
+    names = [key.rpartition(".")[2] for key in found]
+    axes.barh(names[::-1], list(found.values())[::-1])
+    axes.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
