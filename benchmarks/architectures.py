@@ -10,6 +10,9 @@ window. Memory is what a step needs at its peak beyond the model. conv has as ma
 size grows; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core and on two.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import json
 import math
 import re
@@ -25,7 +28,6 @@ from harness import REPOSITORY, machine, output, parser
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
 from gpt.base.choices import Choice
 from gpt.base.files import write_atomically, write_png
 from gpt.base.ladder import OTHERS

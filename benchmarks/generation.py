@@ -7,6 +7,9 @@ For one text, a second row compares with the limit: a character cannot take less
 bfloat16 is measured only where the processor has instructions for it.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import sys
 import tempfile
 from collections.abc import Callable

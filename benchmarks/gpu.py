@@ -9,6 +9,9 @@ its limit is run again after all others. The report, also kept as report.md, has
 docs/benchmarks.md. GPT_DATA_DIR must hold tiny Shakespeare if there is no network.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import contextlib
 import json
 import multiprocessing

@@ -4,6 +4,9 @@ A machine's speed drifts, but two consecutive measurements drift together. So ea
 right after its peer's, and the quoted ratio is the median over the pairs.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import argparse
 import os
 import platform

@@ -7,6 +7,9 @@ pair by pair: in a documented v6 step, for attention in bfloat16 in one of v8, a
 recorded pass, in generation at v7's size.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import multiprocessing
 import time
 from collections.abc import Callable

@@ -11,6 +11,9 @@ not trained again, and an interrupted one is resumed, so records that take hours
 same command.
 """
 
+import gpt  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import itertools
 import json
 import statistics
@@ -26,7 +29,6 @@ from matplotlib.ticker import LogFormatter
 from tabulate import tabulate
 from torch import Tensor
 
-import gpt
 from gpt.base.files import write_atomically
 from gpt.base.runtime import has_bfloat16
 from gpt.runs.folder import RunFolder

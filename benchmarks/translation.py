@@ -7,6 +7,9 @@ The peers: PyTorch's own nn.Transformer in a plain loop, and the annotated Trans
 run that has learned when to end a sentence: RUN_FOLDER is a run of model=transformer.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import ast
 import copy
 import math

@@ -10,6 +10,9 @@ The second row compares the rate of arithmetic in a step's matrix products with 
 right after it: the share of the machine's peak that a step reaches.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import re
 import shutil
 import statistics

@@ -8,6 +8,9 @@ a run needs it. The sum is compared with the wall time of an entire run. Of gene
 the profiler itself adds microseconds to each call.
 """
 
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
 import statistics
 import sys
 import tempfile

@@ -1,5 +1,6 @@
 """The benchmarks measure pair by pair, run end to end, and leave a peer's code as it is but for its constants."""
 
+import ast
 import json
 import os
 import shutil
@@ -283,6 +284,15 @@ def test_help_says_what_a_benchmark_measures_and_how_to_try_it(name: str, called
     assert f"python benchmarks/{name}.py" in done.stdout
     assert "--quick" in done.stdout
     assert "only to check that it works" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_threads_of_a_benchmark_wait_as_in_the_scripts(path: Path) -> None:
+    """OpenMP reads how when torch is imported, and `gpt` sets it."""
+    code = ast.parse(path.read_text()).body
+    plain = [name.name for node in code if isinstance(node, ast.Import) for name in node.names]
+    if "torch" in plain:
+        assert plain[0] == "gpt"
 
 
 def libgomp() -> str | None:
