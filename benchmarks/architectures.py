@@ -184,14 +184,14 @@ def _tables(costs: list[Cost], parallel: list[Cost]) -> str:
         found = {(cost.stage, cost.length): value for cost, value in zip(costs, values, strict=True)}
         stages = dict.fromkeys(cost.stage for cost in costs)
         rows = [[stage, *(_shown(found[stage, length]) for length in lengths)] for stage in stages]
-        cells = tabulate(rows, ["", *(f"{n:,}" for n in lengths)], tablefmt="github", disable_numparse=True)
+        cells = tabulate(rows, ["stage", *(f"{n:,}" for n in lengths)], tablefmt="github", disable_numparse=True)
         parts.append(f"{title}, by the length of the window\n\n{cells}")
     rows = [
         [one.stage, _shown(one.step * 1e3), _shown(two.step * 1e3), f"{one.step / two.step:.2f}"]
         for one, two in zip(parallel[::2], parallel[1::2], strict=True)
         if one.step and two.step
     ]
-    cells = tabulate(rows, ["", "one core", "two cores", "times faster"], tablefmt="github", disable_numparse=True)
+    cells = tabulate(rows, ["stage", "one core", "two cores", "times faster"], tablefmt="github", disable_numparse=True)
     parts.append(f"ms a training step over {parallel[0].rows} windows of {parallel[0].length}\n\n{cells}")
     return "\n\n".join(parts)
 

@@ -138,7 +138,7 @@ def script() -> Script:
             return Forked(command, cwd).finished()
         return subprocess.run(
             [sys.executable, *command], cwd=cwd, env=os.environ | environment,
-            capture_output=True, text=True, timeout=600,
+            capture_output=True, text=True, timeout=1200,
         )  # fmt: skip
 
     return run
