@@ -196,6 +196,9 @@ def test_a_solved_stage_trains_as_the_stage_itself(
     code, said = command(name, "--train", *given)
     assert code == 0
     run = gpt.train(f"model={name}", *given)
-    documented = run.summary.documented.val
-    assert f"per character: {run.summary.estimated.val:.4f}   (documented: {documented:.4f})\n" in said
-    assert f"exact: {run.summary.exact.val:.4f}\n\n{run.generate(tokens=200)}" in said
+    found = re.search(r"per character: ([\d.]+)   \(documented: ([\d.]+)\)\n.*exact: ([\d.]+)\n\n(.*)", said, re.DOTALL)
+    assert found is not None
+    losses = run.summary.estimated.val, run.summary.documented.val, run.summary.exact.val
+    # A solution may round differently: it computes LayerNorm step by step.
+    assert tuple(map(float, found.groups()[:3])) == pytest.approx(losses, abs=2e-4)
+    assert found[4].startswith(run.generate(tokens=200))
