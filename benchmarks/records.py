@@ -1,7 +1,7 @@
 """Train records in turn, seed by seed: counted seconds, exact validation loss, and the gain over the previous record.
 
-    python benchmarks/records.py 12_shuffled 13_narrow
-    python benchmarks/records.py 13_narrow --seeds 4,5,6,7 --out runs/check
+    python benchmarks/records.py 11_two_tokens 12_shuffled
+    python benchmarks/records.py 12_shuffled --seeds 4,5,6,7 --out runs/check
 
 docs/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so the
 figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile. On a
