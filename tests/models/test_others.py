@@ -56,18 +56,29 @@ def test_a_dilated_convolution_equals_that_of_pytorch(dilation: int) -> None:
 
 
 @torch.no_grad()
-def test_linear_attention_equals_its_definition_token_by_token() -> None:
+@pytest.mark.parametrize("length", [T, 150])  # less than a chunk, and two chunks and a part of one
+def test_linear_attention_equals_its_definition_token_by_token(length: int) -> None:
     torch.manual_seed(0)
     attention = linear_attention.MultiHeadAttention(C, 2)
-    q, k, v = torch.randn(3, B, 2, T, C // 2)
+    q, k, v = torch.randn(3, B, 2, length, C // 2)
     weights_and_values, weights = torch.zeros(B, 2, C // 2, C // 2), torch.zeros(B, 2, C // 2)
     found = attention.attend(q, k, v)
-    for t in range(T):
+    for t in range(length):
         query, key = elu(q[:, :, t]) + 1, elu(k[:, :, t]) + 1
         weights_and_values += key[..., :, None] * v[:, :, t, None, :]
         weights += key
         expected = (query[..., None] * weights_and_values).sum(-2) / (query * weights).sum(-1, keepdim=True)
         torch.testing.assert_close(found[:, :, t], expected)
+
+
+def test_training_linear_attention_costs_the_same_for_each_further_chunk() -> None:
+    costs = []
+    for length in (64, 128, 192):
+        model = build("linear_attention", block_size=length)
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, length, dtype=torch.long)).sum().backward()
+        costs.append(counter.get_total_flops())
+    assert costs[2] - costs[1] == costs[1] - costs[0]
 
 
 def test_linear_attention_has_an_average_where_every_feature_rounds_to_zero() -> None:
