@@ -166,9 +166,9 @@ def _draw(law: Law, n: np.ndarray, d: np.ndarray, loss: np.ndarray, flops: np.nd
             right.plot(*zip(*points, strict=True), "o", color=line.get_color())
     left.set(xlabel="floating-point operations", ylabel="exact loss (nats)", xscale="log", title="dots: runs")
     right.set(xlabel="parameters", ylabel="loss (nats)", xscale="log", title="equal compute; dots: between runs")
-    for axes in (left, right):
+    for axes, title in ((left, "parameters"), (right, "operations")):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="x-small")
+        axes.legend(title=title, fontsize="x-small", title_fontsize="x-small")
     write_png(path, figure)
 
 
