@@ -23,15 +23,17 @@ SMALL = {
 
 def shortened(arguments: list[str]) -> list[str]:
     experiment = next(argument.partition("=")[2] for argument in arguments if argument.startswith("experiment="))
-    text = [] if experiment in ("recall", "repeat") else ["data=text", "data.path=corpus.txt", "training.batch_size=2"]
-    is_one_run = any(argument.startswith("hydra.sweep.dir=") for argument in arguments)  # with a size of its own
+    has_text = experiment in ("recall", "repeat") or "data=text" in arguments
+    text = [] if has_text else ["data=text", "data.path=corpus.txt", "training.batch_size=2"]
+    is_one_run = "model.n_embd=248" in arguments
     given = [*arguments, *FEW, *text, *([] if is_one_run else SMALL.get(experiment, []))]
     return given if experiment == "scaling" else [*given, "seed=1"]
 
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_run(called: Script, text: str, tmp_path: Path) -> None:
-    (tmp_path / "corpus.txt").write_text(text)
+    for name in ("corpus.txt", "linux_c.txt"):
+        (tmp_path / name).write_text(text)
     for command in COMMANDS:
         program, name, *arguments = shlex.split(command)
         assert program == "python"
@@ -47,7 +49,9 @@ def test_the_commands_of_the_page_run(called: Script, text: str, tmp_path: Path)
         if name == "compare.py" and any(argument.startswith("by=") for argument in arguments):
             (folder,) = (argument.partition("=")[2] for argument in arguments if argument.startswith("runs="))
             assert (tmp_path / folder / "compare_by.png").stat().st_size > 0
-    for sweep in ("v6_parts", "architectures/64", "recall", "repeat", "scaling", "scaling_predicted"):
+    for sweep in ("v6_parts", "architectures/64", "recall", "repeat", "scaling"):
         folder = tmp_path / "runs" / sweep
         assert finished_runs(folder)
-        assert sweep == "scaling_predicted" or (folder / "compare.png").stat().st_size > 0
+        assert (folder / "compare.png").stat().st_size > 0
+    for sweep in ("scaling_predicted", "scaling_linux", "scaling_linux_predicted"):
+        assert finished_runs(tmp_path / "runs" / sweep)
