@@ -1,6 +1,6 @@
 """How the cost of v6, v8 and the stages beside the ladder grows with the length of a window, from 64 to 16,384.
 
-    python benchmarks/architectures.py                                # all of them, about ten minutes
+    python benchmarks/architectures.py                                # all of them, about seven minutes
     python benchmarks/architectures.py v6 gru --lengths 64,256        # some of them
     python benchmarks/architectures.py --out runs/architectures       # keeps what was measured, and continues there
 
