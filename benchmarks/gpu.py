@@ -30,6 +30,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import generation
+import private_kernels
 import torch
 import two_processes
 import v7_training
@@ -185,6 +186,10 @@ def _generation(batch: int, tokens: int, dtype: str, setting: Setting) -> Cells:
         return _cells([generation.v7_size(batch, tokens, dtype, setting.nanogpt, setting.repeats, Path(name))])
 
 
+def _recorded(dtype: torch.dtype, setting: Setting) -> Cells:
+    return _cells([private_kernels.recorded(dtype, setting.repeats, quick=setting.quick)])
+
+
 def _two_processes(setting: Setting) -> Cells:
     if torch.cuda.device_count() < 2:
         return [["two processes", "-", "-", "not measured: needs two GPUs", "-"]]
@@ -221,6 +226,10 @@ PARTS = {
         f"generation_{batch}x{tokens}_{dtype}": Part("peers", 240, partial(_generation, batch, tokens, dtype))
         for batch, tokens in generation.SIZES
         for dtype in ("float32", "bfloat16")
+    },
+    **{
+        f"recorded_{name}": Part("peers", 120, partial(_recorded, dtype))
+        for name, dtype in {"float32": torch.float32, "bfloat16": torch.bfloat16}.items()
     },
     "training": Part("peers", 420, _training),
     "two_processes": Part("peers", 300, _two_processes),

@@ -28,7 +28,7 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from ablation import CHANGES, WHOLE
 from gpu import Cells, Part, Setting, measure, report
 from harness import LIBGOMPS_SPINS, WAITING, Measured, Row, alternate, arguments, output, with_constants
-from private_kernels import unpacked, untraced, without
+from private_kernels import unpacked, unrecorded, without
 from records import tracks
 from same_losses import Losses, spelled
 
@@ -480,7 +480,10 @@ def test_text_is_generated_against_nanogpt(everything: Everything) -> None:
 @pytest.mark.slow
 def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, shakespeare: Path, tmp_path: Path) -> None:
     corpus = str(shakespeare.resolve())
-    parts = ["speedrun_1", "v7_1", "determinism_v9", "tests_training", "v6_compiled", "generation_64x64_bfloat16"]
+    parts = [
+        "speedrun_1", "v7_1", "determinism_v9", "tests_training", "v6_compiled", "generation_64x64_bfloat16",
+        "recorded_float32",
+    ]  # fmt: skip
 
     def measured() -> list[list[str]]:
         done = script(
@@ -495,10 +498,11 @@ def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, shakespeare: P
     assert [row[0].partition(";")[0] for row in rows] == [
         "seed", "1", "seed", "1", "settings", "model=v6 compile=true",
         "work", "v7-size generation, 1 x 8 characters, bfloat16",
+        "v7-size generation, 1 x 8 characters, float32, recorded",
         "check", "v9, deterministic=true, the same seed twice", "v9, deterministic=true, resumed half-way",
         "tests/training",
     ]  # fmt: skip
-    assert {row[1] for row in rows[9:11]} == {"11 losses and the weights are equal, to the last bit"}
+    assert {row[1] for row in rows[10:12]} == {"11 losses and the weights are equal, to the last bit"}
     files = [tmp_path / "kept" / f"{part}.json" for part in parts]
     written = [file.stat().st_mtime_ns for file in files]
     measured()
@@ -662,10 +666,10 @@ def test_unpacked_leaves_linear_layers_as_they_are(monkeypatch: pytest.MonkeyPat
     assert linear_layers() == packed_layers == 0
 
 
-def test_untraced_runs_the_stages_own_code_for_every_token() -> None:
+def test_unrecorded_runs_the_stages_own_code_for_every_token() -> None:
     model, passes = build("v7", n_layer=1), []
     model.register_forward_hook(lambda *_: passes.append(1))
-    with untraced():
+    with unrecorded():
         assert len(list(generate(model, torch.tensor([0]), tokens=201, seed=1))) == 201
     assert len(passes) == 201
 

@@ -53,14 +53,15 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     cache = active_cache()
     if cache is not None:
         k, v = cache.append_next(k, v)  # (B, H, S, D) each
+    mask = None if cache is None else cache.mask  # (1, S)
     T, D = q.shape[2:]
     causal = cache is None or cache.is_empty()  # otherwise a single token attends to all that it holds
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
     is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()  # an export is for every T
     is_short = on_cpu and is_compiled and causal and T <= _SHORT
-    if not (is_short or (on_cpu and (p > 0 or _has_slow_gradient(q)))):
-        return scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=causal)
+    if mask is not None or not (is_short or (on_cpu and (p > 0 or _has_slow_gradient(q)))):
+        return scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal)
     q = q * D**-0.5
     scores = (q[..., :, None, :] * k[..., None, :, :]).sum(-1) if is_short else q @ k.transpose(-2, -1)  # (B, H, T, S)
     if causal:

@@ -35,6 +35,7 @@ class KVCache:
         self.size, self.slides = size, slides
         self.length = 0
         self.layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
+        self.mask: Tensor | None = None  # (1, S), the tokens that a pass may see, if not all that `append` returns
         self.states: list[Tensor] = []  # of each call of `continued`: (B, ...)
         # Of the forward pass in progress:
         self._next_layer = 0
@@ -74,7 +75,7 @@ class KVCache:
         if T > 1 and self.length:
             raise ValueError("several tokens can only be read into an empty cache")
         if layer == len(self.layers):
-            self.layers.append(k.new_empty(2, B, H, self.size, D))
+            self.layers.append(k.new_zeros(2, B, H, self.size, D))  # a masked NaN would still be one
         return self.store(layer, k, v, start, filled=min(self.length + T, self.size))
 
     def store(self, layer: int, k: Tensor, v: Tensor, start: int, filled: int) -> tuple[Tensor, Tensor]:
@@ -118,7 +119,8 @@ class CachedEmbedding(v2_attention_head.Embedding):
 
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> (B, T, C)."""
-        return self.token(idx) + self.position.weight[positions(idx.shape[1])]  # (B, T, C) + (T, C)
+        vectors = self.position.weight.index_select(0, positions(idx.shape[1], idx.device))
+        return self.token(idx) + vectors  # (B, T, C) + (T, C)
 
 
 def active_cache() -> KVCache | None:
@@ -126,11 +128,11 @@ def active_cache() -> KVCache | None:
     return None if torch.compiler.is_compiling() else _active.get()
 
 
-def positions(T: int) -> slice:
-    """The positions of T new tokens: 0 .. T - 1, or, while a key-value cache is active, the T after its tokens."""
+def positions(T: int, device: torch.device) -> Tensor:
+    """The positions, (T,), of T new tokens: 0 .. T - 1, or, with an active key-value cache, the T after its tokens."""
     cache = active_cache()
-    start = 0 if cache is None else cache.length
-    return slice(start, start + T)
+    here = torch.arange(T, device=device)
+    return here if cache is None else here + cache.length
 
 
 def continued(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:

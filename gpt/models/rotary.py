@@ -17,9 +17,8 @@ class Rotation:
     """Rotate pairs of channels by an angle proportional to the position, each pair more slowly than the one before."""
 
     def __init__(self, T: int, head_size: int, device: torch.device) -> None:
-        here = positions(T)
         speeds = 10_000 ** -torch.linspace(0, 1, head_size // 2, device=device)  # (D / 2), radians per token
-        angles = torch.arange(here.start, here.stop, device=device)[:, None] * speeds  # (T, D / 2)
+        angles = positions(T, device)[:, None] * speeds  # (T, D / 2)
         cos, sin = angles.cos(), angles.sin()
         self._cos, self._sin = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)  # (T, D) each
 

@@ -47,7 +47,7 @@ class Embedding(nn.Module):
             before = previous(idx[..., None] + 1)[..., 0]  # (B, T), 0 before the first token
             x = x + self.bigram(before * self.vocab_size + idx)
         if self.position is not None:
-            x = x + self.position.weight[positions(idx.shape[1])]
+            x = x + self.position.weight.index_select(0, positions(idx.shape[1], idx.device))
         return x
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.models.attention import causal_attention
+from gpt.models.cuda_graph import StaticStep, captured
 from gpt.models.kv_cache import KVCache, active_cache
 from gpt.models.tracing import traced
 from gpt.tasks.decoding.packing import packed
@@ -63,6 +64,49 @@ def test_a_traced_pass_is_the_models_to_the_bit(stage: str, dtype: torch.dtype) 
         assert other.length == plain.length
 
 
+@pytest.mark.parametrize("stage", CACHED)
+@torch.inference_mode()
+def test_a_static_pass_is_the_models(stage: str) -> None:
+    """What a CUDA graph repeats, without the graph."""
+    model = build_small(stage).eval()
+    end = model.block_size * (2 if model.slides else 1)
+    idx = torch.randint(65, (2, end))
+    plain, other = (KVCache(model.block_size, slides=model.slides) for _ in range(2))
+    read(model, idx[:, :3], plain)
+    read(model, idx[:, :3], other)
+    static = StaticStep(model, other, idx[:, :1])
+    for t in range(3, end):
+        new = idx[:, t : t + 1]
+        if t % 5:
+            static.prepare(new)
+            logits = static.run()
+            other.length += 1
+        else:  # one may follow the other
+            logits = read(model, new, other)
+        torch.testing.assert_close(logits, read(model, new, plain), atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stage", CACHED)
+@torch.inference_mode()
+def test_a_captured_pass_is_the_models(stage: str, dtype: torch.dtype) -> None:
+    model = packed(build_small(stage).eval().to("cuda"), dtype)
+    end = model.block_size * (2 if model.slides else 1)
+    idx = torch.randint(65, (2, end), device="cuda")
+    plain, other = (KVCache(model.block_size, slides=model.slides) for _ in range(2))
+    read(model, idx[:, :3], plain)
+    read(model, idx[:, :3], other)
+    step_over = captured(model, other, idx[:, :1])
+    for t in range(3, end):
+        new = idx[:, t : t + 1]
+        logits = step_over(new) if t % 5 else read(model, new, other)  # one may follow the other
+        torch.testing.assert_close(
+            logits, read(model, new, plain), atol=1e-4 if dtype is torch.float32 else 0.2, rtol=0
+        )
+        assert other.length == plain.length
+
+
 @torch.inference_mode()
 def test_a_pass_that_decides_by_a_value_is_not_traced() -> None:
     class Deciding(nn.Module):
@@ -111,7 +155,7 @@ def test_a_cache_takes_its_memory_once() -> None:
 
 
 def test_a_cache_refuses_what_it_cannot_hold() -> None:
-    model = build_small("v7")
+    model = build_small("v8")
     cache = KVCache(model.block_size)
     with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
         cache.append(0, *torch.zeros(2, 1, 4, 17, 8))

@@ -110,7 +110,7 @@ def test_a_long_text_is_the_same_with_traced_steps_and_without(stage: str, monke
     model, texts = build_small(stage), []
     recorded: list[object] = []
     monkeypatch.setattr(sampling, "traced", lambda *given: recorded.append(given) or traced(*given))
-    for many in (200, 201):
+    for many in ({"cpu": 200}, {"cpu": 201}):
         monkeypatch.setattr(sampling, "_MANY", many)
         texts.append(sample(model, torch.tensor([1, 2]), tokens=200, num_samples=3))
     assert len(recorded) == 1

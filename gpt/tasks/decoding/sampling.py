@@ -1,6 +1,7 @@
 """Text from a model, one token at a time."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor, nn
 from gpt.base.seeding import generator
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
+from gpt.models.cuda_graph import captured
 from gpt.models.kv_cache import Cached, KVCache
 from gpt.models.tracing import traced
 from gpt.tasks.decoding.distributions import checked
 
-_MANY = 200  # tokens, from which on tracing a step saves more time than it takes
+_MANY = {"cpu": 200, "cuda": 16}  # tokens, from which on recording a step saves more time than it takes
 
 
 @torch.inference_mode()
@@ -80,10 +82,9 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
 
 
 def _cumulative(p: Tensor) -> Tensor:
-    """The cumulative sums of each row: (N, V) -> (N, V).
-
-    Computed on the CPU: PyTorch has no deterministic version for GPUs.
-    """
+    """The cumulative sums of each row: (N, V) -> (N, V)."""
+    if p.device.type == "cuda":  # where PyTorch has no deterministic sums of other than whole numbers
+        return (p * 2**40).long().cumsum(dim=-1).to(p.dtype) * 2**-40
     return p.cpu().cumsum(dim=-1).to(p.device)
 
 
@@ -106,13 +107,15 @@ class _CachedDecoder:
     again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window. The cache
     of a stage whose positions are relative slides instead, and the state of a recurrent stage continues.
 
-    On a CPU, the pass over one token is traced if there are many: the same operations without the Python between them.
+    The pass over one token is recorded if there are many: the same operations without the Python between them.
     """
 
     def __init__(self, model: Cached, block_size: int, tokens: int) -> None:
         self._model, self._cache = model, KVCache(block_size, slides=model.slides)
         self._step: Callable[[Tensor], Tensor] | None = None
-        self._is_worth_tracing = tokens >= _MANY and next(model.parameters()).device.type == "cpu"
+        device = next(model.parameters()).device.type
+        self._record = captured if device == "cuda" else traced
+        self._is_worth_recording = tokens >= _MANY.get(device, math.inf)
 
     def __call__(self, context: Tensor) -> Tensor:
         """context: (N, T), one token longer than in the previous call -> logits of the next token: (N, V)."""
@@ -122,10 +125,10 @@ class _CachedDecoder:
         elif cache.length == cache.size and not cache.slides:
             cache.length = 0
             unread = max(1, cache.size // 2)
-        elif self._is_worth_tracing:
-            self._is_worth_tracing = False
+        elif self._is_worth_recording:
+            self._is_worth_recording = False
             with contextlib.suppress(RuntimeError, ValueError, AttributeError):  # then it stays as it is
-                self._step = traced(self._model, self._cache, context[:, -1:])
+                self._step = self._record(self._model, self._cache, context[:, -1:])
         if unread == 1 and self._step is not None:
             return self._step(context[:, -1:])[:, -1]
         with cache.active():
