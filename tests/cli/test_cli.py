@@ -534,7 +534,7 @@ def test_short_names_of_the_field_are_known(typed: str, meant: str, called: Scri
 def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Path) -> None:
     """Under a limit of 12 GB, with a first matrix of 13."""
     train = shlex.join([sys.executable, str(REPOSITORY / "train.py"), "data=text", f"data.path={corpus_file}"])
-    command = f"ulimit -v 12000000; {train} model.n_embd=32768 model.n_head=1"
+    command = f"ulimit -v 12000000; {train} device=cpu model.n_embd=32768 model.n_head=1"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: not enough memory for this: try a smaller model, batch or number of samples\n"

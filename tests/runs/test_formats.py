@@ -65,7 +65,7 @@ def present(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("present")
     shutil.copy(GOLDEN / "corpus.txt", folder)
     shutil.copytree(GOLDEN / str(formats.FORMAT), folder / "extended")
-    extended = script("train.py", "resume=extended", *MORE, cwd=folder)
+    extended = script("train.py", "resume=extended", *MORE, "device=cpu", cwd=folder)
     assert extended.returncode == 0, extended.stderr
     config = RunFolder(GOLDEN / str(formats.FORMAT)).config().content()
     settings = same(config, "eval_interval", "eval_iters", "batch_size")
@@ -82,7 +82,7 @@ def test_an_older_run_is_extended_as_one_of_today(called: Script, old: Path, pre
     before, today = run.evaluations(), RunFolder(GOLDEN / str(formats.FORMAT))
     keys = ("eval_interval", "eval_iters", "batch_size")
     assert same(run.config().content(), *keys) == same(today.config().content(), *keys)
-    done = called("train.py", "resume=runs/old", *MORE, cwd=old)
+    done = called("train.py", "resume=runs/old", *MORE, "device=cpu", cwd=old)
     assert done.returncode == 0, done.stderr
     assert run.weights("last").read_bytes() == RunFolder(present / "extended").weights("last").read_bytes()
     assert run.evaluations()[:3] == before

@@ -97,7 +97,8 @@ def test_a_fork_learns_new_characters_and_knows_the_old_ones_as_before(
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "the vocabulary grows by 2: 'ßé'" in done.stdout
-    before, fork = gpt.load(parent.path, weights="best"), gpt.load(tmp_path / "fork", weights="last")
+    before = gpt.load(parent.path, weights="best", device="cpu")
+    fork = gpt.load(tmp_path / "fork", weights="last", device="cpu")
     assert fork.summary.left_out is None
     assert set(fork.tokenizer.vocabulary) - set(before.tokenizer.vocabulary) == set("ßé")
     text = "Ab cde.\nFgh"

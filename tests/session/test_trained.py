@@ -23,7 +23,7 @@ from tests.conftest import REPOSITORY, Script, build_small
 
 @pytest.fixture(scope="module")
 def run(trained: Path) -> TrainedRun:
-    return gpt.load(runs=trained / "runs")
+    return gpt.load(runs=trained / "runs", device="cpu")
 
 
 def test_the_loss_of_a_text_is_the_mean_over_its_characters(run: TrainedRun) -> None:
