@@ -2,12 +2,14 @@
 
     python benchmarks/architectures.py                                # all of them, about seven minutes
     python benchmarks/architectures.py v6 gru --lengths 64,256        # some of them
+    python benchmarks/architectures.py --lengths ''                   # only the step over 32 windows
     python benchmarks/architectures.py --out runs/architectures       # keeps what was measured, and continues there
 
 With a window of 8, all have about the parameters of v6. v8, of v6's size, is attention with a cache. A training step is
 the forward and backward pass over one window and AdamW's update, on one core. A character is generated after half a
 window. Memory is what a step needs at its peak beyond the model. conv has as many layers as the window allows, so its
-size grows; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core and on two.
+size grows; mlp reads 8 characters whatever the window. Then the same step over 32 windows, on one core and on two, or
+on the GPU if there is one.
 """
 
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
@@ -71,16 +73,17 @@ def main() -> None:
     for name in given.names:
         if name not in STAGES:
             options.error(f"{name} is none of {', '.join(STAGES)}")
-    lengths = [8, 16] if given.quick else [int(length) for length in given.lengths.split(",")]
+    lengths = [8, 16] if given.quick else [int(length) for length in given.lengths.split(",") if length]
     rows, length = (2, 8) if given.quick else _PARALLEL
     with tempfile.TemporaryDirectory() as name:
         out = given.out or Path(name)
         out.mkdir(parents=True, exist_ok=True)
         stages = given.names or list(STAGES)
         costs = [_kept(out, stage, T, 1, 1) for stage in stages for T in lengths]
-        parallel = [_kept(out, stage, length, rows, threads) for stage in stages for threads in (1, 2)]
+        workers = (1,) if torch.cuda.is_available() else (1, 2)
+        parallel = [_kept(out, stage, length, rows, threads) for stage in stages for threads in workers]
         print(_tables(costs, parallel))
-        if given.out:
+        if given.out and costs:
             _draw(costs, out / "architectures.png")
 
 
@@ -180,20 +183,25 @@ def _tables(costs: list[Cost], parallel: list[Cost]) -> str:
         "MB a training step": [cost.megabytes for cost in costs],
     }
     lengths = sorted({cost.length for cost in costs})
-    for title, values in figures.items():
+    for title, values in figures.items() if costs else ():
         found = {(cost.stage, cost.length): value for cost, value in zip(costs, values, strict=True)}
         stages = dict.fromkeys(cost.stage for cost in costs)
         rows = [[stage, *(_shown(found[stage, length]) for length in lengths)] for stage in stages]
         cells = tabulate(rows, ["stage", *(f"{n:,}" for n in lengths)], tablefmt="github", disable_numparse=True)
         parts.append(f"{title}, by the length of the window\n\n{cells}")
-    rows = [
-        [one.stage, _shown(one.step * 1e3), _shown(two.step * 1e3), f"{one.step / two.step:.2f}"]
-        for one, two in zip(parallel[::2], parallel[1::2], strict=True)
-        if one.step and two.step
-    ]
-    cells = tabulate(rows, ["stage", "one core", "two cores", "times faster"], tablefmt="github", disable_numparse=True)
-    parts.append(f"ms a training step over {parallel[0].rows} windows of {parallel[0].length}\n\n{cells}")
+    title = f"ms a training step over {parallel[0].rows} windows of {parallel[0].length}"
+    parts.append(f"{title}\n\n{_parallel_table(parallel)}")
     return "\n\n".join(parts)
+
+
+def _parallel_table(costs: list[Cost]) -> str:
+    headers = ["stage", "GPU"] if torch.cuda.is_available() else ["stage", "one core", "two cores", "times faster"]
+    rows = []
+    for stage in dict.fromkeys(cost.stage for cost in costs):
+        steps = [cost.step and cost.step * 1e3 for cost in costs if cost.stage == stage]
+        gain = [f"{steps[0] / steps[1]:.2f}"] if len(steps) == 2 and steps[0] and steps[1] else []
+        rows.append([stage, *map(_shown, steps), *gain])
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def _shown(value: float | None) -> str:
