@@ -26,7 +26,8 @@ from tests.conftest import REPOSITORY, Script, build, check_config
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from ablation import CHANGES, WHOLE
-from gpu import Cells, Part, Setting, measure, report
+from gpu import measure, report
+from gpu_parts import Cells, Part, Setting
 from harness import LIBGOMPS_SPINS, WAITING, Measured, Row, alternate, arguments, output, with_constants
 from private_kernels import unpacked, unrecorded, without
 from records import tracks
@@ -482,7 +483,7 @@ def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, shakespeare: P
     corpus = str(shakespeare.resolve())
     parts = [
         "speedrun_1", "v7_1", "determinism_v9", "tests_training", "v6_compiled", "generation_64x64_bfloat16",
-        "recorded_float32",
+        "recorded_float32", "compiled_v8",
     ]  # fmt: skip
 
     def measured() -> list[list[str]]:
@@ -499,10 +500,10 @@ def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, shakespeare: P
         "seed", "1", "seed", "1", "settings", "model=v6 compile=true",
         "work", "v7-size generation, 1 x 8 characters, bfloat16",
         "v7-size generation, 1 x 8 characters, float32, recorded",
-        "check", "v9, deterministic=true, the same seed twice", "v9, deterministic=true, resumed half-way",
-        "tests/training",
+        "check", "v8, compile=true",
+        "v9, deterministic=true, the same seed twice", "v9, deterministic=true, resumed half-way", "tests/training",
     ]  # fmt: skip
-    assert {row[1] for row in rows[10:12]} == {"11 losses and the weights are equal, to the last bit"}
+    assert {row[1] for row in rows[11:13]} == {"11 losses and the weights are equal, to the last bit"}
     files = [tmp_path / "kept" / f"{part}.json" for part in parts]
     written = [file.stat().st_mtime_ns for file in files]
     measured()

@@ -1,0 +1,223 @@
+"""What `benchmarks/gpu.py` measures, part by part."""
+
+import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+
+# isort: split
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import generation
+import private_kernels
+import torch
+import two_processes
+import v7_training
+from harness import QUICK_TRAINING, REPOSITORY, Row, output, train_command, wall_seconds, with_checkout
+from same_losses import Losses
+
+from gpt.base.choices import Choice
+from gpt.base.runtime import Runtime, select_device
+from gpt.cli.composing import composed
+from gpt.data.batch import Batch
+from gpt.models import block_size_of, build
+from gpt.runs.folder import RunFolder
+from gpt.training.compilation import training_losses
+from gpt.training.objectives import Objective
+
+Cells = list[list[str]]
+
+_SMALL = ["model.block_size=16", "model.n_embd=32", "model.n_head=2", "model.n_layer=1", "training.batch_size=4"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the parts of a command have in common."""
+
+    out: Path
+    nanogpt: Path | None
+    repeats: int
+    quick: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is measured in one process of at most `seconds`: rows of a table."""
+
+    table: str
+    seconds: float
+    work: Callable[[Setting], Cells]
+
+
+def _speedrun(seed: int, setting: Setting) -> Cells:
+    changes = ["training.short_window=null", *QUICK_TRAINING] if setting.quick else []
+    with tempfile.TemporaryDirectory() as name:
+        run = RunFolder(Path(name, "run"))
+        place = f"hydra.run.dir={run.path}"
+        command = train_command("experiment=speedrun_gpu", f"seed={seed}", place, "resume=null", *changes)
+        seconds = wall_seconds(command, Path(name))
+        s = run.summary()
+    assert s.counted_seconds is not None
+    assert s.target is not None
+    reached = "yes" if s.exact.val <= s.target else "no"
+    return [[f"{seed}", f"{s.counted_seconds:.1f}", f"{seconds:.1f}", f"{s.exact.val:.4f}", reached]]
+
+
+def _v7(seed: int, setting: Setting) -> Cells:
+    run = RunFolder(setting.out / "runs" / f"v7_seed{seed}")
+    changes = [*_SMALL, *QUICK_TRAINING] if setting.quick else []
+    place = [f"hydra.run.dir={run.path}", "resume=auto", "checkpoint.min_seconds=20"]
+    output(train_command("model=v7", f"seed={seed}", *place, *changes), setting.out)
+    s = run.summary()
+    whole = f"{s.seconds / 60:.1f}" if len(run.commands()) == 1 else "-"  # of the last process only, if it was resumed
+    losses = [s.estimated.train, s.estimated.val, s.exact.val, s.best.val]
+    minutes = run.clock()[s.iterations] / 60
+    return [[f"{seed}", f"{minutes:.1f}", whole, *(f"{loss:.4f}" for loss in losses)]]
+
+
+def _determinism(stage: str, setting: Setting) -> Cells:
+    """Train twice, and once more in two halves, and compare all losses and the weights."""
+    iterations, size = (4, _SMALL) if setting.quick else (200, [])
+    lengths = [f"training.eval_interval={iterations // 4}", "training.eval_iters=5", "training.exact_tokens=100000"]
+    settings = [f"model={stage}", "schedule=constant", "schedule.warmup_iters=0", "deterministic=true", *lengths, *size]
+    with tempfile.TemporaryDirectory() as name:
+        first, second, resumed = (RunFolder(Path(name, kind)) for kind in ("first", "second", "resumed"))
+        for run, count in ((first, iterations), (second, iterations), (resumed, iterations // 2)):
+            output(train_command(*settings, f"hydra.run.dir={run.path}", f"training.max_iters={count}"), Path(name))
+        output(train_command(f"resume={resumed.path}", f"training.max_iters={iterations}"), Path(name))
+        return [
+            [f"{stage}, deterministic=true, the same seed twice", _difference(first, second)],
+            [f"{stage}, deterministic=true, resumed half-way", _difference(first, resumed)],
+        ]
+
+
+def _compiled(stage: str, setting: Setting) -> Cells:
+    """Compare the gradients of some compiled passes, between which the weights change, with those of plain passes."""
+    config, _ = composed("train", [f"model={stage}", *(_SMALL if setting.quick else [])])
+    vocab_size, batch_size = 65, config["training"]["batch_size"]
+    model = build(Choice.model_validate(config["model"]), vocab_size).to(device := select_device("auto"))
+    model.eval()  # without dropout, whose masks differ
+    ids = torch.randint(vocab_size, (batch_size, block_size_of(model) + 1), device=device)
+    batch, runtime = Batch.full(ids[:, :-1], ids[:, 1:]), Runtime(device)
+    objective = Objective()
+    compiled, _ = training_losses(model, [batch], runtime, objective, parts=1, compile=True)
+    worst, parameters = 0.0, dict(model.named_parameters())
+    for _ in range(6):
+        found = []
+        for loss in (objective, compiled):
+            model.zero_grad()
+            loss(model, batch).backward()
+            found.append({name: p.grad.clone() for name, p in parameters.items() if p.grad is not None})
+        plain, other = found
+        worst = max(worst, *((other[name] - g).norm().item() / (g.norm().item() + 1e-12) for name, g in plain.items()))
+        with torch.no_grad():
+            for name, g in other.items():
+                parameters[name].sub_(g, alpha=0.01)
+    return [[f"{stage}, compile=true", f"gradients differ by at most {worst:.1e} of their norm from those without it"]]
+
+
+def _difference(one: RunFolder, other: RunFolder) -> str:
+    here, there = _losses(one), _losses(other)
+    if found := here.first_difference(there):
+        return found
+    if one.weights("last").read_bytes() != other.weights("last").read_bytes():
+        return f"{len(here.values)} losses are equal, but not the weights"
+    return f"{len(here.values)} losses and the weights are equal, to the last bit"
+
+
+def _losses(run: RunFolder) -> Losses:
+    values = {f"train at iteration {e.iteration}": e.train for e in run.evaluations()}
+    values |= {f"val at iteration {e.iteration}": e.val for e in run.evaluations()}
+    return Losses(values | {"exact": run.summary().exact.val})
+
+
+def _settings(settings: list[str], setting: Setting) -> Cells:
+    iterations, changes = (4, [*_SMALL, *QUICK_TRAINING]) if setting.quick else (500, [])
+    length = [f"training.max_iters={iterations}", f"training.eval_interval={iterations}", "training.eval_iters=1"]
+    with tempfile.TemporaryDirectory() as name:
+        run = RunFolder(Path(name, "run"))
+        place = f"hydra.run.dir={run.path}"
+        output(train_command(*settings, "schedule.warmup_iters=0", *changes, *length, place), Path(name))
+        s = run.summary()
+    return [[" ".join(settings), f"{iterations:,}", f"{s.tokens_per_second:,.0f}", f"{s.exact.val:.4f}"]]
+
+
+def _tests(folder: str, setting: Setting) -> Cells:
+    """What pytest says of a folder of the quick suite, and which tests failed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", f"tests/{folder}"]
+    if setting.quick:
+        command += ["--collect-only", "--numprocesses=0"]
+    environment = os.environ | with_checkout()
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    (setting.out / f"tests_{folder}.log").write_text(done.stdout)
+    if done.returncode not in (0, 1):  # 1: some failed
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr}")
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return [[f"tests/{folder}", "; ".join([done.stdout.strip().splitlines()[-1].strip("= "), *failed])]]
+
+
+def _training(setting: Setting) -> Cells:
+    return _cells(v7_training.rows(setting.nanogpt, setting.repeats, quick=setting.quick))
+
+
+def _generation(batch: int, tokens: int, dtype: str, setting: Setting) -> Cells:
+    if setting.quick:
+        batch, tokens = 1, 8
+    with tempfile.TemporaryDirectory() as name:
+        return _cells([generation.v7_size(batch, tokens, dtype, setting.nanogpt, setting.repeats, Path(name))])
+
+
+def _recorded(dtype: torch.dtype, setting: Setting) -> Cells:
+    return _cells([private_kernels.recorded(dtype, setting.repeats, quick=setting.quick)])
+
+
+def _two_processes(setting: Setting) -> Cells:
+    if torch.cuda.device_count() < 2:
+        return [["two processes", "-", "-", "not measured: needs two GPUs", "-"]]
+    return _cells(two_processes.rows(setting.repeats, quick=setting.quick, device="cuda"))
+
+
+def _cells(rows: list[Row]) -> Cells:
+    return [row.cells() for row in rows]
+
+
+PARTS = {
+    "speedrun_1": Part("speedrun", 120, partial(_speedrun, 1)),
+    "v7_1": Part("v7", 420, partial(_v7, 1)),
+    **{f"compiled_{stage}": Part("checks", 120, partial(_compiled, stage)) for stage in ("v8", "v6", "v7")},
+    **{f"determinism_{stage}": Part("checks", 150, partial(_determinism, stage)) for stage in ("v7", "v9")},
+    **{
+        name: Part("settings", 180, partial(_settings, settings))
+        for name, settings in {
+            "v7_bfloat16": ["model=v7", "dtype=bfloat16"],
+            "v7_float32": ["model=v7", "dtype=float32"],
+            "v7_compiled": ["model=v7", "compile=true"],
+            "v6": ["model=v6"],
+            "v6_compiled": ["model=v6", "compile=true"],  # with CUDA graphs
+            "v8": ["model=v8"],
+            "v8_compiled": ["model=v8", "compile=true"],
+        }.items()
+    },
+    **{
+        f"tests_{folder}": Part("checks", 240, partial(_tests, folder))
+        for folder in ("training", "tasks", "models", "session", "apps", "runs", "cli")
+    },
+    **{f"speedrun_{seed}": Part("speedrun", 120, partial(_speedrun, seed)) for seed in (2, 3)},
+    **{f"v7_{seed}": Part("v7", 420, partial(_v7, seed)) for seed in (2, 3)},
+    **{
+        f"generation_{batch}x{tokens}_{dtype}": Part("peers", 240, partial(_generation, batch, tokens, dtype))
+        for batch, tokens in generation.SIZES
+        for dtype in ("float32", "bfloat16")
+    },
+    **{
+        f"recorded_{name}": Part("peers", 120, partial(_recorded, dtype))
+        for name, dtype in {"float32": torch.float32, "bfloat16": torch.bfloat16}.items()
+    },
+    "training": Part("peers", 420, _training),
+    "two_processes": Part("peers", 300, _two_processes),
+}
