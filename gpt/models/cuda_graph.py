@@ -1,7 +1,7 @@
 """A stage's pass over one more token as a CUDA graph: all its operations are started at once.
 
-On a GPU, starting the operations of a pass over one token takes many times longer than the operations do. A graph
-repeats the same operations on the same memory, so its cache has one shape, whatever it holds.
+On a GPU, starting the operations of a pass over one token takes several times as long as the operations themselves. A
+graph repeats the same operations on the same memory, so its cache has one shape, whatever it holds.
 """
 
 from collections.abc import Callable, Iterator
