@@ -23,17 +23,18 @@ def captured(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor]
     the model does. The logits are overwritten by its next call. Raises RuntimeError for a model that waits for the GPU.
     """
     step, states = StaticStep(model, cache, idx), cache.states
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UP):
-            step.prepare(idx)
-            step.run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others of a server may compute meanwhile
-        logits = step.run()
-    cache.states = states  # before the passes that were only to warm up
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    try:
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                step.prepare(idx)
+                step.run()
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may compute meanwhile
+            logits = step.run()
+    finally:
+        cache.states = states  # before the passes that were only to warm up
 
     def advance(idx: Tensor) -> Tensor:
         step.prepare(idx)
