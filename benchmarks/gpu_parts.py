@@ -112,7 +112,8 @@ def _compiled(stage: str, setting: Setting) -> Cells:
         for loss in (objective, compiled):
             model.zero_grad()
             loss(model, batch).backward()
-            found.append({name: p.grad.clone() for name, p in parameters.items() if p.grad is not None})
+            # Not copied, and kept until the next pass, as in training.
+            found.append({name: p.grad for name, p in parameters.items() if p.grad is not None})
         plain, other = found
         worst = max(worst, *((other[name] - g).norm().item() / (g.norm().item() + 1e-12) for name, g in plain.items()))
         with torch.no_grad():
