@@ -90,8 +90,11 @@ class _StaticCache(KVCache):
             own.copy_(new)
         self.states = states
 
+    def slot(self, _: int) -> int:
+        return self.length % self.size  # the length itself, unless it slides
+
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        slot = cast(Tensor, self.length % self.size)[None]  # the length itself, unless it slides
+        slot = cast(Tensor, self.slot(1))[None]
         keys, values = self.layers[layer]  # (B, H, size, D) each
         return keys.index_copy_(2, slot, k), values.index_copy_(2, slot, v)
 

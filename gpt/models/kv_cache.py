@@ -68,15 +68,19 @@ class KVCache:
         is not square, which no decoder here uses.
         """
         B, H, T, D = k.shape
-        start = self.length % self.size if self.slides else self.length
-        end = start + T
-        if end > self.size:
-            raise ValueError(f"{end} tokens do not fit into a cache of {self.size}")
+        start = self.slot(T)
         if T > 1 and self.length:
             raise ValueError("several tokens can only be read into an empty cache")
         if layer == len(self.layers):
             self.layers.append(k.new_zeros(2, B, H, self.size, D))  # a masked NaN would still be one
         return self.store(layer, k, v, start, filled=min(self.length + T, self.size))
+
+    def slot(self, T: int) -> int:
+        """Where the first of T new tokens is stored. Raises ValueError if they do not fit."""
+        start = self.length % self.size if self.slides else self.length
+        if start + T > self.size:
+            raise ValueError(f"{start + T} tokens do not fit into a cache of {self.size}")
+        return start
 
     def store(self, layer: int, k: Tensor, v: Tensor, start: int, filled: int) -> tuple[Tensor, Tensor]:
         """Write k and v from slot `start` on, and return the first `filled` slots."""
@@ -119,8 +123,7 @@ class CachedEmbedding(v2_attention_head.Embedding):
 
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> (B, T, C)."""
-        vectors = self.position.weight.index_select(0, positions(idx.shape[1], idx.device))
-        return self.token(idx) + vectors  # (B, T, C) + (T, C)
+        return self.token(idx) + position_vectors(self.position, idx.shape[1])  # (B, T, C) + (T, C)
 
 
 def active_cache() -> KVCache | None:
@@ -133,6 +136,13 @@ def positions(T: int, device: torch.device) -> Tensor:
     cache = active_cache()
     here = torch.arange(T, device=device)
     return here if cache is None else here + cache.length
+
+
+def position_vectors(learned: nn.Embedding, T: int) -> Tensor:
+    """The learned vectors of T new tokens' positions: (T, C). Raises ValueError if an active cache is too full."""
+    cache = active_cache()
+    here = torch.arange(T, device=learned.weight.device)
+    return learned.weight.index_select(0, here if cache is None else here + cache.slot(T))  # it does not slide
 
 
 def continued(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:

@@ -67,10 +67,12 @@ class _TracedCache(KVCache):
         self.length = cast(int, length)
         self.layers, self.states = list(memory[: len(cache.layers)]), list(memory[len(cache.layers) :])
 
+    def slot(self, _: int) -> int:
+        return self.length % self.size if self.slides else self.length
+
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        start = self.length % self.size if self.slides else self.length
         filled = cast(Tensor, self.length + 1).clamp(max=self.size)
-        return self.store(layer, k, v, start, cast(int, filled))
+        return self.store(layer, k, v, self.slot(1), cast(int, filled))
 
     def is_empty(self) -> bool:
         return False

@@ -12,7 +12,7 @@ from torch.nn.functional import layer_norm, relu, rms_norm
 
 from gpt.base.choices import Count, Depth, Fraction, Length, NonNegative, Size
 from gpt.models.attention import Dropout, causal_attention
-from gpt.models.kv_cache import Cached, positions, previous
+from gpt.models.kv_cache import Cached, position_vectors, previous
 from gpt.models.ngrams import NGramOrder, NGrams, Remembering, TokenIds, Trust
 from gpt.models.rotary import Rotation
 from gpt.models.v3_attention_heads import check_heads
@@ -47,7 +47,7 @@ class Embedding(nn.Module):
             before = previous(idx[..., None] + 1)[..., 0]  # (B, T), 0 before the first token
             x = x + self.bigram(before * self.vocab_size + idx)
         if self.position is not None:
-            x = x + self.position.weight.index_select(0, positions(idx.shape[1], idx.device))
+            x = x + position_vectors(self.position, idx.shape[1])
         return x
 
 

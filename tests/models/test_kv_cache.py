@@ -1,5 +1,9 @@
 """Decoding with a key-value cache gives the logits of the plain forward pass, and a cache refuses misuse."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -46,65 +50,62 @@ def test_a_cache_that_slides_has_the_window_of_the_last_tokens() -> None:
         torch.testing.assert_close(logits, model(idx[:, max(0, t + 1 - T) : t + 1])[:, -1], atol=1e-4, rtol=0)
 
 
+Step = Callable[[torch.Tensor], torch.Tensor]
+Recorder = Callable[[nn.Module, KVCache, torch.Tensor], Step]
+
+
+def check_recorded(model: Any, record: Recorder, check: Callable[[torch.Tensor, torch.Tensor], None]) -> None:
+    """Compare the logits of recorded passes, with some of the model's own between them, with those of the model's."""
+    end = model.block_size * (2 if model.slides else 1)
+    idx = torch.randint(65, (2, end), device=next(model.parameters()).device)
+    plain, other = (KVCache(model.block_size, slides=model.slides) for _ in range(2))
+    read(model, idx[:, :3], plain)
+    read(model, idx[:, :3], other)
+    step_over = record(model, other, idx[:, :1])
+    for t in range(3, end):
+        new = idx[:, t : t + 1]
+        logits = step_over(new) if t % 5 else read(model, new, other)  # one may follow the other
+        check(logits, read(model, new, plain))
+        assert other.length == plain.length
+
+
+def check_equal(logits: torch.Tensor, expected: torch.Tensor) -> None:
+    assert torch.equal(logits, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
 @pytest.mark.parametrize("stage", CACHED)
 @torch.inference_mode()
 def test_a_traced_pass_is_the_models_to_the_bit(stage: str, dtype: torch.dtype) -> None:
-    model = packed(build_small(stage).eval(), dtype)
-    end = model.block_size * (2 if model.slides else 1)
-    idx = torch.randint(65, (2, end))
-    plain, other = (KVCache(model.block_size, slides=model.slides) for _ in range(2))
-    read(model, idx[:, :3], plain)
-    read(model, idx[:, :3], other)
-    step_over = traced(model, other, idx[:, :1])
-    for t in range(3, end):
-        new = idx[:, t : t + 1]
-        step = step_over if t % 5 else lambda new: read(model, new, other)  # one may follow the other
-        assert torch.equal(step(new), read(model, new, plain))
-        assert other.length == plain.length
+    check_recorded(packed(build_small(stage).eval(), dtype), traced, check_equal)
 
 
 @pytest.mark.parametrize("stage", CACHED)
 @torch.inference_mode()
 def test_a_static_pass_is_the_models(stage: str) -> None:
     """What a CUDA graph repeats, without the graph."""
-    model = build_small(stage).eval()
-    end = model.block_size * (2 if model.slides else 1)
-    idx = torch.randint(65, (2, end))
-    plain, other = (KVCache(model.block_size, slides=model.slides) for _ in range(2))
-    read(model, idx[:, :3], plain)
-    read(model, idx[:, :3], other)
-    static = StaticStep(model, other, idx[:, :1])
-    for t in range(3, end):
-        new = idx[:, t : t + 1]
-        if t % 5:
-            static.prepare(new)
-            logits = static.run()
-            other.length += 1
-        else:  # one may follow the other
-            logits = read(model, new, other)
-        torch.testing.assert_close(logits, read(model, new, plain), atol=1e-5, rtol=0)
+
+    def static(model: nn.Module, cache: KVCache, idx: torch.Tensor) -> Step:
+        step = StaticStep(model, cache, idx)
+
+        def advance(idx: torch.Tensor) -> torch.Tensor:
+            step.prepare(idx)
+            logits = step.run()
+            cache.length += 1
+            return logits
+
+        return advance
+
+    check_recorded(build_small(stage).eval(), static, partial(torch.testing.assert_close, atol=1e-5, rtol=0))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.bfloat16, 0.2)])
 @pytest.mark.parametrize("stage", CACHED)
 @torch.inference_mode()
-def test_a_captured_pass_is_the_models(stage: str, dtype: torch.dtype) -> None:
+def test_a_captured_pass_is_the_models(stage: str, dtype: torch.dtype, atol: float) -> None:
     model = packed(build_small(stage).eval().to("cuda"), dtype)
-    end = model.block_size * (2 if model.slides else 1)
-    idx = torch.randint(65, (2, end), device="cuda")
-    plain, other = (KVCache(model.block_size, slides=model.slides) for _ in range(2))
-    read(model, idx[:, :3], plain)
-    read(model, idx[:, :3], other)
-    step_over = captured(model, other, idx[:, :1])
-    for t in range(3, end):
-        new = idx[:, t : t + 1]
-        logits = step_over(new) if t % 5 else read(model, new, other)  # one may follow the other
-        torch.testing.assert_close(
-            logits, read(model, new, plain), atol=1e-4 if dtype is torch.float32 else 0.2, rtol=0
-        )
-        assert other.length == plain.length
+    check_recorded(model, captured, partial(torch.testing.assert_close, atol=atol, rtol=0))
 
 
 @torch.inference_mode()
@@ -155,7 +156,7 @@ def test_a_cache_takes_its_memory_once() -> None:
 
 
 def test_a_cache_refuses_what_it_cannot_hold() -> None:
-    model = build_small("v8")
+    model = build_small("v7")
     cache = KVCache(model.block_size)
     with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
         cache.append(0, *torch.zeros(2, 1, 4, 17, 8))
