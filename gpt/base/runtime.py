@@ -70,7 +70,7 @@ def select_device(name: str) -> torch.device:
         name = next(device for device in ("cuda", "mps", "cpu") if available[device])
     if not available[name]:
         raise UnavailableError(f"device={name} is not available here; use device=auto or device=cpu")
-    if name == "cuda":  # cuDNN's attention is prepared anew for every length: 40 ms for each token of a text
+    if name == "cuda":  # cuDNN attention builds a plan for each new sequence length: 40 ms per generated token
         torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device(name)
 
