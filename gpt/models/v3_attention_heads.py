@@ -32,11 +32,10 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C), the heads' outputs concatenated."""
-        B, T, C = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)  # (B, T, 3, H, D)
+        qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1))  # (B, T, 3, H, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         y = self.attend(q, k, v)  # (B, H, T, D)
-        return y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+        return y.transpose(1, 2).flatten(-2)  # (B, T, C)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of each head: q, k and v, (B, H, T, D) each -> (B, H, T, D)."""

@@ -74,15 +74,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation | None) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
-        B, T, C = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        qkv = self.qkv(x).unflatten(-1, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         qk, v = qkv[:2], qkv[2]
         if self.qk_norm is not None:
             qk = self.qk_norm(qk)
         if rotation is not None:
             qk = rotation(qk)
         y = causal_attention(qk[0], qk[1], v)  # (B, H, T, D)
-        return self.projection(y.transpose(1, 2).reshape(B, T, C))
+        return self.projection(y.transpose(1, 2).flatten(-2))
 
 
 class FeedForward(nn.Module):
