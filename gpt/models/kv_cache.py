@@ -73,7 +73,12 @@ class KVCache:
             raise ValueError("several tokens can only be read into an empty cache")
         if layer == len(self.layers):
             self.layers.append(k.new_zeros(2, B, H, self.size, D))  # a masked NaN would still be one
-        return self.store(layer, k, v, start, filled=min(self.length + T, self.size))
+        keys, values = self.layers[layer]  # (B, H, size, D) each
+        keys[:, :, start : start + T] = k
+        values[:, :, start : start + T] = v
+        filled = min(self.length + T, self.size)
+        # In any order once it slides: attention does not depend on it.
+        return keys[:, :, :filled], values[:, :, :filled]
 
     def slot(self, T: int) -> int:
         """Where the first of T new tokens is stored. Raises ValueError if they do not fit."""
@@ -81,14 +86,6 @@ class KVCache:
         if start + T > self.size:
             raise ValueError(f"{start + T} tokens do not fit into a cache of {self.size}")
         return start
-
-    def store(self, layer: int, k: Tensor, v: Tensor, start: int, filled: int) -> tuple[Tensor, Tensor]:
-        """Write k and v from slot `start` on, and return the first `filled` slots."""
-        keys, values = self.layers[layer]  # (B, H, size, D) each
-        keys[:, :, start : start + k.shape[2]] = k
-        values[:, :, start : start + v.shape[2]] = v
-        # In any order once it slides: attention does not depend on it.
-        return keys[:, :, :filled], values[:, :, :filled]
 
     def continued(self, recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
         """The outputs of a recurrence over T new tokens. Call k of a forward pass continues from call k of the previous

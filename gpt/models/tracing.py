@@ -24,11 +24,10 @@ def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], 
     idx: (B, 1) an example -> a function from such ids to the logits, (B, 1, V), which extends the cache as the model
     does. Raises ValueError, RuntimeError or AttributeError for a model that cannot be recorded.
     """
-    step = _Step(model, cache).eval()
-    with _tracing, warnings.catch_warnings(record=True) as found:
+    step = _Step(model, cache)
+    with _tracing, torch.jit.optimized_execution(False), warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", torch.jit.TracerWarning)
-        # Frozen, it is one list of operations instead of one for each module.
-        recorded = torch.jit.freeze(torch.jit.trace(step, step.inputs(idx), check_trace=False), optimize_numerics=False)
+        recorded = torch.jit.trace(step, step.inputs(idx), check_trace=False)
     if any("Converting a tensor to" in str(warning.message) for warning in found):
         raise ValueError("the model computes with values outside tensors, which would be recorded as constants")
 
@@ -43,11 +42,21 @@ def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], 
 
 
 class _Step(nn.Module):
-    """A pass over one token as a function of tensors."""
+    """A pass over one token as a function of tensors.
+
+    It holds the weights of the model's modules itself: the tracer prepares every module that it is given, which takes
+    longer than the recording.
+    """
 
     def __init__(self, model: nn.Module, cache: KVCache) -> None:
         super().__init__()
-        self.model, self._cache = model, cache
+        self._hidden, self._cache = (model,), cache
+        for number, weights in enumerate((*model.parameters(), *model.buffers())):
+            self.register_buffer(f"weights_{number}", weights)
+        for number, module in enumerate(model.modules()):
+            for name, value in vars(module).items():
+                if isinstance(value, torch.ScriptObject):  # packed weights
+                    setattr(self, f"{name}_{number}", value)
 
     def inputs(self, idx: Tensor) -> tuple[Tensor, ...]:
         return idx, torch.tensor(self._cache.length), *self._cache.layers, *self._cache.states
@@ -55,7 +64,7 @@ class _Step(nn.Module):
     def forward(self, idx: Tensor, length: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
         cache = _TracedCache(self._cache, length, memory)
         with cache.active():
-            logits = self.model(idx)
+            logits = self._hidden[0](idx)
         return logits, *cache.states
 
 
@@ -65,14 +74,18 @@ class _TracedCache(KVCache):
     def __init__(self, cache: KVCache, length: Tensor, memory: Sequence[Tensor]) -> None:
         super().__init__(cache.size, slides=cache.slides)
         self.length = cast(int, length)
+        self._start = cast(int, length % self.size if self.slides else length)
+        self._filled = cast(int, (length + 1).clamp(max=self.size))
         self.layers, self.states = list(memory[: len(cache.layers)]), list(memory[len(cache.layers) :])
 
     def slot(self, _: int) -> int:
         return self.length % self.size if self.slides else self.length
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        filled = cast(Tensor, self.length + 1).clamp(max=self.size)
-        return self.store(layer, k, v, self.slot(1), cast(int, filled))
+        keys, values = self.layers[layer]  # (B, H, size, D) each
+        keys.narrow(2, self._start, 1).copy_(k)
+        values.narrow(2, self._start, 1).copy_(v)
+        return keys.narrow(2, 0, self._filled), values.narrow(2, 0, self._filled)
 
     def is_empty(self) -> bool:
         return False

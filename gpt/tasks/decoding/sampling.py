@@ -15,7 +15,7 @@ from gpt.models.kv_cache import Cached, KVCache
 from gpt.models.tracing import traced
 from gpt.tasks.decoding.distributions import checked
 
-_MANY = {"cpu": 200, "cuda": 16}  # tokens, from which on recording a step saves more time than it takes
+_MANY = {"cpu": 50, "cuda": 16}  # tokens, from which on recording a step saves more time than it takes
 
 
 @torch.inference_mode()
@@ -46,7 +46,7 @@ def generate(
     context[:, :T] = prompt
     next_logits: Callable[[Tensor], Tensor] = _WindowDecoder(model, block_size)
     if isinstance(model, Cached):
-        next_logits = _CachedDecoder(model, block_size, tokens)
+        next_logits = _CachedDecoder(model, KVCache(min(block_size, T + tokens), slides=model.slides), tokens)
     for step in range(tokens):
         logits = next_logits(context[:, : T + step])  # (N, V)
         chosen = choose(logits, uniforms[step], temperature, top_k, top_p)  # (N,)
@@ -110,8 +110,8 @@ class _CachedDecoder:
     The pass over one token is recorded if there are many: the same operations without the Python between them.
     """
 
-    def __init__(self, model: Cached, block_size: int, tokens: int) -> None:
-        self._model, self._cache = model, KVCache(block_size, slides=model.slides)
+    def __init__(self, model: Cached, cache: KVCache, tokens: int) -> None:
+        self._model, self._cache = model, cache
         self._step: Callable[[Tensor], Tensor] | None = None
         device = next(model.parameters()).device.type
         self._record = captured if device == "cuda" else traced
