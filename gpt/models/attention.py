@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout as pytorch_dropout
 from torch.nn.functional import scaled_dot_product_attention
 
-from gpt.models.kv_cache import active_cache
+from gpt.models.kv_cache import KVCache, active_cache
 
 # Up to this many tokens, compiled attention is faster as sums of products, which the compiler fuses into one loop,
 # than as one matrix product per head and window.
@@ -52,24 +52,30 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     """
     cache = active_cache()
     if cache is not None:
-        k, v = cache.append_next(k, v)  # (B, H, S, D) each
-    mask = None if cache is None else cache.mask  # (1, S)
+        return _cached_attention(cache, q, k, v)
     T, D = q.shape[2:]
-    causal = cache is None or cache.is_empty()  # otherwise a single token attends to all that it holds
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
     is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()  # an export is for every T
-    is_short = on_cpu and is_compiled and causal and T <= _SHORT
-    if mask is not None or not (is_short or (on_cpu and (p > 0 or _has_slow_gradient(q)))):
-        return scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal)
+    is_short = on_cpu and is_compiled and T <= _SHORT
+    if not (is_short or (on_cpu and (p > 0 or _has_slow_gradient(q)))):
+        return scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
     q = q * D**-0.5
-    scores = (q[..., :, None, :] * k[..., None, :, :]).sum(-1) if is_short else q @ k.transpose(-2, -1)  # (B, H, T, S)
-    if causal:
-        scores = scores + torch.full((T, T), float("-inf"), dtype=q.dtype, device=q.device).triu(diagonal=1)
+    scores = (q[..., :, None, :] * k[..., None, :, :]).sum(-1) if is_short else q @ k.transpose(-2, -1)  # (B, H, T, T)
+    scores = scores + torch.full((T, T), float("-inf"), dtype=q.dtype, device=q.device).triu(diagonal=1)
     weights = scores.softmax(dim=-1)
     if dropout is not None:
         weights = dropout(weights)
     return (weights[..., None] * v[..., None, :, :]).sum(-2) if is_short else weights @ v  # (B, H, T, D)
+
+
+def _cached_attention(cache: KVCache, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    dtype = q.dtype
+    if dtype is torch.bfloat16 and q.device.type == "cpu":  # where PyTorch's kernel takes several times as long
+        q, k, v = q.float(), k.float(), v.float()
+    k, v = cache.append_next(k, v)  # (B, H, S, D) each
+    # A single token attends to all that the cache holds.
+    return scaled_dot_product_attention(q, k, v, cache.mask, is_causal=cache.is_empty()).to(dtype)
 
 
 def _has_slow_gradient(q: Tensor) -> bool:
