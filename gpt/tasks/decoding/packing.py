@@ -8,6 +8,7 @@ all of it elsewhere. Integers of 8 bits are a quarter of what is to be read.
 import functools
 import platform
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -58,19 +59,30 @@ def _is_intel() -> bool:
 class _PackedLinear(nn.Module):
     """The same as nn.Linear: (..., in) -> (..., out)."""
 
-    bias: Tensor
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight, 1)
         self.register_buffer("weight", packed, persistent=False)
-        # As another term that is added, because the operation that takes a bias cannot be traced.
-        bias = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
-        self.register_buffer("bias", bias, persistent=False)
-        self._linear = torch.ops.mkldnn._linear_pointwise.binary
+        self.register_buffer("bias", linear.bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._linear(x, self.bias.expand(*x.shape[:-1], -1), self.weight, None, "add")
+        linear = _scripted() if torch.jit.is_tracing() else _linear
+        return linear(x, self.weight, self.bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+@functools.cache
+def _scripted() -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """`_linear` as a script, because the tracer cannot record its empty list."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(_linear)
 
 
 class _Int8Linear(nn.Module):
