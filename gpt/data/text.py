@@ -1,7 +1,6 @@
 """A text, served as windows of T = block_size characters."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -118,7 +117,7 @@ class TextData:
         """
         (inputs,), targets = batch.inputs, batch.targets
         with_starts = (starts.to(self._device),) if self._with_starts and split == "train" else ()
-        return replace(batch, inputs=(inputs.to(self._device), *with_starts), targets=targets.to(self._device))
+        return Batch((inputs.to(self._device), *with_starts), targets.to(self._device), batch.tokens)
 
 
 def _starts(ids: Ids, T: int, batch_size: int, draw: torch.Generator) -> Tensor:

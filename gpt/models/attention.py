@@ -1,7 +1,8 @@
 """Attention and dropout shared by the stages, with fast paths for the CPU.
 
 On a CPU, PyTorch's dropout spends half of v7's step drawing masks, and its attention takes a slow path when weights are
-dropped, and for the gradient in bfloat16. `Dropout` draws only 16 random bits per element.
+dropped, for the gradient in bfloat16, and for a single token in bfloat16. `Dropout` draws only 16 random bits per
+element.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 Generation reads every weight once per token; in a small model, and in a large one with small weights, running the
 stage's Python takes longer than that. PyTorch has deprecated its tracer, whose successors compile for half a minute,
-and recording takes a twentieth of a second.
+and recording takes a few hundredths of a second.
 """
 
 import threading

@@ -115,12 +115,13 @@ def _backward(model: nn.Module, batch: Batch, recipe: Recipe) -> Tensor:
     own = batch.part(world.rank, world.size) if world.size > 1 else batch
     total = torch.zeros((), device=runtime.device)
     for part in own.split(recipe.settings.grad_accumulation):
-        share = part.tokens / batch.tokens
         with runtime.autocast():
-            scaled = recipe.loss(model, part) * share
-        scaled.backward()
+            loss = recipe.loss(model, part)
+            if part is not batch:
+                loss = loss * (part.tokens / batch.tokens)
+        loss.backward()
         if part.tokens:  # a batch with fewer rows than parts leaves some empty, whose mean is NaN
-            total += scaled.detach()
+            total += loss.detach()
     return total
 
 
