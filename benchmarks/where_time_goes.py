@@ -5,7 +5,7 @@
 
 Each part of a run is timed on its own, in one process and with the run's number of threads, and multiplied by how often
 a run needs it. The sum is compared with the wall time of an entire run. Of generation, a profile shows the operators;
-the profiler itself adds microseconds to each call.
+the profiler itself adds microseconds to each call. Recording is timed on its own.
 """
 
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
@@ -22,6 +22,7 @@ import torch
 from harness import CORPUS, QUICK_TRAINING, documented, output, parser, train_command, wall_seconds
 from omegaconf import OmegaConf
 from tabulate import tabulate
+from torch import nn
 
 from gpt import models
 from gpt.base.choices import Choice
@@ -30,6 +31,8 @@ from gpt.base.seeding import generator
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
+from gpt.models.kv_cache import KVCache
+from gpt.models.tracing import traced
 from gpt.models.v7_dropout import GPT
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate, sample_text
@@ -74,7 +77,17 @@ def operators(count: int) -> str:
     ]  # fmt: skip
     rows.append(["all", f"{sum(each.count for each in found) / count:.1f}", f"{total / count:.0f}", "100%"])
     headers = ["operator", "calls per character", "microseconds per character", "share"]
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    profile = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return f"{profile}\n\nrecording the pass over a character, once a text: {_recording(model) * 1000:.0f} ms"
+
+
+@torch.inference_mode()
+def _recording(model: nn.Module) -> float:
+    """Seconds."""
+    cache, idx = KVCache(256), torch.tensor([[0]])
+    with cache.active():
+        model(idx)
+    return _median(lambda: traced(model, cache, idx), 5)
 
 
 def _of_a_run(stage: str, *, is_quick: bool) -> str:

@@ -50,7 +50,7 @@ class _Step(nn.Module):
 
     def __init__(self, model: nn.Module, cache: KVCache) -> None:
         super().__init__()
-        self._hidden, self._cache = (model,), cache
+        self._cache, self._model = cache, (model,)  # in a tuple, it is no submodule
         for number, weights in enumerate((*model.parameters(), *model.buffers())):
             self.register_buffer(f"weights_{number}", weights)
         for number, module in enumerate(model.modules()):
@@ -64,7 +64,7 @@ class _Step(nn.Module):
     def forward(self, idx: Tensor, length: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
         cache = _TracedCache(self._cache, length, memory)
         with cache.active():
-            logits = self._hidden[0](idx)
+            logits = self._model[0](idx)
         return logits, *cache.states
 
 
@@ -74,7 +74,7 @@ class _TracedCache(KVCache):
     def __init__(self, cache: KVCache, length: Tensor, memory: Sequence[Tensor]) -> None:
         super().__init__(cache.size, slides=cache.slides)
         self.length = cast(int, length)
-        self._start = cast(int, length % self.size if self.slides else length)
+        self._start = self.slot(1)  # once, and not in each layer
         self._filled = cast(int, (length + 1).clamp(max=self.size))
         self.layers, self.states = list(memory[: len(cache.layers)]), list(memory[len(cache.layers) :])
 
