@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpt.base.errors import RequestError
 from gpt.base.files import write_png
 from gpt.runs.reports import escaping, sizes
-from gpt.runs.reports.plots import MOST_COLOURS, log_scale, panels
+from gpt.runs.reports.plots import MOST_COLOURS, add_legend, log_scale, panels
 from gpt.runs.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         axes.plot([], [], "x", color="grey", label="diverged")
         axes.margins(y=0.1)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="small")
+        add_legend(axes)
 
 
 def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
+_MOST_NAMES_INSIDE = 5
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
         axes.set(xlabel=XLABELS[x], ylabel="estimated validation loss (nats per token)")
         log_scale(axes)
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize="small")
+        add_legend(axes)
     if drawn:
         write_png(path, figure)
     return bool(drawn)
@@ -101,6 +102,14 @@ def log_scale(axes: "Axes") -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def add_legend(axes: "Axes") -> None:
+    """Name the lines: in the axes or, where so many names would cover the lines, beside them."""
+    is_beside = len(axes.get_legend_handles_labels()[1]) > _MOST_NAMES_INSIDE
+    axes.legend(
+        fontsize="small", loc="center left" if is_beside else None, bbox_to_anchor=(1, 0.5) if is_beside else None
+    )
 
 
 def panels(count: int) -> tuple["Figure", list["Axes"]]:
