@@ -86,8 +86,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
     if len(learned) < len(ranking.groups):
         axes.plot([], [], "x", color="grey", label="diverged")
         axes.margins(y=0.1)
-    if axes.get_legend_handles_labels()[1]:
-        add_legend(axes)
+    add_legend(axes)
 
 
 def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:

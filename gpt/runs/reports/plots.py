@@ -105,11 +105,12 @@ def log_scale(axes: "Axes") -> None:
 
 
 def add_legend(axes: "Axes") -> None:
-    """Name the lines: in the axes or, where so many names would cover the lines, beside them."""
-    is_beside = len(axes.get_legend_handles_labels()[1]) > _MOST_NAMES_INSIDE
-    axes.legend(
-        fontsize="small", loc="center left" if is_beside else None, bbox_to_anchor=(1, 0.5) if is_beside else None
-    )
+    """Name the lines, if any has a name: in the axes or, where so many names would cover the lines, beside them."""
+    count = len(axes.get_legend_handles_labels()[1])
+    if count > _MOST_NAMES_INSIDE:
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    elif count:
+        axes.legend(fontsize="small")
 
 
 def panels(count: int) -> tuple["Figure", list["Axes"]]:
