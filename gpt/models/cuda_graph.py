@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from gpt.models.kv_cache import KVCache
+from gpt.models.kv_cache import KVCache, RecordedCache
 
 _WARM_UP = 2  # passes in which libraries allocate what they need, which is not possible while a graph is captured
 
@@ -63,12 +63,11 @@ class StaticStep:
             return cast(Tensor, self._model(self._idx))
 
 
-class _StaticCache(KVCache):
-    """The memory of another cache, which is not empty; the number of its tokens is a tensor, (), on the device."""
+class _StaticCache(RecordedCache):
+    """One with the other cache's keys and values, and states of its own."""
 
     def __init__(self, cache: KVCache, device: torch.device) -> None:
-        super().__init__(cache.size, slides=cache.slides)
-        self.length = cast(int, torch.tensor(cache.length, device=device))
+        super().__init__(cache, torch.tensor(cache.length, device=device))
         self.layers, self.states = cache.layers, [state.clone() for state in cache.states]
         self._slots = torch.arange(cache.size, device=device)[None]
 
@@ -90,13 +89,7 @@ class _StaticCache(KVCache):
             own.copy_(new)
         self.states = states
 
-    def slot(self, _: int) -> int:
-        return self.length % self.size  # the length itself, unless it slides
-
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         slot = cast(Tensor, self.slot(1))[None]
         keys, values = self.layers[layer]  # (B, H, size, D) each
         return keys.index_copy_(2, slot, k), values.index_copy_(2, slot, v)
-
-    def is_empty(self) -> bool:
-        return False

@@ -6,6 +6,7 @@ Without a cache, every new token costs a forward pass over the entire context; w
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,26 @@ class KVCache:
     def is_empty(self) -> bool:
         """Whether it holds no tokens from before the forward pass in progress."""
         return self.length == 0
+
+
+class RecordedCache(KVCache):
+    """A cache for recording a pass over one token after those of another cache, which is not empty.
+
+    Its length is a tensor, (), so that what depends on it is recorded, and not one length. A subclass says where the
+    keys, values and states are.
+    """
+
+    def __init__(self, cache: KVCache, length: Tensor) -> None:
+        super().__init__(cache.size, slides=cache.slides)
+        self.length = cast(int, length)
+
+    def slot(self, _: int) -> int:
+        """Where the token is stored. The other cache refuses what does not fit, because a recording cannot."""
+        return self.length % self.size if self.slides else self.length
+
+    def is_empty(self) -> bool:
+        """It never is."""
+        return False
 
 
 class Cached(nn.Module):

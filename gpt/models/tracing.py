@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from gpt.models.kv_cache import KVCache
+from gpt.models.kv_cache import KVCache, RecordedCache
 
 _tracing = threading.Lock()  # the tracer has global variables
 
@@ -68,24 +68,17 @@ class _Step(nn.Module):
         return logits, *cache.states
 
 
-class _TracedCache(KVCache):
-    """A cache that is not empty, and whose length is a tensor, (), so that what depends on it is recorded."""
+class _TracedCache(RecordedCache):
+    """One whose keys, values and states are the arguments of the recording."""
 
     def __init__(self, cache: KVCache, length: Tensor, memory: Sequence[Tensor]) -> None:
-        super().__init__(cache.size, slides=cache.slides)
-        self.length = cast(int, length)
+        super().__init__(cache, length)
         self._start = self.slot(1)  # once, and not in each layer
         self._filled = cast(int, (length + 1).clamp(max=self.size))
         self.layers, self.states = list(memory[: len(cache.layers)]), list(memory[len(cache.layers) :])
-
-    def slot(self, _: int) -> int:
-        return self.length % self.size if self.slides else self.length
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.layers[layer]  # (B, H, size, D) each
         keys.narrow(2, self._start, 1).copy_(k)
         values.narrow(2, self._start, 1).copy_(v)
         return keys.narrow(2, 0, self._filled), values.narrow(2, 0, self._filled)
-
-    def is_empty(self) -> bool:
-        return False
