@@ -39,8 +39,9 @@ class RotaryPositions(nn.Module):
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, dim=-1)
-    return (x * cos).add_(torch.cat([b, a], dim=-1).mul_(sin))  # [a cos - b sin, b cos + a sin]
+    x = x.contiguous()  # which the products of attention need
+    swapped = x.roll(x.shape[-1] // 2, dims=-1)  # [a, b] -> [b, a]
+    return (x * cos).add_(swapped.mul_(sin))  # [a cos - b sin, b cos + a sin]
 
 
 class _Rotated(torch.autograd.Function):
