@@ -106,7 +106,7 @@ def _compiled(stage: str, setting: Setting) -> Cells:
     batch, runtime = Batch.full(ids[:, :-1], ids[:, 1:]), Runtime(device)
     objective = Objective()
     compiled, _ = training_losses(model, [batch], runtime, objective, parts=1, compile=True)
-    worst, parameters = 0.0, dict(model.named_parameters())
+    worst, parameters = (0.0, ""), dict(model.named_parameters())
     for _ in range(6):
         found = []
         for loss in (objective, compiled):
@@ -115,11 +115,14 @@ def _compiled(stage: str, setting: Setting) -> Cells:
             # Not copied, and kept until the next pass, as in training.
             found.append({name: p.grad for name, p in parameters.items() if p.grad is not None})
         plain, other = found
-        worst = max(worst, *((other[name] - g).norm().item() / (g.norm().item() + 1e-12) for name, g in plain.items()))
+        differences = {name: (other[name] - g).norm().item() / (g.norm().item() + 1e-12) for name, g in plain.items()}
+        worst = max(worst, *((difference, name) for name, difference in differences.items()))
         with torch.no_grad():
             for name, g in other.items():
                 parameters[name].sub_(g, alpha=0.01)
-    return [[f"{stage}, compile=true", f"gradients differ by at most {worst:.1e} of their norm from those without it"]]
+    difference, name = worst
+    result = f"gradients differ by at most {difference:.1e} of their norm from those without it ({name})"
+    return [[f"{stage}, compile=true", result]]
 
 
 def _difference(one: RunFolder, other: RunFolder) -> str:
@@ -187,10 +190,12 @@ def _cells(rows: list[Row]) -> Cells:
     return [row.cells() for row in rows]
 
 
+# v8 ended 0.05 higher with compile=true on a GPU, for a reason not known: it, and without each of its ideas.
+_COMPILED = ("v8", "v8_without_token_shift", "v8_without_rotary", "v8_without_squared_relu", "v6", "v7")
 PARTS = {
     "speedrun_1": Part("speedrun", 120, partial(_speedrun, 1)),
     "v7_1": Part("v7", 420, partial(_v7, 1)),
-    **{f"compiled_{stage}": Part("checks", 120, partial(_compiled, stage)) for stage in ("v8", "v6", "v7")},
+    **{f"compiled_{stage}": Part("checks", 120, partial(_compiled, stage)) for stage in _COMPILED},
     **{f"determinism_{stage}": Part("checks", 150, partial(_determinism, stage)) for stage in ("v7", "v9")},
     **{
         name: Part("settings", 180, partial(_settings, settings))
