@@ -103,13 +103,14 @@ def leaderboard(runs: Trained, waited: dict[str, float]) -> str:
         first = next(iter(by_seed.values()))
         known = [waited[run.path.name] for run in by_seed.values() if run.path.name in waited]
         lines.append([
-            record, _mean([*seconds.values()], 1), _mean(known, 1) if known else "-", _mean(losses, 4),
-            f"{reached} of {len(summaries)}", f"{summaries[0].parameters:,}", f"{megabytes(first):,.1f}",
-            f"{first.evaluations()[-1].tokens:,}", faster,
+            record, _mean([*seconds.values()], 1), faster, _mean(losses, 4), f"{reached} of {len(summaries)}",
+            _mean(known, 1) if known else "-", f"{summaries[0].parameters:,}", f"{megabytes(first):,.1f}",
+            f"{first.evaluations()[-1].tokens:,}",
         ])  # fmt: skip
         before = seconds
-    headers = ["record", "counted seconds", "seconds waited", "exact val", "reached", "parameters", "MB in use"]
-    return tabulate(lines, [*headers, "characters", "times faster"], tablefmt="github", disable_numparse=True)
+    headers = ["record", "counted seconds", "times faster", "exact val", "reached", "seconds waited"]
+    headers += ["parameters", "MB in use", "characters"]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
 
 
 def megabytes(run: RunFolder) -> float:
