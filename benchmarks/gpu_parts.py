@@ -115,8 +115,9 @@ def _compiled(stage: str, setting: Setting) -> Cells:
             # Not copied, and kept until the next pass, as in training.
             found.append({name: p.grad for name, p in parameters.items() if p.grad is not None})
         plain, other = found
-        differences = {name: (other[name] - g).norm().item() / (g.norm().item() + 1e-12) for name, g in plain.items()}
-        worst = max(worst, *((difference, name) for name, difference in differences.items()))
+        worst = max(
+            worst, *(((other[name] - g).norm().item() / (g.norm().item() + 1e-12), name) for name, g in plain.items())
+        )
         with torch.no_grad():
             for name, g in other.items():
                 parameters[name].sub_(g, alpha=0.01)
@@ -190,7 +191,7 @@ def _cells(rows: list[Row]) -> Cells:
     return [row.cells() for row in rows]
 
 
-# v8 ended 0.05 higher with compile=true on a GPU, for a reason not known: it, and without each of its ideas.
+# v8 ended 0.05 higher with compile=true on a GPU, for a reason not known: its variants may show which idea it is.
 _COMPILED = ("v8", "v8_without_token_shift", "v8_without_rotary", "v8_without_squared_relu", "v6", "v7")
 PARTS = {
     "speedrun_1": Part("speedrun", 120, partial(_speedrun, 1)),
