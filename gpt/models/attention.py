@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout as pytorch_dropout
 from torch.nn.functional import scaled_dot_product_attention
 
+from gpt.models.exporting import is_exporting
 from gpt.models.kv_cache import KVCache, active_cache
 
 # Up to this many tokens, compiled attention is faster as sums of products, which the compiler fuses into one loop,
@@ -57,7 +58,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     T, D = q.shape[2:]
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
-    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()  # an export is for every T
+    is_compiled = torch.compiler.is_compiling() and not is_exporting()  # an export is for every T
     is_short = on_cpu and is_compiled and T <= _SHORT
     if not (is_short or (on_cpu and (p > 0 or _has_slow_gradient(q)))):
         return scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.base.choices import Depth, Length, Size
+from gpt.models.exporting import is_exporting
 from gpt.models.kv_cache import Cached, continued
 
 
@@ -36,7 +37,7 @@ class Recurrent(nn.Module):
 
     def _scan(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The state after each token, and after the last one: (B, T, gates * C) -> (B, T, states * C)."""
-        if torch.compiler.is_exporting():  # a loop in the graph, for every T
+        if is_exporting():  # a loop in the graph, for every T
             from torch._higher_order_ops.scan import scan
 
             def step(state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

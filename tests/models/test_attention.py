@@ -41,13 +41,6 @@ def test_compiled_attention_equals_the_eager_one(T: int) -> None:
     torch.testing.assert_close(compiled(q, k, v), causal_attention(q, k, v))
 
 
-@pytest.mark.parametrize(("stage", "changes"), [("v3", {}), ("v6", {}), ("v7", {"dropout": 0.0})])
-def test_a_stage_in_training_compiles_without_a_graph_break(stage: str, changes: dict) -> None:
-    model = build_small(stage, **changes).train()  # the draws of dropout on a CPU do break the graph
-    compiled = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
-    compiled(torch.randint(65, (2, model.block_size))).sum().backward()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
 def test_dropout_drops_a_share_p_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
