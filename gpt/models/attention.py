@@ -58,7 +58,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
     T, D = q.shape[2:]
     p = dropout.p if dropout is not None and dropout.training else 0.0
     on_cpu = q.device.type == "cpu"
-    is_compiled = torch.compiler.is_compiling() and not is_exporting()  # an export is for every T
+    is_compiled = torch.compiler.is_compiling() and not is_exporting()  # an export must accept any T
     is_short = on_cpu and is_compiled and T <= _SHORT
     if not (is_short or (on_cpu and (p > 0 or _has_slow_gradient(q)))):
         return scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)

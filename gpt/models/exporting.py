@@ -1,4 +1,4 @@
-"""Whether a model is being exported, as a graph for windows of every length."""
+"""Whether a model is being exported, as a graph for windows of any length."""
 
 import torch
 

@@ -37,7 +37,7 @@ class Recurrent(nn.Module):
 
     def _scan(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The state after each token, and after the last one: (B, T, gates * C) -> (B, T, states * C)."""
-        if is_exporting():  # a loop in the graph, for every T
+        if is_exporting():  # unrolled, the graph would accept a single T only
             from torch._higher_order_ops.scan import scan
 
             def step(state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
