@@ -4,8 +4,9 @@
     python benchmarks/ablation.py without_rotary without_counts    # some of it
 
 v8 is trained as record 03 and v9 as record 04, then again with one thing changed, for the same number of updates. The
-variants of v8's network are sibling stages (gpt/models/v8_twins.py), which lack one of its ideas or have one more. In
-v9, either the counts or the network is left out; the counts alone are v9 after an update with learning rates of zero.
+variants of v8's network are stages of their own (gpt/models/ablations/v8.py), which lack one of its ideas or have one
+more. In v9, either the counts or the network is left out; the counts alone are v9 after an update with learning rates
+of zero.
 `--out` keeps the run folders; runs that it already holds are not trained again.
 """
 

@@ -211,7 +211,7 @@ PARTS = {
     },
     **{
         f"tests_{folder}": Part("checks", 240, partial(_tests, folder))
-        for folder in ("training", "tasks", "models", "session", "apps", "runs", "cli")
+        for folder in ("training", "tasks", "models", "session", "playground", "exporting", "searching", "runs", "cli")
     },
     **{f"speedrun_{seed}": Part("speedrun", 120, partial(_speedrun, seed)) for seed in (2, 3)},
     **{f"v7_{seed}": Part("v7", 420, partial(_v7, seed)) for seed in (2, 3)},

@@ -32,10 +32,10 @@ from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
 from gpt.models.kv_cache import KVCache
-from gpt.models.tracing import traced
 from gpt.models.v7_dropout import GPT
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate, sample_text
+from gpt.tasks.decoding.tracing import traced
 from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
 from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import AdamW

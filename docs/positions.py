@@ -20,8 +20,8 @@ from gpt.base.errors import UserError
 from gpt.base.files import write_png
 from gpt.data.batch import IGNORED, Data
 from gpt.models import block_size_of
+from gpt.reports.ranking import label, rankings
 from gpt.runs.finding import FinishedRun, finished_runs
-from gpt.runs.reports.ranking import label, rankings
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
 from gpt.training.evaluation import tokens_per_pass

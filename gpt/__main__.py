@@ -11,10 +11,10 @@ COMMANDS = {
     "train": ("gpt.session.train", "train a stage of the ladder, or sweep over several: model=v5"),
     "generate": ("gpt.session.generate", 'print text from a trained run: prompt="ROMEO:"'),
     "evaluate": ("gpt.session.evaluate", "measure a run on held-out data or on a text"),
-    "compare": ("gpt.runs.reports.compare", "compare runs with the documented losses and with each other"),
-    "search": ("gpt.apps.searching.command", "search for hyperparameters"),
-    "export": ("gpt.apps.exporting.command", "export a run for other programs: format=onnx"),
-    "play": ("gpt.apps.playground.command", "open a page about the runs in the browser"),
+    "compare": ("gpt.session.compare", "compare runs with the documented losses and with each other"),
+    "search": ("gpt.searching.command", "search for hyperparameters"),
+    "export": ("gpt.exporting.command", "export a run for other programs: format=onnx"),
+    "play": ("gpt.playground.command", "open a page about the runs in the browser"),
 }
 
 

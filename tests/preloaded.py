@@ -12,9 +12,9 @@ import tokenizers
 import torch.distributed
 from hydra.core.plugins import Plugins
 
-import gpt.apps.searching.command
-import gpt.runs.reports.compare
-import gpt.runs.reports.run
+import gpt.reports.run
+import gpt.searching.command
+import gpt.session.compare
 import gpt.session.continuing
 import gpt.session.evaluate
 import gpt.session.generate

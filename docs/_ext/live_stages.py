@@ -7,13 +7,14 @@ from pathlib import Path
 
 from sphinx.util import logging
 
-from gpt import apps
+import gpt
 from gpt.base.errors import UserError, requiring
 from gpt.base.ladder import SMALL
 from gpt.session.trained import TrainedRun
 
 _DOWNLOADS = Path(__file__).parents[2] / "data"
-_APPS = Path(apps.__file__).parent
+_PACKAGE = Path(gpt.__file__).parent
+_WRITERS = (_PACKAGE / "exporting", _PACKAGE / "playground")
 _STAGES = (*SMALL, "v8", "gru")
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     """
     live = {stage: runs[stage].run for stage in _STAGES}
     made = folder / "index.html"
-    sources = [*((run.path / "summary.json") for run in live.values()), *filter(Path.is_file, _APPS.rglob("*"))]
+    code = (file for folder in _WRITERS for file in folder.rglob("*") if file.is_file())
+    sources = [*((run.path / "summary.json") for run in live.values()), *code]
     if made.exists() and made.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -36,7 +38,7 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     standard_logging.getLogger().setLevel(standard_logging.WARNING)
     try:
         with requiring("onnx"):
-            from gpt.apps.playground.static import write
+            from gpt.playground.static import write
         write(live, folder, _DOWNLOADS)
     except UserError as error:
         log.info("without live stages: %s", error)

@@ -13,8 +13,8 @@ from matplotlib.textpath import TextPath
 from gpt.base.choices import Choice
 from gpt.base.ladder import LADDER
 from gpt.cli.composing import composed
+from gpt.inspection.dataflow import Part, Row, dataflow
 from gpt.models import build
-from gpt.models.dataflow import Part, Row, dataflow
 from pictures.theme import WIDTH
 
 VOCABULARY = 65  # of tiny Shakespeare

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from gpt.data.subwords import BEGIN, END
-from gpt.models.attention_weights import AttentionWeights
+from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models.transformer import Transformer, sinusoidal_positions
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Translation

@@ -111,9 +111,8 @@ class Kind:
     def find(self, choice: Choice) -> Callable[..., Any]:
         """The class or function that `choice` names. Raises RequestError if it is not valid here."""
         module_name, _, name = choice.target.rpartition(".")
-        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}.")
         refusal = f"{self.key}._target_={printable(choice.target)} is not {self.noun} of {self.package}"
-        if module_name not in {module.name for module in modules}:
+        if module_name not in self._modules():
             raise RequestError(f"{refusal}: no such module")
         try:
             target = getattr(importlib.import_module(module_name), name, None)
@@ -130,13 +129,13 @@ class Kind:
     def all(self) -> dict[str, Callable[..., Any]]:
         """Every class or function that is valid here, by the name that a choice gives it. Imports the whole package."""
         found = {}
-        for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}."):
+        for module in self._modules():
             names: Iterable[str] = ()
             with contextlib.suppress(ModuleNotFoundError):  # of an optional library
-                names = vars(importlib.import_module(module.name))
+                names = vars(importlib.import_module(module))
             for name in names:
                 with contextlib.suppress(RequestError):
-                    choice = Choice(_target_=f"{module.name}.{name}")
+                    choice = Choice(_target_=f"{module}.{name}")
                     found[choice.target] = self.find(choice)
         return found
 
@@ -148,6 +147,11 @@ class Kind:
             for name, parameter in signature.items()
             if name not in self.given
         }
+
+    def _modules(self) -> list[str]:
+        """The modules of the package, those of packages in it included."""
+        inside = pkgutil.walk_packages(importlib.import_module(self.package).__path__, f"{self.package}.")
+        return [module.name for module in inside if not module.ispkg]
 
     def _checked(self, choice: Choice) -> tuple[Callable[..., Any], dict[str, Any]]:
         target, values = self.find(choice), choice.hyperparameters

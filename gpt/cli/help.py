@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from gpt.base.installation import CONF
 from gpt.base.keys import flat
-from gpt.base.ladder import LADDER, is_twin, rank
+from gpt.base.ladder import LADDER, is_ablation, rank
 from gpt.cli.composing import composed, groups
 from gpt.cli.stages import settings_of
 
@@ -73,7 +73,7 @@ def _group(group: str, chosen: Any, width: int) -> str:
         for name in members:
             mark = "*" if name == chosen else " "
             purpose = _purpose(CONF / group / f"{name}.yaml")
-            others = settings_of(name) if group == "model" and (name == chosen or not is_twin(name)) else []
+            others = settings_of(name) if group == "model" and (name == chosen or not is_ablation(name)) else []
             purpose += f"; also sets {' '.join(others)}" if others else ""
             lines += _entry(f"{mark} {name}", purpose, width, column=24)
     return "\n".join(lines)
@@ -84,8 +84,8 @@ def _stages(heading: str, names: list[str]) -> dict[str, list[str]]:
     ordered = sorted(names, key=rank)
     return {
         heading: [name for name in ordered if name in LADDER],
-        "  beside the ladder:": [name for name in ordered if name not in LADDER and not is_twin(name)],
-        "  with one idea less or more, to compare:": [name for name in ordered if is_twin(name)],
+        "  beside the ladder:": [name for name in ordered if name not in LADDER and not is_ablation(name)],
+        "  with one idea less or more, to compare:": [name for name in ordered if is_ablation(name)],
     }
 
 

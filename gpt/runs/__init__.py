@@ -1,1 +1,1 @@
-"""The run folder on disk: records, weights, checkpoints, formats, finding runs, and reports on what is found."""
+"""The run folder on disk: records, weights, checkpoints, formats, and finding runs."""

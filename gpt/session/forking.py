@@ -16,11 +16,11 @@ from gpt.base.keys import differences
 from gpt.base.schema import Saved, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
-from gpt.models.equality import is_same_function
 from gpt.runs.corpus_files import located
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, load_grown, load_weights
+from gpt.session.equality import is_same_function
 from gpt.tasks import Task
 
 _INHERITED = ("model", "data", "optimizer", "schedule", "training")

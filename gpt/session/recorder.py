@@ -12,10 +12,10 @@ from gpt.base.files import attempt, write_atomically
 from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.stages import settings_of_chosen
+from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.runs.reports.run import closing_lines, plot_run
 from gpt.session.job import Job
 from gpt.session.plan import NewRun, Plan, Resumption
 from gpt.session.summary import summarise

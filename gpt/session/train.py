@@ -51,6 +51,6 @@ def command() -> None:
 
 
 def _compare(folder: Path) -> None:
-    from gpt.runs.reports.sweep import print_comparison
+    from gpt.reports.sweep import print_comparison
 
     print_comparison(folder)

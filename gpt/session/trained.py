@@ -13,8 +13,8 @@ from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
+from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
-from gpt.models.attention_weights import AttentionWeights
 from gpt.runs.corpus_files import located
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder

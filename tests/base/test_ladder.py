@@ -2,14 +2,14 @@
 
 import yaml
 
-from gpt.base.ladder import BESIDE, LADDER, SMALL, is_twin, rank
+from gpt.base.ladder import BESIDE, LADDER, SMALL, is_ablation, rank
 from tests.conftest import REPOSITORY
 
 STAGES = {path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")}
 
 
 def test_every_stage_of_conf_is_on_the_ladder_beside_it_or_an_ablation_of_such_a_stage() -> None:
-    twins = {stage for stage in STAGES if is_twin(stage)}
+    twins = {stage for stage in STAGES if is_ablation(stage)}
     assert {*LADDER, *BESIDE} | twins == STAGES
     assert {twin.partition("_with")[0] for twin in twins} <= {*LADDER, *BESIDE}
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gpt.base.keys import flat
-from gpt.base.ladder import LADDER, is_twin, rank
+from gpt.base.ladder import LADDER, is_ablation, rank
 from gpt.base.schema import TrainConfig
 from gpt.cli import help as help_
 from gpt.cli.composing import composed
@@ -26,7 +26,7 @@ def test_what_a_stage_sets_is_told_as_it_would_be_typed() -> None:
     assert settings_of("transformer")[-1] == "schedule.warmup_iters=1000"
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if settings_of(stage) and not is_twin(stage)])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if settings_of(stage) and not is_ablation(stage)])
 def test_without_what_a_stage_sets_only_the_model_differs(stage: str) -> None:
     """v6 sets nothing else, so that its composition with what a stage sets has all but the model of that stage's."""
     config, _ = composed("train", [f"model={stage}"])
@@ -62,12 +62,12 @@ def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> No
     listed = [re.findall(r"^  [* ] (\w+)", part, re.MULTILINE) for part in (ladder, beside, twins)]
     assert listed == [
         [stage for stage in STAGES if stage in LADDER],
-        [stage for stage in STAGES if stage not in LADDER and not is_twin(stage)],
-        [stage for stage in STAGES if is_twin(stage)],
+        [stage for stage in STAGES if stage not in LADDER and not is_ablation(stage)],
+        [stage for stage in STAGES if is_ablation(stage)],
     ]
     assert list(itertools.chain(*listed)) == STAGES
     assert "\n  * v7 " in text
-    for stage in [stage for stage in STAGES if not is_twin(stage)]:
+    for stage in [stage for stage in STAGES if not is_ablation(stage)]:
         assert "also sets " + " ".join(settings_of(stage)) in " ".join(text.split()) or not settings_of(stage)
 
 

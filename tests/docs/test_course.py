@@ -17,8 +17,8 @@ from docs.captions import restated
 from docs.course.answers import v7
 from gpt.base.ladder import LADDER, SMALL
 from gpt.data.download import TINY_SHAKESPEARE
-from tests.apps.playground.browsing import chromium, violations
 from tests.conftest import REPOSITORY, Script
+from tests.playground.browsing import chromium, violations
 
 DOCS = REPOSITORY / "docs"
 COURSE = sorted((DOCS / "course").glob("*.md"))

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from tests.apps.playground.browsing import chromium, violations
 from tests.conftest import REPOSITORY
+from tests.playground.browsing import chromium, violations
 
 DOCS = REPOSITORY / "docs"
 QUESTION = re.compile(r"^> \*\*What do you expect\?\*\* .*\?$", re.MULTILINE)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import gpt
-from tests.apps.playground.browsing import chromium_path
 from tests.conftest import REPOSITORY
+from tests.playground.browsing import chromium_path
 
 _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_iters=1", "device=cpu")
 

@@ -22,13 +22,13 @@ from gpt.base.files import seal
 from gpt.base.request import Destination, Request
 from gpt.base.runtime import Runtime
 from gpt.base.stopping import Stop
+from gpt.reports import tables
+from gpt.reports.documented import as_record, compare, table
+from gpt.reports.ranking import rankings
+from gpt.reports.run import closing_lines
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.reports import tables
-from gpt.runs.reports.documented import as_record, compare, table
-from gpt.runs.reports.ranking import rankings
-from gpt.runs.reports.run import closing_lines
 from gpt.runs.weights import load_model, save_weights
 from gpt.session.plan import Resumption
 from gpt.session.planning import planned

@@ -19,9 +19,9 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from gpt.apps.searching.report import counts, importances, winner
-from gpt.apps.searching.study import Search
 from gpt.base.errors import report
+from gpt.searching.report import counts, importances, winner
+from gpt.searching.study import Search
 from tests.conftest import REPOSITORY
 from tests.faults.folders import tree
 from tests.faults.scenarios import Outcome, in_parallel

@@ -25,19 +25,19 @@ import yaml
 
 import gpt
 from gpt import models
-from gpt.apps.exporting.card import body
-from gpt.apps.playground.describing import in_full
-from gpt.apps.playground.looking import logits
 from gpt.base.choices import Choice
 from gpt.base.errors import UserError, report
 from gpt.base.files import seal
 from gpt.base.schema import CompareConfig
 from gpt.data.vocabulary import Vocabulary
+from gpt.exporting.card import body
 from gpt.models.ngrams import Remembering
+from gpt.playground.describing import in_full
+from gpt.playground.looking import logits
+from gpt.reports.everything import Everything
 from gpt.runs import formats
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.reports.everything import Everything
 from gpt.runs.weights import load_model, save_weights
 from tests.conftest import REPOSITORY
 from tests.faults.scenarios import Outcome, in_parallel, short, whole_run

@@ -10,10 +10,10 @@ from torch import nn
 
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.models.attention import causal_attention
-from gpt.models.cuda_graph import StaticStep, captured
 from gpt.models.kv_cache import KVCache, active_cache
-from gpt.models.tracing import traced
+from gpt.tasks.decoding.cuda_graph import StaticStep, captured
 from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.tracing import traced
 from tests.conftest import build_small
 
 CACHED = [*LADDER[LADDER.index("v7") :], *OTHERS]

@@ -190,7 +190,7 @@ def test_v7_drops_attention_weights_and_the_output_of_both_branches() -> None:
 
 
 MODULES = Path(models.__file__).parent
-BESIDE = ["v6_twins.py", "v8_switches.py", "v8_twins.py"]  # for old run folders, and to compare v6 and v8 with
+BESIDE = ["v8_switches.py"]  # for old run folders
 
 
 def test_files_are_listed_in_the_order_of_the_ladder() -> None:

@@ -12,9 +12,9 @@ import yaml
 from safetensors.torch import load_file
 
 from gpt.base.files import seal
+from gpt.reports.changes import changes
 from gpt.runs import formats
 from gpt.runs.folder import RunFolder
-from gpt.runs.reports.changes import changes
 from gpt.training.progress import Segment
 from tests.conftest import Script
 

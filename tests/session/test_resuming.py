@@ -18,10 +18,10 @@ import gpt
 from gpt.base.errors import RequestError
 from gpt.base.files import seal
 from gpt.cli.requests import of_python
+from gpt.reports.changes import changes
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import is_like, started_runs
 from gpt.runs.folder import NAMES, RunFolder
-from gpt.runs.reports.changes import changes
 from gpt.runs.weights import iteration_of
 from gpt.session import train
 from gpt.session.forking import Fork

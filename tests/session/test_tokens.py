@@ -11,9 +11,9 @@ import torch
 import gpt
 from gpt.base.errors import RequestError
 from gpt.data import corpora, download
+from gpt.reports.ranking import rankings
+from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun
-from gpt.runs.reports.ranking import rankings
-from gpt.runs.reports.tables import as_records, table
 from gpt.session.trained import TrainedRun
 from tests.conftest import Script, small_corpus
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import gpt
-from gpt.apps.playground.looking import logits
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.characters import CharTokenizer
 from gpt.data.download import TINY_SHAKESPEARE
-from gpt.models.attention_weights import AttentionWeights
+from gpt.inspection.attention_weights import AttentionWeights
+from gpt.playground.looking import logits
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import generate
 from tests.conftest import REPOSITORY, Script, build_small

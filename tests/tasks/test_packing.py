@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from gpt.models.kv_cache import KVCache
-from gpt.models.tracing import traced
 from gpt.tasks.decoding import packing
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
+from gpt.tasks.decoding.tracing import traced
 from tests.conftest import build, build_small
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.characters import CharTokenizer
 from gpt.models import v7_dropout
-from gpt.models.tracing import traced
 from gpt.tasks.decoding import sampling
 from gpt.tasks.decoding.sampling import choose, default_prompt, generate, sample_text
+from gpt.tasks.decoding.tracing import traced
 from tests.conftest import build_small
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gpt.models.attention_weights import AttentionWeights
+from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models.v2_attention_head import Head
 from gpt.models.v3_attention_heads import MultiHeadAttention
 

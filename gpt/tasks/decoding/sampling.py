@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from gpt.base.seeding import generator
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
-from gpt.models.cuda_graph import captured
 from gpt.models.kv_cache import Cached, KVCache
-from gpt.models.tracing import traced
+from gpt.tasks.decoding.cuda_graph import captured
 from gpt.tasks.decoding.distributions import checked
+from gpt.tasks.decoding.tracing import traced
 
 _MANY = {"cpu": 50, "cuda": 16}  # tokens, from which on recording a step saves more time than it takes
 

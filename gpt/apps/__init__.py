@@ -1,1 +1,0 @@
-"""Applications on top of runs: hyperparameter search, exports for other programs, a page in the browser."""

@@ -1,0 +1,104 @@
+"""The text of a model card: the model and its corpus, documented and measured losses, a sample."""
+
+from tabulate import tabulate
+
+from gpt.base.errors import UserError, printable
+from gpt.base.files import read_text_file
+from gpt.base.keys import compared
+from gpt.base.runtime import size_of
+from gpt.models.ngrams import Remembering
+from gpt.reports.changes import changes
+from gpt.reports.escaping import markdown
+from gpt.runs.records import Summary
+from gpt.session.trained import TrainedRun
+
+_TEXT = """
+# {stage}: {adds}
+
+A {kind} language model with {parameters:,} parameters that {does}, trained from {start} with gpt-ladder
+({iterations:,} iterations, seed {seed}) on {corpus}.{remembered}
+
+{losses}
+
+Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: {targets} of the
+validation split once, with the {last} weights. {weights}{changed}
+
+{usage}{sample}"""
+
+_USAGE = """```python
+from gpt.exporting.hub import PretrainedGPT
+
+model = PretrainedGPT.from_pretrained("FOLDER")  # this folder, or a repository of the hub
+print(model.generate({prompt}))
+```
+"""
+
+
+def body(trained: TrainedRun) -> str:
+    """The Markdown below the metadata. Raises UserError if the run has not finished."""
+    summary, config, token = trained.summary, trained.config, trained.task.token
+    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}")]
+    return _TEXT.format(
+        stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
+        parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
+        iterations=summary.iterations, seed=summary.seed,
+        corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
+        losses=_losses(summary, token), token=token, over=f"over {markdown(summary.estimated_over)}",
+        targets=summary.exact.loss.which,
+        last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
+        usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
+    )  # fmt: skip
+
+
+def _start(summary: Summary) -> str:
+    parent = summary.parent
+    return "random weights" if parent is None else f"the weights of another run ({parent.iterations:,} iterations)"
+
+
+def _remembered(trained: TrainedRun) -> str:
+    """A notice that the weights contain the training text, if they do."""
+    if not isinstance(trained.model, Remembering):
+        return ""
+    size = trained.model.ngrams.table_bytes() / 1e6
+    return (
+        "\n\n**The weights contain the training text**, which the number of parameters does not include: anyone who "
+        f"has this model has the text.\nIts counts fill a table of {size:,.1f} MB when the model is loaded."
+    )
+
+
+def _losses(summary: Summary, token: str) -> str:
+    rows: list[list[str | float | None]] = [
+        ["documented", summary.documented.train, summary.documented.val],
+        ["estimated", summary.estimated.train, summary.estimated.val],
+        ["exact", None, summary.exact.val],
+    ]
+    if token != "character" and summary.exact.loss.per_character is not None:
+        rows.append(["exact, in nats per character", None, summary.exact.loss.per_character])
+        rows.append(["exact, in bits per byte", None, summary.exact.loss.bits_per_byte])
+    return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
+
+
+def _weights(trained: TrainedRun, summary: Summary) -> str:
+    best = f"those of iteration {summary.best.iteration:,}, with an estimated validation loss of {summary.best.val:.4f}"
+    which = {"best": best, "last": "those after the last iteration", "averaged": "an average over the last evaluations"}
+    words = f"those of iteration {trained.which:,}" if isinstance(trained.which, int) else which[trained.which]
+    return f"The weights here are {words}."
+
+
+def _changed(summary: Summary) -> str:
+    changed = markdown(", ".join(without_paths(changes(summary))))
+    return f" Not the documented run of {markdown(summary.stage)}: {changed}." if changed else ""
+
+
+def without_paths(changed: list[str]) -> list[str]:
+    """The changes as key=value, without the value if it is a path on this machine."""
+    return [key if (key := change.partition("=")[0]) in ("init", "--config-path") else change for change in changed]
+
+
+def _sample(trained: TrainedRun) -> str:
+    """The run's sample as an indented block, which no character in it can end."""
+    try:
+        lines = read_text_file(trained.run.path / "sample.txt").splitlines()
+    except UserError:
+        return ""
+    return "\nA sample:\n\n" + "".join("    " + printable(line, keep="\t") + "\n" for line in lines)

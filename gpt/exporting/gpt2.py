@@ -1,0 +1,86 @@
+"""transformers: v7 as an equivalent GPT-2, with pre-LayerNorm blocks, learned positions and ReLU.
+
+GPT-2 has biases in its query, key and value projections, which are set to zero, and none in its output layer; the run's
+output bias is moved into the last LayerNorm. v6 is v7 without dropout, so it is a GPT-2 too. The library has no
+architecture for v8: the closest, NanoChat, has no token shift and no output bias.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from gpt.base.errors import RequestError
+from gpt.exporting import tokenizer
+from gpt.exporting.equality import check
+from gpt.models import block_size_of, v6_pre_norm, v7_dropout
+from gpt.session.trained import TrainedRun
+
+# Our names and GPT-2's, of a block and of the rest; GPT-2 stores the matrices of a block transposed.
+_BLOCK = {
+    "attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.projection": "attn.c_proj",
+    "feed_forward_norm": "ln_2", "feed_forward.0": "mlp.c_fc", "feed_forward.2": "mlp.c_proj",
+}  # fmt: skip
+_REST = {"embedding.token": "wte", "embedding.position": "wpe", "norm": "ln_f"}
+
+
+def export(trained: TrainedRun, folder: Path) -> str:
+    """Write the model and its tokenizer, and return what was checked. Raises RequestError, UserError."""
+    model = trained.model
+    if not isinstance(model, v6_pre_norm.GPT | v7_dropout.GPT):
+        stage = trained.config.stage
+        raise RequestError(f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub")
+    logging.disable_progress_bar()
+    characters = tokenizer.as_tokenizer(trained.task)
+    as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # not for its owner alone
+    PreTrainedTokenizerFast(tokenizer_object=characters).save_pretrained(folder)
+    loaded = GPT2LMHeadModel.from_pretrained(folder).eval()
+    return check(
+        "GPT-2",
+        lambda idx: [model(idx)],
+        lambda idx: [loaded(idx).logits],
+        trained.task.vocab_size,
+        block_size_of(model),
+    )
+
+
+def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
+    """v6 or v7 as a GPT-2. Raises RequestError if its output bias cannot be moved into the last LayerNorm."""
+    ours, dropout = model.state_dict(), hyperparameters.get("dropout", 0.0)
+    vocab_size, n_embd = ours["lm_head.weight"].shape
+    config = GPT2Config(
+        vocab_size=vocab_size, n_positions=block_size_of(model), n_embd=n_embd, n_layer=hyperparameters["n_layer"],
+        n_head=hyperparameters["n_head"], activation_function="relu", attn_pdrop=dropout, resid_pdrop=dropout,
+        embd_pdrop=0.0, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    theirs: dict[str, Tensor] = {"lm_head.weight": ours["lm_head.weight"]}
+    for name, tensor in ours.items():
+        module, _, kind = name.rpartition(".")
+        if module in _REST:
+            theirs[f"transformer.{_REST[module]}.{kind}"] = tensor
+        elif module.startswith("blocks."):
+            _, layer, part = module.split(".", 2)
+            theirs[f"transformer.h.{layer}.{_BLOCK[part]}.{kind}"] = (
+                tensor.T.contiguous() if tensor.ndim == 2 else tensor
+            )
+    for i in range(config.n_layer):
+        theirs[f"transformer.h.{i}.attn.c_attn.bias"] = torch.zeros(3 * n_embd)
+    theirs["transformer.ln_f.bias"] = ours["norm.bias"] + _moved(ours["lm_head.weight"], ours["lm_head.bias"])
+    gpt2 = GPT2LMHeadModel(config)
+    gpt2.load_state_dict(theirs)
+    return gpt2.eval()
+
+
+def _moved(weight: Tensor, bias: Tensor) -> Tensor:
+    """The minimum-norm x with weight @ x = bias: (V, C), (V,) -> (C,). Raises RequestError if no x satisfies it."""
+    x = torch.linalg.pinv(weight.double()) @ bias.double()
+    if not (weight.double() @ x).allclose(bias.double(), atol=1e-6):
+        V, C = weight.shape
+        raise RequestError(
+            f"GPT-2 has no bias in its output layer, and that of this run cannot be moved into the last LayerNorm: "
+            f"{V} logits depend on only {C} channels; use format=hub, or a model with n_embd of at least {V}"
+        )
+    return x.float()

@@ -1,0 +1,143 @@
+"""ONNX: a run that continues a text as a graph for onnxruntime, for any batch size and any length up to block_size.
+
+Its weights are part of the graph or, for a run at several moments of its training, more inputs, by their names.
+
+model.onnx             token ids (batch, time) int64 -> logits (batch, time, vocabulary)
+with_attention.onnx    the same, and the attention weights of every layer: (batch, heads, time, time) each
+tokenizer.json         the run's tokens and their ids
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import onnxscript  # noqa: F401  # what torch.onnx needs; imported to name it if it is missing
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gpt.base.errors import RequestError
+from gpt.exporting import tokenizer
+from gpt.exporting.equality import check
+from gpt.inspection.attention_weights import AttentionWeights
+from gpt.models import block_size_of
+from gpt.models.ngrams import Remembering
+from gpt.session.trained import TrainedRun
+from gpt.tasks import Continuation
+
+_NONE: Mapping[str, nn.Parameter] = {}
+
+
+class _Observed(nn.Module):
+    """A stage that also returns its attention weights."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, idx: Tensor) -> tuple[Tensor, ...]:
+        """idx: (B, T) int64 token ids -> logits (B, T, V), then (B, H, T, T) for each layer."""
+        with AttentionWeights() as observed:
+            logits = self.model(idx)
+        return (logits, *observed.weights)
+
+
+class _Given(nn.Module):
+    """A module that takes these of its weights as inputs, after its own."""
+
+    def __init__(self, module: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+        super().__init__()
+        self.module = module
+        names = {id(weight): name for name, weight in module.named_parameters()}  # its own, as in "model.lm_head.bias"
+        self.names = [names[id(weight)] for weight in weights.values()]
+
+    def forward(self, idx: Tensor, *inputs: Tensor) -> Any:
+        """Its outputs with these weights."""
+        own, weights = inputs[: -len(self.names)], inputs[-len(self.names) :]
+        return functional_call(self.module, dict(zip(self.names, weights, strict=True)), (idx, *own))
+
+
+def export(trained: TrainedRun, folder: Path, weights: Mapping[str, nn.Parameter] = _NONE) -> str:
+    """Write the graphs, with these weights as inputs, and the tokenizer, and return what was checked.
+
+    Raises RequestError, UserError.
+    """
+    model, task = trained.model, trained.task
+    Continuation.required(task, "format=onnx")
+    if isinstance(model, Remembering):
+        raise RequestError("format=onnx cannot export counts of the training text: train v8, which has none")
+    tokenizer.as_tokenizer(task).save(str(folder / tokenizer.NAME))
+    observed, block_size = _Observed(model).eval(), block_size_of(model)
+    with torch.no_grad():
+        layers = len(observed(torch.zeros(1, 1, dtype=torch.int64))) - 1
+    graphs = {"model.onnx": (lambda idx: [model(idx)], model, 0)}
+    if layers:
+        graphs["with_attention.onnx"] = (observed, observed, layers)
+    checked = []
+    for name, (expected, module, maps) in graphs.items():
+        outputs = ["logits", *(f"attention_{i}" for i in range(maps))]
+        found = computed(module, outputs, block_size, folder / name, weights)
+        checked.append(check(name, expected, found, task.vocab_size, block_size))
+    return "\n".join(checked)
+
+
+def computed(
+    module: nn.Module,
+    outputs: Sequence[str],
+    block_size: int,
+    path: Path,
+    weights: Mapping[str, nn.Parameter] = _NONE,
+    **inputs: Tensor,
+) -> Callable[..., Sequence[Tensor]]:
+    """Write the graph of a module of token ids and of these other inputs, of fixed sizes; return a function that runs
+    it, with others by name. Those of its `weights` that are named here are inputs too.
+    """
+    if weights:
+        module = _Given(module, weights)
+        inputs |= {name: weight.detach() for name, weight in weights.items()}
+    fixed: tuple[dict[int, Any], ...] = tuple({} for _ in inputs)
+    varying = {0: torch.export.Dim("batch")}
+    if block_size > 1:
+        varying[1] = torch.export.Dim("time", max=block_size)
+    example = torch.zeros(2, min(3, block_size), dtype=torch.int64)  # 0 and 1 would be taken for fixed sizes
+    with _silenced(), torch.no_grad():
+        program = torch.onnx.export(
+            module, (example, *inputs.values()), dynamo=True, input_names=["idx", *inputs], output_names=outputs,
+            dynamic_shapes=(varying, fixed) if weights else (varying, *fixed), external_data=False, verbose=False,
+        )  # fmt: skip
+        assert program is not None
+        for node in program.model.graph.all_nodes():  # those in the bodies of loops too
+            node.metadata_props.clear()  # the stack that made it, with paths of this machine
+        program.save(path, external_data=False)
+    return running(path, outputs, weights)
+
+
+def running(
+    path: Path, outputs: Sequence[str], weights: Mapping[str, Tensor] = _NONE
+) -> Callable[..., Sequence[Tensor]]:
+    """A function that runs a graph with these weights."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(idx: Tensor, **given: Tensor) -> list[Tensor]:
+        feed = {name: tensor.detach().numpy() for name, tensor in {"idx": idx, **weights, **given}.items()}
+        return [torch.from_numpy(output) for output in session.run(outputs, feed)]
+
+    return run
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Suppress the exporter's notes about libraries that this project does not use."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,248 @@
+"""The inside of a stage, from outside: the values of its forward pass by name, and the stage with parts turned off.
+
+Both work on a copy of the stage that shares its weights, so that the stage itself may be in use elsewhere. Names are
+those of the stage's modules: "blocks.0.attention" is `model.blocks[0].attention`, and "blocks.0.attention.2" its third
+head.
+"""
+
+import copy
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+from gpt.models import (
+    v1_bigram,
+    v2_attention_head,
+    v3_attention_heads,
+    v3_feed_forward,
+    v4_blocks,
+    v5_residual,
+    v6_pre_norm,
+    v7_dropout,
+    v8_modern,
+    v9_counts,
+)
+from gpt.models.ablations import without_residuals
+from gpt.models.rotary import RotaryPositions
+
+_LADDER = (
+    v1_bigram.Bigram, v2_attention_head.GPT, v3_attention_heads.GPT, v3_feed_forward.GPT, v4_blocks.GPT,
+    v5_residual.GPT, v6_pre_norm.GPT, v7_dropout.GPT, v8_modern.GPT, v9_counts.GPT,
+)  # fmt: skip
+_WITHOUT_RESIDUALS = (v3_feed_forward.GPT, v4_blocks.GPT, without_residuals.GPT)
+_SHOWN = re.compile(r"embedding\.token|expected|trust|norm|(.*\.)?(\w+_norm|\w+_shift|attention|feed_forward(\.[01])?)")
+
+
+def can_be_opened(model: nn.Module) -> bool:
+    """Whether `Inside` knows the stage: the ladder's."""
+    return type(model) in _LADDER
+
+
+class Inside(nn.Module):
+    """The values of a stage's forward pass for one token of each window, by these names.
+
+    embedding.token, embedding.position   (C) each, where a stage has them
+    *.attention_norm, *_shift, ...        (C), the output of this module
+    *.attention.q, .heads                 (H, D): the query, and what each head reads
+    *.attention.k, .v                     (H, T, D), of every token of the window
+    *.attention.scores, .weights          (H, T): q k^T, neither scaled nor masked; and its masked softmax
+    *.attention, *.feed_forward           (C), the output of a branch
+    *.feed_forward.0, .1                  the hidden units before and after the activation
+    expected, trust                       what v9's counts add to the stream, and the weight of each order
+    stream.*                              (C): what the next module reads, after the embedding, the counts, each branch
+    lens.*                                (V): the same, read by the output layer as if nothing came after it
+    logits                                (V)
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = _alike(model)
+        self._seen = _Seen()
+        for name, module in self.model.named_modules():
+            module.register_forward_pre_hook(partial(self._seen.begin, name))
+            module.register_forward_hook(partial(self._seen.end, name))
+        some = torch.zeros(1, dtype=torch.int64, device=next(model.parameters()).device)
+        with torch.no_grad():
+            self.names = tuple(self.values(some[None], some))
+
+    def forward(self, idx: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+        """idx: (B, T) int64 token ids, row: (1,) int64, the token's place in the window -> (B, ...) each."""
+        return tuple(self.values(idx, row).values())
+
+    def values(self, idx: Tensor, row: Tensor) -> dict[str, Tensor]:
+        """The same, by name."""
+        seen = self._seen
+        seen.outputs, seen.inputs, seen.attended = {}, {}, {}
+        with seen:
+            logits = self.model(idx)  # (B, T, V)
+        at = partial(torch.index_select, dim=1, index=row)
+        found = {name: at(x)[:, 0] for name, x in seen.outputs.items() if _SHOWN.fullmatch(name)}
+        if "embedding.position" in dict(self.model.named_modules()):
+            position = cast(nn.Embedding, self.model.get_submodule("embedding.position"))
+            found["embedding.position"] = position.weight[row].expand(idx.shape[0], -1)  # (B, C)
+        for name, attended in seen.attended.items():
+            found |= {f"{name}.{key}": x for key, x in _attention(attended, row).items()}
+        stream = {name: at(x)[:, 0] for name, x in self._stream(seen.outputs, seen.inputs).items()}
+        lens = {name: self._logits(x) for name, x in stream.items() if x.shape[-1] == self._channels()}
+        found |= {f"stream.{name}": x for name, x in stream.items()} | {f"lens.{name}": x for name, x in lens.items()}
+        return found | {"logits": at(logits)[:, 0]}
+
+    def _stream(self, outputs: dict[str, Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the next module reads after the embedding, the counts and each branch: (B, T, C) each."""
+        if "embedding" not in outputs:
+            return {}
+        stream = {"embedding": outputs["embedding"]}
+        if "expected" in outputs:
+            stream["expected"] = inputs["blocks"]
+        for name in [name for name in outputs if name.split(".")[-1] == "attention"]:
+            block, following = name.removesuffix("attention"), name.replace("attention", "feed_forward")
+            if following not in outputs:
+                stream[name] = outputs[name]
+                continue
+            stream[name] = inputs.get(f"{following}_norm", inputs[following])
+            stream[following] = outputs[block.removesuffix(".") or following]
+        return stream
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """The output layer alone, and the norm before it: (..., C) -> (..., V)."""
+        norm, lm_head = (getattr(self.model, name, nn.Identity()) for name in ("norm", "lm_head"))
+        return cast(Tensor, lm_head(norm(x)))
+
+    def _channels(self) -> int:
+        return cast(int, cast(Any, self.model).lm_head.in_features)
+
+
+class _Seen(TorchFunctionMode):
+    """What the modules of a stage read and return, and the queries, keys, values and outputs of its heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: dict[str, Tensor] = {}
+        self.inputs: dict[str, Tensor] = {}
+        self.attended: dict[str, tuple[Tensor, ...]] = {}
+        self._inner: list[str] = []  # the modules that are being computed, the innermost last
+
+    def begin(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Before a module."""
+        self.inputs[name] = inputs[0]
+        self._inner.append(name)
+
+    def end(self, name: str, module: nn.Module, _: tuple[Tensor, ...], output: Any) -> None:
+        """After a module."""
+        self._inner.pop()
+        if isinstance(output, Tensor):
+            self.outputs[name] = output
+        if isinstance(module, v2_attention_head.Head):  # spells out what the others call
+            parts = [self.outputs[f"{name}.{part}"] for part in ("query", "key", "value")]
+            self.attended[name] = tuple(x[:, None] for x in (*parts, output))  # (B, 1, T, D) each
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is scaled_dot_product_attention:
+            self.attended[self._inner[-1]] = (*args[:3], result)
+        return result
+
+
+def _attention(attended: tuple[Tensor, ...], row: Tensor) -> dict[str, Tensor]:
+    """The steps of causal attention for one query; q, k, v and the heads' outputs are (B, H, T, D) each."""
+    q, k, v, heads = attended
+    q, heads = (x.index_select(2, row) for x in (q, heads))  # (B, H, 1, D)
+    scores = (q @ k.transpose(-2, -1))[:, :, 0]  # (B, H, T)
+    is_future = torch.arange(k.shape[2], device=row.device) > row
+    weights = (scores * k.shape[-1] ** -0.5).masked_fill(is_future, float("-inf")).softmax(dim=-1)
+    return {"q": q[:, :, 0], "k": k, "v": v, "scores": scores, "weights": weights, "heads": heads[:, :, 0]}
+
+
+class Switched(nn.Module):
+    """A stage whose parts can be turned off; `parts` names them, as the function of this name does."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = _alike(model)
+        self.parts = parts(model)
+        self._on: dict[str, Tensor] = {}  # by part: (), bool
+        self._without_residuals = isinstance(model, _WITHOUT_RESIDUALS)
+        for name, module in self.model.named_modules():
+            self._connect(name, module)
+
+    def forward(self, idx: Tensor, on: Tensor) -> Tensor:
+        """idx: (B, T) int64 token ids, on: bool, one for each part -> logits (B, T, V)."""
+        self._on.update(zip(self.parts, on.unbind(), strict=True))
+        try:
+            return cast(Tensor, self.model(idx))
+        finally:
+            self._on.clear()
+
+    def without(self, off: Collection[str]) -> Callable[[Tensor], Tensor]:
+        """The stage with these parts turned off, as a function of (B, T) token ids."""
+        device = next(self.model.parameters()).device
+        on = torch.tensor([part not in off for part in self.parts], dtype=torch.bool, device=device)
+        return lambda idx: self(idx, on)
+
+    def _connect(self, name: str, module: nn.Module) -> None:
+        if name.split(".")[-1] == "attention":
+            if hasattr(module, "projection"):
+                cast(nn.Module, module.projection).register_forward_pre_hook(lambda _, x: self._heads(name, x[0]))
+            else:
+                module.register_forward_hook(lambda _, __, output: self._heads(name, output))
+        elif name == "embedding.position":
+            embedding = self.model.get_submodule("embedding")
+            embedding.register_forward_hook(lambda module, x, output: self._kept("positions", output, module.token(*x)))
+        elif isinstance(module, RotaryPositions):
+            module.register_forward_hook(lambda _, qk, rotated: self._each_kept("positions", rotated, qk))
+        elif name in ("expected", "trust"):
+            module.register_forward_hook(lambda _, __, output: self._kept("counts", output, output * 0))
+        elif name in self.parts:
+            passes = self._without_residuals or not name.endswith("feed_forward")  # its input on
+            module.register_forward_hook(lambda _, x, output: self._kept(name, output, x[0] if passes else output * 0))
+
+    def _kept(self, part: str, output: Tensor, instead: Tensor) -> Tensor:
+        return torch.where(self._on[part], output, instead)
+
+    def _each_kept(self, part: str, outputs: tuple[Tensor, ...], instead: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self._kept(part, *pair) for pair in zip(outputs, instead, strict=True))
+
+    def _heads(self, name: str, y: Tensor) -> Tensor:
+        """y: (B, T, C), the heads' outputs side by side -> (B, T, C)."""
+        on = torch.stack([self._on[part] for part in self.parts if part.rpartition(".")[0] == name])  # (H)
+        return torch.where(on[:, None], y.unflatten(-1, (len(on), -1)), 0).flatten(-2)
+
+
+def parts(model: nn.Module) -> list[str]:
+    """What can be turned off in a stage: "positions", each head ("blocks.0.attention.2"), each feed-forward layer
+    ("blocks.0.feed_forward"), each block ("blocks.0") and "counts".
+
+    Positions that are off are neither added nor rotated by. A block that is off passes on what it reads. A head or the
+    counts add zeros. A feed-forward layer adds zeros where there is a residual connection, and otherwise passes on what
+    it reads.
+    """
+    modules = dict(model.named_modules())
+    has_positions = "embedding.position" in modules or "blocks.0.attention.positions" in modules
+    found = ["positions"] if has_positions else []
+    for name, module in modules.items():
+        last = name.split(".")[-1]
+        if last == "attention":
+            found += [f"{name}.{head}" for head in range(cast(int, getattr(module, "n_head", 1)))]
+        elif last == "feed_forward" or re.fullmatch(r"blocks\.\d+", name):
+            found.append(name)
+    return [*found, "counts"] if "trust" in modules else found
+
+
+def heads(model: nn.Module) -> list[str]:
+    """The heads among the parts of a stage."""
+    return [part for part in parts(model) if re.search(r"attention\.\d+$", part)]
+
+
+def _alike(module: nn.Module) -> nn.Module:
+    """The same module, with the same weights, and with hooks of its own."""
+    made = copy.copy(module)
+    made._modules = {name: child and _alike(child) for name, child in module._modules.items()}
+    made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()
+    return made

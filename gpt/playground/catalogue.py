@@ -1,0 +1,95 @@
+"""The runs that the page offers, under ids from which no path can be constructed."""
+
+import contextlib
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gpt.base.errors import RequestError, UserError
+from gpt.base.runtime import size_of
+from gpt.base.schema import Weights
+from gpt.playground.describing import in_brief, in_full
+from gpt.runs.finding import FinishedRun, finished_runs, skipping_damaged
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import planned_model
+from gpt.session.trained import TrainedRun, load_run
+
+_OPEN = 8  # models kept in memory: of runs, and of moments of their training
+_LARGEST = 200_000_000  # parameters
+
+log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """The finished runs below some folders, and the run at `chosen`, which can be elsewhere; `weights` and `device` as
+    in `gpt.session.trained.load_run`. Its methods may be called from several threads.
+    """
+
+    def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
+        self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
+        self._found: dict[str, FinishedRun] = {}
+        # By id, when the run finished, and the moment of its training.
+        self._open: OrderedDict[tuple[str, datetime, int | None], TrainedRun] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def briefly(self) -> dict[str, Any]:
+        """All runs, newest first, and the id of the chosen one, or of the newest if that one can no longer be shown.
+
+        A damaged run is left out, with a warning. Raises RequestError if no run remains.
+        """
+        runs = {}
+        with contextlib.suppress(UserError):  # it is being extended, or has since been damaged
+            runs[self._chosen.path] = FinishedRun(self._chosen, self._chosen.summary())
+        with contextlib.suppress(RequestError):  # only the chosen one is left
+            runs |= {run.folder.path: run for run in finished_runs(*self._roots)}
+        self._found = {_id(run.folder): run for run in runs.values()}
+        listed = []
+        for name, known in sorted(self._found.items(), key=_finished, reverse=True):
+            with skipping_damaged():
+                listed.append(in_brief(name, *known))
+        if not listed:
+            raise RequestError("no finished runs remain")
+        ids = [run["id"] for run in listed]
+        return {"chosen": _id(self._chosen) if _id(self._chosen) in ids else ids[0], "runs": listed}
+
+    def full(self, id: str) -> dict[str, Any]:
+        """Everything that the page shows about a run. Raises RequestError if no run has this id."""
+        return in_full(id, *self._known(id), self._weights)
+
+    def opened(self, id: str, moment: int | None = None) -> TrainedRun:
+        """The run, with its model loaded, as it was at a moment of its training if that is given.
+
+        Raises RequestError if no run has this id, or if it is too large, UserError if it has no such moment.
+        """
+        run, summary = self._known(id)
+        key = (id, summary.finished, moment)  # if it has been extended since, its weights have changed
+        with self._lock:
+            if key not in self._open:
+                if size_of(planned_model(run)) > _LARGEST:
+                    raise RequestError(f"this run has more than {_LARGEST:,} parameters: too many for a playground")
+                weights = self._weights if moment is None else moment
+                self._open[key] = load_run(run.path, weights=weights, device=self._device)
+            self._open.move_to_end(key)
+            while len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+            return self._open[key]
+
+    def _known(self, id: str) -> FinishedRun:
+        if id not in self._found:
+            self.briefly()
+        if id not in self._found:
+            raise RequestError("there is no such run: reload the page")
+        return self._found[id]
+
+
+def _finished(item: tuple[str, FinishedRun]) -> tuple[datetime, str]:
+    _, (run, summary) = item
+    return summary.finished, str(run.path)
+
+
+def _id(run: RunFolder) -> str:
+    return hashlib.sha256(bytes(run.path.absolute())).hexdigest()[:12]

@@ -1,0 +1,39 @@
+"""Open a page about the runs in the browser: python play.py. See python play.py --help."""
+
+from pathlib import Path
+
+from gpt import cli
+from gpt.base.request import Request
+from gpt.base.schema import PlayConfig
+
+
+def main(config: PlayConfig, request: Request) -> None:
+    """Serve the page until Ctrl-C, or write it as static files."""
+    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
+    from gpt.base.errors import printable, requiring
+    from gpt.playground.catalogue import Catalogue
+    from gpt.runs.finding import chosen_run, roots
+
+    del request
+    folders = roots(config.runs)
+    if config.out is not None:
+        with requiring("onnx"):
+            from gpt.playground.static import newest_of_each_stage, write
+        if config.run is None:
+            runs = newest_of_each_stage(folders, config.stage)
+        else:
+            run = chosen_run(config.run, config.runs, config.stage)
+            runs = {run.config().stage: run}
+        print(printable(write(runs, Path(config.out), Path(config.data["dir"]), weights=config.weights), keep="\n"))
+        return
+    with requiring("play"):
+        from gpt.playground.server import serve
+    chosen = chosen_run(config.run, config.runs, config.stage)
+    _ = chosen.summary(), chosen.vocabulary()  # report a run that cannot be shown here rather than on the page
+    catalogue = Catalogue(folders, chosen, config.weights, config.device)
+    serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)
+
+
+def command() -> None:
+    """`python play.py` and `gpt-play`."""
+    cli.main(main, PlayConfig, "play")

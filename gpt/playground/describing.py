@@ -1,0 +1,90 @@
+"""A run's records as the page shows them, as JSON."""
+
+import re
+from dataclasses import asdict
+from typing import Any
+
+from gpt import tasks
+from gpt.base.errors import UserError, printable
+from gpt.base.files import read_text_file
+from gpt.base.schema import Documented, Weights
+from gpt.data.tokenizer import TextTokenizer
+from gpt.inspection.dataflow import dataflow
+from gpt.inspection.parts import can_be_opened, parts
+from gpt.models import block_size_of
+from gpt.models.ngrams import Remembering
+from gpt.reports.changes import changes
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+from gpt.runs.snapshots import leading_to
+from gpt.runs.weights import in_words, planned_model, selected
+from gpt.tasks import Continuation, Task, Translation
+
+_POINTS = 400  # of a curve; more cannot be told apart
+_LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"
+_SAMPLE, _SENTENCES = 80, 400  # characters: of a sample of text, and of one of translations
+
+
+def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
+    """A run's entry in the list of runs. Raises UserError if it is damaged, or if the page is not for its task."""
+    return {
+        "id": id, "stage": summary.stage, "name": summary.name, "seed": summary.seed,
+        "folder": printable(str(run.path)), "comparable": summary.exact.comparable,
+        "translates": _task(run) is Translation, "finished": summary.finished.isoformat(timespec="minutes"),
+    }  # fmt: skip
+
+
+def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto") -> dict[str, Any]:
+    """The details of the chosen run, shown with these weights. Raises UserError if one of its files is damaged."""
+    config, model = run.config(), planned_model(run)
+    tokenizer = None if _task(run) is Translation else run.tokenizer
+    opens = tokenizer is not None and can_be_opened(model)
+    # The documented losses of a text are in nats per character.
+    is_alike = tokenizer is None or tokenizer.unit == "character"
+    documented = summary.documented if is_alike else Documented(train=None, val=None, kind=None)
+    rows, which = run.evaluations(), selected(run, weights)
+    stride = -(-len(rows) // _POINTS)
+    kept = [*rows[:-1:stride], rows[-1]]
+    return in_brief(id, run, summary) | {
+        "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
+        "token": "subword" if tokenizer is None else tokenizer.unit,
+        "vocabulary": None if tokenizer is None else tokenizer.shown,
+        "vocabulary_size": len(run.vocabulary().vocabulary),
+        "tokenizer": None if tokenizer is None else _described(tokenizer),
+        "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
+        "opens": opens, "parts": [] if tokenizer is None else parts(model),
+        "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
+        "changed": changes(summary),
+        "documented": documented.model_dump(), "exact": summary.exact.val,
+        "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
+        "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],
+        "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
+    }  # fmt: skip
+
+
+def _task(run: RunFolder) -> type[Task]:
+    task = tasks.of(run.config().data)
+    if task not in (Continuation, Translation):
+        raise UserError(f"{run.path} {task.does}, which the page cannot show")
+    return task
+
+
+def _described(tokenizer: TextTokenizer) -> dict[str, Any]:
+    """What page/tokenizer.js needs to encode a text; it knows the bytes, and the characters from the vocabulary."""
+    if not tokenizer.merges:
+        return {"kind": f"{tokenizer.unit}s"}
+    return {"kind": f"{tokenizer.unit}s", "vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges}
+
+
+def _prompt(run: RunFolder, tokenizer: TextTokenizer | None) -> str:
+    """A prompt that suits a run: the documented corpus's best known line, or the beginning of the run's own sample."""
+    if tokenizer is not None and tokenizer.without_unknown(_LINE) == (_LINE, ""):
+        return _LINE
+    try:
+        sample = read_text_file(run.path / "sample.txt")
+    except UserError:  # the only file read here without a checksum; nothing depends on it
+        return ""
+    if tokenizer is not None:
+        return tokenizer.without_unknown(sample[:_SAMPLE])[0]
+    source = re.search(r"^\s*source (.+)$", sample[:_SENTENCES], re.MULTILINE)
+    return "" if source is None else source[1]

@@ -1,0 +1,110 @@
+"""The server of the playground, until Ctrl-C."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+import webbrowser
+from collections.abc import Collection
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gpt.base.errors import RequestError
+from gpt.playground.app import application
+from gpt.playground.catalogue import Catalogue
+from gpt.playground.guard import LOCAL
+
+_CONNECTIONS = 300  # at once; more are refused
+_PATIENCE = 10.0  # seconds for the head of a request
+_LONGEST = 360.0  # seconds for its answer: a text may take 300
+_GRACE = 1  # seconds for texts that are being written when the server is stopped
+
+log = logging.getLogger(__name__)
+
+
+def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str], opens: bool) -> None:
+    """Answer on this address until Ctrl-C; open a browser if `opens`.
+
+    Port 0 picks any free port. Raises RequestError if the address is not available.
+    """
+    bound = _bound(host, port)
+    own = f"[{host}]" if ":" in host else host
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else own}:{bound.getsockname()[1]}"
+    if own not in LOCAL:
+        log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no messages about malformed requests
+    config = configured(application(catalogue, [*LOCAL, own, *names]))
+    print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
+    if opens:
+        # In the background, because a browser in the terminal runs until its user closes it.
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    with bound, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def configured(app: ASGIApp) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        app, http=_Connection, log_config=None, access_log=False, server_header=False,
+        ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
+    )  # fmt: skip
+
+
+class _Connection(H11Protocol):
+    """A connection that closes if a request does not arrive in time, or if its answer is not read.
+
+    uvicorn would wait for either without limit, while the connection counts towards the maximum.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _is_answering = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Start waiting for the first request."""
+        super().connection_made(transport)
+        self._expect(_PATIENCE)
+
+    def data_received(self, data: bytes) -> None:
+        """Receive part or all of a request."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Watch the next request if it is here already; if none comes, uvicorn itself closes the connection."""
+        self._expect(None)
+        self._is_answering = False
+        super().on_response_complete()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._expect(None)
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Wait for the rest of a request that has begun to arrive, or for the end of its answer."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering and not self._is_answering:
+            self._expect(_LONGEST)
+        elif not is_answering and self._deadline is None:
+            self._expect(_PATIENCE)
+        self._is_answering = is_answering
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=256)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"cannot use port {port} of {host} ({reason}): choose another, or port=0 for any") from None

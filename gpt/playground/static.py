@@ -1,0 +1,123 @@
+"""The page without a server: its files, runs as ONNX graphs, and onnxruntime-web, which runs them in the browser.
+
+index.html#v5 shows v5, index.html#v4,v5 both of them; index.html?embed#v5 is for a frame in another page.
+"""
+
+import gzip
+import json
+import logging
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from gpt.base.errors import RequestError
+from gpt.base.runtime import size_of
+from gpt.base.schema import Saved, Weights
+from gpt.data.download import npm_package
+from gpt.exporting import graphs, moments, opened
+from gpt.exporting.card import without_paths
+from gpt.exporting.staging import staged
+from gpt.models import block_size_of
+from gpt.playground import intervening, looking
+from gpt.playground.assets import POLICY, files
+from gpt.playground.describing import in_full
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
+from gpt.runs.snapshots import leading_to
+from gpt.session.trained import TrainedRun, load_run
+
+_ORT = "onnxruntime-web@1.30.0"
+_ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+_ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
+_LARGEST_SCRUBBED = 500_000  # parameters of a run whose snapshots are included: a reader loads 2 MB for each
+
+log = logging.getLogger(__name__)
+
+
+def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[str, RunFolder]:
+    """The newest finished run of each stage below these folders, or of one stage, by stage.
+
+    Raises RequestError if there is none.
+    """
+    newest = {run.summary.stage: run.folder for run in finished_runs(*roots, stage=stage)}
+    return dict(sorted(newest.items()))
+
+
+def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: Weights = "auto") -> str:
+    """Write the page with these runs, under the names used in its address, to the new folder `out`.
+
+    Runs that have no graph, such as those that translate, are left out with a warning. onnxruntime-web is downloaded to
+    `data_dir`, once. Returns a description of what was checked. Raises RequestError if no run remains, UserError if a
+    graph does not compute the same as its run or if the download fails.
+    """
+    runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
+    runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
+    wasm = runtime.pop("ort/ort-wasm-simd-threaded.wasm")
+    runtime["ort/ort-wasm-simd-threaded.wasm.gz"] = gzip.compress(wasm, mtime=0)  # few file servers compress it
+    with staged(out) as folder:
+        described, checked = {}, []
+        for name, run in runs.items():
+            graph = folder / "graphs" / name
+            graph.mkdir(parents=True)
+            try:
+                trained = load_run(run.path, weights=weights, device="cpu")
+                kept = _moments(trained)
+                inputs = moments.weights_of(trained.model) if kept else {}
+                lines = graphs.export(trained, graph, inputs).split("\n") + opened.export(trained, graph, inputs)
+                lines += [moments.export(trained, kept, graph)] if kept else []
+                has_attention = (graph / "with_attention.onnx").exists()
+                checked += [f"{name}: {line}" for line in lines]
+            except RequestError as error:
+                log.warning(f"left out {name}: {error}")
+                graph.rmdir()
+            else:
+                full = in_full(name, run, run.summary(), weights)
+                own: dict[str, Any] = {"folder": run.path.name, "changed": without_paths(full["changed"])}
+                own |= {"has_attention": has_attention, "moments": full["moments"] if kept else []}
+                described[name] = full | own
+                (graph / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
+        if not described:
+            raise RequestError("none of these runs can run in a browser")
+        contents = {name: file.content for name, file in files().items()}
+        contents |= {"index.html": _index(contents["index.html"]), "runs.json": json.dumps(described).encode()}
+        for name, content in (contents | runtime).items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+    return "\n".join(
+        [*checked, f"written: {out}; open it with python -m http.server --directory {shlex.quote(str(out))}"]
+    )
+
+
+def _first(trained: TrainedRun, prompt: str) -> bytes:
+    """What the page shows of its first prompt, so that it needs no engine until the reader changes something."""
+    ids = trained.tokenizer.encode(prompt).tolist()
+    tensors = {"ids": torch.tensor(ids, dtype=torch.float32)}
+    if not ids:
+        return save(tensors)
+    window = ids[-block_size_of(trained.model) :]
+    tensors[f"logits_{len(ids)}"] = looking.logits(trained, ids)
+    tensors |= looking.attention(trained, window) | intervening.interventions(trained, window)
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def _moments(trained: TrainedRun) -> dict[int, Saved | int]:
+    """The moments of the training that the page shows: those that the run kept, unless they would take too long to
+    load.
+    """
+    kept = leading_to(trained.run, trained.which)
+    if kept and size_of(trained.model) > _LARGEST_SCRUBBED:
+        log.warning(f"{trained.run.path}: left out its snapshots, of more than {_LARGEST_SCRUBBED:,} parameters each")
+        return {}
+    return kept
+
+
+def _index(html: bytes) -> bytes:
+    """The page with the ONNX engine, and with the content-security policy that a server would send as a header."""
+    policy = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")  # which WebAssembly needs
+    meta = f'<meta charset="utf-8">\n    <meta http-equiv="Content-Security-Policy" content="{policy}">'
+    text = html.decode().replace('data-engine="server"', 'data-engine="onnx"')
+    return text.replace('<meta charset="utf-8">', meta).encode()

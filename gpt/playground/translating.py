@@ -1,0 +1,70 @@
+"""Translations of a sentence, their scores, and their attention to the source."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt.base.errors import RequestError
+from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.inspection.attention_weights import AttentionWeights
+from gpt.models import block_size_of
+from gpt.session.trained import TrainedRun
+from gpt.tasks import Translation
+from gpt.tasks.decoding.beam_search import candidates, encode_sources
+
+
+@dataclass(frozen=True)
+class Beam:
+    """A translation that beam search has found."""
+
+    text: str
+    score: float  # log probability / length penalty, in nats
+    ids: list[int]
+    tokens: list[str]
+    ended: bool  # not cut off at the longest length
+
+
+def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalty: float) -> dict[str, Any]:
+    """Up to `beam` translations, the best first, and the subwords of the source.
+
+    Characters that occur in no training sentence are left out. Raises RequestError if nothing is left, or more than the
+    model can read.
+    """
+    tokenizer = _tokenizer(trained)
+    known, unknown = tokenizer.known_part(sentence)
+    source = encode_sources(trained.model, tokenizer, [known])[0]
+    if len(source) == 1:
+        raise RequestError("there is nothing to translate: give at least one word that the run can read")
+    found = candidates(trained.model, torch.tensor([source]), beam=beam, length_penalty=length_penalty)[0]
+    beams = [Beam(tokenizer.decode(x.ids), x.score, x.ids, _tokens(tokenizer, x.ids), x.ended) for x in found]
+    return {"source": _tokens(tokenizer, source), "unknown": unknown, "beams": [asdict(beam) for beam in beams]}
+
+
+@torch.inference_mode()
+def cross_attention(trained: TrainedRun, sentence: str, target: list[int]) -> dict[str, Tensor]:
+    """The attention of each token of a translation to the source, (H, T, S) for each layer of the decoder.
+
+    Row t is from the step that chose target[t]; the last one chose what came after `target`. Raises RequestError for a
+    target that the model cannot read.
+    """
+    tokenizer = _tokenizer(trained)
+    source = encode_sources(trained.model, tokenizer, [tokenizer.known_part(sentence)[0]])[0]
+    if len(target) >= block_size_of(trained.model) or any(not 0 <= i < len(tokenizer) for i in target):
+        raise RequestError("this is not a translation by this run")
+    with AttentionWeights() as observed:
+        trained.model(*(torch.tensor([ids], device=trained.device) for ids in (source, [BEGIN, *target])))
+    # One per encoder block, then two per decoder block: self-attention, and attention to the source.
+    encoder_blocks = len(trained.model.encoder)  # type: ignore[arg-type]
+    weights = observed.weights[encoder_blocks + 1 :: 2]
+    return {f"attention_{layer}": x[0].float().cpu() for layer, x in enumerate(weights)}
+
+
+def _tokenizer(trained: TrainedRun) -> Subwords:
+    return Translation.required(trained.task, "this").tokenizer
+
+
+def _tokens(tokenizer: Subwords, ids: list[int]) -> list[str]:
+    """The tokens as displayed: a space where a word begins, and a mark for the end."""
+    return ["end" if i == END else tokenizer.vocabulary[i].replace("\u2581", " ") for i in ids]

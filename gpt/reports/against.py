@@ -1,0 +1,131 @@
+"""The loss of many runs against one or two keys, as one picture."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt.base.errors import RequestError
+from gpt.base.files import write_png
+from gpt.reports import escaping, sizes
+from gpt.reports.plots import MOST_COLOURS, add_legend, log_scale, panels
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_TICKS = 12  # values of a key that are each marked on the axis
+
+
+def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
+    """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
+
+    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary.
+    """
+    ranking = sizes.with_sizes(ranking, by)
+    short, known = names(ranking.keys), _known(ranking)
+    for name in by:
+        if name not in known:
+            if unknown := sizes.without(ranking, name):
+                raise RequestError(f"by={name}: {unknown.folder.path} does not state it; an older version trained it")
+            varying = ", ".join(short.values()) or "none"
+            raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
+    keys = [known[name] for name in by]
+    figure, (axes,) = panels(1)
+    if len(keys) == 1:
+        _draw_against(axes, ranking, keys[0])
+        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=f"{metric} loss (nats per {ranking.unit})")
+        axes.grid(alpha=0.3)
+    else:
+        _draw_map(figure, axes, ranking, keys[0], keys[1])
+        axes.set(
+            xlabel=escaping.label(short[keys[0]]),
+            ylabel=escaping.label(short[keys[1]]),
+            title=f"{metric} loss (nats per {ranking.unit}), lowest over other keys",
+        )
+    write_png(path, figure)
+
+
+def varies(ranking: Ranking, by: Sequence[str]) -> bool:
+    """Whether each of these keys or sizes varies between the runs of a ranking."""
+    return _known(sizes.with_sizes(ranking, by)).keys() >= set(by)
+
+
+def _known(ranking: Ranking) -> dict[str, str]:
+    """The keys that vary, by each name that they go by."""
+    short = names(ranking.keys)
+    return {name: key for key, end in short.items() for name in (key, end, key.removesuffix("._target_"))}
+
+
+def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
+    lines = _lines(ranking.groups, key)
+    values = [group.values[key] for group in ranking.groups]
+    is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    learned = _learned(ranking)
+
+    def place(group: Group) -> Any:
+        return group.values[key] if is_numeric else escaping.label(shown(key, group.values[key]))
+
+    for number, (name, groups) in enumerate(itertools.islice(lines.items(), MOST_COLOURS)):
+        if is_numeric:
+            groups.sort(key=lambda group: group.values[key])
+        kept = [group for group in groups if group in learned]
+        errors = [group.deviation or 0.0 for group in kept]
+        means, text = [group.mean for group in kept], escaping.label(name) or None
+        axes.errorbar([*map(place, kept)], means, errors, marker="o", capsize=3, color=f"C{number}", label=text)
+        diverged = [place(group) for group in groups if group not in learned]
+        height = axes.get_xaxis_transform()
+        axes.plot(diverged, [0.97] * len(diverged), "x", color=f"C{number}", transform=height)
+    if is_numeric and min(values) > 0 and max(values) >= 8 * min(values):
+        log_scale(axes)
+    if is_numeric and len(set(values)) <= _MOST_TICKS:
+        axes.minorticks_off()
+        axes.set_xticks(sorted(set(values)))
+    if len(learned) < len(ranking.groups):
+        axes.plot([], [], "x", color="grey", label="diverged")
+        axes.margins(y=0.1)
+    add_legend(axes)
+
+
+def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
+    """The groups of each combination of the other keys, by its name, in the order of their values."""
+    rest = [other for other in groups[0].values if other != key]
+    short = names([*groups[0].values])
+    lines: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        lines[", ".join(f"{short[k]}={shown(k, group.values[k])}" for k in rest)].append(group)
+    try:
+        return dict(sorted(lines.items(), key=lambda line: [line[1][0].values[k] for k in rest]))
+    except TypeError:  # of several types
+        return dict(lines)
+
+
+def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
+    columns, rows = (_ordered({repr(g.values[key]): g.values[key] for g in ranking.groups}) for key in (x, y))
+    losses = [[float("nan")] * len(columns) for _ in rows]
+    for group in reversed(ranking.groups):  # the best last, so that it stays visible
+        losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
+    image = axes.imshow(
+        losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(group.mean for group in _learned(ranking))
+    )
+    figure.colorbar(image, ax=axes)
+    axes.set_xticks(range(len(columns)), [escaping.label(shown(x, value)) for value in columns])
+    axes.set_yticks(range(len(rows)), [escaping.label(shown(y, value)) for value in rows])
+    for i, j in itertools.product(range(len(rows)), range(len(columns))):
+        if losses[i][j] == losses[i][j]:
+            axes.text(j, i, f"{losses[i][j]:.3f}", ha="center", va="center",
+                      bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5})  # fmt: skip
+
+
+def _learned(ranking: Ranking) -> list[Group]:
+    """The groups that have not diverged, or all groups if all have."""
+    return [group for group in ranking.groups if group.standing != WORSE_THAN_GUESSING] or ranking.groups
+
+
+def _ordered(values: dict[str, Any]) -> list[Any]:
+    try:
+        return sorted(values.values())
+    except TypeError:  # of several types
+        return list(values.values())

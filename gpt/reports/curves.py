@@ -1,0 +1,81 @@
+"""Loss curves against iterations, tokens, seconds or compute, and the losses of runs at an equal amount of one."""
+
+import statistics
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gpt.base.errors import UserError
+from gpt.reports.ranking import Group, Ranking
+from gpt.runs.finding import FinishedRun
+from gpt.runs.folder import RunFolder
+
+Axis = Literal["iterations", "tokens", "seconds", "compute"]
+
+XLABELS = {
+    "iterations": "iteration",
+    "tokens": "tokens trained on",
+    "seconds": "seconds of training",
+    "compute": "floating-point operations in training steps",
+}
+
+
+@dataclass(frozen=True)
+class Equal:
+    """The estimated validation losses of the groups of a ranking after an equal amount of training."""
+
+    amount: float  # of seconds, tokens or operations: what the run that took least took
+    losses: list[tuple[Group, list[float]]]  # of each seed; the group with the lowest mean first
+
+
+def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
+    """The losses at the largest `x` that all runs reached; None if one has no curve or was not evaluated before that.
+
+    Between two evaluations, the loss is interpolated linearly.
+    """
+    try:
+        curves = [[sorted(curve(run, x).values()) for run in group.runs] for group in ranking.groups]
+    except UserError:
+        return None
+    lines = [line for of_group in curves for line in of_group]
+    if len(curves) < 2 or not all(lines):
+        return None
+    amount = min(line[-1][0] for line in lines)
+    if any(line[0][0] > amount for line in lines):
+        return None
+    losses = [
+        (group, [float(np.interp(amount, [at for at, _ in line], [val for _, val in line])) for line in of_group])
+        for group, of_group in zip(ranking.groups, curves, strict=True)
+    ]
+    return Equal(amount, sorted(losses, key=lambda loss: statistics.mean(loss[1])))
+
+
+def curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
+    """The evaluations as points by iteration, without iteration 0, which a log scale cannot show.
+
+    Raises UserError if the run is damaged or does not state its compute.
+    """
+    folder, summary = run
+    evaluations = [evaluation for evaluation in folder.evaluations() if evaluation.iteration > 0]
+    clock = folder.clock() if x == "seconds" else {}
+    if x == "iterations":
+        return {e.iteration: (e.iteration, e.val) for e in evaluations}
+    if x == "compute" and not summary.flops:  # unknown, or without a matrix product
+        raise UserError(f"{folder.path} has no floating-point operations")
+    if x in ("tokens", "compute"):
+        per_iteration = _tokens_per_iteration(folder) if any(e.tokens is None for e in evaluations) else 0
+        tokens = [e.iteration * per_iteration if e.tokens is None else e.tokens for e in evaluations]
+        # The compute in proportion to the tokens, although those of short windows cost somewhat less.
+        scale = summary.flops / tokens[-1] if x == "compute" and summary.flops and tokens else 1
+        return {e.iteration: (scale * n, e.val) for e, n in zip(evaluations, tokens, strict=True)}
+    mean = summary.seconds / max(1, summary.iterations)
+    return {e.iteration: (clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations}
+
+
+def _tokens_per_iteration(folder: RunFolder) -> int:
+    """Tokens per iteration of a run that did not record its tokens; an upper bound for sentence pairs."""
+    from gpt import tasks  # slow to import
+
+    config = folder.config()
+    return tasks.of(config.data).tokens_in_batch(config.training.batch_size, config.model.hyperparameters["block_size"])

@@ -1,0 +1,135 @@
+"""Documented and measured losses, side by side."""
+
+import statistics
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tabulate import tabulate
+
+from gpt.reports.changes import changes
+from gpt.reports.escaping import markdown
+from gpt.runs.finding import FinishedRun
+from gpt.runs.records import Summary
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the comparison: one loss of one stage. Losses in nats per token; `measured` is the estimated loss."""
+
+    stage: str
+    split: str
+    documented: float | None
+    kind: str | None
+    seeds: list[int]
+    measured: float  # the mean over seeds
+    deviation: float | None  # the sample standard deviation over seeds; None for one seed
+    exact: float | None  # the mean over seeds; known for the validation split
+    difference: float | None  # measured - documented, where the two are comparable
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows of all stages, and the runs that are not counted, with the reasons."""
+
+    rows: list[Row]
+    counted: dict[str, list[FinishedRun]]  # by stage
+    not_counted: list[tuple[FinishedRun, str]]
+
+
+def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
+    """Group finished runs, the oldest first, by stage and seed.
+
+    Only the newest run of a stage and seed is counted. Runs with changed hyperparameters are not.
+    """
+    newest: dict[tuple[str, int], FinishedRun] = {}
+    not_counted = []
+    for run in runs:
+        summary = run.summary
+        key = (summary.stage, summary.seed)
+        if changed := changes(summary):
+            not_counted.append((run, "changed: " + ", ".join(changed)))
+            continue
+        if key in newest:
+            not_counted.append((newest[key], "there is a newer run of this seed"))
+        newest[key] = run
+    counted = defaultdict(list)
+    for (stage, _), run in sorted(newest.items()):
+        counted[stage].append(run)
+    rows = [row for stage_runs in counted.values() for row in _rows([s for _, s in stage_runs], tolerance)]
+    return Comparison(rows, dict(counted), not_counted)
+
+
+def _rows(summaries: list[Summary], tolerance: float) -> list[Row]:
+    """The validation row of a stage, and a train row if an estimated training loss was documented."""
+    documented = summaries[0].documented
+    splits: list[Split] = ["val"] if documented.train is None or documented.kind == "mini-batch" else ["train", "val"]
+    return [_row(summaries, split, tolerance) for split in splits]
+
+
+def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
+    documented = summaries[0].documented
+    losses: list[float] = [getattr(summary.estimated, split) for summary in summaries]
+    measured = statistics.mean(losses)
+    figure, difference = getattr(documented, split), None
+    if documented.kind == "mini-batch":
+        figure = documented.train
+        last = [summary.last_batch for summary in summaries if summary.last_batch is not None]
+        verdict = "not comparable: documented is the loss of one mini-batch"
+        verdict += f"; the last ones here average {statistics.mean(last):.4f}" if last else ""
+    elif figure is None:
+        verdict = "none documented; filled in here"
+    else:
+        difference = measured - figure
+        agrees = abs(difference) <= tolerance
+        verdict = f"agrees within {tolerance:g}" if agrees else f"differs by more than {tolerance:g}"
+    return Row(
+        stage=summaries[0].stage,
+        split=split,
+        documented=figure,
+        kind=documented.kind,
+        seeds=[summary.seed for summary in summaries],
+        measured=measured,
+        deviation=statistics.stdev(losses) if len(losses) > 1 else None,
+        exact=statistics.mean(summary.exact.val for summary in summaries) if split == "val" else None,
+        difference=difference,
+        verdict=verdict,
+    )
+
+
+def table(comparison: Comparison, style: str) -> str:
+    """The comparison as text in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
+    headers = ["stage", "split", "documented", "measured", "seeds", "exact", "difference", "verdict"]
+    cells = [
+        [
+            markdown(row.stage) if style == "github" else row.stage,
+            row.split,
+            "-" if row.documented is None else f"{row.documented:.4f}" + (" *" if row.kind == "mini-batch" else ""),
+            f"{row.measured:.4f}" + ("" if row.deviation is None else f" ± {row.deviation:.4f}"),
+            len(row.seeds),
+            "-" if row.exact is None else f"{row.exact:.4f}",
+            "-" if row.difference is None else f"{row.difference:+.4f}",
+            row.verdict,
+        ]
+        for row in comparison.rows
+    ]
+    exact = [summary.exact.loss for runs in comparison.counted.values() for _, summary in runs]
+    which = " or ".join(sorted({loss.which for loss in exact}))
+    return (
+        f"{tabulate(cells, headers, tablefmt=style, disable_numparse=True)}\n\n"
+        "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "
+        f"standard deviation over seeds. exact: {which} of the validation split once, mean over seeds. "
+        "*: the loss on one training mini-batch, which varies by about 0.1."
+    )
+
+
+def as_record(comparison: Comparison) -> dict[str, Any]:
+    """The comparison for programs, with the folder of every run."""
+    return {
+        "rows": [asdict(row) for row in comparison.rows],
+        "counted": {stage: [str(run.path) for run, _ in runs] for stage, runs in comparison.counted.items()},
+        "not_counted": [{"run": str(run.path), "reason": reason} for (run, _), reason in comparison.not_counted],
+    }

@@ -1,0 +1,105 @@
+"""The full output of compare.py: tables for people and programs, and pictures."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from gpt.base.errors import RequestError
+from gpt.base.files import write_atomically
+from gpt.base.schema import CompareConfig
+from gpt.reports import against, documented, plots, tables
+from gpt.reports.changes import changes
+from gpt.reports.curves import Equal, at_equal
+from gpt.reports.documented import Comparison
+from gpt.reports.ranking import Ranking, rankings
+from gpt.runs.finding import FinishedRun
+from gpt.runs.folder import RunFolder
+
+_TABLES = ("compare.md", "compare.json", "compare.csv")  # always written together
+
+
+@dataclass(frozen=True)
+class Everything:
+    """The documented runs beside their documented losses, and all runs ranked."""
+
+    config: CompareConfig
+    comparison: Comparison
+    rankings: list[Ranking]  # of all runs
+    ranked: list[Ranking]  # those to show: none if all runs are documented ones
+
+    @classmethod
+    def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "Everything":
+        """Compare finished runs, the oldest first; `others` have not finished."""
+        comparison = documented.compare(runs, tolerance=config.tolerance)
+        everything = rankings(runs, config.metric, others)
+        is_documented_only = bool(comparison.rows) and not (others or any(changes(run.summary) for run in runs))
+        return cls(config, comparison, everything, [] if is_documented_only and not config.by else everything)
+
+    def shown(self, style: str) -> str:
+        """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
+        parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
+        for ranking, equal in zip(self.ranked, self._equal, strict=True):
+            parts.append(tables.table(ranking, self.config.metric, style))
+            parts += [tables.equal_table(equal, self.config.x, style)] if equal else []
+        return "\n\n".join(parts)
+
+    def write(self, out: Path) -> list[Path]:
+        """Write the tables and the pictures to a folder, and return their paths.
+
+        Raises RequestError if the folder has a file of such a name that is not from an earlier comparison.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        _check_own(out, self._by_keys)
+        record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
+        texts = (self.shown("github") + "\n", json.dumps(record, indent=2) + "\n", tables.as_csv(self.rankings))
+        for name, text in zip(_TABLES, texts, strict=True):
+            write_atomically(out / name, text)
+        return [*(out / name for name in _TABLES), *self._draw(out)]
+
+    def _draw(self, out: Path) -> list[Path]:
+        """The loss curves, one picture per ranking, and with `by` the loss against those keys."""
+        written = []
+        if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
+            written.append(out / "compare.png")
+        for name, ranking in zip(self._by_keys, self._against, strict=True):
+            against.draw(ranking, self.config.by or [], self.config.metric, out / name)
+            written.append(out / name)
+        return written
+
+    @cached_property
+    def _equal(self) -> list[Equal | None]:
+        """The losses of each ranking at an equal amount of `x`, if it is not iterations."""
+        return [None if self.config.x == "iterations" else at_equal(ranking, self.config.x) for ranking in self.ranked]
+
+    @property
+    def _by_keys(self) -> list[str]:
+        """The names of the pictures of the loss against the keys in `by`."""
+        count = len(self._against)
+        return ["compare_by.png"] if count == 1 else [f"compare_by_{number}.png" for number in range(1, count + 1)]
+
+    @cached_property
+    def _against(self) -> list[Ranking]:
+        """What to draw against the keys in `by`: the rankings, or all runs as one for a key of the corpus.
+
+        Runs with another data.distance, for example, are in another ranking, so it varies in none.
+        """
+        by = self.config.by
+        if not by:
+            return []
+        if len(self.ranked) > 1 and not any(against.varies(ranking, by) for ranking in self.ranked):
+            runs = [run for ranking in self.ranked for group in ranking.groups for run in group.runs]
+            (joined,) = rankings(runs, self.config.metric, joined=True)
+            of_corpus = {f"data.{name.removeprefix('data.')}" for name in by}
+            if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
+                return [joined]
+        return self.ranked
+
+
+def _check_own(out: Path, by_keys: list[str]) -> None:
+    there = [name for name in (*_TABLES, "compare.png", *by_keys) if (out / name).exists()]
+    if there and not set(_TABLES) <= set(there):
+        raise RequestError(
+            f"{out / there[0]} is not from a comparison, which writes {', '.join(_TABLES)} together: "
+            "move it, or choose another folder with out=FOLDER"
+        )

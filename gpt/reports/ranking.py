@@ -1,0 +1,239 @@
+"""Any runs, grouped by what differs between them and ranked by a loss."""
+
+import logging
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from gpt.reports.changes import changes
+from gpt.reports.comparable import Metric, settings, targets
+from gpt.reports.unfinished import Unfinished, unfinished
+from gpt.runs.finding import FinishedRun, skipping_damaged
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+
+LOSS: dict[Metric, Callable[[Summary], float]] = {
+    "exact": lambda summary: summary.exact.comparable,
+    "val": lambda summary: summary.estimated.val,
+    "train": lambda summary: summary.estimated.train,
+    "best": lambda summary: summary.best.val,
+}
+WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
+_SIGNIFICANCE = 0.05
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ only in their seed. Losses in nats per token, the exact ones of texts per character."""
+
+    values: dict[str, Any]  # by key: those that vary in the table
+    runs: list[FinishedRun]  # the newest of each seed
+    mean: float  # of the metric, over seeds
+    deviation: float | None  # the sample standard deviation over seeds; None for one seed
+    bits: float | None  # the mean exact loss in bits per byte, of a text
+    guess: float  # the metric of a uniform guess among its tokens
+    standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The groups of the runs whose losses are over the same targets, the lowest loss first."""
+
+    corpus: str  # in words
+    keys: list[str]  # that vary
+    shared: list[str]  # as key=value: what all runs have that differs from their documented run
+    groups: list[Group]
+    unit: str  # what the losses are per: "character" or "token"
+    has_characters: bool  # whether every run's tokens are characters, whose losses need no other unit
+    is_tested: bool  # whether there are enough seeds to tell what is within noise
+    older: list[FinishedRun]  # that are not counted, because there is a newer run of the same settings and seed
+    unfinished: list[Unfinished]
+
+
+_Settings = dict[str, Any]
+
+
+class _Member(NamedTuple):
+    """A run that is ranked."""
+
+    run: FinishedRun
+    settings: _Settings
+    has_characters: bool  # as tokens
+    guess: float
+
+
+def rankings(
+    runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFolder] = (), *, joined: bool = False
+) -> list[Ranking]:
+    """One ranking per set of targets, because losses over others are not comparable; damaged runs are skipped.
+
+    `others` are runs that have not finished; each is in the ranking that it would be in. `joined` makes one ranking of
+    all runs, to draw the loss against what makes the targets differ.
+    """
+    finished: dict[str, list[_Member]] = defaultdict(list)
+    started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
+    for run in runs:
+        with skipping_damaged():
+            vocabulary = run.folder.vocabulary()
+            guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
+            member = _Member(run, settings(*run, metric), isinstance(vocabulary.vocabulary, str), guess)
+            finished["" if joined else targets(run.folder, vocabulary, metric)].append(member)
+    for other in others:
+        with skipping_damaged():
+            started[targets(other, other.vocabulary(), metric)].append((other, settings(other, None, metric)))
+    for key in started.keys() - finished.keys():
+        for other, _ in started[key]:
+            log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
+    return [_ranking(members, started[key], metric) for key, members in finished.items() if members]
+
+
+def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], metric: Metric) -> Ranking:
+    dtype = members[-1].settings["dtype"]  # an unfinished run does not have one yet
+    started = [(run, {"dtype": dtype} | values) for run, values in others]
+    keys = _varying([*(member.settings for member in members), *(values for _, values in started)])
+    by_values: dict[tuple, dict[int, FinishedRun]] = defaultdict(dict)
+    older = []
+    for run, values, *_ in members:  # the oldest first, so that the newest run of a seed remains
+        by_seed = by_values[tuple(_same(values.get(key)) for key in keys)]
+        seed = run.summary.seed
+        older += [by_seed[seed]] if seed in by_seed else []
+        by_seed[seed] = run
+    chosen = {member.run.folder: member for member in members}
+    groups = []
+    for by_seed in by_values.values():
+        own = list(by_seed.values())
+        losses = [LOSS[metric](run.summary) for run in own]
+        first = chosen[own[0].folder]
+        values = {key: first.settings.get(key) for key in keys}
+        deviation = statistics.stdev(losses) if len(losses) > 1 else None
+        groups.append(Group(values, own, statistics.mean(losses), deviation, _in_bits(own), first.guess, ""))
+    groups.sort(key=lambda group: group.mean)
+    standings, is_tested = _standings(groups)
+    changed = [changes(member.run.summary) for member in members]
+    ranking = Ranking(
+        corpus=_corpus(members[-1].run.folder),
+        keys=keys,
+        shared=[change for change in changed[0] if all(change in each for each in changed)],
+        groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
+        unit="character" if metric == "exact" and all(run.summary.exact.characters for run, *_ in members) else "token",
+        has_characters=all(member.has_characters for member in members),
+        is_tested=is_tested,
+        older=older,
+        unfinished=[],
+    )
+    for other, values in started:
+        with skipping_damaged():
+            ranking.unfinished.append(unfinished(other, {key: values.get(key) for key in keys}))
+    return ranking
+
+
+def _guess(summary: Summary, vocab_size: int, metric: Metric) -> float:
+    """The loss of a uniform guess, ln V nats per token, in the unit of the metric."""
+    tokens = summary.exact.comparable / summary.exact.val if metric == "exact" and summary.exact.val else 1.0
+    return tokens * math.log(vocab_size)
+
+
+def _in_bits(runs: list[FinishedRun]) -> float | None:
+    """The mean exact loss in bits per byte; None unless it is known of all runs."""
+    bits = [run.summary.exact.loss.bits_per_byte for run in runs]
+    known = [each for each in bits if each is not None]
+    return statistics.mean(known) if len(known) == len(bits) else None
+
+
+def _varying(settings: list[_Settings]) -> list[str]:
+    """The keys that distinguish the runs, choices first; a key that follows from the choices is left out."""
+    keys = dict.fromkeys(key for values in settings for key in values)
+    choices = sorted(
+        (key for key in keys if key == "stage" or key.endswith("_target_")), key=lambda key: key != "stage"
+    )
+    kept: list[str] = []
+    chosen = [""] * len(settings)
+    for key in [*choices, *(key for key in keys if key not in choices)]:
+        finer = [f"{before}|{_same(values.get(key))}" for before, values in zip(chosen, settings, strict=True)]
+        if len(set(finer)) > len(set(chosen)):
+            kept.append(key)
+            if key in choices:
+                chosen = finer
+    return kept
+
+
+def _same(value: Any) -> str:
+    """A comparable form of a value: 0 and 0.0 are equal, 0 and false are not."""
+    return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def names(keys: list[str]) -> dict[str, str]:
+    """The shortest unambiguous name of each key: learning_rate for training.learning_rate."""
+    short = {key: key.removesuffix("._target_") for key in keys}
+    last = [name.rpartition(".")[2] for name in short.values()]
+    return {key: (end if last.count(end) == 1 else short[key]) for key, end in zip(keys, last, strict=True)}
+
+
+def label(group: Group) -> str:
+    """The values of a group, as key=value."""
+    short = names(list(group.values))
+    return ", ".join(f"{short[key]}={shown(key, value)}" for key, value in group.values.items()) or "all runs"
+
+
+def shown(key: str, value: Any) -> str:
+    """A value as shown in a table; for a choice, its bare name."""
+    if value is None:
+        return "-"
+    return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
+
+
+def _corpus(run: RunFolder) -> str:
+    data = run.config().data
+    # Neither where it is, nor into which tokens it was split.
+    aside = ("dir", "separator", *(("tokenizer", "vocab_size") if "tokenizer" in data.hyperparameters else ()))
+    values = {key: value for key, value in data.hyperparameters.items() if key not in aside}
+    return " ".join([f"data={data.target.rpartition('.')[2]}", *(f"{key}={value}" for key, value in values.items())])
+
+
+def _standings(groups: list[Group]) -> tuple[list[str], bool]:
+    """Standings for groups ordered by mean: best, or within its noise; and whether there are enough seeds to tell.
+
+    Welch's t-test, two-sided, at 5%, without a correction for many comparisons. A group of one seed borrows the pooled
+    standard deviation of the others. A group with a mean above the loss of guessing has diverged and is left out of the
+    pool, because its deviation would swamp the others.
+    """
+    best, sane = groups[0], [group for group in groups if group.mean < group.guess]
+    degrees = sum(len(group.runs) - 1 for group in sane)
+    squares = sum((len(group.runs) - 1) * group.deviation**2 for group in sane if group.deviation is not None)
+    standings = ["best"]
+    for group in groups[1:]:
+        if group.mean >= group.guess:
+            standings.append(WORSE_THAN_GUESSING)
+            continue
+        n, m = len(best.runs), len(group.runs)
+        if best.deviation is not None and group.deviation is not None:
+            a, b = best.deviation**2 / n, group.deviation**2 / m
+            df = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1)) if a + b else math.inf
+            error = math.sqrt(a + b)
+        else:
+            df, error = degrees, math.sqrt(squares / degrees * (1 / n + 1 / m)) if degrees else 0.0
+        difference = group.mean - best.mean
+        is_noise = degrees > 0 and (difference == 0 or (error > 0 and p_value(difference / error, df) >= _SIGNIFICANCE))
+        standings.append("within noise" if is_noise else "")
+    return standings, degrees > 0
+
+
+def p_value(t: float, degrees: float) -> float:
+    """The two-sided p-value of a t statistic: Student's distribution, integrated by Simpson's rule.
+
+    With x = sqrt(degrees) tan(angle), the density is a power of the cosine ("Handbook of Mathematical Functions",
+    Abramowitz and Stegun, 1964, equation 26.7.3).
+    """
+    if math.isinf(degrees):
+        return 2 * (1 - statistics.NormalDist().cdf(abs(t)))
+    # Beyond 12 standard deviations nothing is left, and the integration could miss the narrow peak.
+    end, steps = min(math.atan(abs(t) / math.sqrt(degrees)), 12 / math.sqrt(degrees)), 1000
+    weights = [1, *([4, 2] * (steps // 2))[:-1], 1]
+    integral = sum(w * math.cos(end * i / steps) ** (degrees - 1) for i, w in enumerate(weights)) * end / steps / 3
+    scale = 2 * math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
+    return max(0.0, 1 - scale * integral)

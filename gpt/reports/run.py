@@ -1,0 +1,127 @@
+"""The report of a run: its closing lines and its loss curve."""
+
+import math
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from gpt.base.console import command
+from gpt.base.errors import printable
+from gpt.base.files import write_png
+from gpt.reports.changes import changes
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+from gpt.training.progress import Evaluation, Step
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = {"train": "tab:blue", "val": "tab:orange"}
+
+
+def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
+    """The closing lines of a run's log: the losses, and the next command."""
+    documented, estimated, changed = summary.documented, summary.estimated, changes(summary)
+    lines = [_row("", "train", "validation", "(nats per token)")]
+    if not changed and documented.kind == "mini-batch":
+        lines += [
+            _row("documented", documented.train, documented.val, "one training mini-batch, varies by about 0.1"),
+            _row("last batch", summary.last_batch, None, "last training mini-batch of this run"),
+        ]
+    elif not changed:
+        note = documented.kind or "no figure was documented"
+        lines.append(_row("documented", documented.train, documented.val, note))
+    lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
+    of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
+    lines.append(_row("exact", None, exact.loss, f"{exact.which} of the validation split once{of_what}"))
+    if exact.per_character is not None and exact.bits_per_byte is not None and not _has_characters(run):
+        in_bits = f"{exact.per_character / math.log(2):.4f} per character, {exact.bits_per_byte:.4f} per byte"
+        lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
+    if documented.kind == "estimated" and not changed:
+        train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
+        val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
+        lines.append(_row("difference", train, val, "measured - documented"))
+    if summary.target is not None:
+        result = "reached" if summary.exact.val <= summary.target else "missed"
+        counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
+        lines.append(f"target {summary.target:.4f} {result} after {counted}")
+    if summary.best.iteration != summary.iterations:
+        lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
+    if changed:
+        lines.append(f"not the documented run of {summary.stage}: {', '.join(changed)}")
+    size = f"{summary.parameters:,} parameters"
+    if summary.flops:
+        size += f", {summary.flops:.3g} floating-point operations in training steps"
+    lines += [
+        size,
+        f"{summary.seconds:.1f} s, {summary.tokens_per_second:,.0f} tokens/s in training steps",
+        f"run folder: {run.path}",
+        f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",
+    ]
+    return lines
+
+
+def plot_run(run: RunFolder, summary: Summary) -> None:
+    """Draw the run's loss curves as loss.png, with the documented losses if it is the documented run.
+
+    Each metric has its own panel below.
+    """
+    from matplotlib.figure import Figure  # slow to import, and needed once a run
+
+    evaluations = run.evaluations()
+    names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
+    are_bytes = run.vocabulary().merges == []
+    height, right = 4.5 + 2.5 * len(names), 0.65 if are_bytes else 0.15
+    figure = Figure(figsize=(7, height))
+    # Inches around the panels. To measure the labels instead would take as long as drawing them.
+    figure.subplots_adjust(left=0.75 / 7, right=1 - right / 7, bottom=0.5 / height, top=1 - 0.35 / height, hspace=0.1)
+    ratios = [4.5, *(2.5 for _ in names)]
+    above, *below = figure.subplots(1 + len(names), sharex=True, squeeze=False, height_ratios=ratios).flat
+    _draw_losses(above, evaluations, run.steps(), summary)
+    for axes, name in zip(below, names, strict=True):
+        points = [(e.iteration, e.metrics[name]) for e in evaluations if name in e.metrics]
+        for split, colour in _COLOURS.items():
+            values: Any = [math.nan if getattr(m, split) is None else getattr(m, split) for _, m in points]
+            axes.plot([iteration for iteration, _ in points], values, ".-", color=colour, label=f"{split}, estimated")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+    figure.axes[-1].set_xlabel("iteration")
+    if are_bytes:  # benchmarks of these are given in bits
+        bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
+        bits.set_ylabel("bits per byte")
+    write_png(run.path / "loss.png", figure)
+
+
+def _has_characters(run: RunFolder) -> bool:
+    """Whether its tokens are characters."""
+    return isinstance(run.vocabulary().vocabulary, str)
+
+
+def _draw_losses(axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary) -> None:
+    recorded = [(step.iteration, step.loss) for step in steps if step.loss is not None]
+    if recorded:
+        axes.plot(*zip(*recorded, strict=True), color="lightgrey", linewidth=0.8, label="mini-batch")
+    iterations, changed = [evaluation.iteration for evaluation in evaluations], changes(summary)
+    for split, colour in _COLOURS.items():
+        losses = [getattr(evaluation, split) for evaluation in evaluations]
+        axes.plot(iterations, losses, ".-", color=colour, label=f"{split}, estimated")
+        loss = getattr(summary.documented, split)
+        if loss is not None and not changed:
+            label = f"{split}, documented {loss:.4f} ({summary.documented.kind})"
+            axes.axhline(loss, color=colour, linestyle=":", label=label)
+    best = summary.best
+    axes.plot(
+        best.iteration, best.val, "o", color=_COLOURS["val"], markerfacecolor="none", markersize=9,
+        label=f"best, {best.val:.4f} at iteration {best.iteration:,}",
+    )  # fmt: skip
+    count = len(changed)
+    differing = f", {count} {'change' if count == 1 else 'changes'} from the documented run" if count else ""
+    title = f"{summary.name or summary.stage}, seed {summary.seed}{differing}"
+    axes.set_title(printable(title), fontsize="medium", parse_math=False)
+    axes.set_ylabel("loss (nats per token)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _row(name: str, train: float | str | None, val: float | str | None, note: str) -> str:
+    cells = ["-" if loss is None else loss if isinstance(loss, str) else f"{loss:.4f}" for loss in (train, val)]
+    return f"{name:<12}{cells[0]:>9}{cells[1]:>12}   {note}".rstrip()

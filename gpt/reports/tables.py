@@ -1,0 +1,176 @@
+"""Rankings of runs as tables, as CSV and as JSON."""
+
+import csv
+import io
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from tabulate import tabulate
+
+from gpt.base.errors import printable
+from gpt.reports import edges, escaping
+from gpt.reports.curves import XLABELS, Axis, Equal
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, label, names, shown
+from gpt.runs.records import Summary
+
+_NAMES = {
+    "exact": "exact val", "val": "estimated val", "train": "estimated train", "best": "best estimated val"
+}  # fmt: skip
+
+
+def table(ranking: Ranking, metric: Metric, style: str) -> str:
+    """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
+    short = names(ranking.keys)
+    headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
+    with_bits = metric == "exact" and not ranking.has_characters
+    metrics = _metrics([ranking])
+    headers += [*(["bits per byte"] if with_bits else []), *(f"{name}, estimated" for name in metrics)]
+    headers += ["standing", "tokens/s", "folder of the newest"]
+    cells = [
+        [
+            *(shown(key, group.values[key]) for key in ranking.keys),
+            len(group.runs),
+            _with_deviation(group.mean, group.deviation),
+            *(["-" if group.bits is None else f"{group.bits:.4f}"] if with_bits else []),
+            *(_mean([s.metrics[name] for _, s in group.runs if name in s.metrics]) for name in metrics),
+            group.standing,
+            f"{statistics.median(summary.tokens_per_second for _, summary in group.runs):,.0f}",
+            str(group.runs[-1][0].path),
+        ]
+        for group in ranking.groups
+    ]
+    cells += [
+        [
+            *(shown(key, other.values[key]) for key in ranking.keys), 0,
+            *(["-"] * (1 + with_bits + len(metrics))), other.standing, "-", str(other.run.path),
+        ]
+        for other in ranking.unfinished
+    ]  # fmt: skip
+    escaped = escaping.markdown if style == "github" else printable
+    rows = [[escaped(str(cell)) for cell in row] for row in cells]
+    runs = sum(len(group.runs) for group in ranking.groups)
+    title = f"{runs} run{'s' if runs > 1 else ''} on {ranking.corpus}"
+    if ranking.shared:
+        title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
+    headers = [escaped(header) for header in headers]
+    shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
+    return "\n\n".join([escaped(title), shown_rows, _note(ranking, escaped), *map(escaped, edges.of_ranking(ranking))])
+
+
+def equal_table(equal: Equal, x: Axis, style: str) -> str:
+    """The losses at an equal amount of training, in a style of tabulate."""
+    escaped = escaping.markdown if style == "github" else printable
+    rows = [[escaped(label(group)), _mean(losses)] for group, losses in equal.losses]
+    title = f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations:"
+    shown_rows = tabulate(rows, ["", "estimated val"], tablefmt=style, disable_numparse=True)
+    return f"{title}\n\n{shown_rows}"
+
+
+def _metrics(rankings: list[Ranking]) -> list[str]:
+    """The metrics of their runs."""
+    runs = (run for ranking in rankings for group in ranking.groups for run in group.runs)
+    return list(dict.fromkeys(name for _, summary in runs for name in summary.metrics))
+
+
+def _mean(values: list[float]) -> str:
+    if not values:
+        return "-"
+    return _with_deviation(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _with_deviation(mean: float, deviation: float | None) -> str:
+    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+
+def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
+    exact = [summary.exact.loss for group in ranking.groups for _, summary in group.runs]
+    note = f"Nats per {ranking.unit}, mean ± standard deviation over seeds. "
+    if samples := {loss.over for loss in exact if loss.is_sample}:
+        note += f"The exact loss is over a sample: {' or '.join(sorted(samples))} tokens. "
+    if ranking.older:
+        folders = ", ".join(escaped(str(run.path)) for run, _ in ranking.older)
+        note += f"Not counted, because there is a newer run of the same settings and seed: {folders}. "
+    if len(ranking.groups) == 1:
+        return note.strip()
+    if any(group.standing == WORSE_THAN_GUESSING for group in ranking.groups):
+        note += "worse than guessing: above ln V nats per token, where V is the size of the vocabulary. "
+    if ranking.is_tested:
+        return note + (
+            "within noise: not different from the best by Welch's t-test (two-sided, 5%; a single seed borrows the "
+            "pooled deviation of the others), without a correction for many comparisons."
+        )
+    if all(len(group.runs) == 1 for group in ranking.groups):
+        note += "With one seed each, the noise is unknown: add seed=1,2,3."
+    return note.strip()
+
+
+def as_csv(rankings: list[Ranking]) -> str:
+    """One row per run: what varies between the runs, and the results; of an unfinished run, how far it got."""
+    keys = list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
+    metrics = _metrics(rankings)
+    rows = [
+        {key: shown(key, group.values.get(key)) for key in keys}
+        | {"corpus": ranking.corpus, "standing": group.standing}
+        | _results(summary)
+        | {f"{name}_val": summary.metrics.get(name, "") for name in metrics}
+        | {"folder": str(run.path)}
+        for ranking in rankings
+        for group in ranking.groups
+        for run, summary in group.runs
+    ]
+    rows += [
+        {key: shown(key, other.values.get(key)) for key in keys}
+        | {"corpus": ranking.corpus, "standing": other.standing, "seed": other.seed, "folder": str(other.run.path)}
+        for ranking in rankings
+        for other in ranking.unfinished
+    ]
+    content = io.StringIO(newline="")
+    columns = list(rows[0]) if rows else ["folder"]
+    cells = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    csv.writer(content).writerows([escaping.csv_cell(cell) for cell in row] for row in cells)
+    return content.getvalue()
+
+
+def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
+    """The rankings for programs."""
+    return [
+        {
+            "corpus": ranking.corpus,
+            "keys": ranking.keys,
+            "shared": ranking.shared,
+            "older": [str(run.path) for run, _ in ranking.older],
+            "unfinished": [
+                {
+                    "folder": str(other.run.path), "values": other.values, "seed": other.seed,
+                    "iteration": other.iteration, "max_iters": other.max_iters, "reason": other.reason,
+                }
+                for other in ranking.unfinished
+            ],
+            "groups": [
+                {
+                    "values": group.values, "mean": group.mean, "deviation": group.deviation,
+                    "standing": group.standing,
+                    "runs": [
+                        {"folder": str(run.path)} | _results(summary) | {"metrics": summary.metrics}
+                        for run, summary in group.runs
+                    ],
+                }
+                for group in ranking.groups
+            ],
+        }
+        for ranking in rankings
+    ]  # fmt: skip
+
+
+def _results(summary: Summary) -> dict[str, Any]:
+    return {
+        "stage": summary.stage, "name": summary.name, "tags": " ".join(summary.tags), "seed": summary.seed,
+        "iterations": summary.iterations, "exact_val": summary.exact.val, "val": summary.estimated.val,
+        "train": summary.estimated.train, "best_val": summary.best.val, "parameters": summary.parameters,
+        "flops": summary.flops,
+        "tokens_per_second": summary.tokens_per_second, "seconds": summary.seconds,
+        "left_out": summary.left_out.count if summary.left_out else 0,
+        "exact_targets": summary.exact.targets, "exact_of": summary.exact.of,
+        "nats_per_character": summary.exact.loss.per_character, "bits_per_byte": summary.exact.loss.bits_per_byte,
+    }  # fmt: skip

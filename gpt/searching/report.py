@@ -1,0 +1,103 @@
+"""The report of a search: the best trial, the importance of each hyperparameter, and a picture of both."""
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+
+from gpt.base.errors import RequestError
+from gpt.base.files import write_png
+from gpt.cli.ranges import Range
+from gpt.reports.edges import of_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The complete trial with the lowest loss; None if there is none."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+
+
+def counts(study: optuna.Study) -> str:
+    """The number of trials in each state: "30 trials: 18 complete, 12 pruned"."""
+    trials = study.get_trials(deepcopy=False)
+    states = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
+    return f"{len(trials)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items() if count)
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Each hyperparameter's importance for the loss, largest first; empty if there are too few trials to tell.
+
+    Source: "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces" (Watanabe et al.,
+    2023), section 4.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # with too few trials
+            warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna 4 warns that this evaluator is experimental
+            return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    except (ValueError, RuntimeError, UserWarning):
+        return {}
+
+
+def winner(study: optuna.Study) -> FrozenTrial:
+    """The best trial. Raises RequestError if no trial is complete."""
+    best = best_trial(study)
+    if best is None:
+        raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")
+    return best
+
+
+def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
+    """A sentence for each number among the best hyperparameters that is near the end of its interval."""
+    intervals = {key: found for key, found in ranges.items() if found.values is None and key in params}
+    return [
+        line
+        for key, found in intervals.items()
+        for line in of_interval(key, params[key], found.low, found.high, is_log=found.is_log)
+    ]
+
+
+def draw(study: optuna.Study, path: Path) -> None:
+    """Draw the loss of each trial with the best so far; beside it the importances, or one hyperparameter's values."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    searched = {key: where for trial in study.get_trials(deepcopy=False) for key, where in trial.distributions.items()}
+    is_alone = len(searched) == 1  # its importance would always be 1
+    for state, marker, colour in ((TrialState.COMPLETE, "o", "tab:blue"), (TrialState.PRUNED, "x", "grey")):
+        trials = [trial for trial in study.get_trials(deepcopy=False, states=(state,)) if trial.value is not None]
+        numbers, losses = [trial.number for trial in trials], [trial.value for trial in trials]
+        left.plot(numbers, losses, marker, color=colour, label=state.name.lower())
+        if state is TrialState.COMPLETE and losses:
+            best = list(itertools.accumulate(losses, min))
+            left.step(numbers, best, where="post", color="tab:orange", label="best so far")
+        if is_alone:
+            right.plot([trial.params[key] for trial in trials for key in searched], losses, marker, color=colour)
+    left.set(xlabel="trial", ylabel="validation loss (nats per token)")
+    left.grid(alpha=0.3)
+    left.legend()
+    if is_alone:
+        ((key, where),) = searched.items()
+        right.set(xlabel=key.rpartition(".")[2], ylabel="validation loss (nats per token)")
+        if getattr(where, "log", False):  # not of a choice
+            right.set_xscale("log")
+        right.grid(alpha=0.3, which="both")
+    else:
+        _draw_importances(right, importances(study))
+    write_png(path, figure)
+
+
+def _draw_importances(axes: "Axes", found: dict[str, float]) -> None:
+    names = [key.rpartition(".")[2] for key in found]
+    axes.barh(names[::-1], list(found.values())[::-1])
+    axes.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")

@@ -1,0 +1,232 @@
+"""The study of a search: a folder with an SQLite file, one run folder per trial, and the workers' locks.
+
+A trial is one row of the study from the moment its hyperparameters are drawn, and a worker holds a lock on it until
+its result is stored. A row without a result whose lock is free was left by a worker that died: the next worker resumes
+that trial, in the same run folder, as train.py resume=auto does.
+"""
+
+import itertools
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.pruners import MedianPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from pydantic import ValidationError
+
+from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
+from gpt.base.files import own_file
+from gpt.base.keys import differences
+from gpt.base.seeding import generator
+from gpt.searching.database import SETTINGS, check_trials, opened, storage_errors
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+
+_DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
+_DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
+
+log = logging.getLogger(__name__)
+
+
+class PrunedError(UserError):
+    """A trial was stopped early because it is unpromising."""
+
+
+class Search:
+    """A search in a folder. Raises RequestError if the folder holds a different search, UserError if it is damaged."""
+
+    def __init__(
+        self, folder: Path, space: dict[str, BaseDistribution], settings: dict[str, Any], *, seed: int, prune: bool
+    ) -> None:
+        self.folder, self._space, self._seed = folder, space, seed
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(own_file(folder / ".lock"))
+        self._file = folder / "study.db"
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.picture = folder / "search.png"
+        with self._lock, storage_errors(self._file):
+            if not os.path.lexists(self._file):
+                _check_free(self.picture)
+            self.study = opened(self._file, MedianPruner() if prune else NopPruner())
+            self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
+            check_trials(self._file, self.study, space)
+
+    def trials(self, n_trials: int) -> Iterator[Trial]:
+        """Yield trials to run until the study has `n_trials` in all; each is locked until the next is requested."""
+        while True:
+            with ExitStack() as locks:
+                with self._lock, storage_errors(self._file):
+                    trial = self._abandoned(locks) or self._new(n_trials, locks)
+                if trial is None:
+                    return
+                yield trial
+
+    def run(self, trial: Trial, train: Callable[[Watcher], float]) -> None:
+        """Call `train` with the watcher that prunes, and store the loss that it returns.
+
+        Raises RequestError if the trial fails and none has succeeded yet: the others would probably fail in the same
+        way.
+        """
+        try:
+            with storage_errors(self._file):
+                loss = train(_Pruning(trial))
+        except (PrunedError, DivergedError) as error:
+            log.info(str(error))
+            self._tell(trial, state=TrialState.PRUNED)
+        except Exception as error:
+            reason, _ = report(error) or ("", 0)
+            is_too_large = reason and isinstance(error, MemoryError | RuntimeError)
+            is_theirs = isinstance(error, RequestError | ValidationError) and not isinstance(error, UnavailableError)
+            if not (is_theirs or is_too_large):
+                raise  # not because of the hyperparameters: the trial can be resumed once the problem is fixed
+            self._tell(trial, state=TrialState.FAIL)
+            if not self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+                raise RequestError(f"trial {trial.number} failed, and none has succeeded: {reason}") from None
+            log.warning(f"trial {trial.number} failed: {reason}")
+        else:
+            self._tell(trial, loss)
+
+    def run_folder(self, trial: Trial | FrozenTrial) -> Path:
+        """The run folder of a trial."""
+        return self._folder(trial.number)
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / f"trial_{number:03d}"
+
+    def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
+        with storage_errors(self._file):
+            self.study.tell(trial, loss, state)
+
+    def _abandoned(self, locks: ExitStack) -> Trial | None:
+        """A trial whose worker died, locked."""
+        for frozen in self._running():
+            if self._acquired(frozen, locks):
+                if any(other.number == frozen.number for other in self._running()):  # not told since
+                    return Trial(self.study, frozen._trial_id)  # Optuna has no public call for this
+                locks.close()
+        return None
+
+    def _new(self, n_trials: int, locks: ExitStack) -> Trial | None:
+        """A new trial, locked.
+
+        It is stored with its hyperparameters in one transaction, so that a kill cannot separate them.
+        """
+        earlier = self.study.get_trials()
+        if len(earlier) >= n_trials:
+            return None
+        params = self._drawn(earlier)
+        if params is None:
+            log.info("every combination has been tried")
+            return None
+        _check_free(self._folder(len(earlier)))
+        self.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
+        frozen = self.study.get_trials(deepcopy=False)[-1]
+        self._acquired(frozen, locks)
+        return Trial(self.study, frozen._trial_id)
+
+    def _drawn(self, earlier: list[FrozenTrial]) -> dict[str, Any] | None:
+        """The next hyperparameters, a function of the seed and the trials so far; None if none are left.
+
+        Repeating a trial would give the same loss.
+        """
+        tried = [trial.params for trial in earlier]
+        for attempt in range(_DRAWS):
+            seed = generator(self._seed, "search", len(earlier), attempt).initial_seed() % 2**32
+            copy = optuna.create_study(sampler=TPESampler(seed=seed))
+            copy.add_trials(earlier)
+            params = {key: _rounded(value, self._space[key]) for key, value in copy.ask(self._space).params.items()}
+            if params not in tried:
+                return params
+        # The sampler keeps drawing what it has found to be good; the rest of a finite space is taken in order.
+        return next((params for params in _combinations(self._space) if params not in tried), None)
+
+    def _running(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _acquired(self, trial: FrozenTrial, locks: ExitStack) -> bool:
+        folder = self.run_folder(trial)
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a link: a trial's run must be in the folder of its study")
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(own_file(folder / ".worker"), blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        locks.callback(lock.release)
+        return True
+
+    def _check_same(self, settings: dict[str, Any]) -> None:
+        stored = self.study.user_attrs.get(SETTINGS)
+        if stored is None:
+            self.study.set_user_attr(SETTINGS, settings)
+        elif json.loads(json.dumps(settings)) != stored:
+            changed = ", ".join(differences(stored, settings) or differences(settings, stored))
+            raise RequestError(
+                f"{self.folder} holds a search with other settings; this one has {changed}: "
+                "give it a new folder with study=FOLDER"
+            )
+
+
+def _check_free(path: Path) -> None:
+    """Raise RequestError if a new study or trial would write where something is that it did not make."""
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise RequestError(
+            f"{path} already exists and is not part of this search: move it, or name another folder with study=FOLDER"
+        )
+
+
+class _Pruning(Watcher):
+    """Reports each evaluation to the study, and ends the run if the other trials were better at this iteration."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+
+    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        """Report the evaluations that the study lacks, including those from before the run was resumed."""
+        evaluations = state.progress.evaluations
+        new = [e for e in evaluations if e.iteration > 0 and e.iteration not in self._reported]
+        for evaluation in new:
+            self._trial.report(evaluation.val, evaluation.iteration)
+            self._reported.add(evaluation.iteration)
+        is_evaluated = bool(evaluations) and evaluations[-1].iteration == state.progress.iteration > 0
+        if is_evaluated and not is_last and self._trial.should_prune():
+            raise PrunedError(
+                f"trial {self._trial.number} pruned at iteration {state.progress.iteration}: "
+                f"its validation loss of {evaluations[-1].val:.4f} is above the median of the other trials"
+            )
+
+
+def _combinations(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    """All points of a finite space; none if it contains an interval."""
+    return (dict(zip(space, values, strict=True)) for values in itertools.product(*map(_values, space.values())))
+
+
+def _values(distribution: BaseDistribution) -> Sequence[Any]:
+    """All values of a finite distribution; empty for an interval."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    return ()
+
+
+def _rounded(value: Any, distribution: BaseDistribution) -> Any:
+    if not isinstance(distribution, FloatDistribution):
+        return value
+    return min(max(float(f"{value:.{_DIGITS}g}"), distribution.low), distribution.high)

@@ -1,0 +1,35 @@
+"""Compare runs with the documented losses and with each other: python compare.py. See python compare.py --help."""
+
+from pathlib import Path
+
+from gpt import cli
+from gpt.base.request import Request
+from gpt.base.schema import CompareConfig
+
+
+def main(config: CompareConfig, request: Request) -> None:
+    """Print the tables of all runs, and write them as Markdown, CSV, JSON and pictures."""
+    # Imported here so that --help and tab completion do not pay for importing matplotlib.
+    from gpt.base.errors import printable
+    from gpt.reports.everything import Everything
+    from gpt.runs.finding import finished_runs, roots, unfinished_runs
+
+    del request
+    folders = roots(config.runs)
+    runs = finished_runs(*folders, stage=config.stage, tags=config.tags)
+    others = unfinished_runs(*folders, stage=config.stage, tags=config.tags)
+    everything = Everything.of(runs, others, config)
+    print(everything.shown("simple"), flush=True)
+    written = everything.write(Path(config.out) if config.out else _place(folders))
+    print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))
+
+
+def _place(folders: list[Path]) -> Path:
+    """The folder of all the runs; the current one for several folders or for a single run, which is not written to."""
+    is_run = (folders[0] / "config.yaml").is_file()
+    return folders[0] if len(folders) == 1 and not is_run else Path()
+
+
+def command() -> None:
+    """`python compare.py` and `gpt-compare`."""
+    cli.main(main, CompareConfig, "compare")

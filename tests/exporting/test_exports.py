@@ -1,0 +1,420 @@
+"""Exports as a user makes them, read back by the libraries that they are for."""
+
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from tokenizers import Tokenizer
+
+import gpt
+from gpt import models
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError, UserError
+from gpt.base.ladder import BESIDE, LADDER, OTHERS
+from gpt.data.download import TINY_SHAKESPEARE
+from gpt.data.tokenizing import tokenizer_of
+from gpt.data.vocabulary import Vocabulary
+from gpt.exporting import graphs
+from gpt.exporting.card import body
+from gpt.exporting.equality import TOLERANCE
+from gpt.exporting.formats import export
+from gpt.exporting.hub import PretrainedGPT
+from gpt.exporting.staging import staged
+from gpt.exporting.tokenizer import vocabulary_of
+from gpt.playground.describing import in_full
+from gpt.session.trained import TrainedRun
+from tests.conftest import REPOSITORY, Script, build_small, small_corpus, stage_config
+
+
+@pytest.fixture
+def run(trained: Path) -> TrainedRun:
+    return gpt.load(runs=trained / "runs", device="cpu")
+
+
+def exported(script: Script, trained: Path, out: Path, *arguments: str) -> Path:
+    done = script("export.py", *arguments, f"out={out}", cwd=trained)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"written: {out}"
+    return out
+
+
+@pytest.mark.parametrize("form", ["hub", "transformers", "onnx"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(form: str, called: Script, trained: Path, tmp_path: Path) -> None:
+    """In place of a full disk, a limit on the size of a file: libraries report both alike."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        done = called("export.py", f"format={form}", f"out={tmp_path / 'out'}", cwd=trained)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, called: Script, trained: Path, tmp_path: Path) -> None:
+    folder = exported(called, trained, tmp_path / "hub", "format=hub")
+    names = {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    model = PretrainedGPT.from_pretrained(folder)
+    expected = run.model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.model.state_dict().items())
+    assert model.generate("Abc", tokens=30, seed=5) == run.generate("Abc", tokens=30, seed=5)
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.license, card.data.pipeline_tag) == ("mit", "text-generation")
+    summary = run.summary
+    for loss in (summary.estimated.train, summary.exact.val, summary.documented.val, summary.best.val):
+        assert f"{loss:.4f}" in card.text
+    assert summary.stage in card.text
+    assert (run.run.path / "sample.txt").read_text().splitlines()[0] in card.text
+
+
+def test_a_card_says_how_many_targets_its_loss_is_over(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Exact: every target of" in body(run)
+    summary = run.summary
+    exact = summary.exact.model_copy(update={"targets": 80})
+    monkeypatch.setattr(TrainedRun, "summary", summary.model_copy(update={"exact": exact}))
+    assert f"Exact: 80 of {exact.of:,} targets of" in body(run)
+
+
+def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(
+    run: TrainedRun, shakespeare: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:20_000])
+    small = ["model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=2"]
+    short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2", "device=cpu"]
+    data = ["data=text", f"data.path={tmp_path / 'input.txt'}"]
+    counting = gpt.train("model=v9", *small, *short, *data, folder=tmp_path / "run")
+    table = counting.model.ngrams.table_bytes()
+    assert table == counting.model.ngrams._counts.nbytes > 10_000
+    assert "weights contain the training text" in body(counting)
+    assert f"a table of {table / 1e6:.1f} MB" in body(counting)
+    assert in_full("v9", counting.run, counting.summary)["contains_text"]
+    assert "training text" not in body(run)
+    assert not in_full("v5", run.run, run.summary)["contains_text"]
+
+
+def test_the_card_of_a_fork_says_so_and_names_no_path(
+    run: TrainedRun, called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    done = called("train.py", f"init={run.run.path}", "training.max_iters=2", "training.eval_interval=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (exported(called, tmp_path, tmp_path / "hub", "format=hub") / "README.md").read_text()
+    assert f"trained from the weights of another run ({run.summary.iterations} iterations)" in text
+    (changed,) = [line for line in text.splitlines() if "Not the documented run of v7: " in line]
+    assert "init," in changed or changed.endswith("init.")
+    for path in (run.run.path, corpus_file, tmp_path):
+        assert str(path) not in text
+
+
+def test_saving_what_was_read_gives_the_same_files(run: TrainedRun, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    export(run, "hub", tmp_path / "first", license="mit")
+    PretrainedGPT.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_an_export_that_names_no_loader_is_of_an_older_version_and_still_read(run: TrainedRun, tmp_path: Path) -> None:
+    export(run, "hub", tmp_path, license="mit")
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config.pop("loader") == run.config.data.target
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = PretrainedGPT.from_pretrained(tmp_path)
+    assert model.generate("Abc", tokens=30, seed=5) == run.generate("Abc", tokens=30, seed=5)
+
+
+def test_a_strangers_folder_executes_nothing(run: TrainedRun, tmp_path: Path) -> None:
+    export(run, "hub", tmp_path, license="mit")
+    config = json.loads((tmp_path / "config.json").read_text())
+    for target in ("os.system", "gpt.training.optimizers.AdamW", "gpt.models.os.system"):
+        content = config | {"model": config["model"] | {"_target_": target}}
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        with pytest.raises(RequestError, match=r"is not a stage of gpt\.models"):
+            PretrainedGPT.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(UserError, match="was not exported by this project"):
+        PretrainedGPT.from_pretrained(tmp_path)
+
+
+def test_a_vocabulary_that_is_expensive_to_parse_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"model": {"vocab": {}, "merges": [' + "[]," * 2**20 + "[]]}}")
+    with pytest.raises(UserError, match="has more values than any record of its size"):
+        vocabulary_of(path)
+
+
+def test_weights_of_another_model_and_damaged_ones_are_refused_in_one_line(run: TrainedRun, tmp_path: Path) -> None:
+    export(run, "hub", tmp_path, license="mit")
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model"]["n_embd"] = 2 * config["model"]["n_embd"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    refused = pytest.raises(UserError, match=r"is damaged: the tensors of model\.safetensors do not match")
+    with refused:
+        PretrainedGPT.from_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with refused:
+        PretrainedGPT.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("stage", [*LADDER, *BESIDE])
+def test_every_stage_has_a_form_for_the_hub(stage: str, tmp_path: Path) -> None:
+    """The mixin's own way, without a run: what config.json names is built again and gets the same weights."""
+    subwords = ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "ab"]
+    vocabulary = (
+        Vocabulary(vocabulary=subwords, merges=[("a", "b")], corpus="")
+        if stage == "transformer"
+        else Vocabulary(vocabulary="\n abc\r\t\u2028é日", corpus="")
+    )
+    own, small = dict(stage_config(stage).model), {"n_embd": 32, "n_head": 4, "n_layer": 2, "block_size": 8}
+    choice = own | {key: value for key, value in small.items() if key in own}
+    torch.manual_seed(0)
+    loader = "multi30k" if stage == "transformer" else "shakespeare"
+    model = PretrainedGPT(stage, choice, f"gpt.data.corpora.{loader}", vocabulary)
+    assert type(model.model) is type(models.build(Choice.model_validate(choice), len(vocabulary.vocabulary)))
+    model.save_pretrained(tmp_path)
+    loaded = PretrainedGPT.from_pretrained(tmp_path)
+    tokenizer = loaded.task.tokenizer
+    assert tokenizer.vocabulary == (subwords if stage == "transformer" else "".join(sorted(vocabulary.vocabulary)))
+    assert getattr(tokenizer, "merges", None) == vocabulary.merges
+    for name, tensor in model.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor)
+
+
+@pytest.fixture(scope="module")
+def graph_folder(script: Script, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(script, trained, tmp_path_factory.mktemp("graphs") / "a" / "b", "format=onnx")
+
+
+def test_a_graph_computes_the_run_for_every_batch_and_length(run: TrainedRun, graph_folder: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    names = {"model.onnx", "with_attention.onnx", "tokenizer.json"}
+    assert {path.name for path in graph_folder.iterdir()} == names
+    session = onnxruntime.InferenceSession(graph_folder / "model.onnx")
+    for T in range(1, 17):
+        idx = torch.randint(run.task.vocab_size, (1 + T % 4, T))
+        with torch.no_grad():
+            expected = run.model(idx)
+        (logits,) = session.run(["logits"], {"idx": idx.numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), expected, atol=TOLERANCE, rtol=0)
+
+
+def test_a_graph_writes_the_same_likeliest_text(run: TrainedRun, graph_folder: Path) -> None:
+    """With the tokenizer of the folder, and no code of this project, as a program in another language would."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    tokenizers = pytest.importorskip("tokenizers")
+    session = onnxruntime.InferenceSession(graph_folder / "model.onnx")
+    tokenizer = tokenizers.Tokenizer.from_file(str(graph_folder / "tokenizer.json"))
+    ids = tokenizer.encode("Abc").ids
+    for _ in range(12):  # up to a full window, where the run begins to forget
+        (logits,) = session.run(None, {"idx": [ids]})
+        ids.append(int(logits[0, -1].argmax()))
+    assert tokenizer.decode(ids) == "Abc" + run.generate("Abc", tokens=12, temperature=0.0)
+
+
+def test_the_second_graph_also_returns_every_layers_attention(run: TrainedRun, graph_folder: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(graph_folder / "with_attention.onnx")
+    assert [output.name for output in session.get_outputs()] == ["logits", "attention_0", "attention_1"]
+    _, *weights = session.run(None, {"idx": run.task.tokenizer.encode("Abc de")[None].numpy()})
+    for found, expected in zip(weights, run.attention("Abc de"), strict=True):
+        torch.testing.assert_close(torch.from_numpy(found[0]), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("stage", [*(stage for stage in LADDER if stage != "v9"), *OTHERS])  # its counts are in tables
+def test_every_stage_has_a_graph(stage: str, tmp_path: Path) -> None:
+    model = build_small(stage)
+    found = graphs.computed(model, ["logits"], model.block_size, tmp_path / "model.onnx")
+    for T in (1, model.block_size - 1, model.block_size):
+        idx = torch.randint(65, (3, T))
+        with torch.no_grad():
+            torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
+
+
+def test_a_window_of_one_token_has_a_graph(tmp_path: Path) -> None:
+    model = build_small("v1", block_size=1)
+    found = graphs.computed(model, ["logits"], 1, tmp_path / "model.onnx")
+    idx = torch.randint(65, (3, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
+
+
+def test_v7_is_a_gpt2(called: Script, corpus_file: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    wide = ["model=v7", "model.block_size=16", "model.n_embd=64", "model.n_head=4", "model.n_layer=2"]
+    short = ["training.max_iters=20", "training.eval_iters=1", "training.batch_size=8", "training.learning_rate=1e-2"]
+    done = called("train.py", *wide, *short, "data=text", f"data.path={corpus_file}", "device=cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = exported(called, tmp_path, tmp_path / "gpt2", "format=transformers")
+    run = gpt.load(runs=tmp_path / "runs", device="cpu")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert type(model).__name__ == "GPT2LMHeadModel"
+    ids = tokenizer("Abc de\nfgh", return_tensors="pt").input_ids
+    assert ids[0].tolist() == run.task.tokenizer.encode("Abc de\nfgh").tolist()
+    assert tokenizer.decode(ids[0]) == "Abc de\nfgh"
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, run.model(ids), atol=TOLERANCE, rtol=0)
+    greedy = model.generate(ids[:, :3], max_new_tokens=10, do_sample=False)
+    assert tokenizer.decode(greedy[0]) == "Abc" + run.generate("Abc", tokens=10, temperature=0.0)
+
+
+HARD = "Don't we'll naïve\r\n\n  東京 😀\t 1234 e\u0301 \ufeff \u0085x"
+
+
+@pytest.mark.parametrize(("tokens", "n_embd"), [("bytes", 256), ("subwords", 304)])
+def test_bytes_and_subwords_are_the_same_in_every_format(tokens: str, n_embd: int, tmp_path: Path) -> None:
+    """In a window as wide as the vocabulary is large, as GPT-2's form requires."""
+    transformers = pytest.importorskip("transformers")
+    (tmp_path / "input.txt").write_text(small_corpus()[:5000] + "Don't naïve 東京 😀 1234\r\n\n" * 50)
+    data = ["data=text", f"data.path={tmp_path / 'input.txt'}", f"data.tokenizer={tokens}"]
+    data += ["data.vocab_size=300"] if tokens == "subwords" else []
+    small = ["model.block_size=8", f"model.n_embd={n_embd}", "model.n_head=2", "model.n_layer=1", "device=cpu"]
+    short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2"]
+    run = gpt.train("model=v7", *small, *short, *data, folder=tmp_path / "run")
+    ids = run.tokenizer.encode(HARD)
+    for form in ("hub", "onnx", "transformers"):
+        with staged(tmp_path / form) as folder:
+            export(run, form, folder, license="mit")  # type: ignore[arg-type]
+        read = Tokenizer.from_file(str(tmp_path / form / "tokenizer.json"))
+        assert read.encode(HARD).ids == ids.tolist(), form
+        assert read.decode(ids.tolist()) == HARD
+        assert tokenizer_of(vocabulary_of(tmp_path / form / "tokenizer.json")).name == run.tokenizer.name
+    pretrained = PretrainedGPT.from_pretrained(tmp_path / "hub")
+    assert pretrained.generate("é", tokens=30, seed=5) == run.generate("é", tokens=30, seed=5)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "transformers")
+    assert tokenizer(HARD).input_ids == ids.tolist()
+    assert tokenizer.decode(ids) == HARD
+
+
+REFUSED = [
+    ("v5", "transformers", "transformers has no architecture for v5, only for v6 and v7 (GPT-2): use format=hub"),
+    ("v8", "transformers", "transformers has no architecture for v8, only for v6 and v7 (GPT-2): use format=hub"),
+    ("v6", "transformers", "GPT-2 has no bias in its output layer, and that of this run cannot be moved"),
+    ("v9 model.ngrams=2", "onnx", "format=onnx cannot export counts of the training text: train v8, which has none"),
+]
+
+
+@pytest.mark.parametrize(("stage", "format", "message"), REFUSED)
+def test_what_cannot_be_exported_says_why(
+    stage: str, format: str, message: str, called: Script, shakespeare: Path, tmp_path: Path
+) -> None:
+    name, *more = stage.split()
+    small = (
+        ["model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1"] if name in ("v8", "v9") else []
+    )
+    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:20_000])
+    short = [
+        "training.max_iters=2",
+        "training.eval_iters=1",
+        "training.batch_size=2",
+        "data=text",
+        "data.path=input.txt",
+    ]
+    done = called("train.py", f"model={name}", *small, *more, *short, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = sorted((tmp_path / "run").rglob("*"))
+    refused = called("export.py", "run=run", f"format={format}", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {message}")
+    assert refused.stderr.count("\n") == 1
+    assert sorted((tmp_path / "run").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["format=pickle"], "format=pickle: must be hub, transformers or onnx"),
+        (["license=GPL 3"], "license=GPL 3: may have letters, digits and _ . - only"),
+        (["run=/nowhere"], "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
+        (["out=runs"], "runs already exists: remove it, or choose another folder with out=FOLDER"),
+        (["out=/proc/nowhere"], "/proc"),
+        (["weights=averaged"], "the run has no averaged weights"),
+    ],
+)
+def test_what_a_user_gets_wrong_ends_in_one_line(
+    arguments: list[str], message: str, called: Script, trained: Path
+) -> None:
+    before = sorted(trained.rglob("*"))
+    done = called("export.py", *arguments, cwd=trained)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_a_damaged_run_is_not_exported(called: Script, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    weights = next(tmp_path.rglob("best.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    done = called("export.py", "out=new", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is damaged: its checksum does not match its weights" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_an_export_that_is_not_the_run_leaves_nothing(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = graphs.computed
+
+    def slightly_wrong(*arguments):
+        outputs = original(*arguments)
+        return lambda idx: [output + 2e-4 for output in outputs(idx)]
+
+    monkeypatch.setattr(graphs, "computed", slightly_wrong)
+    with pytest.raises(UserError, match=r"the export failed: model.onnx differs from the run by 0.0002"):  # noqa: SIM117
+        with staged(tmp_path / "a" / "new") as folder:
+            export(run, "onnx", folder, license="mit")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_library_is_named_with_the_extra_that_installs_it(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, extra in (("onnxruntime", "onnx"), ("huggingface_hub", "hub"), ("transformers", "transformers")):
+        for module in [m for m in sys.modules if m.startswith("gpt.exporting.")]:
+            monkeypatch.delitem(sys.modules, module)
+        for module in ("graphs", "hub", "gpt2"):
+            monkeypatch.delattr(f"gpt.exporting.{module}", raising=False)
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, name, None)
+            with pytest.raises(RequestError, match=rf"pip install -e '.\[{extra}\]'"):
+                export(run, extra, tmp_path, license="mit")  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_the_page_about_exports_runs_as_written(script: Script, shakespeare: Path, tmp_path: Path) -> None:
+    """On a small v7 of its own."""
+    page = (REPOSITORY / "docs" / "exports.md").read_text()
+    (commands,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    small = ["model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=1", "device=cpu"]
+    short = ["training.max_iters=4", "training.eval_iters=1", "training.batch_size=8", "hydra.run.dir=runs/v7"]
+    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:50_000])
+    done = script("train.py", *small, *short, "data=text", "data.path=input.txt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in commands.splitlines():
+        python, name, *arguments = shlex.split(line, comments=True)
+        assert python == "python"
+        assert script(name, *arguments, cwd=tmp_path).returncode == 0
+    for block, name in zip(blocks, ("hub", "onnx", "transformers"), strict=True):
+        code = block.replace("FOLDER", f"runs/v7/{name}")
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                              env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout

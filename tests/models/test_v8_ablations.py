@@ -1,0 +1,51 @@
+"""The twins of v8: each is v8 but for one idea, and a stage in its own right."""
+
+import pytest
+import torch
+from torch import nn
+
+from gpt.models.ablations.v8 import NormalisedAttention
+from gpt.models.squared_relu import SquaredReLU
+from gpt.models.v8_modern import TokenShift
+from tests.conftest import REPOSITORY, build, build_small, stage_config
+
+TWINS = sorted(path.stem for path in (REPOSITORY / "conf" / "model").glob("v8_with*_*.yaml"))
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_a_twin_differs_from_v8_in_one_thing(twin: str) -> None:
+    v8, changed = stage_config("v8"), stage_config(twin)
+    assert (changed.training, changed.defaults) == (v8.training, ["v8", "_self_"])
+    assert dict(changed.model) | {"_target_": v8.model["_target_"]} == dict(v8.model)
+    full, model = build_small("v8"), build_small(twin)
+    idx = torch.randint(65, (2, model.block_size))
+    for name, tensor in model.state_dict().items():  # the same weights, but for those of the idea
+        if name in full.state_dict() and tensor.shape == full.state_dict()[name].shape:
+            tensor.copy_(full.state_dict()[name])
+    if twin == "v8_with_zero_init":
+        assert torch.equal(model(idx), full(idx))
+        return
+    assert not torch.allclose(model(idx), full(idx), atol=1e-3)
+    other = idx.clone()
+    other[:, 9:] = (other[:, 9:] + 1) % 65
+    assert torch.equal(model(other)[:, :9], model(idx)[:, :9])
+
+
+def test_with_zero_initialisation_blocks_are_the_identity_and_logits_equal() -> None:
+    small = {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2}
+    x = torch.randn(2, 16, 32)
+    for stage, is_zero in (("v8", False), ("v8_with_zero_init", True)):
+        model = build(stage, **small)
+        assert torch.equal(model.blocks(x), x) == is_zero
+        assert (model(torch.zeros(1, 16, dtype=torch.int64)) == 0).all() == is_zero
+
+
+def test_an_idea_is_in_the_network_that_has_it_and_nowhere_in_the_other() -> None:
+    def kinds(stage: str) -> set[type]:
+        return {type(module) for module in build_small(stage).modules()}
+
+    for idea, kind in {"token_shift": TokenShift, "squared_relu": SquaredReLU}.items():
+        assert kind in kinds("v8") - kinds(f"v8_without_{idea}")
+    for idea, kind in {"rms_norm": nn.RMSNorm, "qk_norm": NormalisedAttention}.items():
+        assert kind in kinds(f"v8_with_{idea}") - kinds("v8")
+    assert nn.LayerNorm not in kinds("v8_with_rms_norm")

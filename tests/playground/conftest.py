@@ -1,0 +1,199 @@
+"""Runs to look at, and a server that shows them."""
+
+import contextlib
+import functools
+import http.client
+import http.server
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from filelock import FileLock
+
+import gpt
+from gpt.playground.app import application
+from gpt.playground.catalogue import Catalogue
+from gpt.playground.guard import LOCAL
+from gpt.playground.server import configured
+from gpt.runs.finding import chosen_run
+from tests.conftest import REPOSITORY, Script, small_corpus
+from tests.playground.browsing import downloads
+
+MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は夜 😀 \r\n\t  x = 1234;\n\n" * 100])
+
+_SHORT = ("training.max_iters=40", "training.eval_interval=20")
+
+STAGES = ["gru", "v1", "v2", "v3", "v4", "v5", "v6", "v8"]
+
+Shared = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """A folder that the first test process to need it fills: shared(name, fill). Nobody changes what it put there."""
+    own = tmp_path_factory.getbasetemp()
+    everybodys = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, full = everybodys / name, everybodys / f"{name}.full"
+        with FileLock(everybodys / f"{name}.lock"):
+            if not full.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                fill(folder)
+                full.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def several(script: Script, corpus_file: Path, shared: Shared) -> Path:
+    """A working folder with a run of most stages, and one that translates, the newest of them v5."""
+
+    def train(folder: Path) -> None:
+        small = ["model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"]
+        settings: dict[str, list[str]] = {
+            "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
+            "v8": small,
+            **{stage: [] for stage in ("gru", "v1", "v2", "v3", "v4", "v6", "v5")},
+        }
+        for stage, own in settings.items():
+            if stage != "transformer":
+                own += [f"model={stage}", "training.eval_iters=2", "training.batch_size=16"]
+                own += ["training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}"]
+            done = script("train.py", *_SHORT, *own, cwd=folder)
+            assert done.returncode == 0, done.stderr
+
+    return shared("several", train)
+
+
+@pytest.fixture(scope="session")
+def published(several: Path, script: Script, shared: Shared) -> Path:
+    """The page of these runs without a server, as `play.py` writes it."""
+
+    def write(folder: Path) -> None:
+        out, runs = folder / "site", several / "runs"
+        done = script("play.py", f"out={out}", f"runs={runs}", f"data.dir={downloads()}", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert "left out transformer" in done.stderr
+        for stage in STAGES:
+            assert f"{stage}: model.onnx: equal within" in done.stdout
+
+    return shared("published", write) / "site"
+
+
+@pytest.fixture(scope="session")
+def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a run of bytes and one of subwords, of a text in several alphabets."""
+    folder = tmp_path_factory.mktemp("tokenized")
+    (folder / "input.txt").write_text(MANY_ALPHABETS)
+    short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "training.batch_size=8"]
+    for tokens, vocabulary in (("bytes", []), ("subwords", ["data.vocab_size=400"])):
+        data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", *vocabulary]
+        gpt.train("model=v5", "model.n_layer=1", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of v9, whose counts decide what follows a repeated text."""
+    folder = tmp_path_factory.mktemp("counting")
+    (folder / "input.txt").write_text(small_corpus())
+    small = ["model.block_size=32", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=3"]
+    short = ["training.max_iters=30", "training.eval_interval=30", "training.eval_iters=1", "training.batch_size=8"]
+    data = ["data=text", f"data.path={folder / 'input.txt'}"]
+    gpt.train("model=v9", *data, *small, *short, "device=cpu", folder=folder / "runs" / "v9")
+    return folder / "runs" / "v9"
+
+
+class Served:
+    """A running playground; requests are made as a browser would."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.host, _, port = address.removeprefix("http://").rpartition(":")
+        self.port = int(port)
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.host, self.port, timeout=600)
+
+    def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        return self._answer("GET", path, None, headers)
+
+    def post(self, path: str, asked: Any, **headers: str) -> tuple[int, Any]:
+        body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+        return self._answer("POST", path, body, {"Content-Type": "application/json"} | headers)
+
+    def _answer(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
+        with contextlib.closing(self.connection()) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+            is_json = response.headers["content-type"].startswith("application/json")
+            return response.status, json.loads(content) if is_json else content
+
+    def ids(self) -> dict[str, str]:
+        """The id of the newest run of each stage."""
+        return {run["stage"]: run["id"] for run in reversed(self.get("/api/runs")[1]["runs"])}
+
+
+@contextlib.contextmanager
+def serving(runs: Path) -> Iterator[Served]:
+    """The playground of some runs, in a thread of this process."""
+    catalogue = Catalogue([runs], chosen_run(None, str(runs)), device="cpu")
+    config = configured(application(catalogue, LOCAL))
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextlib.contextmanager
+def serving_files(site: Path) -> Iterator[str]:
+    """The address of a folder that is served as files, and as nothing else."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[tuple[Served, subprocess.Popen]]:
+    """`python play.py` in a process, as a user would start it."""
+    command = [sys.executable, str(REPOSITORY / "play.py"), "open=false", "port=0", *arguments]
+    with (folder / "errors.txt").open("w+") as errors:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert process.stdout is not None
+            address = re.search(r"http://\S+", process.stdout.readline())
+            assert address is not None, (folder / "errors.txt").read_text()
+            served = Served(address[0])
+            while True:
+                with contextlib.suppress(OSError):
+                    served.get("/icon.svg")
+                    break
+                time.sleep(0.1)
+            yield served, process
+        finally:
+            process.kill()
+            process.wait()

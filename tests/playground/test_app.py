@@ -1,0 +1,420 @@
+"""The playground over HTTP: what it answers, and whom."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import gpt
+from gpt.playground import app, looking, requests, server, writing
+from gpt.playground.catalogue import Catalogue
+from gpt.runs.folder import RunFolder
+from tests.conftest import REPOSITORY
+from tests.playground.conftest import Served, serving
+
+
+@pytest.fixture(scope="module")
+def served(trained: Path) -> Iterator[Served]:
+    with serving(trained / "runs") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def run_id(served: Served) -> str:
+    return served.ids()["v7"]
+
+
+def asking(run_id: str, **changes: object) -> dict[str, object]:
+    """What the page asks for a continuation."""
+    settings = {"prompt": "Abc", "tokens": 40, "temperature": 0.8, "top_k": 5, "top_p": 0.9, "seed": 7}
+    return {"run": run_id} | settings | changes
+
+
+def test_the_page_and_its_parts_are_sent_confined(served: Served) -> None:
+    for path, kind in (("/", "text/html"), ("/main.js", "text/javascript"), ("/vendor/d3.min.js", "text/javascript")):
+        with contextlib.closing(served.connection()) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            assert response.status == 200
+            assert response.headers["content-type"].startswith(kind)
+            assert "default-src 'none'; script-src 'self'" in response.headers["content-security-policy"]
+            assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_run_is_described_with_its_figures_and_its_curve(served: Served, run_id: str, trained: Path) -> None:
+    run = gpt.load(runs=trained / "runs")
+    listed = served.get("/api/runs")[1]
+    assert listed["chosen"] == run_id
+    described = served.get(f"/api/runs/{run_id}")[1]
+    assert described["documented"]["val"] == run.documented.val
+    assert described["exact"] == run.summary.exact.val
+    assert [row["val"] for row in described["curve"]] == [row.val for row in run.run.evaluations()]
+    assert described["vocabulary"] == list(run.task.tokenizer.vocabulary)
+    assert len(described["vocabulary"]) == described["vocabulary_size"]
+
+
+def test_logits_and_attention_are_those_of_the_run(served: Served, run_id: str, trained: Path) -> None:
+    run = gpt.load(runs=trained / "runs", device="cpu")
+    ids = run.tokenizer.encode("Abcde").tolist()
+    sent = safetensors.torch.load(served.post("/api/logits", {"run": run_id, "ids": ids})[1])
+    assert torch.equal(sent["logits"], looking.logits(run, ids))
+    sent = safetensors.torch.load(served.post("/api/attention", {"run": run_id, "ids": ids})[1])
+    for name, weights in looking.attention(run, ids).items():
+        assert torch.equal(sent[name], weights)
+
+
+def test_the_inside_of_a_run_and_its_losses_without_parts_are_sent(served: Served, run_id: str, trained: Path) -> None:
+    run = gpt.load(runs=trained / "runs", device="cpu")
+    asked = {"run": run_id, "ids": run.tokenizer.encode("Abcde").tolist()}
+    sent = safetensors.torch.load(served.post("/api/inside", asked | {"row": 2})[1])
+    expected = looking.inside(run, asked["ids"], 2)
+    assert sent.keys() == expected.keys()
+    assert all(torch.equal(sent[name], value) for name, value in expected.items())
+    off = served.get(f"/api/runs/{run_id}")[1]["parts"][:2]
+    sent = safetensors.torch.load(served.post("/api/logits", asked | {"off": off})[1])
+    assert torch.equal(sent["logits"], looking.logits(run, asked["ids"], off))
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "message"),
+    [
+        ("/api/inside", {"row": 5}, "does not read this token in this window"),
+        ("/api/inside", {"row": -1}, "row=-1: must be at least 0"),
+        ("/api/inside", {"row": 3, "ids": [0] * 17}, "does not read this token in this window"),
+        ("/api/logits", {"off": ["blocks.9"]}, "does not have these parts"),
+        ("/api/logits", {"off": ["a" * 51]}, "more than 50 characters"),
+    ],
+)
+def test_parts_that_the_page_would_not_name_are_refused(
+    served: Served, run_id: str, path: str, changes: dict[str, object], message: str
+) -> None:
+    status, answer = served.post(path, {"run": run_id, "ids": [1, 2, 3, 4, 5]} | changes)
+    assert status == 422
+    assert message in answer["error"]
+
+
+def test_a_text_is_the_one_that_generate_py_prints(served: Served, run_id: str, trained: Path) -> None:
+    run = gpt.load(runs=trained / "runs", device="cpu")
+    expected = run.generate("Abc", tokens=40, temperature=0.8, top_k=5, top_p=0.9, seed=7)
+    assert served.post("/api/text", asking(run_id)) == (200, expected.encode())
+
+
+@pytest.mark.parametrize("tokens", ["bytes", "subwords"])
+def test_a_text_of_bytes_is_valid_unicode(tokenized: Path, tokens: str) -> None:
+    """Of a model that has learned little: most of its bytes are parts of characters, or of none."""
+    run = gpt.load(tokenized / "runs" / tokens, device="cpu")
+    asked = {"prompt": "東京 é", "tokens": 300, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 7}
+    with serving(run.folder) as served:
+        (run_id,) = [known["id"] for known in served.get("/api/runs")[1]["runs"]]
+        status, text = served.post("/api/text", {"run": run_id} | asked)
+        described = served.get(f"/api/runs/{run_id}")[1]
+    assert (status, text.decode()) == (200, run.generate("東京 é", tokens=300, seed=7))
+    assert described["vocabulary"] == run.tokenizer.shown
+    assert described["tokenizer"]["kind"] == tokens
+    assert described["documented"]["val"] is None  # which is per character
+    assert described["comparable"] == run.summary.exact.loss.per_character
+
+
+def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first bytes are empty pieces, for longer than a turn."""
+    monkeypatch.setattr(writing, "_TURN", 0.0)
+    workshop = writing.Workshop()
+
+    async def written() -> list[str]:
+        return [text async for text in workshop.write(iter(["a", "", "", "", "é", "", "b", ""]))]
+
+    assert asyncio.run(written()) == ["a", "é", "b"]
+    workshop.close()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([], "ids=[]: must have at least 1 values"),
+        ([0] * 2001, "this text has 2,001 tokens: give one of at most 2,000"),
+        ([-1], "must be at least 0"),
+        ([10**6], "the run does not have these tokens: reload the page"),
+    ],
+)
+def test_tokens_that_the_page_would_not_send_are_refused(
+    served: Served, run_id: str, ids: list[int], message: str
+) -> None:
+    for path in ("/api/logits", "/api/attention"):
+        status, answer = served.post(path, {"run": run_id, "ids": ids})
+        assert status == 422
+        assert message in answer["error"]
+        assert "\n" not in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run": "0" * 12}, "there is no such run"),
+        ({"run": "../../etc/passwd"}, "run=../../etc/passwd"),
+        ({"prompt": ""}, "prompt=: is empty"),
+        ({"prompt": "é"}, "'é' (U+00E9) is not in the vocabulary"),
+        ({"prompt": "a" * 2001}, "more than 2000 characters"),
+        ({"tokens": 1001}, "tokens=1001: must be at most 1000"),
+        ({"tokens": "9"}, "tokens=9: must be a whole number: remove the quotes"),
+        ({"temperature": -1.0}, "temperature=-1.0: must be at least 0"),
+        ({"top_p": 0.0}, "top_p=0.0: must be above 0"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"more": 1}, "unknown key more"),
+    ],
+)
+def test_what_it_cannot_answer_it_refuses_in_a_line(
+    served: Served, run_id: str, changes: dict[str, object], message: str
+) -> None:
+    status, answer = served.post("/api/text", asking(run_id, **changes))
+    assert status == 422
+    assert message in answer["error"]
+    assert "\n" not in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "127.0.0.1", "Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "https://127.0.0.1"},
+    ],
+)
+def test_another_page_is_not_answered(served: Served, run_id: str, headers: dict[str, str]) -> None:
+    for status, answer in (
+        served.get("/api/runs", **headers),
+        served.get("/", **headers),
+        served.post("/api/text", asking(run_id), **headers),
+    ):
+        assert status == 403
+        assert set(answer) == {"error"}
+
+
+def test_its_own_page_is_answered_under_each_of_its_names(served: Served) -> None:
+    for name in ("localhost", "127.0.0.1", "LOCALHOST", "[::1]"):
+        host = f"{name}:{served.port}"
+        assert served.get("/api/runs", Host=host, Origin=f"http://{host.lower()}")[0] == 200
+
+
+def test_a_form_of_another_page_cannot_ask(served: Served, run_id: str) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        assert served.post("/api/text", asking(run_id), **{"Content-Type": kind})[0] == 415
+
+
+def test_a_large_request_is_refused(served: Served) -> None:
+    assert served.post("/api/text", b" " * (requests.LARGEST_BODY + 1))[0] == 413
+
+
+def test_a_request_that_never_ends_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_PATIENCE", 0.2)
+    with socket.create_connection((served.host, served.port), timeout=60) as connection:
+        connection.sendall(
+            f"POST /api/text HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_no_more_texts_are_written_at_once_than_can_be(
+    served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_MOST", 0)
+    status, answer = served.post("/api/text", asking(run_id))
+    assert status == 503
+    assert "try again" in answer["error"]
+
+
+def test_of_many_texts_asked_for_together_only_so_many_are_written(
+    served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_MOST", 3)
+    with ThreadPoolExecutor(20) as readers:
+        answers = list(readers.map(lambda _: served.post("/api/text", asking(run_id, tokens=1000))[0], range(20)))
+    assert 3 <= answers.count(200) < 20
+    assert set(answers) == {200, 503}
+    assert served.post("/api/text", asking(run_id))[0] == 200  # the seats are free again
+    assert served.post("/api/text", asking(run_id, prompt="\u0416"))[0] == 422
+    monkeypatch.setattr(writing, "_MOST", 1)
+    assert served.post("/api/text", asking(run_id))[0] == 200
+
+
+def test_heads_of_requests_that_never_end_are_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there may be connections."""
+    monkeypatch.setattr(server, "_PATIENCE", 1.0)
+    monkeypatch.setattr(server, "_LONGEST", 60.0)
+    with contextlib.ExitStack() as stack:
+        for number in range(310):
+            connection = stack.enter_context(socket.create_connection((served.host, served.port), timeout=60))
+            first = f"GET /icon.svg HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n" if number == 0 else ""
+            connection.sendall(f"{first}GET / HTTP/1.1\r\nHost: ".encode())
+        ends = time.monotonic() + 30
+        while served_status(served) != 200:
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+        while connection.recv(1000):  # the last one; nothing, at its end
+            pass
+
+
+def served_status(served: Served) -> int:
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(served.connection()) as connection:
+        connection.request("GET", "/icon.svg")
+        return connection.getresponse().status
+    return 0
+
+
+def test_a_text_ends_when_it_takes_too_long(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_LONGEST", 0.1)
+    status, text = served.post("/api/text", asking(run_id, tokens=1000))
+    assert status == 200
+    assert 0 < len(text) < 1000
+
+
+def test_writing_ends_when_the_reader_leaves(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in characters that the model was asked for, of the 1,000 that it would write."""
+    written = 0
+    original = app.generate
+
+    def counted(*arguments: object, **options: object) -> Iterator[torch.Tensor]:
+        nonlocal written
+        for step in original(*arguments, **options):
+            written += 1
+            time.sleep(0.01)
+            yield step
+
+    monkeypatch.setattr(app, "generate", counted)
+    with serving(trained / "runs") as served:
+        body = json.dumps(asking(served.ids()["v7"], tokens=1000)).encode()
+        with socket.create_connection((served.host, served.port)) as connection:
+            connection.sendall(
+                f"POST /api/text HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            assert connection.recv(100)
+        time.sleep(1)
+        soon = written
+        time.sleep(1)
+        assert written == soon < 500
+
+
+def test_what_nobody_waits_for_is_not_computed(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers who type fast leave many requests behind."""
+    computed = []
+
+    def slowly(*_: object) -> torch.Tensor:
+        computed.append(1)
+        time.sleep(0.5)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(looking, "logits", slowly)
+    body = json.dumps({"run": run_id, "ids": [1, 2, 3]}).encode()
+    head = f"POST /api/logits HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Type: application/json\r\n"
+    cores = os.cpu_count() or 1
+    with contextlib.ExitStack() as leaving:
+        for _ in range(10 * cores):
+            connection = leaving.enter_context(socket.create_connection((served.host, served.port)))
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        time.sleep(0.3)
+    assert served.post("/api/logits", {"run": run_id, "ids": [1, 2, 3]})[0] == 200
+    assert len(computed) <= 4 * cores
+
+
+def test_memory_that_runs_out_is_told_in_a_line(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(looking, "logits", fail)
+    status, answer = served.post("/api/logits", {"run": run_id, "ids": [1]})
+    assert status == 500
+    assert answer["error"].startswith("not enough memory")
+
+
+def copies(trained: Path, root: Path, seconds: dict[str, int]) -> dict[str, RunFolder]:
+    """Copies of a run that finished so many seconds after it, by name."""
+    original = gpt.load(runs=trained / "runs").run
+    summary, found = original.summary(), {}
+    for name, later in seconds.items():
+        found[name] = RunFolder(Path(shutil.copytree(original.path, root / name)))
+        found[name].write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(seconds=later)}))
+    return found
+
+
+def test_runs_are_listed_the_newest_first(trained: Path, tmp_path: Path) -> None:
+    runs = copies(trained, tmp_path, {"a": 1, "b": 3, "c": 2})
+    listed = Catalogue([tmp_path], runs["a"], device="cpu").briefly()["runs"]
+    assert [Path(brief["folder"]).name for brief in listed] == ["b", "c", "a"]
+
+
+def test_a_run_that_was_extended_meanwhile_is_opened_anew(trained: Path, tmp_path: Path) -> None:
+    run = copies(trained, tmp_path, {"run": 0})["run"]
+    catalogue = Catalogue([tmp_path], run, device="cpu")
+    chosen = catalogue.briefly()["chosen"]
+    before = catalogue.opened(chosen)
+    assert catalogue.opened(chosen) is before
+    summary = run.summary()
+    run.write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(hours=1)}))
+    catalogue.briefly()
+    assert catalogue.opened(chosen) is not before
+
+
+def test_a_browser_that_waits_for_its_user_is_answered(trained: Path, tmp_path: Path) -> None:
+    """As one in a terminal does, which may be all that a remote machine has."""
+    browser = "import sys, urllib.request as u; open('seen', 'wb').write(u.urlopen(sys.argv[1]).read())"
+    (tmp_path / "browser.py").write_text(browser)
+    command = [sys.executable, str(REPOSITORY / "play.py"), "port=0", f"runs={trained / 'runs'}"]
+    environment = os.environ | {"BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "seen").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_chosen_run_that_cannot_be_shown_any_more_leaves_the_others(trained: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(next((trained / "runs").glob("*/*/summary.json")).parent, tmp_path / "runs" / name)
+    with serving(tmp_path / "runs") as served:
+        gone = served.get("/api/runs")[1]["chosen"]
+        (catalogued,) = [run for run in served.get("/api/runs")[1]["runs"] if run["id"] == gone]
+        (tmp_path / "runs" / Path(catalogued["folder"]).name / "summary.json").unlink()
+        listed = served.get("/api/runs")[1]
+        assert [run["id"] for run in listed["runs"]] == [listed["chosen"]] != [gone]
+        (tmp_path / "runs" / Path(listed["runs"][0]["folder"]).name / "summary.json").unlink()
+        status, answer = served.get("/api/runs")
+        assert (status, answer) == (422, {"error": "no finished runs remain"})
+
+
+def test_a_damaged_run_is_told_in_a_line(trained: Path, tmp_path: Path) -> None:
+    run = gpt.load(runs=trained / "runs").run.path
+    copy = tmp_path / "runs" / "damaged"
+    copy.mkdir(parents=True)
+    for path in run.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    for weights in copy.glob("*.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\2\3")
+    with serving(tmp_path / "runs") as served:
+        status, answer = served.post("/api/logits", {"run": served.ids()["v7"], "ids": [1, 2, 3]})
+        assert status == 500
+        assert "is damaged" in answer["error"]

@@ -1,0 +1,195 @@
+"""Many readers, and hostile ones, of a playground that a user has started."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import gpt
+from gpt.playground.requests import LARGEST_BODY
+from tests.conftest import REPOSITORY
+from tests.playground.conftest import Served, started
+
+pytestmark = pytest.mark.slow
+
+SECRET = "the content of a file outside the runs folder"
+TEXT = {"prompt": "Abc", "tokens": 1000, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1}
+HOST = b"Host: 127.0.0.1\r\n"
+
+
+def test_fifty_texts_are_written_side_by_side(trained: Path) -> None:
+    run = gpt.load(runs=trained / "runs", device="cpu")
+    expected = {seed: run.generate("Abc", tokens=200, seed=seed) for seed in range(50)}
+    with started(trained) as (served, _):
+        asked = {**TEXT, "run": served.ids()["v7"], "tokens": 200}
+        with ThreadPoolExecutor(50) as readers:
+            answers = list(readers.map(lambda seed: served.post("/api/text", asked | {"seed": seed}), expected))
+    assert answers == [(200, text.encode()) for text in expected.values()]
+
+
+def test_a_thousand_hostile_requests_leave_it_as_it_was(trained: Path) -> None:
+    (trained / "secret.txt").write_text(SECRET)
+    run = gpt.load(runs=trained / "runs", device="cpu")
+    draw = random.Random(0)
+    with started(trained) as (served, process):
+        run_id = served.ids()["v7"]
+        attacks = [_attack(draw, run_id) for _ in range(1000)]
+        with ThreadPoolExecutor(8) as attackers:
+            answers = list(attackers.map(lambda attack: attack(served), attacks))
+        assert process.poll() is None
+        asked = {**TEXT, "run": run_id, "tokens": 100, "seed": 3}
+        assert served.post("/api/text", asked) == (200, run.generate("Abc", tokens=100, seed=3).encode())
+        assert (trained / "errors.txt").read_text() == ""
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    assert (trained / "errors.txt").read_text() == ""
+    assert sum(1 for answer in answers if answer) > 500  # most are answered, with a refusal
+    for answer in answers:
+        assert not answer.startswith(b"HTTP/1.1 500"), answer[:300]
+        for content in (SECRET.encode(), b"root:", b"Traceback", b"LADDER"):
+            assert content not in answer, answer[:300]
+
+
+def _attack(draw: random.Random, run_id: str) -> Callable[[Served], bytes]:
+    """A request that no page would make, drawn at random, as a function of the server that returns the answer."""
+    kind = draw.choice([_path, _path, _garbage, _header, _body, _body, _length, _leaving, _leaving])
+    sent, leaves = kind(draw, run_id)
+
+    def attack(served: Served) -> bytes:
+        answer = b""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((served.host, served.port), timeout=15) as connection,
+        ):
+            connection.sendall(sent)
+            if leaves == "at once":
+                return b""
+            if leaves == "half":
+                connection.shutdown(socket.SHUT_WR)
+            while len(answer) < 2**20 and (part := connection.recv(65536)):
+                answer += part
+                if leaves == "soon":
+                    break
+        return answer
+
+    return attack
+
+
+def _path(draw: random.Random, run_id: str) -> tuple[bytes, str]:
+    ups = ["../", "..%2f", "%2e%2e/", "..%252f", "..\\", "%c0%ae%c0%ae/", "....//", "./", "//", "%00", "\ufffd"]
+    starts = ["/", "/vendor/", "/engines/", "/api/runs/", f"/api/runs/{run_id}/", "//127.0.0.1/", "http://evil/", "*"]
+    ends = ["secret.txt", "etc/passwd", "app.py", "README.md", "summary.json", "a" * draw.randint(1, 70_000), ""]
+    method = draw.choice(["GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "G\0T"])
+    path = draw.choice(starts) + draw.choice(ups) * draw.randint(0, 8) + draw.choice(ends)
+    target = path.encode("utf-8", "surrogateescape")
+    version = draw.choice([b"1.1", b"1.0", b"2.0", b"9", b""])
+    return method.encode() + b" " + target + b" HTTP/" + version + b"\r\n" + HOST + b"Connection: close\r\n\r\n", "half"
+
+
+def _garbage(draw: random.Random, run_id: str) -> tuple[bytes, str]:
+    del run_id
+    return draw.randbytes(draw.randint(0, 5000)) + draw.choice([b"", b"\r\n\r\n"]), draw.choice(["half", "at once"])
+
+
+def _header(draw: random.Random, run_id: str) -> tuple[bytes, str]:
+    del run_id
+    names = [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "127.0.0.1:99999999",
+        "[::1",
+        "localhost@evil",
+        "\u00e9",
+        "127.0.0.1 evil",
+    ]
+    headers = [
+        f"Host: {draw.choice(names)}", f"Host: {draw.choice(names)}\r\nHost: 127.0.0.1", "X: " + "y" * 100_000,
+        "\r\n".join(f"X{i}: y" for i in range(5000)), "Host : 127.0.0.1", "Origin: http://evil.example",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAA\r\nSec-WebSocket-Version: 13",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5", "Expect: 100-continue",
+    ]  # fmt: skip
+    request = f"GET /api/runs HTTP/1.1\r\n{draw.choice(headers)}\r\n"
+    end = draw.choice([b"\r\n", HOST + b"\r\n", HOST + b"Connection: close\r\n\r\n"])
+    return request.encode("utf-8", "surrogateescape") + end, "half"
+
+
+def _body(draw: random.Random, run_id: str) -> tuple[bytes, str]:
+    texts = ["", "a", "é", "\0", "../" * 9, "a" * 5000, "\ud800", run_id]
+    values = [*texts, [1, 2], [-1], [0] * 5000, None, True, -1, 0, 1e308, 2**70, 10**400, [], [[]], {}]
+    names = ["run", "ids", "prompt", "tokens", "temperature", "top_k", "top_p", "seed", "sentence", "beam",
+             "length_penalty", "target", "__proto__"]  # fmt: skip
+    asked = {name: draw.choice(values) for name in draw.sample(names, draw.randint(0, len(names)))}
+    if draw.random() < 0.7:
+        asked["run"] = run_id
+    content = draw.choice([
+        json.dumps(asked).encode(), b"[" * 30_000, b"NaN", b'{"run":', draw.randbytes(500), b"\xff\xfe", b"1" * 30_000,
+        json.dumps({"run": run_id, "ids": [2**40] * 100}).encode(), b" " * (LARGEST_BODY + 10), b"",
+    ])  # fmt: skip
+    return _post(draw, content, len(content)), draw.choice(["half", "half", "at once"])
+
+
+def _length(draw: random.Random, run_id: str) -> tuple[bytes, str]:
+    content = json.dumps({"run": run_id, "ids": [1, 2, 3]}).encode()
+    length = draw.choice([-1, 0, 1, len(content) - 1, len(content) + 1, 10**18, 10**30])
+    return _post(draw, content, length), draw.choice(["half", "at once"])
+
+
+def _leaving(draw: random.Random, run_id: str) -> tuple[bytes, str]:
+    asked = {
+        "run": run_id,
+        "prompt": "Abc",
+        "tokens": 1000,
+        "temperature": 1.0,
+        "top_k": None,
+        "top_p": None,
+        "seed": 1,
+    }
+    content = json.dumps(asked).encode()
+    return _post(draw, content, len(content), "/api/text"), draw.choice(["at once", "soon", "half"])
+
+
+def _post(draw: random.Random, content: bytes, length: int, path: str | None = None) -> bytes:
+    paths = ["logits", "attention", "inside", "text", "translations", "cross_attention", "runs"]
+    path = path or f"/api/{draw.choice(paths)}"
+    kind = "application/json" if draw.random() < 0.8 else draw.choice(["text/plain", "", "application/json\0"])
+    head = f"POST {path} HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n"
+    return head.encode() + HOST + b"\r\n" + content
+
+
+def test_a_stranger_cannot_lead_it_out_of_the_runs_folder(trained: Path, tmp_path: Path) -> None:
+    """Links in a run folder, and a folder of runs that is one."""
+    run = gpt.load(runs=trained / "runs").run.path
+    (tmp_path / "secret.txt").write_text(SECRET)
+    for name in ("honest", "linked"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        for path in run.iterdir():
+            if path.is_file():
+                os.link(path, tmp_path / "runs" / name / path.name)
+    (tmp_path / "runs" / "linked" / "sample.txt").unlink()
+    (tmp_path / "runs" / "linked" / "sample.txt").symlink_to(tmp_path / "secret.txt")
+    with started(tmp_path) as (served, _):
+        listed = served.get("/api/runs")[1]["runs"]
+        assert len(listed) == 2
+        prompts = {brief["folder"]: served.get(f"/api/runs/{brief['id']}")[1]["prompt"] for brief in listed}
+    assert prompts["runs/linked"] == ""
+    assert prompts["runs/honest"] == (run / "sample.txt").read_text()[:80]
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(trained: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, str(REPOSITORY / "play.py"), f"port={port}", "open=false"]
+        done = subprocess.run(command, cwd=trained, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"cannot use port {port} of 127.0.0.1" in done.stderr
+    assert done.stderr.count("\n") == 1

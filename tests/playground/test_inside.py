@@ -1,0 +1,396 @@
+"""The inside of a run in the page: every number that is shown is the run's, with a server and without."""
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gpt
+from gpt.inspection.dataflow import dataflow
+from gpt.playground import intervening, looking
+from gpt.session.trained import TrainedRun
+from tests.playground.browsing import Visit, chromium, violations, visit
+from tests.playground.conftest import serving, serving_files
+
+pytestmark = pytest.mark.slow
+
+PROMPT = "Abc de.\nFgh ij"
+POSITION = 5  # the token that is selected, predicted from the five before it; the window has three more
+STAGES = ["v1", "v2", "v4", "v6", "v8"]
+TOLERANCE = 1e-4
+MINUS = "\N{MINUS SIGN}"
+
+Addresses = dict[str, dict[str, str]]  # by engine and stage
+
+READ_STRIPS = r"""() => [...document.querySelectorAll(".inside .strip")].map((strip) => {
+  const shown = [...strip.querySelectorAll(".cells i")].map((cell) => {
+    cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+    return strip.querySelector(".strip-number").textContent.split(": ")[1].replace("\u2212", "-");
+  });
+  return [strip.dataset.path, shown.map(Number)];
+})"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def addresses(several: Path, published: Path) -> Iterator[Addresses]:
+    """The page on each stage, by engine."""
+    with serving(several / "runs") as server, serving_files(published) as files:
+        ids = server.ids()
+        yield {
+            "server": {stage: f"{server.address}/#{ids[stage]}" for stage in ids},
+            "onnx": {stage: f"{files}/#{stage}" for stage in [*STAGES, "gru"]},
+        }
+
+
+def opened(visited: Visit, *names: str, position: int = POSITION) -> None:
+    """Select a token and open these parts of the page."""
+    visited.page.fill("#prompt", PROMPT)
+    visited.settled()
+    visited.page.locator(".panel.a .text span").nth(position).click()
+    visited.settled()
+    for name in names:
+        visited.page.click(f".inside details.{name} > summary")
+    looked(visited)
+
+
+def looked(visited: Visit) -> None:
+    visited.page.wait_for_timeout(100)
+    visited.page.wait_for_selector(".inside[aria-busy=false]")
+    visited.page.wait_for_function("!document.querySelector('.ablation[aria-busy=true]')")
+
+
+def strips(visited: Visit) -> dict[str, Tensor]:
+    """The numbers that each strip shows when one points at its cells."""
+    return {path: torch.tensor(numbers) for path, numbers in visited.page.evaluate(READ_STRIPS)}
+
+
+def facts(visited: Visit) -> dict[str, str]:
+    found = visited.page.locator(".facts [data-fact]").all()
+    return {fact.get_attribute("data-fact"): fact.locator("dd").inner_text().replace(MINUS, "-") for fact in found}
+
+
+def inside(run: TrainedRun) -> dict[str, Tensor]:
+    ids = run.tokenizer.encode(PROMPT).tolist()
+    return looking.inside(run, ids[: run.model.block_size], POSITION - 1)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_the_numbers_of_each_step_are_the_runs(
+    browser: Any, addresses: Addresses, several: Path, engine: str, stage: str
+) -> None:
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    expected = inside(run)
+    prefixes = sorted(name.removesuffix("attention.q") for name in expected if name.endswith("attention.q"))
+    with visit(browser, addresses[engine][stage]) as visited:
+        opened(visited, "steps")
+        compared = set()
+        for layer, prefix in enumerate(prefixes or [None]):
+            if len(prefixes) > 1:
+                visited.page.click(f"[data-focus=layer{layer}]")
+            named = strips(visited)
+            if prefix is not None:
+                _check_attention(visited, {name.removeprefix(prefix): x for name, x in expected.items()}, named)
+            for path, numbers in named.items():
+                if path in expected:
+                    assert numbers.sub(expected[path]).abs().max() <= TOLERANCE, path
+                    compared.add(path)
+        assert "logits" in compared
+        for name in expected:
+            if name.endswith(("token", "position", "_norm", "_shift", ".0", ".1", "embedding", "trust")):
+                assert name in compared or name.startswith("lens"), name
+        for row in visited.page.locator("table.logits tbody tr").all():
+            cells = [cell.replace(MINUS, "-") for cell in row.locator("td").all_inner_texts()]
+            if row.get_attribute("data-token") is None:  # the sum
+                assert float(cells[1]) == pytest.approx(expected["logits"].exp().sum().item(), rel=TOLERANCE)
+                continue
+            token, (logit, power, p) = int(row.get_attribute("data-token")), map(float, cells)
+            assert logit == pytest.approx(expected["logits"][token].item(), abs=TOLERANCE)
+            assert power == pytest.approx(expected["logits"][token].exp().item(), rel=TOLERANCE, abs=TOLERANCE)
+            assert p == pytest.approx(expected["logits"].softmax(-1)[token].item(), abs=TOLERANCE)
+
+
+def _check_attention(visited: Visit, expected: dict[str, Tensor], named: dict[str, Tensor]) -> None:
+    """The weights, the sum of the values, the heads, one cell, and a masked one."""
+    weights, v = expected["attention.weights"], expected["attention.v"]
+    H, T = weights.shape
+    shown = visited.page.locator(".cells-table .cell").all_inner_texts()
+    is_masked = torch.arange(T) >= POSITION
+    for (h, s), text in zip(itertools.product(range(H), range(T)), shown, strict=True):
+        assert text.isdigit() != bool(is_masked[s])
+        assert is_masked[s] or float(text) == pytest.approx(100 * weights[h, s].item(), abs=0.51)
+    for h in range(H if H > 1 else 0):
+        assert named[f"heads.{h}"].sub(expected["attention.heads"][h]).abs().max() <= TOLERANCE
+    head, key = H - 1, 1
+    visited.page.click(f"[data-focus=cell{head}-{key}]")
+    found, named = facts(visited), strips(visited)
+    q, k = expected["attention.q"][head], expected["attention.k"][head, key]
+    for name, value in {"q": q, "k": k, "products": q * k}.items():
+        assert named[f"cell.{name}"].sub(value).abs().max() <= TOLERANCE
+    terms = [numbers for path, numbers in named.items() if re.fullmatch(r"sum\.\d+", path)]
+    assert len(terms) == POSITION
+    for s, term in enumerate(terms):
+        assert term.sub(weights[head, s] * v[head, s]).abs().max() <= TOLERANCE
+    assert named["sum.head"].sub(expected["attention.heads"][head]).abs().max() <= TOLERANCE
+    scaled = (q * k).sum() / len(q) ** 0.5
+    assert float(found["score"]) == pytest.approx((q * k).sum().item(), abs=TOLERANCE)
+    assert float(found["scaled"]) == pytest.approx(scaled.item(), abs=TOLERANCE)
+    assert float(found["exponential"]) == pytest.approx(scaled.exp().item(), abs=TOLERANCE, rel=1e-4)
+    assert float(found["weight"]) == pytest.approx(weights[head, key].item(), abs=TOLERANCE)
+    assert float(found["exponential"]) / float(found["total"]) == pytest.approx(float(found["weight"]), abs=1e-3)
+    assert found["masked"] == "kept"
+    powers = ((expected["attention.k"][head, :POSITION] @ q) / len(q) ** 0.5).exp()
+    assert named["cell.exponentials"].sub(powers).abs().max() <= TOLERANCE * max(1, powers.max().item())
+    for name in "qkv":
+        x = expected[f"attention.{name}"]
+        assert named[f"qkv.{name}"].sub((x if name == "q" else x[:, POSITION - 1]).flatten()).abs().max() <= TOLERANCE
+    visited.page.click(f"[data-focus=cell{head}-{POSITION}]")
+    found = facts(visited)
+    assert (found["masked"], found["weight"]) == ("-∞", "0.0000")
+    score = (q * expected["attention.k"][head, POSITION]).sum().item()
+    assert float(found["score"]) == pytest.approx(score, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_the_lens_shows_what_each_layer_would_predict(
+    browser: Any, addresses: Addresses, several: Path, engine: str
+) -> None:
+    run = gpt.load(runs=several / "runs", stage="v6", device="cpu")
+    expected = {name.removeprefix("lens."): x for name, x in inside(run).items() if name.startswith("lens.")}
+    with visit(browser, addresses[engine]["v6"]) as visited:
+        opened(visited, "lens")
+        before, paths = None, []
+        for row in visited.page.locator(".lens-rows li").all():
+            path = row.get_attribute("data-path")
+            paths.append(path)
+            p = expected[path].softmax(-1)
+            for bar in row.locator(".lens-bar").all():
+                percent = float(bar.inner_text().split()[-1].rstrip("%"))
+                assert percent == pytest.approx(100 * p[int(bar.get_attribute("data-token"))].item(), abs=0.0501)
+            first = int(row.locator(".lens-bar").first.get_attribute("data-token"))
+            assert first == int(p.argmax())
+            assert row.locator(".lens-bar.next").count() == 1
+            if before is not None:
+                change = expected[path] - before
+                most = (change - change.mean()).max().item()
+                assert f"+{most:.2f}" in row.locator(".argued b").first.inner_text()
+            before = expected[path]
+        assert paths[:2] == ["embedding", "blocks.0.attention"]
+        assert sorted(paths) == sorted(expected)
+
+
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+@pytest.mark.parametrize(
+    ("stage", "button", "off"),
+    [
+        ("v6", "layer 2, head 3 off", ["blocks.1.attention.2"]),
+        ("v6", "layer 1, all of it off", ["blocks.0"]),
+        ("v4", "layer 3, feed-forward off", ["blocks.2.feed_forward"]),
+        ("v2", "positions off", ["positions"]),
+        ("v8", "layer 1, all heads off", [f"blocks.0.attention.{head}" for head in range(4)]),
+    ],
+)
+def test_a_click_turns_a_part_off_and_every_loss_changes(
+    browser: Any,
+    addresses: Addresses,
+    several: Path,
+    engine: str,
+    stage: str,
+    button: str,
+    off: list[str],
+) -> None:
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    ids = run.tokenizer.encode(PROMPT)
+
+    def losses(off: list[str]) -> list[float]:
+        logits = looking.logits(run, ids.tolist(), off)
+        return torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none").tolist()
+
+    with visit(browser, addresses[engine][stage]) as visited:
+        opened(visited, "off")
+        shown = visited.page.locator(".ablation .text span:not(.end)")
+
+        def labels() -> list[float]:
+            texts = [span.get_attribute("aria-label") for span in shown.all()]
+            return [float(re.search(r"loss (\S+),", text)[1]) for text in texts[1:]]
+
+        assert labels() == pytest.approx(losses([]), abs=0.0051)
+        switch = visited.page.get_by_role("button", name=button)
+        switch.click()
+        looked(visited)
+        assert switch.get_attribute("aria-pressed") == "true"
+        assert labels() == pytest.approx(losses(off), abs=0.0051)
+        mean = sum(losses(off)) / len(losses(off))
+        assert visited.text(".effect .after") == f"{mean:.2f}"
+        assert "All on" in visited.page.locator(".switches .quiet").inner_text()
+        visited.page.click(".switches .quiet")
+        looked(visited)
+        assert labels() == pytest.approx(losses([]), abs=0.0051)
+
+
+def test_it_is_folded_and_computed_only_when_opened(browser: Any, addresses: Addresses) -> None:
+    with visit(browser, addresses["server"]["v6"]) as visited:
+        asked: list[str] = []
+        visited.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+        opened(visited)
+        assert "logits" in asked
+        assert "inside" not in asked
+        assert not visited.page.locator(".stepper").is_visible()
+        visited.page.click(".inside details.steps > summary")
+        looked(visited)
+        assert asked.count("inside") == 1
+        visited.page.fill("#prompt", "")
+        visited.settled()
+        looked(visited)
+        assert visited.page.locator(".strip").count() == 0
+
+
+def test_the_steps_can_be_walked_with_the_keyboard(browser: Any, addresses: Addresses) -> None:
+    with visit(browser, addresses["server"]["v6"]) as visited:
+        opened(visited, "steps")
+        visited.page.get_by_role("button", name="Step through").focus()
+        for step in (1, 2, 3):
+            visited.page.keyboard.press("Enter")
+            assert visited.text(".stepper [role=status]").startswith(f"step {step} of ")
+            assert visited.page.locator(".step").nth(step - 1).get_attribute("aria-current") == "step"
+        visited.page.locator(".strip .cells").first.focus()
+        for number in (1, 2, 3):
+            shown = visited.page.locator(".step").first.locator(".strip-number").all_inner_texts()
+            places, values = zip(*(text.replace(MINUS, "-").split(": ") for text in shown), strict=True)
+            assert places == (str(number),) * 3
+            token, position, x = map(float, values)
+            assert token + position == pytest.approx(x, abs=1.6e-4)  # each is rounded
+            visited.page.keyboard.press("ArrowRight")
+        assert "new in v6" in visited.page.locator(".step.new").first.inner_text()
+
+
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_the_values_that_are_not_listed_are_summed(browser: Any, addresses: Addresses, engine: str) -> None:
+    with visit(browser, addresses[engine]["v8"]) as visited:
+        opened(visited, "steps", position=len(PROMPT) - 1)
+        found = strips(visited)
+        terms = [numbers for path, numbers in found.items() if re.fullmatch(r"sum\.\d+", path)]
+        assert len(terms) == 8
+        assert sum(terms, found["sum.others"]).sub(found["sum.head"]).abs().max() <= 10 * TOLERANCE
+
+
+HOST = """<!doctype html><link rel="icon" href="icon.svg"><p style="height: 3000px"></p>
+<iframe src="index.html?embed#v6" style="height: 500px; width: 736px"></iframe>
+<script>
+  addEventListener("message", ({ data }) => {
+    if (data.height) document.querySelector("iframe").style.height = `${data.height}px`;
+  });
+</script>"""
+
+
+def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses, published: Path) -> None:
+    (published / "host.html").write_text(HOST)
+    with contextlib.closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
+        page.goto(addresses["onnx"]["v6"].replace("/#v6", "/host.html"))
+        frame = page.frame_locator("iframe")
+        frame.locator("main[aria-busy=false] .distribution").first.wait_for()
+        frame.locator("details.steps > summary").click()
+        page.wait_for_timeout(100)
+        frame.locator(".inside[aria-busy=false] .stepper").wait_for()
+        frame.get_by_role("button", name="Step through").click()
+        for _ in range(20):
+            step, following = frame.locator(".step[aria-current]"), frame.get_by_role("button", name="Next")
+            page.wait_for_timeout(1000)  # while it scrolls
+            box = following.bounding_box()
+            assert 0 <= box["y"] < 900 - box["height"], step.locator("h4").inner_text()
+            if not following.is_enabled():
+                break
+            following.click()
+        assert "softmax" in step.locator("h4").inner_text()
+
+
+@pytest.mark.parametrize("stage", ["v2", "v6"])
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_the_picture_is_that_of_the_course_and_follows_the_steps(
+    browser: Any, addresses: Addresses, several: Path, engine: str, stage: str
+) -> None:
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    rows = dataflow(run.model)
+    with visit(browser, addresses[engine][stage]) as visited:
+        opened(visited, "steps")
+        shown = visited.page.locator(".picture :is(.part, .data)").all_inner_texts()
+        blocks = len(getattr(run.model, "blocks", ()))
+        assert [text for text in shown if text not in ("+", f"{blocks} blocks")] == [
+            part.label for row in rows for part in row.parts
+        ]
+        assert (shown.count("+"), shown.count(f"{blocks} blocks")) == ((2, 1) if blocks else (0, 0))
+        shapes = visited.page.locator(".picture .shape").all_inner_texts()
+        assert [text.removeprefix("↓ ") for text in shapes] == [row.shape for row in rows if row.shape]
+        new = visited.page.locator(".picture .part.new").all_inner_texts()
+        assert new == [part.label for row in rows for part in row.parts if part.since == stage]
+        assert visited.page.locator(".picture .part:disabled").count() == 0  # each belongs to a step
+        visited.page.get_by_role("button", name="Step through").click()
+        walked = []
+        while True:
+            here = visited.page.locator(".picture [aria-current]").all_inner_texts()
+            assert here, visited.text(".step[aria-current] h4")
+            walked += [part for part in here if part not in walked]
+            if not (following := visited.page.get_by_role("button", name="Next")).is_enabled():
+                break
+            following.click()
+        assert set(walked) == set(shown) - {rows[0].parts[0].label, rows[-1].parts[0].label}
+        visited.page.locator(".picture .part", has_text="output layer").click()
+        assert visited.text(".step[aria-current] h4") == "Output layer and softmax"
+
+
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_without_attention_one_sees_how_far_back_a_run_reads(
+    browser: Any, addresses: Addresses, several: Path, engine: str
+) -> None:
+    run = gpt.load(runs=several / "runs", stage="gru", device="cpu")
+    window = run.tokenizer.encode(PROMPT).tolist()[-run.model.block_size :]
+    moved = intervening.interventions(run, window)["moved"].tolist()
+    with visit(browser, addresses[engine]["gru"]) as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.settled()
+        assert visited.page.locator(".contexts rect").count() == len(moved) == len(window)
+        said = visited.page.locator(".contexts [role=img]").get_attribute("aria-label")
+        expected = [moved[n - 1] for n in (1, 2, 4, 8)]
+        assert [float(share) for share in re.findall(r"([\d.]+)%", said)] == pytest.approx(
+            [100 * share for share in expected], abs=0.051
+        )
+        assert "How far back it reads" in visited.text(".panel.a")
+
+
+def test_counts_are_the_last_step(browser: Any, counting: Path) -> None:
+    run = gpt.load(counting, device="cpu")
+    with serving(counting.parent) as served, visit(browser, served.address) as visited:
+        opened(visited, "steps", "lens")
+        expected, found = inside(run), strips(visited)
+        for name in ("expected", "stream.expected", "trust", "logits", "lens.blocks.0.feed_forward"):
+            assert found[name].sub(expected[name]).abs().max() <= TOLERANCE
+        assert visited.page.locator(".lens-rows li").last.get_attribute("data-path") == "counts"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_and_can_be_read(browser: Any, addresses: Addresses, width: int, theme: str) -> None:
+    v4, v6 = addresses["server"]["v4"], addresses["server"]["v6"].partition("#")[2]
+    for address in (addresses["server"]["v6"], f"{v4},{v6}", addresses["server"]["v1"]):
+        with visit(browser, address, width=width, theme=theme) as visited:
+            opened(visited)
+            for summary in visited.page.locator(".inside summary").all():
+                summary.click()
+            looked(visited)
+            for button in visited.page.get_by_role("button", name="layer 1, head 2 off").all():
+                button.click()
+            looked(visited)
+            assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert violations(visited.page) == []

@@ -1,0 +1,202 @@
+"""What the page asks for, as functions of a run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import gpt
+from gpt.base.errors import RequestError
+from gpt.data.subwords import BEGIN, END
+from gpt.data.vocabulary import PAD
+from gpt.playground import intervening, looking, translating
+from gpt.session.trained import TrainedRun
+from tests.conftest import small_corpus
+
+
+def read(run: TrainedRun, text: str) -> list[int]:
+    return run.tokenizer.encode(text).tolist()
+
+
+@pytest.fixture(scope="module")
+def run(trained: Path) -> TrainedRun:
+    return gpt.load(runs=trained / "runs", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def counted(counting: Path) -> TrainedRun:
+    return gpt.load(counting, device="cpu")
+
+
+def test_the_logits_of_a_short_text_are_the_models(run: TrainedRun) -> None:
+    ids = run.task.tokenizer.encode("Abcde fg")
+    with torch.no_grad():
+        assert torch.equal(looking.logits(run, ids.tolist()), run.model(ids[None])[0])
+
+
+def test_the_last_logits_of_a_long_text_are_those_that_the_next_token_is_drawn_from(run: TrainedRun) -> None:
+    text = "Abc de. fgh " * 9
+    found = looking.logits(run, read(run, text))
+    assert found.shape == (len(text), run.task.vocab_size)
+    p = found[-1].softmax(dim=-1)
+    expected = run.next_token(text)
+    for token, character in enumerate(run.task.tokenizer.vocabulary):
+        assert p[token].item() == pytest.approx(expected[character], abs=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 18, 31, 100])
+def test_each_token_of_a_long_text_is_expected_from_at_least_seven_eighths_of_a_window(
+    run: TrainedRun, length: int
+) -> None:
+    text = ("Abc de. fgh " * 9)[:length]
+    found, T = looking.logits(run, read(run, text)), run.model.block_size
+    for position in range(1, length + 1):
+        contexts = [text[max(0, position - seen) : position] for seen in range(T * 7 // 8, T + 1)]
+        alone = [looking.logits(run, read(run, context))[-1] for context in contexts]
+        assert any(found[position - 1].allclose(x, atol=1e-5) for x in alone), position
+
+
+def test_attention_is_that_of_the_texts_last_window(run: TrainedRun) -> None:
+    text = "Abc de. fgh " * 3
+    found = looking.attention(run, read(run, text))
+    assert list(found) == ["attention_0", "attention_1"]
+    for weights, expected in zip(found.values(), run.attention(text[-16:]), strict=True):
+        assert weights.shape == (4, 16, 16)
+        assert torch.equal(weights, expected)
+
+
+def test_without_a_part_the_whole_text_is_predicted_without_it(run: TrainedRun) -> None:
+    ids = read(run, "Abc de. fgh " * 3)  # more than two windows
+    off = looking.logits(run, ids, ["blocks.0"])
+    before, blocks = looking.logits(run, ids), run.model.blocks
+    blocks[0].forward = lambda x: x
+    try:
+        assert off.allclose(looking.logits(run, ids), atol=1e-6)
+    finally:
+        del blocks[0].forward
+    assert torch.equal(looking.logits(run, ids, []), before)
+
+
+@pytest.mark.parametrize("token", [-1, 10**9])
+def test_a_token_that_the_run_does_not_have_is_refused(run: TrainedRun, token: int) -> None:
+    for look in (looking.logits, looking.attention):
+        with pytest.raises(RequestError, match="does not have these tokens"):
+            look(run, [1, token])
+
+
+def test_an_answer_that_is_too_large_is_refused(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "_MOST", 100)
+    with pytest.raises(RequestError, match="too large"):
+        looking.logits(run, [1] * 8)
+    with pytest.raises(RequestError, match="too large"):
+        looking.attention(run, [1] * 8)
+
+
+def test_a_prediction_is_repeated_with_parts_turned_off(run: TrainedRun) -> None:
+    ids = read(run, "Abc de. fgh")
+    found = intervening.interventions(run, ids)
+    assert list(found) == ["without_attention"]
+    blocks = run.model.blocks
+    for block in blocks:  # the same by hand: what attention reads becomes zero
+        block.attention.attend = lambda q, k, v: torch.zeros_like(v)
+    try:
+        assert found["without_attention"].allclose(looking.logits(run, ids)[-1], atol=1e-6)
+    finally:
+        for block in blocks:
+            del block.attention.attend
+
+
+@pytest.mark.parametrize(
+    ("stage", "reach"), [("v1", 1), ("mlp", 4), ("conv", 8), ("gru", 16), ("linear_attention", 16)]
+)
+def test_how_far_back_a_stage_without_softmax_attention_reads(
+    corpus_file: Path, tmp_path: Path, stage: str, reach: int
+) -> None:
+    sizes = [] if stage == "v1" else ["model.block_size=16"]
+    sizes += ["model.context=4"] if stage == "mlp" else []
+    data = ["data=text", f"data.path={corpus_file}"]
+    run = gpt.train(
+        f"model={stage}", *sizes, *data, "training.max_iters=1", "training.eval_iters=1", "device=cpu", folder=tmp_path
+    )
+    ids = read(run, "Abc de. fgh Abcd"[: 8 if stage == "v1" else 16])
+    moved = intervening.interventions(run, ids)["moved"]
+    assert moved.shape == (len(ids),)
+    for n in (1, 3, len(ids)):  # the same by hand
+        p, shorter = (looking.logits(run, some)[-1].softmax(-1) for some in (ids, ids[-n:]))
+        assert moved[n - 1].item() == pytest.approx((p - shorter).abs().sum().item() / 2, abs=1e-6)
+    assert (moved[reach - 1 :] < 1e-6).all()
+    assert (moved[: reach - 1] > 1e-6).all()
+
+
+def test_counts_that_decide_are_told_from_attention_that_does_not(counted: TrainedRun) -> None:
+    ids = read(counted, "abcdabcdabcd")
+    (a,) = read(counted, "a")
+    before = looking.logits(counted, ids)[-1]
+    found = intervening.interventions(counted, ids)
+    p = {name: logits.softmax(-1)[a] for name, logits in found.items() if name.startswith("without")}
+    assert before.softmax(-1)[a] > 0.5
+    assert p["without_attention"] > 0.5
+    assert p["without_counts"] < 0.2
+    # Trust and counts are what the model adds to the network's own logits.
+    assert found["counts_seen"][2] == 2 * 6 + small_corpus()[:18_000].count("bcd")
+    assert found["counts_p"].sum(-1).allclose(torch.ones(()))
+    weighted = (found["counts_trust"][:, None] * found["counts_p"].log()).sum(0)
+    with torch.no_grad():
+        model, idx = counted.model, torch.tensor([ids])
+        x = model.norm(model.blocks(model.embedding(idx) + model.expected(model.ngrams(idx)[0].flatten(-2))))
+        network = model.lm_head(x)[0, -1]
+    assert before.allclose(network + weighted, atol=1e-4)
+    assert torch.equal(looking.logits(counted, ids)[-1], before)  # the run itself is as it was
+
+
+@pytest.mark.slow
+def test_translations_come_with_their_scores_and_what_they_look_at(several: Path) -> None:
+    run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
+    found = translating.translations(run, "a b c €", beam=3, length_penalty=1.0)
+    assert found["unknown"] == "€"
+    assert found["source"][-1] == "end"
+    assert len(found["beams"]) == 3
+    scores = [beam["score"] for beam in found["beams"]]
+    assert scores == sorted(scores, reverse=True)
+    best = found["beams"][0]
+    assert best["text"] == run.generate("a b c", beam=3)
+    # The score is what the model itself gives the translation.
+    source = run.task.tokenizer.encode_all(["a b c"])[0]
+    with torch.no_grad():
+        logits = run.model(torch.tensor([[*source, END]]), torch.tensor([[BEGIN, *best["ids"]]]))[0]
+    logits[:, [PAD, BEGIN]] = -torch.inf  # which the search never chooses
+    target = torch.tensor([*best["ids"], END])
+    log_probability = logits.log_softmax(-1).gather(1, target[:, None]).sum().item()
+    assert best["score"] == pytest.approx(log_probability / ((5 + len(target)) / 6), abs=1e-3)
+
+    weights = translating.cross_attention(run, "a b c €", best["ids"])
+    assert len(weights) == len(run.model.decoder)
+    for layer in weights.values():
+        assert layer.shape[1:] == (len(best["ids"]) + 1, len(source) + 1)
+        assert layer.sum(-1).allclose(torch.ones(()))
+
+
+@pytest.mark.slow
+def test_a_translation_that_never_ends_is_marked_and_can_be_looked_at(several: Path) -> None:
+    run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
+    run.model.block_size = 4
+    decode = run.model.decode
+    run.model.decode = lambda *read: decode(*read).index_fill(-1, torch.tensor(END), -1e9)
+    beams = translating.translations(run, "a b", beam=2, length_penalty=1.0)["beams"]
+    assert [(beam["ended"], len(beam["ids"])) for beam in beams] == [(False, 4)]
+    weights = translating.cross_attention(run, "a b", beams[0]["ids"][:-1])
+    assert all(layer.shape[1] == 4 for layer in weights.values())
+
+
+@pytest.mark.slow
+def test_a_run_is_asked_only_for_what_it_does(several: Path) -> None:
+    text, translator = (gpt.load(runs=several / "runs", stage=stage) for stage in ("v5", "transformer"))
+    with pytest.raises(RequestError, match="translates"):
+        looking.logits(translator, [1, 2])
+    with pytest.raises(RequestError, match="continues a text"):
+        translating.translations(text, "abc", beam=1, length_penalty=1.0)
+    with pytest.raises(RequestError, match="nothing to translate"):
+        translating.translations(translator, "€", beam=1, length_penalty=1.0)
+    for target in ([10**6], [5] * 10_000, [-1]):
+        with pytest.raises(RequestError, match="not a translation"):
+            translating.cross_attention(translator, "a b", target)

@@ -1,0 +1,375 @@
+"""The slider over the moments of a training: every number that the page shows there is the run's at that moment."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gpt
+from gpt.playground import intervening, looking, static
+from gpt.runs.folder import RunFolder
+from gpt.runs.weights import save_weights
+from gpt.session.trained import TrainedRun
+from tests.playground.browsing import Visit, chromium, downloads, violations, visit
+from tests.playground.conftest import Served, serving, serving_files
+from tests.playground.test_inside import POSITION, PROMPT, TOLERANCE, looked, opened, strips
+
+pytestmark = pytest.mark.slow
+
+MOMENTS = [0, 1, 2, 6, 16, 40]  # of 40 iterations, with checkpoint.snapshots=5
+SLIDER = "Point in training"
+STAGES = ["v1", "v5"]
+
+Address = Callable[[str, str], str]
+
+
+def train(folder: Path, stage: str, corpus_file: Path) -> TrainedRun:
+    """A run whose last weights are its best."""
+    short = ["training.max_iters=40", "training.eval_interval=20", "training.eval_iters=20", "training.batch_size=16"]
+    small = ["model.n_embd=8", "model.n_head=2", "model.n_layer=2"] if stage == "v5" else []
+    own = [
+        f"model={stage}",
+        *small,
+        "training.learning_rate=1e-2",
+        "data=text",
+        f"data.path={corpus_file}",
+        "device=cpu",
+    ]
+    return gpt.train(*own, *short, "checkpoint.snapshots=5", folder=folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def runs(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scrubbed")
+    for stage in STAGES:
+        run = train(folder / "runs" / stage, stage, corpus_file)
+        assert run.run.snapshots() == MOMENTS
+        assert run.summary.best.iteration == 40
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def site(runs: Path) -> Path:
+    newest = static.newest_of_each_stage([runs])
+    checked = static.write(newest, runs.parent / "site", downloads())
+    assert checked.count("model.onnx: equal to the run at 6 moments of its training") == len(STAGES)
+    return runs.parent / "site"
+
+
+@pytest.fixture(scope="module")
+def served(runs: Path) -> Iterator[Served]:
+    with serving(runs) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def files(site: Path) -> Iterator[str]:
+    with serving_files(site) as address:
+        yield address
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> Address:
+    """The page's address, of an engine and a stage; what is not asked for is not built."""
+
+    def of(engine: str, stage: str) -> str:
+        if engine == "onnx":
+            return f"{request.getfixturevalue('files')}/#{stage}"
+        served = request.getfixturevalue("served")
+        return f"{served.address}/#{served.ids()[stage]}"
+
+    return of
+
+
+def scrub(visited: Visit, iteration: int) -> None:
+    """Move the slider there with the keyboard."""
+    slider = visited.page.get_by_label(SLIDER)
+    slider.press("Home")
+    for _ in range(MOMENTS.index(iteration)):
+        slider.press("ArrowRight")
+    settled(visited)
+
+
+def settled(visited: Visit) -> None:
+    visited.page.wait_for_selector("main[aria-busy=false]")
+    looked(visited)
+
+
+def losses(run: TrainedRun, off: Sequence[str] = ()) -> list[float]:
+    ids = run.tokenizer.encode(PROMPT)
+    logits = looking.logits(run, ids.tolist(), off)
+    return torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none").tolist()
+
+
+def shown_losses(visited: Visit, text: str = ".panel.a .text") -> list[float]:
+    spans = visited.page.locator(f"{text} >> nth=0 >> span:not(.end)").all()
+    return [float(re.search(r"loss (\S+),", span.get_attribute("aria-label"))[1]) for span in spans[1:]]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_every_number_is_that_of_the_moment(
+    browser: Any, address: Address, runs: Path, engine: str, stage: str
+) -> None:
+    with visit(browser, address(engine, stage)) as visited:
+        opened(visited, "steps", *(["lens", "off"] if stage == "v5" else []))
+        for iteration in (0, 2, 40, 16):  # back, too
+            scrub(visited, iteration)
+            run = gpt.load(runs / stage, weights=iteration, device="cpu")
+            _check_moment(visited, run, stage)
+
+
+def _check_moment(visited: Visit, run: TrainedRun, stage: str) -> None:
+    ids, own = run.tokenizer.encode(PROMPT), losses(run)
+    assert shown_losses(visited) == pytest.approx(own, abs=0.0051)
+    mean = sum(own) / len(own)
+    assert visited.text(".mean").startswith(f"prompt {mean:.2f} nats per character")
+    # The distribution, and what came next.
+    p = looking.logits(run, ids.tolist())[POSITION - 1].softmax(-1)
+    label = visited.page.locator(".distribution svg").get_attribute("aria-label")
+    assert f"{100 * p.max():.1f}%" in label
+    assert f"a loss of {own[POSITION - 1]:.2f} nats" in visited.text(".answer")
+    # The forward pass, number by number.
+    expected, found = looking.inside(run, ids.tolist()[: run.model.block_size], POSITION - 1), strips(visited)
+    compared = found.keys() & expected.keys()
+    assert "logits" in compared
+    for name in compared:
+        assert found[name].sub(expected[name]).abs().max() <= TOLERANCE, name
+    if stage == "v1":
+        return
+    # Attention, in the text, and the prediction without it.
+    assert len(compared) >= 10
+    window = ids.tolist()[:POSITION]
+    heads = [head for layer in looking.attention(run, window).values() for head in layer]
+    lit = [float(x) for x in visited.page.locator(".panel.a .text").first.locator("span").evaluate_all(
+        "spans => spans.map((span) => span.style.getPropertyValue('--look') || 0)")]  # fmt: skip
+    row = torch.stack(heads).mean(0)[-1]
+    assert lit[:POSITION] == pytest.approx((row / row.max()).tolist(), abs=2e-3)
+    off = intervening.interventions(run, window)["without_attention"].softmax(-1)
+    likeliest = int(p.argmax())
+    said = f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%"
+    assert said in visited.text(".tested")
+    # The lens.
+    for path in ("embedding", "blocks.0.attention", "blocks.1.feed_forward"):
+        predicted = expected[f"lens.{path}"].softmax(-1)
+        for bar in visited.page.locator(f".lens-rows li[data-path='{path}'] .lens-bar").all():
+            percent = float(bar.inner_text().split()[-1].rstrip("%"))
+            assert percent == pytest.approx(100 * predicted[int(bar.get_attribute("data-token"))].item(), abs=0.0501)
+    # And the text with nothing turned off, without the first layer's heads, and with all of them again.
+    assert shown_losses(visited, ".ablation .text") == pytest.approx(own, abs=0.0051)
+    without = losses(run, ["blocks.0.attention.0", "blocks.0.attention.1"])
+    for expected_losses in (without, own):
+        visited.page.get_by_role("button", name="layer 1, all heads off").click()
+        looked(visited)
+        assert shown_losses(visited, ".ablation .text") == pytest.approx(expected_losses, abs=0.0051)
+
+
+def test_a_text_is_written_by_the_run_of_the_moment(browser: Any, address: Address, runs: Path) -> None:
+    run = gpt.load(runs / "v5", weights=2, device="cpu")
+    with visit(browser, address("server", "v5")) as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.page.fill("#tokens", "40")
+        visited.settled()
+        scrub(visited, 2)
+        visited.page.click("#go")
+        visited.settled()
+        written = visited.page.locator(".panel.a .text").first.locator(".written").all_text_contents()
+        assert "".join(written).replace("↵", "") == run.generate(PROMPT, tokens=40)
+        before = shown_losses(visited)
+        scrub(visited, 40)
+        again = visited.page.locator(".panel.a .text").first.locator(".written").all_text_contents()
+        assert again == written
+        assert shown_losses(visited) != before
+
+
+def test_a_text_that_is_being_written_is_stopped_and_read_at_the_moment(
+    browser: Any, address: Address, runs: Path
+) -> None:
+    with visit(browser, address("server", "v5")) as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.settled()
+        visited.page.route("**/api/text", lambda route: None)
+        visited.page.click("#go")
+        visited.page.locator(".mean", has_text="generating").wait_for()
+        scrub(visited, 1)
+        run = gpt.load(runs / "v5", weights=1, device="cpu")
+        assert shown_losses(visited) == pytest.approx(losses(run), abs=0.0051)
+
+
+def test_of_many_quick_moves_the_last_one_counts(browser: Any, address: Address, runs: Path) -> None:
+    with visit(browser, address("server", "v5")) as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.settled()
+        held: list[Any] = []
+        asked: list[int | None] = []
+
+        def hold(route: Any) -> None:
+            asked.append(route.request.post_data_json["moment"])
+            held.append(route) if len(asked) == 1 else route.continue_()
+
+        visited.page.route("**/api/logits", hold)
+        slider = visited.page.get_by_label(SLIDER)
+        slider.press("Home")
+        for _ in range(3):
+            slider.press("ArrowRight")
+        visited.page.wait_for_timeout(200)
+        assert asked == [0]  # the others wait
+        held[0].continue_()
+        settled(visited)
+        assert asked == [0, 6]
+        assert shown_losses(visited) == pytest.approx(losses(gpt.load(runs / "v5", weights=6)), abs=0.0051)
+
+
+def test_it_is_used_and_read_aloud_as_a_slider(browser: Any, address: Address, runs: Path) -> None:
+    evaluations = {row.iteration: row.val for row in gpt.load(runs / "v5").evaluations}
+    with visit(browser, address("server", "v5"), width=390) as visited:
+        slider = visited.page.get_by_role("slider", name=SLIDER)
+        assert slider.get_attribute("aria-valuetext") == "iteration 40 of 40, best weights"
+        slider.press("ArrowLeft")
+        assert slider.get_attribute("aria-valuetext") == "iteration 16 of 40"
+        assert visited.text(".moments .value") == "16 of 40"
+        known = f"Validation loss: {evaluations[0]:.2f} at 0, {evaluations[20]:.2f} at 20"
+        assert visited.text(".moments .note") == known
+        slider.press("Home")
+        assert slider.get_attribute("aria-valuetext") == "iteration 0 of 40"
+        assert visited.text(".moments .note") == f"Validation loss: {evaluations[0]:.4f}"
+        settled(visited)
+        assert "with a mark at iteration 0" in visited.page.locator(".curve svg").get_attribute("aria-label")
+        settled(visited)
+
+
+def test_two_runs_have_a_slider_each_and_are_compared_at_their_moments(
+    browser: Any, address: Address, runs: Path
+) -> None:
+    other = address("onnx", "v1").partition("#")[2]
+    with visit(browser, f"{address('onnx', 'v5')},{other}") as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.settled()
+        visited.page.get_by_label(SLIDER).first.press("Home")
+        settled(visited)
+        means = [sum(found) / len(found) for found in (
+            losses(gpt.load(runs / "v5", weights=0)), losses(gpt.load(runs / "v1", weights=40)))]  # fmt: skip
+        assert f"(v5 {means[0]:.2f}, v1 {means[1]:.2f})" in visited.text(".verdict")
+
+
+def test_without_a_server_a_moment_is_loaded_only_when_it_is_shown(browser: Any, address: Address) -> None:
+    with visit(browser, address("onnx", "v1")) as visited:
+        asked: list[str] = []
+        visited.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+        scrub(visited, 0)
+        assert [name for name in asked if name.endswith(".safetensors")] == ["0.safetensors"]
+        scrub(visited, 40)  # at once: what lies between may be passed over
+        assert "40.safetensors" not in asked  # what the page begins with came with it
+        assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+@pytest.mark.parametrize("content", ["cut", "gone"])
+def test_a_damaged_snapshot_is_told_in_a_line_and_the_page_goes_on(
+    browser: Any, runs: Path, site: Path, tmp_path: Path, engine: str, content: str
+) -> None:
+    source, name = {
+        "server": (runs, "v5/snapshots/00000002.safetensors"), "onnx": (site, "graphs/v5/weights/2.safetensors")
+    }[engine]  # fmt: skip
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    saved = (copy / name).read_bytes()
+    (copy / name).unlink()
+    if content == "cut":
+        (copy / name).write_bytes(saved[: len(saved) // 2])
+    place = serving(copy) if engine == "server" else serving_files(copy)
+    with place as found:
+        address = f"{found.address}/#{found.ids()['v5']}" if isinstance(found, Served) else f"{found}/#v5"
+        visited = Visit(browser, address)
+        opened(visited, "steps")
+        good = losses(gpt.load(runs / "v5", weights=1, device="cpu"))
+        scrub(visited, 1)
+        if not (engine == "server" and content == "gone"):  # which the page does not offer
+            slider = visited.page.get_by_label(SLIDER)
+            slider.press("ArrowRight")
+            settled(visited)
+            said = visited.text(".moments .failure")
+            assert name.removeprefix("v5/") in said
+            assert re.search("is damaged" if content == "cut" else "could not be loaded", said)
+            assert "\n" not in said
+            assert shown_losses_are_gone(visited)
+            slider.press("ArrowLeft")
+            settled(visited)
+        assert visited.text(".moments .failure") == ""
+        assert shown_losses(visited) == pytest.approx(good, abs=0.0051)
+        visited.context.close()  # the browser logs the refusal as an error
+
+
+def shown_losses_are_gone(visited: Visit) -> bool:
+    spans = visited.page.locator(".panel.a .text").first.locator("span:not(.end)").all()
+    labels = [span.get_attribute("aria-label") for span in spans]
+    return not any("loss" in label for label in labels) and not visited.page.locator(".distribution").count()
+
+
+def test_the_server_refuses_moments_that_a_run_does_not_have(served: Served) -> None:
+    asked = {"run": served.ids()["v5"], "ids": [1, 2]}
+    status, answer = served.post("/api/logits", asked | {"moment": 3})
+    assert status == 500
+    assert answer["error"].endswith("has no weights after 3 iterations; it has those after 0, 1, 2, 6, 16, 40")
+    for moment, why in ((-1, "must be at least 0"), ("2", "must be a whole number"), (2**40, "must be below")):
+        status, answer = served.post("/api/logits", asked | {"moment": moment})
+        assert (status, why in answer["error"]) == (422, True)
+
+
+def test_the_moments_end_with_the_weights_that_are_shown(runs: Path, tmp_path: Path) -> None:
+    """A slider from the beginning to these weights: what came after them, as it overfitted, is not on the way."""
+    run = RunFolder(shutil.copytree(runs / "v1", tmp_path / "run"))
+    save_weights(run, gpt.load(run.path, weights=16).model.state_dict(), "best", 20)
+    described = {weights: static.in_full("v1", run, run.summary(), weights) for weights in ("auto", "last", 6, 0)}
+    assert described["auto"]["moments"] == [0, 1, 2, 6, 16, 20]
+    assert described[0]["moments"] == []
+    assert described["last"]["moments"] == MOMENTS
+    assert described[6]["moments"] == [0, 1, 2, 6]
+    assert [described[which]["weights"] for which in described] == [
+        "best weights", "last weights", "weights after 6 iterations", "weights after 0 iterations",
+    ]  # fmt: skip
+
+
+def test_the_moments_of_a_large_run_stay_out_of_a_static_page(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(static, "_LARGEST_SCRUBBED", 100)
+    newest = static.newest_of_each_stage([runs], "v1")
+    checked = static.write(newest, tmp_path / "site", downloads())
+    assert "moments of its training" not in checked
+    assert '"moments": []' in (tmp_path / "site" / "runs.json").read_text()
+    assert not (tmp_path / "site" / "graphs" / "v1" / "weights").exists()
+
+
+def test_a_run_without_snapshots_has_no_slider(browser: Any, several: Path) -> None:
+    with serving(several / "runs") as served, visit(browser, served.address) as visited:
+        assert visited.page.locator(".moments").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_can_be_read_and_moves_nothing(browser: Any, address: Address, width: int, theme: str) -> None:
+    for page in (address("server", "v5"), address("onnx", "v5").replace("#", "?embed#")):
+        with visit(browser, page, width=width, theme=theme) as visited:
+            visited.page.evaluate("document.fonts.ready")
+            places = set()
+            for iteration in MOMENTS:
+                scrub(visited, iteration)
+                boxes = [visited.page.locator(part).first.bounding_box() for part in (
+                    ".moments input", ".panel.a .text", ".distribution", ".attention")]  # fmt: skip
+                places.add(tuple((box["x"], box["y"], box["width"]) for box in boxes))
+            assert len(places) == 1
+            assert visited.page.locator(".moments").is_visible()
+            assert visited.page.locator(".curve svg").is_visible()
+            assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            visited.page.evaluate("document.documentElement.style.background = 'Canvas'")  # a frame shows the page's
+            assert violations(visited.page) == []

@@ -1,0 +1,672 @@
+"""The page in a browser: every control is used, and its effect seen."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gpt
+from gpt.playground import intervening, looking
+from gpt.playground.describing import in_full
+from gpt.session.trained import TrainedRun
+from gpt.tasks.decoding.sampling import choose
+from tests.playground.browsing import Visit, chromium, violations, visit
+from tests.playground.conftest import MANY_ALPHABETS, Served, serving
+
+pytestmark = pytest.mark.slow
+
+PROMPT = "Abc de.\nFgh ij"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def served(several: Path) -> Iterator[Served]:
+    with serving(several / "runs") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ids(served: Served) -> dict[str, str]:
+    return served.ids()
+
+
+@pytest.fixture(scope="module")
+def v5(several: Path) -> TrainedRun:
+    return gpt.load(runs=several / "runs", stage="v5", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def any_text(tokenized: Path) -> Iterator[Served]:
+    """A run of bytes and one of subwords."""
+    with serving(tokenized / "runs") as server:
+        yield server
+
+
+def ids_by_token(served: Served) -> dict[str, str]:
+    runs = [served.get(f"/api/runs/{run['id']}")[1] for run in served.get("/api/runs")[1]["runs"]]
+    return {run["token"]: run["id"] for run in runs}
+
+
+@pytest.fixture
+def page(browser: Any, served: Served, ids: dict[str, str]) -> Iterator[Visit]:
+    """The page on v5, with a prompt."""
+    with visit(browser, f"{served.address}/#{ids['v5']}") as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.settled()
+        yield visited
+
+
+def shown_text(page: Any, panel: str = ".panel.a") -> str:
+    """The text of a panel, without its marks."""
+    found = page.locator(f"{panel} .text span:not(.end)").all_text_contents()
+    return "".join(character.removeprefix("↵") for character in found)
+
+
+def predictions(run: TrainedRun, text: str) -> torch.Tensor:
+    return looking.logits(run, run.tokenizer.encode(text).tolist())
+
+
+def slide(page: Any, name: str, value: float) -> None:
+    page.locator(f"#{name}").evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, str], width: int, theme: str) -> None:
+    """On a desk and on a phone, by day and by night: nothing sticks out, and axe-core finds nothing."""
+    for chosen in (ids["v5"], f"{ids['v4']},{ids['v5']}", ids["v1"], ids["transformer"]):
+        with visit(browser, f"{served.address}/#{chosen}", width=width, theme=theme) as visited:
+            visited.page.click("#go")
+            visited.settled()
+            if chosen != ids["transformer"]:
+                visited.page.locator(".panel.a .text span").nth(5).click()
+                visited.settled()
+            assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert violations(visited.page) == []
+
+
+def test_losses_and_ranks_are_those_of_the_run(page: Visit, v5: TrainedRun) -> None:
+    logits, ids = predictions(v5, PROMPT), v5.task.tokenizer.encode(PROMPT)
+    losses = torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
+    ranks = (logits[:-1] > logits[:-1].gather(1, ids[1:, None])).sum(-1) + 1
+    labels = [span.get_attribute("aria-label") for span in page.page.locator(".text span:not(.end)").all()]
+    assert labels[0].endswith(": no loss")
+    for label, loss, rank in zip(labels[1:], losses.tolist(), ranks.tolist(), strict=True):
+        assert label.endswith(f": loss {loss:.2f}, rank {rank}")
+    assert f"{losses.mean():.2f}" in page.text(".mean")
+
+
+def test_a_character_that_is_chosen_is_explained(page: Visit, v5: TrainedRun) -> None:
+    page.page.locator(".text span").nth(4).click()
+    page.settled()
+    assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc ”"
+    assert "next was “d”" in page.text(".answer")
+    rank = sorted(v5.next_token("Abc ").values(), reverse=True).index(v5.next_token("Abc ")["d"]) + 1
+    assert f"rank {rank}," in page.text(".answer")
+    assert page.page.locator(".text [aria-selected=true]").inner_text() == "d"
+    # What it looked at is underlined: the four characters before it, no other.
+    looked = [float(span.evaluate("e => e.style.getPropertyValue('--look') || 0")) for span in
+              page.page.locator(".text span:not(.end)").all()]  # fmt: skip
+    assert max(looked[:4]) == 1
+    assert not any(looked[4:])
+    page.page.locator(".text span").nth(0).click()
+    page.settled()
+    assert "no text comes before it" in page.text(".answer")
+
+
+def test_the_distribution_moves_with_the_settings(page: Visit, v5: TrainedRun) -> None:
+    V = v5.task.vocab_size
+    assert f"{V} of {V} can be drawn" in page.text(".distribution figcaption")
+    slide(page.page, "temperature", 0.5)
+    assert page.text("#formula") == "softmax(t · x), t = 1/T = 2.00"
+    p = (predictions(v5, PROMPT)[-1] / 0.5).softmax(-1)
+    likeliest = f"{100 * p.max():.1f}%"
+    assert likeliest in page.page.locator(".distribution svg").get_attribute("aria-label")
+    slide(page.page, "temperature", 0)
+    assert "t = 1/T = ∞" in page.text("#formula")
+    assert f"1 of {V} can be drawn" in page.text(".distribution figcaption")
+    slide(page.page, "temperature", 1)
+    slide(page.page, "top-k", 3)
+    assert page.text("#top-k-value") == "3"
+    assert f"3 of {V} can be drawn" in page.text(".distribution figcaption")
+    slide(page.page, "top-k", V)
+    assert page.text("#top-k-value") == "off"
+    slide(page.page, "top-p", 0.5)
+    p = predictions(v5, PROMPT)[-1].softmax(-1).sort(descending=True).values
+    kept = int((p.cumsum(-1) - p < 0.5).sum())
+    assert f"{kept} of {V} can be drawn" in page.text(".distribution figcaption")
+
+
+def test_a_text_is_written_and_coloured(page: Visit, v5: TrainedRun) -> None:
+    page.page.fill("#tokens", "60")
+    page.page.fill("#seed", "7")
+    slide(page.page, "temperature", 0.8)
+    slide(page.page, "top-k", 5)
+    page.page.click("#go")
+    page.settled()
+    written = v5.generate(PROMPT, tokens=60, seed=7, temperature=0.8, top_k=5)
+    assert shown_text(page.page) == PROMPT + written
+    assert page.page.locator(".text .written").count() == 60
+    assert "generated" in page.text(".mean")
+    assert "loss" in page.page.locator(".text .written").nth(30).get_attribute("aria-label")
+    page.page.fill("#seed", "8")
+    page.page.click("#go")
+    page.settled()
+    assert shown_text(page.page) == PROMPT + v5.generate(PROMPT, tokens=60, seed=8, temperature=0.8, top_k=5)
+
+
+def test_writing_can_be_stopped(page: Visit) -> None:
+    page.page.fill("#tokens", "1000")
+    page.page.route("**/api/text", lambda route: None)  # an answer that does not come
+    page.page.click("#go")
+    assert page.page.locator("#go").is_disabled()
+    page.page.click("#stop")
+    page.settled()
+    assert page.page.locator("#stop").is_disabled()
+    assert shown_text(page.page) == PROMPT
+
+
+def test_a_text_that_is_being_written_is_not_explained_yet(page: Visit) -> None:
+    before = page.text(".answer")
+    page.page.route("**/api/text", lambda route: None)
+    page.page.fill("#prompt", "Abc")
+    page.page.click("#go")
+    page.page.locator(".mean", has_text="generating").wait_for()
+    page.page.locator(".text span").nth(1).click()
+    slide(page.page, "temperature", 0.5)
+    assert page.text(".answer") == before
+    page.page.click("#stop")
+    page.settled()
+    assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc”"
+    assert "t = 1/T = 2.00" in page.text("#formula")
+
+
+def test_a_text_that_could_not_be_written_can_be_used_all_the_same(page: Visit) -> None:
+    page.page.route("**/api/text", lambda route: route.fulfill(status=503, json={"error": "too many readers"}))
+    page.page.click("#go")
+    page.settled()
+    assert page.text("#failure") == "too many readers"
+    assert shown_text(page.page) == PROMPT
+    page.page.locator(".text span").nth(4).click()
+    page.settled()
+    assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc ”"
+    page.page.fill("#prompt", "日本")
+    page.settled()
+    page.page.click("#go")
+    assert "Type at least one character that the run knows" in page.text("#failure")
+    page.errors.clear()  # the browser's own line about the answer
+
+
+def test_a_sentence_of_the_readers_own_stays_for_another_translator(
+    browser: Any, several: Path, tmp_path: Path
+) -> None:
+    (run,) = (several / "runs").glob("*/*transformer*")
+    for name in ("a", "b"):
+        shutil.copytree(run, tmp_path / "runs" / name)
+    with serving(tmp_path / "runs") as served, visit(browser, served.address) as visited:
+        page = visited.page
+        page.fill("#prompt", "d c b a")
+        page.select_option("#second", index=1)
+        visited.settled()
+        assert page.input_value("#prompt") == "d c b a"
+        page.click("#go")
+        visited.settled()
+        page.route("**/api/cross_attention", lambda route: route.fulfill(status=500, json={"error": "no memory"}))
+        page.locator(".panel.a .beam").nth(1).click()
+        visited.settled()
+        assert visited.text("#failure") == "no memory"
+        assert page.locator(".panel.a .beam").nth(1).get_attribute("aria-pressed") == "false"
+        visited.errors.clear()
+
+
+def test_the_last_of_several_quick_choices_counts(page: Visit, ids: dict[str, str]) -> None:
+    held: list[Any] = []
+    page.page.route(f"**/api/runs/{ids['v4']}", lambda route: held.append(route))
+    page.page.select_option("#first", ids["v4"])
+    page.page.select_option("#first", ids["v2"])
+    page.page.locator(".panel.a .badge", has_text="v2").wait_for()
+    held[0].continue_()
+    page.settled()
+    assert page.text(".panel.a .badge") == "v2"
+    assert page.page.evaluate("location.hash").startswith(f"#{ids['v2']}&")
+
+
+def test_of_two_runs_one_may_fail_while_the_other_writes(page: Visit, ids: dict[str, str]) -> None:
+    page.page.select_option("#second", ids["v2"])
+    page.settled()
+
+    def answer(route: Any) -> None:
+        if route.request.post_data_json["run"] == ids["v2"]:
+            route.fulfill(status=500, json={"error": "no memory"})
+
+    page.page.route("**/api/text", answer)
+    page.page.click("#go")
+    page.page.wait_for_timeout(500)
+    assert page.page.locator("#stop").is_enabled()
+    page.page.click("#stop")
+    page.settled()
+    assert page.text("#failure") == "no memory"
+    page.errors.clear()  # the browser's own line about the answer
+
+
+def test_attention_is_shown_for_every_layer_and_head(page: Visit, v5: TrainedRun) -> None:
+    layers = v5.attention(PROMPT)
+    assert page.page.locator(".maps .map").count() == 1 + len(layers) * len(layers[0])
+    page.page.get_by_role("button", name="layer 2, head 3").click()
+    assert page.text(".map-title") == "Layer 2, head 3"
+    window = PROMPT[-v5.model.block_size :]
+    weights = layers[1][2]
+    page.page.locator("canvas.large").focus()
+    for row in range(3):
+        page.page.keyboard.press("ArrowDown")
+        best = int(weights[row].argmax())
+        name = {" ": "space", "\n": "new line"}.get(window[best], window[best])
+        assert f"attends to {name} {100 * weights[row, best]:.0f}%" in page.text(".said")
+    # The text shows the same row: who looks, and how much at whom.
+    start = len(PROMPT) - len(window)
+    spans = page.page.locator(".text span")
+    assert "query" in spans.nth(start + 2).get_attribute("class")
+    lit = [float(spans.nth(start + i).evaluate("e => e.style.getPropertyValue('--look')")) for i in range(3)]
+    assert lit == pytest.approx((weights[2, :3] / weights[2].max()).tolist(), abs=2e-3)
+    box = page.page.locator("canvas.large").bounding_box()
+    page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 8)
+    assert "query" in spans.nth(len(PROMPT) - 1).get_attribute("class")
+    page.page.mouse.move(0, 0)
+    assert page.text(".said") == ""
+
+
+def test_before_any_text_no_attention_is_shown(page: Visit) -> None:
+    for without_text in (lambda: page.page.locator(".text span").nth(0).click(), lambda: page.page.fill("#prompt", "")):
+        page.page.fill("#prompt", PROMPT)
+        page.settled()
+        assert page.page.locator(".attention").is_visible()
+        without_text()
+        page.settled()
+        assert not page.page.locator(".attention").is_visible()
+        assert "no text comes before it" in page.text(".panel section:nth-of-type(3)")
+
+
+def test_a_row_lists_no_masked_character(page: Visit) -> None:
+    page.page.locator("canvas.large").focus()
+    page.page.keyboard.press("ArrowDown")
+    first = PROMPT[-8]
+    assert page.text(".said") == f"“{first}” attends to {first} 100%"
+
+
+def test_attention_is_shown_relative_to_a_row_or_as_it_is(page: Visit, v5: TrainedRun) -> None:
+    def lit() -> list[float]:
+        spans = page.page.locator(".text span").all()[len(PROMPT) - 8 : len(PROMPT)]
+        return [float(span.evaluate("e => e.style.getPropertyValue('--look')")) for span in spans]
+
+    page.page.get_by_role("button", name="layer 2, head 3").click()
+    weights = v5.attention(PROMPT)[1][2][-1]
+    assert lit() == pytest.approx((weights / weights.max()).tolist(), abs=2e-3)
+    assert "largest" in page.text(".scale")
+    page.page.get_by_label("absolute").check()
+    assert lit() == pytest.approx(weights.tolist(), abs=2e-3)
+    assert "100%" in page.text(".scale")
+
+
+def test_what_a_prediction_rests_on_is_tested(page: Visit, v5: TrainedRun) -> None:
+    p = predictions(v5, PROMPT)[-1].softmax(-1)
+    off = intervening.interventions(v5, v5.tokenizer.encode(PROMPT).tolist())["without_attention"].softmax(-1)
+    likeliest = int(p.argmax())
+    said = page.text(".tested")
+    assert f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%" in said
+    moved = (p - off).abs().sum().item() / 2
+    assert f"{100 * moved:.1f}% of all probability is placed elsewhere" in said
+    assert ("hardly rests on attention" in said) == (moved < 0.05)
+
+
+def test_where_counts_decide_the_page_shows_them(browser: Any, counting: Path) -> None:
+    run = gpt.load(counting, device="cpu")
+    prompt = "abcdabcdabcd"
+    found = intervening.interventions(run, run.tokenizer.encode(prompt).tolist())
+    with serving(counting.parent) as served, visit(browser, served.address, width=390) as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.settled()
+        assert "the counts decide here" in visited.text(".tested")
+        rows = [row.locator("td").all_inner_texts() for row in visited.page.locator(".counts tbody tr").all()]
+        assert [row[0] for row in rows] == ["d", "cd", "bcd"]
+        assert [row[1] for row in rows] == [f"{seen:.0f}" for seen in found["counts_seen"]]
+        assert [row[2] for row in rows] == [f"{trust:.2f}" for trust in found["counts_trust"]]
+        assert [row[3] for row in rows] == [
+            f"{run.tokenizer.shown[int(p.argmax())].replace(' ', '␣')} {100 * p.max():.1f}%" for p in found["counts_p"]
+        ]
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(visited.page) == []
+        visited.page.fill("#prompt", "")
+        visited.settled()
+        assert not visited.page.locator(".counts").is_visible()
+
+
+@pytest.mark.parametrize(("position", "title"), [(12, "de.↵Fgh "), (13, "e.↵Fgh i"), (3, "Abc")])
+def test_what_the_run_saw_is_marked_and_named(page: Visit, position: int, title: str) -> None:
+    """The window of 8 characters, and not more of the text."""
+    page.page.locator(".text span").nth(position).click()
+    page.settled()
+    assert page.text(".panel section:nth-of-type(2) h3").strip() == f"After “{title}”"
+    classes = [span.get_attribute("class") or "" for span in page.page.locator(".text span").all()]
+    seen = [i for i, names in enumerate(classes) if "seen" in names]
+    assert seen == list(range(max(0, position - 8), position))
+
+
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_no_map_is_cut_off(browser: Any, served: Served, ids: dict[str, str], width: int) -> None:
+    with visit(browser, f"{served.address}/#{ids['v5']}", width=width) as visited:
+        cut = visited.page.evaluate(
+            """() => [...document.querySelectorAll(".map, .map span, canvas.large")].filter((part) => {
+              for (let box = part.parentElement; box; box = box.parentElement) {
+                const [inner, outer] = [part, box].map((e) => e.getBoundingClientRect());
+                if (inner.right > outer.right || (box !== document.body && inner.bottom > outer.bottom)) return true;
+              }
+              return false;
+            }).length"""
+        )
+        assert cut == 0
+        assert visited.page.locator(".map").count() > 10
+
+
+def test_on_a_phone_the_generated_text_comes_into_view(browser: Any, served: Served, ids: dict[str, str]) -> None:
+    with visit(browser, f"{served.address}/#{ids['v5']}", width=390) as visited:
+        visited.page.click("#go")
+        visited.settled()
+        assert 0 <= visited.page.locator(".text:not(.switched)").bounding_box()["y"] < 300
+
+
+def test_typing_is_answered_soon(page: Visit) -> None:
+    page.page.clock.install(time=0)
+    page.page.clock.pause_at(10)
+    page.page.fill("#prompt", "Abc")
+    with page.page.expect_request("**/api/logits", timeout=10_000):
+        page.page.clock.run_for(80)  # milliseconds
+
+
+def test_two_runs_are_shown_side_by_side(page: Visit, ids: dict[str, str], several: Path, v5: TrainedRun) -> None:
+    page.page.select_option("#first", ids["v1"])
+    page.settled()
+    page.page.select_option("#second", ids["v5"])
+    page.settled()
+    assert page.page.evaluate("location.hash").startswith(f"#{ids['v1']},{ids['v5']}&")
+    v1 = gpt.load(runs=several / "runs", stage="v1", device="cpu")
+    losses = []
+    for run in (v1, v5):
+        logits, tokens = predictions(run, PROMPT), run.task.tokenizer.encode(PROMPT)
+        losses.append(torch.nn.functional.cross_entropy(logits[:-1], tokens[1:]).item())
+    better, worse = ("v1", "v5") if losses[0] < losses[1] else ("v5", "v1")
+    verdict = page.text(".verdict")
+    assert verdict.startswith(
+        f"{better} predicts this prompt better than {worse}: by {abs(losses[0] - losses[1]):.2f} nats"
+    )
+    assert page.page.locator(".differences span").count() == len(PROMPT)
+    page.page.fill("#tokens", "30")
+    page.page.click("#go")
+    page.settled()
+    for side, run in (("a", v1), ("b", v5)):
+        assert shown_text(page.page, f".panel.{side}") == PROMPT + run.generate(PROMPT, tokens=30)
+    assert "the same from the last character alone" in page.text(".panel.a")
+    assert page.text(".panel.a section:nth-of-type(2) h3").startswith(f"After “{shown_text(page.page)[-1]}")
+    left, right = (page.page.locator(f".panel.{side}").bounding_box() for side in "ab")
+    assert left["x"] + left["width"] <= right["x"]
+    page.page.select_option("#second", "")
+    page.settled()
+    assert page.page.locator(".panel").count() == 1
+
+
+HARD = [
+    "",
+    "a",
+    "Don't we'll I'M 'tis the boys' 're x's",
+    "a  b   c    \n",
+    "\n\n\n a\r\n\t b \n\n",
+    "naïve café Ångström e\u0301",
+    "東京\u3000は夜 中文字符",
+    "😀 👩\u200d👩\u200d👧 🇩🇪",
+    "1234 ½ ² ٣ x=1;",
+    "\ufeffa\ufeff \u0085 \xa0b\u2028c \x1c\0\x7f",
+    "x" * 300,
+    MANY_ALPHABETS[-500:],
+]
+
+
+def test_the_page_encodes_as_the_run_does(browser: Any, any_text: Served, tokenized: Path) -> None:
+    """Texts that are easy to split into other tokens."""
+    runs = [gpt.load(tokenized / "runs" / tokens, device="cpu") for tokens in ("bytes", "subwords")]
+    described = [in_full("id", run.run, run.summary) for run in runs]
+    with visit(browser, any_text.address) as visited:
+        found = visited.page.evaluate(
+            """async ([runs, texts]) => {
+              const { tokenizer } = await import("./tokenizer.js");
+              const joined = (arrays) => [].concat(...arrays.map((array) => Array.from(array)));
+              return runs.map(tokenizer).map((made) => texts.map((text) => {
+                const ids = made.encode(text);
+                return [ids, ids.map((id) => made.shown[id]), joined(ids.map((id) => made.bytes(id)))];
+              }));
+            }""",
+            [described, HARD],
+        )
+    for run, answers in zip(runs, found, strict=True):
+        for text, (ids, shown, utf8) in zip(HARD, answers, strict=True):
+            assert ids == run.tokenizer.encode(text).tolist()
+            assert shown == [run.tokenizer.shown[i] for i in ids]
+            assert bytes(utf8) == text.encode()
+
+
+def test_a_run_of_subwords_is_shown_by_subword(browser: Any, any_text: Served, tokenized: Path) -> None:
+    run = gpt.load(tokenized / "runs" / "subwords", device="cpu")
+    prompt = "Don't we'll naïve\n東京  "
+    tokens = [run.tokenizer.shown[i] for i in run.tokenizer.encode(prompt)]
+    assert any(len(token) > 2 for token in tokens)
+    assert "<0xE6>" in "".join(tokens) or "東" in "".join(tokens)
+    with visit(browser, f"{any_text.address}/#{ids_by_token(any_text)['subword']}") as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.settled()
+        assert visited.text("#unknown") == ""
+        spans = visited.page.locator(".text span:not(.end)")
+        assert [span.replace("↵", "") for span in spans.all_text_contents()] == tokens
+        for (_, loss), label in zip(run.losses(prompt), [span.get_attribute("title") for span in spans.all()][1:9],
+                                    strict=False):  # fmt: skip
+            assert label.startswith(f"loss {loss:.2f} · ")
+        assert visited.text(".mean").endswith("nats per subword")
+        assert "other subwords" in visited.text(".distribution figcaption")
+        assert visited.text("#tokens-label") == "Subwords"
+        spans.nth(3).click()
+        visited.settled()
+        assert f"next was “{tokens[3].replace(' ', '␣')}”" in visited.text(".answer")
+        (weights, *_) = looking.attention(run, run.tokenizer.encode(prompt).tolist()[:3]).values()
+        visited.page.get_by_role("button", name="layer 1, head 1").click()
+        visited.page.locator("canvas.large").focus()
+        visited.page.keyboard.press("ArrowUp")
+        assert f"{100 * weights[0, -1].max():.0f}%" in visited.text(".said")
+
+
+@pytest.mark.parametrize("tokens", ["byte", "subword"])
+def test_a_text_of_any_tokens_is_written(browser: Any, any_text: Served, tokenized: Path, tokens: str) -> None:
+    run = gpt.load(tokenized / "runs" / f"{tokens}s", device="cpu")
+    prompt = "naïve 東京"
+    with visit(browser, f"{any_text.address}/#{ids_by_token(any_text)[tokens]}") as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.page.fill("#tokens", "80")
+        visited.page.fill("#seed", "7")
+        visited.page.click("#go")
+        visited.settled()
+        shown = visited.page.locator(".text span:not(.end)").all_text_contents()
+        written = run.generate(prompt, tokens=80, seed=7)
+        ids = [*run.tokenizer.encode(prompt), *run.tokenizer.encode(written)]
+        assert [span.replace("↵", "") for span in shown] == [run.tokenizer.shown[i] for i in ids]
+        assert f"nats per {tokens}" in visited.text(".mean")
+
+
+def test_runs_with_other_tokens_are_compared_per_character(browser: Any, any_text: Served, tokenized: Path) -> None:
+    prompt = "Don't we'll café"
+    ids = ids_by_token(any_text)
+    losses = []
+    for tokens in ("bytes", "subwords"):
+        run = gpt.load(tokenized / "runs" / tokens, device="cpu")
+        encoded = run.tokenizer.encode(prompt)
+        nats = torch.nn.functional.cross_entropy(predictions(run, prompt)[:-1], encoded[1:], reduction="sum")
+        losses.append(nats.item() / run.tokenizer.sizes[encoded[1:], 0].sum().item())
+    with visit(browser, f"{any_text.address}/#{ids['byte']},{ids['subword']}", width=390) as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.settled()
+        assert f"by {abs(losses[0] - losses[1]):.2f} nats per character" in visited.text(".verdict")
+        assert visited.page.locator(".differences").count() == 0
+        assert visited.text("#tokens-label") == "Tokens"
+        visited.page.locator(".panel.a .text span").nth(2).click()  # within the other run's first or second token
+        visited.settled()
+        chosen = [visited.page.locator(f".panel.{side} [aria-selected=true]").inner_text() for side in "ab"]
+        assert chosen[0] == "n"
+        assert "n" in chosen[1]
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(visited.page) == []
+
+
+def test_the_address_brings_the_same_runs_back(page: Visit, ids: dict[str, str]) -> None:
+    page.page.select_option("#second", ids["v2"])
+    page.settled()
+    page.page.reload()
+    page.settled()
+    assert page.text(".panel.a .badge") == "v5"
+    assert page.text(".panel.b .badge") == "v2"
+
+
+def test_the_address_keeps_the_prompt_and_the_settings(page: Visit) -> None:
+    page.page.fill("#tokens", "60")
+    page.page.fill("#seed", "7")
+    slide(page.page, "temperature", 0.8)
+    slide(page.page, "top-k", 5)
+    page.settled()
+    address = page.page.evaluate("location.href")
+    page.page.reload()
+    page.settled()
+    assert page.page.input_value("#prompt") == PROMPT
+    assert shown_text(page.page) == PROMPT
+    assert [page.page.input_value(f"#{name}") for name in ("temperature", "top-k", "top-p", "tokens", "seed")] == [
+        "0.8", "5", "1", "60", "7",
+    ]  # fmt: skip
+    assert page.text("#top-k-value") == "5"
+    page.page.evaluate("address => { location.href = address; }", address.replace("seed=7", "seed=-3&top-p=x"))
+    page.settled()
+    assert [page.page.input_value(f"#{name}") for name in ("seed", "top-k")] == ["1337", "5"]
+
+
+def test_it_can_be_used_with_the_keyboard_alone(page: Visit) -> None:
+    keyboard = page.page.keyboard
+    page.page.locator("#prompt").focus()
+    keyboard.press("End")
+    keyboard.type(" bcd")
+    keyboard.press("Control+Enter")
+    page.settled()
+    assert shown_text(page.page).startswith(PROMPT + " bcd")
+    assert page.page.locator(".text .written").count() == 200
+    reached = []
+    page.page.locator("#prompt").focus()
+    for _ in range(40):
+        keyboard.press("Tab")
+        name = page.page.evaluate("document.activeElement.id || document.activeElement.className")
+        if name in reached and name != "map":
+            break
+        reached.append(name)
+        if name == "text":
+            keyboard.press("Home")
+            keyboard.press("ArrowRight")
+            page.settled()
+            assert "next was “b”" in page.text(".answer")
+        if name == "map" and reached.count("map") == 2:
+            keyboard.press("Enter")
+            assert page.text(".map-title") == "Layer 1, head 1"
+    assert {"go", "temperature", "top-k", "top-p", "tokens", "seed", "text", "map", "large"} <= set(reached)
+
+
+def test_a_theme_is_chosen_and_kept(page: Visit) -> None:
+    def dark() -> bool:
+        return page.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+    assert not dark()
+    page.page.click("#theme")
+    page.page.click("#theme")
+    assert dark()
+    page.page.reload()
+    page.settled()
+    assert dark()
+
+
+def test_what_a_run_does_not_know_is_left_out_and_named(page: Visit) -> None:
+    page.page.fill("#prompt", "Abcé <img src=x onerror=alert(1)> de")
+    page.settled()
+    assert "é" in page.text("#unknown")
+    assert page.page.locator("main img").count() == 0
+    page.page.fill("#prompt", "")
+    page.settled()
+    page.page.click("#go")
+    assert "Type at least one character" in page.text("#failure")
+
+
+def test_a_translator_shows_its_beams_and_where_they_look(page: Visit, ids: dict[str, str], several: Path) -> None:
+    page.page.select_option("#first", ids["transformer"])
+    page.settled()
+    run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
+    page.page.fill("#prompt", "a b c d")
+    page.page.fill("#beam", "3")
+    page.page.fill("#length-penalty", "0.5")
+    page.page.click("#go")
+    page.settled()
+    beams = page.page.locator(".beam")
+    assert beams.count() == 3
+    best = run.generate("a b c d", beam=3, length_penalty=0.5)
+    assert beams.first.locator(".words").inner_text().strip() == best
+    scores = [float(score) for score in page.page.locator(".score").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    assert page.page.locator(".maps .map").count() == 1 + len(run.model.decoder) * run.model.decoder[0].attention.n_head
+    beams.nth(1).click()
+    page.settled()
+    assert beams.nth(1).get_attribute("aria-pressed") == "true"
+    page.page.locator("canvas.large").focus()
+    page.page.keyboard.press("ArrowDown")
+    assert re.search(r"attends to .+ \d+%", page.text(".said"))
+    assert page.page.locator(".beam .query").count() == 1
+
+
+def test_a_server_that_is_gone_is_told_in_a_line(browser: Any, several: Path) -> None:
+    with serving(several / "runs") as served:
+        visited = Visit(browser, served.address)
+    visited.page.fill("#prompt", "Abc")
+    visited.page.locator("#failure", has_text="start it again").wait_for()
+    visited.context.close()
+
+
+def test_the_page_draws_as_generate_py_does(page: Visit) -> None:
+    """predictions.js against gpt.tasks.decoding.sampling."""
+    generator = torch.Generator().manual_seed(0)
+    cases = []
+    for temperature, top_k, top_p in [
+        (1.0, None, None),
+        (0.5, 3, None),
+        (1.7, None, 0.4),
+        (0.8, 5, 0.9),
+        (0.0, None, None),
+    ]:
+        x = torch.randn(50, 20, generator=generator) * 3
+        uniform = torch.rand(50, generator=generator)
+        expected = choose(x, uniform, temperature, top_k, top_p).tolist()
+        cases.append(
+            [x.tolist(), uniform.tolist(), {"temperature": temperature, "topK": top_k, "topP": top_p}, expected]
+        )
+    found = page.page.evaluate(
+        """async (cases) => {
+          const { choose } = await import("./predictions.js");
+          return cases.map(([x, uniform, options]) =>
+            x.map((row, i) => choose(Float32Array.from(row), uniform[i], options)));
+        }""",
+        cases,
+    )
+    assert found == [expected for *_, expected in cases]

@@ -1,0 +1,260 @@
+"""The page without a server: onnxruntime-web computes what the run does."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gpt
+from gpt.base.errors import RequestError, UserError
+from gpt.playground import intervening, looking, static
+from tests.conftest import REPOSITORY
+from tests.playground.browsing import chromium, downloads, violations, visit
+from tests.playground.conftest import STAGES, serving_files
+
+pytestmark = pytest.mark.slow
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(published: Path) -> Iterator[str]:
+    with serving_files(published) as started:
+        yield started
+
+
+def test_it_names_no_path_of_this_machine(published: Path, several: Path) -> None:
+    for file in filter(Path.is_file, published.rglob("*")):
+        content = file.read_bytes()
+        for path in (published.parent, several, REPOSITORY):
+            assert bytes(path) not in content, file
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path, stage: str) -> None:
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    texts = ["A", "Abc de.", "Abc de. fgh\n" * 12]
+    with visit(browser, f"{address}/#{stage}") as visited:
+        for text in texts:
+            ids = run.tokenizer.encode(text).tolist()
+            logits, attention = visited.page.evaluate(
+                """async ([model, ids]) => {
+                  const engine = await import("./engines/onnx.js");
+                  const plain = ({ shape, data }) => [Array.from(shape), Array.from(data)];
+                  const off = Object.values(await engine.interventions(model, ids));
+                  const attention = await engine.attention(model, ids);
+                  return [plain(await engine.logits(model, ids)), [...attention, ...off].map(plain)];
+                }""",
+                [{"run": stage, "moment": None}, ids],
+            )
+            expected = [looking.logits(run, ids), *looking.attention(run, ids).values()]
+            expected += intervening.interventions(run, ids).values()
+            assert len(attention) + 1 == len(expected)
+            for (shape, data), tensor in zip([logits, *attention], expected, strict=True):
+                assert tuple(shape) == tensor.shape
+                assert torch.tensor(data).view(shape).sub(tensor).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("width", [1280, 736, 390])
+def test_in_a_frame_it_is_results_first_and_never_scrolls(
+    browser: Any, address: str, published: Path, width: int
+) -> None:
+    """In a page with the script of the documentation."""
+    script = (REPOSITORY / "docs" / "_static" / "course.js").read_text()
+    frame = '<iframe class="live" style="border: 0; width: 100%" src="index.html?embed#v5"></iframe>'
+    (published / "frame.html").write_text(
+        f'<!doctype html><body style="margin: 0">{frame}<div style="height: 50rem"></div><script>{script}</script>'
+    )
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(f"{address}/frame.html")
+    inner = page.frame_locator("iframe")
+    inner.locator("main[aria-busy=false]").wait_for(timeout=120_000)
+    page.wait_for_timeout(300)
+    tops = [inner.locator(part).first.bounding_box()["y"] for part in (".text", ".distribution", ".attention")]
+    assert tops == sorted(tops)
+    assert tops[0] < 160
+    assert tops[2] < 950
+    assert inner.locator(".heading").bounding_box()["width"] <= 1
+    assert not inner.locator("#prompt").is_visible()
+    for change in ("summary", "#go"):
+        inner.locator(change).first.click()
+        page.wait_for_timeout(300)
+        inner.locator("main[aria-busy=false]").wait_for()
+        frame_height = page.locator("iframe").bounding_box()["height"]
+        content = inner.locator("html").evaluate("e => [e.scrollHeight, e.clientHeight]")
+        assert content[0] == content[1] == frame_height
+    page.evaluate("scrollTo(0, 0)")
+    page.mouse.move(width / 2, 300)
+    page.mouse.wheel(0, 400)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == 400
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int) -> None:
+    with visit(browser, f"{address}/?embed#v4,v5", width=width) as visited:
+        assert "v4" in visited.page.locator(".panel.a").get_attribute("aria-label")
+        assert visited.page.locator("h1").bounding_box()["width"] <= 1
+        visited.page.click("summary")
+        assert "predicts this prompt better than" in visited.text(".verdict")
+        texts = []
+        for seed in (1, 1, 2):
+            visited.page.fill("#seed", str(seed))
+            visited.page.fill("#tokens", "40")
+            visited.page.click("#go")
+            visited.settled()
+            assert visited.page.locator(".panel.b .text .written").count() == 40
+            texts.append(visited.page.locator(".panel.b .text:not(.switched)").inner_text())
+        assert texts[0] == texts[1] != texts[2]
+        visited.page.locator(".panel.a .text span").nth(6).click()
+        visited.settled()
+        assert "next was" in visited.text(".panel.a .answer")
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(visited.page) == []
+
+
+@pytest.mark.parametrize("stage", ["v1", "v6", "v8"])
+def test_the_engine_is_loaded_when_somebody_touches_the_page(
+    browser: Any, address: str, published: Path, several: Path, stage: str
+) -> None:
+    """Until then, the page shows what the run computed of its first prompt, and loads less than a megabyte."""
+    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{address}/?embed#{stage}")
+    page.wait_for_selector("main[aria-busy=false]", timeout=120_000)
+    prompt = page.input_value("#prompt")
+    assert prompt == (run.run.path / "sample.txt").read_text()[:80]
+    labels = [span.get_attribute("aria-label") for span in page.locator(".text span:not(.end)").all()]
+    for label, (_, loss) in zip(labels[1:], run.losses(prompt)[:7], strict=False):
+        assert f"loss {loss:.2f}" in label
+    assert page.locator(".distribution svg").count() > 0
+    assert page.locator(".map").count() > 1 or stage == "v1"
+    assert not any("/ort/" in url or url.endswith(".onnx") for url in asked)
+    assert (
+        sum((published / url.split("?")[0].removeprefix(address)[1:]).stat().st_size for url in asked[1:]) < 1_000_000
+    )
+    page.locator(".text span").nth(3).click()
+    page.wait_for_selector(".answer:has-text('next was')")
+    page.wait_for_selector("main[aria-busy=false]")
+    assert any(url.endswith(".wasm.gz") for url in asked)
+    page.close()
+
+
+def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path) -> None:
+    runs = {tokens: gpt.load(tokenized / "runs" / tokens, device="cpu") for tokens in ("bytes", "subwords")}
+    static.write({tokens: run.run for tokens, run in runs.items()}, tokenized / "site", downloads())
+    prompt = "naïve 東京"
+    with serving_files(tokenized / "site") as address, visit(browser, f"{address}/#bytes,subwords") as visited:
+        visited.page.fill("#prompt", prompt)
+        visited.page.fill("#tokens", "60")
+        visited.page.click("#go")
+        visited.settled()
+        for side, run in zip("ab", runs.values(), strict=True):
+            spans = visited.page.locator(f".panel.{side} .text span:not(.end)")
+            own = [run.tokenizer.shown[i] for i in run.tokenizer.encode(prompt)]
+            assert spans.all_text_contents()[: len(own)] == own
+            for (_, loss), span in zip(run.losses(prompt)[:7], spans.all()[1:], strict=False):
+                title = span.get_attribute("title")
+                assert float(title.split()[1]) == pytest.approx(loss, abs=0.0051)
+            assert visited.page.locator(f".panel.{side} .text .written").count() > 10
+        texts = visited.page.evaluate(
+            """async (prompt) => {
+              const engine = await import("./engines/onnx.js");
+              const options = { tokens: 200, seed: 3, temperature: 1, topK: null, topP: null };
+              const pieces = [];
+              const model = { run: "bytes", moment: null };
+              for await (const piece of engine.write(model, prompt, options)) pieces.push(piece);
+              return [pieces.join(""), pieces.join("").isWellFormed()];
+            }""",
+            prompt,
+        )
+        assert texts[1]
+        assert len(texts[0]) > 10
+
+
+def test_writing_can_be_stopped(browser: Any, address: str) -> None:
+    with visit(browser, f"{address}/#v8") as visited:
+        visited.page.fill("#tokens", "1000")
+        visited.page.click("#go")
+        visited.page.wait_for_selector(".text .written")
+        visited.page.click("#stop")
+        visited.settled()
+        assert 0 < visited.page.locator(".text .written").count() < 1000
+
+
+def test_the_random_numbers_are_splitmix64s(browser: Any, address: str) -> None:
+    """Of the seed 1234567, as in the tests of others."""
+    first = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    with visit(browser, address) as visited:
+        drawn = visited.page.evaluate(
+            'import("./engines/random.js").then(({ random }) => { const r = random(1234567); return [r(), r(), r()]; })'
+        )
+    assert drawn == [(number >> 11) / 2**53 for number in first]
+
+
+def test_the_runs_are_described_as_by_the_server(published: Path) -> None:
+    described = json.loads((published / "runs.json").read_text())
+    assert sorted(described) == STAGES
+    assert not described["v1"]["has_attention"]
+    assert (published / "graphs" / "v5" / "with_attention.onnx").exists()
+
+
+def test_the_page_may_load_nothing_from_elsewhere(published: Path) -> None:
+    index = (published / "index.html").read_text()
+    assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " in index
+    assert '<link rel="icon" href="icon.svg">' in index
+    addresses = re.findall(r"""(?:src|href)="([^"]+)\"""", index)
+    assert addresses
+    assert all((published / address).is_file() for address in addresses)
+
+
+def test_its_files_are_small(published: Path) -> None:
+    """Beside the runs' own graphs."""
+    files = [file for file in published.rglob("*") if file.is_file() and "graphs" not in file.parts]
+    assert sum(file.stat().st_size for file in files) < 6_000_000
+
+
+def test_opened_as_a_file_it_says_what_to_do(browser: Any, published: Path) -> None:
+    page = browser.new_page()
+    page.goto(f"file://{published}/index.html")
+    assert "python -m http.server" in page.inner_text("#failure")
+    page.close()
+
+
+def test_a_folder_that_exists_is_not_touched(published: Path, several: Path) -> None:
+    runs = static.newest_of_each_stage([several / "runs"], "v5")
+    with pytest.raises(RequestError, match="already exists"):
+        static.write(runs, published, downloads())
+
+
+def test_without_a_run_that_has_a_graph_nothing_is_written(
+    several: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = static.newest_of_each_stage([several / "runs"], "transformer")
+    with caplog.at_level(logging.WARNING), pytest.raises(RequestError, match="none of these runs"):
+        static.write(runs, tmp_path / "site", downloads())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_fails_names_the_file_to_provide(
+    several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without npm
+    runs = static.newest_of_each_stage([several / "runs"], "v5")
+    with pytest.raises(UserError, match=r"download it yourself and save it as .*onnxruntime-web-.*\.tgz"):
+        static.write(runs, tmp_path / "site", tmp_path / "data")
+    assert not (tmp_path / "site").exists()

@@ -1,0 +1,99 @@
+"""The losses of runs after an equal amount of training, which is that of the run that took least."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt.base.schema import CompareConfig
+from gpt.reports.curves import at_equal
+from gpt.reports.everything import Everything
+from gpt.reports.ranking import Ranking, rankings
+from gpt.runs.finding import FinishedRun
+from gpt.training.progress import Evaluation, Progress
+from tests.conftest import Script
+from tests.reports.test_ranking import copies
+
+
+@pytest.fixture(scope="module")
+def run(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1", "hydra.run.dir=runs/run"]
+    done = script("train.py", "model=v1", "data=text", f"data.path='{corpus_file}'", *short, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "run"
+
+
+def with_curve(run: FinishedRun, points: list[tuple[int, float]], flops: float) -> FinishedRun:
+    """A run with these losses at these iterations of 100 tokens each, which took so many operations in all."""
+    evaluations = [Evaluation(iteration=i, train=val, val=val, learning_rates={}, tokens=100 * i) for i, val in points]
+    run.folder.write_metrics(Progress(iteration=points[-1][0], evaluations=evaluations))
+    return FinishedRun(run.folder, run.summary.model_copy(update={"flops": flops}))
+
+
+def of_two_rates(run: Path, tmp_path: Path) -> tuple[FinishedRun, FinishedRun, FinishedRun]:
+    """Two seeds of 0.1, and 0.2, whose updates take twice as many operations each."""
+    one, two, dear = copies(run, tmp_path, {"0.1": [2.0, 2.0], "0.2": [1.5]})
+    return (
+        with_curve(one, [(0, 4.0), (10, 3.0), (20, 2.0)], 2000),
+        with_curve(two, [(0, 4.0), (10, 3.2), (20, 2.2)], 2000),
+        with_curve(dear, [(0, 4.0), (5, 2.8), (15, 1.5)], 3000),
+    )
+
+
+def ranked(runs: tuple[FinishedRun, ...]) -> Ranking:
+    (ranking,) = rankings(runs, "exact")
+    return ranking
+
+
+@pytest.mark.parametrize(
+    ("x", "amount", "expected"),
+    [
+        ("compute", 2000, {0.1: 2.1, 0.2: 2.15}),  # 10 updates of the dear one: halfway from 2.8 to 1.5
+        ("tokens", 1500, {0.1: 2.6, 0.2: 1.5}),  # 15 updates of each
+    ],
+)
+def test_the_order_depends_on_what_is_equal(
+    x: str, amount: float, expected: dict[float, float], run: Path, tmp_path: Path
+) -> None:
+    equal = at_equal(ranked(of_two_rates(run, tmp_path)), x)  # type: ignore[arg-type]
+    assert equal is not None
+    assert equal.amount == pytest.approx(amount)
+    found = {group.values["training.learning_rate"]: statistics.mean(losses) for group, losses in equal.losses}
+    assert found == pytest.approx(expected)
+    assert list(found.values()) == sorted(found.values())
+
+
+def test_without_an_evaluation_before_or_a_count_of_operations_nothing_is_compared(run: Path, tmp_path: Path) -> None:
+    one, two, dear = of_two_rates(run, tmp_path)
+    late = with_curve(dear, [(0, 4.0), (15, 1.5)], 30000)
+    assert at_equal(ranked((one, two, late)), "compute") is None
+    unknown = FinishedRun(dear.folder, dear.summary.model_copy(update={"flops": None}))
+    assert at_equal(ranked((one, two, unknown)), "compute") is None
+    assert at_equal(ranked((one, two)), "compute") is None  # nothing to compare with
+
+
+def test_the_table_is_shown_for_what_the_axis_asks_for(run: Path, tmp_path: Path) -> None:
+    runs = list(of_two_rates(run, tmp_path))
+    values: dict[str, Any] = {
+        "runs": ".",
+        "stage": None,
+        "tags": [],
+        "metric": "exact",
+        "by": None,
+        "out": None,
+        "tolerance": 0.1,
+    }
+    tables = {
+        x: Everything.of(runs, [], CompareConfig.model_validate(values | {"x": x})).shown("github")
+        for x in ("iterations", "tokens")
+    }
+    title = "After 1.5e+03 tokens trained on, which all of these runs reached, interpolated between evaluations:"
+    assert title in tables["tokens"]
+    _, _, shown = tables["tokens"].partition(title)
+    assert [line.strip("| ").split() for line in shown.splitlines()[4:]] == [
+        ["learning\\_rate=0.2", "|", "1.5000"],
+        ["learning\\_rate=0.1", "|", "2.6000", "±", "0.1414"],
+    ]
+    assert "which all of these runs reached" not in tables["iterations"]

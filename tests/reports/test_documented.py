@@ -1,0 +1,138 @@
+"""The comparison counts what can be compared, and says why it does not count the rest."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gpt.base.schema import Documented
+from gpt.reports.documented import as_record, compare, table
+from gpt.reports.plots import curves
+from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.records import Estimated, Exact
+from gpt.training.progress import Progress
+from tests.conftest import empty_run
+
+
+@pytest.fixture
+def template(trained: Path) -> FinishedRun:
+    return finished_runs(trained / "runs")[-1]
+
+
+def runs(template: FinishedRun, *changes: dict) -> list[FinishedRun]:
+    run, summary = template
+    return [FinishedRun(run, summary.model_copy(update={"changed": []} | change)) for change in changes]
+
+
+def documented(val: float | None, train: float | None = None, kind: str | None = "estimated") -> dict:
+    return {"documented": Documented(train=train, val=val, kind=kind)}
+
+
+def losses(train: float, val: float, exact: float = 2.0) -> dict:
+    return {"estimated": Estimated(train=train, val=val), "exact": Exact(val=exact)}
+
+
+def test_mean_and_deviation_over_seeds(template: tuple) -> None:
+    stage = {"stage": "v5", **documented(2.0808)}
+    given = runs(
+        template,
+        {"seed": 1, **stage, **losses(1.9, 2.05, 2.06)},
+        {"seed": 2, **stage, **losses(1.9, 2.07, 2.08)},
+        {"seed": 3, **stage, **losses(1.9, 2.09, 2.10)},
+    )
+    (row,) = compare(given, tolerance=0.03).rows
+    assert (row.stage, row.seeds, row.documented) == ("v5", [1, 2, 3], 2.0808)
+    assert row.measured == pytest.approx(2.07)
+    assert row.deviation == pytest.approx(0.02)
+    assert row.exact == pytest.approx(2.08)
+    assert row.difference == pytest.approx(-0.0108)
+    assert row.verdict == "agrees within 0.03"
+    (strict,) = compare(given, tolerance=0.01).rows
+    assert strict.verdict == "differs by more than 0.01"
+
+
+def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target(template: tuple) -> None:
+    whole, sample = Exact(val=2.0, targets=900, of=900), Exact(val=2.0, targets=80, of=900)
+    for losses, text in (
+        ([whole, whole], "exact: every target of the validation"),
+        ([whole, sample], "exact: 80 of 900 targets or every target of the validation"),
+    ):
+        stage = {"stage": "v5", **documented(2.0808)}
+        given = runs(template, *({"seed": seed, "exact": exact, **stage} for seed, exact in enumerate(losses)))
+        assert text in table(compare(given, tolerance=0.03), "simple")
+
+
+def test_a_mini_batch_is_not_compared_with_an_estimate(template: tuple) -> None:
+    (row,) = compare(
+        runs(template, {**documented(None, 2.5769, "mini-batch"), "last_batch": 2.51}), tolerance=0.03
+    ).rows
+    assert row.difference is None
+    assert row.verdict.startswith("not comparable")
+    assert "2.5100" in row.verdict
+    assert "2.5769 *" in table(compare(runs(template, documented(None, 2.5769, "mini-batch")), tolerance=1), "simple")
+
+
+def test_a_missing_figure_is_filled_in(template: tuple) -> None:
+    (row,) = compare(runs(template, {**documented(None, kind=None), **losses(2.2, 2.3)}), tolerance=0.03).rows
+    assert (row.documented, row.difference, row.measured) == (None, None, 2.3)
+    assert "filled in" in row.verdict
+
+
+def test_a_documented_train_loss_has_its_own_row(template: tuple) -> None:
+    train, val = compare(runs(template, {**documented(1.4873, 1.0763), **losses(1.1, 1.5)}), tolerance=0.03).rows
+    assert (train.split, train.documented, train.measured) == ("train", 1.0763, 1.1)
+    assert (val.split, val.documented, val.measured) == ("val", 1.4873, 1.5)
+
+
+def test_changed_and_repeated_runs_are_shown_but_not_counted(template: tuple) -> None:
+    stage = {"stage": "v5", "seed": 1, **documented(2.0808)}
+    given = runs(
+        template,
+        {**stage, **losses(1.9, 2.5)},
+        {**stage, **losses(1.9, 2.08)},
+        {**stage, **losses(1.9, 1.7), "changed": ["model.n_layer=9"]},
+    )
+    comparison = compare(given, tolerance=0.03)
+    assert [row.measured for row in comparison.rows] == [2.08]
+    assert [reason for _, reason in comparison.not_counted] == [
+        "there is a newer run of this seed",
+        "changed: model.n_layer=9",
+    ]
+    assert "| v5" in table(comparison, "github")
+
+
+def test_json_and_picture(template: tuple, tmp_path: Path) -> None:
+    comparison = compare(runs(template, {**documented(2.0), "stage": "v5"}), tolerance=0.03)
+    content = json.loads(json.dumps(as_record(comparison)))
+    assert content["rows"][0]["stage"] == "v5"
+    assert content["counted"] == {"v5": [str(template[0].path)]}
+    assert curves(comparison, [], "iterations", tmp_path / "compare.png")
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(template: tuple, tmp_path: Path) -> None:
+    sizes = []
+    for number, iterations in enumerate(([0], [0, 40])):
+        run = empty_run(tmp_path / str(number))
+        evaluations = template[0].evaluations()
+        evaluated = [evaluations[0].model_copy(update={"iteration": i}) for i in iterations]
+        run.write_metrics(Progress(iteration=iterations[-1], evaluations=evaluated))
+        summary = template[1].model_copy(
+            update={"stage": "v4", "changed": [], "documented": Documented(train=None, val=None, kind=None)}
+        )
+        picture = tmp_path / f"{number}.png"
+        drawn = curves(compare([FinishedRun(run, summary)], tolerance=0.03), [], "iterations", picture)
+        assert drawn == picture.exists()
+        sizes.append(drawn)
+    assert sizes == [False, True]
+
+
+def test_a_damaged_run_is_left_out_and_named(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runs_folder = shutil.copytree(trained / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs" / "damaged"
+    damaged.mkdir()
+    (damaged / "summary.json").write_text("{")
+    found = finished_runs(runs_folder)
+    assert damaged not in [run.path for run, _ in found]
+    assert "damaged" in caplog.text

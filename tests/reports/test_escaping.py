@@ -1,0 +1,89 @@
+"""What a stranger writes into a run folder stays text in every document that is made of it."""
+
+import csv
+import dataclasses
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from gpt.base.schema import CompareConfig
+from gpt.reports import escaping, tables
+from gpt.reports.everything import Everything
+from gpt.reports.ranking import Group, Ranking
+from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.folder import RunFolder
+
+HOSTILE = [
+    "<script>alert(1)</script>", "[x](javascript:alert)", "![x](http://a.b/c)", "a\n# heading", "a | b |", "`code`",
+    "www.example.com", "https://example.com", "user@example.com", "mailto:user@example.com", "xmpp:a@b.cd",
+    "`a@b.cd`", "a@@b.cd`@`", "@://x.yz", "www.@www.x.yz", "\\@x", "**x** __y__", "&lt;b&gt;", "\x1b[2J\x00",
+    "\u202eabc", "\\<b>", "$\\frac$",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_of_a_stranger_is_rendered_as_it_is_written(text: str) -> None:
+    markdown_it = pytest.importorskip("markdown_it")
+    for line in (f"before {text} after", text):
+        escaped = escaping.markdown(line)
+        parser = markdown_it.MarkdownIt("commonmark", {"linkify": False}).enable("table")
+        rendered = re.sub("</?code>", "", parser.renderInline(escaped))
+        expected = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+            expected = expected.replace(sign, entity)
+        assert rendered == expected
+        # GitHub also makes links of addresses in plain text, after its escapes have been read.
+        plain = [token.content if token.type == "text" else "\n" for token in parser.parseInline(escaped)[0].children]
+        assert not re.search(r"@|://|www\.", "".join(plain))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\x00=1", "\u202e=x", "\t=1", "a\r\n=1"])
+def test_no_cell_is_a_formula_or_has_a_control_character(text: str) -> None:
+    cell = escaping.csv_cell(text)
+    assert isinstance(cell, str)
+    assert cell.isprintable()
+    assert not cell.startswith(("=", "+", "-", "@"))
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, "-0.5", "1e-3", "+1", None])
+def test_numbers_stay_numbers(value: object) -> None:
+    assert escaping.csv_cell(value) == value
+
+
+def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) -> None:
+    run, summary = finished_runs(trained / "runs")[0]
+    keys = ["=key", "a|b"]
+    groups = [
+        Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, None, 4.0, "best") for text in HOSTILE
+    ]
+    older = [FinishedRun(RunFolder(Path(text)), summary) for text in HOSTILE]
+    ranking = Ranking(
+        "<b>corpus</b>\n# x",
+        keys,
+        ["<i>"],
+        groups,
+        unit="token",
+        has_characters=True,
+        is_tested=False,
+        older=older,
+        unfinished=[],
+    )
+    content = tables.as_csv([ranking])
+    assert "\x00" not in content
+    rows = list(csv.reader(io.StringIO(content)))
+    assert [len(row) for row in rows] == [len(rows[0])] * (len(HOSTILE) + 1)
+    assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
+    values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "x": "iterations", "by": ["=key"], "out": None}
+    config = CompareConfig.model_validate(values | {"tolerance": 0.1})
+    everything = Everything.of([FinishedRun(run, summary)], [], config)
+    everything = dataclasses.replace(everything, rankings=[ranking], ranked=[ranking])
+    everything.write(tmp_path)
+    text = (tmp_path / "compare.md").read_text()
+    assert "<" not in text
+    assert not [line for line in text.splitlines() if line.startswith("#")]
+    note = text[text.index("Not counted") :].splitlines()[0]
+    assert all(escaping.markdown(Path(hostile)) in note for hostile in HOSTILE)
+    table = text[text.index("| =key") :]
+    assert len({line.replace("\\|", "").count("|") for line in table.splitlines() if line.startswith("|")}) == 1

@@ -1,0 +1,137 @@
+"""The report of a run: what it says beside the documented loss, and when it compares."""
+
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt.base.schema import Documented
+from gpt.reports.changes import changes
+from gpt.reports.documented import compare
+from gpt.reports.run import closing_lines, plot_run
+from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Best, Estimated, Exact
+from gpt.training.progress import Means, Progress, Segment
+
+
+@pytest.fixture
+def template(trained: Path) -> FinishedRun:
+    return finished_runs(trained / "runs")[-1]
+
+
+def report(template: FinishedRun, **changes: Any) -> dict[str, str]:
+    """The lines of a report by their first word."""
+    run, summary = template
+    lines = closing_lines(summary.model_copy(update={"changed": []} | changes), run)
+    return {line.split()[0]: line for line in lines}
+
+
+LOSSES = {
+    "estimated": Estimated(train=1.5, val=2.0608),
+    "exact": Exact(val=2.0611),
+    "best": Best(val=2.01, iteration=40),
+}
+DOCUMENTED = {"documented": Documented(train=None, val=2.0607, kind="estimated")}
+
+
+def test_documented_measured_and_exact_losses_are_shown_side_by_side(template: tuple) -> None:
+    lines = report(template, **LOSSES, **DOCUMENTED)
+    assert re.search(r"-\s+2\.0607\s+estimated$", lines["documented"])
+    assert re.search(r"1\.5000\s+2\.0608\s+estimated over random batches$", lines["measured"])
+    assert re.search(r"-\s+2\.0611\s+every target of the validation split once$", lines["exact"])
+    assert re.search(r"-\s+\+0\.0001\s+measured - documented$", lines["difference"])
+    assert lines["best"] == "best validation loss 2.0100 at iteration 40"
+    assert lines["sample"] == f"sample from it: python generate.py run={template[0].path}"
+
+
+def test_a_run_with_changed_hyperparameters_is_not_compared_with_the_documented_one(template: tuple) -> None:
+    lines = report(template, **LOSSES, **DOCUMENTED, changed=["model.n_layer=4", "schedule=cosine"])
+    assert "difference" not in lines
+    assert "documented" not in lines
+    assert lines["not"] == "not the documented run of v7: model.n_layer=4, schedule=cosine"
+
+
+def test_a_mini_batch_is_beside_the_last_mini_batch(template: tuple) -> None:
+    documented = Documented(train=2.5769, val=None, kind="mini-batch")
+    lines = report(template, **LOSSES, documented=documented, last_batch=2.5)
+    assert "2.5769" in lines["documented"]
+    assert "one training mini-batch" in lines["documented"]
+    assert re.search(r"2\.5000\s+-\s+last training mini-batch of this run$", lines["last"])
+    assert "difference" not in lines
+
+
+def test_a_stage_without_a_documented_figure_says_so(template: tuple) -> None:
+    lines = report(template, **LOSSES, documented=Documented(train=None, val=None, kind=None))
+    assert lines["documented"].endswith("no figure was documented")
+
+
+def test_an_exact_loss_of_averaged_weights_says_so(template: tuple) -> None:
+    assert report(template, averaged=3)["exact"].endswith("once by the averaged weights")
+
+
+def test_a_run_without_a_last_mini_batch_is_beside_a_documented_one(template: tuple) -> None:
+    documented = Documented(train=2.5, val=None, kind="mini-batch")
+    summary = template[1].model_copy(update={"changed": [], "documented": documented, "last_batch": None})
+    assert compare([FinishedRun(template[0], summary)], tolerance=0.03).rows[0].verdict.endswith("of one mini-batch")
+
+
+def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple) -> None:
+    """Be that another value, or the documented one where the run ended with another."""
+    history = [
+        Segment(until=20, changed=["training.max_iters=30"]),
+        Segment(until=30, changed=["training.learning_rate=0.1", "schedule=cosine"]),
+    ]
+    now = ["training.max_iters=40", "training.learning_rate=0.2", "schedule=cosine"]
+    assert changes(template[1].model_copy(update={"changed": now, "earlier": history})) == [
+        *now,
+        "training.learning_rate as documented until iteration 20",
+        "schedule as documented until iteration 20",
+        "training.learning_rate=0.1 until iteration 30",
+    ]
+
+
+def test_an_earlier_part_with_other_settings_keeps_a_run_from_being_compared(template: tuple) -> None:
+    lines = report(template, **LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["schedule=cosine"])])
+    assert "difference" not in lines
+    assert lines["not"] == "not the documented run of v7: schedule=cosine until iteration 20"
+    of_length = report(template, **LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["training.max_iters=30"])])
+    assert "difference" in of_length
+
+
+def test_a_summary_on_disk_is_the_one_that_was_written(template: tuple, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
+    changed = template[1].model_copy(update={"last_batch": math.pi})
+    run.write_summary(changed)
+    assert run.summary() == changed
+
+
+def test_the_loss_curve_is_a_picture(template: tuple, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
+    (run.path / "loss.png").unlink()
+    plot_run(run, template[1])
+    assert (run.path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_metric_has_a_panel_below_the_losses(
+    template: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
+    progress = Progress(iteration=60)
+    for number, evaluation in enumerate(run.evaluations()):  # chosen when the run was resumed, and once not finite
+        means = {"accuracy": Means(train=0.1 * number, val=None if number == 1 else 0.2)} if number else {}
+        progress.evaluations.append(evaluation.model_copy(update={"metrics": means}))
+    run.write_metrics(progress)
+    figures: list = []
+    monkeypatch.setattr("gpt.reports.run.write_png", lambda _, figure: figures.append(figure))
+    plot_run(run, template[1])
+    losses, accuracy = figures[0].axes
+    assert losses.get_ylabel() == "loss (nats per token)"
+    assert accuracy.get_ylabel() == "accuracy"
+    train, val = accuracy.lines
+    assert list(train.get_xdata()) == [20, 40, 60]
+    assert list(train.get_ydata()) == pytest.approx([0.1, 0.2, 0.3])
+    assert list(val.get_ydata()) == pytest.approx([math.nan, 0.2, 0.2], nan_ok=True)

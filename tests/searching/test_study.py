@@ -1,0 +1,451 @@
+"""A search as a user runs it: its trials, its workers, its deaths, and what it says at the end."""
+
+import contextlib
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from matplotlib.figure import Figure
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from gpt.base.errors import RequestError, UserError
+from gpt.data.corpora import read_text
+from gpt.searching import report, study
+from tests.conftest import REPOSITORY, Script
+from tests.faults.folders import tree
+from tests.forked import Forked
+
+RATE = "training.learning_rate=tag(log,interval(1e-4,1e-1))"
+SHORT = ["model=v1", "training.max_iters=12", "training.eval_interval=4", "training.eval_iters=1", "device=cpu"]
+
+Search = Callable[..., subprocess.CompletedProcess]
+
+
+def trials_in(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{folder}/study.db"
+    return optuna.load_study(study_name="search", storage=storage).get_trials()
+
+
+def content(folder: Path) -> list[tuple]:
+    """All that a search finds, but for the time that it takes."""
+    return [(t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in trials_in(folder)]
+
+
+@pytest.fixture(scope="session")
+def corpus(corpus_file: Path) -> list[str]:
+    return ["data=text", f"data.path={corpus_file}"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(script: Script, corpus: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a search of twelve trials, and what it printed."""
+    folder = tmp_path_factory.mktemp("search")
+    options = [*SHORT, *corpus, RATE, "training.batch_size=range(8,25,8)", "optimizer=adamw,sgd"]
+    done = script("search.py", *options, "n_trials=12", "study=a study, (1)?", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_every_trial_is_a_run_of_its_own(unbroken: tuple[Path, str], called: Script) -> None:
+    folder, _ = unbroken
+    study = folder / "a study, (1)?"
+    connection = sqlite3.connect(study / "study.db")
+    states = [state for (state,) in connection.execute("select state from trials order by number")]
+    assert len(states) == 12
+    assert states.count("COMPLETE") >= 5  # pruning needs some to compare with
+    assert "RUNNING" not in states
+    for number, state in enumerate(states):
+        run = study / f"trial_{number:03d}"
+        assert (run / "summary.json").exists() == (state == "COMPLETE")
+        assert len((run / "commands.jsonl").read_text().splitlines()) == 1
+    done = called("compare.py", f"runs={study}", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"{states.count('COMPLETE')} runs on data=text" in done.stdout
+
+
+def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str], called: Script) -> None:
+    folder, out = unbroken
+    *_, best, announced, command = out.splitlines()
+    assert announced == "train the winner:"
+    found = re.fullmatch(r"best: trial (\d+), exact validation loss (\d\.\d{4}) \(nats per token\)", best)
+    assert found is not None
+    python, *arguments = shlex.split(command)
+    assert python == "python"
+    assert {"model=v1", "training.max_iters=12"} <= set(arguments)
+    done = called(*arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"^exact .* {found[2]} ", done.stdout, re.MULTILINE)
+
+
+def test_there_is_a_picture_and_an_importance_of_every_hyperparameter(unbroken: tuple[Path, str]) -> None:
+    folder, out = unbroken
+    assert (folder / "a study, (1)?" / "search.png").read_bytes().startswith(b"\x89PNG")
+    (line,) = re.findall(r"^importances: (.*) \(picture", out, re.MULTILINE)
+    shares = dict(part.rsplit(" ", 1) for part in line.split(", "))
+    assert set(shares) == {"training.learning_rate", "training.batch_size", "optimizer"}
+    assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("where", "scale"),
+    [
+        (FloatDistribution(1e-3, 1e-1, log=True), "log"),
+        (FloatDistribution(1e-3, 1e-1), "linear"),
+        (CategoricalDistribution(("1e-3", "1e-1")), "linear"),
+    ],
+)
+def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
+    where: BaseDistribution, scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, key = optuna.create_study(), "training.learning_rate"
+    values = ("1e-3", "1e-1") if isinstance(where, CategoricalDistribution) else (1e-3, 1e-1)
+    for value, loss in zip(values, (2.5, 2.1), strict=True):
+        found.add_trial(create_trial(params={key: value}, distributions={key: where}, value=loss))
+    drawn: list[Figure] = []
+    monkeypatch.setattr(report, "write_png", lambda path, figure: drawn.append(figure))
+    report.draw(found, tmp_path / "search.png")
+    _, right = drawn[0].axes
+    assert (right.get_xlabel(), right.get_xscale()) == ("learning_rate", scale)
+    (points, _) = right.lines
+    assert list(points.get_xdata()) == list(values)
+    assert list(points.get_ydata()) == [2.5, 2.1]
+
+
+def test_n_trials_is_the_total(called: Script, corpus: list[str], tmp_path: Path) -> None:
+    for total in (2, 2, 3):
+        done = called("search.py", *SHORT, *corpus, RATE, f"n_trials={total}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"{total} trials: {total} complete, in runs/search_v1" in done.stdout
+        assert len(trials_in(tmp_path / "runs" / "search_v1")) == total
+
+
+def test_a_trial_that_is_worse_than_the_others_is_pruned(called: Script, corpus: list[str], tmp_path: Path) -> None:
+    options = [*SHORT, *corpus, "training.learning_rate=1e-1,9e-2,1e-9", "training.batch_size=range(16,33)"]
+    done = called("search.py", *options, "study=study", "n_trials=14", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trials = trials_in(tmp_path / "study")
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    late = [trial for trial in trials[6:] if trial.params["training.learning_rate"] == "1e-09"]
+    assert late
+    assert {trial.number for trial in late} <= {trial.number for trial in pruned}
+    for trial in pruned:
+        assert list(trial.intermediate_values) == [4]  # and not iteration 0, where all are alike
+        assert len((tmp_path / "study" / f"trial_{trial.number:03d}" / "metrics.jsonl").read_text().splitlines()) == 2
+    never = called("search.py", *options, "study=other", "n_trials=14", "prune=false", cwd=tmp_path)
+    assert "14 trials: 14 complete" in never.stdout
+
+
+def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> None:
+    command = [str(REPOSITORY / "search.py"), *SHORT, *corpus, RATE, "n_trials=9", "prune=false"]
+    workers = [Forked(command, tmp_path) for _ in range(3)]
+    for worker in workers:
+        done = worker.finished()
+        assert done.returncode == 0, done.stderr
+    study = tmp_path / "runs" / "search_v1"
+    trials = trials_in(study)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 9
+    assert len({trial.params["training.learning_rate"] for trial in trials}) == 9
+    for path in study.glob("trial_*/commands.jsonl"):
+        assert len(path.read_text().splitlines()) == 1
+
+
+def kill_and_repeat(command: list[str], folder: Path, kills: int) -> None:
+    """Kill the command `kills` times at any moment of its work, and then let it finish."""
+    draw = random.Random(0)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for line in process.stdout or ():  # importing takes most of the time; its work begins here
+            if line.startswith("trial "):
+                break
+        else:
+            return  # the search has finished
+        time.sleep(draw.uniform(0, 1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_search_that_is_killed_finds_what_an_unbroken_one_finds(
+    kills: int, called: Script, corpus: list[str], tmp_path: Path
+) -> None:
+    options = ["search.py", *SHORT, *corpus, RATE, "optimizer=adamw,sgd", f"n_trials={4 + kills}"]
+    options += ["checkpoint.interval=4", "checkpoint.min_seconds=0"]
+    assert called(*options, "study=whole", cwd=tmp_path).returncode == 0
+    kill_and_repeat([str(REPOSITORY / options[0]), *options[1:], "study=parts"], tmp_path, kills)
+    assert content(tmp_path / "parts") == content(tmp_path / "whole")
+    assert len(list((tmp_path / "parts").glob("trial_*"))) == 4 + kills
+
+
+def test_a_stopped_search_says_how_it_goes_on(corpus: list[str], tmp_path: Path) -> None:
+    command = [str(REPOSITORY / "search.py"), *SHORT, *corpus, RATE, "training.max_iters=1000000", "n_trials=1"]
+    search = Forked(command, tmp_path)
+    while not list(tmp_path.rglob("metrics.jsonl")):
+        time.sleep(0.1)
+    search.send_signal(signal.SIGTERM)
+    done = search.finished()
+    assert done.returncode == 143
+    assert done.stderr == "stopped in trial 0; repeat the command to continue\n"
+    assert [trial.state for trial in trials_in(tmp_path / "runs" / "search_v1")] == [TrialState.RUNNING]
+
+
+def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(
+    called: Script, corpus: list[str], tmp_path: Path
+) -> None:
+    heads = [*SHORT, "model=v3", *corpus, "model.n_head=4,5,7"]
+    done = called("search.py", *heads, cwd=tmp_path)
+    while done.returncode == 2:  # a worker does not go on before one trial has succeeded
+        assert re.match(r"error: trial \d failed, and none has succeeded: model: n_embd=32 must be a", done.stderr)
+        done = called("search.py", *heads, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "every combination has been tried\n3 trials: 1 complete, 2 fail, in runs/search_v3\n" in done.stdout
+    widths = [*SHORT[1:], *corpus, "model=v1,v3", "model.n_head=2", "study=widths"]  # v1 has no heads
+    done = called("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
+    while done.returncode == 2:
+        assert "none has succeeded: model=v1 has no key n_head" in done.stderr
+        done = called("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {t.params["model"]: t.state for t in trials_in(tmp_path / "widths")} == {
+        "v1": TrialState.FAIL, "v3": TrialState.COMPLETE,
+    }  # fmt: skip
+    rates = [*SHORT, "model=v3", *corpus, "optimizer=sgd", "training.learning_rate=1e30,1e-3"]
+    done = called("search.py", *rates, "study=rates", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    states = {t.params["training.learning_rate"]: t.state for t in trials_in(tmp_path / "rates")}
+    assert states == {"1e+30": TrialState.PRUNED, "0.001": TrialState.COMPLETE}
+
+
+def test_every_combination_of_a_finite_space_is_tried(tmp_path: Path) -> None:
+    space = {
+        "batch_size": CategoricalDistribution(["16", "32", "64"]),
+        "optimizer": CategoricalDistribution(["adamw", "muon"]),
+        "n_layer": IntDistribution(1, 4),
+    }
+    search = study.Search(tmp_path / "study", space, {}, seed=1, prune=False)
+    for trial in search.trials(100):
+        p = trial.params
+        search.run(trial, lambda _, p=p: int(p["batch_size"]) / 64 + p["n_layer"] + (p["optimizer"] == "muon"))
+    assert len({str(trial.params) for trial in search.study.get_trials()}) == 24
+
+
+def test_a_file_that_is_gone_is_not_the_fault_of_a_trial(tmp_path: Path) -> None:
+    search = study.Search(tmp_path / "study", {"n_layer": IntDistribution(1, 4)}, {}, seed=1, prune=False)
+    trials = search.trials(4)
+    search.run(next(trials), lambda _: 1.0)
+
+    def train(_: object) -> float:
+        read_text(tmp_path / "nowhere")
+        return 1.0
+
+    with pytest.raises(RequestError, match="there is no file"):
+        search.run(next(trials), train)
+    assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
+
+
+def test_a_value_beside_the_ranges_of_an_experiment_counts(called: Script, corpus: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "rates.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 5\n      optimizer: adamw,sgd\n"
+    )
+    options = [*SHORT, *corpus, "experiment=rates", "n_trials=1"]
+    done = called("search.py", "--config-dir=mine", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert next(tmp_path.glob("runs/*/trial_000/summary.json")).read_text().count('"seed": 5') == 1
+    assert f" --config-dir={tmp_path / 'mine'} seed=5 " in done.stdout.splitlines()[-1]
+
+
+def test_torchrun_is_refused(called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = called("search.py", "model=v1", RATE, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "torchrun is for train.py" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model=v1"], "there is nothing to search over: give a key a range, as in training.learning_rate='tag(log,"),
+        (["model=v1", "training.lr=interval(0,1)", "training.x=1"], "unknown key training.x"),
+        (["model=v1", "n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
+        (["model=v1", "n_trials=0", RATE], "n_trials=0: must be at least 1"),
+        (["model=v1", "model.n_layer=4", RATE], "model=v1 has no key n_layer; it is a key of"),
+        (["model=v99", RATE], "model=v99 does not exist; model can be"),
+        (["model=v1", "resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
+        (["model=v1", "training.learning_rate=interval(2,1)"], "training.learning_rate: "),
+        (["model=v1", "training.batch_size=range(5,5)"], "training.batch_size: "),
+        (["model=v1", "training.learning_rate=tag(log,interval(0,1))"], "training.learning_rate: "),
+        (["model=v1", "data=text", "data.path=/nowhere", RATE], "there is no file /nowhere"),
+        (
+            ["experiment=translation_sweep"],
+            "experiment=translation_sweep is a sweep: for a search, omit its hydra.mode",
+        ),
+        (["model=v1", RATE, "study=/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_what_a_user_gets_wrong_ends_in_one_line(
+    arguments: list[str], message: str, called: Script, tmp_path: Path
+) -> None:
+    done = called("search.py", *arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_folder_with_another_search_or_a_damaged_one_is_refused(
+    called: Script, corpus: list[str], tmp_path: Path
+) -> None:
+    options = [*SHORT, *corpus, "n_trials=1", "study=study"]
+    assert called("search.py", *options, RATE, cwd=tmp_path).returncode == 0
+    other = called("search.py", *options, RATE, "seed=2", cwd=tmp_path)
+    assert other.stderr == (
+        "error: study holds a search with other settings; this one has seed=2: give it a new folder with study=FOLDER\n"
+    )
+    wider = called("search.py", *options, RATE.replace("1e-4", "1e-5"), cwd=tmp_path)
+    assert "study holds a search with other settings; this one has space.training.learning_rate=" in wider.stderr
+    (tmp_path / "study" / "study.db").write_bytes(b"not a database" * 100)
+    damaged = called("search.py", *options, RATE, cwd=tmp_path)
+    assert damaged.returncode == 1
+    assert damaged.stderr == "error: cannot use study/study.db: file is not a database\n"
+
+
+def test_a_search_takes_over_nothing_that_it_did_not_make(called: Script, corpus: list[str], tmp_path: Path) -> None:
+    options = ["search.py", *SHORT, *corpus, "study=S", "seed=range(5,1,-1)"]
+    assert called(*options, "n_trials=1", cwd=tmp_path).returncode == 0
+    (tmp_path / "S" / "study.db").unlink()
+    before = tree(tmp_path)
+    refused = called(*options, "n_trials=1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: S/search.png already exists and is not part of this search: move it")
+    assert tree(tmp_path) == before
+    (tmp_path / "S" / "search.png").unlink()
+    refused = called(*options, "n_trials=1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: S/trial_000 already exists and is not part of this search: move it")
+    shutil.rmtree(tmp_path / "S" / "trial_000")
+    assert called(*options, "n_trials=4", cwd=tmp_path).returncode == 0
+    assert {trial.params["seed"] for trial in trials_in(tmp_path / "S")} == {2, 3, 4, 5}
+
+
+RATES = {"training.learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
+
+
+@pytest.fixture(scope="module")
+def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study whose one trial was left by a worker that died."""
+    folder = tmp_path_factory.mktemp("left") / "study"
+    next(study.Search(folder, RATES, {}, seed=1, prune=False).trials(1))
+    return folder
+
+
+@pytest.fixture
+def abandoned(left_behind: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    return Path(shutil.copytree(left_behind, tmp_path / "study"))
+
+
+def reopened(folder: Path) -> study.Search:
+    return study.Search(folder, RATES, {}, seed=1, prune=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_params SET param_name = 'data.path'",
+        "UPDATE trial_params SET param_value = 0.5",
+        "UPDATE trial_params SET distribution_json = "
+        """'{"name": "CategoricalDistribution", "attributes": {"choices": ["${oc.env:HOME}"]}}', param_value = 0""",
+        "DELETE FROM trial_params",
+        "UPDATE trials SET number = 7",
+        "UPDATE trials SET state = 'COMPLETE'",
+        "INSERT INTO trial_params VALUES (9, 1, 'init', 0.01, (SELECT distribution_json FROM trial_params))",
+        "CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trial_params; END",
+        "UPDATE alembic_version SET version_num = 'v9.9.9.z'",
+    ],
+)
+def test_nothing_is_taken_from_a_study_but_values_of_its_own_space(change: str, abandoned: Path) -> None:
+    with contextlib.closing(sqlite3.connect(abandoned / "study.db")) as connection:
+        connection.execute(change)
+        connection.commit()
+    with pytest.raises(UserError, match=r"study\.db") as raised:
+        reopened(abandoned)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["study.db", "study.db-journal", "study.db-wal", ".lock", "trial_000"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link"])
+def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path) -> None:
+    outside = abandoned.parent / "outside"
+    (outside / "run").mkdir(parents=True)
+    (outside / "file").write_bytes(b"precious")
+    before, path = tree(outside), abandoned / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    if kind == "dangling link":
+        path.symlink_to(outside / "new")
+    elif kind == "hard link" and name != "trial_000":
+        os.link(outside / "file", path)
+    else:
+        path.symlink_to(outside / ("run" if name == "trial_000" else "file"))
+    with contextlib.suppress(UserError):  # a lock that is a hard link is replaced
+        next(reopened(abandoned).trials(1))
+    assert tree(outside) == before
+
+
+def test_a_journal_that_names_another_file_is_not_replayed(abandoned: Path) -> None:
+    """SQLite would delete that file."""
+    second = bytes(abandoned.parent / "precious")
+    magic = bytes.fromhex("d9d505f920a163d7")
+    end = len(second).to_bytes(4, "big") + sum(second).to_bytes(4, "big") + magic
+    (abandoned / "study.db-journal").write_bytes(magic + bytes(504) + b"\0\0\0\1" + second + end)
+    (abandoned.parent / "precious").write_bytes(b"precious")
+    with pytest.raises(UserError, match="it names another file"):
+        reopened(abandoned)
+    assert (abandoned.parent / "precious").exists()
+
+
+@pytest.mark.slow
+def test_the_page_about_searching_runs_as_written(script: Script, corpus: list[str], tmp_path: Path) -> None:
+    """But for the length of its runs and the number of its trials."""
+    page = (REPOSITORY / "docs" / "searching.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 4
+    short = [*SHORT[1:], "schedule.warmup_iters=0", *corpus]
+    for trials, (python, name, *arguments) in enumerate(commands, start=2):
+        assert python == "python"
+        more = [*short, f"n_trials={trials}"] if name == "search.py" else []
+        done = script(name, *arguments, *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"search_v6", "mine"}
+
+
+def test_help_names_every_key_and_range(script: Script, tmp_path: Path) -> None:
+    done = script("search.py", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for text in ("n_trials=30", "study=null", "prune=true", "sampling_seed=1", "tag(log,interval(1e-4,1e-1))"):
+        assert text in done.stdout
+
+
+def test_a_missing_optuna_is_one_line(tmp_path: Path) -> None:
+    without = "import runpy, sys; sys.modules['optuna'] = None; sys.argv = ['search.py', 'experiment=search_v6']; "
+    without += f"runpy.run_path({str(REPOSITORY / 'search.py')!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: optuna is not installed: pip install -e '.[search]'\n"
