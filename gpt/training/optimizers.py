@@ -72,7 +72,7 @@ class AdamW(Optimizer):
     ) -> None:
         super().__init__(model)
         self.peaks = {"all": learning_rate}
-        self._adamw = _AdamW(self, list(self.parameters), weight_decay, beta1, beta2)
+        self._adamw = AdamWGroup(self, list(self.parameters), weight_decay, beta1, beta2)
 
     @torch.no_grad()
     def step(self, rates: dict[str, float], skip: Tensor) -> None:
@@ -110,7 +110,7 @@ class Muon(Optimizer):
             self._by_shape[tuple(sorted(self.parameters[name].shape))].append(name)
         self.peaks = {"matrices": matrix_learning_rate, "others": learning_rate}
         self.state |= {f"momentum.{name}": torch.zeros_like(self.parameters[name]) for name in self._matrices}
-        self._adamw = _AdamW(self, others, weight_decay, beta1, beta2)
+        self._adamw = AdamWGroup(self, others, weight_decay, beta1, beta2)
 
     @torch.no_grad()
     def step(self, rates: dict[str, float], skip: Tensor) -> None:
@@ -156,14 +156,14 @@ class SGD(Optimizer):
             parameter.copy_(torch.where(keep, parameter.add(momentum, alpha=-rates["all"]), parameter))
 
 
-class _AdamW:
+class AdamWGroup:
     """AdamW for some of an optimizer's parameters; bit-identical to `torch.optim.AdamW(fused=True)`."""
 
     def __init__(self, optimizer: Optimizer, names: list[str], weight_decay: float, beta1: float, beta2: float) -> None:
         self._optimizer, self._betas = optimizer, (beta1, beta2)
         parameters, state = optimizer.parameters, optimizer.state
-        if names:
-            state["steps"] = torch.zeros((), device=parameters[names[0]].device)  # where the kernel reads it
+        if names:  # a count of its own, because an optimizer may have several of these; on the device for the kernel
+            self._steps = state[f"steps.{names[0]}"] = torch.zeros((), device=parameters[names[0]].device)
         state |= {f"first_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
         state |= {f"second_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
         decaying = [name for name in names if parameters[name].dim() >= 2]
@@ -171,15 +171,16 @@ class _AdamW:
         self._groups = [(group, decay) for group, decay in ((decaying, weight_decay), (others, 0.0)) if group]
 
     def step(self, rate: float, skip: Tensor) -> None:
+        """One step at this learning rate; where the scalar `skip` is 1, nothing changes."""
         optimizer, state = self._optimizer, self._optimizer.state
         if self._groups:
-            state["steps"] += 1 - skip
+            self._steps += 1 - skip
         for names, weight_decay in self._groups:
             fused_adamw(
                 [optimizer.parameters[name] for name in names],
                 [optimizer.gradient(name) for name in names],
                 ([state[f"first_moment.{name}"] for name in names], [state[f"second_moment.{name}"] for name in names]),
-                state["steps"],
+                self._steps,
                 rate=rate,
                 betas=self._betas,
                 weight_decay=weight_decay,

@@ -138,7 +138,7 @@ UNSUITABLE = {
         "gpt.data.corpora._held_out",
     ],
     "optimizer": [
-        "gpt.training.optimizers._AdamW",
+        "gpt.training.optimizers.AdamWGroup",
         "gpt.training.optimizers.Optimizer",  # abstract
         "gpt.training.optimizers.ABC",
         "gpt.training.optimizers.orthogonalised",
