@@ -112,7 +112,30 @@ def test_an_added_tracker_has_every_row(copy: tuple[Path, Run]) -> None:
     assert {"loss/exact_val", "report", "sample"} <= results.keys()
 
 
-ADDED = ["model=window_mean", "optimizer=lion", "schedule=staircase", "data=squares", "data=speeches"]
+def test_an_added_logger_of_gradients_writes_histograms(copy: tuple[Path, Run]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder, _ = copy
+    (path,) = folder.rglob("tensorboard/gradients")
+    events = EventAccumulator(str(path)).Reload()
+    assert {"gradients/lm_head.weight", "gradients/blocks.2.attention.projection.bias"} <= {
+        *events.Tags()["histograms"]
+    }
+    histograms = events.Histograms("gradients/lm_head.weight")
+    assert [event.step for event in histograms] == [10, 20]
+    assert all(event.histogram_value.max > event.histogram_value.min for event in histograms)
+
+
+def test_each_layer_has_the_learning_rate_that_was_given_to_it(copy: tuple[Path, Run]) -> None:
+    folder, _ = copy
+    lines = [json.loads(line) for path in folder.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
+    rates = [line["learning_rates"] for line in lines if "layer_0" in line["learning_rates"]]
+    assert rates
+    assert all(each == {f"layer_{n}": pytest.approx(1e-3 * 0.5 ** (4 - n)) for n in range(5)} for each in rates)
+
+
+ADDED = ["model=window_mean", "optimizer=lion", "optimizer=layerwise", "schedule=staircase", "data=squares",
+         "data=speeches"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

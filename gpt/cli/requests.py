@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import re
 import shlex
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
-from gpt.base.keys import literal
+from gpt.base.keys import compared, differences, flat, literal
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.cli import arguments, sweeps, words
@@ -30,6 +31,8 @@ from gpt.cli.explanations import PACKAGES, explain_composition
 from gpt.cli.failing import is_sweep
 
 _COMPOSING = threading.RLock()
+# These may change what is compared with the documented run, although they are not compared themselves.
+_MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}
 
 
 def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], rest: Sequence[str]) -> Request:
@@ -53,7 +56,7 @@ def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], re
             destination.runs, sweep, f"{settings.job.num:03d}_", folder, sweep, sweeps.swept_keys()
         )
     return Request(
-        given, _command(config_name, said), destination, _documented,
+        given, _command(config_name, said), destination,
         resume=values.get("resume"), options=tuple(options), foreign=_foreign(settings), rest=tuple(rest),
     )  # fmt: skip
 
@@ -70,7 +73,7 @@ def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple
         given = tuple(map(_key, overrides))
         command = _command("train", [*options, *overrides])
         request = Request(
-            given, command, destination, _documented,
+            given, command, destination,
             resume=config.resume, options=tuple(options), foreign=_foreign(settings),
         )  # fmt: skip
     return config, request
@@ -80,9 +83,7 @@ def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process."""
     with _own_configuration():
         config, request = of_overrides(words.keyed(overrides, "train", TrainConfig))
-    return config, replace(
-        request, command=f"gpt.train({', '.join(map(repr, overrides))})", documented=_documented_alone
-    )
+    return config, replace(request, command=f"gpt.train({', '.join(map(repr, overrides))})")
 
 
 @contextmanager
@@ -143,27 +144,50 @@ def resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     return resolved
 
 
-def _documented(stage: str) -> dict[str, Any]:
-    """The configuration of `model=STAGE` with nothing else given."""
+def changed(config: TrainConfig, request: Request) -> list[str]:
+    """The hyperparameters of a configuration that differ from the documented run of its stage, as key=value.
+
+    The documented run is `model=STAGE` with nothing else given, from the project's own conf/; a stage that it lacks is
+    looked up where the command line says. Raises RequestError for an unknown stage.
+    """
+    groups = {key.partition(".")[0] for key in request.given if key != "model"}
+    if not request.foreign and not any(compared(group) or group in _MAY_CHANGE for group in groups):
+        return []  # composing takes 50 ms
+    folders = [option.partition("=")[2] for option in (*request.options, *request.foreign)]
+    documented, content = _documented(config.stage, folders), config.content()
+    settings = flat(content)
+    differing = [c for c in differences(documented, content) if compared(c.partition("=")[0], settings)]
+    return [*request.foreign, *differing, *(["dtype=bfloat16"] if config.dtype == "bfloat16" else [])]
+
+
+def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:
+    path = [f"hydra.searchpath=[{','.join(map(_quoted, folders))}]"] if folders else []
     try:
-        documented: Any = OmegaConf.to_container(hydra.compose("train", [f"model={stage}"]), resolve=True)
-    except HydraException:
+        with _own_configuration(), composition([f"model={stage}", *path]) as (values, _):
+            return values
+    except RequestError:
         raise RequestError(
             f"model={stage} is not in conf/: add the --config-dir that the run was started with"
         ) from None
-    return documented
 
 
-def _documented_alone(stage: str) -> dict[str, Any]:
-    with _own_configuration(), composition([f"model={stage}"]) as (values, _):
-        return values
+def _quoted(folder: str) -> str:
+    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), folder)
+    return f"'file://{escaped}'"
 
 
 @contextmanager
 def _own_configuration() -> Iterator[None]:
-    """Compose from the project's conf/ without a Hydra job; all threads share Hydra's state."""
-    with _COMPOSING, hydra.initialize_config_dir(str(CONF), **VERSION):
-        yield
+    """Compose from the project's conf/, outside the Hydra job if there is one; all threads share Hydra's state."""
+    with _COMPOSING:
+        singleton = GlobalHydra.instance()
+        current = singleton.hydra
+        singleton.clear()
+        try:
+            with hydra.initialize_config_dir(str(CONF), **VERSION):
+                yield
+        finally:
+            singleton.hydra = current
 
 
 def _options(settings: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """Downloads: each file once, verified by hash and written atomically."""
 
+import contextlib
 import hashlib
 import logging
 import shutil
@@ -8,6 +9,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +103,7 @@ def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
 
 def _continue_download(path: Path, url: str) -> None:
     """Download a file; what has arrived of it stays in a file beside it, and is not downloaded again."""
+    _check_allowed(path)
     log.info(f"downloading {url} to {path.parent}")
     path.parent.mkdir(parents=True, exist_ok=True)
     arrived = path.with_name(f".{path.name}.part")
@@ -176,6 +180,7 @@ def _download(path: Path, url: str, hash: str) -> None:
     """Download a file unless it is there with this SHA-256. Raises OSError or ValueError if the download fails."""
     import pooch  # imported here because it is slow to import and rarely needed
 
+    _check_allowed(path)
     log.info(f"downloading {url} to {path.parent}")
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")
@@ -218,3 +223,21 @@ def _brief(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         return "could not connect"  # the library's own message takes three lines
     return str(error).splitlines()[0][:200]
+
+
+_is_allowed: ContextVar[bool] = ContextVar("_is_allowed", default=True)
+
+
+@contextlib.contextmanager
+def nothing_downloaded() -> Iterator[None]:
+    """Inside, what would have to be downloaded is missing: UserError."""
+    before = _is_allowed.set(False)
+    try:
+        yield
+    finally:
+        _is_allowed.reset(before)
+
+
+def _check_allowed(path: Path) -> None:
+    if not _is_allowed.get():
+        raise UserError(f"{path} is missing")

@@ -30,8 +30,6 @@ class Vocabulary(Record):
     corpus: Annotated[str, Field(max_length=100)]  # the digest of the run's corpus
     # Whether it can encode all of that text; None for sentence pairs and before format 7.
     covers: bool | None = None
-    # The fingerprints of the corpus's files, by the loader's hyperparameter:
-    files: Annotated[dict[str, str], Field(max_length=10)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

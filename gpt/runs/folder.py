@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from gpt.base.console import OneLine
-from gpt.base.errors import RequestError, UnavailableError, UnreadableError, UserError
+from gpt.base.errors import UnavailableError, UnreadableError, UserError
 from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, seal, write_atomically
 from gpt.base.schema import Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
@@ -168,11 +168,6 @@ class RunFolder:
         from gpt.data.tokenizing import tokenizer_of  # a tracker's process imports this module without torch
 
         return tokenizer_of(self.vocabulary())
-
-    def check_corpus(self, digest: str) -> None:
-        """Raise RequestError unless `digest` is that of the corpus that the run was trained on."""
-        if self.vocabulary().corpus != digest:
-            raise RequestError(f"the corpus is not the one that {self.path} was trained on")
 
     def write_metrics(self, progress: Progress) -> None:
         """Save the evaluations and recorded steps so far, and the clock beside them, replacing the files."""

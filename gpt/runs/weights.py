@@ -1,21 +1,24 @@
 """Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names."""
 
+import contextlib
 import hashlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gpt import models
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import checked_file, parsing, write_atomically
 from gpt.base.schema import Saved, Weights
-from gpt.models.shapes import shapes_only
 from gpt.runs.folder import RunFolder
 from gpt.training.objectives import Objective, second_head
 
@@ -191,3 +194,21 @@ def _digest(tensors: dict[str, Tensor], iteration: str) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """What is built inside takes no memory: its tensors are on the meta device."""
+    with torch.device("meta"), _Uninitialised():
+        yield
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leave out what `nn.init` does: drawing normal numbers for no memory imports PyTorch's compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

@@ -34,7 +34,7 @@ from gpt.base.keys import differences
 from gpt.base.seeding import generator
 from gpt.searching.database import SETTINGS, check_trials, opened, storage_errors
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
+from gpt.training.watchers import Phase, Watcher
 
 _DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
 _DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
@@ -192,6 +192,8 @@ def _check_free(path: Path) -> None:
 
 class _Pruning(Watcher):
     """Reports each evaluation to the study, and ends the run if the other trials were better at this iteration."""
+
+    phase = Phase.SHOW
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial

@@ -1,30 +1,32 @@
-"""Continuing a run: the settings that a request changes, and whether the run is the one that it means."""
+"""What a run keeps when it continues: its settings, apart from what a request changes, and its corpus."""
 
+import contextlib
+import inspect
+import os
 from collections.abc import Iterable
 from typing import Any
 
-from gpt.base.errors import RequestError, UserError
+from gpt import tasks
+from gpt.base.choices import Choice, PathName, PathNames
+from gpt.base.errors import RequestError, UnavailableError, UserError
 from gpt.base.keys import compared, differences, flat, identifying, matched, resumable, shown
 from gpt.base.schema import TrainConfig
+from gpt.data.corpora import LOADER
+from gpt.data.corpus import Corpus
+from gpt.data.download import nothing_downloaded
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
-from gpt.session.forking import Fork
+from gpt.runs.records import Parent
+
+_PATHS = (PathName, PathNames, PathNames | None)
 
 
-def all_keys(config: TrainConfig) -> list[str]:
-    """Every key of a configuration.
-
-    Schedules, loggers and metrics have their own keys, so each is replaced as a whole.
-    """
-    replaced = {"schedule", "logger", "metrics"}
-    return [*replaced, *flat({key: value for key, value in config.content().items() if key not in replaced})]
-
-
-def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:
-    """The configuration of a run with the `given` keys replaced, and the resulting changes.
+def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | None) -> tuple[TrainConfig, list[str]]:
+    """The configuration of a run with the `given` keys replaced, or all that may change, and the resulting changes.
 
     Raises RequestError for a change that a resumed run does not allow.
     """
+    given = _all_keys(wanted) if given is None else list(given)
     for group, noun in (("experiment", "an experiment"), ("debug", "debug=")):
         if group in given:
             raise RequestError(f"{noun} is for new runs; to resume one, give the values that should change")
@@ -38,6 +40,35 @@ def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -
         if resumable(key) and key != "data":  # a corpus keeps its own values: give these by name
             _set(merged, key, _get(other, key))
     return TrainConfig.model_validate(merged), differences(before, merged)
+
+
+def same_corpus(run: RunFolder, stage: tasks.Stage, data: Choice, given: Iterable[str] = ()) -> tuple[Choice, Corpus]:
+    """The corpus of a run, for its stage, and its loader with the paths where it was found: its digest decides.
+
+    `data` is the run's loader, with the paths that the user has `given`, as keys such as data.path. To a folder that
+    only the run names, nothing is downloaded: a stranger's could name any. Raises RequestError if the corpus is not
+    there, or has other content than the one that the run was trained on.
+    """
+    names, places = _paths(data), [data]
+    if "dir" in names and "data.dir" not in given:
+        usual = {"dir": os.environ.get("GPT_DATA_DIR", "data")}
+        places = [data, Choice.model_validate(data.model_dump(by_alias=True) | usual)]
+    for place in places:
+        is_last = place is places[-1]
+        try:
+            with contextlib.nullcontext() if is_last else nothing_downloaded():
+                corpus = tasks.load_corpus(place, stage)
+        except UserError as error:
+            if is_last and not isinstance(error, UnavailableError):
+                raise
+            problem = str(error)
+        else:
+            if corpus.digest == run.vocabulary().corpus:
+                return place, corpus
+            problem = f"the corpus is not the one that {run.path} was trained on"
+    loader = data.target.rpartition(".")[2]
+    advice = f"; if it is elsewhere, add data.{names[0]}=PATH (for train.py, with data={loader})" if names else ""
+    raise RequestError(f"{problem}{advice}")
 
 
 def check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *, is_finished: bool) -> None:
@@ -63,12 +94,12 @@ def check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *, 
         )
 
 
-def check_restart(run: RunFolder, before: TrainConfig, fork: Fork | None, edited: list[str]) -> None:
+def check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, edited: list[str]) -> None:
     """Raise UserError if restarting a run that has no checkpoint is impossible or would overwrite results.
 
     A run that was killed before its first checkpoint has evaluations, which a restart repeats unless settings change.
     """
-    if before.init is not None and (fork is None or fork.record != run.parent()):
+    if before.init is not None and (parent is None or parent != run.parent()):
         raise UserError(f"{run.path} has no usable checkpoint: start over with init={before.init}")
     names = ("summary.json", "last.safetensors", "averaged.safetensors")
     if Checkpoints(run, keep=1).names() or any((run.path / name).exists() for name in names):
@@ -84,11 +115,28 @@ def check_restart(run: RunFolder, before: TrainConfig, fork: Fork | None, edited
         )
 
 
+def _all_keys(config: TrainConfig) -> list[str]:
+    """Every key of a configuration.
+
+    Schedules, loggers and metrics have their own keys, so each is replaced as a whole.
+    """
+    replaced = {"schedule", "logger", "metrics"}
+    return [*replaced, *flat({key: value for key, value in config.content().items() if key not in replaced})]
+
+
+def _paths(data: Choice) -> list[str]:
+    """The hyperparameters of a loader that are paths, without those that it was not given."""
+    parameters = inspect.signature(LOADER.find(data), eval_str=True).parameters
+    values = data.hyperparameters
+    return [name for name, p in parameters.items() if p.annotation in _PATHS and values.get(name) is not None]
+
+
 def _identifying(key: str) -> list[str]:
     """The keys at or below `key` that identify the run."""
     if key in ("resume", "runs"):
         return []  # of the command, not of the run
-    return ["stage"] if key == "model" else identifying(key)
+    # data=text says where the corpus is; another tokenizer would have to be named.
+    return {"model": ["stage"], "data": ["data._target_"]}.get(key) or identifying(key)
 
 
 def _get(content: Any, key: str) -> Any:

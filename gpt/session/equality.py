@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gpt.base.choices import Choice
 from gpt.models import block_size_of, build
-from gpt.models.shapes import shapes_only
+from gpt.runs.weights import shapes_only
 
 _GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
 _TOLERANCE = 1e-4  # of the logits, relative to the largest

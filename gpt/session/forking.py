@@ -16,11 +16,13 @@ from gpt.base.keys import differences
 from gpt.base.schema import Saved, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
-from gpt.runs.corpus_files import located
+from gpt.models import STAGE
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, load_grown, load_weights
+from gpt.session.continuing import same_corpus
 from gpt.session.equality import is_same_function
+from gpt.session.modules import Module
 from gpt.tasks import Task
 
 _INHERITED = ("model", "data", "optimizer", "schedule", "training")
@@ -64,10 +66,13 @@ class Fork:
         ids = {token: i for i, token in enumerate(vocabulary.vocabulary)}
         load_grown(self.run, model, self.which, [ids[token] for token in self.tokens], len(ids))
 
-    def config(self, wanted: TrainConfig, given: Collection[str]) -> TrainConfig:
+    def config(
+        self, wanted: TrainConfig, given: Collection[str], module: Module | None = None
+    ) -> tuple[TrainConfig, Corpus | None]:
         """The configuration of the new run: the parent's model, data and training, except for the `given` keys.
 
-        Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
+        The corpus too, if it is the parent's, which has been read. Raises RequestError for another stage, or for
+        hyperparameters that the weights do not fit.
         """
         parent = self.run.config()
         for group in ("experiment", "debug"):
@@ -86,11 +91,15 @@ class Fork:
             content[group] = old[group] | own
         content["data"] |= self._tokenizer(wanted.data, given)
         self._check_model(Choice.model_validate(content["model"]))
+        corpus = None
         if "data" not in given:
-            data = Choice.model_validate(content["data"])
-            where = located(data, self.run.vocabulary().files, wanted.data.hyperparameters, given)
-            content["data"] = where.model_dump(by_alias=True)
-        return TrainConfig.model_validate(content | {"resume": wanted.resume})
+            stage = module or STAGE.find(parent.model)
+            found, corpus = same_corpus(self.run, stage, parent.data)
+            content["data"] |= found.model_dump(by_alias=True) | {
+                key: content["data"][key] for key in _keys_in("data", given) if key in content["data"]
+            }
+            corpus = corpus if found == Choice.model_validate(content["data"]) else None
+        return TrainConfig.model_validate(content | {"resume": wanted.resume}), corpus
 
     def _tokenizer(self, wanted: Choice, given: Collection[str]) -> dict[str, Any]:
         """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""

@@ -1,23 +1,24 @@
 """A job: everything that a training run needs, built from its configuration; the command line and Python share it."""
 
 import time
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gpt import models, tasks
-from gpt.base.errors import RequestError
 from gpt.base.runtime import seed_everything, select_device, select_runtime
-from gpt.data.batch import Batch, Data
+from gpt.data.batch import Data
 from gpt.data.corpus import Corpus
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
 from gpt.data.shuffled_windows import ShuffledWindows
 from gpt.models import STAGE
-from gpt.session.forking import fitted
-from gpt.session.plan import Plan
+from gpt.runs.checkpoints import Checkpoint
+from gpt.runs.weights import shapes_only
+from gpt.session.folders import ContinuedFolder
+from gpt.session.forking import Fork, fitted
+from gpt.session.modules import Module, check_logits, made
+from gpt.session.start import Start
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import exact_loss
@@ -26,13 +27,13 @@ from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
 from gpt.training.processes import World
-from gpt.training.progress import ExactLoss
+from gpt.training.progress import ExactLoss, Segment
 from gpt.training.recipe import Recipe
 from gpt.training.recomputing import recompute_blocks
 from gpt.training.schedules import SCHEDULE, check_warmup
-from gpt.training.state import TrainingState
+from gpt.training.state import TrainingState, check_extension
 
-Module = nn.Module | Callable[[int], nn.Module]  # a model, or what makes one for a vocabulary of that size
+_SOME_VOCABULARY = 256  # to build a stage for its shapes alone, before the corpus is read
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,27 @@ class Job:
     preparing_seconds: float  # spent on compiling and on reading the text once
 
     @classmethod
-    def of(cls, plan: Plan, given: Collection[str], world: World, module: Module | None = None) -> "Job":
-        """The job of a plan; `given` are the keys of the command line, `module` replaces the stage.
+    def of(cls, start: Start, world: World, module: Module | None = None) -> "Job":
+        """The job of a run that begins like this; `module` replaces the stage.
 
-        Raises RequestError for inconsistent values, and UserError if the corpus is unavailable.
+        Raises RequestError for inconsistent values, before the corpus is read wherever that is possible, and UserError
+        if the corpus is unavailable.
         """
-        config, settings = plan.config, plan.config.training
-        task, corpus = tasks.load(config.data, module or STAGE.find(config.model), plan.vocabulary)
+        config, settings = start.config, start.config.training
+        device, metrics = select_device(config.device), chosen_metrics(config.metrics)
+        schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
+        check_warmup(config.schedule, settings.max_iters)
+        OPTIMIZER.partial(config.optimizer)
+        tasks.of(config.data).refuse_others(key for key in start.request.given if key.startswith("training."))
+        if module is None:
+            with shapes_only():
+                objective.prepare(models.build(config.model, _SOME_VOCABULARY))
+
+        stage = module or STAGE.find(config.model)
+        task, corpus = tasks.load(config.data, stage, start.vocabulary, start.corpus)
         if config.init is not None:
             task = fitted(task, corpus, config)
-        task.refuse_others(key for key in given if key.startswith("training."))
-        plan.check(corpus.digest)
-        schedule = SCHEDULE.partial(config.schedule)
-        check_warmup(config.schedule, settings.max_iters)
 
-        device = select_device(config.device)
         seed_everything(config.seed, deterministic=config.deterministic)
         model = made(module, task.vocab_size) if module is not None else models.build(config.model, task.vocab_size)
         if config.overfit is None:  # which trains on a few examples, whatever the size of a batch
@@ -69,13 +76,12 @@ class Job:
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
         if settings.recompute:
             recompute_blocks(model)
-        objective = Objective.of(settings)
         objective.prepare(model)
         model.to(device)
-        plan.initialise(model, task.vocabulary(corpus))
+        if isinstance(start.weights, Fork):
+            start.weights.load(model, task.vocabulary(corpus))
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
-        metrics = chosen_metrics(config.metrics)
 
         started = time.perf_counter()
         data: Data = task.data(corpus, model, device)
@@ -89,7 +95,7 @@ class Job:
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
         ]  # of every shape
         if module is not None:
-            _check_logits(model, examples[0], task.vocab_size)
+            check_logits(model, examples[0], task.vocab_size)
         loss, reported_loss = training_losses(
             model, examples, runtime, objective,
             parts=world.size * settings.grad_accumulation, compile=config.compile,
@@ -100,10 +106,19 @@ class Job:
         )  # fmt: skip
         return cls(task, corpus, model, optimizer, recipe, time.perf_counter() - started)
 
-    def begun(self, plan: Plan) -> TrainingState:
-        """The state from which training starts or continues, the same on every rank."""
+    def begun(self, start: Start) -> TrainingState:
+        """The state from which training begins or continues, the same on every rank.
+
+        Raises UserError for a damaged checkpoint, RequestError if the run cannot be extended with this schedule.
+        """
         state = TrainingState(self.model, self.optimizer, self.recipe.runtime)
-        plan.begin(state, self.recipe.schedule)
+        if isinstance(start.weights, Checkpoint) and isinstance(start.folder, ContinuedFolder):
+            state.restore(start.weights.progress, start.weights.tensors())
+            iteration, before, settings = state.progress.iteration, start.folder.before, self.recipe.settings
+            if before.training.max_iters != settings.max_iters and before.schedule == start.config.schedule:
+                check_extension(self.recipe.schedule, iteration, before.training.max_iters, settings.max_iters)
+            if start.folder.changed != start.changed:
+                state.progress.history.append(Segment(until=iteration, changed=start.folder.changed))
         state.progress.preparing_seconds += self.preparing_seconds
         state.broadcast(self.recipe.world)
         return state
@@ -115,40 +130,3 @@ class Job:
             self.model, recipe.data, "val",
             most=recipe.settings.exact_tokens, runtime=recipe.runtime, world=recipe.world,
         )  # fmt: skip
-
-
-def made(module: Module, vocab_size: int) -> nn.Module:
-    """The module itself, or the one that it makes for a vocabulary of this size.
-
-    Raises RequestError if it is no module, or lacks a block_size or parameters.
-    """
-    check_module(module)
-    model = module if isinstance(module, nn.Module) else module(vocab_size)
-    if not isinstance(model, nn.Module):
-        raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
-    models.check(model, type(model).__name__)
-    return model
-
-
-def check_module(module: object) -> None:
-    """Raise RequestError unless it may be a module or what makes one."""
-    if not callable(module):
-        raise RequestError(f"module is {type(module).__name__}, but must be a torch.nn.Module or a function of V")
-
-
-@torch.no_grad()
-def _check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
-    """Raise RequestError unless a module that is no stage has trainable weights and logits of the right shape."""
-    name, was_training = type(model).__name__, model.training
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise RequestError(f"{name} has no parameters to train: all of them have requires_grad=False")
-    model.eval()
-    with torch.random.fork_rng():
-        logits = model(*(x[:1] for x in batch.inputs))
-    model.train(was_training)
-    expected, found = (*batch.targets[:1].shape, vocab_size), type(logits).__name__
-    if isinstance(logits, Tensor):
-        if logits.shape == expected and logits.is_floating_point():
-            return
-        found = f"{tuple(logits.shape)}, {str(logits.dtype).removeprefix('torch.')}"
-    raise RequestError(f"{name} must return logits (B, T, V), here {expected}, but returned {found}")

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from gpt.base.schema import Weights
     from gpt.base.stopping import Stop
-    from gpt.session.job import Module
+    from gpt.session.modules import Module
     from gpt.session.trained import Trained, TrainedRun
 
 _TRAINING = threading.Lock()  # PyTorch's random state and threads belong to the whole process
@@ -33,35 +34,22 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     """
     from gpt.base.errors import RequestError
     from gpt.cli.requests import of_python
-    from gpt.session.job import Job
-    from gpt.session.modules import for_module
-    from gpt.session.planning import planned, unrecorded
-    from gpt.session.recorder import Shown, recorder_of
+    from gpt.session.run import run
+    from gpt.session.start import starting
     from gpt.session.trained import NewlyTrained
-    from gpt.training.loop import train
-    from gpt.training.processes import ALONE
 
     with _TRAINING, _undisturbed() as stop:
         for override in overrides:
             if not isinstance(override, str):
                 raise RequestError(f'{override!r:.60} is not an override: give text, as in gpt.train("model=v5")')
-        place = [] if folder is None else [f"hydra.run.dir={folder}"]
-        config, request = of_python([*overrides, *place])
-        if module is not None:
-            config, request = for_module(module, config, request)
-        unwritten = unrecorded(config, request) if folder is None else None
-        with contextlib.nullcontext(unwritten) if unwritten else planned(config, request, stop, ALONE) as plan:
-            if plan.finished is None:
-                recorder = recorder_of(plan) if folder is not None else Shown(plan)
-                job = Job.of(plan, request.given, ALONE, module)
-                state = job.begun(plan)
-                with recorder.opened(job, state):
-                    train(state, job.recipe, recorder.watchers, stop)
-                    recorder.report(job, state, job.exact_loss(), stop)
-        if folder is None:
-            assert recorder.summary is not None
-            return NewlyTrained(job, plan.config, recorder.summary, state.progress.evaluations)
-        return load(folder, module=module, device=config.device)
+        config, request = of_python([*overrides, *([] if folder is None else [f"hydra.run.dir={folder}"])])
+        request = request if folder is not None else replace(request, destination=None)
+        with starting(config, request, stop, module=module) as start:
+            outcome = run(start, stop, module=module)
+        if folder is not None:
+            return load(folder, module=module, device=config.device)
+        assert outcome.job is not None
+        return NewlyTrained(outcome.job, start.config, outcome.summary, list(outcome.evaluations))
 
 
 def load(

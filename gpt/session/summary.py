@@ -12,20 +12,20 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.formats import FORMAT
 from gpt.runs.records import Best, Estimated, Exact, Summary, now
 from gpt.session.job import Job
-from gpt.session.plan import Plan
+from gpt.session.start import Start
 from gpt.training.operations import operations
 from gpt.training.progress import ExactLoss
 from gpt.training.state import TrainingState
 
 
 def summarise(
-    plan: Plan, job: Job, state: TrainingState, exact: ExactLoss, seconds: float, run: RunFolder | None = None
+    start: Start, job: Job, state: TrainingState, exact: ExactLoss, seconds: float, run: RunFolder | None = None
 ) -> Summary:
     """The results of a training run that took this many `seconds`; `exact` is the exact validation loss.
 
     `run` is its folder, if it has one.
     """
-    config, progress, runtime = plan.config, state.progress, job.recipe.runtime
+    config, progress, runtime = start.config, state.progress, job.recipe.runtime
     last = progress.evaluations[-1]
     best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val)
     last_batch = state.last_batch.item()
@@ -38,7 +38,7 @@ def summarise(
         parameters=size_of(job.model),
         iterations=progress.iteration,
         documented=config.documented,
-        changed=plan.changed,
+        changed=list(start.changed),
         earlier=progress.history,
         estimated=Estimated(train=last.train, val=last.val),
         metrics={name: means.val for name, means in last.metrics.items() if means.val is not None},

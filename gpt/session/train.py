@@ -22,27 +22,16 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     """
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.stopping import Stop
-    from gpt.session.job import Job
-    from gpt.session.planning import planned
-    from gpt.session.recorder import recorder_of
-    from gpt.training.loop import train
+    from gpt.session.run import run
+    from gpt.session.start import starting
     from gpt.training.processes import World
 
     with (
         Stop().listening() as stop,
         World.joined(config.device) as world,
-        planned(config, request, stop, world) as plan,
+        starting(config, request, stop, world) as start,
     ):
-        if plan.finished is not None:
-            return plan.finished.exact.val
-        recorder = recorder_of(plan, more_watchers)
-        job = Job.of(plan, request.given, world)
-        state = job.begun(plan)
-        with recorder.opened(job, state):
-            train(state, job.recipe, recorder.watchers, stop)
-            exact = job.exact_loss()
-            recorder.report(job, state, exact, stop)
-        return exact.loss
+        return run(start, stop, world, more=more_watchers).summary.exact.val
 
 
 def command() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt import tasks
+from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
@@ -15,12 +16,13 @@ from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
-from gpt.runs.corpus_files import located
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_model, load_weights, selected
-from gpt.session.job import Job, Module, made
+from gpt.session.continuing import same_corpus
+from gpt.session.job import Job
+from gpt.session.modules import Module, made
 from gpt.tasks import Task
 from gpt.tasks.decoding.distributions import checked
 from gpt.training.evaluation import loss_over, tokens_per_pass
@@ -174,7 +176,7 @@ class TrainedRun(Trained):
         return self.run.evaluations()
 
     def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
-        """The corpus that the run was trained on, from the user's `own` paths if the run's cannot be trusted.
+        """The corpus that the run was trained on, from the user's `own` paths if it is not where it was.
 
         `given` names the keys to use in any case, as in {"data.path"}. Raises RequestError for a key that the run's
         corpus does not have, and if the corpus has since changed.
@@ -182,7 +184,6 @@ class TrainedRun(Trained):
         for key in given:
             if key.removeprefix("data.") not in self.config.data.hyperparameters:
                 raise RequestError(f"{key} is not a key of this run's corpus, {self.config.data.target}")
-        data = located(self.config.data, self.run.vocabulary().files, own, given)
-        corpus = tasks.load_corpus(data, self.model)
-        self.run.check_corpus(corpus.digest)
-        return corpus
+        paths = {key.removeprefix("data."): own[key.removeprefix("data.")] for key in given}
+        data = Choice.model_validate(self.config.data.model_dump(by_alias=True) | paths)
+        return same_corpus(self.run, self.model, data, given)[1]

@@ -37,13 +37,15 @@ def restored(data: Choice, vocabulary: Vocabulary) -> Task:
     return of(data).restored(vocabulary)
 
 
-def load(data: Choice, stage: Stage, vocabulary: Vocabulary | None = None) -> tuple[Task, Corpus]:
-    """The task and the corpus that a configuration names.
+def load(
+    data: Choice, stage: Stage, vocabulary: Vocabulary | None = None, corpus: Corpus | None = None
+) -> tuple[Task, Corpus]:
+    """The task and the corpus that a configuration names, which may have been read already.
 
     The tokenizer is built from the corpus, or from the `vocabulary` of a resumed run. Raises RequestError as
     `load_corpus` does.
     """
-    corpus = load_corpus(data, stage)
+    corpus = corpus or load_corpus(data, stage)
     return of(data).built_for(corpus) if vocabulary is None else restored(data, vocabulary), corpus
 
 

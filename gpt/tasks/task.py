@@ -141,11 +141,12 @@ class Task(ABC):
         del model, corpus, split, config
         return []
 
-    def refuse_others(self, given: Iterable[str]) -> None:
+    @classmethod
+    def refuse_others(cls, given: Iterable[str]) -> None:
         """Raise RequestError if a key on the command line belongs to another task."""
         for other in every_task():
-            for key in sorted(set(given) & other.options - self.options):
-                raise RequestError(f"{key} is for a run that {other.does}, but this one {self.does}")
+            for key in sorted(set(given) & other.options - cls.options):
+                raise RequestError(f"{key} is for a run that {other.does}, but this one {cls.does}")
 
     def split(self, wanted: str | None, corpus: Any) -> str:
         """The split to evaluate on. Raises RequestError if the corpus has no such split."""

@@ -1,20 +1,25 @@
-"""Weight averaging: the mean over the last part of a run, or a moving average over all of it."""
+"""Weight averaging: the mean over the last part of a run, or a moving average over all of it.
+
+The loop loads the average into the model at the end.
+"""
 
 import torch
 
 from gpt.base.errors import RequestError
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
+from gpt.training.watchers import Phase, Watcher
 
 
 class WeightAverage(Watcher):
-    """Averages the weights at each evaluation from iteration `start` on, and loads the average at the end.
+    """Averages the weights at each evaluation from iteration `start` on.
 
     The average of a resumed run is that of one run with its current settings: an evaluation that these do not include,
     such as the last one before a run was extended, does not count. Raises RequestError if that is impossible, because
     weights were not saved.
     """
+
+    phase = Phase.CHANGE
 
     def __init__(self, state: TrainingState, recipe: Recipe, start: float) -> None:
         self._start = start
@@ -36,18 +41,15 @@ class WeightAverage(Watcher):
         if state.progress.iteration >= self._start:
             state.update_average()
 
-    def finished(self, state: TrainingState) -> None:
-        """Load the average into the model."""
-        if state.average:
-            state.model.load_state_dict(state.average)
-
 
 class MovingAverage(Watcher):
-    """Keeps an exponential moving average of the weights, and loads it at the end.
+    """Keeps an exponential moving average of the weights.
 
     In the first iterations the decay is smaller, (1 + t) / (10 + t) after t of them, so that the initial weights do not
     stay in the average for long, as in TensorFlow's tf.train.ExponentialMovingAverage.
     """
+
+    phase = Phase.CHANGE
 
     def __init__(self, state: TrainingState, decay: float) -> None:
         """An average that was resumed continues; else it begins with the present weights."""
@@ -65,7 +67,3 @@ class MovingAverage(Watcher):
         decay = min(self._decay, (1 + t) / (10 + t))
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
         state.progress.averaged = [t]
-
-    def finished(self, state: TrainingState) -> None:
-        """Load the average into the model."""
-        state.model.load_state_dict(state.average)

@@ -16,19 +16,20 @@ from gpt.training.objectives import Loss
 from gpt.training.progress import Evaluation
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
+from gpt.training.watchers import Watcher, Watchers
 
 _STOP_INTERVAL_ON_GPU = 16  # iterations between reads of the other processes' stop flag: each waits for the GPU
 
 
 def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = (), stop: Stop | None = None) -> None:
-    """Train `state.model` in place, from the current iteration to the last.
+    """Train `state.model` in place, from the current iteration to the last; it ends with the averaged weights, if any.
 
-    Raises Stopped, between two steps, after a signal.
+    The watchers are called by their phases. Raises Stopped, between two steps, after a signal.
     """
     model, optimizer, progress = state.model, state.optimizer, state.progress
     settings, world, stop = recipe.settings, recipe.world, stop or Stop()
     parameters = list(optimizer.parameters.values())
+    watching = Watchers(watchers)
     is_stopping = False
     model.train()
     state.start_clock()
@@ -37,13 +38,12 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
             # Evaluate, if due.
             if recipe.evaluates(progress) and not state.is_evaluated:
                 with state.clock_stopped():
-                    _evaluate(state, recipe, watchers, stop)
+                    _evaluate(state, recipe, watching, stop)
 
             # Between two steps: checkpoint, stop.
             is_stopping = is_stopping or (world.size == 1 and stop.requested is not None)
             is_last = is_stopping or recipe.is_complete(progress)
-            for watcher in watchers:
-                watcher.between_steps(state, is_last)
+            watching.between_steps(state, is_last)
             if is_stopping:
                 raise Stopped(stop.requested or signal.SIGTERM, f"stopped at iteration {progress.iteration}")
             if is_last:
@@ -69,17 +69,16 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
             skip = has_nonfinite([mean, *gradients])
             rates = recipe.rates(progress.iteration, optimizer.peaks)
             optimizer.step(rates, skip)
-            optimizer.zero_grad()
-
             state.count_step(mean, batch.tokens, skip, rates, norm)
-            for watcher in watchers:
-                watcher.stepped(state)
+            watching.updated(state)
+            optimizer.zero_grad()
+            watching.stepped(state)
         state.stop_clock()
-        for watcher in watchers:
-            watcher.finished(state)
+        watching.finished(state)
+        state.use_average()
 
 
-def _evaluate(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher], stop: Stop) -> None:
+def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Stop) -> None:
     """Estimate the losses and tell the watchers.
 
     A signal aborts the evaluation, except one that several processes complete together.
@@ -101,8 +100,7 @@ def _evaluate(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher],
             )
         )  # fmt: skip
     if state.is_evaluated:
-        for watcher in watchers:
-            watcher.evaluated(state)
+        watching.evaluated(state)
 
 
 def _backward(model: nn.Module, batch: Batch, recipe: Recipe) -> Tensor:

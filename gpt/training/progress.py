@@ -105,7 +105,7 @@ class Progress(BaseModel):
     steps: list[Step] = []
     clock: list[Clock] = []
     step_stride: Annotated[int, Field(ge=1, lt=2**63)] = 1  # every `step_stride`-th of the steps due is recorded
-    best: Evaluation | None = None  # the evaluation whose weights are saved
+    best_iteration: Total | None = None  # of the evaluation whose weights are saved
     averaged: list[Total] = []  # iterations whose weights are in the average
     history: list[Segment] = []  # earlier parts that were trained with other settings
 
@@ -117,6 +117,11 @@ class Progress(BaseModel):
         for name, rows in kinds.items():
             if any(a >= b for a, b in itertools.pairwise([*(row.iteration for row in rows), self.iteration + 1])):
                 raise ValueError(f"its {name} are not in order")
-        if self.best is not None and self.best not in self.evaluations:
+        if self.best_iteration is not None and self.best is None:
             raise ValueError("its best evaluation is not one of its evaluations")
         return self
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation whose weights are saved, if they are."""
+        return next((e for e in reversed(self.evaluations) if e.iteration == self.best_iteration), None)

@@ -82,6 +82,11 @@ class TrainingState:
             else:  # not trained
                 self.average[name].copy_(tensor)
 
+    def use_average(self) -> None:
+        """Load the average, if there is one, into the model."""
+        if self.average:
+            self.model.load_state_dict(self.average)
+
     def reset_average(self) -> None:
         """Discard the average."""
         self.progress.averaged, self.average = [], {}

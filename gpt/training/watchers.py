@@ -1,13 +1,10 @@
-"""Watchers: objects that the training loop calls, in the order of their list.
-
-The guard comes first, so that no other watcher acts on NaN or Inf; the weight average comes last, so that the others
-have seen the last weights before it replaces them. Watchers that change the weights or end the run exist on every
-rank; those that record change only the progress of rank 0, which is the one that is saved.
-"""
+"""Watchers: objects that the training loop calls, phase by phase."""
 
 import logging
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gpt.base.errors import DivergedError
 from gpt.training.schedules import Schedule
@@ -18,8 +15,22 @@ if TYPE_CHECKING:  # a tracker's process imports this module without torch
 log = logging.getLogger(__name__)
 
 
+class Phase(IntEnum):
+    """When a watcher is called, among those that are told of the same moment."""
+
+    GUARD = 1  # ends the run, before anybody acts on NaN or Inf
+    CHANGE = 2  # changes what a checkpoint saves, which only the loop does besides
+    RECORD = 3  # writes, or sends elsewhere
+    SHOW = 4  # tells the user, or whatever has called the program
+
+
 class Watcher:
-    """Observes a training run; override the methods you need."""
+    """Observes a training run; override the methods you need.
+
+    Watchers of one phase may be called in any order.
+    """
+
+    phase: ClassVar[Phase] = Phase.RECORD
 
     def evaluated(self, state: "TrainingState") -> None:
         """The losses were estimated: the newest of `state.progress.evaluations`."""
@@ -27,18 +38,59 @@ class Watcher:
     def between_steps(self, state: "TrainingState", is_last: bool) -> None:
         """All steps so far are complete; `is_last` is true before the run stops and after its last iteration."""
 
+    def updated(self, state: "TrainingState") -> None:
+        """An update was made; its gradients, clipped if they are, are still in `state.optimizer.parameters`.
+
+        Reading a tensor of the state, here and in `stepped`, makes the step wait for the device.
+        """
+
     def stepped(self, state: "TrainingState") -> None:
-        """A step was taken. Reading a tensor of the state here would make every step wait for the device."""
+        """A step is complete: the next thing is an evaluation, a checkpoint or the next step."""
 
     def finished(self, state: "TrainingState") -> None:
-        """The last iteration is done and evaluated."""
+        """The last iteration is done and evaluated; the model has its own weights, not yet their average."""
 
     def close(self) -> None:
         """The training has ended, possibly by an error or a signal."""
 
 
+class Watchers(Watcher):
+    """Several watchers as one: those of an earlier phase are called first."""
+
+    def __init__(self, watchers: Iterable[Watcher]) -> None:
+        self._all = sorted(watchers, key=lambda watcher: watcher.phase)
+        self._of_gradients = [watcher for watcher in self._all if type(watcher).updated is not Watcher.updated]
+
+    def evaluated(self, state: "TrainingState") -> None:
+        """Tell all of them."""
+        for watcher in self._all:
+            watcher.evaluated(state)
+
+    def between_steps(self, state: "TrainingState", is_last: bool) -> None:
+        """Tell all of them."""
+        for watcher in self._all:
+            watcher.between_steps(state, is_last)
+
+    def updated(self, state: "TrainingState") -> None:
+        """Tell those that look at gradients."""
+        for watcher in self._of_gradients:
+            watcher.updated(state)
+
+    def stepped(self, state: "TrainingState") -> None:
+        """Tell all of them."""
+        for watcher in self._all:
+            watcher.stepped(state)
+
+    def finished(self, state: "TrainingState") -> None:
+        """Tell all of them."""
+        for watcher in self._all:
+            watcher.finished(state)
+
+
 class NonFiniteGuard(Watcher):
     """Reports updates that were skipped because of NaN or Inf: an error with the policy "stop", else a warning."""
+
+    phase = Phase.GUARD
 
     def __init__(
         self, state: "TrainingState", policy: Literal["stop", "skip"], schedule: Schedule, max_iters: int

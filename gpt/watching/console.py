@@ -9,7 +9,7 @@ from tqdm import tqdm
 from gpt.runs.records import Summary
 from gpt.training.progress import Means
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
+from gpt.training.watchers import Phase, Watcher
 from gpt.watching.run_watcher import RunWatcher
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 class ConsoleLog(RunWatcher):
     """Logs a line for each evaluation, followed by `examples` of the model's output, and the report at the end."""
+
+    phase = Phase.SHOW
 
     def __init__(self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]]) -> None:
         self._max_iters, self._epoch, self._examples = max_iters, epoch, examples
@@ -61,6 +63,8 @@ def _shown(means: Means) -> str:
 
 class ProgressBar(Watcher):
     """Shows a progress bar in a terminal or a notebook, and nothing if the output is piped."""
+
+    phase = Phase.SHOW
 
     def __init__(self, state: TrainingState, max_iters: int) -> None:
         bar, disable = tqdm, None  # None: unless it is a terminal

@@ -12,25 +12,43 @@ from gpt.runs.snapshots import moments, save_snapshot
 from gpt.runs.weights import save_weights
 from gpt.training.progress import Clock, Step
 from gpt.training.state import TrainingState
-from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
 
 _MOST_STEPS = 10_000  # per run, so that the size of the run folder's files is bounded
 _MAX_CHECKPOINT_SHARE = 0.02  # the largest fraction of the run's time that saving may take
 
 
-class Reopening(Watcher):
-    """Calls `reopen` once, after the first evaluation or step of a resumed run; until then, the folder is untouched."""
+class BestWeights(Watcher):
+    """Saves the weights of the lowest estimated validation loss.
 
-    def __init__(self, reopen: Callable[[], None]) -> None:
-        self._reopen: Callable[[], None] | None = reopen
+    Before it does, after the first evaluation or step of a resumed run, it calls `reopen`; until then, the folder is
+    untouched.
+    """
 
-    def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
+    phase = Phase.CHANGE
+
+    def __init__(self, run: RunFolder, reopen: Callable[[], None] | None = None) -> None:
+        self._run, self._reopen = run, reopen
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Save the weights, if they are the best so far."""
+        self._open()
+        progress = state.progress
+        new, best = progress.evaluations[-1], progress.best
+        save = partial(save_weights, self._run, state.model.state_dict(), "best", new.iteration)
+        if (best is None or new.val < best.val) and attempt("the best weights", save):
+            progress.best_iteration = new.iteration
+
+    def stepped(self, state: TrainingState) -> None:  # noqa: ARG002
         """Reopen the run folder, the first time only."""
+        self._open()
+
+    finished = stepped
+
+    def _open(self) -> None:
         if self._reopen is not None:
             self._reopen()
             self._reopen = None
-
-    stepped = finished = evaluated
 
 
 class StepLog(Watcher):
@@ -38,6 +56,8 @@ class StepLog(Watcher):
 
     At 10,000 of them, every second one is dropped and the interval doubles.
     """
+
+    phase = Phase.CHANGE
 
     def __init__(self, interval: int | None) -> None:
         self._interval = interval
@@ -70,19 +90,13 @@ class StepLog(Watcher):
 
 
 class RunWriter(Watcher):
-    """Saves the metrics and the weights in the run folder: the best, the last, and the average if there is one."""
+    """Saves the metrics in the run folder, and at the end the last weights and their average, if there is one."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run, self._is_stale = run, False
 
     def evaluated(self, state: TrainingState) -> None:
-        """Save the weights if they are the best so far, and the metrics."""
-        progress = state.progress
-        new = progress.evaluations[-1]
-        is_best = progress.best is None or new.val < progress.best.val
-        save = partial(save_weights, self._run, state.model.state_dict(), "best", new.iteration)
-        if is_best and attempt("the best weights", save):
-            progress.best = new
+        """Save the metrics."""
         self._write_metrics(state)
 
     def stepped(self, state: TrainingState) -> None:  # noqa: ARG002

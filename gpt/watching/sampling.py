@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
+from gpt.training.watchers import Phase, Watcher
 
 
 class Sampler(Watcher):
     """Adds a sample to every `interval`-th evaluation after the first, for the log, the trackers and the run folder."""
+
+    phase = Phase.CHANGE
 
     def __init__(self, interval: int | None, sample: Callable[[], str]) -> None:
         self._interval, self._sample = interval, sample

@@ -26,14 +26,12 @@ from gpt.reports import tables
 from gpt.reports.documented import as_record, compare, table
 from gpt.reports.ranking import rankings
 from gpt.reports.run import closing_lines
-from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, save_weights
-from gpt.session.plan import Resumption
-from gpt.session.planning import planned
+from gpt.session.start import starting
 from gpt.training.optimizers import OPTIMIZER
-from gpt.training.processes import ALONE
 from gpt.training.schedules import SCHEDULE
 from gpt.training.state import TrainingState
 
@@ -102,18 +100,17 @@ def _read_all(run: RunFolder) -> list[str]:
         wanted = run.config()
         place = Destination(run.path, run.path)
         given = ("resume", "data.path", "device")
-        request = Request(given, "", place, documented=lambda _: wanted.content(), resume=str(run.path))
-        with planned(wanted, request, Stop(), ALONE) as plan:
-            assert isinstance(plan, Resumption)
-            config, vocabulary = plan.config, plan.vocabulary
+        request = Request(given, "", place, resume=str(run.path))
+        with starting(wanted, request, Stop()) as start:
+            config, vocabulary = start.config, start.vocabulary
             assert vocabulary is not None
             task = tasks.restored(config.data, vocabulary)
             model = models.build(config.model, task.vocab_size)
             optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=config.training.learning_rate)
             state = TrainingState(model, optimizer, Runtime(torch.device("cpu")))
             SCHEDULE.partial(config.schedule)(0, 10, 1e-3)
-            if plan.checkpoint is not None:
-                state.restore(plan.checkpoint.progress, plan.checkpoint.tensors())
+            if isinstance(start.weights, Checkpoint):
+                state.restore(start.weights.progress, start.weights.tensors())
 
     said = []
     for read in (respond, shown, resumed, lambda: Checkpoints(run, 2).newest()):

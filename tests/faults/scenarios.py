@@ -401,7 +401,7 @@ _NO_CHOICES = ("os.system", "subprocess.Popen", "builtins.eval", "gpt.cli.main",
 _NOT_FOR = {
     "data": ("gpt.data.download.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",
              "gpt.data.corpora._synthetic", "gpt.data.corpora._split", "gpt.data.text.TextData"),
-    "optimizer": ("torch.optim.AdamW", "gpt.training.optimizers.Optimizer", "gpt.training.optimizers._AdamW",
+    "optimizer": ("torch.optim.AdamW", "gpt.training.optimizers.Optimizer", "gpt.training.optimizers.AdamWGroup",
                   "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),
     "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules._progress",
                  "gpt.training.schedules.math.cos"),

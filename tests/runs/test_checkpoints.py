@@ -28,7 +28,13 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def progress(iteration: int, best: Evaluation | None = None) -> Progress:
-    return Progress(iteration=iteration, tokens=7 * iteration, seconds=0.5, evaluations=[EVALUATION], best=best)
+    return Progress(
+        iteration=iteration,
+        tokens=7 * iteration,
+        seconds=0.5,
+        evaluations=[EVALUATION],
+        best_iteration=best and best.iteration,
+    )
 
 
 def tensors(iteration: int) -> dict[str, torch.Tensor]:

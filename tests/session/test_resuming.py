@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -15,19 +16,23 @@ import pytest
 import yaml
 
 import gpt
+from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import seal
 from gpt.cli.requests import of_python
+from gpt.data import download
+from gpt.models import STAGE
 from gpt.reports.changes import changes
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import is_like, started_runs
 from gpt.runs.folder import NAMES, RunFolder
 from gpt.runs.weights import iteration_of
 from gpt.session import train
+from gpt.session.continuing import same_corpus
 from gpt.session.forking import Fork
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import REPOSITORY, Script, empty_run
 
 SHORT = ["model=v1", "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "device=cpu",
          "checkpoint.interval=10", "checkpoint.min_seconds=0"]  # fmt: skip
@@ -673,36 +678,101 @@ def with_corpus(run: Path, path: Path) -> None:
     (run / "config.yaml").write_text(f"{content}# sha256 of all above: {digest}\n")
 
 
-@pytest.mark.parametrize("script_name", ["train.py", "evaluate.py"])
-def test_a_corpus_that_only_a_strangers_run_names_is_not_opened(
-    called: Script, finished: Path, corpus_file: Path, tmp_path: Path, script_name: str
-) -> None:
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
-    secret = tmp_path / "secret.txt"
-    secret.write_bytes(corpus_file.read_bytes())  # the content would fit, too
-    with_corpus(run, secret)
-    before = tree(run)
-    arguments = [f"resume={run}", "training.max_iters=80"] if script_name == "train.py" else [f"run={run}"]
-    refused = called(script_name, *arguments, cwd=tmp_path)
-    assert refused.returncode == 2
-    advice = f"to use it anyway, add data.path={secret} (train.py needs the group too, such as data=text)\n"
-    assert refused.stderr.endswith(f"is not the file that the run was trained on; {advice}")
-    assert tree(run) == before
-    named = ["data=text"] if script_name == "train.py" else []
-    done = called(script_name, *arguments, *named, f"data.path={secret}", cwd=tmp_path)
+@pytest.fixture
+def moved(finished: Path, corpus_file: Path, tmp_path: Path) -> Path:
+    """A project's folder with a corpus and a finished run in runs/R that names it by a relative path."""
+    (tmp_path / "project").mkdir()
+    shutil.copy(corpus_file, tmp_path / "project" / "corpus.txt")
+    with_corpus(Path(shutil.copytree(finished, tmp_path / "project" / "runs" / "R")), Path("corpus.txt"))
+    return tmp_path / "project"
+
+
+RESUMED, EVALUATED = ["train.py", "resume=runs/R", "training.max_iters=80"], ["evaluate.py", "run=runs/R"]
+
+
+@pytest.mark.parametrize("command", [RESUMED, EVALUATED], ids=["train", "evaluate"])
+@pytest.mark.parametrize("how", ["touched", "copied", "replaced by the same"])
+def test_a_corpus_is_known_by_its_content(called: Script, moved: Path, command: list[str], how: str) -> None:
+    corpus = moved / "corpus.txt"
+    if how == "touched":
+        os.utime(corpus, (0, 0))
+    elif how == "copied":
+        moved = Path(shutil.copytree(moved, moved.parent / "copy"))
+        shutil.rmtree(corpus.parent)
+    else:
+        content = corpus.read_bytes()
+        corpus.unlink()
+        corpus.write_bytes(content)
+    done = called(*command, cwd=moved)
     assert done.returncode == 0, done.stderr
-    if script_name == "train.py":  # from now on the run knows the file
-        done = called("evaluate.py", f"run={run}", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
 
 
-def test_a_corpus_that_changed_since_has_to_be_named(called: Script, finished: Path, tmp_path: Path) -> None:
-    run, copy = Path(shutil.copytree(finished, tmp_path / "run")), tmp_path / "copy.txt"
-    copy.write_text("another text " * 200)
-    with_corpus(run, copy)
-    done = called("evaluate.py", f"run={run}", f"data.path={copy}", cwd=tmp_path)
+@pytest.mark.parametrize("command", [RESUMED, EVALUATED], ids=["train", "evaluate"])
+def test_a_corpus_elsewhere_has_to_be_named_as_the_message_says(
+    called: Script, moved: Path, command: list[str]
+) -> None:
+    before = tree(moved / "runs")
+    (moved / "corpus.txt").rename(moved / "elsewhere.txt")
+    (moved / "other.txt").write_text("another text " * 200)
+    group = ["data=text"] if command == RESUMED else []
+    for named, problem in (
+        ([], "there is no file corpus.txt"),
+        ([*group, "data.path=other.txt"], "not the one that runs/R"),
+    ):
+        refused = called(*command, *named, cwd=moved)
+        assert refused.returncode == 2
+        assert problem in refused.stderr
+        assert refused.stderr.endswith("; if it is elsewhere, add data.path=PATH (for train.py, with data=text)\n")
+        assert tree(moved / "runs") == before
+    done = called(*command, *group, "data.path=elsewhere.txt", cwd=moved)
+    assert done.returncode == 0, done.stderr
+    if command == RESUMED:  # from now on the run knows the place
+        assert called(*EVALUATED, cwd=moved).returncode == 0
+
+
+def test_naming_the_corpus_of_a_run_of_subwords_keeps_its_subwords(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    subwords = ["data.tokenizer=subwords", "data.vocab_size=300"]
+    assert called(*at(corpus_file, *subwords), cwd=tmp_path).returncode == 0
+    shutil.copy(corpus_file, tmp_path / "copy.txt")
+    resumed = ["resume=DIR", "data=text", "data.path=copy.txt", "training.max_iters=80"]
+    done = called("train.py", *resumed, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_downloaded_to_a_folder_that_only_the_run_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's run could name any folder; the user's own is used instead."""
+    monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path / "own"))
+    places = []
+    monkeypatch.setattr(download, "_continue_download", lambda path, _: places.append(path))
+    monkeypatch.setattr(download, "_unpack", lambda *_: pytest.fail("nothing arrived"))
+    run = empty_run(tmp_path / "run")
+    theirs = Choice(_target_="gpt.data.corpora.enwik8", dir=str(tmp_path), tokenizer="bytes", vocab_size=1000)
+    with pytest.raises(pytest.fail.Exception):
+        same_corpus(run, STAGE.find(Choice(_target_="gpt.models.v1_bigram.Bigram")), theirs)
+    assert places == [tmp_path / "own" / "enwik8.zip"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["model=v7", "model.n_head=5"], "n_head"),
+        (["schedule=cosine", "schedule.warmup_iters=9999"], "warmup"),
+        (["optimizer=sgd", "optimizer.momentum=2"], "optimizer.momentum=2"),
+        (["metrics=solved", "metrics.solved.extra=1"], "metrics.solved"),
+    ],
+)
+def test_hyperparameters_are_checked_before_a_corpus_is_fetched(
+    called: Script, tmp_path: Path, wrong: list[str], message: str
+) -> None:
+    done = called("train.py", *wrong, "data=enwik8", "data.dir=absent", "device=cpu", cwd=tmp_path)
     assert done.returncode == 2
-    assert "the corpus is not the one that" in done.stderr
+    assert message in done.stderr
+    assert "download" not in done.stderr + done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_v9_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached_its_target(

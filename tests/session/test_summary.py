@@ -34,7 +34,7 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
         for i, val in enumerate([3.0, 1.0, 2.0])
     ]
     history = [Segment(until=1, changed=["schedule=cosine"])]
-    progress = Progress(iteration=2, tokens=512, evaluations=evaluations, best=evaluations[1], history=history)
+    progress = Progress(iteration=2, tokens=512, evaluations=evaluations, best_iteration=1, history=history)
     summary = summary_of(progress, ["seed=7"], name="wide", tags=["a"])
     assert (summary.stage, summary.name, summary.tags, summary.parameters) == ("v5", "wide", ["a"], 100)
     assert (summary.changed, summary.earlier) == (["seed=7"], history)

@@ -26,7 +26,7 @@ from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.console import ConsoleLog, ProgressBar
-from gpt.watching.recording import CheckpointWriter, RunWriter, StepLog
+from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, StepLog
 from tests.conftest import CPU, build_small, empty_run
 from tests.training.helpers import OPTIMIZERS, VOCAB_SIZE, small_recipe, small_state, train_small, train_state
 
@@ -171,6 +171,7 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_records_or_saves(data
                 guard,
                 console,
                 steps,
+                BestWeights(run),
                 RunWriter(run),
                 checkpoints,
                 bar,

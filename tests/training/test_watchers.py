@@ -21,13 +21,14 @@ from gpt.data.text import TextData
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_weights
-from gpt.training.averaging import WeightAverage
+from gpt.training.averaging import MovingAverage, WeightAverage
 from gpt.training.progress import Evaluation
 from gpt.training.state import TrainingState
-from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
 from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.loggers import LOGGER, Csv
-from gpt.watching.recording import CheckpointWriter, RunWriter
+from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, SnapshotWriter, StepLog
+from gpt.watching.sampling import Sampler
 from tests.conftest import build_small, empty_run
 from tests.training.helpers import (
     LEARNING_RATE,
@@ -82,19 +83,66 @@ def test_a_watcher_is_called_for_evaluations_then_between_steps_then_after_the_s
     ]  # fmt: skip
 
 
-def test_watchers_are_called_in_list_order(data: TextData) -> None:
-    diary: list = []
-    train_state(small_state("v1"), data, watchers=[Diary("a", diary), Diary("b", diary)], max_iters=3)
-    first = [entry[1:] for entry in diary if entry[0] == "a"]
-    assert diary == [(name, *entry) for entry in first for name in "ab"]
-
-
 def test_a_training_that_has_nothing_left_to_do_is_finished_at_once(data: TextData) -> None:
     state = small_state("v1")
     train_state(state, data, max_iters=5)
     diary: list = []
     train_state(state, data, watchers=[Diary("a", diary)], max_iters=5)
     assert diary == [("a", "last", 5), ("a", "finished", 5)]
+
+
+# Phases
+
+
+class Noting(Watcher):
+    """Notes when it is called, and whether there are gradients."""
+
+    def __init__(self, phase: Phase, calls: list[tuple[str, Phase, bool]]) -> None:
+        self.phase, self._calls = phase, calls  # type: ignore[misc]
+
+    def _note(self, moment: str, state: TrainingState) -> None:
+        gradients = [parameter.grad for parameter in state.optimizer.parameters.values()]
+        self._calls.append((moment, self.phase, all(x is not None and bool(x.any()) for x in gradients)))
+
+    def evaluated(self, state: TrainingState) -> None:
+        self._note("evaluated", state)
+
+    def updated(self, state: TrainingState) -> None:
+        self._note("updated", state)
+
+    def stepped(self, state: TrainingState) -> None:
+        self._note("stepped", state)
+
+    def finished(self, state: TrainingState) -> None:
+        self._note("finished", state)
+
+
+def test_watchers_are_called_by_their_phases_and_see_gradients_once_an_update(data: TextData) -> None:
+    calls: list[tuple[str, Phase, bool]] = []
+    phases = [Phase.SHOW, Phase.CHANGE, Phase.RECORD, Phase.GUARD]
+    train_state(small_state("v2"), data, watchers=[Noting(phase, calls) for phase in phases], max_iters=1)
+    moments = ["evaluated", "updated", "stepped", "evaluated", "finished"]
+    assert calls == [(moment, phase, moment == "updated") for moment in moments for phase in Phase]
+
+
+def test_what_a_checkpoint_saves_is_changed_in_the_phase_of_that_name_only(data: TextData, run: RunFolder) -> None:
+    """Whatever a later phase does, a checkpoint taken before it and one taken after it are the same."""
+    state = small_state("v1")
+    changing = [BestWeights(run), StepLog(1), Sampler(1, lambda: "a sample"), MovingAverage(state, 0.9)]
+    recording = [RunWriter(run), ConsoleLog(5, lambda _: 0, list), SnapshotWriter(run, 2, 5), ProgressBar(state, 5)]
+    assert {watcher.phase for watcher in changing} == {Phase.CHANGE}
+    assert {watcher.phase for watcher in recording} == {Phase.RECORD, Phase.SHOW}
+    train_state(state, data, watchers=changing, max_iters=5)
+
+    def saved() -> tuple[str, dict[str, bytes]]:
+        return state.progress.model_dump_json(), bits(state.tensors())
+
+    before = saved()
+    for watcher in recording:
+        for tell in (watcher.evaluated, watcher.updated, watcher.stepped, watcher.finished):
+            tell(state)
+        watcher.between_steps(state, True)
+    assert saved() == before
 
 
 # NonFiniteGuard
@@ -177,6 +225,7 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations(
         eval_interval=5,
         watchers=lambda state, _: [
             snapshots,
+            BestWeights(run),
             RunWriter(run),
             WeightAverage(state, small_recipe(data, eval_interval=5), start),
         ],
@@ -196,7 +245,9 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations(
 def test_an_average_that_never_begins_leaves_the_weights(data: TextData, run: RunFolder) -> None:
     plain = train_small("v5", data)
     state = train_small(
-        "v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, small_recipe(data), 21)]
+        "v5",
+        data,
+        watchers=lambda state, _: [BestWeights(run), RunWriter(run), WeightAverage(state, small_recipe(data), 21)],
     )
     assert weights(state) == weights(plain)
     assert not run.weights("averaged").exists()
@@ -204,7 +255,11 @@ def test_an_average_that_never_begins_leaves_the_weights(data: TextData, run: Ru
 
 def test_averaging_does_not_change_the_training(data: TextData, run: RunFolder) -> None:
     plain = train_small("v5", data)
-    train_small("v5", data, watchers=lambda state, _: [RunWriter(run), WeightAverage(state, small_recipe(data), 0)])
+    train_small(
+        "v5",
+        data,
+        watchers=lambda state, _: [BestWeights(run), RunWriter(run), WeightAverage(state, small_recipe(data), 0)],
+    )
     last = build_small("v5", vocab_size=VOCAB_SIZE)
     load_weights(run, last, "last")
     assert bits(last.state_dict()) == weights(plain)
@@ -219,7 +274,7 @@ def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(da
     def ruinous(iteration: int, max_iters: int, peak: float) -> float:
         return LEARNING_RATE if iteration < 40 else peak
 
-    train_state(state, data, schedule=ruinous, watchers=[snapshots, RunWriter(run)], max_iters=60)
+    train_state(state, data, schedule=ruinous, watchers=[snapshots, BestWeights(run), RunWriter(run)], max_iters=60)
     evaluations = state.progress.evaluations
     lowest = min(evaluations, key=lambda e: e.val)
     assert 0 < lowest.iteration < 60
@@ -232,7 +287,7 @@ def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(da
 
 
 def test_a_later_evaluation_that_is_no_better_does_not_replace_the_best(run: RunFolder) -> None:
-    state, writer = small_state("v1"), RunWriter(run)
+    state, writer = small_state("v1"), BestWeights(run)
     for iteration, val in enumerate([3.0, 2.0, 2.0, 2.5]):
         evaluation = Evaluation(iteration=iteration, train=1.0, val=val, learning_rates={"all": 0.1})
         state.progress.evaluations.append(evaluation)
@@ -258,8 +313,8 @@ def test_best_weights_and_metrics_that_cannot_be_written_are_warnings_and_the_ru
     data: TextData, run: RunFolder, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     state = small_state("v1")
-    writer = RunWriter(run)
-    train_state(state, data, watchers=[writer], max_iters=5)
+    best_weights, writer = BestWeights(run), RunWriter(run)
+    train_state(state, data, watchers=[best_weights, writer], max_iters=5)
     best = state.progress.best
     assert best is not None
     on_disk = {path.name: path.read_bytes() for path in run.path.iterdir()}
@@ -268,7 +323,7 @@ def test_best_weights_and_metrics_that_cannot_be_written_are_warnings_and_the_ru
     class WithoutEnd(Watcher):
         evaluated = staticmethod(writer.evaluated)
 
-    train_state(state, data, watchers=[WithoutEnd()], max_iters=20)
+    train_state(state, data, watchers=[best_weights, WithoutEnd()], max_iters=20)
     assert state.progress.iteration == 20
     told = warnings_of(caplog)
     assert any("the metrics could not be written; the run continues without it: " in line for line in told)
@@ -283,7 +338,7 @@ def test_last_weights_that_cannot_be_written_are_an_error(
     """A run whose result is lost has not succeeded."""
     full_disk()
     with pytest.raises(OSError, match="No space left on device"):
-        train_state(small_state("v1"), data, watchers=[RunWriter(run)], max_iters=5)
+        train_state(small_state("v1"), data, watchers=[BestWeights(run), RunWriter(run)], max_iters=5)
 
 
 # CheckpointWriter
@@ -551,7 +606,7 @@ def test_a_class_that_is_not_a_logger_is_refused(run: RunFolder, target: str) ->
 
 
 def test_metrics_on_disk_are_the_evaluations_of_the_state(data: TextData, run: RunFolder) -> None:
-    state = train_small("v1", data, watchers=lambda *_: [RunWriter(run)])
+    state = train_small("v1", data, watchers=lambda *_: [BestWeights(run), RunWriter(run)])
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [line["learning_rates"] for line in lines] == [{"all": LEARNING_RATE}] * 3
     assert [line["train"] for line in lines] == [e.train for e in state.progress.evaluations]
@@ -559,12 +614,12 @@ def test_metrics_on_disk_are_the_evaluations_of_the_state(data: TextData, run: R
 
 def test_damaged_best_weights_of_before_are_replaced_by_better_ones(data: TextData, run: RunFolder) -> None:
     state = small_state("v1")
-    train_state(state, data, watchers=[RunWriter(run)], max_iters=10)
+    train_state(state, data, watchers=[BestWeights(run), RunWriter(run)], max_iters=10)
     run.weights("best").write_bytes(b"damaged")
     with pytest.raises(UserError, match="is damaged"):
         load_weights(run, build_small("v1", vocab_size=VOCAB_SIZE), "best")
-    state.progress.best = None
-    train_state(state, data, watchers=[RunWriter(run)], max_iters=20)
+    state.progress.best_iteration = None
+    train_state(state, data, watchers=[BestWeights(run), RunWriter(run)], max_iters=20)
     load_weights(run, build_small("v1", vocab_size=VOCAB_SIZE), "best")
 
 
@@ -576,4 +631,4 @@ def test_a_second_signal_while_a_file_is_written_ends_the_run(
 
     monkeypatch.setattr("gpt.watching.recording.save_weights", interrupted)
     with pytest.raises(Stopped):
-        train_state(small_state("v1"), data, watchers=[RunWriter(run)])
+        train_state(small_state("v1"), data, watchers=[BestWeights(run), RunWriter(run)])

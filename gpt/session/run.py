@@ -1,0 +1,188 @@
+"""One training run, from its start to its report: the way in for the command line, for searches and for Python."""
+
+import contextlib
+import logging
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gpt.base.console import command
+from gpt.base.errors import DivergedError, UserError
+from gpt.base.files import attempt, write_atomically
+from gpt.base.runtime import size_of
+from gpt.base.stopping import Stop, Stopped
+from gpt.cli.stages import settings_of_chosen
+from gpt.reports.run import closing_lines, plot_run
+from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
+from gpt.session.forking import Fork
+from gpt.session.job import Job
+from gpt.session.modules import Module
+from gpt.session.start import Start
+from gpt.session.summary import summarise
+from gpt.training.averaging import MovingAverage, WeightAverage
+from gpt.training.loop import train
+from gpt.training.processes import ALONE, World
+from gpt.training.progress import Evaluation
+from gpt.training.state import TrainingState
+from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.watching.console import ConsoleLog, ProgressBar
+from gpt.watching.loggers import chosen_loggers
+from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, SnapshotWriter, StepLog
+from gpt.watching.run_watcher import RunWatcher
+from gpt.watching.sampling import Sampler
+
+_SAMPLE = 200  # characters of a sample during training
+
+log = logging.getLogger("gpt")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has ended with."""
+
+    summary: Summary
+    job: Job | None = None  # None: there was nothing left to train
+    evaluations: Sequence[Evaluation] = ()
+
+
+def run(
+    start: Start, stop: Stop, world: World = ALONE, *, module: Module | None = None, more: Sequence[Watcher] = ()
+) -> Outcome:
+    """Train, and write the results to the run folder, if there is one; `more` are watchers of the calling program.
+
+    Raises RequestError for values that do not fit together, UserError if debug=overfit did not over-fit, and Stopped
+    after a signal.
+    """
+    if start.finished is not None:
+        return Outcome(start.finished)
+    loggers = chosen_loggers(start.config.logger) if start.folder is not None else []
+    job = Job.of(start, world, module)
+    state = job.begun(start)
+    started, settings = time.perf_counter(), job.recipe.settings
+    with contextlib.ExitStack() as stack:
+        guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
+        watchers: list[Watcher] = [guard, *_averages(job, state)]
+        folder = None
+        if start.folder is not None:
+            vocabulary = job.task.vocabulary(job.corpus)
+            folder, reopen = stack.enter_context(start.folder.opened(start.config, vocabulary, start.request.command))
+            watchers += _recorders(start, job, state, guard, folder, reopen, stack)
+            watchers += [*(logger(run=folder) for logger in loggers), *more]
+        if world.is_first:
+            watchers.append(ProgressBar(state, settings.max_iters))
+        for watcher in watchers:
+            stack.callback(watcher.close)
+
+        train(state, job.recipe, watchers, stop)
+        exact = job.exact_loss()
+        with stop.deferred():  # a signal must not interrupt an import or the writing of a file
+            summary = summarise(start, job, state, exact, time.perf_counter() - started, folder)
+            if folder is not None:
+                _report(folder, job, summary, watchers)
+        _check_overfit(start, summary)
+        if folder is not None and stop.requested is not None:
+            raise Stopped(stop.requested, f"stopped after {folder.path} had finished")
+    return Outcome(summary, job, state.progress.evaluations)
+
+
+def _averages(job: Job, state: TrainingState) -> list[Watcher]:
+    """The average of the weights, if there is to be one."""
+    settings = job.recipe.settings
+    if settings.ema:
+        return [MovingAverage(state, settings.ema)]
+    if not settings.average_last:
+        state.reset_average()
+        return []
+    begin = round((1 - settings.average_last) * settings.max_iters, 6)  # 1500, not 1500.0000000000002
+    return [WeightAverage(state, job.recipe, begin)]
+
+
+def _recorders(
+    start: Start,
+    job: Job,
+    state: TrainingState,
+    guard: NonFiniteGuard,
+    folder: RunFolder,
+    reopen: Callable[[], None] | None,
+    stack: contextlib.ExitStack,
+) -> list[Watcher]:
+    """The watchers that every run with a folder has."""
+    config, settings, saving = start.config, job.recipe.settings, start.config.checkpoint
+    for line in _opening_lines(start, job):
+        log.info(line)
+    checkpoints = CheckpointWriter(
+        state, Checkpoints(folder, saving.keep), guard, interval=saving.interval, min_seconds=saving.min_seconds,
+        is_saved=not isinstance(start.weights, Fork),
+    )  # fmt: skip
+    stack.enter_context(explaining_how_to_resume(folder, lambda: checkpoints.is_saved(state), settings.grad_clip))
+    return [
+        BestWeights(folder, reopen),
+        Sampler(settings.sample_interval, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
+        StepLog(settings.log_interval),
+        RunWriter(folder),
+        SnapshotWriter(folder, saving.snapshots, settings.max_iters),
+        checkpoints,
+        ConsoleLog(settings.max_iters, job.recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
+    ]
+
+
+def _opening_lines(start: Start, job: Job) -> list[str]:
+    config, recipe = start.config, job.recipe
+    others = settings_of_chosen(config.stage, start.request.options)
+    also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
+    processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
+    size = f"{size_of(job.model):,} parameters"
+    return [
+        job.task.described(job.corpus),
+        f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}",
+        *([f"changed from the documented run: {', '.join(start.changed)}"] if start.changed else []),
+    ]
+
+
+def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:
+    """Write a sample, the loss curve and the summary, and tell the watchers."""
+    sample = folder.path / "sample.txt"
+    attempt("the sample", lambda: write_atomically(sample, job.task.sample(job.model, job.corpus, summary.seed)))
+    # Matplotlib reads the user's settings, which can raise any error.
+    attempt("the loss curve", lambda: plot_run(folder, summary), (Exception,))
+    folder.write_summary(summary)
+    lines = closing_lines(summary, folder)
+    for watcher in watchers:
+        if isinstance(watcher, RunWatcher):
+            watcher.reported(summary, lines)
+
+
+def _check_overfit(start: Start, summary: Summary) -> None:
+    overfit, loss = start.config.overfit, summary.estimated.train
+    if overfit is not None and loss >= overfit:
+        raise UserError(
+            f"the loss on one batch is {loss:.4f} after {summary.iterations} iterations, which is not below {overfit:g}"
+        )
+
+
+@contextlib.contextmanager
+def explaining_how_to_resume(
+    run: RunFolder, is_saved: Callable[[], bool], grad_clip: float | None = None
+) -> Iterator[None]:
+    """Append resume instructions to an error; `is_saved` tells whether the last step was saved.
+
+    `grad_clip` is the run's clipping threshold, on which the advice about clipping depends.
+    """
+    try:
+        yield
+    except Stopped as stopped:
+        if run.is_finished():
+            raise
+        unsaved = "" if is_saved() else "; the last iterations were not saved"
+        raise Stopped(
+            stopped.number, f"{stopped}{unsaved}; resume with: {command('train')} resume={shlex.quote(str(run.path))}"
+        ) from None
+    except DivergedError as error:
+        checkpoints = Checkpoints(run, keep=1)
+        newest = checkpoints.names()[-1:]
+        again = f"try resume={shlex.quote(str(checkpoints.folder / newest[0]))}" if newest else "try again"
+        clipping = "training.grad_clip=1.0" if grad_clip is None or grad_clip > 1 else "training.grad_clip"
+        raise DivergedError(f"{error}: {again} with a smaller training.learning_rate or {clipping}") from None
