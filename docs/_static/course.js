@@ -27,8 +27,8 @@ addEventListener("DOMContentLoaded", () => {
   for (const question of document.querySelectorAll("blockquote")) {
     if (question.querySelector("strong")?.textContent !== "What do you expect?") continue;
     const answer = document.createElement("div");
-    for (let next = question.nextElementSibling; next && next.tagName !== "SECTION"; next = question.nextElementSibling) {
-      answer.append(next);
+    while (question.nextElementSibling && question.nextElementSibling.tagName !== "SECTION") {
+      answer.append(question.nextElementSibling);
     }
     question.after(answer);
     answer.className = "guessed";
@@ -66,8 +66,9 @@ function ask(question, answer, loss) {
   const slider = form.querySelector("input");
   const tell = () => {
     const guess = Number(slider.value);
-    form.querySelector("output").textContent = slider.ariaValueText =
-      `${guess.toFixed(2)} nats: as uncertain as a choice among ${Math.round(Math.exp(guess))} characters`;
+    const among = Math.round(Math.exp(guess));
+    slider.ariaValueText = `${guess.toFixed(2)} nats: as uncertain as a choice among ${among} characters`;
+    form.querySelector("output").textContent = slider.ariaValueText;
   };
   slider.addEventListener("input", tell);
   tell();
@@ -78,7 +79,8 @@ function ask(question, answer, loss) {
     const said = document.createElement("p");
     said.className = "guess";
     said.tabIndex = -1; // the button is gone: the keyboard goes on from here, and a screen reader says it
-    said.textContent = `You guessed ${guess.toFixed(2)}, and it is ${loss.toFixed(2)}: ` +
+    said.textContent =
+      `You guessed ${guess.toFixed(2)}, and it is ${loss.toFixed(2)}: ` +
       (Math.abs(off) < 0.005 ? "exactly." : `${Math.abs(off).toFixed(2)} ${off > 0 ? "higher" : "lower"}.`);
     form.replaceWith(said);
     said.focus();

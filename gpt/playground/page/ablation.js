@@ -11,10 +11,7 @@ export class Ablation {
     this.what = null;
     this.text = new TextView(selected, run.token);
     this.text.root.classList.add("switched");
-    this.text.root.setAttribute(
-      "aria-label",
-      `Text, coloured by the loss of each ${run.token} with these parts off`,
-    );
+    this.text.root.setAttribute("aria-label", `Text, coloured by the loss of each ${run.token} with these parts off`);
     this.effect = element("p", { class: "effect", role: "status" });
     this.prediction = element("p", { class: "note" });
     this.reset = element(
@@ -52,9 +49,7 @@ export class Ablation {
       return;
     }
     const { model, ids, position } = what;
-    const logits = this.off.size
-      ? await this.engine.logits(model, ids, signal, [...this.off])
-      : what.logits;
+    const logits = this.off.size ? await this.engine.logits(model, ids, signal, [...this.off]) : what.logits;
     if (signal?.aborted) return;
     const scores = scored(logits, ids);
     this.text.position = position;
@@ -84,10 +79,7 @@ export class Ablation {
       return;
     }
     const changes = scores.map((score, i) => (score === null ? 0 : score.loss - this.what.scores[i].loss));
-    const most = changes.reduce(
-      (best, change, i) => (Math.abs(change) > Math.abs(changes[best]) ? i : best),
-      1,
-    );
+    const most = changes.reduce((best, change, i) => (Math.abs(change) > Math.abs(changes[best]) ? i : best), 1);
     const gain = after - before;
     this.effect.replaceChildren(
       element("b", { class: "before" }, before.toFixed(2)),
@@ -152,12 +144,7 @@ export class Ablation {
         name,
       ),
     );
-    return element(
-      "div",
-      { class: "switch-row" },
-      element("span", { class: "layer-name" }, title),
-      ...buttons,
-    );
+    return element("div", { class: "switch-row" }, element("span", { class: "layer-name" }, title), ...buttons);
   }
 
   #isOff = (parts) => parts.every((part) => this.off.has(part));

@@ -46,9 +46,7 @@ export class AttentionView {
   show(layers, rows, columns) {
     Object.assign(this, { layers, rows, columns, row: null });
     const isThere =
-      this.chosen !== null &&
-      this.chosen[0] < layers.length &&
-      this.chosen[1] < layers[this.chosen[0]].shape[0];
+      this.chosen !== null && this.chosen[0] < layers.length && this.chosen[1] < layers[this.chosen[0]].shape[0];
     if (!isThere) this.chosen = null;
     const heads = layers.reduce((sum, layer) => sum + layer.shape[0], 0);
     const buttons = layers.map((layer, l) =>

@@ -44,9 +44,9 @@ export function countsTable({ counts_p: p, counts_seen: seen, counts_trust: trus
   const row = (n) => {
     const own = p.data.subarray(n * V, (n + 1) * V);
     const likeliest = ranking(own)[0];
-    const context = n < tokens.length ? tokens.slice(-n - 1).map(short).join("") : "–";
+    const context = tokens.slice(-n - 1).map(short);
     const cells = [
-      context,
+      n < tokens.length ? context.join("") : "–",
       seen.data[n].toFixed(0),
       trust.data[n].toFixed(2),
       `${short(names[likeliest])} ${percent(own[likeliest])}`,

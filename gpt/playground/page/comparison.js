@@ -35,11 +35,7 @@ export function compare(root, first, second) {
       ": by ",
       element("b", {}, Math.abs(gain).toFixed(2)),
       ` nats per ${unit} `,
-      element(
-        "span",
-        { class: "note" },
-        `(${names[0]} ${lossA.toFixed(2)}, ${names[1]} ${lossB.toFixed(2)})`,
-      ),
+      element("span", { class: "note" }, `(${names[0]} ${lossA.toFixed(2)}, ${names[1]} ${lossB.toFixed(2)})`),
     ),
     ...(isAlike
       ? differences(a, b, names, unit)

@@ -80,9 +80,7 @@ export function distribution(x, vocabulary, options, { unit, actual = null, colo
       ),
     ],
   });
-  const listed = rows
-    .slice(0, 5)
-    .map((row, i) => `${spoken(vocabulary[top[i]])} ${percent(row.drawn) || "cut"}`);
+  const listed = rows.slice(0, 5).map((row, i) => `${spoken(vocabulary[top[i]])} ${percent(row.drawn) || "cut"}`);
   described(picture, `The likeliest: ${listed.join(", ")}`);
   const rest = drawn.reduce((sum, p, token) => (top.includes(token) ? sum : sum + p), 0);
   const kept = drawn.filter((p) => p > 0).length;

@@ -42,12 +42,7 @@ export class Flow {
           class: `step${since === pass.stage ? " new" : ""}`,
           "aria-current": i === this.step ? "step" : null,
         },
-        element(
-          "h4",
-          {},
-          title,
-          since === pass.stage ? element("span", { class: "badge" }, `new in ${since}`) : null,
-        ),
+        element("h4", {}, title, since === pass.stage ? element("span", { class: "badge" }, `new in ${since}`) : null),
         element("code", {}, code),
         ...body,
         shape ? element("span", { class: "arrow" }, `↓ ${shape}`) : null,

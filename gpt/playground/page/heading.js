@@ -1,6 +1,6 @@
 /** The heading of a panel: the run's stage, its numbers and its loss curve. */
-import { count, element } from "./dom.js";
 import { curve } from "./curve.js";
+import { count, element } from "./dom.js";
 import { Moments } from "./moments.js";
 
 const loss = (x) => (x === null ? "–" : x.toFixed(4));
@@ -24,12 +24,7 @@ export class Heading {
     this.root = element(
       "header",
       { class: `card heading${this.moments ? " scrubbed" : ""}` },
-      element(
-        "h2",
-        {},
-        element("span", { class: "badge" }, run.stage),
-        element("span", { class: "adds" }, run.adds),
-      ),
+      element("h2", {}, element("span", { class: "badge" }, run.stage), element("span", { class: "adds" }, run.adds)),
       element(
         "p",
         { class: "note facts" },

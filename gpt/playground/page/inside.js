@@ -47,12 +47,7 @@ export class Inside {
   }
 
   #folded(name, title, content) {
-    return element(
-      "details",
-      { class: name, ontoggle: () => this.#load() },
-      element("summary", {}, title),
-      content,
-    );
+    return element("details", { class: name, ontoggle: () => this.#load() }, element("summary", {}, title), content);
   }
 
   #isOpen = (name) => this.root.querySelector(`details.${name}`)?.open ?? false;

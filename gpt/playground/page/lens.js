@@ -35,11 +35,9 @@ export function points(values) {
 /** What the tensors of a forward pass say about each layer; `next` is the token that came next, or null. */
 export function lens(values, names, next) {
   const found = points(values);
-  if (!found.length)
-    return element("p", { class: "note" }, "There are no layers yet: the table is all there is.");
+  if (!found.length) return element("p", { class: "note" }, "There are no layers yet: the table is all there is.");
   const rows = found.map(([path, x], i) => row(spokenPath(path), path, x, found[i - 1]?.[1], names, next));
-  if ("trust" in values)
-    rows.push(row("the counts", "counts", values.logits.data, found.at(-1)[1], names, next));
+  if ("trust" in values) rows.push(row("the counts", "counts", values.logits.data, found.at(-1)[1], names, next));
   const note = isResidual(values)
     ? "The output layer reads the stream early, as if nothing came after it. On the right: whose logits the branch " +
       "raises and lowers most, relative to the mean change of all logits."
@@ -48,7 +46,11 @@ export function lens(values, names, next) {
   return element(
     "div",
     {},
-    element("p", { class: "note" }, note + (next === null ? "" : ` Outlined: “${spoken(names[next])}”, which came next.`)),
+    element(
+      "p",
+      { class: "note" },
+      note + (next === null ? "" : ` Outlined: “${spoken(names[next])}”, which came next.`),
+    ),
     element("ol", { class: "lens-rows" }, ...rows),
   );
 }
@@ -89,9 +91,7 @@ function argued(x, before, names) {
   const order = ranking(centred);
   const listed = (tokens) =>
     tokens
-      .map(
-        (token) => `${short(names[token])} ${centred[token] < 0 ? "" : "+"}${shownNumber(centred[token], 2)}`,
-      )
+      .map((token) => `${short(names[token])} ${centred[token] < 0 ? "" : "+"}${shownNumber(centred[token], 2)}`)
       .join(", ");
   return [
     "raises ",

@@ -35,11 +35,7 @@ export function scores(pass) {
   const table = element(
     "table",
     { class: "cells-table" },
-    element(
-      "caption",
-      { class: "note" },
-      "Weights in percent; – is masked. Click one to see how it is computed.",
-    ),
+    element("caption", { class: "note" }, "Weights in percent; – is masked. Click one to see how it is computed."),
     element(
       "thead",
       {},
@@ -119,11 +115,7 @@ export function cell(pass) {
         ),
         fact("exponential", isFuture ? "0" : shownNumber(exponentials[key]), "e to the power of the divided sum"),
         fact("total", shownNumber(total), "sum of the powers of all readable tokens"),
-        fact(
-          "weight",
-          shownNumber(pass.of("attention.weights", head)[key]),
-          "weight: the power divided by the sum",
-        ),
+        fact("weight", shownNumber(pass.of("attention.weights", head)[key]), "weight: the power divided by the sum"),
       ),
       strip("powers of e", exponentials, { path: "cell.exponentials", labels: readable.map(short) }),
     ],

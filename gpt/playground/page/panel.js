@@ -7,7 +7,7 @@ import { card, coalesced, element, newest, panel, reveal, spoken, visible } from
 import { Heading } from "./heading.js";
 import { Inside } from "./inside.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
-import { TextView, legend } from "./text.js";
+import { legend, TextView } from "./text.js";
 import { tokenizer } from "./tokenizer.js";
 import { seenFrom } from "./windows.js";
 
@@ -40,16 +40,7 @@ export class TextPanel {
     this.contexts = element("div");
     this.tested = element("p", { class: "note tested" });
     this.counts = element("div", { hidden: true });
-    this.maps = card(
-      run,
-      {},
-      this.counts,
-      this.restsOn,
-      this.tested,
-      this.looks,
-      this.contexts,
-      this.attention.root,
-    );
+    this.maps = card(run, {}, this.counts, this.restsOn, this.tested, this.looks, this.contexts, this.attention.root);
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, {}, title, this.mean, this.text.root);
     this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
@@ -293,9 +284,9 @@ export class TextPanel {
     const [own, written] = [meanLoss(this.scores.slice(0, this.own)), meanLoss(this.scores.slice(this.own))];
     const parts = [];
     if (own !== null) parts.push("prompt ", element("b", {}, own.toFixed(2)));
-    if (written !== null)
-      parts.push(own === null ? "" : " · ", "generated ", element("b", {}, written.toFixed(2)));
-    return parts.length ? [...parts, ` nats per ${this.run.token}`]
+    if (written !== null) parts.push(own === null ? "" : " · ", "generated ", element("b", {}, written.toFixed(2)));
+    return parts.length
+      ? [...parts, ` nats per ${this.run.token}`]
       : [`Type at least two ${this.run.token}s to see losses.`];
   }
 

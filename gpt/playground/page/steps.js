@@ -179,9 +179,7 @@ function added(pass, branch, title, before) {
         after: "+",
       }),
       named(pass, `stream.${path}`, { name: "x", largest, after: "=" }),
-      ...(pass.stage === "v7"
-        ? [say("Dropout would zero some of these numbers while training; here it is off.")]
-        : []),
+      ...(pass.stage === "v7" ? [say("Dropout would zero some of these numbers while training; here it is off.")] : []),
     ],
   };
 }
@@ -287,9 +285,7 @@ function logits(pass, code) {
           element(
             "tr",
             {},
-            ...["next", "logit", "e^logit", "probability"].map((name) =>
-              element("th", { scope: "col" }, name),
-            ),
+            ...["next", "logit", "e^logit", "probability"].map((name) => element("th", { scope: "col" }, name)),
           ),
         ),
         element("tbody", {}, ...rows),

@@ -11,10 +11,7 @@ const LARGE = 1e6; // from here on, as a power of ten
 /** A number as it is shown, with a minus sign as wide as its digits. */
 export function shownNumber(x, decimals = PRECISION) {
   const size = Math.abs(x);
-  const [rounded, sign] = [
-    size < LARGE ? size.toFixed(decimals) : size.toExponential(decimals),
-    x < 0 ? "−" : "",
-  ];
+  const [rounded, sign] = [size < LARGE ? size.toFixed(decimals) : size.toExponential(decimals), x < 0 ? "−" : ""];
   return Number(rounded) === 0 ? rounded : sign + rounded;
 }
 
@@ -25,11 +22,7 @@ const showing = new WeakMap(); // from the cells of a strip to what shows one of
  * "+"; `largest` what has the full colour, in strips that are compared; `labels` name its numbers, which are counted
  * otherwise.
  */
-export function strip(
-  name,
-  values,
-  { after = "", largest = sizeOf(values), path = name, labels = null } = {},
-) {
+export function strip(name, values, { after = "", largest = sizeOf(values), path = name, labels = null } = {}) {
   const number = element("span", { class: "strip-number", "aria-live": "polite" });
   const show = (i) => (number.textContent = `${labels?.[i] ?? i + 1}: ${shownNumber(values[i])}`);
   const [least, most] = [Math.min(...values), Math.max(...values)].map((x) => shownNumber(x, 2));
@@ -54,10 +47,7 @@ export function strip(
 
 /** What strips of these vectors give the full colour to. */
 export function sizeOf(...vectors) {
-  return vectors.reduce(
-    (size, values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), size),
-    1e-9,
-  );
+  return vectors.reduce((size, values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), size), 1e-9);
 }
 
 function numbered(values, largest, show) {

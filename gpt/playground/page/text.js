@@ -87,9 +87,7 @@ export class TextView {
 
   /** Mark the tokens from which the selected one is predicted: those from `start` on. */
   see(start) {
-    [...this.root.children].forEach((span, i) =>
-      span.classList.toggle("seen", start <= i && i < this.position),
-    );
+    [...this.root.children].forEach((span, i) => span.classList.toggle("seen", start <= i && i < this.position));
   }
 
   /** Highlight the tokens from `start` on, each by its strength from 0 to 1; `query` is who attends. */

@@ -61,9 +61,7 @@ export class TranslatorPanel {
       if (signal.aborted) return;
       Object.assign(this, { sentence, words: source, found: beams });
       this.source.replaceChildren(
-        ...source.map((word, i) =>
-          element("span", { class: i === source.length - 1 ? "ending" : null }, word),
-        ),
+        ...source.map((word, i) => element("span", { class: i === source.length - 1 ? "ending" : null }, word)),
       );
       if (unknown) this.source.append(element("small", { class: "note" }, ` left out: ${unknown}`));
       this.beams.replaceChildren(...beams.map((beam, i) => this.#beam(beam, i)));
@@ -129,8 +127,6 @@ export class TranslatorPanel {
     [...this.source.querySelectorAll("span")].forEach((span, i) =>
       span.style.setProperty("--look", (pointed?.strengths[i] ?? 0).toFixed(3)),
     );
-    [...(this.target?.children ?? [])].forEach((span, i) =>
-      span.classList.toggle("query", i === pointed?.row),
-    );
+    [...(this.target?.children ?? [])].forEach((span, i) => span.classList.toggle("query", i === pointed?.row));
   }
 }

@@ -102,8 +102,7 @@ export async function interventions(model, ids, signal) {
   const { without_attention, moved, ids: known } = await first(model, ids);
   const isKnown = Math.min(known?.shape[0], T) === ids.length;
   const found = {};
-  if (heads.length)
-    found.without_attention = isKnown ? without_attention : await last(model, ids.slice(-T), heads);
+  if (heads.length) found.without_attention = isKnown ? without_attention : await last(model, ids.slice(-T), heads);
   if (!hasAttention) found.moved = isKnown ? moved : await movedBy(model, ids.slice(-T), signal);
   return found;
 }

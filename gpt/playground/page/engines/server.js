@@ -51,9 +51,7 @@ export async function* write(model, prompt, options, signal) {
 }
 
 export async function translate(run, sentence, { beam, lengthPenalty }, signal) {
-  return (
-    await post("api/translations", { run, sentence, beam, length_penalty: lengthPenalty }, signal)
-  ).json();
+  return (await post("api/translations", { run, sentence, beam, length_penalty: lengthPenalty }, signal)).json();
 }
 
 export async function crossAttention(run, sentence, target, signal) {
