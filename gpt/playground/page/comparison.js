@@ -80,5 +80,5 @@ function difference(token, a, b) {
 /** Names that tell two runs apart: their stages, and their folders' last parts where these are the same. */
 function nameApart(first, second) {
   if (first.stage !== second.stage) return [first.stage, second.stage];
-  return [first, second].map((run) => `${run.stage} (${run.folder.split("/").slice(-1)[0]})`);
+  return [first, second].map((run) => `${run.stage} (${run.folder.split("/").at(-1)})`);
 }

@@ -91,7 +91,8 @@ export function coalesced(f) {
   };
   return (...values) => {
     next = values;
-    return (working ??= work());
+    working ??= work();
+    return working;
   };
 }
 

@@ -1,6 +1,6 @@
 /** The steps of attention: the weights of each head, how one of them is made, and what is read with them. */
 import { element, short, spoken } from "./dom.js";
-import { named, say } from "./pass.js";
+import { say } from "./pass.js";
 import { ranking } from "./predictions.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
 

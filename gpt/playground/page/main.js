@@ -21,7 +21,7 @@ let given = new URLSearchParams(); // the prompt and the settings of the page's 
 /** Make the panels of the chosen runs, and let them read the prompt. */
 async function choose(signal) {
   const [first, second] = pickers.map((picker) => picker.value);
-  panels.forEach((panel) => panel.stop());
+  stop();
   const runs = await Promise.all([...new Set([first, second].filter(Boolean))].map(engine.describe));
   if (signal.aborted) return;
   const usable = runs.filter((run) => run.translates === runs[0].translates);
@@ -48,9 +48,24 @@ async function choose(signal) {
     controls.setPrompt(suggested);
   }
   given = new URLSearchParams();
-  panels.forEach((panel) => panel.heading.redraw());
+  for (const panel of panels) panel.heading.redraw();
   remember();
   await read();
+}
+
+/** Stop generating. */
+function stop() {
+  for (const panel of panels) panel.stop();
+}
+
+/** Show the distributions under new settings. */
+function shape() {
+  for (const panel of panels) panel.shape(controls.options());
+}
+
+/** Redraw all pictures after a change of colours or width. */
+function redraw() {
+  for (const panel of panels) panel.redraw();
 }
 
 /** Keep the runs, the prompt and the settings in the page's address, to reload or to share. */
@@ -166,16 +181,15 @@ async function start() {
     runs.find((run) => run.id === first),
     wanted[1],
   );
-  pickers.forEach((picker) => picker.addEventListener("change", () => shown(choosing.run(choose))));
+  for (const picker of pickers) picker.addEventListener("change", () => shown(choosing.run(choose)));
   controls.connect({
     asked: write,
-    stopped: () => panels.forEach((panel) => panel.stop()),
+    stopped: stop,
     edited,
-    moved: () => panels.forEach((panel) => panel.shape(controls.options())),
+    moved: shape,
     changed: debounced(remember, 300), // browsers refuse to change the address more than a few times a second
   });
   addEventListener("hashchange", () => location.reload()); // a shared address, opened in this tab
-  const redraw = () => panels.forEach((panel) => panel.redraw());
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));
   await choosing.run(choose);

@@ -17,9 +17,8 @@ function cells(context, { weights, T, S, isCausal, isAbsolute }, left, top, size
   const image = new ImageData(S, T); // one pixel per cell, because there may be many thousands
   for (let t = 0; t < T; t++) {
     const row = weights.subarray(t * S, t * S + (isCausal ? t + 1 : S));
-    strengths(row, isAbsolute).forEach((strength, s) =>
-      image.data.set(ramp[Math.round(255 * strength)], 4 * (t * S + s)),
-    );
+    for (const [s, strength] of strengths(row, isAbsolute).entries())
+      image.data.set(ramp[Math.round(255 * strength)], 4 * (t * S + s));
   }
   const pixels = element("canvas", { width: S, height: T });
   pixels.getContext("2d").putImageData(image, 0, 0);

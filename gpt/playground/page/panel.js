@@ -78,9 +78,12 @@ export class TextPanel {
 
   /** The position of the token that has this byte. */
   position(offset) {
-    let before = 0;
-    const place = this.ids.findIndex((id) => (before += this.tokenizer.bytes(id).length) > offset);
-    return place < 0 ? this.ids.length : place;
+    let end = 0;
+    for (const [place, id] of this.ids.entries()) {
+      end += this.tokenizer.bytes(id).length;
+      if (end > offset) return place;
+    }
+    return this.ids.length;
   }
 
   /** Show a prompt and its losses. */
@@ -93,7 +96,8 @@ export class TextPanel {
 
   /** Generate a continuation of the prompt, then colour it. */
   async write(prompt, options) {
-    const turn = (this.turn = {});
+    const turn = {};
+    this.turn = turn;
     this.reading.stop();
     this.options = options;
     await this.writing.run(async (signal) => {

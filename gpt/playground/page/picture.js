@@ -7,46 +7,51 @@ import { element } from "./dom.js";
  */
 export function picture(run, blocks, steps, here, chosen) {
   const root = element("figure", { class: "picture", "aria-label": `${run.stage} as a picture` });
-  const isNew = (since) => (since === run.stage ? " new" : "");
+  const box = (name, since) => element("div", { class: name + newIn(run.stage, since) });
+  const line = (...parts) =>
+    element("div", { class: "row" }, ...parts.map((part) => drawn(part, run.stage, steps, here, chosen)));
   let [block, branch] = [null, null];
   for (const row of run.flow) {
     if (!row.in_block) block = null;
     else if (!block) {
-      const label = part({ name: "blocks", label: `${blocks} ${blocks === 1 ? "block" : "blocks"}`, since: "v4" });
-      block = element("div", { class: `block${isNew("v4")}` }, element("div", { class: "row" }, label));
+      block = box("block", "v4");
+      block.append(line({ name: "blocks", label: inBlocks(blocks), since: "v4" }));
       root.append(block);
     }
     if (row.begins_branch) {
-      branch = element("div", { class: `branch${isNew("v5")}` });
+      branch = box("branch", "v5");
       (block ?? root).append(branch);
     }
     const into = branch ?? block ?? root;
-    into.append(element("div", { class: "row" }, ...row.parts.map(part)));
+    into.append(line(...row.parts));
     if (row.ends_branch) {
-      const name = `${row.parts[0].name.split(".")[0]}.plus`;
-      branch.append(element("div", { class: "row" }, part({ name, label: "+", since: "v5" })));
+      branch.append(line({ name: `${row.parts[0].name.split(".")[0]}.plus`, label: "+", since: "v5" }));
       branch = null;
     }
     if (row.shape) into.append(element("div", { class: "shape" }, `↓ ${row.shape}`));
   }
   return root;
+}
 
-  function part({ name, label, since }) {
-    if (since === null) return element("span", { class: "data" }, label);
-    const step = steps.findIndex(({ parts }) => parts.includes(name));
-    const isHere = steps[here]?.parts.includes(name);
-    const isLater = here !== null && step > here && !isHere;
-    return element(
-      "button",
-      {
-        type: "button",
-        class: `part${isNew(since)}${isLater ? " later" : ""}`,
-        "data-focus": `part-${name}`,
-        "aria-current": isHere ? "step" : null,
-        disabled: step < 0,
-        onclick: () => chosen(step),
-      },
-      label,
-    );
-  }
+const inBlocks = (n) => `${n} ${n === 1 ? "block" : "blocks"}`;
+
+const newIn = (stage, since) => (since === stage ? " new" : "");
+
+function drawn({ name, label, since }, stage, steps, here, chosen) {
+  if (since === null) return element("span", { class: "data" }, label);
+  const step = steps.findIndex(({ parts }) => parts.includes(name));
+  const isHere = steps[here]?.parts.includes(name);
+  const isLater = here !== null && step > here && !isHere;
+  return element(
+    "button",
+    {
+      type: "button",
+      class: `part${newIn(stage, since)}${isLater ? " later" : ""}`,
+      "data-focus": `part-${name}`,
+      "aria-current": isHere ? "step" : null,
+      disabled: step < 0,
+      onclick: () => chosen(step),
+    },
+    label,
+  );
 }

@@ -24,7 +24,9 @@ const showing = new WeakMap(); // from the cells of a strip to what shows one of
  */
 export function strip(name, values, { after = "", largest = sizeOf(values), path = name, labels = null } = {}) {
   const number = element("span", { class: "strip-number", "aria-live": "polite" });
-  const show = (i) => (number.textContent = `${labels?.[i] ?? i + 1}: ${shownNumber(values[i])}`);
+  const show = (i) => {
+    number.textContent = `${labels?.[i] ?? i + 1}: ${shownNumber(values[i])}`;
+  };
   const [least, most] = [Math.min(...values), Math.max(...values)].map((x) => shownNumber(x, 2));
   const range = `${values.length} numbers from ${least} to ${most}`;
   const cells = values.length > NUMBERED ? picture(values, largest) : numbered(values, largest, show);

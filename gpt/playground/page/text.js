@@ -3,9 +3,12 @@ import { element, spoken } from "./dom.js";
 
 const HIGHEST = 5; // nats: losses this large or larger have the full colour
 
+let made = 0; // views, which need ids of their own
+
 export class TextView {
   /** `selected` is called with the position of a chosen token, a `unit`; the position after the last is the end. */
   constructor(selected, unit) {
+    this.number = made++;
     this.tokens = [];
     this.position = 0;
     this.root = element("div", {
@@ -87,7 +90,8 @@ export class TextView {
 
   /** Mark the tokens from which the selected one is predicted: those from `start` on. */
   see(start) {
-    [...this.root.children].forEach((span, i) => span.classList.toggle("seen", start <= i && i < this.position));
+    for (const [i, span] of [...this.root.children].entries())
+      span.classList.toggle("seen", start <= i && i < this.position);
   }
 
   /** Highlight the tokens from `start` on, each by its strength from 0 to 1; `query` is who attends. */
@@ -107,8 +111,7 @@ export class TextView {
   }
 
   #id(place) {
-    this.prefix ??= `text${(TextView.made = (TextView.made ?? 0) + 1)}`;
-    return `${this.prefix}-${place}`;
+    return `text${this.number}-${place}`;
   }
 }
 

@@ -11,7 +11,7 @@
 /** How GPT-2 splits a text before it merges bytes: no token goes beyond one of these pieces. */
 const PIECES = new RegExp(
   [
-    String.raw`'s|'t|'re|'ve|'m|'ll|'d`,
+    "'s|'t|'re|'ve|'m|'ll|'d",
     String.raw` ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+`,
     String.raw`\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+`, // not \s, which has U+FEFF and lacks U+0085
   ].join("|"),

@@ -113,7 +113,7 @@ export class TranslatorPanel {
     );
     if (layers === undefined) return;
     const buttons = [...this.beams.querySelectorAll("button")];
-    buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
+    for (const [j, button] of buttons.entries()) button.ariaPressed = String(i === j);
     this.target = buttons[i].querySelector(".words");
     this.maps.hidden = false;
     this.attention.show(
@@ -124,9 +124,9 @@ export class TranslatorPanel {
   }
 
   #light(pointed) {
-    [...this.source.querySelectorAll("span")].forEach((span, i) =>
-      span.style.setProperty("--look", (pointed?.strengths[i] ?? 0).toFixed(3)),
-    );
-    [...(this.target?.children ?? [])].forEach((span, i) => span.classList.toggle("query", i === pointed?.row));
+    for (const [i, span] of this.source.querySelectorAll("span").entries())
+      span.style.setProperty("--look", (pointed?.strengths[i] ?? 0).toFixed(3));
+    for (const [i, span] of [...(this.target?.children ?? [])].entries())
+      span.classList.toggle("query", i === pointed?.row);
   }
 }
