@@ -86,7 +86,8 @@ def test_the_workflows_are_ones_for_github(workflow: Path) -> None:
 
 def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    (job,) = yaml.safe_load(CHECKS.read_text())["jobs"].values()
+    jobs = yaml.safe_load(CHECKS.read_text())["jobs"]
+    job = jobs["checks"]
     versions = job["strategy"]["matrix"]
     assert project["requires-python"] == f">={versions['python'][0]}"
     torch = next(line for line in project["dependencies"] if line.startswith("torch"))
@@ -97,6 +98,7 @@ def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() ->
     assert str(newest.specifier) == ""
     assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
     assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
+    assert f"`{jobs['types']['steps'][-1]['run']}`" in (REPOSITORY / "CONTRIBUTING.md").read_text()
 
 
 def test_a_workflow_builds_the_site_as_its_page_says_and_publishes_it() -> None:

@@ -1,6 +1,8 @@
 /* A live stage is as high as its content, which it tells, so that nothing scrolls but the page. */
 addEventListener("message", ({ source, data }) => {
-  for (const frame of document.querySelectorAll("iframe.live")) {
+  /** @type {NodeListOf<HTMLIFrameElement>} */
+  const frames = document.querySelectorAll("iframe.live");
+  for (const frame of frames) {
     if (frame.contentWindow === source && Number.isFinite(data?.height)) frame.style.height = `${data.height}px`;
   }
 });
@@ -12,8 +14,8 @@ addEventListener("DOMContentLoaded", () => {
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
   const focusable = () => {
     for (const wide of document.querySelectorAll(".highlight pre, div.math, .table-wrapper")) {
-      wide.toggleAttribute("tabindex", false);
-      if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+      wide.removeAttribute("tabindex");
+      if (wide.scrollWidth > wide.clientWidth) wide.setAttribute("tabindex", "0");
     }
   };
   focusable();

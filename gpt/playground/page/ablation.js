@@ -1,13 +1,26 @@
 /** A run with parts turned off by a click, and what this does to the loss of every token. */
+/** @import { Engine, Run } from "./engines/server.js" */
+/** @import { Shown } from "./inside.js" */
 import { element, short, spoken } from "./dom.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
 import { TextView } from "./text.js";
 
 export class Ablation {
+  /**
+   * `selected` is called with the position of a token that the reader chooses.
+   * @param {Engine} engine
+   * @param {Run} run
+   */
   constructor(engine, run, names, selected) {
-    Object.assign(this, { engine, run, names });
+    this.engine = engine;
+    this.run = run;
+    this.names = names;
+    /** @type {Set<string>} */
     this.off = new Set();
+    /** @type {Map<HTMLButtonElement, string[]>} */
+    this.switches = new Map(); // the parts that each turns off
+    /** @type {Shown | null} */
     this.what = null;
     this.text = new TextView(selected, run.token);
     this.text.root.classList.add("switched");
@@ -37,11 +50,13 @@ export class Ablation {
     );
   }
 
-  /** Show the text {model, ids, position, logits, scores} with the parts that are off, or nothing. */
+  /**
+   * Show the text with the parts that are off, or nothing.
+   * @param {Shown | null} what
+   */
   async show(what, signal) {
     this.what = what;
-    for (const button of this.root.querySelectorAll("button[data-part]"))
-      button.ariaPressed = String(this.#isOff(button.dataset.part.split(" ")));
+    for (const [button, parts] of this.switches) button.ariaPressed = String(this.#isOff(parts));
     this.reset.disabled = !this.off.size;
     this.text.root.hidden = what === null;
     if (what === null) {
@@ -100,34 +115,26 @@ export class Ablation {
     const layerOf = (part) => /^(blocks\.\d+)?/.exec(part)[0];
     const whole = parts.filter((part) => ["positions", "counts"].includes(part));
     const inLayers = parts.filter((part) => !whole.includes(part));
-    const layers = [...new Set(inLayers.map(layerOf))];
-    return [
-      ...(whole.length
-        ? [
-            this.#row(
-              "run",
-              whole.map((part) => [part, [part]]),
-            ),
-          ]
-        : []),
-      ...layers.map((layer) => {
-        const own = inLayers.filter((part) => layerOf(part) === layer);
-        const heads = own.filter((part) => /attention\.\d+$/.test(part));
-        const feedForward = own.filter((part) => part.endsWith("feed_forward"));
-        const switches = [
-          ...(own.includes(layer) ? [["all of it", [layer]]] : []),
-          ...(heads.length > 1 ? heads.map((head, h) => [`head ${h + 1}`, [head]]) : []),
-          ...(heads.length ? [[heads.length > 1 ? "all heads" : "attention", heads]] : []),
-          ...(feedForward.length ? [["feed-forward", feedForward]] : []),
-        ];
-        return this.#row(layer ? `layer ${Number(layer.split(".")[1]) + 1}` : "layer", switches);
-      }),
-    ];
+    const single = whole.map((part) => ({ name: part, parts: [part] }));
+    const rows = single.length ? [this.#row("run", single)] : [];
+    for (const layer of new Set(inLayers.map(layerOf))) {
+      const own = inLayers.filter((part) => layerOf(part) === layer);
+      const heads = own.filter((part) => /attention\.\d+$/.test(part));
+      const switches = [
+        { name: "all of it", parts: own.filter((part) => part === layer) },
+        ...(heads.length > 1 ? heads.map((head, h) => ({ name: `head ${h + 1}`, parts: [head] })) : []),
+        { name: heads.length > 1 ? "all heads" : "attention", parts: heads },
+        { name: "feed-forward", parts: own.filter((part) => part.endsWith("feed_forward")) },
+      ].filter(({ parts }) => parts.length);
+      rows.push(this.#row(layer ? `layer ${Number(layer.split(".")[1]) + 1}` : "layer", switches));
+    }
+    return rows;
   }
 
+  /** @param {{name: string, parts: string[]}[]} switches */
   #row(title, switches) {
-    const buttons = switches.map(([name, parts]) =>
-      element(
+    const buttons = switches.map(({ name, parts }) => {
+      const button = element(
         "button",
         {
           type: "button",
@@ -142,8 +149,10 @@ export class Ablation {
             }),
         },
         name,
-      ),
-    );
+      );
+      this.switches.set(button, parts);
+      return button;
+    });
     return element("div", { class: "switch-row" }, element("span", { class: "layer-name" }, title), ...buttons);
   }
 

@@ -1,18 +1,33 @@
 /** Attention: a small map for every layer and head, one of them enlarged; a row shows what one token attends to. */
+/** @import { Tensor } from "./engines/server.js" */
 import { element, spoken } from "./dom.js";
 import { labelWidths, large, paint, strengths } from "./maps.js";
 
 const SMALL = 56; // CSS pixels
 const LABELLED = 40; // rows or columns, at most, that have room for labels
 
+let made = 0; // views, whose scales need names of their own
+
+/**
+ * The row that is pointed at.
+ * @typedef {{row: number, strengths: Float32Array}} Pointed
+ */
+
 export class AttentionView {
   /**
-   * `looked` is called with {row, strengths} of the row that is pointed at, or with null when none is.
+   * `looked` is called with the row that is pointed at, or with null when none is.
    * `what` says what a row is, in a word: a token of the text itself if `isCausal`, else of a translation.
+   * @param {(pointed: Pointed | null) => void} looked
    */
   constructor(looked, what, isCausal) {
-    Object.assign(this, { looked, what, isCausal });
-    this.chosen = null; // [layer, head]; null is the mean of all
+    this.looked = looked;
+    this.what = what;
+    this.isCausal = isCausal;
+    /** @type {Tensor[] | null} */
+    this.layers = null;
+    /** @type {[layer: number, head: number] | null} */
+    this.chosen = null; // the mean of all
+    /** @type {number | null} */
     this.row = null;
     this.isAbsolute = false; // or each row relative to its largest weight
     this.small = element("div", {
@@ -42,9 +57,15 @@ export class AttentionView {
     );
   }
 
-  /** layers: tensors {shape: [H, T, S], data}; the tokens of the T rows and of the S columns. */
+  /**
+   * Show layers of [H, T, S], and the tokens of the T rows and of the S columns.
+   * @param {Tensor[]} layers
+   */
   show(layers, rows, columns) {
-    Object.assign(this, { layers, rows, columns, row: null });
+    this.layers = layers;
+    this.rows = rows;
+    this.columns = columns;
+    this.row = null;
     const isThere =
       this.chosen !== null && this.chosen[0] < layers.length && this.chosen[1] < layers[this.chosen[0]].shape[0];
     if (!isThere) this.chosen = null;
@@ -82,14 +103,14 @@ export class AttentionView {
   }
 
   #scale() {
-    AttentionView.made = (AttentionView.made ?? 0) + 1;
+    const scale = `scale${made++}`;
     const choice = (name, isAbsolute) =>
       element(
         "label",
         {},
         element("input", {
           type: "radio",
-          name: `scale${AttentionView.made}`,
+          name: scale,
           value: isAbsolute ? "absolute" : "row",
           checked: isAbsolute === this.isAbsolute,
           onchange: () => {

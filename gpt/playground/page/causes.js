@@ -1,4 +1,6 @@
 /** What a prediction rests on, tested by turning parts of the run off. */
+/** @import { Tensors } from "./engines/server.js" */
+/** @import { Values } from "./predictions.js" */
 import { element, short, spoken } from "./dom.js";
 import { ranking, softmax } from "./predictions.js";
 
@@ -10,6 +12,8 @@ const percent = (p) => `${(100 * p).toFixed(1)}%`;
 /**
  * The logits `x` of a prediction, against those with parts turned off, as sentences: what the likeliest of the
  * `names` gets instead, and what follows.
+ * @param {Values} x
+ * @param {Tensors} found
  */
 export function tested(x, found, names) {
   const p = softmax(x);
@@ -38,7 +42,10 @@ export function tested(x, found, names) {
   return `${[first, ...rest].join("; ")}.${verdict}`;
 }
 
-/** The counts behind a prediction, order by order: the context, its count, the network's trust, and its prediction. */
+/**
+ * The counts behind a prediction, order by order: the context, its count, the network's trust, and its prediction.
+ * @param {Tensors} found
+ */
 export function countsTable({ counts_p: p, counts_seen: seen, counts_trust: trust }, tokens, names) {
   const [orders, V] = p.shape;
   const row = (n) => {

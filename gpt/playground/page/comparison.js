@@ -1,11 +1,17 @@
 /** Two runs on one prompt: what the second gained over the first, token by token if both have the same. */
+/** @import { TextPanel } from "./panel.js" */
+/** @import { Score } from "./predictions.js" */
 import { element, spoken } from "./dom.js";
 import { lossPerCharacter, meanLoss } from "./predictions.js";
 import { written } from "./text.js";
 
 const HIGHEST = 1.5; // nats: differences this large or larger have the full colour
 
-/** Fill `root` with the comparison of two panels that have read the same prompt; hide it if they cannot be compared. */
+/**
+ * Fill `root` with the comparison of two panels that have read the same prompt; hide it if they cannot be compared.
+ * @param {TextPanel} first
+ * @param {TextPanel} second
+ */
 export function compare(root, first, second) {
   const [a, b] = [first, second].map((panel) => ({
     tokens: panel.tokens.slice(0, panel.own),
@@ -67,6 +73,10 @@ function differences(a, b, names, unit) {
   ];
 }
 
+/**
+ * @param {Score} a
+ * @param {Score} b
+ */
 function difference(token, a, b) {
   const span = element("span", {}, written(token));
   if (a === null) return span;

@@ -1,5 +1,6 @@
 /** How far back a run without attention reads: its prediction, tested with shorter and shorter contexts. */
 import { described, element, short, spoken } from "./dom.js";
+import { Plot } from "./libraries.js";
 
 const EQUAL = 1e-4; // of probability, between two computations of the same
 const NARROWEST = 8; // pixels of a bar that can be named
@@ -11,7 +12,6 @@ export function isOfLast(moved) {
 
 /** A chart of how much of the probability moves without the tokens before each of the last ones of a window. */
 export function contexts(moved, tokens, width) {
-  const { Plot } = globalThis;
   const n = moved.length;
   const names = tokens.slice(-n);
   const rows = Array.from(moved, (share, i) => ({ place: n - 1 - i, share })); // the last token alone comes first

@@ -1,5 +1,6 @@
 /** The reader's input: the prompt and the settings. */
 
+/** @type {(id: string) => any} An input, a button, or what shows a value. */
 const at = (id) => document.getElementById(id);
 const SETTINGS = ["temperature", "top-k", "top-p", "tokens", "seed", "beam", "length-penalty"];
 
@@ -32,7 +33,10 @@ export function setPrompt(text) {
   at("prompt").value = text.slice(0, at("prompt").maxLength);
 }
 
-/** The settings; null for those that are off. */
+/**
+ * The settings; null for those that are off.
+ * @returns {import("./engines/server.js").Options}
+ */
 export function options() {
   const value = (id) => Number(at(id).value);
   return {
@@ -63,8 +67,8 @@ export function restore(given) {
 
 /** Show the settings for this kind of run; `vocabularySize` is the largest k, and a token is a `unit`. */
 export function offer(translates, vocabularySize, unit) {
-  document.querySelector(".for-text").hidden = translates;
-  document.querySelector(".for-translation").hidden = !translates;
+  document.querySelector(".for-text").toggleAttribute("hidden", translates);
+  document.querySelector(".for-translation").toggleAttribute("hidden", !translates);
   at("prompt-label").textContent = translates ? "Sentence" : "Prompt";
   at("tokens-label").textContent = `${unit[0].toUpperCase()}${unit.slice(1)}s`;
   at("go").textContent = translates ? "Translate" : "Generate";

@@ -1,10 +1,15 @@
-/** The losses of a run over its iterations, with the documented figure; `at` is an iteration to mark. */
+/** A run's losses as a chart. */
+/** @import { Estimate, Run } from "./engines/server.js" */
 import { count, described, element } from "./dom.js";
+import { Plot } from "./libraries.js";
 
 const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
 
+/**
+ * The losses of a run over its iterations, with the documented figure; `at` is an iteration to mark.
+ * @param {Run} run
+ */
 export function curve(run, { colour, width, at = null }) {
-  const { Plot } = globalThis;
   const documented = run.documented.val;
   const last = run.curve.at(-1);
   const values = run.curve.flatMap((row) => [row.train, row.val]);
@@ -76,7 +81,10 @@ export function curve(run, { colour, width, at = null }) {
   );
 }
 
-/** The point of the drawn line at an iteration. */
+/**
+ * The point of the drawn line at an iteration.
+ * @param {Estimate[]} curve
+ */
 function between(curve, iteration) {
   const after = curve.findIndex((row) => row.iteration >= iteration);
   const [a, b] = [curve[Math.max(after - 1, 0)], curve[after]];

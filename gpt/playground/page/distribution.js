@@ -1,5 +1,8 @@
 /** A run's prediction: the likeliest tokens as bars, before and after temperature, top-k and top-p. */
+/** @import { Options } from "./engines/server.js" */
+/** @import { Values } from "./predictions.js" */
 import { columns, described, element, short, spoken } from "./dom.js";
+import { Plot } from "./libraries.js";
 import { ranking, shaped, softmax } from "./predictions.js";
 
 const SHOWN = 12;
@@ -8,9 +11,10 @@ const ROUNDED = 1e-6; // of probability, by shaping with settings that change no
 /**
  * A chart of the logits `x` over `vocabulary`, whose tokens are `unit`s. `actual` is the one that came next, or
  * null; `colour` a CSS colour.
+ * @param {Values} x
+ * @param {Options} options
  */
 export function distribution(x, vocabulary, options, { unit, actual = null, colour, width }) {
-  const { Plot } = globalThis;
   const plain = softmax(x);
   const drawn = shaped(x, options);
   const order = ranking(plain);

@@ -1,8 +1,16 @@
 /** Elements without HTML: content from a run is only ever text. */
+/** @import { Run } from "./engines/server.js" */
 
 const LONGEST = 12; // characters of a label
 
-/** element("p", {class: "note", onclick: f}, "text", child): attributes, listeners, and children; null is left out. */
+/**
+ * element("p", {class: "note", onclick: f}, "text", child): attributes, listeners, and children; null is left out.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} attributes
+ * @param {(Node | string | null)[]} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -14,12 +22,18 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** A card of a run's panel; on a narrow page, it names the run. */
+/**
+ * A card of a run's panel; on a narrow page, it names the run.
+ * @param {Run} run
+ */
 export function card(run, attributes, ...children) {
   return element("section", { class: "card", "data-stage": run.stage, ...attributes }, ...children);
 }
 
-/** A run's panel, in its column. */
+/**
+ * A run's panel, in its column.
+ * @param {Run} run
+ */
 export function panel(run, side, ...children) {
   return element("article", { class: `panel ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
 }
@@ -77,9 +91,13 @@ export function debounced(f, milliseconds) {
 /**
  * `f`, called with the newest values only, and never twice at once: those that come while it works replace each other.
  * `f` must not throw.
+ * @template {any[]} Values
+ * @param {(...values: Values) => Promise<unknown>} f
  */
 export function coalesced(f) {
+  /** @type {Values | null} */
   let next = null;
+  /** @type {Promise<void> | null} */
   let working = null;
   const work = async () => {
     while (next) {
@@ -89,7 +107,7 @@ export function coalesced(f) {
     }
     working = null;
   };
-  return (...values) => {
+  return (/** @type {Values} */ ...values) => {
     next = values;
     working ??= work();
     return working;
@@ -100,6 +118,10 @@ export function coalesced(f) {
 export function newest() {
   let controller = new AbortController();
   return {
+    /**
+     * @template Result
+     * @param {(signal: AbortSignal) => Promise<Result>} task
+     */
     async run(task) {
       controller.abort();
       controller = new AbortController();

@@ -2,7 +2,7 @@
 
 export function embed() {
   document.body.classList.add("embedded");
-  document.getElementById("asking").open = false;
+  document.getElementById("asking").removeAttribute("open");
   document.getElementById("controls").prepend(document.querySelector(".pickers"));
   // To a page with another address, too: there is no secret in a height.
   const tell = () => parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*");

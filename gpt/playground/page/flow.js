@@ -1,4 +1,5 @@
 /** From the text to one prediction, step by step, with the numbers of the forward pass. */
+/** @import { Run, Tensors } from "./engines/server.js" */
 import { element, spoken } from "./dom.js";
 import { Pass, say } from "./pass.js";
 import { picture } from "./picture.js";
@@ -7,14 +8,19 @@ import { stepsOf } from "./steps.js";
 const GROWN = 500; // milliseconds, at most, until a frame is as high as its content
 
 export class Flow {
+  /** @param {Run} run */
   constructor(run, names) {
     this.run = run;
     this.pass = new Pass(run.stage, names, () => this.#draw());
+    /** @type {number | null} */
     this.step = null; // where the reader is; null shows all steps alike
     this.root = element("div", { class: "flow-view" });
   }
 
-  /** The tensors of the forward pass over a window of token ids, for the prediction after its `row`. */
+  /**
+   * The tensors of the forward pass over a window of token ids, for the prediction after its `row`.
+   * @param {Tensors} tensors
+   */
   show(tensors, window, row) {
     this.pass.take(tensors, window, row);
     this.#draw();
@@ -32,7 +38,7 @@ export class Flow {
 
   #draw() {
     const { pass } = this;
-    const focused = document.activeElement?.dataset?.focus;
+    const focused = document.activeElement?.getAttribute("data-focus");
     const steps = stepsOf(pass);
     if (this.step !== null) this.step = Math.min(this.step, steps.length - 1);
     this.items = steps.map(({ title, since, code, shape, body }, i) =>
@@ -89,7 +95,7 @@ export class Flow {
         element("ol", { class: this.step === null ? "flow" : "flow stepping" }, ...this.items),
       ),
     );
-    if (focused) this.root.querySelector(`[data-focus="${focused}"]`)?.focus();
+    if (focused) /** @type {HTMLElement} */ (this.root.querySelector(`[data-focus="${focused}"]`))?.focus();
   }
 
   /** Go to a step; null for all of them. */

@@ -1,4 +1,5 @@
 /** The heading of a panel: the run's stage, its numbers and its loss curve. */
+/** @import { Run } from "./engines/server.js" */
 import { curve } from "./curve.js";
 import { count, element } from "./dom.js";
 import { Moments } from "./moments.js";
@@ -6,7 +7,10 @@ import { Moments } from "./moments.js";
 const loss = (x) => (x === null ? "–" : x.toFixed(4));
 
 export class Heading {
-  /** `moved` is called when the reader chooses a moment of the training, as moments.js does. */
+  /**
+   * `moved` is called when the reader chooses a moment of the training, as moments.js does.
+   * @param {Run} run
+   */
   constructor(run, moved = null) {
     this.run = run;
     this.moments = moved && run.moments.length ? new Moments(run, moved) : null;

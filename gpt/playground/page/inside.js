@@ -2,17 +2,32 @@
  * The inside of a run, folded until the reader opens it: the way to one prediction, step by step; what each layer would
  * predict; and the run with parts turned off.
  */
+/** @import { Engine, Model, Run, Tensor } from "./engines/server.js" */
+/** @import { Score } from "./predictions.js" */
 import { Ablation } from "./ablation.js";
 import { card, element, newest } from "./dom.js";
 import { Flow } from "./flow.js";
 import { lens } from "./lens.js";
 
+/**
+ * The prediction at a position of a text that was read from `start` on.
+ * @typedef {{model: Model, ids: number[], start: number, position: number, logits: Tensor, scores: Score[]}} Shown
+ */
+
 export class Inside {
-  /** `selected` is called with the position of a token that the reader chooses. */
+  /**
+   * `selected` is called with the position of a token that the reader chooses.
+   * @param {Engine} engine
+   * @param {Run} run
+   */
   constructor(engine, run, names, selected) {
-    Object.assign(this, { engine, run, names });
+    this.engine = engine;
+    this.run = run;
+    this.names = names;
     this.loading = newest();
-    this.what = null; // what is to be shown: {model, ids, start, position, logits, scores}, or null
+    /** @type {Shown | null} */
+    this.what = null;
+    /** @type {Shown | null} */
     this.loaded = null; // what the values are of
     this.flow = new Flow(run, names);
     this.lens = element("div");
@@ -35,7 +50,7 @@ export class Inside {
     );
   }
 
-  /** Show the prediction at a position of a text that was read from `start` on; null if there is none. */
+  /** @param {Shown | null} what */
   async show(what) {
     this.what = what;
     await this.#load();
@@ -50,7 +65,7 @@ export class Inside {
     return element("details", { class: name, ontoggle: () => this.#load() }, element("summary", {}, title), content);
   }
 
-  #isOpen = (name) => this.root.querySelector(`details.${name}`)?.open ?? false;
+  #isOpen = (name) => this.root.querySelector(`details.${name}[open]`) !== null;
 
   async #load() {
     this.failure.textContent = "";

@@ -1,4 +1,6 @@
 /** The logit lens: what the output layer reads from the stream after the embedding and after each branch. */
+/** @import { Tensors } from "./engines/server.js" */
+/** @import { Values } from "./predictions.js" */
 import { element, short, spoken } from "./dom.js";
 import { ranking, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
@@ -13,13 +15,20 @@ export function spokenPath(path) {
   return layer === undefined ? name : `layer ${Number(layer) + 1}, ${name}`;
 }
 
-/** Whether branches add to the stream, rather than replacing it. */
+/**
+ * Whether branches add to the stream, rather than replacing it.
+ * @param {Tensors} values
+ */
 export function isResidual(values) {
   const branch = Object.keys(values).find((name) => /^(?:blocks\.\d+\.)?attention$/.test(name));
   return branch !== undefined && values[branch].data.some((x, i) => x !== values[`stream.${branch}`].data[i]);
 }
 
-/** The points of the stream that the output layer can read, in their order: [path, logits] each. */
+/**
+ * The points of the stream that the output layer can read, in their order.
+ * @param {Tensors} values
+ * @returns {[path: string, logits: Float32Array][]}
+ */
 export function points(values) {
   const order = (path) => {
     const [, layer = "-1", rest] = /^(?:blocks\.(\d+)\.)?(.+)$/.exec(path);
@@ -32,7 +41,10 @@ export function points(values) {
     .map((path) => [path, values[`lens.${path}`].data]);
 }
 
-/** What the tensors of a forward pass say about each layer; `next` is the token that came next, or null. */
+/**
+ * What the tensors of a forward pass say about each layer; `next` is the token that came next, or null.
+ * @param {Tensors} values
+ */
 export function lens(values, names, next) {
   const found = points(values);
   if (!found.length) return element("p", { class: "note" }, "There are no layers yet: the table is all there is.");
@@ -55,6 +67,10 @@ export function lens(values, names, next) {
   );
 }
 
+/**
+ * @param {Values} x
+ * @param {Values | undefined} before
+ */
 function row(title, path, x, before, names, next) {
   const p = softmax(x);
   const best = ranking(p).slice(0, BARS);

@@ -1,4 +1,6 @@
 /** The steps of attention: the weights of each head, how one of them is made, and what is read with them. */
+/** @import { Pass } from "./pass.js" */
+/** @import { Step } from "./steps.js" */
 import { element, short, spoken } from "./dom.js";
 import { say } from "./pass.js";
 import { ranking } from "./predictions.js";
@@ -6,7 +8,7 @@ import { shownNumber, sizeOf, strip } from "./strips.js";
 
 const READ = 8; // values in a sum that are shown one by one
 
-/** Every head's weights, as cells that can be clicked. */
+/** @type {(pass: Pass) => Step} Every head's weights, as cells that can be clicked. */
 export function scores(pass) {
   const [H, T] = pass.shapes[`${pass.prefix}attention.weights`];
   const cell = (h, s) => {
@@ -74,7 +76,7 @@ export function scores(pass) {
   };
 }
 
-/** How one weight is computed. */
+/** @type {(pass: Pass) => Step} How one weight is computed. */
 export function cell(pass) {
   const { head, key } = pass;
   const [q, k] = [pass.of("attention.q", head), pass.of("attention.k", head, key)];
@@ -122,7 +124,7 @@ export function cell(pass) {
   };
 }
 
-/** The query, key and value of the token, of all heads one after the other. */
+/** @type {(pass: Pass) => Step} The query, key and value of the token, of all heads one after the other. */
 export function projections(pass) {
   const [H, D] = pass.shapes[`${pass.prefix}attention.q`];
   const x = pass.of("attention_shift") ?? pass.of("attention_norm") ?? pass.streamBefore();
@@ -150,7 +152,7 @@ export function projections(pass) {
   };
 }
 
-/** The sum of the values by their weights. */
+/** @type {(pass: Pass) => Step} The sum of the values by their weights. */
 export function sumOfValues(pass) {
   const { head } = pass;
   const weights = pass.of("attention.weights", head).subarray(0, pass.row + 1);
@@ -186,6 +188,7 @@ export function sumOfValues(pass) {
   };
 }
 
+/** @type {(pass: Pass) => Step | null} */
 export function heads(pass) {
   const [H, D] = pass.shapes[`${pass.prefix}attention.heads`];
   const output = pass.of("attention");

@@ -1,4 +1,5 @@
 /** The playground: one or two runs, one prompt. The engine is play.py, or onnxruntime-web if there is no server. */
+/** @import { Engine, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
 import { count, debounced, element, newest } from "./dom.js";
@@ -7,12 +8,16 @@ import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TranslatorPanel } from "./translator.js";
 
-const pickers = ["first", "second"].map((id) => document.getElementById(id));
+const SIDES = /** @type {const} */ (["a", "b"]);
+const pickers = ["first", "second"].map((id) => /** @type {HTMLSelectElement} */ (document.getElementById(id)));
 
 if (new URLSearchParams(location.search).has("embed")) embed();
+/** @type {Engine} */
 const engine = await import(`./engines/${document.documentElement.dataset.engine}.js`);
 const choosing = newest();
+/** @type {(TextPanel | TranslatorPanel)[]} */
 let panels = [];
+/** @type {RunInBrief[]} */
 let known = [];
 let translates = false; // what the runs do
 let suggested = ""; // the suggested prompt, until the reader types another
@@ -27,8 +32,8 @@ async function choose(signal) {
   const usable = runs.filter((run) => run.translates === runs[0].translates);
   panels = usable.map((run, i) =>
     run.translates
-      ? new TranslatorPanel(engine, run, "ab"[i], shown)
-      : new TextPanel(engine, run, "ab"[i], { select, scrub }),
+      ? new TranslatorPanel(engine, run, SIDES[i], shown)
+      : new TextPanel(engine, run, SIDES[i], { select, scrub }),
   );
   offerSecond(runs[0], usable[1]?.id);
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
@@ -107,28 +112,34 @@ async function write() {
   showComparison();
 }
 
-/** Select a token in the panel where it was chosen, and in the other one the token that begins or continues there. */
+/**
+ * Select a token in the panel where it was chosen, and in the other one the token that begins or continues there.
+ * @param {TextPanel} chosen
+ */
 function select(chosen, position) {
   const offset = chosen.offset(position);
-  const places = panels.map((panel) => (panel === chosen ? position : panel.position(offset)));
-  shown(all(panels.map((panel, i) => panel.select(places[i]))));
+  const texts = panels.filter((panel) => panel instanceof TextPanel);
+  shown(all(texts.map((panel) => panel.select(panel === chosen ? position : panel.position(offset)))));
 }
 
-/** Show a run at another moment of its training. */
+/**
+ * Show a run at another moment of its training.
+ * @param {TextPanel} panel
+ */
 function scrub(panel, moment) {
   shown(panel.scrub(moment).then(showComparison));
 }
 
 function showComparison() {
   const root = document.getElementById("comparison");
-  if (panels.length === 2 && panels[0].scores) compare(root, ...panels);
+  const [first, second] = panels;
+  if (first instanceof TextPanel && second instanceof TextPanel) compare(root, first, second);
   else root.hidden = true;
 }
 
 /** Wait for all tasks to end, then throw the first error, if any. */
 async function all(work) {
-  const failed = (await Promise.allSettled(work)).find(({ status }) => status === "rejected");
-  if (failed) throw failed.reason;
+  for (const ended of await Promise.allSettled(work)) if (ended.status === "rejected") throw ended.reason;
 }
 
 let pending = 0;
@@ -148,6 +159,7 @@ async function shown(work) {
   }
 }
 
+/** @param {RunInBrief} run */
 function title(run) {
   const name = run.name ? ` ${run.name}` : "";
   const alike = known.filter(
@@ -157,6 +169,7 @@ function title(run) {
   return `${run.stage}${name} · ${run.comparable.toFixed(3)} · seed ${run.seed}${apart}`;
 }
 
+/** @param {RunInBrief} first */
 function offerSecond(first, chosen) {
   const offered = known.filter((run) => run.id !== first.id && run.translates === first.translates);
   pickers[1].replaceChildren(

@@ -1,12 +1,18 @@
 /** Attention maps, drawn on canvases. */
 import { columns as columnsOf, element, short } from "./dom.js";
+import { d3 } from "./libraries.js";
+
+/**
+ * The weights of T rows and S columns, coloured as `strengths` says.
+ * @typedef {{weights: Float32Array, T: number, S: number, isCausal: boolean, isAbsolute: boolean}} Weights
+ */
 
 function colours(canvas) {
   const style = getComputedStyle(canvas.isConnected ? canvas : document.body);
   const read = (name) => style.getPropertyValue(name).trim();
-  const between = globalThis.d3.interpolateRgb(read("--cell"), read("--look-colour"));
+  const between = d3.interpolateRgb(read("--cell"), read("--look-colour"));
   const ramp = Array.from({ length: 256 }, (_, i) => {
-    const { r, g, b } = globalThis.d3.rgb(between(i / 255));
+    const { r, g, b } = d3.rgb(between(i / 255));
     return [r, g, b, 255];
   });
   return { ramp, ink: read("--muted"), strong: read("--ink"), mono: read("--mono") };
@@ -48,7 +54,10 @@ export function strengths(row, isAbsolute) {
   return row.map((weight) => weight / largest);
 }
 
-/** Paint a map: {weights, T, S, isCausal, isAbsolute}, of T rows and S columns. */
+/**
+ * Paint a map that is `width` wide.
+ * @param {Weights} map
+ */
 export function paint(canvas, map, width) {
   const size = width / Math.max(map.T, map.S);
   const context = prepared(canvas, map.S * size, map.T * size);
@@ -60,7 +69,10 @@ export function labelWidths(rows, columns) {
   return { left: 14 + 7.5 * longest(rows), top: 14 + 7.5 * longest(columns) };
 }
 
-/** Paint a map with its rows and columns named, in a width of `room`, and a frame around the `chosen` row. */
+/**
+ * Paint a map with its rows and columns named, in a width of `room`, and a frame around the `chosen` row.
+ * @param {Weights} map
+ */
 export function large(canvas, map, rows, columns, { room, chosen, labels }) {
   const { T, S } = map;
   const { left, top } = labels ?? { left: 0, top: 0 };

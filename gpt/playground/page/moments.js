@@ -1,8 +1,12 @@
 /** A slider over the moments of a run's training that it kept, from its first iteration to the run as it is shown. */
+/** @import { Estimate, Run } from "./engines/server.js" */
 import { count, element } from "./dom.js";
 
 export class Moments {
-  /** `moved` is called with the moment that the reader chooses: an iteration, or null for the run as it is shown. */
+  /**
+   * `moved` is called with the moment that the reader chooses: an iteration, or null for the run as it is shown.
+   * @param {Run} run
+   */
   constructor(run, moved) {
     this.run = run;
     this.said = element("span", { class: "value" }); // an <output> would take the label from the slider
@@ -45,7 +49,10 @@ export class Moments {
   }
 }
 
-/** The estimate at an iteration, or those before and after it. */
+/**
+ * The estimate at an iteration, or those before and after it.
+ * @param {Estimate[]} curve
+ */
 function losses(curve, iteration) {
   const after = curve.findIndex((row) => row.iteration >= iteration);
   if (curve[after].iteration === iteration) return curve[after].val.toFixed(4);

@@ -1,4 +1,7 @@
 /** A run that continues a text: the text with its losses, the run's predictions and its attention. */
+/** @import { Engine, Model, Options, Run, Tensor, Tensors } from "./engines/server.js" */
+/** @import { Pointed } from "./attention.js" */
+/** @import { Score, Values } from "./predictions.js" */
 import { AttentionView } from "./attention.js";
 import { countsTable, tested } from "./causes.js";
 import { contexts, isOfLast } from "./contexts.js";
@@ -15,15 +18,28 @@ export class TextPanel {
   /**
    * `select` is called with this panel and the position of a token that the reader chooses, `scrub` with this panel and
    * a moment of the training.
+   * @param {Engine} engine
+   * @param {Run} run
    */
   constructor(engine, run, side, { select, scrub }) {
-    Object.assign(this, { engine, run });
+    this.engine = engine;
+    this.run = run;
+    /** @type {Model} */
     this.model = { run: run.id, moment: null };
     const selected = (position) => select(this, position);
     this.tokenizer = tokenizer(run);
-    [this.reading, this.looking, this.writing] = [newest(), newest(), newest()];
-    this.ids = []; // of the displayed text, once it is complete
-    this.tokens = []; // the same as they are shown
+    this.reading = newest();
+    this.looking = newest();
+    this.writing = newest();
+    this.prompt = ""; // of the displayed text, once it is complete
+    this.written = ""; // after the prompt
+    /** @type {number[]} */
+    this.ids = [];
+    /** @type {string[]} */
+    this.tokens = []; // the ids as they are shown
+    /** @type {Tensor | null} */
+    this.logits = null;
+    /** @type {Score[]} */
     this.scores = [];
     this.own = 0; // tokens of the prompt
     this.reach = Infinity; // the tokens that a prediction depends on at most, once that was tested
@@ -86,7 +102,10 @@ export class TextPanel {
     return this.ids.length;
   }
 
-  /** Show a prompt and its losses. */
+  /**
+   * Show a prompt and its losses.
+   * @param {Options} options
+   */
   async read(prompt, options) {
     this.turn = {}; // do not show any more of the text that is being generated
     this.stop();
@@ -94,7 +113,10 @@ export class TextPanel {
     await this.#score(prompt, "");
   }
 
-  /** Generate a continuation of the prompt, then colour it. */
+  /**
+   * Generate a continuation of the prompt, then colour it.
+   * @param {Options} options
+   */
   async write(prompt, options) {
     const turn = {};
     this.turn = turn;
@@ -126,7 +148,7 @@ export class TextPanel {
   }
 
   /** Show everything as the run was at another moment of its training; of several quick moves, the last one counts. */
-  scrub = coalesced(async (moment) => {
+  scrub = coalesced(async (/** @type {number | null} */ moment) => {
     this.model = { ...this.model, moment };
     this.heading.redraw();
     this.heading.moments.failure.textContent = "";
@@ -259,18 +281,24 @@ export class TextPanel {
   /** Show a complete text, without losses. */
   #show(prompt, written) {
     const [own, more] = this.#encoded(prompt, written);
-    [this.prompt, this.written] = [this.known(prompt), written];
+    this.prompt = this.known(prompt);
+    this.written = written;
     this.own = own.length;
     this.ids = [...own, ...more];
     this.tokens = this.ids.map((id) => this.tokenizer.shown[id]);
-    [this.logits, this.scores] = [null, []];
+    this.logits = null;
+    this.scores = [];
     this.text.show(this.tokens, this.own);
     this.mean.textContent = "";
   }
 
-  /** Colour the text by its losses; one without tokens has no logits. */
+  /**
+   * Colour the text by its losses; one without tokens has no logits.
+   * @param {Tensor | null} logits
+   */
   #colour(logits) {
-    [this.logits, this.scores] = [logits, logits ? scored(logits, this.ids) : []];
+    this.logits = logits;
+    this.scores = logits ? scored(logits, this.ids) : [];
     this.text.colour(this.scores);
     this.mean.replaceChildren(...this.#means());
   }
@@ -347,6 +375,10 @@ export class TextPanel {
     }
   }
 
+  /**
+   * @param {Values | null} x
+   * @param {Tensors} off
+   */
   #showCauses(x, off, window) {
     const { shown } = this.tokenizer;
     this.tested.textContent = x ? tested(x, off, shown) : "";
@@ -383,7 +415,10 @@ export class TextPanel {
     this.text.light(0, []);
   }
 
-  /** Highlight what a row of the enlarged map attends to; without a row, what the selected prediction attended to. */
+  /**
+   * Highlight what a row of the enlarged map attends to; without a row, what the selected prediction attended to.
+   * @param {Pointed | null} pointed
+   */
   #light(pointed) {
     const T = this.attention.rows.length;
     if (pointed) this.text.light(this.start, pointed.strengths, this.start + pointed.row);

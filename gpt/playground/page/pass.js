@@ -1,4 +1,5 @@
 /** A forward pass by name, and the layer, head and token of it that the reader has chosen. */
+/** @import { Tensors } from "./engines/server.js" */
 import { element } from "./dom.js";
 import { isResidual } from "./lens.js";
 import { ranking } from "./predictions.js";
@@ -7,14 +8,24 @@ import { strip } from "./strips.js";
 export class Pass {
   /** `names` are those of the vocabulary; `changed` is called when the reader chooses. */
   constructor(stage, names, changed) {
-    Object.assign(this, { stage, names, changed });
-    [this.layer, this.head, this.key] = [0, 0, 0];
+    this.stage = stage;
+    this.names = names;
+    this.changed = changed;
+    this.layer = 0;
+    this.head = 0;
+    this.key = 0;
+    /** @type {Record<string, Float32Array> | null} */
     this.values = null; // by name
   }
 
-  /** Take the tensors over a window of token ids, for the prediction after its `row`. */
+  /**
+   * Take the tensors over a window of token ids, for the prediction after its `row`.
+   * @param {Tensors} tensors
+   */
   take(tensors, window, row) {
-    Object.assign(this, { row, tokens: window.map((id) => this.names[id]), isResidual: isResidual(tensors) });
+    this.row = row;
+    this.tokens = window.map((id) => this.names[id]);
+    this.isResidual = isResidual(tensors);
     this.values = Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data]));
     this.shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
     this.layers = Object.keys(tensors)
@@ -56,7 +67,10 @@ export class Pass {
   }
 }
 
-/** The strip of a tensor. */
+/**
+ * The strip of a tensor.
+ * @param {Pass} pass
+ */
 export function named(pass, path, options = {}) {
   return strip(options.name ?? path.split(".").at(-1), pass.values[path], { path, ...options });
 }

@@ -1,8 +1,28 @@
 /** From logits to probabilities, choices, losses and ranks, as in gpt/tasks/decoding/sampling.py. */
 
-/** softmax(t x), with t = 1 / temperature; at temperature 0, the largest gets everything. */
+/**
+ * @import { Options, Tensor } from "./engines/server.js"
+ *
+ * Logits or probabilities of all tokens.
+ * @typedef {Float32Array | Float64Array} Values
+ *
+ * The loss of a token in nats, and its rank among the predictions, from 1; the first token has none.
+ * @typedef {{loss: number, rank: number} | null} Score
+ */
+
+/** @param {Values} x May be longer than the arguments that Math.max takes. */
+function largestOf(x) {
+  let largest = -Infinity;
+  for (const value of x) largest = Math.max(largest, value);
+  return largest;
+}
+
+/**
+ * softmax(t x), with t = 1 / temperature; at temperature 0, the largest gets everything.
+ * @param {Values} x
+ */
 export function softmax(x, temperature = 1) {
-  const largest = x.reduce((a, b) => Math.max(a, b), -Infinity);
+  const largest = largestOf(x);
   if (temperature < 1e-38) {
     const first = x.indexOf(largest);
     return Float64Array.from(x, (_, i) => (i === first ? 1 : 0));
@@ -12,12 +32,19 @@ export function softmax(x, temperature = 1) {
   return p.map((value) => value / total);
 }
 
-/** The tokens by probability, the likeliest first; ties in the order of the vocabulary. */
+/**
+ * The tokens by probability, the likeliest first; ties in the order of the vocabulary.
+ * @param {Values} p
+ */
 export function ranking(p) {
   return Array.from(p.keys()).sort((a, b) => p[b] - p[a] || a - b);
 }
 
-/** The candidates to draw from: `topK` keeps the k likeliest, `topP` the fewest that add up to p. */
+/**
+ * The candidates to draw from: `topK` keeps the k likeliest, `topP` the fewest that add up to p.
+ * @param {Values} x
+ * @param {Options} options
+ */
 export function shaped(x, { temperature, topK, topP }) {
   const p = softmax(x, temperature);
   const order = ranking(p);
@@ -31,7 +58,11 @@ export function shaped(x, { temperature, topK, topP }) {
   return kept.map((value) => value / before);
 }
 
-/** The token that a uniform number in [0, 1) chooses: inverse transform sampling, the likeliest first. */
+/**
+ * The token that a uniform number in [0, 1) chooses: inverse transform sampling, the likeliest first.
+ * @param {Values} x
+ * @param {Options} options
+ */
 export function choose(x, uniform, options) {
   const p = shaped(x, options);
   let cumulative = 0;
@@ -46,28 +77,35 @@ export function choose(x, uniform, options) {
 }
 
 /**
- * The loss of each token in nats, and its rank among the predictions, from 1. The first token has none.
- * logits: {shape: [N, V], data}, ids: N token ids -> N of {loss, rank} or null.
+ * Score N tokens by the logits [N, V] after each.
+ * @param {Tensor} logits
+ * @returns {Score[]}
  */
 export function scored({ shape: [, V], data }, ids) {
   return ids.map((id, i) => {
     if (i === 0) return null;
     const x = data.subarray((i - 1) * V, i * V);
-    const largest = x.reduce((a, b) => Math.max(a, b), -Infinity);
+    const largest = largestOf(x);
     const total = x.reduce((sum, value) => sum + Math.exp(value - largest), 0);
     const rank = x.reduce((count, value) => count + (value > x[id] ? 1 : 0), 1);
     return { loss: Math.log(total) + largest - x[id], rank };
   });
 }
 
-/** The loss of some tokens in nats per character; `characters` is how many begin in each. */
+/**
+ * The loss of some tokens in nats per character; `characters` is how many begin in each.
+ * @param {Score[]} scores
+ */
 export function lossPerCharacter(scores, characters) {
   const predicted = characters.filter((_, i) => scores[i] !== null).reduce((a, b) => a + b, 0);
   const total = scores.reduce((sum, score) => sum + (score?.loss ?? 0), 0);
   return predicted ? total / predicted : null;
 }
 
-/** The mean loss of some of them, in nats per token. */
+/**
+ * The mean loss of some of them, in nats per token.
+ * @param {Score[]} scores
+ */
 export function meanLoss(scores) {
   const losses = scores.filter((score) => score !== null).map((score) => score.loss);
   return losses.length ? losses.reduce((a, b) => a + b, 0) / losses.length : null;

@@ -1,6 +1,12 @@
 /**
- * The steps to one prediction, as {title, parts, since, code, shape, body}: `parts` are those of picture.js that it
- * explains, `since` is the stage in which it is new.
+ * The steps to one prediction.
+ *
+ * @import { Pass } from "./pass.js"
+ *
+ * A step: `parts` are those of picture.js that it explains, `since` is the stage in which it is new.
+ * @typedef {{
+ *   title: string, parts: string[], since: string | null, code: string, shape: string | null, body: (Node | null)[],
+ * }} Step
  */
 import { element, short, spoken } from "./dom.js";
 import { cell, heads, projections, scores, sumOfValues } from "./looking_back.js";
@@ -10,7 +16,11 @@ import { shownNumber, sizeOf, strip } from "./strips.js";
 
 const LISTED = 5; // tokens
 
-/** All steps of a Pass, in their order. */
+/**
+ * All steps of a pass, in their order.
+ * @param {Pass} pass
+ * @returns {Step[]}
+ */
 export function stepsOf(pass) {
   if (!pass.layers.length) return ofTable(pass);
   const between = pass.values[`stream.${pass.prefix}attention`];
@@ -33,6 +43,7 @@ export function stepsOf(pass) {
   ].filter(Boolean);
 }
 
+/** @type {(pass: Pass) => Step[]} */
 function ofTable(pass) {
   return [
     {
@@ -47,6 +58,7 @@ function ofTable(pass) {
   ];
 }
 
+/** @type {(pass: Pass) => Step | null} */
 function embedding(pass) {
   const [token, position, x] = ["embedding.token", "embedding.position", "stream.embedding"].map(
     (name) => pass.values[name],
@@ -73,6 +85,7 @@ function embedding(pass) {
   };
 }
 
+/** @type {(pass: Pass) => Step | null} */
 function counts(pass) {
   if (!("expected" in pass.values)) return null;
   return {
@@ -89,6 +102,7 @@ function counts(pass) {
   };
 }
 
+/** @type {(pass: Pass) => Step | null} */
 function chooseLayer(pass) {
   if (pass.layers.length < 2) return null;
   const buttons = pass.layers.map((_, i) =>
@@ -117,7 +131,10 @@ function chooseLayer(pass) {
   };
 }
 
-/** What a branch does with the stream before it reads it. */
+/**
+ * What a branch does with the stream before it reads it.
+ * @type {(pass: Pass, branch: string, title: string) => Step | null}
+ */
 function normalised(pass, branch, title) {
   if (!pass.of(`${branch}_norm`)) return null;
   const prefix = pass.prefix;
@@ -141,6 +158,7 @@ function normalised(pass, branch, title) {
   };
 }
 
+/** @type {(pass: Pass, branch: string, title: string, before: Float32Array) => Step | null} */
 function added(pass, branch, title, before) {
   const output = pass.of(branch);
   if (!output) return null;
@@ -184,6 +202,7 @@ function added(pass, branch, title, before) {
   };
 }
 
+/** @type {(pass: Pass) => Step | null} */
 function hidden(pass) {
   const [before, after] = [pass.of("feed_forward.0"), pass.of("feed_forward.1")];
   if (!after) return null;
@@ -208,6 +227,7 @@ function hidden(pass) {
   };
 }
 
+/** @type {(pass: Pass) => Step | null} */
 function norm(pass) {
   if (!("norm" in pass.values)) return null;
   return {
@@ -220,7 +240,10 @@ function norm(pass) {
   };
 }
 
-/** What the layers hand on, of which the reader has seen one. */
+/**
+ * What the layers hand on, of which the reader has seen one.
+ * @param {Pass} pass
+ */
 function fromLastLayer(pass) {
   const last = pass.layers.at(-1);
   const path = [`stream.${last}feed_forward`, `stream.${last}attention`].find((name) => name in pass.values);
@@ -233,6 +256,7 @@ function fromLastLayer(pass) {
   return [others ? say(others) : null, named(pass, path, { name: "x" })];
 }
 
+/** @type {(pass: Pass, code: string) => Step} */
 function logits(pass, code) {
   const x = pass.values.logits;
   const p = softmax(x);

@@ -2,7 +2,9 @@
  * Vectors as strips of cells, coloured by sign and size. Each shows one of its numbers, the first until the reader points
  * at another cell or steps to it; strips of one step that are equally long show the same one, so that a column adds up.
  */
+/** @import { Values } from "./predictions.js" */
 import { element } from "./dom.js";
+import { d3 } from "./libraries.js";
 
 const NUMBERED = 256; // numbers, at most, that have a cell each; a longer vector is a picture
 const PRECISION = 4; // decimals
@@ -21,6 +23,7 @@ const showing = new WeakMap(); // from the cells of a strip to what shows one of
  * The strip of a vector, named as in the stage's code. `after` is the operation that makes it of the one above, such as
  * "+"; `largest` what has the full colour, in strips that are compared; `labels` name its numbers, which are counted
  * otherwise.
+ * @param {Values} values
  */
 export function strip(name, values, { after = "", largest = sizeOf(values), path = name, labels = null } = {}) {
   const number = element("span", { class: "strip-number", "aria-live": "polite" });
@@ -47,9 +50,14 @@ export function strip(name, values, { after = "", largest = sizeOf(values), path
   );
 }
 
-/** What strips of these vectors give the full colour to. */
+/**
+ * What strips of these vectors give the full colour to.
+ * @param {Values[]} vectors
+ */
 export function sizeOf(...vectors) {
-  return vectors.reduce((size, values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), size), 1e-9);
+  let size = 1e-9;
+  for (const values of vectors) for (const x of values) size = Math.max(size, Math.abs(x));
+  return size;
 }
 
 function numbered(values, largest, show) {
@@ -75,7 +83,7 @@ function numbered(values, largest, show) {
       element("i", { class: x < 0 ? "minus" : null, style: `--x: ${(Math.abs(x) / largest).toFixed(3)}` }),
     ),
   );
-  cells.style.setProperty("--columns", Math.min(values.length, 32));
+  cells.style.setProperty("--columns", String(Math.min(values.length, 32)));
   showing.set(cells, (i) => {
     cells.querySelector(".chosen")?.classList.remove("chosen");
     cells.children[i].classList.add("chosen");
@@ -90,10 +98,10 @@ function picture(values, largest) {
   const canvas = element("canvas", { class: "cells picture", width: columns, height: rows });
   const style = getComputedStyle(document.documentElement);
   const [none, plus, minus] = ["--cell", "--plus", "--minus"].map((name) => style.getPropertyValue(name));
-  const colours = [minus, plus].map((colour) => globalThis.d3.interpolateRgb(none, colour));
+  const colours = [minus, plus].map((colour) => d3.interpolateRgb(none, colour));
   const image = new ImageData(columns, rows);
   values.forEach((x, i) => {
-    const { r, g, b } = globalThis.d3.rgb(colours[x < 0 ? 0 : 1](Math.min(1, Math.abs(x) / largest)));
+    const { r, g, b } = d3.rgb(colours[x < 0 ? 0 : 1](Math.min(1, Math.abs(x) / largest)));
     image.data.set([r, g, b, 255], 4 * i);
   });
   canvas.getContext("2d").putImageData(image, 0, 0);

@@ -1,4 +1,5 @@
 /** The text, coloured by each token's loss: a list box whose options are its tokens and its end. */
+/** @import { Score } from "./predictions.js" */
 import { element, spoken } from "./dom.js";
 
 const HIGHEST = 5; // nats: losses this large or larger have the full colour
@@ -9,6 +10,7 @@ export class TextView {
   /** `selected` is called with the position of a chosen token, a `unit`; the position after the last is the end. */
   constructor(selected, unit) {
     this.number = made++;
+    /** @type {string[]} */
     this.tokens = [];
     this.position = 0;
     this.root = element("div", {
@@ -18,7 +20,7 @@ export class TextView {
       tabindex: "0",
       "aria-label": `Text, coloured by the loss of each ${unit}`,
       onclick: (event) => {
-        const place = [...this.root.children].indexOf(event.target.closest("span"));
+        const place = this.spans.indexOf(event.target.closest("span"));
         if (place >= 0) selected(place);
       },
       onkeydown: (event) => {
@@ -68,11 +70,12 @@ export class TextView {
     this.#reveal(this.root.lastChild);
   }
 
-  /** Colour each token by {loss, rank} or null. */
+  /** @param {Score[]} scores */
   colour(scores) {
+    const spans = this.spans;
     scores.forEach((score, i) => {
-      const span = this.root.children[i];
-      span.style.setProperty("--loss", score === null ? 0 : Math.min(score.loss / HIGHEST, 1).toFixed(3));
+      const span = spans[i];
+      span.style.setProperty("--loss", Math.min((score?.loss ?? 0) / HIGHEST, 1).toFixed(3));
       const words = score === null ? "no loss" : `loss ${score.loss.toFixed(2)}, rank ${score.rank}`;
       span.setAttribute("aria-label", `${spoken(this.tokens[i])}: ${words}`);
       span.title = score === null ? "" : `loss ${score.loss.toFixed(2)} · rank ${score.rank}`;
@@ -90,13 +93,17 @@ export class TextView {
 
   /** Mark the tokens from which the selected one is predicted: those from `start` on. */
   see(start) {
-    for (const [i, span] of [...this.root.children].entries())
-      span.classList.toggle("seen", start <= i && i < this.position);
+    for (const [i, span] of this.spans.entries()) span.classList.toggle("seen", start <= i && i < this.position);
+  }
+
+  /** The element of each token, and of the end. */
+  get spans() {
+    return /** @type {HTMLElement[]} */ ([...this.root.children]);
   }
 
   /** Highlight the tokens from `start` on, each by its strength from 0 to 1; `query` is who attends. */
   light(start, strengths, query = null) {
-    [...this.root.children].forEach((span, i) => {
+    this.spans.forEach((span, i) => {
       span.style.setProperty("--look", (strengths[i - start] ?? 0).toFixed(3));
       span.classList.toggle("query", i === query);
     });

@@ -6,6 +6,9 @@
  *   bytes(id)      a token in UTF-8
  *   known(text)    the part of a text that it can encode
  *   unknown(text)  the characters that it cannot encode, each once
+ *
+ * @import { Run } from "./engines/server.js"
+ * @typedef {{bytes(id: number): Uint8Array}} Encoding What makes a Tokenizer of the class below.
  */
 
 /** How GPT-2 splits a text before it merges bytes: no token goes beyond one of these pieces. */
@@ -20,13 +23,17 @@ const PIECES = new RegExp(
 
 const utf8 = (text) => new TextEncoder().encode(text);
 
-/** The tokenizer of a run that continues a text, from the run's description. */
+/**
+ * The tokenizer of a run that continues a text, from the run's description.
+ * @param {Run} run
+ */
 export function tokenizer(run) {
   const kinds = { characters: Characters, bytes: Bytes, subwords: Subwords };
   return new kinds[run.tokenizer.kind](run);
 }
 
 class Tokenizer {
+  /** @param {Run} run */
   constructor(run) {
     this.shown = run.vocabulary;
   }
@@ -39,12 +46,19 @@ class Tokenizer {
     return [];
   }
 
-  /** The characters that begin in a token: for the last bytes of a character, none. */
+  /**
+   * The characters that begin in a token: for the last bytes of a character, none.
+   * @this {Encoding}
+   */
   characters(id) {
     return this.bytes(id).filter((byte) => (byte & 0xc0) !== 0x80).length;
   }
 
-  /** The text of tokens that come one by one; the first bytes of a character wait for the last ones. */
+  /**
+   * The text of tokens that come one by one; the first bytes of a character wait for the last ones.
+   * @this {Encoding}
+   * @param {AsyncIterable<number>} ids
+   */
   async *decode(ids) {
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     for await (const id of ids) yield decoder.decode(this.bytes(id), { stream: true });

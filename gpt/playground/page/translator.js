@@ -1,13 +1,27 @@
 /** A run that translates: its translations with their scores, and the attention of each word to the source. */
+/** @import { Beam, Engine, Options, Run } from "./engines/server.js" */
+/** @import { Pointed } from "./attention.js" */
 import { AttentionView } from "./attention.js";
 import { card, element, newest, panel, reveal } from "./dom.js";
 import { Heading } from "./heading.js";
 
 export class TranslatorPanel {
-  /** `shown` waits for the task that a click started, and shows its error, if any. */
+  /**
+   * `shown` waits for the task that a click started, and shows its error, if any.
+   * @param {Engine} engine
+   * @param {Run} run
+   */
   constructor(engine, run, side, shown) {
-    Object.assign(this, { engine, run, shown });
-    [this.writing, this.looking] = [newest(), newest()];
+    this.engine = engine;
+    this.run = run;
+    this.shown = shown;
+    this.writing = newest();
+    this.looking = newest();
+    this.sentence = "";
+    /** @type {string[]} */
+    this.words = []; // of the sentence
+    /** @type {Beam[]} */
+    this.found = [];
     this.heading = new Heading(run);
     this.source = element("p", { class: "words" });
     this.beams = element("ol", { class: "beams" });
@@ -55,11 +69,14 @@ export class TranslatorPanel {
   /** Translations are generated on request. */
   async read() {}
 
+  /** @param {Options} options */
   async write(sentence, options) {
     await this.writing.run(async (signal) => {
       const { source, unknown, beams } = await this.engine.translate(this.run.id, sentence, options, signal);
       if (signal.aborted) return;
-      Object.assign(this, { sentence, words: source, found: beams });
+      this.sentence = sentence;
+      this.words = source;
+      this.found = beams;
       this.source.replaceChildren(
         ...source.map((word, i) => element("span", { class: i === source.length - 1 ? "ending" : null }, word)),
       );
@@ -78,8 +95,6 @@ export class TranslatorPanel {
     this.writing.stop();
   }
 
-  async select() {}
-
   shape() {}
 
   redraw() {
@@ -87,6 +102,7 @@ export class TranslatorPanel {
     this.attention.redraw();
   }
 
+  /** @param {Beam} beam */
   #beam(beam, i) {
     return element(
       "li",
@@ -123,6 +139,7 @@ export class TranslatorPanel {
     );
   }
 
+  /** @param {Pointed | null} pointed */
   #light(pointed) {
     for (const [i, span] of this.source.querySelectorAll("span").entries())
       span.style.setProperty("--look", (pointed?.strengths[i] ?? 0).toFixed(3));

@@ -2,6 +2,8 @@
  * The engine without a server: graphs that `play.py out=` has exported, computed by onnxruntime-web. The interface is
  * that of server.js, without translation. A seed gives different text from generate.py, whose random numbers are
  * PyTorch's.
+ *
+ * @import { Engine, Model, Run, Tensors } from "./server.js"
  */
 import { choose, softmax } from "../predictions.js";
 import { tokenizer } from "../tokenizer.js";
@@ -13,20 +15,26 @@ const TOKENS_PER_PASS = 4096;
 const SHORTEST = 64; // contexts that are tried, at most, as in gpt/playground/intervening.py
 const MOST_LOADED = 64; // moments of runs, at most 2 MB each
 
+/** @type {Record<string, Run>} */
 const described = await (await fetch("runs.json")).json();
 const sessions = new Map();
 const loaded = new Map(); // the weights of moments
 
+/** @type {Engine["runs"]} */
 export async function runs() {
   const listed = Object.values(described);
   return { chosen: listed.at(-1).id, runs: listed };
 }
 
+/** @type {Engine["describe"]} */
 export async function describe(id) {
   return described[id];
 }
 
-/** As gpt/playground/looking.py: windows that advance by an eighth of their length. */
+/**
+ * As gpt/playground/looking.py: windows that advance by an eighth of their length.
+ * @type {Engine["logits"]}
+ */
 export async function logits(model, ids, signal, off = []) {
   const known = off.length ? {} : await first(model, ids);
   if (`logits_${ids.length}` in known) return known[`logits_${ids.length}`];
@@ -51,6 +59,7 @@ export async function logits(model, ids, signal, off = []) {
   return { shape: [N, V], data: all };
 }
 
+/** @type {Engine["attention"]} */
 export async function attention(model, ids) {
   const { has_attention: hasAttention, block_size: T } = described[model.run];
   if (!hasAttention) return [];
@@ -78,36 +87,48 @@ async function stored(file) {
   return parseSafetensors(await (await fetch(file)).arrayBuffer());
 }
 
-/** The outputs of a graph for a single row of token ids. */
+/**
+ * The outputs of a graph for a single row of token ids.
+ * @returns {Tensors}
+ */
 function tensorsOf(outputs) {
   const entries = Object.entries(outputs);
   return Object.fromEntries(entries.map(([name, { dims, data }]) => [name, { shape: dims.slice(1), data }]));
 }
 
-/** The logits for rows of token ids, with some parts turned off. */
+/**
+ * The logits for rows of token ids, with some parts turned off.
+ * @param {Model} model
+ */
 async function predicted(model, rows, off) {
   if (!off.length) return (await run(model, "model", rows)).logits;
   const on = described[model.run].parts.map((part) => !off.includes(part));
   return (await run(model, "switched", rows, { on: ["bool", Uint8Array.from(on)] })).logits;
 }
 
+/** @type {Engine["inside"]} */
 export async function inside(model, ids, row) {
   const outputs = await run(model, "inside", [ids], { row: ["int64", BigInt64Array.of(BigInt(row))] });
   return tensorsOf(outputs);
 }
 
+/** @type {Engine["interventions"]} */
 export async function interventions(model, ids, signal) {
   const { parts, block_size: T, has_attention: hasAttention } = described[model.run];
   const heads = parts.filter((part) => /attention\.\d+$/.test(part));
   const { without_attention, moved, ids: known } = await first(model, ids);
   const isKnown = Math.min(known?.shape[0], T) === ids.length;
+  /** @type {Tensors} */
   const found = {};
   if (heads.length) found.without_attention = isKnown ? without_attention : await last(model, ids.slice(-T), heads);
   if (!hasAttention) found.moved = isKnown ? moved : await movedBy(model, ids.slice(-T), signal);
   return found;
 }
 
-/** The logits after a window, with some parts turned off. */
+/**
+ * The logits after a window, with some parts turned off.
+ * @param {Model} model
+ */
 async function last(model, window, off) {
   const { vocabulary_size: V } = described[model.run];
   const { data } = await predicted(model, [window], off);
@@ -126,6 +147,7 @@ async function movedBy(model, window, signal) {
   return { shape: [data.length], data: Float32Array.from(data) };
 }
 
+/** @type {Engine["write"]} */
 export async function* write(model, prompt, options, signal) {
   const coder = tokenizer(described[model.run]);
   yield* coder.decode(continuation(model, coder.encode(prompt), options, signal));
@@ -144,7 +166,12 @@ async function* continuation(model, ids, options, signal) {
   }
 }
 
-/** The outputs of a graph for rows of token ids and other inputs, as {name: [type, data]}. */
+/**
+ * The outputs of a graph for rows of token ids and other inputs.
+ * @param {Model} model
+ * @param {Record<string, [type: string, data: Uint8Array | BigInt64Array]>} others
+ * @returns {Promise<Record<string, {dims: number[], data: Float32Array}>>}
+ */
 async function run(model, graph, rows, others = {}) {
   const ort = await runtime();
   const key = `${folder(model.run)}/${graph}.onnx`;
@@ -190,7 +217,9 @@ for (const touch of ["pointerdown", "keydown"]) addEventListener(touch, runtime,
 let runtimeLoaded = null;
 
 function runtime() {
-  runtimeLoaded ??= Promise.all([import("../ort/ort.wasm.bundle.min.mjs"), unzipped()]).then(([ort, wasm]) => {
+  // @ts-expect-error: static.py writes it there
+  const loading = import("../ort/ort.wasm.bundle.min.mjs");
+  runtimeLoaded ??= Promise.all([loading, unzipped()]).then(([ort, wasm]) => {
     ort.env.wasm.numThreads = 1; // more threads need headers that few static hosts send
     ort.env.wasm.wasmBinary = wasm;
     return ort;
@@ -203,9 +232,14 @@ async function unzipped() {
   return new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
+/** @type {Promise<unknown>} */
 let queue = Promise.resolve();
 
-/** Run computations one at a time: a session refuses a second one. */
+/**
+ * Run computations one at a time: a session refuses a second one.
+ * @template Result
+ * @param {() => Promise<Result>} compute
+ */
 function exclusively(compute) {
   const result = queue.then(compute);
   queue = result.catch(() => {});

@@ -1,43 +1,87 @@
 /**
- * The engine that queries play.py. The interface of an engine:
+ * The engine that queries play.py, and what every engine does.
  *
- *   runs()                                     {chosen, runs}: every run in brief, and the one to show first
- *   describe(id)                               a run in full
- *   logits(model, ids, signal, off)            {shape: [N, V], data}: the prediction after each of N tokens, with the
- *                                              parts `off` of the run turned off, some of its description's `parts`
- *   inside(model, ids, row, signal)            the tensors of the forward pass over a window, for its token at `row`, as
- *                                              gpt/inspection/parts.py names them
- *   attention(model, ids, signal)              a tensor {shape: [H, T, T], data} per layer, of their last window
- *   interventions(model, ids, signal)          tensors: the logits after their last window with parts of the run turned
- *                                              off, or what changes with less text, as
- *                                              gpt/playground/intervening.py names them
- *   write(model, prompt, options, signal)      an async iterator of the continuation, piece by piece
- *   translate(id, sentence, options, signal)   {source, unknown, beams: [{text, score, ids, tokens, ended}]}
- *   crossAttention(id, sentence, target, signal)  a tensor {shape: [H, T, S], data} per layer
+ * @typedef {{shape: number[], data: Float32Array}} Tensor
+ * @typedef {Record<string, Tensor>} Tensors By name.
  *
- * A model is {run: id, moment}: the run as it was after so many iterations, one of its description's `moments`, or with
- * the weights that it is shown with if that is null.
+ * A run as it was after `moment` iterations, one of its `moments`, or with the weights that it is shown with if that is
+ * null.
+ * @typedef {{run: string, moment: number | null}} Model
+ *
+ * A run in brief, as gpt/playground/describing.py describes it; `comparable` is a loss in nats per character.
+ * @typedef {{
+ *   id: string, stage: string, name: string, seed: number, folder: string, comparable: number, translates: boolean,
+ *   finished: string,
+ * }} RunInBrief
+ *
+ * A part of the forward pass in the picture of a run; `since` is the stage that brought it, and null for data.
+ * @typedef {{name: string, label: string, since: string | null}} Part
+ *
+ * A run in full. What is null or empty is not known, or not of this task.
+ * @typedef {RunInBrief & {
+ *   adds: string, parameters: number, iterations: number, block_size: number, weights: string, contains_text: boolean,
+ *   token: string, vocabulary: string[] | null, vocabulary_size: number, prompt: string, changed: string[],
+ *   tokenizer: {kind: "characters" | "bytes" | "subwords", vocabulary?: string[], merges?: [string, string][]} | null,
+ *   opens: boolean, parts: string[], has_attention?: boolean, moments: number[],
+ *   flow: {parts: Part[], shape: string, in_block: boolean, begins_branch: boolean, ends_branch: boolean}[],
+ *   documented: {train: number | null, val: number | null, kind: string | null}, exact: number, sampled: boolean,
+ *   estimated: {train: number, val: number}, curve: Estimate[],
+ * }} Run
+ * @typedef {{iteration: number, train: number, val: number}} Estimate
+ *
+ * The reader's settings; null for those that are off.
+ * @typedef {{
+ *   temperature: number, topK: number | null, topP: number | null, tokens: number, seed: number, beam: number,
+ *   lengthPenalty: number,
+ * }} Options
+ *
+ * @typedef {{text: string, score: number, ids: number[], tokens: string[], ended: boolean}} Beam
  *
  * An AbortSignal cancels a request that is no longer needed. A failed request throws an Error with a one-line message.
+ * @typedef {object} Engine
+ * @property {() => Promise<{chosen: string, runs: RunInBrief[]}>} runs Every run, and the one to show first.
+ * @property {(id: string) => Promise<Run>} describe
+ * @property {(model: Model, ids: number[], signal?: AbortSignal, off?: string[]) => Promise<Tensor>} logits
+ *   [N, V]: the prediction after each of N tokens, with some of the run's `parts` turned off.
+ * @property {(model: Model, ids: number[], row: number, signal?: AbortSignal) => Promise<Tensors>} inside
+ *   The tensors of the forward pass over a window, for its token at `row`, as gpt/inspection/parts.py names them.
+ * @property {(model: Model, ids: number[], signal?: AbortSignal) => Promise<Tensor[]>} attention
+ *   [H, T, T] for each layer, of the last window.
+ * @property {(model: Model, ids: number[], signal?: AbortSignal) => Promise<Tensors>} interventions
+ *   The logits after the last window with parts of the run turned off, or what changes with less text, as
+ *   gpt/playground/intervening.py names them.
+ * @property {(model: Model, prompt: string, options: Options, signal?: AbortSignal) => AsyncIterable<string>} write
+ *   The continuation, piece by piece.
+ * @property {(run: string, sentence: string, options: Options, signal?: AbortSignal) =>
+ *   Promise<{source: string[], unknown: string, beams: Beam[]}>} [translate]
+ * @property {(run: string, sentence: string, target: number[], signal?: AbortSignal) =>
+ *   Promise<Tensor[]>} [crossAttention] [H, T, S] for each layer.
  */
 import { byLayer, parseSafetensors } from "./tensors.js";
 
+/** @type {Engine["runs"]} */
 export const runs = () => get("api/runs");
 
+/** @type {Engine["describe"]} */
 export const describe = (id) => get(`api/runs/${encodeURIComponent(id)}`);
 
+/** @type {Engine["logits"]} */
 export async function logits(model, ids, signal, off = []) {
   return (await tensors("api/logits", { ...model, ids, off }, signal)).logits;
 }
 
+/** @type {Engine["inside"]} */
 export const inside = (model, ids, row, signal) => tensors("api/inside", { ...model, ids, row }, signal);
 
+/** @type {Engine["attention"]} */
 export async function attention(model, ids, signal) {
   return byLayer(await tensors("api/attention", { ...model, ids }, signal));
 }
 
+/** @type {Engine["interventions"]} */
 export const interventions = (model, ids, signal) => tensors("api/interventions", { ...model, ids }, signal);
 
+/** @type {Engine["write"]} */
 export async function* write(model, prompt, options, signal) {
   const { temperature, topK, topP, tokens, seed } = options;
   const asked = { ...model, prompt, tokens, temperature, top_k: topK, top_p: topP, seed };
@@ -50,10 +94,12 @@ export async function* write(model, prompt, options, signal) {
   }
 }
 
+/** @type {Engine["translate"]} */
 export async function translate(run, sentence, { beam, lengthPenalty }, signal) {
   return (await post("api/translations", { run, sentence, beam, length_penalty: lengthPenalty }, signal)).json();
 }
 
+/** @type {Engine["crossAttention"]} */
 export async function crossAttention(run, sentence, target, signal) {
   return byLayer(await tensors("api/cross_attention", { run, sentence, target }, signal));
 }

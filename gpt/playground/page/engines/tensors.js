@@ -1,9 +1,12 @@
 /** Parse tensors from the server: safetensors, float32 only. */
 
-/** @returns {Object<string, {shape: number[], data: Float32Array}>} */
+/** @import { Tensors } from "./server.js" */
+
+/** @returns {Tensors} */
 export function parseSafetensors(buffer) {
   const headerSize = Number(new DataView(buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, headerSize)));
+  /** @type {Tensors} */
   const tensors = {};
   for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
     if (name === "__metadata__") continue;
@@ -14,7 +17,10 @@ export function parseSafetensors(buffer) {
   return tensors;
 }
 
-/** The attention tensors among them, by layer. */
+/**
+ * The attention tensors among them, by layer.
+ * @param {Tensors} tensors
+ */
 export function byLayer(tensors) {
   return Object.keys(tensors)
     .filter((name) => name.startsWith("attention_"))
