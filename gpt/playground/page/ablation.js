@@ -1,7 +1,7 @@
 /** A run with parts turned off by a click, and what this does to the loss of every token. */
 /** @import { Engine, Run } from "./engines/server.js" */
 /** @import { Shown } from "./inside.js" */
-import { element, short, spoken } from "./dom.js";
+import { element, percent, short, spoken, working } from "./dom.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
 import { TextView } from "./text.js";
@@ -32,7 +32,7 @@ export class Ablation {
       { type: "button", class: "quiet", onclick: () => this.#turn(() => this.off.clear()) },
       "All on",
     );
-    this.failure = element("p", { class: "failure", role: "alert" });
+    const failure = element("p", { class: "failure", role: "alert" });
     this.root = element(
       "div",
       { class: "ablation" },
@@ -46,8 +46,9 @@ export class Ablation {
       this.effect,
       this.text.root,
       this.prediction,
-      this.failure,
+      failure,
     );
+    this.work = working(this.root, failure);
   }
 
   /**
@@ -159,20 +160,8 @@ export class Ablation {
   #isOff = (parts) => parts.every((part) => this.off.has(part));
 
   /** Change what is off, and show the text again; of several quick changes, the last one counts. */
-  async #turn(change) {
+  #turn(change) {
     change();
-    this.turning?.abort();
-    this.turning = new AbortController();
-    const { signal } = this.turning;
-    this.failure.textContent = "";
-    this.root.ariaBusy = "true";
-    try {
-      await this.show(this.what, signal);
-    } catch (error) {
-      if (!signal.aborted) this.failure.textContent = error.message;
-    }
-    if (!signal.aborted) this.root.ariaBusy = "false";
+    this.work((signal) => this.show(this.what, signal));
   }
 }
-
-const percent = (p) => `${(100 * p).toFixed(1)}%`;

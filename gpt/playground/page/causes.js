@@ -1,13 +1,11 @@
 /** What a prediction rests on, tested by turning parts of the run off. */
 /** @import { Tensors } from "./engines/server.js" */
 /** @import { Values } from "./predictions.js" */
-import { element, short, spoken } from "./dom.js";
-import { ranking, softmax } from "./predictions.js";
+import { element, percent, short, spoken, table } from "./dom.js";
+import { ranking, softmax, totalVariation } from "./predictions.js";
 
 const LITTLE = 0.05; // of the probability moves: then the part that was turned off hardly mattered
 const OFF = { without_attention: "all attention", without_counts: "the counts" };
-
-const percent = (p) => `${(100 * p).toFixed(1)}%`;
 
 /**
  * The logits `x` of a prediction, against those with parts turned off, as sentences: what the likeliest of the
@@ -22,8 +20,7 @@ export function tested(x, found, names) {
     .filter((part) => part in found)
     .map((part) => {
       const without = softmax(found[part].data);
-      const moved = p.reduce((sum, value, i) => sum + Math.abs(value - without[i]), 0) / 2;
-      return { part, moved, instead: without[likeliest] };
+      return { part, moved: totalVariation(p, without), instead: without[likeliest] };
     });
   if (!effects.length) return "";
   const first = `Tested: the probability of “${spoken(names[likeliest])}” is ${percent(p[likeliest])}`;
@@ -60,19 +57,7 @@ export function countsTable({ counts_p: p, counts_seen: seen, counts_trust: trus
     ];
     return element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
   };
-  return element(
-    "table",
-    { class: "counts" },
-    element("caption", { class: "note" }, "An occurrence earlier in this text counts six times."),
-    element(
-      "thead",
-      {},
-      element(
-        "tr",
-        {},
-        ...["after", "counted", "trust", "likeliest"].map((name) => element("th", { scope: "col" }, name)),
-      ),
-    ),
-    element("tbody", {}, ...Array.from({ length: orders }, (_, n) => row(n))),
-  );
+  const rows = Array.from({ length: orders }, (_, n) => row(n));
+  const caption = "An occurrence earlier in this text counts six times.";
+  return table("counts", ["after", "counted", "trust", "likeliest"], rows, caption);
 }

@@ -1,5 +1,5 @@
 /** How far back a run without attention reads: its prediction, tested with shorter and shorter contexts. */
-import { described, element, short, spoken } from "./dom.js";
+import { described, element, percent, short, spoken } from "./dom.js";
 import { Plot } from "./libraries.js";
 
 const EQUAL = 1e-4; // of probability, between two computations of the same
@@ -33,7 +33,6 @@ export function contexts(moved, tokens, width) {
     y: { label: null, ticks: 3, tickFormat: (share) => `${Math.round(100 * share)}%`, grid: true, zero: true },
     marks: [Plot.barY(rows, { x: "place", y: "share", fill: "var(--look-colour)" }), Plot.ruleY([0])],
   });
-  const percent = (share) => `${(100 * share).toFixed(1)}%`;
   const said = [1, 2, 4, 8, 16, 32, 64]
     .filter((k) => k <= n)
     .map((k) => `from “${spoken(names[n - k])}” on ${percent(moved[k - 1])}`);

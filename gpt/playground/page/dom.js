@@ -75,7 +75,21 @@ export function described(picture, words) {
   return picture;
 }
 
+/** A table whose columns have names, if not null. */
+export function table(name, columns, rows, caption = null) {
+  const heads = columns.map((column) => (column === null ? element("td") : element("th", { scope: "col" }, column)));
+  return element(
+    "table",
+    { class: name },
+    caption && element("caption", { class: "note" }, caption),
+    element("thead", {}, element("tr", {}, ...heads)),
+    element("tbody", {}, ...rows),
+  );
+}
+
 export const count = (n) => n.toLocaleString("en");
+
+export const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 /** A debounced function: called once after a quiet moment, unless cancelled. */
 export function debounced(f, milliseconds) {
@@ -135,5 +149,24 @@ export function newest() {
       }
     },
     stop: () => controller.abort(),
+  };
+}
+
+/** Runs the newest of several tasks for an element, which is busy meanwhile; `failure` shows the error, if any. */
+export function working(root, failure) {
+  const tasks = newest();
+  return async (/** @type {(signal: AbortSignal) => Promise<void>} */ task) => {
+    failure.textContent = "";
+    root.ariaBusy = "true";
+    try {
+      const isDone = await tasks.run(async (signal) => {
+        await task(signal);
+        return true;
+      });
+      if (!isDone) return; // a newer one goes on
+    } catch (error) {
+      failure.textContent = error.message;
+    }
+    root.ariaBusy = "false";
   };
 }

@@ -5,7 +5,7 @@
 /** @import { Engine, Model, Run, Tensor } from "./engines/server.js" */
 /** @import { Score } from "./predictions.js" */
 import { Ablation } from "./ablation.js";
-import { card, element, newest } from "./dom.js";
+import { card, element, working } from "./dom.js";
 import { Flow } from "./flow.js";
 import { lens } from "./lens.js";
 
@@ -24,7 +24,6 @@ export class Inside {
     this.engine = engine;
     this.run = run;
     this.names = names;
-    this.loading = newest();
     /** @type {Shown | null} */
     this.what = null;
     /** @type {Shown | null} */
@@ -32,7 +31,7 @@ export class Inside {
     this.flow = new Flow(run, names);
     this.lens = element("div");
     this.ablation = new Ablation(engine, run, names, selected);
-    this.failure = element("p", { class: "failure", role: "alert" });
+    const failure = element("p", { class: "failure", role: "alert" });
     const opens = run.opens
       ? [
           this.#folded("steps", "From the text to the prediction, step by step", this.flow.root),
@@ -46,8 +45,9 @@ export class Inside {
       element("h3", {}, "Inside"),
       ...opens,
       ...switches,
-      this.failure,
+      failure,
     );
+    this.work = working(this.root, failure);
   }
 
   /** @param {Shown | null} what */
@@ -67,22 +67,15 @@ export class Inside {
 
   #isOpen = (name) => this.root.querySelector(`details.${name}[open]`) !== null;
 
-  async #load() {
-    this.failure.textContent = "";
-    this.root.ariaBusy = "true";
-    try {
-      if ((await this.loading.run((signal) => this.#shown(signal))) === undefined) return; // a newer one goes on
-    } catch (error) {
-      this.failure.textContent = error.message;
-    }
-    this.root.ariaBusy = "false";
+  #load() {
+    return this.work((signal) => this.#shown(signal));
   }
 
-  /** Show what is open; true unless it was aborted. */
+  /** Show what is open. */
   async #shown(signal) {
     const { what } = this;
     if (this.#isOpen("off")) await this.ablation.show(what, signal);
-    if (this.loaded === what || !(this.#isOpen("steps") || this.#isOpen("lens"))) return true;
+    if (this.loaded === what || !(this.#isOpen("steps") || this.#isOpen("lens"))) return;
     if (what === null) {
       this.flow.clear();
       this.lens.replaceChildren();
@@ -91,12 +84,11 @@ export class Inside {
       const row = position - 1 - start;
       const window = ids.slice(start, start + this.run.block_size);
       const values = await this.engine.inside(model, window, row, signal);
-      if (signal.aborted) return false;
+      if (signal.aborted) return;
       const next = position < ids.length ? ids[position] : null;
       this.flow.show(values, window, row);
       this.lens.replaceChildren(lens(values, this.names, next));
     }
     this.loaded = what;
-    return true;
   }
 }

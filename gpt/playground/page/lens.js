@@ -1,7 +1,7 @@
 /** The logit lens: what the output layer reads from the stream after the embedding and after each branch. */
 /** @import { Tensors } from "./engines/server.js" */
 /** @import { Values } from "./predictions.js" */
-import { element, short, spoken } from "./dom.js";
+import { element, percent, short, spoken } from "./dom.js";
 import { ranking, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
 
@@ -9,7 +9,7 @@ const BARS = 3;
 const ARGUED = 3; // tokens for, and as many against
 
 /** "blocks.1.feed_forward" -> "layer 2, feed-forward". */
-export function spokenPath(path) {
+function spokenPath(path) {
   const [, layer, rest] = /^(?:blocks\.(\d+)\.)?(.+)$/.exec(path);
   const name = { feed_forward: "feed-forward", expected: "what the counts add" }[rest] ?? rest;
   return layer === undefined ? name : `layer ${Number(layer) + 1}, ${name}`;
@@ -86,17 +86,16 @@ function row(title, path, x, before, names, next) {
 }
 
 function bar(token, p, names, isNext) {
-  const percent = `${(100 * p).toFixed(1)}%`;
   return element(
     "span",
     {
       class: isNext ? "lens-bar next" : "lens-bar",
       style: `--p: ${p.toFixed(4)}`,
       "data-token": token,
-      title: `${spoken(names[token])} ${percent}${isNext ? ", which came next" : ""}`,
+      title: `${spoken(names[token])} ${percent(p)}${isNext ? ", which came next" : ""}`,
     },
     element("b", {}, short(names[token])),
-    percent,
+    percent(p),
   );
 }
 

@@ -1,7 +1,7 @@
 /** The steps of attention: the weights of each head, how one of them is made, and what is read with them. */
 /** @import { Pass } from "./pass.js" */
 /** @import { Step } from "./steps.js" */
-import { element, short, spoken } from "./dom.js";
+import { element, short, spoken, table } from "./dom.js";
 import { say } from "./pass.js";
 import { ranking } from "./predictions.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
@@ -34,28 +34,11 @@ export function scores(pass) {
     );
   };
   const places = Array.from({ length: T }, (_, s) => s);
-  const table = element(
-    "table",
-    { class: "cells-table" },
-    element("caption", { class: "note" }, "Weights in percent; – is masked. Click one to see how it is computed."),
-    element(
-      "thead",
-      {},
-      element(
-        "tr",
-        {},
-        element("td", {}),
-        ...places.map((s) => element("th", { scope: "col" }, short(pass.tokens[s]))),
-      ),
-    ),
-    element(
-      "tbody",
-      {},
-      ...Array.from({ length: H }, (_, h) =>
-        element("tr", {}, element("th", { scope: "row" }, `head ${h + 1}`), ...places.map((s) => cell(h, s))),
-      ),
-    ),
+  const rows = Array.from({ length: H }, (_, h) =>
+    element("tr", {}, element("th", { scope: "row" }, `head ${h + 1}`), ...places.map((s) => cell(h, s))),
   );
+  const columns = [null, ...places.map((s) => short(pass.tokens[s]))];
+  const caption = "Weights in percent; – is masked. Click one to see how it is computed.";
   return {
     title: H > 1 ? `Attention in ${H} heads` : "Attention",
     parts: ["attention", "attention.positions", "attention.dropout"],
@@ -70,7 +53,7 @@ export function scores(pass) {
       element(
         "div",
         { class: "scrolls", tabindex: "0", role: "group", "aria-label": "The weights of each head" },
-        table,
+        table("cells-table", columns, rows, caption),
       ),
     ],
   };

@@ -6,7 +6,7 @@ import { AttentionView } from "./attention.js";
 import { countsTable, tested } from "./causes.js";
 import { contexts, isOfLast } from "./contexts.js";
 import { distribution } from "./distribution.js";
-import { card, coalesced, element, newest, panel, reveal, spoken, visible } from "./dom.js";
+import { card, coalesced, element, newest, panel, percent, reveal, spoken, visible } from "./dom.js";
 import { Heading } from "./heading.js";
 import { Inside } from "./inside.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
@@ -330,7 +330,7 @@ export class TextPanel {
     return [
       "next was ",
       element("b", {}, `“${spoken(this.tokenizer.shown[actual])}”`),
-      `, ${guess}: rank ${rank}, ${(100 * p).toFixed(1)}%, a loss of ${loss.toFixed(2)} nats`,
+      `, ${guess}: rank ${rank}, ${percent(p)}, a loss of ${loss.toFixed(2)} nats`,
     ];
   }
 

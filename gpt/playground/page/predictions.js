@@ -41,6 +41,15 @@ export function ranking(p) {
 }
 
 /**
+ * How much of the probability is elsewhere in q than in p.
+ * @param {Values} p
+ * @param {Values} q
+ */
+export function totalVariation(p, q) {
+  return Array.from(p, (value, i) => Math.abs(value - q[i])).reduce((a, b) => a + b, 0) / 2;
+}
+
+/**
  * The candidates to draw from: `topK` keeps the k likeliest, `topP` the fewest that add up to p.
  * @param {Values} x
  * @param {Options} options

@@ -8,7 +8,7 @@
  *   title: string, parts: string[], since: string | null, code: string, shape: string | null, body: (Node | null)[],
  * }} Step
  */
-import { element, short, spoken } from "./dom.js";
+import { element, short, spoken, table } from "./dom.js";
 import { cell, heads, projections, scores, sumOfValues } from "./looking_back.js";
 import { named, say } from "./pass.js";
 import { ranking, softmax } from "./predictions.js";
@@ -300,20 +300,7 @@ function logits(pass, code) {
             named(pass, "logits", { after: "=", labels }),
           ]
         : [named(pass, "logits", { labels })]),
-      element(
-        "table",
-        { class: "logits" },
-        element(
-          "thead",
-          {},
-          element(
-            "tr",
-            {},
-            ...["next", "logit", "e^logit", "probability"].map((name) => element("th", { scope: "col" }, name)),
-          ),
-        ),
-        element("tbody", {}, ...rows),
-      ),
+      table("logits", ["next", "logit", "e^logit", "probability"], rows),
     ],
   };
 }

@@ -5,7 +5,7 @@
  *
  * @import { Engine, Model, Run, Tensors } from "./server.js"
  */
-import { choose, softmax } from "../predictions.js";
+import { choose, softmax, totalVariation } from "../predictions.js";
 import { tokenizer } from "../tokenizer.js";
 import { windowStarts } from "../windows.js";
 import { random } from "./random.js";
@@ -142,7 +142,7 @@ async function movedBy(model, window, signal) {
   for (let n = 1; n <= Math.min(window.length, SHORTEST); n++) {
     signal?.throwIfAborted();
     const shorter = softmax((await last(model, window.slice(-n), [])).data);
-    data.push(shorter.reduce((sum, value, i) => sum + Math.abs(value - p[i]), 0) / 2);
+    data.push(totalVariation(p, shorter));
   }
   return { shape: [data.length], data: Float32Array.from(data) };
 }
