@@ -28,7 +28,7 @@ from gpt.playground.guard import LOCAL
 from gpt.playground.server import configured
 from gpt.runs.finding import chosen_run
 from tests.conftest import REPOSITORY, Script, small_corpus
-from tests.playground.browsing import downloads
+from tests.playground.browsing import chromium, downloads
 
 MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は夜 😀 \r\n\t  x = 1234;\n\n" * 100])
 
@@ -56,6 +56,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
         return folder
 
     return filled
+
+
+@pytest.fixture(scope="module")  # other tests of the process may need an event loop of their own
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import gpt
 from gpt.inspection.dataflow import dataflow
 from gpt.playground import intervening, looking
 from gpt.session.trained import TrainedRun
-from tests.playground.browsing import Visit, chromium, violations, visit
+from tests.playground.browsing import Visit, violations, visit
 from tests.playground.conftest import serving, serving_files
 
 pytestmark = pytest.mark.slow
@@ -35,12 +35,6 @@ READ_STRIPS = r"""() => [...document.querySelectorAll(".inside .strip")].map((st
   });
   return [strip.dataset.path, shown.map(Number)];
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +80,9 @@ def inside(run: TrainedRun) -> dict[str, Tensor]:
     return looking.inside(run, ids[: run.model.block_size], POSITION - 1)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("engine", ["server", "onnx"])
+@pytest.mark.parametrize(
+    ("engine", "stage"), [*(("server", stage) for stage in STAGES), ("onnx", "v1"), ("onnx", "v8")]
+)
 def test_the_numbers_of_each_step_are_the_runs(
     browser: Any, addresses: Addresses, several: Path, engine: str, stage: str
 ) -> None:
@@ -163,13 +158,10 @@ def _check_attention(visited: Visit, expected: dict[str, Tensor], named: dict[st
     assert float(found["score"]) == pytest.approx(score, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("engine", ["server", "onnx"])
-def test_the_lens_shows_what_each_layer_would_predict(
-    browser: Any, addresses: Addresses, several: Path, engine: str
-) -> None:
+def test_the_lens_shows_what_each_layer_would_predict(browser: Any, addresses: Addresses, several: Path) -> None:
     run = gpt.load(runs=several / "runs", stage="v6", device="cpu")
     expected = {name.removeprefix("lens."): x for name, x in inside(run).items() if name.startswith("lens.")}
-    with visit(browser, addresses[engine]["v6"]) as visited:
+    with visit(browser, addresses["server"]["v6"]) as visited:
         opened(visited, "lens")
         before, paths = None, []
         for row in visited.page.locator(".lens-rows li").all():
@@ -191,15 +183,14 @@ def test_the_lens_shows_what_each_layer_would_predict(
         assert sorted(paths) == sorted(expected)
 
 
-@pytest.mark.parametrize("engine", ["server", "onnx"])
 @pytest.mark.parametrize(
-    ("stage", "button", "off"),
+    ("engine", "stage", "button", "off"),
     [
-        ("v6", "layer 2, head 3 off", ["blocks.1.attention.2"]),
-        ("v6", "layer 1, all of it off", ["blocks.0"]),
-        ("v4", "layer 3, feed-forward off", ["blocks.2.feed_forward"]),
-        ("v2", "positions off", ["positions"]),
-        ("v8", "layer 1, all heads off", [f"blocks.0.attention.{head}" for head in range(4)]),
+        ("server", "v6", "layer 2, head 3 off", ["blocks.1.attention.2"]),
+        ("onnx", "v6", "layer 1, all of it off", ["blocks.0"]),
+        ("server", "v4", "layer 3, feed-forward off", ["blocks.2.feed_forward"]),
+        ("server", "v2", "positions off", ["positions"]),
+        ("onnx", "v8", "layer 1, all heads off", [f"blocks.0.attention.{head}" for head in range(4)]),
     ],
 )
 def test_a_click_turns_a_part_off_and_every_loss_changes(
@@ -276,9 +267,8 @@ def test_the_steps_can_be_walked_with_the_keyboard(browser: Any, addresses: Addr
         assert "new in v6" in visited.page.locator(".step.new").first.inner_text()
 
 
-@pytest.mark.parametrize("engine", ["server", "onnx"])
-def test_the_values_that_are_not_listed_are_summed(browser: Any, addresses: Addresses, engine: str) -> None:
-    with visit(browser, addresses[engine]["v8"]) as visited:
+def test_the_values_that_are_not_listed_are_summed(browser: Any, addresses: Addresses) -> None:
+    with visit(browser, addresses["server"]["v8"]) as visited:
         opened(visited, "steps", position=len(PROMPT) - 1)
         found = strips(visited)
         terms = [numbers for path, numbers in found.items() if re.fullmatch(r"sum\.\d+", path)]
@@ -316,8 +306,7 @@ def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses
         assert "softmax" in step.locator("h4").inner_text()
 
 
-@pytest.mark.parametrize("stage", ["v2", "v6"])
-@pytest.mark.parametrize("engine", ["server", "onnx"])
+@pytest.mark.parametrize(("engine", "stage"), [("server", "v2"), ("onnx", "v6")])
 def test_the_picture_is_that_of_the_course_and_follows_the_steps(
     browser: Any, addresses: Addresses, several: Path, engine: str, stage: str
 ) -> None:
@@ -379,8 +368,7 @@ def test_counts_are_the_last_step(browser: Any, counting: Path) -> None:
         assert visited.page.locator(".lens-rows li").last.get_attribute("data-path") == "counts"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_it_fits_and_can_be_read(browser: Any, addresses: Addresses, width: int, theme: str) -> None:
     v4, v6 = addresses["server"]["v4"], addresses["server"]["v6"].partition("#")[2]
     for address in (addresses["server"]["v6"], f"{v4},{v6}", addresses["server"]["v1"]):

@@ -44,7 +44,7 @@ def test_the_last_logits_of_a_long_text_are_those_that_the_next_token_is_drawn_f
         assert p[token].item() == pytest.approx(expected[character], abs=1e-6)
 
 
-@pytest.mark.parametrize("length", [1, 15, 16, 17, 18, 31, 100])
+@pytest.mark.parametrize("length", [1, 16, 17, 100])
 def test_each_token_of_a_long_text_is_expected_from_at_least_seven_eighths_of_a_window(
     run: TrainedRun, length: int
 ) -> None:
@@ -106,9 +106,7 @@ def test_a_prediction_is_repeated_with_parts_turned_off(run: TrainedRun) -> None
             del block.attention.attend
 
 
-@pytest.mark.parametrize(
-    ("stage", "reach"), [("v1", 1), ("mlp", 4), ("conv", 8), ("gru", 16), ("linear_attention", 16)]
-)
+@pytest.mark.parametrize(("stage", "reach"), [("v1", 1), ("mlp", 4), ("gru", 16)])
 def test_how_far_back_a_stage_without_softmax_attention_reads(
     corpus_file: Path, tmp_path: Path, stage: str, reach: int
 ) -> None:
