@@ -75,7 +75,7 @@ export function described(picture, words) {
   return picture;
 }
 
-/** A table whose columns have names, if not null. */
+/** A table of rows under these names; a column may have none. */
 export function table(name, columns, rows, caption = null) {
   const heads = columns.map((column) => (column === null ? element("td") : element("th", { scope: "col" }, column)));
   return element(
