@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
@@ -69,7 +70,17 @@ def run(
         if start.folder is not None:
             vocabulary = job.task.vocabulary(job.corpus)
             folder, reopen = stack.enter_context(start.folder.opened(start.config, vocabulary, start.request.command))
-            watchers += _recorders(start, job, state, guard, folder, reopen, stack)
+            for line in _opening_lines(start, job):
+                log.info(line)
+            saving = start.config.checkpoint
+            checkpoints = CheckpointWriter(
+                state, Checkpoints(folder, saving.keep), guard, interval=saving.interval,
+                min_seconds=saving.min_seconds, is_saved=not isinstance(start.weights, Fork),
+            )  # fmt: skip
+            stack.enter_context(
+                explaining_how_to_resume(folder, partial(checkpoints.is_saved, state), settings.grad_clip)
+            )
+            watchers += [BestWeights(folder, reopen), checkpoints, *_recorders(start, job, folder)]
             watchers += [*(logger(run=folder) for logger in loggers), *more]
         if world.is_first:
             watchers.append(ProgressBar(state, settings.max_iters))
@@ -100,31 +111,14 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
     return [WeightAverage(state, job.recipe, begin)]
 
 
-def _recorders(
-    start: Start,
-    job: Job,
-    state: TrainingState,
-    guard: NonFiniteGuard,
-    folder: RunFolder,
-    reopen: Callable[[], None] | None,
-    stack: contextlib.ExitStack,
-) -> list[Watcher]:
-    """The watchers that every run with a folder has."""
-    config, settings, saving = start.config, job.recipe.settings, start.config.checkpoint
-    for line in _opening_lines(start, job):
-        log.info(line)
-    checkpoints = CheckpointWriter(
-        state, Checkpoints(folder, saving.keep), guard, interval=saving.interval, min_seconds=saving.min_seconds,
-        is_saved=not isinstance(start.weights, Fork),
-    )  # fmt: skip
-    stack.enter_context(explaining_how_to_resume(folder, lambda: checkpoints.is_saved(state), settings.grad_clip))
+def _recorders(start: Start, job: Job, folder: RunFolder) -> list[Watcher]:
+    """The other watchers that every run with a folder has."""
+    config, settings = start.config, job.recipe.settings
     return [
-        BestWeights(folder, reopen),
         Sampler(settings.sample_interval, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
         StepLog(settings.log_interval),
         RunWriter(folder),
-        SnapshotWriter(folder, saving.snapshots, settings.max_iters),
-        checkpoints,
+        SnapshotWriter(folder, config.checkpoint.snapshots, settings.max_iters),
         ConsoleLog(settings.max_iters, job.recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
     ]
 
