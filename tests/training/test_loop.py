@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpt.session.recorder import explaining_how_to_resume
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -20,6 +19,7 @@ from gpt.data.batch import Batch
 from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
 from gpt.runs.weights import load_weights
+from gpt.session.run import explaining_how_to_resume
 from gpt.training.evaluation import exact_loss
 from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import AdamW
