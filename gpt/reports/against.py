@@ -1,22 +1,30 @@
-"""The loss of many runs against one or two keys, as one picture."""
+"""The loss of many runs against one or two keys, or against their size, as one picture."""
 
 import itertools
+import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
 from gpt.base.files import write_png
-from gpt.reports import escaping, sizes
+from gpt.reports import escaping
 from gpt.reports.plots import MOST_COLOURS, add_legend, log_scale, panels
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown
+from gpt.runs.finding import FinishedRun
+from gpt.runs.records import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
+_SIZES: dict[str, Callable[[Summary], float | None]] = {
+    "parameters": lambda summary: summary.parameters,
+    "compute": lambda summary: summary.flops,
+}
 
 
 def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
@@ -24,11 +32,11 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> Non
 
     A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary.
     """
-    ranking = sizes.with_sizes(ranking, by)
+    ranking = with_sizes(ranking, by)
     short, known = names(ranking.keys), _known(ranking)
     for name in by:
         if name not in known:
-            if unknown := sizes.without(ranking, name):
+            if unknown := _without(ranking, name):
                 raise RequestError(f"by={name}: {unknown.folder.path} does not state it; an older version trained it")
             varying = ", ".join(short.values()) or "none"
             raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
@@ -50,7 +58,50 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> Non
 
 def varies(ranking: Ranking, by: Sequence[str]) -> bool:
     """Whether each of these keys or sizes varies between the runs of a ranking."""
-    return _known(sizes.with_sizes(ranking, by)).keys() >= set(by)
+    return _known(with_sizes(ranking, by)).keys() >= set(by)
+
+
+def with_sizes(ranking: Ranking, by: Sequence[str]) -> Ranking:
+    """The ranking with the sizes that `by` names among its keys, if they vary, in place of the keys that set them.
+
+    These are the hyperparameters of the stage or, for compute, the length of the training if that varies.
+    """
+    for name in by:
+        sizes = [_size(group, name) for group in ranking.groups] if name in _SIZES else []
+        if len(set(sizes)) > 1 and None not in sizes:
+            setting = _setting(ranking, name, sizes)
+            others = [key for key in ranking.keys if key not in setting]
+            groups = [
+                replace(group, values={key: group.values[key] for key in others} | {name: size})
+                for group, size in zip(ranking.groups, sizes, strict=True)
+            ]
+            ranking = replace(ranking, keys=[*others, name], groups=groups)
+    return ranking
+
+
+def _without(ranking: Ranking, name: str) -> FinishedRun | None:
+    """A run that does not state the size of this name; None if all do, or if it is not the name of a size."""
+    runs = [run for group in ranking.groups for run in group.runs]
+    return next((run for run in runs if name in _SIZES and _SIZES[name](run.summary) is None), None)
+
+
+def _size(group: Group, name: str) -> float | None:
+    """The mean over the runs of a group; None if one does not know it."""
+    known = [size for run in group.runs if (size := _SIZES[name](run.summary)) is not None]
+    return statistics.mean(known) if len(known) == len(group.runs) else None
+
+
+def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[str]:
+    """Those of the keys that set a size; a key in which groups of one size differ, and only in such keys, does not."""
+    lengths = {key for key in ranking.keys if key in ("training.max_iters", "training.batch_size")}
+    of_stage = {key for key in ranking.keys if key.startswith("model.") and not key.endswith("_target_")}
+    candidates = lengths if name == "compute" and lengths else of_stage
+    idle = set()
+    for (one, size), (other, its_size) in itertools.combinations(zip(ranking.groups, sizes, strict=True), 2):
+        differing = {key for key in ranking.keys if one.values[key] != other.values[key]}
+        if size == its_size and differing <= candidates:
+            idle |= differing
+    return candidates - idle
 
 
 def _known(ranking: Ranking) -> dict[str, str]:

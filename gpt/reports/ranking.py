@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gpt.reports.changes import changes
-from gpt.reports.comparable import Metric, settings, targets
+from gpt.reports.changes import Metric, changes, settings, targets
 from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder

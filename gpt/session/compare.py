@@ -11,16 +11,16 @@ def main(config: CompareConfig, request: Request) -> None:
     """Print the tables of all runs, and write them as Markdown, CSV, JSON and pictures."""
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import printable
-    from gpt.reports.everything import Everything
+    from gpt.reports.comparison import ComparisonReport
     from gpt.runs.finding import finished_runs, roots, unfinished_runs
 
     del request
     folders = roots(config.runs)
     runs = finished_runs(*folders, stage=config.stage, tags=config.tags)
     others = unfinished_runs(*folders, stage=config.stage, tags=config.tags)
-    everything = Everything.of(runs, others, config)
-    print(everything.shown("simple"), flush=True)
-    written = everything.write(Path(config.out) if config.out else _place(folders))
+    report = ComparisonReport.of(runs, others, config)
+    print(report.text("simple"), flush=True)
+    written = report.write(Path(config.out) if config.out else _place(folders))
     print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))
 
 

@@ -40,6 +40,6 @@ def command() -> None:
 
 
 def _compare(folder: Path) -> None:
-    from gpt.reports.sweep import print_comparison
+    from gpt.reports.comparison import print_comparison
 
     print_comparison(folder)

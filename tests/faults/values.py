@@ -34,7 +34,7 @@ from gpt.exporting.card import body
 from gpt.models.ngrams import Remembering
 from gpt.playground.describing import in_full
 from gpt.playground.looking import logits
-from gpt.reports.everything import Everything
+from gpt.reports.comparison import ComparisonReport
 from gpt.runs import formats
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
@@ -73,7 +73,7 @@ def _uses(run: RunFolder, out: Path) -> Iterator[Callable[[], object]]:
 def _compared(run: RunFolder, out: Path) -> None:
     values = {"stage": None, "tags": [], "metric": "exact", "by": None, "out": None, "tolerance": 0.1}
     config = CompareConfig.model_validate(values | {"runs": str(run.path.parent), "x": "tokens"})
-    Everything.of(finished_runs(run.path.parent), [], config).write(out)
+    ComparisonReport.of(finished_runs(run.path.parent), [], config).write(out)
     for name in ("compare.md", "compare.csv"):
         _check_document(name, (out / name).read_text())
 

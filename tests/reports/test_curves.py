@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gpt.base.schema import CompareConfig
+from gpt.reports.comparison import ComparisonReport
 from gpt.reports.curves import at_equal
-from gpt.reports.everything import Everything
 from gpt.reports.ranking import Ranking, rankings
 from gpt.runs.finding import FinishedRun
 from gpt.training.progress import Evaluation, Progress
@@ -86,7 +86,7 @@ def test_the_table_is_shown_for_what_the_axis_asks_for(run: Path, tmp_path: Path
         "tolerance": 0.1,
     }
     tables = {
-        x: Everything.of(runs, [], CompareConfig.model_validate(values | {"x": x})).shown("github")
+        x: ComparisonReport.of(runs, [], CompareConfig.model_validate(values | {"x": x})).text("github")
         for x in ("iterations", "tokens")
     }
     title = "After 1.5e+03 tokens trained on, which all of these runs reached, interpolated between evaluations:"

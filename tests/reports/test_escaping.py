@@ -10,7 +10,7 @@ import pytest
 
 from gpt.base.schema import CompareConfig
 from gpt.reports import escaping, tables
-from gpt.reports.everything import Everything
+from gpt.reports.comparison import ComparisonReport
 from gpt.reports.ranking import Group, Ranking
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
@@ -77,9 +77,9 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
     values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "x": "iterations", "by": ["=key"], "out": None}
     config = CompareConfig.model_validate(values | {"tolerance": 0.1})
-    everything = Everything.of([FinishedRun(run, summary)], [], config)
-    everything = dataclasses.replace(everything, rankings=[ranking], ranked=[ranking])
-    everything.write(tmp_path)
+    report = ComparisonReport.of([FinishedRun(run, summary)], [], config)
+    report = dataclasses.replace(report, rankings=[ranking], ranked=[ranking])
+    report.write(tmp_path)
     text = (tmp_path / "compare.md").read_text()
     assert "<" not in text
     assert not [line for line in text.splitlines() if line.startswith("#")]

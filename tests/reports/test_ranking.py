@@ -12,10 +12,9 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import read_text_file
 from gpt.reports import against, plots
-from gpt.reports.comparable import Metric
+from gpt.reports.changes import Metric
 from gpt.reports.documented import compare
 from gpt.reports.ranking import names, p_value, rankings
-from gpt.reports.sizes import with_sizes
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun, finished_runs, roots, unfinished_runs
 from gpt.runs.folder import RunFolder
@@ -304,7 +303,7 @@ def test_a_hyperparameter_that_does_not_set_the_size_has_lines_of_its_own(sweep:
         run.write_config(run.config().model_copy(update={"model": model}))
         found.append(FinishedRun(run, summary.model_copy(update={"parameters": 100 * width})))
     (ranking,) = rankings(found, "exact")
-    assert {tuple(group.values.items()) for group in with_sizes(ranking, ["parameters"]).groups} == {
+    assert {tuple(group.values.items()) for group in against.with_sizes(ranking, ["parameters"]).groups} == {
         (("model.n_head", heads), ("parameters", 100 * width)) for width in (8, 16) for heads in (1, 4)
     }
 
@@ -323,7 +322,7 @@ def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
         size = {"parameters": 100 * width, "flops": 6.0 * 100 * width * iterations}
         found.append(FinishedRun(run, summary.model_copy(update=size)))
     (ranking,) = rankings(found, "exact")
-    by_parameters, by_compute = (with_sizes(ranking, [size]) for size in ("parameters", "compute"))
+    by_parameters, by_compute = (against.with_sizes(ranking, [size]) for size in ("parameters", "compute"))
     assert {tuple(group.values.items()) for group in by_parameters.groups} == {
         (("training.max_iters", n), ("parameters", p)) for n in (4, 16) for p in (800, 1600)
     }

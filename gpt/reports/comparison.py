@@ -1,26 +1,29 @@
-"""The full output of compare.py: tables for people and programs, and pictures."""
+"""The report of compare.py, as tables for people and programs and as pictures; and that at the end of a sweep."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gpt.base.console import command
 from gpt.base.errors import RequestError
 from gpt.base.files import write_atomically
 from gpt.base.schema import CompareConfig
+from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.changes import changes
 from gpt.reports.curves import Equal, at_equal
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
-from gpt.runs.finding import FinishedRun
+from gpt.runs.finding import FinishedRun, finished_runs, unfinished_runs
 from gpt.runs.folder import RunFolder
 
 _TABLES = ("compare.md", "compare.json", "compare.csv")  # always written together
 
 
 @dataclass(frozen=True)
-class Everything:
+class ComparisonReport:
     """The documented runs beside their documented losses, and all runs ranked."""
 
     config: CompareConfig
@@ -29,14 +32,14 @@ class Everything:
     ranked: list[Ranking]  # those to show: none if all runs are documented ones
 
     @classmethod
-    def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "Everything":
+    def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "ComparisonReport":
         """Compare finished runs, the oldest first; `others` have not finished."""
         comparison = documented.compare(runs, tolerance=config.tolerance)
-        everything = rankings(runs, config.metric, others)
+        ranked = rankings(runs, config.metric, others)
         is_documented_only = bool(comparison.rows) and not (others or any(changes(run.summary) for run in runs))
-        return cls(config, comparison, everything, [] if is_documented_only and not config.by else everything)
+        return cls(config, comparison, ranked, [] if is_documented_only and not config.by else ranked)
 
-    def shown(self, style: str) -> str:
+    def text(self, style: str) -> str:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
         parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
         for ranking, equal in zip(self.ranked, self._equal, strict=True):
@@ -52,7 +55,7 @@ class Everything:
         out.mkdir(parents=True, exist_ok=True)
         _check_own(out, self._by_keys)
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
-        texts = (self.shown("github") + "\n", json.dumps(record, indent=2) + "\n", tables.as_csv(self.rankings))
+        texts = (self.text("github") + "\n", json.dumps(record, indent=2) + "\n", tables.as_csv(self.rankings))
         for name, text in zip(_TABLES, texts, strict=True):
             write_atomically(out / name, text)
         return [*(out / name for name in _TABLES), *self._draw(out)]
@@ -94,6 +97,19 @@ class Everything:
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
         return self.ranked
+
+
+def print_comparison(folder: Path) -> None:
+    """For a sweep of several runs, print the documented runs beside their documented losses, and rank all runs."""
+    if len(list(folder.glob("*/config.yaml"))) < 2 or not list(folder.glob("*/summary.json")):
+        return
+    runs = finished_runs(folder)
+    comparison = documented.compare(runs, tolerance=composed("compare", [])[0]["tolerance"])
+    if comparison.rows:
+        print(f"\n{documented.table(comparison, 'simple')}")
+    for ranking in rankings(runs, "exact", unfinished_runs(folder)):
+        print(f"\n{tables.table(ranking, 'exact', 'simple')}")
+    print(f"\nfull report, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")
 
 
 def _check_own(out: Path, by_keys: list[str]) -> None:
