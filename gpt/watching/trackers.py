@@ -1,4 +1,4 @@
-"""Trackers: loggers that send a run's records to a separate process (gpt/watching/processes).
+"""Trackers: loggers that send a run's records to a separate process (gpt/watching/processes.py).
 
 All records are in the training state and its checkpoints. So a resumed run sends them again from iteration 0 on, and
 the tracker replaces its copies: nothing is missing, and nothing from after the checkpoint remains.

@@ -225,7 +225,7 @@ def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
 
 HANGING = """
 import sys, time
-from gpt.watching.processes import __main__ as process
+from gpt.watching import processes as process
 from gpt.watching import tensorboard
 tensorboard.TensorBoard.sink = lambda run: time.sleep(600)  # as a library that waits for its server
 process._TO_READ = 0.5

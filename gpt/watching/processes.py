@@ -1,6 +1,11 @@
-"""The process of a tracker: it reads one JSON object per line, first the run, then records until the input ends.
+"""The process of a tracker: `python -m gpt.watching.processes MODULE TRACKER`.
 
-It answers with lines of `{"address": ...}` or `{"problem": ...}`.
+A tracker works in a separate process, so that whatever its library does (wait for a network, print, fail) cannot slow
+or end the training. In a thread, wandb holds up the end of a run for more than a minute if its server does not answer,
+and what has not been delivered is lost when the run is killed.
+
+gpt/watching/trackers.py writes one JSON object per line to it, first the run, then records until the input ends. It
+answers with lines of `{"address": ...}` or `{"problem": ...}`.
 """
 
 import contextlib
@@ -13,13 +18,43 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock
 
-from gpt.watching.processes import Run, Sink
-
 # Seconds after the end of the run, or the death of its process: to take what it has sent, and then to deliver it.
 _TO_READ, _TO_DELIVER = 60.0, 600.0
+
+
+class Run(NamedTuple):
+    """The run to record."""
+
+    id: str  # stays the same when the run is resumed
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    options: dict[str, Any]  # of the tracker
+
+
+class Sink(Protocol):
+    """Where a tracker's process stores the records it receives.
+
+    The constructor opens the tracker's record of the run. After a resume, all rows since iteration 0 are logged again;
+    older values must be removed or replaced, so that each value is there once.
+    """
+
+    address: str  # where to view the run
+
+    def __init__(self, run: Run) -> None: ...
+
+    def log(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
+        """Record the values of an iteration, and its texts; iterations come in ascending order, each once."""
+
+    def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
+        """Record the results of a run that has finished."""
+
+    def close(self, is_finished: bool) -> None:
+        """Deliver everything."""
 
 
 def main(module: str, tracker: str) -> None:
