@@ -10,7 +10,7 @@ from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Inside, Switched, can_be_opened, parts
 from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun
-from gpt.tasks.decoding.distributions import checked
+from gpt.tasks.decoding.checks import checked_logits
 from gpt.training.evaluation import tokens_per_pass
 
 _LONGEST = 2000  # tokens
@@ -41,7 +41,7 @@ def logits(trained: TrainedRun, tokens: list[int], off: Collection[str] = ()) ->
         for window, start in zip(computed, some, strict=True):
             known = sum(len(row) for row in rows)
             rows.append(window[known - start :])
-    return checked(torch.cat(rows)).float().cpu()
+    return checked_logits(torch.cat(rows)).float().cpu()
 
 
 def window_starts(N: int, T: int) -> list[int]:

@@ -18,7 +18,7 @@ from gpt.base.errors import RequestError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, Weights
 from gpt.data.download import npm_package
-from gpt.exporting import graphs, moments, opened
+from gpt.exporting import browser, graphs
 from gpt.exporting.card import without_paths
 from gpt.exporting.staging import staged
 from gpt.models import block_size_of
@@ -66,9 +66,9 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
             try:
                 trained = load_run(run.path, weights=weights, device="cpu")
                 kept = _moments(trained)
-                inputs = moments.weights_of(trained.model) if kept else {}
-                lines = graphs.export(trained, graph, inputs).split("\n") + opened.export(trained, graph, inputs)
-                lines += [moments.export(trained, kept, graph)] if kept else []
+                inputs = dict(trained.model.named_parameters()) if kept else {}
+                lines = graphs.export(trained, graph, inputs).split("\n") + browser.export_parts(trained, graph, inputs)
+                lines += [browser.export_moments(trained, kept, graph)] if kept else []
                 has_attention = (graph / "with_attention.onnx").exists()
                 checked += [f"{name}: {line}" for line in lines]
             except RequestError as error:

@@ -24,7 +24,7 @@ from gpt.session.continuing import same_corpus
 from gpt.session.job import Job
 from gpt.session.modules import Module, made
 from gpt.tasks import Task
-from gpt.tasks.decoding.distributions import checked
+from gpt.tasks.decoding.checks import checked_logits
 from gpt.training.evaluation import loss_over, tokens_per_pass
 from gpt.training.objectives import target_losses
 from gpt.training.progress import Evaluation
@@ -107,7 +107,7 @@ class Trained:
     @torch.no_grad()
     def next_token(self, prompt: str) -> dict[str, float]:
         """The probability of each possible next token after the prompt, the likeliest first."""
-        logits = checked(self.model(self._window(prompt))[0, -1])  # (V,)
+        logits = checked_logits(self.model(self._window(prompt))[0, -1])  # (V,)
         p, ids = logits.float().softmax(dim=-1).sort(descending=True)
         return {self.tokenizer.shown[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
 

@@ -21,7 +21,7 @@ from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.data.windows import Windows
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
-from gpt.tasks.decoding.options import check_options
+from gpt.tasks.decoding.checks import check_options
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text
 from gpt.tasks.task import Task

@@ -3,7 +3,7 @@
 import pytest
 import sacrebleu
 
-from gpt.tasks.decoding.scores import scores
+from gpt.tasks.translation import scores
 
 REFERENCES = ["A man with a hat plays guitar.", "Two dogs run over the green grass.", "A child is sleeping on a bench."]
 FOUND = ["a man with a hat plays the guitar.", "Two dogs run over the green grass.", "A child sleeps on a bench."]

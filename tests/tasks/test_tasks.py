@@ -23,8 +23,8 @@ from gpt.models import STAGE
 from gpt.models.transformer import Transformer
 from gpt.tasks.decoding.beam_search import translate
 from gpt.tasks.decoding.sampling import generate, sample_text
-from gpt.tasks.decoding.scores import scores
 from gpt.tasks.task import Measure, every_task
+from gpt.tasks.translation import scores
 from tests.conftest import stage_config
 
 CPU = torch.device("cpu")

@@ -1,1 +1,1 @@
-"""Text and translations from a trained model, and scores of the translations."""
+"""Text and translations from a trained model."""

@@ -12,7 +12,7 @@ from gpt.data.vocabulary import PAD
 from gpt.models import block_size_of
 from gpt.models.kv_cache import KVCache
 from gpt.models.transformer import EncoderOutput
-from gpt.tasks.decoding.distributions import checked
+from gpt.tasks.decoding.checks import checked_logits
 
 _TOKENS_PER_BATCH = 8_000  # source tokens, counting padding and beams
 
@@ -97,7 +97,7 @@ def candidates(
     offset = torch.arange(B, device=device)[:, None] * K
 
     for step in range(limit):
-        logits = checked(model.decode(ids[:, step : step + 1] if cached else ids[:, : step + 1], encoded)[:, -1])
+        logits = checked_logits(model.decode(ids[:, step : step + 1] if cached else ids[:, : step + 1], encoded)[:, -1])
         logits[:, [PAD, BEGIN]] = float("-inf")
         V = logits.shape[-1]
         continued = (scores[..., None] + logits.float().log_softmax(-1).view(B, K, V)).flatten(1)  # (B, K * V)

@@ -11,8 +11,8 @@ from gpt.base.seeding import generator
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.kv_cache import Cached, KVCache
+from gpt.tasks.decoding.checks import checked_logits
 from gpt.tasks.decoding.cuda_graph import captured
-from gpt.tasks.decoding.distributions import checked
 from gpt.tasks.decoding.tracing import traced
 
 _MANY = {"cpu": 50, "cuda": 16}  # tokens, from which on recording a step saves more time than it takes
@@ -62,7 +62,7 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
     Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1); with both, the narrower one applies.
     Raises UserError for logits that contain NaN or Inf.
     """
-    logits = checked(logits)
+    logits = checked_logits(logits)
     if temperature < torch.finfo(torch.float32).tiny:
         return logits.argmax(dim=-1)
     shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows

@@ -1,0 +1,69 @@
+"""What the playground's page without a server needs of a run besides model.onnx.
+
+inside.onnx                token ids and a row of the window -> the values of `inspection.parts.Inside`, by their names
+switched.onnx              token ids, and which parts are on -> logits (batch, time, vocabulary), as
+                           `inspection.parts.Switched`
+weights/640.safetensors    the weights after 640 updates, by the names of the inputs that these graphs take them as
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gpt.base.schema import Saved
+from gpt.exporting.equality import check, compare
+from gpt.exporting.graphs import computed, running
+from gpt.inspection.parts import Inside, Switched, can_be_opened
+from gpt.models import block_size_of
+from gpt.runs.weights import load_model, serialised
+from gpt.session.trained import TrainedRun
+
+
+def export_parts(trained: TrainedRun, folder: Path, weights: Mapping[str, nn.Parameter]) -> list[str]:
+    """Write inside.onnx and switched.onnx, if the stage has them, with these weights as inputs.
+
+    Returns what was checked. Raises UserError.
+    """
+    model, size, V = trained.model, block_size_of(trained.model), trained.task.vocab_size
+    checked = []
+    if can_be_opened(model):
+        inside, name = Inside(model).eval(), "inside.onnx"
+        values = computed(inside, inside.names, size, folder / name, weights, row=torch.tensor([0]))
+        for place in (lambda idx: torch.tensor([idx.shape[1] - 1]), lambda idx: torch.tensor([idx.shape[1] // 2])):
+            expected, found = (partial(_of_row, function, place) for function in (inside, values))
+            checked.append(compare(name, expected, found, V, size))
+    switched, name = Switched(model).eval(), "switched.onnx"
+    if switched.parts:
+        on = torch.arange(len(switched.parts)) % 3 > 0
+        logits = computed(switched, ["logits"], size, folder / name, weights, on=on)
+        checked.append(check(name, lambda idx: [switched(idx, on)], lambda idx: logits(idx, on=on), V, size))
+    return checked
+
+
+def export_moments(trained: TrainedRun, moments: Mapping[int, Saved | int], folder: Path) -> str:
+    """Write the weights of a run after these iterations, and check model.onnx with each of them.
+
+    Returns what was checked. Raises UserError.
+    """
+    (folder / "weights").mkdir()
+    graph, V, size = running(folder / "model.onnx", ["logits"]), trained.task.vocab_size, block_size_of(trained.model)
+    for iteration, which in moments.items():
+        model = load_model(trained.run, which).eval()
+        weights, name = dict(model.named_parameters()), f"weights/{iteration}.safetensors"
+        (folder / name).write_bytes(serialised({key: weight.detach() for key, weight in weights.items()}))
+        compare(name, partial(_logits, model), partial(graph, **weights), V, size)
+    return f"model.onnx: equal to the run at {len(moments)} moments of its training"
+
+
+def _logits(model: nn.Module, idx: Tensor) -> list[Tensor]:
+    return [model(idx)]
+
+
+def _of_row(
+    values: Callable[..., Sequence[Tensor]], place: Callable[[Tensor], Tensor], idx: Tensor
+) -> Sequence[Tensor]:
+    """The values of one row of each window."""
+    return values(idx, row=place(idx))

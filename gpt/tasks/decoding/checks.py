@@ -1,0 +1,29 @@
+"""Checks of what a decoder is given: the options of a program, and the logits of a model."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from gpt.base.errors import RequestError, UserError
+from gpt.base.keys import check_values
+from gpt.base.schema import GenerateConfig
+
+
+def check_options(decoder: Callable[..., Any], prompt: str | None, options: Mapping[str, Any]) -> None:
+    """Raise RequestError unless `prompt` and the `options` have the names and ranges that they have in generate.py."""
+    taken = [name for name in inspect.signature(decoder).parameters if name in GenerateConfig.model_fields]
+    if unknown := [name for name in options if name not in taken]:
+        raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted({*taken} - {'prompt'}))}")
+    check_values(GenerateConfig, {"prompt": prompt, **options})
+
+
+def checked_logits(logits: Tensor) -> Tensor:
+    """The logits, (..., V), unchanged. Raises UserError if they leave no distribution.
+
+    Finite weights can produce NaN or Inf.
+    """
+    if not logits.amax(dim=-1).isfinite().all():  # a token may be impossible, but not all of them
+        raise UserError("the logits of this run contain NaN or Inf: its weights are damaged, or far too large")
+    return logits
