@@ -134,7 +134,7 @@ class _Playground:
         asked = await _asked(request, Continuing)
         with ExitStack() as seat:
             seat.enter_context(self._workshop.seat())
-            trained = await self._workshop.compute(self._catalogue.opened, asked.run, asked.moment)
+            trained = await self._workshop.compute(self._catalogue.load, asked.run, asked.moment)
             tokenizer = trained.tokenizer
             steps = generate(
                 trained.model, tokenizer.encode(asked.prompt), tokens=asked.tokens, seed=asked.seed,
@@ -164,7 +164,7 @@ class _Playground:
         """
 
         def compute() -> Any:
-            trained: TrainedRun = self._catalogue.opened(asked.run, asked.moment)
+            trained: TrainedRun = self._catalogue.load(asked.run, asked.moment)
             return function(trained, *arguments, **options)
 
         work = asyncio.ensure_future(self._workshop.compute(compute))

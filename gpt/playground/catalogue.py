@@ -60,7 +60,7 @@ class Catalogue:
         """Everything that the page shows about a run. Raises RequestError if no run has this id."""
         return in_full(id, *self._known(id), self._weights)
 
-    def opened(self, id: str, moment: int | None = None) -> TrainedRun:
+    def load(self, id: str, moment: int | None = None) -> TrainedRun:
         """The run, with its model loaded, as it was at a moment of its training if that is given.
 
         Raises RequestError if no run has this id, or if it is too large, UserError if it has no such moment.

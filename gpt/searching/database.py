@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -24,6 +24,7 @@ from gpt.base.errors import UserError
 from gpt.base.files import checked_file, parsing
 from gpt.base.records import Record, Total
 from gpt.runs.records import Loss
+from gpt.searching.space import contains
 
 SETTINGS = "settings"  # what a study stores of the search that made it
 
@@ -52,8 +53,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise UserError(f"cannot use {path}: {_line(error)}") from None
 
 
-def opened(path: Path, pruner: BasePruner) -> optuna.Study:
-    """The study in a file, which is created if there is none; the caller holds the lock.
+def open_study(path: Path, pruner: BasePruner) -> optuna.Study:
+    """Open the study in a file, which is created if there is none; the caller holds the lock.
 
     Raises UserError for a link, and for a file that is damaged or of another version of Optuna.
     """
@@ -84,14 +85,10 @@ def check_trials(path: Path, study: optuna.Study, space: dict[str, BaseDistribut
                  "intermediate_values": trial.intermediate_values}
             )  # fmt: skip
             found = {key: distribution_to_json(distribution) for key, distribution in trial.distributions.items()}
-            is_inside = found == expected and all(_is_inside(trial.params[key], space[key]) for key in space)
+            is_inside = found == expected and all(contains(space[key], trial.params[key]) for key in space)
             is_complete = trial.state != TrialState.COMPLETE or trial.value is not None
             if trial.number != number or not is_inside or not is_complete:
                 raise UserError(f"{path} is damaged: its trial {number} does not belong to this search")
-
-
-def _is_inside(value: Any, distribution: BaseDistribution) -> bool:
-    return bool(distribution._contains(distribution.to_internal_repr(value)))  # there is no other way to ask
 
 
 def _check_files(path: Path) -> None:

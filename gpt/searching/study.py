@@ -2,27 +2,21 @@
 
 A trial is one row of the study from the moment its hyperparameters are drawn, and a worker holds a lock on it until
 its result is stored. A row without a result whose lock is free was left by a worker that died: the next worker resumes
-that trial, in the same run folder, as train.py resume=auto does.
+that trial, in the same run folder, as train.py resume=auto does. Optuna's own heartbeat would notice the death only
+after a grace period, count the trial as failed, and start it anew as another one.
 """
 
-import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.pruners import MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -32,11 +26,11 @@ from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserE
 from gpt.base.files import own_file
 from gpt.base.keys import differences
 from gpt.base.seeding import generator
-from gpt.searching.database import SETTINGS, check_trials, opened, storage_errors
+from gpt.searching.database import SETTINGS, check_trials, open_study, storage_errors
+from gpt.searching.space import combinations, rounded
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
 
-_DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
 _DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
 
 log = logging.getLogger(__name__)
@@ -61,7 +55,7 @@ class Search:
         with self._lock, storage_errors(self._file):
             if not os.path.lexists(self._file):
                 _check_free(self.picture)
-            self.study = opened(self._file, MedianPruner() if prune else NopPruner())
+            self.study = open_study(self._file, MedianPruner() if prune else NopPruner())
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
             check_trials(self._file, self.study, space)
 
@@ -148,11 +142,11 @@ class Search:
             seed = generator(self._seed, "search", len(earlier), attempt).initial_seed() % 2**32
             copy = optuna.create_study(sampler=TPESampler(seed=seed))
             copy.add_trials(earlier)
-            params = {key: _rounded(value, self._space[key]) for key, value in copy.ask(self._space).params.items()}
+            params = {key: rounded(value, self._space[key]) for key, value in copy.ask(self._space).params.items()}
             if params not in tried:
                 return params
         # The sampler keeps drawing what it has found to be good; the rest of a finite space is taken in order.
-        return next((params for params in _combinations(self._space) if params not in tried), None)
+        return next((params for params in combinations(self._space) if params not in tried), None)
 
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -212,23 +206,3 @@ class _Pruning(Watcher):
                 f"trial {self._trial.number} pruned at iteration {state.progress.iteration}: "
                 f"its validation loss of {evaluations[-1].val:.4f} is above the median of the other trials"
             )
-
-
-def _combinations(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
-    """All points of a finite space; none if it contains an interval."""
-    return (dict(zip(space, values, strict=True)) for values in itertools.product(*map(_values, space.values())))
-
-
-def _values(distribution: BaseDistribution) -> Sequence[Any]:
-    """All values of a finite distribution; empty for an interval."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    if isinstance(distribution, IntDistribution):
-        return range(distribution.low, distribution.high + 1, distribution.step)
-    return ()
-
-
-def _rounded(value: Any, distribution: BaseDistribution) -> Any:
-    if not isinstance(distribution, FloatDistribution):
-        return value
-    return min(max(float(f"{value:.{_DIGITS}g}"), distribution.low), distribution.high)

@@ -365,12 +365,12 @@ def test_a_run_that_was_extended_meanwhile_is_opened_anew(trained: Path, tmp_pat
     run = copies(trained, tmp_path, {"run": 0})["run"]
     catalogue = Catalogue([tmp_path], run, device="cpu")
     chosen = catalogue.briefly()["chosen"]
-    before = catalogue.opened(chosen)
-    assert catalogue.opened(chosen) is before
+    before = catalogue.load(chosen)
+    assert catalogue.load(chosen) is before
     summary = run.summary()
     run.write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(hours=1)}))
     catalogue.briefly()
-    assert catalogue.opened(chosen) is not before
+    assert catalogue.load(chosen) is not before
 
 
 def test_a_browser_that_waits_for_its_user_is_answered(trained: Path, tmp_path: Path) -> None:
