@@ -31,17 +31,13 @@ def earlier_changes(summary: Summary) -> list[str]:
     return found
 
 
-def targets(run: RunFolder, vocabulary: Vocabulary, metric: Metric) -> str:
+def targets(vocabulary: Vocabulary, metric: Metric) -> str:
     """What the losses of a run with this vocabulary are over: equal for runs whose losses can be compared.
 
     That is the corpus, and the whole vocabulary, which determines what was left out of the corpus. The exact loss of a
-    text is compared by character, for which all vocabularies that leave nothing out are equal. Raises UserError if the
-    run is damaged.
+    text is compared by character, for which all vocabularies that leave nothing out are equal.
     """
-    covers = vocabulary.covers
-    if covers is None:  # sentence pairs, or an older run, whose tokens are characters
-        covers = isinstance(vocabulary.vocabulary, str) and run.parent() is None
-    if metric == "exact" and covers:
+    if metric == "exact" and vocabulary.covers:
         return vocabulary.corpus
     return repr((vocabulary.corpus, vocabulary.vocabulary, vocabulary.merges))
 

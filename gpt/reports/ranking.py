@@ -81,10 +81,10 @@ def rankings(
             vocabulary = run.folder.vocabulary()
             guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
             member = _Member(run, settings(*run, metric), isinstance(vocabulary.vocabulary, str), guess)
-            finished["" if joined else targets(run.folder, vocabulary, metric)].append(member)
+            finished["" if joined else targets(vocabulary, metric)].append(member)
     for other in others:
         with skipping_damaged():
-            started[targets(other, other.vocabulary(), metric)].append((other, settings(other, None, metric)))
+            started[targets(other.vocabulary(), metric)].append((other, settings(other, None, metric)))
     for key in started.keys() - finished.keys():
         for other, _ in started[key]:
             log.warning(f"{other.path} has not finished, nor has any other run on its corpus")

@@ -19,7 +19,7 @@ import gpt
 from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
-from gpt.base.ladder import BESIDE, LADDER, OTHERS
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.download import TINY_SHAKESPEARE
 from gpt.data.tokenizing import tokenizer_of
 from gpt.data.vocabulary import Vocabulary
@@ -125,15 +125,6 @@ def test_saving_what_was_read_gives_the_same_files(run: TrainedRun, tmp_path: Pa
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
-def test_an_export_that_names_no_loader_is_of_an_older_version_and_still_read(run: TrainedRun, tmp_path: Path) -> None:
-    export(run, "hub", tmp_path, license="mit")
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert config.pop("loader") == run.config.data.target
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    model = PretrainedGPT.from_pretrained(tmp_path)
-    assert model.generate("Abc", tokens=30, seed=5) == run.generate("Abc", tokens=30, seed=5)
-
-
 def test_a_strangers_folder_executes_nothing(run: TrainedRun, tmp_path: Path) -> None:
     export(run, "hub", tmp_path, license="mit")
     config = json.loads((tmp_path / "config.json").read_text())
@@ -168,8 +159,8 @@ def test_weights_of_another_model_and_damaged_ones_are_refused_in_one_line(run: 
         PretrainedGPT.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("stage", [*LADDER, *BESIDE])
-def test_every_stage_has_a_form_for_the_hub(stage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["v1", "v9", "gru", "transformer"])
+def test_any_stage_has_a_form_for_the_hub(stage: str, tmp_path: Path) -> None:
     """The mixin's own way, without a run: what config.json names is built again and gets the same weights."""
     subwords = ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "ab"]
     vocabulary = (
@@ -300,7 +291,6 @@ def test_bytes_and_subwords_are_the_same_in_every_format(tokens: str, n_embd: in
 
 REFUSED = [
     ("v5", "transformers", "transformers has no architecture for v5, only for v6 and v7 (GPT-2): use format=hub"),
-    ("v8", "transformers", "transformers has no architecture for v8, only for v6 and v7 (GPT-2): use format=hub"),
     ("v6", "transformers", "GPT-2 has no bias in its output layer, and that of this run cannot be moved"),
     ("v9 model.ngrams=2", "onnx", "format=onnx cannot export counts of the training text: train v8, which has none"),
 ]
@@ -311,17 +301,10 @@ def test_what_cannot_be_exported_says_why(
     stage: str, format: str, message: str, called: Script, shakespeare: Path, tmp_path: Path
 ) -> None:
     name, *more = stage.split()
-    small = (
-        ["model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1"] if name in ("v8", "v9") else []
-    )
+    small = ["model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1"] if name == "v9" else []
     (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:20_000])
-    short = [
-        "training.max_iters=2",
-        "training.eval_iters=1",
-        "training.batch_size=2",
-        "data=text",
-        "data.path=input.txt",
-    ]
+    short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2", "data=text"]
+    short += ["data.path=input.txt"]
     done = called("train.py", f"model={name}", *small, *more, *short, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before = sorted((tmp_path / "run").rglob("*"))
@@ -336,8 +319,6 @@ def test_what_cannot_be_exported_says_why(
     ("arguments", "message"),
     [
         (["format=pickle"], "format=pickle: must be hub, transformers or onnx"),
-        (["license=GPL 3"], "license=GPL 3: may have letters, digits and _ . - only"),
-        (["run=/nowhere"], "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
         (["out=runs"], "runs already exists: remove it, or choose another folder with out=FOLDER"),
         (["out=/proc/nowhere"], "/proc"),
         (["weights=averaged"], "the run has no averaged weights"),
