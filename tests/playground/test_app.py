@@ -89,24 +89,6 @@ def test_the_inside_of_a_run_and_its_losses_without_parts_are_sent(served: Serve
     assert torch.equal(sent["logits"], looking.logits(run, asked["ids"], off))
 
 
-@pytest.mark.parametrize(
-    ("path", "changes", "message"),
-    [
-        ("/api/inside", {"row": 5}, "does not read this token in this window"),
-        ("/api/inside", {"row": -1}, "row=-1: must be at least 0"),
-        ("/api/inside", {"row": 3, "ids": [0] * 17}, "does not read this token in this window"),
-        ("/api/logits", {"off": ["blocks.9"]}, "does not have these parts"),
-        ("/api/logits", {"off": ["a" * 51]}, "more than 50 characters"),
-    ],
-)
-def test_parts_that_the_page_would_not_name_are_refused(
-    served: Served, run_id: str, path: str, changes: dict[str, object], message: str
-) -> None:
-    status, answer = served.post(path, {"run": run_id, "ids": [1, 2, 3, 4, 5]} | changes)
-    assert status == 422
-    assert message in answer["error"]
-
-
 def test_a_text_is_the_one_that_generate_py_prints(served: Served, run_id: str, trained: Path) -> None:
     run = gpt.load(runs=trained / "runs", device="cpu")
     expected = run.generate("Abc", tokens=40, temperature=0.8, top_k=5, top_p=0.9, seed=7)
@@ -142,44 +124,27 @@ def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("ids", "message"),
+    ("path", "changes", "message"),
     [
-        ([], "ids=[]: must have at least 1 values"),
-        ([0] * 2001, "this text has 2,001 tokens: give one of at most 2,000"),
-        ([-1], "must be at least 0"),
-        ([10**6], "the run does not have these tokens: reload the page"),
-    ],
-)
-def test_tokens_that_the_page_would_not_send_are_refused(
-    served: Served, run_id: str, ids: list[int], message: str
-) -> None:
-    for path in ("/api/logits", "/api/attention"):
-        status, answer = served.post(path, {"run": run_id, "ids": ids})
-        assert status == 422
-        assert message in answer["error"]
-        assert "\n" not in answer["error"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"run": "0" * 12}, "there is no such run"),
-        ({"run": "../../etc/passwd"}, "run=../../etc/passwd"),
-        ({"prompt": ""}, "prompt=: is empty"),
-        ({"prompt": "é"}, "'é' (U+00E9) is not in the vocabulary"),
-        ({"prompt": "a" * 2001}, "more than 2000 characters"),
-        ({"tokens": 1001}, "tokens=1001: must be at most 1000"),
-        ({"tokens": "9"}, "tokens=9: must be a whole number: remove the quotes"),
-        ({"temperature": -1.0}, "temperature=-1.0: must be at least 0"),
-        ({"top_p": 0.0}, "top_p=0.0: must be above 0"),
-        ({"seed": -1}, "seed=-1: must be at least 0"),
-        ({"more": 1}, "unknown key more"),
+        ("inside", {"row": 5}, "does not read this token in this window"),
+        ("inside", {"row": 3, "ids": [0] * 17}, "does not read this token in this window"),
+        ("logits", {"off": ["blocks.9"]}, "does not have these parts"),
+        ("logits", {"ids": [0] * 2001}, "this text has 2,001 tokens: give one of at most 2,000"),
+        ("attention", {"ids": [10**6]}, "the run does not have these tokens: reload the page"),
+        ("attention", {"ids": [-1]}, "must be at least 0"),
+        ("text", {"run": "0" * 12}, "there is no such run"),
+        ("text", {"run": "../../etc/passwd"}, "run=../../etc/passwd"),
+        ("text", {"prompt": ""}, "prompt=: is empty"),
+        ("text", {"prompt": "é"}, "'é' (U+00E9) is not in the vocabulary"),
+        ("text", {"tokens": "9"}, "tokens=9: must be a whole number: remove the quotes"),
+        ("text", {"more": 1}, "unknown key more"),
     ],
 )
 def test_what_it_cannot_answer_it_refuses_in_a_line(
-    served: Served, run_id: str, changes: dict[str, object], message: str
+    served: Served, run_id: str, path: str, changes: dict[str, object], message: str
 ) -> None:
-    status, answer = served.post("/api/text", asking(run_id, **changes))
+    asked = asking(run_id) if path == "text" else {"run": run_id, "ids": [1, 2, 3, 4, 5]}
+    status, answer = served.post(f"/api/{path}", asked | changes)
     assert status == 422
     assert message in answer["error"]
     assert "\n" not in answer["error"]
@@ -188,11 +153,9 @@ def test_what_it_cannot_answer_it_refuses_in_a_line(
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Host": "evil.example"},
         {"Host": "evil.example:80"},
         {"Host": "127.0.0.1.evil.example"},
         {"Host": "127.0.0.1", "Origin": "http://evil.example"},
-        {"Origin": "null"},
         {"Origin": "https://127.0.0.1"},
     ],
 )
@@ -231,15 +194,6 @@ def test_a_request_that_never_ends_is_given_up(served: Served, monkeypatch: pyte
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")
 
 
-def test_no_more_texts_are_written_at_once_than_can_be(
-    served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writing, "_MOST", 0)
-    status, answer = served.post("/api/text", asking(run_id))
-    assert status == 503
-    assert "try again" in answer["error"]
-
-
 def test_of_many_texts_asked_for_together_only_so_many_are_written(
     served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,8 +204,9 @@ def test_of_many_texts_asked_for_together_only_so_many_are_written(
     assert set(answers) == {200, 503}
     assert served.post("/api/text", asking(run_id))[0] == 200  # the seats are free again
     assert served.post("/api/text", asking(run_id, prompt="\u0416"))[0] == 422
-    monkeypatch.setattr(writing, "_MOST", 1)
-    assert served.post("/api/text", asking(run_id))[0] == 200
+    monkeypatch.setattr(writing, "_MOST", 0)
+    status, answer = served.post("/api/text", asking(run_id))
+    assert (status, "try again" in answer["error"]) == (503, True)
 
 
 def test_heads_of_requests_that_never_end_are_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,12 +361,7 @@ def test_a_chosen_run_that_cannot_be_shown_any_more_leaves_the_others(trained: P
 
 
 def test_a_damaged_run_is_told_in_a_line(trained: Path, tmp_path: Path) -> None:
-    run = gpt.load(runs=trained / "runs").run.path
-    copy = tmp_path / "runs" / "damaged"
-    copy.mkdir(parents=True)
-    for path in run.iterdir():
-        if path.is_file():
-            (copy / path.name).write_bytes(path.read_bytes())
+    copy = shutil.copytree(gpt.load(runs=trained / "runs").run.path, tmp_path / "runs" / "damaged")
     for weights in copy.glob("*.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\2\3")
     with serving(tmp_path / "runs") as served:

@@ -102,16 +102,7 @@ def _garbage(draw: random.Random, run_id: str) -> tuple[bytes, str]:
 
 def _header(draw: random.Random, run_id: str) -> tuple[bytes, str]:
     del run_id
-    names = [
-        "evil.example",
-        "127.0.0.1.evil.example",
-        "",
-        "127.0.0.1:99999999",
-        "[::1",
-        "localhost@evil",
-        "\u00e9",
-        "127.0.0.1 evil",
-    ]
+    names = ["evil.example", "127.0.0.1.evil.example", "", "127.0.0.1:99999999", "[::1", "localhost@evil", "\u00e9"]
     headers = [
         f"Host: {draw.choice(names)}", f"Host: {draw.choice(names)}\r\nHost: 127.0.0.1", "X: " + "y" * 100_000,
         "\r\n".join(f"X{i}: y" for i in range(5000)), "Host : 127.0.0.1", "Origin: http://evil.example",
@@ -145,16 +136,7 @@ def _length(draw: random.Random, run_id: str) -> tuple[bytes, str]:
 
 
 def _leaving(draw: random.Random, run_id: str) -> tuple[bytes, str]:
-    asked = {
-        "run": run_id,
-        "prompt": "Abc",
-        "tokens": 1000,
-        "temperature": 1.0,
-        "top_k": None,
-        "top_p": None,
-        "seed": 1,
-    }
-    content = json.dumps(asked).encode()
+    content = json.dumps({"run": run_id} | TEXT).encode()
     return _post(draw, content, len(content), "/api/text"), draw.choice(["at once", "soon", "half"])
 
 

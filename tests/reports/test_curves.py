@@ -2,7 +2,6 @@
 
 import statistics
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -76,15 +75,7 @@ def test_without_an_evaluation_before_or_a_count_of_operations_nothing_is_compar
 
 def test_the_table_is_shown_for_what_the_axis_asks_for(run: Path, tmp_path: Path) -> None:
     runs = list(of_two_rates(run, tmp_path))
-    values: dict[str, Any] = {
-        "runs": ".",
-        "stage": None,
-        "tags": [],
-        "metric": "exact",
-        "by": None,
-        "out": None,
-        "tolerance": 0.1,
-    }
+    values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "by": None, "out": None, "tolerance": 0.1}
     tables = {
         x: ComparisonReport.of(runs, [], CompareConfig.model_validate(values | {"x": x})).text("github")
         for x in ("iterations", "tokens")

@@ -60,16 +60,9 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     ]
     older = [FinishedRun(RunFolder(Path(text)), summary) for text in HOSTILE]
     ranking = Ranking(
-        "<b>corpus</b>\n# x",
-        keys,
-        ["<i>"],
-        groups,
-        unit="token",
-        has_characters=True,
-        is_tested=False,
-        older=older,
-        unfinished=[],
-    )
+        "<b>corpus</b>\n# x", keys, ["<i>"], groups,
+        unit="token", has_characters=True, is_tested=False, older=older, unfinished=[],
+    )  # fmt: skip
     content = tables.as_csv([ranking])
     assert "\x00" not in content
     rows = list(csv.reader(io.StringIO(content)))

@@ -86,28 +86,21 @@ def test_what_varies_becomes_a_column_and_seeds_are_averaged(sweep: Path) -> Non
 
 
 def test_every_key_that_differs_is_a_column_also_if_one_of_them_tells_the_runs_apart(
-    script: Script, tmp_path: Path
+    sweep: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.txt").write_text("some text " * 200)
-    for rate, size in (("1e-3", 2), ("2e-3", 3), ("4e-3", 4)):
-        given = [f"training.learning_rate={rate}", f"training.batch_size={size}", f"hydra.run.dir=runs/{size}"]
-        done = script("train.py", "model=v1", *SHORT, "data.path=mine.txt", *given, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    (ranking,) = rankings(finished_runs(tmp_path / "runs"), "exact")
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0], "0.2": [2.1], "0.4": [2.2]})
+    for size, (run, _) in enumerate(found, start=2):
+        training = run.config().training.model_copy(update={"batch_size": size})
+        run.write_config(run.config().model_copy(update={"training": training}))
+    (ranking,) = rankings(found, "exact")
     assert sorted(ranking.keys) == ["training.batch_size", "training.learning_rate"]
 
 
-def test_the_newest_run_of_a_seed_counts(sweep: Path, tmp_path: Path) -> None:
+def test_the_newest_run_of_a_seed_counts_and_the_others_are_named(sweep: Path, tmp_path: Path) -> None:
     run = sweep / "runs" / "other"
     old, new = (copies(run, tmp_path / name, {"0.1": [loss]}) for name, loss in (("a", 3.0), ("b", 2.0)))
     (ranking,) = rankings([*old, *new], "exact")
     assert [(group.mean, len(group.runs)) for group in ranking.groups] == [(2.0, 1)]
-
-
-def test_a_run_that_is_not_counted_is_named(sweep: Path, tmp_path: Path) -> None:
-    run = sweep / "runs" / "other"
-    old, new = (copies(run, tmp_path / name, {"0.1": [loss]}) for name, loss in (("a", 3.0), ("b", 2.0)))
-    (ranking,) = rankings([*old, *new], "exact")
     assert ranking.older == old
     assert f"newer run of the same settings and seed: {tmp_path / 'a' / '0.1_0'}." in table(ranking, "exact", "simple")
     assert as_records([ranking])[0]["older"] == [str(tmp_path / "a" / "0.1_0")]
@@ -275,12 +268,12 @@ def test_several_folders_are_read_and_a_comma_in_a_name_is_no_separator(tmp_path
     assert roots("A,B/c") == [Path("A"), Path("B/c")]
 
 
-def test_compare_writes_tables_and_pictures(script: Script, sweep: Path, tmp_path: Path) -> None:
+def test_compare_writes_tables_and_pictures(called: Script, sweep: Path, tmp_path: Path) -> None:
     arguments = ["runs=runs/sweep,runs/other", "by=[learning_rate,stage]", f"out={tmp_path}", "x=seconds", "metric=val"]
-    refused = script("compare.py", *arguments, cwd=sweep)
+    refused = called("compare.py", *arguments, cwd=sweep)
     assert refused.returncode == 2  # nothing varies among the runs of the other text
     assert "by=learning_rate does not vary between these runs; these keys do: none" in refused.stderr
-    done = script("compare.py", *arguments, "tags=[swept]", cwd=sweep)
+    done = called("compare.py", *arguments, "tags=[swept]", cwd=sweep)
     assert done.returncode == 0, done.stderr
     assert "8 runs on data=text" in done.stdout
     assert done.stderr == ""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base import installation
 from gpt.base.errors import RequestError
 from gpt.base.stopping import Stop, Stopped
 from gpt.data.text import TextData
@@ -248,13 +247,6 @@ def test_the_process_of_a_run_that_is_killed_ends_whatever_its_library_waits_for
 def test_a_missing_library_is_a_line_that_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trackio, "package", "not-installed")
     with pytest.raises(RequestError, match=r"^not-installed is not installed: pip install -e '\.\[not-installed\]'$"):
-        chosen_loggers({"trackio": choice("logger", "trackio")})
-
-
-def test_an_installed_package_is_extended_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installation, "IS_CLONE", False)
-    monkeypatch.setattr(Trackio, "package", "not-installed")
-    with pytest.raises(RequestError, match=r": pip install 'gpt-ladder\[not-installed\]'$"):
         chosen_loggers({"trackio": choice("logger", "trackio")})
 
 
