@@ -2,11 +2,13 @@
 
 Every page open in the browser can reach a server on 127.0.0.1. It could send requests (cross-site request forgery), or
 give the machine a host name of its own and read the answers (DNS rebinding). So the Host header must be one of the
-server's names, and the Origin header, if present, must match it.
+server's names, and the Origin header, if present, must match it. Starlette's TrustedHostMiddleware checks only the
+host, and its answer would not say how to add a name.
 """
 
 from collections.abc import Collection
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,8 +39,7 @@ class Guard:
 
         async def send_confined(message: Message) -> None:
             if message["type"] == "http.response.start":
-                added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *added]}
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
         refused = self._refusal(scope)
@@ -46,8 +47,8 @@ class Guard:
         return await app(scope, receive, send_confined)
 
     def _refusal(self, scope: Scope) -> str | None:
-        given = [(name, value.decode("latin-1").lower()) for name, value in scope["headers"]]
-        hosts, origins = ([value for name, value in given if name == wanted] for wanted in (b"host", b"origin"))
+        given = Headers(scope=scope)
+        hosts, origins = ([value.lower() for value in given.getlist(name)] for name in ("host", "origin"))
         if len(hosts) != 1 or _without_port(hosts[0]) not in self._names:
             return "this server does not have the requested host name: names=[NAME] adds one"
         if any(origin != f"http://{hosts[0]}" for origin in origins):
