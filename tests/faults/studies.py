@@ -110,7 +110,13 @@ def _with_bytes(study: Path, draw: random.Random) -> str:
 def _link(study: Path, draw: random.Random) -> str:
     name = draw.choice(["study.db", "study.db-journal", "study.db-wal", "study.db-shm", ".lock", "trial_003"])
     kind = draw.choice(["link", "hard link", "dangling link", "pipe", "folder", "file"])
-    path, victim = study / name, study.parent / "outside" / ("run" if name.startswith("trial") else "victim")
+    put(kind, study / name, study.parent / "outside")
+    return f"{kind} as {name}"
+
+
+def put(kind: str, path: Path, outside: Path) -> None:
+    """Put something in the place of a file or folder of a study; links lead to `victim` or `run` in `outside`."""
+    victim = outside / ("run" if path.name.startswith("trial") else "victim")
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -119,17 +125,15 @@ def _link(study: Path, draw: random.Random) -> str:
     elif kind == "hard link":
         os.link(victim, path)
     elif kind == "dangling link":
-        path.symlink_to(study.parent / "outside" / "new")
+        path.symlink_to(outside / "new")
     elif kind == "pipe":
         os.mkfifo(path)
     elif kind == "folder":
         path.mkdir()
-    else:
-        # A journal that names a second one, which SQLite would delete.
-        second = bytes(study.parent / "outside" / "victim")
-        end = len(second).to_bytes(4, "big") + sum(second).to_bytes(4, "big") + bytes.fromhex("d9d505f920a163d7")
-        path.write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(504) + b"\0\0\0\1" + second + end)
-    return f"{kind} as {name}"
+    else:  # a journal that names a second one, which SQLite would delete
+        magic, second = bytes.fromhex("d9d505f920a163d7"), bytes(outside / "victim")
+        end = len(second).to_bytes(4, "big") + sum(second).to_bytes(4, "big") + magic
+        path.write_bytes(magic + bytes(504) + b"\0\0\0\1" + second + end)
 
 
 def _search_on(study: Path) -> list[str]:

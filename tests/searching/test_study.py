@@ -1,7 +1,6 @@
 """A search as a user runs it: its trials, its workers, its deaths, and what it says at the end."""
 
 import contextlib
-import os
 import random
 import re
 import shlex
@@ -28,6 +27,7 @@ from gpt.training.progress import Evaluation, Progress
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script
 from tests.faults.folders import tree
+from tests.faults.studies import put
 from tests.forked import Forked
 
 RATE = "training.learning_rate=tag(log,interval(1e-4,1e-1))"
@@ -363,6 +363,14 @@ def abandoned(left_behind: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(left_behind, tmp_path / "study"))
 
 
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder that no search may change."""
+    (tmp_path / "outside" / "run").mkdir(parents=True)
+    (tmp_path / "outside" / "victim").write_bytes(b"precious")
+    return tmp_path / "outside"
+
+
 def reopened(folder: Path) -> study.Search:
     return study.Search(folder, RATES, {}, seed=1, prune=False)
 
@@ -393,35 +401,20 @@ def test_nothing_is_taken_from_a_study_but_values_of_its_own_space(change: str, 
 
 @pytest.mark.parametrize("name", ["study.db", "study.db-journal", "study.db-wal", ".lock", "trial_000"])
 @pytest.mark.parametrize("kind", ["link", "dangling link", "hard link"])
-def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path) -> None:
-    outside = abandoned.parent / "outside"
-    (outside / "run").mkdir(parents=True)
-    (outside / "file").write_bytes(b"precious")
-    before, path = tree(outside), abandoned / name
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    if kind == "dangling link":
-        path.symlink_to(outside / "new")
-    elif kind == "hard link" and name != "trial_000":
-        os.link(outside / "file", path)
-    else:
-        path.symlink_to(outside / ("run" if name == "trial_000" else "file"))
+def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path, outside: Path) -> None:
+    before = tree(outside)
+    put(kind, abandoned / name, outside)
     with contextlib.suppress(UserError):  # a lock that is a hard link is replaced
         next(reopened(abandoned).trials(1))
     assert tree(outside) == before
 
 
-def test_a_journal_that_names_another_file_is_not_replayed(abandoned: Path) -> None:
+def test_a_journal_that_names_another_file_is_not_replayed(abandoned: Path, outside: Path) -> None:
     """SQLite would delete that file."""
-    second = bytes(abandoned.parent / "precious")
-    magic = bytes.fromhex("d9d505f920a163d7")
-    end = len(second).to_bytes(4, "big") + sum(second).to_bytes(4, "big") + magic
-    (abandoned / "study.db-journal").write_bytes(magic + bytes(504) + b"\0\0\0\1" + second + end)
-    (abandoned.parent / "precious").write_bytes(b"precious")
+    put("journal", abandoned / "study.db-journal", outside)
     with pytest.raises(UserError, match="it names another file"):
         reopened(abandoned)
-    assert (abandoned.parent / "precious").exists()
+    assert (outside / "victim").exists()
 
 
 @pytest.mark.slow
