@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial with the lowest loss; None if there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
-
-
 def counts(study: optuna.Study) -> str:
     """The number of trials in each state: "30 trials: 18 complete, 12 pruned"."""
     trials = study.get_trials(deepcopy=False)
@@ -49,11 +43,11 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def winner(study: optuna.Study) -> FrozenTrial:
-    """The best trial. Raises RequestError if no trial is complete."""
-    best = best_trial(study)
-    if best is None:
+    """The complete trial with the lowest loss. Raises RequestError if there is none."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
         raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")
-    return best
+    return min(complete, key=lambda trial: (trial.value, trial.number))
 
 
 def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:

@@ -154,7 +154,7 @@ def test_a_trial_above_the_median_of_the_others_is_pruned_unless_pruning_is_off(
     search = study.Search(tmp_path / "study", RATES, {}, seed=1, prune=prune)
 
     def train(watcher: Watcher, loss: float) -> float:
-        evaluations = [Evaluation(iteration=4, train=loss, val=loss, learning_rates={})]
+        evaluations = [Evaluation(iteration=4, train=loss, val=loss, learning_rates={}, tokens=400)]
         watcher.between_steps(SimpleNamespace(progress=Progress(iteration=4, evaluations=evaluations)), is_last=False)
         return loss
 
