@@ -68,7 +68,7 @@ def test_every_trial_is_a_run_of_its_own(unbroken: tuple[Path, str], called: Scr
     states = [state for (state,) in connection.execute("select state from trials order by number")]
     assert len(states) == 12
     assert states.count("COMPLETE") >= 5  # pruning needs some to compare with
-    assert "RUNNING" not in states
+    assert {*states} == {"COMPLETE", "PRUNED"}
     for number, state in enumerate(states):
         run = study / f"trial_{number:03d}"
         assert (run / "summary.json").exists() == (state == "COMPLETE")
@@ -126,25 +126,11 @@ def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
 
 
 def test_n_trials_is_the_total(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    for total in (2, 2, 3):
+    for total in (1, 1, 2):
         done = called("search.py", *SHORT, *corpus, RATE, f"n_trials={total}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"{total} trials: {total} complete, in runs/search_v1" in done.stdout
         assert len(trials_in(tmp_path / "runs" / "search_v1")) == total
-
-
-def test_a_trial_that_is_worse_than_the_others_is_pruned(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    options = [*SHORT, *corpus, "training.learning_rate=1e-1,9e-2,1e-9", "training.batch_size=range(16,33)"]
-    done = called("search.py", *options, "study=study", "n_trials=14", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    trials = trials_in(tmp_path / "study")
-    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
-    late = [trial for trial in trials[6:] if trial.params["training.learning_rate"] == "1e-09"]
-    assert late
-    assert {trial.number for trial in late} <= {trial.number for trial in pruned}
-    for trial in pruned:
-        assert list(trial.intermediate_values) == [4]  # and not iteration 0, where all are alike
-        assert len((tmp_path / "study" / f"trial_{trial.number:03d}" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(("prune", "state"), [(True, TrialState.PRUNED), (False, TrialState.COMPLETE)])
@@ -154,13 +140,15 @@ def test_a_trial_above_the_median_of_the_others_is_pruned_unless_pruning_is_off(
     search = study.Search(tmp_path / "study", RATES, {}, seed=1, prune=prune)
 
     def train(watcher: Watcher, loss: float) -> float:
-        evaluations = [Evaluation(iteration=4, train=loss, val=loss, learning_rates={}, tokens=400)]
+        evaluations = [Evaluation(iteration=i, train=loss, val=loss, learning_rates={}, tokens=i) for i in (0, 4)]
         watcher.between_steps(SimpleNamespace(progress=Progress(iteration=4, evaluations=evaluations)), is_last=False)
         return loss
 
     for loss, trial in zip((1.0, 1.0, 1.0, 1.0, 1.0, 2.0), search.trials(6), strict=True):
         search.run(trial, partial(train, loss=loss))
-    assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE] * 5 + [state]
+    trials = search.study.get_trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 5 + [state]
+    assert all(list(trial.intermediate_values) == [4] for trial in trials)  # and not iteration 0, where all are alike
 
 
 def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> None:
