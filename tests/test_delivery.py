@@ -1,6 +1,4 @@
-"""What runs the project elsewhere: the Dockerfile has the README's commands, and GitHub Actions those of .ci/run and of
-docs/site.md.
-"""
+"""How the project is delivered: the images, the workflows of GitHub Actions, and what a release says of itself."""
 
 import os
 import re
@@ -9,19 +7,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
+import gpt
 from tests.conftest import REPOSITORY
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 WORKFLOWS = REPOSITORY / ".github" / "workflows"
-CHECKS, PAGES = WORKFLOWS / "checks.yml", WORKFLOWS / "pages.yml"
+CHANGELOG, CITATION = REPOSITORY / "CHANGELOG.md", REPOSITORY / "CITATION.cff"
+NOTES = REPOSITORY / ".ci" / "notes"
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 COMMANDS = [line.partition("#")[0].strip() for line in re.findall(
     r"^pip install -e .*", (REPOSITORY / "README.md").read_text(), re.MULTILINE)]  # fmt: skip
 
@@ -61,56 +60,75 @@ def engine() -> str:
     pytest.skip("no container engine is running")
 
 
-@pytest.fixture
-def image(engine: str) -> Iterator[str]:
-    name = f"gpt-{uuid.uuid4().hex[:8]}"
-    yield name
-    subprocess.run([engine, "rmi", "--force", name], capture_output=True)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("target", "said"), [([], " 2.0808 "), (["--target", "test"], " passed")], ids=["train", "test"]
-)
-def test_the_images_run(engine: str, image: str, shakespeare: Path, target: list[str], said: str) -> None:
-    succeeds(engine, "build", "--build-arg", "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu", *target,
-             "--tag", image, ".")  # fmt: skip
-    corpora = ["--env", "GPT_DATA_DIR=/corpora", "--volume", f"{shakespeare.resolve()}:/corpora"]
-    assert said in " ".join(succeeds(engine, "run", "--rm", *corpora, image).split())
+@pytest.mark.parametrize(("target", "said"), [([], " 2.0808 "), (["--target=test"], " passed")], ids=["train", "test"])
+def test_the_images_run(engine: str, target: list[str], said: str) -> None:
+    index = "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
+    image = succeeds(engine, "build", "--quiet", f"--build-arg={index}", *target, ".").strip()
+    try:
+        assert said in " ".join(succeeds(engine, "run", "--rm", image).split())
+    finally:
+        succeeds(engine, "rmi", "--force", image)
 
 
-@pytest.mark.parametrize("workflow", [CHECKS, PAGES], ids=lambda path: path.stem)
-def test_the_workflows_are_ones_for_github(workflow: Path) -> None:
-    succeeds(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", workflow)
+def jobs_of(workflow: str) -> dict:
+    return yaml.safe_load((WORKFLOWS / f"{workflow}.yml").read_text())["jobs"]
+
+
+def commands_of(job: dict) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def test_the_workflows_and_the_citation_follow_their_schemas() -> None:
+    schemas = {"vendor.github-workflows": sorted(WORKFLOWS.iterdir()), "vendor.citation-file-format": [CITATION]}
+    for schema, files in schemas.items():
+        succeeds(tool("check-jsonschema"), "--builtin-schema", schema, *files)
 
 
 def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    jobs = yaml.safe_load(CHECKS.read_text())["jobs"]
+    jobs = jobs_of("checks")
     job = jobs["checks"]
     versions = job["strategy"]["matrix"]
-    assert project["requires-python"] == f">={versions['python'][0]}"
-    torch = next(line for line in project["dependencies"] if line.startswith("torch"))
+    assert PROJECT["requires-python"] == f">={versions['python'][0]}"
+    torch = next(line for line in PROJECT["dependencies"] if line.startswith("torch"))
     oldest, newest = (Requirement(f"torch{constraint}") for constraint in versions["torch"])
     lowest = re.search(r">=([\d.]+)", torch)
     assert lowest is not None
     assert str(oldest.specifier) == f"=={lowest[1]}.*"
     assert str(newest.specifier) == ""
-    assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
+    assert commands_of(job)[-1] == ".ci/run"
     assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
     assert f"`{jobs['types']['steps'][-1]['run']}`" in (REPOSITORY / "CONTRIBUTING.md").read_text()
 
 
-def test_a_workflow_builds_the_site_as_its_page_says_and_publishes_it() -> None:
-    workflow = yaml.safe_load(PAGES.read_text())
-    assert workflow[True] == {"push": {"branches": ["main"]}, "workflow_dispatch": None}  # YAML reads `on` as true
-    assert workflow["permissions"] == {"contents": "read", "pages": "write", "id-token": "write"}
-    (job,) = workflow["jobs"].values()
+def test_a_workflow_builds_the_site_as_its_page_says() -> None:
+    (job,) = jobs_of("pages").values()
     (block,) = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "docs" / "site.md").read_text(), re.MULTILINE | re.DOTALL)
-    commands = [step["run"] for step in job["steps"] if "run" in step]
-    assert commands == block.splitlines()
-    *_, uploaded, published = job["steps"]
-    assert uploaded["uses"].startswith("actions/upload-pages-artifact@")
-    assert uploaded["with"]["path"] == commands[-1].split()[-1]
-    assert published["uses"].startswith("actions/deploy-pages@")
-    assert job["environment"]["url"] == "${{ steps." + published["id"] + ".outputs.page_url }}"
+    assert commands_of(job) == block.splitlines()
+
+
+def test_a_tag_is_published_once_all_checks_and_those_of_the_wheel_pass() -> None:
+    jobs = jobs_of("release")
+    assert jobs["publish"]["needs"] == ["checks", "build"]
+    assert jobs["checks"] == {"uses": "./.github/workflows/checks.yml"}
+    first, *_, last = commands_of(jobs["build"])
+    assert first.startswith('.ci/notes "$GITHUB_REF_NAME"')
+    assert last == "pytest -m slow tests/test_installed.py"
+    assert "secrets." not in (WORKFLOWS / "release.yml").read_text()  # trusted publishing needs none
+
+
+def test_a_release_has_one_version_whose_changes_are_told() -> None:
+    version = gpt.__version__
+    citation = yaml.safe_load(CITATION.read_text())
+    assert (citation["version"], citation["license"]) == (version, PROJECT["license"])
+    notes = succeeds(NOTES, f"v{version}")
+    assert f"\n## {version}\n\n{notes}" in CHANGELOG.read_text()  # no date: that of its tag
+    assert "\n## " not in notes
+    done = subprocess.run([NOTES, "v0.1"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"error: the tag of version {version} is v{version}, not v0.1\n")
+
+
+def test_the_first_release_fixes_nothing_that_anybody_had() -> None:
+    *_, first = CHANGELOG.read_text().split("\n## ")
+    assert first.startswith("1.0.0\n")
+    assert "Fixed" not in first

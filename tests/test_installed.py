@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ pytestmark = pytest.mark.slow
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
 
-Run = Callable[..., subprocess.CompletedProcess]
-
 
 def succeeds(*command: str | Path, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
@@ -29,36 +26,45 @@ def succeeds(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel that was built from an sdist, or the one in the folder GPT_DIST, which is to be published."""
+    folder = Path(os.environ.get("GPT_DIST", tmp_path_factory.mktemp("dist"))).resolve()
+    if "GPT_DIST" not in os.environ:
+        succeeds(sys.executable, "-m", "hatchling", "build", "--target=sdist", f"--directory={folder}", cwd=REPOSITORY)
+        (sdist,) = folder.iterdir()
+        build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, sdist]
+        succeeds(sys.executable, *build, cwd=folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the commands of an environment with the wheel; it sees the libraries of this one."""
-    clone, place = tmp_path_factory.mktemp("clone") / "repository", tmp_path_factory.mktemp("installed")
-    clone.mkdir()
-    for name in ("gpt", "conf", *(path.name for path in REPOSITORY.iterdir() if path.is_file())):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, clone / name)
-    before = sorted(clone.rglob("*"))
-    build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", place, clone]
-    succeeds(sys.executable, *build, cwd=place)
-    assert sorted(clone.rglob("*")) == before  # an installation leaves nothing behind
+    place = tmp_path_factory.mktemp("installed")
     succeeds(sys.executable, "-m", "venv", "--without-pip", place / "venv", cwd=place)
     packages = next((place / "venv").rglob("site-packages"))
-    (wheel,) = place.glob("*.whl")
-    target = ["-m", "pip", "--python", place / "venv", "install", "--quiet", "--no-deps", wheel]
+    target = ["-m", "pip", "--python", place / "venv", "install", "--quiet", "--no-deps", "--no-index", wheel]
     succeeds(sys.executable, *target, cwd=place)
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))  # after the wheel: its package comes first
     return place / "venv" / "bin"
 
 
-def test_the_commands_work_in_an_empty_folder(installed: Path, tmp_path: Path, text: str) -> None:
-    (tmp_path / "input.txt").write_text(text)
-    corpus = ["data=text", "data.path=input.txt", *SHORT]
-    out = succeeds(installed / "gpt-train", "model=v1", *corpus, cwd=tmp_path)
+def test_the_first_commands_need_no_clone_and_no_network(installed: Path, tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "empty"
+    home.mkdir()
+    folder.mkdir()
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    out = succeeds(
+        installed / "gpt-train", "model=v1", *SHORT, cwd=folder, HOME=str(home), GPT_DATA_DIR="nowhere", **nowhere
+    )
+    assert "text: 1,003,854 characters to train on, 111,540 to validate on; a vocabulary of 65\n" in out
     assert "sample from it: gpt-generate run=runs/" in out
-    assert {path.name for path in tmp_path.iterdir()} == {"input.txt", "runs"}
-    assert len(succeeds(installed / "gpt-generate", "tokens=20", cwd=tmp_path)) == 21
-    assert "exact loss" in succeeds(installed / "gpt-evaluate", cwd=tmp_path)
-    assert "1 run on data=text" in succeeds(installed / "gpt-compare", cwd=tmp_path)
-    (summary,) = tmp_path.glob("runs/*/*/summary.json")
+    assert [path.name for path in folder.iterdir()] == ["runs"]
+    assert len(succeeds(installed / "gpt-generate", "tokens=20", cwd=folder)) == 21
+    assert "exact loss" in succeeds(installed / "gpt-evaluate", cwd=folder)
+    assert "1 run on data=shakespeare" in succeeds(installed / "gpt-compare", cwd=folder)
+    (summary,) = folder.glob("runs/*/*/summary.json")
     assert '"git_commit": null' in summary.read_text()  # the commit of another project says nothing
     assert '"command": "gpt-train model=v1' in summary.read_text()
 
@@ -71,11 +77,10 @@ def test_it_says_how_an_installed_package_is_extended(installed: Path, tmp_path:
     assert succeeds(installed / "python", "-m", "gpt", cwd=tmp_path).startswith("gpt-train ")
 
 
-def test_a_sweep_on_all_cores_and_a_stage_of_ones_own(installed: Path, tmp_path: Path, text: str) -> None:
-    (tmp_path / "input.txt").write_text(text)
+def test_a_sweep_on_all_cores_and_a_stage_of_ones_own(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     shutil.copy(REPOSITORY / "conf" / "model" / "v1.yaml", tmp_path / "mine" / "model" / "my_v1.yaml")
     swept = ["-m", "--config-dir=mine", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=my_v1,v2"]
-    succeeds(installed / "gpt-train", *swept, "data=text", "data.path=input.txt", *SHORT, cwd=tmp_path)
+    succeeds(installed / "gpt-train", *swept, *SHORT, cwd=tmp_path)
     assert len(list(tmp_path.glob("runs/*/*_sweep/*/summary.json"))) == 2
     assert "  runs=runs" in succeeds(installed / "gpt-train", "--help", cwd=tmp_path)
