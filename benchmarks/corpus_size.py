@@ -21,11 +21,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import CORPUS, machine, output, parser, train_command, wall_seconds
+from harness import machine, output, parser, train_command, wall_seconds
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from gpt.base.files import write_png
+from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.data.sources import files_of
 
 _MB = 10**6
@@ -103,7 +104,7 @@ def _measured(file: Path, data: list[str], *, quick: bool) -> Cost:
     with tempfile.TemporaryDirectory(dir=file.parent if file.exists() else None) as name:
         folder = Path(name)
         is_own = file.exists()
-        size = file.stat().st_size if is_own else (CORPUS / "tinyshakespeare.txt").stat().st_size
+        size = file.stat().st_size if is_own else TINY_SHAKESPEARE.stat().st_size
         cost = Cost(size / _MB)
         own = {"GPT_DATA_DIR": name} if is_own else {}
         start = train_command("model=v5", "device=cpu", *data, *_ONE_STEP)

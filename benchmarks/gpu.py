@@ -6,7 +6,7 @@
 Each part runs in a process of its own with a time limit, the most valuable first. The result of a part is a small file
 in `--out`, and a part that has one is not run again; v7's documented runs are resumed. A part that failed or exceeded
 its limit is run again after all others. The report, also kept as report.md, has the rows for docs/results.md,
-docs/records.md and docs/benchmarks.md. GPT_DATA_DIR must hold tiny Shakespeare if there is no network.
+docs/records.md and docs/benchmarks.md.
 """
 
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait

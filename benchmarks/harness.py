@@ -24,10 +24,10 @@ import torch
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
-from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.base.installation import TINY_SHAKESPEARE
 
 REPOSITORY = Path(__file__).parent.parent
-CORPUS = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()
+DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
 # How OpenMP's threads wait: as `gpt` has them, and for how long libgomp's spin where nothing is set.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "6000"}
 LIBGOMPS_SPINS = 300_000
@@ -118,7 +118,7 @@ def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY, settings:
 def with_checkout(checkout: Path = REPOSITORY) -> dict[str, str]:
     """The environment variables of a process that imports `gpt` from a checkout, before the user's own PYTHONPATH."""
     paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": os.pathsep.join(paths)}
+    return {"GPT_DATA_DIR": str(DATA), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def peak_megabytes(command: list[str], cwd: Path) -> float:
@@ -143,8 +143,7 @@ def with_constants(script: Path, constants: dict[str, object], folder: Path) -> 
         source, found = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", source, flags=re.MULTILINE)
         if found != 1:
             raise SystemExit(f"{script} has no constant {name}; is it the checkout that is expected?")
-    tiny_shakespeare(CORPUS)
-    (folder / "input.txt").write_bytes((CORPUS / TINY_SHAKESPEARE).read_bytes())
+    (folder / "input.txt").write_bytes(TINY_SHAKESPEARE.read_bytes())
     changed = folder / script.name
     changed.write_text(source)
     return changed

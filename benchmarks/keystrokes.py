@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import CORPUS, QUICK_TRAINING, REPOSITORY, Measured, Row, arguments, output, table, train_command
+from harness import DATA, QUICK_TRAINING, REPOSITORY, Measured, Row, arguments, output, table, train_command
 from playwright.sync_api import sync_playwright
 
 _KEYS = 20  # pressed in each repeat
@@ -68,7 +68,7 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
 @contextmanager
 def _served(command: list[str], folder: Path) -> Iterator[str]:
     """The address that a server prints."""
-    environment = os.environ | {"GPT_DATA_DIR": str(CORPUS), "PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {"GPT_DATA_DIR": str(DATA), "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # http.server logs each request

@@ -7,13 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import CORPUS, QUICK_TRAINING, Row, alternate, arguments, peak_megabytes, table, train_command
+from harness import QUICK_TRAINING, Row, alternate, arguments, peak_megabytes, table, train_command
 
-from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
+from gpt.base.installation import TINY_SHAKESPEARE
 
 _LEAST = f"""
 import torch
-text = open({str(CORPUS / TINY_SHAKESPEARE)!r}).read()
+text = open({str(TINY_SHAKESPEARE)!r}).read()
 ids = {{c: i for i, c in enumerate(sorted(set(text)))}}
 torch.tensor([ids[c] for c in text])
 """
@@ -22,7 +22,6 @@ torch.tensor([ids[c] for c in text])
 def rows(repeats: int, *, quick: bool) -> list[Row]:
     """Megabytes at the peak."""
     training = train_command("model=v5", "device=cpu", *(QUICK_TRAINING if quick else []))
-    tiny_shakespeare(CORPUS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measured = alternate(

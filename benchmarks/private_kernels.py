@@ -19,7 +19,7 @@ from functools import partial
 from unittest import mock
 
 import torch
-from harness import CORPUS, Measured, Row, alternate, arguments, table
+from harness import Measured, Row, alternate, arguments, table
 from torch import nn
 
 from gpt.base.runtime import has_bfloat16, select_device, select_runtime
@@ -111,7 +111,7 @@ def _step(
     stage: Callable[..., nn.Module], batch_size: int, steps: int, *, compile: bool = False, dtype: str = "float32"
 ) -> float:
     torch.manual_seed(0)
-    corpus = shakespeare(str(CORPUS), train_fraction=0.9)
+    corpus = shakespeare(train_fraction=0.9)
     tokenizer, device = CharTokenizer(corpus.train + corpus.val), select_device("auto")
     model = stage(len(tokenizer)).to(device)
     data = TextData(corpus, tokenizer, block_size=block_size_of(model), device=device)

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from harness import CORPUS, Row, alternate, arguments, documented, output, table, train_command
+from harness import DATA, Row, alternate, arguments, documented, output, table, train_command
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
@@ -76,7 +76,7 @@ class _PlainTransformer(nn.Module):
 
 def rows(annotated: Path | None, run: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Training tokens per second, seconds of decoding, and tokens per second of two processes."""
-    corpus = reverse(length=10, size=2000, vocab_size=_VOCAB) if quick else multi30k(str(CORPUS), _VOCAB)
+    corpus = reverse(length=10, size=2000, vocab_size=_VOCAB) if quick else multi30k(str(DATA), _VOCAB)
     tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
     data = PairData(corpus, tokenizer, block_size=_CONFIG.model.block_size, device="cpu")
     batches = [data.training_batch(0, i, _TOKENS) for i in range(2 if quick else 30)]

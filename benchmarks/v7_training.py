@@ -22,10 +22,10 @@ import time
 from pathlib import Path
 
 import torch
-from harness import CORPUS, Measured, Row, alternate, arguments, output, table, train_command
+from harness import Measured, Row, alternate, arguments, output, table, train_command
 
+from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.base.runtime import has_bfloat16, select_device
-from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 
 _ITERATIONS, _LAST = (300, 100) if torch.cuda.is_available() else (5, 3)
 _SIZE = {"block_size": 256, "n_embd": 384, "n_head": 6, "n_layer": 6}
@@ -80,8 +80,7 @@ def prepare_nanogpt(checkout: Path, folder: Path) -> None:
     """A copy of the checkout with the corpus prepared by its own script."""
     shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns(".git"))
     corpus = folder / "data" / "shakespeare_char"
-    tiny_shakespeare(CORPUS)
-    shutil.copy(CORPUS / TINY_SHAKESPEARE, corpus / "input.txt")
+    shutil.copy(TINY_SHAKESPEARE, corpus / "input.txt")
     output([sys.executable, "prepare.py"], corpus)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from harness import CORPUS, QUICK_TRAINING, documented, output, parser, train_command, wall_seconds
+from harness import QUICK_TRAINING, documented, output, parser, train_command, wall_seconds
 from omegaconf import OmegaConf
 from tabulate import tabulate
 from torch import nn
@@ -136,7 +136,7 @@ def _of_a_run(stage: str, *, is_quick: bool) -> str:
 
 
 def _corpus(block_size: int) -> tuple[CharTokenizer, TextData]:
-    corpus = shakespeare(str(CORPUS), train_fraction=0.9)
+    corpus = shakespeare(train_fraction=0.9)
     tokenizer = CharTokenizer(corpus.train + corpus.val)
     return tokenizer, TextData(corpus, tokenizer, block_size=block_size)
 

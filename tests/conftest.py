@@ -25,7 +25,6 @@ from gpt.base.schema import TrainConfig
 from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import LOADER
 from gpt.data.corpus import TextCorpus
-from gpt.data.download import TINY_SHAKESPEARE, tiny_shakespeare
 from gpt.data.text import TextData
 from gpt.models import STAGE
 from gpt.runs.folder import RunFolder
@@ -38,6 +37,7 @@ hypothesis.settings.register_profile("patient", deadline=None)  # on a busy mach
 hypothesis.settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).parent.parent
+DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
 CPU = Runtime(torch.device("cpu"))
 
 
@@ -113,15 +113,6 @@ def data(text: str) -> TextData:
 @pytest.fixture(scope="session")
 def tokenizer(text: str) -> CharTokenizer:
     return CharTokenizer(text)
-
-
-@pytest.fixture(scope="session")
-def shakespeare() -> Path:
-    """The folder that has the real corpus: where a user would have it, downloaded if it is not there yet."""
-    folder = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data"))
-    tiny_shakespeare(folder)
-    assert (folder / TINY_SHAKESPEARE).is_file()
-    return folder
 
 
 Script = Callable[..., subprocess.CompletedProcess]

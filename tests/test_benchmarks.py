@@ -160,14 +160,12 @@ class Peers:
 
 
 @pytest.fixture(scope="module")
-def benchmark(script: Script, shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+def benchmark(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
     """Run a benchmark quickly: benchmark("memory")."""
     folder = tmp_path_factory.mktemp("working")
 
     def run(name: str, *arguments: str) -> list[list[str]]:
-        done = script(
-            f"benchmarks/{name}.py", "--quick", *arguments, cwd=folder, GPT_DATA_DIR=str(shakespeare.resolve())
-        )
+        done = script(f"benchmarks/{name}.py", "--quick", *arguments, cwd=folder)
         assert done.returncode == 0, done.stderr
         assert list(folder.iterdir()) == []  # runs and peers' changed scripts are in temporary folders
         lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
@@ -234,7 +232,7 @@ def test_nothing_runs_before_a_single_pair() -> None:
     assert measured == Measured(theirs=[0.0], ours=[1.0])
 
 
-def test_a_peers_constants_are_set_and_nothing_else(tmp_path: Path, shakespeare: Path) -> None:
+def test_a_peers_constants_are_set_and_nothing_else(tmp_path: Path) -> None:
     script = tmp_path / "peer.py"
     script.write_text("import sys\nmax_iters = 10 # many\nrate = 1e-3\n  max_iters = 3\n")
     folder = tmp_path / "changed"
@@ -481,17 +479,14 @@ def test_text_is_generated_against_nanogpt(everything: Everything) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, shakespeare: Path, tmp_path: Path) -> None:
-    corpus = str(shakespeare.resolve())
+def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, tmp_path: Path) -> None:
     parts = [
         "speedrun_1", "v7_1", "determinism_v9", "tests_training", "v6_compiled", "generation_64x64_bfloat16",
         "recorded_float32", "compiled_v8",
     ]  # fmt: skip
 
     def measured() -> list[list[str]]:
-        done = script(
-            "benchmarks/gpu.py", "--quick", "--minutes=20", "--out=kept", *parts, cwd=tmp_path, GPT_DATA_DIR=corpus
-        )
+        done = script("benchmarks/gpu.py", "--quick", "--minutes=20", "--out=kept", *parts, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout == (tmp_path / "kept" / "report.md").read_text()
         assert "failed:" not in done.stdout

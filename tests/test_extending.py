@@ -4,7 +4,6 @@ Its changes of files, which it shows as diffs, are made there too.
 """
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -28,12 +27,13 @@ Run = Callable[..., list[subprocess.CompletedProcess]]
 
 
 @pytest.fixture(scope="module")
-def copy(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+def copy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """A copy of the repository with the page's files added, and how to run commands in it: in one process, in turn."""
     folder = tmp_path_factory.mktemp("copy")
     shutil.copy(REPOSITORY / "tests" / "called.py", folder)
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
+    (folder / "data").symlink_to(REPOSITORY / "data")
     for name in ("train.py", "generate.py", "evaluate.py", "compare.py"):
         shutil.copy(REPOSITORY / name, folder)
     for name, content in FILES.items():
@@ -47,7 +47,6 @@ def copy(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         content = (folder / name).read_text()
         assert content.count(before) == 1, f"{name} is not as the diff expects"
         (folder / name).write_text(content.replace(before, after))
-    environment = os.environ | {"GPT_DATA_DIR": str(shakespeare)}
 
     def run(*commands: str) -> list[subprocess.CompletedProcess]:
         lines = []
@@ -55,7 +54,7 @@ def copy(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
             python, script, *arguments = shlex.split(command)
             assert python == "python"
             lines.append([str(folder / script), *arguments])
-        process = Forked([str(folder / "called.py")], folder, environment, json.dumps(lines).encode()).finished()
+        process = Forked([str(folder / "called.py")], folder, standard_input=json.dumps(lines).encode()).finished()
         assert process.returncode == 0, process.stderr
         results = [json.loads(line) for line in process.stdout.splitlines()]
         return [subprocess.CompletedProcess(line, *result) for line, result in zip(lines, results, strict=True)]
@@ -223,7 +222,7 @@ WRONG = [
     ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: must be below 1"),
     ("data=squares data.count=-1", "data.count=-1: must be at least 1"),
     ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: must be a whole number"),
-    ("data._target_=gpt.data.download.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
+    ("data._target_=gpt.data.corpora.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
     ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: no such module"),
     ("--config-dir=broken model=tab", "broken/model/tab.yaml, line 3: found character"),
     (

@@ -3,7 +3,6 @@
 import itertools
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from nbformat import NotebookNode
 
 from gpt.base.errors import UserError
 from gpt.data.corpora import multi30k
-from tests.conftest import REPOSITORY
+from tests.conftest import DATA, REPOSITORY
 
 FOLDER = REPOSITORY / "docs" / "notebooks"
 NOTEBOOKS = ["ladder.ipynb", "transformer.ipynb"]
@@ -73,19 +72,21 @@ def test_the_links_of_a_notebook_lead_somewhere(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_from_top_to_bottom(name: str, shakespeare: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
     """The documented runs are shorter here: test_reproduction.py repeats them at full length."""
     if "multi30k" in (FOLDER / name).read_text():
         try:
-            multi30k(str(shakespeare), vocab_size=100)
+            multi30k(str(DATA), vocab_size=100)
         except UserError as error:
             pytest.skip(str(error))
-    shutil.copy(FOLDER / name, tmp_path)
-    notebook = nbformat.read(tmp_path / name, as_version=4)
+    (tmp_path / "data").symlink_to(REPOSITORY / "data")  # as seen from docs/notebooks
+    folder = tmp_path / "docs" / "notebooks"
+    folder.mkdir(parents=True)
+    notebook = nbformat.read(FOLDER / name, as_version=4)
     for cell in notebook.cells:
         cell.source = _DOCUMENTED_RUN.sub(rf'\g<0>, "{_SHORTER}"', cell.source)
-    client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(tmp_path)}})
-    client.execute(env=os.environ | {"GPT_DATA_DIR": str(shakespeare), "PYTHONPATH": str(REPOSITORY)})
+    client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=os.environ | {"GPT_DATA_DIR": str(DATA), "PYTHONPATH": str(REPOSITORY)})
     assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
 
     assert check_what_is_about(notebook) > 0

@@ -31,14 +31,15 @@ README, COMMANDS = (
 
 
 @pytest.fixture(scope="module")
-def checkout(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository in which every command of the page has run."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
+    (folder / "data").symlink_to(REPOSITORY / "data")
     for name in ("train.py", "generate.py", "evaluate.py", "compare.py", "README.md"):
         shutil.copy(REPOSITORY / name, folder)
-    environment = os.environ | {"GPT_DATA_DIR": str(shakespeare), "PYTHONPATH": str(folder)}
+    environment = os.environ | {"PYTHONPATH": str(folder)}
     # `python` is the interpreter that runs the tests.
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command in COMMANDS:

@@ -14,13 +14,11 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import gpt
-from gpt.data.corpora import read_text
+from gpt.data.corpora import shakespeare
 from gpt.data.corpus import TextCorpus
-from gpt.data.download import tiny_shakespeare
 from gpt.session.trained import TrainedRun
 
 _REPOSITORY = Path(__file__).parents[2]
-_DATA = Path(os.environ.get("GPT_DATA_DIR", _REPOSITORY / "data")).resolve()  # train.py runs in another folder
 _EXCERPT = 10_000  # characters, few enough for a small model to memorise
 _SMALL_V7 = [
     "model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=3",
@@ -65,9 +63,7 @@ log = logging.getLogger(__name__)
 
 def corpus() -> TextCorpus:
     """Tiny Shakespeare, as the stages are trained on it."""
-    text = read_text(tiny_shakespeare(_DATA))
-    boundary = int(0.9 * len(text))
-    return TextCorpus(text[:boundary], text[boundary:])
+    return shakespeare(train_fraction=0.9)
 
 
 def train_missing(folder: Path) -> Mapping[str, TrainedRun]:
@@ -92,7 +88,7 @@ def _train(name: str, folder: Path, excerpt: Path) -> None:
         paths.append(f"data.path={excerpt}")
     done = subprocess.run(
         [sys.executable, _REPOSITORY / "train.py", *COMMANDS[name], *paths],
-        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1", "GPT_DATA_DIR": str(_DATA)},
+        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:

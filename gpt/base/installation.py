@@ -5,7 +5,9 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parent.parent
 _CLONE = _PACKAGE.parent
 IS_CLONE = (_CLONE / "conf" / "train.yaml").is_file()
-CONF = _CLONE / "conf" if IS_CLONE else _PACKAGE / "conf"
+_ROOT = _CLONE if IS_CLONE else _PACKAGE
+CONF = _ROOT / "conf"
+TINY_SHAKESPEARE = _ROOT / "data" / "tinyshakespeare.txt"
 
 
 def installing(extra: str) -> str:

@@ -11,13 +11,16 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gpt.base.choices import Kind, PathName, PathNames
-from gpt.base.errors import RequestError, UnavailableError
+from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.files import sha256
+from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.data import dataset_files, download
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, TokenKind, Tokens
 from gpt.data.description import Split
 from gpt.data.long_text import LongText
 from gpt.data.sources import Source, files_of
 
+_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
 _IN_MEMORY = 2**24  # bytes of a text
 _MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
 
@@ -37,20 +40,15 @@ def type_of(loader: Any) -> type[Corpus] | None:
     return returns if isinstance(returns, type) and issubclass(returns, Corpus) and returns is not Corpus else None
 
 
-def _is_loader(loader: Any) -> bool:
-    return type_of(loader) is not None
-
-
 _CONTRACT = "a function annotated to return TextCorpus, PairCorpus or another type of Corpus"
-LOADER = Kind("data", "a loader of a corpus", "gpt.data", _CONTRACT, _is_loader)
+LOADER = Kind("data", "a loader of a corpus", "gpt.data", _CONTRACT, lambda loader: type_of(loader) is not None)
 
 
 def shakespeare(
-    dir: PathName, train_fraction: TrainFraction, tokenizer: TokenKind = "characters", vocab_size: SubwordCount = 1000
+    train_fraction: TrainFraction, tokenizer: TokenKind = "characters", vocab_size: SubwordCount = 1000
 ) -> TextCorpus:
-    """Tiny Shakespeare, found in or downloaded to the folder `dir`. Raises UserError if that fails."""
-    content = read_text(download.tiny_shakespeare(Path(dir)))
-    return _split(content, train_fraction, Tokens(tokenizer, vocab_size))
+    """Tiny Shakespeare. Raises UserError as `tiny_shakespeare` does."""
+    return _split(tiny_shakespeare(), train_fraction, Tokens(tokenizer, vocab_size))
 
 
 def text(
@@ -159,6 +157,16 @@ def reverse(
     Raises RequestError for more than ten million letters.
     """
     return _synthetic("reverse", length, size, vocab_size)
+
+
+def tiny_shakespeare() -> str:
+    """The text of tiny Shakespeare, a file of this project. Raises UserError if it is missing or has been changed."""
+    if not TINY_SHAKESPEARE.is_file() or sha256(TINY_SHAKESPEARE) != _SHA256:
+        raise UserError(
+            f"{TINY_SHAKESPEARE} is missing or has been changed (its sha256 differs): restore it with git, or install "
+            f"gpt-ladder again; to train on it as it is: data=text data.path={TINY_SHAKESPEARE}"
+        )
+    return read_text(TINY_SHAKESPEARE)
 
 
 def read_text(path: Path, *, errors: str = "strict") -> str:

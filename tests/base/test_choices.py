@@ -101,7 +101,7 @@ FOREIGN = [
     "os.system", "subprocess.Popen", "builtins.eval", "torch.load", "torch.optim.AdamW", "pathlib.Path",
     "shutil.rmtree",
     "gpt.cli.main", "gpt.base.files.write_atomically", "gpt.runs.folder.RunFolder", "gpt.base.schema.TrainConfig",
-    "gpt.base.choices.Kind", "gpt.base.choices.Choice", "gpt.training.loop.train", "gpt.data.download.tiny_shakespeare",
+    "gpt.base.choices.Kind", "gpt.base.choices.Choice", "gpt.training.loop.train", "gpt.data.corpora.tiny_shakespeare",
     "gpt.models.os.system",
     "gpt.data.corpora.read_text", "gpt.models.build", "gpt.models.STAGE", "gpt", "gpt.models", "gpt.models.v6_pre_norm",
     "tests.conftest.build", "train.main", "__main__.main", "", ".", "...", "GPT", ".GPT", "gpt.models.v6_pre_norm.",

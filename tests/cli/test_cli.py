@@ -26,8 +26,8 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in (folder / "runs").rglob("summary.json"))
 
 
-def test_train_ends_with_what_was_documented_and_measured(script: Script, shakespeare: Path, tmp_path: Path) -> None:
-    done = script("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare))
+def test_train_ends_with_what_was_documented_and_measured(script: Script, tmp_path: Path) -> None:
+    done = script("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     (run,) = run_folders(tmp_path)
@@ -326,9 +326,9 @@ WRONG = [
     ("name", "arguments", "code", "message"), WRONG, ids=[f"{w[0]} {' '.join(w[1])}" for w in WRONG]
 )
 def test_what_a_user_gets_wrong_ends_in_one_line(
-    name: str, arguments: list[str], code: int, message: str, called: Script, shakespeare: Path, tmp_path: Path
+    name: str, arguments: list[str], code: int, message: str, called: Script, tmp_path: Path
 ) -> None:
-    refused(called(name, *arguments, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare)), code, message)
+    refused(called(name, *arguments, cwd=tmp_path), code, message)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -346,9 +346,9 @@ PROCESSES = [
     ids=map(" ".join, PROCESSES),
 )
 def test_a_process_that_is_refused_has_an_exit_code_and_writes_one_line(
-    name: str, arguments: list[str], code: int, message: str, script: Script, shakespeare: Path, tmp_path: Path
+    name: str, arguments: list[str], code: int, message: str, script: Script, tmp_path: Path
 ) -> None:
-    refused(script(name, *arguments, cwd=tmp_path, GPT_DATA_DIR=str(shakespeare)), code, message)
+    refused(script(name, *arguments, cwd=tmp_path), code, message)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -121,7 +121,7 @@ def test_every_sweep_of_the_project_is_on_the_page() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page_run(shakespeare: Path, corpus_file: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run(corpus_file: Path, tmp_path: Path) -> None:
     shutil.copy(corpus_file, tmp_path / "corpus.txt")
     for command in COMMANDS:
         program, name, *arguments = shlex.split(command)

@@ -16,7 +16,6 @@ import torch
 from docs.captions import restated
 from docs.course.answers import v7
 from gpt.base.ladder import LADDER, SMALL
-from gpt.data.download import TINY_SHAKESPEARE
 from tests.conftest import REPOSITORY, Script
 from tests.playground.browsing import chromium, violations
 
@@ -141,12 +140,9 @@ SLOW_PAGES = {"loop"}  # it trains
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW_PAGES), id=page.stem) for page in COURSE]
 )
-def test_what_a_page_shows_is_what_python_answers(
-    page: Path, shakespeare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a page's examples in one session, started in a folder that has the corpus."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / TINY_SHAKESPEARE).symlink_to(shakespeare / TINY_SHAKESPEARE)
+    (tmp_path / "data").symlink_to(REPOSITORY / "data")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```pycon\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
@@ -171,7 +167,7 @@ def test_the_commands_of_the_course_are_ones_that_the_scripts_accept(script: Scr
 
 
 @pytest.fixture(scope="module")
-def site(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built from a copy of the repository."""
     copy = tmp_path_factory.mktemp("clone")
     for part in (
@@ -186,11 +182,11 @@ def site(shakespeare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(REPOSITORY / part, copy / part, ignore=shutil.ignore_patterns("_build", "_generated"))
     for file in filter(Path.is_file, REPOSITORY.iterdir()):
         shutil.copy(file, copy)
-    (copy / "data").symlink_to(REPOSITORY / "data")  # where downloads are kept
+    (copy / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
     built = copy / "docs" / "_build" / "html"
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "-n", "-q", "docs", built], cwd=copy, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(copy), "GPT_DATA_DIR": str(shakespeare.resolve())},
+        env=os.environ | {"PYTHONPATH": str(copy)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return built

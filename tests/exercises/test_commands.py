@@ -171,16 +171,16 @@ def test_only_a_stage_can_be_trained(command: Exercises, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_solved_stage_reaches_the_documented_loss(command: Exercises, folder: Path, shakespeare: Path) -> None:
+def test_a_solved_stage_reaches_the_documented_loss(command: Exercises, folder: Path) -> None:
     (folder / "v2.py").write_text(solution("v2"))
-    code, said = command("v2", "--train", f"data.dir={shakespeare}", "device=cpu")
+    code, said = command("v2", "--train", "device=cpu")
     assert code == 0
     found = re.search(r"per character: ([\d.]+)   \(documented: ([\d.]+)\)", said)
     assert found is not None
     assert float(found[1]) == pytest.approx(float(found[2]), abs=0.05)
 
 
-def trained_alike(name: str, command: Exercises, folder: Path, data: Path) -> tuple[str, NewlyTrained]:
+def trained_alike(name: str, command: Exercises, folder: Path) -> tuple[str, NewlyTrained]:
     """What training of a solved stage says, and the run of the stage itself with the same settings."""
     (folder / f"{name}.py").write_text(solution(name))
     short = [
@@ -189,7 +189,7 @@ def trained_alike(name: str, command: Exercises, folder: Path, data: Path) -> tu
         "training.eval_iters=5",
         "training.exact_tokens=20000",
     ]
-    given = [f"data.dir={data}", *short, "device=cpu"]
+    given = [*short, "device=cpu"]
     code, said = command(name, "--train", *given)
     assert code == 0
     return said, gpt.train(f"model={name}", *given)
@@ -197,20 +197,18 @@ def trained_alike(name: str, command: Exercises, folder: Path, data: Path) -> tu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["v2", "v3", "v5"])
-def test_a_solved_stage_trains_as_the_stage_itself(
-    name: str, command: Exercises, folder: Path, shakespeare: Path
-) -> None:
+def test_a_solved_stage_trains_as_the_stage_itself(name: str, command: Exercises, folder: Path) -> None:
     """So it reaches the stage's losses, which test_reproduction.py compares with the documented ones."""
-    said, run = trained_alike(name, command, folder, shakespeare)
+    said, run = trained_alike(name, command, folder)
     documented = run.summary.documented.val
     assert f"per character: {run.summary.estimated.val:.4f}   (documented: {documented:.4f})\n" in said
     assert f"exact: {run.summary.exact.val:.4f}\n\n{run.generate(tokens=200)}" in said
 
 
 @pytest.mark.slow
-def test_a_solved_layer_norm_differs_by_rounding_only(command: Exercises, folder: Path, shakespeare: Path) -> None:
+def test_a_solved_layer_norm_differs_by_rounding_only(command: Exercises, folder: Path) -> None:
     """It is computed step by step, which rounds differently on some processors, and then a text takes another turn."""
-    said, run = trained_alike("v6", command, folder, shakespeare)
+    said, run = trained_alike("v6", command, folder)
     found = re.search(r"per character: ([\d.]+)   \(documented: ([\d.]+)\)\n.*exact: ([\d.]+)\n\n(.*)", said, re.DOTALL)
     assert found is not None
     losses = run.summary.estimated.val, run.summary.documented.val, run.summary.exact.val

@@ -20,7 +20,7 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER, OTHERS
-from gpt.data.download import TINY_SHAKESPEARE
+from gpt.data.corpora import tiny_shakespeare
 from gpt.data.tokenizing import tokenizer_of
 from gpt.data.vocabulary import Vocabulary
 from gpt.exporting import graphs
@@ -86,10 +86,8 @@ def test_a_card_says_how_many_targets_its_loss_is_over(run: TrainedRun, monkeypa
     assert f"Exact: 80 of {exact.of:,} targets of" in body(run)
 
 
-def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(
-    run: TrainedRun, shakespeare: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:20_000])
+def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(run: TrainedRun, tmp_path: Path) -> None:
+    (tmp_path / "input.txt").write_text(tiny_shakespeare()[:20_000])
     small = ["model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=2"]
     short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2", "device=cpu"]
     data = ["data=text", f"data.path={tmp_path / 'input.txt'}"]
@@ -298,11 +296,11 @@ REFUSED = [
 
 @pytest.mark.parametrize(("stage", "format", "message"), REFUSED)
 def test_what_cannot_be_exported_says_why(
-    stage: str, format: str, message: str, called: Script, shakespeare: Path, tmp_path: Path
+    stage: str, format: str, message: str, called: Script, tmp_path: Path
 ) -> None:
     name, *more = stage.split()
     small = ["model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=1"] if name == "v9" else []
-    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:20_000])
+    (tmp_path / "input.txt").write_text(tiny_shakespeare()[:20_000])
     short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2", "data=text"]
     short += ["data.path=input.txt"]
     done = called("train.py", f"model={name}", *small, *more, *short, "hydra.run.dir=run", cwd=tmp_path)
@@ -379,14 +377,14 @@ def test_a_missing_library_is_named_with_the_extra_that_installs_it(
 
 
 @pytest.mark.slow
-def test_the_page_about_exports_runs_as_written(script: Script, shakespeare: Path, tmp_path: Path) -> None:
+def test_the_page_about_exports_runs_as_written(script: Script, tmp_path: Path) -> None:
     """On a small v7 of its own."""
     page = (REPOSITORY / "docs" / "exports.md").read_text()
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     small = ["model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=1", "device=cpu"]
     short = ["training.max_iters=4", "training.eval_iters=1", "training.batch_size=8", "hydra.run.dir=runs/v7"]
-    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:50_000])
+    (tmp_path / "input.txt").write_text(tiny_shakespeare()[:50_000])
     done = script("train.py", *small, *short, "data=text", "data.path=input.txt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for line in commands.splitlines():

@@ -399,7 +399,7 @@ _NO_CHOICES = ("os.system", "subprocess.Popen", "builtins.eval", "gpt.cli.main",
                "gpt.base.files.write_atomically", "gpt.runs.creation.created", "shutil.rmtree", "",
                "a\nb")  # fmt: skip
 _NOT_FOR = {
-    "data": ("gpt.data.download.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",
+    "data": ("gpt.data.corpora.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",
              "gpt.data.corpora._synthetic", "gpt.data.corpora._split", "gpt.data.text.TextData"),
     "optimizer": ("torch.optim.AdamW", "gpt.training.optimizers.Optimizer", "gpt.training.optimizers.AdamWGroup",
                   "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),

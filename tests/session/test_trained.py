@@ -13,7 +13,7 @@ import gpt
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.characters import CharTokenizer
-from gpt.data.download import TINY_SHAKESPEARE
+from gpt.data.corpora import tiny_shakespeare
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.playground.looking import logits
 from gpt.session.trained import TrainedRun
@@ -152,19 +152,18 @@ def test_the_weights_are_those_that_the_output_is_made_with() -> None:
 
 
 def test_the_page_about_python_runs_as_written(
-    script: Script, shakespeare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     page = (REPOSITORY / "docs" / "python.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) >= 5
     lines = "\n".join(blocks).splitlines()
     assert {line for line in lines if "import" in line} == {"import gpt", "import torch"}
-    (tmp_path / "input.txt").write_text((shakespeare / TINY_SHAKESPEARE).read_text()[:50_000])
+    (tmp_path / "input.txt").write_text(tiny_shakespeare()[:50_000])
     short = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
     done = script("train.py", "model=v5", "data=text", "data.path=input.txt", *short, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GPT_DATA_DIR", str(shakespeare))
     for block in blocks:
         exec(block, {})
         assert capsys.readouterr().out

@@ -73,7 +73,7 @@ def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code
 
 
 @pytest.mark.slow
-def test_every_command_of_the_page_runs(shakespeare: Path, tmp_path: Path) -> None:
+def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
     assert len(COMMANDS) >= 4
     for command in COMMANDS:
         own = [word for word in SHORT.split() if word.partition("=")[0] not in command]
@@ -88,7 +88,7 @@ def test_every_command_of_the_page_runs(shakespeare: Path, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def killed(shakespeare: Path, tmp_path: Path) -> Iterator[Path]:
+def killed(tmp_path: Path) -> Iterator[Path]:
     """A folder with a run that was killed some time after the checkpoint of iteration 50; all trackers recorded it."""
     run = tmp_path / "run"
     process = started(
