@@ -2,6 +2,8 @@
 
 # ruff: noqa: F401
 
+import importlib
+
 import hydra._internal.hydra
 import matplotlib.backends.backend_agg
 import matplotlib.figure
@@ -12,13 +14,12 @@ import tokenizers
 import torch.distributed
 from hydra.core.plugins import Plugins
 
+import gpt.cli
 import gpt.reports.run
-import gpt.searching.command
-import gpt.session.compare
 import gpt.session.continuing
-import gpt.session.evaluate
-import gpt.session.generate
 import gpt.session.job
-import gpt.session.train
+from gpt.base.commands import COMMANDS
 
+for command in COMMANDS.values():
+    importlib.import_module(command.module)
 Plugins.instance()  # looks for them

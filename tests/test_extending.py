@@ -5,10 +5,12 @@ Its changes of files, which it shows as diffs, are made there too.
 
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -33,9 +35,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     shutil.copy(REPOSITORY / "tests" / "called.py", folder)
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
+    for path in REPOSITORY.glob("*.py"):
+        shutil.copy(path, folder)
     (folder / "data").symlink_to(REPOSITORY / "data")
-    for name in ("train.py", "generate.py", "evaluate.py", "compare.py"):
-        shutil.copy(REPOSITORY / name, folder)
     for name, content in FILES.items():
         assert not (folder / name).exists(), f"{name} exists already: adding must not change it"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,7 @@ def runs(folder: Path) -> list[dict]:
 
 def test_the_page_adds_one_of_everything() -> None:
     groups = {Path(name).parent.name for name in FILES if name.endswith(".yaml")}
-    assert groups == {"model", "optimizer", "schedule", "data", "metrics", "logger", "experiment"}
+    assert groups == {"model", "optimizer", "schedule", "data", "metrics", "logger", "experiment", "conf"}
     assert len(COMMANDS) >= 10
 
 
@@ -195,6 +197,27 @@ def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(copy:
     assert misfit.stderr == (
         "error: data=speeches does not fit a stage that translates: it needs pairs, such as data=multi30k\n"
     )
+
+
+def test_an_added_script_takes_at_most_four_files(copy: tuple[Path, Run]) -> None:
+    assert len([name for name in (*FILES, *DIFFS) if Path(name).stem in ("count", "commands")]) <= 4
+    counted, shown, refused = copy[1]("python count.py v5", "python count.py --help", "python count.py v5 depth=0")
+    assert "    41,921 " not in counted.stdout  # parts, not their sum
+    assert sum(int(line.split()[0].replace(",", "")) for line in counted.stdout.splitlines()) == 41_921
+    assert "depth=1 " in shown.stdout
+    assert refused.stderr == "error: depth=0: must be at least 1\n"
+
+
+def test_what_is_added_keeps_the_rules_of_imports(copy: tuple[Path, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = copy
+    shutil.copy(folder / "train.py", folder / "tune.py")
+    monkeypatch.setattr("tests.conftest.REPOSITORY", folder)
+    rules = runpy.run_path(str(REPOSITORY / "tests" / "test_imports.py"))
+    assert {"train", "count", "tune"} <= rules["SCRIPTS"]
+    checked = [rule for name, rule in rules.items() if name.startswith("test_") and not signature(rule).parameters]
+    assert len(checked) > 5
+    for rule in checked:
+        rule()
 
 
 def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -> None:

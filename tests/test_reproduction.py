@@ -36,9 +36,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name)
+    for path in (*REPOSITORY.glob("*.py"), REPOSITORY / "README.md"):
+        shutil.copy(path, folder)
     (folder / "data").symlink_to(REPOSITORY / "data")
-    for name in ("train.py", "generate.py", "evaluate.py", "compare.py", "README.md"):
-        shutil.copy(REPOSITORY / name, folder)
     environment = os.environ | {"PYTHONPATH": str(folder)}
     # `python` is the interpreter that runs the tests.
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -154,6 +154,15 @@ class TrainConfig(_Schema):
         return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume"})
 
 
+class RunConfig(_Schema):
+    """Which run a command is about."""
+
+    run: Annotated[PathName | None, _LITERAL]
+    runs: Annotated[PathName, _LITERAL]
+    stage: StageName | None
+    weights: Weights
+
+
 class BeamConfig(_Schema):
     """The settings of beam search."""
 
@@ -161,13 +170,9 @@ class BeamConfig(_Schema):
     length_penalty: Annotated[float, Field(ge=0, le=10)]
 
 
-class GenerateConfig(BeamConfig):
+class GenerateConfig(RunConfig, BeamConfig):
     """conf/generate.yaml: generating text from a run."""
 
-    run: Annotated[PathName | None, _LITERAL]
-    runs: Annotated[PathName, _LITERAL]
-    stage: StageName | None
-    weights: Weights
     prompt: Annotated[str | None, _LITERAL]
     prompt_file: Annotated[PathName | None, _LITERAL]
     tokens: Count
@@ -180,13 +185,9 @@ class GenerateConfig(BeamConfig):
     dtype: Literal["float32", "bfloat16", "int8"]
 
 
-class EvaluateConfig(BeamConfig):
+class EvaluateConfig(RunConfig, BeamConfig):
     """conf/evaluate.yaml: measuring a run on held-out data."""
 
-    run: Annotated[PathName | None, _LITERAL]
-    runs: Annotated[PathName, _LITERAL]
-    stage: StageName | None
-    weights: Weights
     split: Literal["train", "val", "test"] | None
     text: Annotated[PathName | None, _LITERAL]
     losses: bool
@@ -205,25 +206,17 @@ class StudyConfig(_Schema):
     sampling_seed: Seed
 
 
-class ExportConfig(_Schema):
+class ExportConfig(RunConfig):
     """conf/export.yaml: exporting a run for other programs."""
 
     format: Literal["hub", "transformers", "onnx"]
-    run: Annotated[PathName | None, _LITERAL]
-    runs: Annotated[PathName, _LITERAL]
-    stage: StageName | None
-    weights: Weights
     out: Annotated[PathName | None, _LITERAL]
     license: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=60)]
 
 
-class PlayConfig(_Schema):
+class PlayConfig(RunConfig):
     """conf/play.yaml: a page about the runs."""
 
-    runs: Annotated[PathName, _LITERAL]
-    run: Annotated[PathName | None, _LITERAL]
-    stage: StageName | None
-    weights: Weights
     device: DeviceName
     host: PathName
     port: Annotated[int, Field(ge=0, lt=2**16)]

@@ -1,5 +1,6 @@
 """Checks and rewrites of the command line before Hydra parses it."""
 
+import difflib
 import itertools
 import re
 from collections.abc import Container
@@ -10,16 +11,14 @@ from gpt.base.typed import unquoted, whole
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
 # Hydra's options, with the values that may follow them; None: anything.
-_OPTIONS: dict[str, tuple[str, ...] | None] = {
-    **dict.fromkeys(("--help", "-h", "--hydra-help", "--resolve", "--run", "-r", "--multirun", "-m",
+OPTIONS: dict[str, tuple[str, ...] | None] = {
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
                      "--shell-completion", "-sc"), ()),
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
     **dict.fromkeys(_INFO, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
     **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
                      *_CONFIG_DIR, "--experimental-rerun"), None),
 }  # fmt: skip
-
-
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 
 
@@ -32,13 +31,14 @@ def divided_options(arguments: list[str]) -> tuple[list[str], list[str]]:
     while remaining:
         argument = remaining.pop(0)
         option, equals, value = argument.partition("=")
-        if not argument.startswith("-"):
+        if not argument.startswith("-") or " " in option:  # of a prompt
             rest.append(argument)
             continue
-        if option not in _OPTIONS:
-            key = option.lstrip("-").replace("-", "_")
-            raise RequestError(f"there is no option {option}: set a key with {key}=VALUE; --help lists the keys")
-        choices = _OPTIONS[option]
+        if option not in OPTIONS:
+            near = difflib.get_close_matches(option.replace("_", "-"), OPTIONS, n=1, cutoff=0.75)
+            set_key = f"set a key with {option.lstrip('-').replace('-', '_')}=VALUE; --help lists the keys"
+            raise RequestError(f"there is no option {option}: {f'did you mean {near[0]}?' if near else set_key}")
+        choices = OPTIONS[option]
         if choices == () and equals:
             raise RequestError(f"{option} takes no value")
         if choices == ():

@@ -1,5 +1,9 @@
-"""Configurations composed without running a job."""
+"""What conf/ has: its groups, their choices, what a stage sets, and configurations composed without running a job."""
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -11,8 +15,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gpt.base.installation import CONF
+from gpt.base.keys import flat
+from gpt.base.ladder import rank
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
+_COMPOSING = threading.RLock()
+_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 
 
 def parsed(overrides: list[str]) -> list[Override]:
@@ -31,9 +39,33 @@ def groups(config_name: str) -> list[str]:
     return sorted(folders - {"hydra"}, key=lambda group: (group != "model", group))
 
 
+def choices_of(group: str) -> list[str]:
+    """The choices of a group: stages in the order of the ladder, others by name."""
+    names = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
+    return sorted(names, key=rank if group == "model" else None)
+
+
+def is_for_users(key: str) -> bool:
+    """Whether a user sets this key; the others are set by model=NAME and other choices."""
+    return key != "adds" and not key.startswith("documented.") and not key.endswith("._target_")
+
+
+@contextmanager
+def own_configuration() -> Iterator[None]:
+    """Compose from the project's conf/, outside the Hydra job if there is one; all threads share Hydra's state."""
+    with _COMPOSING:
+        running = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with hydra.initialize_config_dir(str(CONF), **VERSION):
+                yield
+        finally:
+            GlobalHydra.instance().hydra = running  # of the instance that Hydra restores, which is a copy
+
+
 def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compose conf/<config_name>.yaml with these overrides, or without if that fails; return Hydra's settings too."""
-    with hydra.initialize_config_dir(str(CONF), **VERSION):
+    with own_configuration():
         try:
             config = hydra.compose(config_name, overrides, return_hydra_config=True)
         except (HydraException, ValueError, TypeError, yaml.YAMLError):  # a sweep, a mistake, or a user's --config-dir
@@ -41,3 +73,29 @@ def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], di
     content: Any = OmegaConf.to_container(config)
     settings = content.pop("hydra")
     return content, settings
+
+
+def settings_of(stage: str, conf: Path = CONF) -> list[str]:
+    """The choices and keys that conf/model/<stage>.yaml sets beyond the model, as key=value; values are as typed.
+
+    `conf` is the folder that holds model/, which may be a user's own.
+    """
+    path = conf / "model" / f"{stage}.yaml"
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
+    choices: list[str] = []
+    below: list[str] = []
+    for default in content.pop("defaults", []):
+        if isinstance(default, str) and default != "_self_":  # another stage, which this one changes
+            below += settings_of(default, conf)
+        elif isinstance(default, dict):
+            choices += [f"{key.removeprefix('override ').lstrip('/')}={name}" for key, name in default.items()]
+    others = {key: value for key, value in content.items() if key not in ("adds", "model", "documented")}
+    own = {setting.partition("=")[0]: setting for setting in [*below, *choices]}
+    return list((own | {key: f"{key}={value}" for key, value in flat(others).items()}).values())
+
+
+def settings_of_chosen(stage: str, options: Sequence[str]) -> list[str]:
+    """What a stage sets, from conf/ or from a --config-dir among `options`; [] if neither has the stage."""
+    folders = [CONF, *(Path(option.partition("=")[2]) for option in options)]
+    found = [folder for folder in folders if (folder / "model" / f"{stage}.yaml").is_file()]
+    return settings_of(stage, found[0]) if found else []

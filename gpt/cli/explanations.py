@@ -1,9 +1,11 @@
 """Hydra's errors rewritten as one line that says what to do."""
 
 import difflib
+import shlex
 import textwrap
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,7 +15,8 @@ from omegaconf import OmegaConf
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import rank
-from gpt.cli.composing import composed, groups
+from gpt.cli.arguments import OPTIONS
+from gpt.cli.composing import choices_of, composed, groups, is_for_users
 
 # Common other names of the keys; a name of several keys means the first that the script has.
 _ALSO = {
@@ -83,9 +86,77 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
     if message.startswith("Ambiguous value"):
         return f"{key} has several values: add -m for a sweep"
     if message.startswith(("Could not override", "Key", "Could not delete")):
-        keys, choices = _keys_and_choices(config_name, typed)
-        return _no_such_key(key, [*keys, *more_keys], choices)
+        values, choices = _values_and_choices(config_name, typed)
+        return _no_such_key(key, [*values, *more_keys], choices)
     return message
+
+
+def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str]]) -> str:
+    """What to type instead of a word that has no key and is not clearly a value of one.
+
+    `named` are the keys that a word may stand for, each with its values if they have names.
+    """
+    values, choices = _values_and_choices(config_name, [])
+    if config_name in ("train", "search"):
+        training, choices = _values_and_choices("train", [])
+        values |= training
+        named = {**{group: choices_of(group) for group in groups("train")}, **named}
+    values = {key: value for key, value in values.items() if is_for_users(key)}
+    return _as_key(word, values, choices) or f"cannot read {word!r} as key=value; {_meant(word, values, named)}"
+
+
+def _as_key(word: str, values: Mapping[str, Any], choices: Mapping[str, str | None]) -> str | None:
+    """What is wrong with a word that is a key, a group of keys, or was to be a key in such a group."""
+    if word in values or word.startswith("hydra."):
+        return f"{word} needs a value, as in {_example(word, values)}, without spaces around the sign"
+    group = word.partition(".")[0]
+    inside = [key for key in values if key.startswith(f"{group}.")]
+    if inside and word == group:
+        return f"{word}: give a value to each key of this group by name, as in {_example(inside[0], values)}"
+    return _no_such_key(word, values, choices) if inside else None
+
+
+def _meant(word: str, values: Mapping[str, Any], named: Mapping[str, Collection[str]]) -> str:
+    """What a word may mean: an option, the name of a choice, a key, a path; or else which stages there are."""
+    if f"--{word}" in OPTIONS:
+        return f"did you mean --{word}?"
+    if near := _nearest(word, chain(*named.values())):
+        having = [key for key in named if near in named[key]]
+        others = "" if near == word else f" {_choosing(having[0], named)}"
+        return f"did you mean {' or '.join(f'{key}={near}' for key in having)}?{others}"
+    keys = _by_name(values)
+    if near := _nearest(word, keys):
+        return f"did you mean {_example(keys[near], values)}?"
+    if paths := [f"{key}={shlex.quote(word)}" for key in named if not named[key]]:
+        return f"did you mean {' or '.join(paths)}?"
+    return _choosing("model", named) if "model" in named else "--help lists the keys"
+
+
+def _nearest(word: str, names: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=1 if "/" in word else 0.75)
+    return near[0] if near else None
+
+
+def _choosing(group: str, named: Mapping[str, Iterable[str]]) -> str:
+    return f"{group} can be {', '.join(_ordered(group, named[group]))}"
+
+
+def _example(key: str, values: Mapping[str, Any]) -> str:
+    """The key with its value, unless that is a list, a reference or nothing."""
+    value = values.get(key)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"{key}={value if isinstance(value, (str, int, float)) and '$' not in str(value) else 'VALUE'}"
+
+
+def _by_name(keys: Iterable[str]) -> dict[str, str]:
+    """Keys by their other names and by their last part; a name of several keys is that of the first."""
+    last_first = list(keys)[::-1]
+    parts = {key.rpartition(".")[2]: key for key in last_first}
+    others = {
+        other: key for key in last_first for other in (_ALSO.get(key) or _ALSO.get(key.rpartition(".")[2], "")).split()
+    }
+    return others | parts
 
 
 def explain_launch(error: Exception) -> str | None:
@@ -107,10 +178,9 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
     if key in choices:
         return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"
     name = name.replace("-", "_")
+    if full := _by_name(known).get(name):
+        return f"unknown key {key}; did you mean {full}?"
     for meant in [name, *(key for key, others in _ALSO.items() if name in others.split())]:
-        for full in known:
-            if meant in (full, full.rpartition(".")[2]):
-                return f"unknown key {key}; did you mean {full}?"
         for group in choices:
             if having := _having(group, meant):
                 return f"unknown key {key}; did you mean {group}.{meant}, of {group}={', '.join(having)}?"
@@ -121,7 +191,7 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
 def _having(group: str, name: str) -> list[str]:
     """The choices of a group that have this key."""
     having = []
-    for choice in _ordered(group, [path.stem for path in (CONF / group).glob("*.yaml")]):
+    for choice in choices_of(group):
         content: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
         if name in content.get(group, content):
             having.append(choice)
@@ -133,10 +203,11 @@ def _ordered(group: str, names: Iterable[str]) -> list[str]:
     return sorted(names, key=rank if group == "model" else None)
 
 
-def _keys_and_choices(config_name: str, typed: list[str]) -> tuple[list[str], Mapping[str, str | None]]:
-    """The groups, every key that can be set with the choices on this command line, and the choice for each group."""
+def _values_and_choices(config_name: str, typed: list[str]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
+    """The choice for each group and the value of each key, with the choices on this command line; and the choices."""
     known = groups(config_name)
     parsed = [OverridesParser.create().parse_override(a) for a in typed if not a.startswith("-")]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in known and not o.is_sweep_override()]
     content, settings = composed(config_name, chosen)
-    return [*known, *flat(content)], settings["runtime"]["choices"]
+    choices = settings["runtime"]["choices"]
+    return {group: choices.get(group) or "NAME" for group in known} | flat(content), choices

@@ -5,7 +5,6 @@ Meanings are the comments in conf/, ranges come from the schema, and defaults fr
 
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,8 @@ from pydantic import BaseModel
 
 from gpt.base.installation import CONF
 from gpt.base.keys import flat
-from gpt.base.ladder import LADDER, is_ablation, rank
-from gpt.cli.composing import composed, groups
-from gpt.cli.stages import settings_of
+from gpt.base.ladder import LADDER, is_ablation
+from gpt.cli.composing import choices_of, composed, groups, is_for_users, settings_of
 
 _COLUMN = 38  # column where meanings start, unless a key is longer
 
@@ -35,7 +33,7 @@ def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str
     lines: list[str] = []
     for key, value in flat(tree).items():
         group, _, name = key.partition(".")
-        if not _is_for_users(key) or (config_name == "train" and key == "stage"):
+        if not is_for_users(key) or (config_name == "train" and key == "stage"):
             continue
         if name and group != section:
             chosen = f" ({group}={choices[group]})" if choices.get(group) else ""
@@ -51,24 +49,11 @@ def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str
     return "\n\n".join([*parts, "Keys (key=value), with their values here:", "\n".join(lines)])
 
 
-def keys_without_meaning(config_name: str) -> list[str]:
-    """The keys of a configuration that no comment explains."""
-    tree, _ = composed(config_name, [])
-    explained = meanings(config_name, {})
-    return [key for key in flat(tree) if _is_for_users(key) and not explained.get(key)]
-
-
-def _is_for_users(key: str) -> bool:
-    """Whether a user sets this key; the others are set by model=NAME and other choices."""
-    return key != "adds" and not key.startswith("documented.") and not key.endswith("._target_")
-
-
 def _group(group: str, chosen: Any, width: int) -> str:
     """The choices of a group, each with its purpose; the current one has a star."""
     heading = f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"
-    names = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
-    lines = []
-    for title, members in (_stages(heading, names) if group == "model" else {heading: sorted(names)}).items():
+    names, lines = choices_of(group), []
+    for title, members in (_stages(heading, names) if group == "model" else {heading: names}).items():
         lines += [title] if members else []
         for name in members:
             mark = "*" if name == chosen else " "
@@ -81,11 +66,10 @@ def _group(group: str, chosen: Any, width: int) -> str:
 
 def _stages(heading: str, names: list[str]) -> dict[str, list[str]]:
     """The stages under their headings: the ladder in order, the other stages, and the ablations."""
-    ordered = sorted(names, key=rank)
     return {
-        heading: [name for name in ordered if name in LADDER],
-        "  beside the ladder:": [name for name in ordered if name not in LADDER and not is_ablation(name)],
-        "  with one idea less or more, to compare:": [name for name in ordered if is_ablation(name)],
+        heading: [name for name in names if name in LADDER],
+        "  beside the ladder:": [name for name in names if name not in LADDER and not is_ablation(name)],
+        "  with one idea less or more, to compare:": [name for name in names if is_ablation(name)],
     }
 
 
@@ -168,9 +152,3 @@ def _entry(left: str, meaning: str, width: int, column: int = _COLUMN) -> list[s
     if len(start) + 2 > column:
         return [start, *(" " * column + line for line in wrapped)]
     return [f"{start:<{column}}{wrapped[0]}", *(" " * column + line for line in wrapped[1:])]
-
-
-def show(config_name: str, schema: type[BaseModel]) -> None:
-    """Print the help of a script and exit."""
-    print(text(config_name, schema, sys.argv[1:]))
-    sys.exit(0)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from pydantic import BaseModel
 
 from gpt.base import console, stopping
+from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.keys import literal
@@ -26,24 +27,19 @@ from gpt.cli import arguments, help, requests, sweeps, words  # noqa: A004
 from gpt.cli.composing import VERSION
 from gpt.cli.failing import JobError, explained, is_sweep, job_title, one_line_errors
 
-Config = TypeVar("Config", bound=BaseModel)
-
 log = logging.getLogger("gpt")
 
 
 def main(
-    task: Callable[[Config, Request], Any],
-    schema: type[Config],
-    config_name: str,
-    *,
-    after_sweep: Callable[[Path], None] | None = None,
+    task: Callable[[Any, Request], Any], config_name: str, *, after_sweep: Callable[[Path], None] | None = None
 ) -> None:
     """Run `task` with the configuration composed from conf/<config_name>.yaml and the command line, and the request.
 
-    Values of the schema's literal keys are taken as typed, including commas, quotes and brackets, without Hydra's
-    grammar; in a sweep (-m), the grammar applies to them too. `after_sweep` is called with the folder of a sweep at its
-    end.
+    The schema is that of the command of this name. Values of its literal keys are taken as typed, including commas,
+    quotes and brackets, without Hydra's grammar; in a sweep (-m), the grammar applies to them too. `after_sweep` is
+    called with the folder of a sweep at its end.
     """
+    schema = COMMANDS[config_name].load_schema()
     console.open_streams()
     if Path(sys.argv[0]).name.startswith("gpt-"):
         os.environ["GPT_COMMANDS"] = "1"  # for messages that name a command; joblib's workers inherit it
@@ -93,11 +89,12 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
     if not {"-h", "--help"}.isdisjoint(sys.argv):
         with suppress(RequestError):  # the help is shown whatever is wrong
             sys.argv[1:] = _keyed(schema, config_name)
-        help.show(config_name, schema)
+        print(help.text(config_name, schema, sys.argv[1:]))
+        sys.exit()
     ordered = _keyed(schema, config_name)
     arguments.refuse_hidden(ordered, CONF)
     rest: list[str] = []
-    own = ordered if config_name == "train" else arguments.with_stage(ordered)
+    own = arguments.with_stage(ordered) if "stage" in schema.model_fields and config_name != "train" else ordered
     if config_name == "search":
         own, rest = arguments.divided(ordered, schema.model_fields)
     keys = () if _sweeps(own) else literal(schema)

@@ -4,7 +4,6 @@ import functools
 import operator
 import re
 import shlex
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -26,11 +24,10 @@ from gpt.base.keys import compared, differences, flat, literal
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.cli import arguments, sweeps, words
-from gpt.cli.composing import VERSION
+from gpt.cli.composing import own_configuration
 from gpt.cli.explanations import PACKAGES, explain_composition
 from gpt.cli.failing import is_sweep
 
-_COMPOSING = threading.RLock()
 # These may change what is compared with the documented run, although they are not compared themselves.
 _MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}
 
@@ -81,7 +78,7 @@ def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple
 
 def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process."""
-    with _own_configuration():
+    with own_configuration():
         config, request = of_overrides(words.keyed(overrides, "train", TrainConfig))
     return config, replace(request, command=f"gpt.train({', '.join(map(repr, overrides))})")
 
@@ -111,13 +108,7 @@ def explained(overrides: list[str], more_keys: Iterable[str] = ()) -> Iterator[N
     try:
         yield
     except HydraException as error:
-        singleton = GlobalHydra.instance()
-        current = singleton.hydra
-        singleton.clear()  # the explanation composes on its own
-        try:
-            raise RequestError(explain_composition(error, "train", overrides, more_keys)) from error
-        finally:
-            singleton.hydra = current
+        raise RequestError(explain_composition(error, "train", overrides, more_keys)) from error
 
 
 def resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
@@ -163,7 +154,7 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
 def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:
     path = [f"hydra.searchpath=[{','.join(map(_quoted, folders))}]"] if folders else []
     try:
-        with _own_configuration(), composition([f"model={stage}", *path]) as (values, _):
+        with own_configuration(), composition([f"model={stage}", *path]) as (values, _):
             return values
     except RequestError:
         raise RequestError(
@@ -174,20 +165,6 @@ def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:
 def _quoted(folder: str) -> str:
     escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), folder)
     return f"'file://{escaped}'"
-
-
-@contextmanager
-def _own_configuration() -> Iterator[None]:
-    """Compose from the project's conf/, outside the Hydra job if there is one; all threads share Hydra's state."""
-    with _COMPOSING:
-        singleton = GlobalHydra.instance()
-        current = singleton.hydra
-        singleton.clear()
-        try:
-            with hydra.initialize_config_dir(str(CONF), **VERSION):
-                yield
-        finally:
-            singleton.hydra = current
 
 
 def _options(settings: Any) -> list[str]:

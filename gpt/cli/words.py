@@ -2,54 +2,18 @@
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel
 
+from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.cli.composing import groups
+from gpt.cli.explanations import explain_word
 
 _KEYED = re.compile(r"~|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
-
-Means = Callable[[str, Collection[str]], bool]  # whether a word, with the stages that there are, is a value of a key
-
-
-def _stage(word: str, stages: Collection[str]) -> bool:
-    return all(name in stages for name in word.split(","))
-
-
-def _run(word: str, _: Collection[str]) -> bool:
-    return Path(word, "config.yaml").is_file()
-
-
-def _runs(word: str, _: Collection[str]) -> bool:
-    return "/" in word or Path(word).is_dir()
-
-
-def _file(word: str, _: Collection[str]) -> bool:
-    return Path(word).is_file()
-
-
-def _format(word: str, _: Collection[str]) -> bool:
-    return word in ("hub", "transformers", "onnx")
-
-
-def _prompt(word: str, _: Collection[str]) -> bool:
-    return not Path(word).exists() and ("/" not in word or " " in word)
-
-
-# For each script: the keys that a word may stand for, and the test of whether it clearly does.
-_MEANT: dict[str, dict[str, Means]] = {
-    "train": {"model": _stage},
-    "search": {"model": _stage},
-    "generate": {"model": _stage, "run": _run, "prompt": _prompt},
-    "evaluate": {"model": _stage, "run": _run, "text": _file},
-    "compare": {"model": _stage, "runs": _runs},
-    "export": {"model": _stage, "run": _run, "format": _format},
-    "play": {"model": _stage, "run": _run, "runs": _runs},
-}
 
 
 def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folders: Iterable[Path] = ()) -> list[str]:
@@ -86,12 +50,32 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 
 def _key(word: str, config_name: str, schema: type[BaseModel], stages: Collection[str]) -> str:
-    unread = f"cannot read {word!r} as key=value"
-    if word in schema.model_fields:
-        raise RequestError(f"{unread}: give it a value, as in {word}=VALUE, without spaces around the sign")
-    for key, means in _MEANT[config_name].items():
-        if means(word, stages):
-            return key
-    chosen = [group for group in groups("train") if (CONF / group / f"{word}.yaml").is_file()]
-    meant = chosen if chosen and config_name in ("train", "search") else _MEANT[config_name]
-    raise RequestError(f"{unread}; did you mean {' or '.join(f'{key}={shlex.quote(word)}' for key in meant)}?")
+    """The first key of the script that this word clearly is a value of."""
+    keys = COMMANDS[config_name].words
+    choices = {key: stages if key == "model" else _names(schema, key) for key in keys}
+    if word not in schema.model_fields:
+        for key in keys:
+            if _fits(word, key, choices[key]):
+                return key
+    raise RequestError(explain_word(word, config_name, choices))
+
+
+def _names(schema: type[BaseModel], key: str) -> list[str]:
+    """The values of a key that has names for them."""
+    return [name for name in get_args(schema.model_fields[key].annotation) if isinstance(name, str)]
+
+
+def _fits(word: str, key: str, choices: Collection[str]) -> bool:
+    path = Path(word)
+    match key:
+        case "model":
+            return all(name in choices for name in word.split(","))
+        case "run":
+            return (path / "config.yaml").is_file()
+        case "runs":
+            return "/" in word or path.is_dir()
+        case "text":
+            return path.is_file()
+        case "prompt":
+            return not path.exists() and ("/" not in word or " " in word)
+    return word in choices

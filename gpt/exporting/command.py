@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from gpt import cli
 from gpt.base.request import Request
 from gpt.base.schema import ExportConfig
 
@@ -24,8 +23,3 @@ def main(config: ExportConfig, request: Request) -> None:
         checked = export(trained, config.format, folder, license=config.license)
     print(printable(f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}\n{checked}", keep="\n"))
     print(printable(f"written: {out}"))
-
-
-def command() -> None:
-    """`python export.py` and `gpt-export`."""
-    cli.main(main, ExportConfig, "export")

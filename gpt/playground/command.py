@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from gpt import cli
 from gpt.base.request import Request
 from gpt.base.schema import PlayConfig
 
@@ -32,8 +31,3 @@ def main(config: PlayConfig, request: Request) -> None:
     _ = chosen.summary(), chosen.vocabulary()  # report a run that cannot be shown here rather than on the page
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)
-
-
-def command() -> None:
-    """`python play.py` and `gpt-play`."""
-    cli.main(main, PlayConfig, "play")

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt import cli
 from gpt.base.request import Request
 from gpt.base.schema import StudyConfig
 from gpt.session import train
@@ -55,11 +54,6 @@ def main(config: StudyConfig, request: Request) -> None:
         log.info(line)
     log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per token)")
     _print_winner(best.params, base, request)
-
-
-def command() -> None:
-    """`python search.py` and `gpt-search`."""
-    cli.main(main, StudyConfig, "search")
 
 
 def _train(overrides: list[str], request: Request, watcher: "Watcher") -> float:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from gpt import cli
 from gpt.base.request import Request
 from gpt.base.schema import CompareConfig
 
@@ -28,8 +27,3 @@ def _place(folders: list[Path]) -> Path:
     """The folder of all the runs; the current one for several folders or for a single run, which is not written to."""
     is_run = (folders[0] / "config.yaml").is_file()
     return folders[0] if len(folders) == 1 and not is_run else Path()
-
-
-def command() -> None:
-    """`python compare.py` and `gpt-compare`."""
-    cli.main(main, CompareConfig, "compare")

@@ -2,7 +2,6 @@
 
 import sys
 
-from gpt import cli
 from gpt.base.request import Request
 from gpt.base.schema import EvaluateConfig
 
@@ -21,8 +20,3 @@ def main(config: EvaluateConfig, request: Request) -> None:
         return
     print(printable(found.title), file=sys.stderr)
     print(found.table())
-
-
-def command() -> None:
-    """`python evaluate.py` and `gpt-evaluate`."""
-    cli.main(main, EvaluateConfig, "evaluate")

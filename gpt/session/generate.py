@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-from gpt import cli
 from gpt.base.request import Request
 from gpt.base.schema import GenerateConfig
 
@@ -30,8 +29,3 @@ def main(config: GenerateConfig, request: Request) -> None:
             print(printable(title), file=sys.stderr)
         # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
         print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
-
-
-def command() -> None:
-    """`python generate.py` and `gpt-generate`."""
-    cli.main(main, GenerateConfig, "generate")

@@ -13,7 +13,7 @@ from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt, write_atomically
 from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
-from gpt.cli.stages import settings_of_chosen
+from gpt.cli.composing import settings_of_chosen
 from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder

@@ -1,7 +1,7 @@
 """JSON schemas of the files in conf/, for completion and checks in an editor: python -m gpt.session.schemas.
 
-They are derived from the same sources as the checks at run time: the types in gpt/base/schema.py, and the signatures of
-the choices (gpt/base/choices.py). The description of a key is its comment in conf/.
+They are derived from the same sources as the checks at run time: the schemas of the commands (gpt/base/commands.py) and
+the signatures of the choices (gpt/base/choices.py). The description of a key is its comment in conf/.
 """
 
 import json
@@ -9,19 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from gpt.base.choices import Kind
+from gpt.base.commands import COMMANDS
 from gpt.base.files import write_atomically
-from gpt.base.schema import (
-    CompareConfig,
-    EvaluateConfig,
-    ExportConfig,
-    GenerateConfig,
-    PlayConfig,
-    StudyConfig,
-    TrainConfig,
-)
 from gpt.cli.help import meanings
 from gpt.data.corpora import LOADER
 from gpt.models import STAGE
@@ -32,10 +24,6 @@ from gpt.watching.loggers import LOGGER
 
 Schema = dict[str, Any]
 
-_SCRIPTS: dict[str, type[BaseModel]] = {
-    "train": TrainConfig, "generate": GenerateConfig, "evaluate": EvaluateConfig, "compare": CompareConfig,
-    "export": ExportConfig, "search": StudyConfig, "play": PlayConfig,
-}  # fmt: skip
 _ALONE = (LOADER, OPTIMIZER, SCHEDULE, LOGGER, METRIC)  # files that hold one of these and nothing else
 _OTHERS = ("model", "experiment", "debug")
 _REFERENCE = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # to another key, or a value that is still to be given
@@ -46,10 +34,11 @@ def schemas() -> dict[str, tuple[Schema, list[str]]]:
     """The schemas by name, each with the patterns of its files; no key is required."""
     explained = meanings("train", {})
     choices = {kind.key: _choice(kind, explained) for kind in (STAGE, *_ALONE)}
-    found = {
-        name: (_with_hydras(_part(config.model_json_schema(), "", meanings(name, {}))), [f"conf/{name}.yaml"])
-        for name, config in _SCRIPTS.items()
+    parts = {
+        name: _part(command.load_schema().model_json_schema(), "", meanings(name, {}))
+        for name, command in COMMANDS.items()
     }
+    found = {name: (_with_hydras(part), [f"conf/{name}.yaml"]) for name, part in parts.items()}
     schema, files = found["train"]
     by_name = {key: {"type": "object", "additionalProperties": choices[key]} for key in ("logger", "metrics")}
     schema["properties"] |= choices | by_name

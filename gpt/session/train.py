@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt import cli
 from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 
@@ -34,12 +33,8 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         return run(start, stop, world, more=more_watchers).summary.exact.val
 
 
-def command() -> None:
-    """`python train.py` and `gpt-train`."""
-    cli.main(main, TrainConfig, "train", after_sweep=_compare)
-
-
-def _compare(folder: Path) -> None:
+def after_sweep(folder: Path) -> None:
+    """Compare the runs of a sweep that has ended."""
     from gpt.reports.comparison import print_comparison
 
     print_comparison(folder)

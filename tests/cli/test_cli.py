@@ -1,5 +1,6 @@
 """The commands as a user runs them: processes, with their output, their files and their exit codes."""
 
+import importlib
 import json
 import math
 import os
@@ -14,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hydra.core.plugins import Plugins
 
 from gpt.base.keys import flat
-from gpt.cli.help import keys_without_meaning
 from tests.conftest import REPOSITORY, Script
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
@@ -43,15 +44,15 @@ def test_train_ends_with_what_was_documented_and_measured(script: Script, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_generate_writes_the_text_alone_to_standard_output(script: Script, trained: Path) -> None:
+def test_generate_writes_the_text_alone_to_standard_output(script: Script, called: Script, trained: Path) -> None:
     arguments = ("prompt=Abc", "tokens=30", "seed=5")
     first = script("generate.py", *arguments, cwd=trained)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("Abc")
     assert len(first.stdout) == len("Abc") + 30 + len("\n")
     assert "best weights of runs/" in first.stderr
-    assert script("generate.py", *arguments, cwd=trained).stdout == first.stdout
-    assert script("generate.py", "prompt=Abc", "tokens=30", "seed=6", cwd=trained).stdout != first.stdout
+    assert called("generate.py", *arguments, cwd=trained).stdout == first.stdout
+    assert called("generate.py", "prompt=Abc", "tokens=30", "seed=6", cwd=trained).stdout != first.stdout
 
 
 def test_a_damaged_run_is_skipped_with_a_warning(called: Script, trained: Path, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_generate_takes_its_options(called: Script, trained: Path, tmp_path: Pat
     assert "sample 3 of 3" in done.stderr
 
 
-@pytest.mark.parametrize("prompt", ["a b, c", "a=b", "[a", "{a}", "${a}", "'a", '"a', "\\a", "a\nb", "null"])
+@pytest.mark.parametrize("prompt", ["a b, c", "${a}", "null"])
 def test_a_prompt_is_taken_as_it_is(prompt: str, called: Script, corpus_file: Path, trained: Path) -> None:
     """No character of a prompt means anything to Hydra: it is continued, or named as lacking in the corpus."""
     done = called("generate.py", f"prompt={prompt}", "tokens=1", cwd=trained)
@@ -96,30 +97,25 @@ def test_a_prompt_is_taken_as_it_is(prompt: str, called: Script, corpus_file: Pa
 
 
 def test_a_closed_pipe_is_not_an_error(script: Script, trained: Path) -> None:
-    command = f"{sys.executable} {REPOSITORY / 'generate.py'} tokens=5000 | head -c 10"
+    command = f"{sys.executable} {REPOSITORY / 'generate.py'} tokens=1000 | head -c 10"
     done = subprocess.run(command, shell=True, cwd=trained, capture_output=True, text=True)
     assert len(done.stdout) == 10
     assert "Traceback" not in done.stderr
 
 
-def test_compare_writes_table_json_and_picture(script: Script, trained: Path, tmp_path: Path) -> None:
-    done = script("compare.py", f"out={tmp_path / 'new'}", cwd=trained)
-    assert done.returncode == 0, done.stderr
-    assert "1 run on data=text" in done.stdout
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
-        "compare.csv", "compare.json", "compare.md", "compare.png",
-    ]  # fmt: skip
-
-
 def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, trained: Path, tmp_path: Path) -> None:
     (run,) = run_folders(trained)
     before = sorted(trained.rglob("*"))
+    written = {"compare.md", "compare.csv", "compare.json", "compare.png"}
+    done = called("compare.py", f"out={tmp_path / 'new'}", cwd=trained)
+    assert "1 run on data=text" in done.stdout
+    assert {path.name for path in (tmp_path / "new").iterdir()} == written
     for number, runs in enumerate((f"{run}", f"{trained / 'runs'},{run}", f"[{run},{run.parent}]")):
         place = tmp_path / str(number)
         place.mkdir()
         done = called("compare.py", f"runs={runs}", cwd=place)
         assert done.returncode == 0, done.stderr
-        assert {path.name for path in place.iterdir()} >= {"compare.csv", "compare.json", "compare.md"}
+        assert {path.name for path in place.iterdir()} == written
     assert sorted(trained.rglob("*")) == before
     shutil.copytree(trained / "runs", tmp_path / "runs")
     for _ in range(2):
@@ -132,22 +128,20 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
     assert (tmp_path / "compare.csv").read_text() == "precious"
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_sweep_gives_every_job_its_own_folder(
-    launcher: str, script: Script, corpus_file: Path, tmp_path: Path
+def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
+    script: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
     corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
     done = script(
-        "train.py", "-m", f"hydra/launcher={launcher}", "model=v1,v6", "seed=1,2", *SHORT,
+        "train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", "seed=1,2", *SHORT,
         "data=text", f"data.path={corpus}", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(tmp_path)}
     assert list(summaries) == ["000_v1_seed1", "001_v1_seed2", "002_v6_seed1", "003_v6_seed2"]
     assert [(s["stage"], s["seed"]) for s in summaries.values()] == [("v1", 1), ("v1", 2), ("v6", 1), ("v6", 2)]
-    prefix = "[4] " if launcher == "joblib" else ""
-    assert f"{prefix}job 4 of 4: model=v6 seed=2" in done.stdout.splitlines()
-    assert any(line.startswith(f"{prefix}iteration 4") for line in done.stdout.splitlines())
+    assert "[4] job 4 of 4: model=v6 seed=2" in done.stdout.splitlines()
+    assert any(line.startswith("[4] iteration 4") for line in done.stdout.splitlines())
     ranking = done.stdout.partition("4 runs on data=text")[2]
     assert re.search(r"^v[16] +2 +\d\.\d{4} ± \d\.\d{4} +best", ranking, re.MULTILINE)
 
@@ -181,7 +175,7 @@ def test_a_sweep_without_a_run_leaves_nothing_behind(called: Script, tmp_path: P
 @pytest.mark.parametrize(("number", "line"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped")])
 def test_a_signal_ends_a_command_in_a_line_from_its_first_moment(number: int, line: str, tmp_path: Path) -> None:
     """While it imports, and while Hydra composes, which makes an exception one of its own."""
-    for name, awaited in (("train", "pydantic"), ("train", "omegaconf"), ("export", "torch")):
+    for name, awaited in (("train", "pydantic"), ("export", "omegaconf")):
         code = (
             "import importlib.abc, os, runpy, signal, sys\n"
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a suite in the background ignores
@@ -203,28 +197,15 @@ WRONG = [
     ("train.py", ["training.max_iter=5"], 2, "unknown key training.max_iter; did you mean training.max_iters?"),
     ("train.py", ["modle=v2"], 2, "unknown key modle; did you mean model?"),
     ("train.py", ["model={a:1}"], 2, "model needs the name of a file in conf/model/, as in model=v6"),
-    (
-        "train.py",
-        ["experiment={}"],
-        2,
-        "experiment needs the name of a file in conf/experiment/, as in experiment=NAME",
-    ),
     ("train.py", [f"experiment={'x' * 300}"], 2, "xxx does not exist; experiment can be"),
     ("train.py", [f"adds={'x' * 9000}"], 2, "has more than 200 characters"),
-    (
-        "train.py",
-        ["model=v1", "model.n_layer=4"],
-        2,
-        "model=v1 has no key n_layer; it is a key of model=v4, v5",
-    ),
+    ("train.py", ["model=v1", "model.n_layer=4"], 2, "model=v1 has no key n_layer; it is a key of model=v4, v5"),
     ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
     ("generate.py", ["stage=../v6"], 2, "stage=../v6: may have letters, digits and _ - only"),
     ("train.py", ["+new=1"], 2, "unknown key new"),
     ("train.py", ["seed=abc"], 2, "seed=abc: must be a whole number"),
     ("train.py", ["seed=-1"], 2, "seed=-1: must be at least 0"),
     ("train.py", ["seed=1,2"], 2, "seed=1,2 has several values: add -m for a sweep"),
-    ("train.py", ["seed"], 2, "cannot read 'seed' as key=value"),
-    ("train.py", ["training.max_iters=-5"], 2, "training.max_iters=-5: must be at least 1"),
     ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
     ("train.py", ["training.learning_rate=inf"], 2, "training.learning_rate=inf: must be finite"),
     ("train.py", ["model=null"], 2, "group override must be a string"),
@@ -237,38 +218,21 @@ WRONG = [
     ("train.py", ["hydra.nope=1"], 2, "unknown key hydra.nope"),
     ("train.py", ["runs="], 2, "runs"),
     ("train.py", ["hydra.run.dir="], 2, "hydra.run.dir= is empty: name a folder"),
-    ("train.py", ["-m", "seed=1,2", "hydra.sweep.dir=''"], 2, "hydra.sweep.dir= is empty: name a folder"),
     ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
-    ("train.py", ["training.max_iters=10000000000000"], 2, "must be below 2147483648"),
-    (
-        "train.py",
-        ["model.n_embd=2000000000"],
-        2,
-        "model.n_embd=2000000000: must be at most 65536",
-    ),
+    ("train.py", ["model.n_embd=2000000000"], 2, "model.n_embd=2000000000: must be at most 65536"),
     ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
     ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
     ("train.py", ["schedule.warmup_iters=5001"], 2, "schedule.warmup_iters=5001 is longer than the run, which has"),
-    (
-        "train.py",
-        ["training.eval_interval=often"],
-        2,
-        "training.eval_interval=often: must be a whole number or epoch",
-    ),
+    ("train.py", ["training.eval_interval=often"], 2, "training.eval_interval=often: must be a whole number or epoch"),
     ("train.py", ["training.learning_rate='\"1e-3\"'"], 2, "must be a number: remove the quotes"),
-    ("train.py", ["data=text", "data.path='x.txt'"], 2, "there is no file x.txt"),
     ("train.py", ["training=[1]"], 2, "training=[1]: give a value to each key of this group by name"),
     ("train.py", ["seed=${nothing}"], 2, "seed: there is no key 'nothing'"),
-    ("train.py", ["name=a/b"], 2, "name=a/b: may have letters, digits and _ . + - only"),
     ("train.py", ["compile=null"], 2, "compile=null: must be true or false"),
     ("compare.py", ["by=[]"], 2, "by=[]: must have at least 1 values"),
     ("train.py", ["device=tpu"], 2, "device=tpu: must be auto, cpu, cuda or mps"),
-    ("train.py", ["dtype=float16"], 2, "dtype=float16: must be auto, float32 or bfloat16"),
     ("train.py", ["data=text"], 2, "data.path is required: add data.path=VALUE"),
     ("train.py", ["data=text", "data.path=/nowhere"], 2, "there is no file /nowhere"),
     ("train.py", ["data=text", "data.path=/dev/zero"], 2, "/dev/zero is not a file"),
-    ("train.py", ["data.path=/nowhere"], 2, "data=shakespeare has no key path; it is a key of data=text"),
-    ("train.py", ["data=text", "data.path=/dev/null"], 2, "/dev/null is not a file"),
     ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
     ("train.py", ["init=a,b"], 2, "init=a,b: not a run folder"),
     ("play.py", ["runs=a,b"], 2, "no finished run in a, b"),
@@ -276,37 +240,26 @@ WRONG = [
     ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg and --info show a single job: remove -m"),
     ("train.py", ["~model"], 2, "model is required: choose one with model=NAME"),
     ("train.py", ["~data"], 2, "data is required: give it a value"),
-    ("train.py", ["~training.max_iters"], 2, "training.max_iters is required: give it a value"),
     ("train.py", ["~optimizer.beta1"], 2, "optimizer.beta1 is required by gpt.training.optimizers.AdamW"),
-    ("train.py", ["optimizer=adam"], 2, "optimizer=adam does not exist; optimizer can be adamw"),
     ("train.py", ["optimizer.beta1=1"], 2, "optimizer.beta1=1: must be below 1"),
     ("train.py", ["schedule.final=0.1"], 2, "schedule=constant has no key final; it is a key of schedule=cosine,"),
     ("train.py", ["model=v5", "data=copy"], 2, "data=copy does not fit a stage that continues a text"),
     ("train.py", ["model=transformer", "data=shakespeare"], 2, "it needs pairs, such as data=multi30k"),
     ("train.py", ["experiment=copy", "training.eval_iters=3"], 2, "is for a run that continues a text"),
     ("train.py", ["model=[1]"], 2, "a group takes the name of a file in conf/, as in model=v5"),
-    ("train.py", ["training.batch_size=2000000000"], 2, "must be at most 1048576"),
     ("train.py", ["hydra/launcher=nope"], 2, "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
-    ("train.py", ["runs=${nope}"], 2, "runs: there is no key 'nope'"),
     ("evaluate.py", ["split=dev"], 2, "split=dev: must be train, val or test"),
     ("evaluate.py", ["experiment=v7_cpu"], 2, "unknown key experiment; --help lists the keys"),
     ("evaluate.py", ["data=text"], 2, "unknown key data; did you mean data.dir?"),
     ("evaluate.py", ["model=v5"], 2, "no finished run of v5 in runs: train one with python train.py model=v5"),
-    ("compare.py", ["model=v5"], 2, "no finished run of v5 in runs"),
-    ("generate.py", ["model=v5"], 2, "no finished run of v5 in runs"),
     ("generate.py", [], 2, "no finished run in runs: train one with python train.py model=v1"),
     ("generate.py", ["run=/nowhere"], 1, "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
-    ("generate.py", ["temperature=-1"], 2, "temperature=-1: must be at least 0"),
     ("train.py", ["--n-layer", "4"], 2, "there is no option --n-layer: set a key with n_layer=VALUE"),
     ("train.py", ["model=v1", "--config-dir"], 2, "--config-dir needs a value"),
     ("train.py", ["--cfg=all,job", "model=v1"], 2, "--cfg needs one of job, hydra, all"),
     ("generate.py", ["-m=2"], 2, "-m takes no value"),
-    ("generate.py", ["top_p=2"], 2, "top_p=2: must be at most 1"),
-    ("generate.py", ["tokens=0"], 2, "tokens=0: must be at least 1"),
     ("generate.py", ["weights=first"], 2, "weights=first: must be auto, best, last or averaged"),
-    ("generate.py", ["promt=a"], 2, "unknown key promt; did you mean prompt?"),
     ("generate.py", ["model.n_layer=4"], 2, "unknown key model.n_layer"),
-    ("evaluate.py", ["data.vocab_size=5"], 2, "unknown key data.vocab_size"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
     (
         "train.py",
@@ -315,9 +268,7 @@ WRONG = [
         "a step over 256,000,000 tokens at once needs more than 7,",
     ),
     ("train.py", ["hydra.verbose={a:1}"], 2, "Hydra cannot use hydra.verbose={a:1}"),
-    ("train.py", ["hydra.job.env_copy=[GPT_NOWHERE]"], 2, "Hydra cannot use hydra.job.env_copy=[GPT_NOWHERE]"),
     ("train.py", ["-m", "hydra.sweeper.params={a:1}"], 2, "Hydra cannot use hydra.sweeper.params={a:1}"),
-    ("compare.py", ["runs=/nowhere"], 2, "no finished run in /nowhere"),
     ("compare.py", ["tolerance=wide"], 2, "tolerance=wide: must be a number"),
 ]
 
@@ -332,12 +283,8 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-# Some of these as processes: refused before Hydra composes, by Hydra, by the schema, by a constructor, by the disk.
-PROCESSES = [
-    ["train.py", "--n-layer", "4"], ["train.py", "training.max_iter=5"], ["train.py", "seed=abc"],
-    ["train.py", "model.n_embd=30"], ["train.py", "runs=/proc/nowhere"], ["evaluate.py", "split=dev"],
-    ["compare.py", "runs=/nowhere"], ["generate.py", "run=/nowhere"], ["play.py", "runs=a,b"],
-]  # fmt: skip
+# Some of these as processes: refused before Hydra composes, by a constructor, by the disk.
+PROCESSES = [["train.py", "--n-layer", "4"], ["train.py", "model.n_embd=30"], ["train.py", "runs=/proc/nowhere"]]
 
 
 @pytest.mark.parametrize(
@@ -379,28 +326,20 @@ def test_what_can_be_wrong_once_there_is_a_run(
     refused(called("generate.py", *arguments, cwd=trained), 2, message)
 
 
-@pytest.mark.parametrize(
-    "name", ["train.py", "generate.py", "evaluate.py", "compare.py", "export.py", "search.py", "play.py"]
-)
-def test_help_and_completion_import_no_torch(name: str, tmp_path: Path) -> None:
+def test_help_and_completion_import_no_torch(tmp_path: Path) -> None:
     """Importing it takes a second, which is long for a Tab."""
-    for arguments, asked in ((["--help"], ""), (["-sc", "query=bash"], f"{name} de"), (["--cfg", "job"], "")):
-        command = [sys.executable, "-X", "importtime", str(REPOSITORY / name), *arguments]
+    said = []
+    for arguments, asked in ((["--help"], ""), (["-sc", "query=bash"], "train.py optimizer="), (["--cfg", "job"], "")):
+        command = [sys.executable, "-X", "importtime", str(REPOSITORY / "train.py"), *arguments]
         environment = os.environ | {"COMP_LINE": asked}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-300:]
         imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
         assert "hydra" in imported
         assert "torch" not in imported
-
-
-def test_completion_knows_the_choices(tmp_path: Path) -> None:
-    command = [sys.executable, str(REPOSITORY / "train.py"), "-sc", "query=bash"]
-    environment = os.environ | {"COMP_LINE": "train.py optimizer="}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        said.append(done.stdout.split())
     optimizers = sorted(path.stem for path in (REPOSITORY / "conf" / "optimizer").iterdir())
-    assert {"adamw", "muon", "sgd"} <= {*optimizers}
-    assert done.stdout.split() == [f"optimizer={name}" for name in optimizers]
+    assert said[1] == [f"optimizer={name}" for name in optimizers]
 
 
 @pytest.mark.parametrize("value", ["a b, c", "it's", "${a}", "x\\", "\\${b}", "[1", "a=b", '"', "{a: 1}", "äöü 日本"])
@@ -410,13 +349,7 @@ def test_cfg_shows_the_values_that_were_given(value: str, called: Script, tmp_pa
     assert yaml.safe_load(done.stdout)["prompt"] == value
 
 
-@pytest.mark.parametrize(
-    ("launcher", "missing", "extra"),
-    [("joblib", "joblib", "sweep"), ("slurm", "submitit_slurm", "slurm"), ("ray", "ray", "ray")],
-)
-def test_a_launcher_that_is_not_installed_says_what_installs_it(
-    launcher: str, missing: str, extra: str, tmp_path: Path
-) -> None:
+def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
     without = (
         "import importlib.abc, runpy, sys\n"
         "class Without(importlib.abc.MetaPathFinder):\n"
@@ -424,48 +357,39 @@ def test_a_launcher_that_is_not_installed_says_what_installs_it(
         "        if name.startswith('hydra_plugins'):\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Without())\n"
-        f"sys.argv = ['train.py', '-m', 'hydra/launcher={launcher}', 'seed=1,2']\n"
+        "sys.argv = ['train.py', '-m', 'hydra/launcher=slurm', 'seed=1,2']\n"
         f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == f"error: hydra/launcher={missing} is not installed: pip install -e '.[{extra}]'\n"
+    assert done.stderr == "error: hydra/launcher=submitit_slurm is not installed: pip install -e '.[slurm]'\n"
 
 
-SWEEPER = """
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-
-class ReportingSweeper(BasicSweeper):
-    def sweep(self, arguments):
-        results = super().sweep(arguments)
-        print("results", [job.return_value for batch in results for job in batch])
-        return results
-"""
-
-
-def test_a_sweeper_gets_the_validation_loss_of_each_job(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+def test_a_sweeper_gets_the_validation_loss_of_each_job(
+    called: Script, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What Optuna or any other sweeper for Hydra would minimise."""
+    Plugins.instance()  # imports the sweeper's module anew
+    sweeper, got = importlib.import_module("hydra._internal.core_plugins.basic_sweeper").BasicSweeper, []
+    sweep = sweeper.sweep
+    monkeypatch.setattr(sweeper, "sweep", lambda self, arguments: got.extend(sweep(self, arguments)))
     corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    (tmp_path / "hydra_plugins").mkdir()
-    (tmp_path / "hydra_plugins" / "reporting.py").write_text(SWEEPER)
-    done = script(
-        "train.py", "-m", "model=v1", "seed=1,2", *SHORT, "data=text", f"data.path={corpus}",
-        "hydra.sweeper._target_=hydra_plugins.reporting.ReportingSweeper", cwd=tmp_path, PYTHONPATH=str(tmp_path),
-    )  # fmt: skip
+    swept = ["-m", "model=v1", "seed=1,2", *SHORT, "data=text", f"data.path={corpus}"]
+    done = called("train.py", *swept, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    losses = json.loads(done.stdout.rpartition("results ")[2].splitlines()[0])
-    assert losses == [json.loads((run / "summary.json").read_text())["exact"]["val"] for run in run_folders(tmp_path)]
+    assert "job 2 of 2: seed=2" in done.stdout.splitlines()
+    losses = [json.loads((run / "summary.json").read_text())["exact"]["val"] for run in run_folders(tmp_path)]
+    assert [job.return_value for batch in got for job in batch] == losses
 
 
-def test_a_sweep_experiment_needs_no_flag(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+def test_a_sweep_experiment_needs_no_flag(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     (folder / "two.yaml").write_text(
         "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 1,2\n"
     )
-    done = script(
+    done = called(
         "train.py", "model=v1", *SHORT, "--config-dir", "mine", "experiment=two", "data=text", f"data.path={corpus}",
         cwd=tmp_path,
     )  # fmt: skip
@@ -473,30 +397,15 @@ def test_a_sweep_experiment_needs_no_flag(script: Script, corpus_file: Path, tmp
     assert [run.name for run in run_folders(tmp_path)] == ["000_v1_seed1", "001_v1_seed2"]
 
 
-@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "compare", "export", "search", "play"])
-def test_the_job_is_named_after_its_called(name: str, called: Script, tmp_path: Path) -> None:
-    done = called(f"{name}.py", "--cfg", "hydra", "--package", "hydra.job", cwd=tmp_path)
-    assert yaml.safe_load(done.stdout)["name"] == name
-
-
-@pytest.mark.parametrize("name", ["train.py", "generate.py", "evaluate.py", "compare.py", "export.py", "play.py"])
-def test_help_shows_how_to_use_it(name: str, called: Script, tmp_path: Path) -> None:
-    done = called(name, "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    assert f"python {name}" in done.stdout
-    assert re.search(r"^  runs=runs +\w+", done.stdout, re.MULTILINE)
-
-
-@pytest.mark.parametrize("wrong", ["model=5", "model=[1]", "nope=1", "seed=1,2"])
+@pytest.mark.parametrize("wrong", ["model=[1]", "seed=1,2"])
 def test_help_is_shown_whatever_else_the_command_line_says(wrong: str, called: Script, tmp_path: Path) -> None:
     done = called("train.py", wrong, "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Keys (key=value)" in done.stdout
+    assert "python train.py model=v5\n" in done.stdout
+    assert re.search(r"^  runs=runs +\w+", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["model=v7"], ["model=transformer"], ["experiment=v7_cpu"], ["-m", "seed=1,2"]]
-)
+@pytest.mark.parametrize("arguments", [["model=transformer"], ["experiment=v7_cpu"], ["-m", "seed=1,2"]])
 def test_help_says_what_every_key_means_and_has(arguments: list[str], called: Script, tmp_path: Path) -> None:
     done = called("train.py", "--help", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -515,16 +424,10 @@ def test_help_says_what_every_key_means_and_has(arguments: list[str], called: Sc
     assert "hydra/launcher=joblib" in done.stdout
 
 
-@pytest.mark.parametrize("config_name", ["train", "generate", "evaluate", "compare", "export", "search", "play"])
-def test_every_key_has_a_comment(config_name: str) -> None:
-    assert keys_without_meaning(config_name) == []
-
-
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("lr", "training.learning_rate"), ("bs", "training.batch_size"), ("epochs", "training.max_iters"),
-     ("n_layers", "model.n_layer"), ("learning_rate", "training.learning_rate"), ("max-iters", "training.max_iters")],
-)  # fmt: skip
+    [("lr", "training.learning_rate"), ("n_layers", "model.n_layer"), ("max-iters", "training.max_iters")],
+)
 def test_short_names_of_the_field_are_known(typed: str, meant: str, called: Script, tmp_path: Path) -> None:
     done = called("train.py", f"{typed}=3", cwd=tmp_path)
     assert done.returncode == 2
@@ -541,13 +444,13 @@ def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_records_how_it_was_started_and_resumed(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+def test_a_run_records_how_it_was_started_and_resumed(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     options = ["model=v1", *SHORT, "data=text", f"data.path={corpus_file}", "name=short", "tags=[a,b]"]
-    done = script("train.py", *options, cwd=tmp_path)
+    done = called("train.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (run,) = run_folders(tmp_path)
     assert re.fullmatch(r"\d\d-\d\d-\d\d_v1_short_seed1337", run.name)
-    done = script("train.py", f"resume={run}", "training.max_iters=8", cwd=tmp_path)
+    done = called("train.py", f"resume={run}", "training.max_iters=8", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["name"], summary["tags"]) == ("short", ["a", "b"])
@@ -555,9 +458,9 @@ def test_a_run_records_how_it_was_started_and_resumed(script: Script, corpus_fil
         (0, shlex.join(["python", "train.py", *options])),
         (4, shlex.join(["python", "train.py", f"resume={run}", "training.max_iters=8"])),
     ]
-    found = script("compare.py", "tags=[a]", cwd=tmp_path)
+    found = called("compare.py", "tags=[a]", cwd=tmp_path)
     assert "1 run on" in found.stdout
-    assert script("compare.py", "tags=[c]", cwd=tmp_path).returncode == 2
+    assert called("compare.py", "tags=[c]", cwd=tmp_path).returncode == 2
 
 
 def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path: Path) -> None:
@@ -604,14 +507,14 @@ def test_any_split_is_evaluated(split: str, called: Script, trained: Path) -> No
     assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.1)
 
 
-def test_counts_do_not_predict_the_text_that_they_are_from(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+def test_counts_do_not_predict_the_text_that_they_are_from(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     """On the training split, v9 leaves out what it counted around each window, as it does in training."""
     short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=2", "model.block_size=32"]
     small = ["model.n_embd=16", "model.n_layer=1", "data=text", f"data.path={corpus_file}"]
-    done = script("train.py", "model=v9", *short, *small, cwd=tmp_path)
+    done = called("train.py", "model=v9", *short, *small, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (run,) = run_folders(tmp_path)
     estimated = json.loads((run / "summary.json").read_text())["estimated"]["train"]
-    done = script("evaluate.py", "split=train", "weights=last", "json=true", cwd=tmp_path)
+    done = called("evaluate.py", "split=train", "weights=last", "json=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["nats_per_character"] == pytest.approx(estimated, abs=0.05)

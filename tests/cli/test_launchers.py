@@ -65,28 +65,24 @@ def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, *signals: int) -
 
 
 # Slurm sends SIGUSR2 before a time limit, and where it pre-empts, SIGTERM first.
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("seeds", "signals"),
-    [
-        pytest.param("1,2", [signal.SIGTERM, signal.SIGUSR2], marks=pytest.mark.slow),
-        pytest.param("1,2", [signal.SIGUSR2], marks=pytest.mark.slow),
-    ],
-    ids=["pre-empted", "time limit"],
+    "signals", [[signal.SIGTERM, signal.SIGUSR2], [signal.SIGUSR2]], ids=["pre-empted", "time limit"]
 )
 def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(
-    seeds: str, signals: list[int], script: Script, folder: Path
+    signals: list[int], script: Script, folder: Path
 ) -> None:
-    sweep, count = start(*V1, f"seed={seeds}", *LOCAL, cwd=folder), len(seeds.split(","))
-    interrupt(sweep, folder / "S", count, *signals)
+    sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
+    interrupt(sweep, folder / "S", 2, *signals)
     done = finished(sweep)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{count} job{'s' * (count > 1)} in S, their logs in S/.submitit\n")
+    assert done.stdout.startswith("2 jobs in S, their logs in S/.submitit\n")
     logs = "".join(path.read_text() for path in folder.glob("S/.submitit/*/*_log.out"))
-    for job in range(count):
-        assert f"job {job + 1} of {count}: " in logs
+    for job in range(2):
+        assert f"job {job + 1} of 2: " in logs
         assert f"resuming S/00{job}_v1_seed{job + 1} from iteration " in logs
-    assert script("train.py", *V1, f"seed={seeds}", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
-    assert len(contents(folder / "whole")) == count * len(FILES)
+    assert script("train.py", *V1, "seed=1,2", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
+    assert len(contents(folder / "whole")) == 2 * len(FILES)
     assert contents(folder / "S") == contents(folder / "whole")
 
 
@@ -169,13 +165,6 @@ def test_a_job_that_fails_on_a_cluster_is_named_in_the_terminal(folder: Path) ->
     assert last.startswith("error: not every job of the sweep succeeded: job 1 of 2: n_head=5: ")
     assert last.endswith("n_embd=32 must be a multiple of n_head=5; logs in S/.submitit")
     assert len(list(folder.glob("S/0*/summary.json"))) == 1
-
-
-def test_a_machine_without_slurm_is_one_line(folder: Path) -> None:
-    done = run(*V1, "hydra/launcher=slurm", "hydra.sweep.dir=S", cwd=folder, PATH="/nowhere")
-    assert done.returncode == 1
-    assert done.stderr == 'error: submitit: Could not detect "srun", are you indeed on a slurm cluster?\n'
-    assert not list((folder / "S").glob("0*"))
 
 
 @pytest.mark.slow

@@ -11,8 +11,7 @@ from gpt.base.keys import flat
 from gpt.base.ladder import LADDER, is_ablation, rank
 from gpt.base.schema import TrainConfig
 from gpt.cli import help as help_
-from gpt.cli.composing import composed
-from gpt.cli.stages import settings_of
+from gpt.cli.composing import composed, settings_of
 from tests.conftest import REPOSITORY
 
 STAGES = sorted((path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")), key=rank)

@@ -59,8 +59,8 @@ def folder(corpus_file: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(script: Script, folder: Path) -> None:
-    done = script(
+def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(called: Script, folder: Path) -> None:
+    done = called(
         "train.py", "--config-dir=mine", "experiment=two_heads", "model=tiny", "seed=1", "hydra.sweep.dir=sweep",
         cwd=folder,
     )  # fmt: skip
@@ -70,17 +70,17 @@ def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(
     assert f"--config-dir={folder / 'mine'}" in next(folder.glob("sweep/000*/commands.jsonl")).read_text()
 
 
-def test_files_by_a_pattern_are_counted_and_intervals_are_refused_in_one_line(script: Script, folder: Path) -> None:
-    done = script("train.py", "--config-dir=mine", "-m", "model=glob(tin*)", "seed=1,2", cwd=folder)
+def test_files_by_a_pattern_are_counted_and_intervals_are_refused_in_one_line(called: Script, folder: Path) -> None:
+    done = called("train.py", "--config-dir=mine", "-m", "model=glob(tin*)", "seed=1,2", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "job 2 of 2: model=tiny seed=2" in done.stdout + done.stderr
-    done = script("train.py", "-m", "model=v1", "training.learning_rate=interval(1e-4,1e-2)", cwd=folder)
+    done = called("train.py", "-m", "model=v1", "training.learning_rate=interval(1e-4,1e-2)", cwd=folder)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_sweep_ends_with_its_documented_runs_and_a_ranking(script: Script, folder: Path) -> None:
-    done = script("train.py", "--config-dir=mine", "-m", "model=tiny", "model.n_head=1,2", "seed=1,2", cwd=folder)
+def test_a_sweep_ends_with_its_documented_runs_and_a_ranking(called: Script, folder: Path) -> None:
+    done = called("train.py", "--config-dir=mine", "-m", "model=tiny", "model.n_head=1,2", "seed=1,2", cwd=folder)
     assert done.returncode == 0, done.stderr
     documented, ranking = re.findall(r"^tiny .*|^\d .*", done.stdout, re.MULTILINE)[0], done.stdout
     assert re.match(r"tiny +val +1\.5000 +\S+ ± \S+ +2 .* differs by more than 0\.03", documented)

@@ -1,17 +1,25 @@
 """What users type by instinct: words without a key, quotes, lists, other names for a key."""
 
+import importlib
+import inspect
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 
 import gpt
+from gpt.base.commands import COMMANDS
+from gpt.base.keys import flat
+from gpt.cli.composing import composed, is_for_users, own_configuration
+from gpt.cli.help import meanings
 from tests.conftest import REPOSITORY, Script
 
 
@@ -30,15 +38,15 @@ def place(tmp_path: Path) -> Path:
 PLAIN = [
     ("train.py v5", "stage", "v5"), ("train.py --config-dir own mine", "stage", "mine"),
     ("train.py seed=2 v5", "seed", 2), ("generate.py v5", "stage", "v5"), ("generate.py 5", "prompt", "5"),
-    ("generate.py 'ROMEO: x'", "prompt", "ROMEO: x"),
+    ("generate.py 'ROMEO: x'", "prompt", "ROMEO: x"), ("generate.py '-- Yes'", "prompt", "-- Yes"),
     ("generate.py 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'a/b or c'", "prompt", "a/b or c"),
     ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"a b\"'", "run", "a b"),
     ("generate.py '1+1 = 2'", "prompt", "1+1 = 2"), ("generate.py 'prompt=\"To be, or\"'", "prompt", "To be, or"),
     ("generate.py runs=a,b", "runs", "a,b"), ("export.py 'runs=[a,b c]'", "runs", "[a,b c]"),
-    ("evaluate.py v5", "stage", "v5"), ("evaluate.py text.txt", "text", "text.txt"),
+    ("evaluate.py text.txt", "text", "text.txt"),
     ("evaluate.py 'my runs/a run'", "run", "my runs/a run"), ("export.py onnx", "format", "onnx"),
-    ("compare.py runs/x", "runs", "runs/x"), ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"),
-    ("play.py 'my runs'", "runs", "my runs"), ("play.py v5", "stage", "v5"), ("search.py n_trials=1e1", "n_trials", 10),
+    ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"),
+    ("play.py 'my runs'", "runs", "my runs"), ("search.py n_trials=1e1", "n_trials", 10),
 ]  # fmt: skip
 
 
@@ -51,29 +59,35 @@ def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Scri
 
 
 UNCLEAR = [
-    ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v55?"),
-    ("train.py muon", "cannot read 'muon' as key=value; did you mean optimizer=muon?"),
+    ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, "),
     ("train.py copy", "cannot read 'copy' as key=value; did you mean data=copy or experiment=copy?"),
     ("train.py v5 v6", "model has several values, 'v5' and 'v6'"),
     ("train.py v5 model=v6", "model has several values, 'v6' and 'v5'"),
     ("train.py v1,v2", "model=v1,v2 has several values: add -m for a sweep"),
-    ("search.py nothing", "cannot read 'nothing' as key=value; did you mean model=nothing?"),
-    ("generate.py a/b", "cannot read 'a/b' as key=value; did you mean model=a/b or run=a/b or prompt=a/b?"),
+    ("search.py nothing", "cannot read 'nothing' as key=value; model can be v1, v2, "),
+    ("generate.py a/b", "cannot read 'a/b' as key=value; did you mean run=a/b or prompt=a/b?"),
     ("generate.py prompt=To be", "prompt has several values, 'To' and 'be': quote it as a whole, prompt='To be'"),
-    ("generate.py tokens", "cannot read 'tokens' as key=value: give it a value, as in tokens=VALUE, without spaces"),
-    ("compare.py x", "cannot read 'x' as key=value: give it a value, as in x=VALUE"),
-    ("evaluate.py nowhere/x", "did you mean model=nowhere/x or run=nowhere/x or text=nowhere/x?"),
+    ("generate.py tokens", "tokens needs a value, as in tokens=500, without spaces around the sign"),
+    ("compare.py x", "x needs a value, as in x=iterations"),
+    ("evaluate.py nowhere/x", "did you mean run=nowhere/x or text=nowhere/x?"),
+    ("train.py training.learning_rate", "needs a value, as in training.learning_rate=0.001"),
+    ("search.py optimizer", "optimizer needs a value, as in optimizer=adamw"),
+    ("train.py training", "training: give a value to each key of this group by name, as in training.max_iters=5000"),
+    ("train.py training.learning_rat", "unknown key training.learning_rat; did you mean training.learning_rate?"),
+    ("train.py optimizer.momentum", "optimizer=adamw has no key momentum; it is a key of optimizer=muon"),
+    ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
+    ("train.py adamv", "did you mean optimizer=adamw? optimizer can be adamw, adamw_transformer, "),
+    ("export.py onx", "did you mean format=onnx? format can be hub, onnx, transformers"),
+    ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
+    ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
     ("compare.py 'runs=[a,\"b, c\"]'", "no finished run in a, b, c: train one"),
-    ("play.py 'runs=[a,b]'", "no finished run in a, b: train one"),
     ("export.py runs=a,b", "no finished run in a, b: train one"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
     ("train.py data=text 'data.path=\"a b.txt\"'", "there is no file a b.txt"),
     ("train.py training.epochs=3", "unknown key training.epochs; did you mean training.max_iters?"),
-    ("train.py optimizer.lr=3", "unknown key optimizer.lr; did you mean training.learning_rate?"),
     ("train.py schedule.min_lr=3", "did you mean schedule.final, of schedule=cosine, linear, trapezoid?"),
     ("train.py training.warmup_iters=3", "unknown key training.warmup_iters; did you mean schedule.warmup_iters?"),
     ("train.py out_dir=x", "unknown key out_dir; did you mean hydra.run.dir?"),
-    ("compare.py out_dir=x", "unknown key out_dir; did you mean out?"),
     ("generate.py out_dir=x", "unknown key out_dir; did you mean run?"),
 ]  # fmt: skip
 
@@ -100,8 +114,15 @@ def test_a_whole_number_may_have_an_exponent(called: Script, corpus_file: Path, 
 
 
 def test_from_python_too() -> None:
-    with pytest.raises(gpt.UserError, match="did you mean model=v55"):
+    with pytest.raises(gpt.UserError, match="did you mean model=v5"):
         gpt.train("v55")
+
+
+def test_composing_alone_leaves_a_running_hydra_as_it_was() -> None:
+    with own_configuration():
+        running = GlobalHydra.instance().hydra
+        composed("train", [])
+        assert GlobalHydra.instance().hydra is running
 
 
 @pytest.mark.parametrize("name", ["train.py", "generate.py", "compare.py"])
@@ -116,10 +137,32 @@ def test_help_is_that_of_the_word(called: Script, tmp_path: Path) -> None:
 def test_the_package_says_what_there_is() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "gpt"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert {f"python {path.name}" for path in REPOSITORY.glob("*.py")} == {
-        line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python")
-    }
+    listed = [line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python")]
+    assert listed == [f"python {name}.py" for name in COMMANDS]
     assert not {"torch", "hydra"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_a_script_a_function_of_its_schema_and_a_file_of_keys(name: str) -> None:
+    command = COMMANDS[name]
+    code = f"from gpt.__main__ import {name}  # its code: {command.module.replace('.', '/')}.py\n"
+    assert code in (REPOSITORY / f"{name}.py").read_text()
+    main = importlib.import_module(command.module).main
+    assert inspect.signature(main).parameters["config"].annotation is command.load_schema()
+    assert {*command.words} - {"model"} <= command.load_schema().model_fields.keys()
+    explained = meanings(name, {})
+    assert [key for key in flat(composed(name, [])[0]) if is_for_users(key) and not explained.get(key)] == []
+    settings = yaml.safe_load((REPOSITORY / "conf" / f"{name}.yaml").read_text())["hydra"]
+    assert settings["job"]["name"] == name
+    assert f"python {name}.py" in settings["help"]["template"]
+
+
+def test_console_commands_are_those_of_the_table() -> None:
+    installed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert "gpt-train" in installed
+    assert installed.items() <= {f"gpt-{name}": f"gpt.__main__:{name}" for name in COMMANDS}.items()
+    with pytest.raises(ImportError, match="nothing"):
+        from gpt.__main__ import nothing  # noqa: F401
 
 
 def test_the_docs_show_completion_that_works() -> None:

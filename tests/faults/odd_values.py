@@ -23,7 +23,7 @@ from gpt import cli, models
 from gpt.base.choices import Choice
 from gpt.base.keys import flat
 from gpt.base.request import Request
-from gpt.base.schema import CompareConfig, EvaluateConfig, GenerateConfig, TrainConfig
+from gpt.base.schema import TrainConfig
 from gpt.data.corpora import LOADER
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE, check_warmup
@@ -40,9 +40,7 @@ _VALUES = (
 )  # fmt: skip
 _SECONDS = 5
 _CHOSEN = {"model": "v7", "data": "shakespeare", "optimizer": "muon", "schedule": "cosine"}  # whose keys are tried
-_SCRIPTS: dict[str, Any] = {
-    "train": TrainConfig, "generate": GenerateConfig, "evaluate": EvaluateConfig, "compare": CompareConfig,
-}  # fmt: skip
+_SCRIPTS = ("train", "generate", "evaluate", "compare")
 
 
 @cache
@@ -78,7 +76,7 @@ def main(first: int, count: int) -> None:
         code: Any = 0
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-                cli.main(_built, _SCRIPTS[script], script)
+                cli.main(_built, script)
         except SystemExit as error:
             code = error.code
         except BaseException as error:
