@@ -28,9 +28,7 @@ from gpt.base.installation import TINY_SHAKESPEARE
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
-# How OpenMP's threads wait: as `gpt` has them, and for how long libgomp's spin where nothing is set.
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "6000"}
-LIBGOMPS_SPINS = 300_000
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "6000"}  # how OpenMP's threads wait, as `gpt` has them
 
 
 @dataclass(frozen=True)
@@ -108,27 +106,13 @@ def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY, settings:
     """Run a process that imports `gpt` from a checkout, and return its standard output."""
     # Importing `gpt` here has set how threads wait; a peer's threads wait as they would without it.
     own = {name: value for name, value in os.environ.items() if WAITING.get(name) != value}
-    environment = own | with_checkout(checkout) | dict(settings)
+    paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]  # before the user's own
+    project = {"GPT_DATA_DIR": str(DATA), "PYTHONPATH": os.pathsep.join(paths)}
+    environment = own | project | dict(settings)
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
     return done.stdout
-
-
-def with_checkout(checkout: Path = REPOSITORY) -> dict[str, str]:
-    """The environment variables of a process that imports `gpt` from a checkout, before the user's own PYTHONPATH."""
-    paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"GPT_DATA_DIR": str(DATA), "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def peak_megabytes(command: list[str], cwd: Path) -> float:
-    """The peak resident memory of a process."""
-    code = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    unit = 1024 if sys.platform != "darwin" else 1024**2
-    return float(output([sys.executable, "-c", code, *command], cwd)) / unit
 
 
 def train_command(*arguments: str, checkout: Path = REPOSITORY) -> list[str]:

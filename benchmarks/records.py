@@ -1,19 +1,21 @@
 """Train records in turn, seed by seed: counted seconds, exact validation loss, and the gain over the previous record.
 
-    python benchmarks/records.py 11_two_tokens 12_shuffled
+    python benchmarks/records.py 03_v8 12_shuffled
     python benchmarks/records.py 12_shuffled --seeds 4,5,6,7 --out runs/check
 
 docs/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so the
 figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile. On a
 processor without instructions for bfloat16, records that use it are trained in float32.
-`--out` keeps the run folders and draws the losses of each track, as network.png and counts.png. Finished runs in it are
-not trained again, and an interrupted one is resumed, so records that take hours can be stopped and continued with the
-same command.
+`--out` keeps the run folders, writes the figures of each run to records.csv, and draws the losses of each track, as
+network.png and counts.png. Finished runs in it are not trained again, and an interrupted one is resumed, so records
+that take hours can be stopped and continued with the same command.
 """
 
 import gpt  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
+import csv
+import io
 import itertools
 import json
 import statistics
@@ -40,21 +42,6 @@ _TARGET: float = yaml.safe_load((_FOLDER / "01_v7.yaml").read_text())["target"] 
 
 Trained = dict[str, dict[int, RunFolder]]  # of each record, its runs by seed
 _WAITED = "waited.json"  # beside the runs: how long the command of each took
-
-
-def tracks() -> dict[str, list[str]]:
-    """The records that train a network alone, and those with counts of the training text, each in order."""
-    found: dict[str, list[str]] = {"network": [], "counts": []}
-    for record in _RECORDS:
-        found["counts" if _has_counts(record) else "network"].append(record)
-    return found
-
-
-def _has_counts(record: str) -> bool:
-    """Whether its model is v9: chosen by itself, or by the record that it names in its defaults."""
-    defaults = yaml.safe_load((_FOLDER / f"{record}.yaml").read_text())["defaults"]
-    based_on = [path.rpartition("/")[2] for path in defaults if str(path).startswith("/experiment/records/")]
-    return {"override /model": "v9"} in defaults or any(map(_has_counts, based_on))
 
 
 def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> None:
@@ -88,6 +75,15 @@ def kept(out: Path) -> Trained:
         if finished := {seed: runs[seed] for seed in sorted(runs) if runs[seed].is_finished()}:
             found[record] = finished
     return found
+
+
+def tracks(runs: Trained) -> dict[str, Trained]:
+    """The records that train a network alone, and those with counts of the training text, each in order."""
+    found: dict[str, Trained] = {"network": {}, "counts": {}}
+    for record, by_seed in runs.items():
+        has_counts = next(iter(by_seed.values())).config().stage == "v9"
+        found["counts" if has_counts else "network"][record] = by_seed
+    return {track: records for track, records in found.items() if records}
 
 
 def leaderboard(runs: Trained, waited: dict[str, float]) -> str:
@@ -129,17 +125,20 @@ def _parts(module: torch.nn.Module) -> list[list[object]]:
 
 
 def each(runs: Trained) -> str:
-    """One row per run of a track, from its summary."""
-    lines = []
+    """The figures of each run from its summary, as docs/records.csv has them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([
+        "record", "seed", "counted seconds", "exact val", "estimated train", "estimated val", "iterations",
+        "characters/s", "commit",
+    ])  # fmt: skip
     for record, by_seed in runs.items():
         for seed, run in by_seed.items():
             s = run.summary()
             losses = [f"{loss:.4f}" for loss in (s.exact.val, s.estimated.train, s.estimated.val)]
-            commit = (s.git_commit or "-")[:7]
-            lines.append([record, seed, _counted(s), *losses, s.iterations, f"{s.tokens_per_second:,.0f}", commit])
-    headers = ["record", "seed", "counted seconds", "exact val", "estimated train", "estimated val"]
-    headers += ["iterations", "characters/s", "commit"]
-    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
+            speed, commit = f"{s.tokens_per_second:.0f}", (s.git_commit or "")[:7]
+            writer.writerow([record, seed, f"{_counted(s):.2f}", *losses, s.iterations, speed, commit])
+    return text.getvalue()
 
 
 def picture(runs: Trained) -> Figure:
@@ -188,8 +187,8 @@ if __name__ == "__main__":
         train(given.records, [1] if given.quick else given.seeds, out, quick=given.quick)
         print(machine())
         trained = kept(out)
-        for track, records in tracks().items():
-            if runs := {record: trained[record] for record in records if record in trained}:
-                print(f"\n{track}", leaderboard(runs, waits(out)), each(runs), sep="\n\n")
-                if given.out:
-                    picture(runs).savefig(out / f"{track}.png", dpi=120)
+        for track, runs in tracks(trained).items():
+            print(f"\n{track}", leaderboard(runs, waits(out)), sep="\n\n")
+            if given.out:
+                picture(runs).savefig(out / f"{track}.png", dpi=120)
+        write_atomically(out / "records.csv", each(trained))

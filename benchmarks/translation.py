@@ -1,4 +1,4 @@
-"""The encoder-decoder: training, decoding and two processes, compared with the alternatives.
+"""The encoder-decoder: training and decoding, compared with the alternatives.
 
     python benchmarks/translation.py --annotated PATH --run RUN_FOLDER
 
@@ -13,8 +13,6 @@ import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads
 import ast
 import copy
 import math
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from harness import DATA, Row, alternate, arguments, documented, output, table, train_command
+from harness import DATA, Row, alternate, arguments, documented, table
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
@@ -75,7 +73,7 @@ class _PlainTransformer(nn.Module):
 
 
 def rows(annotated: Path | None, run: Path | None, repeats: int, *, quick: bool) -> list[Row]:
-    """Training tokens per second, seconds of decoding, and tokens per second of two processes."""
+    """Training tokens per second, and seconds of decoding."""
     corpus = reverse(length=10, size=2000, vocab_size=_VOCAB) if quick else multi30k(str(DATA), _VOCAB)
     tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
     data = PairData(corpus, tokenizer, block_size=_CONFIG.model.block_size, device="cpu")
@@ -89,12 +87,6 @@ def rows(annotated: Path | None, run: Path | None, repeats: int, *, quick: bool)
         result.append(Row("transformer training", "tokens/s", measured, peer, more_is_better=True))
     if run is not None:
         result.append(_decoding(RunFolder(run), repeats, quick=quick))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        measured = alternate(
-            repeats, lambda: _processes(2, folder, quick=quick), lambda: _processes(1, folder, quick=quick)
-        )
-        result.append(Row("two processes", "tokens/s", measured, "one process", more_is_better=True))
     return result
 
 
@@ -184,20 +176,6 @@ def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
 
     model.train()
     return _tokens_per_second(step, batches)
-
-
-def _processes(count: int, folder: Path, *, quick: bool) -> float:
-    iterations = 2 if quick else 40
-    changes = [f"training.max_iters={iterations}", f"training.eval_interval={iterations}"]
-    changes += ["schedule.warmup_iters=0", "device=cpu"]
-    changes += ["experiment=reverse", "data.size=500"] if quick else ["model=transformer", "data=multi30k"]
-    command = train_command(*changes)
-    if count > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        command = [sys.executable, *launcher, *command[1:]]
-    printed = output(command, folder)
-    (speed,) = [line.split()[-2] for line in printed.splitlines() if line.startswith(f"iteration {iterations} ")]
-    return float(speed.replace(",", ""))
 
 
 if __name__ == "__main__":

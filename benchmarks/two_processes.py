@@ -12,21 +12,30 @@ from pathlib import Path
 
 from harness import Row, alternate, arguments, output, table, train_command
 
-_WORK = {"v7": ["model=v7", "training.max_iters=12"], "v7_cpu": ["experiment=v7_cpu", "training.max_iters=300"]}
-_STEPS_ALONE = ["training.eval_interval=1000000", "training.eval_iters=1", "training.exact_tokens=1000"]
-_QUICK = ["training.max_iters=2", "model.n_embd=12", "model.n_layer=1", "training.batch_size=2"]
+_STEPS_ALONE = ["training.eval_iters=1", "training.exact_tokens=1000"]  # nearly: evaluations of a text are short
+_WORK = {
+    "v7": ["model=v7", *_STEPS_ALONE, "training.max_iters=12"],
+    "v7_cpu": ["experiment=v7_cpu", *_STEPS_ALONE, "training.max_iters=300"],
+    "transformer": ["model=transformer", "data=multi30k", "training.max_iters=40"],
+}
+_SMALL = ["training.max_iters=2", "model.n_embd=12", "model.n_layer=1", "training.batch_size=2"]
+_QUICK = {
+    "v7": ["model=v7", *_STEPS_ALONE, *_SMALL],
+    "v7_cpu": ["experiment=v7_cpu", *_STEPS_ALONE, *_SMALL],
+    "transformer": ["experiment=reverse", "data.size=500", "training.max_iters=2"],
+}
 
 
 def rows(repeats: int, *, quick: bool, device: str = "cpu") -> list[Row]:
     """Tokens per second in training steps."""
     with tempfile.TemporaryDirectory() as name:
-        changes = [f"device={device}", *(_QUICK if quick else [])]
-        return [_row(work, [*own, *changes], repeats, Path(name)) for work, own in _WORK.items()]
+        works = _QUICK if quick else _WORK
+        return [_row(work, [*own, f"device={device}"], repeats, Path(name)) for work, own in works.items()]
 
 
 def _row(work: str, own: list[str], repeats: int, folder: Path) -> Row:
-    alone = train_command(*own, *_STEPS_ALONE, "schedule.warmup_iters=0")
-    together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *alone[1:]]
+    alone = train_command(*own, "training.eval_interval=1000000", "schedule.warmup_iters=0")
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *alone[1:]]
     measured = alternate(repeats, lambda: _speed(together, folder), lambda: _speed(alone, folder))
     return Row(f"{work}, two processes", "tokens/s", measured, "one process", more_is_better=True)
 

@@ -10,7 +10,7 @@ import os
 
 # By default, OpenMP's threads spin for milliseconds while they wait, which keeps the cores from everything else on a
 # busy machine. Without any spinning, waking them takes half of the time of generation. This number of spins lasts about
-# as long as the wait inside a step (benchmarks/busy_machine.py). OpenMP reads both when PyTorch is imported.
+# as long as the wait inside a step. OpenMP reads both when PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "6000")
 

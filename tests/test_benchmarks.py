@@ -3,14 +3,11 @@
 import ast
 import json
 import os
-import shutil
-import signal
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -26,11 +23,9 @@ from tests.conftest import REPOSITORY, Script, build, check_config
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from ablation import CHANGES, WHOLE
-from gpu import measure, report
-from gpu_parts import Cells, Part, Setting
-from harness import LIBGOMPS_SPINS, WAITING, Measured, Row, alternate, arguments, output, with_constants
+from gpu import Cells, Part, Setting, measure, report
+from harness import WAITING, Measured, Row, alternate, arguments, output, with_constants
 from private_kernels import unpacked, unrecorded, without
-from records import tracks
 from same_losses import Losses, spelled
 
 Benchmark = Callable[..., list[list[str]]]  # its arguments -> the cells of its table, row by row
@@ -224,10 +219,7 @@ def test_sides_alternate_after_a_run_that_does_not_count() -> None:
     measured = alternate(2, lambda: float(next(clock)), lambda: float(next(clock)))
     assert measured == Measured(theirs=[1.0, 3.0], ours=[2.0, 4.0])
     assert alternate(2, lambda: 1.0).theirs == []
-
-
-def test_nothing_runs_before_a_single_pair() -> None:
-    clock = count()
+    clock = count()  # nothing runs before a single pair
     measured = alternate(1, lambda: float(next(clock)), lambda: float(next(clock)))
     assert measured == Measured(theirs=[0.0], ours=[1.0])
 
@@ -256,26 +248,23 @@ def test_a_peer_that_is_missing_is_skipped_with_a_note(
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"), [([], (3, False)), (["--repeats=5"], (5, False)), (["--repeats=5", "--quick"], (1, True))]
-)
-def test_a_quick_benchmark_is_not_repeated(
-    line: list[str], expected: tuple[int, bool], monkeypatch: pytest.MonkeyPatch
+def test_the_command_line_chooses_repeats_and_parts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmark", *line])
-    given = arguments("What it measures.")
-    assert (given.repeats, given.quick) == expected
+    for line, expected in {
+        "": (3, False, ["a", "b"]), "--repeats=5 b": (5, False, ["b"]), "--repeats=5 --quick": (1, True, ["a", "b"]),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["benchmark", *line.split()])
+        given = arguments("What it measures.", names=("a", "b"))
+        assert (given.repeats, given.quick, given.names) == expected
+    for line, refused in {"--repeats=0": "must be at least 1", "a c": "c is none of a, b"}.items():
+        monkeypatch.setattr(sys, "argv", ["benchmark", *line.split()])
+        with pytest.raises(SystemExit):
+            arguments("What it measures.", names=("a", "b"))
+        assert refused in capsys.readouterr().err
 
 
-def test_a_benchmark_without_repetitions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmark", "--repeats=0"])
-    with pytest.raises(SystemExit):
-        arguments("What it measures.")
-
-
-NAMES = sorted(
-    path.stem for path in (REPOSITORY / "benchmarks").glob("*.py") if path.stem not in ("harness", "gpu_parts")
-)
+NAMES = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("*.py") if path.stem != "harness")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -294,31 +283,6 @@ def test_threads_of_a_benchmark_wait_as_in_the_scripts(path: Path) -> None:
     plain = [name.name for node in code if isinstance(node, ast.Import) for name in node.names]
     if "torch" in plain:
         assert plain[0] == "gpt"
-
-
-def libgomp() -> str | None:
-    """The OpenMP library that this process has loaded with PyTorch, if it is libgomp."""
-    loaded = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
-    return next((path for path in sorted(loaded) if Path(path).name.startswith("libgomp")), None)
-
-
-def libgomp_settings(library: str, **given: str) -> list[str]:
-    """What libgomp says of how threads wait, in a process with these variables."""
-    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
-    environment |= {"OMP_DISPLAY_ENV": "VERBOSE", **given}
-    load = [sys.executable, "-S", "-c", f"import ctypes; ctypes.CDLL({library!r})"]
-    done = subprocess.run(load, env=environment, capture_output=True, text=True)
-    return [line.strip() for line in done.stderr.splitlines() if "SPINCOUNT" in line or "WAIT_POLICY" in line]
-
-
-@pytest.mark.skipif(libgomp() is None, reason="this PyTorch has another OpenMP library than libgomp")
-def test_the_longest_wait_is_libgomps_own() -> None:
-    library = libgomp()
-    assert library is not None
-    by_default = libgomp_settings(library)
-    assert by_default
-    assert libgomp_settings(library, GOMP_SPINCOUNT=f"{LIBGOMPS_SPINS}") == by_default
-    assert libgomp_settings(library, **WAITING) != by_default
 
 
 def test_a_peer_runs_with_the_users_environment_and_not_with_this_projects(
@@ -341,56 +305,12 @@ def test_a_checkout_is_imported_before_the_users_own_paths(tmp_path: Path, monke
     assert output(show, tmp_path, checkout=tmp_path).strip() == str(tmp_path)
 
 
-def test_parts_of_a_benchmark_are_chosen_by_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    for line, expected in ((["b"], ["b"]), ([], ["a", "b"])):
-        monkeypatch.setattr(sys, "argv", ["benchmark", *line])
-        assert arguments("What it measures.", names=("a", "b")).names == expected
-    monkeypatch.setattr(sys, "argv", ["benchmark", "a", "c"])
-    with pytest.raises(SystemExit):
-        arguments("What it measures.", names=("a", "b"))
-    assert "c is none of a, b" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "work"),
-    [
-        ("v1", "v1"), ("v6", "v6"), ("v7_cpu", "experiment=v7_cpu"), ("v8", "v8"), ("transformer", "transformer"),
-        ("generation", "v7-size generation"), ("sweep", "two seeds of v3"),
-    ],
-)  # fmt: skip
-def test_every_work_is_measured_idle_and_beside_busy_loops(benchmark: Benchmark, name: str, work: str) -> None:
-    rows = benchmark("busy_machine", name)
-    assert [(row[0].split(",")[0], row[1]) for row in rows] == [(work, state) for state in ("none", "2 busy loops")]
-    assert all(float(seconds) > 0 for row in rows for seconds in row[2:])
-
-
 @pytest.mark.slow
 def test_memory_is_measured(everything: Everything) -> None:
     ((work, peer, theirs, ours, ratio),) = everything.of("v5, documented run, peak memory")
     assert (work, peer) == ("v5, documented run, peak memory", "import torch and the corpus")
     assert 100 < float(theirs.split()[0].replace(",", "")) < float(ours.split()[0].replace(",", ""))
     assert 0 < float(ratio.split()[0]) < 1
-
-
-@pytest.mark.slow
-def test_keystrokes_are_timed_with_both_engines(benchmark: Benchmark) -> None:
-    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    rows = benchmark("keystrokes")
-    assert [row[0].rpartition(", ")[2] for row in rows] == ["with the server", "without a server"]
-    assert all(0 < float(row[3].split()[0]) < 10_000 for row in rows)  # milliseconds
-
-
-@pytest.mark.slow
-def test_two_processes_run(benchmark: Benchmark) -> None:
-    rows = benchmark("two_processes")
-    assert [(row[0], row[1]) for row in rows] == [
-        (f"{name}, two processes", "one process") for name in ("v7", "v7_cpu")
-    ]
-    assert all(float(row[4].split()[0]) > 0 for row in rows)
 
 
 @pytest.mark.slow
@@ -453,12 +373,6 @@ def test_v7_is_trained_against_nanogpt_at_the_same_size(everything: Everything) 
 
 
 @pytest.mark.slow
-def test_v7_s_training_without_nanogpt_has_no_peer(benchmark: Benchmark) -> None:
-    (v7, _) = benchmark("v7_training")
-    assert (v7[0], v7[2], v7[4]) == ("v7 training", "-", "-")
-
-
-@pytest.mark.slow
 def test_text_is_generated_against_nanogpt(everything: Everything) -> None:
     rows = [row for row in everything.of("v7-size generation") if row[1] in ("nanoGPT generate", "reading the weights")]
     (record,) = everything.of("generation with")
@@ -481,15 +395,15 @@ def test_text_is_generated_against_nanogpt(everything: Everything) -> None:
 @pytest.mark.slow
 def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, tmp_path: Path) -> None:
     parts = [
-        "speedrun_1", "v7_1", "determinism_v9", "tests_training", "v6_compiled", "generation_64x64_bfloat16",
-        "recorded_float32", "compiled_v8",
+        "speedrun_1", "v7_1", "determinism_v9", "v6_compiled", "generation_64x64_bfloat16", "recorded_float32",
+        "compiled_v8",
     ]  # fmt: skip
 
     def measured() -> list[list[str]]:
-        done = script("benchmarks/gpu.py", "--quick", "--minutes=20", "--out=kept", *parts, cwd=tmp_path)
+        done = script("benchmarks/gpu.py", "--quick", "--out=kept", *parts, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout == (tmp_path / "kept" / "report.md").read_text()
-        assert "failed:" not in done.stdout
+        assert "failed:" not in done.stderr
         return [line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
 
     rows = [[cell.strip() for cell in row] for row in measured()]
@@ -498,7 +412,7 @@ def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, tmp_path: Path
         "work", "v7-size generation, 1 x 8 characters, bfloat16",
         "v7-size generation, 1 x 8 characters, float32, recorded",
         "check", "v9, deterministic=true, the same seed twice", "v9, deterministic=true, resumed half-way",
-        "tests/training", "v8, compile=true",
+        "v8, compile=true",
     ]  # fmt: skip
     assert {row[1] for row in rows[10:12]} == {"11 losses and the weights are equal, to the last bit"}
     files = [tmp_path / "kept" / f"{part}.json" for part in parts]
@@ -507,76 +421,21 @@ def test_what_is_wanted_of_a_gpu_is_measured_once(script: Script, tmp_path: Path
     assert [file.stat().st_mtime_ns for file in files] == written
 
 
-def _works(setting: Setting) -> Cells:
-    return [["works", "yes"]]
+def test_a_part_that_fails_is_measured_again_by_the_next_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def fails(_: Setting) -> Cells:
+        if not (tmp_path / "mended").exists():
+            raise SystemExit("on this machine")
+        return [["fails", "no more"]]
 
-
-def _fails(setting: Setting) -> Cells:
-    if not (setting.out / "mended").exists():
-        raise ValueError("on this machine")
-    return [["fails", "no more"]]
-
-
-def _hangs(setting: Setting) -> Cells:
-    time.sleep(600)
-    return []
-
-
-# As a training does, it saves what it has when it is told to stop; here it stops its benchmark itself.
-_SAVES = """
-import os, signal, sys
-from pathlib import Path
-def save(*_):
-    Path(sys.argv[2]).write_text("saved")
-    sys.exit(1)
-signal.signal(signal.SIGTERM, save)
-os.kill(int(sys.argv[1]), signal.SIGUSR1)
-signal.pause()
-"""
-
-
-def _is_cut_off(benchmark: int, setting: Setting) -> Cells:
-    saved = setting.out / "saved"
-    if not saved.exists():
-        output([sys.executable, "-c", _SAVES, str(benchmark), str(saved)], setting.out)
-    return [["is cut off", saved.read_text()]]
-
-
-@pytest.mark.slow
-def test_parts_that_failed_are_kept_as_such_and_run_again_after_the_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+    parts = {"fails": Part("checks", fails), "works": Part("checks", lambda _: [["works", "yes"]])}
     setting = Setting(tmp_path, None, repeats=1, quick=True)
-    parts = {"fails": Part("checks", 60, _fails), "hangs": Part("checks", 1, _hangs)}
-    measure(parts, setting, minutes=0)
-    assert report(parts, tmp_path) == "not done: fails, hangs\n"
-    measure(parts, setting, minutes=5)
-    traceback, hangs = report(parts, tmp_path).split("\n\n")
-    assert traceback.startswith("failed: fails: Traceback")
-    assert traceback.endswith("ValueError: on this machine")
-    assert hangs == "failed: hangs: longer than 1 s\n"
+    measure(parts, setting)
+    assert capsys.readouterr().err.splitlines() == ["fails", "fails failed: on this machine", "works"]
+    assert report(parts, tmp_path).endswith("| works   | yes      |\n\nnot done: fails\n")
     (tmp_path / "mended").touch()
-    parts["works"] = Part("checks", 60, _works)
-    del parts["hangs"]
-    capsys.readouterr()
-    measure(parts, setting, minutes=5)
-    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["works", "fails"]
-    assert [line.split()[1] for line in report(parts, tmp_path).splitlines()[-2:]] == ["fails", "works"]
-
-
-@pytest.mark.slow
-def test_a_part_that_is_cut_off_saves_what_it_has_and_has_no_result(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, None, repeats=1, quick=True)
-    parts = {"cut": Part("checks", 60, partial(_is_cut_off, os.getpid()))}
-    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            measure(parts, setting, minutes=5)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert report(parts, tmp_path) == "not done: cut\n"
-    measure(parts, setting, minutes=5)
-    assert "| is cut off | saved" in report(parts, tmp_path)
+    measure(parts, setting)
+    assert capsys.readouterr().err.splitlines() == ["fails"]
+    assert "not done" not in report(parts, tmp_path)
 
 
 @pytest.mark.slow
@@ -599,12 +458,12 @@ def test_seeds_are_trained_side_by_side_and_one_after_the_other(everything: Ever
 
 @pytest.mark.slow
 def test_translators_are_trained_against_both_peers(everything: Everything) -> None:
-    rows = everything.of("transformer training", "beam 5", "two processes")
+    rows = everything.of("transformer", "beam 5")
     assert [row[:2] for row in rows] == [
         ["transformer training", "nn.Transformer, plain loop"],
         ["transformer training", "annotated Transformer"],
         ["beam 5, 8 test sentences", "the same without caches"],
-        ["two processes", "one process"],
+        ["transformer, two processes", "one process"],
     ]
     (call,) = everything.calls_of(None)
     assert call == {"vocab": 4000, "layers": 3, "d_model": 128, "d_ff": 256, "heads": 4}
@@ -629,12 +488,6 @@ def test_private_kernels_are_each_measured(everything: Everything) -> None:
     rows = everything.rows[-len(names) :]
     assert [row[0] for row in rows] == names
     assert all("(" in row[4] for row in rows)
-
-
-@pytest.mark.slow
-def test_generation_is_compared_with_libgomp_s_own_waiting(everything: Everything) -> None:
-    waiting = [row[0].rpartition("; ")[2] for row in everything.rows if row[1] == "libgomp's own waiting"]
-    assert waiting == ["other programs: none", "other programs: 2 busy loops"]
 
 
 def test_without_a_private_function_the_public_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -727,39 +580,46 @@ def test_neither_a_checkout_nor_a_commit_is_refused(called: Script, tmp_path: Pa
 
 @pytest.mark.slow
 def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -> None:
-    done = script("benchmarks/records.py", "--quick", "--out", "kept", "06_small_batches", "07_one_layer", cwd=tmp_path)
+    done = script("benchmarks/records.py", "--quick", "--out", "kept", "04_counts", "08_two_tokens", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| 0")]
-    records, runs = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[:2]], lines[2:]
-    assert [row[0] for row in records] == ["06_small_batches", "07_one_layer"]
-    assert [row[2] == "-" for row in records] == [True, False]  # the ratio to the one before
-    for counted, waited, megabytes in ((float(row[1]), float(row[5]), float(row[7])) for row in records):
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")] for line in done.stdout.splitlines() if "| 0" in line
+    ]
+    assert [row[0] for row in rows] == ["04_counts", "08_two_tokens"]
+    assert [row[2] == "-" for row in rows] == [True, False]  # the ratio to the one before
+    for counted, waited, megabytes in ((float(row[1]), float(row[5]), float(row[7])) for row in rows):
         assert 0 < counted < waited
         assert megabytes > 100  # most of it the table of the counts
-    assert [line.split()[1:4:2] for line in runs] == [["06_small_batches", "1"], ["07_one_layer", "1"]]
+    each = (tmp_path / "kept" / "records.csv").read_text().splitlines()
+    assert each[0] == (REPOSITORY / "docs" / "records.csv").read_text().splitlines()[0]
+    assert [line.split(",")[:2] for line in each[1:]] == [["04_counts", "1"], ["08_two_tokens", "1"]]
     assert (tmp_path / "kept" / "counts.png").stat().st_size > 0
     assert not (tmp_path / "kept" / "network.png").exists()
-    summary = tmp_path / "kept" / "07_one_layer_seed1" / "summary.json"
+    summary = tmp_path / "kept" / "08_two_tokens_seed1" / "summary.json"
     kept = summary.read_text()
     # What is there is not trained again, an unfinished run goes on, and the table has all of it.
-    (tmp_path / "kept" / "06_small_batches_seed1" / "summary.json").unlink()
-    done = script("benchmarks/records.py", "--quick", "--out", "kept", "06_small_batches", cwd=tmp_path)
+    (tmp_path / "kept" / "04_counts_seed1" / "summary.json").unlink()
+    done = script("benchmarks/records.py", "--quick", "--out", "kept", "04_counts", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[-2:]] == [
-        "06_small_batches",
-        "07_one_layer",
-    ]
+    assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[-2:]] == ["04_counts", "08_two_tokens"]
     assert summary.read_text() == kept
 
 
-def test_a_record_belongs_to_the_track_of_what_it_begins_with() -> None:
-    network, counts = tracks()["network"], tracks()["counts"]
-    assert counts == ["04_counts", "05_short_windows", "06_small_batches", "07_one_layer", "08_two_tokens"]
-    assert network[:4] == ["01_v7", "02_nanogpt", "03_v8", "09_bfloat16"]
-    for record in network:
-        config, _ = composed("train", [f"experiment=records/{record}"])
-        assert "counts" not in config["model"]["_target_"]
-        assert config["target"] == 1.4873
+def test_the_settings_of_the_leaderboard_lead_from_record_to_record() -> None:
+    """The page has the settings of the records without a file; those up to a file's record give its configuration."""
+    page = (REPOSITORY / "docs" / "records.md").read_text()
+    base, settings, reached = "", [], []
+    for name, row in re.findall(r"^\| \[?(\d\d_\w+)\]?(.*)$", page, re.MULTILINE):
+        changed = re.search(r"`(\S+=[^`]+)`", row)
+        if changed is None:
+            base, settings = name, []
+            continue
+        settings += changed[1].split()
+        config, _ = composed("train", [f"experiment=records/{base}", *settings])
+        if (REPOSITORY / "conf" / "experiment" / "records" / f"{name}.yaml").exists():
+            assert config == composed("train", [f"experiment=records/{name}"])[0]
+            reached.append(name)
+    assert reached == ["12_shuffled", "08_two_tokens"]
 
 
 @pytest.mark.parametrize("stage", CHANGES)

@@ -23,7 +23,7 @@ from gpt.base.ladder import SMALL
 
 _REPOSITORY = Path(__file__).parents[2]
 _RESULTS = _REPOSITORY / "docs" / "results.md"
-_FOR_OTHER_READERS = re.compile(r"^> \*Here the page lacks .*\*\n\n", re.MULTILINE)
+_FOR_OTHER_READERS = re.compile(r"^> \*GitHub shows this page without .*\*\n\n", re.MULTILINE)
 
 
 class Picture(SphinxDirective):

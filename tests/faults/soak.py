@@ -1,4 +1,4 @@
-"""Every fault at full size, as the table of docs/reliability.md.
+"""Every fault at full size, as the table of tests/faults/README.md.
 
 python tests/faults/soak.py [SCENARIO ...]
 """
