@@ -17,7 +17,7 @@ import yaml
 
 import gpt
 from gpt.base.choices import Choice
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.base.files import seal
 from gpt.cli.requests import of_python
 from gpt.data import download
@@ -747,13 +747,12 @@ def test_nothing_is_downloaded_to_a_folder_that_only_the_run_names(
     """A stranger's run could name any folder; the user's own is used instead."""
     monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path / "own"))
     places = []
-    monkeypatch.setattr(download, "_continue_download", lambda path, _: places.append(path))
-    monkeypatch.setattr(download, "_unpack", lambda *_: pytest.fail("nothing arrived"))
+    monkeypatch.setattr(download, "_downloader", lambda **_: lambda url, file, _: places.append(Path(file.name)))
     run = empty_run(tmp_path / "run")
     theirs = Choice(_target_="gpt.data.corpora.enwik8", dir=str(tmp_path), tokenizer="bytes", vocab_size=1000)
-    with pytest.raises(pytest.fail.Exception):
+    with pytest.raises(UserError, match="cannot download"):
         same_corpus(run, STAGE.find(Choice(_target_="gpt.models.v1_bigram.Bigram")), theirs)
-    assert places == [tmp_path / "own" / "enwik8.zip"]
+    assert places == [tmp_path / "own" / ".enwik8.zip.part"]
 
 
 @pytest.mark.parametrize(
