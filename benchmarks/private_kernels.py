@@ -23,9 +23,9 @@ from harness import Measured, Row, alternate, arguments, table
 from torch import nn
 
 from gpt.base.runtime import has_bfloat16, select_device, select_runtime
-from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import block_size_of, v6_pre_norm, v7_dropout, v8_modern
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate

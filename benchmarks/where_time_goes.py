@@ -28,9 +28,9 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.runtime import select_runtime
 from gpt.base.seeding import generator
-from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
 from gpt.tasks.decoding.packing import packed

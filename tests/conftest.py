@@ -22,10 +22,10 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.runtime import Runtime
 from gpt.base.schema import TrainConfig
-from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import LOADER
 from gpt.data.corpus import TextCorpus
 from gpt.data.text import TextData
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import STAGE
 from gpt.runs.folder import RunFolder
 from gpt.training.optimizers import OPTIMIZER

@@ -83,7 +83,7 @@ def test_every_added_thing_was_trained(copy: tuple[Path, Run]) -> None:
     stages = {summary["stage"] for summary in runs(folder)}
     assert {"window_mean", "v5", "wide"} <= stages
     changed = {change for summary in runs(folder) for change in summary["changed"]}
-    assert {"optimizer=Lion", "schedule=staircase", "data=squares", "model.reach=3"} <= changed
+    assert {"optimizer=Lion", "schedule=staircase", "data=squares", "model.reach=3", "data.tokenizer=words"} <= changed
     steps = [path.read_text().splitlines() for path in folder.rglob("steps.txt")]
     first = [[line.split()[0] for line in lines if line[0].isdigit()] for lines in steps]
     assert ["5", "10", "15", "20"] in [words[:4] for words in first]
@@ -134,7 +134,7 @@ def test_each_layer_has_the_learning_rate_that_was_given_to_it(copy: tuple[Path,
 
 
 ADDED = ["model=window_mean", "optimizer=lion", "optimizer=layerwise", "schedule=staircase", "data=squares",
-         "data=speeches"]  # fmt: skip
+         "data=speeches", "data.tokenizer=words"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,23 @@ def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(copy:
     )
 
 
+def test_an_added_tokenizer_is_one_file_measured_by_character_and_refused_where_it_lacks_a_form(
+    copy: tuple[Path, Run],
+) -> None:
+    assert [name for name in FILES if "words" in Path(name).stem] == ["gpt/data/tokenizers/words.py"]
+    folder, run = copy
+    newest = next(found["path"] for found in reversed(runs(folder)) if "data.tokenizer=words" in found["changed"])
+    evaluated, generated, unknown = run(
+        f"python evaluate.py run={newest} json=true",
+        f"python generate.py run={newest} prompt='What is' tokens=20 seed=1",
+        f"python generate.py run={newest} prompt=é",
+    )
+    measures = json.loads(evaluated.stdout)
+    assert measures["nats_per_character"] < measures["nats_per_word"]
+    assert generated.stdout.startswith("What is")
+    assert unknown.stderr == "error: the character 'é' (U+00E9) is not in the vocabulary\n"
+
+
 def test_an_added_script_takes_at_most_four_files(copy: tuple[Path, Run]) -> None:
     assert len([name for name in (*FILES, *DIFFS) if Path(name).stem in ("count", "commands")]) <= 4
     counted, shown, refused = copy[1]("python count.py v5", "python count.py --help", "python count.py v5 depth=0")
@@ -240,6 +257,7 @@ WRONG = [
     ("model=window_mean model.reach=9", "model: reach=9 must be at most block_size=8"),
     ("model=window_mean ~model.reach", "model.reach is required by gpt.models.window_mean.GPT, which takes"),
     ("model=v5 model.reach=3", "model=v5 has no key reach; it is a key of model=window_mean"),
+    ("data.tokenizer=wrods", "data.tokenizer=wrods: must be bytes, characters, gpt2, subwords or words"),
     ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: must be below 1"),
     ("data=squares data.count=-1", "data.count=-1: must be at least 1"),
     ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: must be a whole number"),

@@ -6,7 +6,7 @@ from course_runs import corpus
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gpt.data.characters import CharTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.session.trained import TrainedRun
 from pictures.text import visible
 from pictures.theme import WIDTH, figure

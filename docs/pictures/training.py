@@ -7,8 +7,8 @@ from course_runs import corpus
 from matplotlib.figure import Figure
 
 from gpt.base.ladder import SMALL
-from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.session.trained import TrainedRun
 from gpt.training.schedules import SCHEDULE
 from pictures.text import visible

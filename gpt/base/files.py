@@ -1,6 +1,7 @@
 """Atomic writes and checksums.
 
-A file is written under a temporary name, flushed to disk and renamed. Records carry a checksum of their content.
+A file is written under a temporary name, flushed to disk and renamed. A text ends with a checksum: the SHA-256 of all
+that comes before it, as the last key of its JSON or YAML.
 """
 
 import contextlib
@@ -24,13 +25,13 @@ from gpt.base.errors import UnreadableError, UserError, explain, report
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Made once: json.dumps with these options would make one per record, and thousands of records are read at once.
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+PLACE = "0" * 64  # stands for a checksum until the content is known
+_CHECKSUM = re.compile(r"""checksum["']?: ["']([0-9a-f]{64})["']\s*}?\s*""")
 
 # What bounds the cost of reading a stranger's file: bytes of a file with one record per line, and of a line, which has
 # a checksum; and in a record that is not short, the fewest characters for each list and for each value, which are those
 # of a merge of two subwords.
-_LARGEST_OF_LINES, _LONGEST_LINE, _SHORTEST_LINE = 2**25, 2**20, 48
+_LARGEST_OF_LINES, _LONGEST_LINE, _SHORTEST_LINE = 2**25, 2**20, 80
 _SHORT, _PER_BRACKET, _PER_VALUE = 2**20, 12, 5
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,11 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
     return True
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `path` so that a reader always sees the old file or the new one, never a partial one."""
+def write_atomically(path: Path, content: str | bytes | list[bytes | memoryview]) -> None:
+    """Write `path` so that a reader always sees the old file or the new one, never a partial one.
+
+    Several parts of a large file need not be joined.
+    """
     if isinstance(content, str):
         content = content.encode()
     temporary = temporary_name(path)
@@ -76,10 +80,10 @@ def is_temporary(name: str) -> bool:
     return re.fullmatch(r"\..+\.[0-9a-f]{8}", name) is not None
 
 
-def write_flushed(path: Path, content: bytes) -> None:
+def write_flushed(path: Path, content: bytes | list[bytes | memoryview]) -> None:
     """Write a new file and flush it to the disk."""
     with path.open("xb") as file:
-        file.write(content)
+        file.writelines([content] if isinstance(content, bytes) else content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -184,16 +188,29 @@ def parsed(text: str, source: Path) -> Any:
 
 
 def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
-    """A record as JSON, with a checksum of its content."""
-    return json.dumps({**record, "checksum": _checksum(record)}, ensure_ascii=False, indent=indent)
+    """A record as JSON, with a checksum."""
+    return sealed(json.dumps({**record, "checksum": PLACE}, ensure_ascii=False, indent=indent))
 
 
 def unseal(text: str, source: Path) -> dict[str, Any]:
     """The record that `seal` wrote. Raises UserError as `parsed` does, and if it has been changed."""
-    record = parsed(text, source)
-    if not isinstance(record, dict) or record.pop("checksum", None) != _checksum(record):
-        raise UserError(f"{source} is damaged: its checksum does not match its content")
+    check_seal(text, source)
+    record: dict[str, Any] = parsed(text, source)
+    del record["checksum"]
     return record
+
+
+def sealed(text: str) -> str:
+    """A text that ends with PLACE as its checksum, with the checksum there."""
+    before, _, after = text.rpartition(PLACE)
+    return f"{before}{_digest(before)}{after}"
+
+
+def check_seal(text: str, source: Path) -> None:
+    """Raise UserError unless the text ends with the checksum of all before it."""
+    found = _CHECKSUM.fullmatch(text, max(text.rfind("checksum"), 0))
+    if found is None or found[1] != _digest(text[: found.start(1)]):
+        raise UserError(f"{source} is damaged or was edited: it does not end with the checksum of its content")
 
 
 def sha256(path: Path) -> str:
@@ -205,5 +222,5 @@ def sha256(path: Path) -> str:
         raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _checksum(record: dict[str, Any]) -> str:
-    return hashlib.sha256(_canonical(record).encode()).hexdigest()[:32]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -59,11 +59,6 @@ def literal(schema: type[BaseModel]) -> tuple[str, ...]:
     return tuple(key for key, declared in _declared(schema).items() if declared.literal)
 
 
-def added(version: int) -> dict[str, Any]:
-    """The keys that a format of config.yaml added, with the values that runs of older formats have for them."""
-    return {key: declared.before for key, declared in _declared(TrainConfig).items() if declared.since == version}
-
-
 @lru_cache(2**10)
 def _key(name: str) -> Key:
     """The declaration of a key of train.yaml, or of the innermost group around it."""

@@ -35,8 +35,6 @@ class Key:
     matched: bool = True  # must be equal in the run that resume=auto finds
     literal: bool = False  # Hydra's grammar does not apply to its value
     only_with: str | None = None  # compared and grouped only where this other key is not 0
-    since: int = 1  # the format of config.yaml that added it
-    before: Any = None  # the value that runs of older formats have
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
 
 
@@ -71,21 +69,21 @@ class TrainingConfig(_Schema):
     grad_accumulation: Annotated[Count, Key(compared=False, grouped=False)]
     learning_rate: NonNegative
     grad_clip: Annotated[float, Field(gt=0, le=1e30)] | None
-    windows: Annotated[Literal["random", "shuffled"], Key(since=8, before="random")]
-    short_window: Annotated[Length | None, Key(since=3, before=None)]
-    short_iters: Annotated[CountOrZero, Key(since=3, before=0)]
+    windows: Literal["random", "shuffled"]
+    short_window: Length | None
+    short_iters: CountOrZero
     label_smoothing: Fraction
-    multi_token: Annotated[NonNegative, Key(resumable=False, since=5, before=0.0)]
-    recompute: Annotated[bool, Key(compared=False, grouped=False, since=7, before=False)]
+    multi_token: Annotated[NonNegative, Key(resumable=False)]
+    recompute: Annotated[bool, Key(compared=False, grouped=False)]
     average_last: Share
-    ema: Annotated[Fraction, Key(since=7, before=0.0)]
-    patience: Annotated[Count | None, Key(since=7, before=None)]
+    ema: Fraction
+    patience: Count | None
     on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
     eval_interval: Annotated[Count | Literal["epoch"], Key(only_with="training.average_last")]
     eval_iters: Annotated[Count, Key(grouped=False)]
-    exact_tokens: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=7, before=None)]
-    sample_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=7, before=None)]
-    log_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
+    exact_tokens: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
+    sample_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
+    log_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -102,7 +100,7 @@ class CheckpointConfig(_Schema):
     interval: Count
     min_seconds: NonNegative
     keep: Count
-    snapshots: Annotated[CountOrZero, Key(compared=False, grouped=False, matched=False, since=9, before=0)]
+    snapshots: Annotated[CountOrZero, Key(compared=False, grouped=False, matched=False)]
 
 
 class Documented(_Schema):
@@ -124,17 +122,15 @@ class TrainConfig(_Schema):
     optimizer: Annotated[Choice, Key(within={"_target_": Key(resumable=False)})]
     schedule: Annotated[Choice, Key()]
     logger: Annotated[dict[str, Choice], Key(compared=False, grouped=False, matched=False)]
-    metrics: Annotated[dict[MetricName, Choice], Key(compared=False, grouped=False, matched=False, since=5, before={})]
+    metrics: Annotated[dict[MetricName, Choice], Key(compared=False, grouped=False, matched=False)]
     checkpoint: Annotated[CheckpointConfig, Key(compared=False, grouped=False, matched=False)]
     documented: Annotated[Documented, Key(resumable=False, grouped=False)]
-    overfit: Annotated[NonNegative | None, Key(resumable=False, since=4, before=None)]
-    target: Annotated[NonNegative | None, Key(compared=False, grouped=False, matched=False, since=3, before=None)]
-    init: Annotated[PathName | None, Key(resumable=False, literal=True, since=2, before=None)]
-    unknown_characters: Annotated[Share | Literal["grow"], Key(compared=False, grouped=False, since=6, before=0.01)]
-    name: Annotated[Label | None, Key(compared=False, grouped=False, matched=False, since=2, before=None)]
-    tags: Annotated[
-        list[Label], _LIST, Key(compared=False, grouped=False, matched=False, literal=True, since=2, before=[])
-    ]
+    overfit: Annotated[NonNegative | None, Key(resumable=False)]
+    target: Annotated[NonNegative | None, Key(compared=False, grouped=False, matched=False)]
+    init: Annotated[PathName | None, Key(resumable=False, literal=True)]
+    unknown_characters: Annotated[Share | Literal["grow"], Key(compared=False, grouped=False)]
+    name: Annotated[Label | None, Key(compared=False, grouped=False, matched=False)]
+    tags: Annotated[list[Label], _LIST, Key(compared=False, grouped=False, matched=False, literal=True)]
     seed: Annotated[Seed, Key(compared=False, resumable=False, grouped=False)]
     device: Annotated[DeviceName, Key(compared=False, grouped=False, matched=False)]
     dtype: Annotated[DtypeName, Key(compared=False, grouped=False, matched=False)]

@@ -14,11 +14,12 @@ from gpt.base.choices import Kind, PathName, PathNames
 from gpt.base.errors import RequestError, UnavailableError, UserError
 from gpt.base.files import sha256
 from gpt.base.installation import TINY_SHAKESPEARE
-from gpt.data import dataset_files, download
-from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, TokenKind, Tokens
+from gpt.data import dataset_files, download, tokenizers
+from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
 from gpt.data.description import Split
 from gpt.data.long_text import LongText
 from gpt.data.sources import Source, files_of
+from gpt.data.tokenizers import TokenKind
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
 _IN_MEMORY = 2**24  # bytes of a text
@@ -215,7 +216,7 @@ def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
     """The text of files, in memory or prepared. Raises RequestError and UserError as `text` does."""
     if source.bytes_in_files > _IN_MEMORY:
         return LongText(source, split, _prepared(), tokens)
-    errors = "surrogateescape" if tokens.kind == "bytes" else "strict"
+    errors = "surrogateescape" if tokenizers.named(tokens.kind).reads_bytes else "strict"
     content = source.text(errors)
     if isinstance(split, float):
         return _split(content, split, tokens)

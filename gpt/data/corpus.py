@@ -5,15 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from gpt.data.byte_level import BytePairs
-from gpt.data.tokenizer import Ids, TextTokenizer
+from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer
 
 Pairs = list[tuple[str, str]]  # source and target
-TokenKind = Literal["characters", "bytes", "subwords", "gpt2"]
+Learned = TypeVar("Learned", bound=LearnedTokenizer)
 SPLITS = ("train", "val", "test")
 SubwordCount = Annotated[int, Field(ge=256, le=10**6)]
 
@@ -40,8 +39,8 @@ class Corpus(ABC):
 class Tokens:
     """What a text is to be split into."""
 
-    kind: TokenKind = "characters"
-    vocab_size: int = 1000  # of subwords that are learned
+    kind: str = "characters"  # of gpt.data.tokenizers
+    vocab_size: int = 1000  # of those that are learned
 
 
 class Text(Corpus):
@@ -63,8 +62,12 @@ class Text(Corpus):
         """The token ids of each split, without characters that the vocabulary lacks."""
 
     @abstractmethod
-    def subwords(self, vocab_size: int) -> BytePairs:
-        """Subwords that are learned from the training split. Raises RequestError if their library is not installed."""
+    def training_texts(self) -> Iterable[str]:
+        """The training split, in pieces that end where a word does."""
+
+    @abstractmethod
+    def learned(self, tokenizer: type[Learned]) -> Learned:
+        """A tokenizer that is learned from the training split. Raises RequestError as `trained_on` does."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,13 @@ class TextCorpus(Text):
         splits = self._splits()
         return {name: tokenizer.encode(tokenizer.without_unknown(text)[0]) for name, text in splits.items()}
 
-    def subwords(self, vocab_size: int) -> BytePairs:
-        """Subwords that are learned from the training split."""
-        return BytePairs.trained_on([self.train], vocab_size)
+    def training_texts(self) -> Iterable[str]:
+        """The training split."""
+        return [self.train]
+
+    def learned(self, tokenizer: type[Learned]) -> Learned:
+        """A tokenizer that is learned from the training split."""
+        return tokenizer.trained_on(self.training_texts(), self.tokens.vocab_size)
 
     def _splits(self) -> dict[str, str]:
         return {name: text for name in SPLITS if (text := getattr(self, name)) or name != "test"}

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from gpt.base.records import Record, Total
-from gpt.data.characters import CODE_POINTS, code_points
 from gpt.data.corpus import SPLITS
 from gpt.data.sources import Source
+from gpt.data.tokenizers.characters import CODE_POINTS, code_points
 
 Split = float | Sequence[int]  # the fraction of the characters to train on, or the byte at which each but the last ends
 

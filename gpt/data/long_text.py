@@ -16,17 +16,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError
 
 from gpt.base.errors import UserError
 from gpt.base.files import is_temporary, read_text_file, seal, temporary_name, unseal, write_atomically
 from gpt.base.records import Record, Total
-from gpt.data.byte_level import BytePairs
-from gpt.data.corpus import SPLITS, Text, Tokens
+from gpt.data.corpus import SPLITS, Learned, Text, Tokens
 from gpt.data.description import Description, Split, bytes_of, describe
 from gpt.data.mapped import MappedIds
 from gpt.data.sources import Source
@@ -44,21 +43,6 @@ class _Encoded(Record):
     source: str
     tokens: Total
     written: list[Total]  # when its content and its inode last changed, in nanoseconds
-
-
-class _Learned(Record):
-    """Subwords that were learned from a text."""
-
-    largest = Vocabulary.largest
-
-    source: str
-    vocabulary: list[str]
-    merges: list[tuple[str, str]]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        BytePairs(self.vocabulary, self.merges)
-        return self
 
 
 class LongText(Text):
@@ -113,7 +97,7 @@ class LongText(Text):
         found: dict[str, Ids] = {}
         with _preparing(self._folder):
             described = self._described
-            for split, part in bytes_of(described.ends if tokenizer.unit == "byte" else described.whole_ends).items():
+            for split, part in bytes_of(described.ends if tokenizer.reads_bytes else described.whole_ends).items():
                 path = self._folder / f"{tokenizer.name}.{split}.ids"
                 record = _record(path.with_suffix(".json"), _Encoded)
                 if record is None or not _is_intact(path, record, self._source, dtype):
@@ -121,23 +105,29 @@ class LongText(Text):
                 found[split] = MappedIds(path, dtype)
         return found
 
-    def subwords(self, vocab_size: int) -> BytePairs:
-        """Subwords that are learned from the training split, the first time."""
-        path = self._folder / f"subwords_{vocab_size}.json"
+    def learned(self, tokenizer: type[Learned]) -> Learned:
+        """A tokenizer that is learned from the training split, the first time."""
+        size, kind = self.tokens.vocab_size, self.tokens.kind
+        path = self._folder / f"{kind}_{size}.json"
         with _preparing(self._folder):
-            found = _record(path, _Learned)
-            if found is None or found.source != self._source.fingerprint:
-                learned = BytePairs.trained_on(self._training_texts(), vocab_size, show_progress=True)
-                self._source.check_unchanged()
-                found = _Learned(
-                    source=self._source.fingerprint, vocabulary=learned.vocabulary, merges=learned.merges or []
-                )
-                write_atomically(path, seal(found.model_dump()))
-        return BytePairs(found.vocabulary, found.merges)
+            kept = _record(path, Vocabulary)
+            if kept is not None and kept.corpus == self._source.fingerprint:
+                try:
+                    return tokenizer.restored(kept)
+                except ValueError as error:
+                    log.warning(f"{path} is damaged ({error}): preparing the text again")
+            found = tokenizer.trained_on(self.training_texts(), size, show_progress=True)
+            self._source.check_unchanged()
+            kept = Vocabulary(
+                kind=kind, vocabulary=found.vocabulary, merges=found.merges, corpus=self._source.fingerprint
+            )
+            write_atomically(path, seal(kept.model_dump()))
+        return found
 
-    def _training_texts(self) -> Iterator[str]:
+    def training_texts(self) -> Iterator[str]:
+        """The training split, in pieces that end where a word does."""
         pieces = self._source.pieces(0, self._described.whole_ends[0], words=True)
-        return self._source.of_pieces(pieces, bytes.decode, "learning subwords")
+        return self._source.of_pieces(pieces, bytes.decode, "learning the vocabulary")
 
     def _encode(
         self, path: Path, tokenizer: TextTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from gpt.data.characters import lacking
+from gpt.data.tokenizers.characters import lacking
 
 if TYPE_CHECKING:
     from gpt.data.subwords import Subwords

@@ -1,13 +1,17 @@
 """What every tokenizer of a text does: text to token ids and back."""
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gpt.base.errors import RequestError
+from gpt.data.vocabulary import Vocabulary
 
 
 class Ids(Protocol):
@@ -22,16 +26,32 @@ class Ids(Protocol):
 
 
 class TextTokenizer(ABC):
-    """Splits texts into tokens."""
+    """Splits texts into tokens: by default, strings of characters, as `vocabulary` lists them."""
 
     unit: ClassVar[str]  # what a token is, in a word
     is_complete: ClassVar[bool] = False  # whether it can encode every text
     joins_characters: ClassVar[bool] = False  # whether a token can be several characters, up to the next white space
+    reads_bytes: ClassVar[bool] = False  # whether it encodes what is not UTF-8, too
     vocabulary: str | list[str]  # token i is entry i, in the form of tokenizer.json
     merges: list[tuple[str, str]] | None = None  # of subwords
 
+    @classmethod
+    @abstractmethod
+    def built_for(cls, corpus: Any) -> Self:
+        """The tokenizer for a corpus, a `Text`. Raises RequestError if its library is not installed."""
+
+    @classmethod
+    def restored(cls, vocabulary: Vocabulary) -> Self:
+        """The tokenizer of a run, which is made from its vocabulary alone. Raises ValueError if that is damaged."""
+        return cls(vocabulary.vocabulary)  # type: ignore[call-arg]
+
     def __len__(self) -> int:
         return len(self.vocabulary)
+
+    @property
+    def kind(self) -> str:
+        """What `data.tokenizer=` and tokenizer.json call it."""
+        return type(self).__module__.rpartition(".")[2]
 
     @property
     def name(self) -> str:
@@ -39,36 +59,57 @@ class TextTokenizer(ABC):
         described = repr((self.vocabulary, self.merges)).encode(errors="surrogatepass")
         return f"{self.unit}s_{hashlib.sha256(described).hexdigest()[:16]}"
 
-    @property
-    @abstractmethod
+    @functools.cached_property
     def shown(self) -> list[str]:
         """Each token as text; bytes that are not a whole character as <0xE2>."""
+        return list(self.vocabulary)
 
-    @property
-    @abstractmethod
+    @functools.cached_property
     def sizes(self) -> Tensor:
         """The characters that begin in each token, and its bytes in UTF-8: (V, 2) int64."""
+        return torch.tensor([(len(token), len(token.encode(errors="surrogatepass"))) for token in self.vocabulary])
 
     @abstractmethod
     def encode(self, text: str) -> Tensor:
         """text -> (N,) int64 token ids. Raises RequestError for a character that it cannot encode."""
 
-    @abstractmethod
     def encode_utf8(self, piece: bytes) -> np.ndarray:
         """A text in UTF-8 -> token ids, (N,) unsigned integers, without characters that it cannot encode."""
+        return self.encode(self.without_unknown(piece.decode())[0]).numpy().astype(np.uint32)
 
-    @abstractmethod
     def without_unknown(self, text: str) -> tuple[str, str]:
         """The text without the characters that it cannot encode, and those characters, each once."""
+        unknown = "".join(sorted(set(text) - set(self.vocabulary)))
+        return (text.translate(dict.fromkeys(map(ord, unknown))) if unknown else text), unknown
 
-    @abstractmethod
+    def grown(self, characters: str) -> "TextTokenizer":
+        """With these characters, too. Raises RequestError if it cannot grow."""
+        del characters
+        raise RequestError(f"a vocabulary of {self.unit}s cannot grow: omit unknown_characters=grow")
+
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of each id as it comes; the first bytes of a character wait for the last ones."""
+        return (self.vocabulary[int(i)] for i in ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids (a list or a one-dimensional tensor) -> text. Bytes that are not UTF-8 become U+FFFD."""
         return "".join(self.pieces(ids))
 
-    @abstractmethod
     def as_json(self) -> str:
-        """The tokenizer in the format of the library `tokenizers`."""
+        """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it has none."""
+        raise RequestError(f"a tokenizer of {self.unit}s cannot be exported for other programs")
+
+
+class LearnedTokenizer(TextTokenizer):
+    """A tokenizer whose vocabulary is learned from the training split."""
+
+    @classmethod
+    @abstractmethod
+    def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> Self:
+        """Learn up to `vocab_size` tokens. Raises RequestError if a library is not installed."""
+
+    @classmethod
+    def built_for(cls, corpus: Any) -> Self:
+        """The tokenizer for a corpus, which a text that is too large for memory keeps."""
+        found: Self = corpus.learned(cls)
+        return found

@@ -25,11 +25,11 @@ class Vocabulary(Record):
 
     largest = 2**26  # bytes, for a million subwords of ten letters, with their merges
 
-    vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # of characters, or of subwords
+    kind: Annotated[str, Field(pattern=r"^\w+$", max_length=60)]  # of tokenizer
+    vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # token i is entry i
     merges: list[tuple[str, str]] | None = None  # of subwords
     corpus: Annotated[str, Field(max_length=100)]  # the digest of the run's corpus
-    # Whether it can encode all of that text; None for sentence pairs and before format 7.
-    covers: bool | None = None
+    covers: bool | None = None  # whether it can encode all of that text; None if the corpus is not a text
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

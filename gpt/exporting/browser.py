@@ -18,7 +18,8 @@ from gpt.exporting.equality import check, compare
 from gpt.exporting.graphs import computed, running
 from gpt.inspection.parts import Inside, Switched, can_be_opened
 from gpt.models import block_size_of
-from gpt.runs.weights import load_model, serialised
+from gpt.runs.tensors import serialised
+from gpt.runs.weights import load_model
 from gpt.session.trained import TrainedRun
 
 

@@ -21,12 +21,10 @@ from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import UserError
 from gpt.data.vocabulary import Vocabulary
-from gpt.exporting import tokenizer
 from gpt.exporting.card import body
-from gpt.runs.formats import present_model
-from gpt.runs.weights import serialised
+from gpt.exporting.tokenizer import NAME, as_tokenizer, vocabulary_of
+from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun
-from gpt.training.objectives import second_head
 
 LIBRARY = "gpt-ladder"
 _WEIGHTS = "model.safetensors"
@@ -35,11 +33,15 @@ _WEIGHTS = "model.safetensors"
 class PretrainedGPT(nn.Module, ModelHubMixin):
     """A stage with its tokenizer, in evaluation mode; `save_pretrained` and `push_to_hub` come from the mixin."""
 
-    def __init__(self, stage: str, model: dict[str, Any], loader: str, vocabulary: Vocabulary) -> None:
-        """`loader` is the function in gpt.data that loaded the corpus: its return type selects the task."""
+    def __init__(self, stage: str, model: dict[str, Any], loader: str, tokenizer: str, vocabulary: Vocabulary) -> None:
+        """`loader` is the function in gpt.data that loaded the corpus: its return type selects the task.
+
+        `tokenizer` is the kind of the vocabulary; the mixin writes every argument that is JSON to config.json.
+        """
+        del tokenizer
         super().__init__()
         self.stage, self.task = stage, tasks.restored(Choice(_target_=loader), vocabulary)
-        self.model = models.build(Choice.model_validate(present_model(model)), self.task.vocab_size)
+        self.model = models.build(Choice.model_validate(model), self.task.vocab_size)
         self.eval()
 
     def forward(self, *tokens: Tensor) -> Tensor:
@@ -52,26 +54,25 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         (save_directory / _WEIGHTS).write_bytes(serialised(self.model.state_dict(), {"format": "pt"}))
-        tokenizer.as_tokenizer(self.task).save(str(save_directory / tokenizer.NAME))
+        as_tokenizer(self.task).save(str(save_directory / NAME))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **options: Any) -> "PretrainedGPT":
         """Called by `from_pretrained`; `options` are the contents of config.json and the download options."""
-        configured = {key: options.pop(key) for key in ("stage", "model", "loader") if key in options}
-        if not {"stage", "model"} <= configured.keys():
-            raise UserError(f"{model_id} was not exported by this project: its config.json names no stage and model")
+        keys = ("stage", "model", "loader", "tokenizer")
+        if lacking := [key for key in keys if key not in options]:
+            raise UserError(
+                f"{model_id} was not exported by this project: its config.json has no {' and no '.join(lacking)}"
+            )
+        configured = {key: options.pop(key) for key in keys}
 
         def file(name: str) -> Path:
             return Path(model_id, name) if Path(model_id).is_dir() else Path(hf_hub_download(model_id, name, **options))
 
-        vocabulary = tokenizer.vocabulary_of(file(tokenizer.NAME))
-        # Exports of older versions name no loader; their subwords, and they alone, have merges.
-        loader = "gpt.data.corpora.text" if vocabulary.merges is None else "gpt.data.corpora.parallel"
-        loaded = cls(vocabulary=vocabulary, **{"loader": loader, **configured})
+        vocabulary = vocabulary_of(file(NAME), configured["tokenizer"])
+        loaded = cls(vocabulary=vocabulary, **configured)
         try:
-            tensors, own = load_file(file(_WEIGHTS)), loaded.model.state_dict()
-            left_out = second_head({name: list(tensor.shape) for name, tensor in own.items()})  # older ones have it
-            loaded.model.load_state_dict({name: t for name, t in tensors.items() if name not in left_out})
+            loaded.model.load_state_dict(load_file(file(_WEIGHTS)))
         except (RuntimeError, SafetensorError):  # PyTorch's message has a line for each tensor
             raise UserError(f"{model_id} is damaged: the tensors of {_WEIGHTS} do not match its config.json") from None
         return loaded.to(map_location)
@@ -81,7 +82,8 @@ def export(trained: TrainedRun, folder: Path, license: str) -> str:
     """Write the model, its tokenizer and its card, and return what was checked. Raises UserError."""
     config = trained.config
     choice = config.model.model_dump(by_alias=True)
-    pretrained = PretrainedGPT(config.stage, choice, config.data.target, trained.run.vocabulary())
+    vocabulary = trained.run.vocabulary()
+    pretrained = PretrainedGPT(config.stage, choice, config.data.target, vocabulary.kind, vocabulary)
     pretrained.model.load_state_dict(trained.model.state_dict())
     tag = trained.task.on_the_hub
     data = ModelCardData(license=license, library_name=LIBRARY, pipeline_tag=tag, tags=[LIBRARY, config.stage])
@@ -96,7 +98,8 @@ def _checked(trained: TrainedRun, folder: Path) -> str:
     expected, found = trained.model.state_dict(), loaded.model.state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(expected[name], found[name]) for name in expected):
         raise UserError("the export failed: the weights read back differ from the run's")
-    before, after = trained.run.vocabulary(), tokenizer.vocabulary_of(folder / tokenizer.NAME)
-    if (before.vocabulary, before.merges) != (after.vocabulary, after.merges):
+    before = trained.run.vocabulary()
+    after = vocabulary_of(folder / NAME, before.kind)
+    if (list(before.vocabulary), before.merges) != (after.vocabulary, after.merges):
         raise UserError("the export failed: the vocabulary read back differs from the run's")
     return f"read back by from_pretrained: {len(expected)} tensors and the vocabulary, bit-identical"

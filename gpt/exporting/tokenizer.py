@@ -16,12 +16,12 @@ def as_tokenizer(task: Task) -> Tokenizer:
     return Tokenizer.from_str(task.as_json())
 
 
-def vocabulary_of(path: Path) -> Vocabulary:
-    """The vocabulary in a tokenizer.json that this project exported.
+def vocabulary_of(path: Path, kind: str) -> Vocabulary:
+    """The vocabulary of this kind in a tokenizer.json that this project exported.
 
     Raises UserError for other or damaged files.
     """
     content = read_text_file(path, largest=2 * Vocabulary.largest)  # it numbers the subwords, too
     with parsing(path):
         tokens, merges = parts_of(parsed(content, path))
-        return Vocabulary(vocabulary="".join(tokens) if merges is None else tokens, merges=merges, corpus="")
+        return Vocabulary(kind=kind, vocabulary=tokens, merges=merges, corpus="")

@@ -32,7 +32,7 @@ from gpt.playground.requests import (
     Translating,
 )
 from gpt.playground.writing import BusyError, Workshop
-from gpt.runs.weights import serialised
+from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import generate
 

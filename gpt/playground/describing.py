@@ -20,6 +20,7 @@ from gpt.runs.snapshots import leading_to
 from gpt.runs.weights import in_words, planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
 
+_TOKENIZERS = {"bytes", "characters", "gpt2", "subwords"}  # of page/tokenizer.js
 _POINTS = 400  # of a curve; more cannot be told apart
 _LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"
 _SAMPLE, _SENTENCES = 80, 400  # characters: of a sample of text, and of one of translations
@@ -40,7 +41,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
     # The documented losses of a text are in nats per character.
-    is_alike = tokenizer is None or tokenizer.unit == "character"
+    is_alike = tokenizer is None or tokenizer.kind == "characters"
     documented = summary.documented if is_alike else Documented(train=None, val=None, kind=None)
     rows, which = run.evaluations(), selected(run, weights)
     stride = -(-len(rows) // _POINTS)
@@ -63,17 +64,19 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
 
 
 def _task(run: RunFolder) -> type[Task]:
-    task = tasks.of(run.config().data)
+    data = run.config().data
+    task, kind = tasks.of(data), data.hyperparameters.get("tokenizer", "characters")
     if task not in (Continuation, Translation):
         raise UserError(f"{run.path} {task.does}, which the page cannot show")
+    if task is Continuation and kind not in _TOKENIZERS:
+        raise UserError(f"{run.path} has tokenizer={kind}, which the page does not know")
     return task
 
 
 def _described(tokenizer: TextTokenizer) -> dict[str, Any]:
     """What page/tokenizer.js needs to encode a text; it knows the bytes, and the characters from the vocabulary."""
-    if not tokenizer.merges:
-        return {"kind": f"{tokenizer.unit}s"}
-    return {"kind": f"{tokenizer.unit}s", "vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges}
+    merged = {"vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges} if tokenizer.joins_characters else {}
+    return {"kind": tokenizer.kind, **merged}
 
 
 def _prompt(run: RunFolder, tokenizer: TextTokenizer | None) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 from gpt.base.errors import UserError
 from gpt.reports.ranking import Group, Ranking
 from gpt.runs.finding import FinishedRun
-from gpt.runs.folder import RunFolder
 
 Axis = Literal["iterations", "tokens", "seconds", "compute"]
 
@@ -64,18 +63,8 @@ def curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
     if x == "compute" and not summary.flops:  # unknown, or without a matrix product
         raise UserError(f"{folder.path} has no floating-point operations")
     if x in ("tokens", "compute"):
-        per_iteration = _tokens_per_iteration(folder) if any(e.tokens is None for e in evaluations) else 0
-        tokens = [e.iteration * per_iteration if e.tokens is None else e.tokens for e in evaluations]
+        tokens = [e.tokens for e in evaluations]
         # The compute in proportion to the tokens, although those of short windows cost somewhat less.
         scale = summary.flops / tokens[-1] if x == "compute" and summary.flops and tokens else 1
         return {e.iteration: (scale * n, e.val) for e, n in zip(evaluations, tokens, strict=True)}
-    mean = summary.seconds / max(1, summary.iterations)
-    return {e.iteration: (clock.get(e.iteration, e.iteration * mean), e.val) for e in evaluations}
-
-
-def _tokens_per_iteration(folder: RunFolder) -> int:
-    """Tokens per iteration of a run that did not record its tokens; an upper bound for sentence pairs."""
-    from gpt import tasks  # slow to import
-
-    config = folder.config()
-    return tasks.of(config.data).tokens_in_batch(config.training.batch_size, config.model.hyperparameters["block_size"])
+    return {e.iteration: (clock[e.iteration], e.val) for e in evaluations if e.iteration in clock}

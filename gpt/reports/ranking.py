@@ -80,7 +80,7 @@ def rankings(
         with skipping_damaged():
             vocabulary = run.folder.vocabulary()
             guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
-            member = _Member(run, settings(*run, metric), isinstance(vocabulary.vocabulary, str), guess)
+            member = _Member(run, settings(*run, metric), vocabulary.kind == "characters", guess)
             finished["" if joined else targets(vocabulary, metric)].append(member)
     for other in others:
         with skipping_damaged():

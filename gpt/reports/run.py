@@ -69,7 +69,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
 
     evaluations = run.evaluations()
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
-    are_bytes = run.vocabulary().merges == []
+    are_bytes = run.vocabulary().kind == "bytes"
     height, right = 4.5 + 2.5 * len(names), 0.65 if are_bytes else 0.15
     figure = Figure(figsize=(7, height))
     # Inches around the panels. To measure the labels instead would take as long as drawing them.
@@ -93,7 +93,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
 
 def _has_characters(run: RunFolder) -> bool:
     """Whether its tokens are characters."""
-    return isinstance(run.vocabulary().vocabulary, str)
+    return run.vocabulary().kind == "characters"
 
 
 def _draw_losses(axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary) -> None:

@@ -2,7 +2,7 @@
 
     checkpoints/00001500/state.safetensors    weights, optimizer moments, random states
                          best.safetensors     the run's best weights so far
-                         checkpoint.json      the progress, and the checksums of both files
+                         checkpoint.json      the progress, and the checksums in both files
 
 A checkpoint is written under a temporary name, flushed to disk, renamed, and read back before older ones are removed.
 Its checksums are verified before memory is allocated for its tensors.
@@ -10,7 +10,6 @@ Its checksums are verified before memory is allocated for its tensors.
 
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -28,27 +27,30 @@ from torch import Tensor, nn
 from gpt.base import files
 from gpt.base.errors import UnreadableError, UserError
 from gpt.base.records import Record
+from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
+from gpt.runs.formats import to_json
 from gpt.runs.records import read_record
-from gpt.runs.weights import LARGEST_HEADER, check_finite, nonfinite, opened, serialised, size_of_state
+from gpt.runs.weights import size_of_state
 from gpt.training.progress import Progress
 
 log = logging.getLogger(__name__)
 
 _STATE, _BEST, _RECORD = "state.safetensors", "best.safetensors", "checkpoint.json"
+_MAY_BE_NAN = "last_batch"  # the loss of the last mini-batch, which is only displayed
 
 
 class _Contents(Record):
     largest = 2**25  # bytes, with 100,000 evaluations
 
     progress: Progress
-    sha256: dict[str, str]
+    files: dict[str, str]  # the checksum in each
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         expected = {_STATE} if self.progress.best is None else {_STATE, _BEST}
-        if self.sha256.keys() != expected:
-            raise ValueError(f"it must have exactly the digests of {' and '.join(sorted(expected))}")
+        if self.files.keys() != expected:
+            raise ValueError(f"it must have exactly the checksums of {' and '.join(sorted(expected))}")
         return self
 
 
@@ -69,27 +71,21 @@ class Checkpoint:
             if folder.is_symlink():
                 raise UserError(f"{folder} is a link: a run's checkpoints must be in its folder")
         record = read_record(path / _RECORD, _Contents)
-        for name, digest in record.sha256.items():
-            file = files.checked_file(path / name, largest)
-            if files.sha256(file) != digest:
-                raise UserError(f"{file} is damaged: its checksum does not match")
+        for name, checksum in record.files.items():
+            if saved.verify(path / name, largest).checksum != checksum:
+                raise UserError(f"{path / name} is damaged: it belongs to another checkpoint")
         return cls(path, record.progress)
 
     def check_model(self, model: nn.Module) -> None:
         """Raise UserError if the state belongs to a model with other tensors, without allocating memory for it."""
         expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
-        with files.parsing(self.path / _STATE), opened(self.path / _STATE) as file:
-            names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
-            if {name: file.get_slice(name).get_shape() for name in names} != expected:
-                raise UserError(f"{self.path} belongs to another model: its tensors have other shapes")
+        found = saved.shapes(self.path / _STATE)
+        if {name: shape for name, shape in found.items() if name.startswith("model.")} != expected:
+            raise UserError(f"{self.path} belongs to another model: its tensors have other shapes")
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the training state, on the CPU."""
-        path = self.path / _STATE
-        with files.parsing(path), opened(path) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        check_finite(path, _to_continue_from(tensors))
-        return tensors
+        return saved.read(self.path / _STATE, may_be_nan=_MAY_BE_NAN)
 
     def restore_best(self, target: Path) -> None:
         """Restore the best weights as of this checkpoint to `target`."""
@@ -104,17 +100,12 @@ class Checkpoint:
             temporary.unlink(missing_ok=True)
 
 
-def _to_continue_from(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors except the loss of the last mini-batch, which is only displayed and may be NaN."""
-    return {name: tensor for name, tensor in tensors.items() if name != "last_batch"}
-
-
 def largest_state(model: nn.Module) -> int:
     """The maximum size in bytes of a checkpoint file of this model, to refuse sparse files.
 
     A state holds the weights, their average, and the optimizer's tensors, usually one or two per weight.
     """
-    return 16 * size_of_state(model) + LARGEST_HEADER
+    return 16 * size_of_state(model) + saved.LARGEST_HEADER
 
 
 class Checkpoints:
@@ -132,7 +123,7 @@ class Checkpoints:
         If the disk has no room for another, the oldest intact one is removed first, unless it is the only one. Raises
         UserError for NaN or Inf, because no run could resume from them.
         """
-        if name := nonfinite(_to_continue_from(tensors)):
+        if name := saved.nonfinite({name: tensor for name, tensor in tensors.items() if name != _MAY_BE_NAN}):
             raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
         try:
             self._add(progress, tensors)
@@ -154,14 +145,11 @@ class Checkpoints:
             # The best weights are replaced but never changed in place, so a hard link is as good as a copy.
             if progress.best is not None:
                 _link(self._best, new / _BEST)
-            content = serialised(tensors)
-            files.write_flushed(new / _STATE, content)
-            # Computed from memory: a checksum of the written file would hide errors in writing it.
-            digests = {_STATE: hashlib.sha256(content).hexdigest()}
-            if progress.best is not None:
-                digests[_BEST] = files.sha256(new / _BEST)
-            record = _Contents(progress=progress, sha256=digests).model_dump(mode="json")
-            files.write_flushed(new / _RECORD, files.seal(record, indent=2).encode())
+            files.write_flushed(new / _STATE, saved.sealed(tensors, progress.iteration))
+            names = [_STATE] if progress.best is None else [_STATE, _BEST]
+            checksums = {name: saved.entry(new / name).checksum for name in names}
+            record = _Contents(progress=progress, files=checksums).model_dump(mode="json")
+            files.write_flushed(new / _RECORD, to_json(record, indent=2).encode())
             files.flush_folder(new)
             if os.path.lexists(path):  # damaged, or of the same iteration
                 self._remove(path.name)

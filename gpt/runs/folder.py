@@ -13,7 +13,11 @@ checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
 metrics.csv, tensorboard/, operators.txt, trace.json.gz: of loggers
 
-Every file except those in the last two lines carries a checksum of its content, which is verified whenever it is read.
+Every file except those in the last two lines states its format, so that a later release can convert it, and carries the
+SHA-256 of its content, which is verified whenever it is read. A text ends with the checksum of all before it, and in a
+.jsonl file each line does; a file of tensors begins with the checksum of all after it, including the iteration that it
+is of. So each file, and each line while a run trains, is verified on its own. checkpoint.json repeats the checksums in
+the files beside it, so that a file of another checkpoint is noticed.
 """
 
 import contextlib
@@ -30,7 +34,7 @@ from pydantic import BaseModel
 
 from gpt.base.console import OneLine
 from gpt.base.errors import UnavailableError, UnreadableError, UserError
-from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, seal, write_atomically
+from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, write_atomically
 from gpt.base.schema import Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
@@ -125,12 +129,12 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """Save the resolved configuration."""
-        write_atomically(self.path / "config.yaml", formats.dumped(config))
+        write_atomically(self.path / "config.yaml", formats.to_yaml(config))
 
     def config(self) -> TrainConfig:
         """The run's configuration."""
         path = self.path / "config.yaml"
-        return formats.loaded(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
+        return formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
 
     def write_command(self, command: str, iteration: int) -> None:
         """Append a command line that started or resumed the run."""
@@ -138,7 +142,7 @@ class RunFolder:
         self._write_lines("commands.jsonl", [*self.commands(), new])
 
     def commands(self) -> list[Command]:
-        """The command lines that started and resumed the run; none if they are damaged or were not kept."""
+        """The command lines that started and resumed the run; none if they are damaged."""
         try:
             return self._lines("commands.jsonl", Command)
         except UnreadableError:  # otherwise the new command would replace them
@@ -148,7 +152,7 @@ class RunFolder:
 
     def write_parent(self, parent: Parent) -> None:
         """Save which run's weights this one started from."""
-        write_atomically(self.path / "parent.json", seal(parent.model_dump(), indent=2) + "\n")
+        self._write_record("parent.json", parent)
 
     def parent(self) -> Parent | None:
         """The run whose weights this one started from; None if it started from random weights."""
@@ -156,7 +160,7 @@ class RunFolder:
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Save the vocabulary that the tokenizer is built from."""
-        write_atomically(self.path / "tokenizer.json", seal(vocabulary.model_dump(), indent=2) + "\n")
+        self._write_record("tokenizer.json", vocabulary)
 
     def vocabulary(self) -> Vocabulary:
         """The vocabulary that the run's tokenizer is built from."""
@@ -165,9 +169,9 @@ class RunFolder:
     @property
     def tokenizer(self) -> "TextTokenizer":
         """The tokenizer of a run that continues a text. Raises UserError for any other run."""
-        from gpt.data.tokenizing import tokenizer_of  # a tracker's process imports this module without torch
+        from gpt.data import tokenizers  # a tracker's process imports this module without torch
 
-        return tokenizer_of(self.vocabulary())
+        return tokenizers.restored(self.vocabulary())
 
     def write_metrics(self, progress: Progress) -> None:
         """Save the evaluations and recorded steps so far, and the clock beside them, replacing the files."""
@@ -183,20 +187,16 @@ class RunFolder:
         return metrics.steps(self.path / "metrics.jsonl")
 
     def clock(self) -> dict[int, float]:
-        """The seconds of training by iteration; empty for a run that did not record them."""
-        if not os.path.lexists(self.path / "clock.jsonl"):
-            return {}
+        """The seconds of training by iteration."""
         return {row.iteration: row.seconds for row in self._lines("clock.jsonl", Clock)}
 
     def write_summary(self, summary: Summary) -> None:
         """Save the results, which marks the run as finished."""
-        content = seal(summary.model_dump(mode="json"), indent=2)
-        write_atomically(self.path / "summary.json", content + "\n")
+        self._write_record("summary.json", summary)
 
     def summary(self) -> Summary:
         """The results of a finished run. Of its metrics, only the last evaluation is read."""
-        source, path = self.path / "summary.json", self.path / "metrics.jsonl"
-        summary = read_record(source, Summary, formats.updated_summary)
+        summary, path = self._record("summary.json", Summary), self.path / "metrics.jsonl"
         last = metrics.last_evaluation(path)
         if last is None or last.iteration != summary.iterations:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
@@ -216,12 +216,16 @@ class RunFolder:
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
         return read_record(self.path / name, record)
 
+    def _write_record(self, name: str, record: BaseModel) -> None:
+        write_atomically(self.path / name, formats.to_json(record.model_dump(mode="json"), indent=2))
+
     def _lines(self, name: str, record: type[AnyRecord]) -> list[AnyRecord]:
         path = self.path / name
         return [parse_record(path, line, record) for line in read_lines(path)]
 
     def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
-        write_atomically(self.path / name, "".join(seal(record.model_dump(mode="json")) + "\n" for record in records))
+        lines = (formats.to_json(record.model_dump(mode="json")) for record in records)
+        write_atomically(self.path / name, "".join(lines))
 
 
 def is_temporary_of_run(name: str) -> bool:

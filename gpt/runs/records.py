@@ -1,22 +1,18 @@
-"""The records of a run folder: strictly typed and sealed with a checksum.
-
-A new field needs a default, so that records of older runs stay readable.
-"""
+"""The records of a run folder, strictly typed."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field
 
 from gpt.base.choices import NonNegative
-from gpt.base.files import parsing, read_text_file, unseal
+from gpt.base.files import parsing, read_text_file
 from gpt.base.records import FiniteFloat, MetricName, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
-from gpt.runs.formats import check_format
+from gpt.runs.formats import from_json
 from gpt.training.progress import ExactLoss, Segment
 
 Loss = Annotated[float, Field(ge=0, le=1e100)]  # far beyond float32, and its square is still a number
@@ -65,15 +61,15 @@ class Exact(Record):
     """The loss over every target of the validation split once, or over a sample of them."""
 
     val: Loss
-    targets: Total | None = None  # that it is the mean over; None before format 7, and then all of the split
-    of: Total | None = None  # targets of the split
+    targets: Total  # that it is the mean over
+    of: Total  # targets of the split
     characters: Total | None = None  # of the text in those targets; None if it is not a text
     bytes: Total | None = None
 
     @property
     def loss(self) -> ExactLoss:
         """With its other units."""
-        return ExactLoss(self.val, self.targets or 0, self.of or 0, self.characters, self.bytes)
+        return ExactLoss(self.val, self.targets, self.of, self.characters, self.bytes)
 
     @property
     def comparable(self) -> float:
@@ -92,29 +88,28 @@ class Best(Record):
 class Summary(Record):
     """summary.json: the results of a finished run. Losses in nats per token."""
 
-    format: Annotated[int, Field(ge=1, lt=2**31)] = 1
     stage: StageName
-    name: Label | None = None
-    tags: list[Label] = Field(default_factory=list)
-    parent: Parent | None = None
-    left_out: LeftOut | None = None  # of the corpus, because the vocabulary of the parent lacks it
-    commands: list[Command] = Field(default_factory=list)  # that started and resumed the run
+    name: Label | None
+    tags: list[Label]
+    parent: Parent | None
+    left_out: LeftOut | None  # of the corpus, because the vocabulary of the parent lacks it
+    commands: list[Command]  # that started and resumed the run
     seed: Seed
     parameters: Total
     iterations: Total
     documented: Documented
     changed: list[str]  # hyperparameters at the end, as key=value, that differ from the documented ones
-    earlier: list[Segment] = Field(default_factory=list)  # parts of the run that were trained with other settings
+    earlier: list[Segment]  # parts of the run that were trained with other settings
     estimated: Estimated  # after the last iteration
     estimated_over: str  # in words, what it was estimated over
-    metrics: dict[MetricName, FiniteFloat] = Field(default_factory=dict)  # estimated likewise, on the validation split
+    metrics: dict[MetricName, FiniteFloat]  # estimated likewise, on the validation split
     best: Best
     exact: Exact
-    target: NonNegative | None = None  # an exact validation loss to reach
-    counted_seconds: NonNegative | None = None  # of training steps and of what prepares them, compiling included
+    target: NonNegative | None  # an exact validation loss to reach
+    counted_seconds: NonNegative | None  # of training steps and of what prepares them, compiling included
     averaged: Total  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
     last_batch: FiniteFloat | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
-    flops: NonNegative | None = None  # floating-point operations of all training steps; None if they were not counted
+    flops: NonNegative | None  # floating-point operations of all training steps; None if they were not counted
     tokens_per_second: NonNegative  # of training steps, without evaluations and compilation
     seconds: NonNegative  # of the process that finished the run, since its training began, evaluations included
     skipped: Total  # updates skipped because of NaN or Inf
@@ -126,22 +121,14 @@ class Summary(Record):
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
-Fields = dict[str, Any]
 
 
-def read_record(path: Path, record: type[AnyRecord], updated: Callable[[Fields], Fields] = dict) -> AnyRecord:
-    """The record sealed in the file at `path`. Raises UserError as `read_text_file` and `parse_record` do."""
-    return parse_record(path, read_text_file(path, largest=record.largest), record, updated)
+def read_record(path: Path, record: type[AnyRecord]) -> AnyRecord:
+    """The record in the file at `path`. Raises UserError as `read_text_file` and `from_json` do."""
+    return parse_record(path, read_text_file(path, largest=record.largest), record)
 
 
-def parse_record(
-    path: Path, content: str, record: type[AnyRecord], updated: Callable[[Fields], Fields] = dict
-) -> AnyRecord:
-    """The record sealed in `content`, read from `path`; `updated` converts fields to the current format.
-
-    Raises UserError if it was changed afterwards or has a newer format.
-    """
+def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
+    """The record in `content`, read from `path`. Raises UserError as `from_json` does."""
     with parsing(path):
-        fields = unseal(content, path)
-        check_format(fields.get("format", 1), path)
-        return record.model_validate_json(json.dumps(updated(fields)))
+        return record.model_validate_json(json.dumps(from_json(content, path)))

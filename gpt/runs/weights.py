@@ -1,67 +1,33 @@
 """Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names."""
 
 import contextlib
-import hashlib
-import json
-import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gpt import models
-from gpt.base.errors import RequestError, UserError, printable
-from gpt.base.files import checked_file, parsing, write_atomically
+from gpt.base.errors import RequestError, UserError
+from gpt.base.files import write_atomically
 from gpt.base.schema import Saved, Weights
+from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
 from gpt.training.objectives import Objective, second_head
-
-LARGEST_HEADER = 2**20  # bytes, of a safetensors file
 
 
 def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int, iteration: int) -> None:
     """Save a model's weights after `iteration` updates by name, replacing the previous file of the same kind."""
-    # One entry: the library does not write several in a fixed order.
-    write_atomically(
-        run.weights(which), serialised(tensors, {"sha256": f"{_digest(tensors, str(iteration))} {iteration}"})
-    )
+    write_atomically(run.weights(which), saved.sealed(tensors, iteration))
 
 
-def iteration_of(run: RunFolder, which: Saved | int) -> int | None:
-    """After how many updates the run had these weights, according to their file; None in files of earlier versions.
+def iteration_of(run: RunFolder, which: Saved | int) -> int:
+    """After how many updates the run had these weights, according to their file. Of an average, the last of them.
 
-    Of an average, the last of them. Raises UserError if the file is damaged.
+    Raises UserError as `tensors.entry` does.
     """
-    path = checked_file(run.weights(which), sys.maxsize)
-    with parsing(path), path.open("rb") as file:
-        header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LARGEST_HEADER)))
-        found = re.fullmatch(r"[0-9a-f]{64}( ([0-9]{1,18}))?", header["__metadata__"]["sha256"])
-        if found is None:
-            raise UserError(f"{path} is damaged: it has no checksum")
-        return int(found[2]) if found[2] else None
-
-
-def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as the content of a safetensors file; those that share memory (tied weights) are each stored in full.
-
-    Raises MemoryError.
-    """
-    separate, seen = {}, set()
-    for name, tensor in tensors.items():
-        separate[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
-    try:
-        return safetensors_torch.save(separate, metadata)
-    except BaseException as error:
-        if type(error).__name__ == "PanicException":  # how the library says that there is no room for a copy
-            raise MemoryError from None
-        raise
+    return saved.entry(run.weights(which)).iteration
 
 
 def load_weights(run: RunFolder, model: nn.Module, which: Saved | int) -> None:
@@ -138,62 +104,20 @@ def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Ten
     if not path.exists():
         kept = f"; it has those after {', '.join(map(str, run.snapshots()))}" if run.snapshots() else ""
         raise UserError(f"{path} is missing: the run has no {in_words(which)}{kept}")
-    checked_file(path, 2 * size_of_state(model) + LARGEST_HEADER)  # twice, for a second output layer
+    own = saved.verify(path, 2 * size_of_state(model) + saved.LARGEST_HEADER)  # twice, for a second output layer
+    if isinstance(which, int) and own.iteration != which:
+        raise UserError(f"{path} is damaged: it holds other weights than those after {which} iterations")
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     second = second_head(shapes)
     first = {name: shape for name, shape in shapes.items() if name not in second}
-    try:
-        with opened(path) as file:
-            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-            if found not in (first, first | second):
-                raise UserError(f"{path} is damaged or belongs to another model: its tensors have other shapes")
-            tensors = {name: file.get_tensor(name) for name in found}
-            checksum, _, iteration = (file.metadata() or {}).get("sha256", "").partition(" ")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged: {str(error).splitlines()[-1].strip()}") from None
-    if isinstance(which, int) and iteration != str(which):
-        raise UserError(f"{path} is damaged: it holds other weights than those after {which} iterations")
-    if checksum != _digest(tensors, iteration):
-        raise UserError(f"{path} is damaged: its checksum does not match its weights")
-    check_finite(path, tensors)
-    return tensors
-
-
-def opened(path: Path) -> safe_open:
-    """Open a safetensors file. Raises UserError if its path is not UTF-8, which the library refuses."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"cannot read {path}: the name of its folder is not UTF-8: rename it") from None
-    return safe_open(path, "pt")
+    if saved.shapes(path) not in (first, first | second):
+        raise UserError(f"{path} is damaged or belongs to another model: its tensors have other shapes")
+    return saved.read(path)
 
 
 def size_of_state(model: nn.Module) -> int:
     """The bytes of a model's tensors."""
     return sum(tensor.nbytes for tensor in model.state_dict().values())
-
-
-def check_finite(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Raise UserError if a tensor contains NaN or Inf, which no run saves."""
-    if name := nonfinite(tensors):
-        raise UserError(f"{path} is damaged: {printable(name)} contains NaN or Inf")
-
-
-def nonfinite(tensors: dict[str, Tensor]) -> str | None:
-    """The name of the first tensor that contains NaN or Inf, if any."""
-    wrong = (name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all())
-    return next(wrong, None)
-
-
-def _digest(tensors: dict[str, Tensor], iteration: str) -> str:
-    """The SHA-256 of the iteration, if the file has one, and of names, types, shapes and values."""
-    digest = hashlib.sha256(iteration.encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class Fork:
         weights = run.weights(which)
         if not weights.exists():
             raise RequestError(f"init={path}: the run has no weights yet")
-        iterations = _iterations(run, which)
+        iterations = iteration_of(run, which)
         stage, digest = run.config().stage, sha256(weights)
         return cls(run, which, Parent(run=str(path), stage=stage, iterations=iterations, weights=which, sha256=digest))
 
@@ -140,15 +140,6 @@ def fitted(task: Task, corpus: Corpus, config: TrainConfig) -> Task:
             f"or unknown_characters={most:g} to leave them out"
         )
     return task
-
-
-def _iterations(run: RunFolder, which: Saved) -> int:
-    """After how many iterations the run had these weights; of an average, the last of them."""
-    saved = iteration_of(run, which)
-    if saved is not None:
-        return saved
-    evaluations = run.evaluations()  # of an earlier version, whose weights do not say it
-    return (min(evaluations, key=lambda e: e.val) if which == "best" else evaluations[-1]).iteration
 
 
 def _keys_in(group: str, given: Collection[str]) -> list[str]:

@@ -9,7 +9,6 @@ import torch
 
 from gpt.base.runtime import size_of
 from gpt.runs.folder import RunFolder
-from gpt.runs.formats import FORMAT
 from gpt.runs.records import Best, Estimated, Exact, Summary, now
 from gpt.session.job import Job
 from gpt.session.start import Start
@@ -30,7 +29,6 @@ def summarise(
     best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val)
     last_batch = state.last_batch.item()
     return Summary(
-        format=FORMAT,
         stage=config.stage,
         name=config.name,
         tags=config.tags,

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import GenerateConfig
+from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
-from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import Text
 from gpt.data.recall import LineData, Lines
 from gpt.data.text import TextData
 from gpt.data.tokenizer import TextTokenizer
-from gpt.data.tokenizing import tokenizer_for, tokenizer_of
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.data.windows import Windows
 from gpt.models import block_size_of
@@ -58,17 +57,17 @@ class Continuation(Task):
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self.tokenizer, self.token = tokenizer, tokenizer.unit
         self.vocab_size = len(tokenizer)
-        self.undecodable = "strict" if tokenizer.unit != "byte" else "surrogateescape"
+        self.undecodable = "surrogateescape" if tokenizer.reads_bytes else "strict"
 
     @classmethod
     def built_for(cls, corpus: Text) -> "Continuation":
         """The tokenizer that the corpus asks for; by default, the characters of all splits."""
-        return cls(tokenizer_for(corpus))
+        return cls(tokenizers.built_for(corpus))
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "Continuation":
         """The task with the tokenizer of a run. Raises UserError if the vocabulary is not one of a text."""
-        return cls(tokenizer_of(vocabulary))
+        return cls(tokenizers.restored(vocabulary))
 
     @classmethod
     def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
@@ -79,7 +78,11 @@ class Continuation(Task):
         """The tokens, and of subwords how they are merged."""
         tokenizer = self.tokenizer
         return Vocabulary(
-            vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus=corpus.digest, covers=self._covers(corpus)
+            kind=tokenizer.kind,
+            vocabulary=tokenizer.vocabulary,
+            merges=tokenizer.merges,
+            corpus=corpus.digest,
+            covers=self._covers(corpus),
         )
 
     def as_json(self) -> str:
@@ -102,10 +105,8 @@ class Continuation(Task):
         return LeftOut(**left_out, **{f"of_{split}": length for split, length in lengths.items()})
 
     def grown(self, corpus: Text) -> "Continuation":
-        """With all characters of the corpus."""
-        if not isinstance(self.tokenizer, CharTokenizer):
-            return self
-        return Continuation(CharTokenizer(self.tokenizer.vocabulary + corpus.characters))
+        """With all characters of the corpus. Raises RequestError if this tokenizer cannot learn more of them."""
+        return Continuation(self.tokenizer.grown(corpus.characters))
 
     def described(self, corpus: Text) -> str:
         """Characters, whatever the tokens."""

@@ -22,6 +22,7 @@ from gpt.tasks.task import Measure, Task
 if TYPE_CHECKING:
     from gpt.data.subwords import Subwords
 
+_TOKENS = "sentence_subwords"  # the kind of vocabulary
 _GREEDY = {"beam": 1, "length_penalty": 0.0}
 
 
@@ -56,14 +57,15 @@ class Translation(Task):
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "Translation":
         """The task with the subwords of a run. Raises UserError if the vocabulary is not one of subwords."""
-        if isinstance(vocabulary.vocabulary, str) or vocabulary.vocabulary[: len(SPECIAL)] != SPECIAL:
+        tokens = list(vocabulary.vocabulary)
+        if vocabulary.kind != _TOKENS or tokens[: len(SPECIAL)] != SPECIAL:
             raise UserError("the vocabulary of this run is damaged: for sentence pairs, it must be subwords")
-        return cls(_subwords()(vocabulary.vocabulary, vocabulary.merges or []))
+        return cls(_subwords()(tokens, vocabulary.merges or []))
 
     def vocabulary(self, corpus: PairCorpus) -> Vocabulary:
         """The subwords and how they are merged."""
         vocabulary, merges = self.tokenizer.vocabulary, self.tokenizer.merges
-        return Vocabulary(vocabulary=vocabulary, merges=merges, corpus=corpus.digest)
+        return Vocabulary(kind=_TOKENS, vocabulary=vocabulary, merges=merges, corpus=corpus.digest)
 
     def as_json(self) -> str:
         """A tokenizer of subwords."""

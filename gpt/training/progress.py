@@ -62,7 +62,7 @@ class Evaluation(Record):
     train: FiniteFloat
     val: FiniteFloat
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
-    tokens: Total | None = None  # targets trained on; a run of format 1 did not keep it
+    tokens: Total  # targets trained on
     metrics: dict[MetricName, Means] = Field(default_factory=dict)  # those that the configuration chooses
     sample: str | None = None  # of what the model generates, if the configuration asks for one
 

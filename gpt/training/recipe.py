@@ -57,14 +57,14 @@ class Recipe:
         interval, last = self.settings.eval_interval, self.settings.max_iters
         if interval == "epoch":
             pairs = itertools.pairwise(progress.evaluations)
-            found = [0, *(new.iteration for old, new in pairs if self._begins_epoch(new.tokens or 0, old))]
+            found = [0, *(new.iteration for old, new in pairs if self._begins_epoch(new.tokens, old))]
         else:
             found = list(range(0, progress.iteration + 1, interval))
         return [*found, last] if progress.iteration == last != found[-1] else found
 
     def _begins_epoch(self, tokens: int, newest: Evaluation) -> bool:
         """Whether an epoch ended between an evaluation and this many tokens."""
-        return self.data.epoch(tokens) > self.data.epoch(newest.tokens or 0)
+        return self.data.epoch(tokens) > self.data.epoch(newest.tokens)
 
     def logs(self, iteration: int) -> bool:
         """Whether the update of an iteration is to be recorded, which needs its gradient norm."""

@@ -9,7 +9,6 @@ import yaml
 from gpt.base import keys
 from gpt.base.schema import EvaluateConfig, TrainConfig
 from gpt.cli.composing import composed
-from gpt.runs.formats import FORMAT
 from tests.conftest import REPOSITORY
 
 PATHS = {"data.dir", "data.path", "data.files", "data.source", "data.target"}
@@ -98,17 +97,6 @@ def test_what_identifies_a_run_is_known_by_key_and_by_group() -> None:
 def test_paths_and_lists_are_taken_as_they_were_typed() -> None:
     assert set(keys.literal(TrainConfig)) == PATHS | {"init", "resume", "tags"}
     assert set(keys.literal(EvaluateConfig)) == PATHS | {"run", "runs", "text"}
-
-
-def test_each_format_says_which_keys_it_added() -> None:
-    assert keys.added(2) == {"training.log_interval": None, "init": None, "name": None, "tags": []}
-    assert keys.added(3) == {"training.short_window": None, "training.short_iters": 0, "target": None}
-    assert keys.added(4) == {"overfit": None}
-    assert keys.added(7) == {
-        "training.recompute": False, "training.ema": 0.0, "training.patience": None, "training.exact_tokens": None,
-        "training.sample_interval": None,
-    }  # fmt: skip
-    assert keys.added(FORMAT + 1) == {}  # whoever adds a key raises FORMAT
 
 
 def test_the_schema_has_the_keys_of_conf() -> None:

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError, UserError
-from gpt.base.files import seal
-from gpt.data import sources
-from gpt.data.byte_level import ByteLevel, BytePairs, ByteTokenizer
+from gpt.data import sources, tokenizers
+from gpt.data.byte_level import ByteLevel
 from gpt.data.corpus import TextCorpus, Tokens
 from gpt.data.long_text import LongText
 from gpt.data.sources import Source
-from gpt.data.tokenizing import tokenizer_for, tokenizer_of
+from gpt.data.tokenizers.bytes import ByteTokenizer
+from gpt.data.tokenizers.gpt2 import GPT2Subwords
+from gpt.data.tokenizers.subwords import BytePairs
 from gpt.data.vocabulary import Vocabulary
+from gpt.runs.formats import to_json
 from gpt.runs.records import read_record
 from tests.conftest import small_corpus, split_text
 
@@ -66,8 +68,8 @@ def test_unpaired_surrogates_are_encoded_too(tokenizer: ByteLevel, text: str) ->
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["bytes", "subwords"])
 def test_a_run_restores_its_tokenizer_from_its_vocabulary(tokenizer: ByteLevel) -> None:
-    vocabulary = Vocabulary(vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus="")
-    restored = tokenizer_of(Vocabulary.model_validate_json(vocabulary.model_dump_json()))
+    vocabulary = Vocabulary(kind=tokenizer.kind, vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus="")
+    restored = tokenizers.restored(Vocabulary.model_validate_json(vocabulary.model_dump_json()))
     assert type(restored) is type(tokenizer)
     assert restored.name == tokenizer.name
     assert torch.equal(restored.encode(CONTENT), tokenizer.encode(CONTENT))
@@ -78,16 +80,16 @@ def test_a_vocabulary_of_many_short_subwords_is_read(tmp_path: Path) -> None:
     pairs = list(itertools.product(letters, repeat=2))
     merges = [*pairs, *((first + second, third) for first, second in pairs for third in letters)]
     vocabulary = [*SUBWORDS.vocabulary[:256], *map("".join, merges)]
-    written = Vocabulary(vocabulary=vocabulary, merges=merges, corpus="")
-    (tmp_path / "tokenizer.json").write_text(seal(written.model_dump()))
+    written = Vocabulary(kind="subwords", vocabulary=vocabulary, merges=merges, corpus="")
+    (tmp_path / "tokenizer.json").write_text(to_json(written.model_dump()))
     assert read_record(tmp_path / "tokenizer.json", Vocabulary) == written
 
 
-@pytest.mark.parametrize("change", [{"corpus": "x" * 10**6}, {"files": {f"{i}": "x" for i in range(1000)}}])
+@pytest.mark.parametrize("change", [{"corpus": "x" * 10**6}, {"kind": "x" * 10**6}])
 def test_no_field_of_a_vocabulary_but_its_tokens_is_large(change: dict, tmp_path: Path) -> None:
-    written = Vocabulary(vocabulary="ab", corpus="x" * 64, files={"path": "x" * 64}).model_dump()
-    (tmp_path / "tokenizer.json").write_text(seal(written | change))
-    with pytest.raises(UserError, match=r"tokenizer\.json is damaged: (corpus|files)"):
+    written = Vocabulary(kind="characters", vocabulary="ab", corpus="x" * 64).model_dump()
+    (tmp_path / "tokenizer.json").write_text(to_json(written | change))
+    with pytest.raises(UserError, match=r"tokenizer\.json is damaged: (corpus|kind)"):
         read_record(tmp_path / "tokenizer.json", Vocabulary)
 
 
@@ -102,20 +104,19 @@ DAMAGED: list[tuple[list[str], list[tuple[str, str]]]] = [
 @pytest.mark.parametrize(("vocabulary", "merges"), DAMAGED)
 def test_a_damaged_vocabulary_is_one_line(vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
     with pytest.raises(UserError, match=r"^the vocabulary of this run is damaged: .+") as error:
-        tokenizer_of(Vocabulary(vocabulary=vocabulary, merges=merges, corpus=""))
+        tokenizers.restored(Vocabulary(kind="subwords", vocabulary=vocabulary, merges=merges, corpus=""))
     assert "\n" not in str(error.value)
 
 
 def test_a_text_without_pairs_has_single_bytes_as_its_subwords() -> None:
     tokenizer = BytePairs.trained_on(["a b"], 256)
     assert (len(tokenizer), tokenizer.merges) == (256, [])
-    restored = tokenizer_of(Vocabulary(vocabulary=tokenizer.vocabulary, merges=[], corpus=""))
-    assert restored.encode("a é").tolist() == tokenizer.encode("a é").tolist()
+    assert tokenizer.encode("a é").tolist() == [tokenizer.shown.index("a"), *tokenizer.encode(" é").tolist()]
 
 
 def test_subwords_are_learned_from_the_training_split_alone() -> None:
     corpus = TextCorpus("ab" * 100, "zq" * 100, tokens=Tokens("subwords", 260))
-    tokenizer = tokenizer_for(corpus)
+    tokenizer = tokenizers.built_for(corpus)
     assert [token for token in tokenizer.shown if len(token) > 1]
     assert not any("zq" in token for token in tokenizer.shown)
 
@@ -127,7 +128,7 @@ def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
     encoding = tiktoken.Encoding(
         "small", pat_str=pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": len(ranks)}
     )
-    tokenizer = BytePairs.of_tiktoken(encoding)
+    tokenizer = GPT2Subwords.of_tiktoken(encoding)
     assert len(tokenizer) == encoding.n_vocab
     assert tokenizer.encode(CONTENT).tolist() == encoding.encode(CONTENT)
 
@@ -141,12 +142,11 @@ def test_a_long_text_has_the_same_tokens_as_in_memory(
     short = split_text(CONTENT)
     for _ in range(2):  # prepared, and found prepared
         long = LongText(Source([tmp_path / "text"]), 0.9, tmp_path / "prepared", Tokens(kind, 400))
-        tokenizer = tokenizer_for(long)
+        tokenizer = tokenizers.built_for(long)
         for split, ids in short.encoded(tokenizer).items():
             found = long.encoded(tokenizer)[split]
             assert torch.equal(found[:], ids[:])
             assert found._ids.dtype == (np.uint8 if kind == "bytes" else np.uint16)
-    assert kind != "subwords" or "".join(tokenizer.shown[256:]) == "".join(long.subwords(400).shown[256:])
 
 
 def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Path) -> None:
@@ -154,13 +154,13 @@ def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Pa
     (tmp_path / "latin1").write_bytes(content)
     source = Source([tmp_path / "latin1"])
     long = LongText(source, 0.5, tmp_path / "prepared", Tokens("bytes"))
-    encoded = long.encoded(tokenizer_for(long))
+    encoded = long.encoded(tokenizers.built_for(long))
     assert b"".join(bytes(ids[:].tolist()) for ids in encoded.values()) == content
     memory = split_text(content.decode(errors="surrogateescape"), 0.5)
     assert (long.lengths(), long.digest) == (memory.lengths(), memory.digest)
     again = LongText(source, 0.5, tmp_path / "prepared", Tokens("characters"))
     with pytest.raises(RequestError, match=r"latin1 is not UTF-8 text \(byte 3 is not\)"):
-        tokenizer_for(again)
+        tokenizers.built_for(again)
 
 
 def test_splits_of_a_benchmark_are_cut_by_bytes_and_only_bytes_cut_a_character(tmp_path: Path) -> None:
@@ -169,5 +169,5 @@ def test_splits_of_a_benchmark_are_cut_by_bytes_and_only_bytes_cut_a_character(t
     assert long.lengths() == {"train": 2, "val": 1, "test": 1}
     as_bytes = long.encoded(ByteTokenizer())
     assert [bytes(ids[:].tolist()) for ids in as_bytes.values()] == [b"a\xc3", b"\xa9\xe2\x82", b"\xacz"]
-    characters = tokenizer_for(LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens()))
+    characters = tokenizers.built_for(LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens()))
     assert [characters.decode(ids[:]) for ids in long.encoded(characters).values()] == ["aé", "€", "z"]

@@ -17,7 +17,7 @@ from tests.conftest import DATA, small_corpus
 BOM = b"\xef\xbb\xbf"
 
 
-@pytest.mark.parametrize("path", ["pipe", "/dev/zero", "/proc/self/status"])
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero", "/proc/self/status", "."])
 def test_what_is_no_ordinary_file_is_refused_without_waiting_for_it(path: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RequestError, match=r"is not a file|is empty"):

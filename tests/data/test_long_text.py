@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import seal, unseal
-from gpt.data import sources
-from gpt.data.characters import CharTokenizer
+from gpt.data import sources, tokenizers
 from gpt.data.corpus import Text, TextCorpus, Tokens
 from gpt.data.long_text import LongText
 from gpt.data.sources import Source, files_of
 from gpt.data.text import TextData
+from gpt.data.tokenizers.characters import CharTokenizer
 from tests.conftest import small_corpus
 
 CONTENT = small_corpus() + "é€😀\n" * 300 + "z" * 5000
@@ -37,8 +37,11 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def opened(*paths: Path, train_fraction: float = 0.9) -> LongText:
-    return LongText(Source(paths, b"\n"), train_fraction, paths[0].parent / "prepared", Tokens())
+SUBWORDS = Tokens("subwords", 300)
+
+
+def opened(*paths: Path, train_fraction: float = 0.9, tokens: Tokens | None = None) -> LongText:
+    return LongText(Source(paths, b"\n"), train_fraction, paths[0].parent / "prepared", tokens or Tokens())
 
 
 def same(text: Text, content: str, train_fraction: float = 0.9) -> None:
@@ -128,7 +131,7 @@ def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
 
 
 def test_subwords_are_learned_once(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first, second = (opened(file).subwords(300) for _ in range(2))
+    first, second = (tokenizers.built_for(opened(file, tokens=SUBWORDS)) for _ in range(2))
     assert (first.vocabulary, first.merges) == (second.vocabulary, second.merges)
     assert caplog.text == ""
 
@@ -145,10 +148,10 @@ def test_subwords_are_learned_once(file: Path, caplog: pytest.LogCaptureFixture)
 def test_records_that_are_intact_but_contradict_themselves_are_made_again(
     name: str, changes: dict, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = opened(file).subwords(300).vocabulary
+    expected = tokenizers.built_for(opened(file, tokens=SUBWORDS)).vocabulary
     (path,) = file.parent.glob(f"prepared/*/{name}")
     path.write_text(seal(unseal(path.read_text(), path) | changes))
-    assert opened(file).subwords(300).vocabulary == expected
+    assert tokenizers.built_for(opened(file, tokens=SUBWORDS)).vocabulary == expected
     assert "is damaged" in caplog.text
 
 

@@ -7,7 +7,7 @@ from gpt.data.one_batch import OneBatch
 from gpt.data.text import TextData
 
 
-@pytest.mark.parametrize(("batch_size", "rows"), [(32, 4), (30, 4), (5, 3), (2, 2), (1, 1)])
+@pytest.mark.parametrize(("batch_size", "rows"), [(32, 4), (5, 3), (1, 1)])
 def test_every_iteration_and_the_estimate_of_the_training_loss_have_the_same_few_rows(
     data: TextData, batch_size: int, rows: int
 ) -> None:

@@ -11,10 +11,11 @@ import torch
 
 from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED
-from gpt.data.byte_level import BytePairs, ByteTokenizer
-from gpt.data.characters import CharTokenizer
 from gpt.data.recall import LineData, recall, repeat
 from gpt.data.tokenizer import TextTokenizer
+from gpt.data.tokenizers.bytes import ByteTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
+from gpt.data.tokenizers.subwords import BytePairs
 from gpt.training.metrics import solved
 from tests.conftest import Script
 

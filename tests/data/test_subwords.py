@@ -23,12 +23,6 @@ def test_subwords_restore_the_text(words: list[str]) -> None:
     assert again.encode_all([line]) == tokenizer.encode_all([line])
 
 
-def test_an_unseen_character_is_encoded_as_unknown(tokenizer: Subwords) -> None:
-    (ids,) = tokenizer.encode_all(["日本"])
-    assert UNKNOWN in ids
-    assert tokenizer.encode_all([""]) == [[]]
-
-
 def test_decoding_stops_at_the_end_token(tokenizer: Subwords) -> None:
     (ids,) = tokenizer.encode_all(["abc def."])
     assert tokenizer.decode([BEGIN, *ids, END, *ids, PAD]) == "abc def."
@@ -41,9 +35,8 @@ def test_what_is_known_of_a_line_has_no_unknown_token(tokenizer: Subwords) -> No
     assert tokenizer.known_part("日 abc 日 def 日") == ("abc def", "日日日")
     assert tokenizer.known_part("abc  def ") == ("abc  def ", "")
     assert UNKNOWN not in tokenizer.encode_all([known])[0]
-
-
-def test_a_space_of_another_kind_still_separates_words(tokenizer: Subwords) -> None:
+    assert UNKNOWN in tokenizer.encode_all(["日本"])[0]
+    # White space of another kind still separates words:
     assert tokenizer.known_part("abc\tdef\N{NO-BREAK SPACE}abc") == ("abc def abc", "")
 
 

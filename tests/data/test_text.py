@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED
-from gpt.data.characters import CharTokenizer
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
 from gpt.data.shuffled_windows import ShuffledWindows
 from gpt.data.text import TextData
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.data.windows import Windows
 from tests.conftest import split_text, text_data
 

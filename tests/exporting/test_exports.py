@@ -20,8 +20,8 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER, OTHERS
+from gpt.data import tokenizers as text_tokenizers
 from gpt.data.corpora import tiny_shakespeare
-from gpt.data.tokenizing import tokenizer_of
 from gpt.data.vocabulary import Vocabulary
 from gpt.exporting import graphs
 from gpt.exporting.card import body
@@ -140,7 +140,7 @@ def test_a_vocabulary_that_is_expensive_to_parse_is_refused(tmp_path: Path) -> N
     path = tmp_path / "tokenizer.json"
     path.write_text('{"model": {"vocab": {}, "merges": [' + "[]," * 2**20 + "[]]}}")
     with pytest.raises(UserError, match="has more values than any record of its size"):
-        vocabulary_of(path)
+        vocabulary_of(path, "subwords")
 
 
 def test_weights_of_another_model_and_damaged_ones_are_refused_in_one_line(run: TrainedRun, tmp_path: Path) -> None:
@@ -162,20 +162,20 @@ def test_any_stage_has_a_form_for_the_hub(stage: str, tmp_path: Path) -> None:
     """The mixin's own way, without a run: what config.json names is built again and gets the same weights."""
     subwords = ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "ab"]
     vocabulary = (
-        Vocabulary(vocabulary=subwords, merges=[("a", "b")], corpus="")
+        Vocabulary(kind="sentence_subwords", vocabulary=subwords, merges=[("a", "b")], corpus="")
         if stage == "transformer"
-        else Vocabulary(vocabulary="\n abc\r\t\u2028é日", corpus="")
+        else Vocabulary(kind="characters", vocabulary="\t\n\r abcé\u2028日", corpus="")
     )
     own, small = dict(stage_config(stage).model), {"n_embd": 32, "n_head": 4, "n_layer": 2, "block_size": 8}
     choice = own | {key: value for key, value in small.items() if key in own}
     torch.manual_seed(0)
     loader = "multi30k" if stage == "transformer" else "shakespeare"
-    model = PretrainedGPT(stage, choice, f"gpt.data.corpora.{loader}", vocabulary)
+    model = PretrainedGPT(stage, choice, f"gpt.data.corpora.{loader}", vocabulary.kind, vocabulary)
     assert type(model.model) is type(models.build(Choice.model_validate(choice), len(vocabulary.vocabulary)))
     model.save_pretrained(tmp_path)
     loaded = PretrainedGPT.from_pretrained(tmp_path)
     tokenizer = loaded.task.tokenizer
-    assert tokenizer.vocabulary == (subwords if stage == "transformer" else "".join(sorted(vocabulary.vocabulary)))
+    assert tokenizer.vocabulary == vocabulary.vocabulary
     assert getattr(tokenizer, "merges", None) == vocabulary.merges
     for name, tensor in model.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], tensor)
@@ -279,7 +279,8 @@ def test_bytes_and_subwords_are_the_same_in_every_format(tokens: str, n_embd: in
         read = Tokenizer.from_file(str(tmp_path / form / "tokenizer.json"))
         assert read.encode(HARD).ids == ids.tolist(), form
         assert read.decode(ids.tolist()) == HARD
-        assert tokenizer_of(vocabulary_of(tmp_path / form / "tokenizer.json")).name == run.tokenizer.name
+        vocabulary = vocabulary_of(tmp_path / form / "tokenizer.json", tokens)
+        assert text_tokenizers.restored(vocabulary).name == run.tokenizer.name
     pretrained = PretrainedGPT.from_pretrained(tmp_path / "hub")
     assert pretrained.generate("é", tokens=30, seed=5) == run.generate("é", tokens=30, seed=5)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "transformers")
@@ -342,7 +343,7 @@ def test_a_damaged_run_is_not_exported(called: Script, trained: Path, tmp_path: 
     weights.write_bytes(content)
     done = called("export.py", "out=new", cwd=tmp_path)
     assert done.returncode == 1
-    assert "is damaged: its checksum does not match its weights" in done.stderr
+    assert "is damaged: its checksum does not match its content" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import hashlib
 import json
 import logging
 import random
@@ -18,7 +17,7 @@ from safetensors import torch as safetensors_torch
 
 from gpt import models, tasks
 from gpt.base.errors import UserError
-from gpt.base.files import seal
+from gpt.base.files import PLACE, seal, sealed
 from gpt.base.request import Destination, Request
 from gpt.base.runtime import Runtime
 from gpt.base.stopping import Stop
@@ -26,6 +25,7 @@ from gpt.reports import tables
 from gpt.reports.documented import as_record, compare, table
 from gpt.reports.ranking import rankings
 from gpt.reports.run import closing_lines
+from gpt.runs import tensors as tensor_files
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
@@ -141,7 +141,7 @@ def _altered(run: Path, draw: random.Random) -> Iterator[tuple[Path, str]]:
 
 
 def _change_config(path: Path, draw: random.Random) -> str:
-    lines = path.read_text().rpartition("# sha256")[0].splitlines()
+    lines = path.read_text().rpartition("checksum")[0].splitlines()
     number, scalar = draw.randrange(len(lines)), draw.choice(_YAML)
     key, colon, _ = lines[number].partition(":")
     what = draw.choice(["value", "key", "deleted", "twice", "added"])
@@ -153,8 +153,7 @@ def _change_config(path: Path, draw: random.Random) -> str:
         "added": [lines[number], f"{' ' * (len(key) - len(key.lstrip()))}added: {scalar}"],
     }[what]
     content = "\n".join([*lines[:number], *changed, *lines[number + 1 :]]) + "\n"
-    digest = hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
-    path.write_bytes(f"{content}# sha256 of all above: {digest}\n".encode(errors="surrogatepass"))
+    path.write_bytes(sealed(f"{content}checksum: '{PLACE}'\n").encode(errors="surrogatepass"))
     return f"{what} {lines[number].strip()!r:.40} {scalar!r:.60}"
 
 
@@ -230,11 +229,10 @@ def _change_weights(path: Path, draw: random.Random) -> str:
 def _change_state(path: Path, draw: random.Random) -> str:
     tensors = safetensors_torch.load_file(path)
     what = _change_tensors(tensors, draw)
-    content = safetensors_torch.save(tensors)
-    path.write_bytes(content)
+    path.write_bytes(b"".join(tensor_files.sealed(tensors, 0)))
     record = json.loads((path.parent / "checkpoint.json").read_text())
     record.pop("checksum")
-    record["sha256"]["state.safetensors"] = hashlib.sha256(content).hexdigest()
+    record["files"]["state.safetensors"] = tensor_files.entry(path).checksum
     (path.parent / "checkpoint.json").write_text(seal(record, indent=2))
     return what
 

@@ -1,6 +1,7 @@
 """The faults. A scenario inflicts one up to `count` times, and reports how often and what went wrong."""
 
 import contextlib
+import hashlib
 import itertools
 import json
 import logging
@@ -412,10 +413,9 @@ _NOT_FOR = {
 
 def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """Copies of a run with something in them that a careless reader would execute, follow or choke on."""
-    import hashlib
     import pickle
 
-    from gpt.base.files import seal
+    from gpt.base.files import PLACE, seal, sealed
 
     class Payload:
         def __reduce__(self) -> tuple:
@@ -428,9 +428,9 @@ def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[st
 
     def with_config(change: Callable[[str], str]) -> Path:
         path = copy()
-        content = change((path / "config.yaml").read_text().rpartition("# sha256")[0])
-        digest = hashlib.sha256(content.encode()).hexdigest()
-        (path / "config.yaml").write_text(f"{content}# sha256 of all above: {digest}\n")
+        content = change((path / "config.yaml").read_text().rpartition("checksum")[0].partition("\n")[2])
+        content = f"format: 1\n{content}"  # without which nothing else of it is read
+        (path / "config.yaml").write_text(sealed(f"{content}checksum: '{PLACE}'\n"))
         return path
 
     def with_choice(key: str, values: dict, *, alone: bool = False) -> Path:
@@ -532,8 +532,11 @@ def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[st
 
 
 def _safetensors(header: dict) -> bytes:
-    content = json.dumps(header).encode()
-    return len(content).to_bytes(8, "little") + content
+    """A file with this header, and a valid checksum."""
+    entry = {"__metadata__": {"checksum": f"{'0' * 64} format 1 iteration 20"}}
+    content = json.dumps(entry | header, separators=(",", ":")).encode()
+    before, _, after = content.partition(b"0" * 64)
+    return len(content).to_bytes(8, "little") + before + hashlib.sha256(after).hexdigest().encode() + after
 
 
 def hostile(count: int, folder: Path) -> Outcome:

@@ -6,7 +6,6 @@ each that does harm.
 
 import contextlib
 import csv
-import hashlib
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ import gpt
 from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import UserError, report
-from gpt.base.files import seal
+from gpt.base.files import PLACE, seal, sealed
 from gpt.base.schema import CompareConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.exporting.card import body
@@ -124,8 +123,8 @@ def _replaced(tree: Any, draw: random.Random) -> str:
 
 
 def _write_config(path: Path, tree: dict[str, Any]) -> None:
-    content = yaml.safe_dump({"format": formats.FORMAT, **tree}, sort_keys=False, allow_unicode=True)
-    path.write_text(f"{content}# sha256 of all above: {hashlib.sha256(content.encode()).hexdigest()}\n")
+    fields = {"format": formats.FORMAT, **tree, "checksum": PLACE}
+    path.write_text(sealed(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)))
 
 
 def _altered(run: RunFolder, draw: random.Random) -> str:
@@ -185,7 +184,9 @@ def _large(run: RunFolder, draw: random.Random) -> str:
     tree["model"] = {"_target_": f"gpt.models.{stage}", **own}
     _write_config(run.path / "config.yaml", tree)
     old = run.vocabulary()
-    run.write_vocabulary(Vocabulary(vocabulary="".join(map(chr, range(0x100, 0x100 + V))), corpus=old.corpus))
+    run.write_vocabulary(
+        Vocabulary(kind="characters", vocabulary="".join(map(chr, range(0x100, 0x100 + V))), corpus=old.corpus)
+    )
     what = f"V={V}, {stage}, {own}"
     try:
         model = models.build(Choice.model_validate(tree["model"]), V)

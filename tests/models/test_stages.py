@@ -190,14 +190,13 @@ def test_v7_drops_attention_weights_and_the_output_of_both_branches() -> None:
 
 
 MODULES = Path(models.__file__).parent
-BESIDE = ["v8_switches.py"]  # for old run folders
 
 
 def test_files_are_listed_in_the_order_of_the_ladder() -> None:
     targets = [stage_config(stage).model["_target_"].split(".") for stage in LADDER]
     stages = [f"{module}.py" for *_, module, _ in targets]
     assert stages == sorted(stages)
-    assert sorted(path.name for path in MODULES.glob("v*.py")) == sorted([*stages, *BESIDE])
+    assert sorted(path.name for path in MODULES.glob("v*.py")) == stages
 
 
 @pytest.mark.parametrize(

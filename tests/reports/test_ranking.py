@@ -49,7 +49,11 @@ def copies(run: Path, folder: Path, losses: dict[str, list[float]]) -> list:
             config = copy.config()
             training = config.training.model_copy(update={"learning_rate": float(rate)})
             copy.write_config(config.model_copy(update={"training": training, "seed": seed}))
-            update = {"seed": seed, "exact": Exact(val=loss), "changed": [f"training.learning_rate={rate}"]}
+            update = {
+                "seed": seed,
+                "exact": Exact(val=loss, targets=900, of=900),
+                "changed": [f"training.learning_rate={rate}"],
+            }
             found.append(FinishedRun(copy, copy.summary().model_copy(update=update)))
     return found
 

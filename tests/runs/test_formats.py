@@ -1,6 +1,20 @@
-"""Run folders of every past format are read, resumed and compared; one of a newer format is passed over."""
+"""Run folders of every release are read, used and resumed; those of other versions are refused in one line.
 
-import hashlib
+`formats/VERSION` is a run that this release finished. To add that of a release, on the day of it:
+
+    cd tests/runs/formats
+    SMALL="model=v5 model.n_embd=4 model.n_head=2 model.n_layer=1 data=text data.path=corpus.txt device=cpu
+           training.batch_size=4 training.eval_iters=2 training.eval_interval=20"
+    python ../../../train.py $SMALL training.max_iters=20 hydra.run.dir=parent
+    python ../../../train.py init=parent training.max_iters=40 training.average_last=0.5 training.log_interval=10 \
+        training.sample_interval=1 checkpoint.snapshots=2 metrics=entropy logger=csv name=golden tags=[a,b] device=cpu \
+        hydra.run.dir=VERSION
+    rm -r parent VERSION/loss.png VERSION/.lock
+
+and add to RELEASES what it generates, and its losses once it is resumed to 60 iterations. A folder is never changed
+afterwards. If a test below fails for an earlier one, gpt/runs/formats.py lacks a conversion.
+"""
+
 import json
 import shutil
 from pathlib import Path
@@ -9,151 +23,183 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
-from gpt.base.files import seal
-from gpt.reports.changes import changes
+from gpt.base.errors import UserError
+from gpt.base.files import PLACE, sealed
 from gpt.runs import formats
-from gpt.runs.folder import RunFolder
-from gpt.training.progress import Segment
-from tests.conftest import Script
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.folder import NAMES, RunFolder
+from gpt.runs.snapshots import leading_to
+from gpt.runs.weights import iteration_of, load_model
+from gpt.training.optimizers import OPTIMIZER
+from gpt.training.state import TrainingState
+from tests.conftest import CPU, Script, build_small
 
-GOLDEN = Path(__file__).parent / "formats"  # a finished run of each format, with the corpus that they were trained on
+GOLDEN = Path(__file__).parent / "formats"
+RELEASES = {  # a text of 20 characters; estimated training and validation loss and exact loss after 60 iterations
+    "1.0.0": ("tsscn\nwgc\ndieeothdgr", (2.7178, 2.7779, 2.8592)),
+}
+UNRELEASED = "an unreleased or a newer version of this project"
 
 
-@pytest.fixture(params=range(1, formats.FORMAT + 1))
-def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A working folder with a run of a past or the present format."""
+@pytest.fixture(params=RELEASES)
+def release(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A release; its run is in `tmp_path`/runs/old."""
     shutil.copy(GOLDEN / "corpus.txt", tmp_path)
-    shutil.copytree(GOLDEN / str(request.param), tmp_path / "runs" / "old")
-    return tmp_path
+    shutil.copytree(GOLDEN / request.param, tmp_path / "runs" / "old")
+    return request.param
 
 
-def edited(run: Path, before: str, after: str) -> None:
-    """Change config.yaml, and its checksum with it."""
-    path = run / "config.yaml"
-    content, mark, _ = path.read_text().rpartition("# sha256")
-    content = content.replace(before, after)
-    path.write_text(f"{content}{mark} of all above: {hashlib.sha256(content.encode()).hexdigest()}\n")
+@pytest.fixture
+def old(release: str, tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "old")
 
 
-def test_an_older_run_is_sampled_evaluated_and_compared(called: Script, old: Path) -> None:
-    text = called("generate.py", "tokens=20", cwd=old)
-    assert text.returncode == 0, text.stderr
-    assert len(text.stdout) == 21
-    exact = called("evaluate.py", "data.path=corpus.txt", "weights=last", "json=true", cwd=old)
+def test_there_is_a_run_of_each_release_and_it_has_every_file() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == {"corpus.txt", *RELEASES}
+    newest = {path.name for path in (GOLDEN / list(RELEASES)[-1]).iterdir()}
+    assert newest == NAMES - {"loss.png", "tensorboard", "operators.txt", "trace.json.gz"}
+
+
+def test_everything_of_an_earlier_run_is_read(old: RunFolder) -> None:
+    config, summary, parent = old.config(), old.summary(), old.parent()
+    assert (config.name, config.tags, config.training.average_last) == ("golden", ["a", "b"], 0.5)
+    assert (summary.stage, summary.iterations, summary.averaged, summary.parent) == ("v5", 40, 2, parent)
+    assert parent is not None
+    assert (parent.run, parent.iterations) == ("parent", 20)
+    assert summary.commands == old.commands()
+    assert [command.iteration for command in old.commands()] == [0]
+    assert [row.iteration for row in old.evaluations()] == [0, 20, 40]
+    assert [sorted(row.metrics) for row in old.evaluations()] == [["entropy"]] * 3
+    assert [row.iteration for row in old.steps()] == [10, 20, 30, 40]
+    assert list(old.clock()) == [0, 10, 20, 30, 40]
+    assert old.tokenizer.decode(old.tokenizer.encode("a cat sat")) == "a cat sat"
+    assert [iteration_of(old, which) for which in ("best", "last", "averaged")] == [20, 40, 40]
+    assert list(leading_to(old, "last")) == [0, 4, 40]
+    for which in ("best", "last", "averaged", *old.snapshots()):
+        assert load_model(old, which)(torch.zeros(1, 8, dtype=torch.int64)).shape == (1, 8, 17)
+    checkpoints = Checkpoints(old, 2)
+    assert checkpoints.names() == ["00000000", "00000040"]
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.progress.evaluations == old.evaluations()
+
+
+def test_an_earlier_run_generates_is_measured_compared_and_resumed(
+    called: Script, release: str, old: RunFolder, tmp_path: Path
+) -> None:
+    text, losses = RELEASES[release]
+    generated = called("generate.py", "tokens=20", "device=cpu", cwd=tmp_path)
+    assert generated.stdout.strip("\n") == text, generated.stderr
+    exact = called("evaluate.py", "data.path=corpus.txt", "json=true", "device=cpu", cwd=tmp_path)
     assert exact.returncode == 0, exact.stderr
-    summary = RunFolder(old / "runs" / "old").summary()
-    assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(summary.exact.val, abs=1e-6)
-    compared = called("compare.py", cwd=old)
-    assert compared.returncode == 0, compared.stderr
+    assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(old.summary().exact.val, abs=1e-6)
+    compared = called("compare.py", cwd=tmp_path)
+    assert compared.stdout.startswith("1 run on data=text")
     assert "skipped" not in compared.stderr
+    before = old.evaluations()
+    more = ["training.max_iters=60", "data=text", "data.path=corpus.txt"]
+    resumed = called("train.py", "resume=runs/old", *more, cwd=tmp_path)
+    assert "resuming runs/old from iteration 40" in resumed.stdout, resumed.stderr
+    *same, last = old.evaluations()
+    assert same == before
+    # Processors round differently.
+    assert (last.train, last.val, old.summary().exact.val) == pytest.approx(losses, abs=2e-3)
 
 
-MORE = ["training.max_iters=60", "data=text", "data.path=corpus.txt"]
+def with_format(run: RunFolder, version: int | None) -> None:
+    """Make the run one of another format, which has an unknown key and another kind of checksum."""
+    for path in (run.path / "config.yaml", run.path / "summary.json"):
+        content = path.read_text().replace("checksum", "unheard_of")
+        first = {"config.yaml": "format: 1\n", "summary.json": '"format": 1,'}[path.name]
+        assert first in content
+        path.write_text(content.replace(first, "" if version is None else first.replace("1", str(version))))
 
 
-def same(config: dict[str, Any], *keys: str) -> list[str]:
-    """The command that trains what the golden runs trained."""
-    model = [f"model.{key}={config['model'][key]}" for key in ("n_embd", "n_head", "n_layer")]
-    return ["model=v5", *model, *(f"training.{key}={config['training'][key]}" for key in keys)]
-
-
-@pytest.fixture(scope="module")
-def present(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the run of the present format, `extended`, and the same trained from the beginning."""
-    folder = tmp_path_factory.mktemp("present")
-    shutil.copy(GOLDEN / "corpus.txt", folder)
-    shutil.copytree(GOLDEN / str(formats.FORMAT), folder / "extended")
-    extended = script("train.py", "resume=extended", *MORE, "device=cpu", cwd=folder)
-    assert extended.returncode == 0, extended.stderr
-    config = RunFolder(GOLDEN / str(formats.FORMAT)).config().content()
-    settings = same(config, "eval_interval", "eval_iters", "batch_size")
-    whole = script("train.py", *settings, *MORE, "dtype=float32", "device=cpu", "hydra.run.dir=whole", cwd=folder)
-    assert whole.returncode == 0, whole.stderr
-    return folder
-
-
-def test_an_older_run_is_extended_as_one_of_today(called: Script, old: Path, present: Path) -> None:
-    """To the bit as the run of the present format, and up to rounding as a run from the beginning: the golden runs
-    come from another processor, whose matrix products may differ in the last bit.
-    """
-    run = RunFolder(old / "runs" / "old")
-    before, today = run.evaluations(), RunFolder(GOLDEN / str(formats.FORMAT))
-    keys = ("eval_interval", "eval_iters", "batch_size")
-    assert same(run.config().content(), *keys) == same(today.config().content(), *keys)
-    done = called("train.py", "resume=runs/old", *MORE, "device=cpu", cwd=old)
-    assert done.returncode == 0, done.stderr
-    assert run.weights("last").read_bytes() == RunFolder(present / "extended").weights("last").read_bytes()
-    assert run.evaluations()[:3] == before
-    assert [line.iteration for line in run.evaluations()] == [0, 20, 40, 60]
-    extended, whole = (load_file(folder.weights("last")) for folder in (run, RunFolder(present / "whole")))
-    torch.testing.assert_close(extended, whole, rtol=0, atol=1e-6)
-
-
-def test_lines_of_the_metrics_that_do_not_say_their_kind_are_told_apart(old: Path) -> None:
-    run = RunFolder(old / "runs" / "old")
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    evaluations, steps = run.evaluations(), run.steps()
-    assert [row.iteration for row in evaluations] == [0, 20, 40]
-    assert [row.iteration for row in steps] == ([10, 20, 30, 40] if len(lines) > 3 else [])  # not kept by format 1
-    assert [row.val for row in evaluations] == [line["val"] for line in lines if "val" in line]
-    assert [row.loss for row in steps] == [line["loss"] for line in lines if "loss" in line]
-
-
-def test_sentences_on_earlier_parts_of_an_older_run_become_fields_and_are_shown_as_they_were(old: Path) -> None:
-    """As `changed` had them until format 5."""
-    run = RunFolder(old / "runs" / "old")
-    before = [
-        "training.max_iters=40",
-        "training.learning_rate=0.2",
-        "schedule=cosine",
-        "training.learning_rate as documented until iteration 20",
-        "schedule as documented until iteration 20",
-        "optimizer.beta1=0.8 until iteration 30",
-        "training.learning_rate=0.1 until iteration 30",
-    ]
-    fields = json.loads((run.path / "summary.json").read_text())
-    fields = {key: value for key, value in fields.items() if key not in ("checksum", "earlier")}
-    (run.path / "summary.json").write_text(seal(fields | {"changed": before}))
-    summary = run.summary()
-    assert summary.changed == before[:3]
-    assert summary.earlier == [
-        Segment(until=20, changed=["training.max_iters=40"]),
-        Segment(until=30, changed=[
-            "optimizer.beta1=0.8", "training.learning_rate=0.1", "training.max_iters=40", "schedule=cosine",
-        ]),
-    ]  # fmt: skip
-    assert changes(summary) == before
-    run.write_summary(summary)
-    assert run.summary() == summary
-
-
-def test_a_run_of_a_newer_format_says_so_and_is_passed_over(called: Script, old: Path) -> None:
-    newer = old / "runs" / "newer"
-    shutil.copytree(old / "runs" / "old", newer)
-    first = (newer / "config.yaml").read_text().splitlines()[0]  # "format: 2"; format 1 had no such line
-    edited(newer, first, "format: 99\nunheard_of: 1")
-    record = json.loads((newer / "summary.json").read_text())
-    del record["checksum"]
-    (newer / "summary.json").write_text(seal(record | {"format": 99, "unheard_of": 1}))
-    refused = called("generate.py", f"run={newer}", cwd=old)
-    assert refused.returncode == 1
-    assert "was written by a newer version of this project: its format is 99" in refused.stderr
-    assert refused.stderr.count("\n") == 1
-    newest = called("generate.py", "tokens=5", cwd=old)
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        (9, f"was written by {UNRELEASED}: it has format 9, and this version reads formats up to {formats.FORMAT}"),
+        (None, "is damaged, or was written by an unreleased version of this project: it has no format"),
+    ],
+)
+def test_a_run_of_another_version_says_so_and_is_passed_over(
+    called: Script, old: RunFolder, tmp_path: Path, version: int | None, said: str
+) -> None:
+    other = RunFolder(Path(shutil.copytree(old.path, tmp_path / "runs" / "other")))
+    with_format(other, version)
+    for command in ("generate.py run=runs/other", "train.py resume=runs/other", "train.py init=runs/other"):
+        refused = called(*command.split(), cwd=tmp_path)
+        assert refused.returncode == 1
+        assert refused.stderr == f"error: runs/other/config.yaml {said}\n"
+    newest = called("generate.py", "tokens=5", cwd=tmp_path)
     assert newest.returncode == 0
-    assert "warning: skipped: runs/newer/summary.json" in newest.stderr
+    assert f"warning: skipped: runs/other/summary.json {said}" in newest.stderr
     assert "weights of runs/old" in newest.stderr
 
 
-def test_an_unfinished_older_run_is_found_by_its_configuration(called: Script, old: Path) -> None:
-    (old / "runs" / "old" / "summary.json").unlink()
-    config = RunFolder(old / "runs" / "old").config().content()
-    settings = same(config, "max_iters", "eval_interval", "eval_iters", "batch_size")
-    done = called("train.py", *settings, "data=text", "data.path=corpus.txt", "resume=auto", "device=cpu", cwd=old)
-    assert done.returncode == 0, done.stderr
-    assert "resuming runs/old from iteration 40" in done.stdout
+def test_a_file_of_tensors_says_its_format(old: RunFolder) -> None:
+    path = old.weights("last")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b" format 1 iteration", b" format 9 iteration"))
+    with pytest.raises(UserError, match=rf"last\.safetensors was written by {UNRELEASED}: it has format 9"):
+        load_model(old, "last")
+
+
+def test_a_checkpoint_of_an_earlier_format_gets_what_the_state_has_gained(
+    old: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the next release added a scalar to the training state, and a line here said what it was before."""
+    own = TrainingState._tensors
+    streak = torch.zeros(())
+    monkeypatch.setattr(TrainingState, "_tensors", lambda self: own(self) | {"streak": streak})
+    checkpoint = Checkpoint.read(old.path / "checkpoints" / "00000040")
+    state = training_state(old, load_model(old, "best"))
+    with pytest.raises(UserError, match=r"^the checkpoint belongs to another model or optimizer$"):
+        state.restore(checkpoint.progress, checkpoint.tensors())
+
+    def converted(name: str, tensors: dict[str, Any]) -> dict[str, Any]:
+        return tensors | {"streak": torch.tensor(3.0)} if name == "state.safetensors" else tensors
+
+    monkeypatch.setattr(formats, "FORMAT", 2)
+    monkeypatch.setitem(formats.CONVERSIONS, 1, converted)
+    state.restore(checkpoint.progress, checkpoint.tensors())
+    assert streak == 3
+    assert state.progress.iteration == 40
+    assert {int(tensor) for name, tensor in state.optimizer.state.items() if "steps" in name} == {40}
+    checkpoint.check_model(state.model)
+    foreign = training_state(old, build_small("v5", vocab_size=17))
+    with pytest.raises(UserError, match=r"^the checkpoint belongs to another model or optimizer$"):
+        foreign.restore(checkpoint.progress, checkpoint.tensors())
+    with pytest.raises(UserError, match="belongs to another model: its tensors have other shapes"):
+        checkpoint.check_model(foreign.model)
+
+
+def training_state(run: RunFolder, model: torch.nn.Module) -> TrainingState:
+    optimizer = OPTIMIZER.build(run.config().optimizer, model=model, learning_rate=0.001)
+    return TrainingState(model, optimizer, CPU)
+
+
+def test_a_configuration_and_a_record_of_an_earlier_format_are_converted(
+    old: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the next release had the key `documented` and the field `seed`, and earlier runs another name for them."""
+
+    def converted(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+        renamed = {"config.yaml": {"stated": "documented"}, "summary.json": {"number": "seed"}}.get(name, {})
+        return {renamed.get(key, key): value for key, value in fields.items()}
+
+    config, summary = old.config(), old.summary()
+    for name, before, after in (("config.yaml", "documented:", "stated:"), ("summary.json", '"seed"', '"number"')):
+        path = old.path / name
+        content = path.read_text()
+        kept = content.rpartition("checksum")
+        digits = kept[2].strip(" :'\"}\n")
+        path.write_text(sealed(content.replace(before, after).replace(digits, PLACE)))
+    monkeypatch.setattr(formats, "FORMAT", 2)
+    monkeypatch.setitem(formats.CONVERSIONS, 1, converted)
+    assert old.config() == config
+    assert old.summary() == summary
 
 
 def test_a_configuration_is_read_as_any_reader_of_yaml_reads_it() -> None:

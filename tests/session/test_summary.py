@@ -30,7 +30,7 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
 
 def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     evaluations = [
-        Evaluation(iteration=i, train=3.0 - i, val=val, learning_rates={"all": 0.1})
+        Evaluation(iteration=i, train=3.0 - i, val=val, learning_rates={"all": 0.1}, tokens=0)
         for i, val in enumerate([3.0, 1.0, 2.0])
     ]
     history = [Segment(until=1, changed=["schedule=cosine"])]
@@ -49,11 +49,13 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
 
 def test_the_best_evaluation_is_the_lowest_where_no_weights_were_saved() -> None:
     losses = [3.0, 1.0, 2.0]
-    evaluations = [Evaluation(iteration=i, train=v, val=v, learning_rates={"all": 0.1}) for i, v in enumerate(losses)]
+    evaluations = [
+        Evaluation(iteration=i, train=v, val=v, learning_rates={"all": 0.1}, tokens=0) for i, v in enumerate(losses)
+    ]
     best = summary_of(Progress(iteration=2, evaluations=evaluations), []).best
     assert (best.val, best.iteration) == (1.0, 1)
 
 
 def test_a_run_without_an_update_has_no_last_mini_batch() -> None:
-    evaluation = Evaluation(iteration=0, train=2.0, val=2.0, learning_rates={"all": 0.1})
+    evaluation = Evaluation(iteration=0, train=2.0, val=2.0, learning_rates={"all": 0.1}, tokens=0)
     assert summary_of(Progress(evaluations=[evaluation]), [], last_batch=math.nan).last_batch is None

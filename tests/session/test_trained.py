@@ -12,8 +12,8 @@ import torch
 import gpt
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER, OTHERS
-from gpt.data.characters import CharTokenizer
 from gpt.data.corpora import tiny_shakespeare
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.playground.looking import logits
 from gpt.session.trained import TrainedRun

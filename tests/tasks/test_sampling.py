@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gpt.base.ladder import LADDER, OTHERS
-from gpt.data.characters import CharTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import v7_dropout
 from gpt.tasks.decoding import sampling
 from gpt.tasks.decoding.sampling import choose, default_prompt, generate, sample_text
@@ -40,7 +40,7 @@ def shares(**options: object) -> list[float]:
     return choose(LOGITS.expand(10_000, 4), draws, **options).bincount(minlength=4).div(10_000).tolist()
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_tokens_are_drawn_from_the_softmax_of_logits_over_temperature(temperature: float) -> None:
     expected = (LOGITS[0] / temperature).softmax(0).tolist()
     assert shares(temperature=temperature) == pytest.approx(expected, abs=1e-3)

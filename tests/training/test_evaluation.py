@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from gpt.base.ladder import LADDER
 from gpt.data.batch import IGNORED
-from gpt.data.byte_level import ByteTokenizer
-from gpt.data.characters import CharTokenizer
 from gpt.data.corpus import TextCorpus
 from gpt.data.text import TextData
+from gpt.data.tokenizers.bytes import ByteTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.tasks import Continuation
 from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss, tokens_per_pass
 from tests.conftest import CPU, build, build_small, split_text, text_data

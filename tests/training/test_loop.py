@@ -16,8 +16,8 @@ from gpt.base.runtime import Runtime
 from gpt.base.seeding import generator
 from gpt.base.stopping import Stop, Stopped
 from gpt.data.batch import Batch
-from gpt.data.characters import CharTokenizer
 from gpt.data.text import TextData
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.runs.weights import load_weights
 from gpt.session.run import explaining_how_to_resume
 from gpt.training.evaluation import exact_loss

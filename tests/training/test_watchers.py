@@ -289,7 +289,7 @@ def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(da
 def test_a_later_evaluation_that_is_no_better_does_not_replace_the_best(run: RunFolder) -> None:
     state, writer = small_state("v1"), BestWeights(run)
     for iteration, val in enumerate([3.0, 2.0, 2.0, 2.5]):
-        evaluation = Evaluation(iteration=iteration, train=1.0, val=val, learning_rates={"all": 0.1})
+        evaluation = Evaluation(iteration=iteration, train=1.0, val=val, learning_rates={"all": 0.1}, tokens=0)
         state.progress.evaluations.append(evaluation)
         writer.evaluated(state)
     assert state.progress.best == state.progress.evaluations[1]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gpt.data.characters import CharTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
 
 
 def pairs(text: str) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from gpt.data.characters import CharTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models.v1_bigram import Bigram
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gpt.data.characters import CharTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
 
 
 def entropy(text: str) -> float:

@@ -1,5 +1,5 @@
 /**
- * Texts to token ids, as in gpt/data/characters.py and gpt/data/byte_level.py. Every tokenizer has:
+ * Texts to token ids, as in gpt/data/tokenizers. Every tokenizer has:
  *
  *   shown          each token as text; bytes that are not a whole character as <0xE2>
  *   encode(text)   token ids
@@ -28,7 +28,7 @@ const utf8 = (text) => new TextEncoder().encode(text);
  * @param {Run} run
  */
 export function tokenizer(run) {
-  const kinds = { characters: Characters, bytes: Bytes, subwords: Subwords };
+  const kinds = { characters: Characters, bytes: Bytes, subwords: Subwords, gpt2: Subwords };
   return new kinds[run.tokenizer.kind](run);
 }
 

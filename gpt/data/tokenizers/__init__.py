@@ -1,0 +1,51 @@
+"""The tokenizers of texts: a class in a module each, by whose name `data.tokenizer=` and tokenizer.json call it."""
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Literal
+
+from gpt.base.errors import UserError, printable
+from gpt.data.corpus import Text
+from gpt.data.tokenizer import TextTokenizer
+from gpt.data.vocabulary import Vocabulary
+
+NAMES = tuple(module.name for module in pkgutil.iter_modules(__path__))
+if TYPE_CHECKING:
+    TokenKind = str
+else:
+    TokenKind = Literal[NAMES]
+
+
+def named(kind: str) -> type[TextTokenizer]:
+    """The tokenizer of this name, one of NAMES."""
+    module = importlib.import_module(f"{__name__}.{kind}")
+    own = [x for x in vars(module).values() if isinstance(x, type) and x.__module__ == module.__name__]
+    (found,) = [x for x in own if issubclass(x, TextTokenizer)]
+    return found
+
+
+def built_for(corpus: Text) -> TextTokenizer:
+    """The tokenizer that a corpus asks for.
+
+    Raises RequestError if its library is not installed, or if the text is not UTF-8, except for bytes.
+    """
+    tokenizer = named(corpus.tokens.kind)
+    if not tokenizer.reads_bytes:
+        _ = corpus.characters  # before anything is learned from them
+    return tokenizer.built_for(corpus)
+
+
+def restored(vocabulary: Vocabulary) -> TextTokenizer:
+    """The tokenizer of a run that continues a text.
+
+    Raises UserError if its vocabulary is not one of a text, RequestError if its library is not installed.
+    """
+    if vocabulary.kind not in NAMES:
+        raise UserError(
+            f"the vocabulary of this run is damaged: for a text, it must be of {', '.join(NAMES)}, "
+            f"not of {printable(vocabulary.kind)}"
+        )
+    try:
+        return named(vocabulary.kind).restored(vocabulary)
+    except ValueError as error:
+        raise UserError(f"the vocabulary of this run is damaged: {error}") from None

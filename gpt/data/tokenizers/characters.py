@@ -1,0 +1,100 @@
+"""Characters to token ids and back."""
+
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt.base.errors import RequestError
+from gpt.data.corpus import Text
+from gpt.data.tokenizer import TextTokenizer
+from gpt.data.vocabulary import Vocabulary
+
+_MOST_NAMED = 10  # characters in a message
+CODE_POINTS = 0x110000  # of Unicode
+
+
+class CharTokenizer(TextTokenizer):
+    """Token i is the i-th character of the sorted vocabulary."""
+
+    unit = "character"
+    vocabulary: str
+
+    def __init__(self, vocabulary: Iterable[str]) -> None:
+        self.vocabulary = "".join(sorted(set(vocabulary)))
+        self._codes = code_points(self.vocabulary)  # ascending, as the vocabulary is
+
+    @classmethod
+    def built_for(cls, corpus: Text) -> "CharTokenizer":
+        """The characters of all splits."""
+        return cls(corpus.characters)
+
+    @classmethod
+    def restored(cls, vocabulary: Vocabulary) -> "CharTokenizer":
+        """The tokenizer of a run. Raises ValueError if its vocabulary is not one of characters in order."""
+        found = cls("".join(vocabulary.vocabulary))
+        if list(found.vocabulary) != list(vocabulary.vocabulary):
+            raise ValueError("its characters are not in order")
+        return found
+
+    def encode(self, text: str) -> Tensor:
+        """text -> (len(text),) int64 token ids. Raises RequestError for a character not in the vocabulary."""
+        codes = code_points(text)
+        ids = np.minimum(self._codes.searchsorted(codes), len(self) - 1)
+        unknown = self._codes[ids] != codes
+        if unknown.any():
+            characters = (text[i] for i in unknown.nonzero()[0])
+            raise RequestError(f"{lacking(characters)}, which is {self.vocabulary!r}")
+        return torch.from_numpy(ids.astype(np.int64, copy=False))
+
+    def encode_utf8(self, piece: bytes) -> np.ndarray:
+        """A text in UTF-8 -> token ids, (N,) unsigned integers, without characters that are not in the vocabulary."""
+        if piece.isascii():  # several times as fast
+            table, unknown = self._of_bytes
+            return np.frombuffer(piece.translate(table, unknown), np.uint8)
+        ids = self._of_code_points[code_points(piece.decode())]
+        return ids[ids < len(self)]
+
+    @functools.cached_property
+    def _of_code_points(self) -> np.ndarray:
+        """The id of every code point there is; of those that are not in the vocabulary, its size."""
+        table = np.full(CODE_POINTS, len(self), np.uint32)
+        table[self._codes] = np.arange(len(self))
+        return table
+
+    @functools.cached_property
+    def _of_bytes(self) -> tuple[bytes, bytes]:
+        """The ids of ASCII characters, as a table for `bytes.translate`, and those that are not in the vocabulary."""
+        ids = self._of_code_points[:256]
+        table = np.where(ids < len(self), ids, 0).astype(np.uint8)
+        return table.tobytes(), bytes(np.flatnonzero(ids[:128] == len(self)).tolist())
+
+    def grown(self, characters: str) -> "CharTokenizer":
+        """With these characters, too."""
+        return CharTokenizer(self.vocabulary + characters)
+
+    def as_json(self) -> str:
+        """The tokenizer in the format of the library `tokenizers`; it refuses a character not in the vocabulary."""
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # an optional library
+
+        ids = {character: i for i, character in enumerate(self.vocabulary)}
+        tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))  # which is not in the vocabulary
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+        return tokenizer.to_str()
+
+
+def lacking(characters: Iterable[str]) -> str:
+    """A message that these characters are not in the vocabulary; of very many, it names only the first."""
+    names = [f"{c!r} (U+{ord(c):04X})" for c in dict.fromkeys(characters)]
+    if len(names) == 1:
+        return f"the character {names[0]} is not in the vocabulary"
+    shown = [*names[:_MOST_NAMED], *([f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else [])]
+    return f"the characters {', '.join(shown[:-1])} and {shown[-1]} are not in the vocabulary"
+
+
+def code_points(text: str) -> np.ndarray:
+    """The code point of each character, (len(text),) unsigned integers."""
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")

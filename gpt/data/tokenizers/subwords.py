@@ -1,0 +1,54 @@
+"""Byte-level subwords, learned from the training split or given."""
+
+import json
+from collections.abc import Iterable
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt.data.byte_level import BYTES, ByteLevel, empty_tokenizer, imported_library, library_tokenizer
+from gpt.data.tokenizer import LearnedTokenizer
+from gpt.data.vocabulary import Vocabulary, parts_of
+
+
+class BytePairs(ByteLevel, LearnedTokenizer):
+    """Token i is entry i of the vocabulary, which the merges build from single bytes."""
+
+    unit = "subword"
+    joins_characters = True
+
+    def __init__(self, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
+        """Raises ValueError if they do not fit each other, RequestError if the library is not installed."""
+        super().__init__(vocabulary)
+        self.merges, self._tokenizer = merges, library_tokenizer(vocabulary, merges)
+
+    @classmethod
+    def restored(cls, vocabulary: Vocabulary) -> Self:
+        """The tokenizer of a run. Raises ValueError if it is not one of subwords."""
+        return cls(list(vocabulary.vocabulary), vocabulary.merges or [])
+
+    @classmethod
+    def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> Self:
+        """Learn up to `vocab_size` subwords, of at least 256. Raises RequestError if the library is not installed."""
+        tokenizer, library = empty_tokenizer(), imported_library()
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=vocab_size, initial_alphabet=sorted(BYTES), show_progress=show_progress, special_tokens=[]
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        vocabulary, merges = parts_of(json.loads(tokenizer.to_str()))
+        return cls(vocabulary, merges or [])
+
+    def encode(self, text: str) -> Tensor:
+        """text -> (N,) int64 token ids."""
+        whole = text.encode(errors="replace").decode()  # without unpaired surrogates
+        return torch.tensor(self._tokenizer.encode(whole).ids, dtype=torch.int64)
+
+    def encode_utf8(self, piece: bytes) -> np.ndarray:
+        """A text in UTF-8 -> token ids, (N,)."""
+        return np.array(self._tokenizer.encode(piece.decode()).ids, dtype=np.uint32)
+
+    def as_json(self) -> str:
+        """The tokenizer in the format of the library `tokenizers`."""
+        return self._tokenizer.to_str()
