@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -38,7 +40,14 @@ hypothesis.settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
+_LONGEST = ("test_reproduction.py", "test_faults.py", "test_notebooks.py", "test_benchmarks.py", "test_extending.py",
+            "test_study.py", "test_exports.py", "test_resuming.py", "test_cli.py")  # fmt: skip
 CPU = Runtime(torch.device("cpu"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that at the end no worker is busy with one of them alone."""
+    items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
 
 
 def stage_config(stage: str) -> DictConfig:
@@ -65,10 +74,15 @@ def build(stage: str, vocab_size: int = 65, seed: int = 0, **changes: Any) -> nn
     return models.build(Choice.model_validate(values | changes), vocab_size).eval()
 
 
+def small_size(stage: str) -> dict[str, int]:
+    """Hyperparameters for fast tests: only the sizes from v7 on are large."""
+    is_large = stage.startswith(("v7", "v8", "v9"))
+    return {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2} if is_large else {}
+
+
 def build_small(stage: str, **changes: Any) -> nn.Module:
-    """The stage at a size for fast tests: only the sizes from v7 on are large."""
-    small = {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2} if stage.startswith(("v7", "v8", "v9")) else {}
-    model = build(stage, **(small | changes))
+    """The stage at a size for fast tests, with no weight that is zero."""
+    model = build(stage, **(small_size(stage) | changes))
     if stage.startswith(("v8", "v9")):  # what begins at zero would hide the rest
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
@@ -148,21 +162,44 @@ def called() -> Iterator[Script]:
         signal.signal(number, handler)
 
 
-@pytest.fixture(scope="session")
-def corpus_file(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "words, and (more).txt"
-    path.write_text(text)
-    return path
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def trained(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder that all workers of a test run share: once(name, fill) fills it at its first use; nobody changes it."""
+    own = tmp_path_factory.getbasetemp()
+    everybodys = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def filled(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, full = everybodys / name, everybodys / f"{name}.full"
+        with FileLock(everybodys / f"{name}.lock"):
+            if not full.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                fill(folder)
+                full.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def corpus_file(text: str, once: Once) -> Path:
+    name = "words, and (more).txt"
+    return once("corpus", lambda folder: (folder / name).write_text(text)) / name
+
+
+@pytest.fixture(scope="session")
+def trained(script: Script, corpus_file: Path, once: Once) -> Path:
     """A working folder in which a small v7 was trained with the command line."""
-    folder = tmp_path_factory.mktemp("trained")
-    done = script(
-        "train.py", "model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2",
-        "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "training.batch_size=16",
-        "training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def train(folder: Path) -> None:
+        done = script(
+            "train.py", "model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2",
+            "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "training.batch_size=16",
+            "training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}", cwd=folder,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    return once("trained", train)

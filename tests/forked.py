@@ -14,8 +14,8 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[1]
 
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload([__name__, "tests.preloaded"])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload([__name__, "tests.preloaded"])
 
 # Starting a process polls all others. Of two threads that poll one at its end, the later finds 255 as its exit code.
 _POLLING = threading.Lock()
@@ -28,10 +28,10 @@ class Forked:
         self, command: list[str], cwd: Path, environment: dict[str, str] | None = None, standard_input: bytes = b""
     ) -> None:
         self._command = command
-        outputs = [_FORKSERVER.Pipe(duplex=False) for _ in range(2)]
+        outputs = [FORKSERVER.Pipe(duplex=False) for _ in range(2)]
         writers = [writer for _, writer in outputs]
         settings = dict(os.environ) if environment is None else environment
-        self._process = _FORKSERVER.Process(target=_execute, args=(command, cwd, settings, standard_input, writers))
+        self._process = FORKSERVER.Process(target=_execute, args=(command, cwd, settings, standard_input, writers))
         with _POLLING:
             self._process.start()
         for writer in writers:

@@ -133,36 +133,27 @@ def test_each_layer_has_the_learning_rate_that_was_given_to_it(copy: tuple[Path,
     assert all(each == {f"layer_{n}": pytest.approx(1e-3 * 0.5 ** (4 - n)) for n in range(5)} for each in rates)
 
 
-ADDED = ["model=window_mean", "optimizer=lion", "optimizer=layerwise", "schedule=staircase", "data=squares",
-         "data=speeches", "data.tokenizer=words"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def resumed(copy: tuple[Path, Run]) -> dict[str, subprocess.CompletedProcess]:
-    """What the resumption of a run with each added thing says: `parts_NAME`, as if `whole_NAME` had died half-way."""
+def test_resumed_runs_with_added_things_equal_uninterrupted_ones(copy: tuple[Path, Run]) -> None:
     folder, run = copy
-    names = {what: what.partition("=")[2] for what in ADDED}
     short = "training.max_iters=20 training.eval_interval=10 training.eval_iters=2 device=cpu"
     every = "checkpoint.interval=10 checkpoint.min_seconds=0"
-    for done in run(*(f"python train.py {what} {short} {every} hydra.run.dir=whole_{names[what]}" for what in ADDED)):
-        assert done.returncode == 0, done.stderr
-    for name in names.values():  # as if it had died after iteration 10
-        parts = Path(shutil.copytree(folder / f"whole_{name}", folder / f"parts_{name}"))
-        (parts / "summary.json").unlink()
-        shutil.rmtree(parts / "checkpoints" / "00000020")
-    said = run(*(f"python train.py resume=parts_{name}" for name in names.values()))
-    return dict(zip(ADDED, said, strict=True))
-
-
-@pytest.mark.parametrize("what", ADDED)
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    copy: tuple[Path, Run], resumed: dict[str, subprocess.CompletedProcess], what: str
-) -> None:
-    folder, _ = copy
-    assert "from iteration 10" in resumed[what].stdout, resumed[what].stderr
-    whole, parts = (folder / f"{kind}_{what.partition('=')[2]}" for kind in ("whole", "parts"))
-    for file in ("metrics.jsonl", "last.safetensors", "sample.txt"):
-        assert (parts / file).read_bytes() == (whole / file).read_bytes()
+    added = {
+        "text": "model=window_mean optimizer=lion schedule=staircase data=squares metrics=accuracy",
+        "task": "model=v5 data=speeches",
+        "tokens": "model=v5 optimizer=layerwise data.tokenizer=words",
+    }
+    wholes = run(
+        *(f"python train.py {what} {short} {every} hydra.run.dir=whole/{name}" for name, what in added.items())
+    )
+    assert [done.returncode for done in wholes] == [0, 0, 0]
+    shutil.copytree(folder / "whole", folder / "parts")
+    for name in added:  # as if it had died after iteration 10
+        (folder / "parts" / name / "summary.json").unlink()
+        shutil.rmtree(folder / "parts" / name / "checkpoints" / "00000020")
+    for name, done in zip(added, run(*(f"python train.py resume=parts/{name}" for name in added)), strict=True):
+        assert "from iteration 10" in done.stdout, done.stderr
+        for file in ("metrics.jsonl", "last.safetensors", "sample.txt"):
+            assert (folder / "parts" / name / file).read_bytes() == (folder / "whole" / name / file).read_bytes()
 
 
 def test_added_runs_generate_and_are_compared(copy: tuple[Path, Run]) -> None:
@@ -275,34 +266,35 @@ WRONG = [
     ("--config-dir=broken experiment=no_head", "the file of this experiment lacks the line '# @package _global_'"),
     ("--config-dir=hidden", "hidden/model/v5.yaml has the same name as a file in conf/"),
 ]
+WRONG = {
+    "model=window_mean model.reach=0": "model.reach=0: must be at least 1",
+    "model=window_mean model.reach=9": "model: reach=9 must be at most block_size=8",
+    "model=window_mean ~model.reach": "model.reach is required by gpt.models.window_mean.GPT, which takes",
+    "model=v5 model.reach=3": "model=v5 has no key reach; it is a key of model=window_mean",
+    "logger=step_log logger.step_log.every=x": "logger.step_log.every=x: must be a whole number",
+    "optimizer._target_=gpt.training.lions.Lion": "is not an optimizer of gpt.training: no such module",
+    "--config-dir=broken model=tab": "broken/model/tab.yaml, line 3: found character",
+    "--config-dir=broken model=no_package": "the file of this model lacks the line '# @package _global_' at its top",
+    "--config-dir=broken logger=no_line": "the file of this logger lacks the line '# @package logger.NAME' at its top",
+    "--config-dir=hidden": "hidden/model/v5.yaml has the same name as a file in conf/",
+}
 
 
-@pytest.fixture(scope="module")
-def wrong(copy: tuple[Path, Run]) -> dict[str, subprocess.CompletedProcess]:
-    """What train.py says of each wrong use of an added thing; no run comes of any."""
+def test_what_is_wrong_with_an_added_thing_ends_in_one_line(copy: tuple[Path, Run]) -> None:
     folder, run = copy
     v5 = (folder / "conf" / "model" / "v5.yaml").read_text()
     files = {
         "broken/model/tab.yaml": "# @package _global_\nmodel:\n\tn_embd: 3\n",
         "broken/model/no_package.yaml": v5.replace("# @package _global_\n", ""),
         "broken/logger/no_line.yaml": "_target_: gpt.watching.loggers.Csv\n",
-        "broken/experiment/no_head.yaml": "defaults:\n  - override /model: v5\n",
         "hidden/model/v5.yaml": v5,
     }
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     before = len(runs(folder))
-    said = run(*(f"python train.py {arguments} training.max_iters=2" for arguments, _ in WRONG))
+    said = run(*(f"python train.py {arguments} training.max_iters=2" for arguments in WRONG))
+    for message, done in zip(WRONG.values(), said, strict=True):
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert message in done.stderr
     assert len(runs(folder)) == before
-    return {arguments: done for (arguments, _), done in zip(WRONG, said, strict=True)}
-
-
-@pytest.mark.parametrize(("arguments", "message"), WRONG)
-def test_what_is_wrong_with_an_added_thing_ends_in_one_line(
-    wrong: dict[str, subprocess.CompletedProcess], arguments: str, message: str
-) -> None:
-    done = wrong[arguments]
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1

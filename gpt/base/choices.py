@@ -15,7 +15,7 @@ import contextlib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -130,10 +130,10 @@ class Kind:
         """Every class or function that is valid here, by the name that a choice gives it. Imports the whole package."""
         found = {}
         for module in self._modules():
-            names: Iterable[str] = ()
+            names: dict[str, Any] = {}
             with contextlib.suppress(ModuleNotFoundError):  # of an optional library
                 names = vars(importlib.import_module(module))
-            for name in names:
+            for name in [name for name, value in names.items() if getattr(value, "__module__", None) == module]:
                 with contextlib.suppress(RequestError):
                     choice = Choice(_target_=f"{module}.{name}")
                     found[choice.target] = self.find(choice)

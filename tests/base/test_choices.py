@@ -15,18 +15,15 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 from torch import nn
 
-from gpt import models
 from gpt.base.choices import Choice, Fraction, Kind, Size
 from gpt.base.errors import RequestError
 from gpt.data.corpora import LOADER
-from gpt.data.corpus import TextCorpus
 from gpt.models import STAGE
 from gpt.models.v6_pre_norm import GPT
-from gpt.runs.folder import RunFolder
 from gpt.training.metrics import METRIC
-from gpt.training.optimizers import OPTIMIZER, SGD, Muon
+from gpt.training.optimizers import OPTIMIZER, SGD
 from gpt.training.schedules import SCHEDULE, cosine
-from gpt.watching.loggers import LOGGER, Csv
+from gpt.watching.loggers import LOGGER
 from tests.conftest import REPOSITORY
 
 KINDS = {
@@ -121,11 +118,6 @@ def test_what_is_not_of_the_package_or_not_of_the_type_is_refused_by_every_kind(
 UNSUITABLE = {
     "model": [
         "gpt.models.v6_pre_norm.Block",  # a module, but no stage
-        "gpt.models.v2_attention_head.Embedding",
-        "gpt.models.kv_cache.KVCache",
-        "gpt.models.attention.Dropout",
-        "gpt.models.v2_attention_head.Head",
-        "gpt.models.v4_blocks.MultiHeadAttention",
         "gpt.models.ngrams.Remembering",
         "gpt.models.v6_pre_norm.MultiHeadAttention",  # defined elsewhere
     ],
@@ -134,26 +126,17 @@ UNSUITABLE = {
         "gpt.data.corpora.lines_of",
         "gpt.data.corpora._made_up",  # private
         "gpt.data.sentences.readable",  # with an annotation for type checkers only
-        "gpt.data.corpora._split",
-        "gpt.data.corpora._held_out",
     ],
     "optimizer": [
         "gpt.training.optimizers.AdamWGroup",
         "gpt.training.optimizers.Optimizer",  # abstract
-        "gpt.training.optimizers.ABC",
         "gpt.training.optimizers.orthogonalised",
     ],
-    "schedule": [
-        "gpt.training.schedules._warmup",
-        "gpt.training.schedules._progress",
-    ],
+    "schedule": ["gpt.training.schedules._warmup"],
     "logger": [
         "gpt.watching.recording.RunWriter",  # what train.py itself makes
-        "gpt.watching.recording.CheckpointWriter",
         "gpt.watching.loggers.RunFolder",
-        "gpt.watching.console.ConsoleLog",
         "gpt.watching.trackers.Tracker",
-        "gpt.watching.run_watcher.RunWatcher",
         "gpt.watching.wandb.Service",  # of the tracker's process
     ],
     "metrics": ["gpt.training.metrics.means", "gpt.training.metrics._mean", "gpt.training.evaluation.batch_loss"],
@@ -192,19 +175,14 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"n_embed": 32}, "model.n_embed is not a hyperparameter of gpt.models.v6_pre_norm.GPT, which takes "
                       "block_size, n_embd, n_head, n_layer"),
     ({"vocab_size": 65}, "model.vocab_size is not a hyperparameter of gpt.models.v6_pre_norm.GPT"),  # given
-    ({"self": 1}, "model.self is not a hyperparameter of gpt.models.v6_pre_norm.GPT"),
     ({"n_layer": None}, "model.n_layer=null: "),
     ({"n_layer": 0}, "model.n_layer=0: must be at least 1"),
-    ({"n_layer": -1}, "model.n_layer=-1: "),
     ({"n_layer": 257}, "model.n_layer=257: must be at most 256"),
     ({"n_layer": 10**30}, "model.n_layer=1000000000000000000000000000000: "),
     ({"n_layer": 3.0}, "model.n_layer=3.0: must be a whole number"),
     ({"n_layer": True}, "model.n_layer=true: must be a whole number"),
     ({"n_layer": "3"}, "model.n_layer=3: must be a whole number: remove the quotes"),
     ({"n_layer": [3]}, "model.n_layer=[3]: "),
-    ({"n_layer": {"a": 1}}, "model.n_layer: must be a whole number"),
-    ({"block_size": 2**20 + 1}, "model.block_size=1048577: "),
-    ({"n_embd": 2**16 + 1}, "model.n_embd=65537: "),
     ({"n_embd": "x" * 1000}, "model.n_embd=" + "x" * 60 + "...: "),
     ({"n_embd": "a\nb"}, "model.n_embd=a b: "),
 ]  # fmt: skip
@@ -214,29 +192,6 @@ def test_a_hyperparameter_that_is_unknown_out_of_range_or_of_another_type_is_nam
     for change, message in WRONG_VALUES:
         values = {key: value for key, value in V6.items() if key != "_target_"} | change
         assert refusal(STAGE, str(V6["_target_"]), **values).startswith(message)
-
-
-def test_a_hyperparameter_that_is_missing_is_named() -> None:
-    for name in ("block_size", "n_embd", "n_head", "n_layer"):
-        values = {key: value for key, value in V6.items() if key not in ("_target_", name)}
-        told = refusal(STAGE, str(V6["_target_"]), **values)
-        assert told.startswith(f"model.{name} is required by gpt.models.v6_pre_norm.GPT, which takes block_size, ")
-
-
-def test_a_combination_that_the_constructor_refuses_is_one_line() -> None:
-    with pytest.raises(RequestError, match=r"^model: ") as error:
-        models.build(Choice.model_validate(V6 | {"n_head": 5}), 65)
-    assert "\n" not in str(error.value)
-
-
-def test_every_kind_names_its_own_key() -> None:
-    examples: list[tuple[Kind, str, dict[str, Any], str]] = [
-        (LOADER, "gpt.data.corpora.text", {"path": "x", "train_fraction": 2.0}, "data.train_fraction"),
-        (OPTIMIZER, "gpt.training.optimizers.SGD", {"momentum": 2.0, "weight_decay": 0.0}, "optimizer.momentum"),
-        (SCHEDULE, "gpt.training.schedules.linear", {"warmup_iters": 0, "final": 2.0}, "schedule.final"),
-    ]
-    for kind, target, values, name in examples:
-        assert refusal(kind, target, **values).startswith(f"{name}=2.0: must be below ")
 
 
 def test_given_arguments_are_none_of_the_configuration() -> None:
@@ -344,13 +299,3 @@ def test_no_hyperparameter_has_a_number_that_is_none_or_too_large(number: float)
 def test_a_choice_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Choice.model_validate(V6).target = "os.system"  # type: ignore[misc]
-
-
-def test_the_types_of_choices_are_what_their_kinds_promise(tmp_path: Path) -> None:
-    path = tmp_path / "text.txt"
-    path.write_text("hello world " * 10)
-    corpus = LOADER.build(chosen("gpt.data.corpora.text", path=str(path), train_fraction=0.5))
-    assert isinstance(corpus, TextCorpus)
-    logger = LOGGER.build(chosen("gpt.watching.loggers.Csv"), run=RunFolder(tmp_path))
-    assert isinstance(logger, Csv)
-    assert OPTIMIZER.find(chosen("gpt.training.optimizers.Muon")) is Muon

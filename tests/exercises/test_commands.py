@@ -18,7 +18,6 @@ import gpt
 from exercises import check
 from exercises.checks import EXERCISES, solved
 from gpt.base.errors import RequestError
-from gpt.session.trained import NewlyTrained
 from tests.conftest import REPOSITORY
 from tests.exercises.test_exercises import blank
 from tests.exercises.test_exercises import solved as solution
@@ -157,7 +156,14 @@ def test_a_solved_stage_learns_like_the_project_s(
     losses = [[(e.train, e.val) for e in run.evaluations] for run in (trained[0], own)]
     for one, other in zip(*losses, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
-    assert f"(documented: {own.documented.val or 'none'})" in said
+    found = re.search(r"per character: ([\d.]+)   \(documented: (.+)\)\n.*exact: ([\d.]+)\n", said)
+    assert found is not None
+    assert [float(found[1]), float(found[3])] == pytest.approx(
+        [own.summary.estimated.val, own.summary.exact.val], abs=2e-4
+    )
+    assert found[2] == f"{own.documented.val or 'none'}"
+    if name in ("v2", "v3", "v5"):  # the others round differently on some processors, and a text takes another turn
+        assert own.generate(tokens=200) in said
 
 
 def test_only_a_stage_can_be_trained(command: Exercises, folder: Path) -> None:
@@ -178,39 +184,3 @@ def test_a_solved_stage_reaches_the_documented_loss(command: Exercises, folder: 
     found = re.search(r"per character: ([\d.]+)   \(documented: ([\d.]+)\)", said)
     assert found is not None
     assert float(found[1]) == pytest.approx(float(found[2]), abs=0.05)
-
-
-def trained_alike(name: str, command: Exercises, folder: Path) -> tuple[str, NewlyTrained]:
-    """What training of a solved stage says, and the run of the stage itself with the same settings."""
-    (folder / f"{name}.py").write_text(solution(name))
-    short = [
-        "training.max_iters=100",
-        "training.eval_interval=50",
-        "training.eval_iters=5",
-        "training.exact_tokens=20000",
-    ]
-    given = [*short, "device=cpu"]
-    code, said = command(name, "--train", *given)
-    assert code == 0
-    return said, gpt.train(f"model={name}", *given)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["v2", "v3", "v5"])
-def test_a_solved_stage_trains_as_the_stage_itself(name: str, command: Exercises, folder: Path) -> None:
-    """So it reaches the stage's losses, which test_reproduction.py compares with the documented ones."""
-    said, run = trained_alike(name, command, folder)
-    documented = run.summary.documented.val
-    assert f"per character: {run.summary.estimated.val:.4f}   (documented: {documented:.4f})\n" in said
-    assert f"exact: {run.summary.exact.val:.4f}\n\n{run.generate(tokens=200)}" in said
-
-
-@pytest.mark.slow
-def test_a_solved_layer_norm_differs_by_rounding_only(command: Exercises, folder: Path) -> None:
-    """It is computed step by step, which rounds differently on some processors, and then a text takes another turn."""
-    said, run = trained_alike("v6", command, folder)
-    found = re.search(r"per character: ([\d.]+)   \(documented: ([\d.]+)\)\n.*exact: ([\d.]+)\n\n(.*)", said, re.DOTALL)
-    assert found is not None
-    losses = run.summary.estimated.val, run.summary.documented.val, run.summary.exact.val
-    assert tuple(map(float, found.groups()[:3])) == pytest.approx(losses, abs=2e-4)
-    assert found[4].startswith(run.generate(tokens=200)[:100])

@@ -13,9 +13,10 @@ _TRAINING = (
 )
 # What surrounds the training in a shell, and whether its run is complete at the end.
 _CASES = {
+    "all streams closed": ("{} <&- >&- 2>&-", True),
+    "both outputs full": ("{} >/dev/full 2>&1", True),
     "standard output closed": ("{} >&-", True),
     "standard error closed": ("{} 2>&-", True),
-    "all streams closed": ("{} <&- >&- 2>&-", True),
     "standard output full": ("{} >/dev/full", True),
     "standard error full": ("{} 2>/dev/full", True),
     "C locale": ("LC_ALL=C LANG= PYTHONIOENCODING=ascii {}", True),
@@ -50,7 +51,8 @@ def environments(count: int, folder: Path) -> Outcome:
         place.mkdir()
         command = around.replace("{}", _TRAINING.format(corpus=corpus))
         done = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, errors="replace")
-        is_complete = len(list(place.rglob("summary.json"))) == 1
+        names = [path.name for path in place.rglob("*")]
+        is_complete = all(names.count(name) == 1 for name in ("summary.json", "last.safetensors", "train.log"))
         wrong = [] if is_complete == completes else [f"complete: {is_complete}, {done.stderr[-300:]!r}"]
         if completes:
             wrong += [f"exit code {done.returncode}"] if done.returncode else []

@@ -1,7 +1,6 @@
 """Faults of run folders and disks: requests on finished runs, links that lead out of a folder, a full file system."""
 
 import contextlib
-import hashlib
 import os
 import random
 import shutil
@@ -9,10 +8,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt.runs.checkpoints import Checkpoints
-from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
-from tests.faults.scenarios import STAGES, Outcome, differences, finish, in_parallel, one_line, short, start, whole_run
+from tests.faults.scenarios import (
+    STAGES,
+    Outcome,
+    finish,
+    in_parallel,
+    one_line,
+    short,
+    start,
+    tree,
+    whole_run,
+)  # fmt: skip
 from tests.forked import Forked
 
 _REFUSED = (
@@ -23,17 +30,6 @@ _REFUSED = (
 )  # fmt: skip
 
 MAY_NOT_MOUNT = "the user may not mount a file system"
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Everything below a folder: what it is, and the digest of a file's content."""
-
-    def described(path: Path) -> str:
-        if path.is_symlink():
-            return f"link to {path.readlink()}"
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-
-    return {str(path.relative_to(folder)): described(path) for path in sorted(folder.rglob("*"))}
 
 
 def requests(count: int, folder: Path) -> Outcome:
@@ -131,26 +127,3 @@ def mounted(place: Path, limits: str) -> Iterator[bool]:
     finally:
         if is_mounted:
             subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def small_disk(count: int, folder: Path, iterations: int = 100) -> Outcome:
-    """A real file system that fills up: saved checkpoints survive, and once there is space, the run ends as usual."""
-    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(iterations))
-    wrong = []
-    for number in range(count):
-        draw, place = random.Random(number), folder / f"disk_{number}"
-        with mounted(place, "size=4m") as is_mounted:
-            if not is_mounted:
-                return Outcome(0, [], MAY_NOT_MOUNT)
-            (place / "filler").write_bytes(bytes(draw.randrange(1_000_000, 3_900_000)))
-            code, _, err = finish(start(*STAGES["v7"], *short(iterations), cwd=place))
-            said = [] if code == 0 else one_line(code, err, 1)
-            run = next((path.parent for path in place.rglob("tokenizer.json")), None)
-            (place / "filler").unlink()
-            if run is not None:
-                if Checkpoints(RunFolder(run), 2).names() and Checkpoints(RunFolder(run), 2).newest() is None:
-                    said.append("no checkpoint is intact")
-                code, _, err = finish(start(f"resume={run}", cwd=place))
-                said += [err[-300:]] if code else differences(whole, run)
-            wrong += [f"trial {number}: {what}" for what in said]
-    return Outcome(count, wrong)

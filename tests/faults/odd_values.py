@@ -1,24 +1,19 @@
-"""Every key of four scripts with values that no one should give it: accepted, or refused in one line.
-
-python tests/faults/odd_values.py FIRST COUNT tries some of them in this process, up to the point where a run would
-begin, and prints a line for each that does harm.
-"""
+"""Every key of four scripts with values that no one should give it: accepted, or refused in one line."""
 
 import contextlib
 import io
 import logging
+import os
 import random
-import subprocess
 import sys
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from gpt import cli, models
 from gpt.base.choices import Choice
 from gpt.base.keys import flat
@@ -28,7 +23,7 @@ from gpt.data.corpora import LOADER
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE, check_warmup
 from tests.conftest import REPOSITORY
-from tests.faults.scenarios import Outcome, in_parallel
+from tests.faults.scenarios import Outcome, in_processes
 
 _VALUES = (
     "", "null", "true", "False", "0", "1", "-1", "-0", "0.0", "0.5", "1.5", "1e-30", "1e30", "1e400", "nan", "inf",
@@ -66,27 +61,27 @@ def cases() -> list[tuple[str, str, str]]:
     return found
 
 
-def main(first: int, count: int) -> None:
-    """Try these cases."""
-    logging.disable()
-    for script, key, value in cases()[first : first + count]:
-        *chosen, key = key.split(" ")
-        said, started, what = io.StringIO(), time.process_time(), f"{script}.py {' '.join(chosen)} {key}={value[:60]!r}"
-        sys.argv = [f"{script}.py", *chosen, f"{key}={value}"]
-        code: Any = 0
-        try:
-            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-                cli.main(_built, script)
-        except SystemExit as error:
-            code = error.code
-        except BaseException as error:
-            print(f"{what}: {error!r:.200}", flush=True)
-            continue
-        lines = [line for line in said.getvalue().splitlines() if not line.startswith("usage: ")]
-        if code not in (0, None) and (code not in (1, 2) or len(lines) != 1 or not lines[0].startswith("error: ")):
-            print(f"{what}: exit code {code}, {said.getvalue()[-200:]!r}", flush=True)
-        if (seconds := time.process_time() - started) > _SECONDS:
-            print(f"{what}: {seconds:.1f} s", flush=True)
+def _trial(number: int) -> list[str]:
+    """Start a script with one of these cases, up to the point where a run would begin."""
+    script, key, value = cases()[number]
+    *chosen, key = key.split(" ")
+    said, started, what = io.StringIO(), time.process_time(), f"{script}.py {' '.join(chosen)} {key}={value[:60]!r}"
+    sys.argv = [f"{script}.py", *chosen, f"{key}={value}"]
+    code: Any = 0
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            cli.main(_built, script)
+    except SystemExit as error:
+        code = error.code
+    except BaseException as error:
+        return [f"{what}: {error!r:.200}"]
+    lines = [line for line in said.getvalue().splitlines() if not line.startswith("usage: ")]
+    wrong = []
+    if code not in (0, None) and (code not in (1, 2) or len(lines) != 1 or not lines[0].startswith("error: ")):
+        wrong.append(f"{what}: exit code {code}, {said.getvalue()[-200:]!r}")
+    if (seconds := time.process_time() - started) > _SECONDS:
+        wrong.append(f"{what}: {seconds:.1f} s")
+    return wrong
 
 
 def _built(config: Any, _: Request) -> None:
@@ -103,19 +98,12 @@ def _built(config: Any, _: Request) -> None:
     OPTIMIZER.build(config.optimizer, model=models.build(small, 65), learning_rate=config.training.learning_rate)
 
 
+def _prepare(folder: Path) -> None:
+    logging.disable()
+    os.chdir(folder)
+
+
 def odd_values(count: int, folder: Path) -> Outcome:
     """Every key with some sixty odd values: one error line and exit code 1 or 2, within 5 s, or the value is valid."""
     count = min(count, len(cases()))
-    parts = 1 if count < 100 else 4  # each imports torch anew
-    part = -(-count // parts)
-
-    def trial(number: int) -> list[str]:
-        command = [sys.executable, __file__, str(number * part), str(min(part, count - number * part))]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
-        return [*done.stdout.splitlines(), *([done.stderr[-300:]] if done.returncode else [])]
-
-    return Outcome(count, in_parallel(trial, parts))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    return Outcome(count, in_processes(_trial, count, partial(_prepare, folder)))

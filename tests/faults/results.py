@@ -12,8 +12,18 @@ from torch.nn.functional import cross_entropy
 from gpt import models
 from gpt.runs.folder import RunFolder
 from tests.conftest import small_corpus
-from tests.faults.folders import tree
-from tests.faults.scenarios import STAGES, Outcome, differences, finish, in_parallel, one_line, short, start, whole_run
+from tests.faults.scenarios import (
+    STAGES,
+    Outcome,
+    differences,
+    finish,
+    in_parallel,
+    one_line,
+    short,
+    start,
+    tree,
+    whole_run,
+)  # fmt: skip
 
 _OWN = {"notes.txt": "mine", "config.yaml": "mine: true\n", "last.safetensors": "mine", "loss.png": "mine"}
 

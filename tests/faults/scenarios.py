@@ -3,31 +3,26 @@
 import contextlib
 import hashlib
 import itertools
-import json
 import logging
 import os
 import random
 import resource
 import shutil
 import signal
-import string
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-import yaml
 
 from gpt.base.errors import UserError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
 from tests.conftest import REPOSITORY, small_corpus
-from tests.forked import Forked
+from tests.forked import FORKSERVER, Forked
 
 RESULTS = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 STAGES = {
@@ -35,6 +30,7 @@ STAGES = {
     "v5": ["model=v5"],
     "v7": ["model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"],
 }
+_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Checkpoints at every tenth iteration, so that most kills find one being written or just written.
 SHORT = ["training.eval_interval=50", "training.eval_iters=2", "training.batch_size=8",
          "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu"]  # fmt: skip
@@ -103,35 +99,56 @@ def in_parallel(work: Callable[[int], list[str]], count: int) -> list[str]:
         return list(itertools.chain.from_iterable(pool.map(work, range(count))))
 
 
-def kills(count: int, folder: Path, iterations: int = 400, most: int = 4) -> Outcome:
-    """SIGKILL at random moments, up to four times per run: the resumed run ends with the files of the uninterrupted
-    one.
+def in_processes(work: Callable[[int], list[str]], count: int, prepare: Callable[[], None]) -> list[str]:
+    """Everything that went wrong in `count` trials in two processes, each of which prepares itself."""
+    with ProcessPoolExecutor(2, FORKSERVER, prepare) as pool:
+        return list(itertools.chain.from_iterable(pool.map(work, range(count), chunksize=-(-count // 2))))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Everything below a folder: what it is, and the digest of a file's content."""
+
+    def described(path: Path) -> str:
+        if path.is_symlink():
+            return f"link to {path.readlink()}"
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+
+    return {str(path.relative_to(folder)): described(path) for path in sorted(folder.rglob("*"))}
+
+
+def interruptions(count: int, folder: Path, iterations: int = 400, most: int = 4) -> Outcome:
+    """SIGKILL, SIGTERM, SIGINT or SIGUSR1 at random moments, up to four times per run: a run that hears a signal saves
+    and ends with one line, and the resumed run ends with the files of the uninterrupted one.
     """
-    stages = list(STAGES)[: count or 1]
-    wholes = {stage: whole_run(folder / f"whole_{stage}", *STAGES[stage], *short(iterations)) for stage in stages}
+    settings = [*short(iterations), "training.eval_iters=20"]
+    stages = list(STAGES)[:count]
+    wholes = {stage: whole_run(folder / f"whole_{stage}", *STAGES[stage], *settings) for stage in stages}
 
     def trial(number: int) -> list[str]:
         draw = random.Random(number)
         stage = stages[number % len(stages)]
         whole, seconds = wholes[stage]
-        place = folder / f"killed_{number}"
+        place = folder / f"interrupted_{number}"
         place.mkdir()
-        arguments = [*STAGES[stage], *short(iterations)]
+        arguments, run, wrong = [*STAGES[stage], *settings], None, []
         for _ in range(draw.randint(1, most)):
             process = start(*arguments, cwd=place)
-            time.sleep(draw.uniform(0.3, 1.2) * seconds)
-            process.send_signal(signal.SIGKILL)
-            process.finished()
+            time.sleep(draw.uniform(0.1, 1.2) * seconds)
+            sent = signal.SIGKILL if draw.random() < 0.5 else draw.choice(_HEARD)
+            process.send_signal(sent)
+            code, _, err = finish(process)
             run = the_run(place)
-            if run is not None:
-                arguments = [f"resume={run}"]
+            if run is None:  # before anything of ours was there to listen
+                wrong += [] if "Traceback" not in err or sent == signal.SIGINT else [err[-300:]]
+                continue
+            if sent != signal.SIGKILL and code != 0 and not RunFolder(run).is_finished():
+                wrong += one_line(code, err, 130 if sent == signal.SIGINT else 143)
+            arguments = [f"resume={run}"]
         code, _, err = finish(start(*arguments, cwd=place))
         run = the_run(place)
-        if code or run is None:
-            return [f"{stage}, trial {number}: {err[-300:]}"]
-        wrong = differences(whole, run)
+        wrong += [err[-300:]] if code or run is None else differences(whole, run)
         shutil.rmtree(place)
-        return [f"{stage}, trial {number}: {wrong} differ"] if wrong else []
+        return [f"{stage}, trial {number}: {what}" for what in wrong]
 
     return Outcome(count, in_parallel(trial, count))
 
@@ -365,325 +382,3 @@ def _processes_of(session: int) -> list[int]:
             if int(fields[3]) == session and fields[0] != "Z":
                 found.append(int(status.parent.name))
     return found
-
-
-def stops(count: int, folder: Path, iterations: int = 400) -> Outcome:
-    """SIGTERM, SIGINT or SIGUSR1 at random moments: the run is saved and can be resumed, or had not started."""
-    whole, seconds = whole_run(folder / "whole", *STAGES["v7"], *short(iterations), "training.eval_iters=100")
-
-    def trial(number: int) -> list[str]:
-        draw = random.Random(number)
-        place = folder / f"stopped_{number}"
-        place.mkdir()
-        process = start(*STAGES["v7"], *short(iterations), "training.eval_iters=100", cwd=place)
-        time.sleep(draw.uniform(0.1, 1.0) * seconds)
-        sent = draw.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-        process.send_signal(sent)
-        code, _, err = finish(process)
-        run = the_run(place)
-        wrong = []
-        if run is None:  # before anything of ours was there to listen
-            wrong += [] if "Traceback" not in err or sent == signal.SIGINT else [err[-300:]]
-        elif code != 0 and not (run / "summary.json").exists():  # when all is done, there is nobody to listen any more
-            wrong += one_line(code, err, 130 if sent == signal.SIGINT else 143)
-        if run is not None:
-            code, _, err = finish(start(f"resume={run}", cwd=place))
-            wrong += [err[-300:]] if code else differences(whole, run)
-        shutil.rmtree(place)
-        return [f"trial {number}, signal {sent}: {what}" for what in wrong]
-
-    return Outcome(count, in_parallel(trial, count))
-
-
-# Targets of choices that a careless reader would call, and for each choice those that are not meant for it.
-_NO_CHOICES = ("os.system", "subprocess.Popen", "builtins.eval", "gpt.cli.main", "gpt.training.loop.train",
-               "gpt.base.files.write_atomically", "gpt.runs.creation.created", "shutil.rmtree", "",
-               "a\nb")  # fmt: skip
-_NOT_FOR = {
-    "data": ("gpt.data.corpora.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",
-             "gpt.data.corpora._synthetic", "gpt.data.corpora._split", "gpt.data.text.TextData"),
-    "optimizer": ("torch.optim.AdamW", "gpt.training.optimizers.Optimizer", "gpt.training.optimizers.AdamWGroup",
-                  "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),
-    "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules._progress",
-                 "gpt.training.schedules.math.cos"),
-    "logger": ("gpt.training.watchers.Watcher", "gpt.watching.recording.CheckpointWriter", "gpt.data.corpora.text",
-               "gpt.watching.recording.RunWriter", "gpt.training.watchers.WeightAverage"),
-}  # fmt: skip
-
-
-def _hostile_folders(run: Path, marker: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Copies of a run with something in them that a careless reader would execute, follow or choke on."""
-    import pickle
-
-    from gpt.base.files import PLACE, seal, sealed
-
-    class Payload:
-        def __reduce__(self) -> tuple:
-            return (os.system, (f"touch {marker}",))
-
-    number = itertools.count()
-
-    def copy() -> Path:
-        return Path(shutil.copytree(run, folder / f"hostile_{next(number)}"))
-
-    def with_config(change: Callable[[str], str]) -> Path:
-        path = copy()
-        content = change((path / "config.yaml").read_text().rpartition("checksum")[0].partition("\n")[2])
-        content = f"format: 1\n{content}"  # without which nothing else of it is read
-        (path / "config.yaml").write_text(sealed(f"{content}checksum: '{PLACE}'\n"))
-        return path
-
-    def with_choice(key: str, values: dict, *, alone: bool = False) -> Path:
-        """The configuration with other values of a choice, or with none but these; a logger is called `hostile`."""
-
-        def change(text: str) -> str:
-            content = yaml.safe_load(text)
-            before = {} if alone or key == "logger" else content[key]
-            content[key] = {"hostile": values} if key == "logger" else before | values
-            return yaml.safe_dump(content, sort_keys=False)
-
-        return with_config(change)
-
-    for name in [path.name for path in run.iterdir() if path.is_file()]:
-        path = copy()
-        (path / name).unlink()
-        (path / name).write_bytes(pickle.dumps(Payload()))
-        yield f"pickle as {name}", path
-        path = copy()
-        (path / name).unlink()
-        os.mkfifo(path / name)
-        yield f"pipe as {name}", path
-        path = copy()
-        (path / name).unlink()
-        (path / name).symlink_to(name)
-        yield f"link round as {name}", path
-        path = copy()
-        (path / name).unlink()
-        (path / name).mkdir()
-        yield f"folder as {name}", path
-    torch.save({"model": Payload()}, folder / "payload.pt")
-    for name in ("best.safetensors", "last.safetensors"):
-        path = copy()
-        (path / name).unlink()
-        shutil.copy(folder / "payload.pt", path / name)
-        yield f"torch.save as {name}", path
-
-    for other in ("os.system", "subprocess.Popen", "builtins.eval", "torch.load", "gpt.models.build", "gpt.cli.main",
-                  "gpt.models.v7_dropout.nn.Module", "gpt.models.kv_cache.KVCache", "", "...", "../../etc/passwd",
-                  "gpt.models.v7_dropout", "__main__.x", "gpt.models..v7_dropout.GPT", "gpt.models.v7_dropout.GPT\n",
-                  "a\nb", "gpt.models.v7_dropout.Block", "gpt.models.v2_attention_head.Head"):  # fmt: skip
-        yield f"model {other!r}", with_choice("model", {"_target_": other})
-    for key, targets in _NOT_FOR.items():
-        for other in (*_NO_CHOICES, *targets):
-            yield f"{key} {other!r}", with_choice(key, {"_target_": other})
-            yield f"{key} {other!r} alone", with_choice(key, {"_target_": other}, alone=True)
-    for name, value in (("block_size", 10**9), ("n_embd", 10**9), ("n_layer", 256), ("n_layer", 10**12)):
-        yield (
-            f"{name} {value}",
-            with_config(
-                lambda text, name=name, value=value: "\n".join(
-                    f"  {name}: {value}" if line.startswith(f"  {name}:") else line for line in text.split("\n")
-                )
-            ),
-        )
-    yield "interpolation", with_config(lambda text: text.replace("stage: v7", "stage: ${oc.env:HOME}"))
-    yield (
-        "python tag",
-        with_config(
-            lambda text: text.replace("stage: v7", f"stage: !!python/object/apply:os.system ['touch {marker}']")
-        ),
-    )
-    yield (
-        "aliases",
-        with_config(
-            lambda text: (
-                "a: &a [x,x,x,x,x,x,x,x,x]\n"
-                + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi"))
-                + text
-            )
-        ),
-    )
-    yield "a line end in a key", with_choice("model", {"n_embd\nerror: x": 1})
-    yield "nesting", with_config(lambda _: "[" * 100_000)
-    yield "less nesting", with_config(lambda _: "[" * 8_000)
-
-    for name, content in (
-        ("nesting", "[" * 1_000_000), ("a number of a million digits", "1" * 1_000_000), ("keys", '{"a":' * 100_000),
-        ("megabytes", '"' + "x" * 20_000_000 + '"'), ("a list", seal({"vocabulary": "ab", "corpus": "x"})[:-1]),
-        ("lists", "[" + "[]," * 10_000_000 + "[]]"), ("line ends", "\n" * 30_000_000),
-    ):  # fmt: skip
-        for file in ("tokenizer.json", "summary.json", "metrics.jsonl"):
-            path = copy()
-            (path / file).write_text(content)
-            yield f"{name} in {file}", path
-
-    for name, header in (
-        ("a header of terabytes", (2**42).to_bytes(8, "little") + b"{}"),
-        ("a negative header", b"\xff" * 8 + b"{}"),
-        ("no header", b""),
-        ("a tensor of terabytes", _safetensors({"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}})),
-        ("a tensor beyond the end", _safetensors({"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}})),
-        ("a path as name", _safetensors({"../../x": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}})),
-    ):
-        path = copy()
-        (path / "best.safetensors").unlink()
-        (path / "best.safetensors").write_bytes(header)
-        yield name, path
-
-
-def _safetensors(header: dict) -> bytes:
-    """A file with this header, and a valid checksum."""
-    entry = {"__metadata__": {"checksum": f"{'0' * 64} format 1 iteration 20"}}
-    content = json.dumps(entry | header, separators=(",", ":")).encode()
-    before, _, after = content.partition(b"0" * 64)
-    return len(content).to_bytes(8, "little") + before + hashlib.sha256(after).hexdigest().encode() + after
-
-
-def hostile(count: int, folder: Path) -> Outcome:
-    """Run folders made to execute code or to exhaust memory: nothing is executed; an error within 3 s and 200 MB."""
-    whole, _ = whole_run(folder / "whole", *STAGES["v7"], *short(20))
-    marker = folder / "executed"
-    code = (
-        "import logging, resource, sys, time, torch; from pathlib import Path; from gpt.runs.folder import RunFolder\n"
-        "from gpt.data.corpora import LOADER; from gpt.base.errors import UserError\n"
-        "from gpt.runs.checkpoints import Checkpoints\n"
-        "from gpt.runs.weights import load_model; from gpt.watching.loggers import LOGGER\n"
-        "from gpt.training.optimizers import OPTIMIZER; from gpt.training.schedules import SCHEDULE\n"
-        "logging.disable()\n"
-        "def chosen(run):\n"
-        "    config, model = run.config(), torch.nn.Linear(2, 2)\n"
-        "    yield lambda: LOADER.build(config.data)\n"
-        "    yield lambda: OPTIMIZER.build(config.optimizer, model=model, learning_rate=1e-3)\n"
-        "    yield lambda: SCHEDULE.partial(config.schedule)(0, 10, 1e-3)\n"
-        "    for choice in config.logger.values(): yield lambda: LOGGER.build(choice, run=run)\n"
-        "def readers(run):\n"
-        "    yield from (run.config, run.vocabulary, run.evaluations, run.steps, run.summary, run.clock)\n"
-        "    yield Checkpoints(run, 2).newest\n"
-        "    yield from (lambda: load_model(run, 'best'), lambda: load_model(run, 'last'))\n"
-        "    try: yield from chosen(run)\n"
-        "    except UserError: pass\n"
-        "for name in sys.argv[1:]:\n"
-        "    started, begun, run = time.process_time(), time.perf_counter(), RunFolder(Path(name))\n"
-        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "    said, bugs = [], []\n"
-        "    for read in readers(run):\n"
-        "        try: read()\n"
-        "        except UserError as error: said.append(str(error))\n"
-        "        except Exception as error: bugs.append(type(error).__name__)\n"
-        "    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024\n"
-        "    seconds = max(time.process_time() - started, (time.perf_counter() - begun) / 10)\n"  # others work too
-        "    lines = max((text.count(chr(10)) for text in said), default=0)\n"
-        "    print(len(said), lines, round(seconds, 2), round(grown), *bugs)\n"
-    )
-    harmless = {"train.log", "sample.txt", "loss.png", ".lock", "commands.jsonl"}
-    wrong = []
-    cases = list(itertools.islice(_hostile_folders(whole, marker, folder), count))
-    before = sorted(folder.iterdir())
-    # The run as it was comes first, because the first reading also imports.
-    command = [sys.executable, "-c", code, str(whole), *(str(path) for _, path in cases)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        return Outcome(len(cases), [done.stderr[-500:]])
-    for (name, _), line in zip(cases, done.stdout.splitlines()[1:], strict=True):
-        *numbers, bugs = line.split(maxsplit=4) if line.count(" ") > 3 else (*line.split(), "")
-        errors, newlines, seconds, megabytes = map(float, numbers)
-        if bugs:
-            wrong.append(f"{name}: {bugs}, which is not an error for users")
-        if errors == 0 and name.rpartition(" ")[2] not in harmless:
-            wrong.append(f"{name}: no error")
-        if newlines or seconds > 3 or megabytes > 200:
-            wrong.append(f"{name}: {newlines} line ends, {seconds} s, {megabytes} MB")
-    if marker.exists():
-        wrong.append("something was executed")
-    if sorted(folder.iterdir()) != before:
-        wrong.append("files outside of the run folder were touched")
-    return Outcome(len(cases), wrong)
-
-
-def contents(count: int, folder: Path) -> Outcome:
-    """Contents that no run writes, under valid checksums: everything that reads a run ends in one line or succeeds."""
-    average = "training.average_last=0.5"
-    runs = [whole_run(folder / str(number), *STAGES["v7"], *short(40), average)[0] for number in range(2)]
-
-    def trial(number: int) -> list[str]:
-        half = -(-count // 2)
-        first, last = number * half, min(count, (number + 1) * half)
-        command = [sys.executable, "-m", "tests.faults.contents", str(runs[number]), str(first), str(last - first)]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-        return [*done.stdout.splitlines(), *([done.stderr[-500:]] if done.returncode else [])]
-
-    return Outcome(count, in_parallel(trial, 2))
-
-
-def _bad_arguments() -> Iterator[list[str]]:
-    """Command lines of train.py that ask for what cannot be, first from a table, then made up."""
-    yield from ([argument] for argument in (
-        "model=v99", "modle=v5", "model.n_embed=32", "training.max_iters=-1", "training.max_iters=1.5", "seed=-1",
-        "training.batch_size=0", "training.eval_iters=0", "training.learning_rate=nan", "optimizer.beta1=1",
-        "schedule=exponential", "optimizer=adam", "logger=nothing", "schedule.final=0.1", "schedule.warmup_iters=-1",
-        "optimizer.momentum=0.9", "optimizer.weight_decay=-1", "data._target_=gpt.data.corpora.read_text",
-        "optimizer._target_=os.system", "schedule._target_=gpt.training.loop.train", "data._target_=os.system",
-        "+logger.x._target_=os.system", "+logger.x._target_=gpt.training.loop.train", "+logger.x=1",
-        "+optimizer.x=1",
-        "training.schedule=cosine", "training.warmup_iters=10", "training.weight_decay=0.1", "training.beta1=0.9",
-        "training.grad_clip=0", "training.on_nonfinite=maybe", "device=tpu",
-        "dtype=float16", "compile=perhaps", "checkpoint.keep=0", "checkpoint.interval=0", "checkpoint.min_seconds=-1",
-        "model.n_head=5", "model.block_size=100000", "model.n_layer=0", "model.n_layer=10000000", "data=nothing",
-        "data.path=x", "data.train_fraction=1", "stage=v3", "resume=nowhere", "resume=corpus.txt", "a=b=c", "=", "a b",
-        "training=[1]", "training.max_iters=", "training.batch_size=7 training.grad_accumulation=2",
-        "model._target_=os.system", "hydra.job.nme=x", "+training.x=1", "~training", "training.max_iters=1e999",
-    ))  # fmt: skip
-    yield from (["data=text", f"data.path={name}"] for name in (
-        "absent.txt", "empty.txt", "binary.bin", "one.txt", "short.txt", ".", "round", "corpus.txt/x",
-    ))  # fmt: skip
-    yield ["training.batch_size=7", "training.grad_accumulation=2"]
-    yield ["schedule=cosine", "schedule.final=1"]
-    yield ["schedule=trapezoid", "schedule.cooldown=-0.1"]
-    yield ["optimizer=muon", "optimizer.matrix_learning_rate=-1"]
-    yield ["model=transformer", "training.eval_iters=5", "data=copy"]
-    draw = random.Random(0)
-    keys = {
-        "training.max_iters": "int", "training.batch_size": "int", "training.eval_interval": "int", "seed": "seed",
-        "training.eval_iters": "int", "schedule.warmup_iters": "seed", "training.learning_rate": "float",
-        "optimizer.weight_decay": "float", "optimizer.beta2": "float", "model.n_embd": "int", "model.n_layer": "int",
-        "model.block_size": "int", "checkpoint.keep": "int", "device": "name", "dtype": "name", "deterministic": "name",
-    }  # fmt: skip
-    while True:
-        key, kind = draw.choice(list(keys.items()))
-        if draw.random() < 0.3:  # a misspelt key
-            position = draw.randrange(1, len(key))
-            yield [f"{key[:position]}{draw.choice(string.ascii_lowercase)}{key[position:]}=1"]
-            continue
-        bad = {
-            "int": ["0", "-3", "0.5", "many", "null", "true", "[1]", "{a:1}", "9" * 30],
-            "seed": ["-1", "0.5", "x", "null", "[1]", "9" * 30],
-            "float": ["-1", "-1e-9", "inf", "nan", "x", "null", "[0.1]", "true"],
-            "name": ["x", "7", "null", "[cpu]", "".join(draw.choices(string.ascii_letters, k=8))],
-        }[kind]
-        yield [f"{key}={draw.choice(bad)}"]
-
-
-def bad_input(count: int, folder: Path) -> Outcome:
-    """Impossible command lines: one error line, exit code 1 or 2, nothing written."""
-    folder.mkdir(exist_ok=True)
-    (folder / "empty.txt").write_text("")
-    (folder / "one.txt").write_text("a" * 3)
-    (folder / "short.txt").write_text("abcdefghijk")
-    (folder / "binary.bin").write_bytes(bytes(range(256)))
-    (folder / "round").symlink_to("round")
-    finish(start("--help", cwd=folder))
-    before = sorted(folder.rglob("*"))
-    cases = list(itertools.islice(_bad_arguments(), count))
-
-    def trial(number: int) -> list[str]:
-        arguments = cases[number]
-        command = [str(REPOSITORY / "train.py"), *arguments]
-        if not any(argument.startswith("data") for argument in arguments):
-            command += ["data=text", f"data.path={folder / 'corpus.txt'}"]
-        done = Forked(command, folder).finished()
-        return [f"{arguments}: {what}" for what in one_line(done.returncode, done.stderr, 1, 2)]
-
-    wrong = in_parallel(trial, len(cases))
-    if sorted(folder.rglob("*")) != before:
-        wrong.append("something was written")
-    return Outcome(len(cases), wrong)

@@ -1,8 +1,4 @@
-"""Studies that no search wrote: damaged bytes, odd values and statements in the database, links in place of files.
-
-python -m tests.faults.studies FOLDER FIRST COUNT tries some of them in this process, and prints a line for each that
-does harm.
-"""
+"""Studies that no search wrote: damaged bytes, odd values and statements in the database, links in place of files."""
 
 import contextlib
 import os
@@ -10,10 +6,9 @@ import random
 import resource
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +17,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from gpt.base.errors import report
 from gpt.searching.report import counts, importances, winner
 from gpt.searching.study import Search
-from tests.conftest import REPOSITORY
-from tests.faults.folders import tree
-from tests.faults.scenarios import Outcome, in_parallel
+from tests.faults.scenarios import Outcome, in_processes, tree
 
 SPACE = {
     "training.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -154,27 +147,28 @@ def _search_on(study: Path) -> list[str]:
     return wrong
 
 
-def main(folder: Path, first: int, count: int) -> None:
-    """Search on in `count` copies of the study in `folder`, each with something else about it."""
+def _prepare(folder: Path) -> None:
+    """In a new process, search on in the study as it was, which imports what is imported where it is used."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    shutil.copytree(folder, place := folder.with_name(f"copy_{first}"))
-    _search_on(place / "study")  # imports what is imported where it is used
-    for number in range(first, first + count):
-        shutil.rmtree(place)
-        shutil.copytree(folder, place)
-        what = damaged(place, random.Random(number))
-        outside, started = tree(place / "outside"), time.process_time()
-        try:
-            wrong = _search_on(place / "study")
-        except Exception as error:
-            said, _ = report(error) or ("\n", 1)
-            wrong = [f"{error!r:.300}"] if "\n" in said else []
-        if tree(place / "outside") != outside:
-            wrong.append("something outside was changed")
-        if (seconds := time.process_time() - started) > _SECONDS:
-            wrong.append(f"{seconds:.1f} s")
-        for line in wrong:
-            print(f"{number}: {what}: {line}", flush=True)
+    shutil.copytree(folder, place := folder.with_name(f"first_{os.getpid()}"))
+    assert _search_on(place / "study") == []
+
+
+def _trial(number: int, *, folder: Path) -> list[str]:
+    shutil.copytree(folder, place := folder.with_name(str(number)))
+    what = damaged(place, random.Random(number))
+    outside, started = tree(place / "outside"), time.process_time()
+    try:
+        wrong = _search_on(place / "study")
+    except Exception as error:
+        said, _ = report(error) or ("\n", 1)
+        wrong = [f"{error!r:.300}"] if "\n" in said else []
+    if tree(place / "outside") != outside:
+        wrong.append("something outside was changed")
+    if (seconds := time.process_time() - started) > _SECONDS:
+        wrong.append(f"{seconds:.1f} s")
+    shutil.rmtree(place)
+    return [f"{number}: {what}: {line}" for line in wrong]
 
 
 def studies(count: int, folder: Path) -> Outcome:
@@ -185,16 +179,4 @@ def studies(count: int, folder: Path) -> Outcome:
     whole_study(place / "study")
     (place / "outside" / "run").mkdir(parents=True)
     (place / "outside" / "victim").write_text("precious")
-
-    def trial(number: int) -> list[str]:
-        half = -(-count // 2)
-        first, last = number * half, min(count, (number + 1) * half)
-        command = [sys.executable, "-m", "tests.faults.studies", str(place), str(first), str(last - first)]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, errors="replace")
-        return [*done.stdout.splitlines(), *([done.stderr[-500:]] if done.returncode else [])]
-
-    return Outcome(count, in_parallel(trial, 2))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    return Outcome(count, in_processes(partial(_trial, folder=place), count, partial(_prepare, place)))

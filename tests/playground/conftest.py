@@ -5,21 +5,18 @@ import functools
 import http.client
 import http.server
 import json
-import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from filelock import FileLock
 
 import gpt
 from gpt.playground.app import application
@@ -27,7 +24,7 @@ from gpt.playground.catalogue import Catalogue
 from gpt.playground.guard import LOCAL
 from gpt.playground.server import configured
 from gpt.runs.finding import chosen_run
-from tests.conftest import REPOSITORY, Script, small_corpus
+from tests.conftest import REPOSITORY, Once, Script, small_corpus
 from tests.playground.browsing import chromium, downloads
 
 MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は夜 😀 \r\n\t  x = 1234;\n\n" * 100])
@@ -35,27 +32,6 @@ MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
 STAGES = ["gru", "v1", "v2", "v3", "v4", "v5", "v6", "v8"]
-
-Shared = Callable[[str, Callable[[Path], None]], Path]
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    """A folder that the first test process to need it fills: shared(name, fill). Nobody changes what it put there."""
-    own = tmp_path_factory.getbasetemp()
-    everybodys = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-    def filled(name: str, fill: Callable[[Path], None]) -> Path:
-        folder, full = everybodys / name, everybodys / f"{name}.full"
-        with FileLock(everybodys / f"{name}.lock"):
-            if not full.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
-                folder.mkdir()
-                fill(folder)
-                full.touch()
-        return folder
-
-    return filled
 
 
 @pytest.fixture(scope="module")  # other tests of the process may need an event loop of their own
@@ -65,7 +41,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def several(script: Script, corpus_file: Path, shared: Shared) -> Path:
+def several(script: Script, corpus_file: Path, once: Once) -> Path:
     """A working folder with a run of most stages, and one that translates, the newest of them v5."""
 
     def train(folder: Path) -> None:
@@ -82,11 +58,11 @@ def several(script: Script, corpus_file: Path, shared: Shared) -> Path:
             done = script("train.py", *_SHORT, *own, cwd=folder)
             assert done.returncode == 0, done.stderr
 
-    return shared("several", train)
+    return once("several", train)
 
 
 @pytest.fixture(scope="session")
-def published(several: Path, script: Script, shared: Shared) -> Path:
+def published(several: Path, script: Script, once: Once) -> Path:
     """The page of these runs without a server, as `play.py` writes it."""
 
     def write(folder: Path) -> None:
@@ -97,31 +73,30 @@ def published(several: Path, script: Script, shared: Shared) -> Path:
         for stage in STAGES:
             assert f"{stage}: model.onnx: equal within" in done.stdout
 
-    return shared("published", write) / "site"
+    return once("published", write) / "site"
 
 
 @pytest.fixture(scope="session")
-def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tokenized(once: Once) -> Path:
     """A working folder with a run of bytes and one of subwords, of a text in several alphabets."""
-    folder = tmp_path_factory.mktemp("tokenized")
-    (folder / "input.txt").write_text(MANY_ALPHABETS)
-    short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "training.batch_size=8"]
-    for tokens, vocabulary in (("bytes", []), ("subwords", ["data.vocab_size=400"])):
-        data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", *vocabulary]
-        gpt.train("model=v5", "model.n_layer=1", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
-    return folder
+
+    def train(folder: Path) -> None:
+        (folder / "input.txt").write_text(MANY_ALPHABETS)
+        short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "training.batch_size=8"]
+        for tokens, vocabulary in (("bytes", []), ("subwords", ["data.vocab_size=400"])):
+            data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", *vocabulary]
+            gpt.train("model=v5", "model.n_layer=1", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
+
+    return once("tokenized", train)
 
 
 @pytest.fixture(scope="session")
-def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def counting(corpus_file: Path, once: Once) -> Path:
     """A run of v9, whose counts decide what follows a repeated text."""
-    folder = tmp_path_factory.mktemp("counting")
-    (folder / "input.txt").write_text(small_corpus())
     small = ["model.block_size=32", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=3"]
     short = ["training.max_iters=30", "training.eval_interval=30", "training.eval_iters=1", "training.batch_size=8"]
-    data = ["data=text", f"data.path={folder / 'input.txt'}"]
-    gpt.train("model=v9", *data, *small, *short, "device=cpu", folder=folder / "runs" / "v9")
-    return folder / "runs" / "v9"
+    given = ["model=v9", "data=text", f"data.path={corpus_file}", *small, *short, "device=cpu"]
+    return once("counting", lambda folder: gpt.train(*given, folder=folder / "runs" / "v9")) / "runs" / "v9"
 
 
 class Served:

@@ -26,7 +26,7 @@ from gpt.searching import report, study
 from gpt.training.progress import Evaluation, Progress
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script
-from tests.faults.folders import tree
+from tests.faults.scenarios import tree
 from tests.faults.studies import put
 from tests.forked import Forked
 

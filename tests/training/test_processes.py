@@ -87,8 +87,15 @@ def wait_for(pattern: str, folder: Path) -> Path:
     return found[0]
 
 
-def children_of(process: subprocess.Popen) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+def finished(process: Forked | subprocess.Popen) -> subprocess.CompletedProcess:
+    if isinstance(process, Forked):
+        return process.finished(timeout=60)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def children_of(parent: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True).stdout.split()
     return [int(child) for child in found]
 
 
@@ -100,8 +107,16 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=slow), pytest.param("sgd", marks=slow)])
-@pytest.mark.parametrize("arguments", [V5, V9, TRANSFORMER], ids=["v5", "v9", "transformer"])
+@pytest.mark.parametrize(
+    ("arguments", "optimizer"),
+    [
+        pytest.param(V5, "adamw", id="v5"),
+        pytest.param(V9, "adamw", id="v9"),
+        pytest.param(TRANSFORMER, "adamw", id="transformer"),
+        pytest.param(V5, "muon", id="v5 muon", marks=slow),
+        pytest.param(TRANSFORMER, "sgd", id="transformer sgd", marks=slow),
+    ],
+)
 def test_two_processes_have_the_losses_of_one(arguments: list[str], optimizer: str, folder: Path) -> None:
     # Muon computes in bfloat16, which enlarges the rounding of a gradient that is summed in another order. Two parts of
     # a batch are summed in the order of two processes.
@@ -158,18 +173,20 @@ def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None
     run(1, f"resume={path}", f"training.max_iters={newest.progress.iteration + 10}", cwd=folder)
 
 
-@pytest.mark.parametrize("who", ["launcher", pytest.param("first", marks=slow), pytest.param("second", marks=slow)])
+@pytest.mark.parametrize("who", ["second", pytest.param("first", marks=slow), pytest.param("launcher", marks=slow)])
 def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -> None:
     """Whether it reaches both, as from a launcher that is stopped, or only one of them."""
     never = ["training.max_iters=1000000", "checkpoint.interval=1000000", "training.eval_interval=1000000"]
-    process = start(2, *V5, *never, "runs=stopped", cwd=folder)
+    arguments = [*V5, *never, "runs=stopped"]
+    processes = [start(2, *arguments, cwd=folder)] if who == "launcher" else start_all(2, *arguments, cwd=folder)
     path = wait_for("stopped/*/*/metrics.jsonl", folder).parent
-    workers = children_of(process)
+    workers = children_of(processes[0].pid) if who == "launcher" else [process.pid for process in processes]
     assert len(workers) == 2
-    os.kill({"launcher": process.pid, "first": min(workers), "second": max(workers)}[who], signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode != 0
+    processes[who == "second"].send_signal(signal.SIGTERM)
+    ended = [finished(process) for process in processes]
+    assert all(done.returncode != 0 for done in ended)
     assert not any(map(is_alive, workers))
+    err = "".join(done.stderr for done in ended)
     checkpoints = Checkpoints(RunFolder(path), 2)
     newest = checkpoints.newest()
     assert newest is not None
