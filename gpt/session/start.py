@@ -78,6 +78,7 @@ def starting(
         world.broadcast(replace(start, weights=None, corpus=None, folder=None))
         with stop.deferred():  # Hydra would turn an exception into one of its own
             differing = changed(start.config, request) if module is None and start.finished is None else []
+        stop.check()
         yield replace(start, changed=differing)
 
 
