@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -84,31 +84,6 @@ class WrappedData:
 
     def __init__(self, data: Data) -> None:
         self._data = data
-        self.estimated_over = data.estimated_over
 
-    @property
-    def sizes(self) -> Tensor | None:
-        """As of `data`."""
-        return self._data.sizes
-
-    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
-        """As of `data`."""
-        return self._data.training_batch(seed, iteration, batch_size)
-
-    def epoch(self, tokens: int) -> int:
-        """As of `data`."""
-        return self._data.epoch(tokens)
-
-    def estimation_batches(
-        self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
-    ) -> Targets:
-        """As of `data`."""
-        return self._data.estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass)
-
-    def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
-        """As of `data`."""
-        return self._data.every_target_once(split, tokens_per_pass, most)
-
-    def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets | None:
-        """As of `data`."""
-        return self._data.every_target_in_context(split, tokens_per_pass, most)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data, name)

@@ -4,14 +4,13 @@ import gzip
 import inspect
 import os
 import random
-import stat
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from gpt.base.choices import Kind, PathName, PathNames
-from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.errors import RequestError, UserError
 from gpt.base.files import sha256
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.data import dataset_files, download, tokenizers
@@ -30,6 +29,8 @@ _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds an
 DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 VocabSize = Annotated[int, Field(ge=100, le=10**6)]
+SequenceLength = Annotated[int, Field(ge=2, le=1000)]
+SequenceCount = Annotated[int, Field(ge=100, le=200_000)]
 
 
 def type_of(loader: Any) -> type[Corpus] | None:
@@ -140,9 +141,7 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     return _held_out(list(zip(sources, targets, strict=True)), held, vocab_size)
 
 
-def copy(
-    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
-) -> PairCorpus:
+def copy(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> PairCorpus:
     """`size` random sequences of up to `length` letters, each its own translation; a tenth of them is held out.
 
     Raises RequestError for more than ten million letters.
@@ -150,9 +149,7 @@ def copy(
     return _synthetic("copy", length, size, vocab_size)
 
 
-def reverse(
-    length: Annotated[int, Field(ge=2, le=1000)], size: Annotated[int, Field(ge=100, le=200_000)], vocab_size: VocabSize
-) -> PairCorpus:
+def reverse(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> PairCorpus:
     """`size` random sequences of up to `length` letters, translated by reversing them; a tenth of them is held out.
 
     Raises RequestError for more than ten million letters.
@@ -176,26 +173,7 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
     A device or a pipe, which might never end or never answer, is refused as well, and so is a file of the kernel, whose
     size is 0. `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8.
     """
-    try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise RequestError(f"{path} is not a file")
-            content = file.read().decode("utf-8-sig", errors) if status.st_size else ""  # without a byte order mark
-    except FileNotFoundError:
-        raise UnavailableError(f"there is no file {path}") from None
-    except (IsADirectoryError, NotADirectoryError):
-        raise RequestError(f"{path} is not a file") from None
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not UTF-8 text (byte {error.start} is not): convert it first") from None
-    if not content:
-        raise RequestError(f"{path} is empty")
-    return content
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file without waiting for a writer if it is a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    return Source([path]).text(errors)
 
 
 def lines_of(content: str) -> list[str]:

@@ -16,7 +16,7 @@ class OneBatch(WrappedData):
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:  # noqa: ARG002
         """The same batch in every iteration."""
-        batch = super().training_batch(seed, 0, batch_size)
+        batch = self._data.training_batch(seed, 0, batch_size)
         return batch.part(0, math.ceil(len(batch.targets) / _ROWS))
 
     def epoch(self, tokens: int) -> int:  # noqa: ARG002
@@ -30,4 +30,4 @@ class OneBatch(WrappedData):
         if split == "train":
             batch = self.training_batch(seed, iteration, batch_size)
             return Targets([batch], batch.tokens, batch.tokens)
-        return super().estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass)
+        return self._data.estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass)

@@ -31,6 +31,6 @@ class ShortWindows(WrappedData):
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
         if iteration >= self._iterations:
-            return super().training_batch(seed, iteration, batch_size)
+            return self._data.training_batch(seed, iteration, batch_size)
         rows = batch_size * self._text.block_size // self._length
         return self._text.training_windows(seed, iteration, rows, self._length)

@@ -194,6 +194,8 @@ class Source:
 def _state(path: Path) -> os.stat_result:
     try:
         state = path.stat()
+    except FileNotFoundError:
+        raise UnavailableError(f"there is no file {path}") from None
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror}") from None
     if not stat.S_ISREG(state.st_mode):

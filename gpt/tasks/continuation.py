@@ -36,22 +36,10 @@ class Continuation(Task):
     corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
-    options = frozenset(
-        {
-            "dtype",
-            "num_samples",
-            "seed",
-            "temperature",
-            "text",
-            "tokens",
-            "top_k",
-            "top_p",
-            "training.eval_iters",
-            "training.short_iters",
-            "training.short_window",
-            "training.windows",
-        }
-    )
+    options = frozenset({
+        "dtype", "num_samples", "seed", "temperature", "text", "tokens", "top_k", "top_p",
+        "training.eval_iters", "training.short_iters", "training.short_window", "training.windows",
+    })  # fmt: skip
     example = "tokens=200"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
@@ -78,12 +66,9 @@ class Continuation(Task):
         """The tokens, and of subwords how they are merged."""
         tokenizer = self.tokenizer
         return Vocabulary(
-            kind=tokenizer.kind,
-            vocabulary=tokenizer.vocabulary,
-            merges=tokenizer.merges,
-            corpus=corpus.digest,
-            covers=self._covers(corpus),
-        )
+            kind=tokenizer.kind, vocabulary=tokenizer.vocabulary, merges=tokenizer.merges,
+            corpus=corpus.digest, covers=self._covers(corpus),
+        )  # fmt: skip
 
     def as_json(self) -> str:
         """The tokenizer; one of characters refuses those outside its vocabulary."""

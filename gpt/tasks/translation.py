@@ -1,7 +1,8 @@
 """Translating sentences."""
 
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Data, Targets
 from gpt.data.corpora import lines_of
 from gpt.data.corpus import PairCorpus
-from gpt.data.sentences import readable
+from gpt.data.tokenizers.characters import lacking
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import block_size_of
 from gpt.tasks.decoding.checks import check_options
@@ -21,6 +22,8 @@ from gpt.tasks.task import Measure, Task
 
 if TYPE_CHECKING:
     from gpt.data.subwords import Subwords
+
+log = logging.getLogger(__name__)
 
 _TOKENS = "sentence_subwords"  # the kind of vocabulary
 _GREEDY = {"beam": 1, "length_penalty": 0.0}
@@ -158,6 +161,31 @@ def _subwords() -> "type[Subwords]":
     with requiring("translate"):
         from gpt.data.subwords import Subwords
     return Subwords
+
+
+def readable(lines: Iterable[bytes], tokenizer: "Subwords", block_size: int) -> Iterator[str]:
+    """Yield a sentence for each input line, without the characters that the vocabulary lacks.
+
+    A line that is not UTF-8 or has too many subwords for the model becomes an empty sentence. A warning says what was
+    left out of a line.
+    """
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            log.warning(f"line {number} is not UTF-8: its translation is left empty")
+            yield ""
+            continue
+        sentence, unknown = tokenizer.known_part(text.strip())
+        if unknown:
+            log.warning(f"line {number}: {lacking(unknown)}: left out")
+        subwords = len(tokenizer.encode_all([sentence])[0]) + 1  # and END
+        if subwords > block_size:
+            log.warning(
+                f"line {number} has {subwords:,} subwords, the model takes {block_size}: its translation is left empty"
+            )
+            sentence = ""
+        yield sentence
 
 
 def scores(outputs: list[str], references: list[str]) -> list[Measure]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gpt.data.sentences import readable
 from gpt.data.subwords import Subwords
+from gpt.tasks.translation import readable
 
 
 @pytest.fixture(scope="module")
