@@ -16,8 +16,8 @@ from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data import corpora
 from gpt.data.corpora import read_text
 from gpt.data.corpus import Corpus, PairCorpus, TextCorpus
-from gpt.data.subwords import Subwords
 from gpt.data.tokenizers.bytes import ByteTokenizer
+from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import STAGE
 from gpt.models.transformer import Transformer
@@ -84,41 +84,10 @@ def evaluated(**changes: Any) -> EvaluateConfig:
     return EvaluateConfig.model_validate(values | changes)
 
 
-@pytest.mark.parametrize(
-    ("data", "model", "message"),
-    [
-        (
-            {"_target_": "gpt.data.corpora.text", "path": "/nowhere", "train_fraction": 0.9},
-            TRANSFORMER,
-            "data=text does not fit a stage that translates: it needs pairs, such as data=multi30k",
-        ),
-        (
-            {"_target_": "gpt.data.corpora.parallel", "source": "/nowhere", "target": "/nowhere"},
-            dict(stage_config("v5").model),
-            "data=parallel does not fit a stage that continues a text: it needs a text",
-        ),
-    ],
-)
-def test_a_stage_for_the_other_task_is_refused_before_the_corpus_is_read(data: dict, model: dict, message: str) -> None:
-    with pytest.raises(RequestError) as error:
-        tasks.load(choice(**data), STAGE.find(choice(**model)))
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize(
-    ("loader", "task"),
-    [
-        ("text", tasks.Continuation),
-        ("parallel", tasks.Translation),
-    ],
-)
-def test_the_type_of_the_corpus_decides_on_the_task(loader: str, task: type[tasks.Task]) -> None:
-    assert tasks.of(choice(_target_=f"gpt.data.corpora.{loader}")) is task
-
-
-def test_each_task_has_a_type_of_corpus_of_its_own() -> None:
+def test_the_type_of_the_corpus_decides_on_the_task() -> None:
+    loaders = {"text": tasks.Continuation, "parallel": tasks.Translation}
+    assert {loader: tasks.of(choice(_target_=f"gpt.data.corpora.{loader}")) for loader in loaders} == loaders
     types = [task.corpus for task in every_task()]
-    assert {tasks.Continuation, tasks.Translation} <= set(every_task())
     assert len(set(types)) == len(types)
 
 
@@ -159,7 +128,9 @@ def test_without_its_library_a_translation_says_what_to_install(monkeypatch: pyt
         tasks.load(unreachable, STAGE.find(choice(**TRANSFORMER)))
 
 
-def test_a_text_is_served_as_its_own_characters(continuation: tuple, corpus_file: Path) -> None:
+def test_a_text_is_served_as_its_own_characters(
+    continuation: tuple, corpus_file: Path, tokenizer: CharTokenizer
+) -> None:
     task, corpus, model = continuation
     characters = "".join(sorted(set(corpus_file.read_text())))
     assert task.vocabulary(corpus).vocabulary == characters
@@ -167,6 +138,8 @@ def test_a_text_is_served_as_its_own_characters(continuation: tuple, corpus_file
     data = task.data(corpus, model, CPU)
     assert data.training_batch(0, 0, 4).targets.shape == (4, 8)
     assert data.estimated_over == "random batches"
+    assert (task.examples(model, corpus), task.scores(model, corpus, "val", evaluated())) == ([], [])
+    assert task.sample(model, corpus, 3) == sample_text(model, tokenizer, seed=3)
 
 
 def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) -> None:
@@ -185,35 +158,19 @@ def test_a_vocabulary_restores_the_task_with_its_tokenizer(name: str, request: p
     vocabulary = task.vocabulary(corpus)
     assert vocabulary.corpus == corpus.digest
     again = type(task).restored(vocabulary)
-    assert again.vocab_size == task.vocab_size
     assert again.vocabulary(corpus) == vocabulary
     ids, expected = (t.data(corpus, model, CPU).training_batch(0, 0, 64).targets for t in (again, task))
     assert torch.equal(ids, expected)
 
 
-def test_a_resumed_run_keeps_its_vocabulary(continuation: tuple, text_choice: Choice) -> None:
-    task, corpus, _ = continuation
-    kept = task.vocabulary(corpus).model_copy(update={"vocabulary": task.vocabulary(corpus).vocabulary + "é"})
-    again, same = tasks.load(text_choice, STAGE.find(stage("v2")), kept)
-    assert same == corpus
-    assert again.vocab_size == task.vocab_size + 1
-
-
 @pytest.mark.parametrize(
-    ("name", "own", "of_the_other"),
+    ("task", "own", "of_the_other"),
     [
-        ("continuation", ["tokens", "temperature", "training.eval_iters"], ["beam", "length_penalty"]),
-        (
-            "translation",
-            ["beam", "length_penalty"],
-            ["tokens", "num_samples", "temperature", "top_k", "top_p", "seed", "dtype", "training.eval_iters"],
-        ),
+        (tasks.Continuation, ["tokens", "training.eval_iters"], ["beam", "length_penalty"]),
+        (tasks.Translation, ["beam", "length_penalty"], ["tokens", "top_p", "dtype", "training.eval_iters"]),
     ],
 )
-def test_a_key_of_the_other_task_is_refused(
-    name: str, own: list[str], of_the_other: list[str], request: pytest.FixtureRequest
-) -> None:
-    task, *_ = request.getfixturevalue(name)
+def test_a_key_of_the_other_task_is_refused(task: type[tasks.Task], own: list[str], of_the_other: list[str]) -> None:
     task.refuse_others([*own, "run", "weights", "prompt", "training.max_iters"])
     for key in of_the_other:
         with pytest.raises(RequestError, match=f"{key} is for a run that .*, but this one {task.does}"):
@@ -223,23 +180,23 @@ def test_a_key_of_the_other_task_is_refused(
 def test_a_text_is_evaluated_on_val_and_pairs_on_test_unless_asked_otherwise(
     continuation: tuple, translation: tuple
 ) -> None:
-    text_task, pair_task = continuation[0], translation[0]
-    text, pairs = TextCorpus("a", "b"), PairCorpus([], [], [], 0)
+    (text_task, text, _), (pair_task, pairs, _) = continuation, translation
     assert [text_task.split(split, text) for split in (None, "val", "train")] == ["val", "val", "train"]
-    assert [pair_task.split(split, pairs) for split in (None, "val", "test")] == ["test", "val", "test"]
+    assert [pair_task.split(split, pairs) for split in (None, "val", "train")] == ["test", "val", "train"]
     with pytest.raises(RequestError, match="split=test does not exist: this text has train, val"):
         text_task.split("test", text)
     assert text_task.split("test", TextCorpus("a", "b", "c")) == "test"
-    assert pair_task.split("train", pairs) == "train"
 
 
-def test_a_prompt_is_continued_character_by_character(continuation: tuple, tokenizer: Any) -> None:
+def test_a_prompt_is_continued_character_by_character(continuation: tuple, tokenizer: CharTokenizer) -> None:
     task, _, model = continuation
     first, *characters, end = task.respond(model, "Abc", asked(tokens=20))
     assert (first, end) == ("Abc", "\n")
     expected = tokenizer.decode(torch.cat(list(generate(model, tokenizer.encode("Abc"), tokens=20, seed=1))))
     assert characters == list(expected)
-    assert "".join(task.respond(model, "Abc", asked(tokens=20, seed=2))) != f"Abc{expected}\n"
+    assert "\n" + "".join(task.respond(model, None, asked())) == "".join(task.respond(model, "\n", asked()))
+    with pytest.raises(RequestError, match="the prompt is empty"):
+        list(task.respond(model, "", asked()))
 
 
 @pytest.mark.parametrize("num_samples", [1, 2])
@@ -248,11 +205,6 @@ def test_a_prompt_of_bytes_that_are_not_text_is_printed_as_text(num_samples: int
     prompt = b"a\xff\xe2b".decode(errors=task.undecodable)
     printed = "".join(task.respond(built(stage("v2"), task), prompt, asked(num_samples=num_samples)))
     assert printed.encode().startswith("a\ufffd\ufffdb".encode())
-
-
-def test_without_a_prompt_a_line_end_is_continued_and_not_printed(continuation: tuple) -> None:
-    task, _, model = continuation
-    assert "\n" + "".join(task.respond(model, None, asked())) == "".join(task.respond(model, "\n", asked()))
 
 
 def test_several_samples_follow_each_other(continuation: tuple, capsys: pytest.CaptureFixture) -> None:
@@ -264,95 +216,36 @@ def test_several_samples_follow_each_other(continuation: tuple, capsys: pytest.C
     assert capsys.readouterr().err.splitlines() == [f"sample {number} of 3" for number in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "message"), [("", "the prompt is empty"), ("abcé", r"'é' \(U\+00E9\) is not in the vocabulary")]
-)
-def test_a_prompt_that_cannot_be_continued_is_refused(prompt: str, message: str, continuation: tuple) -> None:
-    task, _, model = continuation
-    with pytest.raises(RequestError, match=message):
-        list(task.respond(model, prompt, asked()))
-
-
-def test_every_line_of_a_prompt_is_translated(translation: tuple) -> None:
-    task, _, model = translation
-    (output,) = task.respond(model, "a b c\n\nd e f\n", asked())
-    (first,), (last,) = (task.respond(model, line, asked()) for line in ("a b c", "d e f"))
-    assert output == f"{first}\n{last}"
-    assert first != last
-    assert list(task.respond(model, "a b c\r\n\r\nd e f\r\n", asked())) == [output]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "message"),
-    [
-        (" \n", None),
-        ("日", "line 1: the character '日' (U+65E5) is not in the vocabulary: left out"),
-        ("a " * 30, "line 1 has 31 subwords, the model takes 24: its translation is left empty"),
-    ],
-)
-def test_a_prompt_without_anything_to_translate_is_refused(
-    prompt: str, message: str | None, translation: tuple, caplog: pytest.LogCaptureFixture
-) -> None:
-    task, _, model = translation
-    with pytest.raises(RequestError, match="the prompt is empty"):
-        list(task.respond(model, prompt, asked()))
-    assert caplog.messages == ([] if message is None else [message])
-
-
-@pytest.mark.parametrize("is_file", [True, False])
-def test_a_bad_line_costs_neither_the_others_nor_the_alignment(
-    is_file: bool, translation: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_lines_are_translated_together_and_a_bad_one_costs_neither_the_others_nor_the_alignment(
+    translation: tuple, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     task, _, model = translation
     lines = [b"a b c", b"a \xff b", b"\xc3\xa1 d e", b"a " * 30, b"", b"d \xe6\x97\xa5 e f"]
-    if is_file:
-        (tmp_path / "lines.txt").write_bytes(b"\n".join(lines))
-        prompt = read_text(tmp_path / "lines.txt", errors=task.undecodable)
-    else:
-        monkeypatch.setattr(sys, "stdin", standard_input(b"\n".join(lines)))
-        prompt = None
-    output = "".join(task.respond(model, prompt, asked()))
+    (tmp_path / "lines.txt").write_bytes(b"\r\n".join(lines))
+    (output,) = task.respond(model, read_text(tmp_path / "lines.txt", errors=task.undecodable), asked())
     first, third, last = ("".join(task.respond(model, line, asked())) for line in ("a b c", "d e", "d e f"))
     assert output == f"{first}\n{third}\n\n{last}"
+    assert first != last
     assert [message.partition(":")[0] for message in caplog.messages] == [
         "line 2 is not UTF-8", "line 3", "line 4 has 31 subwords, the model takes 24", "line 6"
     ]  # fmt: skip
 
 
-def standard_input(content: bytes) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(content))
-
-
 def test_standard_input_is_translated_as_it_comes(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     task, _, model = translation
-    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\n\nd e f"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa b c\n\nd e f")))
     pieces = task.respond(model, None, asked())
-    first = next(pieces)
-    assert first == "".join(task.respond(model, "a b c", asked()))
-    assert sys.stdin.buffer.tell() == len(b"a b c\n")  # the next line has not been asked for
+    assert next(pieces) == "".join(task.respond(model, "a b c", asked()))
+    assert sys.stdin.buffer.tell() == len(b"\xef\xbb\xbfa b c\n")  # the next line has not been asked for
     assert list(pieces) == ["\n", "".join(task.respond(model, "d e f", asked()))]
 
 
-def test_a_byte_order_mark_is_stripped_from_standard_input(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, _, model = translation
-    bom = b"\xef\xbb\xbf"
-    monkeypatch.setattr(sys, "stdin", standard_input(bom + b"a b c\nd e f\n"))
-    marked = list(task.respond(model, None, asked()))
-    monkeypatch.setattr(sys, "stdin", standard_input(b"a b c\nd e f\n"))
-    assert marked == list(task.respond(model, None, asked()))
-
-
-def test_a_sample_of_a_text_has_500_characters(continuation: tuple, tokenizer: Any) -> None:
-    task, corpus, model = continuation
-    assert task.examples(model, corpus) == []
-    sample = task.sample(model, corpus, 3)
-    assert len(sample) == 500
-    assert sample == sample_text(model, tokenizer, seed=3)
-
-
-def test_examples_of_translations_show_source_target_and_what_was_found(translation: tuple) -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_examples_of_translations_show_source_target_and_what_was_found(training: bool, translation: tuple) -> None:
     task, corpus, model = translation
+    model.train(training)
     examples = task.examples(model, corpus)
+    assert {module.training for module in model.modules()} == {training}  # as it was
     expected = []
     for source, target in corpus.val[:3]:
         (output,) = task.respond(model, source, asked(beam=1, length_penalty=0.0))
@@ -361,43 +254,19 @@ def test_examples_of_translations_show_source_target_and_what_was_found(translat
     assert task.sample(model, corpus, 3) == "\n".join(examples) + "\n"
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_examples_leave_the_model_in_its_mode(training: bool, translation: tuple) -> None:
-    task, corpus, model = translation
-    model.train(training)
-    task.examples(model, corpus)
-    assert {module.training for module in model.modules()} == {training}
-
-
-def test_a_text_has_no_scores_beside_its_loss(continuation: tuple) -> None:
-    task, corpus, model = continuation
-    assert task.scores(model, corpus, "val", evaluated()) == []
-
-
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_translations_of_a_split_are_compared_with_its_references(split: str, translation: tuple) -> None:
+def test_translations_of_a_split_are_compared_with_its_references(translation: tuple) -> None:
     task, corpus, model = translation
     assert isinstance(model, Transformer)
-    pairs = getattr(corpus, split)
-    rows = task.scores(model, corpus, split, evaluated())
-    vocabulary = task.vocabulary(corpus)
-    subwords = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
-    found = translate(model, subwords, [source for source, _ in pairs], beam=2, length_penalty=1.0)
-    expected = scores(found, [target for _, target in pairs])
+    rows = task.scores(model, corpus, "test", evaluated())
+    sources, targets = zip(*corpus.test, strict=True)
+    found = translate(model, task.tokenizer, list(sources), beam=2, length_penalty=1.0)
+    expected = scores(found, list(targets))
     assert rows == [Measure(score.name, round(score.value, 2), score.unit) for score in expected]
-    assert [row.name for row in rows] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
 
 
-def test_pairs_that_were_too_long_to_train_on_are_not_translated(translation: tuple) -> None:
-    task, corpus, model = translation
-    train = [*corpus.train[:3], ("a " * 2 * model.block_size, "b")]
-    assert len(task.scores(model, PairCorpus(train, corpus.val, corpus.test, corpus.vocab_size), "train", evaluated()))
-
-
-def test_a_split_with_unknown_characters_is_translated_and_compared(translation: tuple) -> None:
+def test_a_split_with_unknown_characters_or_too_long_pairs_is_translated_and_compared(translation: tuple) -> None:
     task, corpus, model = translation
     pairs = [("á a b", "a b ñ"), ("日", "a")]
-    odd = PairCorpus(corpus.train, pairs, pairs, corpus.vocab_size)
-    assert len(task.scores(model, odd, "test", evaluated())) == 4
-    assert "  source á a b" in task.examples(model, odd)
-    assert "  output " in task.examples(model, odd)  # nothing of 日 is left
+    odd = PairCorpus([*corpus.train[:3], ("a " * 2 * model.block_size, "b")], pairs, pairs, corpus.vocab_size)
+    assert [len(task.scores(model, odd, split, evaluated())) for split in ("train", "test")] == [4, 4]
+    assert {"  source á a b", "  output "} <= set(task.examples(model, odd))  # nothing of 日 is left
