@@ -13,7 +13,7 @@ from gpt.tasks.decoding.beam_search import beam_search, translate
 from tests.models.test_transformer import C, F, H, V, build, sentences
 
 
-@pytest.mark.parametrize(("beam", "penalty"), list(product([1, 2, 5], [0.0, 1.0])))
+@pytest.mark.parametrize(("beam", "penalty"), [(1, 0.0), (5, 1.0)])
 def test_the_cache_changes_no_translation(beam: int, penalty: float) -> None:
     model = build()
     source, _ = sentences()

@@ -31,27 +31,17 @@ def test_packing_changes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(greedy(model, prompt), plain)
 
 
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.bfloat16, 0.1), (torch.int8, 0.05)])
 @torch.no_grad()
-def test_bfloat16_is_close() -> None:
+def test_lower_precision_is_close(dtype: torch.dtype, atol: float) -> None:
     model = build("v7", n_layer=2)
     idx = torch.randint(65, (2, 20))
     logits = model(idx)
-    packed(model, torch.bfloat16)
-    torch.testing.assert_close(model(idx).float(), logits, atol=0.1, rtol=0)
+    packed(model, dtype)
+    torch.testing.assert_close(model(idx).float(), logits, atol=atol, rtol=0)
     steps = list(generate(model, idx[0], tokens=40, num_samples=3, seed=1))
     assert torch.stack(steps).shape == (40, 3)
-
-
-@torch.no_grad()
-def test_int8_is_close_and_leaves_no_other_linear_layer() -> None:
-    model = build("v7", n_layer=2)
-    idx = torch.randint(65, (2, 20))
-    logits = model(idx)
-    packed(model, torch.int8)
-    assert not any(isinstance(module, nn.Linear) for module in model.modules())
-    torch.testing.assert_close(model(idx), logits, atol=0.05, rtol=0)
-    steps = list(generate(model, idx[0], tokens=40, num_samples=3, seed=1))
-    assert torch.stack(steps).shape == (40, 3)
+    assert not (dtype is torch.int8 and any(isinstance(module, nn.Linear) for module in model.modules()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
@@ -77,12 +67,6 @@ def test_weights_of_zero_stay_zero_in_int8() -> None:
     assert torch.equal(packed(model, torch.int8)(torch.tensor([[1, 2]])), bias)
 
 
-def test_on_intels_processors_float32_is_left_to_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "_is_intel", lambda: True)
-    model = packed(build("v7", n_layer=2), torch.float32)
-    assert any(isinstance(module, nn.Linear) for module in model.modules())
-
-
 @torch.no_grad()
 def test_a_stage_that_reads_counts_is_converted_too() -> None:
     model = build_small("v9")
@@ -91,10 +75,11 @@ def test_a_stage_that_reads_counts_is_converted_too() -> None:
     assert len(list(generate(model, torch.tensor([3, 1]), tokens=5, seed=1))) == 5
 
 
-def test_a_small_model_is_left_as_it_is() -> None:
-    model = build_small("v5")
-    assert packed(model, torch.float32) is model
-    assert any(isinstance(module, nn.Linear) for module in model.modules())
+def test_small_models_and_float32_on_intels_processors_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_is_intel", lambda: True)
+    for model in (build_small("v5"), build("v7", n_layer=2)):
+        assert packed(model, torch.float32) is model
+        assert any(isinstance(module, nn.Linear) for module in model.modules())
 
 
 @torch.no_grad()

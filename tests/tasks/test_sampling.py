@@ -46,23 +46,13 @@ def test_tokens_are_drawn_from_the_softmax_of_logits_over_temperature(temperatur
     assert shares(temperature=temperature) == pytest.approx(expected, abs=1e-3)
 
 
-def test_temperature_0_takes_the_likeliest() -> None:
-    assert shares(temperature=0.0) == [1, 0, 0, 0]
-    assert shares(temperature=1e-30) == [1, 0, 0, 0]
-
-
-def test_top_k_leaves_the_k_likeliest() -> None:
-    p = LOGITS[0].softmax(0)
-    assert shares(top_k=1) == [1, 0, 0, 0]
-    assert shares(top_k=2) == pytest.approx([*(p[:2] / p[:2].sum()).tolist(), 0, 0], abs=1e-3)
-    assert shares(top_k=9) == shares()
-
-
-def test_top_p_leaves_the_fewest_with_that_mass() -> None:
+def test_temperature_0_top_k_and_top_p_leave_the_likeliest() -> None:
     p = LOGITS[0].softmax(0)  # about 0.644, 0.237, 0.087, 0.032
-    assert shares(top_p=0.6) == [1, 0, 0, 0]
-    assert shares(top_p=0.7) == pytest.approx([*(p[:2] / p[:2].sum()).tolist(), 0, 0], abs=1e-3)
-    assert shares(top_p=1.0) == shares()
+    for only_one in ({"temperature": 0.0}, {"temperature": 1e-30}, {"top_k": 1}, {"top_p": 0.6}):
+        assert shares(**only_one) == [1, 0, 0, 0]
+    for two in ({"top_k": 2}, {"top_p": 0.7}):
+        assert shares(**two) == pytest.approx([*(p[:2] / p[:2].sum()).tolist(), 0, 0], abs=1e-3)
+    assert shares(top_k=9) == shares(top_p=1.0) == shares()
     assert shares(top_p=0.9, top_k=1) == [1, 0, 0, 0]
 
 

@@ -21,7 +21,4 @@ def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -
     assert lower.unit.startswith("nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:")
     assert chrf.unit.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
     assert right.unit == "% of sentences"
-
-
-def test_the_references_themselves_score_100() -> None:
     assert [s.value for s in scores(REFERENCES, REFERENCES)] == pytest.approx([100, 100, 100, 100])
