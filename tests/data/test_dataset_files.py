@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import lzma
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,42 +35,14 @@ def json_lines(path: Path) -> str:
     return "json"
 
 
-def json_lines_gzip(path: Path) -> str:
-    path.write_bytes(gzip.compress("".join(json.dumps({"text": row}) + "\n" for row in ROWS).encode()))
-    return "json"
-
-
-def text_xz(path: Path) -> str:
-    path.write_bytes(lzma.compress("\n".join(ROWS).encode()))
-    return "text"
-
-
-def text_zstandard(path: Path) -> str:
-    zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
-    path.write_bytes(zstandard.compress("\n".join(ROWS).encode()))
-    return "text"
-
-
-def parquet(path: Path) -> str:
-    import pyarrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.table({"text": ROWS}), path)
-    return "parquet"
-
-
-FILES = {
-    "a.jsonl": json_lines, "a.jsonl.gz": json_lines_gzip, "a.txt.xz": text_xz, "a.txt.zst": text_zstandard,
-    "a.parquet": parquet,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("file", "write"), FILES.items())
-def test_files_are_read(file: str, write: Callable[[Path], str], tmp_path: Path) -> None:
-    name = write(tmp_path / file)
-    for _ in range(2):  # written, and found written
-        corpus = loaded(name, str(tmp_path / file))
-        assert list(corpus.parts()) == ["\n".join(ROWS[:18]), "\n".join(ROWS[18:])]
+@pytest.mark.parametrize("file", ["a.jsonl", "a.jsonl.gz"])
+def test_files_are_read_once_and_again_once_they_have_changed(file: str, tmp_path: Path) -> None:
+    opener = gzip.open if file.endswith(".gz") else open
+    for word in ("row", "row", "ROW"):  # written, found written, and changed
+        rows = [row.replace("row", word) for row in ROWS]
+        with opener(tmp_path / file, "wt") as lines:
+            lines.writelines(json.dumps({"text": row}) + "\n" for row in rows)
+        assert list(loaded("json", str(tmp_path / file)).parts()) == ["\n".join(rows[:18]), "\n".join(rows[18:])]
 
 
 def test_two_splits_are_to_train_and_to_validate_on_and_empty_rows_are_left_out(tmp_path: Path) -> None:
@@ -91,17 +61,8 @@ def test_the_splits_keep_their_rows_after_a_byte_order_mark(tokenizer: str, tmp_
     assert list(corpus.parts()) == ["first", "é"]
 
 
-def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    json_lines(path)
-    before = loaded("json", str(path)).digest
-    path.write_text(path.read_text().replace("row", "ROW"))
-    assert loaded("json", str(path)).digest != before
-
-
 REFUSED = [
     ("json", "nowhere.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=json: .*nowhere"),
-    ("json", "a.jsonl", {"split": "test"}, r"cannot load split test\[:90%\] of data\.name=json: "),
     ("json", "a.jsonl", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
     ("parquet", "a.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
 ]
