@@ -108,13 +108,13 @@ def test_a_download_that_was_interrupted_is_continued(archive: bytes, tmp_path: 
     assert mahoney(tmp_path, "enwik8", UNREACHABLE) == path
 
 
-def test_a_server_that_cannot_continue_starts_over(archive: bytes, tmp_path: Path) -> None:
+def test_a_server_that_cannot_continue_starts_over_and_an_archive_that_one_has_is_used(
+    archive: bytes, tmp_path: Path
+) -> None:
     (tmp_path / ".enwik8.zip.part").write_bytes(archive[:10_000])
     with serving(archive, continues=False) as (url, _):
         assert mahoney(tmp_path, "enwik8", url).read_bytes() == CORPUS
-
-
-def test_an_archive_that_one_has_is_used(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / "enwik8").unlink()
     (tmp_path / "enwik8.zip").write_bytes(archive)
     assert mahoney(tmp_path, "enwik8", UNREACHABLE).read_bytes() == CORPUS
 

@@ -74,36 +74,29 @@ def test_an_evaluation_covers_the_split(data: PairData) -> None:
     assert sum(len(batch.targets) for batch in data.estimation_batches("train", 1, 0, 1, 1, 4096)) == 200
 
 
-@pytest.mark.parametrize(("split", "message"), [("val", "the val split has a sentence of"), ("test", "the test split")])
-def test_a_held_out_sentence_longer_than_the_model_takes_is_refused(
-    split: str, message: str, data: PairData, corpus: PairCorpus
+def test_pairs_longer_than_the_model_takes_are_left_out_of_training_and_refused_elsewhere(
+    data: PairData, corpus: PairCorpus
 ) -> None:
     short, long = [("ab cd", "ef gh")] * 3, corpus.test[:3]
-    parts = {"train": short, "val": short, "test": short} | {split: long}
-    with pytest.raises(RequestError, match=message):
-        PairData(PairCorpus(**parts, vocab_size=2000), data.tokenizer, block_size=8, device="cpu")
 
-
-def test_training_pairs_longer_than_the_model_takes_are_left_out(data: PairData, corpus: PairCorpus) -> None:
-    short, long = [("ab cd", "ef gh")] * 3, corpus.test[:3]
-
-    def targets(train: list) -> int:
-        return PairData(PairCorpus(train, short, short, 2000), data.tokenizer, block_size=8, device="cpu").tokens(
-            "train"
-        )
+    def targets(train: list, val: list = short, test: list = short) -> int:
+        some = PairCorpus(train, val, test, vocab_size=2000)
+        return PairData(some, data.tokenizer, block_size=8, device="cpu").tokens("train")
 
     assert targets(short + long) == targets(short)
     with pytest.raises(RequestError, match=r"no pair of the train split has at most model\.block_size=8 subwords"):
         targets(long)
+    with pytest.raises(RequestError, match="the val split has a sentence of"):
+        targets(short, val=long)
+    with pytest.raises(RequestError, match="the test split has a sentence of"):
+        targets(short, test=long)
 
 
 def test_characters_that_only_held_out_pairs_have_count_as_unknown(
-    corpus: PairCorpus, caplog: pytest.LogCaptureFixture
+    data: PairData, corpus: PairCorpus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    odd = PairCorpus(corpus.train, [("á abc", "abc"), ("abc", "abc ñ日")], [("abc", "abc")], corpus.vocab_size)
-    tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
-    data = PairData(odd, tokenizer, block_size=256, device="cpu")
-    (batch,) = data.every_target_once("val", 1024)
+    odd = PairCorpus(corpus.train[:9], [("á abc", "abc"), ("abc", "abc ñ日")], [("abc", "abc")], corpus.vocab_size)
+    (batch,) = PairData(odd, data.tokenizer, block_size=256, device="cpu").every_target_once("val", 1024)
     assert (batch.inputs[0] == UNKNOWN).sum() == 1
     assert (batch.targets == UNKNOWN).sum() == 2
     assert caplog.messages == ["3 characters of the val split are in no training pair; they count as unknown"]
