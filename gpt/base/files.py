@@ -16,7 +16,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
 
@@ -68,6 +68,21 @@ def write_atomically(path: Path, content: str | bytes | list[bytes | memoryview]
         flush_folder(path.parent)
     except OSError as error:  # the new file is in place, so this must not count as a failure
         log.warning(f"{path} was written, but a system crash may bring back the old file: {error.strerror}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which becomes `path` once all of it is written."""
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:

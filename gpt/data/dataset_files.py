@@ -6,14 +6,13 @@ The rows of a dataset are written once, and are then read like any other text.
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from gpt.base.errors import RequestError, UserError, requiring
-from gpt.base.files import temporary_name
+from gpt.base.files import replacing
 from gpt.data.sources import paths_of
 
 if TYPE_CHECKING:
@@ -71,19 +70,15 @@ def _check_column(part: "Dataset", field: str) -> None:
 
 def _write(path: Path, part: "Dataset", field: str, separator: str) -> None:
     """Write the rows to a file, which is complete once it has its name."""
-    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8", newline="") as file:
-            file.writelines(_joined(_texts(part, field), separator))
-        temporary.replace(path)
+        with replacing(path) as file:
+            for i, text in enumerate(_texts(part, field)):
+                file.write((separator + text if i else text).encode())
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror}): set GPT_DATA_DIR to a folder with room for it"
         ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _texts(part: "Dataset", field: str) -> Iterator[str]:
@@ -93,8 +88,3 @@ def _texts(part: "Dataset", field: str) -> Iterator[str]:
         for batch in batches:
             yield from filter(None, batch[field])
             bar.update(len(batch[field]))
-
-
-def _joined(texts: Iterator[str], separator: str) -> Iterator[str]:
-    for i, text in enumerate(texts):
-        yield separator + text if i else text

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.base.errors import UserError
-from gpt.base.files import sha256, temporary_name, write_atomically
+from gpt.base.files import replacing, sha256, write_atomically
 
 if TYPE_CHECKING:
     import pooch
@@ -47,7 +47,14 @@ def multi30k(folder: Path, name: str) -> Path:
     path, expected = folder / "multi30k" / name, _MULTI30K_FILES[name]
     if not path.exists():
         try:
-            _download(path, _MULTI30K + name, expected)
+            import pooch  # imported here because it is slow to import and rarely needed
+
+            _announce(path, _MULTI30K + name)
+            pooch.get_logger().setLevel("ERROR")
+            # Pooch downloads to a temporary file next to `path` and moves it there once the hash is right.
+            pooch.retrieve(
+                _MULTI30K + name, known_hash=expected, fname=name, path=path.parent, downloader=_downloader()
+            )
         except (OSError, ValueError) as error:
             raise UserError(
                 f"cannot download {_MULTI30K + name} ({_brief(error)}): download it yourself and save it as {path}"
@@ -82,9 +89,7 @@ def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
 
 def _continue_download(path: Path, url: str) -> None:
     """Download a file; what has arrived of it stays in a file beside it, and is not downloaded again."""
-    _check_allowed(path)
-    log.info(f"downloading {url} to {path.parent}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _announce(path, url)
     arrived = path.with_name(f".{path.name}.part")
     if arrived.exists() and not zipfile.is_zipfile(arrived):
         with arrived.open("ab") as file:
@@ -101,13 +106,8 @@ def _continue_download(path: Path, url: str) -> None:
 
 def _unpack(archive: Path, path: Path) -> None:
     """The file in an archive that has its name; the archive is removed."""
-    temporary = temporary_name(path)
-    try:
-        with zipfile.ZipFile(archive) as files, files.open(path.name) as source, temporary.open("xb") as target:
-            shutil.copyfileobj(source, target)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with zipfile.ZipFile(archive) as files, files.open(path.name) as source, replacing(path) as target:
+        shutil.copyfileobj(source, target)
     archive.unlink()
 
 
@@ -146,18 +146,6 @@ def _pack(path: Path, package: str, hash: str) -> None:
     write_atomically(path, content)
 
 
-def _download(path: Path, url: str, hash: str) -> None:
-    """Download a file unless it is there with this SHA-256. Raises OSError or ValueError if the download fails."""
-    import pooch  # imported here because it is slow to import and rarely needed
-
-    _check_allowed(path)
-    log.info(f"downloading {url} to {path.parent}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel("ERROR")
-    # Pooch downloads to a temporary file next to `path` and moves it there once the hash is right.
-    pooch.retrieve(url, known_hash=hash, fname=path.name, path=path.parent, downloader=_downloader())
-
-
 def _downloader(start: int = 0) -> "pooch.HTTPDownloader":
     """Downloads from byte `start` on."""
     import pooch
@@ -190,6 +178,9 @@ def nothing_downloaded() -> Iterator[None]:
         _is_allowed.reset(before)
 
 
-def _check_allowed(path: Path) -> None:
+def _announce(path: Path, url: str) -> None:
+    """Prepare to download a file. Raises UserError where nothing may be downloaded."""
     if not _is_allowed.get():
         raise UserError(f"{path} is missing")
+    log.info(f"downloading {url} to {path.parent}")
+    path.parent.mkdir(parents=True, exist_ok=True)

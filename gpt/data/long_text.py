@@ -23,7 +23,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from gpt.base.errors import UserError
-from gpt.base.files import is_temporary, read_text_file, seal, temporary_name, unseal, write_atomically
+from gpt.base.files import is_temporary, read_text_file, replacing, seal, unseal, write_atomically
 from gpt.base.records import Record, Total
 from gpt.data.corpus import SPLITS, Learned, Text, Tokens
 from gpt.data.description import Description, Split, bytes_of, describe
@@ -132,20 +132,13 @@ class LongText(Text):
     def _encode(
         self, path: Path, tokenizer: TextTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str
     ) -> _Encoded:
-        temporary, tokens = temporary_name(path), 0
-        try:
-            with temporary.open("xb") as file:
-                pieces = self._source.pieces(*part, words=tokenizer.joins_characters)
-                for ids in self._source.of_pieces(pieces, tokenizer.encode_utf8, doing):
-                    file.write(ids.astype(dtype, copy=False).tobytes())
-                    tokens += len(ids)
-                file.flush()
-                os.fsync(file.fileno())
+        tokens = 0
+        with replacing(path) as file:
+            pieces = self._source.pieces(*part, words=tokenizer.joins_characters)
+            for ids in self._source.of_pieces(pieces, tokenizer.encode_utf8, doing):
+                file.write(ids.astype(dtype, copy=False).tobytes())
+                tokens += len(ids)
             self._source.check_unchanged()
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
         record = _Encoded(source=self._source.fingerprint, tokens=tokens, written=_times(path))
         write_atomically(path.with_suffix(".json"), seal(record.model_dump()))
         return record
