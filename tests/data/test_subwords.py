@@ -9,26 +9,19 @@ from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
 from gpt.data.vocabulary import PAD
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Subwords:
-    return Subwords.trained_on(["abc def.", "def abc, abc!"] * 20, 100)
-
-
 @given(st.lists(st.text(st.characters(categories=["L", "P", "N"]), min_size=1), min_size=1))
 def test_subwords_restore_the_text(words: list[str]) -> None:
     line = " ".join(words).replace("▁", "_")  # the mark that stands for a space
     tokenizer = Subwords.trained_on([line], 100)
     again = Subwords(tokenizer.vocabulary, tokenizer.merges)
-    assert tokenizer.decode(tokenizer.encode_all([line])[0]) == line
-    assert again.encode_all([line]) == tokenizer.encode_all([line])
+    (ids,) = tokenizer.encode_all([line])
+    assert len(tokenizer) <= max(100, 5 + len(set(line)))
+    assert tokenizer.decode([BEGIN, *ids, END, *ids, PAD]) == line
+    assert again.encode_all([line]) == [ids]
 
 
-def test_decoding_stops_at_the_end_token(tokenizer: Subwords) -> None:
-    (ids,) = tokenizer.encode_all(["abc def."])
-    assert tokenizer.decode([BEGIN, *ids, END, *ids, PAD]) == "abc def."
-
-
-def test_what_is_known_of_a_line_has_no_unknown_token(tokenizer: Subwords) -> None:
+def test_what_is_known_of_a_line_has_no_unknown_token() -> None:
+    tokenizer = Subwords.trained_on(["abc def.", "def abc, abc!"] * 20, 100)
     assert tokenizer.known_part("abc, fed.") == ("abc, fed.", "")
     known, unknown = tokenizer.known_part("abc 日de本f日")
     assert (known, unknown) == ("abc def", "日本日")
@@ -38,12 +31,6 @@ def test_what_is_known_of_a_line_has_no_unknown_token(tokenizer: Subwords) -> No
     assert UNKNOWN in tokenizer.encode_all(["日本"])[0]
     # White space of another kind still separates words:
     assert tokenizer.known_part("abc\tdef\N{NO-BREAK SPACE}abc") == ("abc def abc", "")
-
-
-def test_a_vocabulary_has_at_most_the_size_that_was_asked_for() -> None:
-    lines = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmnop" for c in "qrstuvwx"] * 3
-    assert len(Subwords.trained_on(lines, 100)) == 100
-    assert len(Subwords.trained_on(["ab"], 100)) < 100
 
 
 @pytest.mark.parametrize(

@@ -59,34 +59,25 @@ def test_a_packed_model_is_traced(dtype: torch.dtype, monkeypatch: pytest.Monkey
         assert torch.equal(found, model(idx))
 
 
+@pytest.mark.parametrize(
+    "changed", [(packing, "_is_intel", lambda: True), (torch.backends.mkldnn, "is_available", bool)]
+)
+def test_small_models_and_those_that_gain_nothing_from_it_are_not_packed(
+    changed: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_is_intel", lambda: False)
+    assert packed(build_small("v5"), torch.float32).lm_head.__class__ is nn.Linear
+    monkeypatch.setattr(*changed)
+    assert packed(build("v7", n_layer=2), torch.float32).lm_head.__class__ is nn.Linear
+
+
 @torch.no_grad()
-def test_weights_of_zero_stay_zero_in_int8() -> None:
+def test_counts_are_converted_too_and_weights_of_zero_stay_zero_in_int8() -> None:
+    counting = build_small("v9")
+    counting.remember(torch.randint(65, (500,)))
+    packed(counting, torch.bfloat16)
+    assert len(list(generate(counting, torch.tensor([3, 1]), tokens=5, seed=1))) == 5
     model = build_small("v5")
     model.lm_head.weight.zero_()
     bias = model.lm_head.bias.expand(1, 2, -1)
     assert torch.equal(packed(model, torch.int8)(torch.tensor([[1, 2]])), bias)
-
-
-@torch.no_grad()
-def test_a_stage_that_reads_counts_is_converted_too() -> None:
-    model = build_small("v9")
-    model.remember(torch.randint(65, (500,)))
-    packed(model, torch.bfloat16)
-    assert len(list(generate(model, torch.tensor([3, 1]), tokens=5, seed=1))) == 5
-
-
-def test_small_models_and_float32_on_intels_processors_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "_is_intel", lambda: True)
-    for model in (build_small("v5"), build("v7", n_layer=2)):
-        assert packed(model, torch.float32) is model
-        assert any(isinstance(module, nn.Linear) for module in model.modules())
-
-
-@torch.no_grad()
-def test_without_onednn_a_model_is_only_cast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    model = build("v7", n_layer=2)
-    idx = torch.randint(65, (2, 20))
-    logits = model(idx)
-    assert torch.equal(packed(model, torch.float32)(idx), logits)
-    assert any(isinstance(module, nn.Linear) for module in model.modules())

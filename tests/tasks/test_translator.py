@@ -47,20 +47,6 @@ def test_a_bad_line_of_standard_input_costs_that_line_only(translator: Path) -> 
     ]
 
 
-def test_held_out_sentences_may_have_characters_that_no_training_sentence_has(script: Script, tmp_path: Path) -> None:
-    ascii_lines = [f"{a} {b} {c}" for a in "abcdef" for b in "abcdef" for c in "abcdef"]
-    for name in ("source.txt", "target.txt"):
-        (tmp_path / name).write_text("\n".join([*ascii_lines, *["a á", "日"] * 6]))
-    done = script(
-        "train.py", "model=transformer", "data=parallel", "data.source=source.txt", "data.target=target.txt",
-        "data.held_out=0.06", "data.vocab_size=100", "model.n_embd=32", "model.n_hidden=32", "model.n_layer=1",
-        "training.max_iters=4", "training.eval_interval=2", "schedule.warmup_iters=2", "device=cpu", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    warning = "warning: 12 characters of the {} split are in no training pair; they count as unknown"
-    assert done.stderr.splitlines() == [warning.format(split) for split in ("val", "test")]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
