@@ -69,19 +69,13 @@ def built(model: Choice, task: tasks.Task) -> nn.Module:
 
 def asked(**changes: Any) -> GenerateConfig:
     values = {
-        "run": None, "runs": "runs", "stage": None, "weights": "auto", "prompt": None, "prompt_file": None,
         "tokens": 20, "num_samples": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1, "beam": 2,
-        "length_penalty": 1.0, "device": "cpu", "dtype": "float32",
+        "length_penalty": 1.0, "dtype": "float32",
     }  # fmt: skip
-    return GenerateConfig.model_validate(values | changes)
+    return GenerateConfig.model_construct(**(values | changes))
 
 
-def evaluated(**changes: Any) -> EvaluateConfig:
-    values = {
-        "run": None, "runs": "runs", "stage": None, "weights": "auto", "split": None, "text": None, "json": False,
-        "data": {}, "losses": False, "exact_tokens": None, "beam": 2, "length_penalty": 1.0, "device": "cpu",
-    }  # fmt: skip
-    return EvaluateConfig.model_validate(values | changes)
+EVALUATED = EvaluateConfig.model_construct(beam=2, length_penalty=1.0)
 
 
 def test_the_type_of_the_corpus_decides_on_the_task() -> None:
@@ -138,7 +132,7 @@ def test_a_text_is_served_as_its_own_characters(
     data = task.data(corpus, model, CPU)
     assert data.training_batch(0, 0, 4).targets.shape == (4, 8)
     assert data.estimated_over == "random batches"
-    assert (task.examples(model, corpus), task.scores(model, corpus, "val", evaluated())) == ([], [])
+    assert (task.examples(model, corpus), task.scores(model, corpus, "val", EVALUATED)) == ([], [])
     assert task.sample(model, corpus, 3) == sample_text(model, tokenizer, seed=3)
 
 
@@ -257,7 +251,7 @@ def test_examples_of_translations_show_source_target_and_what_was_found(training
 def test_translations_of_a_split_are_compared_with_its_references(translation: tuple) -> None:
     task, corpus, model = translation
     assert isinstance(model, Transformer)
-    rows = task.scores(model, corpus, "test", evaluated())
+    rows = task.scores(model, corpus, "test", EVALUATED)
     sources, targets = zip(*corpus.test, strict=True)
     found = translate(model, task.tokenizer, list(sources), beam=2, length_penalty=1.0)
     expected = scores(found, list(targets))
@@ -268,5 +262,5 @@ def test_a_split_with_unknown_characters_or_too_long_pairs_is_translated_and_com
     task, corpus, model = translation
     pairs = [("á a b", "a b ñ"), ("日", "a")]
     odd = PairCorpus([*corpus.train[:3], ("a " * 2 * model.block_size, "b")], pairs, pairs, corpus.vocab_size)
-    assert [len(task.scores(model, odd, split, evaluated())) for split in ("train", "test")] == [4, 4]
+    assert [len(task.scores(model, odd, split, EVALUATED)) for split in ("train", "test")] == [4, 4]
     assert {"  source á a b", "  output "} <= set(task.examples(model, odd))  # nothing of 日 is left
