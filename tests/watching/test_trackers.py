@@ -27,7 +27,7 @@ from tests.conftest import REPOSITORY
 from tests.training.helpers import choice, small_state, train_state
 from tests.watching import records
 
-GOLDEN = REPOSITORY / "tests" / "runs" / "formats" / "3"  # a finished run of v5
+GOLDEN = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"  # a finished run of v5
 
 
 @pytest.fixture
