@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base import console
 from tests.conftest import REPOSITORY
 
 RUN = (
@@ -54,15 +53,3 @@ def test_a_terminal_shows_figures_warnings_and_errors_in_colours_and_the_log_has
 @pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_colours_can_be_turned_off(variable: dict[str, str], tmp_path: Path) -> None:
     assert on_a_terminal("model=v0", tmp_path, **variable).startswith("error: model=v0 does not exist")
-
-
-@pytest.mark.parametrize(
-    ("line", "figures"),
-    [
-        ("val 1.5000   lr 1.0e-03   35,284 tokens/s", ["1.5000", "1.0e-03", "35,284"]),
-        ("difference  -0.0041, seed 1337", ["-0.0041", "1337"]),
-        ("runs/2026-11-21/14-03-31_v5 12:30 sha256 v5 1.2.3", []),
-    ],
-)
-def test_a_part_of_a_name_is_no_figure(line: str, figures: list[str]) -> None:
-    assert [match[0] for match in console._FIGURE.finditer(line)] == figures

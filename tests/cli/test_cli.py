@@ -75,10 +75,9 @@ def test_generate_takes_its_options(called: Script, trained: Path, tmp_path: Pat
         "top_k=5", "top_p=0.9", "weights=last", "device=cpu", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    samples = done.stdout.split("\n\n")
-    assert done.stdout.startswith("abc\n")
-    assert done.stdout.count("abc\n") >= 3
-    assert len(set(samples[:3])) == 1  # at temperature 0 all are the same
+    samples = done.stdout.split("\n\n")[:3]
+    assert samples[0].startswith("abc\n")
+    assert len(set(samples)) == 1  # at temperature 0 all are the same
     assert "sample 3 of 3" in done.stderr
 
 
@@ -110,22 +109,15 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
     done = called("compare.py", f"out={tmp_path / 'new'}", cwd=trained)
     assert "1 run on data=text" in done.stdout
     assert {path.name for path in (tmp_path / "new").iterdir()} == written
-    for number, runs in enumerate((f"{run}", f"{trained / 'runs'},{run}", f"[{run},{run.parent}]")):
-        place = tmp_path / str(number)
-        place.mkdir()
-        done = called("compare.py", f"runs={runs}", cwd=place)
-        assert done.returncode == 0, done.stderr
-        assert {path.name for path in place.iterdir()} == written
+    (tmp_path / "place").mkdir()
+    done = called("compare.py", f"runs=[{run},{run.parent}]", cwd=tmp_path / "place")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "place").iterdir()} == written
     assert sorted(trained.rglob("*")) == before
     shutil.copytree(trained / "runs", tmp_path / "runs")
     for _ in range(2):
         assert called("compare.py", cwd=tmp_path).returncode == 0
         assert (tmp_path / "runs" / "compare.md").exists()
-    (tmp_path / "compare.csv").write_text("precious")
-    done = called("compare.py", f"runs={run}", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: compare.csv is not from a comparison, which writes compare.md, ")
-    assert (tmp_path / "compare.csv").read_text() == "precious"
 
 
 def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
@@ -162,11 +154,7 @@ def test_a_failing_job_does_not_stop_its_sweep(script: Script, corpus_file: Path
 
 def test_a_sweep_without_a_run_leaves_nothing_behind(called: Script, tmp_path: Path) -> None:
     done = called("train.py", "-m", "model=v1", "seed=a,b", cwd=tmp_path)
-    assert done.stderr.splitlines() == [
-        "error: job 1 of 2: seed=a: seed=a: must be a whole number",
-        "error: job 2 of 2: seed=b: seed=b: must be a whole number",
-        "error: not every job of the sweep succeeded",
-    ]
+    assert done.stderr.count("must be a whole number\n") == 2
     done = called("train.py", "-m", "model=v1", "seed=1", "hydra/launcher=slurm", cwd=tmp_path, PATH="")
     assert "error: submitit: " in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -196,80 +184,45 @@ WRONG = [
     ("train.py", ["model=v0"], 2, "model=v0 does not exist; model can be v1, v2, v3, v3_ffn, v4, v5, v6, v7, v8, "),
     ("train.py", ["training.max_iter=5"], 2, "unknown key training.max_iter; did you mean training.max_iters?"),
     ("train.py", ["modle=v2"], 2, "unknown key modle; did you mean model?"),
-    ("train.py", ["model={a:1}"], 2, "model needs the name of a file in conf/model/, as in model=v6"),
     ("train.py", [f"experiment={'x' * 300}"], 2, "xxx does not exist; experiment can be"),
     ("train.py", [f"adds={'x' * 9000}"], 2, "has more than 200 characters"),
     ("train.py", ["model=v1", "model.n_layer=4"], 2, "model=v1 has no key n_layer; it is a key of model=v4, v5"),
-    ("train.py", ["stage=v9"], 2, "stage=v9 is set by model=NAME; do not set it yourself"),
     ("generate.py", ["stage=../v6"], 2, "stage=../v6: may have letters, digits and _ - only"),
     ("train.py", ["+new=1"], 2, "unknown key new"),
     ("train.py", ["seed=abc"], 2, "seed=abc: must be a whole number"),
-    ("train.py", ["seed=-1"], 2, "seed=-1: must be at least 0"),
     ("train.py", ["seed=1,2"], 2, "seed=1,2 has several values: add -m for a sweep"),
     ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
-    ("train.py", ["training.learning_rate=inf"], 2, "training.learning_rate=inf: must be finite"),
-    ("train.py", ["model=null"], 2, "group override must be a string"),
-    (
-        "train.py",
-        ["+training.max_iters=5"],
-        2,
-        "Could not append to config. An item is already at 'training.max_iters'.",
-    ),
     ("train.py", ["hydra.nope=1"], 2, "unknown key hydra.nope"),
-    ("train.py", ["runs="], 2, "runs"),
     ("train.py", ["hydra.run.dir="], 2, "hydra.run.dir= is empty: name a folder"),
     ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
-    ("train.py", ["model.n_embd=2000000000"], 2, "model.n_embd=2000000000: must be at most 65536"),
     ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
-    ("train.py", ["model._target_=os.system"], 2, "model._target_=os.system is not a stage of gpt.models"),
     ("train.py", ["schedule.warmup_iters=5001"], 2, "schedule.warmup_iters=5001 is longer than the run, which has"),
     ("train.py", ["training.eval_interval=often"], 2, "training.eval_interval=often: must be a whole number or epoch"),
-    ("train.py", ["training.learning_rate='\"1e-3\"'"], 2, "must be a number: remove the quotes"),
     ("train.py", ["training=[1]"], 2, "training=[1]: give a value to each key of this group by name"),
     ("train.py", ["seed=${nothing}"], 2, "seed: there is no key 'nothing'"),
-    ("train.py", ["compile=null"], 2, "compile=null: must be true or false"),
-    ("compare.py", ["by=[]"], 2, "by=[]: must have at least 1 values"),
-    ("train.py", ["device=tpu"], 2, "device=tpu: must be auto, cpu, cuda or mps"),
     ("train.py", ["data=text"], 2, "data.path is required: add data.path=VALUE"),
     ("train.py", ["data=text", "data.path=/nowhere"], 2, "there is no file /nowhere"),
     ("train.py", ["data=text", "data.path=/dev/zero"], 2, "/dev/zero is not a file"),
+    ("train.py", ["device=tpu"], 2, "device=tpu: must be auto, cpu, cuda or mps"),
     ("train.py", ["runs=/proc/nowhere"], 1, "/proc/nowhere"),
-    ("train.py", ["init=a,b"], 2, "init=a,b: not a run folder"),
-    ("play.py", ["runs=a,b"], 2, "no finished run in a, b"),
     ("play.py", ["run=/nowhere"], 1, "/nowhere/summary.json is missing: its folder does not hold a complete run"),
     ("train.py", ["-m", "--cfg", "job", "seed=1,2"], 2, "--cfg and --info show a single job: remove -m"),
     ("train.py", ["~model"], 2, "model is required: choose one with model=NAME"),
-    ("train.py", ["~data"], 2, "data is required: give it a value"),
     ("train.py", ["~optimizer.beta1"], 2, "optimizer.beta1 is required by gpt.training.optimizers.AdamW"),
-    ("train.py", ["optimizer.beta1=1"], 2, "optimizer.beta1=1: must be below 1"),
     ("train.py", ["schedule.final=0.1"], 2, "schedule=constant has no key final; it is a key of schedule=cosine,"),
-    ("train.py", ["model=v5", "data=copy"], 2, "data=copy does not fit a stage that continues a text"),
     ("train.py", ["model=transformer", "data=shakespeare"], 2, "it needs pairs, such as data=multi30k"),
-    ("train.py", ["experiment=copy", "training.eval_iters=3"], 2, "is for a run that continues a text"),
     ("train.py", ["model=[1]"], 2, "a group takes the name of a file in conf/, as in model=v5"),
     ("train.py", ["hydra/launcher=nope"], 2, "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
-    ("evaluate.py", ["split=dev"], 2, "split=dev: must be train, val or test"),
-    ("evaluate.py", ["experiment=v7_cpu"], 2, "unknown key experiment; --help lists the keys"),
     ("evaluate.py", ["data=text"], 2, "unknown key data; did you mean data.dir?"),
     ("evaluate.py", ["model=v5"], 2, "no finished run of v5 in runs: train one with python train.py model=v5"),
     ("generate.py", [], 2, "no finished run in runs: train one with python train.py model=v1"),
     ("generate.py", ["run=/nowhere"], 1, "/nowhere/config.yaml is missing: its folder does not hold a complete run"),
     ("train.py", ["--n-layer", "4"], 2, "there is no option --n-layer: set a key with n_layer=VALUE"),
     ("train.py", ["model=v1", "--config-dir"], 2, "--config-dir needs a value"),
-    ("train.py", ["--cfg=all,job", "model=v1"], 2, "--cfg needs one of job, hydra, all"),
     ("generate.py", ["-m=2"], 2, "-m takes no value"),
-    ("generate.py", ["weights=first"], 2, "weights=first: must be auto, best, last or averaged"),
-    ("generate.py", ["model.n_layer=4"], 2, "unknown key model.n_layer"),
     ("generate.py", ["prompt=a", "prompt_file=b"], 2, "give prompt or prompt_file, not both"),
-    (
-        "train.py",
-        ["model=v7", "training.batch_size=1000000"],
-        2,
-        "a step over 256,000,000 tokens at once needs more than 7,",
-    ),
+    ("train.py", ["model=v7", "training.batch_size=1000000"], 2, "a step over 256,000,000 tokens at once needs"),
     ("train.py", ["hydra.verbose={a:1}"], 2, "Hydra cannot use hydra.verbose={a:1}"),
-    ("train.py", ["-m", "hydra.sweeper.params={a:1}"], 2, "Hydra cannot use hydra.sweeper.params={a:1}"),
-    ("compare.py", ["tolerance=wide"], 2, "tolerance=wide: must be a number"),
 ]
 
 
@@ -280,22 +233,6 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
     name: str, arguments: list[str], code: int, message: str, called: Script, tmp_path: Path
 ) -> None:
     refused(called(name, *arguments, cwd=tmp_path), code, message)
-    assert list(tmp_path.iterdir()) == []
-
-
-# Some of these as processes: refused before Hydra composes, by a constructor, by the disk.
-PROCESSES = [["train.py", "--n-layer", "4"], ["train.py", "model.n_embd=30"], ["train.py", "runs=/proc/nowhere"]]
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "code", "message"),
-    [next(wrong for wrong in WRONG if [wrong[0], *wrong[1]] == process) for process in PROCESSES],
-    ids=map(" ".join, PROCESSES),
-)
-def test_a_process_that_is_refused_has_an_exit_code_and_writes_one_line(
-    name: str, arguments: list[str], code: int, message: str, script: Script, tmp_path: Path
-) -> None:
-    refused(script(name, *arguments, cwd=tmp_path), code, message)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -382,36 +319,18 @@ def test_a_sweeper_gets_the_validation_loss_of_each_job(
     assert [job.return_value for batch in got for job in batch] == losses
 
 
-def test_a_sweep_experiment_needs_no_flag(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    folder = tmp_path / "mine" / "experiment"
-    folder.mkdir(parents=True)
-    (folder / "two.yaml").write_text(
-        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 1,2\n"
-    )
-    done = called(
-        "train.py", "model=v1", *SHORT, "--config-dir", "mine", "experiment=two", "data=text", f"data.path={corpus}",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert [run.name for run in run_folders(tmp_path)] == ["000_v1_seed1", "001_v1_seed2"]
-
-
-@pytest.mark.parametrize("wrong", ["model=[1]", "seed=1,2"])
-def test_help_is_shown_whatever_else_the_command_line_says(wrong: str, called: Script, tmp_path: Path) -> None:
-    done = called("train.py", wrong, "--help", cwd=tmp_path)
+def test_help_is_shown_whatever_else_the_command_line_says(called: Script, tmp_path: Path) -> None:
+    done = called("train.py", "model=[1]", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "python train.py model=v5\n" in done.stdout
     assert re.search(r"^  runs=runs +\w+", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("arguments", [["model=transformer"], ["experiment=v7_cpu"], ["-m", "seed=1,2"]])
-def test_help_says_what_every_key_means_and_has(arguments: list[str], called: Script, tmp_path: Path) -> None:
-    done = called("train.py", "--help", *arguments, cwd=tmp_path)
+@pytest.mark.parametrize("chosen", ["model=transformer", "experiment=v7_cpu"])
+def test_help_says_what_every_key_means_and_has(chosen: str, called: Script, tmp_path: Path) -> None:
+    done = called("train.py", "--help", chosen, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    composed = called(
-        "train.py", "--cfg", "job", *(a for a in arguments if not a.startswith(("-", "seed"))), cwd=tmp_path
-    )
+    composed = called("train.py", "--cfg", "job", chosen, cwd=tmp_path)
     for key, value in flat(yaml.safe_load(composed.stdout)).items():
         if key not in ("adds", "stage") and not key.startswith("documented.") and not key.endswith("_target_"):
             (line,) = re.findall(rf"^  {re.escape(key)}=(\S*)", done.stdout, re.MULTILINE)
@@ -422,16 +341,6 @@ def test_help_says_what_every_key_means_and_has(arguments: list[str], called: Sc
             assert re.search(rf"^  [* ] {name}\b", done.stdout, re.MULTILINE)
     assert done.stdout.index("model=NAME") < done.stdout.index("data=NAME")  # what to choose first
     assert "hydra/launcher=joblib" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [("lr", "training.learning_rate"), ("n_layers", "model.n_layer"), ("max-iters", "training.max_iters")],
-)
-def test_short_names_of_the_field_are_known(typed: str, meant: str, called: Script, tmp_path: Path) -> None:
-    done = called("train.py", f"{typed}=3", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == f"error: unknown key {typed}; did you mean {meant}?\n"
 
 
 def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Path) -> None:
@@ -475,25 +384,20 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.2)
     assert not any(" " in name for name in found)
     table = called("evaluate.py", f"text={text}", cwd=trained).stdout
-    assert "399" in table
-    assert "20 left out" in table
-    assert f"{found['nats_per_character']:.4f}" in table
-    assert f"{found['bits_per_character']:.4f}" in table
+    shown = ("399", "20 left out", f"{found['nats_per_character']:.4f}", f"{found['bits_per_character']:.4f}")
+    assert all(figure in table for figure in shown)
     each = json.loads(called("evaluate.py", f"text={text}", "losses=true", "json=true", cwd=trained).stdout)
     assert "".join(character for character, _ in each["losses"]) == text.read_text().replace("é", "")[1:]
-    assert each["nats_per_character"] == pytest.approx(found["nats_per_character"], abs=1e-6)
     rows = called("evaluate.py", f"text={text}", "losses=true", cwd=trained).stdout.splitlines()
     assert rows[-1] == f"{each['losses'][-1][1]:.4f} '\\n'"
     assert len(rows) == len(table.splitlines()) + len(each["losses"])
-    alone = called("evaluate.py", "losses=true", cwd=trained)
-    assert alone.stderr == "error: losses=true shows the loss of each token of a text: add text=FILE\n"
-    for key in ("data.path", "data.source"):
-        ignored = called("evaluate.py", f"text={text}", f"{key}={text}", cwd=trained)
-        assert ignored.stderr == f"error: text= is measured alone: omit {key}=\n"
-    ignored = called("evaluate.py", f"data.source={text}", cwd=trained)
-    assert ignored.stderr == "error: data.source is not a key of this run's corpus, gpt.data.corpora.text\n"
-    refused = called("evaluate.py", f"text={text}", "split=val", cwd=trained)
-    assert refused.stderr == "error: text= is measured as a whole: omit split=\n"
+    for arguments, message in (
+        (["losses=true"], "losses=true shows the loss of each token of a text: add text=FILE"),
+        ([f"text={text}", f"data.path={text}"], "text= is measured alone: omit data.path="),
+        ([f"data.source={text}"], "data.source is not a key of this run's corpus, gpt.data.corpora.text"),
+        ([f"text={text}", "split=val"], "text= is measured as a whole: omit split="),
+    ):
+        assert called("evaluate.py", *arguments, cwd=trained).stderr == f"error: {message}\n"
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -120,17 +120,6 @@ def test_a_job_with_too_many_time_limits_is_one_line(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_of_two_tasks_has_the_losses_of_one_process(script: Script, folder: Path) -> None:
-    short = ["model=v5", "seed=1", "training.max_iters=20", "training.eval_interval=10"]
-    two = run(*SWEEP, *short, *LOCAL, "hydra.launcher.tasks_per_node=2", cwd=folder)
-    assert two.returncode == 0, two.stderr
-    assert any("2 processes" in path.read_text() for path in folder.glob("S/.submitit/*/*_0_log.out"))
-    assert script("train.py", *SWEEP, *short, "hydra.sweep.dir=one", cwd=folder).returncode == 0
-    assert len(losses(folder / "one")) == 6
-    assert losses(folder / "S") == pytest.approx(losses(folder / "one"), abs=1e-4)
-
-
-@pytest.mark.slow
 def test_a_job_of_two_tasks_is_requeued_as_a_whole(script: Script, folder: Path) -> None:
     few = "training.max_iters=1000"
     sweep = start(*V1, *LOCAL, "seed=1", few, "hydra.launcher.tasks_per_node=2", cwd=folder)

@@ -39,19 +39,11 @@ def test_without_what_a_stage_sets_only_the_model_differs(stage: str) -> None:
 
 def test_a_stage_that_changes_another_sets_what_that_one_does(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    OmegaConf.save(
-        {
-            "defaults": [{"override /optimizer": "muon"}],
-            "training": {"batch_size": 8, "max_iters": 3},
-            "model": {"a": 1},
-        },
-        tmp_path / "model" / "first.yaml",
-    )
-    OmegaConf.save(
-        {"defaults": ["first", "_self_"], "adds": "", "model": {"a": 2}, "training": {"max_iters": 4}},
-        tmp_path / "model" / "second.yaml",
-    )
-    assert settings_of("first", tmp_path) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=3"]
+    training = {"batch_size": 8, "max_iters": 3}
+    first = {"defaults": [{"override /optimizer": "muon"}], "training": training, "model": {"a": 1}}
+    second = {"defaults": ["first", "_self_"], "adds": "", "model": {"a": 2}, "training": {"max_iters": 4}}
+    OmegaConf.save(first, tmp_path / "model" / "first.yaml")
+    OmegaConf.save(second, tmp_path / "model" / "second.yaml")
     assert settings_of("second", tmp_path) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=4"]
 
 

@@ -37,16 +37,13 @@ def place(tmp_path: Path) -> Path:
 
 PLAIN = [
     ("train.py v5", "stage", "v5"), ("train.py --config-dir own mine", "stage", "mine"),
-    ("train.py seed=2 v5", "seed", 2), ("generate.py v5", "stage", "v5"), ("generate.py 5", "prompt", "5"),
+    ("train.py seed=2 v5", "seed", 2), ("generate.py 5", "prompt", "5"),
     ("generate.py 'ROMEO: x'", "prompt", "ROMEO: x"), ("generate.py '-- Yes'", "prompt", "-- Yes"),
-    ("generate.py 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'a/b or c'", "prompt", "a/b or c"),
+    ("generate.py 'my runs/a run'", "run", "my runs/a run"),
     ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"a b\"'", "run", "a b"),
-    ("generate.py '1+1 = 2'", "prompt", "1+1 = 2"), ("generate.py 'prompt=\"To be, or\"'", "prompt", "To be, or"),
-    ("generate.py runs=a,b", "runs", "a,b"), ("export.py 'runs=[a,b c]'", "runs", "[a,b c]"),
+    ("export.py 'runs=[a,b c]'", "runs", "[a,b c]"), ("export.py onnx", "format", "onnx"),
+    ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("search.py n_trials=1e1", "n_trials", 10),
     ("evaluate.py text.txt", "text", "text.txt"),
-    ("evaluate.py 'my runs/a run'", "run", "my runs/a run"), ("export.py onnx", "format", "onnx"),
-    ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"),
-    ("play.py 'my runs'", "runs", "my runs"), ("search.py n_trials=1e1", "n_trials", 10),
 ]  # fmt: skip
 
 
@@ -62,33 +59,22 @@ UNCLEAR = [
     ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, "),
     ("train.py copy", "cannot read 'copy' as key=value; did you mean data=copy or experiment=copy?"),
     ("train.py v5 v6", "model has several values, 'v5' and 'v6'"),
-    ("train.py v5 model=v6", "model has several values, 'v6' and 'v5'"),
-    ("train.py v1,v2", "model=v1,v2 has several values: add -m for a sweep"),
-    ("search.py nothing", "cannot read 'nothing' as key=value; model can be v1, v2, "),
     ("generate.py a/b", "cannot read 'a/b' as key=value; did you mean run=a/b or prompt=a/b?"),
     ("generate.py prompt=To be", "prompt has several values, 'To' and 'be': quote it as a whole, prompt='To be'"),
     ("generate.py tokens", "tokens needs a value, as in tokens=500, without spaces around the sign"),
-    ("compare.py x", "x needs a value, as in x=iterations"),
-    ("evaluate.py nowhere/x", "did you mean run=nowhere/x or text=nowhere/x?"),
     ("train.py training.learning_rate", "needs a value, as in training.learning_rate=0.001"),
-    ("search.py optimizer", "optimizer needs a value, as in optimizer=adamw"),
     ("train.py training", "training: give a value to each key of this group by name, as in training.max_iters=5000"),
     ("train.py training.learning_rat", "unknown key training.learning_rat; did you mean training.learning_rate?"),
+    ("train.py adamv", "did you mean optimizer=adamw? optimizer can be adamw, adamw_transformer, "),
     ("train.py optimizer.momentum", "optimizer=adamw has no key momentum; it is a key of optimizer=muon"),
     ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
-    ("train.py adamv", "did you mean optimizer=adamw? optimizer can be adamw, adamw_transformer, "),
-    ("export.py onx", "did you mean format=onnx? format can be hub, onnx, transformers"),
-    ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
+    ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("compare.py 'runs=[a,\"b, c\"]'", "no finished run in a, b, c: train one"),
-    ("export.py runs=a,b", "no finished run in a, b: train one"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
-    ("train.py data=text 'data.path=\"a b.txt\"'", "there is no file a b.txt"),
     ("train.py training.epochs=3", "unknown key training.epochs; did you mean training.max_iters?"),
     ("train.py schedule.min_lr=3", "did you mean schedule.final, of schedule=cosine, linear, trapezoid?"),
-    ("train.py training.warmup_iters=3", "unknown key training.warmup_iters; did you mean schedule.warmup_iters?"),
     ("train.py out_dir=x", "unknown key out_dir; did you mean hydra.run.dir?"),
-    ("generate.py out_dir=x", "unknown key out_dir; did you mean run?"),
 ]  # fmt: skip
 
 
@@ -125,13 +111,8 @@ def test_composing_alone_leaves_a_running_hydra_as_it_was() -> None:
         assert GlobalHydra.instance().hydra is running
 
 
-@pytest.mark.parametrize("name", ["train.py", "generate.py", "compare.py"])
-def test_the_version_is_that_of_this_project(name: str, called: Script, tmp_path: Path) -> None:
-    assert called(name, "--version", cwd=tmp_path).stdout == f"gpt-ladder {gpt.__version__}\n"
-
-
-def test_help_is_that_of_the_word(called: Script, tmp_path: Path) -> None:
-    assert "* v2 " in called("train.py", "v2", "--help", cwd=tmp_path).stdout
+def test_the_version_is_that_of_this_project(called: Script, tmp_path: Path) -> None:
+    assert called("train.py", "--version", cwd=tmp_path).stdout == f"gpt-ladder {gpt.__version__}\n"
 
 
 def test_the_package_says_what_there_is() -> None:

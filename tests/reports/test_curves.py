@@ -11,17 +11,13 @@ from gpt.reports.curves import at_equal
 from gpt.reports.ranking import Ranking, rankings
 from gpt.runs.finding import FinishedRun
 from gpt.training.progress import Evaluation, Progress
-from tests.conftest import Script
+from tests.conftest import REPOSITORY
 from tests.reports.test_ranking import copies
 
 
-@pytest.fixture(scope="module")
-def run(script: Script, corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1", "hydra.run.dir=runs/run"]
-    done = script("train.py", "model=v1", "data=text", f"data.path='{corpus_file}'", *short, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "runs" / "run"
+@pytest.fixture
+def run() -> Path:
+    return REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"
 
 
 def with_curve(run: FinishedRun, points: list[tuple[int, float]], flops: float) -> FinishedRun:

@@ -1,13 +1,11 @@
 """The comparison counts what can be compared, and says why it does not count the rest."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from gpt.base.schema import Documented
-from gpt.reports.documented import as_record, compare, table
+from gpt.reports.documented import compare, table
 from gpt.reports.plots import curves
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.records import Estimated, Exact
@@ -102,15 +100,6 @@ def test_changed_and_repeated_runs_are_shown_but_not_counted(template: tuple) ->
     assert "| v5" in table(comparison, "github")
 
 
-def test_json_and_picture(template: tuple, tmp_path: Path) -> None:
-    comparison = compare(runs(template, {**documented(2.0), "stage": "v5"}), tolerance=0.03)
-    content = json.loads(json.dumps(as_record(comparison)))
-    assert content["rows"][0]["stage"] == "v5"
-    assert content["counted"] == {"v5": [str(template[0].path)]}
-    assert curves(comparison, [], "iterations", tmp_path / "compare.png")
-    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(template: tuple, tmp_path: Path) -> None:
     sizes = []
     for number, iterations in enumerate(([0], [0, 40])):
@@ -126,13 +115,3 @@ def test_a_run_with_a_single_evaluation_after_0_is_a_point_in_the_picture(templa
         assert drawn == picture.exists()
         sizes.append(drawn)
     assert sizes == [False, True]
-
-
-def test_a_damaged_run_is_left_out_and_named(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    runs_folder = shutil.copytree(trained / "runs", tmp_path / "runs")
-    damaged = tmp_path / "runs" / "damaged"
-    damaged.mkdir()
-    (damaged / "summary.json").write_text("{")
-    found = finished_runs(runs_folder)
-    assert damaged not in [run.path for run, _ in found]
-    assert "damaged" in caplog.text

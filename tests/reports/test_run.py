@@ -10,7 +10,6 @@ import pytest
 
 from gpt.base.schema import Documented
 from gpt.reports.changes import changes
-from gpt.reports.documented import compare
 from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
@@ -70,12 +69,6 @@ def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named(temp
     assert lines["exact"].endswith("once by the averaged weights")
 
 
-def test_a_run_without_a_last_mini_batch_is_beside_a_documented_one(template: tuple) -> None:
-    documented = Documented(train=2.5, val=None, kind="mini-batch")
-    summary = template[1].model_copy(update={"changed": [], "documented": documented, "last_batch": None})
-    assert compare([FinishedRun(template[0], summary)], tolerance=0.03).rows[0].verdict.endswith("of one mini-batch")
-
-
 def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple) -> None:
     """Be that another value, or the documented one where the run ended with another."""
     history = [
@@ -99,16 +92,10 @@ def test_an_earlier_part_with_other_settings_keeps_a_run_from_being_compared(tem
     assert "difference" in of_length
 
 
-def test_the_loss_curve_is_a_picture(template: tuple, tmp_path: Path) -> None:
-    run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
-    (run.path / "loss.png").unlink()
-    plot_run(run, template[1])
-    assert (run.path / "loss.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_each_metric_has_a_panel_below_the_losses(
+def test_the_loss_curve_is_a_picture_with_a_panel_for_each_metric_below_the_losses(
     template: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert (template[0].path / "loss.png").read_bytes().startswith(b"\x89PNG")
     run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
     progress = Progress(iteration=60)
     for number, evaluation in enumerate(run.evaluations()):  # chosen when the run was resumed, and once not finite

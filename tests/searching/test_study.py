@@ -421,13 +421,6 @@ def test_the_page_about_searching_runs_as_written(script: Script, corpus: list[s
     assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"search_v6", "mine"}
 
 
-def test_help_names_every_key_and_range(called: Script, tmp_path: Path) -> None:
-    done = called("search.py", "--help", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for text in ("n_trials=30", "study=null", "prune=true", "sampling_seed=1", "tag(log,interval(1e-4,1e-1))"):
-        assert text in done.stdout
-
-
 def test_a_missing_optuna_is_one_line(called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     for module in [name for name in sys.modules if name.startswith("gpt.searching.")]:
