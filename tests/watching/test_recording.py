@@ -16,7 +16,7 @@ from gpt.watching.recording import StepLog
 from tests.training.helpers import small_state, train_state
 
 
-class Gradients(Watcher):
+class Losses(Watcher):
     """The loss after every update."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Gradients(Watcher):
 
 
 def test_every_so_many_updates_are_recorded(data: TextData) -> None:
-    state, all_of_them = small_state("v5"), Gradients()
+    state, all_of_them = small_state("v5"), Losses()
     train_state(state, data, watchers=[StepLog(5), all_of_them], log_interval=5)
     steps = state.progress.steps
     assert [step.iteration for step in steps] == [5, 10, 15, 20]

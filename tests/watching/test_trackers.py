@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,11 @@ from tests.conftest import REPOSITORY
 from tests.training.helpers import choice, small_state, train_state
 from tests.watching import records
 
-GOLDEN = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"  # a finished run of v5
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    shutil.copytree(GOLDEN, tmp_path / "run")
-    return RunFolder(tmp_path / "run")
+    """A finished run of v5."""
+    return RunFolder(Path(shutil.copytree(REPOSITORY / "tests" / "runs" / "formats" / "1.0.0", tmp_path / "run")))
 
 
 @pytest.fixture(autouse=True)
@@ -176,31 +173,21 @@ def test_a_tracker_that_dies_or_takes_nothing_is_one_warning_and_leaves_no_proce
     assert process_of(watcher).wait(10) == -signal.SIGKILL
 
 
-@pytest.fixture
-def silent_server() -> Iterator[socket.socket]:
-    """A server that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(60)
-        yield server
-
-
 def test_a_server_that_does_not_answer_holds_nothing_up(
-    data: TextData,
-    run: RunFolder,
-    silent_server: socket.socket,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    data: TextData, run: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent_server.getsockname()[1]}")
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr(trackers, "_PATIENCE", 0.1)
     caplog.set_level("INFO")
-    watcher = tracker("wandb", run, mode="online")
-    train(data, watcher)
-    with silent_server.accept()[0]:
-        watcher.close()
-        assert "wandb is still delivering" in caplog.messages[-1]
-        process_of(watcher).send_signal(signal.SIGKILL)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        watcher = tracker("wandb", run, mode="online")
+        train(data, watcher)
+        with server.accept()[0]:
+            watcher.close()
+            assert "wandb is still delivering" in caplog.messages[-1]
+            process_of(watcher).send_signal(signal.SIGKILL)
 
 
 def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
@@ -245,12 +232,9 @@ def test_the_process_of_a_run_that_is_killed_ends_whatever_its_library_waits_for
 
 
 def test_a_missing_library_is_a_line_that_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trackio, "package", "not-installed")
-    with pytest.raises(RequestError, match=r"^not-installed is not installed: pip install -e '\.\[not-installed\]'$"):
-        chosen_loggers({"trackio": choice("logger", "trackio")})
-
-
-def test_every_tracker_has_an_extra_of_its_name() -> None:
     extras = (REPOSITORY / "pyproject.toml").read_text()
     for kind in (TensorBoard, Trackio, Wandb):
         assert f'\n{kind.package} = ["{kind.package}>=' in extras
+    monkeypatch.setattr(Trackio, "package", "not-installed")
+    with pytest.raises(RequestError, match=r"^not-installed is not installed: pip install -e '\.\[not-installed\]'$"):
+        chosen_loggers({"trackio": choice("logger", "trackio")})

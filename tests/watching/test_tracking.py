@@ -4,11 +4,10 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,9 +86,15 @@ def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
     assert (tmp_path / "gpt-ladder.db").exists()
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a run that was killed some time after the checkpoint of iteration 50; all trackers recorded it."""
+def _wait(until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_and_resumed_from_a_checkpoint_long_before_has_every_point_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = started(
         "train.py model=v1 logger=[csv,tensorboard,trackio,wandb] logger.wandb.mode=offline logger.csv.steps=true "
@@ -104,27 +109,13 @@ def killed(tmp_path: Path) -> Iterator[Path]:
     finally:
         process.send_signal(9)
     assert process.finished().returncode == -9
-    yield tmp_path
-    shutil.rmtree(run)
-
-
-def _wait(until: object) -> None:
-    assert callable(until)
-    deadline = time.monotonic() + 120
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.mark.slow
-def test_a_run_that_was_killed_and_resumed_from_a_checkpoint_long_before_has_every_point_once(killed: Path) -> None:
-    done = started("train.py resume=run/checkpoints/00000050 training.max_iters=100", killed).finished()
+    done = started("train.py resume=run/checkpoints/00000050 training.max_iters=100", tmp_path).finished()
     assert done.returncode == 0, done.stderr
-    wait_for_trackers(killed)
-    rows = [line.split(",") for line in (killed / "run" / "metrics.csv").read_text().splitlines()]
+    wait_for_trackers(tmp_path)
+    rows = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
     assert [row[0] for row in rows] == ["iteration", *map(str, range(0, 101, 10))]
     for name in records.NAMES:
-        points, texts = records.recorded(name, killed / "run", killed)
+        points, texts = records.recorded(name, run, tmp_path)
         assert [i for i, _ in points["loss/val"]] == [0, 50, 100]
         assert [i for i, _ in points["loss/batch"]] == list(range(10, 101, 10))
         assert [i for i, _ in points["loss/documented_batch"]] == [0, 50, 100]
