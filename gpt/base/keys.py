@@ -37,10 +37,7 @@ def identifying(name: str) -> list[str]:
 
 
 def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
-    """Whether runs that differ in this key are different settings in a ranking, and not repetitions of one.
-
-    `settings` are all keys of the run, flat: some count only if another is set.
-    """
+    """Whether runs that differ in this key are different settings in a ranking, not repetitions; see `compared`."""
     return _key(name).grouped and _matters(name, settings)
 
 

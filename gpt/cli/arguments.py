@@ -85,11 +85,6 @@ def _sweeps(experiment: Path) -> bool:
         return False
 
 
-def with_stage(arguments: list[str]) -> list[str]:
-    """Rewrite model=NAME to stage=NAME where nothing is trained: Hydra would look for a file in conf/model/."""
-    return [re.sub(r"^model=", "stage=", argument) for argument in arguments]
-
-
 def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list[str]]:
     """Split the arguments: Hydra's options and a script's own keys, and the rest, for train.py."""
     completion = ("install", "uninstall", "query")  # what Hydra's --shell-completion takes
@@ -110,11 +105,15 @@ def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict
         if equals and key in _FOLDERS and not unquoted(value):
             raise RequestError(f"{key}= is empty: name a folder")
         if equals and key in keys and value != "null":
-            value = texts[key] = unquoted(value)
-            # Hydra's grammar requires escaped backslashes only before a quote or a reference.
-            value = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), value)
-            argument = f"{key}='{value}'"
+            texts[key] = unquoted(value)
+            argument = f"{key}={in_quotes(texts[key])}"
         elif equals:
             argument = f"{key}={','.join(map(whole, value.split(',')))}"
         quoted.append(argument)
     return quoted, texts
+
+
+def in_quotes(text: str) -> str:
+    """A text for Hydra's grammar, which requires escaped backslashes only before a quote or a reference."""
+    escaped = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), text)
+    return f"'{escaped}'"

@@ -5,6 +5,7 @@ Only this package imports Hydra. It does not import torch, so --help and complet
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -94,9 +95,11 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
     ordered = _keyed(schema, config_name)
     arguments.refuse_hidden(ordered, CONF)
     rest: list[str] = []
-    own = arguments.with_stage(ordered) if "stage" in schema.model_fields and config_name != "train" else ordered
+    own = ordered
     if config_name == "search":
         own, rest = arguments.divided(ordered, schema.model_fields)
+    elif config_name != "train" and "stage" in schema.model_fields:  # Hydra would look for model=NAME in conf/model/
+        own = [re.sub(r"^model=", "stage=", argument) for argument in ordered]
     keys = () if _sweeps(own) else literal(schema)
     sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, CONF), keys)
     return texts, rest

@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -152,7 +151,11 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
 
 
 def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:
-    path = [f"hydra.searchpath=[{','.join(map(_quoted, folders))}]"] if folders else []
+    path = (
+        [f"hydra.searchpath=[{','.join(arguments.in_quotes(f'file://{folder}') for folder in folders)}]"]
+        if folders
+        else []
+    )
     try:
         with own_configuration(), composition([f"model={stage}", *path]) as (values, _):
             return values
@@ -160,11 +163,6 @@ def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:
         raise RequestError(
             f"model={stage} is not in conf/: add the --config-dir that the run was started with"
         ) from None
-
-
-def _quoted(folder: str) -> str:
-    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), folder)
-    return f"'file://{escaped}'"
 
 
 def _options(settings: Any) -> list[str]:

@@ -3,7 +3,7 @@
 import itertools
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,14 +147,12 @@ def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
     lines: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         lines[", ".join(f"{short[k]}={shown(k, group.values[k])}" for k in rest)].append(group)
-    try:
-        return dict(sorted(lines.items(), key=lambda line: [line[1][0].values[k] for k in rest]))
-    except TypeError:  # of several types
-        return dict(lines)
+    return dict(_ordered(lines.items(), lambda line: [line[1][0].values[k] for k in rest]))
 
 
 def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
-    columns, rows = (_ordered({repr(g.values[key]): g.values[key] for g in ranking.groups}) for key in (x, y))
+    tried = ({repr(g.values[key]): g.values[key] for g in ranking.groups} for key in (x, y))
+    columns, rows = (_ordered(values.values()) for values in tried)
     losses = [[float("nan")] * len(columns) for _ in rows]
     for group in reversed(ranking.groups):  # the best last, so that it stays visible
         losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
@@ -175,8 +173,8 @@ def _learned(ranking: Ranking) -> list[Group]:
     return [group for group in ranking.groups if group.standing != WORSE_THAN_GUESSING] or ranking.groups
 
 
-def _ordered(values: dict[str, Any]) -> list[Any]:
+def _ordered(values: Iterable[Any], key: Callable[[Any], Any] | None = None) -> list[Any]:
     try:
-        return sorted(values.values())
+        return sorted(values, key=key)
     except TypeError:  # of several types
-        return list(values.values())
+        return list(values)

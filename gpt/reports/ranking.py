@@ -95,19 +95,17 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
     dtype = members[-1].settings["dtype"]  # an unfinished run does not have one yet
     started = [(run, {"dtype": dtype} | values) for run, values in others]
     keys = _varying([*(member.settings for member in members), *(values for _, values in started)])
-    by_values: dict[tuple, dict[int, FinishedRun]] = defaultdict(dict)
+    by_values: dict[tuple, dict[int, _Member]] = defaultdict(dict)
     older = []
-    for run, values, *_ in members:  # the oldest first, so that the newest run of a seed remains
-        by_seed = by_values[tuple(_same(values.get(key)) for key in keys)]
-        seed = run.summary.seed
-        older += [by_seed[seed]] if seed in by_seed else []
-        by_seed[seed] = run
-    chosen = {member.run.folder: member for member in members}
+    for member in members:  # the oldest first, so that the newest run of a seed remains
+        by_seed = by_values[tuple(_same(member.settings.get(key)) for key in keys)]
+        seed = member.run.summary.seed
+        older += [by_seed[seed].run] if seed in by_seed else []
+        by_seed[seed] = member
     groups = []
     for by_seed in by_values.values():
-        own = list(by_seed.values())
+        first, own = next(iter(by_seed.values())), [member.run for member in by_seed.values()]
         losses = [LOSS[metric](run.summary) for run in own]
-        first = chosen[own[0].folder]
         values = {key: first.settings.get(key) for key in keys}
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
         groups.append(Group(values, own, statistics.mean(losses), deviation, _in_bits(own), first.guess, ""))

@@ -33,7 +33,8 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
     of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
     lines.append(_row("exact", None, exact.loss, f"{exact.which} of the validation split once{of_what}"))
-    if exact.per_character is not None and exact.bits_per_byte is not None and not _has_characters(run):
+    has_characters = run.vocabulary().kind == "characters"
+    if exact.per_character is not None and exact.bits_per_byte is not None and not has_characters:
         in_bits = f"{exact.per_character / math.log(2):.4f} per character, {exact.bits_per_byte:.4f} per byte"
         lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
     if documented.kind == "estimated" and not changed:
@@ -89,11 +90,6 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
     write_png(run.path / "loss.png", figure)
-
-
-def _has_characters(run: RunFolder) -> bool:
-    """Whether its tokens are characters."""
-    return run.vocabulary().kind == "characters"
 
 
 def _draw_losses(axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary) -> None:

@@ -12,7 +12,6 @@ from gpt.base.schema import StudyConfig
 from gpt.session import train
 
 if TYPE_CHECKING:
-    from gpt.cli.ranges import Base
     from gpt.training.watchers import Watcher
 
 log = logging.getLogger("gpt")
@@ -20,7 +19,8 @@ log = logging.getLogger("gpt")
 
 def main(config: StudyConfig, request: Request) -> None:
     """Run trials until the study has n_trials of them; each is a run of train.py."""
-    from gpt.base.errors import RequestError, requiring
+    from gpt.base.console import command
+    from gpt.base.errors import RequestError, printable, requiring
     from gpt.base.files import attempt
     from gpt.base.stopping import Stopped
     from gpt.cli.ranges import divided
@@ -39,7 +39,7 @@ def main(config: StudyConfig, request: Request) -> None:
     for trial in search.trials(config.n_trials):
         values = [f"{key}={value}" for key, value in trial.params.items()]
         log.info(f"trial {trial.number}: {' '.join(values)}")
-        overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={search.run_folder(trial)}"]
+        overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={search.run_folder(trial.number)}"]
         try:
             search.run(trial, partial(_train, overrides, request))
         except Stopped as stopped:
@@ -53,7 +53,9 @@ def main(config: StudyConfig, request: Request) -> None:
     for line in report.edges(best.params, base.ranges):
         log.info(line)
     log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per token)")
-    _print_winner(best.params, base, request)
+    log.info("train the winner:")
+    values = [f"{key}={value}" for key, value in best.params.items()]
+    print(printable(f"{command('train')} {shlex.join([*request.options, *base.overrides, *values])}"))
 
 
 def _train(overrides: list[str], request: Request, watcher: "Watcher") -> float:
@@ -61,12 +63,3 @@ def _train(overrides: list[str], request: Request, watcher: "Watcher") -> float:
     from gpt.cli.requests import of_overrides
 
     return train.main(*of_overrides(overrides, request.options), [watcher])
-
-
-def _print_winner(params: dict[str, object], base: "Base", request: Request) -> None:
-    from gpt.base.console import command
-    from gpt.base.errors import printable
-
-    values = [f"{key}={value}" for key, value in params.items()]
-    log.info("train the winner:")
-    print(printable(f"{command('train')} {shlex.join([*request.options, *base.overrides, *values])}"))

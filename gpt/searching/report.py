@@ -4,7 +4,7 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -15,9 +15,6 @@ from gpt.base.errors import RequestError
 from gpt.base.files import write_png
 from gpt.cli.ranges import Range
 from gpt.reports.edges import of_interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def counts(study: optuna.Study) -> str:
@@ -52,10 +49,10 @@ def winner(study: optuna.Study) -> FrozenTrial:
 
 def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
     """A sentence for each number among the best hyperparameters that is near the end of its interval."""
-    intervals = {key: found for key, found in ranges.items() if found.values is None and key in params}
     return [
         line
-        for key, found in intervals.items()
+        for key, found in ranges.items()
+        if found.values is None and key in params
         for line in of_interval(key, params[key], found.low, found.high, is_log=found.is_log)
     ]
 
@@ -87,11 +84,7 @@ def draw(study: optuna.Study, path: Path) -> None:
             right.set_xscale("log")
         right.grid(alpha=0.3, which="both")
     else:
-        _draw_importances(right, importances(study))
+        found = importances(study)
+        right.barh([key.rpartition(".")[2] for key in found][::-1], list(found.values())[::-1])
+        right.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
     write_png(path, figure)
-
-
-def _draw_importances(axes: "Axes", found: dict[str, float]) -> None:
-    names = [key.rpartition(".")[2] for key in found]
-    axes.barh(names[::-1], list(found.values())[::-1])
-    axes.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")

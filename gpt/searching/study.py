@@ -94,11 +94,8 @@ class Search:
         else:
             self._tell(trial, loss)
 
-    def run_folder(self, trial: Trial | FrozenTrial) -> Path:
+    def run_folder(self, number: int) -> Path:
         """The run folder of a trial."""
-        return self._folder(trial.number)
-
-    def _folder(self, number: int) -> Path:
         return self.folder / f"trial_{number:03d}"
 
     def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
@@ -126,7 +123,7 @@ class Search:
         if params is None:
             log.info("every combination has been tried")
             return None
-        _check_free(self._folder(len(earlier)))
+        _check_free(self.run_folder(len(earlier)))
         self.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
         frozen = self.study.get_trials(deepcopy=False)[-1]
         self._acquired(frozen, locks)
@@ -152,7 +149,7 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _acquired(self, trial: FrozenTrial, locks: ExitStack) -> bool:
-        folder = self.run_folder(trial)
+        folder = self.run_folder(trial.number)
         if folder.is_symlink():
             raise UserError(f"{folder} is a link: a trial's run must be in the folder of its study")
         folder.mkdir(exist_ok=True)

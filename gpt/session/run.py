@@ -31,9 +31,8 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.loggers import chosen_loggers
-from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, SnapshotWriter, StepLog
+from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from gpt.watching.run_watcher import RunWatcher
-from gpt.watching.sampling import Sampler
 
 _SAMPLE = 200  # characters of a sample during training
 

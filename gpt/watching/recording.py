@@ -1,4 +1,4 @@
-"""Watchers that record a run in its folder: metrics, weights, snapshots and checkpoints."""
+"""Watchers that record a run: samples, metrics, weights, snapshots and checkpoints."""
 
 import math
 import time
@@ -87,6 +87,24 @@ class StepLog(Watcher):
         if [row.iteration for row in progress.clock[-1:]] != [progress.iteration]:
             speed = state.tokens_per_second
             progress.clock.append(Clock(iteration=progress.iteration, seconds=state.seconds, tokens_per_second=speed))
+
+
+class Sampler(Watcher):
+    """Adds a sample to every `interval`-th evaluation after the first, for the log, the trackers and the run folder."""
+
+    phase = Phase.CHANGE
+
+    def __init__(self, interval: int | None, sample: Callable[[], str]) -> None:
+        self._interval, self._sample = interval, sample
+
+    def evaluated(self, state: TrainingState) -> None:
+        """Generate a sample, if one is due."""
+        evaluations = state.progress.evaluations
+        if self._interval is None or len(evaluations) == 1 or (len(evaluations) - 1) % self._interval:
+            return
+        was_training = state.model.training
+        evaluations[-1] = evaluations[-1].model_copy(update={"sample": self._sample()})
+        state.model.train(was_training)
 
 
 class RunWriter(Watcher):

@@ -27,8 +27,7 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
 from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.loggers import LOGGER, Csv
-from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, SnapshotWriter, StepLog
-from gpt.watching.sampling import Sampler
+from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from tests.conftest import build_small, empty_run
 from tests.training.helpers import (
     LEARNING_RATE,
