@@ -151,11 +151,8 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
 
 
 def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:
-    path = (
-        [f"hydra.searchpath=[{','.join(arguments.in_quotes(f'file://{folder}') for folder in folders)}]"]
-        if folders
-        else []
-    )
+    sources = ",".join(arguments.in_quotes(f"file://{folder}") for folder in folders)
+    path = [f"hydra.searchpath=[{sources}]"] if folders else []
     try:
         with own_configuration(), composition([f"model={stage}", *path]) as (values, _):
             return values

@@ -108,7 +108,7 @@ def table(comparison: Comparison, style: str) -> str:
             markdown(row.stage) if style == "github" else row.stage,
             row.split,
             "-" if row.documented is None else f"{row.documented:.4f}" + (" *" if row.kind == "mini-batch" else ""),
-            f"{row.measured:.4f}" + ("" if row.deviation is None else f" ± {row.deviation:.4f}"),
+            with_deviation(row.measured, row.deviation),
             len(row.seeds),
             "-" if row.exact is None else f"{row.exact:.4f}",
             "-" if row.difference is None else f"{row.difference:+.4f}",
@@ -124,6 +124,11 @@ def table(comparison: Comparison, style: str) -> str:
         f"standard deviation over seeds. exact: {which} of the validation split once, mean over seeds. "
         "*: the loss on one training mini-batch, which varies by about 0.1."
     )
+
+
+def with_deviation(mean: float, deviation: float | None) -> str:
+    """A mean and, of several seeds, the standard deviation."""
+    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
 def as_record(comparison: Comparison) -> dict[str, Any]:

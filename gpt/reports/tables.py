@@ -11,6 +11,7 @@ from tabulate import tabulate
 from gpt.base.errors import printable
 from gpt.reports import edges, escaping
 from gpt.reports.curves import XLABELS, Axis, Equal
+from gpt.reports.documented import with_deviation
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, label, names, shown
 from gpt.runs.records import Summary
 
@@ -31,7 +32,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
-            _with_deviation(group.mean, group.deviation),
+            with_deviation(group.mean, group.deviation),
             *(["-" if group.bits is None else f"{group.bits:.4f}"] if with_bits else []),
             *(_mean([s.metrics[name] for _, s in group.runs if name in s.metrics]) for name in metrics),
             group.standing,
@@ -76,11 +77,7 @@ def _metrics(rankings: list[Ranking]) -> list[str]:
 def _mean(values: list[float]) -> str:
     if not values:
         return "-"
-    return _with_deviation(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-
-def _with_deviation(mean: float, deviation: float | None) -> str:
-    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+    return with_deviation(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
@@ -141,10 +138,7 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
             "shared": ranking.shared,
             "older": [str(run.path) for run, _ in ranking.older],
             "unfinished": [
-                {
-                    "folder": str(other.run.path), "values": other.values, "seed": other.seed,
-                    "iteration": other.iteration, "max_iters": other.max_iters, "reason": other.reason,
-                }
+                {"folder": str(other.run.path)} | {name: x for name, x in vars(other).items() if name != "run"}
                 for other in ranking.unfinished
             ],
             "groups": [

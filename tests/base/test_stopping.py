@@ -20,12 +20,6 @@ def send(number: int) -> None:
     time.sleep(0.01)  # the handler runs between two bytecodes
 
 
-def test_a_signal_is_raised_where_nothing_defers_it() -> None:
-    with Stop().listening(), pytest.raises(Stopped) as stopped:
-        send(signal.SIGINT)
-    assert stopped.value.exit_code == 130
-
-
 def test_a_signal_that_a_launcher_repeats_is_one_request() -> None:
     with Stop().listening() as stop, stop.deferred():
         for _ in range(2):
