@@ -13,7 +13,6 @@ from gpt.base.files import write_png
 from gpt.reports import escaping
 from gpt.reports.plots import MOST_COLOURS, add_legend, log_scale, panels
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown
-from gpt.runs.finding import FinishedRun
 from gpt.runs.records import Summary
 
 if TYPE_CHECKING:
@@ -36,8 +35,9 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> Non
     short, known = names(ranking.keys), _known(ranking)
     for name in by:
         if name not in known:
-            if unknown := _without(ranking, name):
-                raise RequestError(f"by={name}: {unknown.folder.path} does not state it; an older version trained it")
+            for run in (run for group in ranking.groups for run in group.runs if name in _SIZES):
+                if _SIZES[name](run.summary) is None:
+                    raise RequestError(f"by={name}: {run.folder.path} does not state it: it could not be counted")
             varying = ", ".join(short.values()) or "none"
             raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
     keys = [known[name] for name in by]
@@ -77,12 +77,6 @@ def with_sizes(ranking: Ranking, by: Sequence[str]) -> Ranking:
             ]
             ranking = replace(ranking, keys=[*others, name], groups=groups)
     return ranking
-
-
-def _without(ranking: Ranking, name: str) -> FinishedRun | None:
-    """A run that does not state the size of this name; None if all do, or if it is not the name of a size."""
-    runs = [run for group in ranking.groups for run in group.runs]
-    return next((run for run in runs if name in _SIZES and _SIZES[name](run.summary) is None), None)
 
 
 def _size(group: Group, name: str) -> float | None:
