@@ -7,7 +7,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Where the command line would print one line and
     exit, this raises UserError.
     """
+    from dataclasses import replace  # imports inspect, for which `import gpt` does not wait
+
     from gpt.base.errors import RequestError
     from gpt.cli.requests import of_python
     from gpt.session.run import run
