@@ -198,6 +198,8 @@ def test_given_arguments_are_none_of_the_configuration() -> None:
         assert told == f"optimizer.{name} is not a hyperparameter of {taken}"
     assert "logger.run is not" in refusal(LOGGER, "gpt.watching.loggers.Csv", run="elsewhere")
     assert "schedule.peak is not" in refusal(SCHEDULE, "gpt.training.schedules.constant", warmup_iters=0, peak=1.0)
+
+
 def test_a_combination_that_the_constructor_refuses_is_one_line() -> None:
     with pytest.raises(RequestError, match=r"^model: ") as error:
         models.build(Choice.model_validate(V6 | {"n_head": 5}), 65)
