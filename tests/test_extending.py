@@ -243,29 +243,6 @@ def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -
     assert done.returncode == 0, done.stderr
 
 
-WRONG = [
-    ("model=window_mean model.reach=0", "model.reach=0: must be at least 1"),
-    ("model=window_mean model.reach=9", "model: reach=9 must be at most block_size=8"),
-    ("model=window_mean ~model.reach", "model.reach is required by gpt.models.window_mean.GPT, which takes"),
-    ("model=v5 model.reach=3", "model=v5 has no key reach; it is a key of model=window_mean"),
-    ("data.tokenizer=wrods", "data.tokenizer=wrods: must be bytes, characters, gpt2, subwords or words"),
-    ("optimizer=lion optimizer.beta1=1", "optimizer.beta1=1: must be below 1"),
-    ("data=squares data.count=-1", "data.count=-1: must be at least 1"),
-    ("logger=step_log logger.step_log.every=x", "logger.step_log.every=x: must be a whole number"),
-    ("data._target_=gpt.data.corpora.tiny_shakespeare", "a loader of a corpus is a function annotated to return"),
-    ("optimizer._target_=gpt.training.lions.Lion", "is not an optimizer of gpt.training: no such module"),
-    ("--config-dir=broken model=tab", "broken/model/tab.yaml, line 3: found character"),
-    (
-        "--config-dir=broken model=no_package",
-        "the file of this model lacks the line '# @package _global_' at its top",
-    ),
-    (
-        "--config-dir=broken logger=no_line",
-        "the file of this logger lacks the line '# @package logger.NAME' at its top",
-    ),
-    ("--config-dir=broken experiment=no_head", "the file of this experiment lacks the line '# @package _global_'"),
-    ("--config-dir=hidden", "hidden/model/v5.yaml has the same name as a file in conf/"),
-]
 WRONG = {
     "model=window_mean model.reach=0": "model.reach=0: must be at least 1",
     "model=window_mean model.reach=9": "model: reach=9 must be at most block_size=8",

@@ -90,11 +90,12 @@ def _use(run: RunFolder, out: Path) -> Iterator[Use]:
 
 
 def _resume(run: RunFolder) -> None:
+    """Go on with a run, which is extended if it has finished, up to the first step."""
     wanted = run.config()
-    given = ("resume", "data.path", "device")
+    longer = wanted.training.model_copy(update={"max_iters": 2 * wanted.training.max_iters})
     place = Destination(run.path, run.path)
-    request = Request(given, "", place, resume=str(run.path))
-    with starting(wanted, request, Stop()) as start:
+    request = Request(("resume", "data.path", "device", "training.max_iters"), "", place, resume=str(run.path))
+    with starting(wanted.model_copy(update={"training": longer}), request, Stop()) as start:
         config, vocabulary = start.config, start.vocabulary
         assert vocabulary is not None
         task = tasks.restored(config.data, vocabulary)
