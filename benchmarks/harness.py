@@ -156,9 +156,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with --quick."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument(
-        "--quick",
-        action="store_true",
-        help="a few iterations, one repeat, small models: only to check that it works",
+        "--quick", action="store_true", help="a few iterations, one repeat, small models: only to check that it works"
     )
     return result
 

@@ -104,9 +104,7 @@ def _seeds(repeats: int, folder: Path, *, quick: bool) -> Row:
     values = ",".join(map(str, range(1, count + 1)))
     sweep = train_command("-m", "model=v3", "device=cpu", f"seed={values}", *short)
     measured = alternate(
-        repeats,
-        lambda: wall_seconds([*sweep, "hydra/launcher=joblib"], folder),
-        lambda: wall_seconds(sweep, folder),
+        repeats, lambda: wall_seconds([*sweep, "hydra/launcher=joblib"], folder), lambda: wall_seconds(sweep, folder)
     )
     return Row("eight seeds of v3 as a sweep", "s", measured, "one after the other")
 

@@ -452,11 +452,7 @@ DROPOUT = Part(
             ),
         ),
         Step(
-            "output",
-            "the result is",
-            _result,
-            {},
-            ("In training, x times the mask, divided by 1 - p; otherwise x.",),
+            "output", "the result is", _result, {}, ("In training, x times the mask, divided by 1 - p; otherwise x.",)
         ),
     ),
     tolerance=0.02,

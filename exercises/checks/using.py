@@ -257,10 +257,7 @@ TRAINING_STEP = Part(
             "update",
             "the update is",
             _always(1),
-            {
-                "step() is missing: the weights do not change": _always(0),
-                "step() is called twice": _always(2),
-            },
+            {"step() is missing: the weights do not change": _always(0), "step() is called twice": _always(2)},
             (
                 "The gradients alone change nothing.",
                 "The optimizer moves the weights, after backward().",
@@ -273,7 +270,7 @@ TRAINING_STEP = Part(
             _always(False),
             {
                 "the loss is returned as a tensor that keeps its whole computation alive, so memory fills up: return "
-                "loss.item() or loss.detach()": _always(True),
+                "loss.item() or loss.detach()": _always(True)
             },
             (
                 "Whoever collects the losses needs numbers, not the graph of how they came about.",
