@@ -115,7 +115,7 @@ def losses(case: Case, checkout: Path, iterations: int) -> Losses:
     settings = {"training.max_iters": count, "training.eval_interval": max(1, count // 4), **_COMMON, **case.settings}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        changes = [f"{key}={value}" for key, value in spelled(settings, checkout).items()]
+        changes = [f"{key}={value}" for key, value in settings.items()]
         output(train_command(f"model={case.stage}", *changes, "runs=runs", checkout=checkout), folder, checkout)
         (path,) = folder.rglob("summary.json")
         summary = json.loads(path.read_text())
@@ -123,21 +123,6 @@ def losses(case: Case, checkout: Path, iterations: int) -> Losses:
         evaluations = [row for row in rows if "val" in row]
     values = {f"{split} at iteration {e['iteration']}": e[split] for e in evaluations for split in ("train", "val")}
     return Losses(values | {"exact": summary["exact"]["val"], "last batch": summary["last_batch"]})
-
-
-def spelled(settings: Settings, checkout: Path) -> Settings:
-    """The settings with the keys of a checkout: before conf/optimizer existed, they were all in `training`."""
-    if (checkout / "conf" / "optimizer").is_dir():
-        return settings
-    result: Settings = {}
-    for key, value in settings.items():
-        if key == "schedule.final":  # a learning rate, and not a share of one
-            result["training.min_learning_rate"] = value * settings["training.learning_rate"]
-        elif key == "schedule" or key.startswith(("schedule.", "optimizer.")):
-            result[f"training.{key.rpartition('.')[2]}"] = value
-        else:
-            result[key] = value
-    return result
 
 
 def _checkout(other: str, folder: Path) -> Path:

@@ -44,18 +44,16 @@ def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Pat
     assert found.losses["v3"] == pytest.approx(shown, abs=1e-5)
 
 
-def test_windows_of_several_lengths_are_refused(corpus_file: Path, tmp_path: Path) -> None:
-    runs = [train(tmp_path / str(size), corpus_file, f"model.block_size={size}") for size in (8, T)]
-    with pytest.raises(UserError, match="another text or another length of windows"):
-        positions.losses_by_position(runs)
-
-
-def test_another_text_is_refused(corpus_file: Path, text: str, tmp_path: Path) -> None:
+def test_windows_of_several_lengths_and_another_text_are_refused(corpus_file: Path, text: str, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text(text[::-1])
-    runs = [train(tmp_path / file.stem, file) for file in (corpus_file, other)]
-    with pytest.raises(UserError, match="another text or another length of windows"):
-        positions.losses_by_position(runs)
+    run, longer, of_other = (
+        train(tmp_path / "run", corpus_file), train(tmp_path / "longer", corpus_file, f"model.block_size={T}"),
+        train(tmp_path / "of_other", other),
+    )  # fmt: skip
+    for different in (longer, of_other):
+        with pytest.raises(UserError, match="another text or another length of windows"):
+            positions.losses_by_position([run, different])
 
 
 def test_the_unit_is_the_tokenizers(corpus_file: Path, tmp_path: Path) -> None:
@@ -63,18 +61,20 @@ def test_the_unit_is_the_tokenizers(corpus_file: Path, tmp_path: Path) -> None:
     assert positions.losses_by_position([run]).token == "byte"
 
 
-def test_a_run_that_translates_is_refused(tmp_path: Path) -> None:
-    short = ["data.size=100", "schedule.warmup_iters=0", "training.max_iters=2", "training.eval_interval=2"]
-    gpt.train("experiment=copy", *short, "device=cpu", folder=tmp_path / "copy")
-    with pytest.raises(UserError, match="continues a text"):
-        positions.losses_by_position([finished(tmp_path / "copy")])
-
-
-def test_a_run_whose_loss_counts_only_answers_is_refused(tmp_path: Path) -> None:
-    few = ["data.size=200", "data.distance=4", "model.block_size=20"]
-    gpt.train("model=v3", "data=repeat", *few, *SHORT, folder=tmp_path / "repeat")
-    with pytest.raises(UserError, match="counts only some of its characters"):
-        positions.losses_by_position([finished(tmp_path / "repeat")])
+def test_a_run_without_a_loss_for_each_character_is_refused(tmp_path: Path) -> None:
+    translator = ["experiment=copy", "data.size=100", "schedule.warmup_iters=0"]
+    answers = [
+        "model=v3",
+        "data=repeat",
+        "data.size=200",
+        "data.distance=4",
+        "model.block_size=20",
+        "training.eval_iters=1",
+    ]
+    for arguments, said in ((translator, "continues a text"), (answers, "counts only some of its characters")):
+        gpt.train(*arguments, *SHORT[:2], "device=cpu", folder=tmp_path / arguments[0])
+        with pytest.raises(UserError, match=said):
+            positions.losses_by_position([finished(tmp_path / arguments[0])])
 
 
 def test_runs_that_differ_in_more_than_their_seed_have_lines_of_their_own(corpus_file: Path, tmp_path: Path) -> None:
