@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 from torch import nn
 
+from gpt import models
 from gpt.base.choices import Choice, Fraction, Kind, Size
 from gpt.base.errors import RequestError
 from gpt.data.corpora import LOADER
