@@ -69,6 +69,9 @@ def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, called: Script, 
     expected = run.model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.model.state_dict().items())
     assert model.generate("Abc", tokens=30, seed=5) == run.generate("Abc", tokens=30, seed=5)
+    model.save_pretrained(tmp_path / "again")
+    for name in names - {"README.md"}:
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     card = ModelCard.load(folder / "README.md")
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "text-generation")
     summary = run.summary
@@ -112,15 +115,6 @@ def test_the_card_of_a_fork_says_so_and_names_no_path(
     assert "init," in changed or changed.endswith("init.")
     for path in (run.run.path, corpus_file, tmp_path):
         assert str(path) not in text
-
-
-def test_saving_what_was_read_gives_the_same_files(run: TrainedRun, tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-    export(run, "hub", tmp_path / "first", license="mit")
-    PretrainedGPT.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 def test_a_strangers_folder_executes_nothing(run: TrainedRun, tmp_path: Path) -> None:
@@ -181,62 +175,44 @@ def test_any_stage_has_a_form_for_the_hub(stage: str, tmp_path: Path) -> None:
         assert torch.equal(loaded.model.state_dict()[name], tensor)
 
 
-@pytest.fixture(scope="module")
-def graph_folder(script: Script, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(script, trained, tmp_path_factory.mktemp("graphs") / "a" / "b", "format=onnx")
-
-
-def test_a_graph_computes_the_run_for_every_batch_and_length(run: TrainedRun, graph_folder: Path) -> None:
+def test_graphs_compute_the_run_without_code_of_this_project(
+    run: TrainedRun, called: Script, trained: Path, tmp_path: Path
+) -> None:
+    """Logits for every batch and length, the likeliest text, and each layer's attention."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    names = {"model.onnx", "with_attention.onnx", "tokenizer.json"}
-    assert {path.name for path in graph_folder.iterdir()} == names
-    session = onnxruntime.InferenceSession(graph_folder / "model.onnx")
+    folder = exported(called, trained, tmp_path / "a" / "b", "format=onnx")
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "with_attention.onnx", "tokenizer.json"}
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
     for T in range(1, 17):
         idx = torch.randint(run.task.vocab_size, (1 + T % 4, T))
         with torch.no_grad():
             expected = run.model(idx)
         (logits,) = session.run(["logits"], {"idx": idx.numpy()})
         torch.testing.assert_close(torch.from_numpy(logits), expected, atol=TOLERANCE, rtol=0)
-
-
-def test_a_graph_writes_the_same_likeliest_text(run: TrainedRun, graph_folder: Path) -> None:
-    """With the tokenizer of the folder, and no code of this project, as a program in another language would."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    tokenizers = pytest.importorskip("tokenizers")
-    session = onnxruntime.InferenceSession(graph_folder / "model.onnx")
-    tokenizer = tokenizers.Tokenizer.from_file(str(graph_folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     ids = tokenizer.encode("Abc").ids
     for _ in range(12):  # up to a full window, where the run begins to forget
         (logits,) = session.run(None, {"idx": [ids]})
         ids.append(int(logits[0, -1].argmax()))
     assert tokenizer.decode(ids) == "Abc" + run.generate("Abc", tokens=12, temperature=0.0)
-
-
-def test_the_second_graph_also_returns_every_layers_attention(run: TrainedRun, graph_folder: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(graph_folder / "with_attention.onnx")
+    session = onnxruntime.InferenceSession(folder / "with_attention.onnx")
     assert [output.name for output in session.get_outputs()] == ["logits", "attention_0", "attention_1"]
     _, *weights = session.run(None, {"idx": run.task.tokenizer.encode("Abc de")[None].numpy()})
     for found, expected in zip(weights, run.attention("Abc de"), strict=True):
         torch.testing.assert_close(torch.from_numpy(found[0]), expected, atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("stage", [*(stage for stage in LADDER if stage != "v9"), *OTHERS])  # its counts are in tables
-def test_every_stage_has_a_graph(stage: str, tmp_path: Path) -> None:
-    model = build_small(stage)
+GRAPHS: list[tuple[str, dict[str, int]]] = [(stage, {}) for stage in (*LADDER, *OTHERS) if stage != "v9"]
+
+
+@pytest.mark.parametrize(("stage", "changes"), [*GRAPHS, ("v1", {"block_size": 1})])
+def test_every_stage_without_counts_has_a_graph(stage: str, changes: dict[str, int], tmp_path: Path) -> None:
+    model = build_small(stage, **changes)
     found = graphs.computed(model, ["logits"], model.block_size, tmp_path / "model.onnx")
-    for T in (1, model.block_size - 1, model.block_size):
+    for T in {1, max(1, model.block_size - 1), model.block_size}:
         idx = torch.randint(65, (3, T))
         with torch.no_grad():
             torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
-
-
-def test_a_window_of_one_token_has_a_graph(tmp_path: Path) -> None:
-    model = build_small("v1", block_size=1)
-    found = graphs.computed(model, ["logits"], 1, tmp_path / "model.onnx")
-    idx = torch.randint(65, (3, 1))
-    with torch.no_grad():
-        torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
 
 
 def test_v7_is_a_gpt2(called: Script, corpus_file: Path, tmp_path: Path) -> None:

@@ -28,13 +28,10 @@ def counted(counting: Path) -> TrainedRun:
     return gpt.load(counting, device="cpu")
 
 
-def test_the_logits_of_a_short_text_are_the_models(run: TrainedRun) -> None:
+def test_logits_are_the_models_and_the_last_are_those_that_the_next_token_is_drawn_from(run: TrainedRun) -> None:
     ids = run.task.tokenizer.encode("Abcde fg")
     with torch.no_grad():
         assert torch.equal(looking.logits(run, ids.tolist()), run.model(ids[None])[0])
-
-
-def test_the_last_logits_of_a_long_text_are_those_that_the_next_token_is_drawn_from(run: TrainedRun) -> None:
     text = "Abc de. fgh " * 9
     found = looking.logits(run, read(run, text))
     assert found.shape == (len(text), run.task.vocab_size)
@@ -77,19 +74,16 @@ def test_without_a_part_the_whole_text_is_predicted_without_it(run: TrainedRun) 
     assert torch.equal(looking.logits(run, ids, []), before)
 
 
-@pytest.mark.parametrize("token", [-1, 10**9])
-def test_a_token_that_the_run_does_not_have_is_refused(run: TrainedRun, token: int) -> None:
-    for look in (looking.logits, looking.attention):
-        with pytest.raises(RequestError, match="does not have these tokens"):
-            look(run, [1, token])
-
-
-def test_an_answer_that_is_too_large_is_refused(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_tokens_and_answers_that_are_too_large_are_refused(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(looking, "_MOST", 100)
-    with pytest.raises(RequestError, match="too large"):
-        looking.logits(run, [1] * 8)
-    with pytest.raises(RequestError, match="too large"):
-        looking.attention(run, [1] * 8)
+    for look in (looking.logits, looking.attention):
+        for token in (-1, 10**9):
+            with pytest.raises(RequestError, match="does not have these tokens"):
+                look(run, [1, token])
+        with pytest.raises(RequestError, match="too large"):
+            look(run, [1] * 8)
 
 
 def test_a_prediction_is_repeated_with_parts_turned_off(run: TrainedRun) -> None:
