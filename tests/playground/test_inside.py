@@ -15,7 +15,7 @@ import gpt
 from gpt.inspection.dataflow import dataflow
 from gpt.playground import intervening, looking
 from gpt.session.trained import TrainedRun
-from tests.playground.browsing import Visit, violations, visit
+from tests.playground.browsing import Visit, visit
 from tests.playground.conftest import serving, serving_files
 
 pytestmark = pytest.mark.slow
@@ -366,19 +366,3 @@ def test_counts_are_the_last_step(browser: Any, counting: Path) -> None:
         for name in ("expected", "stream.expected", "trust", "logits", "lens.blocks.0.feed_forward"):
             assert found[name].sub(expected[name]).abs().max() <= TOLERANCE
         assert visited.page.locator(".lens-rows li").last.get_attribute("data-path") == "counts"
-
-
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_it_fits_and_can_be_read(browser: Any, addresses: Addresses, width: int, theme: str) -> None:
-    v4, v6 = addresses["server"]["v4"], addresses["server"]["v6"].partition("#")[2]
-    for address in (addresses["server"]["v6"], f"{v4},{v6}", addresses["server"]["v1"]):
-        with visit(browser, address, width=width, theme=theme) as visited:
-            opened(visited)
-            for summary in visited.page.locator(".inside summary").all():
-                summary.click()
-            looked(visited)
-            for button in visited.page.get_by_role("button", name="layer 1, head 2 off").all():
-                button.click()
-            looked(visited)
-            assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            assert violations(visited.page) == []

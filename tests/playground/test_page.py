@@ -16,6 +16,7 @@ from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import choose
 from tests.playground.browsing import Visit, violations, visit
 from tests.playground.conftest import MANY_ALPHABETS, Served, serving
+from tests.playground.test_inside import looked
 
 pytestmark = pytest.mark.slow
 
@@ -80,14 +81,22 @@ def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, st
         with visit(browser, f"{served.address}/#{chosen}", width=width, theme=theme) as visited:
             visited.page.click("#go")
             visited.settled()
+            if width == 390 and chosen == ids["v5"]:  # the generated text comes into view
+                assert 0 <= visited.page.locator(".text:not(.switched)").bounding_box()["y"] < 300
             if chosen != ids["transformer"]:
                 visited.page.locator(".panel.a .text span").nth(5).click()
                 visited.settled()
+                for summary in visited.page.locator(".inside summary").all():
+                    summary.click()
+                looked(visited)
+                for button in visited.page.get_by_role("button", name="layer 1, head 2 off").all():
+                    button.click()
+                looked(visited)
             assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert violations(visited.page) == []
 
 
-def test_losses_and_ranks_are_those_of_the_run(page: Visit, v5: TrainedRun) -> None:
+def test_losses_ranks_and_what_a_prediction_rests_on_are_those_of_the_run(page: Visit, v5: TrainedRun) -> None:
     logits, ids = predictions(v5, PROMPT), v5.task.tokenizer.encode(PROMPT)
     losses = torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
     ranks = (logits[:-1] > logits[:-1].gather(1, ids[1:, None])).sum(-1) + 1
@@ -96,9 +105,17 @@ def test_losses_and_ranks_are_those_of_the_run(page: Visit, v5: TrainedRun) -> N
     for label, loss, rank in zip(labels[1:], losses.tolist(), ranks.tolist(), strict=True):
         assert label.endswith(f": loss {loss:.2f}, rank {rank}")
     assert f"{losses.mean():.2f}" in page.text(".mean")
+    p = logits[-1].softmax(-1)
+    off = intervening.interventions(v5, ids.tolist())["without_attention"].softmax(-1)
+    likeliest = int(p.argmax())
+    said = page.text(".tested")
+    assert f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%" in said
+    moved = (p - off).abs().sum().item() / 2
+    assert f"{100 * moved:.1f}% of all probability is placed elsewhere" in said
+    assert ("hardly rests on attention" in said) == (moved < 0.05)
 
 
-def test_a_character_that_is_chosen_is_explained(page: Visit, v5: TrainedRun) -> None:
+def test_a_character_that_is_chosen_is_explained_by_what_the_run_saw(page: Visit, v5: TrainedRun) -> None:
     page.page.locator(".text span").nth(4).click()
     page.settled()
     assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc ”"
@@ -111,9 +128,23 @@ def test_a_character_that_is_chosen_is_explained(page: Visit, v5: TrainedRun) ->
               page.page.locator(".text span:not(.end)").all()]  # fmt: skip
     assert max(looked[:4]) == 1
     assert not any(looked[4:])
-    page.page.locator(".text span").nth(0).click()
-    page.settled()
-    assert "no text comes before it" in page.text(".answer")
+    # The window of 8 characters is marked and named, and not more of the text.
+    for position, title in ((12, "de.↵Fgh "), (3, "Abc")):
+        page.page.locator(".text span").nth(position).click()
+        page.settled()
+        assert page.text(".panel section:nth-of-type(2) h3").strip() == f"After “{title}”"
+        classes = [span.get_attribute("class") or "" for span in page.page.locator(".text span").all()]
+        seen = [i for i, names in enumerate(classes) if "seen" in names]
+        assert seen == list(range(max(0, position - 8), position))
+    for without_text in (lambda: page.page.locator(".text span").nth(0).click(), lambda: page.page.fill("#prompt", "")):
+        page.page.fill("#prompt", PROMPT)
+        page.settled()
+        assert page.page.locator(".attention").is_visible()
+        without_text()
+        page.settled()
+        assert "no text comes before it" in page.text(".answer")
+        assert not page.page.locator(".attention").is_visible()
+        assert "no text comes before it" in page.text(".panel section:nth-of-type(3)")
 
 
 def test_the_distribution_moves_with_the_settings(page: Visit, v5: TrainedRun) -> None:
@@ -266,17 +297,6 @@ def test_attention_is_shown_for_every_layer_and_head(page: Visit, v5: TrainedRun
     assert page.text(".said") == ""
 
 
-def test_before_any_text_no_attention_is_shown(page: Visit) -> None:
-    for without_text in (lambda: page.page.locator(".text span").nth(0).click(), lambda: page.page.fill("#prompt", "")):
-        page.page.fill("#prompt", PROMPT)
-        page.settled()
-        assert page.page.locator(".attention").is_visible()
-        without_text()
-        page.settled()
-        assert not page.page.locator(".attention").is_visible()
-        assert "no text comes before it" in page.text(".panel section:nth-of-type(3)")
-
-
 def test_attention_is_shown_relative_to_a_row_or_as_it_is(page: Visit, v5: TrainedRun) -> None:
     def lit() -> list[float]:
         spans = page.page.locator(".text span").all()[len(PROMPT) - 8 : len(PROMPT)]
@@ -289,17 +309,6 @@ def test_attention_is_shown_relative_to_a_row_or_as_it_is(page: Visit, v5: Train
     page.page.get_by_label("absolute").check()
     assert lit() == pytest.approx(weights.tolist(), abs=2e-3)
     assert "100%" in page.text(".scale")
-
-
-def test_what_a_prediction_rests_on_is_tested(page: Visit, v5: TrainedRun) -> None:
-    p = predictions(v5, PROMPT)[-1].softmax(-1)
-    off = intervening.interventions(v5, v5.tokenizer.encode(PROMPT).tolist())["without_attention"].softmax(-1)
-    likeliest = int(p.argmax())
-    said = page.text(".tested")
-    assert f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%" in said
-    moved = (p - off).abs().sum().item() / 2
-    assert f"{100 * moved:.1f}% of all probability is placed elsewhere" in said
-    assert ("hardly rests on attention" in said) == (moved < 0.05)
 
 
 def test_where_counts_decide_the_page_shows_them(browser: Any, counting: Path) -> None:
@@ -324,17 +333,6 @@ def test_where_counts_decide_the_page_shows_them(browser: Any, counting: Path) -
         assert not visited.page.locator(".counts").is_visible()
 
 
-@pytest.mark.parametrize(("position", "title"), [(12, "de.↵Fgh "), (3, "Abc")])
-def test_what_the_run_saw_is_marked_and_named(page: Visit, position: int, title: str) -> None:
-    """The window of 8 characters, and not more of the text."""
-    page.page.locator(".text span").nth(position).click()
-    page.settled()
-    assert page.text(".panel section:nth-of-type(2) h3").strip() == f"After “{title}”"
-    classes = [span.get_attribute("class") or "" for span in page.page.locator(".text span").all()]
-    seen = [i for i, names in enumerate(classes) if "seen" in names]
-    assert seen == list(range(max(0, position - 8), position))
-
-
 @pytest.mark.parametrize("width", [1024, 1280])
 def test_no_map_is_cut_off(browser: Any, served: Served, ids: dict[str, str], width: int) -> None:
     with visit(browser, f"{served.address}/#{ids['v5']}", width=width) as visited:
@@ -349,13 +347,6 @@ def test_no_map_is_cut_off(browser: Any, served: Served, ids: dict[str, str], wi
         )
         assert cut == 0
         assert visited.page.locator(".map").count() > 10
-
-
-def test_on_a_phone_the_generated_text_comes_into_view(browser: Any, served: Served, ids: dict[str, str]) -> None:
-    with visit(browser, f"{served.address}/#{ids['v5']}", width=390) as visited:
-        visited.page.click("#go")
-        visited.settled()
-        assert 0 <= visited.page.locator(".text:not(.switched)").bounding_box()["y"] < 300
 
 
 def test_typing_is_answered_soon(page: Visit) -> None:

@@ -28,13 +28,6 @@ def address(published: Path) -> Iterator[str]:
         yield started
 
 
-def test_it_names_no_path_of_this_machine(published: Path, several: Path) -> None:
-    for file in filter(Path.is_file, published.rglob("*")):
-        content = file.read_bytes()
-        for path in (published.parent, several, REPOSITORY):
-            assert bytes(path) not in content, file
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path, stage: str) -> None:
     run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
@@ -180,7 +173,7 @@ def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path)
         assert len(texts[0]) > 10
 
 
-def test_writing_can_be_stopped(browser: Any, address: str) -> None:
+def test_writing_can_be_stopped_and_draws_from_splitmix64(browser: Any, address: str) -> None:
     with visit(browser, f"{address}/#v8") as visited:
         visited.page.fill("#tokens", "1000")
         visited.page.click("#go")
@@ -188,38 +181,29 @@ def test_writing_can_be_stopped(browser: Any, address: str) -> None:
         visited.page.click("#stop")
         visited.settled()
         assert 0 < visited.page.locator(".text .written").count() < 1000
-
-
-def test_the_random_numbers_are_splitmix64s(browser: Any, address: str) -> None:
-    """Of the seed 1234567, as in the tests of others."""
-    first = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    with visit(browser, address) as visited:
         drawn = visited.page.evaluate(
             'import("./engines/random.js").then(({ random }) => { const r = random(1234567); return [r(), r(), r()]; })'
         )
+    first = [6457827717110365317, 3203168211198807973, 9817491932198370423]  # of this seed, as in the tests of others
     assert drawn == [(number >> 11) / 2**53 for number in first]
 
 
-def test_the_runs_are_described_as_by_the_server(published: Path) -> None:
+def test_the_page_has_all_it_needs_is_small_and_names_no_path_of_this_machine(published: Path, several: Path) -> None:
     described = json.loads((published / "runs.json").read_text())
     assert sorted(described) == STAGES
     assert not described["v1"]["has_attention"]
     assert (published / "graphs" / "v5" / "with_attention.onnx").exists()
-
-
-def test_the_page_may_load_nothing_from_elsewhere(published: Path) -> None:
     index = (published / "index.html").read_text()
     assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " in index
     assert '<link rel="icon" href="icon.svg">' in index
     addresses = re.findall(r"""(?:src|href)="([^"]+)\"""", index)
     assert addresses
     assert all((published / address).is_file() for address in addresses)
-
-
-def test_its_files_are_small(published: Path) -> None:
-    """Beside the runs' own graphs."""
-    files = [file for file in published.rglob("*") if file.is_file() and "graphs" not in file.parts]
-    assert sum(file.stat().st_size for file in files) < 6_000_000
+    files = list(filter(Path.is_file, published.rglob("*")))
+    assert sum(file.stat().st_size for file in files if "graphs" not in file.parts) < 6_000_000
+    for file in files:
+        content = file.read_bytes()
+        assert not any(bytes(path) in content for path in (published.parent, several, REPOSITORY)), file
 
 
 def test_opened_as_a_file_it_says_what_to_do(browser: Any, published: Path) -> None:
