@@ -16,7 +16,7 @@ from gpt.data.batch import IGNORED, Batch
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
 from gpt.training.metrics import Metric, chosen_metrics, entropy
-from gpt.training.progress import Evaluation, Means, Progress
+from gpt.training.progress import Means, Progress
 from gpt.watching.console import ConsoleLog
 from gpt.watching.loggers import Csv
 from gpt.watching.recording import BestWeights, RunWriter
@@ -62,11 +62,15 @@ def test_padding_does_not_count() -> None:
     assert mean(model, Batch((idx,), targets, tokens=2)).item() == pytest.approx(math.log(2) / 2)
 
 
-def test_a_metric_is_estimated_over_the_batches_of_the_loss(data: TextData) -> None:
+def test_a_metric_is_estimated_over_the_batches_of_the_loss_and_has_no_value_if_it_is_not_finite(
+    data: TextData,
+) -> None:
     state = small_state("v5")
-    train_state(state, data, metrics={"again": loss})
+    train_state(state, data, metrics={"again": loss, "nan": nan})
     for evaluation in state.progress.evaluations:
-        assert evaluation.metrics == {"again": Means(train=evaluation.train, val=evaluation.val)}
+        again, none = Means(train=evaluation.train, val=evaluation.val), Means(train=None, val=None)
+        assert evaluation.metrics == {"again": again, "nan": none}
+    assert Progress.model_validate_json(state.progress.model_dump_json()) == state.progress
 
 
 def test_metrics_change_no_weight_and_no_loss(data: TextData) -> None:
@@ -76,13 +80,6 @@ def test_metrics_change_no_weight_and_no_loss(data: TextData) -> None:
     train_state(measured, data, metrics=entropies())
     assert weights(measured) == weights(plain)
     assert [e.val for e in measured.progress.evaluations] == [e.val for e in plain.progress.evaluations]
-
-
-def test_what_is_not_finite_has_no_value(data: TextData) -> None:
-    state = small_state("v1")
-    train_state(state, data, metrics={"nan": nan})
-    assert state.progress.evaluations[-1].metrics == {"nan": Means(train=None, val=None)}
-    assert Progress.model_validate_json(state.progress.model_dump_json()) == state.progress
 
 
 def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(
@@ -103,18 +100,9 @@ def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(
     assert "nan_val" not in row
 
 
-def test_an_evaluation_without_metrics_is_one_of_before(data: TextData) -> None:
-    before = {"iteration": 0, "train": 1.0, "val": 2.0, "learning_rates": {"all": 0.1}, "tokens": 0}
-    assert Evaluation.model_validate(before).metrics == {}
-
-
-@pytest.mark.parametrize("name", ["loss", "learning_rate"])
-def test_the_name_of_another_column_is_refused(name: str) -> None:
-    with pytest.raises(RequestError, match=rf"^metrics\.{name}: this name is taken"):
-        chosen_metrics({name: choice("metrics", "entropy")})
-
-
-def test_a_function_that_is_no_metric_is_refused() -> None:
+def test_a_taken_name_and_a_function_that_is_no_metric_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"^metrics\.loss: this name is taken"):
+        chosen_metrics({"loss": choice("metrics", "entropy")})
     wrong = Choice.model_validate({"_target_": "gpt.training.schedules.cosine"})
     with pytest.raises(RequestError, match=r"^metrics\.mine\._target_=.* is not a metric of gpt\.training: "):
         chosen_metrics({"mine": wrong})

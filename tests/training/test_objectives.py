@@ -11,10 +11,9 @@ from gpt.base.errors import RequestError
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
 from gpt.models.ngrams import Remembering
-from gpt.training.compilation import training_losses
 from gpt.training.objectives import Objective, batch_loss
 from gpt.training.optimizers import AdamW
-from tests.conftest import CPU, build_small
+from tests.conftest import build_small
 from tests.training.helpers import VOCAB_SIZE
 
 
@@ -86,13 +85,6 @@ def test_the_second_output_layer_compiles_without_a_graph_break(stage: str, data
     model, batch = prepared(stage, objective), data.training_batch(seed=0, iteration=0, batch_size=4)
     compiled = torch.compile(objective.__call__, backend="eager", fullgraph=True, dynamic=False)
     torch.testing.assert_close(compiled(model, batch), objective(model, batch))
-
-
-def test_without_compilation_the_objective_is_trained_and_the_plain_loss_reported(data: TextData) -> None:
-    objective, model = Objective(label_smoothing=0.1), build_small("v2", vocab_size=VOCAB_SIZE)
-    batch = data.training_batch(seed=0, iteration=0, batch_size=4)
-    losses = training_losses(model, [batch], CPU, objective, parts=1, compile=False)
-    assert losses == (objective, batch_loss)
 
 
 def test_windows_of_one_token_have_no_second_target() -> None:
