@@ -55,23 +55,17 @@ def test_dropout_drops_a_share_p_and_scales_the_rest(p: float, dtype: torch.dtyp
     assert torch.equal(x.grad, y.detach())  # what was dropped gets no gradient, the rest the same factor
 
 
-def test_dropout_drops_the_same_numbers_in_every_precision() -> None:
+def test_dropout_drops_the_same_numbers_in_every_precision_and_none_in_evaluation() -> None:
     kept = []
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         torch.manual_seed(0)
         kept.append(Dropout(0.2)(torch.ones(999, dtype=dtype)) != 0)
     assert torch.equal(kept[0], kept[1])
     assert torch.equal(kept[0], kept[2])
-
-
-def test_dropout_of_nearly_everything_is_still_a_number() -> None:
-    assert Dropout(0.999999)(torch.ones(1000)).isfinite().all()
-
-
-def test_dropout_is_off_in_evaluation_and_for_p_0() -> None:
-    x = torch.randn(100)
+    x = torch.randn(1000)
     assert torch.equal(Dropout(0.5).eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x)
+    assert Dropout(0.999999)(x).isfinite().all()
 
 
 def test_attention_with_dropout_drops_weights_and_nothing_else() -> None:
@@ -87,7 +81,7 @@ def test_attention_with_dropout_drops_weights_and_nothing_else() -> None:
     assert 1 - kept[visible].float().mean().item() == pytest.approx(0.2, abs=0.02)
 
 
-@pytest.mark.parametrize("stage", ["v6", "v7", "v8"])
+@pytest.mark.parametrize("stage", ["v7", "v8"])
 def test_a_stage_is_exported_for_every_length(stage: str) -> None:
     """Nothing in it depends on how long the example is: no length is short, and the mask is causal for all."""
     model = build_small(stage, block_size=64)
