@@ -140,8 +140,11 @@ class CachedEmbedding(v2_attention_head.Embedding):
     """v2's embedding, with positions that continue after the tokens in the cache."""
 
     def forward(self, idx: Tensor) -> Tensor:
-        """idx: (B, T) token ids -> (B, T, C)."""
-        return self.token(idx) + position_vectors(self.position, idx.shape[1])  # (B, T, C) + (T, C)
+        """idx: (B, T) token ids -> (B, T, C). Raises ValueError if an active cache is too full."""
+        T, cache = idx.shape[1], active_cache()
+        here = torch.arange(T, device=self.position.weight.device)
+        here = here if cache is None else here + cache.slot(T)  # it does not slide
+        return self.token(idx) + self.position.weight.index_select(0, here)  # (B, T, C) + (T, C)
 
 
 def active_cache() -> KVCache | None:
@@ -154,13 +157,6 @@ def positions(T: int, device: torch.device) -> Tensor:
     cache = active_cache()
     here = torch.arange(T, device=device)
     return here if cache is None else here + cache.length
-
-
-def position_vectors(learned: nn.Embedding, T: int) -> Tensor:
-    """The learned vectors of T new tokens' positions: (T, C). Raises ValueError if an active cache is too full."""
-    cache = active_cache()
-    here = torch.arange(T, device=learned.weight.device)
-    return learned.weight.index_select(0, here if cache is None else here + cache.slot(T))  # it does not slide
 
 
 def continued(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:

@@ -86,7 +86,11 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
     progress = state.progress
 
     def estimate(loss: Loss) -> tuple[float, float]:
-        checked = _unless_stopped(loss, stop) if recipe.world.size == 1 else loss
+        def checked(model: nn.Module, batch: Batch) -> Tensor:
+            if recipe.world.size == 1:
+                stop.check()
+            return loss(model, batch)
+
         return estimated_losses(state.model, recipe, progress.iteration, checked)
 
     with contextlib.suppress(Stopped):
@@ -131,13 +135,3 @@ def _all_reduce(mean: Tensor, gradients: list[Tensor], recipe: Recipe, iteration
     recipe.world.all_reduce_sum(mean, stops, *gradients)
     is_read = recipe.runtime.device.type == "cpu" or iteration % _STOP_INTERVAL_ON_GPU == 0
     return is_read and stops.item() > 0
-
-
-def _unless_stopped(loss: Loss, stop: Stop) -> Loss:
-    """The loss of a batch; raises Stopped instead of computing it once a signal was received."""
-
-    def checked(model: nn.Module, batch: Batch) -> Tensor:
-        stop.check()
-        return loss(model, batch)
-
-    return checked

@@ -94,9 +94,9 @@ class Objective:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of a batch: a scalar."""
         targets = batch.targets  # (B, T)
-        if not (self.multi_token and model.training) or targets.shape[1] == 1:  # one token has no token after next
-            return _cross_entropy(model(*batch.inputs), targets, self.label_smoothing)
         loss = _cross_entropy(model(*batch.inputs), targets, self.label_smoothing)
+        if not (self.multi_token and model.training) or targets.shape[1] == 1:  # one token has no token after next
+            return loss
         second = cast(_SecondHead, model.get_submodule(_SECOND_HEAD)).logits()  # (B, T, V)
         return loss + self.multi_token * _cross_entropy(second[:, :-1], targets[:, 1:], self.label_smoothing)
 

@@ -12,7 +12,7 @@ import platform
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,11 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
     from torch._inductor import aoti_compile_and_package, config  # slow to import, like the whole compiler
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    with _compiling():
+    torch.compiler._is_compiling_flag = True  # as torch.compile tells the stages that they are being compiled
+    try:
         graph = make_fx(step)(*example)
+    finally:
+        torch.compiler._is_compiling_flag = False
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
         exported = torch.export.export(graph, tuple(example))
@@ -143,16 +146,6 @@ def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     return len(found) == len(expected) and all(
         torch.allclose(ours, theirs, atol=_TOLERANCE) for ours, theirs in zip(found, expected, strict=True)
     )
-
-
-@contextlib.contextmanager
-def _compiling() -> Iterator[None]:
-    """Tell the stages that they are being compiled, as torch.compile does."""
-    torch.compiler._is_compiling_flag = True
-    try:
-        yield
-    finally:
-        torch.compiler._is_compiling_flag = False
 
 
 def _fingerprint(step: _Step, example: list[Tensor]) -> str:

@@ -59,7 +59,6 @@ class Watchers(Watcher):
 
     def __init__(self, watchers: Iterable[Watcher]) -> None:
         self._all = sorted(watchers, key=lambda watcher: watcher.phase)
-        self._of_gradients = [watcher for watcher in self._all if type(watcher).updated is not Watcher.updated]
 
     def evaluated(self, state: "TrainingState") -> None:
         """Tell all of them."""
@@ -72,8 +71,8 @@ class Watchers(Watcher):
             watcher.between_steps(state, is_last)
 
     def updated(self, state: "TrainingState") -> None:
-        """Tell those that look at gradients."""
-        for watcher in self._of_gradients:
+        """Tell all of them."""
+        for watcher in self._all:
             watcher.updated(state)
 
     def stepped(self, state: "TrainingState") -> None:

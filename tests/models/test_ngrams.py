@@ -46,7 +46,7 @@ def by_hand(
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), V=st.integers(1, 4), order=st.integers(1, 4))
 def test_probabilities_are_those_of_counting_by_hand(data: st.DataObject, V: int, order: int) -> None:
-    text = data.draw(st.lists(st.integers(0, V - 1), min_size=5, max_size=60))
+    text = data.draw(st.lists(st.integers(0, V - 1), min_size=1, max_size=60))
     ngrams = NGrams(V, order, window=8, size=100)
     ngrams.remember(torch.tensor(text))
     start = data.draw(st.integers(0, len(text) - 1))
@@ -63,16 +63,6 @@ def test_probabilities_are_those_of_counting_by_hand(data: st.DataObject, V: int
             assert total[t].tolist() == counted
 
 
-@pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_text_too_short_for_a_context_says_nothing_about_it(length: int) -> None:
-    ngrams = NGrams(3, 4, window=8, size=9)
-    ngrams.remember(torch.zeros(length, dtype=torch.int64))
-    for start in (None, torch.tensor([0])):
-        p, _ = ngrams(torch.tensor([[0, 0, 2]]), start)
-        torch.testing.assert_close(p.sum(dim=-1), torch.ones(1, 3, 4))
-        assert torch.equal(p[:, :, 3], p[:, :, 2])
-
-
 def test_of_a_long_text_the_beginning_is_remembered() -> None:
     short, long = NGrams(3, 2, window=8, size=6), NGrams(3, 2, window=8, size=6)
     short.remember(torch.tensor([0, 1, 2, 0, 1, 1]))
@@ -86,8 +76,7 @@ def test_of_a_long_text_the_beginning_is_remembered() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_text_in_memory_is_remembered_on_a_gpu() -> None:
     text, context = torch.arange(50) % 3, torch.tensor([[0, 1, 2, 2]])
-    here = NGrams(3, 2, window=8, size=50)
-    there = NGrams(3, 2, window=8, size=50).to("cuda")
+    here, there = NGrams(3, 2, window=8, size=50), NGrams(3, 2, window=8, size=50).to("cuda")
     here.remember(text)
     there.remember(text)
     for start in (None, torch.tensor([4])):
@@ -105,15 +94,13 @@ def test_what_is_remembered_is_saved_and_loaded() -> None:
     assert torch.equal(model(idx), other(idx))
 
 
-@pytest.mark.parametrize(("V", "order", "N"), [(5000, 5, 250_000), (20_000, 4, 100_000), (18_000, 1, 19_000)])
+@pytest.mark.parametrize(("V", "order", "N"), [(5000, 5, 250_000), (18_000, 1, 19_000)])
 def test_a_table_out_of_proportion_to_its_text_is_refused_before_it_is_made(V: int, order: int, N: int) -> None:
     counts = NGrams(V, order, window=8, size=N)
     counts.memory.copy_(torch.randint(V, (N,), generator=torch.Generator().manual_seed(0)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for what in (counts.table_bytes, lambda: counts(torch.zeros(1, 1, dtype=torch.int64))):
-        with pytest.raises(
-            RequestError, match=rf"ngrams={order} with a vocabulary of {V:,} needs a table of more than"
-        ):
+        with pytest.raises(RequestError, match=rf"^ngrams={order} with a vocabulary of {V:,} needs a table of more "):
             what()
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 200
 
@@ -123,7 +110,7 @@ def test_windows_whose_counts_alone_would_fill_the_memory_are_refused() -> None:
         NGrams(65, 3, window=2**20, size=100)
 
 
-@pytest.mark.parametrize("token", [65, 2**15 - 1, -2])
+@pytest.mark.parametrize("token", [65, -2])
 def test_what_is_remembered_must_be_in_the_vocabulary(token: int) -> None:
     model = build_small("v9", ngrams=3, memory=50)
     state = model.state_dict() | {"ngrams.memory": torch.full((50,), token, dtype=torch.int16)}
