@@ -134,23 +134,6 @@ def test_residual_block_equals_pytorch_encoder_layer(block_class: type[nn.Module
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("stage", ["v5", "v6"])
-def test_without_residuals_a_stage_begins_with_the_same_weights_and_has_only_its_branches(stage: str) -> None:
-    full, without = build(stage), build(f"{stage}_without_residuals")
-    weights = without.state_dict()
-    assert all(torch.equal(tensor, weights.pop(name)) for name, tensor in full.state_dict().items())
-    assert not weights
-    idx = torch.randint(65, (2, T))
-    x = full.embedding(idx)
-    for block in full.blocks:
-        for branch in ("attention", "feed_forward"):
-            norm = getattr(block, f"{branch}_norm", nn.Identity())
-            x = getattr(block, branch)(norm(x))
-    torch.testing.assert_close(without(idx), full.lm_head(getattr(full, "norm", nn.Identity())(x)))
-    assert not torch.allclose(without(idx), full(idx))
-
-
-@torch.no_grad()
 def test_v7_drops_attention_weights_and_the_output_of_both_branches() -> None:
     torch.manual_seed(0)
     block = BlockV7(C, H, 0.5)  # in training mode

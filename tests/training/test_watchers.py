@@ -5,7 +5,7 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Callable
+import time
 from contextlib import closing
 from functools import partialmethod
 from pathlib import Path
@@ -48,6 +48,10 @@ from tests.training.helpers import (
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return empty_run(tmp_path / "run")
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 class Diary(Watcher):
@@ -213,69 +217,19 @@ def test_a_later_evaluation_that_is_no_better_does_not_replace_the_best(run: Run
     assert state.progress.best == state.progress.evaluations[1]
 
 
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From now on, nothing can be flushed to disk."""
-
-    def fail(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    return lambda: monkeypatch.setattr(os, "fsync", fail)
-
-
-def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-
-
-def test_best_weights_and_metrics_that_cannot_be_written_are_warnings_and_the_run_continues(
-    data: TextData, run: RunFolder, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    state = small_state("v1")
-    best_weights, writer = BestWeights(run), RunWriter(run)
-    train_state(state, data, watchers=[best_weights, writer], max_iters=5)
-    best = state.progress.best
-    assert best is not None
-    on_disk = {path.name: path.read_bytes() for path in run.path.iterdir()}
-    full_disk()
-
-    class WithoutEnd(Watcher):
-        evaluated = staticmethod(writer.evaluated)
-
-    train_state(state, data, watchers=[best_weights, WithoutEnd()], max_iters=20)
-    assert state.progress.iteration == 20
-    told = warnings_of(caplog)
-    assert any("the metrics could not be written; the run continues without it: " in line for line in told)
-    assert all("No space left on device" in line and "\n" not in line for line in told)
-    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == on_disk
-    assert state.progress.best == best  # the evaluation whose weights are saved
-
-
-def test_last_weights_that_cannot_be_written_are_an_error(
-    data: TextData, run: RunFolder, full_disk: Callable[[], None]
-) -> None:
-    """A run whose result is lost has not succeeded."""
-    full_disk()
-    with pytest.raises(OSError, match="No space left on device"):
-        train_state(small_state("v1"), data, watchers=[BestWeights(run), RunWriter(run)], max_iters=5)
-
-
 # CheckpointWriter
 
 
 class Clock:
     """A clock that the test moves."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+    now = 1000.0
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("gpt.watching.recording.time.perf_counter", clock)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     return clock
 
 
@@ -322,18 +276,9 @@ def test_checkpoints_have_an_interval_a_minimum_of_seconds_and_take_at_most_a_fi
     train_state(state, data, watchers=[Seconds(clock, 1.0), writer], eval_interval=1000)
     assert writer.is_saved(state)
     assert checkpoints.saved == expected
-    assert [int(name) for name in Checkpoints(run, 2).names()] == expected[-2:]
-
-
-def test_saving_is_not_counted_as_time_of_training_steps(
-    data: TextData, run: RunFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gpt.training.state.time.perf_counter", clock)
-    state, checkpoints = small_state("v1"), Slow(run, clock, 100.0)
-    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=2, min_seconds=0)
-    train_state(state, data, watchers=[Seconds(clock, 1.0), writer], max_iters=6)
-    assert state.progress.seconds == pytest.approx(6)
-    assert Checkpoint.read(checkpoints.folder / "00000006").progress.seconds == pytest.approx(6)
+    assert [int(name) for name in checkpoints.names()] == expected[-2:]
+    assert state.progress.seconds == pytest.approx(20)  # of the steps alone
+    assert Checkpoint.read(checkpoints.folder / "00000020").progress.seconds == pytest.approx(20)
 
 
 def test_a_resumed_run_does_not_save_again_where_it_starts(data: TextData, run: RunFolder, clock: Clock) -> None:
@@ -349,7 +294,7 @@ def test_a_resumed_run_does_not_save_again_where_it_starts(data: TextData, run: 
 def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
     data: TextData, run: RunFolder, clock: Clock, signal_at: int | None
 ) -> None:
-    """Also of the checkpoint that a signal has saved."""
+    """Also of one that is due because of a signal."""
     state, checkpoints, stop = small_state("v1"), Slow(run, clock), Stop()
     checking = guard(state, "stop")
     writer = CheckpointWriter(state, checkpoints, checking, interval=4, min_seconds=0)
@@ -364,21 +309,33 @@ def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
     assert checkpoints.saved == [4]
 
 
-def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_run_continues(
-    data: TextData, run: RunFolder, clock: Clock, full_disk: Callable[[], None], caplog: pytest.LogCaptureFixture
+def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
+    data: TextData, run: RunFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    state, checkpoints = small_state("v1"), Slow(run, clock)
+    """A run whose last weights are lost has not succeeded."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def on_disk() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+
+    state, checkpoints = small_state("v1", learning_rate=0.03), Slow(run, clock)
     writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
-    train_state(state, data, watchers=[writer], max_iters=6)
-    full_disk()
-    train_state(state, data, watchers=[writer], max_iters=20)
+    watchers = [BestWeights(run), RunWriter(run), writer]
+    train_state(state, data, watchers=watchers, max_iters=6)
+    best, before = state.progress.best, on_disk()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        train_state(state, data, watchers=watchers)
     assert state.progress.iteration == 20
+    assert state.progress.best == best  # the evaluation whose weights are saved
     assert not writer.is_saved(state)
+    assert on_disk() == before
     told = warnings_of(caplog)
-    assert len(told) == 3  # at 12, 18 and 20
-    assert all("a checkpoint could not be written; the run continues without it: " in line for line in told)
-    assert Checkpoints(run, 2).names() == ["00000006"]
-    assert [path.name for path in checkpoints.folder.iterdir()] == ["00000006"]
+    assert all("No space left on device" in line and "\n" not in line for line in told)
+    for what in ("the best weights", "the metrics", "a checkpoint"):
+        assert any(f"{what} could not be written; the run continues without it: " in line for line in told), told
 
 
 def test_a_checkpoint_that_reads_back_damaged_is_a_warning_and_the_older_one_stays(

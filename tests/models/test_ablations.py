@@ -1,4 +1,4 @@
-"""The twins of v8: each is v8 but for one idea, and a stage in its own right."""
+"""Twins of stages: each is a stage but for one idea."""
 
 import pytest
 import torch
@@ -10,6 +10,47 @@ from gpt.models.v8_modern import TokenShift
 from tests.conftest import REPOSITORY, build, build_small, stage_config
 
 TWINS = sorted(path.stem for path in (REPOSITORY / "conf" / "model").glob("v8_with*_*.yaml"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stage", ["v5", "v6"])
+def test_without_residuals_a_stage_begins_with_the_same_weights_and_has_only_its_branches(stage: str) -> None:
+    full, without = build(stage), build(f"{stage}_without_residuals")
+    weights = without.state_dict()
+    assert all(torch.equal(tensor, weights.pop(name)) for name, tensor in full.state_dict().items())
+    assert not weights
+    idx = torch.randint(65, (2, 8))
+    x = full.embedding(idx)
+    for block in full.blocks:
+        for branch in ("attention", "feed_forward"):
+            norm = getattr(block, f"{branch}_norm", nn.Identity())
+            x = getattr(block, branch)(norm(x))
+    torch.testing.assert_close(without(idx), full.lm_head(getattr(full, "norm", nn.Identity())(x)))
+    assert not torch.allclose(without(idx), full(idx))
+
+
+@pytest.mark.parametrize("part", ["positions", "feed_forward"])
+def test_a_twin_of_v6_is_v6_where_the_part_is_zero(part: str) -> None:
+    full, without = build("v6"), build(f"v6_without_{part}", seed=1)
+    assert stage_config(f"v6_without_{part}").training == stage_config("v6").training
+    state = full.state_dict()
+    gone = {"positions": "position", "feed_forward": "feed_forward"}[part]
+    for name, tensor in state.items():
+        if gone in name:
+            tensor.zero_()
+    kept = {name.replace("embedding.token", "embedding") if part == "positions" else name: tensor
+            for name, tensor in state.items() if gone not in name}  # fmt: skip
+    without.load_state_dict(kept)
+    idx = torch.randint(65, (2, 8))
+    torch.testing.assert_close(without(idx), full(idx))
+
+
+def test_v6_with_one_head_has_the_parameters_of_v6() -> None:
+    one, several = build("v6_with_one_head"), build("v6")
+    assert [(name, x.shape) for name, x in one.state_dict().items()] == [
+        (name, x.shape) for name, x in several.state_dict().items()
+    ]
+    assert [block.attention.n_head for block in one.blocks] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("twin", TWINS)
