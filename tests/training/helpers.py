@@ -72,9 +72,7 @@ def small_recipe(
     own = {key: changes.pop(key) for key in list(changes) if key in fields}
     documented: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf" / "train.yaml").training)
     short = {"max_iters": MAX_ITERS, "eval_interval": 10, "eval_iters": 2, "log_interval": None}
-    settings = TrainingConfig.model_validate(documented | short).model_copy(
-        update=changes
-    )  # the last batch of an epoch
+    settings = TrainingConfig.model_validate(documented | short).model_copy(update=changes)
     return Recipe(data, schedule or small_schedule(), settings, seed, runtime, **own)
 
 
@@ -95,20 +93,17 @@ def train_small(
     stage: str,
     data: Data,
     *,
-    seed: int = 1,
     optimizer: str = "adamw",
     learning_rate: float = LEARNING_RATE,
     schedule: str | Schedule = "constant",
     watchers: Watchers = lambda state, schedule: (),
-    runtime: Runtime = CPU,
     **changes: Any,
 ) -> TrainingState:
     """A stage trained over 20 iterations; `watchers` makes them from the state and the schedule."""
-    state = small_state(stage, seed=seed, optimizer=optimizer, learning_rate=learning_rate, runtime=runtime)
+    own = {key: changes[key] for key in ("seed", "runtime") if key in changes}
+    state = small_state(stage, optimizer=optimizer, learning_rate=learning_rate, **own)
     rates = small_schedule(schedule) if isinstance(schedule, str) else schedule
-    train_state(
-        state, data, seed=seed, schedule=rates, watchers=watchers(state, rates), runtime=runtime, **changes
-    )  # fmt: skip
+    train_state(state, data, schedule=rates, watchers=watchers(state, rates), **changes)
     return state
 
 
