@@ -47,13 +47,7 @@ def test_a_changed_future_token_changes_no_earlier_logit(stage: str) -> None:
         difference = (model(changed) - logits).abs().amax(dim=(0, 2))
         assert (difference[:t] == 0).all()
         assert difference[t] > 0
-
-
-@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
-def test_windows_may_be_shorter_than_the_block(stage: str) -> None:
-    model = build_small(stage)
-    idx = torch.randint(65, (2, model.block_size))
-    torch.testing.assert_close(model(idx[:, :3]), model(idx)[:, :3])
+    torch.testing.assert_close(model(idx[:, :3]), logits[:, :3])  # windows may be shorter
 
 
 @pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
