@@ -75,6 +75,7 @@ def _execute(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    sys.dont_write_bytecode = True  # a full disk would leave half of a module for everybody
     read, write = os.pipe()
     os.write(write, standard_input)
     os.close(write)

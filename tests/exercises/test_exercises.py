@@ -54,6 +54,7 @@ def changed(source: str, *changes: tuple[str, str]) -> str:
 def module_of(source: str, folder: Path) -> ModuleType:
     path = folder / "attempt.py"
     path.write_text(source)
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)  # of a source as long, a moment ago
     spec = importlib.util.spec_from_file_location("attempt", path)
     assert spec is not None
     assert spec.loader is not None

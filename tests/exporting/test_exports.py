@@ -48,8 +48,11 @@ def exported(script: Script, trained: Path, out: Path, *arguments: str) -> Path:
 
 
 @pytest.mark.parametrize("form", ["hub", "transformers", "onnx"])
-def test_a_full_disk_is_one_line_and_leaves_nothing(form: str, called: Script, trained: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    form: str, called: Script, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In place of a full disk, a limit on the size of a file: libraries report both alike."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # or half of a module would be left for everybody
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
