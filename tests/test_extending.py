@@ -19,6 +19,8 @@ from filelock import FileLock
 from tests.conftest import REPOSITORY
 from tests.forked import Forked
 
+pytestmark = pytest.mark.slow  # the page's commands take a minute
+
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
 FILES = dict(re.findall(r"^`([\w/.]+)`\n\n```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 DIFFS = dict(re.findall(r"^`([\w/.]+)`\n\n```diff\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))

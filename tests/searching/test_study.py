@@ -144,6 +144,7 @@ def test_a_trial_above_the_median_of_the_others_is_pruned_unless_pruning_is_off(
     assert all(list(trial.intermediate_values) == [4] for trial in trials)  # and not iteration 0, where all are alike
 
 
+@pytest.mark.slow
 def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> None:
     command = [str(REPOSITORY / "search.py"), *SHORT, *corpus, RATE, "n_trials=9", "prune=false"]
     workers = [Forked(command, tmp_path) for _ in range(3)]
@@ -177,10 +178,11 @@ def kill_and_repeat(command: list[str], folder: Path, kills: int) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_search_that_is_killed_finds_what_an_unbroken_one_finds(
-    kills: int, called: Script, corpus: list[str], tmp_path: Path
+    called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
+    kills = 20
     options = ["search.py", *SHORT, *corpus, RATE, "optimizer=adamw,sgd", f"n_trials={4 + kills}"]
     options += ["checkpoint.interval=4", "checkpoint.min_seconds=0"]
     assert called(*options, "study=whole", cwd=tmp_path).returncode == 0

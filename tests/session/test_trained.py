@@ -151,6 +151,7 @@ def test_the_weights_are_those_that_the_output_is_made_with() -> None:
     assert observed.weights[0].allclose(scores.softmax(-1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_page_about_python_runs_as_written(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
