@@ -62,7 +62,9 @@ def opened(visited: Visit, *names: str, position: int = POSITION) -> None:
 def looked(visited: Visit) -> None:
     visited.page.wait_for_timeout(100)
     visited.page.wait_for_selector(".inside[aria-busy=false]")
-    visited.page.wait_for_function("!document.querySelector('.ablation[aria-busy=true]')")
+    busy = visited.page.locator(".ablation[aria-busy=true]")  # the page's policy forbids a script that polls
+    while busy.count():
+        busy.first.wait_for(state="detached")
 
 
 def strips(visited: Visit) -> dict[str, Tensor]:
