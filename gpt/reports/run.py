@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt.base.console import command
 from gpt.base.errors import printable
-from gpt.base.files import write_png
+from gpt.base.files import png
 from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -89,7 +89,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     if are_bytes:  # benchmarks of these are given in bits
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
-    write_png(run.path / "loss.png", figure)
+    run.write("loss.png", png(figure))
 
 
 def _draw_losses(axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary) -> None:

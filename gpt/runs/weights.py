@@ -10,7 +10,6 @@ from torch.overrides import TorchFunctionMode
 
 from gpt import models
 from gpt.base.errors import RequestError, UserError
-from gpt.base.files import write_atomically
 from gpt.base.schema import Saved, Weights
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
@@ -19,7 +18,7 @@ from gpt.training.objectives import Objective, second_head
 
 def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int, iteration: int) -> None:
     """Save a model's weights after `iteration` updates by name, replacing the previous file of the same kind."""
-    write_atomically(run.weights(which), saved.sealed(tensors, iteration))
+    run.write(str(run.weights(which).relative_to(run.path)), saved.sealed(tensors, iteration))
 
 
 def iteration_of(run: RunFolder, which: Saved | int) -> int:

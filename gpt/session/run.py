@@ -10,7 +10,7 @@ from functools import partial
 
 from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
-from gpt.base.files import attempt, write_atomically
+from gpt.base.files import attempt
 from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import settings_of_chosen
@@ -137,8 +137,7 @@ def _opening_lines(start: Start, job: Job) -> list[str]:
 
 def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:
     """Write a sample, the loss curve and the summary, and tell the watchers."""
-    sample = folder.path / "sample.txt"
-    attempt("the sample", lambda: write_atomically(sample, job.task.sample(job.model, job.corpus, summary.seed)))
+    attempt("the sample", lambda: folder.write("sample.txt", job.task.sample(job.model, job.corpus, summary.seed)))
     # Matplotlib reads the user's settings, which can raise any error.
     attempt("the loss curve", lambda: plot_run(folder, summary), (Exception,))
     folder.write_summary(summary)
