@@ -67,14 +67,15 @@ def _remembered(trained: TrainedRun) -> str:
 
 
 def _losses(summary: Summary, token: str) -> str:
+    exact = summary.exact.loss
     rows: list[list[str | float | None]] = [
         ["documented", summary.documented.train, summary.documented.val],
         ["estimated", summary.estimated.train, summary.estimated.val],
-        ["exact", None, summary.exact.val],
+        [f"exact, over {exact.over} targets" if exact.is_sample else "exact", None, exact.loss],
     ]
-    if token != "character" and summary.exact.loss.per_character is not None:
-        rows.append(["exact, in nats per character", None, summary.exact.loss.per_character])
-        rows.append(["exact, in bits per byte", None, summary.exact.loss.bits_per_byte])
+    if token != "character" and exact.per_character is not None:
+        rows.append(["exact, in nats per character", None, exact.per_character])
+        rows.append(["exact, in bits per byte", None, exact.bits_per_byte])
     return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
 
 

@@ -9,7 +9,7 @@ from gpt.base.errors import printable
 from gpt.base.files import png
 from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Summary
+from gpt.runs.records import Exact, Summary
 from gpt.training.progress import Evaluation, Step
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.target is not None:
-        result = "reached" if summary.exact.val <= summary.target else "missed"
         counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
-        lines.append(f"target {summary.target:.4f} {result} after {counted}")
+        lines.append(f"target {summary.target:.4f} {_verdict(summary.exact, summary.target)} after {counted}")
     if summary.best.iteration != summary.iterations:
         lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
     if changed:
@@ -59,6 +58,13 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",
     ]
     return lines
+
+
+def _verdict(exact: Exact, target: float) -> str:
+    reached = exact.reaches(target)
+    if reached is None:
+        return f"not judged by {exact.loss.which} (training.exact_tokens=null takes the whole split),"
+    return "reached" if reached else "missed"
 
 
 def plot_run(run: RunFolder, summary: Summary) -> None:

@@ -71,6 +71,10 @@ class Exact(Record):
         """With its other units."""
         return ExactLoss(self.val, self.targets, self.of, self.characters, self.bytes)
 
+    def reaches(self, target: float) -> bool | None:
+        """Whether the loss is at most a target; None if it is over a sample, which decides nothing about the split."""
+        return None if self.loss.is_sample else self.val <= target
+
     @property
     def comparable(self) -> float:
         """In nats per character of a text, whatever its tokens; per token of a translation."""

@@ -114,7 +114,7 @@ def _recorders(start: Start, job: Job, folder: RunFolder) -> list[Watcher]:
     """The other watchers that every run with a folder has."""
     config, settings = start.config, job.recipe.settings
     return [
-        Sampler(settings.sample_interval, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
+        Sampler(job.recipe, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
         StepLog(settings.log_interval),
         RunWriter(folder),
         SnapshotWriter(folder, config.checkpoint.snapshots, settings.max_iters),

@@ -72,20 +72,21 @@ def test_nothing_is_written_where_the_folder_is_another_or_gone(what: str, chang
         assert content(tmp_path) == before
 
 
-def test_a_file_does_not_get_its_name_if_the_folder_is_moved_while_it_is_written(tmp_path: Path) -> None:
+def test_a_file_does_not_get_its_name_if_the_folder_is_moved_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = empty_run(tmp_path / "run")
+    check = run.lock.check
 
-    def moved_before_its_name() -> None:
-        temporary = [path for path in run.path.glob(".last*") if path.stat().st_size]
-        if temporary:
+    def moved_before_the_check() -> None:
+        if any(path.stat().st_size for path in run.path.glob(".last*")):  # before the second one
             run.path.rename(tmp_path / "moved")
             run.path.mkdir()
+        check()
 
-    with run.locked():
-        check = run.lock.check
-        run.lock.check = lambda: (moved_before_its_name(), check())[1]  # type: ignore[method-assign]
-        with pytest.raises(LostFolderError):
-            save_weights(run, TENSORS, "last", 5)
+    monkeypatch.setattr(run.lock, "check", moved_before_the_check)
+    with run.locked(), pytest.raises(LostFolderError):
+        save_weights(run, TENSORS, "last", 5)
     assert content(run.path) == {}
     assert not (tmp_path / "moved" / "last.safetensors").exists()
 

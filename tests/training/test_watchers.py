@@ -95,7 +95,12 @@ def test_watchers_of_each_phase_are_told_of_evaluations_then_between_steps_then_
 def test_what_a_checkpoint_saves_is_changed_in_the_phase_of_that_name_only(data: TextData, run: RunFolder) -> None:
     """Whatever a later phase does, a checkpoint taken before it and one taken after it are the same."""
     state = small_state("v1")
-    changing = [BestWeights(run), StepLog(1), Sampler(1, lambda: "a sample"), MovingAverage(state, 0.9)]
+    changing = [
+        BestWeights(run),
+        StepLog(1),
+        Sampler(small_recipe(data, sample_interval=1), lambda: "a sample"),
+        MovingAverage(state, 0.9),
+    ]
     recording = [RunWriter(run), ConsoleLog(5, lambda _: 0, list), SnapshotWriter(run, 2, 5), ProgressBar(state, 5)]
     assert {watcher.phase for watcher in changing} == {Phase.CHANGE}
     assert {watcher.phase for watcher in recording} == {Phase.RECORD, Phase.SHOW}
