@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer
+from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer, is_utf8
 
 Pairs = list[tuple[str, str]]  # source and target
 Learned = TypeVar("Learned", bound=LearnedTokenizer)
@@ -53,6 +53,11 @@ class Text(Corpus):
     def characters(self) -> str:
         """Each character that occurs in it, in ascending order. Raises RequestError if it is not UTF-8."""
 
+    @property
+    @abstractmethod
+    def is_utf8(self) -> bool:
+        """Whether all of it is; if not, bytes can be counted, but not characters."""
+
     @abstractmethod
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
@@ -87,6 +92,11 @@ class TextCorpus(Text):
     def characters(self) -> str:
         """Each character that occurs in it, in ascending order."""
         return "".join(sorted(set().union(*self.parts())))
+
+    @cached_property
+    def is_utf8(self) -> bool:
+        """Whether no split has bytes as surrogates."""
+        return all(map(is_utf8, self.parts()))
 
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""

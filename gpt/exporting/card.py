@@ -72,9 +72,10 @@ def _losses(summary: Summary, token: str) -> str:
         ["estimated", summary.estimated.train, summary.estimated.val],
         ["exact", None, summary.exact.val],
     ]
-    if token != "character" and summary.exact.loss.per_character is not None:
-        rows.append(["exact, in nats per character", None, summary.exact.loss.per_character])
-        rows.append(["exact, in bits per byte", None, summary.exact.loss.bits_per_byte])
+    exact = summary.exact.loss
+    if token != "character":
+        others = {"nats per character": exact.per_character, "bits per byte": exact.bits_per_byte}
+        rows += [[f"exact, in {unit}", None, loss] for unit, loss in others.items() if loss is not None]
     return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
 
 

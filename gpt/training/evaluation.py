@@ -112,7 +112,7 @@ def loss_over(
     world: World = ALONE,
 ) -> ExactLoss:
     """The mean over all these targets; `sizes` are those of `Data`. Raises DivergedError if it is NaN or Inf."""
-    text = torch.zeros(2, dtype=torch.int64)  # characters, bytes
+    text = torch.zeros(0 if sizes is None else sizes.shape[1], dtype=torch.int64)  # characters, bytes
 
     def counted() -> Iterator[Batch]:
         for batch in targets:
@@ -123,5 +123,5 @@ def loss_over(
     mean = mean_loss(model, replace(targets, batches=counted()), name, runtime, world=world).item()
     if not math.isfinite(mean):
         raise DivergedError(f"the {name} is NaN or Inf: the weights are damaged, or far too large")
-    of_text = [] if sizes is None else text.tolist()
-    return ExactLoss(mean, targets.count, targets.of, *of_text)
+    counts = dict(zip(("bytes", "characters"), reversed(text.tolist()), strict=False))
+    return ExactLoss(mean, targets.count, targets.of, **counts)

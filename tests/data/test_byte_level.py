@@ -137,6 +137,7 @@ def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Pa
     assert b"".join(bytes(ids[:].tolist()) for ids in encoded.values()) == content
     memory = split_text(content.decode(errors="surrogateescape"), 0.5)
     assert (long.lengths(), long.digest) == (memory.lengths(), memory.digest)
+    assert (long.is_utf8, memory.is_utf8) == (False, False)
     again = LongText(source, 0.5, tmp_path / "prepared", Tokens("characters"))
     with pytest.raises(RequestError, match=r"latin1 is not UTF-8 text \(byte 3 is not\)"):
         tokenizers.built_for(again)
@@ -146,6 +147,7 @@ def test_splits_of_a_benchmark_are_cut_by_bytes_and_only_bytes_cut_a_character(t
     (tmp_path / "text").write_bytes("aé€z".encode())
     long = LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens("bytes"))
     assert long.lengths() == {"train": 2, "val": 1, "test": 1}
+    assert long.is_utf8
     as_bytes = long.encoded(ByteTokenizer())
     assert [bytes(ids[:].tolist()) for ids in as_bytes.values()] == [b"a\xc3", b"\xa9\xe2\x82", b"\xacz"]
     characters = tokenizers.built_for(LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens()))
