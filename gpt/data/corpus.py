@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field
 
 from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer, is_utf8
+from gpt.data.vocabulary import LONG
 
 Pairs = list[tuple[str, str]]  # source and target
 Learned = TypeVar("Learned", bound=LearnedTokenizer)
@@ -113,7 +114,8 @@ class TextCorpus(Text):
 
     def learned(self, tokenizer: type[Learned]) -> Learned:
         """A tokenizer that is learned from the training split."""
-        return tokenizer.trained_on(self.training_texts(), self.tokens.vocab_size)
+        is_long = len(self.train) > LONG
+        return tokenizer.trained_on(self.training_texts(), self.tokens.vocab_size, show_progress=is_long)
 
     def _splits(self) -> dict[str, str]:
         return {name: text for name in SPLITS if (text := getattr(self, name)) or name != "test"}
