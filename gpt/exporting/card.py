@@ -4,7 +4,7 @@ from tabulate import tabulate
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
-from gpt.base.keys import compared
+from gpt.base.keys import compared, flat
 from gpt.base.runtime import size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.changes import changes
@@ -37,7 +37,8 @@ print(model.generate({prompt}))
 def body(trained: TrainedRun) -> str:
     """The Markdown below the metadata. Raises UserError if the run has not finished."""
     summary, config, token = trained.summary, trained.config, trained.task.token
-    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}")]
+    settings = flat(config.content())
+    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}", settings)]
     return _TEXT.format(
         stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
         parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),

@@ -74,15 +74,18 @@ def mean_loss(
 
 def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Loss = batch_loss) -> tuple[float, float]:
     """The estimated losses on the train and val splits, over random batches determined by the iteration."""
-    data, settings, runtime = recipe.data, recipe.settings, recipe.runtime
     losses = []
     for split in ("train", "val"):
-        targets = data.estimation_batches(
-            split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, tokens_per_pass(runtime, model)
-        )
-        losses.append(mean_loss(model, targets, f"estimating {split} loss", runtime, loss, recipe.world))
+        targets = estimation_targets(model, recipe, split, iteration)
+        losses.append(mean_loss(model, targets, f"estimating {split} loss", recipe.runtime, loss, recipe.world))
     train, val = torch.stack(losses).tolist()  # waits for the device, once
     return train, val
+
+
+def estimation_targets(model: nn.Module, recipe: Recipe, split: str, iteration: int) -> Targets:
+    """What a loss is estimated over."""
+    settings, size = recipe.settings, tokens_per_pass(recipe.runtime, model)
+    return recipe.data.estimation_batches(split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, size)
 
 
 def exact_loss(
