@@ -14,7 +14,7 @@ from typing import Annotated, Protocol, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import pad
 
 from gpt.base.errors import RequestError, UserError
 from gpt.models.kv_cache import active_cache, preceded
@@ -220,22 +220,6 @@ class NGrams(nn.Module):
     def _parts(self, positions: Tensor) -> Tensor:
         """The part of the remembered text that contains each position."""
         return positions * _PARTS // self._length
-
-
-class Trust(nn.Module):
-    """The weight of the counts of each order, computed from the network's state and the number of occurrences."""
-
-    def __init__(self, n_embd: int, order: int, hidden: int = 32) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(n_embd + order, hidden)
-        self.weights = nn.Linear(hidden, order)
-        nn.init.zeros_(self.weights.weight)
-        nn.init.constant_(self.weights.bias, 1 / order)
-
-    def forward(self, x: Tensor, counted: Tensor) -> Tensor:
-        """x: (B, T, C), counted: (B, T, order) -> the weight of each order: (B, T, order)."""
-        evidence = 0.3 * counted.log1p()  # about as large as the normalised x
-        return self.weights(relu(self.hidden(torch.cat([x, evidence.to(x.dtype)], dim=-1))).square())
 
 
 def _sizes(rows: Tensor) -> Tensor:
