@@ -224,7 +224,7 @@ class NGrams(nn.Module):
 
 def _sizes(rows: Tensor) -> Tensor:
     """How many rows there are for contexts of up to 1 .. order tokens: (N, order) -> (order)."""
-    return rows.amax(dim=0).cummax(dim=0).values + 1
+    return pad(rows, (0, 0, 1, 0)).amax(dim=0).cummax(dim=0).values + 1  # also of no tokens
 
 
 def _advice(longest: int) -> str:
