@@ -9,7 +9,6 @@ from gpt.runs.records import Exact, Summary
 
 Metric = Literal["exact", "val", "train", "best"]
 
-_OF_ONE_SIZE = {"bytes", "characters", "gpt2"}  # tokenizers to which data.vocab_size does not apply
 # An earlier value of these leaves no trace in the weights; an average that depended on the interval is not continued.
 _TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interval"}
 
@@ -61,8 +60,6 @@ def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[st
     kept = {key: value for key, value in content.items() if grouped(key, content)}
     if metric == "best":  # the lowest of more evaluations is lower
         kept["training.eval_interval"] = content["training.eval_interval"]
-    if kept.get("data.tokenizer") in _OF_ONE_SIZE:
-        kept.pop("data.vocab_size", None)
     parent = run.parent()
     if parent is not None:
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"

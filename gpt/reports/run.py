@@ -33,10 +33,13 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
     of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
     lines.append(_row("exact", None, exact.loss, f"{exact.which} of the validation split once{of_what}"))
-    has_characters = run.vocabulary().kind == "characters"
-    if exact.per_character is not None and exact.bits_per_byte is not None and not has_characters:
-        in_bits = f"{exact.per_character / math.log(2):.4f} per character, {exact.bits_per_byte:.4f} per byte"
-        lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
+    if exact.bits_per_byte is not None and run.vocabulary().kind != "characters":
+        per_byte = f"{exact.bits_per_byte:.4f} per byte"
+        if exact.per_character is None:
+            lines.append(_row("", None, None, f"in bits, {per_byte}"))
+        else:
+            in_bits = f"{exact.per_character / math.log(2):.4f} per character, {per_byte}"
+            lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
     if documented.kind == "estimated" and not changed:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"

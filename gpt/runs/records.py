@@ -63,7 +63,7 @@ class Exact(Record):
     val: Loss
     targets: Total  # that it is the mean over
     of: Total  # targets of the split
-    characters: Total | None = None  # of the text in those targets; None if it is not a text
+    characters: Total | None = None  # of the text in those targets; None if unknown, or no text
     bytes: Total | None = None
 
     @property
@@ -77,7 +77,7 @@ class Exact(Record):
 
     @property
     def comparable(self) -> float:
-        """In nats per character of a text, whatever its tokens; per token of a translation."""
+        """In nats per character of a text, whatever its tokens; per token of a translation and of other bytes."""
         per_character = self.loss.per_character
         return self.val if per_character is None else per_character
 

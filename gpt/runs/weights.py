@@ -13,6 +13,7 @@ from gpt.base.errors import RequestError, UserError
 from gpt.base.schema import Saved, Weights
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
+from gpt.training.memory import check_weights
 from gpt.training.objectives import Objective, second_head
 
 
@@ -65,7 +66,9 @@ def load_model(run: RunFolder, which: Saved | int) -> nn.Module:
 
     No memory is allocated before the file's contents have been checked.
     """
-    tensors = _read(run, which, planned_model(run))
+    planned = planned_model(run)
+    check_weights(planned, torch.device("cpu"))
+    tensors = _read(run, which, planned)
     model = models.build(run.config().model, len(run.vocabulary().vocabulary))
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})
     return model

@@ -11,6 +11,7 @@ from functools import partial
 from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
+from gpt.base.keys import compared, flat
 from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import settings_of_chosen
@@ -24,6 +25,7 @@ from gpt.session.modules import Module
 from gpt.session.start import Start
 from gpt.session.summary import summarise
 from gpt.training.averaging import MovingAverage, WeightAverage
+from gpt.training.evaluation import estimation_targets
 from gpt.training.loop import train
 from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation
@@ -113,12 +115,15 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
 def _recorders(start: Start, job: Job, folder: RunFolder) -> list[Watcher]:
     """The other watchers that every run with a folder has."""
     config, settings = start.config, job.recipe.settings
+    targets = estimation_targets(job.model, job.recipe, "train", 0).count
     return [
         Sampler(job.recipe, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
         StepLog(settings.log_interval),
         RunWriter(folder),
         SnapshotWriter(folder, config.checkpoint.snapshots, settings.max_iters),
-        ConsoleLog(settings.max_iters, job.recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
+        ConsoleLog(
+            settings.max_iters, job.recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus), targets
+        ),
     ]
 
 
@@ -128,8 +133,11 @@ def _opening_lines(start: Start, job: Job) -> list[str]:
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
     size = f"{size_of(job.model):,} parameters"
+    key, settings = "data.vocab_size", flat(config.content())
+    is_unused = key in start.request.given and not compared(key, settings)
     return [
         job.task.described(job.corpus),
+        *([f"{key} has no effect with data.tokenizer={settings['data.tokenizer']}"] if is_unused else []),
         f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}",
         *([f"changed from the documented run: {', '.join(start.changed)}"] if start.changed else []),
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,12 +80,14 @@ class Trained:
     def loss_per_character(self, text: str) -> float:
         """The loss over a text in nats per character, by which runs with different tokenizers can be compared.
 
-        Raises RequestError for a run that does not continue a text.
+        Raises RequestError for a run that does not continue a text, and for bytes whose characters are unknown.
         """
-        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes
+        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes_in(text)
         targets = self.task.batches(self.model, text, None, tokens_per_pass=size)
         found = loss_over(self.model, targets, "loss of the text", self.runtime, sizes=sizes)
-        return cast(float, found.per_character)
+        if found.per_character is None:
+            raise RequestError("the text has no known characters after its first token: `loss` gives nats per token")
+        return found.per_character
 
     @torch.no_grad()
     def losses(self, text: str) -> list[tuple[str, float]]:

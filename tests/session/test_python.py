@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 import gpt
+from gpt import models
+from gpt.base.errors import RequestError
+from gpt.training import memory
 from tests.conftest import REPOSITORY
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "device=cpu"]
@@ -251,3 +254,28 @@ def test_importing_it_is_quick() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert {"gpt"} <= {*done.stdout.split()}
     assert {"torch", "pydantic", "hydra", "numpy", "matplotlib"}.isdisjoint(done.stdout.split())
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = gpt.train("model=v1", "debug=fast", folder=tmp_path / "run")
+    monkeypatch.setattr(memory, "memory_of", lambda device: 2**14)  # bytes: its weights alone take more
+    devices, build = set(), models.build
+
+    def noted(*given: Any) -> nn.Module:
+        model = build(*given)
+        devices.add(next(model.parameters()).device.type)
+        return model
+
+    monkeypatch.setattr(models, "build", noted)
+    for start in (
+        lambda: gpt.train("model=v1", "debug=fast"),
+        lambda: gpt.train(f"resume={run.folder}", "training.max_iters=4", folder=run.folder),
+        lambda: gpt.load(run.folder),
+    ):
+        with pytest.raises(
+            RequestError, match=r"the weights of this model take .* GiB, .* more than the .* GiB of memory"
+        ):
+            start()
+    assert devices == {"meta"}
