@@ -118,7 +118,7 @@ def test_the_program_around_it_stays_as_it_was(corpus: list[str], tmp_path: Path
         for wrong in (["training.max_iters=0"], ["data.path=nowhere"]):
             assert isinstance(check(partial(train, "deterministic=true", *wrong)), gpt.UserError)
         run = check(partial(gpt.load, tmp_path / "run"))
-        check(partial(gpt.load, tmp_path / "run", module=nn.Linear))
+        check(partial(gpt.load, tmp_path / "run", module=Bigram))
         check(partial(gpt.load, tmp_path))
         for use in (run.generate, run.loss, run.losses, run.loss_per_character, run.next_token, run.attention):
             assert not isinstance(check(partial(use, "abc")), gpt.UserError)
