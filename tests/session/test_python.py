@@ -85,7 +85,7 @@ def state() -> dict[str, Any]:
         "precision": (torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled),
         "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")),
         "threads": torch.get_num_threads(),
-        "random": (torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())),  # noqa: NPY002
+        "random": (torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())),
         "memory": maps_large_tensors(),
         "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
         "logging": ([*logger.handlers], logger.level, logger.propagate, logging.raiseExceptions),
@@ -123,11 +123,11 @@ def test_the_program_around_it_stays_as_it_was(corpus: list[str], tmp_path: Path
         for use in (run.generate, run.loss, run.losses, run.loss_per_character, run.next_token, run.attention):
             assert not isinstance(check(partial(use, "abc")), gpt.UserError)
 
-    def compile() -> None:
+    def compiles() -> None:
         with compiler_options(torch.device("cpu")):
             assert functorch.aggressive_recomputation
 
-    check(compile)
+    check(compiles)
 
 
 def test_a_module_of_ones_own_is_trained_twice_and_opened_again(corpus: list[str], tmp_path: Path) -> None:
