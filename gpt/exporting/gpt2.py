@@ -2,8 +2,8 @@
 
 GPT-2 has biases in its query, key and value projections, which are set to zero, and none in its output layer; the run's
 output bias is moved into the last LayerNorm. Programs need one more token, for padding, unknown characters and the
-beginning of a text; its logit is a large negative constant, so that it has no probability. v6 is v7 without dropout, so it is a GPT-2 too. The library has no
-architecture for v8: the closest, NanoChat, has no token shift and no output bias.
+beginning of a text; its logit is a large negative constant, so that it has no probability. v6 is v7 without dropout, so
+it is a GPT-2 too. The library has no architecture for v8: the closest, NanoChat, has no token shift and no output bias.
 """
 
 import json
