@@ -8,7 +8,7 @@ from torch import nn
 
 from gpt import models, tasks
 from gpt.base.choices import Choice
-from gpt.base.runtime import seed_everything, select_device, select_runtime
+from gpt.base.runtime import select_device, select_runtime
 from gpt.data.batch import Data
 from gpt.data.corpus import Corpus
 from gpt.data.one_batch import OneBatch
@@ -72,7 +72,7 @@ class Job:
         if config.init is not None:
             task = fitted(task, corpus, config)
 
-        seed_everything(config.seed, deterministic=config.deterministic)
+        torch.manual_seed(config.seed)
         model = made(module, task.vocab_size) if module is not None else _built(config.model, task.vocab_size, device)
         if config.overfit is None:  # which trains on a few examples, whatever the size of a batch
             tokens = task.tokens_in_batch(settings.batch_size, models.block_size_of(model))
@@ -99,10 +99,11 @@ class Job:
         ]  # of every shape
         if module is not None:
             check_logits(model, examples[0], task.vocab_size)
-        loss, reported_loss = training_losses(
-            model, examples, runtime, objective,
-            parts=world.size * settings.grad_accumulation, compile=config.compile,
-        )  # fmt: skip
+        with runtime.settings():  # a compiled step depends on them
+            loss, reported_loss = training_losses(
+                model, examples, runtime, objective,
+                parts=world.size * settings.grad_accumulation, compile=config.compile,
+            )  # fmt: skip
         recipe = Recipe(
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics,
             stop_below=config.overfit, world=world,

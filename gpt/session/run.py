@@ -12,7 +12,7 @@ from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
 from gpt.base.keys import compared, flat
-from gpt.base.runtime import size_of
+from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import settings_of_chosen
 from gpt.reports.run import closing_lines, plot_run
@@ -25,6 +25,7 @@ from gpt.session.modules import Module
 from gpt.session.start import Start
 from gpt.session.summary import summarise
 from gpt.training.averaging import MovingAverage, WeightAverage
+from gpt.training.compilation import compiler_options
 from gpt.training.evaluation import estimation_targets
 from gpt.training.loop import train
 from gpt.training.processes import ALONE, World
@@ -61,10 +62,14 @@ def run(
     if start.finished is not None:
         return Outcome(start.finished)
     loggers = chosen_loggers(start.config.logger) if start.folder is not None else []
-    job = Job.of(start, world, module)
-    state = job.begun(start)
-    started, settings = time.perf_counter(), job.recipe.settings
     with contextlib.ExitStack() as stack:
+        stack.enter_context(deterministic_algorithms(wanted=start.config.deterministic))
+        if start.config.compile:
+            stack.enter_context(compiler_options(select_device(start.config.device)))
+        job = Job.of(start, world, module)
+        stack.enter_context(job.recipe.runtime.settings())
+        state = job.begun(start)
+        started, settings = time.perf_counter(), job.recipe.settings
         guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
         watchers: list[Watcher] = [guard, *_averages(job, state)]
         folder = None
