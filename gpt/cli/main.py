@@ -94,6 +94,8 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
         print(help.text(config_name, schema, overrides))
         sys.exit()
     options, overrides = _keyed(schema, config_name)
+    if "--experimental-rerun" in options and overrides:
+        raise RequestError(f"--experimental-rerun repeats a job as it was: omit {overrides[0]}")
     ordered = [*options, *overrides]
     arguments.refuse_hidden(ordered, CONF)
     rest: list[str] = []
