@@ -104,9 +104,7 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
 def _refusal(error: Exception) -> str | None:
     """What Hydra's failure to compose a command line means; None for a bug."""
     if isinstance(error, RecursionError):
-        return (
-            "the configuration is nested too deeply, or the defaults lists of its files refer to each other in a loop"
-        )
+        return "the configuration is nested too deeply, or the defaults lists of its files form a loop"
     if isinstance(error, UnicodeDecodeError):
         return "a file of the configuration is not UTF-8 text"
     if own := [word for word in sys.argv[1:] if word.startswith("hydra.")]:

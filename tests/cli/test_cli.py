@@ -255,7 +255,7 @@ def test_a_mistyped_key_is_named_beside_any_option(options: str, called: Script,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("defaults:\n  - own\nadds: x", "or the defaults lists of its files refer to each other in a loop"),
+        ("defaults:\n  - own\nadds: x", "or the defaults lists of its files form a loop"),
         (f"adds: {'[' * 3000}{']' * 3000}", "the configuration is nested too deeply"),
         ('adds: "a\0b"', "unacceptable character #x0000"),
         ("adds: caf\udce9", "a file of the configuration is not UTF-8 text"),

@@ -129,7 +129,7 @@ def test_the_package_says_what_there_is() -> None:
     ("arguments", "code", "said"),
     [
         (["--version"], 0, f"gpt-ladder {gpt.__version__}\n"),
-        (["nonsense"], 2, "error: python -m gpt does not take 'nonsense'; without arguments, it lists the commands\n"),
+        (["nonsense"], 2, "error: python -m gpt does not take 'nonsense'; alone, it lists the commands\n"),
         (["train", "v5"], 2, "error: python -m gpt does not take 'train': did you mean python train.py?\n"),
     ],
 )
