@@ -34,18 +34,13 @@ def main() -> None:
     lines = [f"{_typed(name):<20}  {command.purpose}" for name, command in COMMANDS.items()]
     match sys.argv[1:]:
         case [] | ["--help" | "-h", *_]:
-            print(
-                *lines,
-                "\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).",
-                sep="\n",
-            )
+            print(*lines, sep="\n")
+            print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
         case ["--version"]:
             print(f"gpt-ladder {__version__}")
         case [word, *_]:
-            near = (
-                f": did you mean {_typed(word)}?" if word in COMMANDS else "; without arguments, it lists the commands"
-            )
-            print(f"error: python -m gpt does not take {word!r}{near}", file=sys.stderr)
+            hint = f": did you mean {_typed(word)}?" if word in COMMANDS else "; alone, it lists the commands"
+            print(f"error: python -m gpt does not take {word!r}{hint}", file=sys.stderr)
             sys.exit(2)
 
 
