@@ -1,5 +1,6 @@
 """The commands, each as a function: what train.py and gpt-train call. `python -m gpt` lists them."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -7,6 +8,7 @@ from importlib import import_module
 from gpt.base import stopping
 from gpt.base.commands import COMMANDS
 from gpt.base.installation import IS_CLONE
+from gpt.base.version import __version__
 
 
 def __getattr__(name: str) -> Callable[[], None]:
@@ -17,6 +19,9 @@ def __getattr__(name: str) -> Callable[[], None]:
 
 
 def _run(name: str) -> None:
+    if sys.version_info >= (3, 14):  # whose argparse refuses Hydra's help texts
+        version = ".".join(map(str, sys.version_info[:2]))
+        sys.exit(f"error: Hydra does not start on Python {version}: use Python 3.11, 3.12 or 3.13")
     stopping.start()  # before the imports, which take most of a second
     from gpt import cli
 
@@ -26,10 +31,21 @@ def _run(name: str) -> None:
 
 def main() -> None:
     """Print the commands, as they are called in a clone or in an installed package."""
-    for name, command in COMMANDS.items():
-        typed = f"python {name}.py" if IS_CLONE else f"gpt-{name}"
-        print(f"{typed:<20}  {command.purpose}")
-    print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
+    lines = [f"{_typed(name):<20}  {command.purpose}" for name, command in COMMANDS.items()]
+    match sys.argv[1:]:
+        case [] | ["--help" | "-h", *_]:
+            print(*lines, sep="\n")
+            print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
+        case ["--version"]:
+            print(f"gpt-ladder {__version__}")
+        case [word, *_]:
+            hint = f": did you mean {_typed(word)}?" if word in COMMANDS else "; alone, it lists the commands"
+            print(f"error: python -m gpt does not take {word!r}{hint}", file=sys.stderr)
+            sys.exit(2)
+
+
+def _typed(name: str) -> str:
+    return f"python {name}.py" if IS_CLONE else f"gpt-{name}"
 
 
 if __name__ == "__main__":

@@ -89,7 +89,9 @@ def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() ->
     jobs = jobs_of("checks")
     job = jobs["checks"]
     versions = job["strategy"]["matrix"]
-    assert PROJECT["requires-python"] == f">={versions['python'][0]}"
+    oldest_python, newest_python = versions["python"]
+    minor = int(newest_python.removeprefix("3."))
+    assert PROJECT["requires-python"] == f">={oldest_python},<3.{minor + 1}"
     torch = next(line for line in PROJECT["dependencies"] if line.startswith("torch"))
     oldest, newest = (Requirement(f"torch{constraint}") for constraint in versions["torch"])
     lowest = re.search(r">=([\d.]+)", torch)

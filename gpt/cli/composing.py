@@ -75,18 +75,20 @@ def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], di
     return content, settings
 
 
-def settings_of(stage: str, conf: Path = CONF) -> list[str]:
-    """The choices and keys that conf/model/<stage>.yaml sets beyond the model, as key=value; values are as typed.
+def settings_of(stage: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
+    """The choices and keys that model/<stage>.yaml sets beyond the model, as key=value; values are as typed.
 
-    `conf` is the folder that holds model/, which may be a user's own.
+    The file is in the first of the folders that has one; [] if none has.
     """
-    path = conf / "model" / f"{stage}.yaml"
+    path = next((path for folder in folders if (path := folder / "model" / f"{stage}.yaml").is_file()), None)
+    if path is None:
+        return []
     content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
     choices: list[str] = []
     below: list[str] = []
     for default in content.pop("defaults", []):
         if isinstance(default, str) and default != "_self_":  # another stage, which this one changes
-            below += settings_of(default, conf)
+            below += settings_of(default, folders)
         elif isinstance(default, dict):
             choices += [f"{key.removeprefix('override ').lstrip('/')}={name}" for key, name in default.items()]
     others = {key: value for key, value in content.items() if key not in ("adds", "model", "documented")}
@@ -95,7 +97,5 @@ def settings_of(stage: str, conf: Path = CONF) -> list[str]:
 
 
 def settings_of_chosen(stage: str, options: Sequence[str]) -> list[str]:
-    """What a stage sets, from conf/ or from a --config-dir among `options`; [] if neither has the stage."""
-    folders = [CONF, *(Path(option.partition("=")[2]) for option in options)]
-    found = [folder for folder in folders if (folder / "model" / f"{stage}.yaml").is_file()]
-    return settings_of(stage, found[0]) if found else []
+    """The same for a stage of conf/ or of a --config-dir among `options`."""
+    return settings_of(stage, [CONF, *(Path(option.partition("=")[2]) for option in options)])

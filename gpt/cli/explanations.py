@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import rank
-from gpt.cli.arguments import OPTIONS
+from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
 
 # Common other names of the keys; a name of several keys means the first that the script has.
@@ -94,7 +94,7 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
     if message.startswith(("Could not override", "Key", "Could not delete")):
         values, choices = _values_and_choices(config_name, typed)
         return _no_such_key(key, [*values, *more_keys], choices)
-    return message
+    return message or "Hydra cannot compose this configuration"
 
 
 def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str]]) -> str:
@@ -212,7 +212,8 @@ def _ordered(group: str, names: Iterable[str]) -> list[str]:
 def _values_and_choices(config_name: str, typed: list[str]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
     """The choice for each group and the value of each key, with the choices on this command line; and the choices."""
     known = groups(config_name)
-    parsed = [OverridesParser.create().parse_override(a) for a in typed if not a.startswith("-")]
+    _, keyed = divided_options(typed)
+    parsed = [OverridesParser.create().parse_override(argument) for argument in keyed]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in known and not o.is_sweep_override()]
     content, settings = composed(config_name, chosen)
     choices = settings["runtime"]["choices"]

@@ -3,10 +3,12 @@
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -80,11 +82,16 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
         raise RequestError(f"{where}{error.problem or error.context}") from error
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise RequestError(" ".join(str(error).split())) from error
     except sweeps.Refusal as refused:
         raise RequestError(str(refused)) from None
     except UserError:
         raise
     except Exception as error:
+        if any(frame.f_globals.get("__name__") == "argparse" for frame, _ in traceback.walk_tb(error.__traceback__)):
+            version = ".".join(map(str, sys.version_info[:3]))
+            raise UserError(f"Hydra {hydra.__version__} cannot start on Python {version}{_reason(error)}") from error
         explanation = explain_launch(error)
         if explanation is not None:
             raise UserError(explanation) from error
@@ -96,6 +103,10 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
 
 def _refusal(error: Exception) -> str | None:
     """What Hydra's failure to compose a command line means; None for a bug."""
+    if isinstance(error, RecursionError):
+        return "the configuration is nested too deeply, or the defaults lists of its files form a loop"
+    if isinstance(error, UnicodeDecodeError):
+        return "a file of the configuration is not UTF-8 text"
     if own := [word for word in sys.argv[1:] if word.startswith("hydra.")]:
         return f"Hydra cannot use {', '.join(own)}{_reason(error)}"
     if isinstance(error, TypeError):  # of Hydra's, about the type of a group's value

@@ -20,10 +20,10 @@ from gpt.cli.composing import choices_of, composed, groups, is_for_users, settin
 _COLUMN = 38  # column where meanings start, unless a key is longer
 
 
-def text(config_name: str, schema: type[BaseModel], arguments: list[str]) -> str:
-    """The help text of conf/<config_name>.yaml, with the values that these arguments compose."""
+def text(config_name: str, schema: type[BaseModel], overrides: list[str]) -> str:
+    """The help text of conf/<config_name>.yaml, with the values that these overrides compose."""
     width = max(60, shutil.get_terminal_size().columns)
-    tree, settings = composed(config_name, [a for a in arguments if not a.startswith("-")])
+    tree, settings = composed(config_name, overrides)
     choices = settings["runtime"]["choices"]
     purposes = [_group(group, choices.get(group), width) for group in groups(config_name)]
     parts = [settings["help"]["template"].strip(), *purposes]

@@ -88,11 +88,15 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
         print(f"gpt-ladder {__version__}")
         sys.exit()
     if not {"-h", "--help"}.isdisjoint(sys.argv):
+        overrides: list[str] = []
         with suppress(RequestError):  # the help is shown whatever is wrong
-            sys.argv[1:] = _keyed(schema, config_name)
-        print(help.text(config_name, schema, sys.argv[1:]))
+            _, overrides = _keyed(schema, config_name)
+        print(help.text(config_name, schema, overrides))
         sys.exit()
-    ordered = _keyed(schema, config_name)
+    options, overrides = _keyed(schema, config_name)
+    if "--experimental-rerun" in options and overrides:
+        raise RequestError(f"--experimental-rerun repeats a job as it was: omit {overrides[0]}")
+    ordered = [*options, *overrides]
     arguments.refuse_hidden(ordered, CONF)
     rest: list[str] = []
     own = ordered
@@ -105,10 +109,10 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
     return texts, rest
 
 
-def _keyed(schema: type[BaseModel], config_name: str) -> list[str]:
-    """The command line with its options first, and with a key for each word that has none."""
+def _keyed(schema: type[BaseModel], config_name: str) -> tuple[list[str], list[str]]:
+    """The options of the command line, and its overrides, with a key for each word that has none."""
     options, rest = arguments.divided_options(sys.argv[1:])
-    return [*options, *words.keyed(rest, config_name, schema, arguments.config_dirs(options))]
+    return options, words.keyed(rest, config_name, schema, arguments.config_dirs(options))
 
 
 def _sweeps(typed: list[str]) -> bool:

@@ -115,7 +115,7 @@ def resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
     if "training" in config and "model" not in config:
         raise RequestError("model is required: choose one with model=NAME")
     for group, (stray, line) in PACKAGES.items():
-        if stray in (config.get(group) or {}):
+        if isinstance(content := config.get(group), DictConfig) and stray in content:
             raise RequestError(f"the file of this {group} lacks the line {line!r} at its top")
     try:
         for key in texts:

@@ -1,5 +1,6 @@
 """The commands as a user runs them: processes, with their output, their files and their exit codes."""
 
+import argparse
 import importlib
 import json
 import math
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
 import yaml
@@ -234,6 +236,57 @@ def test_what_a_user_gets_wrong_ends_in_one_line(
 ) -> None:
     refused(called(name, *arguments, cwd=tmp_path), code, message)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--config-dir=mine", "--config-dir mine", "-cd mine", "--cfg job", "-c hydra", "-p training -c job", "-cn train",
+     "--config-path=CONF", "-r"],
+)  # fmt: skip
+def test_a_mistyped_key_is_named_beside_any_option(options: str, called: Script, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "conf" / "model" / "v2.yaml", tmp_path / "mine" / "model" / "wide.yaml")
+    typed = options.replace("CONF", str(REPOSITORY / "conf")).split()
+    stage = ["model=wide"] if "mine" in options else []
+    done = called("train.py", *typed, *stage, "training.max_iter=5", cwd=tmp_path)
+    refused(done, 2, "unknown key training.max_iter; did you mean training.max_iters?")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("defaults:\n  - own\nadds: x", "or the defaults lists of its files form a loop"),
+        (f"adds: {'[' * 3000}{']' * 3000}", "the configuration is nested too deeply"),
+        ('adds: "a\0b"', "unacceptable character #x0000"),
+        ("adds: caf\udce9", "a file of the configuration is not UTF-8 text"),
+        ("model: 5", "model=5: must be a group of keys"),
+    ],
+)
+def test_what_is_wrong_in_a_folder_of_ones_own_ends_in_one_line(
+    content: str, message: str, called: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    text = f"# @package _global_\n{content}\n"
+    (tmp_path / "model" / "own.yaml").write_bytes(text.encode(errors="surrogateescape"))
+    refused(called("train.py", "--config-dir=.", "model=own", cwd=tmp_path), 2, message)
+
+
+def test_a_failure_of_hydras_start_is_not_blamed_on_the_keys(
+    called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.14 formats the help of each argument when it is added, which Hydra's lazy one does not allow."""
+    add = argparse.ArgumentParser._add_action
+
+    def checked(parser: argparse.ArgumentParser, action: argparse.Action) -> argparse.Action:
+        try:
+            argparse.HelpFormatter("")._expand_help(action)
+        except TypeError:
+            raise ValueError("badly formed help string") from None
+        return add(parser, action)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "_add_action", checked)
+    done = called("train.py", "model=v1", "hydra.run.dir=x", cwd=tmp_path)
+    refused(done, 1, f"Hydra {hydra.__version__} cannot start on Python ")
 
 
 def refused(done: subprocess.CompletedProcess, code: int, message: str) -> None:

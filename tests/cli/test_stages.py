@@ -11,7 +11,7 @@ from gpt.base.keys import flat
 from gpt.base.ladder import LADDER, is_ablation, rank
 from gpt.base.schema import TrainConfig
 from gpt.cli import help as help_
-from gpt.cli.composing import composed, settings_of
+from gpt.cli.composing import composed, settings_of, settings_of_chosen
 from tests.conftest import REPOSITORY
 
 STAGES = sorted((path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")), key=rank)
@@ -44,7 +44,9 @@ def test_a_stage_that_changes_another_sets_what_that_one_does(tmp_path: Path) ->
     second = {"defaults": ["first", "_self_"], "adds": "", "model": {"a": 2}, "training": {"max_iters": 4}}
     OmegaConf.save(first, tmp_path / "model" / "first.yaml")
     OmegaConf.save(second, tmp_path / "model" / "second.yaml")
-    assert settings_of("second", tmp_path) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=4"]
+    assert settings_of("second", [tmp_path]) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=4"]
+    OmegaConf.save({"defaults": ["v1", "_self_"], "adds": ""}, tmp_path / "model" / "third.yaml")
+    assert settings_of_chosen("third", [f"--config-dir={tmp_path}"]) == settings_of("v1")
 
 
 def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> None:

@@ -1,5 +1,6 @@
 """What users type by instinct: words without a key, quotes, lists, other names for a key."""
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -16,6 +17,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 import gpt
+from gpt import __main__ as listing
 from gpt.base.commands import COMMANDS
 from gpt.base.keys import flat
 from gpt.cli.composing import composed, is_for_users, own_configuration
@@ -123,6 +125,36 @@ def test_the_package_says_what_there_is() -> None:
     listed = [line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python")]
     assert listed == [f"python {name}.py" for name in COMMANDS]
     assert not {"torch", "hydra"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--version"], 0, f"gpt-ladder {gpt.__version__}\n"),
+        (["nonsense"], 2, "error: python -m gpt does not take 'nonsense'; alone, it lists the commands\n"),
+        (["train", "v5"], 2, "error: python -m gpt does not take 'train': did you mean python train.py?\n"),
+    ],
+)
+def test_the_package_takes_no_other_words(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpt", *arguments])
+    with pytest.raises(SystemExit) if code else contextlib.nullcontext() as stopped:
+        listing.main()
+    assert stopped is None or stopped.value.code == code
+    assert "".join(capsys.readouterr()) == said
+
+
+def test_a_python_that_hydra_does_not_start_on_is_refused_before_hydra_is_imported() -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.modules['hydra'] = None\n"  # which makes importing it an error
+        "sys.version_info = (3, 14, 0, 'final', 0)\n"
+        f"runpy.run_path({str(REPOSITORY / 'compare.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: Hydra does not start on Python 3.14: use Python 3.11, 3.12 or 3.13\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
