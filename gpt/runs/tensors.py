@@ -49,7 +49,7 @@ def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = Non
     """
     separate, seen = {}, set()
     for name, tensor in tensors.items():
-        separate[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        separate[name] = (tensor.clone() if tensor.data_ptr() in seen else tensor).contiguous()
         seen.add(tensor.data_ptr())
     try:
         return safetensors_torch.save(separate, metadata)

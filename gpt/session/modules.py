@@ -1,5 +1,6 @@
 """A module of the caller's program that is trained instead of a stage."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -28,12 +29,16 @@ def made(module: Module, vocab_size: int) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
     models.check(model, type(model).__name__)
+    _check_state(model)
     return model
 
 
 @torch.no_grad()
 def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
-    """Raise RequestError unless a module that is no stage has trainable weights and logits of the right shape."""
+    """Raise RequestError unless a module that is no stage has trainable weights, and logits of the right shape.
+
+    The logits at a position must not depend on later tokens, either.
+    """
     name, was_training = type(model).__name__, model.training
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RequestError(f"{name} has no parameters to train: all of them have requires_grad=False")
@@ -44,6 +49,42 @@ def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
     expected, found = (*batch.targets[:1].shape, vocab_size), type(logits).__name__
     if isinstance(logits, Tensor):
         if logits.shape == expected and logits.is_floating_point():
+            _check_causal(model, [x[:1] for x in batch.inputs], vocab_size)
             return
         found = f"{tuple(logits.shape)}, {str(logits.dtype).removeprefix('torch.')}"
     raise RequestError(f"{name} must return logits (B, T, V), here {expected}, but returned {found}")
+
+
+def _check_state(model: nn.Module) -> None:
+    """Raise RequestError for parameters and state that cannot be trained or saved."""
+    for name, parameter in model.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise RequestError(f"{name} has no shape yet: call the module once before it is trained")
+        if parameter.is_complex():
+            raise RequestError(f"{name} is complex: only real parameters can be trained")
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.sparse:
+            raise RequestError(f"{f'{name}.weight'.lstrip('.')} has sparse gradients: use sparse=False")
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise RequestError(f"{name} is {type(value).__name__}: only tensors can be saved")
+
+
+def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> None:
+    """Raise RequestError if another last token changes the logits before it."""
+    if inputs[-1].shape[1] == 1:
+        return
+    changed = inputs[-1].clone()
+    changed[:, -1] = (changed[:, -1] + 1) % vocab_size
+    for training in (False, True):
+        logits = []
+        for tokens in (inputs[-1], changed):
+            tried = copy.deepcopy(model).train(training)  # a pass may change buffers
+            with torch.random.fork_rng():
+                torch.manual_seed(0)  # for the same dropout
+                logits.append(tried(*inputs[:-1], tokens)[:, :-1].float())
+        if not torch.allclose(*logits, rtol=0, atol=1e-4 * logits[0].abs().max().item(), equal_nan=True):
+            mode = "training" if training else "evaluation"
+            raise RequestError(
+                f"{type(model).__name__} sees the future: in {mode} mode, the last token changes earlier logits"
+            )

@@ -255,9 +255,38 @@ def without_parameters(_: int) -> nn.Module:
     return model
 
 
+def with_part(part: nn.Module) -> Callable[[int], nn.Module]:
+    def make(vocab_size: int) -> nn.Module:
+        model = Bigram(vocab_size)
+        model.part = part
+        return model
+
+    return make
+
+
+class Stateful(nn.Module):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 1}
+
+
+class Normalized(Bigram):
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__(vocab_size)
+        self.norm = nn.BatchNorm1d(vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        return self.norm(self.table(idx).mT).mT
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
+        (with_part(nn.Embedding(3, 3, sparse=True)), r"part\.weight has sparse gradients"),
+        (with_part(nn.Linear(3, 3, dtype=torch.complex64)), r"part\.weight is complex"),
+        (with_part(nn.LazyLinear(3)), r"part\.weight has no shape yet"),
+        (with_part(Stateful()), r"part\._extra_state is dict"),
+        (with_logits(lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
+        (Normalized, "sees the future: in training mode"),
         (with_logits(lambda logits: logits[..., :-1]), r"must return logits \(B, T, V\), here \(1, 8, \d+\), but"),
         (with_logits(lambda logits: logits[:, -1]), r"must return logits \(B, T, V\)"),
         (with_logits(lambda logits: logits.argmax(-1)), r"must return logits \(B, T, V\)"),
@@ -274,6 +303,17 @@ def without_parameters(_: int) -> nn.Module:
 def test_a_module_that_does_not_fit_is_a_user_error(corpus: list[str], module: Any, message: str) -> None:
     with pytest.raises(gpt.UserError, match=message):
         gpt.train(*corpus, module=module)
+
+
+def test_a_module_with_transposed_double_weights_is_trained_and_saved(corpus: list[str], tmp_path: Path) -> None:
+    def make(vocab_size: int) -> nn.Module:
+        model = Bigram(vocab_size).double()
+        model.table.weight = nn.Parameter(model.table.weight.detach().T.contiguous().T)
+        model.dropout = nn.Dropout(0.5)
+        model.forward = lambda idx: model.dropout(model.table(idx))  # type: ignore[method-assign]
+        return model
+
+    assert gpt.train(*corpus, module=make, folder=tmp_path / "run").summary.iterations == 4
 
 
 def test_checking_a_module_changes_nothing_in_it(corpus: list[str]) -> None:
