@@ -83,7 +83,8 @@ def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> No
             with torch.random.fork_rng():
                 torch.manual_seed(0)  # for the same dropout
                 logits.append(tried(*inputs[:-1], tokens)[:, :-1].float())
-        if not torch.allclose(*logits, rtol=0, atol=1e-4 * logits[0].abs().max().item(), equal_nan=True):
+        first, second = logits
+        if not torch.allclose(first, second, rtol=0, atol=1e-4 * first.abs().max().item(), equal_nan=True):
             mode = "training" if training else "evaluation"
             raise RequestError(
                 f"{type(model).__name__} sees the future: in {mode} mode, the last token changes earlier logits"
