@@ -88,3 +88,16 @@ class _InPlace(TorchDispatchMode):
         if operation._schema.is_mutable:
             self.results.append(result)
         return result
+
+
+def test_v8_has_gradients_for_each_example_under_torch_func() -> None:
+    model, idx = build_small("v8", vocab_size=11), torch.randint(11, (3, 4))
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], row: Tensor) -> Tensor:
+        return torch.func.functional_call(model, parameters, (row[None],)).square().mean()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, idx)
+    model(idx[1:2]).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found[name][1], parameter.grad)
