@@ -91,7 +91,7 @@ def _speedrun(seed: int, setting: Setting) -> Cells:
         s = run.summary()
     assert s.counted_seconds is not None
     assert s.target is not None
-    reached = "yes" if s.exact.val <= s.target else "no"
+    reached = "yes" if s.exact.reaches(s.target) else "no"
     return [[f"{seed}", f"{s.counted_seconds:.1f}", f"{seconds:.1f}", f"{s.exact.val:.4f}", reached]]
 
 

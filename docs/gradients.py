@@ -19,7 +19,6 @@ from torch import nn
 import gpt
 from gpt import models
 from gpt.base.errors import UserError
-from gpt.base.runtime import seed_everything
 from gpt.data.batch import Data
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
@@ -66,7 +65,7 @@ def gradient_norms(runs: list[RunFolder]) -> tuple[Norms, Norms]:
     for run in runs:
         opened = gpt.load(run.path, weights="last", device="cpu")
         config, trained = opened.config, opened.model.train()
-        seed_everything(config.seed, deterministic=False)
+        torch.manual_seed(config.seed)
         untrained = models.build(config.model, opened.task.vocab_size)
         if not hasattr(trained, "blocks"):
             raise UserError(f"{run.path} is a run of {config.stage}, which has no blocks: use v4 and later")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from matplotlib.figure import Figure
 
-from gpt.models.ngrams import Trust
+from gpt.models.v9_counts import Trust
 from gpt.session.trained import TrainedRun
 from pictures.text import tokenizer_of, visible
 from pictures.theme import figure, heat, label_cells

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
 
-from gpt.base.errors import UnreadableError, UserError, explain, report
+from gpt.base.errors import LostFolderError, UnreadableError, UserError, explain, report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,9 +38,14 @@ log = logging.getLogger(__name__)
 
 
 def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception], ...] = (OSError, UserError)) -> bool:
-    """Call `write`, and return whether it succeeded; after a failure, log a warning and continue."""
+    """Call `write`, and return whether it succeeded; after a failure, log a warning and continue.
+
+    Raises LostFolderError: there is nothing left to continue with.
+    """
     try:
         write()
+    except LostFolderError:
+        raise
     except errors as error:
         reason, _ = report(error) or (str(error), 1)
         log.warning(f"{what} could not be written; the run continues without it: {reason}")
@@ -48,16 +53,23 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
     return True
 
 
-def write_atomically(path: Path, content: str | bytes | list[bytes | memoryview]) -> None:
+def write_atomically(
+    path: Path, content: str | bytes | list[bytes | memoryview], check: Callable[[], None] | None = None
+) -> None:
     """Write `path` so that a reader always sees the old file or the new one, never a partial one.
 
-    Several parts of a large file need not be joined.
+    Several parts of a large file need not be joined. `check` is called before anything is written, and again before the
+    file gets its name; it raises if it must not.
     """
+    if check is not None:
+        check()
     if isinstance(content, str):
         content = content.encode()
     temporary = temporary_name(path)
     try:
         write_flushed(temporary, content)
+        if check is not None:
+            check()
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -103,11 +115,16 @@ def write_flushed(path: Path, content: bytes | list[bytes | memoryview]) -> None
         os.fsync(file.fileno())
 
 
-def write_png(path: Path, figure: "Figure") -> None:
-    """Save a picture, like `write_atomically`."""
+def png(figure: "Figure") -> bytes:
+    """A picture as the content of a file."""
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120, format="png")
-    write_atomically(path, picture.getvalue())
+    return picture.getvalue()
+
+
+def write_png(path: Path, figure: "Figure") -> None:
+    """Save a picture, like `write_atomically`."""
+    write_atomically(path, png(figure))
 
 
 def flush_folder(folder: Path) -> None:

@@ -42,8 +42,7 @@ def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
 
 
 def _matters(name: str, settings: Mapping[str, Any] | None) -> bool:
-    other = _key(name).only_with
-    return other is None or bool((settings or {}).get(other))
+    return all((settings or {}).get(other) not in values for other, values in _key(name).unused_with.items())
 
 
 def matched(name: str) -> bool:

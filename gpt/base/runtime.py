@@ -1,4 +1,4 @@
-"""Device, precision, CPU threads and seeding."""
+"""Device, precision, and the settings of PyTorch and the C library that belong to the whole process."""
 
 import contextlib
 import ctypes
@@ -32,6 +32,7 @@ class Runtime:
 
     device: torch.device
     dtype: torch.dtype = torch.float32
+    threads: int = _THREADS  # of a CPU
 
     def __str__(self) -> str:
         return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}"
@@ -43,14 +44,20 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     @contextlib.contextmanager
-    def all_threads(self) -> Iterator[None]:
+    def settings(self) -> Iterator[None]:
+        """PyTorch's settings for this model and device, which belong to the process: restored at the end."""
+        is_fused = torch.backends.cuda.cudnn_sdp_enabled()
+        with _cpu_threads(self.threads):
+            if self.device.type == "cuda":  # cuDNN attention builds a plan for each new length: 40 ms per new token
+                torch.backends.cuda.enable_cudnn_sdp(False)
+            try:
+                yield
+            finally:
+                torch.backends.cuda.enable_cudnn_sdp(is_fused)
+
+    def all_threads(self) -> contextlib.AbstractContextManager:
         """Use all of PyTorch's CPU threads: for large passes such as evaluation, even if training steps use one."""
-        few = torch.get_num_threads()
-        torch.set_num_threads(_THREADS)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(few)
+        return _cpu_threads(_THREADS)
 
     def synchronize(self) -> None:
         """Wait until the device has finished its queue, so that a clock measures the work."""
@@ -70,38 +77,53 @@ def select_device(name: str) -> torch.device:
         name = next(device for device in ("cuda", "mps", "cpu") if available[device])
     if not available[name]:
         raise UnavailableError(f"device={name} is not available here; use device=auto or device=cpu")
-    if name == "cuda":  # cuDNN attention builds a plan for each new sequence length: 40 ms per generated token
-        torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device(name)
 
 
 def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtime:
     """`auto` is bfloat16 where the processor has instructions for it and the model is large enough to gain.
 
-    Also sets the number of CPU threads: one for a small model, whose steps gain little from a second thread and lose a
-    lot when another process needs that core; else PyTorch's own choice.
+    The steps of a small model gain little from a second CPU thread and lose a lot when another process needs that core,
+    so they use one; others use as many as PyTorch chose.
     """
-    torch.set_num_threads(_THREADS if size_of(model) >= _GAINS_FROM_THREADS else 1)
-    if device.type == "cpu":
-        _keep_freed_memory()
+    threads = _THREADS if size_of(model) >= _GAINS_FROM_THREADS else 1
     if dtype == "auto":
         enough = _PAYS_FOR_CASTS_ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
         dtype = "bfloat16" if size_of(model) >= enough and has_bfloat16(device) else "float32"
     elif dtype == "bfloat16" and device.type == "cpu" and _is_x86() and not has_bfloat16(device):
         log.warning("this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32")
-    return Runtime(device, getattr(torch, dtype))
+    return Runtime(device, getattr(torch, dtype), threads)
 
 
-def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seed PyTorch's global generators, which draw the initial weights and dropout masks.
+@contextlib.contextmanager
+def deterministic_algorithms(*, wanted: bool) -> Iterator[None]:
+    """Make a GPU give the same bits for the same seed, at some cost in speed, or not; restored at the end.
 
-    On a CPU, the same seed always gives the same bits; `deterministic` makes a GPU do so too, at some cost in speed.
+    A CPU always does.
     """
-    torch.manual_seed(seed)
-    if deterministic:
+    enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for determinism
-    if deterministic != torch.are_deterministic_algorithms_enabled():  # asking is free, setting imports a compiler
-        torch.use_deterministic_algorithms(deterministic)
+    changes = wanted != enabled or (wanted and warns)  # asking is free, setting imports a compiler
+    if changes:
+        torch.use_deterministic_algorithms(wanted)
+    try:
+        yield
+    finally:
+        if changes:
+            torch.use_deterministic_algorithms(enabled, warn_only=warns)
+
+
+@contextlib.contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """Restore the global random generators, of the CPU and of every GPU, at the end."""
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            if mps is not None:
+                torch.mps.set_rng_state(mps)
 
 
 def is_large(model: nn.Module) -> bool:
@@ -128,14 +150,25 @@ def _is_x86() -> bool:
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
-def _keep_freed_memory() -> None:
-    """Make the C library reuse the memory of large tensors instead of returning it to the system.
+def keep_freed_memory(device: torch.device) -> None:
+    """Make the C library reuse the memory of large tensors on a CPU instead of returning it to the system.
 
     By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third of v7's
-    step. Peak memory does not change. Does nothing if the C library is not glibc.
+    step. Peak memory does not change. This cannot be undone, so it is for commands, whose process is their own. Does
+    nothing if the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
+    if mallopt is not None and device.type == "cpu":
         trim_threshold, mmap_max, never = -1, -4, -1
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, never)
+
+
+@contextlib.contextmanager
+def _cpu_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -34,7 +34,7 @@ class Key:
     grouped: bool = True  # tells settings apart in a ranking; runs that differ only in other keys are repetitions
     matched: bool = True  # must be equal in the run that resume=auto finds
     literal: bool = False  # Hydra's grammar does not apply to its value
-    only_with: str | None = None  # compared and grouped only where this other key is not 0
+    unused_with: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # other keys' values that make it neither
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
 
 
@@ -47,7 +47,7 @@ _LIST = BeforeValidator(_read, json_schema_input_type=list[Label] | str)
 _DATA = Key(
     within={
         "_target_": Key(resumable=False),
-        "vocab_size": Key(resumable=False),
+        "vocab_size": Key(resumable=False, unused_with={"data.tokenizer": ("bytes", "characters", "gpt2")}),
         "tokenizer": Key(resumable=False),
         "separator": Key(compared=False, grouped=False),  # the corpus's digest tells it
         # The location of a corpus, which may change:
@@ -79,7 +79,7 @@ class TrainingConfig(_Schema):
     ema: Fraction
     patience: Count | None
     on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
-    eval_interval: Annotated[Count | Literal["epoch"], Key(only_with="training.average_last")]
+    eval_interval: Annotated[Count | Literal["epoch"], Key(unused_with={"training.average_last": (0.0, None)})]
     eval_iters: Annotated[Count, Key(grouped=False)]
     exact_tokens: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
     sample_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
@@ -89,6 +89,8 @@ class TrainingConfig(_Schema):
     def _consistent(self) -> Self:
         if self.batch_size % self.grad_accumulation:
             raise ValueError(f"batch_size={self.batch_size} must be a multiple of grad_accumulation")
+        if self.multi_token and self.short_window == 1 and self.short_iters:
+            raise ValueError("multi_token= predicts the token after the next, which short_window=1 does not have")
         if self.ema and self.average_last:
             raise ValueError("ema= and average_last= both average the weights: give only one of them")
         return self

@@ -54,6 +54,12 @@ _ALSO = {
     "hydra.run.dir": "output output_dir out_dir save_dir",
 }
 
+# Settings of other programs' samplers, which are similar to a key here by their names alone.
+_NOT_HERE = {
+    "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "do_sample", "min_p",
+    "typical_p",
+}  # fmt: skip
+
 # For each group: a key that lands inside the group when a file lacks its package line, and that line.
 PACKAGES = {
     "model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME"),
@@ -184,7 +190,7 @@ def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None
         for group in choices:
             if having := _having(group, meant):
                 return f"unknown key {key}; did you mean {group}.{meant}, of {group}={', '.join(having)}?"
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = [] if name in _NOT_HERE else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
 
 

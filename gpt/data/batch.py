@@ -56,7 +56,7 @@ class Data(Protocol):
 
     @property
     def sizes(self) -> Tensor | None:
-        """Of a text: the characters that begin in each token, and its bytes, (V, 2)."""
+        """Of a text: the characters that begin in each token, and its bytes, (V, 2); its bytes alone if not UTF-8."""
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""

@@ -9,7 +9,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer
+from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer, is_utf8
+from gpt.data.vocabulary import LONG
 
 Pairs = list[tuple[str, str]]  # source and target
 Learned = TypeVar("Learned", bound=LearnedTokenizer)
@@ -53,6 +54,11 @@ class Text(Corpus):
     def characters(self) -> str:
         """Each character that occurs in it, in ascending order. Raises RequestError if it is not UTF-8."""
 
+    @property
+    @abstractmethod
+    def is_utf8(self) -> bool:
+        """Whether all of it is; if not, bytes can be counted, but not characters."""
+
     @abstractmethod
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
@@ -88,6 +94,11 @@ class TextCorpus(Text):
         """Each character that occurs in it, in ascending order."""
         return "".join(sorted(set().union(*self.parts())))
 
+    @cached_property
+    def is_utf8(self) -> bool:
+        """Whether no split has bytes as surrogates."""
+        return all(map(is_utf8, self.parts()))
+
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
         return {name: len(text) for name, text in self._splits().items()}
@@ -103,7 +114,8 @@ class TextCorpus(Text):
 
     def learned(self, tokenizer: type[Learned]) -> Learned:
         """A tokenizer that is learned from the training split."""
-        return tokenizer.trained_on(self.training_texts(), self.tokens.vocab_size)
+        is_long = len(self.train) > LONG
+        return tokenizer.trained_on(self.training_texts(), self.tokens.vocab_size, show_progress=is_long)
 
     def _splits(self) -> dict[str, str]:
         return {name: text for name in SPLITS if (text := getattr(self, name)) or name != "test"}

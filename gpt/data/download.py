@@ -2,17 +2,18 @@
 
 import contextlib
 import hashlib
+import io
 import logging
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import UserError
 from gpt.base.files import replacing, sha256, write_atomically
@@ -34,9 +35,10 @@ _MULTI30K_FILES = {
     "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
 }
 
-# Published on http://mattmahoney.net/dc/textdata.html and https://mattmahoney.net/dc/text.html:
-_MAHONEY = "http://mattmahoney.net/dc/"
+# Published on https://mattmahoney.net/dc/textdata.html and https://mattmahoney.net/dc/text.html:
+_MAHONEY = "https://mattmahoney.net/dc/"
 _MAHONEY_MD5 = {"enwik8": "a1fa5ffddb56f4953e226637dabbb36a", "text8": "3bea1919949baf155f99411df5fada7e"}
+_LARGEST = 10**8  # bytes: that of both of them, which is more than any download has
 
 
 def multi30k(folder: Path, name: str) -> Path:
@@ -45,70 +47,113 @@ def multi30k(folder: Path, name: str) -> Path:
     Raises UserError if the file there has other content, or if it cannot be downloaded.
     """
     path, expected = folder / "multi30k" / name, _MULTI30K_FILES[name]
-    if not path.exists():
-        try:
-            import pooch  # imported here because it is slow to import and rarely needed
 
-            _announce(path, _MULTI30K + name)
-            pooch.get_logger().setLevel("ERROR")
-            # Pooch downloads to a temporary file next to `path` and moves it there once the hash is right.
-            pooch.retrieve(
-                _MULTI30K + name, known_hash=expected, fname=name, path=path.parent, downloader=_downloader()
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"cannot download {_MULTI30K + name} ({_brief(error)}): download it yourself and save it as {path}"
-            ) from None
-    if sha256(path) != expected:
+    def accept(arrived: Path) -> None:
+        if sha256(arrived) != expected:
+            raise ValueError("its sha256 differs")
+        arrived.replace(path)
+
+    if not path.exists():
+        _download(_MULTI30K + name, path, accept, f"download it yourself and save it as {path}")
+    elif sha256(path) != expected:
         raise UserError(f"{path} is not the file of multi30k (its sha256 differs): remove it to download it again")
     return path
 
 
 def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
-    """The file "enwik8" or "text8" in `folder`, unpacked from the archive there, which is downloaded if missing.
+    """The file "enwik8" or "text8" in `folder`, unpacked from the archive there or from one that is downloaded.
 
-    A download that was interrupted is continued. Raises UserError if the file or the archive has other content, or if
-    it cannot be downloaded.
+    Raises UserError if the file or the archive there has other content, or if it cannot be downloaded.
     """
     path, archive = folder / name, folder / f"{name}.zip"
-    if not path.exists():
+
+    def accept(arrived: Path) -> None:
+        _unpack(arrived, path)
+        arrived.unlink()
+
+    if path.exists():
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "md5").hexdigest() != _MAHONEY_MD5[name]:
+                raise UserError(f"{path} is not {name} (its md5 differs): remove it to download it again")
+    elif archive.exists():
         try:
-            if not archive.exists():
-                _continue_download(archive, f"{url}{archive.name}")
             _unpack(archive, path)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except ValueError as error:
             raise UserError(
-                f"cannot download {url}{archive.name} ({_brief(error)}): "
-                f"download it yourself and save it as {archive}, or the unpacked file as {path}"
+                f"{archive} is not the archive of {name} ({_brief(error)}): remove it to download it again"
             ) from None
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "md5").hexdigest() != _MAHONEY_MD5[name]:
-            raise UserError(f"{path} is not {name} (its md5 differs): remove it to download it again")
+    else:
+        advice = f"download it yourself and save it as {archive}, or the unpacked file as {path}"
+        _download(f"{url}{archive.name}", archive, accept, advice)
     return path
 
 
-def _continue_download(path: Path, url: str) -> None:
-    """Download a file; what has arrived of it stays in a file beside it, and is not downloaded again."""
+def _download(url: str, path: Path, accept: Callable[[Path], None], advice: str) -> None:
+    """Download a file and have it accepted, which raises ValueError for wrong content; nothing is kept of that.
+
+    What has arrived when it is interrupted stays in a file beside `path`, and is not downloaded again. Raises UserError
+    with the advice if it cannot be downloaded.
+    """
     _announce(path, url)
     arrived = path.with_name(f".{path.name}.part")
-    if arrived.exists() and not zipfile.is_zipfile(arrived):
-        with arrived.open("ab") as file:
-            _downloader(start=arrived.stat().st_size)(url, file, None)
-    if not (arrived.exists() and zipfile.is_zipfile(arrived)):  # nothing had arrived, or the server sent all of it
+    try:
+        if arrived.exists():
+            with contextlib.suppress(ValueError):  # all of it had arrived
+                return accept(arrived)
+            with contextlib.suppress(ValueError):  # it was the beginning of something else
+                _receive(url, arrived, arrived.stat().st_size)
+                return accept(arrived)
         try:
-            with arrived.open("wb") as file:
-                _downloader()(url, file, None)
-        finally:
-            if not arrived.stat().st_size:
-                arrived.unlink()
-    arrived.replace(path)
+            _receive(url, arrived)
+            accept(arrived)
+        except ValueError:
+            arrived.unlink(missing_ok=True)
+            raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot download {url} ({_brief(error)}): {advice}") from None
+
+
+def _receive(url: str, path: Path, start: int = 0) -> None:
+    """Download a file from byte `start` on. Raises ValueError if it has no more bytes, or too many."""
+    try:
+        with _Bounded(path.open("ab" if start else "wb", buffering=0)) as file:
+            _downloader(start=start)(url, file, None)
+            if not file.tell():
+                raise ValueError("it is empty")
+    except OSError as error:
+        if getattr(getattr(error, "response", None), "status_code", None) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise ValueError("it is shorter") from None
+        raise
+    finally:
+        if not path.stat().st_size:
+            path.unlink()
+
+
+class _Bounded(io.BufferedWriter):
+    """A file that becomes no larger than any of these."""
+
+    def write(self, content: Any, /) -> int:
+        if self.tell() + len(content) > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST:,} bytes")
+        return super().write(content)
 
 
 def _unpack(archive: Path, path: Path) -> None:
-    """The file in an archive that has its name; the archive is removed."""
-    with zipfile.ZipFile(archive) as files, files.open(path.name) as source, replacing(path) as target:
-        shutil.copyfileobj(source, target)
-    archive.unlink()
+    """The file in an archive that has the name of `path`. Raises ValueError if it is not there, or another one."""
+    digest = hashlib.md5()
+    try:
+        with zipfile.ZipFile(archive) as files, files.open(path.name) as source, replacing(path) as target:
+            if files.getinfo(path.name).file_size > _LARGEST:
+                raise ValueError(f"it has more than {_LARGEST:,} bytes")
+            while piece := source.read(2**20):
+                digest.update(piece)
+                target.write(piece)
+            if digest.hexdigest() != _MAHONEY_MD5[path.name]:
+                raise ValueError("its md5 differs")
+    except Exception as error:  # of many types, from zipfile and what it decompresses with
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(error.args[0] if error.args else "it is damaged") from None
 
 
 def npm_package(folder: Path, package: str, members: tuple[str, ...], hash: str) -> dict[str, bytes]:
@@ -162,7 +207,7 @@ def _brief(error: Exception) -> str:
 
     if isinstance(error, requests.ConnectionError):
         return "could not connect"  # the library's own message takes three lines
-    return str(error).splitlines()[0][:200]
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 _is_allowed: ContextVar[bool] = ContextVar("_is_allowed", default=True)

@@ -84,6 +84,11 @@ class LongText(Text):
             raise self._source.not_text(self._described.invalid)
         return self._described.characters
 
+    @property
+    def is_utf8(self) -> bool:
+        """Whether all of it is."""
+        return self._described.invalid is None
+
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
         return dict(zip(SPLITS, self._described.lengths, strict=False))

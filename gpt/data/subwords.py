@@ -5,12 +5,13 @@ trained and applied by the library `tokenizers`.
 """
 
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from gpt.base.errors import RequestError
-from gpt.data.vocabulary import PAD, SPECIAL, parts_of
+from gpt.data.vocabulary import LONG, LONGEST_WORD, PAD, SPECIAL, parts_of
 
 BEGIN, END, UNKNOWN = range(PAD + 1, PAD + 4)
 
@@ -31,8 +32,10 @@ class Subwords:
     def trained_on(cls, lines: Iterable[str], vocab_size: int) -> "Subwords":
         """Learn up to `vocab_size` subwords from some text."""
         tokenizer = _pipeline(models.BPE(unk_token=SPECIAL[UNKNOWN]))
-        trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
-        tokenizer.train_from_iterator(lines, trainer)
+        lines = list(lines)
+        takes_long = sum(map(len, lines)) > LONG and sys.stderr.isatty()  # elsewhere the library prints empty lines
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=takes_long)
+        tokenizer.train_from_iterator(_cut(lines), trainer)
         vocabulary, merges = parts_of(json.loads(tokenizer.to_str()))
         return cls(vocabulary, merges or [])
 
@@ -69,6 +72,13 @@ class Subwords:
             if i not in (PAD, BEGIN):
                 kept.append(int(i))
         return self._tokenizer.decode(kept, skip_special_tokens=False)
+
+
+def _cut(lines: Iterable[str]) -> Iterator[str]:
+    """The lines; one with a word that is too long in parts, because the time is quadratic in the length of a word."""
+    for line in lines:
+        is_short = len(line) <= LONGEST_WORD or max(map(len, line.split(" "))) <= LONGEST_WORD
+        yield from [line] if is_short else (line[i : i + LONGEST_WORD] for i in range(0, len(line), LONGEST_WORD))
 
 
 def _pipeline(model: models.BPE) -> Tokenizer:

@@ -35,7 +35,7 @@ class TextData:
     ) -> None:
         self.block_size, self._with_starts = block_size, with_starts
         self._device, self._splits = torch.device(device), corpus.encoded(tokenizer)
-        self.sizes = tokenizer.sizes
+        self.sizes = tokenizer.sizes if corpus.is_utf8 else tokenizer.sizes[:, 1:]
         for name, ids in self._splits.items():
             if len(ids) <= block_size:
                 units = f"{tokenizer.unit}s"

@@ -69,6 +69,10 @@ class TextTokenizer(ABC):
         """The characters that begin in each token, and its bytes in UTF-8: (V, 2) int64."""
         return torch.tensor([(len(token), len(token.encode(errors="surrogatepass"))) for token in self.vocabulary])
 
+    def sizes_in(self, text: str) -> Tensor:
+        """`sizes`; the bytes alone, (V, 1), for a text with bytes that are not UTF-8, whose characters are unknown."""
+        return self.sizes if is_utf8(text) else self.sizes[:, 1:]
+
     @abstractmethod
     def encode(self, text: str) -> Tensor:
         """text -> (N,) int64 token ids. Raises RequestError for a character that it cannot encode."""
@@ -98,6 +102,15 @@ class TextTokenizer(ABC):
     def as_json(self) -> str:
         """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it has none."""
         raise RequestError(f"a tokenizer of {self.unit}s cannot be exported for other programs")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text has no surrogates, as which `surrogateescape` reads bytes that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class LearnedTokenizer(TextTokenizer):

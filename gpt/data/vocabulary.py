@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from gpt.base.records import Record, Total
 
 PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
+LONGEST_WORD = 1024  # characters: subwords are learned from longer ones in parts
+LONG = 2**20  # characters of a text: learning subwords from more takes seconds
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
 
 

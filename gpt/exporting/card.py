@@ -4,7 +4,7 @@ from tabulate import tabulate
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
-from gpt.base.keys import compared
+from gpt.base.keys import compared, flat
 from gpt.base.runtime import size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.changes import changes
@@ -37,7 +37,8 @@ print(model.generate({prompt}))
 def body(trained: TrainedRun) -> str:
     """The Markdown below the metadata. Raises UserError if the run has not finished."""
     summary, config, token = trained.summary, trained.config, trained.task.token
-    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}")]
+    settings = flat(config.content())
+    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}", settings)]
     return _TEXT.format(
         stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
         parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
@@ -67,14 +68,15 @@ def _remembered(trained: TrainedRun) -> str:
 
 
 def _losses(summary: Summary, token: str) -> str:
+    exact = summary.exact.loss
     rows: list[list[str | float | None]] = [
         ["documented", summary.documented.train, summary.documented.val],
         ["estimated", summary.estimated.train, summary.estimated.val],
-        ["exact", None, summary.exact.val],
+        [f"exact, over {exact.over} targets" if exact.is_sample else "exact", None, exact.loss],
     ]
-    if token != "character" and summary.exact.loss.per_character is not None:
-        rows.append(["exact, in nats per character", None, summary.exact.loss.per_character])
-        rows.append(["exact, in bits per byte", None, summary.exact.loss.bits_per_byte])
+    if token != "character":
+        others = {"nats per character": exact.per_character, "bits per byte": exact.bits_per_byte}
+        rows += [[f"exact, in {unit}", None, loss] for unit, loss in others.items() if loss is not None]
     return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
 
 

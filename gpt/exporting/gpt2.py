@@ -1,19 +1,22 @@
 """transformers: v7 as an equivalent GPT-2, with pre-LayerNorm blocks, learned positions and ReLU.
 
 GPT-2 has biases in its query, key and value projections, which are set to zero, and none in its output layer; the run's
-output bias is moved into the last LayerNorm. v6 is v7 without dropout, so it is a GPT-2 too. The library has no
-architecture for v8: the closest, NanoChat, has no token shift and no output bias.
+output bias is moved into the last LayerNorm. Programs need one more token, for padding, unknown characters and the
+beginning of a text; its logit is a large negative constant, so that it has no probability. v6 is v7 without dropout, so
+it is a GPT-2 too. The library has no architecture for v8: the closest, NanoChat, has no token shift and no output bias.
 """
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from gpt.base.errors import RequestError
-from gpt.exporting import tokenizer
+from gpt.base.errors import RequestError, UserError
 from gpt.exporting.equality import check
 from gpt.models import block_size_of, v6_pre_norm, v7_dropout
 from gpt.session.trained import TrainedRun
@@ -23,6 +26,9 @@ _BLOCK = {
     "attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.projection": "attn.c_proj",
     "feed_forward_norm": "ln_2", "feed_forward.0": "mlp.c_fc", "feed_forward.2": "mlp.c_proj",
 }  # fmt: skip
+_SPECIAL = "<|endoftext|>"  # as GPT-2 calls it
+_NEVER = -100.0  # its logit
+
 _REST = {"embedding.token": "wte", "embedding.position": "wpe", "norm": "ln_f"}
 
 
@@ -33,18 +39,32 @@ def export(trained: TrainedRun, folder: Path) -> str:
         stage = trained.config.stage
         raise RequestError(f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub")
     logging.disable_progress_bar()
-    characters = tokenizer.as_tokenizer(trained.task)
+    V, block_size = trained.task.vocab_size, block_size_of(model)
+    characters = _with_special(json.loads(trained.task.as_json()))
     as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # not for its owner alone
-    PreTrainedTokenizerFast(tokenizer_object=characters).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(characters)), model_max_length=block_size, padding_side="left",
+        truncation_side="left", bos_token=_SPECIAL, eos_token=_SPECIAL, pad_token=_SPECIAL, unk_token=_SPECIAL,
+    ).save_pretrained(folder)  # fmt: skip
     loaded = GPT2LMHeadModel.from_pretrained(folder).eval()
-    return check(
-        "GPT-2",
-        lambda idx: [model(idx)],
-        lambda idx: [loaded(idx).logits],
-        trained.task.vocab_size,
-        block_size_of(model),
-    )
+
+    def known(idx: Tensor) -> list[Tensor]:
+        logits = loaded(idx).logits
+        if (logits[..., V:] > _NEVER / 2).any():
+            raise UserError(f"the export failed: GPT-2 would predict {_SPECIAL}, which the run does not have")
+        return [logits[..., :V]]
+
+    return check("GPT-2", lambda idx: [model(idx)], known, V, block_size)
+
+
+def _with_special(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer with the special token as its last one, which characters outside the vocabulary become."""
+    model = tokenizer["model"]
+    if model["type"] == "WordLevel":
+        model["vocab"][_SPECIAL] = len(model["vocab"])
+        model["unk_token"] = _SPECIAL
+    return tokenizer
 
 
 def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
@@ -52,11 +72,12 @@ def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
     ours, dropout = model.state_dict(), hyperparameters.get("dropout", 0.0)
     vocab_size, n_embd = ours["lm_head.weight"].shape
     config = GPT2Config(
-        vocab_size=vocab_size, n_positions=block_size_of(model), n_embd=n_embd, n_layer=hyperparameters["n_layer"],
+        vocab_size=vocab_size + 1, n_positions=block_size_of(model), n_embd=n_embd, n_layer=hyperparameters["n_layer"],
         n_head=hyperparameters["n_head"], activation_function="relu", attn_pdrop=dropout, resid_pdrop=dropout,
-        embd_pdrop=0.0, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
+        embd_pdrop=0.0, tie_word_embeddings=False,
+        bos_token_id=vocab_size, eos_token_id=vocab_size, pad_token_id=vocab_size,
     )  # fmt: skip
-    theirs: dict[str, Tensor] = {"lm_head.weight": ours["lm_head.weight"]}
+    theirs: dict[str, Tensor] = {}
     for name, tensor in ours.items():
         module, _, kind = name.rpartition(".")
         if module in _REST:
@@ -68,9 +89,17 @@ def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
             )
     for i in range(config.n_layer):
         theirs[f"transformer.h.{i}.attn.c_attn.bias"] = torch.zeros(3 * n_embd)
-    theirs["transformer.ln_f.bias"] = ours["norm.bias"] + _moved(ours["lm_head.weight"], ours["lm_head.bias"])
+    bias = ours["norm.bias"] + _moved(ours["lm_head.weight"], ours["lm_head.bias"])
+    # The channels before the gain of a LayerNorm add up to 0, so the logit of this row is the same for every input.
+    constant = 1 / ours["norm.weight"]
+    constant *= _NEVER / (constant @ bias)
+    theirs["transformer.ln_f.bias"] = bias
+    theirs["lm_head.weight"] = torch.cat([ours["lm_head.weight"], constant[None]])
+    tokens = ours["embedding.token.weight"]
+    theirs["transformer.wte.weight"] = torch.cat([tokens, tokens.mean(dim=0, keepdim=True)])
     gpt2 = GPT2LMHeadModel(config)
     gpt2.load_state_dict(theirs)
+    gpt2.generation_config.max_length = config.n_positions
     return gpt2.eval()
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Protocol, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import pad
 
 from gpt.base.errors import RequestError, UserError
 from gpt.models.kv_cache import active_cache, preceded
@@ -65,10 +65,17 @@ class NGrams(nn.Module):
 
     def __init__(self, vocab_size: int, order: int, window: int, size: int) -> None:
         super().__init__()
-        if vocab_size > 1 and order > 62 / math.log2(vocab_size + 1):
-            raise ValueError(f"ngrams={order} is too long: {order} of {vocab_size} tokens do not fit into 64 bits")
-        if window * order * vocab_size * _FLOAT > _LARGEST_WINDOW:
-            raise ValueError(f"the counts of ngrams={order} after each of {window} tokens do not fit into memory")
+        in_64_bits = int(62 / math.log2(vocab_size + 1)) if vocab_size > 1 else order
+        in_memory = _LARGEST_WINDOW // (window * vocab_size * _FLOAT)
+        if order > in_64_bits:
+            raise ValueError(
+                f"ngrams={order} is too long: {order} of {vocab_size} tokens do not fit into 64 bits"
+                f"{_advice(min(in_64_bits, in_memory))}"
+            )
+        if order > in_memory:
+            raise ValueError(
+                f"the counts of ngrams={order} after each of {window} tokens do not fit into memory{_advice(in_memory)}"
+            )
         self.vocab_size, self.order, self.window = vocab_size, order, window
         # The whole state, -1 where there is no token. Counting again takes a second or two.
         dtype = torch.int16 if vocab_size < 2**15 else torch.int32
@@ -80,14 +87,12 @@ class NGrams(nn.Module):
     def remember(self, text: TokenIds) -> None:
         """Remember a text, (N,) token ids, N > 0, or its first `size` tokens."""
         ids = text[: len(self.memory)].to(self.memory.device)  # a long text stays in its file, whatever the device
-        self._length = len(ids)
         self.memory.fill_(-1)
         self.memory[: len(ids)] = ids
         rows = self._count()  # (N, order)
         # What followed each context in each part of the text.
-        own = rows * _PARTS + self._parts(torch.arange(len(ids), device=ids.device)[:, None] - 1)
-        self._own_keys, own_rows = torch.unique(own, return_inverse=True)
-        self._check_table(len(self._own_keys), len(ids), times=4)
+        self._own_keys, own_rows = torch.unique(self._own(rows), return_inverse=True)
+        self._check_table(_sizes(rows), self._own_keys)
         self._own_counts = _counts(own_rows, ids, len(self._own_keys), self.vocab_size)
         self._own_counts[0] = 0
 
@@ -177,20 +182,39 @@ class NGrams(nn.Module):
             rows.append(torch.where(index[1:] > 0, index[1:] + size - 1, 0))
             found.append(own[1:])
             size += len(own) - 1
-            self._check_table(size, len(ids))
         self._keys, result = torch.cat(found), torch.stack(rows, dim=-1)
+        self._length = len(ids)
+        if self._fitting(_sizes(result)) < self.order:
+            self._check_table(_sizes(result), torch.unique(self._own(result)))
         counts = _counts(result, ids, size, V)
         counts[0] = 0
         self._counts = counts  # complete: several threads of a server may share the model
         return result
 
-    def _check_table(self, contexts: int, tokens: int, times: int = 1) -> None:
-        """Raises RequestError for a table out of proportion to the text that it counts, before it is built."""
-        size = contexts * self.vocab_size * _FLOAT
-        if size > times * (_SMALL_TABLE + _BYTES_PER_TOKEN * tokens):
+    def _own(self, rows: Tensor) -> Tensor:
+        """The number of each context in the part of the text that its next token is in: (N, order) -> the same."""
+        return rows * _PARTS + self._parts(torch.arange(len(rows), device=rows.device)[:, None] - 1)
+
+    def _fitting(self, sizes: Tensor, times: int = 1) -> int:
+        """The longest contexts whose table is in proportion to the text; sizes: (order) the rows for contexts up to n.
+
+        0 if not even those of one token are.
+        """
+        most = times * (_SMALL_TABLE + _BYTES_PER_TOKEN * self._length)
+        return int((sizes * self.vocab_size * _FLOAT <= most).sum())
+
+    def _check_table(self, sizes: Tensor, own: Tensor) -> None:
+        """Raises RequestError for tables out of proportion to the text that they count, before they are built.
+
+        sizes: (order) the contexts up to each length, own: (M) the numbers of those in each part, ascending.
+        """
+        in_parts = torch.searchsorted(own, sizes * _PARTS)
+        longest = min(self._fitting(sizes), self._fitting(in_parts, times=4))
+        if longest < self.order:
             raise RequestError(
-                f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of more than "
-                f"{size / 1e6:,.0f} MB for a text of {tokens:,} tokens: use a smaller model.ngrams, or v8"
+                f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of "
+                f"{int(sizes[-1]) * self.vocab_size * _FLOAT / 1e6:,.0f} MB for a text of {self._length:,} tokens"
+                f"{_advice(longest)}"
             )
 
     def _parts(self, positions: Tensor) -> Tensor:
@@ -198,20 +222,14 @@ class NGrams(nn.Module):
         return positions * _PARTS // self._length
 
 
-class Trust(nn.Module):
-    """The weight of the counts of each order, computed from the network's state and the number of occurrences."""
+def _sizes(rows: Tensor) -> Tensor:
+    """How many rows there are for contexts of up to 1 .. order tokens: (N, order) -> (order)."""
+    return pad(rows, (0, 0, 1, 0)).amax(dim=0).cummax(dim=0).values + 1  # also of no tokens
 
-    def __init__(self, n_embd: int, order: int, hidden: int = 32) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(n_embd + order, hidden)
-        self.weights = nn.Linear(hidden, order)
-        nn.init.zeros_(self.weights.weight)
-        nn.init.constant_(self.weights.bias, 1 / order)
 
-    def forward(self, x: Tensor, counted: Tensor) -> Tensor:
-        """x: (B, T, C), counted: (B, T, order) -> the weight of each order: (B, T, order)."""
-        evidence = 0.3 * counted.log1p()  # about as large as the normalised x
-        return self.weights(relu(self.hidden(torch.cat([x, evidence.to(x.dtype)], dim=-1))).square())
+def _advice(longest: int) -> str:
+    """What fits instead."""
+    return f": model.ngrams={longest} fits" if longest else ": use model=v8, without counts"
 
 
 def _counts(rows: Tensor, tokens: Tensor, size: int, V: int) -> Tensor:

@@ -48,10 +48,16 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class _Rotated(torch.autograd.Function):
     """A rotation, whose gradient is rotated back: fewer passes over memory than PyTorch takes to derive it."""
 
+    generate_vmap_rule = True  # for torch.func
+
     @staticmethod
-    def forward(context: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        context.save_for_backward(cos, sin)
+    def forward(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         return _rotated(x, cos, sin)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG004
+        _, cos, sin = inputs
+        context.save_for_backward(cos, sin)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

@@ -10,11 +10,13 @@ of 119 MB for contexts of up to six characters of tiny Shakespeare, and another 
 docs/records.md has the losses of the counts alone, the network alone and both.
 """
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from gpt.base.choices import Count, Depth, Fraction, Length, Size
 from gpt.models import v8_modern
-from gpt.models.ngrams import NGramOrder, NGrams, Remembering, TokenIds, Trust
+from gpt.models.ngrams import NGramOrder, NGrams, Remembering, TokenIds
 
 
 class GPT(v8_modern.GPT, Remembering):
@@ -49,3 +51,19 @@ class GPT(v8_modern.GPT, Remembering):
     def remember(self, ids: TokenIds) -> None:
         """Remember the training split, (N,) token ids."""
         self.ngrams.remember(ids)
+
+
+class Trust(nn.Module):
+    """The weight of the counts of each order, computed from the network's state and the number of occurrences."""
+
+    def __init__(self, n_embd: int, order: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(n_embd + order, hidden)
+        self.weights = nn.Linear(hidden, order)
+        nn.init.zeros_(self.weights.weight)
+        nn.init.constant_(self.weights.bias, 1 / order)
+
+    def forward(self, x: Tensor, counted: Tensor) -> Tensor:
+        """x: (B, T, C), counted: (B, T, order) -> the weight of each order: (B, T, order)."""
+        evidence = 0.3 * counted.log1p()  # about as large as the normalised x
+        return self.weights(relu(self.hidden(torch.cat([x, evidence.to(x.dtype)], dim=-1))).square())

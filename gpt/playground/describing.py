@@ -57,6 +57,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": changes(summary),
         "documented": documented.model_dump(), "exact": summary.exact.val,
+        "per_character": summary.exact.loss.per_character,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
         "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),

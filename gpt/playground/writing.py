@@ -27,17 +27,12 @@ class Workshop:
     """Worker threads, one per core, in which PyTorch uses a single thread each."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(os.cpu_count(), "play")
+        self._threads = ThreadPoolExecutor(os.cpu_count(), "play", torch.set_num_threads, (1,))
         self.writing = 0  # texts in progress
 
     async def compute(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Run a function in a worker thread, so that the other readers need not wait."""
-
-        def alone() -> Result:
-            torch.set_num_threads(1)  # each time, because opening a large run raises it
-            return function(*arguments)
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, alone)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
         """Yield a text piece by piece until it ends or takes too long; a disconnect cancels this generator."""

@@ -5,11 +5,10 @@ from typing import Any, Literal
 from gpt.base.keys import flat, grouped
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Summary
+from gpt.runs.records import Exact, Summary
 
 Metric = Literal["exact", "val", "train", "best"]
 
-_OF_ONE_SIZE = {"bytes", "characters", "gpt2"}  # tokenizers to which data.vocab_size does not apply
 # An earlier value of these leaves no trace in the weights; an average that depended on the interval is not continued.
 _TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interval"}
 
@@ -30,6 +29,14 @@ def earlier_changes(summary: Summary) -> list[str]:
         differing += [f"{key} as documented" for key in now_changed if key not in keys]
         found += [f"{change} until iteration {segment.until}" for change in differing]
     return found
+
+
+def sample(run: RunFolder, exact: Exact, metric: Metric) -> str | None:
+    """The targets of an exact loss over a sample, which windows of another length place elsewhere; None for a split."""
+    if metric != "exact" or not exact.loss.is_sample:
+        return None
+    T = run.config().model.hyperparameters.get("block_size")
+    return exact.loss.over + (f" in windows of {T}" if T else "")
 
 
 def targets(vocabulary: Vocabulary, metric: Metric) -> str:
@@ -53,13 +60,13 @@ def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[st
     kept = {key: value for key, value in content.items() if grouped(key, content)}
     if metric == "best":  # the lowest of more evaluations is lower
         kept["training.eval_interval"] = content["training.eval_interval"]
-    if kept.get("data.tokenizer") in _OF_ONE_SIZE:
-        kept.pop("data.vocab_size", None)
     parent = run.parent()
     if parent is not None:
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"
     if summary is None:
         return kept
+    if sampled := sample(run, summary.exact, metric):
+        kept["exact_over"] = sampled
     earlier = earlier_changes(summary)
     return kept | {"dtype": summary.dtype} | ({"earlier": ", ".join(earlier)} if earlier else {})
 

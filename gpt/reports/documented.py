@@ -26,7 +26,7 @@ class Row:
     seeds: list[int]
     measured: float  # the mean over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
-    exact: float | None  # the mean over seeds; known for the validation split
+    exact: float | None  # the mean over seeds; of the validation split, where all are over the same targets
     difference: float | None  # measured - documented, where the two are comparable
     verdict: str
 
@@ -94,10 +94,16 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
         seeds=[summary.seed for summary in summaries],
         measured=measured,
         deviation=statistics.stdev(losses) if len(losses) > 1 else None,
-        exact=statistics.mean(summary.exact.val for summary in summaries) if split == "val" else None,
+        exact=_exact(summaries) if split == "val" else None,
         difference=difference,
         verdict=verdict,
     )
+
+
+def _exact(summaries: list[Summary]) -> float | None:
+    """The mean exact loss; None if it is over other targets in some of the runs."""
+    over = {(summary.exact.targets, summary.exact.of) for summary in summaries}
+    return statistics.mean(summary.exact.val for summary in summaries) if len(over) == 1 else None
 
 
 def table(comparison: Comparison, style: str) -> str:
@@ -121,7 +127,8 @@ def table(comparison: Comparison, style: str) -> str:
     return (
         f"{tabulate(cells, headers, tablefmt=style, disable_numparse=True)}\n\n"
         "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "
-        f"standard deviation over seeds. exact: {which} of the validation split once, mean over seeds. "
+        f"standard deviation over seeds. exact: {which} of the validation split once, mean over seeds "
+        "where all took the same. "
         "*: the loss on one training mini-batch, which varies by about 0.1."
     )
 

@@ -1,5 +1,6 @@
 """Any runs, grouped by what differs between them and ranked by a loss."""
 
+import itertools
 import logging
 import math
 import statistics
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gpt.reports.changes import Metric, changes, settings, targets
+from gpt.reports.changes import Metric, changes, sample, settings, targets
 from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
@@ -74,21 +75,22 @@ def rankings(
     `others` are runs that have not finished; each is in the ranking that it would be in. `joined` makes one ranking of
     all runs, to draw the loss against what makes the targets differ.
     """
-    finished: dict[str, list[_Member]] = defaultdict(list)
+    finished: dict[tuple[str, str | None], list[_Member]] = defaultdict(list)
     started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
         with skipping_damaged():
             vocabulary = run.folder.vocabulary()
             guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
             member = _Member(run, settings(*run, metric), vocabulary.kind == "characters", guess)
-            finished["" if joined else targets(vocabulary, metric)].append(member)
+            over = targets(vocabulary, metric), sample(run.folder, run.summary.exact, metric)
+            finished[("", None) if joined else over].append(member)
     for other in others:
         with skipping_damaged():
             started[targets(other.vocabulary(), metric)].append((other, settings(other, None, metric)))
-    for key in started.keys() - finished.keys():
-        for other, _ in started[key]:
-            log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
-    return [_ranking(members, started[key], metric) for key, members in finished.items() if members]
+    found = [_ranking(members, started.pop(key, []), metric) for (key, _), members in finished.items() if members]
+    for other, _ in itertools.chain(*started.values()):
+        log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
+    return found
 
 
 def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], metric: Metric) -> Ranking:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from gpt.base.console import command
 from gpt.base.errors import printable
-from gpt.base.files import write_png
+from gpt.base.files import png
 from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Summary
+from gpt.runs.records import Exact, Summary
 from gpt.training.progress import Evaluation, Step
 
 if TYPE_CHECKING:
@@ -33,18 +33,20 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
     of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
     lines.append(_row("exact", None, exact.loss, f"{exact.which} of the validation split once{of_what}"))
-    has_characters = run.vocabulary().kind == "characters"
-    if exact.per_character is not None and exact.bits_per_byte is not None and not has_characters:
-        in_bits = f"{exact.per_character / math.log(2):.4f} per character, {exact.bits_per_byte:.4f} per byte"
-        lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
+    if exact.bits_per_byte is not None and run.vocabulary().kind != "characters":
+        per_byte = f"{exact.bits_per_byte:.4f} per byte"
+        if exact.per_character is None:
+            lines.append(_row("", None, None, f"in bits, {per_byte}"))
+        else:
+            in_bits = f"{exact.per_character / math.log(2):.4f} per character, {per_byte}"
+            lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
     if documented.kind == "estimated" and not changed:
         train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
         val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.target is not None:
-        result = "reached" if summary.exact.val <= summary.target else "missed"
         counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
-        lines.append(f"target {summary.target:.4f} {result} after {counted}")
+        lines.append(f"target {summary.target:.4f} {_verdict(summary.exact, summary.target)} after {counted}")
     if summary.best.iteration != summary.iterations:
         lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
     if changed:
@@ -59,6 +61,13 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",
     ]
     return lines
+
+
+def _verdict(exact: Exact, target: float) -> str:
+    reached = exact.reaches(target)
+    if reached is None:
+        return f"not judged by {exact.loss.which} (training.exact_tokens=null takes the whole split),"
+    return "reached" if reached else "missed"
 
 
 def plot_run(run: RunFolder, summary: Summary) -> None:
@@ -89,7 +98,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     if are_bytes:  # benchmarks of these are given in bits
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
-    write_png(run.path / "loss.png", figure)
+    run.write("loss.png", png(figure))
 
 
 def _draw_losses(axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary) -> None:

@@ -112,7 +112,7 @@ class Checkpoints:
     """The newest `keep` intact checkpoints of a run; their files have at most `largest` bytes each."""
 
     def __init__(self, run: RunFolder, keep: int, largest: int = sys.maxsize) -> None:
-        self.folder = run.path / "checkpoints"
+        self._run, self.folder = run, run.path / "checkpoints"
         self._best = run.weights("best")
         self._keep, self._largest = keep, largest
         self._intact: dict[str, bool] = {}  # by name; reading a checkpoint to know takes a while
@@ -140,6 +140,7 @@ class Checkpoints:
 
     def _add(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         path = self.folder / f"{progress.iteration:08d}"
+        self._run.lock.check()
         self.folder.mkdir(exist_ok=True)
         with _temporary_folder(self.folder) as new:
             # The best weights are replaced but never changed in place, so a hard link is as good as a copy.
@@ -151,6 +152,7 @@ class Checkpoints:
             record = _Contents(progress=progress, files=checksums).model_dump(mode="json")
             files.write_flushed(new / _RECORD, to_json(record, indent=2).encode())
             files.flush_folder(new)
+            self._run.lock.check()
             if os.path.lexists(path):  # damaged, or of the same iteration
                 self._remove(path.name)
             new.rename(path)
@@ -159,6 +161,7 @@ class Checkpoints:
         self._intact[path.name] = True
 
     def _remove(self, name: str) -> None:
+        self._run.lock.check()
         _delete(self.folder / name)
         self._intact.pop(name, None)
 

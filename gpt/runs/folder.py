@@ -29,15 +29,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from gpt.base.console import OneLine
-from gpt.base.errors import UnavailableError, UnreadableError, UserError
+from gpt.base.errors import UnreadableError, UserError
 from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, write_atomically
 from gpt.base.schema import Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
+from gpt.runs.locking import FolderLock
 from gpt.runs.records import AnyRecord, Command, Parent, Summary, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 
@@ -63,6 +63,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = FolderLock(path)
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[Callable[[], None]]:
@@ -88,21 +89,13 @@ class RunFolder:
                     handler.target.close()
             handler.close()
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the folder against other writers; the lock of a process that died is released.
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Lock the folder, as `FolderLock.held` does."""
+        return self.lock.held()
 
-        Raises RequestError if another process holds it.
-        """
-        lock = FileLock(own_file(self.path / ".lock"), blocking=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise UnavailableError(f"another process is writing {self.path}") from None
-        try:
-            yield
-        finally:
-            lock.release()
+    def write(self, name: str, content: str | bytes | list[bytes | memoryview]) -> None:
+        """Write a file atomically. Raises LostFolderError as `FolderLock.check` does."""
+        write_atomically(self.path / name, content, self.lock.check)
 
     def is_started(self) -> bool:
         """Whether it holds a configuration and a vocabulary, which is enough to resume a run."""
@@ -129,7 +122,7 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig) -> None:
         """Save the resolved configuration."""
-        write_atomically(self.path / "config.yaml", formats.to_yaml(config))
+        self.write("config.yaml", formats.to_yaml(config))
 
     def config(self) -> TrainConfig:
         """The run's configuration."""
@@ -175,7 +168,7 @@ class RunFolder:
 
     def write_metrics(self, progress: Progress) -> None:
         """Save the evaluations and recorded steps so far, and the clock beside them, replacing the files."""
-        write_atomically(self.path / "metrics.jsonl", metrics.dumped(progress))
+        self.write("metrics.jsonl", metrics.dumped(progress))
         self._write_lines("clock.jsonl", progress.clock)
 
     def evaluations(self) -> list[Evaluation]:
@@ -210,6 +203,7 @@ class RunFolder:
 
     def reopen(self) -> None:
         """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
+        self.lock.check()
         self.remove_temporary_files()
         (self.path / "summary.json").unlink(missing_ok=True)
 
@@ -217,7 +211,7 @@ class RunFolder:
         return read_record(self.path / name, record)
 
     def _write_record(self, name: str, record: BaseModel) -> None:
-        write_atomically(self.path / name, formats.to_json(record.model_dump(mode="json"), indent=2))
+        self.write(name, formats.to_json(record.model_dump(mode="json"), indent=2))
 
     def _lines(self, name: str, record: type[AnyRecord]) -> list[AnyRecord]:
         path = self.path / name
@@ -225,7 +219,7 @@ class RunFolder:
 
     def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
         lines = (formats.to_json(record.model_dump(mode="json")) for record in records)
-        write_atomically(self.path / name, "".join(lines))
+        self.write(name, "".join(lines))
 
 
 def is_temporary_of_run(name: str) -> bool:

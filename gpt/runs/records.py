@@ -63,7 +63,7 @@ class Exact(Record):
     val: Loss
     targets: Total  # that it is the mean over
     of: Total  # targets of the split
-    characters: Total | None = None  # of the text in those targets; None if it is not a text
+    characters: Total | None = None  # of the text in those targets; None if unknown, or no text
     bytes: Total | None = None
 
     @property
@@ -71,9 +71,13 @@ class Exact(Record):
         """With its other units."""
         return ExactLoss(self.val, self.targets, self.of, self.characters, self.bytes)
 
+    def reaches(self, target: float) -> bool | None:
+        """Whether the loss is at most a target; None if it is over a sample, which decides nothing about the split."""
+        return None if self.loss.is_sample else self.val <= target
+
     @property
     def comparable(self) -> float:
-        """In nats per character of a text, whatever its tokens; per token of a translation."""
+        """In nats per character of a text, whatever its tokens; per token of a translation and of other bytes."""
         per_character = self.loss.per_character
         return self.val if per_character is None else per_character
 

@@ -26,6 +26,7 @@ def moments(count: int, max_iters: int) -> list[int]:
 
 def save_snapshot(run: RunFolder, tensors: dict[str, Tensor], iteration: int) -> None:
     """Save a model's weights after `iteration` updates."""
+    run.lock.check()
     run.weights(iteration).parent.mkdir(exist_ok=True)
     save_weights(run, tensors, iteration, iteration)
 

@@ -10,16 +10,16 @@ from torch.overrides import TorchFunctionMode
 
 from gpt import models
 from gpt.base.errors import RequestError, UserError
-from gpt.base.files import write_atomically
 from gpt.base.schema import Saved, Weights
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
+from gpt.training.memory import check_weights
 from gpt.training.objectives import Objective, second_head
 
 
 def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int, iteration: int) -> None:
     """Save a model's weights after `iteration` updates by name, replacing the previous file of the same kind."""
-    write_atomically(run.weights(which), saved.sealed(tensors, iteration))
+    run.write(str(run.weights(which).relative_to(run.path)), saved.sealed(tensors, iteration))
 
 
 def iteration_of(run: RunFolder, which: Saved | int) -> int:
@@ -66,7 +66,9 @@ def load_model(run: RunFolder, which: Saved | int) -> nn.Module:
 
     No memory is allocated before the file's contents have been checked.
     """
-    tensors = _read(run, which, planned_model(run))
+    planned = planned_model(run)
+    check_weights(planned, torch.device("cpu"))
+    tensors = _read(run, which, planned)
     model = models.build(run.config().model, len(run.vocabulary().vocabulary))
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})
     return model

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserE
 from gpt.base.files import own_file
 from gpt.base.keys import differences
 from gpt.base.seeding import generator
+from gpt.runs.locking import check_same, lock_in
 from gpt.searching.database import SETTINGS, check_trials, open_study, storage_errors
 from gpt.searching.space import combinations, rounded
 from gpt.training.state import TrainingState
@@ -53,6 +54,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.picture = folder / "search.png"
         with self._lock, storage_errors(self._file):
+            self._lock_id = lock_in(folder)
             if not os.path.lexists(self._file):
                 _check_free(self.picture)
             self.study = open_study(self._file, MedianPruner() if prune else NopPruner())
@@ -63,7 +65,7 @@ class Search:
         """Yield trials to run until the study has `n_trials` in all; each is locked until the next is requested."""
         while True:
             with ExitStack() as locks:
-                with self._lock, storage_errors(self._file):
+                with self._lock, self._storage():
                     trial = self._abandoned(locks) or self._new(n_trials, locks)
                 if trial is None:
                     return
@@ -99,8 +101,15 @@ class Search:
         return self.folder / f"trial_{number:03d}"
 
     def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
-        with storage_errors(self._file):
+        with self._storage():
             self.study.tell(trial, loss, state)
+
+    @contextmanager
+    def _storage(self) -> Iterator[None]:
+        """The study's file. Raises LostFolderError if its folder is no longer the one that was opened."""
+        check_same(self.folder, self._lock_id, "if you have moved it, give its new place with study=FOLDER")
+        with storage_errors(self._file):
+            yield
 
     def _abandoned(self, locks: ExitStack) -> Trial | None:
         """A trial whose worker died, locked."""

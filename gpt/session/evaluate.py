@@ -10,11 +10,14 @@ def main(config: EvaluateConfig, request: Request) -> None:
     """Print the exact loss and, for a run that translates, how its translations compare with the references."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable
+    from gpt.base.runtime import keep_freed_memory
     from gpt.session.measuring import measured
     from gpt.session.trained import load_run
 
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
-    found = measured(trained, config, request.given)
+    keep_freed_memory(trained.device)
+    with trained.runtime.settings():
+        found = measured(trained, config, request.given)
     if config.as_json:
         print(found.as_json())
         return

@@ -11,6 +11,7 @@ def main(config: GenerateConfig, request: Request) -> None:
     """Print text or translations to standard output, everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
+    from gpt.base.runtime import keep_freed_memory
     from gpt.data.corpora import read_text
     from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
@@ -18,14 +19,16 @@ def main(config: GenerateConfig, request: Request) -> None:
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
+    keep_freed_memory(trained.device)
     trained.task.refuse_others(request.given)
     prompt = config.prompt
     if config.prompt_file is not None:
         prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
     pieces = trained.task.respond(trained.model, prompt, config)
     title = f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
-    for number, piece in enumerate(pieces):
-        if number == 0:
-            print(printable(title), file=sys.stderr)
-        # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
-        print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
+    with trained.runtime.settings():
+        for number, piece in enumerate(pieces):
+            if number == 0:
+                print(printable(title), file=sys.stderr)
+            # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
+            print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)

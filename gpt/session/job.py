@@ -3,10 +3,12 @@
 import time
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from gpt import models, tasks
-from gpt.base.runtime import seed_everything, select_device, select_runtime
+from gpt.base.choices import Choice
+from gpt.base.runtime import select_device, select_runtime
 from gpt.data.batch import Data
 from gpt.data.corpus import Corpus
 from gpt.data.one_batch import OneBatch
@@ -22,7 +24,7 @@ from gpt.session.start import Start
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import exact_loss
-from gpt.training.memory import check_memory
+from gpt.training.memory import check_memory, check_weights
 from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
@@ -33,6 +35,7 @@ from gpt.training.recomputing import recompute_blocks
 from gpt.training.schedules import SCHEDULE, check_warmup
 from gpt.training.state import TrainingState, check_extension
 
+_COPIES = 3  # of the weights: themselves, their gradients, and at least one moment of every optimizer
 _SOME_VOCABULARY = 256  # to build a stage for its shapes alone, before the corpus is read
 
 
@@ -69,8 +72,8 @@ class Job:
         if config.init is not None:
             task = fitted(task, corpus, config)
 
-        seed_everything(config.seed, deterministic=config.deterministic)
-        model = made(module, task.vocab_size) if module is not None else models.build(config.model, task.vocab_size)
+        torch.manual_seed(config.seed)
+        model = made(module, task.vocab_size) if module is not None else _built(config.model, task.vocab_size, device)
         if config.overfit is None:  # which trains on a few examples, whatever the size of a batch
             tokens = task.tokens_in_batch(settings.batch_size, models.block_size_of(model))
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
@@ -96,10 +99,11 @@ class Job:
         ]  # of every shape
         if module is not None:
             check_logits(model, examples[0], task.vocab_size)
-        loss, reported_loss = training_losses(
-            model, examples, runtime, objective,
-            parts=world.size * settings.grad_accumulation, compile=config.compile,
-        )  # fmt: skip
+        with runtime.settings():  # a compiled step depends on them
+            loss, reported_loss = training_losses(
+                model, examples, runtime, objective,
+                parts=world.size * settings.grad_accumulation, compile=config.compile,
+            )  # fmt: skip
         recipe = Recipe(
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics,
             stop_below=config.overfit, world=world,
@@ -130,3 +134,12 @@ class Job:
             self.model, recipe.data, "val",
             most=recipe.settings.exact_tokens, runtime=recipe.runtime, world=recipe.world,
         )  # fmt: skip
+
+
+def _built(stage: Choice, vocab_size: int, device: torch.device) -> nn.Module:
+    """The stage, if it fits into memory. Raises RequestError if it does not, before it takes any."""
+    with shapes_only():
+        planned = models.build(stage, vocab_size)
+    check_weights(planned, torch.device("cpu"))
+    check_weights(planned, device, copies=_COPIES)
+    return models.build(stage, vocab_size)

@@ -60,7 +60,9 @@ class Measured:
             "measured": self.what, f"nats_per_{token}": exact.loss, f"bits_per_{token}": exact.loss / math.log(2)
         }  # fmt: skip
         if exact.per_character is not None:
-            found |= {"nats_per_character": exact.per_character, "bits_per_byte": exact.bits_per_byte}
+            found["nats_per_character"] = exact.per_character
+        if exact.bits_per_byte is not None:
+            found["bits_per_byte"] = exact.bits_per_byte
         found |= {"scored": exact.targets, "of": exact.of, "left_out": self.left_out}
         for measure in self.others:
             found[measure.name.replace(" ", "_")] = {"value": measure.value, "signature": measure.unit}
@@ -103,7 +105,9 @@ def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) ->
     text = read_text(Path(path), errors=task.undecodable)
     known = task.known(text)
     targets = task.batches(trained.model, known, None, tokens_per_pass=size, most=most)
-    exact = loss_over(trained.model, targets, "loss of the text", trained.runtime, sizes=trained.tokenizer.sizes)
+    exact = loss_over(
+        trained.model, targets, "loss of the text", trained.runtime, sizes=trained.tokenizer.sizes_in(text)
+    )
     others = _in_context(trained, task.batches_in_context(trained.model, known, tokens_per_pass=size, most=most))
     losses = trained.losses(text) if each else None
     return Measured(trained, f"the text {path}", exact, len(text) - len(known), others, losses)

@@ -4,8 +4,10 @@ Everything is imported in the functions, so that `import gpt` is quick.
 """
 
 import contextlib
+import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -65,8 +67,7 @@ def load(
     """Open the run in the folder `path`, or the newest finished run below `runs`, of any stage or of one.
 
     `weights` may be the iteration of a snapshot. `module` is the module that the run trained instead of a stage: the
-    weights are loaded into it. From then on, PyTorch uses one CPU thread for a small model and all threads for a large
-    one, as in training.
+    weights are loaded into it.
 
     Raises RequestError if there is no run, UserError if it is damaged.
     """
@@ -82,28 +83,27 @@ def load(
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator["Stop"]:
-    """Restore this process's signal handlers, logging, random numbers, threads and PyTorch's modes.
+    """Leave the calling program as it was, apart from PyTorch's settings, which `run` restores itself.
 
-    Raise only documented errors.
-
-    Warnings are shown; signals are handled only in the main thread.
+    Restores signal handlers, logging, filters of warnings, the environment, random numbers and PyTorch's modes. Raises
+    only documented errors. Warnings are shown; signals are handled only in the main thread.
     """
-    import torch
-
     from gpt.base.console import showing_warnings
+    from gpt.base.runtime import random_numbers_kept
     from gpt.base.stopping import Stop, Stopped
 
-    threads = torch.get_num_threads()
+    environment = dict(os.environ)  # to which compilers and profilers add
     try:
         with (
-            showing_warnings(), torch.random.fork_rng(), _usual_modes(), _documented_errors(),
+            showing_warnings(), warnings.catch_warnings(), random_numbers_kept(), _usual_modes(), _documented_errors(),
             Stop().listening() as stop,
         ):  # fmt: skip
             yield stop
     except Stopped as stopped:
         raise (KeyboardInterrupt if stopped.number == signal.SIGINT else SystemExit)(str(stopped)) from None
     finally:
-        torch.set_num_threads(threads)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ from functools import partial
 
 from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
-from gpt.base.files import attempt, write_atomically
-from gpt.base.runtime import size_of
+from gpt.base.files import attempt
+from gpt.base.keys import compared, flat
+from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import settings_of_chosen
 from gpt.reports.run import closing_lines, plot_run
@@ -24,6 +25,8 @@ from gpt.session.modules import Module
 from gpt.session.start import Start
 from gpt.session.summary import summarise
 from gpt.training.averaging import MovingAverage, WeightAverage
+from gpt.training.compilation import compiler_options
+from gpt.training.evaluation import estimation_targets
 from gpt.training.loop import train
 from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation
@@ -59,10 +62,14 @@ def run(
     if start.finished is not None:
         return Outcome(start.finished)
     loggers = chosen_loggers(start.config.logger) if start.folder is not None else []
-    job = Job.of(start, world, module)
-    state = job.begun(start)
-    started, settings = time.perf_counter(), job.recipe.settings
     with contextlib.ExitStack() as stack:
+        stack.enter_context(deterministic_algorithms(wanted=start.config.deterministic))
+        if start.config.compile:
+            stack.enter_context(compiler_options(select_device(start.config.device)))
+        job = Job.of(start, world, module)
+        stack.enter_context(job.recipe.runtime.settings())
+        state = job.begun(start)
+        started, settings = time.perf_counter(), job.recipe.settings
         guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
         watchers: list[Watcher] = [guard, *_averages(job, state)]
         folder = None
@@ -113,12 +120,15 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
 def _recorders(start: Start, job: Job, folder: RunFolder) -> list[Watcher]:
     """The other watchers that every run with a folder has."""
     config, settings = start.config, job.recipe.settings
+    targets = estimation_targets(job.model, job.recipe, "train", 0).count
     return [
-        Sampler(settings.sample_interval, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
+        Sampler(job.recipe, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
         StepLog(settings.log_interval),
         RunWriter(folder),
         SnapshotWriter(folder, config.checkpoint.snapshots, settings.max_iters),
-        ConsoleLog(settings.max_iters, job.recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus)),
+        ConsoleLog(
+            settings.max_iters, job.recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus), targets
+        ),
     ]
 
 
@@ -128,8 +138,11 @@ def _opening_lines(start: Start, job: Job) -> list[str]:
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
     size = f"{size_of(job.model):,} parameters"
+    key, settings = "data.vocab_size", flat(config.content())
+    is_unused = key in start.request.given and not compared(key, settings)
     return [
         job.task.described(job.corpus),
+        *([f"{key} has no effect with data.tokenizer={settings['data.tokenizer']}"] if is_unused else []),
         f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}",
         *([f"changed from the documented run: {', '.join(start.changed)}"] if start.changed else []),
     ]
@@ -137,8 +150,7 @@ def _opening_lines(start: Start, job: Job) -> list[str]:
 
 def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:
     """Write a sample, the loss curve and the summary, and tell the watchers."""
-    sample = folder.path / "sample.txt"
-    attempt("the sample", lambda: write_atomically(sample, job.task.sample(job.model, job.corpus, summary.seed)))
+    attempt("the sample", lambda: folder.write("sample.txt", job.task.sample(job.model, job.corpus, summary.seed)))
     # Matplotlib reads the user's settings, which can raise any error.
     attempt("the loss curve", lambda: plot_run(folder, summary), (Exception,))
     folder.write_summary(summary)

@@ -20,6 +20,7 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     `more_watchers` are the watchers of a calling program such as search.py.
     """
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
+    from gpt.base.runtime import keep_freed_memory, select_device
     from gpt.base.stopping import Stop
     from gpt.session.run import run
     from gpt.session.start import starting
@@ -30,6 +31,8 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         World.joined(config.device) as world,
         starting(config, request, stop, world) as start,
     ):
+        if start.finished is None:
+            keep_freed_memory(select_device(start.config.device))
         return run(start, stop, world, more=more_watchers).summary.exact.val
 
 

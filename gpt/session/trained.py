@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gpt import tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.base.runtime import select_device, select_runtime
+from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
@@ -42,11 +42,12 @@ def load_run(
     """Open a run; `gpt.load` calls this."""
     run = chosen_run(None if path is None else str(path), str(runs), stage)
     which = selected(run, weights)
-    if module is None:
-        model = load_model(run, which)
-    else:
-        model = made(module, len(run.vocabulary().vocabulary))
-        load_weights(run, model, which)
+    with random_numbers_kept():  # from which initial weights are drawn, although they are replaced
+        if module is None:
+            model = load_model(run, which)
+        else:
+            model = made(module, len(run.vocabulary().vocabulary))
+            load_weights(run, model, which)
     return TrainedRun(run, which, model.to(select_device(device)))
 
 
@@ -75,17 +76,21 @@ class Trained:
         """
         size = tokens_per_pass(self.runtime, self.model)
         targets = self.task.batches(self.model, text, target, tokens_per_pass=size)
-        return loss_over(self.model, targets, "loss of the text", self.runtime).loss
+        with self.runtime.settings():
+            return loss_over(self.model, targets, "loss of the text", self.runtime).loss
 
     def loss_per_character(self, text: str) -> float:
         """The loss over a text in nats per character, by which runs with different tokenizers can be compared.
 
-        Raises RequestError for a run that does not continue a text.
+        Raises RequestError for a run that does not continue a text, and for bytes whose characters are unknown.
         """
-        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes
+        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes_in(text)
         targets = self.task.batches(self.model, text, None, tokens_per_pass=size)
-        found = loss_over(self.model, targets, "loss of the text", self.runtime, sizes=sizes)
-        return cast(float, found.per_character)
+        with self.runtime.settings():
+            found = loss_over(self.model, targets, "loss of the text", self.runtime, sizes=sizes)
+        if found.per_character is None:
+            raise RequestError("the text has no known characters after its first token: `loss` gives nats per token")
+        return found.per_character
 
     @torch.no_grad()
     def losses(self, text: str) -> list[tuple[str, float]]:
@@ -96,7 +101,7 @@ class Trained:
         """
         shown, runtime, size = self.tokenizer.shown, self.runtime, tokens_per_pass(self.runtime, self.model)
         found: list[tuple[str, float]] = []
-        with runtime.all_threads():
+        with runtime.settings(), runtime.all_threads():
             for batch in self.task.batches(self.model, text, None, tokens_per_pass=size):
                 with runtime.autocast():
                     losses = target_losses(self.model, batch)
@@ -107,7 +112,8 @@ class Trained:
     @torch.no_grad()
     def next_token(self, prompt: str) -> dict[str, float]:
         """The probability of each possible next token after the prompt, the likeliest first."""
-        logits = checked_logits(self.model(self._window(prompt))[0, -1])  # (V,)
+        with self.runtime.settings():
+            logits = checked_logits(self.model(self._window(prompt))[0, -1])  # (V,)
         p, ids = logits.float().softmax(dim=-1).sort(descending=True)
         return {self.tokenizer.shown[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
 
@@ -117,7 +123,8 @@ class Trained:
         `options` are those of `sampling.generate` (tokens=500, temperature=1.0, top_k, top_p, seed=1337) or of
         `beam_search.translate` (beam=5, length_penalty=1.0), both in gpt/tasks/decoding.
         """
-        return self.task.output(self.model, prompt, **options)
+        with self.runtime.settings():
+            return self.task.output(self.model, prompt, **options)
 
     @torch.no_grad()
     def attention(self, prompt: str) -> list[Tensor]:
@@ -125,7 +132,7 @@ class Trained:
 
         Only the last `block_size` tokens of the prompt are read. Empty for a stage without attention.
         """
-        with AttentionWeights() as observed:
+        with self.runtime.settings(), AttentionWeights() as observed:
             self.model(self._window(prompt))
         return [weights[0].float().cpu() for weights in observed.weights]
 

@@ -94,12 +94,15 @@ class Continuation(Task):
         return Continuation(self.tokenizer.grown(corpus.characters))
 
     def described(self, corpus: Text) -> str:
-        """Characters, whatever the tokens."""
-        train, val, *test = corpus.lengths().values()
+        """Characters, whatever the tokens; bytes of a text that is not UTF-8."""
+        unit, lengths = "character", corpus.lengths()
+        if not corpus.is_utf8:
+            unit, lengths = self.token, {split: len(ids) for split, ids in corpus.encoded(self.tokenizer).items()}
+        train, val, *test = lengths.values()
         tested = "".join(f", {count:,} to test on" for count in test)
         units = "" if self.token == "character" else f" {self.token}s"
         return (
-            f"text: {train:,} characters to train on, {val:,} to validate on{tested}; "
+            f"text: {train:,} {unit}s to train on, {val:,} to validate on{tested}; "
             f"a vocabulary of {self.vocab_size:,}{units}"
         )
 

@@ -16,6 +16,23 @@ from gpt.training.precompiled import PrecompiledLoss, RandomNumbersError
 log = logging.getLogger(__name__)
 
 
+@contextlib.contextmanager
+def compiler_options(device: torch.device) -> Iterator[None]:
+    """Set two of PyTorch's private options, if it has them, for compiled losses; restored at the end."""
+    import torch._functorch.config as config  # slow to import, like the whole compiler
+
+    options = {}
+    # Writing to this cache occasionally crashes the process (PyTorch's issue 177442); the others are enough.
+    if hasattr(config, "enable_autograd_cache"):
+        options["enable_autograd_cache"] = False
+    # Compiled CPU loops are very slow at storing booleans, so the backward pass recomputes dropout masks.
+    # benchmarks/private_kernels.py measures the gain.
+    if device.type == "cpu" and hasattr(config, "aggressive_recomputation"):
+        options["aggressive_recomputation"] = True
+    with config.patch(options):
+        yield
+
+
 def training_losses(
     model: nn.Module, batches: Sequence[Batch], runtime: Runtime, objective: Objective, *, parts: int, compile: bool
 ) -> tuple[Loss, Loss]:
@@ -40,7 +57,6 @@ def training_losses(
 
 def _just_in_time(model: nn.Module, runtime: Runtime, objective: Objective, *, graphs: bool) -> Loss:
     log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
-    _configure_compiler(runtime.device)
     mode = None
     # A small stage spends its time launching kernels, which CUDA graphs avoid. But they overwrite gradients, so the
     # parts of a batch could not add up.
@@ -71,16 +87,3 @@ def _explained() -> Iterator[None]:
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"compile=true does not work on this machine: {reason}") from error
-
-
-def _configure_compiler(device: torch.device) -> None:
-    """Set two of PyTorch's private options, if it has them."""
-    import torch._functorch.config as config  # slow to import, like the whole compiler
-
-    # Writing to this cache occasionally crashes the process (PyTorch's issue 177442); the others are enough.
-    if hasattr(config, "enable_autograd_cache"):
-        config.enable_autograd_cache = False
-    # Compiled CPU loops are very slow at storing booleans, so the backward pass recomputes dropout masks.
-    # benchmarks/private_kernels.py measures the gain.
-    if device.type == "cpu" and hasattr(config, "aggressive_recomputation"):
-        config.aggressive_recomputation = True

@@ -74,15 +74,18 @@ def mean_loss(
 
 def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Loss = batch_loss) -> tuple[float, float]:
     """The estimated losses on the train and val splits, over random batches determined by the iteration."""
-    data, settings, runtime = recipe.data, recipe.settings, recipe.runtime
     losses = []
     for split in ("train", "val"):
-        targets = data.estimation_batches(
-            split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, tokens_per_pass(runtime, model)
-        )
-        losses.append(mean_loss(model, targets, f"estimating {split} loss", runtime, loss, recipe.world))
+        targets = estimation_targets(model, recipe, split, iteration)
+        losses.append(mean_loss(model, targets, f"estimating {split} loss", recipe.runtime, loss, recipe.world))
     train, val = torch.stack(losses).tolist()  # waits for the device, once
     return train, val
+
+
+def estimation_targets(model: nn.Module, recipe: Recipe, split: str, iteration: int) -> Targets:
+    """What a loss is estimated over."""
+    settings, size = recipe.settings, tokens_per_pass(recipe.runtime, model)
+    return recipe.data.estimation_batches(split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, size)
 
 
 def exact_loss(
@@ -112,7 +115,7 @@ def loss_over(
     world: World = ALONE,
 ) -> ExactLoss:
     """The mean over all these targets; `sizes` are those of `Data`. Raises DivergedError if it is NaN or Inf."""
-    text = torch.zeros(2, dtype=torch.int64)  # characters, bytes
+    text = torch.zeros(0 if sizes is None else sizes.shape[1], dtype=torch.int64)  # characters, bytes
 
     def counted() -> Iterator[Batch]:
         for batch in targets:
@@ -123,5 +126,5 @@ def loss_over(
     mean = mean_loss(model, replace(targets, batches=counted()), name, runtime, world=world).item()
     if not math.isfinite(mean):
         raise DivergedError(f"the {name} is NaN or Inf: the weights are damaged, or far too large")
-    of_text = [] if sizes is None else text.tolist()
-    return ExactLoss(mean, targets.count, targets.of, *of_text)
+    counts = dict(zip(("bytes", "characters"), reversed(text.tolist()), strict=False))
+    return ExactLoss(mean, targets.count, targets.of, **counts)

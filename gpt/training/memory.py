@@ -12,6 +12,20 @@ _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 _BYTES = 2  # of an activation in bfloat16, the smallest
 
 
+def check_weights(model: nn.Module, device: torch.device, copies: int = 1) -> None:
+    """Raises RequestError if a model that was built for its shapes alone does not fit into the memory of the device.
+
+    `copies`: of the weights, such as another one for the gradients; again a lower bound.
+    """
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    available = memory_of(device)
+    if copies * weights > available:
+        raise RequestError(
+            f"the weights of this model take {weights / 2**30:,.1f} GiB, and with what is kept for each of them "
+            f"more than the {available / 2**30:,.1f} GiB of memory: make the model or its vocabulary smaller"
+        )
+
+
 def check_memory(model: nn.Module, vocab_size: int, tokens: int, device: torch.device) -> None:
     """Raises RequestError if a step over this many tokens at once needs more memory than the device has.
 

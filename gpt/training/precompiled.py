@@ -123,9 +123,9 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
         exported = torch.export.export(graph, tuple(example))
-        # Precompiled headers would pay off only for a second library.
-        known = hasattr(config.aot_inductor, "precompile_headers")
-        options = {"aot_inductor.precompile_headers": False} if known else {}
+        # Precompiled headers would pay off only for a second library; the metadata would stay in PyTorch's settings.
+        options = {"precompile_headers": False, "metadata": {}}
+        options = {f"aot_inductor.{name}": x for name, x in options.items() if hasattr(config.aot_inductor, name)}
         aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
 
 

@@ -26,8 +26,8 @@ class ExactLoss:
     loss: float  # nats per token
     targets: int  # that it is the mean over
     of: int  # targets of the whole split or text
-    characters: int | None = None  # of the text in those targets; None if it is not a text
-    bytes: int | None = None  # of them in UTF-8
+    characters: int | None = None  # of the text in those targets; None if unknown, or if it is not a text
+    bytes: int | None = None  # of that text
 
     @property
     def per_character(self) -> float | None:

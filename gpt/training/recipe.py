@@ -62,6 +62,11 @@ class Recipe:
             found = list(range(0, progress.iteration + 1, interval))
         return [*found, last] if progress.iteration == last != found[-1] else found
 
+    def counted(self, progress: Progress) -> list[Evaluation]:
+        """The evaluations so far that one run with these settings has too: the only ones that may decide anything."""
+        due = {*self.evaluated(progress)}
+        return [evaluation for evaluation in progress.evaluations if evaluation.iteration in due]
+
     def _begins_epoch(self, tokens: int, newest: Evaluation) -> bool:
         """Whether an epoch ended between an evaluation and this many tokens."""
         return self.data.epoch(tokens) > self.data.epoch(newest.tokens)
@@ -73,10 +78,16 @@ class Recipe:
 
     def is_complete(self, progress: Progress) -> bool:
         """Whether the last iteration is done, the training loss low enough, or the patience with validation used up."""
-        is_low = self.stop_below is not None and any(e.train < self.stop_below for e in progress.evaluations[-1:])
-        return is_low or self._has_stalled(progress) or progress.iteration == self.settings.max_iters
+        return progress.iteration == self.settings.max_iters or self._is_low(progress) or self._has_stalled(progress)
+
+    def _is_low(self, progress: Progress) -> bool:
+        """Whether the newest estimated training loss is low enough."""
+        return self.stop_below is not None and any(e.train < self.stop_below for e in self.counted(progress)[-1:])
 
     def _has_stalled(self, progress: Progress) -> bool:
         """Whether the last `patience` evaluations had no lower validation loss than all before them."""
-        patience, losses = self.settings.patience, [evaluation.val for evaluation in progress.evaluations]
-        return patience is not None and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
+        patience = self.settings.patience
+        if patience is None:
+            return False
+        losses = [evaluation.val for evaluation in self.counted(progress)]
+        return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])

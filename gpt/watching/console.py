@@ -1,6 +1,7 @@
 """Watchers for a terminal: a line per evaluation and the report at the end, and a progress bar."""
 
 import logging
+import math
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
 from gpt.watching.run_watcher import RunWatcher
 
+_NOISE = 4.0  # nats: of one target, more than healthy runs show after two updates; means have less
+
 log = logging.getLogger(__name__)
 
 
@@ -20,8 +23,12 @@ class ConsoleLog(RunWatcher):
 
     phase = Phase.SHOW
 
-    def __init__(self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]], targets: int
+    ) -> None:
+        """`targets`: the number of them that a training loss is estimated over."""
         self._max_iters, self._epoch, self._examples = max_iters, epoch, examples
+        self._noise = _NOISE / math.sqrt(targets)
 
     def evaluated(self, state: TrainingState) -> None:
         """Log the newest losses."""
@@ -40,7 +47,7 @@ class ConsoleLog(RunWatcher):
                 log.info(line)
         for line in (new.sample or "").splitlines():
             log.info(f"  | {line}")
-        if new.train > first.train:
+        if new.train > first.train + self._noise:
             log.warning(f"the training loss is above {first.train:.4f}, where it started: the run may be diverging")
 
     def finished(self, state: TrainingState) -> None:

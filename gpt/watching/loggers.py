@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpt.base.choices import Choice, Kind
 from gpt.base.errors import RequestError
-from gpt.base.files import attempt, write_atomically
+from gpt.base.files import attempt
 from gpt.base.installation import installing
 from gpt.runs.folder import RunFolder
 from gpt.training.progress import Clock, Evaluation, Progress, Step
@@ -91,7 +91,7 @@ class Csv(Watcher):
     """metrics.csv in the run folder, for a spreadsheet: one row per evaluation, and with `steps` per recorded step."""
 
     def __init__(self, run: RunFolder, steps: bool = False) -> None:
-        self._path, self._has_steps = run.path / "metrics.csv", steps
+        self._run, self._has_steps = run, steps
 
     def evaluated(self, state: "TrainingState") -> None:
         """Write all rows, so that a resumed run has each of them once."""
@@ -102,6 +102,6 @@ class Csv(Watcher):
         writer = csv.writer(table)
         writer.writerow(["iteration", *(name.removeprefix("loss/").replace("/", "_") for name in names)])
         writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
-        attempt(self._path.name, lambda: write_atomically(self._path, table.getvalue()))
+        attempt("metrics.csv", lambda: self._run.write("metrics.csv", table.getvalue()))
 
     finished = evaluated  # a run that ends at its checkpoint has no later evaluation

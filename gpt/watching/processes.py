@@ -32,6 +32,7 @@ class Run(NamedTuple):
     id: str  # stays the same when the run is resumed
     name: str
     folder: Path
+    lock: list[int] | None  # that identifies the folder, wherever it is moved
     config: dict[str, Any]
     options: dict[str, Any]  # of the tracker
 

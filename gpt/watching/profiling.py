@@ -8,7 +8,7 @@ from pathlib import Path
 from torch.profiler import profile
 
 from gpt.base.choices import Count
-from gpt.base.files import attempt, write_atomically
+from gpt.base.files import attempt
 from gpt.runs.folder import RunFolder
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
@@ -27,7 +27,7 @@ class Profile(Watcher):
     """
 
     def __init__(self, run: RunFolder, skip: Count, steps: Count) -> None:
-        self._folder, self._skip, self._steps = run.path, skip, steps
+        self._run, self._skip, self._steps = run, skip, steps
         self._taken = 0
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or PyTorch prints lines of its own
         self._profile = profile()
@@ -43,7 +43,7 @@ class Profile(Watcher):
             self.close()
             processor = "cpu" if state.last_batch.device.type == "cpu" else "device"
             if attempt("the profile", lambda: self._write(f"self_{processor}_time_total")):
-                log.info(f"profile: {self._folder / _TRACE} (for https://ui.perfetto.dev), {self._folder / _TABLE}")
+                log.info(f"profile: {self._run.path / _TRACE} (for https://ui.perfetto.dev), {self._run.path / _TABLE}")
 
     def close(self) -> None:
         """Stop profiling, and warn if the run ended before the profile was complete."""
@@ -56,8 +56,8 @@ class Profile(Watcher):
     def _write(self, order: str) -> None:
         # The table first: exporting empties the profile of its events.
         table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
-        write_atomically(self._folder / _TABLE, f"{table}\n")
+        self._run.write(_TABLE, f"{table}\n")
         with tempfile.TemporaryDirectory() as folder:  # PyTorch would follow a link in the run's folder
             trace = Path(folder, _TRACE)
             self._profile.export_chrome_trace(str(trace))
-            write_atomically(self._folder / _TRACE, trace.read_bytes())
+            self._run.write(_TRACE, trace.read_bytes())

@@ -11,6 +11,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import moments, save_snapshot
 from gpt.runs.weights import save_weights
 from gpt.training.progress import Clock, Step
+from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
 
@@ -94,13 +95,15 @@ class Sampler(Watcher):
 
     phase = Phase.CHANGE
 
-    def __init__(self, interval: int | None, sample: Callable[[], str]) -> None:
-        self._interval, self._sample = interval, sample
+    def __init__(self, recipe: Recipe, sample: Callable[[], str]) -> None:
+        self._recipe, self._interval, self._sample = recipe, recipe.settings.sample_interval, sample
 
     def evaluated(self, state: TrainingState) -> None:
         """Generate a sample, if one is due."""
-        evaluations = state.progress.evaluations
-        if self._interval is None or len(evaluations) == 1 or (len(evaluations) - 1) % self._interval:
+        if self._interval is None:
+            return
+        evaluations, later = state.progress.evaluations, len(self._recipe.counted(state.progress)) - 1
+        if later == 0 or later % self._interval:
             return
         was_training = state.model.training
         evaluations[-1] = evaluations[-1].model_copy(update={"sample": self._sample()})
@@ -136,6 +139,7 @@ class RunWriter(Watcher):
         if state.average:
             save_weights(self._run, state.average, "averaged", progress.averaged[-1])
         else:
+            self._run.lock.check()
             self._run.weights("averaged").unlink(missing_ok=True)
         self._write_metrics(state)
 

@@ -135,6 +135,7 @@ class Tracker(RunWatcher):
             "id": hashlib.sha256(f"{begun} {self._run.path.name}".encode()).hexdigest()[:8],
             "name": self._run.path.name,
             "folder": str(self._run.path),
+            "lock": self._run.lock.id,
             "config": config.content(),
             "options": self._options,
         })  # fmt: skip

@@ -26,6 +26,14 @@ def test_what_identifies_a_run_is_known_by_key_and_by_group() -> None:
         assert keys.identifying(name) == []
 
 
+def test_a_number_of_subwords_counts_with_subwords_only() -> None:
+    for tokenizer, counts in (("characters", False), ("bytes", False), ("gpt2", False), ("subwords", True)):
+        settings = {"data.tokenizer": tokenizer, "data.vocab_size": 500}
+        assert keys.compared("data.vocab_size", settings) == keys.grouped("data.vocab_size", settings) == counts
+    assert keys.compared("data.vocab_size", {"data.vocab_size": 4000})  # of sentence pairs
+    assert not keys.compared("training.eval_interval", {"training.average_last": 0.0})
+
+
 def test_paths_and_lists_are_taken_as_they_were_typed() -> None:
     paths = {"data.dir", "data.path", "data.files", "data.source", "data.target"}
     assert set(keys.literal(TrainConfig)) == paths | {"init", "resume", "tags"}

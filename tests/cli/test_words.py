@@ -76,6 +76,8 @@ UNCLEAR = [
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
     ("train.py training.epochs=3", "unknown key training.epochs; did you mean training.max_iters?"),
     ("train.py schedule.min_lr=3", "did you mean schedule.final, of schedule=cosine, linear, trapezoid?"),
+    ("generate.py repetition_penalty=1.2", "unknown key repetition_penalty; --help lists the keys"),
+    ("generate.py lenght_penalty=1", "unknown key lenght_penalty; did you mean length_penalty?"),
     ("train.py out_dir=x", "unknown key out_dir; did you mean hydra.run.dir?"),
 ]  # fmt: skip
 

@@ -1,6 +1,9 @@
 """Bytes and byte-level subwords: every text is encoded and decoded without loss, and what is generated is Unicode."""
 
 import itertools
+import json
+import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +14,14 @@ from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError, UserError
 from gpt.data import sources, tokenizers
-from gpt.data.byte_level import ByteLevel
+from gpt.data.byte_level import BYTES, ByteLevel, empty_tokenizer, imported_library
 from gpt.data.corpus import TextCorpus, Tokens
 from gpt.data.long_text import LongText
 from gpt.data.sources import Source
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.gpt2 import GPT2Subwords
 from gpt.data.tokenizers.subwords import BytePairs
-from gpt.data.vocabulary import Vocabulary
+from gpt.data.vocabulary import LONGEST_WORD, Vocabulary, parts_of
 from gpt.runs.formats import to_json
 from gpt.runs.records import read_record
 from tests.conftest import small_corpus, split_text
@@ -100,6 +103,28 @@ def test_subwords_are_learned_from_the_training_split_alone() -> None:
     assert not any("zq" in token for token in tokenizer.shown)
 
 
+@given(words=st.lists(st.text(min_size=1, max_size=60), max_size=20), space=st.sampled_from([" ", "\n\n", "\u3000"]))
+def test_subwords_are_learned_from_the_words_of_gpt2(words: list[str], space: str) -> None:
+    text = space.join(words).encode(errors="replace").decode()
+    expected, library = empty_tokenizer(), imported_library()
+    trainer = library.trainers.BpeTrainer(vocab_size=280, initial_alphabet=sorted(BYTES), show_progress=False)
+    expected.train_from_iterator([text], trainer)
+    vocabulary, merges = parts_of(json.loads(expected.to_str()))
+    learned = BytePairs.trained_on([text], 280)
+    assert (learned.vocabulary, learned.merges) == (vocabulary, merges)
+
+
+@pytest.mark.parametrize("alphabet", ["ACGT", "0123456789", "a", " ", "-+"])
+def test_subwords_of_a_text_that_is_one_long_word_are_learned_in_linear_time(alphabet: str) -> None:
+    """A word of 100,000 characters took some 20 seconds."""
+    text = "".join(random.Random(1).choices(alphabet, k=100_000))
+    begun = time.process_time()
+    tokenizer = BytePairs.trained_on([text], 1000)
+    assert time.process_time() - begun < 2
+    assert len(tokenizer.encode(text)) < len(text) / 2
+    assert max(map(len, tokenizer.vocabulary)) <= LONGEST_WORD
+
+
 def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
     tiktoken = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
     ranks = {bytes(SUBWORDS._bytes[i]): i for i in range(len(SUBWORDS))}
@@ -137,6 +162,7 @@ def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Pa
     assert b"".join(bytes(ids[:].tolist()) for ids in encoded.values()) == content
     memory = split_text(content.decode(errors="surrogateescape"), 0.5)
     assert (long.lengths(), long.digest) == (memory.lengths(), memory.digest)
+    assert (long.is_utf8, memory.is_utf8) == (False, False)
     again = LongText(source, 0.5, tmp_path / "prepared", Tokens("characters"))
     with pytest.raises(RequestError, match=r"latin1 is not UTF-8 text \(byte 3 is not\)"):
         tokenizers.built_for(again)
@@ -146,6 +172,7 @@ def test_splits_of_a_benchmark_are_cut_by_bytes_and_only_bytes_cut_a_character(t
     (tmp_path / "text").write_bytes("aé€z".encode())
     long = LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens("bytes"))
     assert long.lengths() == {"train": 2, "val": 1, "test": 1}
+    assert long.is_utf8
     as_bytes = long.encoded(ByteTokenizer())
     assert [bytes(ids[:].tolist()) for ids in as_bytes.values()] == [b"a\xc3", b"\xa9\xe2\x82", b"\xacz"]
     characters = tokenizers.built_for(LongText(Source([tmp_path / "text"]), (2, 5), tmp_path / "prepared", Tokens()))

@@ -37,6 +37,9 @@ def test_every_unknown_character_is_named_once_and_the_first_ten_of_very_many() 
     assert str(error.value) == (
         "the characters 'ü' (U+00FC) and 'é' (U+00E9) are not in the vocabulary, which is 'abc'"
     )
+    with pytest.raises(RequestError, match=r"which is 'abc[^']+' and 9,803 more$") as error:
+        CharTokenizer("abc" + "".join(map(chr, range(0x4E00, 0x7510)))).encode("d")
+    assert len(str(error.value)) < 300
     assert lacking("é") == "the character 'é' (U+00E9) is not in the vocabulary"
     assert lacking("abcdefghijklm").startswith("the characters 'a' (U+0061), 'b' (U+0062), ")
     assert lacking("abcdefghijklm").endswith("'j' (U+006A) and 3 more are not in the vocabulary")

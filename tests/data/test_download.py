@@ -42,7 +42,7 @@ def serving(
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/", asked
     finally:
@@ -54,10 +54,15 @@ def serving(
 def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A small archive in place of the real one, which has 36 MB."""
     monkeypatch.setitem(download._MAHONEY_MD5, "enwik8", hashlib.md5(CORPUS).hexdigest())
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as file:
-        file.writestr("enwik8", CORPUS)
-    return content.getvalue()
+    return zipped(CORPUS)
+
+
+def zipped(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """An archive with this as enwik8."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", compression) as file:
+        file.writestr("enwik8", content)
+    return archive.getvalue()
 
 
 @pytest.mark.parametrize("fault", [None, "wrong bytes", "cut connection", "no server"])
@@ -74,7 +79,8 @@ def test_a_download_is_kept_if_its_hash_is_right_and_a_bad_one_leaves_nothing(
                 multi30k(tmp_path, "val.de.gz")
         else:
             assert multi30k(tmp_path, "val.de.gz") == path
-    assert list(path.parent.iterdir()) == ([] if fault else [path])
+    begun = [path.with_name(".val.de.gz.part")] if fault == "cut connection" else []
+    assert list(path.parent.iterdir()) == (begun if fault else [path])
     if not fault:
         assert multi30k(tmp_path, "val.de.gz").read_bytes() == CORPUS  # the server is gone
 
@@ -114,6 +120,43 @@ def test_a_server_that_cannot_continue_starts_over_and_an_archive_that_one_has_i
     (tmp_path / "enwik8").unlink()
     (tmp_path / "enwik8.zip").write_bytes(archive)
     assert mahoney(tmp_path, "enwik8", UNREACHABLE).read_bytes() == CORPUS
+
+
+HTML = b"<html>Accept the terms of this network</html>" * 100
+
+
+@pytest.mark.parametrize("begun", [None, b"PK\x03\x04", HTML, HTML * 100, "archive", "another"])
+@pytest.mark.parametrize("sent", ["archive", "page", "another", "bomb", "endless"])
+def test_nothing_but_the_file_itself_is_put_at_its_name_whatever_has_been_sent_and_is_sent(
+    begun: bytes | str | None, sent: str, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrived before is a part of it, a page, or an archive of something else."""
+    contents = {
+        "archive": archive,
+        "page": HTML,
+        "another": zipped(b"other" * 1000),
+        "bomb": zipped(CORPUS * 100, zipfile.ZIP_DEFLATED),
+    }
+    part = tmp_path / ".enwik8.zip.part"
+    if begun is not None:
+        part.write_bytes(contents[begun] if isinstance(begun, str) else begun)
+    monkeypatch.setattr(download, "_LARGEST", 2 * len(CORPUS))
+    with serving(contents.get(sent, archive * 3)) as (url, _):
+        if sent == "archive" or begun == "archive":
+            assert mahoney(tmp_path, "enwik8", url).read_bytes() == CORPUS
+        else:
+            with pytest.raises(UserError, match=r"^cannot download .*enwik8\.zip \([^\n]+\): download it yourself"):
+                mahoney(tmp_path, "enwik8", url)
+    assert [path.name for path in tmp_path.iterdir()] == (["enwik8"] if "archive" in (sent, begun) else [])
+
+
+def test_an_archive_of_another_file_is_named_and_kept(archive: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "enwik8.zip"
+    for content in (HTML, archive[:-100], zipped(b"other")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"enwik8\.zip is not the archive of enwik8 \(.*\): remove it to download"):
+            mahoney(tmp_path, "enwik8", UNREACHABLE)
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {path.name: content}
 
 
 def test_files_of_an_npm_package_are_read_from_the_archive_with_the_right_hash(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Subwords: sentences to token ids and back."""
 
+import random
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +34,15 @@ def test_what_is_known_of_a_line_has_no_unknown_token() -> None:
     assert UNKNOWN in tokenizer.encode_all(["日本"])[0]
     # White space of another kind still separates words:
     assert tokenizer.known_part("abc\tdef\N{NO-BREAK SPACE}abc") == ("abc def abc", "")
+
+
+def test_subwords_of_one_long_word_are_learned_in_linear_time_and_those_of_long_lines_as_ever() -> None:
+    begun = time.process_time()
+    Subwords.trained_on(["".join(random.Random(1).choices("ACGT", k=100_000))], 1000)
+    assert time.process_time() - begun < 2
+    words = ["low", "lower", "lowest", "newer", "wider"]
+    one_line, lines = Subwords.trained_on([" ".join(words * 300)], 60), Subwords.trained_on([" ".join(words)] * 300, 60)
+    assert one_line.vocabulary == lines.vocabulary
 
 
 @pytest.mark.parametrize(

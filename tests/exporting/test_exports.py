@@ -233,9 +233,18 @@ def test_v7_is_a_gpt2(called: Script, corpus_file: Path, tmp_path: Path) -> None
     assert ids[0].tolist() == run.task.tokenizer.encode("Abc de\nfgh").tolist()
     assert tokenizer.decode(ids[0]) == "Abc de\nfgh"
     with torch.no_grad():
-        torch.testing.assert_close(model(ids).logits, run.model(ids), atol=TOLERANCE, rtol=0)
+        expected, logits = run.model(ids), model(ids).logits
+    torch.testing.assert_close(logits[..., :-1], expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(logits.logsumexp(dim=-1), expected.logsumexp(dim=-1), atol=TOLERANCE, rtol=0)
     greedy = model.generate(ids[:, :3], max_new_tokens=10, do_sample=False)
     assert tokenizer.decode(greedy[0]) == "Abc" + run.generate("Abc", tokens=10, temperature=0.0)
+    (whole,) = transformers.pipeline("text-generation", str(folder))("Abc")  # ends where the positions do
+    assert len(whole["generated_text"]) == tokenizer.model_max_length == 16
+    assert tokenizer("Abc de\nfgh" * 3, truncation=True).input_ids == ids[0].tolist()[-6:] + ids[0].tolist()
+    prompts = tokenizer(["Abc", "Abc de"], padding=True, return_tensors="pt")
+    alone = [model.generate(ids[:, :length], max_new_tokens=4, do_sample=False)[0, -4:] for length in (3, 6)]
+    assert torch.equal(model.generate(**prompts, max_new_tokens=4, do_sample=False)[:, -4:], torch.stack(alone))
+    assert tokenizer.decode(tokenizer("A§c").input_ids, skip_special_tokens=True) == "Ac"
 
 
 HARD = "Don't we'll naïve\r\n\n  東京 😀\t 1234 e\u0301 \ufeff \u0085x"

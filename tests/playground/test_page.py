@@ -613,6 +613,8 @@ def test_the_page_draws_as_generate_py_does(page: Visit) -> None:
         (0.5, 3, None),
         (1.7, None, 0.4),
         (0.8, 5, 0.9),
+        (3.0, 4, 0.6),
+        (1e30, 3, 0.6),
         (0.0, None, None),
     ]:
         x = torch.randn(50, 20, generator=generator) * 3

@@ -54,11 +54,14 @@ def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target(template: 
     whole, sample = Exact(val=2.0, targets=900, of=900), Exact(val=2.0, targets=80, of=900)
     for losses, text in (
         ([whole, whole], "exact: every target of the validation"),
+        ([sample, sample], "exact: 80 of 900 targets of the validation"),
         ([whole, sample], "exact: 80 of 900 targets or every target of the validation"),
     ):
         stage = {"stage": "v5", **documented(2.0808)}
         given = runs(template, *({"seed": seed, "exact": exact, **stage} for seed, exact in enumerate(losses)))
-        assert text in table(compare(given, tolerance=0.03), "simple")
+        comparison = compare(given, tolerance=0.03)
+        assert text in table(comparison, "simple")
+        assert comparison.rows[0].exact == (2.0 if losses[0] == losses[1] else None)
 
 
 def test_a_mini_batch_is_not_compared_with_an_estimate(template: tuple) -> None:

@@ -134,6 +134,20 @@ def test_losses_over_other_characters_are_not_ranked_together(sweep: Path, tmp_p
     assert len(rankings(found, "exact")) == 2
 
 
+def test_losses_over_other_samples_of_a_split_are_not_ranked_together(sweep: Path, tmp_path: Path) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.1, 2.2], "0.2": [0.1, 0.2]})
+    sampled = [(80, 8), (80, 8), (80, 16), (40, 8), (900, 8)]  # targets, and the length of a window
+    for number, (run, (targets, T)) in enumerate(zip(found, sampled, strict=True)):
+        exact, config = Exact(val=2.0, targets=targets, of=900), run.folder.config()
+        model = config.model.model_copy(update={"block_size": T})
+        run.folder.write_config(config.model_copy(update={"model": model}))
+        found[number] = FinishedRun(run.folder, run.summary.model_copy(update={"exact": exact}))
+    assert [len(ranking.groups[0].runs) for ranking in rankings(found, "exact")] == [2, 1, 1, 1]
+    assert len(rankings(found, "val")) == 1
+    (joined,) = rankings(found, "exact", joined=True)
+    assert sorted(len(group.runs) for group in joined.groups) == [1, 1, 1, 2]
+
+
 def test_forks_are_repetitions_if_they_started_from_the_same_weights_wherever_these_were(
     sweep: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,18 @@ def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named(temp
     assert lines["exact"].endswith("once by the averaged weights")
 
 
+@pytest.mark.parametrize(
+    ("exact", "verdict"),
+    [
+        (Exact(val=2.0, targets=900, of=900), "target 2.0000 reached after"),
+        (Exact(val=2.1, targets=900, of=900), "target 2.0000 missed after"),
+        (Exact(val=1.9, targets=899, of=900), "target 2.0000 not judged by 899 of 900 targets"),
+    ],
+)
+def test_a_target_is_judged_by_the_whole_split_only(template: tuple, exact: Exact, verdict: str) -> None:
+    assert report(template, target=2.0, exact=exact)["target"].startswith(verdict)
+
+
 def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple) -> None:
     """Be that another value, or the documented one where the run ended with another."""
     history = [
@@ -103,7 +115,7 @@ def test_the_loss_curve_is_a_picture_with_a_panel_for_each_metric_below_the_loss
         progress.evaluations.append(evaluation.model_copy(update={"metrics": means}))
     run.write_metrics(progress)
     figures: list = []
-    monkeypatch.setattr("gpt.reports.run.write_png", lambda _, figure: figures.append(figure))
+    monkeypatch.setattr("gpt.reports.run.png", lambda figure: (figures.append(figure), b"")[1])
     plot_run(run, template[1])
     losses, accuracy = figures[0].axes
     assert losses.get_ylabel() == "loss (nats per token)"

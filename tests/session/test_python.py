@@ -1,22 +1,35 @@
 """`gpt.train` and `gpt.load` in a program of one's own: what they return, and that they leave no trace in it."""
 
 import contextlib
+import ctypes
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch._dynamo.config as dynamo
+import torch._functorch.config as functorch
+import torch._inductor.config as inductor
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 
 import gpt
+from gpt import models
+from gpt.base.errors import RequestError
+from gpt.training import memory
+from gpt.training.compilation import compiler_options
 from tests.conftest import REPOSITORY
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "device=cpu"]
@@ -47,22 +60,77 @@ def test_it_trains_what_the_command_line_trains(corpus: list[str], tmp_path: Pat
     assert gpt.load(tmp_path / "run", weights="last").loss("abc abc") == in_memory.loss("abc abc")
 
 
-def test_the_program_around_it_stays_as_it_was(corpus: list[str]) -> None:
-    logger = logging.getLogger("gpt")
+class Allocator(ctypes.Structure):
+    """What glibc's mallinfo2 returns: ten numbers, the fourth of them the mappings outside the heap."""
+
+    _fields_ = (("before", ctypes.c_size_t * 3), ("mappings", ctypes.c_size_t), ("after", ctypes.c_size_t * 6))
+
+
+def maps_large_tensors() -> bool:
+    """Whether a large tensor is mapped anew, as the C library does by default, so that its memory is given back."""
+    allocator = ctypes.CDLL(None).mallinfo2
+    allocator.restype = Allocator
+    before = allocator().mappings
+    tensor = torch.empty(2**24)
+    return allocator().mappings > before and tensor.numel() > 0
+
+
+def state() -> dict[str, Any]:
+    """Whatever of this process and of PyTorch a training could change."""
+    cuda, logger = torch.backends.cuda, logging.getLogger("gpt")
+    return {
+        "deterministic": (
+            torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        ),
+        "attention": [cuda.cudnn_sdp_enabled(), cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(),
+                      cuda.math_sdp_enabled()],
+        "compiler": [module.get_config_copy() for module in (functorch, inductor, dynamo)],
+        "precision": (torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled),
+        "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")),
+        "threads": torch.get_num_threads(),
+        "random": (torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())),
+        "memory": maps_large_tensors(),
+        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "logging": ([*logger.handlers], logger.level, logger.propagate, logging.raiseExceptions),
+        "warnings": ([*warnings.filters], warnings.showwarning),
+        "process": (dict(os.environ), Path.cwd(), [*sys.argv], [*sys.path], sys.stdout, sys.stderr),
+        "hydra": (GlobalHydra.instance().hydra, HydraConfig.instance().cfg),
+    }  # fmt: skip
+
+
+def test_the_program_around_it_stays_as_it_was(corpus: list[str], tmp_path: Path) -> None:
+    def check(call: Callable[[], Any]) -> Any:
+        before = state()
+        try:
+            return call()
+        except gpt.UserError as error:
+            return error
+        finally:
+            assert state() == before
+
+    train = partial(gpt.train, "model=v1", *corpus)
     torch.manual_seed(5)
+    first = check(partial(train, "deterministic=true", folder=tmp_path / "run"))
+    with contextlib.ExitStack() as stack:  # a program with its own settings
+        stack.callback(torch.use_deterministic_algorithms, mode=False)
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_num_threads(3)
+        second = check(partial(train, "deterministic=false"))
+        assert first.summary.exact == second.summary.exact
+        for wrong in (["training.max_iters=0"], ["data.path=nowhere"]):
+            assert isinstance(check(partial(train, "deterministic=true", *wrong)), gpt.UserError)
+        run = check(partial(gpt.load, tmp_path / "run"))
+        check(partial(gpt.load, tmp_path / "run", module=Bigram))
+        check(partial(gpt.load, tmp_path))
+        for use in (run.generate, run.loss, run.losses, run.loss_per_character, run.next_token, run.attention):
+            assert not isinstance(check(partial(use, "abc")), gpt.UserError)
 
-    def state() -> tuple:
-        signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-        random = torch.get_rng_state().tolist()
-        return signals, random, torch.get_num_threads(), [*logger.handlers], logger.level, logger.propagate
+    def compiles() -> None:
+        with compiler_options(torch.device("cpu")):
+            assert functorch.aggressive_recomputation
 
-    before = state()
-    first, second = (gpt.train("model=v1", *corpus) for _ in range(2))
-    assert first.summary.exact == second.summary.exact
-    assert state() == before
-    with pytest.raises(gpt.UserError):
-        gpt.train("model=v1", *corpus, "training.max_iters=0")
-    assert state() == before
+    check(compiles)
 
 
 def test_a_module_of_ones_own_is_trained_twice_and_opened_again(corpus: list[str], tmp_path: Path) -> None:
@@ -251,3 +319,28 @@ def test_importing_it_is_quick() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert {"gpt"} <= {*done.stdout.split()}
     assert {"torch", "pydantic", "hydra", "numpy", "matplotlib"}.isdisjoint(done.stdout.split())
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = gpt.train("model=v1", "debug=fast", folder=tmp_path / "run")
+    monkeypatch.setattr(memory, "memory_of", lambda device: 2**14)  # bytes: its weights alone take more
+    devices, build = set(), models.build
+
+    def noted(*given: Any) -> nn.Module:
+        model = build(*given)
+        devices.add(next(model.parameters()).device.type)
+        return model
+
+    monkeypatch.setattr(models, "build", noted)
+    for start in (
+        lambda: gpt.train("model=v1", "debug=fast"),
+        lambda: gpt.train(f"resume={run.folder}", "training.max_iters=4", folder=run.folder),
+        lambda: gpt.load(run.folder),
+    ):
+        with pytest.raises(
+            RequestError, match=r"the weights of this model take .* GiB, .* more than the .* GiB of memory"
+        ):
+            start()
+    assert devices == {"meta"}

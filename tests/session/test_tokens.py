@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ import torch
 
 import gpt
 from gpt.base.errors import RequestError
+from gpt.base.schema import EvaluateConfig
 from gpt.data import corpora, download
+from gpt.exporting import card
+from gpt.playground.describing import in_full
 from gpt.reports.ranking import rankings
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun
+from gpt.session.measuring import measured
 from gpt.session.trained import TrainedRun
 from tests.conftest import Script, small_corpus
 
@@ -105,6 +110,33 @@ def test_a_text_is_streamed_as_valid_unicode_and_measured_on_any_file(
     else:
         assert done.returncode != 0
         assert done.stderr.splitlines()[-1].startswith("error: other.txt is not UTF-8 text (byte 3 is not)")
+
+
+def test_no_loss_is_given_per_character_of_a_text_that_is_not_utf8(folder: Path, tmp_path: Path) -> None:
+    """One byte of the training split is not; the whole validation split is."""
+    run = gpt.load(folder / "runs" / "bytes")
+    content = b"\xe9" + CONTENT[:3000].encode()
+    (tmp_path / "text").write_bytes(content)
+    data = ["data=text", f"data.path={tmp_path / 'text'}", "data.tokenizer=bytes"]
+    other = gpt.train("model=v1", *data, *SHORT, folder=tmp_path / "run")
+    exact = other.summary.exact.loss
+    assert (exact.per_character, exact.bytes) == (None, exact.targets)
+    log = (other.folder / "train.log").read_text()
+    train, val = map(int, re.findall(r"text: (\d+) bytes to train on (\d+) to ", log.replace(",", ""))[0])
+    assert (train + val, val - 1) == (len(content), exact.targets)
+    assert f"in bits, {exact.bits_per_byte:.4f} per byte" in log
+    (ranking,) = rankings([FinishedRun(other.run, other.summary)], "exact")
+    assert (ranking.unit, ranking.groups[0].mean, ranking.groups[0].bits) == ("token", exact.loss, exact.bits_per_byte)
+    asked = {"split": None, "losses": False, "exact_tokens": None, "data": {}}
+    for evaluated, text in ((other, None), (run, str(tmp_path / "text"))):
+        found = measured(evaluated, EvaluateConfig.model_construct(**asked, text=text))
+        assert found.exact.bits_per_byte == json.loads(found.as_json())["bits_per_byte"]
+        assert not re.search("per.character", found.table() + found.as_json())
+    with pytest.raises(RequestError, match="no known characters"):
+        run.loss_per_character(content.decode(errors="surrogateescape"))
+    page = in_full("id", other.run, other.summary)
+    assert (page["per_character"], page["exact"]) == (None, exact.loss)
+    assert "in nats per character" not in card.body(other)
 
 
 def test_a_resumed_run_is_one_long_run_and_a_fork_keeps_the_tokens(run: TrainedRun, folder: Path) -> None:

@@ -111,8 +111,9 @@ def test_a_small_model_is_computed_by_one_thread(trained: Path) -> None:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        gpt.load(runs=trained / "runs")
-        assert torch.get_num_threads() == 1
+        with gpt.load(runs=trained / "runs").runtime.settings():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
 

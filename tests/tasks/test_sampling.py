@@ -56,6 +56,16 @@ def test_temperature_0_top_k_and_top_p_leave_the_likeliest() -> None:
     assert shares(top_p=0.9, top_k=1) == [1, 0, 0, 0]
 
 
+def test_top_p_is_of_what_top_k_leaves_at_every_temperature() -> None:
+    for temperature, top_k, top_p, count in ((1.0, 2, 0.7, 1), (1.0, 2, 0.75, 2), (1e5, 3, 0.3, 1), (1e30, 3, 0.7, 3)):
+        p = (LOGITS[0] / temperature).softmax(0)
+        p[count:] = 0
+        found = shares(temperature=temperature, top_k=top_k, top_p=top_p)
+        assert found == pytest.approx((p / p.sum()).tolist(), abs=1e-3)
+    draws = (torch.arange(100) + 0.5) / 100
+    assert set(choose(LOGITS.flip(-1).expand(100, 4), draws, 1e30, 2, None).tolist()) == {2, 3}
+
+
 @given(
     logits=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=70),
     uniform=st.floats(0, 1, exclude_max=True),

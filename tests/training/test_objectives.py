@@ -82,6 +82,11 @@ def test_a_stage_without_an_output_layer_is_refused(stage: str) -> None:
         Objective(multi_token=0.3).prepare(build_small(stage))
 
 
+def test_windows_of_one_token_are_refused_before_they_are_trained_on() -> None:
+    with pytest.raises(RequestError, match="the token after the next, which windows of one token lack"):
+        Objective(multi_token=0.3).prepare(build_small("v6", block_size=1))
+
+
 @pytest.mark.parametrize("stage", ["v6", "v9"])
 def test_the_second_output_layer_compiles_without_a_graph_break(stage: str, data: TextData) -> None:
     objective = Objective(multi_token=0.3)

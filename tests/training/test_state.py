@@ -1,6 +1,6 @@
 """The training state: what is saved is restored bit-exactly, and only into what it belongs to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from gpt.training.loop import train
 from gpt.training.progress import Progress
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
+from gpt.watching.recording import Sampler
 from tests.training.helpers import bits, losses, small_recipe, small_state, train_state, weights
 
 
@@ -65,6 +66,39 @@ def test_resumed_training_equals_uninterrupted_training(
     train_state(second, data, watchers=[average(second, data)])
     assert losses(second) == losses(whole)
     assert bits(second.tensors()) == bits(whole.tensors())
+
+
+@pytest.mark.parametrize(("eval_interval", "patience"), [(2, 1), (3, 2), (4, 1), ("epoch", 1)])
+def test_an_extended_run_stops_and_samples_where_one_long_run_does(
+    data: TextData, eval_interval: int | str, patience: int
+) -> None:
+    """An epoch is five iterations. The evaluation after the last iteration of the first part decides nothing."""
+    settings: dict[str, Any] = {
+        "eval_interval": eval_interval,
+        "batch_size": 450,
+        "eval_iters": 1,
+        "patience": patience,
+    }
+
+    def trained(state: TrainingState, max_iters: int, *more: Watcher) -> TrainingState:
+        recipe = small_recipe(data, max_iters=max_iters, sample_interval=2, **settings)
+        train(state, recipe, [Sampler(recipe, lambda: f"{state.progress.iteration}"), *more])
+        return state
+
+    def seen(state: TrainingState, others: Sequence[int] = ()) -> list[tuple[int, str | None]]:
+        return [(e.iteration, e.sample) for e in state.progress.evaluations if e.iteration not in others]
+
+    whole = trained(small_state("v1", learning_rate=1.0), 40)
+    for before in range(1, whole.progress.iteration):
+        first = small_state("v1", learning_rate=1.0)
+        with pytest.raises(Interrupted):
+            trained(first, before, InterruptAt(before))
+        extended = small_state("v1", seed=9, learning_rate=1.0)
+        extended.restore(*saved(first))
+        trained(extended, 40)
+        assert bits(extended.tensors()) == bits(whole.tensors())
+        own = [] if before in (i for i, _ in seen(whole)) else [before]
+        assert seen(extended, own) == seen(whole)
 
 
 @pytest.mark.parametrize(("eval_interval", "share"), [(4, 0.5), (5, 1.0), (10, 0.3), ("epoch", 0.5)])

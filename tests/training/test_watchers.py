@@ -95,8 +95,10 @@ def test_watchers_of_each_phase_are_told_of_evaluations_then_between_steps_then_
 def test_what_a_checkpoint_saves_is_changed_in_the_phase_of_that_name_only(data: TextData, run: RunFolder) -> None:
     """Whatever a later phase does, a checkpoint taken before it and one taken after it are the same."""
     state = small_state("v1")
-    changing = [BestWeights(run), StepLog(1), Sampler(1, lambda: "a sample"), MovingAverage(state, 0.9)]
-    recording = [RunWriter(run), ConsoleLog(5, lambda _: 0, list), SnapshotWriter(run, 2, 5), ProgressBar(state, 5)]
+    sampler = Sampler(small_recipe(data, sample_interval=1), lambda: "a sample")
+    changing = [BestWeights(run), StepLog(1), sampler, MovingAverage(state, 0.9)]
+    console = ConsoleLog(5, lambda _: 0, list, 512)
+    recording = [RunWriter(run), console, SnapshotWriter(run, 2, 5), ProgressBar(state, 5)]
     assert {watcher.phase for watcher in changing} == {Phase.CHANGE}
     assert {watcher.phase for watcher in recording} == {Phase.RECORD, Phase.SHOW}
     train_state(state, data, watchers=changing, max_iters=5)
@@ -367,7 +369,7 @@ def test_a_checkpoint_that_reads_back_damaged_is_a_warning_and_the_older_one_sta
 def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first(
     data: TextData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    console = ConsoleLog(20, lambda tokens: tokens // (7 * 32 * 8), lambda: ["an example"])
+    console = ConsoleLog(20, lambda tokens: tokens // (7 * 32 * 8), lambda: ["an example"], 512)
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
     lines = [line for line in caplog.messages if line.startswith("iteration")]
@@ -383,10 +385,18 @@ def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first
 
 
 def test_a_training_loss_above_the_first_is_a_warning(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
-    console = ConsoleLog(20, lambda tokens: 0, lambda: [])
+    console = ConsoleLog(20, lambda tokens: 0, lambda: [], targets=512)
     train_state(small_state("v5", learning_rate=3.0), data, watchers=[console])
     (first, *_) = warnings_of(caplog)
     assert "diverging" in first
+    caplog.clear()
+    state = small_state("v5")
+    for iteration, loss in enumerate((4.0, 4.1)):  # by chance: what is estimated over few targets varies
+        state.progress.evaluations.append(
+            Evaluation(iteration=iteration, train=loss, val=loss, learning_rates={}, tokens=0)
+        )
+        console.evaluated(state)
+    assert warnings_of(caplog) == []
 
 
 def test_a_bar_continues_from_the_iteration_of_the_state_and_writes_nothing_where_output_is_piped(

@@ -12,7 +12,7 @@ from gpt.data.corpus import Text
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import Vocabulary
 
-_MOST_NAMED = 10  # characters in a message
+_MOST_NAMED, _MOST_SHOWN = 10, 200  # characters in a message: of those that are lacking, and of the vocabulary
 CODE_POINTS = 0x110000  # of Unicode
 
 
@@ -46,7 +46,9 @@ class CharTokenizer(TextTokenizer):
         unknown = self._codes[ids] != codes
         if unknown.any():
             characters = (text[i] for i in unknown.nonzero()[0])
-            raise RequestError(f"{lacking(characters)}, which is {self.vocabulary!r}")
+            more = len(self) - _MOST_SHOWN
+            rest = f" and {more:,} more" if more > 0 else ""
+            raise RequestError(f"{lacking(characters)}, which is {self.vocabulary[:_MOST_SHOWN]!r}{rest}")
         return torch.from_numpy(ids.astype(np.int64, copy=False))
 
     def encode_utf8(self, piece: bytes) -> np.ndarray:

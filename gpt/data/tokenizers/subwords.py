@@ -1,6 +1,7 @@
 """Byte-level subwords, learned from the training split or given."""
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import Self
 
@@ -10,7 +11,15 @@ from torch import Tensor
 
 from gpt.data.byte_level import BYTES, ByteLevel, empty_tokenizer, imported_library, library_tokenizer
 from gpt.data.tokenizer import LearnedTokenizer
-from gpt.data.vocabulary import Vocabulary, parts_of
+from gpt.data.vocabulary import LONGEST_WORD, Vocabulary, parts_of
+
+# A word as GPT-2 has it, or a part of one: learning takes time quadratic in the length of the longest word, which can
+# be the whole text if that has no spaces.
+_MOST = f"{{1,{LONGEST_WORD}}}"
+_WORD = (
+    rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}{_MOST}| ?\p{{N}}{_MOST}| ?[^\s\p{{L}}\p{{N}}]{_MOST}"
+    rf"|\s{_MOST}(?!\S)|\s{_MOST}"
+)
 
 
 class BytePairs(ByteLevel, LearnedTokenizer):
@@ -33,9 +42,13 @@ class BytePairs(ByteLevel, LearnedTokenizer):
     def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> Self:
         """Learn up to `vocab_size` subwords, of at least 256. Raises RequestError if the library is not installed."""
         tokenizer, library = empty_tokenizer(), imported_library()
+        words = library.pre_tokenizers.Split(library.Regex(_WORD), "isolated")
+        as_bytes = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([words, as_bytes])
         trainer = library.trainers.BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=sorted(BYTES), show_progress=show_progress, special_tokens=[]
-        )
+            vocab_size=vocab_size, initial_alphabet=sorted(BYTES), special_tokens=[],
+            show_progress=show_progress and sys.stderr.isatty(),  # elsewhere the library prints empty lines
+        )  # fmt: skip
         tokenizer.train_from_iterator(texts, trainer)
         vocabulary, merges = parts_of(json.loads(tokenizer.to_str()))
         return cls(vocabulary, merges or [])

@@ -43,7 +43,7 @@ export class Heading {
         isAlike ? figure("documented", loss(documented), documented === null ? "none" : kind) : null,
         figure("measured", loss(run.estimated.val), "estimated"),
         figure("exact", loss(run.exact), run.sampled ? "sample of the split" : "whole split"),
-        isAlike ? null : figure("per character", loss(run.comparable), "exact"),
+        isAlike || run.per_character === null ? null : figure("per character", loss(run.per_character), "exact"),
       ),
       this.picture,
       this.moments?.root ?? null,

@@ -33,11 +33,11 @@ export function softmax(x, temperature = 1) {
 }
 
 /**
- * The tokens by probability, the likeliest first; ties in the order of the vocabulary.
- * @param {Values} p
+ * The tokens by probability or logit, the likeliest first; ties in the order of the vocabulary.
+ * @param {Values} x
  */
-export function ranking(p) {
-  return Array.from(p.keys()).sort((a, b) => p[b] - p[a] || a - b);
+export function ranking(x) {
+  return Array.from(x.keys()).sort((a, b) => x[b] - x[a] || a - b);
 }
 
 /**
@@ -50,17 +50,18 @@ export function totalVariation(p, q) {
 }
 
 /**
- * The candidates to draw from: `topK` keeps the k likeliest, `topP` the fewest that add up to p.
+ * The candidates to draw from: `topK` keeps the k likeliest, `topP` of these the fewest with the share p.
  * @param {Values} x
  * @param {Options} options
  */
 export function shaped(x, { temperature, topK, topP }) {
   const p = softmax(x, temperature);
-  const order = ranking(p);
+  const order = ranking(x).slice(0, topK ?? x.length);
+  const total = order.reduce((sum, token) => sum + p[token], 0);
   const kept = new Float64Array(p.length);
   let before = 0;
   for (const [rank, token] of order.entries()) {
-    if ((topK !== null && rank >= topK) || (topP !== null && rank > 0 && before >= topP)) break;
+    if (topP !== null && rank > 0 && before >= topP * total) break;
     kept[token] = p[token];
     before += p[token];
   }
@@ -76,7 +77,7 @@ export function choose(x, uniform, options) {
   const p = shaped(x, options);
   let cumulative = 0;
   let last = 0;
-  for (const token of ranking(p)) {
+  for (const token of ranking(x)) {
     if (p[token] === 0) break;
     cumulative += p[token];
     last = token;

@@ -57,20 +57,22 @@ def generate(
 def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
     """One token id per row: logits (N, V), uniform (N,) numbers in [0, 1) -> (N,).
 
-    Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves
-    only the k likeliest to choose from, `top_p` the fewest whose probabilities add up to p ("The Curious
-    Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1); with both, the narrower one applies.
-    Raises UserError for logits that contain NaN or Inf.
+    Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves only the k
+    likeliest to choose from, in case of ties those with the lowest ids; `top_p` of these the fewest that have the share
+    p of their probability ("The Curious Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1), as
+    transformers chains the two. Raises UserError for logits that contain NaN or Inf.
     """
     logits = checked_logits(logits)
     if temperature < torch.finfo(torch.float32).tiny:
         return logits.argmax(dim=-1)
     shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
-    p, ids = (shifted / temperature).softmax(dim=-1).sort(dim=-1, descending=True, stable=True)  # (N, V) each
+    ids = logits.argsort(dim=-1, descending=True, stable=True)  # (N, V); high temperatures make probabilities equal
+    p = (shifted / temperature).softmax(dim=-1).gather(-1, ids)  # (N, V)
     if top_k is not None:
         p[:, top_k:] = 0
     if top_p is not None:
-        outside = _cumulative(p) - p >= top_p  # by the total probability of the tokens before it
+        cumulative = _cumulative(p)
+        outside = cumulative - p >= top_p * cumulative[:, -1:]  # by the total probability of the tokens before it
         outside[:, 0] = False
         p = p.masked_fill(outside, 0)
     cumulative = _cumulative(p)  # (N, V)

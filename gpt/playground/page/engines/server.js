@@ -8,7 +8,8 @@
  * null.
  * @typedef {{run: string, moment: number | null}} Model
  *
- * A run in brief, as gpt/playground/describing.py describes it; `comparable` is a loss in nats per character.
+ * A run in brief, as gpt/playground/describing.py describes it; `comparable` is its exact loss in nats per
+ * character of a text, and per token of anything else.
  * @typedef {{
  *   id: string, stage: string, name: string, seed: number, folder: string, comparable: number, translates: boolean,
  *   finished: string,
@@ -25,6 +26,7 @@
  *   opens: boolean, parts: string[], has_attention?: boolean, moments: number[],
  *   flow: {parts: Part[], shape: string, in_block: boolean, begins_branch: boolean, ends_branch: boolean}[],
  *   documented: {train: number | null, val: number | null, kind: string | null}, exact: number, sampled: boolean,
+ *   per_character: number | null,
  *   estimated: {train: number, val: number}, curve: Estimate[],
  * }} Run
  * @typedef {{iteration: number, train: number, val: number}} Estimate

@@ -1,0 +1,64 @@
+"""The lock of a run folder: one process at a time writes it, and only while it is where that process locked it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gpt.base.errors import LostFolderError, UnavailableError
+from gpt.base.files import own_file
+
+LockId = tuple[int, int]  # the device and inode of a lock file, which is moved with its folder
+
+
+class FolderLock:
+    """A lock on the folder at `path`; that of a process that died is released."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.id: LockId | None = None  # while this process holds it
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing the folder. Raises RequestError if one of them holds the lock."""
+        lock = FileLock(own_file(self._path / ".lock"), blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UnavailableError(f"another process is writing {self._path}") from None
+        self.id = lock_in(self._path)
+        try:
+            yield
+        finally:
+            self.id = None
+            lock.release()
+
+    def check(self) -> None:
+        """Raise LostFolderError if the folder at this path is no longer the one that this process has locked.
+
+        Files are written by their paths, so someone who moves the folder and starts another run at its old path would
+        have this process write to that one.
+        """
+        if self.id is not None:
+            check_same(
+                self._path, self.id, "if you have moved it, resume=FOLDER continues it from its newest checkpoint"
+            )
+
+
+def check_same(folder: Path, lock: LockId | None, advice: str) -> None:
+    """Raise LostFolderError if the lock file in a folder is not the one that was there before."""
+    if lock is None or lock_in(folder) != lock:
+        raise LostFolderError(
+            f"{folder} was moved, replaced or removed while this process was writing it, and nothing more is written: "
+            f"{advice}"
+        )
+
+
+def lock_in(folder: Path) -> LockId | None:
+    """The lock file in a folder; None if there is none."""
+    try:
+        found = (folder / ".lock").lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
