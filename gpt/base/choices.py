@@ -22,6 +22,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from gpt.base.errors import RequestError, explain, printable
+from gpt.base.typed import expanded
 
 Size = Annotated[int, Field(ge=1, le=2**16)]  # of channels, heads, hidden layers
 Depth = Annotated[int, Field(ge=1, le=256)]  # of a stack of layers
@@ -35,13 +36,13 @@ NonNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]  # in 
 _LARGEST = 1e100  # number among hyperparameters, whatever their own ranges are
 
 
-def _without_null(path: str) -> str:
-    if "\0" in path:
+def _path(text: str) -> str:
+    if "\0" in text:
         raise ValueError("a path has no null character")
-    return path
+    return expanded(text)
 
 
-PathName = Annotated[str, Field(min_length=1), AfterValidator(_without_null)]
+PathName = Annotated[str, Field(min_length=1), AfterValidator(_path)]  # ~ is expanded when it is validated
 PathNames = PathName | Annotated[list[PathName], Field(min_length=1)]
 
 
@@ -163,7 +164,7 @@ class Kind:
             raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
         for name, value in values.items():
             try:
-                TypeAdapter(taken[name].annotation).validate_python(value, strict=True)
+                values[name] = TypeAdapter(taken[name].annotation).validate_python(value, strict=True)
             except ValidationError as error:
                 raise RequestError(explain(error, f"{self.key}.{name}")) from None
         return target, values

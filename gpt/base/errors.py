@@ -96,6 +96,7 @@ _MEANING = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "string_type": "must be text",
+    "string_unicode": "is not UTF-8; a file or folder with such a name must be renamed",
     "string_too_short": "is empty",
     "string_too_long": "has more than {max_length} characters",
     "string_pattern_mismatch": "may have letters, digits and {signs} only",
@@ -115,6 +116,7 @@ _MEANING = {
 
 
 def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
+    alternatives = [a for a in alternatives if a["type"] == "string_unicode"] or alternatives
     problem = alternatives[0]
     if problem["type"] == "missing":
         return f"{key} is required: give it a value instead of deleting it"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -55,6 +55,22 @@ def literal(schema: type[BaseModel]) -> tuple[str, ...]:
     return tuple(key for key, declared in _declared(schema).items() if declared.literal)
 
 
+def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
+    r"""The keys whose values on the command line may have escapes, such as \n."""
+    return tuple(key for key, declared in _declared(schema).items() if declared.escapes)
+
+
+def textual(schema: type[BaseModel]) -> tuple[str, ...]:
+    """The keys whose values are text, or lists of texts, even if they look like numbers."""
+    return (*literal(schema), *(key for key, field in schema.model_fields.items() if _takes_text(field.annotation)))
+
+
+def _takes_text(annotation: Any) -> bool:
+    if get_origin(annotation) in (Literal, dict):
+        return False
+    return annotation is str or any(map(_takes_text, get_args(annotation)))
+
+
 @lru_cache(2**10)
 def _key(name: str) -> Key:
     """The declaration of a key of train.yaml, or of the innermost group around it."""
@@ -80,15 +96,17 @@ def _declared(schema: type[BaseModel]) -> dict[str, Key]:
     return dict(walk(schema, ""))
 
 
-def check_values(schema: type[BaseModel], values: Mapping[str, Any]) -> None:
-    """Raise RequestError unless these keys of a schema may have these values."""
+def checked_values(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of keys of a schema, with ~ expanded in paths. Raises RequestError for one that its key may not have."""
+    checked = {}
     for name, value in values.items():
         field = schema.model_fields[name]
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
-            adapter.validate_python(value, strict=True)
+            checked[name] = adapter.validate_python(value, strict=True)
         except ValidationError as error:
             raise RequestError(explain(error, name)) from None
+    return checked
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

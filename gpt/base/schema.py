@@ -34,6 +34,7 @@ class Key:
     grouped: bool = True  # tells settings apart in a ranking; runs that differ only in other keys are repetitions
     matched: bool = True  # must be equal in the run that resume=auto finds
     literal: bool = False  # Hydra's grammar does not apply to its value
+    escapes: bool = False  # \n, \t, \r and \\ in its value on the command line stand for these characters
     unused_with: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # other keys' values that make it neither
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
 
@@ -42,14 +43,19 @@ def _read(value: object) -> object:
     return listed(value) if isinstance(value, str) else value
 
 
-_LITERAL = Key(literal=True)
+_LITERAL, _TEXT = Key(literal=True), Key(literal=True, escapes=True)
+_PROJECT = Key(compared=False, grouped=False, matched=False, literal=True)
+_LOGGER = Key(
+    compared=False, grouped=False, matched=False, within={"wandb.project": _PROJECT, "trackio.project": _PROJECT}
+)
 _LIST = BeforeValidator(_read, json_schema_input_type=list[Label] | str)
 _DATA = Key(
     within={
         "_target_": Key(resumable=False),
         "vocab_size": Key(resumable=False, unused_with={"data.tokenizer": ("bytes", "characters", "gpt2")}),
         "tokenizer": Key(resumable=False),
-        "separator": Key(compared=False, grouped=False),  # the corpus's digest tells it
+        "separator": Key(compared=False, grouped=False, literal=True, escapes=True),  # the corpus's digest tells it
+        **dict.fromkeys(("name", "subset", "field"), Key(literal=True)),
         # The location of a corpus, which may change:
         **dict.fromkeys(("dir", "path", "files", "source", "target"), Key(compared=False, grouped=False, literal=True)),
     }
@@ -123,7 +129,7 @@ class TrainConfig(_Schema):
     data: Annotated[Choice, _DATA]
     optimizer: Annotated[Choice, Key(within={"_target_": Key(resumable=False)})]
     schedule: Annotated[Choice, Key()]
-    logger: Annotated[dict[str, Choice], Key(compared=False, grouped=False, matched=False)]
+    logger: Annotated[dict[str, Choice], _LOGGER]
     metrics: Annotated[dict[MetricName, Choice], Key(compared=False, grouped=False, matched=False)]
     checkpoint: Annotated[CheckpointConfig, Key(compared=False, grouped=False, matched=False)]
     documented: Annotated[Documented, Key(resumable=False, grouped=False)]
@@ -171,7 +177,7 @@ class BeamConfig(_Schema):
 class GenerateConfig(RunConfig, BeamConfig):
     """conf/generate.yaml: generating text from a run."""
 
-    prompt: Annotated[str | None, _LITERAL]
+    prompt: Annotated[str | None, _TEXT]
     prompt_file: Annotated[PathName | None, _LITERAL]
     tokens: Count
     num_samples: Count
@@ -221,7 +227,7 @@ class PlayConfig(RunConfig):
     names: Annotated[list[Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=255)]], _LIST, _LITERAL]
     open: bool
     out: Annotated[PathName | None, _LITERAL]
-    data: dict[Literal["dir"], PathName]
+    data: Annotated[dict[Literal["dir"], PathName], _DATA]
 
 
 class CompareConfig(_Schema):

@@ -1,16 +1,28 @@
 """Values as users type them: quotes, lists and whole numbers, read the same way wherever they are given."""
 
+import os
 import re
 
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
 _ITEM = re.compile(r""" *("[^"]*"|'[^']*') *(?=,|$)|[^,]+""")
 _LARGEST = 2**53  # above it, a float is not exact
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 def unquoted(text: str) -> str:
     """A text without the quotes around the whole of it, if there are any."""
     match = _QUOTED.fullmatch(text)
     return match[2] if match else text
+
+
+def unescaped(text: str) -> str:
+    r"""A text with \n, \t, \r and \\ replaced by the characters that they stand for; any other backslash stays."""
+    return re.sub(r"\\([ntr\\])", lambda match: _ESCAPES[match[1]], text)
+
+
+def expanded(path: str) -> str:
+    """A path that starts with ~ or ~USER, in that user's home folder; any other path, such as ./~, is returned."""
+    return os.path.expanduser(path)  # noqa: PTH111  # Path.expanduser raises an error for an unknown user
 
 
 def listed(text: str) -> list[str]:

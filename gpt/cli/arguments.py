@@ -6,8 +6,13 @@ import re
 from collections.abc import Container
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from pydantic import BaseModel
+
 from gpt.base.errors import RequestError
-from gpt.base.typed import unquoted, whole
+from gpt.base.keys import escaping, literal, textual
+from gpt.base.typed import expanded, unescaped, unquoted, whole
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
 # Hydra's options, with the values that may follow them; None: anything.
@@ -19,7 +24,9 @@ OPTIONS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
                      *_CONFIG_DIR, "--experimental-rerun"), None),
 }  # fmt: skip
-_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+_FOLDERS = ("runs", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+_GRAMMAR = re.compile(r"""[(){}$]|\\[^ntr\\\w.]""")  # of Hydra's, besides lists and quotes
+_ITEM = re.compile(r"""("[^"]*"|'[^']*')|[^\[\],]+""")
 
 
 def divided_options(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -49,7 +56,7 @@ def divided_options(arguments: list[str]) -> tuple[list[str], list[str]]:
         value = value or ("all" if option in _INFO else "")
         if not value or (choices is not None and value not in choices):
             raise RequestError(f"{option} needs {'a value' if choices is None else 'one of ' + ', '.join(choices)}")
-        options += [option, value]
+        options += [option, expanded(value) if option in (*_CONFIG_DIR, "--config-path", "-cp") else value]
     return options, rest
 
 
@@ -93,24 +100,52 @@ def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list
     return [a for a in arguments if a not in theirs], theirs
 
 
-def quoted(arguments: list[str], keys: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Quote the values of these keys for Hydra; return the new arguments and the unquoted values.
+def quoted(
+    arguments: list[str], schema: type[BaseModel], *, is_sweep: bool = False, has_escapes: bool = True
+) -> tuple[list[str], dict[str, str]]:
+    """Quote the values of keys that take text for Hydra; return the new arguments, and the values of literal keys.
 
-    In other values, 1e3 becomes 1000: Hydra reads 1e3 as a float. Raises RequestError for an empty folder, which Hydra
-    would take for the current one.
+    A sweep has no literal keys. Escapes are replaced unless this is a sweep, whose jobs do that, or Python, which has
+    its own. In the values of other keys, 1e3 becomes 1000: Hydra reads 1e3 as a float. Raises RequestError for an empty
+    folder, which Hydra would take for the current one.
     """
+    literals = () if is_sweep else literal(schema)
     quoted, texts = [], {}
     for argument in arguments:
-        key, equals, value = argument.partition("=")
+        typed, equals, value = argument.partition("=")
+        key = typed.lstrip("+")
         if equals and key in _FOLDERS and not unquoted(value):
             raise RequestError(f"{key}= is empty: name a folder")
-        if equals and key in keys and value != "null":
-            texts[key] = unquoted(value)
-            argument = f"{key}={in_quotes(texts[key])}"
+        if equals and key in literals and value != "null":
+            text = unquoted(value)
+            texts[key] = unescaped(text) if has_escapes and key in escaping(schema) else text
+            argument = f"{typed}={in_quotes(texts[key])}"
+        elif equals and key in (*_FOLDERS, *textual(schema)):
+            argument = f"{typed}={_texts(value, is_folder=key in _FOLDERS)}"
         elif equals:
-            argument = f"{key}={','.join(map(whole, value.split(',')))}"
+            argument = f"{typed}={','.join(map(whole, value.split(',')))}"
         quoted.append(argument)
     return quoted, texts
+
+
+def _texts(value: str, *, is_folder: bool) -> str:
+    """The texts in a value, quoted where Hydra would read a number or nothing at all; a folder's ~ is expanded."""
+
+    def text(match: re.Match[str]) -> str:
+        item = match[0].strip()
+        text = unquoted(item)
+        text = expanded(text) if is_folder else text  # Hydra creates it
+        return item if text == item and _is_plain(text) else in_quotes(text)
+
+    return value if _GRAMMAR.search(value) else _ITEM.sub(text, value)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether Hydra reads this text as it is, or as null."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text}").value() in (text, None)
+    except HydraException:
+        return False
 
 
 def in_quotes(text: str) -> str:

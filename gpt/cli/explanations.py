@@ -1,6 +1,7 @@
 """Hydra's errors rewritten as one line that says what to do."""
 
 import difflib
+import re
 import shlex
 import textwrap
 import traceback
@@ -88,9 +89,9 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
     if message.startswith("Error merging override "):
         override = message.removeprefix("Error merging override ")
         return f"{override}: give a value to each key of this group by name, as in training.max_iters=5"
+    if ambiguous := re.match("Ambiguous value for argument '(.*)' 1. To use it as a list", message):
+        return f"{ambiguous[1]} has several values: add -m for a sweep"
     key = message.split("'")[1] if "'" in message else message
-    if message.startswith("Ambiguous value"):
-        return f"{key} has several values: add -m for a sweep"
     if message.startswith(("Could not override", "Key", "Could not delete")):
         values, choices = _values_and_choices(config_name, typed)
         return _no_such_key(key, [*values, *more_keys], choices)

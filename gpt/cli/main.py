@@ -21,7 +21,7 @@ from gpt.base import console, stopping
 from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import literal
+from gpt.base.keys import escaping
 from gpt.base.request import Request
 from gpt.base.version import __version__
 from gpt.cli import arguments, help, requests, sweeps, words  # noqa: A004
@@ -62,11 +62,11 @@ def main(
             console.show_log(f"[{HydraConfig.get().job.num + 1}] " if side_by_side else "")
             if is_sweep():
                 log.info(job_title())
-            values = requests.resolved(config, texts)
+            values = requests.resolved(config, texts, escaping(schema) if is_sweep() else ())
             if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line
                 values["resume"] = values["resume"] or "auto"
             checked = schema.model_validate(values)
-            return task(checked, requests.of_job(config_name, typed, values, rest))
+            return task(checked, requests.of_job(config_name, typed, checked, rest))
 
     with one_line_errors():
         try:
@@ -90,7 +90,7 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
     if not {"-h", "--help"}.isdisjoint(sys.argv):
         overrides: list[str] = []
         with suppress(RequestError):  # the help is shown whatever is wrong
-            _, overrides = _keyed(schema, config_name)
+            overrides, _ = arguments.quoted(_keyed(schema, config_name)[1], schema)
         print(help.text(config_name, schema, overrides))
         sys.exit()
     options, overrides = _keyed(schema, config_name)
@@ -104,8 +104,7 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
         own, rest = arguments.divided(ordered, schema.model_fields)
     elif config_name != "train" and "stage" in schema.model_fields:  # Hydra would look for model=NAME in conf/model/
         own = [re.sub(r"^model=", "stage=", argument) for argument in ordered]
-    keys = () if _sweeps(own) else literal(schema)
-    sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, CONF), keys)
+    sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, CONF), schema, is_sweep=_sweeps(own))
     return texts, rest
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from gpt.base.errors import RequestError
-from gpt.base.keys import literal
 from gpt.base.schema import StudyConfig, TrainConfig
 from gpt.cli import arguments
 from gpt.cli.composing import parsed, sweeper_params
@@ -42,7 +41,7 @@ def divided(training: Sequence[str]) -> Base:
 
     Raises RequestError if there is nothing to search over.
     """
-    quoted, _ = arguments.quoted(list(training), literal(TrainConfig))
+    quoted, _ = arguments.quoted(list(training), TrainConfig)
     with explained(quoted):
         typed = parsed(quoted)
     given = {override.key_or_group: override for override in typed}

@@ -15,13 +15,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel
 
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
-from gpt.base.keys import compared, differences, flat, literal
+from gpt.base.keys import compared, differences, flat
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
+from gpt.base.typed import expanded, unescaped, unquoted
 from gpt.cli import arguments, sweeps, words
 from gpt.cli.composing import own_configuration
 from gpt.cli.explanations import PACKAGES, explain_composition
@@ -31,40 +33,42 @@ from gpt.cli.failing import is_sweep
 _MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}
 
 
-def of_job(config_name: str, typed: Sequence[str], values: Mapping[str, Any], rest: Sequence[str]) -> Request:
-    """The request of the current Hydra job: `typed` is the command line, `values` are its valid configuration.
+def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequence[str]) -> Request:
+    """The request of the current Hydra job: `typed` is the command line, `config` is what it says.
 
     A new run goes to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time.
     """
     settings = HydraConfig.get()
     overrides = list(settings.overrides.task)
     given = tuple(map(_key, overrides))
-    if config_name == "train" and "stage" in given:
-        raise RequestError(f"stage={values['stage']} is set by model=NAME; do not set it yourself")
+    if isinstance(config, TrainConfig) and "stage" in given:
+        raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
     options = _options(settings)
     said = [*options, *overrides] if is_sweep() else typed  # of a sweep, the job's own
-    folder = None if settings.run.dir == "." else Path(settings.run.dir)
-    destination = Destination(*_dated(values.get("runs", ".")), folder)
+    folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
+    destination = Destination(*_dated(getattr(config, "runs", ".")), folder)
     if is_sweep():
-        sweep, subdir = Path(settings.sweep.dir), settings.sweep.subdir
+        sweep, subdir = Path(expanded(settings.sweep.dir)), settings.sweep.subdir
         folder = None if subdir == "." else sweep / subdir
         destination = Destination(
             destination.runs, sweep, f"{settings.job.num:03d}_", folder, sweep, sweeps.swept_keys()
         )
     return Request(
         given, _command(config_name, said), destination,
-        resume=values.get("resume"), options=tuple(options), foreign=_foreign(settings), rest=tuple(rest),
+        resume=getattr(config, "resume", None), options=tuple(options), foreign=_foreign(settings), rest=tuple(rest),
     )  # fmt: skip
 
 
-def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple[TrainConfig, Request]:
+def of_overrides(
+    overrides: Sequence[str], options: Sequence[str] = (), *, has_escapes: bool = True
+) -> tuple[TrainConfig, Request]:
     """The configuration that `python train.py OPTIONS OVERRIDES` would train, and its request.
 
     Raises RequestError or ValidationError for overrides that cannot be composed or have invalid values.
     """
-    with composition(overrides) as (values, settings):
+    with composition(overrides, has_escapes=has_escapes) as (values, settings):
         config = TrainConfig.model_validate(values)
-        folder = None if settings.run.dir == "." else Path(settings.run.dir)
+        folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
         destination = Destination(*_dated(config.runs), folder)
         given = tuple(map(_key, overrides))
         command = _command("train", [*options, *overrides])
@@ -78,15 +82,16 @@ def of_overrides(overrides: Sequence[str], options: Sequence[str] = ()) -> tuple
 def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process."""
     with own_configuration():
-        config, request = of_overrides(words.keyed(overrides, "train", TrainConfig))
+        config, request = of_overrides(words.keyed(overrides, "train", TrainConfig), has_escapes=False)
     return config, replace(request, command=f"gpt.train({', '.join(map(repr, overrides))})")
 
 
 @contextmanager
-def composition(overrides: Sequence[str], more_keys: Iterable[str] = ()) -> Iterator[tuple[dict[str, Any], Any]]:
+def composition(
+    overrides: Sequence[str], more_keys: Iterable[str] = (), *, has_escapes: bool = True
+) -> Iterator[tuple[dict[str, Any], Any]]:
     """Compose train.yaml with these overrides: its values, and Hydra's settings, which are active in the context."""
-    quoted, texts = arguments.quoted(list(overrides), (*literal(TrainConfig), "hydra.run.dir"))
-    texts.pop("hydra.run.dir", None)
+    quoted, texts = arguments.quoted(list(map(_with_literal_folder, overrides)), TrainConfig, has_escapes=has_escapes)
     with explained(quoted, more_keys):
         tree = hydra.compose("train", quoted, return_hydra_config=True)
     job = HydraConfig.instance()
@@ -110,8 +115,11 @@ def explained(overrides: list[str], more_keys: Iterable[str] = ()) -> Iterator[N
         raise RequestError(explain_composition(error, "train", overrides, more_keys)) from error
 
 
-def resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
-    """The configuration as plain dictionaries, with references resolved and the literal texts inserted."""
+def resolved(config: DictConfig, texts: Mapping[str, str], escaped: Iterable[str] = ()) -> Any:
+    """The configuration as plain dictionaries, with references resolved and the literal texts inserted.
+
+    In the keys `escaped` that this job of a sweep was given, escapes are replaced.
+    """
     if "training" in config and "model" not in config:
         raise RequestError("model is required: choose one with model=NAME")
     for group, (stray, line) in PACKAGES.items():
@@ -128,9 +136,14 @@ def resolved(config: DictConfig, texts: Mapping[str, str]) -> Any:
             str(error).partition("\n")[0].replace("Interpolation key", "there is no key").removesuffix(" not found")
         )
         raise RequestError(f"{error.full_key}: {reason}") from error
-    for key, text in texts.items():
+    given = {_key(override) for override in HydraConfig.get().overrides.task} if escaped else set()
+    for key in {*texts, *given.intersection(escaped)}:
         *groups, name = key.split(".")
-        functools.reduce(operator.getitem, groups, resolved)[name] = text
+        content = functools.reduce(operator.getitem, groups, resolved)
+        if key in texts:
+            content[name] = texts[key]
+        elif isinstance(content.get(name), str):
+            content[name] = unescaped(content[name])
     return resolved
 
 
@@ -181,6 +194,12 @@ def _dated(runs: str) -> tuple[Path, Path, str]:
 
 def _command(script: str, typed: Sequence[str]) -> str:
     return printable(f"{console.command(script)} {shlex.join(typed)}")
+
+
+def _with_literal_folder(override: str) -> str:
+    """The override; if it names the run folder, the name is quoted: `gpt.train` takes any."""
+    key, _, value = override.partition("=")
+    return f"{key}={arguments.in_quotes(unquoted(value))}" if key == "hydra.run.dir" and value else override
 
 
 def _key(override: str) -> str:

@@ -15,6 +15,7 @@ from gpt.base import stopping
 from gpt.base.console import command
 from gpt.base.errors import UserError, printable
 from gpt.base.files import own_file
+from gpt.base.typed import expanded
 from gpt.cli.composing import parsed, sweeper_params
 
 # In the environment, which worker processes inherit.
@@ -51,7 +52,7 @@ class SweepCallback(Callback):
         """Before the first job."""
         settings = config.hydra
         folder = Path(str(settings.sweep.dir))
-        os.environ[_FOLDER] = str(folder)
+        os.environ[_FOLDER] = expanded(str(folder))
         _check_record(folder / _COMMAND)
         _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
         if settings.sweeper._target_.endswith("BasicSweeper"):  # other sweepers choose each job after the previous one

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
+from gpt.base.typed import expanded
 from gpt.cli.explanations import explain_word
 
-_KEYED = re.compile(r"~|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
+_KEYED = re.compile(r"~(?!/)|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
 
 
 def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folders: Iterable[Path] = ()) -> list[str]:
@@ -66,7 +67,7 @@ def _names(schema: type[BaseModel], key: str) -> list[str]:
 
 
 def _fits(word: str, key: str, choices: Collection[str]) -> bool:
-    path = Path(word)
+    path = Path(expanded(word))
     match key:
         case "model":
             return all(name in choices for name in word.split(","))

@@ -13,6 +13,7 @@ from gpt.base.choices import Kind, PathName, PathNames
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import sha256
 from gpt.base.installation import TINY_SHAKESPEARE
+from gpt.base.typed import expanded
 from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
 from gpt.data.description import Split
@@ -187,7 +188,7 @@ def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
 
 def _prepared() -> Path:
     """Where long texts are kept as token ids."""
-    return Path(os.environ.get("GPT_DATA_DIR", "data")) / "prepared"
+    return Path(expanded(os.environ.get("GPT_DATA_DIR", "data"))) / "prepared"
 
 
 def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:

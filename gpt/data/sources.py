@@ -18,7 +18,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from gpt.base.errors import RequestError, UnavailableError, UserError
-from gpt.base.typed import listed
+from gpt.base.typed import expanded, listed
 
 _T = TypeVar("_T")
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
@@ -34,7 +34,7 @@ def paths_of(path: str | Sequence[str]) -> list[str]:
     if not isinstance(path, str):
         return list(path)
     is_list = path.startswith("[") and path.endswith("]") and not os.path.lexists(path)
-    return listed(path) if is_list else [path]
+    return [expanded(each) for each in listed(path)] if is_list else [path]
 
 
 def files_of(path: str | Sequence[str]) -> list[Path]:

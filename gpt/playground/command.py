@@ -12,6 +12,7 @@ def main(config: PlayConfig, request: Request) -> None:
     from gpt.base.errors import printable, requiring
     from gpt.playground.catalogue import Catalogue
     from gpt.runs.finding import chosen_run, roots
+    from gpt.runs.weights import existing_weights, selected
 
     del request
     folders = roots(config.runs)
@@ -28,6 +29,7 @@ def main(config: PlayConfig, request: Request) -> None:
     with requiring("play"):
         from gpt.playground.server import serve
     chosen = chosen_run(config.run, config.runs, config.stage)
-    _ = chosen.summary(), chosen.vocabulary()  # report a run that cannot be shown here rather than on the page
+    # Report a run that cannot be shown here rather than on the page.
+    _ = chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)

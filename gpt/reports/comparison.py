@@ -19,7 +19,7 @@ from gpt.reports.ranking import Ranking, rankings
 from gpt.runs.finding import FinishedRun, finished_runs, unfinished_runs
 from gpt.runs.folder import RunFolder
 
-_TABLES = ("compare.md", "compare.json", "compare.csv")  # always written together
+_TABLES = ("compare.json", "compare.md", "compare.csv")  # the first is written first, and says that the others are ours
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ComparisonReport:
         out.mkdir(parents=True, exist_ok=True)
         _check_own(out, self._by_keys)
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
-        texts = (self.text("github") + "\n", json.dumps(record, indent=2) + "\n", tables.as_csv(self.rankings))
+        texts = (json.dumps(record, indent=2) + "\n", self.text("github") + "\n", tables.as_csv(self.rankings))
         for name, text in zip(_TABLES, texts, strict=True):
             write_atomically(out / name, text)
         return [*(out / name for name in _TABLES), *self._draw(out)]
@@ -113,9 +113,18 @@ def print_comparison(folder: Path) -> None:
 
 
 def _check_own(out: Path, by_keys: list[str]) -> None:
+    """Raise RequestError if a file here is not from a comparison, which may have been cut off after its first file."""
     there = [name for name in (*_TABLES, "compare.png", *by_keys) if (out / name).exists()]
-    if there and not set(_TABLES) <= set(there):
+    if there and not _is_record(out / _TABLES[0]):
         raise RequestError(
             f"{out / there[0]} is not from a comparison, which writes {', '.join(_TABLES)} together: "
             "move it, or choose another folder with out=FOLDER"
         )
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a comparison has written this file."""
+    try:
+        return "rankings" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False

@@ -11,7 +11,7 @@ from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import flat, matched
 from gpt.base.schema import TrainConfig
-from gpt.base.typed import listed
+from gpt.base.typed import expanded, listed
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -51,7 +51,7 @@ def skipping_damaged() -> Iterator[None]:
 
 def roots(runs: str) -> list[Path]:
     """The folders that runs=A,B or runs=[A,B] names; a folder whose own name contains commas counts as one."""
-    return [Path(runs)] if Path(runs).exists() else [Path(name) for name in listed(runs)]
+    return [Path(runs)] if Path(runs).exists() else [Path(expanded(name)) for name in listed(runs)]
 
 
 def finished_runs(*roots: Path, stage: str | None = None, tags: Collection[str] = ()) -> list[FinishedRun]:

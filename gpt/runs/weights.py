@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,11 +102,18 @@ def in_words(which: Saved | int) -> str:
     return f"weights after {which} iterations" if isinstance(which, int) else f"{which} weights"
 
 
-def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:
+def existing_weights(run: RunFolder, which: Saved | int) -> Path:
+    """The file of these weights. Raises UserError if it is missing: RequestError for weights that not every run has."""
     path = run.weights(which)
     if not path.exists():
         kept = f"; it has those after {', '.join(map(str, run.snapshots()))}" if run.snapshots() else ""
-        raise UserError(f"{path} is missing: the run has no {in_words(which)}{kept}")
+        kind = UserError if which == default_weights(run) else RequestError
+        raise kind(f"{path} is missing: the run has no {in_words(which)}{kept}")
+    return path
+
+
+def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:
+    path = existing_weights(run, which)
     own = saved.verify(path, 2 * size_of_state(model) + saved.LARGEST_HEADER)  # twice, for a second output layer
     if isinstance(which, int) and own.iteration != which:
         raise UserError(f"{path} is damaged: it holds other weights than those after {which} iterations")

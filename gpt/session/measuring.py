@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class Measured:
         if exact.bits_per_byte is not None and token != "byte":
             rows += [("", f"{exact.bits_per_byte:.4f}", "bits per byte")]
         left_out = f"; {self.left_out:,} left out because the vocabulary lacks them" if self.left_out else ""
-        rows += [("scored", exact.over, f"{token}s{left_out}")]
+        rows += [("scored", exact.over, f"targets{left_out}")]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
         return "\n".join([table, *(f"{loss:.4f} {token!r}" for token, loss in self.losses or [])])
@@ -65,7 +66,7 @@ class Measured:
             found["bits_per_byte"] = exact.bits_per_byte
         found |= {"scored": exact.targets, "of": exact.of, "left_out": self.left_out}
         for measure in self.others:
-            found[measure.name.replace(" ", "_")] = {"value": measure.value, "signature": measure.unit}
+            found["_".join(re.findall(r"\w+", measure.name))] = {"value": measure.value, "signature": measure.unit}
         if self.losses is not None:
             found["losses"] = self.losses
         return json.dumps(found, indent=2)

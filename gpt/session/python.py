@@ -71,14 +71,14 @@ def load(
 
     Raises RequestError if there is no run, UserError if it is damaged.
     """
-    from gpt.base.keys import check_values
+    from gpt.base.keys import checked_values
     from gpt.base.schema import GenerateConfig
     from gpt.session.trained import load_run
 
     with _documented_errors(), _usual_modes():
         given = {"run": None if path is None else str(path), "runs": str(runs)}
-        check_values(GenerateConfig, given | {"stage": stage, "weights": weights, "device": device})
-        return load_run(path, runs=runs, stage=stage, weights=weights, device=device, module=module)
+        checked = checked_values(GenerateConfig, given | {"stage": stage, "weights": weights, "device": device})
+        return load_run(checked.pop("run"), **checked, module=module)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from gpt.base import keys
-from gpt.base.schema import EvaluateConfig, TrainConfig
+from gpt.base.schema import EvaluateConfig, GenerateConfig, TrainConfig
 from tests.conftest import REPOSITORY
 
 
@@ -34,10 +34,14 @@ def test_a_number_of_subwords_counts_with_subwords_only() -> None:
     assert not keys.compared("training.eval_interval", {"training.average_last": 0.0})
 
 
-def test_paths_and_lists_are_taken_as_they_were_typed() -> None:
-    paths = {"data.dir", "data.path", "data.files", "data.source", "data.target"}
-    assert set(keys.literal(TrainConfig)) == paths | {"init", "resume", "tags"}
-    assert set(keys.literal(EvaluateConfig)) == paths | {"run", "runs", "text"}
+def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:
+    data = ("dir", "path", "files", "source", "target", "separator", "name", "subset", "field")
+    of_data, projects = {f"data.{name}" for name in data}, {"logger.wandb.project", "logger.trackio.project"}
+    assert set(keys.literal(TrainConfig)) == of_data | projects | {"init", "resume", "tags"}
+    assert set(keys.textual(TrainConfig)) == {*keys.literal(TrainConfig), "stage", "adds", "name", "runs"}
+    assert keys.escaping(TrainConfig) == ("data.separator",)
+    assert keys.escaping(GenerateConfig) == ("prompt",)
+    assert set(keys.literal(EvaluateConfig)) == of_data | {"run", "runs", "text"}
 
 
 def test_the_schema_has_the_keys_of_conf() -> None:

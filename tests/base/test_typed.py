@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt.base.typed import listed, unquoted, whole
+from gpt.base.typed import listed, unescaped, unquoted, whole
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,11 @@ from gpt.base.typed import listed, unquoted, whole
 )
 def test_quotes_around_a_whole_value_are_no_part_of_it(typed: str, meant: str) -> None:
     assert unquoted(typed) == meant
+
+
+def test_four_escapes_are_characters_and_every_other_backslash_is_itself() -> None:
+    assert unescaped(r"\n\t\r\\n\d C:\Users\\") == "\n\t\r\\n\\d C:\\Users\\"
+    assert unescaped("\\") == "\\"
 
 
 def test_a_list_has_brackets_and_quotes_or_none() -> None:

@@ -316,6 +316,11 @@ def test_what_can_be_wrong_once_there_is_a_run(
     refused(called("generate.py", *arguments, cwd=trained), 2, message)
 
 
+def test_the_page_is_not_opened_on_weights_that_the_run_lacks(called: Script, trained: Path) -> None:
+    for weights, words in (("7000", "weights after 7000 iterations"), ("averaged", "averaged weights")):
+        refused(called("play.py", f"weights={weights}", "open=false", cwd=trained), 2, f"the run has no {words}")
+
+
 def test_help_and_completion_import_no_torch(tmp_path: Path) -> None:
     """Importing it takes a second, which is long for a Tab."""
     said = []

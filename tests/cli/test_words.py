@@ -22,6 +22,8 @@ from gpt.base.commands import COMMANDS
 from gpt.base.keys import flat
 from gpt.cli.composing import composed, is_for_users, own_configuration
 from gpt.cli.help import meanings
+from gpt.cli.requests import of_python
+from gpt.data import corpora
 from tests.conftest import REPOSITORY, Script
 
 
@@ -45,7 +47,11 @@ PLAIN = [
     ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"a b\"'", "run", "a b"),
     ("export.py 'runs=[a,b c]'", "runs", "[a,b c]"), ("export.py onnx", "format", "onnx"),
     ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("search.py n_trials=1e1", "n_trials", 10),
-    ("evaluate.py text.txt", "text", "text.txt"),
+    ("evaluate.py text.txt", "text", "text.txt"), ("train.py name=5", "name", "5"),
+    ("train.py name=1e-3", "name", "1e-3"), ("train.py name=true", "name", "true"),
+    ("train.py runs=2024", "runs", "2024"), ("train.py name=null", "name", None),
+    ("generate.py prompt=123", "prompt", "123"), ("play.py host=1e3", "host", "1e3"),
+    (r"generate.py prompt='a\tb\\nc\d'", "prompt", "a\tb\\nc\\d"),
 ]  # fmt: skip
 
 
@@ -58,6 +64,16 @@ def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Scri
 
 
 UNCLEAR = [
+    ("train.py data=text data.path=~/no", "there is no file /home of/no"),
+    ("train.py data=text data.path=['~/no',x]", "there is no file /home of/no"),
+    ("train.py 'resume=\"~/no\"'", "resume=/home of/no: no such folder"),
+    ("train.py runs=~/no,~/no", "runs='/home of/no','/home of/no' has several values: add -m"),
+    ("train.py --config-dir=~/no v5", "'/home of/no' not found"),
+    ("compare.py runs=[~/no,x]", "no finished run in /home of/no, x:"),
+    ("train.py data=text data.path=caf\udce9.txt", r"data.path=caf\udce9.txt: is not UTF-8; a file or folder"),
+    ("generate.py prompt_file=caf\udce9.txt", r"prompt_file=caf\udce9.txt: is not UTF-8"),
+    ("train.py runs=caf\udce9", r"runs=caf\udce9: is not UTF-8"),
+    ("generate.py ~/no", "did you mean run='~/no' or prompt='~/no'?"),
     ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, "),
     ("train.py copy", "cannot read 'copy' as key=value; did you mean data=copy or experiment=copy?"),
     ("train.py v5 v6", "model has several values, 'v5' and 'v6'"),
@@ -85,7 +101,7 @@ UNCLEAR = [
 @pytest.mark.parametrize(("typed", "message"), UNCLEAR, ids=[typed for typed, _ in UNCLEAR])
 def test_what_is_not_plain_is_said(typed: str, message: str, called: Script, place: Path) -> None:
     name, *arguments = shlex.split(typed)
-    done = called(name, *arguments, cwd=place)
+    done = called(name, *arguments, cwd=place, HOME="/home of")
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
@@ -101,6 +117,44 @@ def test_a_whole_number_may_have_an_exponent(called: Script, corpus_file: Path, 
     assert (config["training"]["max_iters"], config["model"]["block_size"]) == (2, 16)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["stage"], summary["iterations"], summary["tags"]) == ("v2", 2, ["a", "b"])
+
+
+@pytest.mark.parametrize("quoted", ["'\"\\n\\n\"'", "'\\n\\n'", '"\\n\\n"', r'"\\n\n"', "$'\\n\\n'"])
+def test_a_shell_passes_escapes_and_newlines_on(quoted: str, called: Script, place: Path) -> None:
+    """The documented command among them."""
+    if quoted.startswith("'\""):
+        assert f" data.separator={quoted}\n" in (REPOSITORY / "docs" / "corpora.md").read_text()
+    command = ["bash", "-c", f"printf %s data.separator={quoted}"]
+    typed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = called("train.py", "data=text", "data.path=x", typed, "--cfg", "job", cwd=place)
+    assert yaml.safe_load(done.stdout)["data"]["separator"] == "\n\n"
+
+
+def test_the_jobs_of_a_sweep_read_texts_and_homes_as_one_run_does(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    corpus = f"data.path='{corpus_file}'"
+    short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1"]
+    swept = ["data.separator='\\n',\\\\n", "name=1e-3", "hydra.sweep.dir=~/sweep", "-m"]  # \n, and \\n for \n
+    done = called("train.py", "v1", *short, "data=text", corpus, *swept, cwd=tmp_path, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    runs = [tmp_path / "home" / "sweep" / f"{number:03d}_v1_1e-3_seed1337" for number in (0, 1)]
+    read = [yaml.safe_load((run / "config.yaml").read_text())["data"]["separator"] for run in runs]
+    assert read == ["\n", "\\n"]
+    done = called("train.py", f"resume={runs[1]}", "training.max_iters=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((runs[1] / "config.yaml").read_text())["data"]["separator"] == "\\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_python_has_escapes_of_its_own_and_the_same_homes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home of")
+    monkeypatch.setenv("GPT_DATA_DIR", "~/data")
+    config, _ = of_python(["data=text", "data.path=x", r"data.separator=\n", "runs=~/runs"])
+    assert (config.data.hyperparameters["separator"], config.runs) == (r"\n", "/home of/runs")
+    assert corpora._prepared() == Path("/home of/data/prepared")
+    with pytest.raises(gpt.UserError, match="/home of/no/"):
+        gpt.load("~/no")
 
 
 def test_from_python_too() -> None:

@@ -1,27 +1,53 @@
 """compare.py's files: they replace those of an earlier comparison and nothing else, and show what was asked for."""
 
 import dataclasses
+import errno
 from pathlib import Path
 
 import pytest
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import CompareConfig
+from gpt.reports import comparison
 from gpt.reports.comparison import ComparisonReport
 from gpt.runs.finding import finished_runs
 from tests.conftest import Script
 
 
-@pytest.mark.parametrize("name", ["compare.csv", "compare_by_2.png"])
-def test_a_picture_or_table_of_the_users_own_is_not_replaced(name: str, trained: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def report(trained: Path) -> ComparisonReport:
     values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "x": "iterations", "by": ["seed"], "out": None}
     config = CompareConfig.model_validate(values | {"tolerance": 0.1})
     report = ComparisonReport.of(finished_runs(trained / "runs"), [], config)
-    report = dataclasses.replace(report, ranked=[*report.rankings, *report.rankings])
+    return dataclasses.replace(report, ranked=[*report.rankings, *report.rankings])
+
+
+@pytest.mark.parametrize("name", ["compare.csv", "compare.json", "compare_by_2.png"])
+def test_a_picture_or_table_of_the_users_own_is_not_replaced(
+    name: str, report: ComparisonReport, tmp_path: Path
+) -> None:
     (tmp_path / name).write_text("precious")
     with pytest.raises(RequestError, match="is not from a comparison"):
         report.write(tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("whole", [0, 1, 2])
+def test_a_comparison_that_a_full_disk_cut_off_is_replaced(
+    whole: int, report: ComparisonReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = dataclasses.replace(report, config=report.config.model_copy(update={"by": None}))
+
+    def write(path: Path, content: str) -> None:
+        if len(list(tmp_path.iterdir())) == whole:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_text(content)
+
+    with monkeypatch.context() as full:
+        full.setattr(comparison, "write_atomically", write)
+        with pytest.raises(OSError, match="No space"):
+            report.write(tmp_path)
+    assert len(report.write(tmp_path)) >= 3
 
 
 def test_the_loss_is_drawn_against_a_key_of_the_corpus(called: Script, tmp_path: Path) -> None:

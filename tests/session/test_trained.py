@@ -1,6 +1,7 @@
 """A trained model in Python, as docs/python.md shows it."""
 
 import copy
+import json
 import math
 import re
 from pathlib import Path
@@ -16,8 +17,11 @@ from gpt.data.corpora import tiny_shakespeare
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.playground.looking import logits
+from gpt.session.measuring import Measured
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import generate
+from gpt.tasks.task import Measure
+from gpt.training.progress import ExactLoss
 from tests.conftest import REPOSITORY, Script, build_small
 
 
@@ -40,6 +44,15 @@ def test_the_losses_of_the_characters_of_a_text(given: str, run: TrainedRun) -> 
     assert math.fsum(loss for _, loss in losses) / len(losses) == pytest.approx(run.loss(given), abs=1e-6)
     first = math.log(run.next_token("A")["b"])
     assert losses[0] == ("b", pytest.approx(-first, abs=1e-5))
+
+
+def test_a_measurement_is_named_in_words_in_a_table_and_as_a_key(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run.task, "token", "speech")
+    measured = Measured(run, "val split", ExactLoss(1.5, 40, 2999), 0, [Measure("BLEU, lower case", 30.0, "case:lc")])
+    assert json.loads(measured.as_json())["BLEU_lower_case"] == {"value": 30.0, "signature": "case:lc"}
+    assert "scored            40 of 2,999  targets" in measured.table()
 
 
 def test_the_loss_of_the_validation_split_is_the_exact_loss_of_the_run(run: TrainedRun, text: str) -> None:

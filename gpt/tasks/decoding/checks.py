@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import check_values
+from gpt.base.keys import checked_values
 from gpt.base.schema import GenerateConfig
 
 
@@ -16,7 +16,7 @@ def check_options(decoder: Callable[..., Any], prompt: str | None, options: Mapp
     taken = [name for name in inspect.signature(decoder).parameters if name in GenerateConfig.model_fields]
     if unknown := [name for name in options if name not in taken]:
         raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted({*taken} - {'prompt'}))}")
-    check_values(GenerateConfig, {"prompt": prompt, **options})
+    checked_values(GenerateConfig, {"prompt": prompt, **options})
 
 
 def checked_logits(logits: Tensor) -> Tensor:
