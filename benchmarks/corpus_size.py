@@ -25,8 +25,8 @@ from harness import machine, output, parser, train_command, wall_seconds
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from gpt.base.files import write_png
 from gpt.base.installation import TINY_SHAKESPEARE
+from gpt.base.pictures import write_png
 from gpt.data.sources import files_of
 
 _MB = 10**6

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import gpt
 from gpt.base.errors import UserError
-from gpt.base.files import write_png
+from gpt.base.pictures import write_png
 from gpt.data.batch import IGNORED, Data
 from gpt.models import block_size_of
 from gpt.reports.ranking import label, rankings

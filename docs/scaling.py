@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from gpt.base.errors import UserError
-from gpt.base.files import write_png
+from gpt.base.pictures import write_png
 from gpt.runs.finding import FinishedRun, finished_runs
 
 _FITS = 200  # to runs drawn with replacement

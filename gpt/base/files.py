@@ -6,7 +6,6 @@ that comes before it, as the last key of its JSON or YAML.
 
 import contextlib
 import hashlib
-import io
 import json
 import logging
 import os
@@ -16,14 +15,11 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
 from gpt.base.errors import LostFolderError, UnreadableError, UserError, explain, report
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PLACE = "0" * 64  # stands for a checksum until the content is known
 _CHECKSUM = re.compile(r"""checksum["']?: ["']([0-9a-f]{64})["']\s*}?\s*""")
@@ -113,18 +109,6 @@ def write_flushed(path: Path, content: bytes | list[bytes | memoryview]) -> None
         file.writelines([content] if isinstance(content, bytes) else content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def png(figure: "Figure") -> bytes:
-    """A picture as the content of a file."""
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120, format="png")
-    return picture.getvalue()
-
-
-def write_png(path: Path, figure: "Figure") -> None:
-    """Save a picture, like `write_atomically`."""
-    write_atomically(path, png(figure))
 
 
 def flush_folder(folder: Path) -> None:

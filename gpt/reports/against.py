@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
-from gpt.base.files import write_png
+from gpt.base.pictures import write_png
 from gpt.reports import escaping
 from gpt.reports.plots import MOST_COLOURS, add_legend, log_scale, panels
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown

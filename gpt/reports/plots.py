@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.base.errors import UserError, printable
-from gpt.base.files import write_png
+from gpt.base.pictures import write_png
 from gpt.reports import escaping
 from gpt.reports.curves import XLABELS, Axis, curve
 from gpt.reports.documented import Comparison

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt.base.console import command
 from gpt.base.errors import printable
-from gpt.base.files import png
+from gpt.base.pictures import png
 from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Exact, Summary

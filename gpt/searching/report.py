@@ -12,7 +12,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from gpt.base.errors import RequestError
-from gpt.base.files import write_png
+from gpt.base.pictures import write_png
 from gpt.cli.ranges import Range
 from gpt.reports.edges import of_interval
 

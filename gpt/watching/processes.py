@@ -32,7 +32,7 @@ class Run(NamedTuple):
     id: str  # stays the same when the run is resumed
     name: str
     folder: Path
-    lock: list[int] | None  # that identifies the folder, wherever it is moved
+    lock: list[int] | None  # that identifies the folder; None if nothing has locked it
     config: dict[str, Any]
     options: dict[str, Any]  # of the tracker
 

@@ -22,7 +22,7 @@ class EventFiles:
         from torch.utils.tensorboard.summary import hparams
 
         os.chdir(run.folder)  # the library opens its file by name for each write; this follows a folder that is moved
-        if list(lock_in(Path()) or []) != run.lock:
+        if run.lock is not None and list(lock_in(Path()) or ()) != run.lock:
             raise ValueError(f"{run.folder} was moved or replaced")
         if Path("tensorboard").is_symlink():
             raise ValueError(f"{run.folder / 'tensorboard'} is a link")

@@ -402,12 +402,12 @@ def test_help_says_what_every_key_means_and_has(chosen: str, called: Script, tmp
 
 
 def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Path) -> None:
-    """Under a limit of 12 GB, with a first matrix of 13."""
+    """Under a limit of 5 GB, with weights of 5.1, which another machine may lack memory for anyway."""
     train = shlex.join([sys.executable, str(REPOSITORY / "train.py"), "data=text", f"data.path={corpus_file}"])
-    command = f"ulimit -v 12000000; {train} device=cpu model.n_embd=32768 model.n_head=1"
+    command = f"ulimit -v 5000000; {train} device=cpu model.n_embd=6144 model.n_head=1"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == "error: not enough memory for this: try a smaller model, batch or number of samples\n"
+    assert done.returncode in (1, 2)
+    assert re.fullmatch(r"error: (not enough memory for this:|the weights of this model take) .*\n", done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
