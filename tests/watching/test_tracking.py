@@ -39,7 +39,7 @@ def wait_for_trackers(folder: Path) -> None:
 
 def test_a_tracker_finishes_its_work_after_the_training_has_ended(tmp_path: Path) -> None:
     """Nobody listens any more, and the last line was cut off in the middle."""
-    run = {"id": "1", "name": "run", "folder": str(tmp_path), "config": {}, "options": {}}
+    run = {"id": "1", "name": "run", "folder": str(tmp_path), "lock": None, "config": {}, "options": {}}
     rows = [{"step": i, "values": {"loss/val": float(i)}, "texts": {}, "is_finished": False} for i in range(3)]
     lines = "".join(json.dumps(message) + "\n" for message in [run, *rows]) + '{"step": 3, "val'
     process = subprocess.Popen(
