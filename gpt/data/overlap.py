@@ -1,0 +1,71 @@
+"""What two texts share: a model is not to be scored on text that it was trained on."""
+
+import torch
+from torch import Tensor
+
+from gpt.data.tokenizer import Ids
+
+_BLOCK = 64  # tokens, a power of two; texts hardly share as many by chance
+_FACTOR = 0x1E3779B97F4A7C15  # odd; hashes are modulo 2**64
+_AT_ONCE = 2**20  # tokens, a multiple of the block
+
+
+def shared_tokens(ids: Ids, others: Ids) -> int:
+    """How many of N token ids are in passages that M others have as well.
+
+    The others are cut into blocks of 64 tokens; a passage is found if it holds one of them, as any of 127 tokens does
+    ("The rsync algorithm", Tridgell and Mackerras, 1996, section 2), and followed to both of its ends.
+    """
+    starts, places = _blocks_in(ids, others)
+    edges = torch.zeros(len(ids) + 1, dtype=torch.int32)  # +1 where a block begins, -1 after its end
+    edges.index_add_(0, starts, torch.ones_like(starts, dtype=torch.int32))
+    edges.index_add_(0, starts + _BLOCK, -torch.ones_like(starts, dtype=torch.int32))
+    shared = edges.cumsum(0)[:-1] > 0
+    before, after = (starts - 1).clamp(min=0), (starts + _BLOCK).clamp(max=len(ids) - 1)
+    for is_end, first, step in ((~shared[before], 0, -1), (~shared[after], _BLOCK - 1, 1)):
+        here, there = starts[is_end] + first, places[is_end] + first
+        for _ in range(1, _BLOCK):  # further on would be another block
+            here, there = here + step, there + step
+            is_inside = (here >= 0) & (here < len(ids)) & (there >= 0) & (there < len(others))
+            here, there = here[is_inside], there[is_inside]
+            is_same = ids[here] == others[there]
+            here, there = here[is_same], there[is_same]
+            shared[here] = True
+    return int(shared.sum())
+
+
+def _blocks_in(ids: Ids, others: Ids) -> tuple[Tensor, Tensor]:
+    """Where in `ids` a block of `others` begins, in ascending order, and where there: twice (K,)."""
+    whole = len(others) // _BLOCK * _BLOCK
+    parts = [others[i : min(i + _AT_ONCE, whole)].cpu() for i in range(0, whole, _AT_ONCE)]
+    hashes, order = torch.cat([torch.empty(0, dtype=torch.int64), *map(_of_blocks, parts)]).sort()
+    found = [(torch.empty(0, dtype=torch.int64),) * 2]
+    for begin in range(0, max(0, len(ids) - _BLOCK + 1) if len(hashes) else 0, _AT_ONCE):
+        windows = _of_windows(ids[begin : begin + _AT_ONCE + _BLOCK - 1].cpu())
+        nearest = torch.searchsorted(hashes, windows).clamp(max=len(hashes) - 1)
+        (where,) = (hashes[nearest] == windows).nonzero(as_tuple=True)
+        found.append((begin + where, _BLOCK * order[nearest[where]]))
+    starts, places = (torch.cat(each) for each in zip(*found, strict=True))
+    return starts, places
+
+
+def _of_windows(ids: Tensor) -> Tensor:
+    """The hash of each window of 64 tokens: (N,) -> (N - 63,)."""
+    hashes, size, factor = ids + 1, 1, _FACTOR
+    while size < _BLOCK:
+        hashes = hashes[:-size] * _signed(factor) + hashes[size:]
+        size, factor = 2 * size, factor * factor
+    return hashes
+
+
+def _of_blocks(ids: Tensor) -> Tensor:
+    """The same hash of every 64th window: (64 K,) -> (K,)."""
+    hashes, factor = (ids + 1).view(-1, _BLOCK), _FACTOR
+    while hashes.shape[1] > 1:
+        hashes, factor = hashes[:, 0::2] * _signed(factor) + hashes[:, 1::2], factor * factor
+    return hashes[:, 0]
+
+
+def _signed(number: int) -> int:
+    """A number modulo 2**64, as int64 has it."""
+    return (number + 2**63) % 2**64 - 2**63
