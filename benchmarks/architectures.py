@@ -31,8 +31,9 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from gpt.base.choices import Choice
-from gpt.base.files import write_atomically, write_png
+from gpt.base.files import write_atomically
 from gpt.base.ladder import OTHERS
+from gpt.base.pictures import write_png
 from gpt.base.runtime import select_device
 from gpt.cli.composing import composed
 from gpt.data.batch import Batch

@@ -16,7 +16,8 @@ _TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interv
 def changes(summary: Summary) -> list[str]:
     """What differs from the documented run, at the end or in an earlier part; empty for a documented run."""
     left_out = [] if summary.left_out is None else [f"{summary.left_out} left out"]
-    return [*summary.changed, *left_out, *earlier_changes(summary)]
+    seen = [f"{summary.parent.seen}"] if summary.parent and summary.parent.seen else []
+    return [*summary.changed, *left_out, *seen, *earlier_changes(summary)]
 
 
 def earlier_changes(summary: Summary) -> list[str]:

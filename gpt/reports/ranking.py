@@ -78,6 +78,9 @@ def rankings(
     finished: dict[tuple[str, str | None], list[_Member]] = defaultdict(list)
     started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
+        if (parent := run.summary.parent) and parent.seen:
+            log.warning(f"{run.folder.path} is not ranked: {parent.seen}")
+            continue
         with skipping_damaged():
             vocabulary = run.folder.vocabulary()
             guess = _guess(run.summary, len(vocabulary.vocabulary), metric)

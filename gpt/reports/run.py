@@ -9,7 +9,7 @@ from gpt.base.errors import printable
 from gpt.base.pictures import png
 from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Exact, Summary
+from gpt.runs.records import Summary
 from gpt.training.progress import Evaluation, Step
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.target is not None:
         counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
-        lines.append(f"target {summary.target:.4f} {_verdict(summary.exact, summary.target)} after {counted}")
+        lines.append(f"target {summary.target:.4f} {_verdict(summary, summary.target)} after {counted}")
     if summary.best.iteration != summary.iterations:
         lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
     if changed:
@@ -63,10 +63,12 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     return lines
 
 
-def _verdict(exact: Exact, target: float) -> str:
-    reached = exact.reaches(target)
+def _verdict(summary: Summary, target: float) -> str:
+    reached = summary.exact.reaches(target)
     if reached is None:
-        return f"not judged by {exact.loss.which} (training.exact_tokens=null takes the whole split),"
+        return f"not judged by {summary.exact.loss.which} (training.exact_tokens=null takes the whole split),"
+    if summary.parent and summary.parent.seen:
+        return "not judged by text that it was trained on,"
     return "reached" if reached else "missed"
 
 

@@ -35,6 +35,19 @@ class Command(Record):
     started: AwareDatetime
 
 
+class Seen(Record):
+    """What of a split or a text a model was trained on: its loss there is not that of new text."""
+
+    run: str  # the folder of the run that was trained on it
+    what: str  # such as "validation split"
+    count: Total
+    of: Total
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.count:,} of {self.of:,} {self.unit}s of the {self.what} were in the training split of {self.run}"
+
+
 class Parent(Record):
     """parent.json: the run whose weights were the starting point."""
 
@@ -43,6 +56,7 @@ class Parent(Record):
     iterations: Total  # after which it had these weights
     weights: Saved
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the file of those weights
+    seen: Seen | None = None  # what of the validation split this run, or one that it started from, was trained on
 
     @property
     def description(self) -> str:

@@ -99,7 +99,8 @@ def check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, ed
 
     A run that was killed before its first checkpoint has evaluations, which a restart repeats unless settings change.
     """
-    if before.init is not None and (parent is None or parent != run.parent()):
+    stored = run.parent()
+    if before.init is not None and (parent is None or stored is None or stored.sha256 != parent.sha256):
         raise UserError(f"{run.path} has no usable checkpoint: start over with init={before.init}")
     names = ("summary.json", "last.safetensors", "averaged.safetensors")
     if Checkpoints(run, keep=1).names() or any((run.path / name).exists() for name in names):

@@ -11,6 +11,7 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.creation import created, created_at, started
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import Seen
 from gpt.runs.snapshots import remove_snapshots_after
 from gpt.session.forking import Fork
 
@@ -26,7 +27,7 @@ class NewFolder:
 
     @contextlib.contextmanager
     def opened(
-        self, config: TrainConfig, vocabulary: Vocabulary, command: str
+        self, config: TrainConfig, vocabulary: Vocabulary, command: str, seen: Seen | None
     ) -> Iterator[tuple[RunFolder, Callable[[], None] | None]]:
         """Create the folder, and yield it; there is nothing to reopen."""
         create = created_at if self.destination.folder and not self.destination.sweep else created
@@ -34,7 +35,7 @@ class NewFolder:
             start_log()
             run.write_config(config)
             if self.fork is not None:
-                run.write_parent(self.fork.record)
+                run.write_parent(self.fork.record.model_copy(update={"seen": seen}))
                 log.info(f"starting from {self.fork.record.description}")
                 if new := [token for token in vocabulary.vocabulary if token not in self.fork.tokens]:
                     log.info(f"the vocabulary grows by {len(new):,}: {''.join(new)[:40]!r}")
@@ -56,9 +57,10 @@ class ContinuedFolder:
 
     @contextlib.contextmanager
     def opened(
-        self, config: TrainConfig, vocabulary: Vocabulary, command: str
+        self, config: TrainConfig, vocabulary: Vocabulary, command: str, seen: Seen | None
     ) -> Iterator[tuple[RunFolder, Callable[[], None] | None]]:
         """Yield the folder, which stays unchanged until the function is called that is yielded with it."""
+        del seen  # which is in parent.json already
         run, iteration = self.run, self.checkpoint.progress.iteration if self.checkpoint else 0
         with run.logging() as start_log:
 

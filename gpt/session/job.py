@@ -16,10 +16,12 @@ from gpt.data.short_windows import ShortWindows
 from gpt.data.shuffled_windows import ShuffledWindows
 from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoint
+from gpt.runs.records import Seen
 from gpt.runs.weights import shapes_only
 from gpt.session.folders import ContinuedFolder
 from gpt.session.forking import Fork, fitted
 from gpt.session.modules import Module, check_logits, made
+from gpt.session.seen import seen_in_training
 from gpt.session.start import Start
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
@@ -48,6 +50,7 @@ class Job:
     model: nn.Module
     optimizer: Optimizer
     recipe: Recipe
+    seen: Seen | None  # what of the validation split the weights that it starts from were trained on
     preparing_seconds: float  # spent on compiling and on reading the text once
 
     @classmethod
@@ -81,7 +84,9 @@ class Job:
             recompute_blocks(model)
         objective.prepare(model)
         model.to(device)
+        seen = None
         if isinstance(start.weights, Fork):
+            seen = seen_in_training(start.weights.run, task, corpus, "val", stage)
             start.weights.load(model, task.vocabulary(corpus))
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
@@ -108,7 +113,7 @@ class Job:
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics,
             stop_below=config.overfit, world=world,
         )  # fmt: skip
-        return cls(task, corpus, model, optimizer, recipe, time.perf_counter() - started)
+        return cls(task, corpus, model, optimizer, recipe, seen, time.perf_counter() - started)
 
     def begun(self, start: Start) -> TrainingState:
         """The state from which training begins or continues, the same on every rank.

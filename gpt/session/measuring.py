@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, printable
 from gpt.base.schema import EvaluateConfig
 from gpt.data.batch import Targets
 from gpt.data.corpora import read_text
+from gpt.data.corpus import TextCorpus
+from gpt.runs.records import Seen
 from gpt.runs.weights import in_words
+from gpt.session.seen import seen_in_training
 from gpt.session.trained import TrainedRun
 from gpt.tasks.task import Measure
 from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass
@@ -27,6 +30,7 @@ class Measured:
     what: str  # the split or the text
     exact: ExactLoss
     left_out: int  # characters that the vocabulary lacks, which no loss counts
+    seen: Seen | None  # what of it the run was trained on, or a run that its weights come from
     others: list[Measure] = field(default_factory=list)
     losses: list[tuple[str, float]] | None = None  # of each token of a text, if that was asked for
 
@@ -49,6 +53,9 @@ class Measured:
             rows += [("", f"{exact.bits_per_byte:.4f}", "bits per byte")]
         left_out = f"; {self.left_out:,} left out because the vocabulary lacks them" if self.left_out else ""
         rows += [("scored", exact.over, f"targets{left_out}")]
+        if self.seen is not None:
+            where = f"{self.seen.unit}s, in the training split of {printable(self.seen.run)}"
+            rows += [("trained on", f"{self.seen.count:,} of {self.seen.of:,}", where)]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
         return "\n".join([table, *(f"{loss:.4f} {token!r}" for token, loss in self.losses or [])])
@@ -65,6 +72,8 @@ class Measured:
         if exact.bits_per_byte is not None:
             found["bits_per_byte"] = exact.bits_per_byte
         found |= {"scored": exact.targets, "of": exact.of, "left_out": self.left_out}
+        if self.seen is not None:
+            found["trained_on"] = self.seen.model_dump()
         for measure in self.others:
             found["_".join(re.findall(r"\w+", measure.name))] = {"value": measure.value, "signature": measure.unit}
         if self.losses is not None:
@@ -97,7 +106,9 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     size = tokens_per_pass(trained.runtime, trained.model)
     others += _in_context(trained, data.every_target_in_context(split, size, most))
     left_out = task.left_out(corpus)
-    return Measured(trained, f"{split} split", exact, 0 if left_out is None else left_out.in_split(split), others)
+    seen = None if split == "train" else seen_in_training(trained.run, task, corpus, split, trained.model)
+    count = 0 if left_out is None else left_out.in_split(split)
+    return Measured(trained, f"{split} split", exact, count, seen, others)
 
 
 def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) -> Measured:
@@ -111,7 +122,8 @@ def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) ->
     )
     others = _in_context(trained, task.batches_in_context(trained.model, known, tokens_per_pass=size, most=most))
     losses = trained.losses(text) if each else None
-    return Measured(trained, f"the text {path}", exact, len(text) - len(known), others, losses)
+    seen = seen_in_training(trained.run, task, TextCorpus("", known), "val", trained.model, f"text {path}")
+    return Measured(trained, f"the text {path}", exact, len(text) - len(known), seen, others, losses)
 
 
 def _in_context(trained: TrainedRun, targets: Targets | None) -> list[Measure]:

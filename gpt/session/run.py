@@ -75,7 +75,8 @@ def run(
         folder = None
         if start.folder is not None:
             vocabulary = job.task.vocabulary(job.corpus)
-            folder, reopen = stack.enter_context(start.folder.opened(start.config, vocabulary, start.request.command))
+            opening = start.folder.opened(start.config, vocabulary, start.request.command, job.seen)
+            folder, reopen = stack.enter_context(opening)
             for line in _opening_lines(start, job):
                 log.info(line)
             saving = start.config.checkpoint
@@ -88,6 +89,8 @@ def run(
             )
             watchers += [BestWeights(folder, reopen), checkpoints, *_recorders(start, job, folder)]
             watchers += [*(logger(run=folder) for logger in loggers), *more]
+        if job.seen is not None:
+            log.warning(f"{job.seen}: the losses of this run say little about new text, and it will not be ranked")
         if world.is_first:
             watchers.append(ProgressBar(state, settings.max_iters))
         for watcher in watchers:

@@ -13,6 +13,7 @@ from gpt.base.schema import GenerateConfig
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
+from gpt.data.overlap import shared_tokens
 from gpt.data.recall import LineData, Lines
 from gpt.data.text import TextData
 from gpt.data.tokenizer import TextTokenizer
@@ -88,6 +89,11 @@ class Continuation(Task):
         lengths, encoded = corpus.lengths(), corpus.encoded(self.tokenizer)
         left_out = {split: length - len(encoded[split]) for split, length in lengths.items()}
         return LeftOut(**left_out, **{f"of_{split}": length for split, length in lengths.items()})
+
+    def shared(self, split: str, corpus: Text, trained_on: Text) -> tuple[int, int, str]:
+        """Tokens, in passages of some length."""
+        ids = corpus.encoded(self.tokenizer)[split]
+        return shared_tokens(ids, trained_on.encoded(self.tokenizer)["train"]), len(ids), self.token
 
     def grown(self, corpus: Text) -> "Continuation":
         """With all characters of the corpus. Raises RequestError if this tokenizer cannot learn more of them."""

@@ -87,6 +87,11 @@ class Task(ABC):
         del corpus
         return None
 
+    def shared(self, split: str, corpus: Any, trained_on: Any) -> tuple[int, int, str]:
+        """How many examples of a split are in the training split of another corpus, of how many, and their unit."""
+        del corpus, trained_on
+        raise RequestError(f"it is not known what the {split} split shares with another corpus")
+
     def grown(self, corpus: Any) -> "Task":
         """The task with a tokenizer to which the corpus's unknown tokens have been added."""
         del corpus
