@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import onnxscript  # noqa: F401  # what torch.onnx needs; imported to name it if it is missing
 import torch
@@ -112,8 +114,32 @@ def computed(
         assert program is not None
         for node in program.model.graph.all_nodes():  # those in the bodies of loops too
             node.metadata_props.clear()  # the stack that made it, with paths of this machine
+        _refuse_longer(program.model.graph, block_size)
+        program.model.metadata_props["block_size"] = f"{block_size}"
         program.save(path, external_data=False)
     return running(path, outputs, weights)
+
+
+def _refuse_longer(graph: ir.Graph, block_size: int) -> None:
+    """Let the graph fail for a longer window at a node whose name, which the error repeats, says why.
+
+    ONNX has no assertions: zero is taken from place T - 1 of block_size zeros, and added to the ids.
+    """
+    idx, first = graph.inputs[0], graph[0]
+    uses = list(idx.uses())
+    zeros, one = (
+        ir.Value(name=name, const_value=ir.tensor(values, name=name))
+        for name, values in (("zeros", np.zeros(block_size, np.int64)), ("one", np.ones(1, np.int64)))
+    )
+    for value in (zeros, one):
+        graph.register_initializer(value)
+    T = ir.node("Shape", [idx], {"start": 1, "end": 2})
+    last = ir.node("Sub", [T.outputs[0], one])
+    zero = ir.node("Gather", [zeros, last.outputs[0]], name=f"the window has more than block_size={block_size} tokens")
+    checked = ir.node("Add", [idx, zero.outputs[0]])
+    graph.insert_before(first, [T, last, zero, checked])
+    for node, i in uses:
+        node.replace_input_with(i, checked.outputs[0])
 
 
 def running(
