@@ -29,8 +29,9 @@ import sys, time, torch
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from gpt.models.v7_dropout import GPT
-from gpt.base.runtime import select_device
+from gpt.base.runtime import keep_freed_memory, select_device
 batch, tokens = map(int, sys.argv[2:])
+keep_freed_memory(select_device("auto"))  # as generate.py does
 torch.manual_seed(0)
 model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(select_device("auto")), getattr(torch, sys.argv[1]))
 def run(tokens):

@@ -37,7 +37,7 @@ from gpt.cli.composing import composed
 from gpt.data.batch import Batch
 from gpt.models import block_size_of, build
 from gpt.runs.folder import RunFolder
-from gpt.training.compilation import training_losses
+from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.objectives import Objective
 
 Cells = list[list[str]]
@@ -132,22 +132,22 @@ def _compiled(stage: str, setting: Setting) -> Cells:
     ids = torch.randint(vocab_size, (batch_size, block_size_of(model) + 1), device=device)
     batch, runtime = Batch.full(ids[:, :-1], ids[:, 1:]), Runtime(device)
     objective = Objective()
-    compiled, _ = training_losses(model, [batch], runtime, objective, parts=1, compile=True)
     worst, parameters = (0.0, ""), dict(model.named_parameters())
-    for _ in range(6):
-        found = []
-        for loss in (objective, compiled):
-            model.zero_grad()
-            loss(model, batch).backward()
-            # Not copied, and kept until the next pass, as in training.
-            found.append({name: p.grad for name, p in parameters.items() if p.grad is not None})
-        plain, other = found
-        worst = max(
-            worst, *(((other[name] - g).norm().item() / (g.norm().item() + 1e-12), name) for name, g in plain.items())
-        )
-        with torch.no_grad():
-            for name, g in other.items():
-                parameters[name].sub_(g, alpha=0.01)
+    with compiler_options(device):
+        compiled, _ = training_losses(model, [batch], runtime, objective, parts=1, compile=True)
+        for _ in range(6):
+            found = []
+            for loss in (objective, compiled):
+                model.zero_grad()
+                loss(model, batch).backward()
+                # Not copied, and kept until the next pass, as in training.
+                found.append({name: p.grad for name, p in parameters.items() if p.grad is not None})
+            plain, other = found
+            norms = {name: ((other[name] - g).norm().item(), g.norm().item() + 1e-12) for name, g in plain.items()}
+            worst = max(worst, *((error / norm, name) for name, (error, norm) in norms.items()))
+            with torch.no_grad():
+                for name, g in other.items():
+                    parameters[name].sub_(g, alpha=0.01)
     difference, name = worst
     result = f"gradients differ by at most {difference:.1e} of their norm from those without it ({name})"
     return [[f"{stage}, compile=true", result]]

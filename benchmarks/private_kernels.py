@@ -22,14 +22,14 @@ import torch
 from harness import Measured, Row, alternate, arguments, table
 from torch import nn
 
-from gpt.base.runtime import has_bfloat16, select_device, select_runtime
+from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device, select_runtime
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import block_size_of, v6_pre_norm, v7_dropout, v8_modern
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
-from gpt.training.compilation import training_losses
+from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.fused import has_nonfinite
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
@@ -117,25 +117,27 @@ def _step(
     data = TextData(corpus, tokenizer, block_size=block_size_of(model), device=device)
     batch, runtime = data.training_batch(0, 0, batch_size), select_runtime(device, dtype, model)
     optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
-    loss, _ = training_losses(model, [batch], runtime, Objective(), parts=1, compile=compile)
     parameters = list(model.parameters())
+    keep_freed_memory(device)
+    with runtime.settings(), compiler_options(device) if compile else nullcontext():
+        loss, _ = training_losses(model, [batch], runtime, Objective(), parts=1, compile=compile)
 
-    def step() -> None:
-        with runtime.autocast():
-            mean = loss(model, batch)
-        mean.backward()
-        skip = has_nonfinite([mean.detach(), *(p.grad for p in parameters if p.grad is not None)])
-        optimizer.step(optimizer.peaks, skip)
-        optimizer.zero_grad()
+        def step() -> None:
+            with runtime.autocast():
+                mean = loss(model, batch)
+            mean.backward()
+            skip = has_nonfinite([mean.detach(), *(p.grad for p in parameters if p.grad is not None)])
+            optimizer.step(optimizer.peaks, skip)
+            optimizer.zero_grad()
 
-    for _ in range(min(steps, _WARM_UP)):
-        step()
-    runtime.synchronize()
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    runtime.synchronize()
-    return (time.perf_counter() - started) / steps * 1000
+        for _ in range(min(steps, _WARM_UP)):
+            step()
+        runtime.synchronize()
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        runtime.synchronize()
+        return (time.perf_counter() - started) / steps * 1000
 
 
 def v7_generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "cpu") -> float:
@@ -143,7 +145,6 @@ def v7_generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "cp
     torch.manual_seed(0)
     model = v7_dropout.GPT(65, block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2)
     model.to(select_device(device))
-    select_runtime(torch.device("cpu"), "float32", model)  # all threads, which a v6 step leaves unused
     with mock.patch("gpt.tasks.decoding.packing._is_intel", return_value=False):  # else it leaves float32 as it is
         model_to_read = packed(model, dtype)
 

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from gpt import models, tasks
 from gpt.base.choices import Choice
-from gpt.base.runtime import select_runtime
+from gpt.base.runtime import keep_freed_memory, select_runtime
 from gpt.data.batch import Batch
 from gpt.data.corpora import multi30k, reverse
 from gpt.data.corpus import PairCorpus
@@ -96,7 +96,6 @@ def _decoding(run: RunFolder, repeats: int, *, quick: bool) -> Row:
     _, corpus = tasks.load(config.data, model, vocabulary)
     assert isinstance(corpus, PairCorpus)
     sentences = [source for source, _ in corpus.test[: 8 if quick else None]]
-    select_runtime(torch.device("cpu"), "float32", model)
 
     def decode(*, cached: bool) -> float:
         started = time.perf_counter()
@@ -132,7 +131,9 @@ def _train_ours(batches: list[Batch]) -> float:
         optimizer.step(optimizer.peaks, no_skip)
         optimizer.zero_grad()
 
-    return _tokens_per_second(step, batches)
+    keep_freed_memory(runtime.device)
+    with runtime.settings():
+        return _tokens_per_second(step, batches)
 
 
 def _train_plain(batches: list[Batch]) -> float:

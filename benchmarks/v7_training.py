@@ -25,7 +25,7 @@ import torch
 from harness import Measured, Row, alternate, arguments, output, table, train_command
 
 from gpt.base.installation import TINY_SHAKESPEARE
-from gpt.base.runtime import has_bfloat16, select_device
+from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
 
 _ITERATIONS, _LAST = (300, 100) if torch.cuda.is_available() else (5, 3)
 _SIZE = {"block_size": 256, "n_embd": 384, "n_head": 6, "n_layer": 6}
@@ -66,6 +66,7 @@ def _operations(size: dict[str, int]) -> int:
 def _peak(size: int) -> float:
     """GFLOP/s of a square matrix product in the precision that v7 trains in: the best of ten."""
     device = select_device("auto")
+    keep_freed_memory(device)  # as in training
     dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     seconds = []

@@ -111,24 +111,26 @@ def _of_a_run(stage: str, *, is_quick: bool) -> str:
         at_once = tokens_per_pass(runtime, model)
         mean_loss(model, data.estimation_batches("val", 0, 0, eval_iters, batch_size, at_once), "", runtime)
 
-    backward()
-    forward_time = _median(lambda: batch_loss(model, batch), often)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        seconds = {
-            "Python and configuration": wall_seconds(train_command("--cfg", "job"), folder),
-            "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
-            "corpus and tokens": _median(lambda: _corpus(config.model.block_size), seldom),
-            "batches": iterations * _median(lambda: data.training_batch(0, 1, batch_size), often),
-            "forward": iterations * forward_time,
-            "backward": iterations * (_median(backward, often) - forward_time),
-            "optimizer": iterations * _median(lambda: optimizer.step({"all": training.learning_rate}, no_skip), often),
-            "estimates": 2 * evaluations * _median(estimate, seldom),
-            "exact loss": _median(lambda: exact_loss(model, data, "val", runtime=runtime), seldom),
-            "sample": _median(lambda: sample_text(model, tokenizer, seed=0), seldom),
-        }
-        short = QUICK_TRAINING if is_quick else []
-        whole = wall_seconds(train_command(f"model={stage}", "device=cpu", *short), folder)
+    with runtime.settings():
+        backward()
+        forward_time = _median(lambda: batch_loss(model, batch), often)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            seconds = {
+                "Python and configuration": wall_seconds(train_command("--cfg", "job"), folder),
+                "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
+                "corpus and tokens": _median(lambda: _corpus(config.model.block_size), seldom),
+                "batches": iterations * _median(lambda: data.training_batch(0, 1, batch_size), often),
+                "forward": iterations * forward_time,
+                "backward": iterations * (_median(backward, often) - forward_time),
+                "optimizer": iterations
+                * _median(lambda: optimizer.step({"all": training.learning_rate}, no_skip), often),
+                "estimates": 2 * evaluations * _median(estimate, seldom),
+                "exact loss": _median(lambda: exact_loss(model, data, "val", runtime=runtime), seldom),
+                "sample": _median(lambda: sample_text(model, tokenizer, seed=0), seldom),
+            }
+            short = QUICK_TRAINING if is_quick else []
+            whole = wall_seconds(train_command(f"model={stage}", "device=cpu", *short), folder)
     seconds["the rest: the loop itself, plotting, files"] = whole - sum(seconds.values())
     seconds["the entire run, measured"] = whole
     lines = [[part, f"{value:.2f}", f"{value / whole:.0%}"] for part, value in seconds.items()]
