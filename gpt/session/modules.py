@@ -1,10 +1,12 @@
 """A module of the caller's program that is trained instead of a stage."""
 
+import contextlib
 import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from gpt import models
 from gpt.base.errors import RequestError
@@ -76,13 +78,18 @@ def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> No
         return
     changed = inputs[-1].clone()
     changed[:, -1] = (changed[:, -1] + 1) % vocab_size
+    was_training, tried = model.training, model
+    with contextlib.suppress(Exception):  # of what cannot be copied, such as a lock
+        tried = copy.deepcopy(model)  # a pass may change what the module keeps for itself
     for training in (False, True):
+        tried.train(training)
         logits = []
         for tokens in (inputs[-1], changed):
-            tried = copy.deepcopy(model).train(training)  # a pass may change buffers
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
             with torch.random.fork_rng():
                 torch.manual_seed(0)  # for the same dropout
-                logits.append(tried(*inputs[:-1], tokens)[:, :-1].float())
+                logits.append(functional_call(tried, buffers, (*inputs[:-1], tokens))[:, :-1].float())
+        model.train(was_training)
         first, second = logits
         if not torch.allclose(first, second, rtol=0, atol=1e-4 * first.abs().max().item(), equal_nan=True):
             mode = "training" if training else "evaluation"

@@ -305,11 +305,13 @@ def test_a_module_that_does_not_fit_is_a_user_error(corpus: list[str], module: A
         gpt.train(*corpus, module=module)
 
 
-def test_a_module_with_transposed_double_weights_is_trained_and_saved(corpus: list[str], tmp_path: Path) -> None:
+def test_a_module_with_transposed_double_weights_and_a_lock_is_trained_and_saved(
+    corpus: list[str], tmp_path: Path
+) -> None:
     def make(vocab_size: int) -> nn.Module:
         model = Bigram(vocab_size).double()
         model.table.weight = nn.Parameter(model.table.weight.detach().T.contiguous().T)
-        model.dropout = nn.Dropout(0.5)
+        model.dropout, model.busy = nn.Dropout(0.5), threading.Lock()  # which cannot be copied
         model.forward = lambda idx: model.dropout(model.table(idx))  # type: ignore[method-assign]
         return model
 
