@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.faults.scenarios import (
     STAGES,
     Outcome,
+    differences,
     finish,
     in_parallel,
     one_line,
@@ -52,6 +54,43 @@ def requests(count: int, folder: Path) -> Outcome:
     after = tree(folder)
     changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
     return Outcome(count, [*wrong, *(f"{name} changed" for name in changed)])
+
+
+def moves(count: int, folder: Path) -> Outcome:
+    """A run's folder moved or removed at random moments, mostly with another run begun at its place: the first run
+    ends with one line, the other with the files of an undisturbed one, as does the first once it is resumed.
+    """
+    settings = [*short(300), "training.eval_iters=10", "checkpoint.snapshots=5", "logger=csv", "hydra.run.dir=run"]
+    wholes = [whole_run(folder / f"whole_{seed}", *STAGES["v1"], *settings, f"seed={seed}") for seed in (1, 2)]
+
+    def trial(number: int) -> list[str]:
+        draw, place = random.Random(number), folder / f"moved_{number}"
+        place.mkdir()
+        run, moved, is_kept, has_other = place / "run", place / "moved", draw.random() < 0.8, draw.random() < 0.8
+        first = start(*STAGES["v1"], *settings, "seed=1", cwd=place)
+        while not (run / "commands.jsonl").exists():
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.6) * wholes[0][1])
+        run.rename(moved)
+        if not is_kept:
+            shutil.rmtree(moved)
+        wrong = []
+        if has_other:
+            code, _, err = finish(start(*STAGES["v1"], *settings, "seed=2", cwd=place))
+            wrong += [f"the other run: {err[-300:]}"] if code else []
+        code, _, err = finish(first)
+        wrong += one_line(code, err, 1) if code else []  # 0: it had finished
+        if has_other:
+            wrong += [f"{name} of the other run" for name in differences(wholes[1][0], run)]
+        elif run.exists():
+            wrong.append(f"{[*tree(run)]} came back")
+        if is_kept:
+            code, _, err = finish(start(f"resume={moved}", cwd=place))
+            wrong += [err[-300:]] if code else [f"{name} of the first" for name in differences(wholes[0][0], moved)]
+        shutil.rmtree(place)
+        return [f"trial {number}: {what}" for what in wrong]
+
+    return Outcome(count, in_parallel(trial, count))
 
 
 def _links(run: Path, folder: Path) -> Iterator[tuple[str, Path]]:

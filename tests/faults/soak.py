@@ -37,6 +37,7 @@ TIMES: dict[Scenario, tuple[int, int, int]] = {
     strangers.contents: (0, 400, 10_000),
     strangers.sizes: (0, 30, 200),
     folders.requests: (0, 20, 100),
+    folders.moves: (0, 6, 200),
     folders.links: (0, 20, 1000),
     environments.environments: (2, 100, 100),
     odd_values.odd_values: (0, 400, 10_000),
