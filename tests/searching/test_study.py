@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import LostFolderError, RequestError, UserError
 from gpt.data.corpora import read_text
 from gpt.searching import report, study
 from gpt.training.progress import Evaluation, Progress
@@ -241,6 +241,22 @@ def test_a_file_that_is_gone_is_not_the_fault_of_a_trial(tmp_path: Path) -> None
     with pytest.raises(RequestError, match="there is no file"):
         search.run(next(trials), train)
     assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
+
+
+def test_a_search_whose_folder_was_moved_stores_nothing_in_another_at_its_place(tmp_path: Path) -> None:
+    def search(seed: int) -> study.Search:
+        return study.Search(tmp_path / "study", {"n_layer": IntDistribution(1, 4)}, {}, seed=seed, prune=False)
+
+    first = search(1)
+    trials = first.trials(4)
+    trial = next(trials)
+    (tmp_path / "study").rename(tmp_path / "moved")
+    second = search(2)
+    with pytest.raises(LostFolderError, match="study was moved"):
+        first.run(trial, lambda _: 1.0)
+    with pytest.raises(LostFolderError, match="give its new place with study="):
+        next(trials)
+    assert second.study.get_trials() == []
 
 
 def test_a_value_beside_the_ranges_of_an_experiment_counts(called: Script, corpus: list[str], tmp_path: Path) -> None:
