@@ -30,9 +30,9 @@ class Measured:
     what: str  # the split or the text
     exact: ExactLoss
     left_out: int  # characters that the vocabulary lacks, which no loss counts
-    seen: Seen | None  # what of it the run was trained on, or a run that its weights come from
     others: list[Measure] = field(default_factory=list)
     losses: list[tuple[str, float]] | None = None  # of each token of a text, if that was asked for
+    seen: Seen | None = None  # what of it the run was trained on, or a run that its weights come from
 
     @property
     def title(self) -> str:
@@ -108,7 +108,7 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     left_out = task.left_out(corpus)
     seen = None if split == "train" else seen_in_training(trained.run, task, corpus, split, trained.model)
     count = 0 if left_out is None else left_out.in_split(split)
-    return Measured(trained, f"{split} split", exact, count, seen, others)
+    return Measured(trained, f"{split} split", exact, count, others, seen=seen)
 
 
 def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) -> Measured:
@@ -123,7 +123,7 @@ def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) ->
     others = _in_context(trained, task.batches_in_context(trained.model, known, tokens_per_pass=size, most=most))
     losses = trained.losses(text) if each else None
     seen = seen_in_training(trained.run, task, TextCorpus("", known), "val", trained.model, f"text {path}")
-    return Measured(trained, f"the text {path}", exact, len(text) - len(known), seen, others, losses)
+    return Measured(trained, f"the text {path}", exact, len(text) - len(known), others, losses, seen)
 
 
 def _in_context(trained: TrainedRun, targets: Targets | None) -> list[Measure]:
