@@ -123,23 +123,28 @@ def computed(
 def _refuse_longer(graph: ir.Graph, block_size: int) -> None:
     """Let the graph fail for a longer window at a node whose name, which the error repeats, says why.
 
-    ONNX has no assertions: zero is taken from place T - 1 of block_size zeros, and added to the ids.
+    ONNX has no assertions: zero is taken from place T - 1 of block_size zeros, and added to the ids. All values have
+    names with a dot, which nothing of the exporter's has: numbers, as it gives them, can be those of a loop's body.
     """
     idx, first = graph.inputs[0], graph[0]
     uses = list(idx.uses())
     zeros, one = (
         ir.Value(name=name, const_value=ir.tensor(values, name=name))
-        for name, values in (("zeros", np.zeros(block_size, np.int64)), ("one", np.ones(1, np.int64)))
+        for name, values in (("window.zeros", np.zeros(block_size, np.int64)), ("window.one", np.ones(1, np.int64)))
     )
     for value in (zeros, one):
         graph.register_initializer(value)
-    T = ir.node("Shape", [idx], {"start": 1, "end": 2})
-    last = ir.node("Sub", [T.outputs[0], one])
-    zero = ir.node("Gather", [zeros, last.outputs[0]], name=f"the window has more than block_size={block_size} tokens")
-    checked = ir.node("Add", [idx, zero.outputs[0]])
-    graph.insert_before(first, [T, last, zero, checked])
+    length, place, zero, checked = (ir.Value(name=f"window.{name}") for name in ("length", "place", "zero", "checked"))
+    why = f"the window has more than block_size={block_size} tokens"
+    nodes = [
+        ir.node("Shape", [idx], {"start": 1, "end": 2}, outputs=[length]),
+        ir.node("Sub", [length, one], outputs=[place]),
+        ir.node("Gather", [zeros, place], outputs=[zero], name=why),
+        ir.node("Add", [idx, zero], outputs=[checked]),
+    ]
+    graph.insert_before(first, nodes)
     for node, i in uses:
-        node.replace_input_with(i, checked.outputs[0])
+        node.replace_input_with(i, checked)
 
 
 def running(

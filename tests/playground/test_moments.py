@@ -311,7 +311,7 @@ def shown_losses_are_gone(visited: Visit) -> bool:
 def test_the_server_refuses_moments_that_a_run_does_not_have(served: Served) -> None:
     asked = {"run": served.ids()["v5"], "ids": [1, 2]}
     status, answer = served.post("/api/logits", asked | {"moment": 3})
-    assert status == 500
+    assert status == 422
     assert answer["error"].endswith("has no weights after 3 iterations; it has those after 0, 1, 2, 6, 16, 40")
     for moment, why in ((-1, "must be at least 0"), ("2", "must be a whole number"), (2**40, "must be below")):
         status, answer = served.post("/api/logits", asked | {"moment": moment})
