@@ -9,7 +9,7 @@ absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), secti
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Protocol, cast
+from typing import Annotated, NoReturn, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -92,7 +92,8 @@ class NGrams(nn.Module):
         rows = self._count()  # (N, order)
         # What followed each context in each part of the text.
         self._own_keys, own_rows = torch.unique(self._own(rows), return_inverse=True)
-        self._check_table(_sizes(rows), self._own_keys)
+        if (longest := self._longest_in_parts(rows, self._own_keys)) < self.order:
+            self._refuse(len(self._own_keys), longest)
         self._own_counts = _counts(own_rows, ids, len(self._own_keys), self.vocab_size)
         self._own_counts[0] = 0
 
@@ -174,6 +175,7 @@ class NGrams(nn.Module):
         Row 0 stands for a missing context and has no counts.
         """
         ids, V = self.memory[self.memory >= 0].long(), self.vocab_size
+        self._length = len(ids)
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
         keys = self._context_keys(pad(ids, (self.order, 0), value=-1))[:-1]
         found, rows, size = [keys.new_zeros(1)], [], 1
@@ -182,40 +184,37 @@ class NGrams(nn.Module):
             rows.append(torch.where(index[1:] > 0, index[1:] + size - 1, 0))
             found.append(own[1:])
             size += len(own) - 1
-        self._keys, result = torch.cat(found), torch.stack(rows, dim=-1)
-        self._length = len(ids)
-        if self._fitting(_sizes(result)) < self.order:
-            self._check_table(_sizes(result), torch.unique(self._own(result)))
+            if not self._fits(size):
+                fitting = torch.stack(rows, dim=-1)[:, :-1]
+                self._refuse(size, self._longest_in_parts(fitting, torch.unique(self._own(fitting))))
+        result = torch.stack(rows, dim=-1)
         counts = _counts(result, ids, size, V)
         counts[0] = 0
+        self._keys = torch.cat(found)
         self._counts = counts  # complete: several threads of a server may share the model
         return result
 
     def _own(self, rows: Tensor) -> Tensor:
-        """The number of each context in the part of the text that its next token is in: (N, order) -> the same."""
+        """The number of each context in the part of the text that its next token is in: (N, n) -> the same."""
         return rows * _PARTS + self._parts(torch.arange(len(rows), device=rows.device)[:, None] - 1)
 
-    def _fitting(self, sizes: Tensor, times: int = 1) -> int:
-        """The longest contexts whose table is in proportion to the text; sizes: (order) the rows for contexts up to n.
+    def _longest_in_parts(self, rows: Tensor, own: Tensor) -> int:
+        """Up to which length the counts in each part fit; rows: (N, n), own: (M) their numbers, ascending."""
+        in_parts = torch.searchsorted(own, _sizes(rows) * _PARTS)  # (n) up to each length
+        return sum(self._fits(contexts, times=4) for contexts in in_parts.tolist())
 
-        0 if not even those of one token are.
-        """
-        most = times * (_SMALL_TABLE + _BYTES_PER_TOKEN * self._length)
-        return int((sizes * self.vocab_size * _FLOAT <= most).sum())
+    def _fits(self, contexts: int, times: int = 1) -> bool:
+        """Whether their table is in proportion to the text that it counts."""
+        size = contexts * self.vocab_size * _FLOAT
+        return size <= times * (_SMALL_TABLE + _BYTES_PER_TOKEN * self._length)
 
-    def _check_table(self, sizes: Tensor, own: Tensor) -> None:
-        """Raises RequestError for tables out of proportion to the text that they count, before they are built.
-
-        sizes: (order) the contexts up to each length, own: (M) the numbers of those in each part, ascending.
-        """
-        in_parts = torch.searchsorted(own, sizes * _PARTS)
-        longest = min(self._fitting(sizes), self._fitting(in_parts, times=4))
-        if longest < self.order:
-            raise RequestError(
-                f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of "
-                f"{int(sizes[-1]) * self.vocab_size * _FLOAT / 1e6:,.0f} MB for a text of {self._length:,} tokens"
-                f"{_advice(longest)}"
-            )
+    def _refuse(self, contexts: int, longest: int) -> NoReturn:
+        """Raises RequestError, before the table is built; 0 if not even contexts of one token fit."""
+        raise RequestError(
+            f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of more than "
+            f"{contexts * self.vocab_size * _FLOAT / 1e6:,.0f} MB for a text of {self._length:,} tokens"
+            f"{_advice(longest)}"
+        )
 
     def _parts(self, positions: Tensor) -> Tensor:
         """The part of the remembered text that contains each position."""
