@@ -167,8 +167,10 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(
     for is_compiled in (False, True):
         state = small_state(stage, **({"dropout": 0.0} if stage == "v7" else {}))
         example = data.training_batch(1, 0, 32)
-        loss, reported = training_losses(state.model.train(), [example], CPU, Objective(), parts=1, compile=is_compiled)
-        train_state(state, data, loss=loss, reported_loss=reported)
+        model = state.model.train()
+        with compilation.compiler_options(CPU.device):
+            loss, reported = training_losses(model, [example], CPU, Objective(), parts=1, compile=is_compiled)
+            train_state(state, data, loss=loss, reported_loss=reported)
         results.append(state.progress.evaluations[-1].val)
     assert results[1] == pytest.approx(results[0], abs=1e-5)
     counters = torch._dynamo.utils.counters
