@@ -61,7 +61,8 @@ def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code
     lines = (
         "import warnings", "from pathlib import Path",
         "from gpt.watching.processes import Run", "from gpt.watching.trackio import Trackio",
-        "tracker = Trackio.sink(Run('1', 'run', Path(), None, {}, {'project': 'test'}))", f"warnings.warn('old', {category})",
+        "tracker = Trackio.sink(Run('1', 'run', Path(), None, {}, {'project': 'test'}))",
+        f"warnings.warn('old', {category})",
         "tracker.log(0, {'loss': 1.0}, {})", "tracker.close(True)",
     )  # fmt: skip
     done = subprocess.run(
