@@ -209,7 +209,10 @@ class NGrams(nn.Module):
         return size <= times * (_SMALL_TABLE + _BYTES_PER_TOKEN * self._length)
 
     def _refuse(self, contexts: int, longest: int) -> NoReturn:
-        """Raises RequestError, before the table is built; 0 if not even contexts of one token fit."""
+        """Raises RequestError, before the table of these contexts is built.
+
+        `longest`: up to which length they would fit, 0 if not even those of one token do.
+        """
         raise RequestError(
             f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of more than "
             f"{contexts * self.vocab_size * _FLOAT / 1e6:,.0f} MB for a text of {self._length:,} tokens"
@@ -222,7 +225,7 @@ class NGrams(nn.Module):
 
 
 def _sizes(rows: Tensor) -> Tensor:
-    """How many rows there are for contexts of up to 1 .. order tokens: (N, order) -> (order)."""
+    """How many rows there are for contexts of up to 1 .. n tokens: (N, n) -> (n)."""
     return pad(rows, (0, 0, 1, 0)).amax(dim=0).cummax(dim=0).values + 1  # also of no tokens
 
 
