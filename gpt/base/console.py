@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 from gpt.base.errors import printable
@@ -71,15 +72,35 @@ def open_streams() -> None:
             stream.reconfigure(encoding="utf-8")
 
 
+def drop_unwritten(stream: TextIO) -> None:
+    """Drop what a stream holds because it could not be written; the process would fail with it at its end."""
+    number = stream.fileno()
+    with Path(os.devnull).open("wb") as nowhere, os.fdopen(os.dup(number), "wb") as kept:
+        os.dup2(nowhere.fileno(), number)
+        stream.flush()
+        os.dup2(kept.fileno(), number)
+
+
+class _Shown(logging.StreamHandler[TextIO]):
+    """Shows the log; what cannot be written, to a closed terminal or a full disk, is lost and must not end a run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Called while the exception is handled."""
+        if isinstance(sys.exception(), OSError):
+            with contextlib.suppress(OSError):  # it has been closed
+                drop_unwritten(self.stream)
+        super().handleError(record)
+
+
 def show_log(prefix: str = "") -> None:
     """Print the package's log: reports to standard output, warnings to standard error, each after a prefix.
 
     The prefix distinguishes jobs that run side by side; a worker process may run several jobs in succession.
     """
     logger = logging.getLogger("gpt")
-    logging.raiseExceptions = False  # a closed terminal or a full disk must not end a run
+    logging.raiseExceptions = False  # nor print a traceback
     if not _shown:  # called once per job of a sweep
-        report, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+        report, warnings = _Shown(sys.stdout), _Shown(sys.stderr)
         report.addFilter(lambda record: record.levelno < logging.WARNING)
         warnings.setLevel(logging.WARNING)
         _shown[:] = [report, warnings]

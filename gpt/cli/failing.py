@@ -40,6 +40,7 @@ def one_line_errors() -> Iterator[None]:
     """Report errors that the user can fix as one line on standard error and an exit code; a bug keeps its traceback."""
     try:
         yield
+        sys.stdout.flush()  # it fails here, and not when nothing can be said of it
     except KeyboardInterrupt:
         _exit("interrupted", 130, prefix="")
     except BrokenPipeError:  # the reader of our output, such as `head`, has exited
@@ -124,4 +125,8 @@ def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
     line = f"{prefix}{printable(message)}"
     # In a single write, because processes that torchrun started end at the same moment.
     print(f"{console.in_red(line, sys.stderr) if prefix else line}\n", end="", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        console.drop_unwritten(sys.stdout)
     sys.exit(code)

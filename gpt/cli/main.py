@@ -85,13 +85,13 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
     if _sweeps(sys.argv) and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         raise RequestError("--cfg and --info show a single job: remove -m and give each key one value")
     if "--version" in sys.argv:
-        print(f"gpt-ladder {__version__}")
+        print(f"gpt-ladder {__version__}", flush=True)
         sys.exit()
     if not {"-h", "--help"}.isdisjoint(sys.argv):
         overrides: list[str] = []
         with suppress(RequestError):  # the help is shown whatever is wrong
             overrides, _ = arguments.quoted(_keyed(schema, config_name)[1], schema)
-        print(help.text(config_name, schema, overrides))
+        print(help.text(config_name, schema, overrides), flush=True)
         sys.exit()
     options, overrides = _keyed(schema, config_name)
     if "--experimental-rerun" in options and overrides:

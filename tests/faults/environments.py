@@ -1,5 +1,6 @@
 """Environments that a training meets on other people's machines: it completes its run, or says in one line why not."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,12 +46,17 @@ def environments(count: int, folder: Path) -> Outcome:
     corpus = folder / "corpus.txt"
     corpus.write_text(small_corpus())
 
+    # Unbuffered output, which the environment may ask for, hides what a stream cannot write at the end.
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
     def trial(number: int) -> list[str]:
         name, (around, completes) = cases[number]
         place = folder / str(number)
         place.mkdir()
         command = around.replace("{}", _TRAINING.format(corpus=corpus))
-        done = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, errors="replace")
+        done = subprocess.run(
+            command, shell=True, cwd=place, env=usual, capture_output=True, text=True, errors="replace"
+        )
         names = [path.name for path in place.rglob("*")]
         is_complete = all(names.count(name) == 1 for name in ("summary.json", "last.safetensors", "train.log"))
         wrong = [] if is_complete == completes else [f"complete: {is_complete}, {done.stderr[-300:]!r}"]
