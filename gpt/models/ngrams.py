@@ -177,9 +177,12 @@ class NGrams(nn.Module):
         ids, V = self.memory[self.memory >= 0].long(), self.vocab_size
         self._length = len(ids)
         self._single = (ids.bincount(minlength=V) + 1) / (len(ids) + V)
-        keys = self._context_keys(pad(ids, (self.order, 0), value=-1))[:-1]
-        found, rows, size = [keys.new_zeros(1)], [], 1
-        for column in keys.unbind(-1):  # a longer context is always a larger number
+        found, rows, size = [ids.new_zeros(1)], [], 1
+        column = torch.zeros_like(ids)  # the numbers of the contexts of `_context_keys`, one length after the other
+        before = pad(ids + 1, (self.order, 0))  # 0 where there is no token
+        for n in range(1, self.order + 1):  # a longer context is always a larger number
+            token = before[self.order - n : len(before) - n]
+            column = (column + token * self._powers[n - 1]) * (token > 0)
             own, index = torch.unique(pad(column, (1, 0)), return_inverse=True)  # own[0] is 0
             rows.append(torch.where(index[1:] > 0, index[1:] + size - 1, 0))
             found.append(own[1:])
