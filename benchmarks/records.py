@@ -93,7 +93,7 @@ def leaderboard(runs: Trained, waited: dict[str, float]) -> str:
     for record, by_seed in runs.items():
         summaries = [run.summary() for run in by_seed.values()]
         losses, seconds = [s.exact.val for s in summaries], dict(zip(by_seed, map(_counted, summaries), strict=True))
-        reached = sum(s.exact.reaches(_TARGET) is True for s in summaries)
+        reached = sum(s.reached is True for s in summaries)
         ratios = [before[seed] / seconds[seed] for seed in seconds if seed in before]
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
         first = next(iter(by_seed.values()))

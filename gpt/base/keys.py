@@ -17,7 +17,8 @@ def compared(name: str, settings: Mapping[str, Any] | None = None) -> bool:
 
     `settings` are all keys of the run, flat: some count only if another is set.
     """
-    return _key(name).compared and _matters(name, settings)
+    key = _key(name)
+    return key.compared and not _holds(key.unused_with, settings)
 
 
 def resumable(name: str) -> bool:
@@ -38,11 +39,13 @@ def identifying(name: str) -> list[str]:
 
 def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
     """Whether runs that differ in this key are different settings in a ranking, not repetitions; see `compared`."""
-    return _key(name).grouped and _matters(name, settings)
+    key = _key(name)
+    return key.grouped and not _holds(key.unused_with, settings) and not _holds(key.repeated_with, settings)
 
 
-def _matters(name: str, settings: Mapping[str, Any] | None) -> bool:
-    return all((settings or {}).get(other) not in values for other, values in _key(name).unused_with.items())
+def _holds(condition: Mapping[str, tuple[Any, ...]], settings: Mapping[str, Any] | None) -> bool:
+    """Whether there is a condition, and these settings meet it."""
+    return bool(condition) and all((settings or {}).get(other) in values for other, values in condition.items())
 
 
 def matched(name: str) -> bool:

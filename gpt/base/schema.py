@@ -7,7 +7,7 @@ other properties of a key are in its `Key` annotation, which the functions of gp
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -22,6 +22,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
 Saved = Literal["best", "last", "averaged"]
+Values = Mapping[str, tuple[Any, ...]]
 Weights = Literal["auto", Saved] | CountOrZero  # a number: those of the snapshot after this many iterations
 
 
@@ -35,7 +36,8 @@ class Key:
     matched: bool = True  # must be equal in the run that resume=auto finds
     literal: bool = False  # Hydra's grammar does not apply to its value
     escapes: bool = False  # \n, \t, \r and \\ in its value on the command line stand for these characters
-    unused_with: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # other keys' values that make it neither
+    unused_with: Values = field(default_factory=dict)  # while these other keys all have such values, it is neither
+    repeated_with: Values = field(default_factory=dict)  # while these all have, it is not grouped
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
 
 
@@ -44,10 +46,11 @@ def _read(value: object) -> object:
 
 
 _LITERAL, _TEXT = Key(literal=True), Key(literal=True, escapes=True)
-_PROJECT = Key(compared=False, grouped=False, matched=False, literal=True)
-_LOGGER = Key(
-    compared=False, grouped=False, matched=False, within={"wandb.project": _PROJECT, "trackio.project": _PROJECT}
-)
+_ASIDE = Key(compared=False, grouped=False, matched=False)  # has no effect on what a run learns
+_PROJECT = replace(_ASIDE, literal=True)
+_LOGGER = replace(_ASIDE, within={"wandb.project": _PROJECT, "trackio.project": _PROJECT})
+_ENDS_AT_MAX_ITERS: Values = {"training.patience": (None,), "overfit": (None,)}  # whatever evaluations find
+_UNAVERAGED: Values = {"training.average_last": (0.0, None)}
 _LIST = BeforeValidator(_read, json_schema_input_type=list[Label] | str)
 _DATA = Key(
     within={
@@ -85,11 +88,11 @@ class TrainingConfig(_Schema):
     ema: Fraction
     patience: Count | None
     on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
-    eval_interval: Annotated[Count | Literal["epoch"], Key(unused_with={"training.average_last": (0.0, None)})]
-    eval_iters: Annotated[Count, Key(grouped=False)]
-    exact_tokens: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
-    sample_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
-    log_interval: Annotated[Count | None, Key(compared=False, grouped=False, matched=False)]
+    eval_interval: Annotated[Count | Literal["epoch"], Key(unused_with=_ENDS_AT_MAX_ITERS | _UNAVERAGED)]
+    eval_iters: Annotated[Count, Key(repeated_with=_ENDS_AT_MAX_ITERS)]
+    exact_tokens: Annotated[Count | None, _ASIDE]
+    sample_interval: Annotated[Count | None, _ASIDE]
+    log_interval: Annotated[Count | None, _ASIDE]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -108,7 +111,7 @@ class CheckpointConfig(_Schema):
     interval: Count
     min_seconds: NonNegative
     keep: Count
-    snapshots: Annotated[CountOrZero, Key(compared=False, grouped=False, matched=False)]
+    snapshots: Annotated[CountOrZero, _ASIDE]
 
 
 class Documented(_Schema):
@@ -130,19 +133,19 @@ class TrainConfig(_Schema):
     optimizer: Annotated[Choice, Key(within={"_target_": Key(resumable=False)})]
     schedule: Annotated[Choice, Key()]
     logger: Annotated[dict[str, Choice], _LOGGER]
-    metrics: Annotated[dict[MetricName, Choice], Key(compared=False, grouped=False, matched=False)]
-    checkpoint: Annotated[CheckpointConfig, Key(compared=False, grouped=False, matched=False)]
+    metrics: Annotated[dict[MetricName, Choice], _ASIDE]
+    checkpoint: Annotated[CheckpointConfig, _ASIDE]
     documented: Annotated[Documented, Key(resumable=False, grouped=False)]
     overfit: Annotated[NonNegative | None, Key(resumable=False)]
-    target: Annotated[NonNegative | None, Key(compared=False, grouped=False, matched=False)]
+    target: Annotated[NonNegative | None, _ASIDE]
     init: Annotated[PathName | None, Key(resumable=False, literal=True)]
     unknown_characters: Annotated[Share | Literal["grow"], Key(compared=False, grouped=False)]
-    name: Annotated[Label | None, Key(compared=False, grouped=False, matched=False)]
+    name: Annotated[Label | None, _ASIDE]
     tags: Annotated[list[Label], _LIST, Key(compared=False, grouped=False, matched=False, literal=True)]
     seed: Annotated[Seed, Key(compared=False, resumable=False, grouped=False)]
-    device: Annotated[DeviceName, Key(compared=False, grouped=False, matched=False)]
-    dtype: Annotated[DtypeName, Key(compared=False, grouped=False, matched=False)]
-    compile: Annotated[bool, Key(compared=False, grouped=False, matched=False)]
+    device: Annotated[DeviceName, _ASIDE]
+    dtype: Annotated[DtypeName, _ASIDE]
+    compile: Annotated[bool, _ASIDE]
     deterministic: Annotated[bool, Key(compared=False, grouped=False)]
     runs: Annotated[PathName, Key(compared=False, resumable=False, grouped=False, matched=False)]
     resume: Annotated[PathName | None, Key(compared=False, resumable=False, literal=True)] = None

@@ -30,11 +30,17 @@ _WORKERS = os.cpu_count() or 1
 
 
 def paths_of(path: str | Sequence[str]) -> list[str]:
-    """The paths in a list, which may also have been typed as a text: "[a.txt,b]"."""
+    """The paths in a list, which may also have been typed as a text: "[a.txt,b]".
+
+    Raises RequestError for a list without a path, or with an empty one.
+    """
     if not isinstance(path, str):
         return list(path)
     is_list = path.startswith("[") and path.endswith("]") and not os.path.lexists(path)
-    return [expanded(each) for each in listed(path)] if is_list else [path]
+    paths = [expanded(each) for each in listed(path)] if is_list else [path]
+    if not paths or "" in paths:
+        raise RequestError(f"{path} is a list {'with an empty path' if paths else 'without a path'}")
+    return paths
 
 
 def files_of(path: str | Sequence[str]) -> list[Path]:

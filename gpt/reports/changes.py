@@ -59,8 +59,8 @@ def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[st
     """
     content = flat(run.config().content())
     kept = {key: value for key, value in content.items() if grouped(key, content)}
-    if metric == "best":  # the lowest of more evaluations is lower
-        kept["training.eval_interval"] = content["training.eval_interval"]
+    if metric == "best":  # the lowest of more evaluations, or of noisier ones, is lower
+        kept |= {key: content[key] for key in ("training.eval_interval", "training.eval_iters")}
     parent = run.parent()
     if parent is not None:
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"

@@ -32,7 +32,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         lines.append(_row("documented", documented.train, documented.val, note))
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
     of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
-    lines.append(_row("exact", None, exact.loss, f"{exact.which} of the validation split once{of_what}"))
+    lines.append(_row("exact", None, exact.loss, f"{summary.over}{of_what}"))
     if exact.bits_per_byte is not None and run.vocabulary().kind != "characters":
         per_byte = f"{exact.bits_per_byte:.4f} per byte"
         if exact.per_character is None:
@@ -46,7 +46,9 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.target is not None:
         counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
-        lines.append(f"target {summary.target:.4f} {_verdict(summary, summary.target)} after {counted}")
+        not_judged = f"not judged {summary.unjudged}," if summary.unjudged else None
+        verdict = not_judged or ("reached" if summary.reached else "missed")
+        lines.append(f"target {summary.target:.4f} {verdict} after {counted}")
     if summary.best.iteration != summary.iterations:
         lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
     if changed:
@@ -61,15 +63,6 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",
     ]
     return lines
-
-
-def _verdict(summary: Summary, target: float) -> str:
-    reached = summary.exact.reaches(target)
-    if reached is None:
-        return f"not judged by {summary.exact.loss.which} (training.exact_tokens=null takes the whole split),"
-    if summary.parent and summary.parent.seen:
-        return "not judged by text that it was trained on,"
-    return "reached" if reached else "missed"
 
 
 def plot_run(run: RunFolder, summary: Summary) -> None:

@@ -1,13 +1,15 @@
 """The lock of a run folder: one process at a time writes it, and only while it is where that process locked it."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from gpt.base.errors import LostFolderError, UnavailableError
-from gpt.base.files import own_file
+from gpt.base.files import checked_file, own_file
 
 LockId = tuple[int, int]  # the device and inode of a lock file, which is moved with its folder
 
@@ -22,7 +24,7 @@ class FolderLock:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes from writing the folder. Raises RequestError if one of them holds the lock."""
-        lock = FileLock(own_file(self._path / ".lock"), blocking=False)
+        lock = FileLock(lock_file(self._path / ".lock"), blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -53,6 +55,16 @@ def check_same(folder: Path, lock: LockId | None, advice: str) -> None:
             f"{folder} was moved, replaced or removed while this process was writing it, and nothing more is written: "
             f"{advice}"
         )
+
+
+def lock_file(path: Path) -> Path:
+    """Check a lock file before it is opened, as `own_file` does, and return its path.
+
+    A hard link to an empty file, as in a copy made by `cp -al`, is not replaced: opening it changes nothing, and the
+    process that holds the lock would lose it.
+    """
+    is_empty = os.path.lexists(path) and checked_file(path, sys.maxsize).stat().st_size == 0
+    return path if is_empty else own_file(path)
 
 
 def lock_in(folder: Path) -> LockId | None:

@@ -85,10 +85,6 @@ class Exact(Record):
         """With its other units."""
         return ExactLoss(self.val, self.targets, self.of, self.characters, self.bytes)
 
-    def reaches(self, target: float) -> bool | None:
-        """Whether the loss is at most a target; None if it is over a sample, which decides nothing about the split."""
-        return None if self.loss.is_sample else self.val <= target
-
     @property
     def comparable(self) -> float:
         """In nats per character of a text, whatever its tokens; per token of a translation and of other bytes."""
@@ -136,6 +132,27 @@ class Summary(Record):
     versions: dict[str, str]
     git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]+(-dirty)?$")] | None
     finished: AwareDatetime
+
+    @property
+    def over(self) -> str:
+        """What the exact loss is over, in words."""
+        left_out = self.left_out.val if self.left_out else 0
+        but = f", {left_out:,} of its characters left out" if left_out else ""
+        return f"{self.exact.loss.which} of the validation split once{but}"
+
+    @property
+    def unjudged(self) -> str | None:
+        """Why the exact loss says nothing about a target, which is for the whole of a new text; None if it does."""
+        if self.exact.loss.is_sample:
+            return f"by {self.exact.loss.which} (training.exact_tokens=null takes the whole split)"
+        if self.left_out and self.left_out.val:
+            return "by a part of the validation split"
+        return "by text that it was trained on" if self.parent and self.parent.seen else None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the exact loss is at most the target; None if there is none, or it cannot be judged."""
+        return None if self.target is None or self.unjudged else self.exact.val <= self.target
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -23,10 +23,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from pydantic import ValidationError
 
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
-from gpt.base.files import own_file
 from gpt.base.keys import differences
 from gpt.base.seeding import generator
-from gpt.runs.locking import check_same, lock_in
+from gpt.runs.locking import check_same, lock_file, lock_in
 from gpt.searching.database import SETTINGS, check_trials, open_study, storage_errors
 from gpt.searching.space import combinations, rounded
 from gpt.training.state import TrainingState
@@ -49,7 +48,7 @@ class Search:
     ) -> None:
         self.folder, self._space, self._seed = folder, space, seed
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(own_file(folder / ".lock"))
+        self._lock = FileLock(lock_file(folder / ".lock"))
         self._file = folder / "study.db"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.picture = folder / "search.png"
@@ -162,7 +161,7 @@ class Search:
         if folder.is_symlink():
             raise UserError(f"{folder} is a link: a trial's run must be in the folder of its study")
         folder.mkdir(exist_ok=True)
-        lock = FileLock(own_file(folder / ".worker"), blocking=False)
+        lock = FileLock(lock_file(folder / ".worker"), blocking=False)
         try:
             lock.acquire()
         except Timeout:

@@ -39,7 +39,9 @@ def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | 
                 raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
         if resumable(key) and key != "data":  # a corpus keeps its own values: give these by name
             _set(merged, key, _get(other, key))
-    return TrainConfig.model_validate(merged), differences(before, merged)
+    changed = differences(before, merged)
+    _check_evaluations(kept, merged, changed)
+    return TrainConfig.model_validate(merged), changed
 
 
 def same_corpus(run: RunFolder, stage: tasks.Stage, data: Choice, given: Iterable[str] = ()) -> tuple[Choice, Corpus]:
@@ -114,6 +116,19 @@ def check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, ed
             f"{run.path} has no checkpoint yet, and {', '.join(others)} would change its evaluations: "
             "resume it without that, or start a new run"
         )
+
+
+def _check_evaluations(kept: TrainConfig, merged: dict[str, Any], changed: list[str]) -> None:
+    """Raise RequestError for a change of evaluations that, with those so far, decide when the run ends."""
+    settings = flat(merged)
+    deciding = [shown(key, settings[key]) for key in ("training.patience", "overfit") if settings[key] is not None]
+    for change in changed:
+        key = change.partition("=")[0]
+        if deciding and key in ("training.eval_interval", "training.eval_iters"):
+            raise RequestError(
+                f"with {deciding[0]}, the evaluations so far count in when the run ends, and they had "
+                f"{shown(key, flat(kept.content())[key])}, not {change}: start a new run"
+            )
 
 
 def _all_keys(config: TrainConfig) -> list[str]:

@@ -2,7 +2,10 @@
 
 import contextlib
 import copy
+import hashlib
+import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +36,27 @@ def made(module: Module, vocab_size: int) -> nn.Module:
     models.check(model, type(model).__name__)
     _check_state(model)
     return model
+
+
+def identity(module: Module | None, model: nn.Module) -> dict[str, Any]:
+    """What tells the models of two modules of one name apart, before training: equal for repetitions. {} of a stage.
+
+    That is the window, how the model prints itself with the shapes of its tensors, and, unless the module makes one for
+    each seed, the weights that it starts from. What its code does differently is not seen.
+    """
+    if module is None:
+        return {}
+    tensors = model.state_dict()
+    structure = hashlib.sha256(repr([(name, tensor.shape) for name, tensor in tensors.items()]).encode())
+    with contextlib.suppress(Exception):  # of a __repr__ of the caller's
+        structure.update(re.sub(r"0x[0-9a-f]+", "", repr(model)).encode(errors="surrogatepass"))  # addresses
+    known = {"block_size": models.block_size_of(model), "structure": structure.hexdigest()[:12]}
+    if isinstance(module, nn.Module):
+        weights = hashlib.sha256()
+        for tensor in tensors.values():
+            weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        known["weights"] = weights.hexdigest()[:12]
+    return known
 
 
 @torch.no_grad()

@@ -45,6 +45,8 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
         for override in overrides:
             if not isinstance(override, str):
                 raise RequestError(f'{override!r:.60} is not an override: give text, as in gpt.train("model=v5")')
+        if isinstance(folder, bytes) or "\0" in str(folder):
+            raise RequestError(f"folder={folder!r:.60} is not the path of a folder")
         config, request = of_python([*overrides, *([] if folder is None else [f"hydra.run.dir={folder}"])])
         request = request if folder is not None else replace(request, destination=None)
         with starting(config, request, stop, module=module) as start:

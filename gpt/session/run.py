@@ -21,7 +21,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.session.forking import Fork
 from gpt.session.job import Job
-from gpt.session.modules import Module
+from gpt.session.modules import Module, identity
 from gpt.session.start import Start
 from gpt.session.summary import summarise
 from gpt.training.averaging import MovingAverage, WeightAverage
@@ -67,6 +67,7 @@ def run(
         if start.config.compile:
             stack.enter_context(compiler_options(select_device(start.config.device)))
         job = Job.of(start, world, module)
+        start = start.of_model(identity(module, job.model))
         stack.enter_context(job.recipe.runtime.settings())
         state = job.begun(start)
         started, settings = time.perf_counter(), job.recipe.settings

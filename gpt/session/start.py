@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -49,6 +49,15 @@ class Start:
     corpus: Corpus | None = None  # that of the run to continue, if it has been read already
     folder: NewFolder | ContinuedFolder | None = None
     finished: Summary | None = None  # of a run that has nothing left to train
+
+    def of_model(self, identity: dict[str, Any]) -> "Start":
+        """With what identifies the model of a calling program, if it is one: no stage's documented run."""
+        if not identity:
+            return self
+        model = self.config.model
+        name = model.target.rpartition(".")[2]
+        config = self.config.model_copy(update={"model": Choice(_target_=model.target, **identity)})
+        return replace(self, config=config, changed=[f"model={name} of the calling program"])
 
 
 @contextlib.contextmanager

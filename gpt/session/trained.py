@@ -75,7 +75,7 @@ class Trained:
         the vocabulary are left out, with a warning.
         """
         size = tokens_per_pass(self.runtime, self.model)
-        targets = self.task.batches(self.model, text, target, tokens_per_pass=size)
+        targets = self.task.batches(self.model, _text(text), target and _text(target), tokens_per_pass=size)
         with self.runtime.settings():
             return loss_over(self.model, targets, "loss of the text", self.runtime).loss
 
@@ -84,7 +84,7 @@ class Trained:
 
         Raises RequestError for a run that does not continue a text, and for bytes whose characters are unknown.
         """
-        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes_in(text)
+        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes_in(_text(text))
         targets = self.task.batches(self.model, text, None, tokens_per_pass=size)
         with self.runtime.settings():
             found = loss_over(self.model, targets, "loss of the text", self.runtime, sizes=sizes)
@@ -102,7 +102,7 @@ class Trained:
         shown, runtime, size = self.tokenizer.shown, self.runtime, tokens_per_pass(self.runtime, self.model)
         found: list[tuple[str, float]] = []
         with runtime.settings(), runtime.all_threads():
-            for batch in self.task.batches(self.model, text, None, tokens_per_pass=size):
+            for batch in self.task.batches(self.model, _text(text), None, tokens_per_pass=size):
                 with runtime.autocast():
                     losses = target_losses(self.model, batch)
                 tokens = (shown[i] for i in batch.targets.flatten().tolist())
@@ -143,10 +143,16 @@ class Trained:
 
     def _window(self, prompt: str) -> Tensor:
         """The model's input: (1, T)."""
-        if not prompt:
+        if not _text(prompt):
             raise RequestError("the prompt is empty: give at least one character")
         T = block_size_of(self.model)
         return self.tokenizer.encode(prompt)[None, -T:].to(self.device)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise RequestError(f"{value!r:.60} is {type(value).__name__}: give text")
+    return value
 
 
 class NewlyTrained(Trained):

@@ -114,6 +114,12 @@ def test_a_path_to_no_file_is_one_line(path: str, message: str, tmp_path: Path) 
         files_of(str(tmp_path / path))
 
 
+@pytest.mark.parametrize("listed", ["[]", "[ , ]", '[""]', "[a.txt,'']"])
+def test_a_list_without_a_path_is_one_line(listed: str) -> None:
+    with pytest.raises(RequestError, match=r"^\[.*\] is a list with(out a path| an empty path)$"):
+        files_of(listed)
+
+
 def test_a_text_is_prepared_again_once_a_file_has_changed_and_what_a_killed_process_left_is_removed(file: Path) -> None:
     same(opened(file), CONTENT)
     (folder,) = (file.parent / "prepared").iterdir()

@@ -110,15 +110,27 @@ def test_the_newest_run_of_a_seed_counts_and_the_others_are_named(sweep: Path, t
     assert as_records([ranking])[0]["older"] == [str(tmp_path / "a" / "0.1_0")]
 
 
-@pytest.mark.parametrize(("average_last", "metric", "groups"), [(0.0, "exact", 1), (0.5, "exact", 2), (0.0, "best", 2)])
-def test_other_intervals_of_evaluation_are_other_settings_where_the_result_depends_on_them(
-    sweep: Path, tmp_path: Path, average_last: float, metric: Metric, groups: int
+@pytest.mark.parametrize(
+    ("settings", "differing", "metric", "groups"),
+    [
+        ({}, "eval_interval", "exact", 1),
+        ({}, "eval_iters", "exact", 1),
+        ({"average_last": 0.5}, "eval_interval", "exact", 2),
+        ({"average_last": 0.5}, "eval_iters", "exact", 1),
+        ({"patience": 3}, "eval_interval", "exact", 2),
+        ({"patience": 3}, "eval_iters", "exact", 2),
+        ({}, "eval_interval", "best", 2),
+        ({}, "eval_iters", "best", 2),
+    ],
+)
+def test_other_evaluations_are_other_settings_where_the_result_depends_on_them(
+    sweep: Path, tmp_path: Path, settings: dict[str, float], differing: str, metric: Metric, groups: int
 ) -> None:
     found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.2]})
-    for (run, _), interval in zip(found, (1, 2), strict=True):
+    for (run, _), value in zip(found, (1, 2), strict=True):
         config = run.config()
-        settings = {"average_last": average_last, "eval_interval": interval}
-        run.write_config(config.model_copy(update={"training": config.training.model_copy(update=settings)}))
+        training = config.training.model_copy(update={**settings, differing: value})
+        run.write_config(config.model_copy(update={"training": training}))
     (ranking,) = rankings(found, metric)
     assert len(ranking.groups) == groups
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gpt.base.schema import Documented
+from gpt.data.vocabulary import LeftOut
 from gpt.reports.changes import changes
 from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.finding import FinishedRun, finished_runs
@@ -79,6 +80,16 @@ def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named(temp
 )
 def test_a_target_is_judged_by_the_whole_split_only(template: tuple, exact: Exact, verdict: str) -> None:
     assert report(template, target=2.0, exact=exact)["target"].startswith(verdict)
+
+
+@pytest.mark.parametrize(("val", "verdict"), [(0, "reached"), (7, "not judged by a part of the validation split")])
+def test_a_target_is_not_judged_without_characters_that_the_vocabulary_lacks(
+    template: tuple, val: int, verdict: str
+) -> None:
+    left_out = LeftOut(train=5, val=val, of_train=8000, of_val=907)
+    lines = report(template, **LOSSES, target=2.1, left_out=left_out)
+    assert lines["target"].startswith(f"target 2.1000 {verdict}")
+    assert ("once, 7 of its characters left out" in lines["exact"]) == bool(val)
 
 
 def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple) -> None:

@@ -72,6 +72,18 @@ def test_nothing_is_written_where_the_folder_is_another_or_gone(what: str, chang
         assert content(tmp_path) == before
 
 
+def test_a_copy_of_hard_links_takes_no_lock_away(tmp_path: Path) -> None:
+    """Such as one that `cp -al` makes of a run that is being written."""
+    run = empty_run(tmp_path / "run")
+    with run.locked():
+        (tmp_path / "copy").mkdir()
+        (tmp_path / "copy" / ".lock").hardlink_to(run.path / ".lock")
+        for folder in (run.path, tmp_path / "copy"):
+            with pytest.raises(UnavailableError), RunFolder(folder).locked():
+                pass
+        run.write("sample.txt", "To be")
+
+
 def test_a_file_does_not_get_its_name_if_the_folder_is_moved_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

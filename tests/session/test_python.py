@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import logging
 import os
 import random
@@ -30,7 +31,7 @@ from gpt import models
 from gpt.base.errors import RequestError
 from gpt.training import memory
 from gpt.training.compilation import compiler_options
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, Script
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "device=cpu"]
 
@@ -145,6 +146,44 @@ def test_a_module_of_ones_own_is_trained_twice_and_opened_again(corpus: list[str
         gpt.train(*corpus, module=lambda vocab_size: nn.Linear(vocab_size, vocab_size))
 
 
+class Wider(nn.Module):
+    """Another table that shares its name with the first."""
+
+    def __init__(self, vocab_size: int, *, block_size: int = 8, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.block_size = block_size
+        self.table, self.dropout = nn.Embedding(vocab_size, 2 * vocab_size), nn.Dropout(dropout)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        return self.dropout(self.table(idx).unflatten(-1, (2, -1)).sum(-2))
+
+
+def test_modules_of_one_name_are_repetitions_only_if_they_are_the_same(
+    corpus: list[str], tmp_path: Path, called: Script
+) -> None:
+    def renamed(make: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+        make.__qualname__ = "Bigram"  # such as an earlier version of a notebook's cell
+        return make
+
+    size = len(gpt.train("model=v1", *corpus).tokenizer.vocabulary)
+    modules = {
+        "window": renamed(lambda V: Wider(V, block_size=4)),
+        "tensors": renamed(lambda V: Wider(V)),
+        "printed": renamed(lambda V: Wider(V, dropout=0.5)),
+        "weights": Bigram(size),
+        "other weights": Bigram(size),
+    }
+    for seed in (1, 2):
+        gpt.train(*corpus, f"seed={seed}", module=Bigram, folder=tmp_path / "runs" / f"bigram{seed}")
+    for name, module in modules.items():
+        gpt.train(*corpus, "seed=3", module=module, folder=tmp_path / "runs" / name)
+    done = called("compare.py", "runs=runs", "out=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert report["rows"] == []  # no module is a documented run
+    assert sorted(len(group["runs"]) for group in report["rankings"][0]["groups"]) == [1, 1, 1, 1, 1, 2]
+
+
 def test_threads_train_one_after_the_other(corpus: list[str]) -> None:
     losses: list[float] = []
     train = lambda: losses.append(gpt.train("model=v1", *corpus).summary.exact.val)  # noqa: E731
@@ -182,6 +221,12 @@ def test_a_folder_with_a_run_of_other_settings_is_not_returned(corpus: list[str]
         gpt.train(*again, "training.learning_rate=0.5", folder=folder)
     with pytest.raises(gpt.UserError, match="is empty: name a folder"):
         gpt.train("model=v1", *corpus, folder="")
+
+
+@pytest.mark.parametrize("wrong", ["a\0b", b"runs/mine"])
+def test_a_folder_that_is_no_path_is_a_user_error(corpus: list[str], wrong: Any) -> None:
+    with pytest.raises(gpt.UserError, match=r"^folder=.* is not the path of a folder$"):
+        gpt.train("model=v1", *corpus, folder=wrong)
 
 
 @pytest.mark.parametrize("wrong", [["model=v5"], Path("v1"), None])

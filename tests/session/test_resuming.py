@@ -537,6 +537,21 @@ def test_an_extension_that_would_not_equal_one_long_run_is_refused(
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("change", ["training.eval_interval=20", "training.eval_iters=3"])
+def test_evaluations_that_decide_when_a_run_ends_stay_as_they_are(
+    called: Script, corpus_file: Path, tmp_path: Path, change: str
+) -> None:
+    done = called(*at(corpus_file, "training.patience=9", "training.eval_interval=10"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = tree(tmp_path)
+    done = called("train.py", "resume=DIR", "training.max_iters=80", change, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "with training.patience=9, the evaluations so far count in when the run ends" in done.stderr
+    assert tree(tmp_path) == before
+    done = called("train.py", "resume=DIR", "training.max_iters=80", "training.patience=null", change, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_extended_average_equals_that_of_one_long_run_or_is_refused(
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:

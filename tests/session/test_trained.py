@@ -86,6 +86,13 @@ def test_weights_whose_logits_overflow_are_an_error_wherever_a_distribution_is_m
             what()
 
 
+@pytest.mark.parametrize("method", ["loss", "losses", "loss_per_character", "next_token", "attention", "generate"])
+@pytest.mark.parametrize("wrong", [3, b"abc", ["a", "b"]])
+def test_what_is_no_text_is_refused(run: TrainedRun, method: str, wrong: Any) -> None:
+    with pytest.raises(RequestError, match="text"):
+        getattr(run, method)(wrong)
+
+
 def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
     with pytest.raises(RequestError, match="the prompt is empty"):
         run.generate("")
