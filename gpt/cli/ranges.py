@@ -1,10 +1,12 @@
 """Ranges of a search: the command line of train.py, with ranges in place of some values."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf.errors import OmegaConfBaseException
 
 from gpt.base.errors import RequestError
 from gpt.base.schema import StudyConfig, TrainConfig
@@ -67,6 +69,16 @@ def divided(training: Sequence[str]) -> Base:
 
 
 def _range(override: Override) -> Range:
+    try:
+        found = _read(override)
+    except (ValueError, OmegaConfBaseException):  # range(1,5,0), or an interval in a list
+        raise RequestError(f"{override.key_or_group}: give a list, a range or an interval") from None
+    if not math.isfinite(found.high - found.low):
+        raise RequestError(f"{override.key_or_group}: the interval must have a finite width")
+    return found
+
+
+def _read(override: Override) -> Range:
     value: Any = override.value()
     is_log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
@@ -75,7 +87,7 @@ def _range(override: Override) -> Range:
         step = 1 if isinstance(value.start, int) else None
         return Range(low=value.start, high=value.end, step=step, is_log=is_log)
     if not override.is_discrete_sweep():
-        raise RequestError(f"{override.key_or_group}: give a list, a range or an interval")
+        raise ValueError
     if isinstance(value, RangeSweep) and isinstance(numbers := value.range(), range):
         if not numbers:
             raise RequestError(f"{override.key_or_group}: the range is empty")

@@ -14,6 +14,8 @@ from gpt.session import train
 if TYPE_CHECKING:
     from gpt.training.watchers import Watcher
 
+_CHANGING_TOKENS = ("data", "experiment", "init", "unknown_characters")
+
 log = logging.getLogger("gpt")
 
 
@@ -28,6 +30,7 @@ def main(config: StudyConfig, request: Request) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError("torchrun is for train.py: to search with several processes, start search.py several times")
     with requiring("search"):
+        from gpt.runs.folder import RunFolder
         from gpt.searching import report
         from gpt.searching.space import distributions
         from gpt.searching.study import Search
@@ -35,13 +38,19 @@ def main(config: StudyConfig, request: Request) -> None:
     base = divided(request.rest)
     folder = Path(config.study or Path(base.config.runs, base.name))
     space = distributions(base.ranges)
-    search = Search(folder, space, base.config.content(), seed=config.sampling_seed, prune=config.prune)
+    prune = config.prune
+    if prune and (other := [key for key in space if key.partition(".")[0] in _CHANGING_TOKENS]):
+        log.info(f"no trial is pruned: with another {other[0]}, estimated losses per token cannot be compared")
+        prune = False
+    search = Search(folder, space, base.config.content(), seed=config.sampling_seed, prune=prune)
     for trial in search.trials(config.n_trials):
         values = [f"{key}={value}" for key, value in trial.params.items()]
         log.info(f"trial {trial.number}: {' '.join(values)}")
-        overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={search.run_folder(trial.number)}"]
+        run = search.run_folder(trial.number)
+        overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={run}"]
+        others = [other for other in map(search.run_folder, search.complete) if RunFolder(other).is_finished()]
         try:
-            search.run(trial, partial(_train, overrides, request))
+            search.run(trial, partial(_train, overrides, request, run, others))
         except Stopped as stopped:
             raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
         attempt("the picture", lambda: report.draw(search.study, search.picture), (Exception,))
@@ -52,14 +61,36 @@ def main(config: StudyConfig, request: Request) -> None:
     log.info(f"importances: {shares or 'too few trials yet'} (picture: {search.picture})")
     for line in report.edges(best.params, base.ranges):
         log.info(line)
-    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per token)")
+    unit = "character" if RunFolder(search.run_folder(best.number)).summary().exact.characters else "token"
+    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per {unit})")
     log.info("train the winner:")
     values = [f"{key}={value}" for key, value in best.params.items()]
     print(printable(f"{command('train')} {shlex.join([*request.options, *base.overrides, *values])}"))
 
 
-def _train(overrides: list[str], request: Request, watcher: "Watcher") -> float:
-    """Do what `python train.py OVERRIDES` does, with one more watcher."""
+def _train(overrides: list[str], request: Request, folder: Path, others: list[Path], watcher: "Watcher") -> float:
+    """Do what `python train.py OVERRIDES` does, with one more watcher.
+
+    Raises UserError if its loss is over other targets than that of the `others`, the folders of complete trials.
+    """
+    from gpt.base.errors import UserError
     from gpt.cli.requests import of_overrides
 
-    return train.main(*of_overrides(overrides, request.options), [watcher])
+    loss = train.main(*of_overrides(overrides, request.options), [watcher])
+    if others and _over(folder) != _over(others[0]):
+        raise UserError(
+            f"the losses of {others[0]} and {folder} are over other targets, which no search can compare: another "
+            "text, split or sample, or text that the weights of init= were trained on"
+        )
+    return loss
+
+
+def _over(folder: Path) -> tuple[str, str | None, bool]:
+    """What the exact loss of a run is over."""
+    from gpt.reports.changes import sample, targets
+    from gpt.runs.folder import RunFolder
+
+    run = RunFolder(folder)
+    summary = run.summary()
+    has_seen = summary.parent is not None and summary.parent.seen is not None
+    return targets(run.vocabulary(), "exact"), sample(run, summary.exact, "exact"), has_seen

@@ -74,12 +74,12 @@ def draw(study: optuna.Study, path: Path) -> None:
             left.step(numbers, best, where="post", color="tab:orange", label="best so far")
         if is_alone:
             right.plot([trial.params[key] for trial in trials for key in searched], losses, marker, color=colour)
-    left.set(xlabel="trial", ylabel="validation loss (nats per token)")
+    left.set(xlabel="trial", ylabel="exact validation loss (nats)")
     left.grid(alpha=0.3)
     left.legend()
     if is_alone:
         ((key, where),) = searched.items()
-        right.set(xlabel=key.rpartition(".")[2], ylabel="validation loss (nats per token)")
+        right.set(xlabel=key.rpartition(".")[2], ylabel="exact validation loss (nats)")
         if getattr(where, "log", False):  # not of a choice
             right.set_xscale("log")
         right.grid(alpha=0.3, which="both")

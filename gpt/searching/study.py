@@ -95,6 +95,11 @@ class Search:
         else:
             self._tell(trial, loss)
 
+    @property
+    def complete(self) -> list[int]:
+        """The numbers of the trials that have a loss."""
+        return [trial.number for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+
     def run_folder(self, number: int) -> Path:
         """The run folder of a trial."""
         return self.folder / f"trial_{number:03d}"

@@ -15,7 +15,7 @@ log = logging.getLogger("gpt")
 
 
 def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher]" = ()) -> float:
-    """Train a stage, or resume a run; write the run folder and return the exact validation loss.
+    """Train a stage, or resume a run; write the run folder and return the exact validation loss, as `Exact.comparable`.
 
     `more_watchers` are the watchers of a calling program such as search.py.
     """
@@ -33,7 +33,7 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     ):
         if start.finished is None:
             keep_freed_memory(select_device(start.config.device))
-        return run(start, stop, world, more=more_watchers).summary.exact.val
+        return run(start, stop, world, more=more_watchers).summary.exact.comparable
 
 
 def after_sweep(folder: Path) -> None:

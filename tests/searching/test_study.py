@@ -1,6 +1,7 @@
 """A search as a user runs it: its trials, its workers, its deaths, and what it says at the end."""
 
 import contextlib
+import json
 import random
 import re
 import shlex
@@ -81,7 +82,7 @@ def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str
     folder, out = unbroken
     *_, best, announced, command = out.splitlines()
     assert announced == "train the winner:"
-    found = re.fullmatch(r"best: trial (\d+), exact validation loss (\d\.\d{4}) \(nats per token\)", best)
+    found = re.fullmatch(r"best: trial (\d+), exact validation loss (\d\.\d{4}) \(nats per character\)", best)
     assert found is not None
     python, *arguments = shlex.split(command)
     assert python == "python"
@@ -285,6 +286,16 @@ def test_torchrun_is_refused(called: Script, tmp_path: Path, monkeypatch: pytest
         (["model=v1", "n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
         (["model=v1", "resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
         (["model=v1", "training.learning_rate=interval(2,1)"], "training.learning_rate: "),
+        *(
+            (["model=v1", f"training.learning_rate={wrong}"], message)
+            for wrong, message in {
+                "interval(0,inf)": "must have a finite width",
+                "interval(nan,1)": "must have a finite width",
+                "interval(-1e308,1e308)": "must have a finite width",
+                "interval(1,5),3": "give a list, a range or an interval",
+                "range(1,5,0)": "give a list, a range or an interval",
+            }.items()
+        ),
         (["experiment=translation_sweep"], "experiment=translation_sweep is a sweep: for a search, omit its"),
         (["model=v1", RATE, "study=/proc/nowhere"], "/proc/nowhere"),
     ],
@@ -314,6 +325,30 @@ def test_a_folder_with_another_search_or_a_damaged_one_is_refused(
     damaged = called("search.py", *options, RATE, cwd=tmp_path)
     assert damaged.returncode == 1
     assert damaged.stderr == "error: cannot use study/study.db: file is not a database\n"
+
+
+def test_trials_with_other_tokens_are_compared_by_character_and_none_is_pruned(
+    called: Script, corpus: list[str], tmp_path: Path
+) -> None:
+    ranges = ["data.tokenizer=characters,bytes,subwords", "data.vocab_size=260,270"]
+    done = called("search.py", *SHORT, *corpus, *ranges, "n_trials=6", "study=S", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no trial is pruned: with another data.tokenizer, " in done.stdout
+    done = called("compare.py", "runs=S", "out=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ranked = json.loads((tmp_path / "out" / "compare.json").read_text())["rankings"][0]["groups"]
+    found = {f"S/trial_{trial.number:03d}": trial.value for trial in trials_in(tmp_path / "S")}
+    for group in ranked:
+        for run in group["runs"]:
+            assert found[run["folder"]] == pytest.approx(group["mean"], abs=1e-12)
+
+
+def test_trials_on_other_targets_stop_the_search(called: Script, corpus: list[str], tmp_path: Path) -> None:
+    for _ in range(2):
+        done = called("search.py", *SHORT, *corpus, "data.train_fraction=0.5,0.7", "study=S", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "error: the losses of S/trial_000 and S/trial_001 are over other targets, which no search" in done.stderr
+    assert [trial.state for trial in trials_in(tmp_path / "S")] == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
 def test_a_search_takes_over_nothing_that_it_did_not_make(called: Script, corpus: list[str], tmp_path: Path) -> None:
