@@ -24,7 +24,8 @@ _T = TypeVar("_T")
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
-_BEFORE_SPACE = re.compile(rb"(?<=[!-~])(?=[ \t\n\r])")
+# Where a word of GPT-2 ends, whatever follows: before white space, and between a letter or digit and another character.
+_WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[^\w\s]|_)")
 _LONGEST_WORD = 2**12  # bytes
 _WORKERS = os.cpu_count() or 1
 
@@ -144,18 +145,26 @@ class Source:
     def pieces(self, start: int, end: int, *, words: bool = False) -> Iterator[tuple[int, int]]:
         """Pieces of the bytes from start to end: where each starts and ends, at whole characters of UTF-8.
 
-        With `words`, a piece ends before white space, unless there is none for long.
+        With `words`, a piece ends where a word does, unless none does for long.
         """
         while start < end:
             stop = self.whole(min(start + _PIECE, end), end)
             if words and stop < end:
-                found = _BEFORE_SPACE.search(self.read(stop - 1, min(stop + _LONGEST_WORD, end)))
-                if found:
-                    stop += found.start() - 1
-                elif stop + _LONGEST_WORD >= end:
-                    stop = end
+                stop = self._end_of_word(stop, end)
             yield start, stop
             start = stop
+
+    def _end_of_word(self, offset: int, end: int) -> int:
+        """The first place from `offset`, between two characters, where a word ends; `offset` if none is near."""
+        first = self.whole(max(0, offset - 4), end)  # the characters before it, because a word may end at `offset`
+        last = min(offset + _LONGEST_WORD, end)
+        before, after = (
+            self.read(*part).decode(errors="surrogateescape") for part in ((first, offset), (offset, last))
+        )
+        found = _WORD_END.search(before + after, len(before))
+        if found:
+            return offset + len((before + after)[len(before) : found.start()].encode(errors="surrogateescape"))
+        return end if last == end else offset
 
     def of_pieces(
         self, pieces: Iterable[tuple[int, int]], work: Callable[[bytes], _T], doing: str, workers: int = _WORKERS

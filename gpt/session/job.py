@@ -123,6 +123,7 @@ class Job:
         state = TrainingState(self.model, self.optimizer, self.recipe.runtime)
         if isinstance(start.weights, Checkpoint) and isinstance(start.folder, ContinuedFolder):
             state.restore(start.weights.progress, start.weights.tensors())
+            self._correct_rates(state)
             iteration, before, settings = state.progress.iteration, start.folder.before, self.recipe.settings
             if before.training.max_iters != settings.max_iters and before.schedule == start.config.schedule:
                 check_extension(self.recipe.schedule, iteration, before.training.max_iters, settings.max_iters)
@@ -131,6 +132,14 @@ class Job:
         state.progress.preparing_seconds += self.preparing_seconds
         state.broadcast(self.recipe.world)
         return state
+
+    def _correct_rates(self, state: TrainingState) -> None:
+        """Give an evaluation that was the last of a shorter run the learning rates of the next update, as any other."""
+        progress = state.progress
+        newest = progress.evaluations[-1] if progress.evaluations else None
+        if newest is not None and newest.iteration == progress.iteration < self.recipe.settings.max_iters:
+            rates = self.recipe.rates(newest.iteration, self.optimizer.peaks)
+            progress.evaluations[-1] = newest.model_copy(update={"learning_rates": rates})
 
     def exact_loss(self) -> ExactLoss:
         """The loss over every target of the validation split once, or over a sample of a long one."""

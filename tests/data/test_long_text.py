@@ -1,8 +1,10 @@
 """Texts that are too long for memory: prepared once, in files that are mapped, and the same batches as in memory."""
 
 import os
+import random
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,32 @@ def test_wherever_pieces_and_splits_are_cut(content: str, fraction: float, size:
         path = Path(folder, "text")
         path.write_bytes(content.encode())
         same(opened(path, train_fraction=fraction), content, fraction)
+
+
+WRITTEN = {
+    "Chinese": "".join(random.Random(1).choices("的一是不了人我在有他这中大来上个国和也子时道", k=9)) + "。\n",
+    "with wide spaces": "日本\u3000語の文章、\u3000句点。",
+    "contractions": "he's don't 'tis o'clock_x'll re've'd ",
+    "numbers": "3.14,159;26-5_35½89Ⅷ/79\t",
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+@pytest.mark.parametrize("size", [100, 501, 1000])
+def test_its_subwords_are_those_of_the_text_in_memory(
+    written: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_PIECE", size)
+    draw = random.Random(2)
+    content = "".join(written if draw.random() < 0.5 else written[draw.randrange(len(written)) :] for _ in range(300))
+    path = tmp_path / "text"
+    path.write_text(content)
+    text, in_memory = opened(path, tokens=SUBWORDS), replace(split_text(content), tokens=SUBWORDS)
+    tokenizer, expected = (tokenizers.built_for(each) for each in (text, in_memory))
+    assert tokenizer.vocabulary == expected.vocabulary
+    ids = text.encoded(tokenizer)
+    for split, part in in_memory.encoded(expected).items():
+        assert torch.equal(ids[split][:], part[:])
 
 
 def test_its_batches_and_windows_are_those_of_the_text_in_memory(file: Path) -> None:

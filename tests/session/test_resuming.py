@@ -552,6 +552,19 @@ def test_evaluations_that_decide_when_a_run_ends_stay_as_they_are(
     assert done.returncode == 0, done.stderr
 
 
+def test_the_records_of_an_extended_run_are_those_of_one_long_run(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    schedule = ["schedule=inverse_sqrt", "schedule.warmup_iters=2", "training.eval_interval=20"]
+    for iterations in (60, 80):
+        done = called(*at(corpus_file, *schedule, f"training.max_iters={iterations}"), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (tmp_path / "DIR").rename(tmp_path / str(iterations))
+    done = called("train.py", "resume=60", "training.max_iters=80", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "60" / "metrics.jsonl").read_bytes() == (tmp_path / "80" / "metrics.jsonl").read_bytes()
+
+
 def test_an_extended_average_equals_that_of_one_long_run_or_is_refused(
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:

@@ -84,8 +84,18 @@ def test_sentences_are_translated_in_their_order_and_an_empty_one_stays_empty(to
         if sentence:
             ids = tokenizer.encode_all([sentence])[0] + ends
             (expected,) = beam_search(model, torch.tensor([ids]), beam=2, length_penalty=1.0)
-            # The limit of an endless translation depends on the longest source that is translated with it.
-            assert translation[:15] == tokenizer.decode(expected)[:15]
+            assert translation == tokenizer.decode(expected)
+
+
+@pytest.mark.parametrize(("beam", "penalty"), [(1, 0.0), (3, 2.0)])
+def test_a_translation_does_not_depend_on_the_length_of_the_others(beam: int, penalty: float) -> None:
+    torch.manual_seed(0)
+    model = Transformer(V, 200, C, H, 1, F, 0.0, "pre", False).eval()  # its limit is 50 tokens more than the source
+    short, long = torch.randint(4, V, (1, 3)), torch.randint(4, V, (1, 60))
+    both = torch.cat([torch.nn.functional.pad(short, (0, 57), value=PAD), long])
+    alone = [beam_search(model, source, beam=beam, length_penalty=penalty)[0] for source in (short, long)]
+    assert beam_search(model, both, beam=beam, length_penalty=penalty) == alone
+    assert len(alone[0]) == 53  # an endless one
 
 
 def test_a_sentence_longer_than_the_model_takes_is_refused(tokenizer: Subwords) -> None:

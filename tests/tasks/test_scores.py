@@ -21,4 +21,6 @@ def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -
     assert lower.unit.startswith("nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:")
     assert chrf.unit.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
     assert right.unit == "% of sentences"
+    *_, spaced = scores([" a b ", "c"], ["  a b", "d"])  # subwords do not keep the spaces at the ends of a line
+    assert spaced.value == 50
     assert [s.value for s in scores(REFERENCES, REFERENCES)] == pytest.approx([100, 100, 100, 100])

@@ -84,7 +84,9 @@ def candidates(
     model.eval()
     device = next(model.parameters()).device
     B, K = len(source), beam
-    limit = min(model.block_size, source.shape[1] + 50)
+    # Of each row, so that its target does not depend on the other rows.
+    limits = [min(model.block_size, length + 50) for length in (source != PAD).sum(dim=1).tolist()]
+    limit = max(limits, default=0)
     encoded = model.encode(source.to(device))
     keys_values = [(_repeat(k, K), _repeat(v, K)) for k, v in encoded.keys_values]
     cache = KVCache(limit) if cached else None
@@ -107,7 +109,7 @@ def candidates(
         ends = tokens == END
         # Candidates among the K best that end here are finished; the K best of the others are kept.
         for row, rank in (ends[:, :K] & top[:, :K].isfinite()).nonzero().tolist():
-            if len(finished[row]) < K:
+            if len(finished[row]) < K and step < limits[row]:
                 parent = int(parents[row, rank]) + row * K
                 text = ids[parent, 1 : step + 1].tolist()
                 score = float(top[row, rank]) / _penalty(len(text) + 1, length_penalty)
@@ -118,12 +120,12 @@ def candidates(
         ids[:, step + 1] = tokens.gather(1, order).flatten()
         if cache is not None:
             cache.reorder(rows)
-        if all(len(ended) >= K for ended in finished):
+        for row in range(B):
+            if step + 1 == limits[row] and not finished[row]:  # no candidate ended within the limit
+                score = float(scores[row, 0]) / _penalty(limits[row], length_penalty)
+                finished[row].append(Candidate(score, ids[row * K, 1 : step + 2].tolist(), ended=False))
+        if all(len(ended) >= K or step + 1 >= limits[row] for row, ended in enumerate(finished)):
             break
-    for row in range(B):
-        if not finished[row]:  # no candidate ended within the limit
-            score = float(scores[row, 0]) / _penalty(limit, length_penalty)
-            finished[row].append(Candidate(score, ids[row * K, 1:].tolist(), ended=False))
     return [sorted(ended, key=lambda candidate: candidate.score, reverse=True) for ended in finished]
 
 
