@@ -8,13 +8,14 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gpt.base.schema import Weights
+    from gpt.base.request import Request
+    from gpt.base.schema import TrainConfig, Weights
     from gpt.base.stopping import Stop
     from gpt.session.modules import Module
     from gpt.session.trained import Trained, TrainedRun
@@ -33,22 +34,12 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Where the command line would print one line and
     exit, this raises UserError.
     """
-    from dataclasses import replace  # imports inspect, for which `import gpt` does not wait
-
-    from gpt.base.errors import RequestError
-    from gpt.cli.requests import of_python
     from gpt.session.run import run
     from gpt.session.start import starting
     from gpt.session.trained import NewlyTrained
 
     with _TRAINING, _undisturbed() as stop:
-        for override in overrides:
-            if not isinstance(override, str):
-                raise RequestError(f'{override!r:.60} is not an override: give text, as in gpt.train("model=v5")')
-        if isinstance(folder, bytes) or "\0" in str(folder):
-            raise RequestError(f"folder={folder!r:.60} is not the path of a folder")
-        config, request = of_python([*overrides, *([] if folder is None else [f"hydra.run.dir={folder}"])])
-        request = request if folder is not None else replace(request, destination=None)
+        config, request = _requested(overrides, folder)
         with starting(config, request, stop, module=module) as start:
             outcome = run(start, stop, module=module)
         if folder is not None:
@@ -81,6 +72,28 @@ def load(
         given = {"run": None if path is None else str(path), "runs": str(runs)}
         checked = checked_values(GenerateConfig, given | {"stage": stage, "weights": weights, "device": device})
         return load_run(checked.pop("run"), **checked, module=module)
+
+
+def _requested(overrides: "Sequence[str]", folder: "str | Path | None") -> "tuple[TrainConfig, Request]":
+    from dataclasses import replace  # imports inspect, for which `import gpt` does not wait
+    from pathlib import Path
+
+    from gpt.base.errors import RequestError
+    from gpt.base.typed import expanded
+    from gpt.cli.requests import of_python
+
+    for override in overrides:
+        if not isinstance(override, str):
+            raise RequestError(f'{override!r:.60} is not an override: give text, as in gpt.train("model=v5")')
+    config, request = of_python(overrides)
+    if folder is None:
+        return config, replace(request, destination=None)
+    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
+        raise RequestError(f"folder={folder!r:.60} is not the path of a folder")
+    assert request.destination is not None
+    destination = replace(request.destination, folder=Path(expanded(str(folder))))
+    command = f"{request.command.removesuffix(')')}, folder={str(folder)!r})"
+    return config, replace(request, command=command, destination=destination)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.data.windows import Windows
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
-from gpt.tasks.decoding.checks import check_options
+from gpt.tasks.decoding.checks import checked_options
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text
 from gpt.tasks.task import Task
@@ -169,7 +169,7 @@ class Continuation(Task):
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
         """A continuation; `options` are those of `generate`, by default tokens=500 and seed=1337."""
         options = {"tokens": 500, "seed": 1337} | options
-        check_options(generate, prompt, options)
+        options = checked_options(generate, prompt, options)
         _check_amount(options["tokens"])
         steps = generate(model, self._prompt(prompt), **options)
         return self.tokenizer.decode(int(step[0]) for step in steps)

@@ -17,7 +17,7 @@ from gpt.data.corpus import PairCorpus
 from gpt.data.tokenizers.characters import lacking
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import block_size_of
-from gpt.tasks.decoding.checks import check_options
+from gpt.tasks.decoding.checks import checked_options
 from gpt.tasks.task import Measure, Task
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Translation(Task):
         from gpt.tasks.decoding.beam_search import translate
 
         options = {"beam": 5, "length_penalty": 1.0} | options
-        check_options(translate, prompt, options)
+        options = checked_options(translate, prompt, options)
         return self.translate(model, [prompt or ""], **options)[0]
 
     def batches(

@@ -219,11 +219,19 @@ def test_a_folder_with_a_run_of_other_settings_is_not_returned(corpus: list[str]
     assert gpt.train(*again, folder=folder).summary == first.summary
     with pytest.raises(gpt.UserError, match=r"a finished run with training\.learning_rate=0\.001, not with"):
         gpt.train(*again, "training.learning_rate=0.5", folder=folder)
-    with pytest.raises(gpt.UserError, match="is empty: name a folder"):
-        gpt.train("model=v1", *corpus, folder="")
 
 
-@pytest.mark.parametrize("wrong", ["a\0b", b"runs/mine"])
+@pytest.mark.parametrize("name", ['"q"', "'", "???", "${a}", "a, [b]=c", "~x"])
+def test_a_folder_may_have_any_name(
+    corpus: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert gpt.train("model=v1", *corpus, folder=name).folder == Path(name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert gpt.load(name).run.commands()[0].command.endswith(f"folder={name!r})")
+
+
+@pytest.mark.parametrize("wrong", ["", "a\0b", b"runs/mine"])
 def test_a_folder_that_is_no_path_is_a_user_error(corpus: list[str], wrong: Any) -> None:
     with pytest.raises(gpt.UserError, match=r"^folder=.* is not the path of a folder$"):
         gpt.train("model=v1", *corpus, folder=wrong)

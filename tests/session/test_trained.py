@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -119,6 +120,13 @@ def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
 def test_what_generate_py_refuses_python_refuses(run: TrainedRun, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run.generate(**({"prompt": "Abc"} | options))
+
+
+def test_scalars_of_numpy_and_pytorch_are_numbers(run: TrainedRun) -> None:
+    expected = run.generate("Abc", tokens=30, seed=5, top_k=3, temperature=0.5)
+    options = {"tokens": np.int64(30), "seed": torch.tensor(5), "top_k": np.uint8(3), "temperature": np.float32(0.5)}
+    assert run.generate("Abc", **options) == expected
+    run.generate("Abc", tokens=3, temperature=2**70)  # an int
 
 
 def test_it_generates_what_generate_py_does(run: TrainedRun) -> None:

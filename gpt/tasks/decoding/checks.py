@@ -1,9 +1,11 @@
 """Checks of what a decoder is given: the options of a program, and the logits of a model."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from gpt.base.errors import RequestError, UserError
@@ -11,12 +13,20 @@ from gpt.base.keys import checked_values
 from gpt.base.schema import GenerateConfig
 
 
-def check_options(decoder: Callable[..., Any], prompt: str | None, options: Mapping[str, Any]) -> None:
-    """Raise RequestError unless `prompt` and the `options` have the names and ranges that they have in generate.py."""
+def checked_options(decoder: Callable[..., Any], prompt: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with the scalars of NumPy and PyTorch as Python's.
+
+    Raises RequestError unless `prompt` and the `options` have the names and ranges that they have in generate.py.
+    """
     taken = [name for name in inspect.signature(decoder).parameters if name in GenerateConfig.model_fields]
     if unknown := [name for name in options if name not in taken]:
         raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted({*taken} - {'prompt'}))}")
-    checked_values(GenerateConfig, {"prompt": prompt, **options})
+    plain = {
+        name: x.item() if isinstance(x, np.generic | Tensor) and math.prod(x.shape) == 1 else x
+        for name, x in options.items()
+    }
+    del (checked := checked_values(GenerateConfig, {"prompt": prompt, **plain}))["prompt"]
+    return checked
 
 
 def checked_logits(logits: Tensor) -> Tensor:
