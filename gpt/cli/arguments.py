@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import MISSING
 from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
@@ -107,14 +108,14 @@ def quoted(
 
     A sweep has no literal keys. Escapes are replaced unless this is a sweep, whose jobs do that, or Python, which has
     its own. In the values of other keys, 1e3 becomes 1000: Hydra reads 1e3 as a float. Raises RequestError for an empty
-    folder, which Hydra would take for the current one.
+    folder, which Hydra would take for the current one, and for ???, which it would take for none.
     """
     literals = () if is_sweep else literal(schema)
     quoted, texts = [], {}
     for argument in arguments:
         typed, equals, value = argument.partition("=")
         key = typed.lstrip("+")
-        if equals and key in _FOLDERS and not unquoted(value):
+        if equals and key in _FOLDERS and unquoted(value) in ("", MISSING):
             raise RequestError(f"{key}= is empty: name a folder")
         if equals and key in literals and value != "null":
             text = unquoted(value)

@@ -51,7 +51,7 @@ def one_line_errors() -> Iterator[None]:
         _exit("not every job of the sweep succeeded" + (f": {error}; logs in {logs}" if logs else ""), error.exit_code)
     except Stopped as error:  # ends the sweep too: the signal was not meant for one job
         message = str(error)
-        if is_sweep():
+        if is_sweep() and HydraConfig.get().job.config_name == "train":
             folder = shlex.quote(HydraConfig.get().sweep.dir)
             message += f"; to resume the sweep, repeat the command with resume=auto hydra.sweep.dir={folder}"
         _exit(message, error.exit_code, prefix="")

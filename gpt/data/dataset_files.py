@@ -36,6 +36,8 @@ def written(
     if Path(name).exists():  # which the library would read
         raise RequestError(f"data.name={name} is a folder here: name its files with data.files=, and their format")
     splits = [f"{split}[:90%]", f"{split}[90%:]"] if isinstance(split, str) else split
+    if splits[0] == splits[1]:
+        raise RequestError(f"data.split={','.join(splits)}: validation needs rows that are not trained on")
     parts = [_loaded(name, subset, files, each) for each in splits]
     for part in parts:
         _check_column(part, field)
@@ -55,8 +57,8 @@ def _loaded(name: str, subset: str | None, files: str | list[str] | None, split:
     data_files = None if files is None else [str(Path(path).absolute()) for path in paths_of(files)]
     try:
         return datasets.load_dataset(name, subset, data_files=data_files, split=split)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error.__cause__ or error).partition("\n")[0]
+    except Exception as error:  # the library's many readers raise their own
+        reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise RequestError(f"cannot load split {split} of data.name={name}: {reason}") from None
 
 

@@ -56,6 +56,7 @@ class Parent(Record):
     iterations: Total  # after which it had these weights
     weights: Saved
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the file of those weights
+    corpus: Annotated[str, Field(max_length=100)] | None = None  # the digest of what they were trained on
     seen: Seen | None = None  # what of the validation split this run, or one that it started from, was trained on
 
     @property

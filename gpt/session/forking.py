@@ -48,7 +48,10 @@ class Fork:
             raise RequestError(f"init={path}: the run has no weights yet")
         iterations = iteration_of(run, which)
         stage, digest = run.config().stage, sha256(weights)
-        return cls(run, which, Parent(run=str(path), stage=stage, iterations=iterations, weights=which, sha256=digest))
+        return cls(run, which, Parent(
+            run=str(path), stage=stage, iterations=iterations, weights=which, sha256=digest,
+            corpus=run.vocabulary().corpus,
+        ))  # fmt: skip
 
     @functools.cached_property
     def tokens(self) -> dict[str, int]:

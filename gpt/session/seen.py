@@ -42,8 +42,10 @@ def _lineage(run: RunFolder) -> Iterator[RunFolder]:
         yield run
         try:
             parent = run.parent()
-            if parent is None or sha256(RunFolder(Path(parent.run)).weights(parent.weights)) != parent.sha256:
+            if parent is None:
+                return
+            run = RunFolder(Path(parent.run))
+            if run.vocabulary().corpus != parent.corpus and sha256(run.weights(parent.weights)) != parent.sha256:
                 return
         except UserError:
             return
-        run = RunFolder(Path(parent.run))

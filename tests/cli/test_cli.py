@@ -216,6 +216,7 @@ WRONG = [
     ("train.py", ["training.grad_accumulation=5"], 2, "batch_size=32 must be a multiple of grad_accumulation"),
     ("train.py", ["hydra.nope=1"], 2, "unknown key hydra.nope"),
     ("train.py", ["hydra.run.dir="], 2, "hydra.run.dir= is empty: name a folder"),
+    ("train.py", ["model=v1", "hydra.run.dir=???"], 2, "hydra.run.dir= is empty: name a folder"),
     ("train.py", ["model=v2", "experiment=v7_cpu"], 2, "model.n_head is not a hyperparameter"),
     ("train.py", ["model.n_embd=30"], 2, "model: n_embd=30 must be a multiple of n_head=4"),
     ("train.py", ["schedule.warmup_iters=5001"], 2, "schedule.warmup_iters=5001 is longer than the run, which has"),

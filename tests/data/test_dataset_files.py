@@ -64,6 +64,9 @@ def test_the_splits_keep_their_rows_after_a_byte_order_mark(tokenizer: str, tmp_
 REFUSED = [
     ("json", "nowhere.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=json: .*nowhere"),
     ("json", "a.jsonl", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
+    ("json", "a.jsonl", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows that are not"),
+    ("json", "empty.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=json: StopIteration"),
+    ("webdataset", "a.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=webdataset: "),
     ("parquet", "a.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
 ]
 
@@ -73,6 +76,7 @@ def test_what_cannot_be_read_is_one_line(
     name: str, file: str, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     json_lines(tmp_path / "a.jsonl")
+    (tmp_path / "empty.jsonl").touch()
     with pytest.raises(RequestError, match=message) as error:
         loaded(name, str(tmp_path / file), **changes)
     assert "\n" not in str(error.value)

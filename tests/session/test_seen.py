@@ -91,6 +91,13 @@ def test_an_evaluation_tells_what_of_the_text_the_run_was_trained_on(folder: Pat
     assert "10,000 of 12,001" in evaluated(folder / "grandchild").table()
 
 
+def test_an_ancestor_that_was_extended_is_known_by_what_it_was_trained_on(folder: Path) -> None:
+    before = RunFolder(folder / "parent").weights("best").read_bytes()
+    main(*of_python([f"resume='{folder / 'parent'}'", "training.max_iters=2"]))
+    assert RunFolder(folder / "parent").weights("best").read_bytes() != before
+    assert "10,000 of 12,001" in evaluated(folder / "grandchild").table()
+
+
 def test_nothing_is_said_where_nothing_can_be_known(folder: Path, text: str, tmp_path: Path) -> None:
     """The files that the run was trained on are gone."""
     gone = folder / "first.txt"
