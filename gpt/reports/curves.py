@@ -24,6 +24,7 @@ XLABELS = {
 class Equal:
     """The estimated validation losses of the groups of a ranking after an equal amount of training."""
 
+    unit: str  # what the losses are per
     amount: float  # of seconds, tokens or operations: what the run that took least took
     losses: list[tuple[Group, list[float]]]  # of each seed; the group with the lowest mean first
 
@@ -31,10 +32,10 @@ class Equal:
 def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
     """The losses at the largest `x` that all runs reached; None if one has no curve or was not evaluated before that.
 
-    Between two evaluations, the loss is interpolated linearly.
+    They are in the unit of the ranking. Between two evaluations, the loss is interpolated linearly.
     """
     try:
-        curves = [[sorted(curve(run, x).values()) for run in group.runs] for group in ranking.groups]
+        curves = [[sorted(curve(run, x, ranking.unit).values()) for run in group.runs] for group in ranking.groups]
     except UserError:
         return None
     lines = [line for of_group in curves for line in of_group]
@@ -47,24 +48,27 @@ def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
         (group, [float(np.interp(amount, [at for at, _ in line], [val for _, val in line])) for line in of_group])
         for group, of_group in zip(ranking.groups, curves, strict=True)
     ]
-    return Equal(amount, sorted(losses, key=lambda loss: statistics.mean(loss[1])))
+    return Equal(ranking.unit, amount, sorted(losses, key=lambda loss: statistics.mean(loss[1])))
 
 
-def curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
+def curve(run: FinishedRun, x: Axis, unit: str = "token") -> dict[int, tuple[float, float]]:
     """The evaluations as points by iteration, without iteration 0, which a log scale cannot show.
 
-    Raises UserError if the run is damaged or does not state its compute.
+    With "character" as the unit, tokens are taken to be as long as those of the exact loss are. Raises UserError if the
+    run is damaged or does not state its compute.
     """
     folder, summary = run
-    evaluations = [evaluation for evaluation in folder.evaluations() if evaluation.iteration > 0]
+    exact = summary.exact
+    tokens = exact.targets / exact.characters if unit == "character" and exact.characters else 1  # per character
+    evaluations = [e.model_copy(update={"val": e.val * tokens}) for e in folder.evaluations() if e.iteration > 0]
     clock = folder.clock() if x == "seconds" else {}
     if x == "iterations":
         return {e.iteration: (e.iteration, e.val) for e in evaluations}
     if x == "compute" and not summary.flops:  # unknown, or without a matrix product
         raise UserError(f"{folder.path} has no floating-point operations")
     if x in ("tokens", "compute"):
-        tokens = [e.tokens for e in evaluations]
+        amounts = [e.tokens for e in evaluations]
         # The compute in proportion to the tokens, although those of short windows cost somewhat less.
-        scale = summary.flops / tokens[-1] if x == "compute" and summary.flops and tokens else 1
-        return {e.iteration: (scale * n, e.val) for e, n in zip(evaluations, tokens, strict=True)}
+        scale = summary.flops / amounts[-1] if x == "compute" and summary.flops and amounts else 1
+        return {e.iteration: (scale * n, e.val) for e, n in zip(evaluations, amounts, strict=True)}
     return {e.iteration: (clock[e.iteration], e.val) for e in evaluations if e.iteration in clock}

@@ -32,14 +32,14 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
     figure, all_axes = panels(max(1, len(rankings)))
     if rankings:
         for axes, ranking in zip(all_axes, rankings, strict=True):
-            _draw_groups(axes, [(label(group), group.runs) for group in ranking.groups], x)
+            _draw_groups(axes, [(label(group), group.runs) for group in ranking.groups], x, ranking.unit)
             axes.set_title(printable(ranking.corpus), fontsize="medium", parse_math=False)
     else:
-        _draw_groups(all_axes[0], list(comparison.counted.items()), x)
+        _draw_groups(all_axes[0], list(comparison.counted.items()), x, "token")
         _draw_documented(all_axes[0], comparison, x)
     drawn = [axes for axes in all_axes if axes.lines]
     for axes in drawn:
-        axes.set(xlabel=XLABELS[x], ylabel="estimated validation loss (nats per token)")
+        axes.set_xlabel(XLABELS[x])
         log_scale(axes)
         axes.grid(alpha=0.3, which="both")
         add_legend(axes)
@@ -48,13 +48,14 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
     return bool(drawn)
 
 
-def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis) -> None:
+def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: str) -> None:
     from matplotlib.colors import TABLEAU_COLORS  # slow to import
 
+    axes.set_ylabel(f"estimated validation loss (nats per {unit})")
     most = max(1, _MOST_CURVES // max(1, len(groups)))
     for number, (name, runs) in enumerate(groups[:_MOST_CURVES]):
         colour = list(TABLEAU_COLORS)[number] if number < MOST_COLOURS else "lightgrey"
-        lines = [line for run in runs[:most] if (line := _curve(run, x))]
+        lines = [line for run in runs[:most] if (line := _curve(run, x, unit))]
         for line in lines:
             axes.plot(*zip(*line.values(), strict=True), color=colour, linewidth=0.6,
                       marker="." if len(line) == 1 else None, alpha=0.6, zorder=1)  # fmt: skip
@@ -69,10 +70,10 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], 
         axes.plot(*zip(*mean, strict=True), color=colour, marker=".", label=text, zorder=2 if is_named else 1)
 
 
-def _curve(run: FinishedRun, x: Axis) -> dict[int, tuple[float, float]]:
+def _curve(run: FinishedRun, x: Axis, unit: str) -> dict[int, tuple[float, float]]:
     """The points of a run; empty, with a warning, if it has no curve."""
     try:
-        return curve(run, x)
+        return curve(run, x, unit)
     except UserError as error:
         log.warning(f"no curve: {error}")
         return {}

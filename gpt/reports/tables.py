@@ -63,7 +63,10 @@ def equal_table(equal: Equal, x: Axis, style: str) -> str:
     """The losses at an equal amount of training, in a style of tabulate."""
     escaped = escaping.markdown if style == "github" else printable
     rows = [[escaped(label(group)), _mean(losses)] for group, losses in equal.losses]
-    title = f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations:"
+    title = (
+        f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
+    )
+    title += f"nats per {equal.unit}:"
     shown_rows = tabulate(rows, ["", "estimated val"], tablefmt=style, disable_numparse=True)
     return f"{title}\n\n{shown_rows}"
 
@@ -83,6 +86,8 @@ def _mean(values: list[float]) -> str:
 def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
     exact = [summary.exact.loss for group in ranking.groups for _, summary in group.runs]
     note = f"Nats per {ranking.unit}, mean ± standard deviation over seeds. "
+    if not ranking.has_characters and _metrics([ranking]):
+        note += "Metrics are per token. "
     if samples := {loss.over for loss in exact if loss.is_sample}:
         note += f"The exact loss is over a sample: {' or '.join(sorted(samples))} tokens. "
     if ranking.older:

@@ -9,7 +9,9 @@ from gpt.base.schema import CompareConfig
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.curves import at_equal
 from gpt.reports.ranking import Ranking, rankings
+from gpt.reports.tables import equal_table
 from gpt.runs.finding import FinishedRun
+from gpt.runs.records import Exact
 from gpt.training.progress import Evaluation, Progress
 from tests.conftest import REPOSITORY
 from tests.reports.test_ranking import copies
@@ -40,6 +42,21 @@ def of_two_rates(run: Path, tmp_path: Path) -> tuple[FinishedRun, FinishedRun, F
 def ranked(runs: tuple[FinishedRun, ...]) -> Ranking:
     (ranking,) = rankings(runs, "exact")
     return ranking
+
+
+def test_losses_of_other_tokens_are_compared_by_character(run: Path, tmp_path: Path) -> None:
+    """A run whose tokens are four characters each needs four times the loss of one whose tokens are characters."""
+    one, two = copies(run, tmp_path, {"0.1": [2.0], "0.2": [8.0]})
+    one, two = with_curve(one, [(0, 4.0), (10, 2.2)], 2000), with_curve(two, [(0, 16.0), (10, 8.4)], 2000)
+    for tokens, (of, summary) in ((900, one), (225, two)):
+        exact = Exact(val=summary.exact.val, targets=tokens, of=tokens, characters=900)
+        of.write_summary(summary.model_copy(update={"exact": exact, "iterations": 10}))
+    equal = at_equal(ranked(tuple(FinishedRun(of, of.summary()) for of, _ in (one, two))), "tokens")
+    assert equal is not None
+    assert equal.unit == "character"
+    losses = [losses for _, losses in equal.losses]
+    assert losses == [pytest.approx([2.1]), pytest.approx([2.2])]
+    assert "nats per character:" in equal_table(equal, "tokens", "simple")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +93,8 @@ def test_the_table_is_shown_for_what_the_axis_asks_for(run: Path, tmp_path: Path
         x: ComparisonReport.of(runs, [], CompareConfig.model_validate(values | {"x": x})).text("github")
         for x in ("iterations", "tokens")
     }
-    title = "After 1.5e+03 tokens trained on, which all of these runs reached, interpolated between evaluations:"
+    title = "After 1.5e+03 tokens trained on, which all of these runs reached, interpolated between evaluations, "
+    title += "nats per token:"
     assert title in tables["tokens"]
     _, _, shown = tables["tokens"].partition(title)
     assert [line.strip("| ").split() for line in shown.splitlines()[4:]] == [

@@ -250,7 +250,7 @@ def test_the_mean_curve_has_the_iterations_that_all_seeds_have(sweep: Path, tmp_
     evaluations = first.evaluations()
     first.write_metrics(Progress(iteration=4, evaluations=[evaluations[0], evaluations[-1]]))
     axes = Figure().subplots()
-    plots._draw_groups(axes, [("both", found)], "iterations")
+    plots._draw_groups(axes, [("both", found)], "iterations", "token")
     *_, mean = axes.lines
     assert list(mean.get_xdata()) == [4]
 
