@@ -45,15 +45,22 @@ class Runtime:
 
     @contextlib.contextmanager
     def settings(self) -> Iterator[None]:
-        """PyTorch's settings for this model and device, which belong to the process: restored at the end."""
-        is_fused = torch.backends.cuda.cudnn_sdp_enabled()
-        with _cpu_threads(self.threads):
+        """PyTorch's settings for this model and device, which belong to the process: restored at the end.
+
+        An autocast of the calling program does not count: it would also keep copies of weights from before an update.
+        """
+        is_fused, precision = torch.backends.cuda.cudnn_sdp_enabled(), torch.get_float32_matmul_precision()
+        with _cpu_threads(self.threads), torch.autocast(self.device.type, enabled=False):
+            if precision != "highest":
+                torch.set_float32_matmul_precision("highest")
             if self.device.type == "cuda":  # cuDNN attention builds a plan for each new length: 40 ms per new token
                 torch.backends.cuda.enable_cudnn_sdp(False)
             try:
                 yield
             finally:
                 torch.backends.cuda.enable_cudnn_sdp(is_fused)
+                if precision != "highest":
+                    torch.set_float32_matmul_precision(precision)
 
     def all_threads(self) -> contextlib.AbstractContextManager:
         """Use all of PyTorch's CPU threads: for large passes such as evaluation, even if training steps use one."""

@@ -123,13 +123,16 @@ def _undisturbed() -> Iterator["Stop"]:
 
 @contextlib.contextmanager
 def _usual_modes() -> Iterator[None]:
-    """PyTorch as in a new process: gradients, float32. Restored at the end."""
+    """PyTorch as in a new process: gradients, float32, on the CPU. Restored at the end."""
     import torch
 
-    dtype = torch.get_default_dtype()
+    dtype, is_elsewhere = torch.get_default_dtype(), torch.get_default_device().type != "cpu"
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.inference_mode(mode=False), torch.enable_grad():
+        with (
+            torch.inference_mode(mode=False), torch.enable_grad(),
+            torch.device("cpu") if is_elsewhere else contextlib.nullcontext(),
+        ):  # fmt: skip
             yield
     finally:
         torch.set_default_dtype(dtype)

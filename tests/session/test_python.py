@@ -268,18 +268,46 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, partial(default_dtype, torch.float64)])
+@contextlib.contextmanager
+def coarse_products() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+MODES = {
+    "no_grad": torch.no_grad, "inference_mode": torch.inference_mode, "float64": partial(default_dtype, torch.float64),
+    "autocast": partial(torch.autocast, "cpu", dtype=torch.bfloat16), "device": partial(torch.device, "meta"),
+    "products": coarse_products,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 def test_the_modes_of_the_program_around_it_change_nothing(
     corpus: list[str], tmp_path: Path, mode: Callable[[], contextlib.AbstractContextManager]
 ) -> None:
-    expected = gpt.train("model=v1", *corpus)
+    def modes() -> tuple:
+        return (
+            torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
+            torch.is_autocast_enabled("cpu"), torch.get_default_device(), torch.get_float32_matmul_precision(),
+        )  # fmt: skip
+
+    expected = gpt.train("model=v2", *corpus)
     with mode():
-        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()
-        run = gpt.train("model=v1", *corpus, folder=tmp_path / "run")
+        before = modes()
+        run = gpt.train("model=v2", *corpus, folder=tmp_path / "run")
         assert run.summary.exact == expected.summary.exact
         assert {parameter.dtype for parameter in run.model.parameters()} == {torch.float32}
-        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()) == before
-    gpt.train("model=v1", *corpus, module=run.model)
+        assert modes() == before
+    last = gpt.load(tmp_path / "run", weights="last")
+    assert last.loss("abc abc") == expected.loss("abc abc")
+    if mode is not MODES["device"]:
+        with mode():
+            assert last.loss("abc abc") == expected.loss("abc abc")
+    gpt.train("model=v2", *corpus, module=run.model)
 
 
 def with_logits(change: Callable[[Tensor], object]) -> Callable[[int], nn.Module]:
