@@ -1,11 +1,14 @@
 """The text of a model card: the model and its corpus, documented and measured losses, a sample."""
 
+import re
+
 from tabulate import tabulate
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.keys import compared, flat
 from gpt.base.runtime import size_of
+from gpt.base.schema import Documented
 from gpt.models.ngrams import Remembering
 from gpt.reports.changes import changes
 from gpt.reports.escaping import markdown
@@ -44,7 +47,8 @@ def body(trained: TrainedRun) -> str:
         parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
         iterations=summary.iterations, seed=summary.seed,
         corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
-        losses=_losses(summary, token), token=token, over=f"over {markdown(summary.estimated_over)}",
+        losses=_losses(summary, trained.run.documented(), token), token=token,
+        over=f"over {markdown(summary.estimated_over)}",
         targets=summary.exact.loss.which,
         last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
@@ -67,10 +71,10 @@ def _remembered(trained: TrainedRun) -> str:
     )
 
 
-def _losses(summary: Summary, token: str) -> str:
+def _losses(summary: Summary, documented: Documented, token: str) -> str:
     exact = summary.exact.loss
     rows: list[list[str | float | None]] = [
-        ["documented", summary.documented.train, summary.documented.val],
+        ["documented", documented.train, documented.val],
         ["estimated", summary.estimated.train, summary.estimated.val],
         [f"exact, over {exact.over} targets" if exact.is_sample else "exact", None, exact.loss],
     ]
@@ -82,7 +86,12 @@ def _losses(summary: Summary, token: str) -> str:
 
 def _weights(trained: TrainedRun, summary: Summary) -> str:
     best = f"those of iteration {summary.best.iteration:,}, with an estimated validation loss of {summary.best.val:.4f}"
-    which = {"best": best, "last": "those after the last iteration", "averaged": "an average over the last evaluations"}
+    averaged = (
+        "a moving average over all iterations"
+        if trained.config.training.ema
+        else "an average over the last evaluations"
+    )
+    which = {"best": best, "last": "those after the last iteration", "averaged": averaged}
     words = f"those of iteration {trained.which:,}" if isinstance(trained.which, int) else which[trained.which]
     return f"The weights here are {words}."
 
@@ -93,7 +102,8 @@ def _changed(summary: Summary) -> str:
 
 
 def without_paths(changed: list[str]) -> list[str]:
-    """The changes as key=value, without the value if it is a path on this machine."""
+    """The changes as key=value, without the value if it is a path on this machine, and without the folder of a run."""
+    changed = [re.sub(r"(?<= in the training split of ).*", "another run", change) for change in changed]
     return [key if (key := change.partition("=")[0]) in ("init", "--config-path") else change for change in changed]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from gpt import tasks
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
-from gpt.base.schema import Documented, Weights
+from gpt.base.schema import Weights
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts
@@ -40,9 +40,6 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
-    # The documented losses of a text are in nats per character.
-    is_alike = tokenizer is None or tokenizer.kind == "characters"
-    documented = summary.documented if is_alike else Documented(train=None, val=None, kind=None)
     rows, which = run.evaluations(), selected(run, weights)
     stride = -(-len(rows) // _POINTS)
     kept = [*rows[:-1:stride], rows[-1]]
@@ -56,7 +53,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": changes(summary),
-        "documented": documented.model_dump(), "exact": summary.exact.val,
+        "documented": run.documented().model_dump(), "exact": summary.exact.val,
         "per_character": summary.exact.loss.per_character,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
         "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],

@@ -34,7 +34,7 @@ from pydantic import BaseModel
 from gpt.base.console import OneLine
 from gpt.base.errors import UnreadableError, UserError
 from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, write_atomically
-from gpt.base.schema import Saved, TrainConfig
+from gpt.base.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
 from gpt.runs.locking import FolderLock
@@ -128,6 +128,11 @@ class RunFolder:
         """The run's configuration."""
         path = self.path / "config.yaml"
         return formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
+
+    def documented(self) -> Documented:
+        """The losses documented for its stage; none if its tokens are not those that they are per."""
+        documented, kind = self.config().documented, self.vocabulary().kind
+        return Documented(train=None, val=None, kind=None) if kind in ("bytes", "subwords") else documented
 
     def write_command(self, command: str, iteration: int) -> None:
         """Append a command line that started or resumed the run."""

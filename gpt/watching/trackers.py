@@ -117,7 +117,7 @@ class Tracker(RunWatcher):
         self._started = time.monotonic()
         path = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         try:
-            config, commands = self._run.config(), self._run.commands()
+            config, commands, losses = self._run.config(), self._run.commands(), self._run.documented()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gpt.watching.processes", type(self).__module__, type(self).__name__],
                 env=os.environ | {"PYTHONPATH": path}, start_new_session=True,  # Ctrl-C is meant for the training
@@ -126,9 +126,9 @@ class Tracker(RunWatcher):
         except (OSError, UserError) as error:
             self._warn(str(error))
             return
-        documented = {"train": config.documented.train, "val": config.documented.val}
-        if config.documented.kind == "mini-batch":
-            documented = {"batch": config.documented.train}
+        documented = {"train": losses.train, "val": losses.val}
+        if losses.kind == "mini-batch":
+            documented = {"batch": losses.train}
         self._documented = {f"loss/documented_{of}": loss for of, loss in documented.items() if loss is not None}
         begun = "".join(f"{command.started} {command.command}" for command in commands[:1])
         self._messages.put({

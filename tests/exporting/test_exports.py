@@ -32,6 +32,7 @@ from gpt.exporting.hub import PretrainedGPT
 from gpt.exporting.staging import staged
 from gpt.exporting.tokenizer import vocabulary_of
 from gpt.playground.describing import in_full
+from gpt.runs.records import Parent, Seen
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Script, build_small, small_corpus, stage_config
 
@@ -119,6 +120,20 @@ def test_the_card_of_a_fork_says_so_and_names_no_path(
     assert "init," in changed or changed.endswith("init.")
     for path in (run.run.path, corpus_file, tmp_path):
         assert str(path) not in text
+
+
+def test_a_card_says_which_weights_it_has_and_names_no_other_run(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run, "which", "averaged")
+    assert "are an average over the last evaluations" in body(run)
+    settings = run.config.training.model_copy(update={"ema": 0.9})
+    monkeypatch.setattr(run, "config", run.config.model_copy(update={"training": settings}))
+    assert "are a moving average over all iterations" in body(run)
+    seen = Seen(run=str(tmp_path), what="validation split", count=6, of=7, unit="character")
+    parent = Parent(run="x", stage="v5", iterations=4, weights="best", sha256=64 * "0", seen=seen)
+    monkeypatch.setattr(TrainedRun, "summary", run.summary.model_copy(update={"parent": parent}))
+    assert "6 of 7 characters of the validation split were in the training split of another run." in body(run)
 
 
 def test_a_strangers_folder_executes_nothing(run: TrainedRun, tmp_path: Path) -> None:
@@ -266,6 +281,9 @@ def test_bytes_and_subwords_are_the_same_in_every_format(tokens: str, n_embd: in
     small = ["model.block_size=8", f"model.n_embd={n_embd}", "model.n_head=2", "model.n_layer=1", "device=cpu"]
     short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2"]
     run = gpt.train("model=v7", *small, *short, *data, folder=tmp_path / "run")
+    card = body(run)
+    assert re.search(r"^\| documented +\| +- +\| +- +\|$", card, re.MULTILINE)  # which is per character
+    assert "1.4873" not in card
     ids = run.tokenizer.encode(HARD)
     for form in ("hub", "onnx", "transformers"):
         with staged(tmp_path / form) as folder:
