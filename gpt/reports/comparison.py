@@ -94,6 +94,8 @@ class ComparisonReport:
             runs = [run for ranking in self.ranked for group in ranking.groups for run in group.runs]
             (joined,) = rankings(runs, self.config.metric, joined=True)
             of_corpus = {f"data.{name.removeprefix('data.')}" for name in by}
+            if self.config.metric != "exact":  # estimated losses are per token
+                of_corpus -= {"data.tokenizer", "data.vocab_size"}
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
         return self.ranked

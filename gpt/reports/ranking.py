@@ -84,7 +84,8 @@ def rankings(
         with skipping_damaged():
             vocabulary = run.folder.vocabulary()
             guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
-            member = _Member(run, settings(*run, metric), vocabulary.kind == "characters", guess)
+            values = settings(*run, metric) | (_places(run.folder) if joined else {})
+            member = _Member(run, values, vocabulary.kind == "characters", guess)
             over = targets(vocabulary, metric), sample(run.folder, run.summary.exact, metric)
             finished[("", None) if joined else over].append(member)
     for other in others:
@@ -94,6 +95,12 @@ def rankings(
     for other, _ in itertools.chain(*started.values()):
         log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
     return found
+
+
+def _places(run: RunFolder) -> _Settings:
+    """What tells the texts of runs apart whose corpora are not compared."""
+    values = run.config().data.hyperparameters
+    return {f"data.{key}": values[key] for key in ("path", "files", "source", "target", "separator") if key in values}
 
 
 def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], metric: Metric) -> Ranking:

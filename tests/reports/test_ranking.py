@@ -160,6 +160,17 @@ def test_losses_over_other_samples_of_a_split_are_not_ranked_together(sweep: Pat
     assert sorted(len(group.runs) for group in joined.groups) == [1, 1, 1, 2]
 
 
+def test_texts_that_are_drawn_as_one_ranking_are_no_repetitions_of_each_other(sweep: Path, tmp_path: Path) -> None:
+    found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.2]})
+    run = found[1].folder
+    run.write_vocabulary(run.vocabulary().model_copy(update={"corpus": "another"}))
+    config = run.config()
+    data = Choice.model_validate(config.data.model_dump(by_alias=True) | {"path": "another.txt"})
+    run.write_config(config.model_copy(update={"data": data}))
+    (joined,) = rankings(found, "exact", joined=True)
+    assert [len(group.runs) for group in joined.groups] == [1, 1]
+
+
 def test_forks_are_repetitions_if_they_started_from_the_same_weights_wherever_these_were(
     sweep: Path, tmp_path: Path
 ) -> None:
