@@ -98,7 +98,7 @@ class ComparisonReport:
                 of_corpus -= {"data.tokenizer", "data.vocab_size"}
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
-        return self.ranked
+        return [ranking for ranking in self.ranked if against.varies(ranking, by)] or self.ranked
 
 
 def print_comparison(folder: Path) -> None:
