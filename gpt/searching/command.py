@@ -61,8 +61,10 @@ def main(config: StudyConfig, request: Request) -> None:
     log.info(f"importances: {shares or 'too few trials yet'} (picture: {search.picture})")
     for line in report.edges(best.params, base.ranges):
         log.info(line)
-    unit = "character" if RunFolder(search.run_folder(best.number)).summary().exact.characters else "token"
-    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} (nats per {unit})")
+    exact = RunFolder(search.run_folder(best.number)).summary().exact
+    per = f"nats per {'character' if exact.characters else 'token'}"
+    over = f", over {exact.loss.which}" if exact.loss.is_sample else ""
+    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} ({per}{over})")
     log.info("train the winner:")
     values = [f"{key}={value}" for key, value in best.params.items()]
     print(printable(f"{command('train')} {shlex.join([*request.options, *base.overrides, *values])}"))
