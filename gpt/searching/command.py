@@ -61,10 +61,8 @@ def main(config: StudyConfig, request: Request) -> None:
     log.info(f"importances: {shares or 'too few trials yet'} (picture: {search.picture})")
     for line in report.edges(best.params, base.ranges):
         log.info(line)
-    exact = RunFolder(search.run_folder(best.number)).summary().exact
-    per = f"nats per {'character' if exact.characters else 'token'}"
-    over = f", over {exact.loss.which}" if exact.loss.is_sample else ""
-    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} ({per}{over})")
+    unit = _unit(search.run_folder(best.number))
+    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} ({unit})")
     log.info("train the winner:")
     values = [f"{key}={value}" for key, value in best.params.items()]
     print(printable(f"{command('train')} {shlex.join([*request.options, *base.overrides, *values])}"))
@@ -85,6 +83,18 @@ def _train(overrides: list[str], request: Request, folder: Path, others: list[Pa
             "text, split or sample, or text that the weights of init= were trained on"
         )
     return loss
+
+
+def _unit(folder: Path) -> str:
+    """What the exact loss of a run is per and, if it is a sample, over."""
+    from gpt.runs.folder import RunFolder
+
+    run = RunFolder(folder)
+    if not run.is_finished():  # somebody has removed it
+        return "nats"
+    exact = run.summary().exact
+    over = f", over {exact.loss.which}" if exact.loss.is_sample else ""
+    return f"nats per {'character' if exact.characters else 'token'}{over}"
 
 
 def _over(folder: Path) -> tuple[str, str | None, bool]:
