@@ -6,6 +6,7 @@ The rows of a dataset are written once, and are then read like any other text.
 import hashlib
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ def written(
 def _loaded(name: str, subset: str | None, files: str | list[str] | None, split: str) -> "Dataset":
     with requiring("datasets"):
         import datasets
+    if files is None and name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}"):
+        raise RequestError(f"data.name={name} is a format: name the files to read with data.files=")  # else: all here
     datasets.disable_progress_bars()
     data_files = None if files is None else [str(Path(path).absolute()) for path in paths_of(files)]
     try:

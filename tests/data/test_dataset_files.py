@@ -90,6 +90,13 @@ def test_a_name_is_never_a_folder_here(tmp_path: Path, monkeypatch: pytest.Monke
         loaded(tmp_path.name, None)
 
 
+def test_a_format_without_files_reads_none_of_those_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    json_lines(tmp_path / "a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=r"data\.name=json is a format: name the files to read with data\.files="):
+        loaded("json", None)
+
+
 def test_a_place_that_cannot_be_written_says_where_to_point_it(tmp_path: Path) -> None:
     json_lines(tmp_path / "a.jsonl")
     (tmp_path / "data").write_text("a file")
