@@ -1,5 +1,7 @@
 """What two texts share: a model is not to be scored on text that it was trained on."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from gpt.data.tokenizer import Ids
 _BLOCK = 64  # tokens, a power of two; texts hardly share as many by chance
 _FACTOR = 0x1E3779B97F4A7C15  # odd; hashes are modulo 2**64
 _AT_ONCE = 2**20  # tokens, a multiple of the block
+_MOST_FOLLOWED = 2**22  # copies of blocks
 
 
 def shared_tokens(ids: Ids, others: Ids) -> int:
@@ -16,13 +19,20 @@ def shared_tokens(ids: Ids, others: Ids) -> int:
     The others are cut into blocks of 64 tokens; a passage is found if it holds one of them, as any of 127 tokens does
     ("The rsync algorithm", Tridgell and Mackerras, 1996, section 2), and followed to both of its ends.
     """
-    starts, places = _blocks_in(ids, others)
+    starts, copies = _blocks_in(ids, others)
     edges = torch.zeros(len(ids) + 1, dtype=torch.int32)  # +1 where a block begins, -1 after its end
     edges.index_add_(0, starts, torch.ones_like(starts, dtype=torch.int32))
     edges.index_add_(0, starts + _BLOCK, -torch.ones_like(starts, dtype=torch.int32))
     shared = edges.cumsum(0)[:-1] > 0
-    before, after = (starts - 1).clamp(min=0), (starts + _BLOCK).clamp(max=len(ids) - 1)
-    for is_end, first, step in ((~shared[before], 0, -1), (~shared[after], _BLOCK - 1, 1)):
+    chosen = torch.ones_like(starts, dtype=torch.bool)
+    if len(starts) > _MOST_FOLLOWED:  # then only those at the ends of what is known to be shared
+        before, after = (starts - 1).clamp(min=0), (starts + _BLOCK).clamp(max=len(ids) - 1)
+        chosen = ~(shared[before] & shared[after])
+    starts, places = copies.followed(starts, chosen)
+    both = starts * len(others) + places
+    next_block = _BLOCK * len(others) + _BLOCK  # of the same passage
+    for first, step in ((0, -1), (_BLOCK - 1, 1)):
+        is_end = ~torch.isin(both + step * next_block, both)
         here, there = starts[is_end] + first, places[is_end] + first
         for _ in range(1, _BLOCK):  # further on would be another block
             here, there = here + step, there + step
@@ -34,19 +44,36 @@ def shared_tokens(ids: Ids, others: Ids) -> int:
     return int(shared.sum())
 
 
-def _blocks_in(ids: Ids, others: Ids) -> tuple[Tensor, Tensor]:
-    """Where in `ids` a block of `others` begins, in ascending order, and where there: twice (K,)."""
+@dataclass(frozen=True)
+class _Copies:
+    """Where each of K blocks is in the other text, which may have it more than once."""
+
+    first: Tensor  # (K,), in `places`
+    count: Tensor  # (K,)
+    places: Tensor  # of all blocks of the other text, equal ones side by side
+
+    def followed(self, starts: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The starts of the chosen blocks, each as often as the other text has it, and the places there."""
+        count = self.count[chosen].clamp(max=max(1, _MOST_FOLLOWED // max(1, int(chosen.sum()))))
+        number = torch.arange(int(count.sum())) - (count.cumsum(0) - count).repeat_interleave(count)  # 0, 1, ...
+        return starts[chosen].repeat_interleave(count), self.places[
+            self.first[chosen].repeat_interleave(count) + number
+        ]
+
+
+def _blocks_in(ids: Ids, others: Ids) -> tuple[Tensor, _Copies]:
+    """Where in `ids` a block of `others` begins, (K,), in ascending order, and where that is there."""
     whole = len(others) // _BLOCK * _BLOCK
     parts = [others[i : min(i + _AT_ONCE, whole)].cpu() for i in range(0, whole, _AT_ONCE)]
     hashes, order = torch.cat([torch.empty(0, dtype=torch.int64), *map(_of_blocks, parts)]).sort()
-    found = [(torch.empty(0, dtype=torch.int64),) * 2]
+    found = [(torch.empty(0, dtype=torch.int64),) * 3]
     for begin in range(0, max(0, len(ids) - _BLOCK + 1) if len(hashes) else 0, _AT_ONCE):
         windows = _of_windows(ids[begin : begin + _AT_ONCE + _BLOCK - 1].cpu())
-        nearest = torch.searchsorted(hashes, windows).clamp(max=len(hashes) - 1)
-        (where,) = (hashes[nearest] == windows).nonzero(as_tuple=True)
-        found.append((begin + where, _BLOCK * order[nearest[where]]))
-    starts, places = (torch.cat(each) for each in zip(*found, strict=True))
-    return starts, places
+        first, end = (torch.searchsorted(hashes, windows, right=right) for right in (False, True))
+        (where,) = (first < end).nonzero(as_tuple=True)
+        found.append((begin + where, first[where], (end - first)[where]))
+    starts, first, count = (torch.cat(each) for each in zip(*found, strict=True))
+    return starts, _Copies(first, count, _BLOCK * order)
 
 
 def _of_windows(ids: Tensor) -> Tensor:

@@ -93,9 +93,8 @@ class ComparisonReport:
         if len(self.ranked) > 1 and not any(against.varies(ranking, by) for ranking in self.ranked):
             runs = [run for ranking in self.ranked for group in ranking.groups for run in group.runs]
             (joined,) = rankings(runs, self.config.metric, joined=True)
-            of_corpus = {f"data.{name.removeprefix('data.')}" for name in by}
-            if self.config.metric != "exact":  # estimated losses are per token
-                of_corpus -= {"data.tokenizer", "data.vocab_size"}
+            # With other tokens of one text, exact losses are in one ranking, and others cannot be compared.
+            of_corpus = {f"data.{name.removeprefix('data.')}" for name in by} - {"data.tokenizer", "data.vocab_size"}
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
         return [ranking for ranking in self.ranked if against.varies(ranking, by)] or self.ranked

@@ -1,8 +1,10 @@
 """Search for hyperparameters: python search.py experiment=search_v6. See python search.py --help."""
 
+import itertools
 import logging
 import os
 import shlex
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from gpt.base.schema import StudyConfig
 from gpt.session import train
 
 if TYPE_CHECKING:
+    from gpt.searching.study import Search
     from gpt.training.watchers import Watcher
 
 _CHANGING_TOKENS = ("data", "experiment", "init", "unknown_characters")
@@ -30,7 +33,6 @@ def main(config: StudyConfig, request: Request) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError("torchrun is for train.py: to search with several processes, start search.py several times")
     with requiring("search"):
-        from gpt.runs.folder import RunFolder
         from gpt.searching import report
         from gpt.searching.space import distributions
         from gpt.searching.study import Search
@@ -48,14 +50,14 @@ def main(config: StudyConfig, request: Request) -> None:
         log.info(f"trial {trial.number}: {' '.join(values)}")
         run = search.run_folder(trial.number)
         overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={run}"]
-        others = [other for other in map(search.run_folder, search.complete) if RunFolder(other).is_finished()]
         try:
-            search.run(trial, partial(_train, overrides, request, run, others))
+            search.run(trial, partial(_train, overrides, request, partial(_check_comparable, search, run)))
         except Stopped as stopped:
             raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
         attempt("the picture", lambda: report.draw(search.study, search.picture), (Exception,))
 
     log.info(f"{report.counts(search.study)}, in {folder}")
+    _check_comparable(search)  # workers may have finished trials at the same time
     best = report.winner(search.study)
     shares = ", ".join(f"{key} {share:.2f}" for key, share in report.importances(search.study).items())
     log.info(f"importances: {shares or 'too few trials yet'} (picture: {search.picture})")
@@ -68,33 +70,40 @@ def main(config: StudyConfig, request: Request) -> None:
     print(printable(f"{command('train')} {shlex.join([*request.options, *base.overrides, *values])}"))
 
 
-def _train(overrides: list[str], request: Request, folder: Path, others: list[Path], watcher: "Watcher") -> float:
-    """Do what `python train.py OVERRIDES` does, with one more watcher.
-
-    Raises UserError if its loss is over other targets than that of the `others`, the folders of complete trials.
-    """
-    from gpt.base.errors import UserError
+def _train(overrides: list[str], request: Request, check: Callable[[], None], watcher: "Watcher") -> float:
+    """Do what `python train.py OVERRIDES` does, with one more watcher; `check` decides whether its loss may count."""
     from gpt.cli.requests import of_overrides
 
     loss = train.main(*of_overrides(overrides, request.options), [watcher])
-    if others and _over(folder) != _over(others[0]):
-        raise UserError(
-            f"the losses of {others[0]} and {folder} are over other targets, which no search can compare: another "
-            "text, split or sample, or text that the weights of init= were trained on"
-        )
+    check()
     return loss
 
 
+def _check_comparable(search: "Search", *more: Path) -> None:
+    """Raise UserError if the losses of the complete trials, and of `more` runs, are over different targets."""
+    from gpt.base.errors import UserError
+    from gpt.runs.folder import RunFolder
+
+    folders = [*map(search.run_folder, search.complete), *more]
+    over = {folder: _over(folder) for folder in folders if RunFolder(folder).is_finished()}
+    for (first, of_first), (folder, of_folder) in itertools.pairwise(over.items()):
+        if of_first != of_folder:
+            raise UserError(
+                f"the losses of {first} and {folder} are over other targets, which no search can compare: another "
+                "text, split or sample, or text that the weights of init= were trained on"
+            )
+
+
 def _unit(folder: Path) -> str:
-    """What the exact loss of a run is per and, if it is a sample, over."""
+    """What the exact loss of a run is per, and what it is over unless that is all of a new split."""
     from gpt.runs.folder import RunFolder
 
     run = RunFolder(folder)
     if not run.is_finished():  # somebody has removed it
         return "nats"
-    exact = run.summary().exact
-    over = f", over {exact.loss.which}" if exact.loss.is_sample else ""
-    return f"nats per {'character' if exact.characters else 'token'}{over}"
+    summary = run.summary()
+    measured = f", measured {summary.unjudged}" if summary.unjudged else ""
+    return f"nats per {'character' if summary.exact.characters else 'token'}{measured}"
 
 
 def _over(folder: Path) -> tuple[str, str | None, bool]:

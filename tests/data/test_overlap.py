@@ -26,6 +26,15 @@ def test_every_passage_of_another_text_is_counted(passages: list, seed: int, rev
     assert shared_tokens(torch.cat(own), torch.cat(others)) == sum(map(len, copied))
 
 
+def test_a_passage_is_followed_from_every_copy_of_its_middle() -> None:
+    draw = torch.Generator().manual_seed(1)
+    middles, whole = torch.randint(1000, (40, 64), generator=draw), torch.randint(1000, (40, 150), generator=draw)
+    whole[:, 43:107] = middles
+    apart = torch.randint(1000, (40, 37), generator=draw)
+    others = torch.cat([middles.flatten(), torch.cat([whole, apart], dim=1).flatten()])
+    assert shared_tokens(whole.flatten(), others) == whole.numel()
+
+
 def test_nothing_is_shared_by_chance_or_with_nothing() -> None:
     text, other = (torch.randint(0, 4, (20_000,), generator=torch.Generator().manual_seed(i)) for i in (1, 2))
     assert shared_tokens(text, other) == 0
