@@ -54,6 +54,9 @@ class ComparisonReport:
         """
         out.mkdir(parents=True, exist_ok=True)
         _check_own(out, self._by_keys)
+        if (out / _TABLES[0]).exists():  # the pictures of an earlier comparison, which this one may not have
+            for path in [out / "compare.png", out / "compare_by.png", *out.glob("compare_by_[0-9]*.png")]:
+                path.unlink(missing_ok=True)
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
         texts = (json.dumps(record, indent=2) + "\n", self.text("github") + "\n", tables.as_csv(self.rankings))
         for name, text in zip(_TABLES, texts, strict=True):

@@ -81,7 +81,9 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     figure.subplots_adjust(left=0.75 / 7, right=1 - right / 7, bottom=0.5 / height, top=1 - 0.35 / height, hspace=0.1)
     ratios = [4.5, *(2.5 for _ in names)]
     above, *below = figure.subplots(1 + len(names), sharex=True, squeeze=False, height_ratios=ratios).flat
-    _draw_losses(above, evaluations, run.steps(), summary)
+    training = run.config().training
+    is_plain = not (training.label_smoothing or training.multi_token)
+    _draw_losses(above, evaluations, run.steps(), summary, "mini-batch" if is_plain else "mini-batch, as it is trained")
     for axes, name in zip(below, names, strict=True):
         points = [(e.iteration, e.metrics[name]) for e in evaluations if name in e.metrics]
         for split, colour in _COLOURS.items():
@@ -96,10 +98,12 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     run.write("loss.png", png(figure))
 
 
-def _draw_losses(axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary) -> None:
+def _draw_losses(
+    axes: "Axes", evaluations: list[Evaluation], steps: list[Step], summary: Summary, of_steps: str
+) -> None:
     recorded = [(step.iteration, step.loss) for step in steps if step.loss is not None]
     if recorded:
-        axes.plot(*zip(*recorded, strict=True), color="lightgrey", linewidth=0.8, label="mini-batch")
+        axes.plot(*zip(*recorded, strict=True), color="lightgrey", linewidth=0.8, label=of_steps)
     iterations, changed = [evaluation.iteration for evaluation in evaluations], changes(summary)
     for split, colour in _COLOURS.items():
         losses = [getattr(evaluation, split) for evaluation in evaluations]

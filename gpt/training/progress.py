@@ -71,7 +71,7 @@ class Step(Record):
     """A recorded update, number `iteration`."""
 
     iteration: Total
-    loss: FiniteFloat | None  # of the training mini-batch, nats per token; None if NaN or Inf
+    loss: FiniteFloat | None  # of the training mini-batch, as it is trained; None if NaN or Inf
     gradient_norm: FiniteFloat | None  # before clipping; None if NaN or Inf
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
     tokens: Total  # targets trained on

@@ -312,6 +312,9 @@ def test_compare_writes_tables_and_pictures(called: Script, sweep: Path, tmp_pat
     for name in ("compare.png", "compare_by.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert "| v3 " in (tmp_path / "compare.md").read_text()
+    again = called("compare.py", "runs=runs/other", f"out={tmp_path}", cwd=sweep)
+    assert again.returncode == 0, again.stderr
+    assert not (tmp_path / "compare_by.png").exists()  # it would be beside the tables of other runs
 
 
 def test_a_hyperparameter_that_does_not_set_the_size_has_lines_of_its_own(sweep: Path, tmp_path: Path) -> None:

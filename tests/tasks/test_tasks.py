@@ -264,3 +264,21 @@ def test_a_split_with_unknown_characters_or_too_long_pairs_is_translated_and_com
     odd = PairCorpus([*corpus.train[:3], ("a " * 2 * model.block_size, "b")], pairs, pairs, corpus.vocab_size)
     assert [len(task.scores(model, odd, split, EVALUATED)) for split in ("train", "test")] == [4, 4]
     assert {"  source á a b", "  output "} <= set(task.examples(model, odd))  # nothing of 日 is left
+
+
+def test_the_scores_of_the_training_split_are_over_the_pairs_that_were_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, corpus = tasks.load(choice(**COPY), STAGE.find(choice(**TRANSFORMER)))
+    model = models.build(choice(**TRANSFORMER), task.vocab_size)
+    pairs = [("a b", "a b"), ("a " * 30, "a b"), ("a b", "a " * 30)]
+    translated: list[str] = []
+
+    def remembered(_: nn.Module, sentences: list[str], **search: object) -> list[str]:
+        del search
+        translated.extend(sentences)
+        return sentences
+
+    monkeypatch.setattr(task, "translate", remembered)
+    task.scores(model, PairCorpus(pairs, corpus.val, corpus.test, vocab_size=100), "train", EVALUATED)
+    assert translated == ["a b"]
