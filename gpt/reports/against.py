@@ -29,17 +29,11 @@ _SIZES: dict[str, Callable[[Summary], float | None]] = {
 def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
     """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
 
-    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary.
+    A key may be a size, "parameters" or "compute". Raises RequestError as `check` does.
     """
+    check(ranking, by)
     ranking = with_sizes(ranking, by)
     short, known = names(ranking.keys), _known(ranking)
-    for name in by:
-        if name not in known:
-            for run in (run for group in ranking.groups for run in group.runs if name in _SIZES):
-                if _SIZES[name](run.summary) is None:
-                    raise RequestError(f"by={name}: {run.folder.path} does not state it: it could not be counted")
-            varying = ", ".join(short.values()) or "none"
-            raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
     keys = [known[name] for name in by]
     figure, (axes,) = panels(1)
     if len(keys) == 1:
@@ -54,6 +48,19 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> Non
             title=f"{metric} loss (nats per {ranking.unit}), lowest over other keys",
         )
     write_png(path, figure)
+
+
+def check(ranking: Ranking, by: Sequence[str]) -> None:
+    """Raise RequestError for a key that does not vary, or a size that is not known."""
+    ranking = with_sizes(ranking, by)
+    known = _known(ranking)
+    for name in by:
+        if name not in known:
+            for run in (run for group in ranking.groups for run in group.runs if name in _SIZES):
+                if _SIZES[name](run.summary) is None:
+                    raise RequestError(f"by={name}: {run.folder.path} does not state it: it could not be counted")
+            varying = ", ".join(names(ranking.keys).values()) or "none"
+            raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
 
 
 def varies(ranking: Ranking, by: Sequence[str]) -> bool:

@@ -50,10 +50,13 @@ class ComparisonReport:
     def write(self, out: Path) -> list[Path]:
         """Write the tables and the pictures to a folder, and return their paths.
 
-        Raises RequestError if the folder has a file of such a name that is not from an earlier comparison.
+        Raises RequestError, before anything is written, for a key of `by` that does not vary, and if the folder has a
+        file of such a name that is not from an earlier comparison.
         """
         out.mkdir(parents=True, exist_ok=True)
         _check_own(out, self._by_keys)
+        for ranking in self._against:
+            against.check(ranking, self.config.by or [])
         if (out / _TABLES[0]).exists():  # the pictures of an earlier comparison, which this one may not have
             for path in [out / "compare.png", out / "compare_by.png", *out.glob("compare_by_[0-9]*.png")]:
                 path.unlink(missing_ok=True)

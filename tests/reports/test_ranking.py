@@ -21,6 +21,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Exact, Parent
 from gpt.training.progress import Progress
 from tests.conftest import Script
+from tests.faults.scenarios import tree
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "data=text"]
 
@@ -298,8 +299,10 @@ def test_compare_writes_tables_and_pictures(called: Script, sweep: Path, tmp_pat
     arguments = ["runs=runs/sweep,runs/other", "by=[learning_rate,stage]", f"out={tmp_path}", "x=seconds", "metric=val"]
     both = called("compare.py", *arguments, cwd=sweep)
     assert both.returncode == 0, both.stderr  # although nothing varies among the runs of the other text
+    before = tree(tmp_path)
     refused = called("compare.py", "runs=runs/other", "by=learning_rate", f"out={tmp_path}", cwd=sweep)
     assert refused.returncode == 2
+    assert tree(tmp_path) == before
     assert "by=learning_rate does not vary between these runs; these keys do: none" in refused.stderr
     done = called("compare.py", *arguments, "tags=[swept]", cwd=sweep)
     assert done.returncode == 0, done.stderr
