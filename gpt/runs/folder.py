@@ -132,7 +132,8 @@ class RunFolder:
     def documented(self) -> Documented:
         """The losses documented for its stage; none if its tokens are not those that they are per."""
         documented, kind = self.config().documented, self.vocabulary().kind
-        return Documented(train=None, val=None, kind=None) if kind in ("bytes", "subwords") else documented
+        is_alike = kind in ("characters", "sentence_subwords")
+        return documented if is_alike else Documented(train=None, val=None, kind=None)
 
     def write_command(self, command: str, iteration: int) -> None:
         """Append a command line that started or resumed the run."""

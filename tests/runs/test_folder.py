@@ -70,6 +70,14 @@ def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:
     assert "documented" in (run.path / "train.log").read_text()
 
 
+@pytest.mark.parametrize("kind", ["characters", "sentence_subwords", "bytes", "subwords", "gpt2"])
+def test_documented_losses_are_those_of_the_documented_tokens_only(kind: str, run: RunFolder) -> None:
+    run.write_vocabulary(run.vocabulary().model_copy(update={"kind": kind}))
+    is_alike = kind in ("characters", "sentence_subwords")
+    assert (run.documented() == run.config().documented) == is_alike
+    assert is_alike or run.documented().val is None
+
+
 def test_a_folder_is_written_by_one_process_at_a_time(run: RunFolder) -> None:
     with run.locked(), pytest.raises(RequestError, match="another process is writing"), RunFolder(run.path).locked():
         pass
