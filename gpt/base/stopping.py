@@ -179,10 +179,10 @@ def _leave(number: int, _: FrameType | None) -> None:
     os._exit(Stopped(number).exit_code)
 
 
-_REPEAT = "stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR"
+REPEAT = "stopped; to resume the sweep, repeat the command with resume=auto and its hydra.sweep.dir=DIR"
 
 
-def start_sweep(farewell: str = _REPEAT) -> None:
+def start_sweep(farewell: str) -> None:
     """Prepare the process that starts a sweep: name it to the workers, and exit at once on a signal.
 
     The workers then stop as `within_sweep` describes. A job in this process handles signals itself.

@@ -49,7 +49,7 @@ def main(
     with one_line_errors():
         texts, rest = _prepare_arguments(schema, config_name)
     if "hydra.mode=MULTIRUN" in sys.argv or _sweeps(typed):
-        stopping.start_sweep(*([] if config_name == "train" else ["stopped"]))
+        stopping.start_sweep(stopping.REPEAT if config_name == "train" else "stopped")
     composed: list[bool] = []
 
     def job(config: DictConfig) -> Any:

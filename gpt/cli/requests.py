@@ -197,7 +197,7 @@ def _command(script: str, typed: Sequence[str]) -> str:
 
 
 def _with_literal_folder(override: str) -> str:
-    """The override; if it names the run folder, the name is quoted: `gpt.train` takes any."""
+    """The override; if it names the run folder, the name is quoted: that of a search's trial may be any."""
     key, _, value = override.partition("=")
     return f"{key}={arguments.in_quotes(unquoted(value))}" if key == "hydra.run.dir" and value else override
 

@@ -79,13 +79,13 @@ def _train(overrides: list[str], request: Request, check: Callable[[], None], wa
     return loss
 
 
-def _check_comparable(search: "Search", *more: Path) -> None:
-    """Raise UserError if the losses of the complete trials, and of `more` runs, are over different targets."""
+def _check_comparable(search: "Search", new: Path | None = None) -> None:
+    """Raise UserError if losses are over different targets: those of all complete trials, or of one and a `new` run."""
     from gpt.base.errors import UserError
     from gpt.runs.folder import RunFolder
 
-    folders = [*map(search.run_folder, search.complete), *more]
-    over = {folder: _over(folder) for folder in folders if RunFolder(folder).is_finished()}
+    folders = [folder for folder in map(search.run_folder, search.complete) if RunFolder(folder).is_finished()]
+    over = {folder: _over(folder) for folder in (folders if new is None else [*folders[:1], new])}
     for (first, of_first), (folder, of_folder) in itertools.pairwise(over.items()):
         if of_first != of_folder:
             raise UserError(

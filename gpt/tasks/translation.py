@@ -147,7 +147,8 @@ class Translation(Task):
         """BLEU, chrF and the share of exact translations, with their signatures."""
         pairs = getattr(corpus, split)
         if split == "train":  # the model never saw pairs that are too long for it
-            longest = [max(map(len, self.tokenizer.encode_all(list(pair)))) for pair in pairs]
+            lengths = (map(len, self.tokenizer.encode_all(list(side))) for side in zip(*pairs, strict=True))
+            longest = map(max, *lengths)
             pairs = [pair for pair, n in zip(pairs, longest, strict=True) if n < block_size_of(model)]
         search = {"beam": config.beam, "length_penalty": config.length_penalty}
         outputs = self.translate(model, [source for source, _ in pairs], **search)

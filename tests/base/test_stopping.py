@@ -141,7 +141,8 @@ def test_a_signal_while_hydra_composes_is_no_error_of_hydras(corpus_file: Path, 
 @pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGUSR1", 143)])
 def test_the_process_of_a_parallel_sweep_leaves_at_once_and_says_how_to_resume(sent: str, code: int) -> None:
     heard = f"import signal; signal.signal(signal.{sent}, signal.SIG_DFL)"  # a suite in the background ignores SIGINT
-    lines = f"{heard}; from gpt.base import stopping; stopping.start_sweep(); signal.raise_signal(signal.{sent})"
+    starts = "from gpt.base import stopping; stopping.start_sweep(stopping.REPEAT)"
+    lines = f"{heard}; {starts}; signal.raise_signal(signal.{sent})"
     done = subprocess.run([sys.executable, "-c", lines], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == code
     assert "resume=auto" in done.stderr

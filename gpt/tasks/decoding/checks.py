@@ -25,8 +25,8 @@ def checked_options(decoder: Callable[..., Any], prompt: str | None, options: Ma
         name: x.item() if isinstance(x, np.generic | Tensor) and math.prod(x.shape) == 1 else x
         for name, x in options.items()
     }
-    del (checked := checked_values(GenerateConfig, {"prompt": prompt, **plain}))["prompt"]
-    return checked
+    checked_values(GenerateConfig, {"prompt": prompt})
+    return checked_values(GenerateConfig, plain)
 
 
 def checked_logits(logits: Tensor) -> Tensor:
