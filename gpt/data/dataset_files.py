@@ -60,6 +60,8 @@ def _loaded(name: str, subset: str | None, files: str | list[str] | None, split:
     data_files = None if files is None else [str(Path(path).absolute()) for path in paths_of(files)]
     try:
         return datasets.load_dataset(name, subset, data_files=data_files, split=split)
+    except MemoryError:
+        raise
     except Exception as error:  # the library's many readers raise their own
         reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise RequestError(f"cannot load split {split} of data.name={name}: {reason}") from None

@@ -56,9 +56,8 @@ class _Copies:
         """The starts of the chosen blocks, each as often as the other text has it, and the places there."""
         count = self.count[chosen].clamp(max=max(1, _MOST_FOLLOWED // max(1, int(chosen.sum()))))
         number = torch.arange(int(count.sum())) - (count.cumsum(0) - count).repeat_interleave(count)  # 0, 1, ...
-        return starts[chosen].repeat_interleave(count), self.places[
-            self.first[chosen].repeat_interleave(count) + number
-        ]
+        places = self.places[self.first[chosen].repeat_interleave(count) + number]
+        return starts[chosen].repeat_interleave(count), places
 
 
 def _blocks_in(ids: Ids, others: Ids) -> tuple[Tensor, _Copies]:
