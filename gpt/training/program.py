@@ -19,6 +19,7 @@ from gpt.training.tape import Call, tensors
 
 _aten = torch.ops.aten
 _RENAMING = (_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default)  # not even another shape
+_LIKE = (_aten.ones_like.default, _aten.zeros_like.default, _aten.full_like.default)  # values do not matter
 _EMPTY = (_aten.empty.memory_format, _aten.empty_like.default, _aten.empty_strided.default)
 _CREATION = {"dtype", "layout", "device", "pin_memory"}  # options that memory allocated beforehand already has
 
@@ -83,7 +84,8 @@ class _Writer:
         if call.operation is _aten.lift_fresh.default:  # a number from Python
             self._places.setdefault(id(call.given[0]), call.given[0])
             self._equal.add(id(call.given[0]))
-        if all(id(x) in self._equal for x in call.given) and not call.is_random and not self._memory.is_written(call):
+        given = [] if call.operation in _LIKE else call.given
+        if all(id(x) in self._equal for x in given) and not call.is_random and not self._memory.is_written(call):
             self._equal.update(map(id, call.results))
         if call.operation in _RENAMING or call.written:
             for old, new in zip(call.written or call.given, call.results, strict=True):
@@ -197,9 +199,10 @@ def _writing(operation: Any) -> Any:
 
 
 def _replaced(value: Any, by: dict[int, Any]) -> Any:
-    """The value with other tensors in place of those in it."""
+    """The value with the tensors that stay in place of recorded ones."""
     if isinstance(value, Tensor):
-        return by[id(value)]
+        place = by.get(id(value))
+        return place if isinstance(place, Tensor) else value  # whose shape alone matters
     if isinstance(value, tuple | list):
         return type(value)([_replaced(x, by) for x in value])
     if isinstance(value, dict):

@@ -57,10 +57,11 @@ class _Recording:
         given = [*_state(model), *self._inputs, self._targets, self._weight]
         with Tape() as tape:
             value = autograd.loss_of(model, Batch(self._inputs, self._targets, example.tokens))
-            found = torch.autograd.grad(value, parameters, self._weight, allow_unused=True)
+            weighted = value * self._weight
+            found = torch.autograd.grad(weighted, parameters, allow_unused=True)
             self._trained = [p for p, gradient in zip(parameters, found, strict=True) if gradient is not None]
             gradients = _as_accumulated(self._trained, [x for x in found if x is not None], given)
-            wanted = [value * self._weight, *gradients]
+            wanted = [weighted, *gradients]
         self.expected = [x.detach().clone() for x in wanted]
         self.program = Program(tape.calls, given, wanted)
 
