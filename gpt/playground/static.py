@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import shlex
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from safetensors.torch import save
 from gpt.base.errors import RequestError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, Weights
+from gpt.data.corpora import tiny_shakespeare
 from gpt.data.download import npm_package
 from gpt.exporting import browser, graphs
 from gpt.exporting.card import without_paths
+from gpt.exporting.inputs import NONE, inputs_of
 from gpt.exporting.staging import staged
+from gpt.exporting.training import export_training
 from gpt.models import block_size_of
 from gpt.playground import intervening, looking
 from gpt.playground.assets import POLICY, files
@@ -29,11 +33,12 @@ from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import leading_to
 from gpt.session.trained import TrainedRun, load_run
+from gpt.tasks import Continuation
 
 _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
-_LARGEST_SCRUBBED = 500_000  # parameters of a run whose snapshots are included: a reader loads 2 MB for each
+_LARGEST_LOADED = 500_000  # parameters of a run that is trained or whose snapshots are shown: a reader loads 2 MB each
 
 log = logging.getLogger(__name__)
 
@@ -64,25 +69,16 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
             graph = folder / "graphs" / name
             graph.mkdir(parents=True)
             try:
-                trained = load_run(run.path, weights=weights, device="cpu")
-                kept = _moments(trained)
-                inputs = dict(trained.model.named_parameters()) if kept else {}
-                lines = graphs.export(trained, graph, inputs).split("\n") + browser.export_parts(trained, graph, inputs)
-                lines += [browser.export_moments(trained, kept, graph)] if kept else []
-                has_attention = (graph / "with_attention.onnx").exists()
-                checked += [f"{name}: {line}" for line in lines]
+                described[name], lines = _exported(name, run, graph, weights)
             except RequestError as error:
                 log.warning(f"left out {name}: {error}")
-                graph.rmdir()
+                shutil.rmtree(graph)
             else:
-                full = in_full(name, run, run.summary(), weights)
-                own: dict[str, Any] = {"folder": run.path.name, "changed": without_paths(full["changed"])}
-                own |= {"has_attention": has_attention, "moments": full["moments"] if kept else []}
-                described[name] = full | own
-                (graph / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
+                checked += [f"{name}: {line}" for line in lines]
         if not described:
             raise RequestError("none of these runs can run in a browser")
         contents = {name: file.content for name, file in files().items()}
+        contents["texts/shakespeare.txt"] = tiny_shakespeare().encode()
         contents |= {"index.html": _index(contents["index.html"]), "runs.json": json.dumps(described).encode()}
         for name, content in (contents | runtime).items():
             (folder / name).parent.mkdir(exist_ok=True)
@@ -90,6 +86,33 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
     return "\n".join(
         [*checked, f"written: {out}; open it with python -m http.server --directory {shlex.quote(str(out))}"]
     )
+
+
+def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+    """Write the graphs of a run; return its description and what was checked. Raises RequestError, UserError."""
+    trained = load_run(run.path, weights=weights, device="cpu")
+    Continuation.required(trained.task, "a page without a server")
+    choice, kept, training, checked = trained.config.model, _moments(trained), None, []
+    try:
+        if size_of(trained.model) > _LARGEST_LOADED:
+            raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
+        checked.append(export_training(choice, folder))
+        config = trained.config.training
+        training = {
+            "learning_rate": config.learning_rate, "batch_size": config.batch_size,
+            "iterations": config.max_iters, "interval": config.eval_interval,
+        }  # fmt: skip
+        kept = kept or {trained.run.summary().iterations: trained.which}
+    except RequestError as error:
+        why = str(error)
+    inputs = inputs_of(choice, trained.model) if kept else NONE
+    checked += graphs.export(trained, folder, inputs).split("\n") + browser.export_parts(trained, folder, inputs)
+    checked += [browser.export_moments(trained, kept, folder)] if kept else []
+    full = in_full(name, run, run.summary(), weights)
+    own: dict[str, Any] = {"folder": run.path.name, "changed": without_paths(full["changed"])}
+    own |= {"has_attention": (folder / "with_attention.onnx").exists(), "moments": list(kept)}
+    (folder / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
+    return full | own | {"training": training or why}, checked
 
 
 def _first(trained: TrainedRun, prompt: str) -> bytes:
@@ -109,8 +132,8 @@ def _moments(trained: TrainedRun) -> dict[int, Saved | int]:
     load.
     """
     kept = leading_to(trained.run, trained.which)
-    if kept and size_of(trained.model) > _LARGEST_SCRUBBED:
-        log.warning(f"{trained.run.path}: left out its snapshots, of more than {_LARGEST_SCRUBBED:,} parameters each")
+    if kept and size_of(trained.model) > _LARGEST_LOADED:
+        log.warning(f"{trained.run.path}: left out its snapshots, of more than {_LARGEST_LOADED:,} parameters each")
         return {}
     return kept
 

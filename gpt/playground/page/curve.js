@@ -12,7 +12,9 @@ const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
 export function curve(run, { colour, width, at = null }) {
   const documented = run.documented.val;
   const last = run.curve.at(-1);
-  const values = run.curve.flatMap((row) => [row.train, row.val]);
+  if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
+  const beside = run.trained?.beside ?? [];
+  const values = [...run.curve, ...beside].flatMap((row) => [row.train, row.val]);
   const low = Math.min(...values, documented ?? Infinity);
   const high = Math.min(Math.max(low + TALLEST, 1.05 * last.val), Math.max(...values));
   const place = { x: "iteration", y: "val" };
@@ -24,9 +26,18 @@ export function curve(run, { colour, width, at = null }) {
     marginBottom: 24,
     marginTop: 12,
     style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
-    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: count, domain: [0, last.iteration] },
+    x: {
+      label: null,
+      ticks: width < 260 ? 2 : 4,
+      tickFormat: count,
+      domain: [0, run.trained ? run.iterations : last.iteration],
+    },
     y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
     marks: [
+      Plot.line(
+        beside.filter((row) => row.iteration <= run.iterations),
+        { ...place, clip: true, stroke: "var(--muted)", strokeWidth: 1 },
+      ),
       Plot.line(run.curve, {
         x: "iteration",
         y: "train",
@@ -76,6 +87,7 @@ export function curve(run, { colour, width, at = null }) {
       element("b", { class: "key solid" }, "validation"),
       ", ",
       element("span", { class: "key dotted" }, "training"),
+      ...(beside.length ? [", ", element("span", { class: "key thin" }, "train.py’s validation")] : []),
       ".",
     ),
   );
@@ -86,8 +98,9 @@ export function curve(run, { colour, width, at = null }) {
  * @param {Estimate[]} curve
  */
 function between(curve, iteration) {
-  const after = curve.findIndex((row) => row.iteration >= iteration);
-  const [a, b] = [curve[Math.max(after - 1, 0)], curve[after]];
+  const found = curve.findIndex((row) => row.iteration >= iteration);
+  const after = found < 0 ? curve.length - 1 : found; // a training goes on after its last estimate
+  const [a, b] = [curve[found < 0 ? after : Math.max(after - 1, 0)], curve[after]];
   const share = a === b ? 0 : (iteration - a.iteration) / (b.iteration - a.iteration);
   return { iteration, val: a.val + share * (b.val - a.val) };
 }

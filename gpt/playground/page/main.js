@@ -6,6 +6,7 @@ import { count, debounced, element, newest } from "./dom.js";
 import { embed } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
+import { TrainingCard } from "./training/card.js";
 import { TranslatorPanel } from "./translator.js";
 
 const SIDES = /** @type {const} */ (["a", "b"]);
@@ -17,6 +18,7 @@ const engine = await import(`./engines/${document.documentElement.dataset.engine
 const choosing = newest();
 /** @type {(TextPanel | TranslatorPanel)[]} */
 let panels = [];
+const training = new TrainingCard(document.getElementById("training"), engine, { begun, advanced });
 /** @type {RunInBrief[]} */
 let known = [];
 let translates = false; // what the runs do
@@ -54,6 +56,7 @@ async function choose(signal) {
   }
   given = new URLSearchParams();
   for (const panel of panels) panel.heading.redraw();
+  training.offer(panels[0].run);
   remember();
   await read();
 }
@@ -77,7 +80,8 @@ function redraw() {
 function remember() {
   const kept = new URLSearchParams(controls.settings());
   if (!["", suggested].includes(controls.prompt())) kept.set("prompt", controls.prompt());
-  const parts = [panels.map((panel) => panel.run.id).join(","), ...(kept.size ? [kept] : [])];
+  const ids = panels.map(({ run }) => run.trained?.of ?? run.id); // what is trained here is not there after a reload
+  const parts = [[...new Set(ids)].join(","), ...(kept.size ? [kept] : [])];
   history.replaceState(null, "", `#${parts.join("&")}`);
 }
 
@@ -130,6 +134,27 @@ function scrub(panel, moment) {
   shown(panel.scrub(moment).then(showComparison));
 }
 
+/** Show the run of a training that begins. */
+async function begun(run) {
+  known.unshift(run);
+  const first = pickers[0].value;
+  offer(run.id);
+  if (pickers[1].value === first) pickers[1].value = "";
+  await choosing.run(choose);
+}
+
+const FOLLOWING = matchMedia("(prefers-reduced-motion: reduce)").matches ? Infinity : 500; // milliseconds
+let followed = 0;
+
+/** Show a run as its training has made it, now and then. */
+function advanced(run, { estimate, ended }) {
+  const now = performance.now();
+  if (!estimate && !ended && now - followed < FOLLOWING) return;
+  followed = now;
+  for (const panel of panels) if (panel instanceof TextPanel && panel.run === run) panel.follow();
+  for (const option of document.querySelectorAll(`option[value="${run.id}"]`)) option.textContent = title(run);
+}
+
 function showComparison() {
   const root = document.getElementById("comparison");
   const [first, second] = panels;
@@ -166,7 +191,15 @@ function title(run) {
     (other) => other.stage === run.stage && other.name === run.name && other.seed === run.seed,
   );
   const apart = alike.length > 1 ? `, ${run.finished.slice(0, 16).replace("T", " ")}` : "";
-  return `${run.stage}${name} · ${run.comparable.toFixed(3)} · seed ${run.seed}${apart}`;
+  const loss = run.comparable === null ? "" : ` · ${run.comparable.toFixed(3)}`;
+  return `${run.stage}${name}${loss} · seed ${run.seed}${apart}`;
+}
+
+/** Offer all runs as the first one. */
+function offer(chosen) {
+  pickers[0].replaceChildren(
+    ...known.map((run) => element("option", { value: run.id, selected: run.id === chosen }, title(run))),
+  );
 }
 
 /** @param {RunInBrief} first */
@@ -186,9 +219,7 @@ async function start() {
   given = new URLSearchParams(rest.join("&"));
   const wanted = ids.split(",").filter((id) => runs.some((run) => run.id === id));
   const first = wanted[0] ?? chosen;
-  pickers[0].replaceChildren(
-    ...runs.map((run) => element("option", { value: run.id, selected: run.id === first }, title(run))),
-  );
+  offer(first);
   pickers[0].title = `${count(runs.length)} runs`;
   offerSecond(
     runs.find((run) => run.id === first),

@@ -34,6 +34,14 @@ export class Moments {
     this.#say();
   }
 
+  /** Offer the moments that a training has added, and stay at its last one. */
+  follow() {
+    const isLast = this.#isLast();
+    this.input.max = String(this.run.moments.length - 1);
+    if (isLast) this.input.value = this.input.max;
+    this.#say();
+  }
+
   /** The iteration that the slider is at. */
   get iteration() {
     return this.run.moments[this.input.value];
@@ -54,10 +62,11 @@ export class Moments {
  * @param {Estimate[]} curve
  */
 function losses(curve, iteration) {
-  const after = curve.findIndex((row) => row.iteration >= iteration);
-  if (curve[after].iteration === iteration) return curve[after].val.toFixed(4);
+  const found = curve.findIndex((row) => row.iteration >= iteration);
+  const after = found < 0 ? curve.length : found;
+  if (curve[after]?.iteration === iteration) return curve[after].val.toFixed(4);
   return curve
-    .slice(after - 1, after + 1)
+    .slice(Math.max(after - 1, 0), after + 1)
     .map((row) => `${row.val.toFixed(2)} at ${count(row.iteration)}`)
     .join(", ");
 }

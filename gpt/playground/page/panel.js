@@ -161,6 +161,12 @@ export class TextPanel {
     }
   });
 
+  /** Show everything as a training has made it by now, unless the reader looks at an earlier moment. */
+  follow() {
+    this.heading.follow();
+    if (this.model.moment === null && !this.#isUnread()) this.scrub(null);
+  }
+
   /** Bring the text into view. */
   reveal() {
     reveal(this.texts);

@@ -28,7 +28,12 @@
  *   documented: {train: number | null, val: number | null, kind: string | null}, exact: number, sampled: boolean,
  *   per_character: number | null,
  *   estimated: {train: number, val: number}, curve: Estimate[],
+ *   training?: Offered | string, trained?: {of: string, iteration: number, text: string, beside: Estimate[]},
  * }} Run
+ *
+ * How a run's stage is trained in the page if the reader changes nothing; a string says why it cannot be. `trained` is
+ * of a run that was: the run whose stage it has, how far it is, its text, and the estimates to compare it with.
+ * @typedef {{learning_rate: number, batch_size: number, iterations: number, interval: number}} Offered
  * @typedef {{iteration: number, train: number, val: number}} Estimate
  *
  * The reader's settings; null for those that are off.
@@ -58,6 +63,17 @@
  *   Promise<{source: string[], unknown: string, beams: Beam[]}>} [translate]
  * @property {(run: string, sentence: string, target: number[], signal?: AbortSignal) =>
  *   Promise<Tensor[]>} [crossAttention] [H, T, S] for each layer.
+ * @property {(base: Run, text: Text, chosen: Chosen, progressed: (progress: Progress) => void) =>
+ *   Promise<InTraining>} [train] Prepare a training of a run's stage.
+ *
+ * A training, and the run that it makes, which follows it.
+ * @typedef {{
+ *   run: Run, go: () => Promise<void>, pause: () => Promise<void>, step: () => Promise<void>,
+ *   weights: () => Promise<Tensors>,
+ * }} InTraining
+ *
+ * @import { Chosen, Text } from "../training/order.js"
+ * @import { Progress } from "../training/work.js"
  */
 import { byLayer, parseSafetensors } from "./tensors.js";
 

@@ -1,0 +1,104 @@
+/** What is to be trained on what, as worker.js takes it, and the run that comes of it, as the page shows it. */
+/** @import { Run } from "../engines/server.js" */
+/** @import { Weight } from "./drawing.js" */
+/** @import { Order, Progress } from "./work.js" */
+
+const TRAIN_FRACTION = 0.9; // of a text, its beginning; the rest is the validation split
+const MOST_PARAMETERS = 2_000_000;
+const PROMPT = 80; // characters
+
+/**
+ * @typedef {{learningRate: number, batchSize: number, iterations: number, seed: number}} Chosen
+ * @typedef {{content: string, name: string, isDocumented: boolean}} Text
+ */
+
+let trained = 0;
+
+/**
+ * Raises an Error, in one line, if the text does not suit.
+ * @param {Run} base The run whose stage is trained.
+ * @param {Text} text
+ * @param {Chosen} chosen
+ * @param {Weight[]} description
+ * @returns {{run: Run, order: Omit<Order, "graphs">}}
+ */
+export function ordered(base, text, chosen, description) {
+  const { vocabulary, splits } = encoded(text.content, base.block_size);
+  const sizes = description.map(({ shape }) => shape.reduce((n, size) => n * (size ?? vocabulary.length), 1));
+  const parameters = sizes.reduce((sum, size) => sum + size, 0);
+  if (parameters > MOST_PARAMETERS)
+    throw new Error(
+      `a text with ${vocabulary.length.toLocaleString("en")} different characters makes ${base.stage} too large here: ` +
+        `${parameters.toLocaleString("en")} parameters`,
+    );
+  const { learningRate, batchSize, iterations, seed } = chosen;
+  const isSame = seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
+  const file = `graphs/${encodeURIComponent(base.id)}/weights/0.safetensors`;
+  const order = {
+    start: isSame ? { file } : null,
+    description,
+    vocabularySize: vocabulary.length,
+    splits,
+    settings: { learningRate, batchSize, seed, blockSize: base.block_size },
+    iterations,
+    interval: base.training.interval,
+  };
+  trained += 1;
+  /** @type {Run} */
+  const run = {
+    ...base,
+    id: `${base.id}-trained-${trained}`,
+    name: `trained here, ${trained}`,
+    seed,
+    iterations,
+    parameters,
+    vocabulary,
+    vocabulary_size: vocabulary.length,
+    tokenizer: { kind: "characters" },
+    token: "character",
+    prompt: text.isDocumented ? base.prompt : Array.from(text.content).slice(0, PROMPT).join(""),
+    changed: [],
+    documented: text.isDocumented ? base.documented : { train: null, val: null, kind: null },
+    exact: null,
+    sampled: false,
+    per_character: null,
+    comparable: null,
+    estimated: { train: null, val: null },
+    weights: "as they are now",
+    curve: [],
+    moments: [0],
+    trained: { of: base.id, iteration: 0, text: text.name, beside: text.isDocumented ? base.curve : [] },
+  };
+  return { run, order };
+}
+
+/**
+ * Let a run's description follow its training.
+ * @param {Run} run
+ * @param {Progress} progress
+ */
+export function advance(run, { iteration, moments, estimate }) {
+  run.trained.iteration = iteration;
+  run.moments = moments.at(-1) === iteration ? moments : [...moments, iteration];
+  if (!estimate) return;
+  run.curve.push(estimate);
+  run.estimated = estimate;
+  run.comparable = estimate.val;
+}
+
+/** The characters of a text, sorted as train.py does, and the ids of its two splits. */
+function encoded(text, blockSize) {
+  if (!text.isWellFormed()) throw new Error("the text contains half a character, which no file can contain");
+  const characters = Array.from(text);
+  const least = Math.ceil((blockSize + 1) / (1 - TRAIN_FRACTION)) + 1;
+  if (characters.length < least)
+    throw new Error(
+      `the text is too short: ${characters.length} characters, but a window of ${blockSize} needs ${least}`,
+    );
+  const vocabulary = [...new Set(characters)].sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
+  if (vocabulary.length < 2) throw new Error("the text has only one character: there is nothing to predict");
+  const ids = new Map(vocabulary.map((character, id) => [character, id]));
+  const all = Int32Array.from(characters, (character) => ids.get(character));
+  const border = Math.floor(TRAIN_FRACTION * all.length);
+  return { vocabulary, splits: { train: all.slice(0, border), val: all.slice(border) } };
+}
