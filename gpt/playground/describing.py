@@ -19,6 +19,7 @@ from gpt.runs.records import Summary
 from gpt.runs.snapshots import leading_to
 from gpt.runs.weights import in_words, planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
+from gpt.training.progress import Evaluation
 
 _TOKENIZERS = {"bytes", "characters", "gpt2", "subwords"}  # of page/tokenizer.js
 _POINTS = 400  # of a curve; more cannot be told apart
@@ -40,9 +41,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
-    rows, which = run.evaluations(), selected(run, weights)
-    stride = -(-len(rows) // _POINTS)
-    kept = [*rows[:-1:stride], rows[-1]]
+    which = selected(run, weights)
     return in_brief(id, run, summary) | {
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
         "token": "subword" if tokenizer is None else tokenizer.unit,
@@ -53,12 +52,22 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": changes(summary),
+        "training": {
+            "config": {"training": config.training.model_dump()},
+            "optimizer": config.optimizer.target.rpartition(".")[2],
+        },
         "documented": run.documented().model_dump(), "exact": summary.exact.val,
         "per_character": summary.exact.loss.per_character,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
-        "curve": [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept],
+        "curve": curve_of(run.evaluations()),
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
     }  # fmt: skip
+
+
+def curve_of(rows: list[Evaluation]) -> list[dict[str, float]]:
+    """The estimates of a run, not more of them than can be told apart, the last one among them."""
+    kept = [*rows[: -1 : -(-len(rows) // _POINTS)], *rows[-1:]] if rows else []
+    return [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept]
 
 
 def _task(run: RunFolder) -> type[Task]:

@@ -17,8 +17,7 @@ from safetensors.torch import save
 
 from gpt.base.errors import RequestError
 from gpt.base.runtime import size_of
-from gpt.base.schema import Saved, Weights
-from gpt.data.corpora import tiny_shakespeare
+from gpt.base.schema import Saved, TrainConfig, Weights
 from gpt.data.download import npm_package
 from gpt.exporting import browser, graphs
 from gpt.exporting.card import without_paths
@@ -29,6 +28,7 @@ from gpt.models import block_size_of
 from gpt.playground import intervening, looking
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
+from gpt.playground.variants import variants
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import leading_to
@@ -78,7 +78,6 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
         if not described:
             raise RequestError("none of these runs can run in a browser")
         contents = {name: file.content for name, file in files().items()}
-        contents["texts/shakespeare.txt"] = tiny_shakespeare().encode()
         contents |= {"index.html": _index(contents["index.html"]), "runs.json": json.dumps(described).encode()}
         for name, content in (contents | runtime).items():
             (folder / name).parent.mkdir(exist_ok=True)
@@ -97,22 +96,39 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
         if size_of(trained.model) > _LARGEST_LOADED:
             raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
         checked.append(export_training(choice, folder))
-        config = trained.config.training
-        training = {
-            "learning_rate": config.learning_rate, "batch_size": config.batch_size,
-            "iterations": config.max_iters, "interval": config.eval_interval,
-        }  # fmt: skip
+        training = {"config": _plain(trained.config), "optimizer": trained.config.optimizer.target.rpartition(".")[2]}
         kept = kept or {trained.run.summary().iterations: trained.which}
     except RequestError as error:
         why = str(error)
+    own: dict[str, Any] = {"training": training or why, "variants": []}
+    for variant, other in variants(trained.config.stage, choice).items() if training else ():
+        (folder / "variants" / variant).mkdir(parents=True)
+        checked.append(f"{variant}: {export_training(other, folder / 'variants' / variant)}")
+        own["variants"].append(variant)
     inputs = inputs_of(choice, trained.model) if kept else NONE
     checked += graphs.export(trained, folder, inputs).split("\n") + browser.export_parts(trained, folder, inputs)
     checked += [browser.export_moments(trained, kept, folder)] if kept else []
     full = in_full(name, run, run.summary(), weights)
-    own: dict[str, Any] = {"folder": run.path.name, "changed": without_paths(full["changed"])}
+    own |= {"folder": run.path.name, "changed": without_paths(full["changed"])}
     own |= {"has_attention": (folder / "with_attention.onnx").exists(), "moments": list(kept)}
     (folder / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
-    return full | own | {"training": training or why}, checked
+    return full | own, checked
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration of what page/training does with a stage: as the run, but with AdamW at a constant rate."""
+    plain = {
+        "grad_accumulation": 1, "grad_clip": None, "windows": "random", "short_window": None, "short_iters": 0,
+        "label_smoothing": 0.0, "multi_token": 0.0, "average_last": 0.0, "ema": 0.0, "patience": None,
+    }  # fmt: skip
+    content = config.content()
+    return content | {
+        "training": content["training"] | plain,
+        "optimizer": {"_target_": "gpt.training.optimizers.AdamW", "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999},
+        "schedule": {"_target_": "gpt.training.schedules.constant", "warmup_iters": 0},
+        "logger": {}, "metrics": {}, "overfit": None, "target": None, "init": None, "name": None, "tags": [],
+        "device": "auto", "dtype": "auto", "compile": False, "deterministic": False, "runs": "runs",
+    }  # fmt: skip
 
 
 def _first(trained: TrainedRun, prompt: str) -> bytes:

@@ -13,7 +13,8 @@ export class Heading {
    */
   constructor(run, moved = null) {
     this.run = run;
-    this.moments = moved && run.moments.length ? new Moments(run, moved) : null;
+    const isScrubbed = run.trained ? !run.trained.kept : run.moments.length > 1;
+    this.moments = moved && isScrubbed ? new Moments(run, moved) : null;
     this.picture = element("div", { class: "curve" });
     this.figures = element("dl", { class: "figures" });
     const facts = [

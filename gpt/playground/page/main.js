@@ -1,5 +1,5 @@
 /** The playground: one or two runs, one prompt. The engine is play.py, or onnxruntime-web if there is no server. */
-/** @import { Engine, RunInBrief } from "./engines/server.js" */
+/** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
 import { count, debounced, element, newest } from "./dom.js";
@@ -7,6 +7,7 @@ import { embed } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TrainingCard } from "./training/card.js";
+import { ServedTrainings } from "./training/served.js";
 import { TranslatorPanel } from "./translator.js";
 
 const SIDES = /** @type {const} */ (["a", "b"]);
@@ -18,9 +19,14 @@ const engine = await import(`./engines/${document.documentElement.dataset.engine
 const choosing = newest();
 /** @type {(TextPanel | TranslatorPanel)[]} */
 let panels = [];
-const training = new TrainingCard(document.getElementById("training"), engine, { begun, advanced });
+const trainingRoot = document.getElementById("training");
+const training = engine.follow
+  ? new ServedTrainings(trainingRoot, engine, { finished })
+  : new TrainingCard(trainingRoot, engine, { begun, advanced });
 /** @type {RunInBrief[]} */
 let known = [];
+/** @type {Map<string, Run>} */
+const trainable = new Map(); // by stage
 let translates = false; // what the runs do
 let suggested = ""; // the suggested prompt, until the reader types another
 let given = new URLSearchParams(); // the prompt and the settings of the page's address, until they are used
@@ -56,7 +62,7 @@ async function choose(signal) {
   }
   given = new URLSearchParams();
   for (const panel of panels) panel.heading.redraw();
-  training.offer(panels[0].run);
+  training.offer(panels[0].run, trainable);
   remember();
   await read();
 }
@@ -143,6 +149,13 @@ async function begun(run) {
   await choosing.run(choose);
 }
 
+/** Offer a run that the server has finished. */
+async function finished() {
+  known = (await engine.runs()).runs;
+  offer(pickers[0].value);
+  offerSecond(panels[0].run, pickers[1].value);
+}
+
 const FOLLOWING = matchMedia("(prefers-reduced-motion: reduce)").matches ? Infinity : 500; // milliseconds
 let followed = 0;
 
@@ -215,6 +228,9 @@ function offerSecond(first, chosen) {
 async function start() {
   const { chosen, runs } = await engine.runs();
   known = runs;
+  for (const run of /** @type {Run[]} */ (runs)) {
+    if (typeof run.training === "object" && !run.trained) trainable.set(run.stage, run);
+  }
   const [ids, ...rest] = location.hash.slice(1).split("&");
   given = new URLSearchParams(rest.join("&"));
   const wanted = ids.split(",").filter((id) => runs.some((run) => run.id === id));

@@ -7,6 +7,7 @@
  */
 import { choose, softmax, totalVariation } from "../predictions.js";
 import { tokenizer } from "../tokenizer.js";
+import { kept } from "../training/keeping.js";
 import { advance, ordered } from "../training/order.js";
 import { windowStarts } from "../windows.js";
 import { asked, listen } from "./asking.js";
@@ -22,13 +23,24 @@ const described = await (await fetch("runs.json")).json();
 /** @type {Engine["runs"]} */
 export async function runs() {
   const listed = Object.values(described);
-  return { chosen: listed.at(-1).id, runs: listed };
+  const chosen = listed.at(-1).id;
+  for (const { run, weights } of await kept()) {
+    if (!(run.trained.of in described)) continue; // the page has been written again, without it
+    described[run.id] = run;
+    held.set(run.id, weights);
+  }
+  return { chosen, runs: Object.values(described) };
 }
 
 /** @type {Engine["describe"]} */
 export async function describe(id) {
+  const weights = held.get(id);
+  if (weights) await asked("hold", id, weights);
+  held.delete(id);
   return described[id];
 }
+
+const held = new Map(); // the weights of trainings that were kept, until they are needed
 
 /**
  * As gpt/playground/looking.py: windows that advance by an eighth of their length.
@@ -188,12 +200,13 @@ function weights(id, moment) {
 
 /** @type {Engine["train"]} */
 export async function train(base, text, settings, progressed) {
-  const file = new URL(`${folder(base.id)}/training.json`, document.baseURI);
+  const graphs = folder(base.id) + (settings.variant ? `/variants/${settings.variant}` : "");
+  const file = new URL(`${graphs}/training.json`, document.baseURI);
   const description = await (await fetch(file)).json();
   const { run: made, order } = ordered(base, text, settings, description);
   const name = made.id;
   described[name] = made;
-  await asked("begin", name, { ...order, graphs: folder(base.id) });
+  await asked("begin", name, { ...order, graphs });
   listen(name, (progress) => {
     advance(made, progress);
     progressed(progress);
@@ -203,7 +216,11 @@ export async function train(base, text, settings, progressed) {
     go: () => asked("go", name),
     pause: () => asked("pause", name),
     step: () => asked("step", name),
-    weights: () => asked("weights", name, null),
+    weights: (moment) => asked("weights", name, moment),
+    forget() {
+      delete described[name];
+      asked("forget", name);
+    },
   };
 }
 

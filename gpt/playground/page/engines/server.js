@@ -28,12 +28,17 @@
  *   documented: {train: number | null, val: number | null, kind: string | null}, exact: number, sampled: boolean,
  *   per_character: number | null,
  *   estimated: {train: number, val: number}, curve: Estimate[],
- *   training?: Offered | string, trained?: {of: string, iteration: number, text: string, beside: Estimate[]},
+ *   training?: Offered | string, variants?: string[],
+ *   trained?: {of: string, iteration: number, text: string, isDocumented: boolean, beside: Estimate[],
+ *     kept: boolean},
  * }} Run
  *
  * How a run's stage is trained in the page if the reader changes nothing; a string says why it cannot be. `trained` is
  * of a run that was: the run whose stage it has, how far it is, its text, and the estimates to compare it with.
- * @typedef {{learning_rate: number, batch_size: number, iterations: number, interval: number}} Offered
+ * @typedef {{
+ *   config: {training: {learning_rate: number, batch_size: number, max_iters: number, eval_interval: number}},
+ *   optimizer: string,
+ * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
  * @typedef {{iteration: number, train: number, val: number}} Estimate
  *
  * The reader's settings; null for those that are off.
@@ -63,13 +68,24 @@
  *   Promise<{source: string[], unknown: string, beams: Beam[]}>} [translate]
  * @property {(run: string, sentence: string, target: number[], signal?: AbortSignal) =>
  *   Promise<Tensor[]>} [crossAttention] [H, T, S] for each layer.
+ * @property {(stage: string, text: Text, chosen: Chosen, settings: string) => Promise<void>} [begin]
+ *   Train with train.py, and with more `settings` as on its command line.
+ * @property {(id: string, to: "pause" | "resume") => Promise<void>} [change]
+ * @property {(told: (trainings: Served[]) => void) => void} [follow] Tell of all trainings whenever one has changed.
  * @property {(base: Run, text: Text, chosen: Chosen, progressed: (progress: Progress) => void) =>
  *   Promise<InTraining>} [train] Prepare a training of a run's stage.
+ *
+ * A training of train.py, by the name of its folder.
+ * @typedef {{
+ *   id: string, stage: string, state: "queued" | "training" | "paused" | "failed" | "finished", failure: string,
+ *   folder: string, is_own: boolean, iteration: number, iterations: number | null, curve: Estimate[], sample: string,
+ *   documented: number | null,
+ * }} Served
  *
  * A training, and the run that it makes, which follows it.
  * @typedef {{
  *   run: Run, go: () => Promise<void>, pause: () => Promise<void>, step: () => Promise<void>,
- *   weights: () => Promise<Tensors>,
+ *   weights: (moment: number | null) => Promise<Tensors | undefined>, forget: () => void,
  * }} InTraining
  *
  * @import { Chosen, Text } from "../training/order.js"
@@ -120,6 +136,27 @@ export async function translate(run, sentence, { beam, lengthPenalty }, signal) 
 /** @type {Engine["crossAttention"]} */
 export async function crossAttention(run, sentence, target, signal) {
   return byLayer(await tensors("api/cross_attention", { run, sentence, target }, signal));
+}
+
+/** @type {Engine["begin"]} */
+export async function begin(stage, text, { learningRate, batchSize, iterations, seed }, more) {
+  const interval = Math.max(1, Math.ceil(iterations / 10));
+  const settings = [
+    `training.max_iters=${iterations} training.batch_size=${batchSize} training.learning_rate=${learningRate}`,
+    `training.eval_interval=${interval} training.sample_interval=${interval} seed=${seed}`,
+    more, // last, so that it has the last word
+  ].join(" ");
+  await post("api/trainings", { stage, settings, text: text.isDocumented ? null : text.content });
+}
+
+/** @type {Engine["change"]} */
+export async function change(id, to) {
+  await post(`api/trainings/${encodeURIComponent(id)}`, { to });
+}
+
+/** @type {Engine["follow"]} */
+export function follow(told) {
+  new EventSource("api/trainings").onmessage = ({ data }) => told(JSON.parse(data));
 }
 
 async function get(path) {

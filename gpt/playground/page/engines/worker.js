@@ -15,7 +15,7 @@ const MOST_LOADED = 64; // files of weights, at most 2 MB each
 const site = new URL("../", import.meta.url);
 const sessions = new Map();
 const loaded = new Map();
-/** @type {Map<string, Work>} */
+/** @type {Map<string, Work | Pick<Work, "weights">>} */
 const trainings = new Map();
 let runtimeLoaded = null;
 
@@ -42,9 +42,13 @@ const tasks = {
     trainings.set(name, new Work(graphs, order, start, tell));
   },
 
-  go: (name) => trainings.get(name).go(),
-  pause: (name) => trainings.get(name).pause(),
-  step: (name) => trainings.get(name).step(),
+  go: (name) => running(name).go(),
+  pause: (name) => running(name).pause(),
+  step: (name) => running(name).step(),
+
+  /** Keep the weights of an earlier training. */
+  hold: (name, /** @type {Tensors} */ weights) => void trainings.set(name, { weights: () => weights }),
+
   weights: (name, moment) => trainings.get(name).weights(moment),
   forget: (name) => trainings.delete(name),
 };
@@ -56,6 +60,8 @@ addEventListener("message", async ({ data: { id, task, given } }) => {
     postMessage({ id, error: error.message });
   }
 });
+
+const running = (name) => /** @type {Work} */ (trainings.get(name));
 
 /** @param {Tensors} weights */
 async function computed(graph, weights, /** @type {Inputs} */ inputs) {

@@ -1,11 +1,18 @@
 /** The card that trains a stage: what on and how, how far it is, and what it has become. */
 /** @import { Engine, Run } from "../engines/server.js" */
-/** @import { Chosen, Text } from "./order.js" */
 /** @import { Progress } from "./work.js" */
 import { count, element } from "../dom.js";
-import { OwnText, TEXTS } from "./texts.js";
+import { folder } from "./folder.js";
+import { forget, keep } from "./keeping.js";
+import { Laboratory } from "./laboratory.js";
+import { splitsOf } from "./order.js";
+import { button, duration, SettingsForm } from "./settings.js";
+import { EVAL_ITERS } from "./training.js";
 
 const SAMPLE = { tokens: 160, temperature: 1, topK: null, topP: null, seed: 1, beam: 1, lengthPenalty: 1 };
+
+const CODE =
+  "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
 
 export class TrainingCard {
   /**
@@ -21,27 +28,7 @@ export class TrainingCard {
     this.training = null;
     this.isGoing = false;
     this.isHeld = false; // until the tab is in front again
-    this.fields = {
-      learningRate: number({ min: 1e-6, max: 10, step: "any" }),
-      batchSize: number({ min: 1, max: 512, step: 1 }),
-      iterations: number({ min: 1, max: 100_000, step: 1 }),
-      seed: number({ min: 0, max: 2 ** 32, step: 1 }),
-    };
-    const options = Object.entries(TEXTS).map(([value, { label }]) => element("option", { value }, label));
-    this.text = element("select", { autocomplete: "off" }, ...options, element("option", { value: "own" }, "your own"));
-    const area = element("textarea", {
-      rows: 4,
-      spellcheck: false,
-      "aria-label": "Your own text",
-      placeholder: "Type or paste a text, or drop a file here",
-    });
-    const said = element("p", { class: "note", role: "status" });
-    this.own = new OwnText(area, said);
-    const clear = element("button", { type: "button", class: "quiet", onclick: () => this.own.clear() }, "Clear");
-    this.ownField = element("div", { class: "own", hidden: true }, area, said, clear);
-    this.text.addEventListener("change", () => {
-      this.ownField.hidden = this.text.value !== "own";
-    });
+    this.settings = new SettingsForm();
     this.buttons = {
       train: button("Train", "primary", () => this.#guarded(() => this.#train())),
       step: button("Step", "quiet", () => this.#guarded(() => this.#step())),
@@ -60,29 +47,54 @@ export class TrainingCard {
     this.form = element(
       "form",
       { class: "training", autocomplete: "off", onsubmit: (event) => event.preventDefault() },
-      element(
-        "div",
-        { class: "settings" },
-        field("Text", this.text),
-        field("Learning rate", this.fields.learningRate),
-        field("Batch size", this.fields.batchSize),
-        field("Iterations", this.fields.iterations),
-        field("Seed", this.fields.seed),
-      ),
-      this.ownField,
+      ...this.settings.parts,
       element("div", { class: "buttons" }, ...Object.values(this.buttons)),
       element("label", { class: "note" }, this.background, " go on while this tab is in the background"),
     );
-    this.progress = element("div", { hidden: true }, this.bar, this.said, this.verdict, this.sampled);
-    root.replaceChildren(this.title, this.note, this.form, this.failure, this.progress);
+    this.keeping = element(
+      "div",
+      { class: "buttons keeping", hidden: true },
+      button("Keep in this browser", "quiet", () => this.#guarded(() => this.#keep())),
+      button("Download as a run", "quiet", () => this.#guarded(() => this.#download())),
+    );
+    this.kept = element("p", { class: "note", role: "status" });
+    this.progress = element(
+      "div",
+      { hidden: true },
+      this.bar,
+      this.said,
+      this.verdict,
+      this.sampled,
+      this.keeping,
+      this.kept,
+    );
+    this.forgetting = button("Forget this training", "quiet forget", () => this.#guarded(() => this.#forget()));
+    this.laboratory = new Laboratory(engine);
+    root.replaceChildren(
+      this.title,
+      this.note,
+      this.form,
+      this.failure,
+      this.forgetting,
+      this.progress,
+      this.laboratory.root,
+    );
   }
 
   /**
    * Offer to train the stage of a run, unless that is what was offered already.
    * @param {Run} run
+   * @param {Map<string, Run>} stages The runs whose stages can be trained, by stage.
    */
-  offer(run) {
-    if (run.trained || run.id === this.base?.id) return;
+  offer(run, stages) {
+    this.forgetting.hidden = !run.trained?.kept;
+    this.shown = run;
+    const base = run.trained ? stages.get(run.stage) : run;
+    if (base && base.id !== this.base?.id) this.#offer(base, stages);
+  }
+
+  /** @param {Run} run */
+  #offer(run, stages) {
     this.#drop();
     this.base = run;
     const { training } = run;
@@ -90,14 +102,12 @@ export class TrainingCard {
     if (!training) return;
     const isOffered = typeof training !== "string";
     this.title.textContent = `Train ${run.stage} yourself`;
-    this.note.textContent = isOffered
-      ? "With the stage’s own code: its loss and gradients, recorded as a graph, here in your browser."
-      : `Not in a browser: ${training}.`;
     this.form.hidden = !isOffered;
+    this.note.textContent = isOffered ? `${CODE}${other(training.optimizer)}` : `Not in a browser: ${training}.`;
+    this.laboratory.root.hidden = !isOffered;
     if (typeof training === "string") return;
-    const { learning_rate: rate, batch_size: batch, iterations } = training;
-    const values = { learningRate: rate, batchSize: batch, iterations, seed: run.seed };
-    for (const [name, value] of Object.entries(values)) this.fields[name].value = String(value);
+    this.laboratory.offer(run, stages);
+    this.settings.offer(run, training);
   }
 
   async #train() {
@@ -118,7 +128,6 @@ export class TrainingCard {
   }
 
   async #again() {
-    await this.training?.pause();
     this.#drop();
     if (await this.#begin()) this.#go();
   }
@@ -142,34 +151,23 @@ export class TrainingCard {
   /** Prepare a training; false if a setting is missing or wrong, which the browser shows beside it. */
   async #begin() {
     if (!this.form.reportValidity()) return false;
-    const text = await this.#chosenText();
-    const value = (name) => Number(this.fields[name].value);
-    /** @type {Chosen} */
-    const chosen = {
-      learningRate: value("learningRate"),
-      batchSize: value("batchSize"),
-      iterations: value("iterations"),
-      seed: value("seed"),
-    };
+    const text = await this.settings.text();
+    const chosen = this.settings.chosen();
     const training = await this.engine.train(this.base, text, chosen, (progress) => {
       if (this.training === training) this.#advance(progress);
     });
-    this.training = training;
+    Object.assign(this, { training, content: text.content, chosen });
     this.progress.hidden = false;
+    this.keeping.hidden = true;
+    this.kept.textContent = "";
     this.verdict.textContent = "";
     this.sampled.hidden = true;
     await this.begun(training.run);
     return true;
   }
 
-  /** @returns {Promise<Text>} */
-  async #chosenText() {
-    const { value } = this.text;
-    if (value !== "own") return TEXTS[value].load();
-    return { content: this.own.content, name: "your text", isDocumented: false };
-  }
-
   #drop() {
+    this.training?.pause();
     this.training = null;
     this.isGoing = false;
     this.progress.hidden = true;
@@ -193,6 +191,7 @@ export class TrainingCard {
       this.buttons.train.disabled = ended === "finished" || ended === "failed";
       this.failure.textContent = failure ?? "";
     } else this.buttons.train.disabled = false;
+    this.keeping.hidden = !ended || iteration === 0;
     if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
     this.advanced(run, { iteration, estimate, ended });
     if (estimate) this.#guarded(() => this.#showSample(run, iteration));
@@ -208,6 +207,31 @@ export class TrainingCard {
     this.sample.textContent = text;
   }
 
+  async #keep() {
+    const { run, weights } = this.training;
+    const moments = [run.trained.iteration];
+    await keep({ ...run, moments, trained: { ...run.trained, kept: true } }, await weights(null));
+    this.kept.textContent = "Kept: it stays in the list of runs when this page is loaded again.";
+  }
+
+  async #forget() {
+    await forget(this.shown.id);
+    location.reload();
+  }
+
+  async #download() {
+    const { run, weights } = this.training;
+    const { iteration: bestIteration } = run.curve.reduce((a, b) => (b.val < a.val ? b : a));
+    const last = await weights(null);
+    const best = (await weights(bestIteration)) ?? last;
+    const config = configured(this.base, this.chosen, run);
+    const made = await folder(run, { last, best, bestIteration, splits: splitsOf(this.content), config });
+    const href = URL.createObjectURL(new Blob([made.content]));
+    element("a", { href, download: made.name }).click();
+    URL.revokeObjectURL(href);
+    this.kept.textContent = `Unpack it with tar xf ${made.name}, then: python generate.py run=${run.stage}_trained_here`;
+  }
+
   async #guarded(work) {
     this.failure.textContent = "";
     try {
@@ -216,6 +240,22 @@ export class TrainingCard {
       this.failure.textContent = error.message;
     }
   }
+}
+
+/** The configuration that trains the same with train.py. */
+function configured(base, { learningRate, batchSize, iterations, seed }, run) {
+  const { config } = base.training;
+  const changed = { max_iters: iterations, batch_size: batchSize, learning_rate: learningRate, eval_iters: EVAL_ITERS };
+  const common = { train_fraction: 0.9, tokenizer: "characters", vocab_size: 1000 };
+  const data = run.trained.isDocumented
+    ? { _target_: "gpt.data.corpora.shakespeare", ...common }
+    : { _target_: "gpt.data.corpora.text", path: "input.txt", separator: "\n", ...common };
+  return { ...config, training: { ...config.training, ...changed }, data, seed };
+}
+
+/** What is different in the page if the run was not trained with AdamW. */
+function other(optimizer) {
+  return optimizer === "AdamW" ? "" : ` train.py trains it with ${optimizer}; here, it is AdamW.`;
 }
 
 /** The documented loss and the reader's. */
@@ -228,21 +268,4 @@ function verdict(run, iteration) {
   ];
   if (run.documented.val === null || iteration < run.iterations) return yours;
   return [`documented: ${run.documented.val.toFixed(4)}, `, ...yours];
-}
-
-function duration(seconds) {
-  if (seconds < 90) return `${Math.ceil(seconds)} s`;
-  return `${Math.round(seconds / 60)} min`;
-}
-
-function number(attributes) {
-  return element("input", { type: "number", required: true, ...attributes });
-}
-
-function field(name, input) {
-  return element("label", { class: "field" }, element("span", {}, name), input);
-}
-
-function button(name, kind, onclick) {
-  return element("button", { type: "button", class: kind, onclick }, name);
 }

@@ -1,5 +1,5 @@
 /** What is to be trained on what, as worker.js takes it, and the run that comes of it, as the page shows it. */
-/** @import { Run } from "../engines/server.js" */
+/** @import { Offered, Run } from "../engines/server.js" */
 /** @import { Weight } from "./drawing.js" */
 /** @import { Order, Progress } from "./work.js" */
 
@@ -8,7 +8,10 @@ const MOST_PARAMETERS = 2_000_000;
 const PROMPT = 80; // characters
 
 /**
- * @typedef {{learningRate: number, batchSize: number, iterations: number, seed: number}} Chosen
+ * What is trained and how; an estimate is made every `interval` iterations, by default as often as the run did.
+ * @typedef {{
+ *   learningRate: number, batchSize: number, iterations: number, seed: number, variant?: string | null, interval?: number,
+ * }} Chosen
  * @typedef {{content: string, name: string, isDocumented: boolean}} Text
  */
 
@@ -31,8 +34,10 @@ export function ordered(base, text, chosen, description) {
       `a text with ${vocabulary.length.toLocaleString("en")} different characters makes ${base.stage} too large here: ` +
         `${parameters.toLocaleString("en")} parameters`,
     );
-  const { learningRate, batchSize, iterations, seed } = chosen;
-  const isSame = seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
+  const { learningRate, batchSize, iterations, seed, variant, interval } = chosen;
+  const offered = /** @type {Offered} */ (base.training);
+  const isSame =
+    !variant && seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
   const file = `graphs/${encodeURIComponent(base.id)}/weights/0.safetensors`;
   const order = {
     start: isSame ? { file } : null,
@@ -41,13 +46,13 @@ export function ordered(base, text, chosen, description) {
     splits,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size },
     iterations,
-    interval: base.training.interval,
+    interval: interval ?? offered.config.training.eval_interval,
   };
   trained += 1;
   /** @type {Run} */
   const run = {
     ...base,
-    id: `${base.id}-trained-${trained}`,
+    id: `${base.id}-trained-${Date.now()}-${trained}`,
     name: `trained here, ${trained}`,
     seed,
     iterations,
@@ -67,7 +72,14 @@ export function ordered(base, text, chosen, description) {
     weights: "as they are now",
     curve: [],
     moments: [0],
-    trained: { of: base.id, iteration: 0, text: text.name, beside: text.isDocumented ? base.curve : [] },
+    trained: {
+      of: base.id,
+      iteration: 0,
+      text: text.name,
+      isDocumented: text.isDocumented,
+      beside: text.isDocumented ? base.curve : [],
+      kept: false,
+    },
   };
   return { run, order };
 }
@@ -84,6 +96,13 @@ export function advance(run, { iteration, moments, estimate }) {
   run.curve.push(estimate);
   run.estimated = estimate;
   run.comparable = estimate.val;
+}
+
+/** The two splits of a text, as texts. */
+export function splitsOf(content) {
+  const characters = Array.from(content);
+  const border = Math.floor(TRAIN_FRACTION * characters.length);
+  return [characters.slice(0, border).join(""), characters.slice(border).join("")];
 }
 
 /** The characters of a text, sorted as train.py does, and the ids of its two splits. */

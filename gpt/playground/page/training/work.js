@@ -168,11 +168,13 @@ function isEarly(iteration) {
 }
 
 const channel = new MessageChannel();
+const waiting = [];
+channel.port1.onmessage = () => waiting.shift()();
 
 /** Let the worker answer messages that have come meanwhile; a timer would take milliseconds. */
 function turn() {
   return new Promise((resolve) => {
-    channel.port1.onmessage = resolve;
+    waiting.push(resolve);
     channel.port2.postMessage(null);
   });
 }
