@@ -30,7 +30,10 @@ _SILENT = 120.0  # seconds after which a run that another process trains counts 
 _SHOWN = 20  # runs of other processes
 _GRACE = 20.0  # seconds for a checkpoint when the server stops
 # What the page may set; no key that names a path, and no interpolation, which could read the environment.
-_ALLOWED = re.compile(r"(model|optimizer|schedule|training|checkpoint)(\.\w+)?=[^$]*|(seed|name|compile|dtype)=[^$]*")
+_ALLOWED = re.compile(
+    r"(model|optimizer|schedule)=\w+|(model|optimizer|schedule|training|checkpoint)\.[a-z]\w*=[^$]*"
+    r"|(seed|name|compile|dtype)=[^$]*"
+)
 _ENDED: dict[str, State] = {"stopped": "paused", "unfinished": "paused", "failed": "failed", "diverged": "failed"}
 
 
@@ -142,7 +145,7 @@ class Trainings:
         """A run that was begun earlier."""
         for run in unfinished_runs(self.root):
             if run.path.name == id and _state(run) != "training":
-                return Training(run, run.config().stage, [])
+                return Training(run, run.config().stage, [], "paused")
         raise RequestError("there is no such run to resume")
 
     def _saved(self, text: str) -> Path:
