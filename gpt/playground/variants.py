@@ -9,9 +9,9 @@ _ABLATIONS = "gpt.models.ablations"
 _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "v2": {"without_scaling": {"_target_": f"{_ABLATIONS}.without_scaling.GPT"}},
     "v5": {
-        "12_blocks": {"n_layer": 12},
-        "12_blocks_without_residuals": {
-            "_target_": f"{_ABLATIONS}.without_residuals.GPT", "n_layer": 12, "layer_norm": False,
+        "6_blocks": {"n_layer": 6},
+        "6_blocks_without_residuals": {
+            "_target_": f"{_ABLATIONS}.without_residuals.GPT", "n_layer": 6, "layer_norm": False,
         },
     },
 }  # fmt: skip

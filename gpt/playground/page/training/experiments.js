@@ -69,7 +69,7 @@ export const EXPERIMENTS = [
       { label: "v2 without /√D", stage: "v2", variant: "without_scaling" },
     ],
     guesses: COMPARED,
-    why: "",
+    why: "The scores are four times as large without it, and softmax more extreme from the beginning.",
   },
   {
     title: "One head or four",
@@ -98,19 +98,19 @@ export const EXPERIMENTS = [
     why: "",
   },
   {
-    title: "Twelve blocks, and one plus sign",
+    title: "Six blocks, and one plus sign",
     pages: ["v4", "v5"],
     question:
-      "v5 with 12 blocks, and the same without the plus signs of its residual connections. After 300 iterations, is the " +
+      "v5 with 6 blocks, and the same without the plus signs of its residual connections. After 300 iterations, is the " +
       "loss without them lower or higher?",
     text: "shakespeare",
     iterations: 300,
     arms: [
-      { label: "12 blocks of v5", stage: "v5", variant: "12_blocks" },
-      { label: "without x +", stage: "v5", variant: "12_blocks_without_residuals" },
+      { label: "6 blocks of v5", stage: "v5", variant: "6_blocks" },
+      { label: "without x +", stage: "v5", variant: "6_blocks_without_residuals" },
     ],
     guesses: COMPARED,
-    why: "",
+    why: "A picture on the page of v5 shows how little of the gradient reaches the first blocks of such a stack.",
   },
   {
     title: "The same seed twice, then another",
