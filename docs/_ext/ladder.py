@@ -129,10 +129,11 @@ def _code(path: Path) -> list[str]:
 class Live(SphinxDirective):
     """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page.
 
-    The content says what to look at.
+    The content says what to look at. With `:train:`, the card that trains the stage comes first.
     """
 
     required_arguments, has_content = 1, True
+    option_spec = {"train": directives.flag}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """The content and a frame, or nothing."""
@@ -141,8 +142,11 @@ class Live(SphinxDirective):
         self.env.note_dependency(str(page))
         if not page.exists():
             return []
-        address = "../" * self.env.docname.count("/") + f"_static/live/index.html?embed#{stage}"
-        frame = f'<iframe class="live" src="{address}" title="{stage} in your browser" loading="lazy"></iframe>'
+        trains = "train" in self.options
+        query = "embed&amp;train" if trains else "embed"
+        address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{stage}"
+        title = f"{stage} in your browser, {'to train' if trains else 'trained'}"
+        frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
         return [*self.parse_content_to_nodes(), nodes.raw("", frame, format="html")]
 
 

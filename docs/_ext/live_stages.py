@@ -24,7 +24,7 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     """Write the page into `folder`, unless it is newer than its runs and than the code that writes it.
 
     Without a network for onnxruntime-web, which is downloaded once, or without the libraries that write graphs, the
-    site is built without live stages.
+    site is built without live stages, with a warning: `sphinx-build -W` fails.
     """
     live = {stage: runs[stage].run for stage in _STAGES}
     made = folder / "index.html"
@@ -41,4 +41,4 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
             from gpt.playground.static import write
         write(live, folder, _DOWNLOADS)
     except UserError as error:
-        log.info("without live stages: %s", error)
+        log.warning("without live stages: %s", error)

@@ -2,6 +2,7 @@
 
 export function embed() {
   document.body.classList.add("embedded");
+  document.body.classList.toggle("trains", new URLSearchParams(location.search).has("train"));
   document.getElementById("asking").removeAttribute("open");
   document.getElementById("controls").prepend(document.querySelector(".pickers"));
   // To a page with another address, too: there is no secret in a height.
