@@ -81,7 +81,8 @@ def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
     text = page.read_text()
     assert "$$" in text
     assert directives(page, "picture")
-    assert [argument for argument, _ in directives(page, "live")] == ([stage] if stage != "v7" else [])
+    live = [(argument, "train" in options) for argument, options in directives(page, "live")]
+    assert sorted(live) == ([(stage, False), (stage, True)] if stage != "v7" else [])
     assert [argument for argument, _ in directives(page, "results")] == ([stage] if stage != "v7" else [])
     assert bool(directives(page, "stage-diff")) == (stage != "v1")
     assert any("gpt/models/" in argument for argument, _ in directives(page, "literalinclude"))
@@ -278,8 +279,9 @@ def captions(page: Path) -> list[tuple[str, str]]:
 @pytest.mark.slow
 def test_the_page_of_a_stage_shows_its_difference_its_loss_and_its_live_form(site: Path) -> None:
     text = (site / "course" / "v6.html").read_text()
-    frame = '<iframe class="live" src="../_static/live/index.html?embed#v6"'
-    assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
+    for query in ("embed", "embed&amp;train"):
+        frame = f'<iframe class="live" src="../_static/live/index.html?{query}#v6"'
+        assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
     assert "attention_norm" in text[text.index("v5_residual.py") :]
     assert "2.0607" in text
     assert "layer-norm-light.svg" in text
