@@ -94,8 +94,9 @@ class _Playground:
         return Response(file.content, media_type=file.type)
 
     async def runs(self, _: Request) -> Response:
-        """All runs, briefly."""
-        return as_json(await self._workshop.compute(self._catalogue.briefly))
+        """All runs, briefly, and the stages that can be trained."""
+        listed = await self._workshop.compute(self._catalogue.briefly)
+        return as_json(listed | {"stages": Trainings.stages()})
 
     async def run(self, request: Request) -> Response:
         """One run, in full."""

@@ -52,10 +52,6 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": changes(summary),
-        "training": {
-            "config": {"training": config.training.model_dump()},
-            "optimizer": config.optimizer.target.rpartition(".")[2],
-        },
         "documented": run.documented().model_dump(), "exact": summary.exact.val,
         "per_character": summary.exact.loss.per_character,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),

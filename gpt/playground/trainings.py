@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import write_atomically
+from gpt.base.installation import CONF
+from gpt.base.ladder import rank
 from gpt.cli.requests import of_python
 from gpt.playground.describing import curve_of
 from gpt.reports.unfinished import unfinished
@@ -67,6 +69,11 @@ class Trainings:
     data_dir: Path
     _own: dict[str, Training] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @staticmethod
+    def stages() -> list[str]:
+        """The stages of conf/model that continue a text, in their order."""
+        return sorted((path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "transformer"), key=rank)
 
     def start(self, stage: str, settings: str, text: str | None) -> str:
         """Queue a training of a stage with settings as on the command line, on a text or on the stage's own corpus.

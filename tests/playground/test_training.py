@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
@@ -98,7 +99,7 @@ OTHER_ALPHABET = "Ночь, улица, фонарь, аптека, бессмы
 def begin(visited: Any, *, text: str, iterations: int, button: str = "Train") -> None:
     """Train on a text of one's own."""
     page = visited.page
-    page.get_by_label("Text", exact=True).select_option("own")
+    page.locator("#training select").select_option("own")
     page.get_by_label("Your own text").fill(text)
     page.get_by_label("Iterations").first.fill(str(iterations))
     page.get_by_label("Learning rate").fill("0.01")
@@ -184,7 +185,7 @@ def test_it_is_paused_goes_on_steps_and_starts_over(browser: Any, address: str) 
 def test_a_text_that_does_not_suit_is_refused_in_one_line(browser: Any, address: str, text: str, line: str) -> None:
     with visit(browser, f"{address}/#v5") as visited:
         page = visited.page
-        page.get_by_label("Text", exact=True).select_option("own")
+        page.locator("#training select").select_option("own")
         units = list(text.encode("utf-16-le", errors="surrogatepass"))
         page.get_by_label("Your own text").evaluate(
             "(area, units) => { area.value = String.fromCharCode(...new Uint16Array(Uint8Array.from(units).buffer)); }",
@@ -202,7 +203,7 @@ def test_a_paste_of_50_megabytes_is_refused_and_a_long_one_is_taken(browser: Any
     }"""
     with visit(browser, f"{address}/#v1") as visited:
         page = visited.page
-        page.get_by_label("Text", exact=True).select_option("own")
+        page.locator("#training select").select_option("own")
         area = page.get_by_label("Your own text")
         area.evaluate(paste, 50_000_000)
         page.wait_for_selector("#training .own:has-text('50 million characters are too many')")
@@ -283,4 +284,4 @@ def test_a_stage_that_cannot_be_trained_says_why(several: Path, counting: Path, 
     with pytest.raises(RequestError, match="counts its training text"):
         export_training(RunFolder(counting).config().model, counting)
     with pytest.raises(RequestError, match="draws random numbers"):
-        export_training(Choice.model_validate(stage_config("v7").model), counting)
+        export_training(Choice.model_validate(OmegaConf.to_container(stage_config("v7").model)), counting)

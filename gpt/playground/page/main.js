@@ -27,6 +27,8 @@ const training = engine.follow
 let known = [];
 /** @type {Map<string, Run>} */
 const trainable = new Map(); // by stage
+/** @type {string[]} */
+let stages = []; // that the server trains
 let translates = false; // what the runs do
 let suggested = ""; // the suggested prompt, until the reader types another
 let given = new URLSearchParams(); // the prompt and the settings of the page's address, until they are used
@@ -62,7 +64,8 @@ async function choose(signal) {
   }
   given = new URLSearchParams();
   for (const panel of panels) panel.heading.redraw();
-  training.offer(panels[0].run, trainable);
+  if (training instanceof ServedTrainings) training.offer(panels[0].run, stages);
+  else training.offer(panels[0].run, trainable);
   remember();
   await read();
 }
@@ -226,8 +229,9 @@ function offerSecond(first, chosen) {
 }
 
 async function start() {
-  const { chosen, runs } = await engine.runs();
+  const { chosen, runs, stages: offered } = await engine.runs();
   known = runs;
+  stages = offered ?? [];
   for (const run of /** @type {Run[]} */ (runs)) {
     if (typeof run.training === "object" && !run.trained) trainable.set(run.stage, run);
   }

@@ -51,7 +51,8 @@
  *
  * An AbortSignal cancels a request that is no longer needed. A failed request throws an Error with a one-line message.
  * @typedef {object} Engine
- * @property {() => Promise<{chosen: string, runs: RunInBrief[]}>} runs Every run, and the one to show first.
+ * @property {() => Promise<{chosen: string, runs: RunInBrief[], stages?: string[]}>} runs Every run, and the one to
+ *   show first; and the stages that can be trained.
  * @property {(id: string) => Promise<Run>} describe
  * @property {(model: Model, ids: number[], signal?: AbortSignal, off?: string[]) => Promise<Tensor>} logits
  *   [N, V]: the prediction after each of N tokens, with some of the run's `parts` turned off.
@@ -140,12 +141,17 @@ export async function crossAttention(run, sentence, target, signal) {
 
 /** @type {Engine["begin"]} */
 export async function begin(stage, text, { learningRate, batchSize, iterations, seed }, more) {
-  const interval = Math.max(1, Math.ceil(iterations / 10));
-  const settings = [
-    `training.max_iters=${iterations} training.batch_size=${batchSize} training.learning_rate=${learningRate}`,
-    `training.eval_interval=${interval} training.sample_interval=${interval} seed=${seed}`,
-    more, // last, so that it has the last word
-  ].join(" ");
+  const interval = iterations === null ? null : Math.max(1, Math.ceil(iterations / 10));
+  const given = {
+    "training.max_iters": iterations,
+    "training.batch_size": batchSize,
+    "training.learning_rate": learningRate,
+    "training.eval_interval": interval,
+    "training.sample_interval": interval ?? 500,
+    seed,
+  };
+  const words = Object.entries(given).filter(([, value]) => value !== null);
+  const settings = [...words.map((word) => word.join("=")), more].join(" "); // `more` has the last word
   await post("api/trainings", { stage, settings, text: text.isDocumented ? null : text.content });
 }
 

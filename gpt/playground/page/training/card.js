@@ -36,7 +36,7 @@ export class TrainingCard {
     };
     this.background = element("input", { type: "checkbox", checked: true, autocomplete: "off" });
     document.addEventListener("visibilitychange", () => this.#guarded(() => this.#turned()));
-    this.title = element("h3");
+    this.title = element("h2");
     this.note = element("p", { class: "note" });
     this.bar = element("progress", { value: 0, max: 1, "aria-label": "Iterations" });
     this.said = element("p", { class: "progress" });

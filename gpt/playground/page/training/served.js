@@ -23,18 +23,20 @@ export class ServedTrainings {
     /** @type {Map<string, Served>} */
     this.known = new Map();
     this.settings = new SettingsForm();
+    this.settings.makeOptional();
+    this.stage = element("select", { autocomplete: "off" });
     this.more = element("input", {
       type: "text",
       autocomplete: "off",
       spellcheck: false,
       placeholder: "model.n_layer=6 schedule=cosine",
     });
-    this.title = element("h3");
     this.failure = element("p", { class: "failure", role: "alert" });
     this.list = element("ul", { class: "trainings", "aria-label": "Trainings" });
     const form = element(
       "form",
       { class: "training", autocomplete: "off" },
+      field("Stage", this.stage),
       ...this.settings.parts,
       field("More settings, as on the command line", this.more),
       this.failure,
@@ -45,22 +47,25 @@ export class ServedTrainings {
       this.#guarded(() => this.#begin());
     });
     const note = element("p", { class: "note" }, "With train.py, on this computer: an ordinary run among your others.");
-    root.replaceChildren(this.title, note, form, this.list);
+    root.replaceChildren(element("h2", {}, "Train a stage yourself"), note, form, this.list);
     root.removeAttribute("hidden");
     engine.follow((rows) => this.#show(rows));
   }
 
-  /** @param {Run} run */
-  offer(run) {
+  /**
+   * Offer these stages, and first the one of a run.
+   * @param {Run} run
+   * @param {string[]} stages
+   */
+  offer(run, stages) {
     if (run.translates || run.id === this.run?.id) return;
     this.run = run;
-    this.title.textContent = `Train ${run.stage} yourself`;
-    if (typeof run.training === "object") this.settings.offer(run, run.training);
+    this.stage.replaceChildren(...stages.map((name) => element("option", { selected: name === run.stage }, name)));
   }
 
   async #begin() {
     const text = await this.settings.text();
-    await this.engine.begin(this.run.stage, text, this.settings.chosen(), this.more.value);
+    await this.engine.begin(this.stage.value, text, this.settings.chosen(), this.more.value);
   }
 
   /** @param {Served[]} rows */

@@ -55,9 +55,20 @@ export class SettingsForm {
     for (const [name, value] of Object.entries(values)) this.fields[name].value = String(value);
   }
 
-  /** @returns {Chosen} */
+  /** Let what is left empty be as documented. */
+  makeOptional() {
+    for (const input of Object.values(this.fields)) {
+      input.required = false;
+      input.placeholder = "as documented";
+    }
+  }
+
+  /**
+   * What is filled in; null for what is not.
+   * @returns {Chosen}
+   */
   chosen() {
-    const value = (name) => Number(this.fields[name].value);
+    const value = (name) => (this.fields[name].value === "" ? null : Number(this.fields[name].value));
     return {
       learningRate: value("learningRate"),
       batchSize: value("batchSize"),
