@@ -42,6 +42,7 @@ export class TextPanel {
     /** @type {Score[]} */
     this.scores = [];
     this.own = 0; // tokens of the prompt
+    this.isBehind = false; // a training has gone on since the weights that the losses are of
     this.reach = Infinity; // the tokens that a prediction depends on at most, once that was tested
 
     this.heading = new Heading(run, (moment) => scrub(this, moment));
@@ -164,7 +165,9 @@ export class TextPanel {
   /** Show everything as a training has made it by now, unless the reader looks at an earlier moment. */
   follow() {
     this.heading.follow();
-    if (this.model.moment === null && !this.#isUnread()) this.scrub(null);
+    if (this.model.moment !== null) return;
+    this.isBehind = this.#isUnread(); // until its text has been read, with the weights of an earlier iteration
+    if (!this.isBehind) this.scrub(null);
   }
 
   /** Bring the text into view. */
@@ -263,6 +266,7 @@ export class TextPanel {
       this.#colour(logits);
       await this.select(ids.length);
     });
+    if (this.isBehind && !this.#isUnread()) this.follow();
   }
 
   /** Compute all that is shown about the text, then show it at once. */
