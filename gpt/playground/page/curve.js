@@ -13,7 +13,7 @@ export function curve(run, { colour, width, at = null }) {
   const documented = run.documented.val;
   const last = run.curve.at(-1);
   if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
-  const beside = run.trained?.beside ?? [];
+  const { beside = [], batches = [] } = run.trained ?? {};
   const values = [...run.curve, ...beside].flatMap((row) => [row.train, row.val]);
   const low = Math.min(...values, documented ?? Infinity);
   const high = Math.min(Math.max(low + TALLEST, 1.05 * last.val), Math.max(...values));
@@ -34,6 +34,7 @@ export function curve(run, { colour, width, at = null }) {
     },
     y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
     marks: [
+      Plot.line(batches, { x: "iteration", y: "loss", clip: true, stroke: "var(--muted)", strokeOpacity: 0.45 }),
       Plot.line(
         beside.filter((row) => row.iteration <= run.iterations),
         { ...place, clip: true, stroke: "var(--muted)", strokeWidth: 1 },
@@ -87,6 +88,7 @@ export function curve(run, { colour, width, at = null }) {
       element("b", { class: "key solid" }, "validation"),
       ", ",
       element("span", { class: "key dotted" }, "training"),
+      ...(batches.length ? [", ", element("span", { class: "key faint" }, "mini-batches, smoothed")] : []),
       ...(beside.length ? [", ", element("span", { class: "key thin" }, "train.py’s validation")] : []),
       ".",
     ),

@@ -194,13 +194,15 @@ export class TrainingCard {
     this.keeping.hidden = !ended || iteration === 0;
     if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
     this.advanced(run, { iteration, estimate, ended });
-    if (estimate) this.#guarded(() => this.#showSample(run, iteration));
+    if (estimate) this.#guarded(() => this.#showSample(run, estimate.iteration));
   }
 
   async #showSample(run, iteration) {
     let text = "";
     const first = run.vocabulary.includes("\n") ? "\n" : run.vocabulary[0];
-    for await (const piece of this.engine.write({ run: run.id, moment: null }, first, SAMPLE)) text += piece;
+    // Of the weights that were kept then: by the time the worker answers, it has trained on.
+    const moment = run.moments.includes(iteration) ? iteration : null;
+    for await (const piece of this.engine.write({ run: run.id, moment }, first, SAMPLE)) text += piece;
     if (run !== this.training?.run) return;
     this.sampled.hidden = false;
     this.sampled.querySelector("figcaption").textContent = `What it writes after ${count(iteration)} iterations:`;

@@ -8,7 +8,8 @@ const MOST_PARAMETERS = 2_000_000;
 const PROMPT = 80; // characters
 
 /**
- * What is trained and how; an estimate is made every `interval` iterations, by default as often as the run did.
+ * What is trained and how; an estimate is made every `interval` iterations, by default as often as the run did, or
+ * more often in a short training.
  * @typedef {{
  *   learningRate: number, batchSize: number, iterations: number, seed: number, variant?: string | null, interval?: number,
  * }} Chosen
@@ -46,7 +47,7 @@ export function ordered(base, text, chosen, description) {
     splits,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size },
     iterations,
-    interval: interval ?? offered.config.training.eval_interval,
+    interval: interval ?? Math.min(offered.config.training.eval_interval, Math.ceil(iterations / ESTIMATES)),
   };
   trained += 1;
   /** @type {Run} */
@@ -78,6 +79,7 @@ export function ordered(base, text, chosen, description) {
       text: text.name,
       isDocumented: text.isDocumented,
       beside: text.isDocumented ? base.curve : [],
+      batches: [],
       kept: false,
     },
   };
@@ -89,9 +91,10 @@ export function ordered(base, text, chosen, description) {
  * @param {Run} run
  * @param {Progress} progress
  */
-export function advance(run, { iteration, moments, estimate }) {
+export function advance(run, { iteration, loss, moments, estimate }) {
   run.trained.iteration = iteration;
   run.moments = moments.at(-1) === iteration ? moments : [...moments, iteration];
+  if (loss !== null) run.trained.batches.push({ iteration, loss });
   if (!estimate) return;
   run.curve.push(estimate);
   run.estimated = estimate;
