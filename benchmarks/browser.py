@@ -60,7 +60,7 @@ def main() -> None:
     if given.quick:
         iterations = dict.fromkeys(list(iterations)[:2], 20)
     with tempfile.TemporaryDirectory() as name:
-        folder, rows, notes = Path(name), [], []
+        folder, rows, notes = Path(name), list[Row](), list[str]()
         runs = {stage: _trained(folder, stage, count)[0] for stage, count in iterations.items()}
         static.write(runs, folder / "site", DATA)
         with _served(folder / "site") as address, _chromium() as browser:

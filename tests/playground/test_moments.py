@@ -335,7 +335,7 @@ def test_the_moments_end_with_the_weights_that_are_shown(runs: Path, tmp_path: P
 def test_the_moments_of_a_large_run_stay_out_of_a_static_page(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(static, "_LARGEST_SCRUBBED", 100)
+    monkeypatch.setattr(static, "_LARGEST_LOADED", 100)
     newest = static.newest_of_each_stage([runs], "v1")
     checked = static.write(newest, tmp_path / "site", downloads())
     assert "moments of its training" not in checked

@@ -530,10 +530,10 @@ def test_it_can_be_used_with_the_keyboard_alone(page: Visit) -> None:
     assert page.page.locator(".text .written").count() == 200
     reached = []
     page.page.locator("#prompt").focus()
-    for _ in range(40):
+    for _ in range(80):
         keyboard.press("Tab")
         name = page.page.evaluate("document.activeElement.id || document.activeElement.className")
-        if name in reached and name != "map":
+        if name == "prompt":  # once around
             break
         reached.append(name)
         if name == "text":
