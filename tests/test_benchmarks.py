@@ -20,6 +20,7 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.fused import has_nonfinite
 from tests.conftest import REPOSITORY, Script, build, check_config
+from tests.playground.browsing import chromium_path
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from ablation import CHANGES, WHOLE
@@ -332,6 +333,16 @@ def test_the_cost_of_architectures_is_measured_by_length_and_on_one_core_and_two
     )
     assert all(time > 0 for time in times)
     assert all(ratio >= 0 for ratio in ratios)  # 0.00 if something else took the second core
+
+
+@pytest.mark.slow
+def test_training_in_the_page_is_measured_against_train_py(benchmark: Benchmark) -> None:
+    pytest.importorskip("playwright.sync_api")
+    chromium_path()
+    rows = benchmark("browser")
+    assert [row[0] for row in rows if row[0].endswith("in the page")] == [
+        "v1, 20 iterations in the page", "v2, 20 iterations in the page"
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
