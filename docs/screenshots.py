@@ -28,7 +28,7 @@ _REPOSITORY = Path(__file__).parents[1]
 _IMAGES = _REPOSITORY / "docs" / "images"
 _RUNS = _REPOSITORY / "docs" / "_generated" / "screenshots"
 _STAGES = ("v3", "v5")
-_ITERATIONS, _MOST_FRAMES = 2000, 20  # of the training in the moving picture
+_MOST_FRAMES = 24
 _PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"  # which the page suggests
 _FRAME, _LAST_FRAME = 450, 3000  # milliseconds
 
@@ -131,11 +131,10 @@ def _attention(browser: Any, address: str) -> Image.Image:
 def _training(browser: Any, address: str) -> list[Image.Image]:
     """v5 while it learns, as a page of the course shows it."""
     page = _opened(browser, f"{address}?embed&train", 720, 1050)
-    page.get_by_label("Iterations", exact=True).first.fill(str(_ITERATIONS))
     train = page.get_by_role("button", name="Train", exact=True)
     frames = [_picture(page)]
     train.click()
-    page.wait_for_selector("#training .progress:has-text('a second')")
+    page.wait_for_selector("#training .progress:has-text('iteration')")
     while not train.is_disabled():
         frames.append(_picture(page))
         page.wait_for_timeout(300)
