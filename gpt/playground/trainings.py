@@ -235,7 +235,7 @@ def _described(training: Training) -> dict[str, Any]:
         reached = [row.iteration for row in rows[-1:]] + [step.iteration for step in (run.steps()[-1:] if rows else [])]
         described |= {
             "iteration": max(reached, default=0),
-            "iterations": config.training.max_iters, "documented": config.documented.val, "seed": config.seed,
+            "iterations": config.training.max_iters, "documented": run.documented().val, "seed": config.seed,
             "curve": curve_of(rows), "sample": next((row.sample for row in reversed(rows) if row.sample), ""),
         }  # fmt: skip
     return described
