@@ -1,5 +1,6 @@
 """The stages in the reader's browser: the playground's static page, with graphs of the course's runs."""
 
+import json
 import logging as standard_logging
 import shutil
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     """Write the page into `folder`, unless it is newer than its runs and than the code that writes it.
 
     Without a network for onnxruntime-web, which is downloaded once, or without the libraries that write graphs, the
-    site is built without live stages, with a warning: `sphinx-build -W` fails.
+    site is built without live stages. This is a warning, as is a stage that cannot run or be trained in a browser:
+    `sphinx-build -W` fails.
     """
     live = {stage: runs[stage].run for stage in _STAGES}
     made = folder / "index.html"
@@ -42,3 +44,9 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
         write(live, folder, _DOWNLOADS)
     except UserError as error:
         log.warning("without live stages: %s", error)
+        return
+    described = json.loads((folder / "runs.json").read_text())
+    for stage in live:
+        training = described[stage]["training"] if stage in described else "it cannot run in a browser"
+        if isinstance(training, str):
+            log.warning("%s is not live: %s", stage, training)

@@ -3,19 +3,26 @@
 import ast
 import doctest
 import html
+import importlib
+import json
+import logging as standard_logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from docs.captions import restated
 from docs.course.answers import v7
+from gpt.base.errors import RequestError
 from gpt.base.ladder import LADDER, SMALL
+from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script
 from tests.playground.browsing import chromium, violations
 
@@ -225,6 +232,39 @@ def test_code_is_not_cut_off_and_the_pages_can_be_used_without_eyes_or_mouse(
             assert page.evaluate(cut) == 0, file
             page.evaluate("document.querySelectorAll('iframe').forEach((frame) => frame.remove())")  # tested on its own
             assert violations(page) == [], file
+
+
+@pytest.mark.parametrize(
+    ("written", "warnings"),
+    [
+        ({}, []),
+        ({"v2": None}, ["v2 is not live: it cannot run in a browser"]),
+        ({"v8": {"training": "it is too large"}}, ["v8 is not live: it is too large"]),
+        (RequestError("no network"), ["without live stages: no network"]),
+    ],
+)
+def test_a_stage_that_cannot_be_live_is_a_warning_which_fails_a_strict_build(
+    written: dict[str, Any] | RequestError, warnings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "_ext"))
+    live_stages = importlib.import_module("live_stages")
+
+    def write(runs: dict[str, Any], folder: Path, downloads: Path) -> None:
+        if isinstance(written, RequestError):
+            raise written
+        folder.mkdir()
+        described = {stage: {"training": {}} for stage in runs} | written
+        (folder / "runs.json").write_text(json.dumps({stage: row for stage, row in described.items() if row}))
+
+    told: list[str] = []
+    monkeypatch.setattr("gpt.playground.static.write", write)
+    monkeypatch.setattr(live_stages.log, "warning", lambda line, *values: told.append(line % values))
+    monkeypatch.setattr(standard_logging.getLogger(), "level", standard_logging.getLogger().level)
+    run = SimpleNamespace(run=RunFolder(tmp_path))
+    (tmp_path / "summary.json").touch()
+    live_stages.write_live(dict.fromkeys(live_stages._STAGES, run), tmp_path / "live")
+    assert told == warnings
 
 
 @pytest.mark.slow
