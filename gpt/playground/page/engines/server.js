@@ -30,7 +30,7 @@
  *   estimated: {train: number, val: number}, curve: Estimate[],
  *   training?: Offered | string, variants?: string[],
  *   trained?: {of: string, iteration: number, text: string, isDocumented: boolean, beside: Estimate[],
- *     kept: boolean},
+ *     batches: {iteration: number, loss: number}[], kept: boolean},
  * }} Run
  *
  * How a run's stage is trained in the page if the reader changes nothing; a string says why it cannot be. `trained` is

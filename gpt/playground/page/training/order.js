@@ -6,6 +6,7 @@
 const TRAIN_FRACTION = 0.9; // of a text, its beginning; the rest is the validation split
 const MOST_PARAMETERS = 2_000_000;
 const PROMPT = 80; // characters
+const ESTIMATES = 5; // at least, in a training
 
 /**
  * What is trained and how; an estimate is made every `interval` iterations, by default as often as the run did, or

@@ -26,7 +26,6 @@ export class Training {
     Object.assign(this, { graphs, weights, splits, settings });
     this.optimizer = new AdamW(weights);
     this.uniform = random(settings.seed);
-    this.losses = []; // of each iteration's batch, before its update
   }
 
   get iteration() {
