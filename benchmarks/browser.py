@@ -1,7 +1,7 @@
 """Training in the page against train.py: the same iterations of the same stages, in Chromium and in PyTorch.
 
-    python benchmarks/browser.py                    # 1,000 iterations of each stage, pair by pair
-    python benchmarks/browser.py --documented       # all documented iterations of v1 and v5, and their losses
+    python benchmarks/browser.py              # 1,000 iterations of each stage, and the documented ones of v1 and v5
+    python benchmarks/browser.py documented   # only these
 
 Both make the same estimates and begin with the same weights. The clock of the page runs from the click on *Train* to
 the last estimate; that of train.py from its first step to its last estimate. While the page trains, its views follow,
@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import DATA, Row, alternate, output, parser, table, train_command
+from harness import DATA, Row, alternate, arguments, output, table, train_command
 
 from gpt.playground import static
 from gpt.runs.folder import RunFolder
@@ -53,22 +53,21 @@ _TRAIN = """async (iterations) => {
 
 def main() -> None:
     """Measure, and print the table."""
-    options = parser(__doc__)
-    options.add_argument("--documented", action="store_true", help="the documented iterations of v1 and v5")
-    given = options.parse_args()
-    iterations = DOCUMENTED if given.documented else dict.fromkeys(STAGES, 20 if given.quick else 1000)
-    if given.quick:
-        iterations = dict.fromkeys(list(iterations)[:2], 20)
-    with tempfile.TemporaryDirectory() as name:
-        folder, rows, notes = Path(name), list[Row](), list[str]()
-        runs = {stage: _trained(folder, stage, count)[0] for stage, count in iterations.items()}
-        static.write(runs, folder / "site", DATA)
-        with _served(folder / "site") as address, _chromium() as browser:
-            for stage, count in iterations.items():
+    given = arguments(__doc__, names=[*STAGES, "documented"])
+    measured = [(stage, 1000) for stage in STAGES if stage in given.names]
+    if "documented" in given.names:
+        measured += DOCUMENTED.items()
+    with tempfile.TemporaryDirectory() as name, _chromium() as browser:
+        rows, notes = list[Row](), list[str]()
+        for stage, documented in measured:
+            count = 20 if given.quick else documented
+            folder = Path(name) / f"{stage}_{count}"
+            static.write({stage: _trained(folder, stage, count)[0]}, folder / "site", DATA)
+            with _served(folder / "site") as address:
                 ours = functools.partial(_in_page, browser, f"{address}/#{stage}", count, notes, stage)
                 theirs = functools.partial(_in_pytorch, folder, stage, count)
-                measured = alternate(1 if given.quick else given.repeats, ours, theirs)
-                rows.append(Row(f"{stage}, {count:,} iterations in the page", "/s", measured, "train.py", True))
+                speeds = alternate(given.repeats, ours, theirs)
+            rows.append(Row(f"{stage}, {count:,} iterations in the page", "/s", speeds, "train.py", True))
     print(table(rows))
     print()
     print("\n".join(notes))
@@ -78,6 +77,7 @@ def _trained(folder: Path, stage: str, iterations: int) -> tuple[RunFolder, floa
     """A run of train.py, and its seconds."""
     path = folder / "runs" / stage
     shutil.rmtree(path, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     settings = [f"model={stage}", f"training.max_iters={iterations}", f"hydra.run.dir={path}", "checkpoint.snapshots=1"]
     output(train_command(*settings, f"training.eval_interval={max(1, iterations // 10)}", "device=cpu"), folder)
     return RunFolder(path), json.loads((path / "summary.json").read_text())["seconds"]

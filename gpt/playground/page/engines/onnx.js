@@ -203,10 +203,11 @@ export async function train(base, text, settings, progressed) {
   const graphs = folder(base.id) + (settings.variant ? `/variants/${settings.variant}` : "");
   const file = new URL(`${graphs}/training.json`, document.baseURI);
   const description = await (await fetch(file)).json();
-  const { run: made, order } = ordered(base, text, settings, description);
+  const { vocabulary, splits } = await asked("encode", text.content, base.block_size);
+  const { run: made, order } = ordered(base, text, vocabulary, settings, description);
   const name = made.id;
   described[name] = made;
-  await asked("begin", name, { ...order, graphs });
+  await asked("begin", name, { ...order, splits, graphs });
   listen(name, (progress) => {
     advance(made, progress);
     progressed(progress);

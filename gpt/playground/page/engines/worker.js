@@ -7,6 +7,7 @@
  * @import { Order } from "../training/work.js"
  * @typedef {Record<string, {type: string, data: Float32Array | BigInt64Array | Uint8Array, dims: number[]}>} Inputs
  */
+import { encoded } from "../training/corpus.js";
 import { Work } from "../training/work.js";
 import { parseSafetensors } from "./tensors.js";
 
@@ -27,6 +28,9 @@ const tasks = {
     const outputs = await computed(graph, weights === null ? {} : await weightsOf(weights), inputs);
     return Object.fromEntries(Object.entries(outputs).map(([name, { dims, data }]) => [name, { dims, data }]));
   },
+
+  /** A text, which may be long, as a corpus. */
+  encode: (text, blockSize) => encoded(text, blockSize),
 
   /** Prepare a training under a name; `order` says what is trained on what. */
   async begin(name, /** @type {Order} */ order) {

@@ -2,10 +2,10 @@
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Progress } from "./work.js" */
 import { count, element } from "../dom.js";
+import { splitsOf } from "./corpus.js";
 import { folder } from "./folder.js";
 import { forget, keep } from "./keeping.js";
 import { Laboratory } from "./laboratory.js";
-import { splitsOf } from "./order.js";
 import { button, duration, SettingsForm } from "./settings.js";
 import { EVAL_ITERS } from "./training.js";
 

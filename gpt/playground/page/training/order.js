@@ -3,7 +3,6 @@
 /** @import { Weight } from "./drawing.js" */
 /** @import { Order, Progress } from "./work.js" */
 
-const TRAIN_FRACTION = 0.9; // of a text, its beginning; the rest is the validation split
 const MOST_PARAMETERS = 2_000_000;
 const PROMPT = 80; // characters
 const ESTIMATES = 5; // at least, in a training
@@ -20,15 +19,15 @@ const ESTIMATES = 5; // at least, in a training
 let trained = 0;
 
 /**
- * Raises an Error, in one line, if the text does not suit.
+ * Raises an Error, in one line, if the text has too many different characters.
  * @param {Run} base The run whose stage is trained.
  * @param {Text} text
+ * @param {string[]} vocabulary The characters of the text.
  * @param {Chosen} chosen
  * @param {Weight[]} description
- * @returns {{run: Run, order: Omit<Order, "graphs">}}
+ * @returns {{run: Run, order: Omit<Order, "graphs" | "splits">}}
  */
-export function ordered(base, text, chosen, description) {
-  const { vocabulary, splits } = encoded(text.content, base.block_size);
+export function ordered(base, text, vocabulary, chosen, description) {
   const sizes = description.map(({ shape }) => shape.reduce((n, size) => n * (size ?? vocabulary.length), 1));
   const parameters = sizes.reduce((sum, size) => sum + size, 0);
   if (parameters > MOST_PARAMETERS)
@@ -45,7 +44,6 @@ export function ordered(base, text, chosen, description) {
     start: isSame ? { file } : null,
     description,
     vocabularySize: vocabulary.length,
-    splits,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size },
     iterations,
     interval: interval ?? Math.min(offered.config.training.eval_interval, Math.ceil(iterations / ESTIMATES)),
@@ -63,7 +61,11 @@ export function ordered(base, text, chosen, description) {
     vocabulary_size: vocabulary.length,
     tokenizer: { kind: "characters" },
     token: "character",
-    prompt: text.isDocumented ? base.prompt : Array.from(text.content).slice(0, PROMPT).join(""),
+    prompt: text.isDocumented
+      ? base.prompt
+      : Array.from(text.content.slice(0, 2 * PROMPT))
+          .slice(0, PROMPT)
+          .join(""),
     changed: [],
     documented: text.isDocumented ? base.documented : { train: null, val: null, kind: null },
     exact: null,
@@ -100,28 +102,4 @@ export function advance(run, { iteration, loss, moments, estimate }) {
   run.curve.push(estimate);
   run.estimated = estimate;
   run.comparable = estimate.val;
-}
-
-/** The two splits of a text, as texts. */
-export function splitsOf(content) {
-  const characters = Array.from(content);
-  const border = Math.floor(TRAIN_FRACTION * characters.length);
-  return [characters.slice(0, border).join(""), characters.slice(border).join("")];
-}
-
-/** The characters of a text, sorted as train.py does, and the ids of its two splits. */
-function encoded(text, blockSize) {
-  if (!text.isWellFormed()) throw new Error("the text contains half a character, which no file can contain");
-  const characters = Array.from(text);
-  const least = Math.ceil((blockSize + 1) / (1 - TRAIN_FRACTION)) + 1;
-  if (characters.length < least)
-    throw new Error(
-      `the text is too short: ${characters.length} characters, but a window of ${blockSize} needs ${least}`,
-    );
-  const vocabulary = [...new Set(characters)].sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
-  if (vocabulary.length < 2) throw new Error("the text has only one character: there is nothing to predict");
-  const ids = new Map(vocabulary.map((character, id) => [character, id]));
-  const all = Int32Array.from(characters, (character) => ids.get(character));
-  const border = Math.floor(TRAIN_FRACTION * all.length);
-  return { vocabulary, splits: { train: all.slice(0, border), val: all.slice(border) } };
 }
