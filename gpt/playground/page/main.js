@@ -167,7 +167,10 @@ function advanced(run, { estimate, ended }) {
   const now = performance.now();
   if (!estimate && !ended && now - followed < FOLLOWING) return;
   followed = now;
-  for (const panel of panels) if (panel instanceof TextPanel && panel.run === run) panel.follow();
+  for (const panel of panels) {
+    if (!(panel instanceof TextPanel) || panel.run !== run) continue;
+    setTimeout(() => panel.follow()); // after what else is waiting: two short tasks do not hold the page up
+  }
   for (const option of document.querySelectorAll(`option[value="${run.id}"]`)) option.textContent = title(run);
 }
 
