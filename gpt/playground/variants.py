@@ -8,6 +8,7 @@ _ABLATIONS = "gpt.models.ablations"
 # By stage and name: the hyperparameters that differ.
 _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "v2": {"without_scaling": {"_target_": f"{_ABLATIONS}.without_scaling.GPT"}},
+    "v4": {"1_block": {"n_layer": 1}, "6_blocks": {"n_layer": 6}},
     "v5": {
         "6_blocks": {"n_layer": 6},
         "6_blocks_without_residuals": {

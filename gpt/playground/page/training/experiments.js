@@ -98,6 +98,24 @@ export const EXPERIMENTS = [
     why: "",
   },
   {
+    title: "One block, three, six",
+    pages: ["v4"],
+    question: "v4 has three blocks. After 500 iterations, what have more blocks done to its loss?",
+    text: "shakespeare",
+    iterations: 500,
+    arms: [
+      { label: "1 block", stage: "v4", variant: "1_block" },
+      { label: "3 blocks", stage: "v4" },
+      { label: "6 blocks", stage: "v4", variant: "6_blocks" },
+    ],
+    guesses: [
+      ["lowered it", ([one, three, six]) => three.val < one.val && six.val < three.val],
+      ["raised it", ([one, three, six]) => three.val > one.val && six.val > three.val],
+      ["neither", () => true],
+    ],
+    why: "Each block hands on only what it has computed itself. The next experiment is what repairs it.",
+  },
+  {
     title: "Six blocks, and one plus sign",
     pages: ["v4", "v5"],
     question:
