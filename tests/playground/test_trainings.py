@@ -1,5 +1,6 @@
 """Training with play.py's server: train.py's own runs, started, paused, resumed and queued from the page."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_only_the_page_itself_may_begin_a_training(several: Path) -> None:
 
 
 @pytest.mark.slow
-def test_in_a_browser_a_training_is_begun_paused_resumed_and_survives_the_tab(browser: Any, tmp_path: Path) -> None:
+def test_in_a_browser_trainings_begin_pause_resume_wait_fail_and_survive_the_tab(browser: Any, tmp_path: Path) -> None:
     gpt.train("model=v1", *SHORT.split(), "device=cpu", folder=tmp_path / "runs" / "first")
     with serving(tmp_path / "runs") as served:
         with visit(browser, served.address) as visited:
@@ -156,6 +157,12 @@ def test_in_a_browser_a_training_is_begun_paused_resumed_and_survives_the_tab(br
             page.wait_for_selector("li[data-state=paused]")
             page.get_by_role("button", name="Resume").click()
             page.wait_for_selector("li[data-state=training]")
+            page.get_by_label("More settings").fill("training.eval_interval=50 training.eval_iters=2")
+            page.get_by_role("button", name="Train").click()
+            page.wait_for_selector("li[data-state=queued]")
+            subprocess.run(["pkill", "-KILL", "-f", rf"train\(\).*{tmp_path}"], check=True)
+            page.wait_for_selector("li[data-state=failed] .failure:has-text('it was killed')")
+            page.wait_for_selector("li[data-state=training]")  # it was the next one's turn
             page.get_by_label("More settings").fill("training.dropout=1")
             page.get_by_role("button", name="Train").click()
             page.wait_for_selector("#training .failure:has-text('training.dropout')")
