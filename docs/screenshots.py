@@ -130,8 +130,8 @@ def _attention(browser: Any, address: str) -> Image.Image:
 
 def _training(browser: Any, address: str) -> list[Image.Image]:
     """v5 while it learns, as a page of the course shows it."""
-    page = _opened(browser, f"{address}?embed&train", 720, 1050)
-    train = page.get_by_role("button", name="Train", exact=True)
+    page = _opened(browser, f"{address}?embed&train", 720, 1300)
+    train = page.locator("#training .primary")  # whose name changes
     frames = [_picture(page)]
     train.click()
     page.wait_for_selector("#training .progress:has-text('iteration')")
