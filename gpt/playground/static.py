@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, TrainConfig, Weights
 from gpt.data.download import npm_package
@@ -55,9 +55,9 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
 def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: Weights = "auto") -> str:
     """Write the page with these runs, under the names used in its address, to the new folder `out`.
 
-    Runs that have no graph, such as those that translate, are left out with a warning. onnxruntime-web is downloaded to
-    `data_dir`, once. Returns a description of what was checked. Raises RequestError if no run remains, UserError if a
-    graph does not compute the same as its run or if the download fails.
+    Runs that have no graph, such as those that translate, or whose graph does not compute the same, are left out with a
+    warning. onnxruntime-web is downloaded to `data_dir`, once. Returns a description of what was checked. Raises
+    RequestError if no run remains, UserError if the download fails.
     """
     runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
     runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
@@ -70,7 +70,7 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
             graph.mkdir(parents=True)
             try:
                 described[name], lines = _exported(name, run, graph, weights)
-            except RequestError as error:
+            except UserError as error:
                 log.warning(f"left out {name}: {error}")
                 shutil.rmtree(graph)
             else:

@@ -228,6 +228,24 @@ def test_without_a_run_that_has_a_graph_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_whose_graph_is_not_equal_is_left_out_alone(
+    several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest = static.newest_of_each_stage([several / "runs"])
+    exported = static._exported
+
+    def wrong_for_v5(name, *others):
+        if name == "v5":
+            raise UserError("the export failed: inside.onnx differs from the run by 0.1")
+        return exported(name, *others)
+
+    monkeypatch.setattr(static, "_exported", wrong_for_v5)
+    static.write({name: newest[name] for name in ("v1", "v5")}, tmp_path / "site", downloads())
+    assert list(json.loads((tmp_path / "site" / "runs.json").read_text())) == ["v1"]
+    assert not (tmp_path / "site" / "graphs" / "v5").exists()
+    assert "left out v5: the export failed: inside.onnx differs from the run by 0.1" in caplog.text
+
+
 def test_a_download_that_fails_names_the_file_to_provide(
     several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
