@@ -1,4 +1,4 @@
-"""What the captions of the course's pictures state, computed from the runs that the site has trained.
+"""What the captions of the course's pictures and the notes of its live stages state, computed from the site's runs.
 
     python docs/captions.py
 
@@ -27,7 +27,9 @@ from pictures.sequences import reversing  # noqa: E402
 
 from gpt.base.ladder import SMALL  # noqa: E402
 from gpt.models import v4_blocks, v5_residual  # noqa: E402
-from gpt.session.trained import TrainedRun  # noqa: E402
+from gpt.playground import looking  # noqa: E402
+from gpt.runs.snapshots import leading_to  # noqa: E402
+from gpt.session.trained import TrainedRun, load_run  # noqa: E402
 
 _NEARLY_ALWAYS = 0.9  # share of the positions
 # What can differ from one machine to another: numbers, and characters.
@@ -75,6 +77,9 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
         "dropout": _dropout(runs),
         "trust": _trust(runs["v9"]),
         "cross-attention": _cross_attention(runs["reverse"]),
+        "live-v3": _live_v3(runs["v3"]),
+        "live-v5": _live_v5(runs["v5"]),
+        "live-v6": _live_v6(runs["v5"], runs["v6"]),
     }
 
 
@@ -214,6 +219,51 @@ def _cross_attention(run: TrainedRun) -> list[str]:
     letters = torch.tensor([[weights[i, source.index(letter)]] for i, letter in enumerate(written[:-1])])
     g = written.index("g")
     return [_range(letters), f"the `g` also {_percent(weights[g, source.index('h')])} to `h`"]
+
+
+def _live_v3(run: TrainedRun) -> list[str]:
+    largest = [
+        [shares.amax(dim=-1).mean() for shares in moment.attention(WINDOW)[0]]
+        for _, moment in (_moments(run)[0], _moments(run)[-1])
+    ]
+    even = (1 / torch.arange(1, len(WINDOW) + 1)).mean()
+    return [
+        f"is {_range(torch.stack(largest[0]))} at iteration 0",
+        f"would have {_percent(even)}",
+        "they have {}, {}, {} and {}".format(*map(_percent, largest[1])),
+    ]
+
+
+def _live_v5(run: TrainedRun) -> list[str]:
+    guesses = _guessed_after(run, " breaks?")
+    first = next(i for i, layers in guesses.items() if layers[-1] == "\n")
+    return [f"After {first} iterations", f"from iteration {_always(guesses, 1)} on"]
+
+
+def _live_v6(v5: TrainedRun, v6: TrainedRun) -> list[str]:
+    return [f"from iteration {_always(_guessed_after(run, ' breaks?'), 1)} on" for run in (v6, v5)]
+
+
+def _always(guesses: Mapping[int, list[str]], layer: int) -> int:
+    """The moment from which on the prediction of a layer is the new line."""
+    return next(i for i in guesses if all(layers[layer] == "\n" for j, layers in guesses.items() if j >= i))
+
+
+def _guessed_after(run: TrainedRun, text: str) -> dict[int, list[str]]:
+    """What each layer would predict after a text, a whole window, at each moment of the training."""
+    found = {}
+    for iteration, moment in _moments(run):
+        ids = moment.tokenizer.encode(text).tolist()
+        values = looking.inside(moment, ids, len(ids) - 1)
+        layers = [values[f"lens.blocks.{i}.feed_forward"].argmax() for i in range(3)]
+        found[iteration] = [moment.tokenizer.decode(best[None]) for best in layers]
+    return found
+
+
+def _moments(run: TrainedRun) -> list[tuple[int, TrainedRun]]:
+    """The run at each of its snapshots, and with the weights that the page shows, as its slider does."""
+    kept = leading_to(run.run, run.which)
+    return [(iteration, load_run(run.run.path, weights=weights, device="cpu")) for iteration, weights in kept.items()]
 
 
 if __name__ == "__main__":

@@ -40,13 +40,18 @@ class Picture(SphinxDirective):
             file = f"/_generated/pictures/{name}-{theme}.svg"
             figure += nodes.image(uri=file, alt=self.options["alt"], classes=[f"only-{theme}"])
         caption = nodes.caption()
-        stated = Path(self.env.srcdir, "_generated", "captions.json")
-        self.env.note_dependency(str(stated))
-        phrases = json.loads(stated.read_text(encoding="utf-8")).get(name, [])
-        for paragraph in self.parse_text_to_nodes(restated("\n".join(self.content), phrases)):
+        for paragraph in _restated(self, name):
             caption += paragraph.children
         figure += caption
         return [figure]
+
+
+def _restated(directive: SphinxDirective, name: str) -> list[nodes.Node]:
+    """The content, with what docs/captions.py states under a name."""
+    stated = Path(directive.env.srcdir, "_generated", "captions.json")
+    directive.env.note_dependency(str(stated))
+    phrases = json.loads(stated.read_text(encoding="utf-8")).get(name, [])
+    return directive.parse_text_to_nodes(restated("\n".join(directive.content), phrases))
 
 
 class Results(SphinxDirective):
@@ -147,7 +152,8 @@ class Live(SphinxDirective):
         address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{stage}"
         title = f"{stage} in your browser, {'to train' if trains else 'trained'}"
         frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
-        return [*self.parse_content_to_nodes(), nodes.raw("", frame, format="html")]
+        note = nodes.container("", *_restated(self, f"live-{stage}"), classes=["live-note"])
+        return [note, nodes.raw("", frame, format="html")]
 
 
 class Notebooks(SphinxDirective):

@@ -34,6 +34,7 @@ FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<bod
 FIGURE = re.compile(
     r'<figure class="picture.*?src="(?P<src>[^"]*-light\.svg)".*?<figcaption>(?P<caption>.*?)</figcaption>', re.DOTALL
 )
+LIVE = ("live-v3", "live-v5", "live-v6")  # notes of live stages, in docs/captions.py
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -280,13 +281,15 @@ def test_captions_state_what_their_pictures_show(site: Path) -> None:
         for page in (site / "course").glob("*.html")
         for found in FIGURE.finditer(page.read_text())
     }
+    figures |= {name: plain((site / "course" / f"{name[5:]}.html").read_text()) for name in LIVE}
     assert [(picture, phrase) for picture, phrase in shown if phrase.replace("`", "") not in figures[picture]] == []
     stated = {name: text for page in COURSE for name, text in captions(page)}
+    stated |= {name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{name[5:]}.md").read_text() for name in LIVE}
     for picture in {picture for picture, _ in shown}:
         phrases = [phrase for name, phrase in shown if name == picture]
         caption = stated[picture].partition("\n\n")[2]  # after the alt text
         numbers = [list(map(float, NUMBER.findall(text))) for text in (restated(caption, phrases), caption)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=0.25, abs=3), picture
+        assert numbers[0] == pytest.approx(numbers[1], rel=0.5 if picture in LIVE else 0.25, abs=3), picture
 
 
 def test_a_caption_is_restated_in_the_order_of_its_phrases() -> None:
