@@ -23,6 +23,7 @@ from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
 from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
 from pictures.embeddings import characters, share_of_two_directions  # noqa: E402
 from pictures.probabilities import LINE, PROMPT, logits, trusted  # noqa: E402
+from pictures.recalling import circuit  # noqa: E402
 from pictures.sequences import reversing  # noqa: E402
 
 from gpt.base.ladder import SMALL  # noqa: E402
@@ -77,6 +78,8 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
         "dropout": _dropout(runs),
         "trust": _trust(runs["v9"]),
         "cross-attention": _cross_attention(runs["reverse"]),
+        "induction": _induction(runs["recall"]),
+        "live-recall": _live_recall(runs["recall"]),
         "live-v3": _live_v3(runs["v3"]),
         "live-v5": _live_v5(runs["v5"]),
         "live-v6": _live_v6(runs["v5"], runs["v6"]),
@@ -219,6 +222,27 @@ def _cross_attention(run: TrainedRun) -> list[str]:
     letters = torch.tensor([[weights[i, source.index(letter)]] for i, letter in enumerate(written[:-1])])
     g = written.index("g")
     return [_range(letters), f"the `g` also {_percent(weights[g, source.index('h')])} to `h`"]
+
+
+def _induction(run: TrainedRun) -> list[str]:
+    whole = circuit(run)
+    first, second = (_percent(circuit(run, off=f"blocks.{layer}.attention.0").right) for layer in (0, 1))
+    return [
+        f"in {_percent(whole.before)} of 500 lines it has not seen",
+        f"in {_percent(whole.answer)} of them to the digit",
+        f"answers {_percent(whole.right)} of them right",
+        f"{first} with the head of layer 1 turned off, and {second} with that of layer 2",
+    ]
+
+
+def _live_recall(run: TrainedRun) -> list[str]:
+    found = [(iteration, circuit(moment)) for iteration, moment in _moments(run)]
+    before = max(iteration for iteration, at in found if at.right < 0.5)
+    after = next((iteration, at) for iteration, at in found if min(at) > 0.9)
+    return [
+        f"at iteration {before}, it answers {_percent(dict(found)[before].right)} of 500 lines right",
+        f"at iteration {after[0]}, both heads are there, and it answers {_percent(after[1].right)}",
+    ]
 
 
 def _live_v3(run: TrainedRun) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from captions import restated, statements
@@ -134,11 +135,12 @@ def _code(path: Path) -> list[str]:
 class Live(SphinxDirective):
     """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page.
 
-    The content says what to look at. With `:train:`, the card that trains the stage comes first.
+    The content says what to look at. With `:train:`, the card that trains the stage comes first; `:prompt:` is the text
+    that it begins with.
     """
 
     required_arguments, has_content = 1, True
-    option_spec = {"train": directives.flag}  # noqa: RUF012
+    option_spec = {"train": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """The content and a frame, or nothing."""
@@ -150,6 +152,8 @@ class Live(SphinxDirective):
         trains = "train" in self.options
         query = "embed&amp;train" if trains else "embed"
         address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{stage}"
+        if "prompt" in self.options:
+            address += f"&amp;prompt={quote(self.options['prompt'])}"
         title = f"{stage} in your browser, {'to train' if trains else 'trained'}"
         frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
         note = nodes.container("", *_restated(self, f"live-{stage}"), classes=["live-note"])

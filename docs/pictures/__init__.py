@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from gpt.session.trained import TrainedRun
-from pictures import attention, depth, embeddings, flow, probabilities, sequences, training
+from pictures import attention, depth, embeddings, flow, probabilities, recalling, sequences, training
 from pictures.theme import THEMES, save
 
 PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], Figure]] = {
@@ -27,6 +27,7 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], 
     "causal-mask": attention.causal_mask,
     "one-head": attention.one_head,
     "four-heads": attention.four_heads,
+    "induction": recalling.induction,
     "units": attention.units,
     "rotation": attention.rotation,
     "gradient-depth": depth.gradient_over_depth,

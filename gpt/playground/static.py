@@ -18,7 +18,9 @@ from safetensors.torch import save
 from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, TrainConfig, Weights
+from gpt.data.corpora import LOADER, type_of
 from gpt.data.download import npm_package
+from gpt.data.recall import Lines
 from gpt.exporting import browser, graphs
 from gpt.exporting.card import without_paths
 from gpt.exporting.inputs import NONE, inputs_of
@@ -93,6 +95,8 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
     Continuation.required(trained.task, "a page without a server")
     choice, kept, training, checked = trained.config.model, _moments(trained), None, []
     try:
+        if type_of(LOADER.find(trained.config.data)) is Lines:
+            raise RequestError("it was trained on the answers of its lines alone, and the page trains on whole texts")
         if size_of(trained.model) > _LARGEST_LOADED:
             raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
         checked.append(export_training(choice, folder))

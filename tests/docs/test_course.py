@@ -34,7 +34,7 @@ FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<bod
 FIGURE = re.compile(
     r'<figure class="picture.*?src="(?P<src>[^"]*-light\.svg)".*?<figcaption>(?P<caption>.*?)</figcaption>', re.DOTALL
 )
-LIVE = ("live-v3", "live-v5", "live-v6")  # notes of live stages, in docs/captions.py
+LIVE = ("live-recall", "live-v3", "live-v5", "live-v6")  # notes of live stages, in docs/captions.py
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
