@@ -5,7 +5,7 @@ import re
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from exercises import Report, check
 from exercises.checks import EXERCISES
 from exercises.checks.attempts import attempt
 from exercises.checks.judging import judge
-from exercises.checks.steps import Part, follow
+from exercises.checks.steps import Part, follow, readings, result
 from gpt.models import v2_attention_head, v3_attention_heads, v4_blocks, v5_residual, v6_pre_norm
 from gpt.tasks.decoding.sampling import choose
 from tests.conftest import REPOSITORY
@@ -225,13 +225,13 @@ WRONG = [
      "single linear layer"),
     ("v4", "Block", [("self.attention(x)", "self.attention(self.feed_forward(x))"),
                      ("self.feed_forward(attended)", "attended")],
-     "the feed-forward layer comes before the attention; the feed-forward layer is not used"),
+     "the parts are in the wrong order: attention must come first, the feed-forward layer after it"),
     # v5: residual connections
     ("v5", "Block", [("return attended + ", "return x + ")],
      "the first sum is right; the second sum begins with the block's input: it must begin with the first sum, or what "
      "the attention added is lost"),
     ("v5", "Block", [("attended = x + self.attention(x)", "attended = x\n        attended += self.attention(x)")],
-     "all right, but it cannot be trained: `+=` or a name that ends in _ overwrites what the gradient needs"),
+     "all right, but x itself is changed: `+=` or a name that ends in _ writes into the caller's tensor"),
     # v6: LayerNorm
     ("v6", "LayerNorm", [("mean(dim=-1", "mean(dim=0"), ("x.var(dim=-1", "x.var(dim=0")],
      "the mean is over the batch: it must be over the channels of each token, the last dimension; the variance is over "
@@ -248,8 +248,7 @@ WRONG = [
     ("v7", "Dropout", [("if not self.training:\n            return x", "")],
      "dropout is on at evaluation: while self.training is False, x must come back as it is; the rest is right"),
     ("v7", "Dropout", [("torch.rand_like(x)", "torch.rand(1)")],
-     "the evaluation is right; nothing is dropped in training: each element needs a draw of its own; the rest is "
-     "right"),
+     "the evaluation is right; one draw decides for all of x: each element needs a draw of its own; the rest is right"),
     ("v7", "Dropout", [("x * keep / (1 - self.p)", "x * keep")],
      "the evaluation is right; the choice of zeros is right; what is kept is not divided by 1 - p, so the mean shrinks "
      "in training; the rest is right"),
@@ -316,14 +315,14 @@ def test_a_mistake_in_a_step_is_told_as_that_mistake(place: str, tmp_path: Path)
     for i, step in enumerate(part.steps):
         for mistake, way in step.wrong.items():
             mistaken = [*ways[:i], way, *ways[i + 1 :]]
-            run = lambda _, given, mistaken=mistaken: getattr(follow(part.steps, mistaken, given), last)  # noqa: E731
-            verdict = judge(replace(part, run=run), answer)
+            observe = lambda _, s, mistaken=mistaken: getattr(follow(part.steps, mistaken, readings(s)[0]), last)  # noqa: E731
+            verdict = judge(replace(part, observe=observe), answer)
             assert mistake in verdict.message or mistake in HIDDEN
 
 
 STAGES = {
-    "v2-Head": lambda: v2_attention_head.Head(8, 4),
-    "v3-MultiHeadAttention": lambda: v3_attention_heads.MultiHeadAttention(8, 2),
+    "v2-Head": lambda: v2_attention_head.Head(15, 7),
+    "v3-MultiHeadAttention": lambda: v3_attention_heads.MultiHeadAttention(21, 3),
     "v4-Block": lambda: v4_blocks.Block(8, 2),
     "v5-Block": lambda: v5_residual.Block(8, 2),
     "v6-LayerNorm": lambda: nn.LayerNorm(8),
@@ -340,13 +339,13 @@ def test_what_is_called_right_is_what_the_stage_computes(place: str, tmp_path: P
     torch.testing.assert_close(right(part, done.given), stage(done.given.x))
 
 
-def right(part: Part, given: object) -> Tensor:
-    return getattr(follow(part.steps, [step.right for step in part.steps], given), part.steps[-1].name)
+def right(part: Part, given: SimpleNamespace) -> Tensor:
+    return result(part, readings(given)[0])[part.steps[-1].name]
 
 
 def test_what_is_called_right_of_top_p_is_what_generate_draws_from() -> None:
     _, part = PARTS["sampling-nucleus"]
-    given = part.given(None)
+    given = part.cases[0](None)
     p = right(part, given)
     uniform = torch.linspace(0, 1, 2001)[:-1]
     for row, wanted in zip(given.p, p, strict=True):
@@ -356,7 +355,7 @@ def test_what_is_called_right_of_top_p_is_what_generate_draws_from() -> None:
 
 def test_what_is_called_right_of_the_gradient_is_autograd_s() -> None:
     _, part = PARTS["backward-attention_backward"]
-    given = part.given(None)
+    given = part.cases[0](None)
     q, k, v = (x.requires_grad_() for x in (given.q, given.k, given.v))
     y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(right(part, given), torch.autograd.grad(y, (q, k, v), given.d_output))
@@ -374,12 +373,12 @@ UNFINISHED = [
      "the scores are right; the mask is right; lines 29, 30 still to fill in"),
     ("v3", "MultiHeadAttention", [("heads = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)",
                                    "heads = qkv.chunk(3, dim=-1)")],
-     "the division into heads is not right: the shape is (3, 2, 6, 8), and must be (3, B, H, T, D) = (3, 2, 2, 6, 4)"),
+     "the division into heads is not right: the shape is (3, 2, 6, 21), and must be (3, B, H, T, D) = (3, 2, 3, 6, 7)"),
     ("v3", "MultiHeadAttention", [(".permute(2, 0, 3, 1, 4)", "")],
-     "the division into heads is not right: the shape is (2, 6, 3, 2, 4), and must be (3, B, H, T, D) = (3, 2, 2, 6, "
-     "4)"),
-    ("v1", "loss", [("return -picked.log().mean()", "return -picked.log()")],
-     "the probabilities of what followed are right; the loss is not right: the shape is (12,), and must be (): a "
+     "the division into heads is not right: the shape is (2, 6, 3, 3, 7), and must be (3, B, H, T, D) = (3, 2, 3, 6, "
+     "7)"),
+    ("v1", "loss", [("return -picked.log().mean()", "return picked.log()")],
+     "the probabilities of what followed are right; the loss is not right: the shape is (13,), and must be (): a "
      "single number"),
     ("v2", "Head", [(" / D**0.5", ""), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
                     ("return weights @ v", "return BLANK")],
@@ -390,34 +389,34 @@ UNFINISHED = [
 FAILING = [
     ("v2", "Head", [(".transpose(-2, -1)", "")],
      "line 27, `scores = q @ k / D**0.5`: RuntimeError: Expected size for first two dimensions of batch2 tensor to be: "
-     "[2, 4] but got: [2, 6].; there, q is (2, 6, 4), k is (2, 6, 4)"),
+     "[2, 7] but got: [2, 6].; there, q is (2, 6, 7), k is (2, 6, 7)"),
     ("v2", "Head", [("weights @ v", "wieghts @ v  # the mean")],
      "the scores are right; the mask is right; the softmax is right; line 31, `return wieghts @ v`: NameError: name "
-     "'wieghts' is not defined; there, v is (2, 6, 4)"),
+     "'wieghts' is not defined; there, v is (2, 6, 7)"),
     ("v2", "Head", [("return weights @ v", "weights @ v")],
      "the scores are right; the mask is right; the softmax is right; it returns None: does it end with `return`?"),
     ("v2", "Head", [("weights @ v", "(weights @ v).mT")],
-     "the scores are right; the mask is right; the softmax is right; the result is not right: the shape is (2, 4, 6), "
-     "and must be (B, T, D) = (2, 6, 4)"),
+     "the scores are right; the mask is right; the softmax is right; the result is not right: the shape is (2, 7, 6), "
+     "and must be (B, T, D) = (2, 6, 7)"),
     ("v2", "Head", [("weights @ v", "weights @ v / 0 * 0")],
      "the scores are right; the mask is right; the softmax is right; the result is not right: at [0, 0, 0] it is nan "
-     "(from 0/0, 0 * inf, or the softmax of a row that is -inf throughout), and must be 0.6461"),
+     "(from 0/0, 0 * inf, or the softmax of a row that is -inf throughout), and must be -0.4209"),
     ("v2", "Head", [(MASK, 'masked = scores + torch.ones(T, T).triu(1) * float("-inf")')],
      "the scores are right; the mask is not right: at [0, 0, 0] it is nan (from 0/0, 0 * inf, or the softmax of a row "
-     "that is -inf throughout), and must be -0.9971"),
+     "that is -inf throughout), and must be -2.064"),
     ("v2", "Head", [(SCORES, "scores = 3 * q @ k.mT")],
-     "the scores are not right: at [0, 0, 0] it is -5.983, and must be -0.9971"),
+     "the scores are not right: at [0, 0, 0] it is -16.38, and must be -2.064"),
     ("v2", "Head", [("self.query = ", "self.questions = ")],
-     "AttributeError: 'Head' object has no attribute 'query'. Keep the names and the arguments that the exercise had "
-     "at first"),
+     "line 25, `q, k, v = self.query(x), self.key(x), self.value(x)`: AttributeError: 'Head' object has no attribute "
+     "'query'; there, x is (2, 6, 15)"),
     ("backward", "attention_backward", [("return d_q, d_k, d_v", "return d_q, d_k")],
      "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax is right; the "
      "gradient of q is right; the gradient of k is right; the order is not right: there must be 3 values: d_q, d_k, "
      "d_v"),
     ("v7", "Dropout", [("x * keep / (1 - self.p)", "(x * keep)[0] / (1 - self.p)")],
-     "ValueError: it must return a tensor of the shape of x, (8, 20000), not (20000,)"),
+     "it must return a tensor of the shape of x, (12, 20, 40), not (20, 40)"),
     ("training", "training_step", [("    return loss.item()", "")],
-     "ValueError: it must return the loss as a number, not NoneType"),
+     "it must return the loss as a number, not NoneType"),
     ("training", "training_step", [(".flatten(0, 1)", "")],
      "line 15, `loss = cross_entropy(model(idx), targets.flatten())`: ValueError: Expected input batch_size (2) to "
      "match target batch_size (8).; there, idx is (2, 4), targets is (2, 4)"),
