@@ -89,13 +89,22 @@ def blank_lines(code: CodeType) -> list[int]:
     return sorted(first + number - 1 for number in found)
 
 
+_TIPS = {  # on what PyTorch says; it would advise to reshape, which mixes the numbers
+    "view size is not compatible": ": view and reshape cut the numbers in their order in memory, and exchange no "
+    "dimensions; transpose or permute does, after or before them",
+    "must match the size of tensor": ": does a sum or mean need keepdim=True, or do dimensions need a transpose?",
+}
+
+
 def failure(error: BaseException, file: str) -> str:
     """What an exception says, and the last line of the learner's file that it went through, instead of a traceback."""
     if isinstance(error, MistakeError):
         return str(error)
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}, `{(error.text or '').partition('  #')[0].strip()}`: {error.msg}"
-    said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
+    first = str(error).strip().partition(chr(10))[0].partition(" Use .reshape(")[0]
+    said = f"{type(error).__name__}: {first:.200}"
+    said += next((tip for words, tip in _TIPS.items() if words in said), "")
     walked = zip(traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True)
     own = [(frame, place) for (frame, _), place in walked if place.filename == file]
     if not own and isinstance(error, AttributeError | TypeError):

@@ -36,6 +36,9 @@ _DIVISORS: Mapping[str, Callable[[SimpleNamespace], float]] = {
     ),
     "the scores are divided by the square root of T: take D, the size of a query": lambda s: s.T**0.5,
     "the scores are multiplied by D": lambda s: 1 / s.D,
+    "the scores are divided by 4, whatever D is": lambda _: 4,
+    "the scores are divided by 8, whatever D is": lambda _: 8,
+    "the scores are divided by the square root of 2 D": lambda s: (2 * s.D) ** 0.5,
     "the scores are divided by log(D): take its square root": lambda s: math.log(s.D),
     "the scores are divided by D squared: take its square root": lambda s: s.D**2,
 }
@@ -45,6 +48,11 @@ _SCORES: Mapping[str, Way] = {
     "the scores compare the keys with themselves: compare the queries with them": lambda s: s.k @ s.k.mT,
     "the scores compare the queries with the values: compare them with the keys": lambda s: s.q @ s.v.mT,
     "the scores compare the values with the keys: compare the queries with them": lambda s: s.v @ s.k.mT,
+    "negative scores are set to 0: they must stay as they are": lambda s: (s.q @ s.k.mT).relu(),
+    "the absolute value of the scores is taken: negative ones must stay as they are": lambda s: (s.q @ s.k.mT).abs(),
+    "queries and keys are normalised: take their dot products as they are": lambda s: (
+        nn.functional.normalize(s.q, dim=-1) @ nn.functional.normalize(s.k, dim=-1).mT * s.D**0.5
+    ),
     "a view or reshape of k stands in place of the transpose: it cuts the numbers anew, in their order in memory; "
     "transpose(-2, -1) exchanges T and D": lambda s: s.q @ s.k.reshape(s.k.mT.shape),
 }
@@ -63,10 +71,17 @@ _MASKS: Mapping[str, Way] = {
         lambda T: _triangle(T, 2)
     ),
     "the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of them; only -inf becomes 0": _hiding(score=0.0),
-    "the mask adds or sets a number like -1, which leaves some weight: only -inf becomes 0": _hiding(score=-1.0),
+    "the mask hides a position from itself, with a large number instead of -inf: row 3 must see column 3": _hiding(
+        lambda T: _triangle(T, 0), -1e9
+    ),
     "the mask adds 1 to the hidden scores: put -inf there": lambda s: s.scores + _triangle(s.T).float(),
     "the mask subtracts 1 from the hidden scores: put -inf there": lambda s: s.scores - _triangle(s.T).float(),
-    "the mask sets the hidden scores to -10, which leaves some weight: only -inf becomes 0": _hiding(score=-10.0),
+    **{
+        f"the mask sets the hidden scores to {score}, which leaves some weight: only -inf becomes 0": _hiding(
+            score=score
+        )
+        for score in (1.0, -1.0, -2.0, -5.0, -10.0)
+    },
     "the mask sets the hidden scores to +inf instead of -inf": _hiding(score=_INF),
 }
 _SOFTMAXES: Mapping[str, Way] = {
@@ -105,6 +120,10 @@ _SUMS: Mapping[str, Way] = {
     "the weights meet the keys: they must meet the values": lambda s: s.weights @ s.k,
     "the weights meet the queries: they must meet the values": lambda s: s.weights @ s.q,
     "the values are added to their own weighted mean: return the mean alone": lambda s: s.weights @ s.v + s.v,
+    "the queries are added to the result": lambda s: s.weights @ s.v + s.q,
+    "the result has a ReLU, which no attention has": lambda s: (s.weights @ s.v).relu(),
+    "the results of the positions before are added up": lambda s: (s.weights @ s.v).cumsum(-2),
+    "the result is divided by T: the weights of a row add up to 1 already": lambda s: s.weights @ s.v / s.T,
     "the mean of the positions is taken once more": lambda s: (s.weights @ s.v).mean(-2, keepdim=True).expand_as(s.v),
     "each position gets its own value alone: the weights are not used, or hide all others": lambda s: s.v,
 }
@@ -132,7 +151,7 @@ def _projections(module: Any, C: int, size: int, heads: int = 1) -> list[tuple[l
     if any(w.shape[1] != C for w in weights) or sum(len(w) for w in weights) != total or own != total * C:
         raise MistakeError(
             f"its parameters must be those of linear layers from {C} to {total} channels in all, for the queries, "
-            f"keys and values, and no others; it has {', '.join(name for name, _ in module.named_parameters()) or 'none'}"
+            f"keys and values, and no others; it has {', '.join(n for n, _ in module.named_parameters()) or 'none'}"
         )
     if {len(w) for w in weights} not in ({total}, {total // 3}, {3 * size}, {size}):
         raise MistakeError("its linear layers must be one for all, three, or three for each head")
@@ -299,7 +318,7 @@ HEADS = Part(
                 "each head takes every H-th channel: it must take D neighbours, so H comes before D in the view": (
                     lambda s: s.qkv.view(s.B, s.T, 3, s.D, s.H).permute(2, 0, 4, 1, 3)
                 ),
-                "queries and keys are exchanged, so that the scores are transposed: the first C channels are the queries, "
+                "queries and keys are exchanged, so the scores are transposed: the first C channels are the queries, "
                 "then keys, then values": (
                     lambda s: s.qkv.view(s.B, s.T, 3, s.H, s.D).permute(2, 0, 3, 1, 4)[[1, 0, 2]]
                 ),
@@ -355,6 +374,9 @@ HEADS = Part(
                 ),
                 "the heads are in reversed order: head 0 must come first": lambda s: (
                     s.read.flip(1).transpose(1, 2).reshape(s.B, s.T, s.C)
+                ),
+                "there is a single head: divide the C channels among H heads": lambda s: _attention()(
+                    SimpleNamespace(T=s.T, D=s.C, heads=s.qkv.chunk(3, dim=-1))
                 ),
                 "the heads are added up: place them side by side": lambda s: s.read.sum(1),
                 "the mean of the heads is taken: place them side by side": lambda s: s.read.mean(1),

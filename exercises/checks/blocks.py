@@ -126,6 +126,7 @@ FEED_FORWARD = Part(
                 "a softmax stands in place of the ReLU": lambda s: s.hidden.softmax(-1),
                 "x is added: that idea comes with v5": lambda s: s.x + s.hidden.relu(),
                 "the linear layer is applied twice": lambda s: s.linear(s.hidden.relu()),
+                "the linear layer and the ReLU are applied twice": lambda s: s.linear(s.hidden.relu()).relu(),
                 "the sign is wrong: a ReLU keeps what is positive": lambda s: (-s.hidden).relu(),
                 "the ReLU is inverted: it must set what is negative to 0": lambda s: s.hidden.clamp(max=0),
             },
@@ -297,8 +298,8 @@ def _norm(C: int, B: int = _B, T: int = _T) -> Given:
         given = _randomised(module, C, B, T)
         x = given.x.detach()
         x[0, 0] = 3.0  # a token with equal channels, whose variance is 0
-        x[0, -1] *= 0.01
         x[-1] += 2
+        x[0, -1] *= 0.01
         return SimpleNamespace(module=module, x=x.requires_grad_(), gain=made[gains[0]], bias=made[biases[0]])
 
     return given
@@ -310,7 +311,7 @@ def _variance(s: SimpleNamespace, correction: int = 0, dim: int | tuple[int, ...
 
 LAYER_NORM = Part(
     "LayerNorm",
-    (_norm(_C), _norm(5, 3, 4), _norm(6, 1, 2)),
+    (_norm(_C), _norm(5, 3, 4), _norm(6, 2, 3)),
     (
         Step(
             "mean",
@@ -322,6 +323,10 @@ LAYER_NORM = Part(
                 "the mean is over the time: it must be over the channels of each token, the last dimension": lambda s: (
                     s.x.mean(1, keepdim=True)
                 ),
+                "the mean is over batch and time: it must be over the channels of each token": lambda s: s.x.mean(
+                    (0, 1), keepdim=True
+                ),
+                "the median stands in place of the mean": lambda s: s.x.median(-1, keepdim=True).values,
                 "the mean is over all tokens: each token must have its own": lambda s: s.x.mean(),
                 "the mean is over time and channels: each token must have its own": lambda s: s.x.mean(
                     (1, 2), keepdim=True
@@ -348,6 +353,12 @@ LAYER_NORM = Part(
                 "the variance is over the batch, and divided by B - 1": lambda s: _variance(s, 1, dim=0),
                 "the variance is over the time: it must be over the channels of each token": lambda s: _variance(
                     s, dim=1
+                ),
+                "the variance is over batch and time: it must be over the channels of each token": lambda s: _variance(
+                    s, dim=(0, 1)
+                ),
+                "the variance is over time and channels: each token must have its own": lambda s: _variance(
+                    s, dim=(1, 2)
                 ),
                 "the variance is over all tokens: each token must have its own": lambda s: _variance(s, dim=(0, 1, 2)),
                 "the mean absolute distance from the mean stands in place of the variance": lambda s: (
@@ -397,6 +408,12 @@ LAYER_NORM = Part(
                     (s.x - s.mean) * (s.variance + _EPS).sqrt()
                 ),
                 "eps is subtracted: add it to the variance": lambda s: (s.x - s.mean) / (s.variance - _EPS).sqrt(),
+                **{
+                    f"eps is {eps}: add self.eps, {_EPS}": (
+                        lambda s, eps=eps: (s.x - s.mean) / (s.variance + eps).sqrt()
+                    )
+                    for eps in (1e-2, 1e-3, 1e-4, 1e-6)
+                },
                 "eps is squared, or too small: add self.eps to the variance": lambda s: (
                     (s.x - s.mean) / (s.variance + _EPS**2).sqrt()
                 ),
@@ -428,6 +445,7 @@ LAYER_NORM = Part(
                 "the gain divides: multiply by it": lambda s: s.normalised / s.gain + s.bias,
                 "1 is added to the gain, which begins at 1": lambda s: s.normalised * (1 + s.gain) + s.bias,
                 "x is added: only blocks have residual connections": lambda s: s.normalised * s.gain + s.bias + s.x,
+                "the gain multiplies the bias, too, or the bias x": lambda s: s.normalised * (s.gain + s.bias),
                 "the gain and the bias are added": lambda s: s.normalised + s.gain + s.bias,
                 "the bias is added before the gain multiplies": lambda s: (s.normalised + s.bias) * s.gain,
             },
@@ -675,6 +693,7 @@ DROPOUT = Part(
                 "what is kept is multiplied by 1 - p instead of divided": lambda s: (1 - s.p, 1.0),
                 "what is kept is multiplied by p": lambda s: (s.p, 1.0),
                 "what is kept is multiplied by 1 + p: divide it by 1 - p": lambda s: (1 + s.p, 1.0),
+                "what is kept is divided by 1/2, whatever p is": lambda _: (2.0, 1.0),
                 "what is kept is divided by 1 - p twice": lambda s: ((1 - s.p) ** -2, 1.0),
                 "what is kept is divided by the root of 1 - p": lambda s: ((1 - s.p) ** -0.5, 1.0),
                 "the mask is returned without x": lambda s: (1 / (1 - s.p) / _INPUT, 0.0),

@@ -87,7 +87,10 @@ PROBABILITIES = Part(
                 "1 is not added, or the sum is not used: a pair that never occurs gets the probability 0, and an empty "
                 "row 0/0": lambda s: s.counts,
                 "the wrong number is added to the counts: add 1": lambda s: s.counts + 1 / len(s.counts),
-                "0.1 is added to the counts: add 1": lambda s: s.counts + 0.1,
+                **{
+                    f"{number} is added to the counts: add 1": (lambda s, number=number: s.counts + number)
+                    for number in (2, 0.5, 0.1, 0.01, 1e-3, 1e-5)
+                },
                 "1 is added to the counts that are 0 only: add it to all": lambda s: s.counts.clamp(min=1),
             },
             (
@@ -126,6 +129,7 @@ PROBABILITIES = Part(
                 ),
                 "the counts are divided by V instead of their sum": lambda s: s.smoothed / s.smoothed.shape[1],
                 "the division is missing": lambda s: s.smoothed,
+                "1 is added after the division": lambda s: s.counts / s.counts.sum(1, keepdim=True) + 1,
             },
             (
                 "Row i must add up to 1: after token i, some token comes for certain.",
@@ -147,6 +151,7 @@ def _probabilities(ids: Tensor, V: int) -> Given:
 _LOSSES = {
     "the minus sign is missing: a logarithm of a probability is negative, a loss "
     "positive": lambda s: s.picked.log().mean(),
+    "the mean is divided by the number of examples once more": lambda s: -s.picked.log().mean() / len(s.picked),
     "the losses are added up: take their mean, so that a longer text has no larger "
     "loss": lambda s: -s.picked.log().sum(),
     "the logarithm is taken of the mean: take the mean of the logarithms": lambda s: -s.picked.mean().log(),
@@ -175,6 +180,7 @@ LOSS = Part(
                     s.ids[1:], s.ids[:-1]
                 ],
                 "each token's probability is that of following itself": lambda s: s.p[s.ids, s.ids],
+                "all entries of the table are taken: look up those of the pairs of neighbours": lambda s: s.p,
                 "the text wraps around: the last token has no successor": lambda s: s.p[s.ids, s.ids.roll(-1)],
                 "the pairs are two tokens apart": lambda s: s.p[s.ids[:-2], s.ids[2:]],
                 "all pairs of a row and a column are taken: take one entry for each pair of neighbours": (
@@ -309,6 +315,9 @@ SOFTMAX = Part(
                 "the exponentials are divided by the sum of the scores: divide by that of the exponentials": lambda s: (
                     s.exponentials / s.x.sum(-1, keepdim=True)
                 ),
+                "x is transposed: the softmax is over its columns, and the result has columns for rows": lambda s: (
+                    (s.exponentials / s.exponentials.sum(0, keepdim=True)).mT
+                ),
                 "the logarithm of the probabilities is returned": lambda s: (
                     s.exponentials / s.exponentials.sum(-1, keepdim=True)
                 ).log(),
@@ -364,6 +373,9 @@ CROSS_ENTROPY = Part(
                 ],
                 "the next example's target is taken: each row has its own": lambda s: s.p[
                     torch.arange(len(s.targets)), s.targets.roll(-1)
+                ],
+                "the targets are shifted: targets[n] belongs to row n already": lambda s: s.p[
+                    torch.arange(len(s.targets) - 1), s.targets[1:]
                 ],
                 "all probabilities of a row count: only that of the target does": lambda s: s.p,
                 "p[targets] takes rows: take the column targets[n] of row n": lambda s: s.p[s.targets],

@@ -8,7 +8,8 @@ an unfinished attempt has got.
 
 import contextlib
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from types import CodeType, SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from exercises.checks.attempts import Attempt, attempt, blank_lines, code_of, failure
 from exercises.checks.steps import MistakeError, Part, Step, Way, follow, readings, result
 
-_MOST_MISTAKES = 3  # at a time
+_USUAL = 4  # the first mistakes of a step are the most frequent ones: only they are looked for three at a time
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,11 @@ def _told(part: Part, done: Attempt, file: str, blanks: int) -> tuple[str, Step 
                 fault = done.fault or _gradient_fault(given, done.value, right)
                 return f"all right{fault and ', but '}{fault}", last if fault else None
         for i, given in enumerate(readings(done.given)):
-            most = 1 if i else _MOST_MISTAKES  # the first is the likeliest, and a search takes time
+            most = 1 if i else part.most_mistakes  # the first is the likeliest, and a search takes time
             if mistakes := _recognised(part, given, done.value, len(part.steps), most):
                 return _said(part, mistakes, done.value)
+        if done.fault and not blanks:
+            return done.fault, last
     given = readings(done.given)[0]
     return _reached(part, done, given, file, blanks)
 
@@ -114,7 +117,7 @@ def _reached(part: Part, done: Attempt, given: SimpleNamespace, file: str, blank
 
 
 def _recognised(
-    part: Part, given: SimpleNamespace, value: Any, count: int, most: int = _MOST_MISTAKES
+    part: Part, given: SimpleNamespace, value: Any, count: int, most: int = 0
 ) -> list[tuple[str | None, bool]] | None:
     """What leads to `value`: the mistake in each of the first `count` steps, or None, and whether the step matters.
 
@@ -124,17 +127,36 @@ def _recognised(
     if not any(isinstance(x, Tensor | float) and torch.as_tensor(x).isfinite().any() for x in values):
         return None  # NaN alone looks like any mistake that leads to it
     steps = part.steps[:count]
-    choices = itertools.product(*([(None, step.right), *step.wrong.items()] for step in steps))
-    for choice in sorted(choices, key=_mistakes):
-        if 0 < _mistakes(choice) <= most:
-            with contextlib.suppress(
-                RuntimeError, IndexError, ValueError, TypeError
-            ):  # shapes that do not fit, so not the learner's way
-                ways = [way for _, way in choice]
-                computed = follow(steps, ways, given)
-                if _same(value, getattr(computed, steps[-1].name), part.tolerance):
-                    return [(mistake, _matters(part, ways, given, i)) for i, (mistake, _) in enumerate(choice)]
+    for mistakes in range(1, (most or part.most_mistakes) + 1):
+        if mistakes > 2:  # all combinations would take minutes
+            steps = tuple(replace(step, wrong=dict(list(step.wrong.items())[:_USUAL])) for step in steps)
+        for found, ways, computed in _computed(steps, given, mistakes):
+            if _same(value, computed, part.tolerance):
+                return [(mistake, _matters(part, ways, given, i)) for i, mistake in enumerate(found)]
     return None
+
+
+def _computed(
+    steps: tuple[Step, ...], values: SimpleNamespace, mistakes: int
+) -> Iterator[tuple[list[str | None], list[Way], Any]]:
+    """Each way to compute the steps with that many mistakes: the mistakes, the ways, and the value of the last step."""
+    if mistakes > len(steps):
+        return
+    step, rest = steps[0], steps[1:]
+    wrong = list(step.wrong.items()) if mistakes else []
+    for mistake, way in [(None, step.right), *wrong]:
+        left = mistakes - (mistake is not None)
+        with contextlib.suppress(
+            RuntimeError, IndexError, ValueError, TypeError
+        ):  # shapes that do not fit: not the way
+            value = way(values)
+            if not rest:
+                if left == 0:
+                    yield [mistake], [way], value
+                continue
+            later = SimpleNamespace(**vars(values) | {step.name: value})
+            for found, ways, last in _computed(rest, later, left):
+                yield [mistake, *found], [way, *ways], last
 
 
 def _matters(part: Part, ways: list[Way], given: SimpleNamespace, place: int) -> bool:
@@ -153,10 +175,6 @@ def _joined(value: Any) -> Any:
         with contextlib.suppress(RuntimeError):  # of several shapes
             return torch.stack(list(value))
     return value
-
-
-def _mistakes(choice: tuple[tuple[str | None, Way], ...]) -> int:
-    return sum(mistake is not None for mistake, _ in choice)
 
 
 def _said(part: Part, found: list[tuple[str | None, bool]], value: Any) -> tuple[str, Step]:
@@ -180,6 +198,8 @@ def _same(value: Any, right: Any, tolerance: float) -> bool:
         )  # fmt: skip
     if not all(isinstance(x, Tensor | float | int) for x in (value, right)):
         return False
+    if isinstance(value, Tensor) and isinstance(right, Tensor) and value.shape != right.shape:
+        return False
     # A score of -10,000 is as good as -inf: softmax gives both the weight 0.
     value, right = (torch.as_tensor(x).detach().double().clamp(min=-1e4) for x in (value, right))
     return value.shape == right.shape and torch.allclose(value, right, 1e-4, tolerance, equal_nan=True)
@@ -200,6 +220,11 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
         symbols = f"{step.shape} = " if step.shape else ""
         expected = f"{symbols}{tuple(right.shape)}" if right.dim() else "(): a single number"
         return f"the shape is {tuple(value.shape)}, and must be {expected}"
+    if right.dim() > 1 and right.shape[-1] == right.shape[-2] and _same(value, right.mT, part.tolerance):
+        return "it is transposed"
+    ratio = (value.double() * right).sum() / right.double().square().sum()
+    if ratio.isfinite() and ratio.abs() > 1e-3 and _same(value, right * ratio, part.tolerance):
+        return f"all of it is {ratio:.4g} times what it must be: a factor is missing, or one too many"
     place = (~torch.isclose(value.double(), right.double(), 1e-4, part.tolerance)).nonzero()[0].tolist()
     found, wanted = value[tuple(place)].item(), right[tuple(place)].item()
     where = f"at {place} it" if place else "it"

@@ -35,6 +35,7 @@ class Part:
     inputs: tuple[str, ...] = ("x",)  # what is passed, by the names in a case
     observe: Callable[[Any, SimpleNamespace], Any] | None = None  # what to compare, if it is not what is returned
     tolerance: float = 1e-5
+    most_mistakes: int = 3  # that are looked for at once
     outputs: tuple[str, ...] = ()  # names of the values, if there are several
 
 

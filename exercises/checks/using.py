@@ -104,6 +104,9 @@ NUCLEUS = Part(
             {
                 "the token that crosses the threshold is dropped: it must be kept, so that those that are kept add up "
                 "to p at least": lambda s: s.ranked.cumsum(-1),
+                "the token that crosses the threshold is dropped unless it is the likeliest: keep it": lambda s: (
+                    s.ranked.cumsum(-1).index_fill(-1, torch.tensor([0]), 0.0)
+                ),
                 "one token too many is kept: the token that crosses the threshold is the last": lambda s: (
                     (s.ranked.cumsum(-1) - s.ranked).roll(1, -1).index_fill(-1, torch.tensor([0]), 0.0)
                 ),
@@ -242,16 +245,16 @@ class _Watched(torch.optim.SGD):
 
     def step(self, closure: Any = None) -> Any:
         """One step."""
-        if closure is not None:
-            with torch.enable_grad():
-                closure()
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         self.events.append("step")
         gradient = self.table.grad
         if gradient is not None and gradient.any():
             self.had_gradient = True
             sums = [sum(self.computed[i:], torch.zeros(_V, _V)) for i in range(len(self.computed))]
             self.is_changed |= not any(torch.allclose(gradient, one, 1e-4, 1e-5) for one in sums)
-        return super().step()
+        super().step()
+        return loss
 
 
 def _batch(_: Any) -> SimpleNamespace:
@@ -299,8 +302,9 @@ def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
         used = previous if is_early else gradient
         if s.gradient not in ("none", "erased", "early, erased"):
             model.table.data -= s.update * _LR * used
-        after = s.loss(model(s.idx), s.targets, s.idx)
-        losses.append({"perplexity": loss.exp(), "after": after}.get(s.returned, loss).detach())
+        if s.returned == "after":
+            loss = s.loss(model(s.idx), s.targets, s.idx)
+        losses.append((loss.exp() if s.returned == "perplexity" else loss).detach())
     had = s.update != 0 and s.gradient not in ("none", "erased", "early, erased")
     flags = (s.gradient != "none", s.update != 0, had, s.returned == "graph", is_early)
     return torch.stack(losses), model.table.detach(), *map(float, flags)
@@ -451,6 +455,7 @@ TRAINING_STEP = Part(
         Step("output", "the result is", _simulated, {}, ("Loss, gradient, update: in this order.",)),
     ),
     observe=_trained,
+    most_mistakes=2,
     outputs=(
         "the losses of three steps",
         "the weights after three steps",

@@ -405,7 +405,7 @@ FAILING = [
      "the scores are right; the mask is not right: at [0, 0, 0] it is nan (from 0/0, 0 * inf, or the softmax of a row "
      "that is -inf throughout), and must be -2.064"),
     ("v2", "Head", [(SCORES, "scores = 3 * q @ k.mT")],
-     "the scores are not right: at [0, 0, 0] it is -16.38, and must be -2.064"),
+     "the scores are not right: all of it is 7.937 times what it must be: a factor is missing, or one too many"),
     ("v2", "Head", [("self.query = ", "self.questions = ")],
      "line 25, `q, k, v = self.query(x), self.key(x), self.value(x)`: AttributeError: 'Head' object has no attribute "
      "'query'; there, x is (2, 6, 15)"),
