@@ -401,6 +401,10 @@ def _backward(B: int, T: int, D: int) -> Given:
     return given
 
 
+def _ordered(order: str) -> Way:
+    return lambda s: tuple(getattr(s, f"d_{name}") for name in order)
+
+
 BACKWARD = Part(
     "attention_backward",
     (_backward(2, 6, 7), _backward(3, 5, 16), _backward(1, 1, 3)),
@@ -535,8 +539,8 @@ BACKWARD = Part(
             "the order is",
             lambda s: (s.d_q, s.d_k, s.d_v),
             {
-                f"the gradients are returned in the wrong order, {', '.join(order)}: the order is q, k, v": (
-                    lambda s, order=order: tuple(getattr(s, f"d_{name}") for name in order)
+                f"the gradients are returned in the wrong order, {', '.join(order)}: the order is q, k, v": _ordered(
+                    order
                 )
                 for order in ("vkq", "kqv", "qvk", "vqk", "kvq")
             },

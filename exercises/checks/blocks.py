@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from exercises.checks.steps import Exercise, Given, MistakeError, Part, Step
+from exercises.checks.steps import Exercise, Given, MistakeError, Part, Step, Way
 from gpt.models import v3_feed_forward
 
 _B, _T, _C, _H = 2, 6, 8, 2
 _EPS = 1e-5
 
 
-def _built(answer: Any, *sizes: int) -> nn.Module:
+def _built(answer: Any, *sizes: float) -> nn.Module:
     module = answer(*sizes)
     if not isinstance(module, nn.Module):
         raise MistakeError("this must be an nn.Module")
@@ -309,6 +309,10 @@ def _variance(s: SimpleNamespace, correction: int = 0, dim: int | tuple[int, ...
     return s.x.var(dim, correction=correction, keepdim=True)
 
 
+def _divided(eps: float) -> Way:
+    return lambda s: (s.x - s.mean) / (s.variance + eps).sqrt()
+
+
 LAYER_NORM = Part(
     "LayerNorm",
     (_norm(_C), _norm(5, 3, 4), _norm(6, 2, 3)),
@@ -408,12 +412,7 @@ LAYER_NORM = Part(
                     (s.x - s.mean) * (s.variance + _EPS).sqrt()
                 ),
                 "eps is subtracted: add it to the variance": lambda s: (s.x - s.mean) / (s.variance - _EPS).sqrt(),
-                **{
-                    f"eps is {eps}: add self.eps, {_EPS}": (
-                        lambda s, eps=eps: (s.x - s.mean) / (s.variance + eps).sqrt()
-                    )
-                    for eps in (1e-2, 1e-3, 1e-4, 1e-6)
-                },
+                **{f"eps is {eps}: add self.eps, {_EPS}": _divided(eps) for eps in (1e-2, 1e-3, 1e-4, 1e-6)},
                 "eps is squared, or too small: add self.eps to the variance": lambda s: (
                     (s.x - s.mean) / (s.variance + _EPS**2).sqrt()
                 ),
@@ -628,6 +627,10 @@ def _result(s: SimpleNamespace) -> tuple[float, ...]:
     return (share, draw, again, scale if share < 1 else 0.0, passed, zeros, value[s.evaluation])
 
 
+def _drawn(draw: int, again: float = 0.0) -> Way:
+    return lambda s: (s.p, float(draw), again)
+
+
 DROPOUT = Part(
     "Dropout",
     (_dropout(0.25), _dropout(0.6)),
@@ -670,9 +673,9 @@ DROPOUT = Part(
                     -1.0,
                     0.0,
                 ),
-                **{said: (lambda s, i=i: (s.p, float(i), 0.0)) for i, said in enumerate(_DRAWS.values())},
+                **{said: _drawn(i) for i, said in enumerate(_DRAWS.values())},
                 **{
-                    f"{said}; and each call drops the same": (lambda s, i=i: (s.p, float(i), 1.0))
+                    f"{said}; and each call drops the same": _drawn(i, again=1.0)
                     for i, said in enumerate(_DRAWS.values())
                 },
             },

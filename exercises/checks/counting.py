@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exercises.checks.steps import Exercise, Given, Part, Step
+from exercises.checks.steps import Exercise, Given, Part, Step, Way
 
 _IDS = torch.tensor([0, 1, 1, 2, 0, 1, 3, 0, 1, 1, 2, 2, 3, 1])  # token 4 never occurs
 _OTHER_IDS = torch.tensor([2, 6, 0, 2, 2, 6, 0, 1, 0])
@@ -75,6 +75,10 @@ def _table(ids: Tensor, V: int) -> Given:
     return lambda _: SimpleNamespace(counts=_counted(ids[:-1], ids[1:], V))
 
 
+def _adding(number: float) -> Way:
+    return lambda s: s.counts + number
+
+
 PROBABILITIES = Part(
     "probabilities",
     (_table(_IDS, 5), _table(_OTHER_IDS, 8)),
@@ -88,7 +92,7 @@ PROBABILITIES = Part(
                 "row 0/0": lambda s: s.counts,
                 "the wrong number is added to the counts: add 1": lambda s: s.counts + 1 / len(s.counts),
                 **{
-                    f"{number} is added to the counts: add 1": (lambda s, number=number: s.counts + number)
+                    f"{number} is added to the counts: add 1": _adding(number)
                     for number in (2, 0.5, 0.1, 0.01, 1e-3, 1e-5)
                 },
                 "1 is added to the counts that are 0 only: add it to all": lambda s: s.counts.clamp(min=1),

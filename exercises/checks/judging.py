@@ -235,7 +235,7 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
 def _gradient_fault(given: SimpleNamespace, value: Any, right: Any) -> str:
     """What keeps a right result from being trained with; empty if nothing does."""
     module = getattr(given, "module", None)
-    leaves = dict(module.named_parameters()) if isinstance(module, nn.Module) else {}
+    leaves: dict[str, Tensor] = dict(module.named_parameters()) if isinstance(module, nn.Module) else {}
     leaves |= {name: x for name, x in vars(given).items() if isinstance(x, Tensor) and x.requires_grad and x.is_leaf}
     if not leaves or not isinstance(right, Tensor) or not right.requires_grad:
         return ""
