@@ -103,6 +103,38 @@ RIGHT = {
         "v2", (SCORES, "scores = BLANK"), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
         ("return weights @ v", "return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
     ),
+    "one layer for queries, keys and values": (
+        "v2", ("self.query = nn.Linear(n_embd, head_size, bias=False)",
+               "self.qkv = nn.Linear(n_embd, 3 * head_size, bias=False)"),
+        ("self.key = nn.Linear(n_embd, head_size, bias=False)", ""),
+        ("self.value = nn.Linear(n_embd, head_size, bias=False)", ""),
+        ("self.query(x), self.key(x), self.value(x)", "self.qkv(x).chunk(3, dim=-1)"),
+    ),
+    "layers with other names, and a mask in a buffer": (
+        "v2", ("self.query", "self.w1"), ("self.key", "self.w0"), ("self.value = ", 'self.register_buffer("seen", '
+               "torch.ones(32, 32).tril().bool())\n        self.w2 = "), ("self.value(x)", "self.w2(x)"),
+        (MASK, 'masked = scores.masked_fill(~self.seen[:T, :T], float("-inf"))'),
+    ),
+    "heads in a list": (
+        "v3", ("self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)",
+               "self.heads = nn.ModuleList(v2_attention_head.Head(n_embd, n_embd // n_head) for _ in range(n_head))"),
+        ("qkv = self.qkv(x)", "return torch.cat([head(x) for head in self.heads], dim=-1)"),
+        ("from gpt.models.v2_attention_head import", "from gpt.models import v2_attention_head\n"
+         "from gpt.models.v2_attention_head import"),
+    ),
+    "other names for the parts of a block": (
+        "v6", ("attention_norm", "norm1"), ("feed_forward_norm", "norm2"), ("self.attention", "self.read"),
+        ("self.feed_forward", "self.compute"), ("self.weight", "self.gamma"), ("self.bias", "self.beta"),
+    ),
+    "a feed-forward layer in one": (
+        "v4", ("self.linear = nn.Linear(n_embd, n_embd)",
+               "self.net = nn.Sequential(nn.Linear(n_embd, n_embd), nn.ReLU())"),
+        ("hidden = self.linear(x)", "return self.net(x)"),
+    ),
+    "a closure": (
+        "training", ("loss.backward()\n",
+                     "loss.backward()\n    optimizer.step(lambda: loss)\n    return loss.item()\n"),
+    ),
     "PyTorch's attention, in heads": (
         "v3", ("read = scores.softmax(dim=-1) @ v",
                "read = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
@@ -298,6 +330,67 @@ def test_a_wrong_solution_gets_its_message(
     assert str(report) == f"{part}: {said}"
     assert not report.is_right
     assert report.state == "not right yet"
+
+
+KEEP = "keep = torch.rand_like(x) >= self.p"
+LOSS = "cross_entropy(model(idx).flatten(0, 1), targets.flatten())"
+# More of them, of which only the words that name the mistake are compared.
+NAMED = [
+    ("v2", "Head", [("/ D**0.5", "/ 2")], "divided by 2, which is the square root of D only if D is 4"),
+    ("v2", "Head", [("/ D**0.5", "/ (D / 2)")], "divided by D / 2: the square root"),
+    ("v2", "Head", [("/ D**0.5", "/ (D // 2)")], "divided by D // 2: the square root"),
+    *(("v2", "Head", [(f"self.{name} = nn.Linear(n_embd, head_size, bias=False)",
+                       f"self.{name} = nn.Linear(n_embd, head_size)")], f"{name} has a bias")
+      for name in ("query", "key", "value")),
+    ("v2", "Head", [("k.transpose(-2, -1)", "k.reshape(len(k), D, T)")], "a view or reshape of k"),
+    ("v2", "Head", [(SOFTMAX, "weights = masked.softmax(-1).softmax(-1)")], "the softmax is applied twice"),
+    ("v2", "Head", [("return weights @ v", "return nn.functional.dropout(weights) @ v")], "a second call"),
+    ("v3", "MultiHeadAttention", [("return read.", "return read.flip(1).")], "reversed order"),
+    ("v3", "MultiHeadAttention", [("read.transpose(1, 2).reshape", "read.view")], "without exchanging H and T"),
+    ("softmax", "softmax", [("x.amax(dim=-1, keepdim=True)", "x.mean(dim=-1, keepdim=True)")], "the mean of each row"),
+    ("softmax", "softmax", [("shifted = ", "return x.softmax(0)\n    shifted = ")], "over the wrong dimension"),
+    ("softmax", "softmax", [("return exponentials", "return exponentials.detach()"),
+                            ("exponentials.sum", "exponentials.detach().sum")], "no gradient gets through"),
+    ("softmax", "softmax", [("exponentials.sum", "exponentials.detach().sum")], "the gradient of x is not right"),
+    ("softmax", "cross_entropy", [("p = softmax(logits)", "p = softmax(softmax(logits))")], "applied twice"),
+    ("v4", "FeedForward", [("nn.Linear(n_embd, n_embd)", "nn.Linear(n_embd, 4 * n_embd)")],
+     "must have one linear layer"),
+    ("v4", "Block", [("self.attention = MultiHeadAttention(n_embd, n_head)", "")], "keep the layers self.attention"),
+    ("v5", "Block", [("attended = x + ", "attended = x.detach() + ")], "the gradient of x is not right"),
+    ("v6", "LayerNorm", [("normalised = (x - mean) / (variance",
+                          "normalised = x / (x.square().mean(-1, keepdim=True)")],
+     "this is RMSNorm"),
+    ("v6", "LayerNorm", [("self.weight = ", "self.gain = self.")], "AttributeError"),
+    ("v6", "LayerNorm", [("torch.ones(n_embd)", "torch.zeros(n_embd)")], "self.weight that begins with ones"),
+    ("v7", "Dropout", [(KEEP,
+                        "self.keep = getattr(self, 'keep', torch.rand_like(x) >= self.p)\n        keep = self.keep")],
+     "each call drops the same"),
+    ("v7", "Dropout", [(KEEP, f"torch.manual_seed(0)\n        {KEEP}")], "each call drops the same"),
+    ("v7", "Dropout", [("return x * keep", "return x.detach() * keep")], "no gradient gets through"),
+    ("v7", "Dropout", [("rand_like(x)", "rand(x.shape[0], 1, 1)")], "one draw decides for a whole window"),
+    ("sampling", "nucleus", [("before >= top_p", "before > top_p")], "reach top_p exactly"),
+    ("training", "training_step", [(LOSS, "cross_entropy(model(idx)[:, :-1].flatten(0, 1), targets[:, 1:].flatten())")],
+     "shifted twice"),
+    ("training", "training_step", [("targets.flatten()", "idx.flatten()")], "the inputs are the targets"),
+    ("training", "training_step", [(LOSS, "cross_entropy(model(idx)[:, -1], targets[:, -1])")],
+     "the last position only"),
+    ("training", "training_step", [("flatten(0, 1)", "softmax(-1).flatten(0, 1)")], "applies the softmax itself"),
+    ("training", "training_step", [("optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()",
+                                    "optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()")],
+     "step() comes before backward(), so it takes the gradient of the step before"),
+    ("training", "training_step", [("optimizer.step()", "nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n"
+                                                        "    optimizer.step()")], "as by clipping"),
+    ("backward", "attention_backward", [("D**0.5", "2")], "divided by 2 instead of sqrt(D)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "part", "changes", "said"), NAMED, ids=[f"{w[0]}-{i}" for i, w in enumerate(NAMED)])
+def test_a_wrong_solution_is_named(
+    name: str, part: str, changes: list[tuple[str, str]], said: str, tmp_path: Path
+) -> None:
+    report = check(name, getattr(module_of(changed(solved(name), *changes), tmp_path), part))
+    assert not report.is_right
+    assert said in str(report)
 
 
 HIDDEN = {
