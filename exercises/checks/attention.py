@@ -76,6 +76,8 @@ _MASKS: Mapping[str, Way] = {
     ),
     "the mask adds 1 to the hidden scores: put -inf there": lambda s: s.scores + _triangle(s.T).float(),
     "the mask subtracts 1 from the hidden scores: put -inf there": lambda s: s.scores - _triangle(s.T).float(),
+    "the mask subtracts 5 from the hidden scores: put -inf there": lambda s: s.scores - 5 * _triangle(s.T).float(),
+    "the mask subtracts 10 from the hidden scores: put -inf there": lambda s: s.scores - 10 * _triangle(s.T).float(),
     **{
         f"the mask sets the hidden scores to {score}, which leaves some weight: only -inf becomes 0": _hiding(
             score=score
@@ -100,6 +102,9 @@ _SOFTMAXES: Mapping[str, Way] = {
     ).masked_fill(_triangle(s.T), -_INF),
     "the division by sqrt(D) comes after the softmax: divide the scores, before it": lambda s: (
         _hiding()(SimpleNamespace(scores=s.q @ s.k.mT)).softmax(-1) / s.D**0.5
+    ),
+    "the mask hides a position from itself, so that row 0 has nothing to see: row 3 must see column 3": lambda s: (
+        _hiding(lambda T: _triangle(T, 0))(s).softmax(-1).nan_to_num(0.0)
     ),
     "the exponentials are not divided by their sum: each row must add up to 1": lambda s: s.masked.exp(),
     "a sigmoid stands in place of the softmax: each row must add up to 1": lambda s: s.masked.sigmoid(),

@@ -113,6 +113,9 @@ FEED_FORWARD = Part(
                 "the activation is tanh instead of a ReLU": lambda s: s.hidden.tanh(),
                 "the activation is GELU instead of a ReLU": lambda s: gelu(s.hidden),
                 "the activation is a leaky ReLU instead of a ReLU": lambda s: nn.functional.leaky_relu(s.hidden),
+                "the activation is a leaky ReLU, of slope 0.1, instead of a ReLU": lambda s: nn.functional.leaky_relu(
+                    s.hidden, 0.1
+                ),
                 "the activation is SiLU instead of a ReLU": lambda s: nn.functional.silu(s.hidden),
                 "the activation is ELU instead of a ReLU": lambda s: nn.functional.elu(s.hidden),
                 "the activation is softplus instead of a ReLU": lambda s: nn.functional.softplus(s.hidden),
@@ -574,16 +577,18 @@ _DRAWS = {
 }
 
 
-def _dropout(p: float) -> Given:
-    return lambda answer: SimpleNamespace(module=_built(answer, p), p=p)
+def _dropout(p: float, *shape: int) -> Given:
+    return lambda answer: SimpleNamespace(module=_built(answer, p), p=p, shape=shape)
 
 
 def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     """What a dropout layer does to equal numbers: draws differ, so only shares and means can be compared."""
-    x, trained, passed = torch.full((12, 20, 40), _INPUT), [], 0.0
+    x, trained, passed = torch.full(s.shape, _INPUT), [], 0.0
     for _call in range(10):
         given = x.clone().requires_grad_()
-        y = s.module.train()(given.clone())
+        y = s.module.train()(copy := given.clone())
+        if not torch.equal(copy, given):
+            raise MistakeError("x itself is changed: make a new tensor, such as x * keep")
         trained.append(_of_shape(y, x))
         if y.requires_grad:
             (gradient,) = torch.autograd.grad(y.sum(), given, allow_unused=True)
@@ -593,7 +598,7 @@ def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     zeros = torch.stack([y == 0 for y in trained])
     kept = torch.cat([y[y != 0] for y in trained])
     shared = tuple(
-        i for i in range(3) if zeros.any() and not zeros.all() and (zeros == zeros.narrow(i + 1, 0, 1)).all()
+        i for i in range(x.dim()) if zeros.any() and not zeros.all() and (zeros == zeros.narrow(i + 1, 0, 1)).all()
     )
     share = zeros.double().mean()
     if shared:  # too few draws for a mean: only which of both probabilities it is can be told
@@ -633,7 +638,7 @@ def _drawn(draw: int, again: float = 0.0) -> Way:
 
 DROPOUT = Part(
     "Dropout",
-    (_dropout(0.25), _dropout(0.6)),
+    (_dropout(0.25, 12, 20, 40), _dropout(0.6, 120, 80)),
     (
         Step(
             "evaluation",

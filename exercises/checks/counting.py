@@ -40,6 +40,7 @@ COUNTS = Part(
                     s.ids, s.ids, s.vocab_size
                 ),
                 "the last pair is missing": lambda s: _counted(s.ids[:-2], s.ids[1:-1], s.vocab_size),
+                "every second pair is missing": lambda s: _counted(s.ids[:-1][::2], s.ids[1::2], s.vocab_size),
                 "the first pair is missing": lambda s: _counted(s.ids[1:-1], s.ids[2:], s.vocab_size),
                 "each pair is counted in both directions": lambda s: (
                     _counted(s.ids[:-1], s.ids[1:], s.vocab_size) + _counted(s.ids[1:], s.ids[:-1], s.vocab_size)
@@ -249,6 +250,7 @@ SOFTMAX = Part(
                 "the mean of each row is subtracted: a score far above it overflows. Subtract the largest": lambda s: (
                     s.x - s.x.mean(-1, keepdim=True)
                 ),
+                "the scores are divided by 1000, which changes the probabilities": lambda s: s.x / 1000,
                 "the smallest score of each row is subtracted: subtract the largest": lambda s: (
                     s.x - s.x.amin(-1, keepdim=True)
                 ),
@@ -381,6 +383,9 @@ CROSS_ENTROPY = Part(
                 "the targets are shifted: targets[n] belongs to row n already": lambda s: s.p[
                     torch.arange(len(s.targets) - 1), s.targets[1:]
                 ],
+                "the probabilities weight the logarithms, which gives the entropy: take the target's alone": lambda s: (
+                    (s.p * s.p.log()).sum(-1).exp()
+                ),
                 "all probabilities of a row count: only that of the target does": lambda s: s.p,
                 "p[targets] takes rows: take the column targets[n] of row n": lambda s: s.p[s.targets],
                 "p[:, targets] takes all pairs of an example and a target: take one per example": lambda s: s.p[

@@ -206,8 +206,8 @@ NUCLEUS = Part(
     inputs=("p", "top_p"),
 )
 
-_V, _LR, _STEPS = 5, 2e-3, 3
-_SCALE = 50.0  # of the logits: makes gradients so large that clipping them shows
+_V, _LR, _STEPS = 5, 5e-6, 3
+_SCALE = 1000.0  # of the logits: makes gradients so large that clipping them shows
 
 
 class _Model(nn.Module):
@@ -287,7 +287,7 @@ def _trained(answer: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     early = steps > 0 and backward > 0 and optimizer.events.index("step") < optimizer.events.index("backward")
     flags = (backward > 0, steps > 0, optimizer.had_gradient, holds, early)
     values = torch.stack([torch.as_tensor(loss).detach().float() for loss in losses])
-    return values, model.table.detach(), *map(float, flags)
+    return values, model.table.detach() * _SCALE, *map(float, flags)
 
 
 def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
@@ -307,7 +307,7 @@ def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
         losses.append((loss.exp() if s.returned == "perplexity" else loss).detach())
     had = s.update != 0 and s.gradient not in ("none", "erased", "early, erased")
     flags = (s.gradient != "none", s.update != 0, had, s.returned == "graph", is_early)
-    return torch.stack(losses), model.table.detach(), *map(float, flags)
+    return torch.stack(losses), model.table.detach() * _SCALE, *map(float, flags)
 
 
 def _loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
