@@ -147,7 +147,9 @@ def _check(model: nn.Module, V: int) -> None:
 def _compared(choice: Choice, folder: Path) -> str:
     worst = 0.0
     for B, V in _TRIED:
-        model = models.build(choice, V).train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(B)
+            model = models.build(choice, V).train()
         windows = _windows(B, block_size_of(model), V)
         expected = gradients(model, *windows, *_weights(model))
         for name in ("training.onnx", "loss.onnx"):
