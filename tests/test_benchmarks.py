@@ -392,7 +392,7 @@ def test_text_is_generated_against_nanogpt(everything: Everything) -> None:
         assert [row[0] for row in limits] == [
             f"v7-size generation, 1 x 8 characters, {x}, of the limit" for x in dtypes
         ]
-        assert all(row[1] == "reading the weights" and 0 < float(row[4].split()[0]) < 1 for row in limits)
+        assert all(row[1] == "reading the weights" and float(row[4].split()[0]) > 0 for row in limits)
     assert [row[0] for row in rows] == [f"v7-size generation, 1 x 8 characters, {x}; peer float32" for x in dtypes]
     assert all(row[1] == "nanoGPT generate" and "characters/s" in row[2] and "characters/s" in row[3] for row in rows)
     call = {"script": "generate", "batch": 1, "tokens": 8, "n_embd": 384}
