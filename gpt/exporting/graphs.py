@@ -160,7 +160,9 @@ def running(
     path: Path, outputs: Sequence[str], weights: Mapping[str, Tensor] = NONE.weights
 ) -> Callable[..., Sequence[Tensor]]:
     """A function that runs a graph with these weights."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more lose sums: ScatterND adds to the same place from two threads at once
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(idx: Tensor, **given: Tensor) -> list[Tensor]:
         feed = {name: tensor.detach().numpy() for name, tensor in {"idx": idx, **weights, **given}.items()}

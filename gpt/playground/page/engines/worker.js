@@ -111,7 +111,7 @@ function runtime() {
   // @ts-expect-error: static.py writes it there
   const loading = import("../ort/ort.wasm.bundle.min.mjs");
   runtimeLoaded ??= Promise.all([loading, unzipped()]).then(([ort, wasm]) => {
-    ort.env.wasm.numThreads = 1; // more threads need headers that few static hosts send
+    ort.env.wasm.numThreads = 1; // more need headers that few static hosts send, and lose sums of gradients
     ort.env.wasm.wasmBinary = wasm;
     return ort;
   });
