@@ -1,30 +1,34 @@
 """Directives for the pages of the course: pictures, measured losses, diffs between stages, live stages."""
 
-import ast
-import difflib
+import html
 import json
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
 from captions import restated, statements
 from course_runs import train_missing
 from docutils import nodes
 from docutils.parsers.rst import directives
 from live_stages import write_live
 from pictures import draw_stale
+from quoting import results
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 from gpt.base.files import write_atomically
-from gpt.base.ladder import SMALL
 
 _REPOSITORY = Path(__file__).parents[2]
 _RESULTS = _REPOSITORY / "docs" / "results.md"
-_FOR_OTHER_READERS = re.compile(r"^> \*GitHub shows this page without .*\*\n\n", re.MULTILINE)
+# What docs/quoting.py describes: what stands in the Markdown for those who read it elsewhere, between two comments.
+_MORE = re.compile(
+    r"^<!-- (?P<name>picture|results|live): (?P<argument>\S+)(?P<options>[^\n]*) -->\n"
+    r"(?P<shown><picture>[^\n]*\n|\*On \[the site\][^\n]*\n|\|.*?)?(?P<content>.*?)^<!-- end -->$",
+    re.MULTILINE | re.DOTALL,
+)
+_CONTENTS = re.compile(r"^<!--\n(```\{toctree\}\n.*?\n```)\n-->$", re.MULTILINE | re.DOTALL)
+_ALT = re.compile(r'alt="([^"]*)"')
 
 
 class Picture(SphinxDirective):
@@ -81,57 +85,6 @@ class Results(SphinxDirective):
         return [block]
 
 
-class Ladder(SphinxDirective):
-    """:::{ladder}: the stages that have a row in docs/results.md, with what each adds and its losses."""
-
-    def run(self) -> list[nodes.Node]:
-        """A table."""
-        self.env.note_dependency(str(_RESULTS))
-        lines = ["| stage | adds | documented | measured |", "|---|---|---|---|"]
-        for stage in SMALL:
-            row = results(stage)
-            conf = _REPOSITORY / "conf" / "model" / f"{stage}.yaml"
-            adds = yaml.safe_load(conf.read_text(encoding="utf-8"))["adds"]
-            measured = row["measured"].partition(" ")[0]
-            lines.append(f"| [{stage}](/course/{stage}.md) | {adds} | {row['documented']} | {measured} |")
-        return self.parse_text_to_nodes("\n".join(lines))
-
-
-def results(stage: str) -> dict[str, str]:
-    """The row of a stage in the first table of docs/results.md, by column."""
-    rows = [
-        [cell.strip() for cell in line.strip("|\n").split("|")]
-        for line in _RESULTS.read_text(encoding="utf-8").splitlines()
-        if line.startswith("|")
-    ]
-    for row in rows:
-        if row[0] == stage:
-            return dict(zip(rows[0], row, strict=True))
-    raise ExtensionError(f"docs/results.md has no row of {stage}")
-
-
-class StageDiff(SphinxDirective):
-    """:::{stage-diff} BELOW ABOVE: what changes from one module of gpt/models to another, without their docstrings."""
-
-    required_arguments = 2
-
-    def run(self) -> list[nodes.Node]:
-        """The diff."""
-        below, above = (_REPOSITORY / "gpt" / "models" / f"{name}.py" for name in self.arguments)
-        self.env.note_dependency(str(below))
-        self.env.note_dependency(str(above))
-        lines = difflib.unified_diff(_code(below), _code(above), below.name, above.name, lineterm="")
-        block = nodes.literal_block("", "\n".join(lines), language="diff", classes=["stage-diff"])
-        return [block]
-
-
-def _code(path: Path) -> list[str]:
-    """The lines of a module after its docstring."""
-    text = path.read_text(encoding="utf-8")
-    docstring = ast.parse(text).body[0]
-    return text.splitlines()[docstring.end_lineno or 0 :]
-
-
 class Live(SphinxDirective):
     """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page.
 
@@ -180,8 +133,16 @@ def _prepare(app: Sphinx) -> None:
 
 
 def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
-    """Leave out the line for those who read the Markdown itself, where directives are empty boxes."""
-    source[0] = _FOR_OTHER_READERS.sub("", source[0])
+    """Make directives of the parts of the Markdown that are more on the site."""
+    source[0] = _MORE.sub(_directive, _CONTENTS.sub(r"\1", source[0]))
+
+
+def _directive(match: re.Match[str]) -> str:
+    words = (word.partition("=") for word in match["options"].split())
+    options = [f":{name}: {value}" for name, _, value in words]
+    if match["name"] == "picture" and (alt := _ALT.search(match["shown"])):
+        options.append(f":alt: {html.unescape(alt[1])}")
+    return "\n".join([f"::::{{{match['name']}}} {match['argument']}", *options, "", match["content"].strip(), "::::"])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -190,8 +151,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", _read)
     app.add_directive("picture", Picture)
     app.add_directive("results", Results)
-    app.add_directive("ladder", Ladder)
-    app.add_directive("stage-diff", StageDiff)
     app.add_directive("live", Live)
     app.add_directive("notebooks", Notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,5 @@
 """The course: what its pages quote exists, what they show is what comes out, and the site builds."""
 
-import ast
 import doctest
 import html
 import importlib
@@ -20,6 +19,7 @@ import torch
 
 from docs.captions import restated
 from docs.course.answers import v7
+from docs.quoting import PAGES, PICTURES, filled
 from gpt.base.errors import RequestError
 from gpt.base.ladder import LADDER, SMALL
 from gpt.runs.folder import RunFolder
@@ -30,7 +30,9 @@ DOCS = REPOSITORY / "docs"
 COURSE = sorted((DOCS / "course").glob("*.md"))
 GLOSSARY = DOCS / "course" / "glossary.md"
 STAGES = [*SMALL, "v7"]
-FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<body>(?:.*\n)*?)\1$", re.MULTILINE)
+QUOTED = re.compile(
+    r"^<!-- (?P<kind>\w+):? ?(?P<what>.*) -->\n(?P<shown>(?:.*\n)*?)^<!-- end -->$", re.MULTILINE
+)  # docs/quoting.py
 FIGURE = re.compile(
     r'<figure class="picture.*?src="(?P<src>[^"]*-light\.svg)".*?<figcaption>(?P<caption>.*?)</figcaption>', re.DOTALL
 )
@@ -38,49 +40,27 @@ LIVE = ("live-recall", "live-v3", "live-v5", "live-v6")  # notes of live stages,
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
-def directives(page: Path, name: str) -> list[tuple[str, dict[str, str]]]:
-    """The arguments and the options of a page's directives of that name."""
-    found = []
-    for fence in FENCE.finditer(page.read_text()):
-        body = fence["body"]
-        if fence["name"] == name:
-            found.append((fence["argument"], dict(re.findall(r"^:([\w-]+): *(.*)$", body, re.MULTILINE))))
-        elif name in body:  # inside a dropdown
-            inner = FENCE.finditer(body)
-            options = [(f["argument"], dict(re.findall(r"^:([\w-]+): *(.*)$", f["body"], re.M))) for f in inner
-                       if f["name"] == name]  # fmt: skip
-            found += options
-    return found
+def quoted(page: Path, kind: str) -> list[tuple[str, str]]:
+    """What a page quotes of that kind: as it is named, and what is shown."""
+    return [(found["what"], found["shown"]) for found in QUOTED.finditer(page.read_text()) if found["kind"] == kind]
 
 
-def quoted(page: Path, argument: str, options: dict[str, str]) -> str:
-    """What a literalinclude shows, before any cutting at lines. Raises LookupError if there is no such object."""
-    text = (page.parent / argument).read_text()
-    wanted = options.get("pyobject")
-    if wanted is None:
-        return text
-    nodes: list[ast.AST] = [ast.parse(text)]
-    for name in wanted.split("."):
-        nodes = [child for node in nodes for child in ast.iter_child_nodes(node) if getattr(child, "name", "") == name]
-    if not nodes:
-        raise LookupError(f"{argument} has no {wanted}")
-    return ast.get_source_segment(text, nodes[0]) or ""
+def test_a_page_shows_what_it_quotes_as_it_is_now(tmp_path: Path) -> None:
+    for page in PAGES:
+        assert filled(page.read_text(), page) == page.read_text(), f"{page}: run python docs/quoting.py"
+    assert sum(len(quoted(page, kind)) for page in COURSE for kind in ("code", "diff", "results", "live")) > 90
+    page = DOCS / "course" / "v2.md"
+    assert filled(page.read_text().replace("scores.softmax", "scores.max"), page) == page.read_text()
+    with pytest.raises(LookupError):
+        filled("<!-- code: gpt/models/v2_attention_head.py Heads -->\n<!-- end -->", page)
 
 
-def test_every_quotation_finds_its_lines() -> None:
-    quotations = [(page, *found) for page in COURSE for found in directives(page, "literalinclude")]
-    assert len(quotations) > 50
-    for page, argument, options in quotations:
-        assert options.keys() <= {"pyobject", "start-at", "end-at", "end-before", "dedent", "caption", "language"}
-        text = quoted(page, argument, options)
-        for option in ("start-at", "end-at", "end-before"):
-            assert options.get(option, "").strip('"') in text, (argument, options)
-
-
-def test_a_page_says_where_to_read_what_markdown_alone_does_not_show() -> None:
-    for page in COURSE:
-        is_hollow = any(directives(page, name) for name in ("literalinclude", "picture", "results", "stage-diff"))
-        assert ("> *GitHub shows this page without its code, " in page.read_text()) == is_hollow
+def test_the_markdown_of_a_page_is_whole_without_the_site() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        assert not re.search(r"^(?:```|:::+)\{(?!toctree|notebooks)", text, re.MULTILINE), page
+        assert not re.search(r"(?<!!)\[\]\(", text), f"{page} has a link without a text"
+        assert r"\operatorname" not in text, f"{page}: GitHub's formulas have no \\operatorname"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -88,30 +68,27 @@ def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
     page = DOCS / "course" / f"{stage}.md"
     text = page.read_text()
     assert "$$" in text
-    assert directives(page, "picture")
-    live = [(argument, "train" in options) for argument, options in directives(page, "live")]
-    assert sorted(live) == ([(stage, False), (stage, True)] if stage != "v7" else [])
-    assert [argument for argument, _ in directives(page, "results")] == ([stage] if stage != "v7" else [])
-    assert bool(directives(page, "stage-diff")) == (stage != "v1")
-    assert any("gpt/models/" in argument for argument, _ in directives(page, "literalinclude"))
+    assert quoted(page, "picture")
+    assert sorted(what for what, _ in quoted(page, "live")) == ([stage, f"{stage} train"] if stage != "v7" else [])
+    assert [what for what, _ in quoted(page, "results")] == ([stage] if stage != "v7" else [])
+    assert bool(quoted(page, "diff")) == (stage != "v1")
+    assert any("gpt/models/" in what for what, _ in quoted(page, "code"))
     exercises = text[text.index("## Exercises") :]
     assert re.findall(r"^\*\*(\d)\.\*\*", exercises, re.MULTILINE) == ["1", "2", "3"]
-    assert exercises.count(":::{dropdown} Answer") == 3
+    assert exercises.count("<summary>Answer</summary>") == 3
 
 
 def test_the_page_of_v7_shows_dropout_as_its_formula_and_all_of_its_run() -> None:
     page = DOCS / "course" / "v7.md"
-    shown = [quoted(page, argument, options) for argument, options in directives(page, "literalinclude")]
+    shown = [text for _, text in quoted(page, "code")]
     assert any("def plain_dropout" in text for text in shown)
     assert not any("int16" in text for text in shown)
     x = torch.ones(10_000)
     dropped = v7.plain_dropout(x, p=0.2)
     assert set(dropped.tolist()) == {0.0, 1.25}
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
-    (included,) = [options for argument, options in directives(page, "include") if argument == "../results.md"]
-    results = (DOCS / "results.md").read_text()
-    begin, end = (included[option].strip('"') for option in ("start-after", "end-before"))
-    assert "\n| 5,000 | 155 |" in results[results.index(begin) : results.index(end)]
+    (table,) = [text for _, text in quoted(page, "text")]
+    assert "\n| 5,000 | 155 |" in table
 
 
 def test_the_glossary_leads_to_the_page_that_introduces_a_term() -> None:
@@ -127,10 +104,15 @@ def test_the_glossary_leads_to_the_page_that_introduces_a_term() -> None:
 def test_every_picture_is_on_a_page_and_every_page_finds_its_pictures() -> None:
     code = (DOCS / "pictures" / "__init__.py").read_text()
     drawn = set(re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE)) | {f"flow-{s}" for s in LADDER}
-    used = {argument for page in [*COURSE, DOCS / "index.md"] for argument, _ in directives(page, "picture")}
-    assert used == drawn
-    for page in COURSE:
-        assert all(len(options["alt"]) > 40 for _, options in directives(page, "picture"))
+    shown = [found for page in [*COURSE, DOCS / "index.md"] for found in quoted(page, "picture")]
+    assert {name for name, _ in shown} == drawn
+    assert {path.name for path in PICTURES.iterdir()} == {
+        f"{name}-{t}.svg" for name in drawn for t in ("dark", "light")
+    }
+    for name, text in shown:
+        dark, alt, light = re.findall(r'<source .*srcset="(\S+)"><img alt="(.*?)" src="(\S+)"></picture>', text)[0]
+        assert (Path(dark).name, Path(light).name) == (f"{name}-dark.svg", f"{name}-light.svg")
+        assert len(alt) > 40
 
 
 SLOW_PAGES = {"loop"}  # it trains
@@ -283,11 +265,11 @@ def test_captions_state_what_their_pictures_show(site: Path) -> None:
     }
     figures |= {name: plain((site / "course" / f"{name[5:]}.html").read_text()) for name in LIVE}
     assert [(picture, phrase) for picture, phrase in shown if phrase.replace("`", "") not in figures[picture]] == []
-    stated = {name: text for page in COURSE for name, text in captions(page)}
+    stated = {name: text for page in [*COURSE, DOCS / "index.md"] for name, text in quoted(page, "picture")}
     stated |= {name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{name[5:]}.md").read_text() for name in LIVE}
     for picture in {picture for picture, _ in shown}:
         phrases = [phrase for name, phrase in shown if name == picture]
-        caption = stated[picture].partition("\n\n")[2]  # after the alt text
+        caption = stated[picture].partition("\n\n")[2]  # after the picture
         numbers = [list(map(float, NUMBER.findall(text))) for text in (restated(caption, phrases), caption)]
         assert numbers[0] == pytest.approx(numbers[1], rel=0.5 if picture in LIVE else 0.25, abs=3), picture
 
@@ -311,12 +293,6 @@ def test_a_caption_is_restated_in_the_order_of_its_phrases() -> None:
 def plain(text: str) -> str:
     """The text of HTML."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", "", text)).split())
-
-
-def captions(page: Path) -> list[tuple[str, str]]:
-    """The name and the caption of each of a page's pictures."""
-    return [(fence["argument"], fence["body"]) for fence in FENCE.finditer(page.read_text())
-            if fence["name"] == "picture"]  # fmt: skip
 
 
 @pytest.mark.slow
