@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions
+sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, quoting, pictures and the extensions
 
 project = "GPT from scratch"
 author = "the gpt-ladder authors"
@@ -16,10 +16,9 @@ project_copyright = author
 
 extensions = [
     "myst_parser",       # pages in Markdown
-    "sphinx_design",     # cards, and answers that open
     "sphinx_copybutton",
     "sphinx.ext.mathjax",
-    "ladder",            # {picture}, {results}, {stage-diff} and others; trains and draws first
+    "ladder",            # {picture}, {results}, {live} and {notebooks}; trains and draws first
     "offline_mathjax",
     "source_pages",      # links to files of the repository
 ]  # fmt: skip

@@ -14,7 +14,8 @@ the Markdown is whole wherever it is read:
     <!-- ladder -->                                              those of all stages
     <!-- live: v2 train -->                                      a line in place of the stage that the site shows here
 
-Of `results`, `live` and `picture`, the site makes more (docs/_ext/ladder.py).
+Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
+makes more of pictures, results and live stages on the site.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Directives for the pages of the course: pictures, measured losses, diffs between stages, live stages."""
+"""What the site makes of the Markdown: pictures in the colours of its theme, measured losses, and live stages."""
 
 import html
 import json
@@ -21,11 +21,11 @@ from gpt.base.files import write_atomically
 
 _REPOSITORY = Path(__file__).parents[2]
 _RESULTS = _REPOSITORY / "docs" / "results.md"
-# What docs/quoting.py describes: what stands in the Markdown for those who read it elsewhere, between two comments.
-_MORE = re.compile(
-    r"^<!-- (?P<name>picture|results|live): (?P<argument>\S+)(?P<options>[^\n]*) -->\n"
-    r"(?P<shown><picture>[^\n]*\n|\*On \[the site\][^\n]*\n|\|.*?)?(?P<content>.*?)^<!-- end -->$",
-    re.MULTILINE | re.DOTALL,
+# Parts of the Markdown that are more on the site; docs/quoting.py says how they are written.
+_PART = re.compile(
+    r"^<!-- (?P<name>picture|results|live): (?P<argument>\S+)(?P<options>.*) -->\n"
+    r"(?P<first>.*\n)(?P<rest>(?:.*\n)*?)<!-- end -->$",
+    re.MULTILINE,
 )
 _CONTENTS = re.compile(r"^<!--\n(```\{toctree\}\n.*?\n```)\n-->$", re.MULTILINE | re.DOTALL)
 _ALT = re.compile(r'alt="([^"]*)"')
@@ -134,15 +134,16 @@ def _prepare(app: Sphinx) -> None:
 
 def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
     """Make directives of the parts of the Markdown that are more on the site."""
-    source[0] = _MORE.sub(_directive, _CONTENTS.sub(r"\1", source[0]))
+    source[0] = _PART.sub(_directive, _CONTENTS.sub(r"\1", source[0]))
 
 
-def _directive(match: re.Match[str]) -> str:
-    words = (word.partition("=") for word in match["options"].split())
-    options = [f":{name}: {value}" for name, _, value in words]
-    if match["name"] == "picture" and (alt := _ALT.search(match["shown"])):
-        options.append(f":alt: {html.unescape(alt[1])}")
-    return "\n".join([f"::::{{{match['name']}}} {match['argument']}", *options, "", match["content"].strip(), "::::"])
+def _directive(part: re.Match[str]) -> str:
+    words = (word.partition("=") for word in part["options"].split())
+    lines = [f"::::{{{part['name']}}} {part['argument']}", *(f":{name}: {value}" for name, _, value in words)]
+    if part["name"] == "picture":
+        lines += [f":alt: {html.unescape(alt)}" for alt in _ALT.findall(part["first"])]
+    content = "" if part["name"] == "results" else part["rest"].strip()
+    return "\n".join([*lines, "", content, "::::"])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
