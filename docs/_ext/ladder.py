@@ -142,8 +142,9 @@ def _directive(part: re.Match[str]) -> str:
     lines = [f"::::{{{part['name']}}} {part['argument']}", *(f":{name}: {value}" for name, _, value in words)]
     if part["name"] == "picture":
         lines += [f":alt: {html.unescape(alt)}" for alt in _ALT.findall(part["first"])]
-    content = "" if part["name"] == "results" else part["rest"].strip()
-    return "\n".join([*lines, "", content, "::::"])
+    if part["name"] != "results":
+        lines += ["", part["rest"].strip()]
+    return "\n".join([*lines, "::::"])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
