@@ -135,7 +135,8 @@ def _text(page: Path, path: str, *limits: str) -> str:
 
 def _diff(_page: Path, *stages: str) -> str:
     paths = [_REPOSITORY / "gpt" / "models" / f"{stage}.py" for stage in stages]
-    lines = difflib.unified_diff(*map(_without_docstring, paths), *(path.name for path in paths), lineterm="")
+    below, above = map(_without_docstring, paths)
+    lines = difflib.unified_diff(below, above, paths[0].name, paths[1].name, lineterm="")
     return "\n".join(["```diff", *lines, "```", ""])
 
 
