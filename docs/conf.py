@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx.ext.mathjax",
     "ladder",            # {picture}, {results}, {stage-diff} and others; trains and draws first
+    "notebook_pages",    # docs/notebooks as pages of the site, {notebooks}
     "offline_mathjax",
     "source_pages",      # links to files of the repository
 ]  # fmt: skip

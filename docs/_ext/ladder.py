@@ -163,16 +163,6 @@ class Live(SphinxDirective):
         return [note, nodes.raw("", frame, format="html")]
 
 
-class Notebooks(SphinxDirective):
-    """:::{notebooks}: links to the notebooks of docs/notebooks, if there are any."""
-
-    def run(self) -> list[nodes.Node]:
-        """A list of links, or nothing."""
-        found = sorted(Path(self.env.srcdir, "notebooks").glob("*.ipynb"))
-        text = "\n".join(f"- [{path.name}](/notebooks/{path.name})" for path in found)
-        return self.parse_text_to_nodes(text) if found else []
-
-
 def _prepare(app: Sphinx) -> None:
     """Train the runs that are missing, draw the pictures, and write the live stages."""
     generated = Path(app.srcdir) / "_generated"
@@ -197,5 +187,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("ladder", Ladder)
     app.add_directive("stage-diff", StageDiff)
     app.add_directive("live", Live)
-    app.add_directive("notebooks", Notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
