@@ -12,7 +12,7 @@ import pytest
 
 from gpt.base.ladder import SMALL
 from tests.conftest import REPOSITORY
-from tests.docs.test_guessing import write
+from tests.docs.test_guessing import DISABLED, write
 from tests.playground.browsing import chromium, violations
 
 RESULTS = (REPOSITORY / "docs" / "results.md").read_text()
@@ -98,3 +98,14 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
         assert violations(page) == []
         page.reload()
         assert "Yours: 2.3000 (estimated" in page.locator("p.yours").inner_text()
+
+
+def test_without_storage_the_own_run_is_marked_until_the_page_is_left(seeds: ModuleType, tmp_path: Path) -> None:
+    address = write(tmp_path, v3_ffn=PAGE.format(seeds.figure("v3_ffn")))["v3_ffn"]
+    with chromium() as browser:
+        page = browser.new_page()
+        page.add_init_script(DISABLED)
+        page.goto(address)
+        page.get_by_text("Add your own run").click()
+        page.get_by_label("summary.json").fill(json.dumps(SUMMARY))
+        assert page.locator("p.yours").inner_text() == "▲ Yours: 2.2613 (exact, seed 7)"
