@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gpt.base.ladder import SMALL
+from gpt.runs.records import Summary
 from tests.conftest import REPOSITORY
 from tests.docs.test_guessing import DISABLED, write
 from tests.playground.browsing import chromium, violations
@@ -67,6 +68,7 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
             assert places == sorted(places)
         page.get_by_text("Add your own run").click()
         assert violations(page) == []
+        assert Summary.model_fields.keys() >= SUMMARY.keys()
 
         def paste(content: Any) -> str:
             page.get_by_label("summary.json").fill(content if isinstance(content, str) else json.dumps(content))
