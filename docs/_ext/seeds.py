@@ -98,7 +98,7 @@ def _documented(stage: str) -> float | None:
 
 
 def _legend(documented: dict[str, float | None]) -> str:
-    text = '<span class="dot">●</span> the exact loss of one seed.'
+    text = '<span class="dot">●</span> the exact loss of one seed, in nats per character.'
     if not any(documented.values()):
         return text
     of_v1 = "; that of v1 is the loss of one training mini-batch" if "v1" in documented else ", an estimate"
