@@ -5,6 +5,7 @@ Without a library that runs notebooks: docs/outputs.py has stored the outputs.
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from myst_parser.parsers.sphinx_ import MystParser
 from notebook_cells import repository
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+_TO_FOLDERS = re.compile(r"\[([^]]+)\]\([./\w]+/\)")  # which are no pages of the site
 
 
 class NotebookParser(MystParser):
@@ -48,7 +51,7 @@ def as_markdown(notebook: dict[str, Any], name: str, address: str | None) -> tup
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(_TO_FOLDERS.sub(r"\1", source))
             continue
         parts.append(_fenced("python", source))
         for output in cell["outputs"]:

@@ -33,7 +33,7 @@ addEventListener("DOMContentLoaded", () => {
   });
   forget.textContent = "Forget my record";
   const lead = document.createElement("span");
-  lead.textContent = "Losses are covered until you have guessed them, each on the page of its stage.";
+  lead.textContent = "Losses are covered until you have guessed them.";
   const line = document.createElement("p");
   line.className = "record";
   line.append(lead, " ", show, " ", forget);
