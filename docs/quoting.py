@@ -11,11 +11,12 @@ the Markdown is whole wherever it is read:
     <!-- text: docs/results.md after="## v7" before="![" -->     the Markdown between two texts
     <!-- diff: v1_bigram v2_attention_head -->                   what changes in gpt/models, without the docstrings
     <!-- results: v2 -->                                         the losses of a stage, from docs/results.md
+    <!-- seeds: v7 -->                                           those of its seeds
     <!-- ladder -->                                              those of all stages
     <!-- live: v2 train -->                                      a line in place of the stage that the site shows here
 
 Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
-makes more of pictures, results and live stages on the site.
+makes more of pictures, results, seeds and live stages on the site.
 """
 
 import argparse
@@ -40,8 +41,9 @@ from gpt.base.ladder import SMALL  # noqa: E402
 
 PAGES = sorted([*_HERE.glob("*.md"), *_HERE.glob("course/*.md")])
 PICTURES = _HERE / "images" / "course"
+RESULTS = _HERE / "results.md"
 _QUOTATION = re.compile(
-    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|ladder|live):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
+    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
     r"^(?P<end><!-- end -->)$",
     re.MULTILINE | re.DOTALL,
 )
@@ -86,13 +88,26 @@ def results(stage: str) -> dict[str, str]:
     """The row of a stage in the first table of docs/results.md, by column. Raises LookupError if there is none."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (_HERE / "results.md").read_text(encoding="utf-8").splitlines()
+        for line in RESULTS.read_text(encoding="utf-8").splitlines()
         if line.startswith("|")
     ]
     for row in rows:
         if row[0] == stage:
             return dict(zip(rows[0], row, strict=True))
     raise LookupError(f"docs/results.md has no row of {stage}")
+
+
+def by_seed() -> dict[str, dict[int, float]]:
+    """The exact validation losses in docs/results.md, by stage and seed."""
+    _, _, section = RESULTS.read_text(encoding="utf-8").partition("\n### By seed\n")
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    if table is None:
+        raise LookupError("docs/results.md has no table of losses by seed")
+    (_, *seeds), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines())
+    return {
+        stage: {int(seed): float(loss) for seed, loss in zip(seeds, losses, strict=True) if loss}
+        for stage, *losses in rows
+    }
 
 
 def _code(_page: Path, path: str, *words: str) -> str:
@@ -157,8 +172,14 @@ def _results(_page: Path, stage: str) -> str:
     )
 
 
+def _seeds(_page: Path, stage: str) -> str:
+    losses = by_seed()[stage]
+    rows = (["seed", *map(str, losses)], ["---"] * (len(losses) + 1), ["exact", *(f"{x:.4f}" for x in losses.values())])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def _ladder(page: Path) -> str:
-    lines = ["| stage | adds | documented | measured |", "|---|---|---|---|"]
+    lines = ["| stage | adds | documented loss | measured loss |", "|---|---|---|---|"]
     for stage in SMALL:
         conf = yaml.safe_load((_REPOSITORY / "conf" / "model" / f"{stage}.yaml").read_text(encoding="utf-8"))
         row, target = results(stage), os.path.relpath(_HERE / "course" / f"{stage}.md", page.parent)
@@ -175,7 +196,7 @@ def _live(page: Path, stage: str, *words: str) -> str:
 
 
 _KINDS: dict[str, Callable[..., str]] = {
-    "code": _code, "text": _text, "diff": _diff, "results": _results, "ladder": _ladder, "live": _live,
+    "code": _code, "text": _text, "diff": _diff, "results": _results, "seeds": _seeds, "ladder": _ladder, "live": _live,
 }  # fmt: skip
 
 

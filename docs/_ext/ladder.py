@@ -13,17 +13,16 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from live_stages import write_live
 from pictures import draw_stale
-from quoting import results
+from quoting import RESULTS, results
+from seeds import Seeds, figure
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from gpt.base.files import write_atomically
 
-_REPOSITORY = Path(__file__).parents[2]
-_RESULTS = _REPOSITORY / "docs" / "results.md"
 # Parts of the Markdown that are more on the site; docs/quoting.py says how they are written.
 _PART = re.compile(
-    r"^<!-- (?P<name>picture|results|live): (?P<argument>\S+)(?P<options>.*) -->\n"
+    r"^<!-- (?P<name>picture|results|seeds|live|ladder)(?:: (?P<argument>\S+)(?P<options>.*))? -->\n"
     r"(?P<first>.*\n)(?P<rest>(?:.*\n)*?)<!-- end -->$",
     re.MULTILINE,
 )
@@ -60,13 +59,13 @@ def _restated(directive: SphinxDirective, name: str) -> list[nodes.Node]:
 
 
 class Results(SphinxDirective):
-    """:::{results} STAGE: the documented and the measured loss, from the table in docs/results.md."""
+    """:::{results} STAGE: the documented and the measured loss, from the tables in docs/results.md, and each seed's."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """A list of fields."""
-        self.env.note_dependency(str(_RESULTS))
+        """A list of fields, and a figure."""
+        self.env.note_dependency(str(RESULTS))
         row = results(self.arguments[0])
         kind = ", of one training mini-batch" if row["documented"].endswith("*") else ""
         mean, _, deviation = row["measured"].partition(" ")
@@ -82,7 +81,7 @@ class Results(SphinxDirective):
         for name, value in fields.items():
             body = nodes.field_body("", nodes.paragraph("", "", *value))
             block += nodes.field("", nodes.field_name(text=name), body)
-        return [block]
+        return [block, nodes.raw("", figure(self.arguments[0]), format="html")]
 
 
 class Live(SphinxDirective):
@@ -113,16 +112,6 @@ class Live(SphinxDirective):
         return [note, nodes.raw("", frame, format="html")]
 
 
-class Notebooks(SphinxDirective):
-    """:::{notebooks}: links to the notebooks of docs/notebooks, if there are any."""
-
-    def run(self) -> list[nodes.Node]:
-        """A list of links, or nothing."""
-        found = sorted(Path(self.env.srcdir, "notebooks").glob("*.ipynb"))
-        text = "\n".join(f"- [{path.name}](/notebooks/{path.name})" for path in found)
-        return self.parse_text_to_nodes(text) if found else []
-
-
 def _prepare(app: Sphinx) -> None:
     """Train the runs that are missing, draw the pictures, and write the live stages."""
     generated = Path(app.srcdir) / "_generated"
@@ -138,11 +127,13 @@ def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
 
 
 def _directive(part: re.Match[str]) -> str:
+    if part["name"] == "ladder":  # progress.js makes it the reader's record
+        return f"::::{{container}} ladder\n\n{part['first']}{part['rest']}::::"
     words = (word.partition("=") for word in part["options"].split())
     lines = [f"::::{{{part['name']}}} {part['argument']}", *(f":{name}: {value}" for name, _, value in words)]
     if part["name"] == "picture":
         lines += [f":alt: {html.unescape(alt)}" for alt in _ALT.findall(part["first"])]
-    if part["name"] != "results":
+    if part["name"] in ("picture", "live"):
         lines += ["", part["rest"].strip()]
     return "\n".join([*lines, "::::"])
 
@@ -153,6 +144,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", _read)
     app.add_directive("picture", Picture)
     app.add_directive("results", Results)
+    app.add_directive("seeds", Seeds)
     app.add_directive("live", Live)
-    app.add_directive("notebooks", Notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

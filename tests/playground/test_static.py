@@ -81,6 +81,10 @@ def test_in_a_frame_it_is_results_first_and_never_scrolls(
         frame_height = page.locator("iframe").bounding_box()["height"]
         content = inner.locator("html").evaluate("e => [e.scrollHeight, e.clientHeight]")
         assert content[0] == content[1] == frame_height
+    assert inner.locator(".pickers").is_visible()
+    page.evaluate("document.body.append(Object.assign(document.createElement('form'), { className: 'guess' }))")
+    page.evaluate("coverLosses(document.querySelector('iframe'))")
+    inner.locator(".pickers").wait_for(state="hidden")  # it names the loss that is to be guessed
     page.evaluate("scrollTo(0, 0)")
     page.mouse.move(width / 2, 300)
     page.mouse.wheel(0, 400)
