@@ -51,6 +51,7 @@ export class TextPanel {
     this.attention = new AttentionView((pointed) => this.#light(pointed), run.token, true);
     this.question = element("h3");
     this.answer = element("p", { class: "note answer" });
+    this.shaping = element("div"); // for the sliders: controls.js
     this.bars = element("div");
     this.looks = element("p", { class: "note" });
     this.restsOn = element("h3", {}, "Attention");
@@ -66,7 +67,12 @@ export class TextPanel {
       side,
       this.heading.root,
       this.texts,
-      card(run, {}, this.question, this.answer, this.bars),
+      card(
+        run,
+        { class: "card predicted" },
+        element("div", {}, this.question, this.answer, this.shaping),
+        element("div", {}, this.bars),
+      ),
       this.maps,
       this.inside.root,
     );
