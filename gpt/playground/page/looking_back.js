@@ -1,12 +1,10 @@
 /** The steps of attention: the weights of each head, how one of them is made, and what is read with them. */
 /** @import { Pass } from "./pass.js" */
 /** @import { Step } from "./steps.js" */
+import { attending, mostRead } from "./attending.js";
 import { element, short, spoken, table } from "./dom.js";
 import { say } from "./pass.js";
-import { ranking } from "./predictions.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
-
-const READ = 8; // values in a sum that are shown one by one
 
 /** @type {(pass: Pass) => Step} Every head's weights, as cells that can be clicked. */
 export function scores(pass) {
@@ -55,6 +53,7 @@ export function scores(pass) {
         { class: "scrolls", tabindex: "0", role: "group", "aria-label": "The weights of each head" },
         table("cells-table", columns, rows, caption),
       ),
+      attending(pass),
     ],
   };
 }
@@ -139,9 +138,7 @@ export function projections(pass) {
 export function sumOfValues(pass) {
   const { head } = pass;
   const weights = pass.of("attention.weights", head).subarray(0, pass.row + 1);
-  const listed = ranking(weights)
-    .slice(0, READ)
-    .sort((a, b) => a - b);
+  const listed = mostRead(weights);
   const terms = listed.map((s) => pass.of("attention.v", head, s).map((x) => x * weights[s]));
   const read = pass.of("attention.heads", head);
   const largest = sizeOf(read, ...terms);
