@@ -9,4 +9,30 @@ export function embed() {
   // To a page with another address, too: there is no secret in a height.
   const tell = () => parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
   new ResizeObserver(tell).observe(document.body);
+  link();
+}
+
+/** Whether parts light up with others: one is the same, within it, or its box. As in docs/_static/linked.js. */
+function isLit(parts, by) {
+  const isOne = (part, other) =>
+    part === other || part.startsWith(`${other}.`) || part.startsWith(`${other}:`) || other.startsWith(`${part}:`);
+  return parts.split(" ").some((part) => by.split(" ").some((other) => isOne(part, other)));
+}
+
+/** Tell the surrounding page which part is pointed at or has the focus, and light up the one that it names. */
+function link() {
+  let told = null;
+  const tell = ({ target }) => {
+    const part = target.closest?.("[data-part]")?.dataset.part ?? null;
+    if (part !== told) parent.postMessage({ part }, "*");
+    told = part;
+  };
+  for (const kind of ["pointerover", "focusin"]) addEventListener(kind, tell);
+  addEventListener("message", ({ source, data }) => {
+    if (source !== parent || data?.part === undefined) return;
+    told = null;
+    for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-part]"))) {
+      one.classList.toggle("lit", typeof data.part === "string" && isLit(one.dataset.part, data.part));
+    }
+  });
 }

@@ -40,6 +40,7 @@ export function scores(pass) {
   return {
     title: H > 1 ? `Attention in ${H} heads` : "Attention",
     parts: ["attention", "attention.positions", "attention.dropout"],
+    detail: ["attention:scores", "attention:mask", "attention:softmax"],
     since: H > 1 ? "v3" : "v2",
     code: "weights = softmax(mask(q @ kᵀ / √D))",
     shape: `(H=${H}, T=${T})`,
@@ -76,6 +77,7 @@ export function cell(pass) {
   return {
     title: `One cell: head ${head + 1}, “${spoken(pass.tokens[key])}” at position ${key}`,
     parts: ["attention"],
+    detail: ["attention:scores", "attention:mask", "attention:softmax"],
     since: "v2",
     code: "q · k / √D",
     shape: "(1)",
@@ -115,6 +117,7 @@ export function projections(pass) {
   return {
     title: "Query, key and value",
     parts: ["attention"],
+    detail: ["attention:qkv"],
     since: "v2",
     code: "q, k, v = x @ W_q, x @ W_k, x @ W_v",
     shape: `(H·D=${H * D}) each`,
@@ -147,6 +150,7 @@ export function sumOfValues(pass) {
   return {
     title: "The sum of the values",
     parts: ["attention"],
+    detail: ["attention:values"],
     since: "v2",
     code: "weights @ v",
     shape: `(D=${read.length})`,

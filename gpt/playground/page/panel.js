@@ -58,7 +58,16 @@ export class TextPanel {
     this.contexts = element("div");
     this.tested = element("p", { class: "note tested" });
     this.counts = element("div", { hidden: true });
-    this.maps = card(run, {}, this.counts, this.restsOn, this.tested, this.looks, this.contexts, this.attention.root);
+    this.maps = card(
+      run,
+      { "data-part": "attention" },
+      this.counts,
+      this.restsOn,
+      this.tested,
+      this.looks,
+      this.contexts,
+      this.attention.root,
+    );
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, {}, title, this.mean, this.text.root);
     this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
@@ -69,7 +78,7 @@ export class TextPanel {
       this.texts,
       card(
         run,
-        { class: "card predicted" },
+        { class: "card predicted", "data-part": "softmax lm_head table trust" },
         element("div", {}, this.question, this.answer, this.shaping),
         element("div", {}, this.bars),
       ),
