@@ -60,6 +60,7 @@ addEventListener("DOMContentLoaded", async () => {
   /** @type {NodeListOf<HTMLImageElement>} */
   const pictures = document.querySelectorAll('figure.picture img[src*="flow-"]');
   if (!pictures.length) return;
+  const loaded = new Promise((resolve) => addEventListener("load", resolve)); // which may be before the pictures are
   const figure = pictures[0].closest("figure");
   try {
     await Promise.all([...pictures].map(inline));
@@ -70,8 +71,10 @@ addEventListener("DOMContentLoaded", async () => {
   const isThere = (part) => boxes.some((box) => isLit(box, part));
   for (const block of document.querySelectorAll(":is(.highlight-python, .highlight-default) pre"))
     markCode(block, isThere);
-  addEventListener("load", () => globalThis.MathJax?.startup?.promise?.then(() => markFormulas(isThere)));
   connect(figure, isThere);
+  await loaded;
+  await globalThis.MathJax?.startup?.promise;
+  markFormulas(isThere);
 });
 
 const partsOf = (root) => [...root.querySelectorAll("[data-part]")].map(({ dataset }) => dataset.part);

@@ -26,7 +26,7 @@ export function attending(pass) {
   const read = readBy(pass);
   const keys = read.filter(({ score }) => score !== null);
   const sum = pass.of("attention.heads", head);
-  const said = sayings(`“${spoken(tokens[row])}”`, query.length, keys, head);
+  const said = sayings(`“${spoken(tokens[row])}”`, query.length, read, keys, head);
   const matched = sizeOf(query, ...keys.map(({ key }) => key));
   const fetched = sizeOf(sum, ...read.map(({ value }) => value));
 
@@ -112,7 +112,7 @@ function readBy(pass) {
   });
   if (listed.length === weights.length) return read;
   const others = pass.of("attention.heads", head).map((x, i) => read.reduce((rest, { term }) => rest - term[i], x));
-  const weight = read.reduce((rest, one) => rest - one.weight, 1);
+  const weight = weights.reduce((sum, w, s) => (listed.includes(s) ? sum : sum + w), 0);
   return [...read, { name: "rest", key: new Float32Array(D), score: null, weight, value: others, term: others }];
 }
 
@@ -128,12 +128,14 @@ export function mostRead(weights) {
 
 /**
  * What each step shows, in words.
+ * @param {Read[]} read
  * @param {Read[]} keys
  */
-function sayings(asking, D, keys, head) {
+function sayings(asking, D, read, keys, head) {
   const most = keys.reduce((best, one) => (one.weight > best.weight ? one : best));
   return [
-    `The query q of ${asking}, ${D} numbers, is compared with the key k of each token.`,
+    `The query q of ${asking}, ${D} numbers, is compared with the key k of each token.` +
+      (read.length > keys.length ? ` Here are the ${keys.length} with the largest weights.` : ""),
     ...keys.map(({ name, score }) => `It meets the key of “${spoken(name)}”: q · k / √${D} = ${shownNumber(score)}.`),
     `Softmax turns these numbers into weights. The largest is that of “${spoken(most.name)}”: ` +
       `${shownNumber(most.weight)}.`,
@@ -160,7 +162,7 @@ function column({ name, key, score, weight, value, term }, query, matched, fetch
   );
   const fetch = (isFetched) => {
     const values = isFetched ? term : value;
-    for (const [i, cell] of [...fetching.children].entries()) colour(cell, values[i], fetched);
+    for (const [i, made] of [...fetching.children].entries()) colour(made, values[i], fetched);
   };
   return { root, fetch };
 }

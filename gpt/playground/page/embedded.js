@@ -31,6 +31,10 @@ function link() {
   addEventListener("message", ({ source, data }) => {
     if (source !== parent || data?.part === undefined) return;
     told = null;
+    // Where the steps are folded away, the line that opens them.
+    for (const line of document.querySelectorAll(".steps > summary")) {
+      line.classList.toggle("lit", data.part !== null && !line.parentElement.hasAttribute("open"));
+    }
     for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-part]"))) {
       one.classList.toggle("lit", typeof data.part === "string" && isLit(one.dataset.part, data.part));
     }
