@@ -54,7 +54,7 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
 
 
 @pytest.mark.parametrize("width", [736, 390])
-def test_in_a_frame_it_is_results_first_and_never_scrolls(
+def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing_scrolls(
     browser: Any, address: str, published: Path, width: int
 ) -> None:
     """In a page with the script of the documentation."""
@@ -68,12 +68,16 @@ def test_in_a_frame_it_is_results_first_and_never_scrolls(
     inner = page.frame_locator("iframe")
     inner.locator("main[aria-busy=false]").wait_for(timeout=120_000)
     page.wait_for_timeout(300)
-    tops = [inner.locator(part).first.bounding_box()["y"] for part in (".text", ".distribution", ".attention")]
+    boxes = [inner.locator(part).first.bounding_box() for part in ("#prompt", ".text", ".predicted", ".attention")]
+    tops = [box["y"] for box in boxes]
     assert tops == sorted(tops)
-    assert tops[0] < 160
-    assert tops[2] < 950
+    assert tops[0] < 60
+    assert boxes[1]["y"] + boxes[1]["height"] < 500
     assert inner.locator(".heading").bounding_box()["width"] <= 1
-    assert not inner.locator("#prompt").is_visible()
+    slider, bars = (inner.locator(part).bounding_box() for part in ("#temperature", ".distribution"))
+    assert bars["y"] + bars["height"] - slider["y"] < 500  # what moves is seen beside what moves it
+    assert boxes[0]["x"] >= 4  # the ring around it is not cut off
+    assert not inner.locator("#seed").is_visible()
     for change in ("summary", "#go"):
         inner.locator(change).first.click()
         page.wait_for_timeout(300)
