@@ -137,7 +137,11 @@ SLOW_PAGES = {"loop"}  # it trains
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW_PAGES), id=page.stem) for page in COURSE]
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW_PAGES), id=page.stem)
+        for page in [*COURSE, DOCS / "architectures.md"]
+    ],
 )
 def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a page's examples in one session, started in a folder that has the corpus."""
@@ -145,7 +149,7 @@ def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```pycon\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
-    assert test.examples or page.stem in {"start", "own", "sampling", "schedules", "glossary"}
+    assert test.examples or page.stem in {"start", "own", "sampling", "schedules", "glossary", "architectures"}
     report: list[str] = []
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
     assert result.failed == 0, "".join(report)
