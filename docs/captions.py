@@ -28,10 +28,12 @@ from pictures.recalling import answers, circuit  # noqa: E402
 from pictures.sequences import reversing  # noqa: E402
 
 from gpt.base.ladder import SMALL  # noqa: E402
+from gpt.data.corpus import PairCorpus  # noqa: E402
 from gpt.models import v4_blocks, v5_residual  # noqa: E402
 from gpt.playground import looking  # noqa: E402
 from gpt.runs.snapshots import leading_to  # noqa: E402
 from gpt.session.trained import TrainedRun, load_run  # noqa: E402
+from gpt.tasks import Translation  # noqa: E402
 
 _NEARLY_ALWAYS = 0.9  # share of the positions
 # What can differ from one machine to another: numbers, and characters.
@@ -83,6 +85,7 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
         **of_architectures(),
         "live-recall": _live_recall(runs["recall"]),
         "live-recall-gru_recall": _live_pair(runs["recall"], runs["gru_recall"]),
+        "live-reverse": _live_reverse(runs["reverse"]),
         "live-v3": _live_v3(runs["v3"]),
         "live-v5": _live_v5(runs["v5"]),
         "live-v6": _live_v6(runs["v5"], runs["v6"]),
@@ -332,6 +335,20 @@ def _live_v5(run: TrainedRun) -> list[str]:
 
 def _live_v6(v5: TrainedRun, v6: TrainedRun) -> list[str]:
     return [f"from iteration {_always(_guessed_after(run, ' breaks?'), 1)} on" for run in (v6, v5)]
+
+
+def _live_reverse(run: TrainedRun) -> list[str]:
+    assert isinstance(run.task, Translation)
+    corpus = run.corpus({})
+    assert isinstance(corpus, PairCorpus)
+    pairs = corpus.val[:500]
+    written = run.task.translate(run.model, [source for source, _ in pairs], beam=5, length_penalty=1.0)
+    wrong = [target.split() for text, (_, target) in zip(written, pairs, strict=True) if text != target]
+    twice = sum(len(set(letters)) < len(letters) for letters in wrong)
+    return [
+        f"reverses {len(pairs) - len(wrong)} of {len(pairs)} rows that it has not seen",
+        f"Of the other {len(wrong)}, {twice} have a letter twice",
+    ]
 
 
 def _always(guesses: Mapping[int, list[str]], layer: int) -> int:

@@ -34,7 +34,12 @@ FENCE = re.compile(r"^(```+|:::+)\{(?P<name>[\w-]+)\} ?(?P<argument>.*)\n(?P<bod
 FIGURE = re.compile(
     r'<figure class="picture.*?src="(?P<src>[^"]*-light\.svg)".*?<figcaption>(?P<caption>.*?)</figcaption>', re.DOTALL
 )
-LIVE = ("live-recall", "live-v3", "live-v5", "live-v6")  # notes of live stages, in docs/captions.py
+LIVE = {  # the notes of live stages, in docs/captions.py, and their pages
+    "live-recall": "recall",
+    "live-recall-gru_recall": "architectures",
+    "live-reverse": "sequences",
+    **{f"live-{stage}": stage for stage in ("v3", "v5", "v6")},
+}
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -285,10 +290,12 @@ def test_captions_state_what_their_pictures_show(site: Path) -> None:
         for page in (site / "course").glob("*.html")
         for found in FIGURE.finditer(page.read_text())
     }
-    figures |= {name: plain((site / "course" / f"{name[5:]}.html").read_text()) for name in LIVE}
+    figures |= {name: plain((site / "course" / f"{page}.html").read_text()) for name, page in LIVE.items()}
     assert [(picture, phrase) for picture, phrase in shown if phrase.replace("`", "") not in figures[picture]] == []
     stated = {name: text for page in COURSE for name, text in captions(page)}
-    stated |= {name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{name[5:]}.md").read_text() for name in LIVE}
+    stated |= {
+        name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{page}.md").read_text() for name, page in LIVE.items()
+    }
     for picture in {picture for picture, _ in shown}:
         phrases = [phrase for name, phrase in shown if name == picture]
         caption = stated[picture].partition("\n\n")[2]  # after the alt text
