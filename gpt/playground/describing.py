@@ -43,7 +43,8 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
-    which = selected(run, weights)
+    which, documented = selected(run, weights), run.documented().model_dump()
+    answers_only = type_of(LOADER.find(config.data)) is Lines
     return in_brief(id, run, summary) | {
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
         "token": "subword" if tokenizer is None else tokenizer.unit,
@@ -54,9 +55,9 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": changes(summary),
-        "documented": run.documented().model_dump(), "exact": summary.exact.val,
+        "documented": dict.fromkeys(documented) if answers_only else documented, "exact": summary.exact.val,
         "per_character": summary.exact.loss.per_character,
-        "answers_only": type_of(LOADER.find(config.data)) is Lines,
+        "answers_only": answers_only,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
         "curve": curve_of(run.evaluations()),
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
