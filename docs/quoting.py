@@ -188,11 +188,10 @@ def _ladder(page: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _live(page: Path, stage: str, *words: str) -> str:
-    does = "learns while you watch" if "train" in words else "runs"
-    return (
-        f"*On [the site]({os.path.relpath(_HERE / 'site.md', page.parent)}), {stage} {does} here, in your browser.*\n"
-    )
+def _live(page: Path, stages: str, *words: str) -> str:
+    names = stages.split(",")
+    does = "learns while you watch" if "train" in words else "runs" if len(names) == 1 else "run"
+    return f"*On [the site]({os.path.relpath(_HERE / 'site.md', page.parent)}), {' and '.join(names)} {does} here, in your browser.*\n"
 
 
 _KINDS: dict[str, Callable[..., str]] = {

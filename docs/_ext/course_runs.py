@@ -29,6 +29,10 @@ _EVALUATED = ["training.eval_interval=200", "training.eval_iters=50"]
 _SHORT = ["training.max_iters=2000", *_EVALUATED]
 _KEPT = ["checkpoint.snapshots=20"]  # for the slider of the live stages
 _HIGH = ["training.learning_rate=1e-2"]
+_RECALL = [
+    "model.block_size=9", "data=recall", "data.distance=0", "metrics=solved", "training.learning_rate=3e-3",
+    "training.batch_size=64", "training.max_iters=1500", "training.eval_interval=100", "training.eval_iters=20",
+]  # fmt: skip
 
 # The command lines by the name of the run; those that take longest first.
 COMMANDS = {
@@ -51,21 +55,8 @@ COMMANDS = {
     "with_dropout": [*_SMALL_V7, "model.dropout=0.3"],
     "reverse": ["experiment=reverse", "training.max_iters=600"],
     "gru": ["model=gru", "model.block_size=32", *_HIGH, "training.max_iters=600", *_EVALUATED],
-    "recall": [
-        "model=v6",
-        "model.n_layer=2",
-        "model.n_head=1",
-        "model.block_size=9",
-        "data=recall",
-        "data.distance=0",
-        "metrics=solved",
-        "training.learning_rate=3e-3",
-        "training.batch_size=64",
-        "training.max_iters=1500",
-        "training.eval_interval=100",
-        "training.eval_iters=20",
-        *_KEPT,
-    ],
+    "recall": ["model=v6", "model.n_layer=2", "model.n_head=1", *_RECALL, *_KEPT],
+    "gru_recall": ["model=gru", *_RECALL],
     "v4": ["model=v4", *_SHORT],
     "v3_ffn": ["model=v3_ffn", *_SHORT],
     "v3": ["model=v3", *_SHORT, *_KEPT],

@@ -87,6 +87,8 @@ class Results(SphinxDirective):
 class Live(SphinxDirective):
     """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page.
 
+    Two, as STAGE,STAGE, read the same prompt.
+
     The content says what to look at. With `:train:`, the card that trains the stage comes first; `:prompt:` is the text
     that it begins with.
     """
@@ -96,19 +98,18 @@ class Live(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """The content and a frame, or nothing."""
-        (stage,) = self.arguments
         page = Path(self.env.srcdir, "_generated", "static", "live", "index.html")
         self.env.note_dependency(str(page))
         if not page.exists():
             return []
-        trains = "train" in self.options
+        stages, trains = self.arguments[0].split(","), "train" in self.options
         query = "embed&amp;train" if trains else "embed"
-        address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{stage}"
+        address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{','.join(stages)}"
         if "prompt" in self.options:
             address += f"&amp;prompt={quote(self.options['prompt'])}"
-        title = f"{stage} in your browser, {'to train' if trains else 'trained'}"
+        title = f"{' beside '.join(stages)} in your browser, {'to train' if trains else 'trained'}"
         frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
-        note = nodes.container("", *_restated(self, f"live-{stage}"), classes=["live-note"])
+        note = nodes.container("", *_restated(self, "-".join(["live", *stages])), classes=["live-note"])
         return [note, nodes.raw("", frame, format="html")]
 
 

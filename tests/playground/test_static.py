@@ -12,7 +12,8 @@ import torch
 
 import gpt
 from gpt.base.errors import RequestError, UserError
-from gpt.playground import intervening, looking, static
+from gpt.playground import intervening, looking, static, translating
+from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import downloads, violations, visit
 from tests.playground.conftest import STAGES, serving_files
@@ -26,6 +27,19 @@ TOLERANCE = 1e-4
 def address(published: Path) -> Iterator[str]:
     with serving_files(published) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two runs of lines with an answer."""
+    folder = tmp_path_factory.mktemp("lines")
+    given = ["data=recall", "data.pairs=2", "data.distance=0", "training.max_iters=2", "training.eval_iters=1"]
+    runs = {}
+    for stage in ("v2", "gru"):
+        gpt.train(f"model={stage}", *given, "device=cpu", folder=folder / stage)
+        runs[stage] = RunFolder(folder / stage)
+    static.write(runs, folder / "site", downloads())
+    return folder / "site"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -50,6 +64,47 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
             assert len(attention) + 1 == len(expected)
             for (shape, data), tensor in zip([logits, *attention], expected, strict=True):
                 assert tuple(shape) == tensor.shape
+                assert torch.tensor(data).view(shape).sub(tensor).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize(("width", "is_beside"), [(736, True), (390, False)])
+def test_runs_of_lines_stand_side_by_side_and_are_not_compared_on_what_nobody_learns(
+    browser: Any, lines: Path, width: int, *, is_beside: bool
+) -> None:
+    assert json.loads((lines / "runs.json").read_text())["v2"]["documented"]["val"] is None  # of another text
+    with (
+        serving_files(lines) as address,
+        visit(browser, f"{address}/?embed#v2,gru&prompt=a1b2a", width=width) as visited,
+    ):
+        assert not visited.page.locator("#comparison").is_visible()
+        left, right = (visited.page.locator(f".panel.{side} .distribution").bounding_box() for side in "ab")
+        assert (left["y"] == right["y"]) == is_beside
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_it_translates_as_the_run_does(browser: Any, address: str, several: Path, beam: int) -> None:
+    run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
+    with visit(browser, f"{address}/#transformer") as visited:
+        for sentence in (visited.page.input_value("#prompt"), "a b c", "a € b\tc  d", "abba"):
+            found = visited.page.evaluate(
+                """async ([sentence, beam]) => {
+                  const engine = await import("./engines/onnx.js");
+                  const found = await engine.translate("transformer", sentence, { beam, lengthPenalty: 1 });
+                  const { ids, ended } = found.beams[0];
+                  const target = ended ? ids : ids.slice(0, -1);
+                  const attention = await engine.crossAttention("transformer", sentence, target);
+                  return { ...found, target, attention: attention.map(({ shape, data }) => [shape, Array.from(data)]) };
+                }""",
+                [sentence, beam],
+            )
+            expected = translating.translations(run, sentence, beam=beam, length_penalty=1.0)
+            assert found["source"] == expected["source"]
+            for one, other in zip(found["beams"], expected["beams"], strict=True):
+                assert (one["ids"], one["tokens"], one["ended"]) == (other["ids"], other["tokens"], other["ended"])
+                assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+            weights = translating.cross_attention(run, sentence, found["target"]).values()
+            for (shape, data), tensor in zip(found["attention"], weights, strict=True):
                 assert torch.tensor(data).view(shape).sub(tensor).abs().max() <= TOLERANCE
 
 
@@ -228,9 +283,9 @@ def test_a_folder_that_exists_is_not_touched(published: Path, several: Path) -> 
 
 
 def test_without_a_run_that_has_a_graph_nothing_is_written(
-    several: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    counting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs = static.newest_of_each_stage([several / "runs"], "transformer")
+    runs = {"v9": RunFolder(counting)}
     with caplog.at_level(logging.WARNING), pytest.raises(RequestError, match="none of these runs"):
         static.write(runs, tmp_path / "site", downloads())
     assert list(tmp_path.iterdir()) == []

@@ -185,7 +185,8 @@ function advanced(run, { estimate, ended }) {
 function showComparison() {
   const root = document.getElementById("comparison");
   const [first, second] = panels;
-  if (first instanceof TextPanel && second instanceof TextPanel) compare(root, first, second);
+  const isOfText = !panels.some(({ run }) => run.answers_only); // nobody needs to predict the rest of a line
+  if (isOfText && first instanceof TextPanel && second instanceof TextPanel) compare(root, first, second);
   else root.hidden = true;
 }
 
