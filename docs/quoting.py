@@ -189,9 +189,9 @@ def _ladder(page: Path) -> str:
 
 
 def _live(page: Path, stages: str, *words: str) -> str:
-    names = stages.split(",")
+    names, site = stages.split(","), os.path.relpath(_HERE / "site.md", page.parent)
     does = "learns while you watch" if "train" in words else "runs" if len(names) == 1 else "run"
-    return f"*On [the site]({os.path.relpath(_HERE / 'site.md', page.parent)}), {' and '.join(names)} {does} here, in your browser.*\n"
+    return f"*On [the site]({site}), {' and '.join(names)} {does} here, in your browser.*\n"
 
 
 _KINDS: dict[str, Callable[..., str]] = {

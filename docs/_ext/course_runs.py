@@ -30,7 +30,7 @@ _SHORT = ["training.max_iters=2000", *_EVALUATED]
 _KEPT = ["checkpoint.snapshots=20"]  # for the slider of the live stages
 _HIGH = ["training.learning_rate=1e-2"]
 _RECALL = [
-    "model.block_size=9", "data=recall", "data.distance=0", "metrics=solved", "training.learning_rate=3e-3",
+    "model.block_size=9", "data=recall", "data.distance=0", "metrics=accuracy", "training.learning_rate=3e-3",
     "training.batch_size=64", "training.max_iters=1500", "training.eval_interval=100", "training.eval_iters=20",
 ]  # fmt: skip
 

@@ -89,12 +89,12 @@ class Live(SphinxDirective):
 
     Two, as STAGE,STAGE, read the same prompt.
 
-    The content says what to look at. With `:train:`, the card that trains the stage comes first; `:prompt:` is the text
-    that it begins with.
+    The content says what to look at. With `:train:`, the card that trains the stage comes first; with `:play:`, the
+    moments of its training are played; `:prompt:` is the text that it begins with.
     """
 
     required_arguments, has_content = 1, True
-    option_spec = {"train": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
+    option_spec = {"train": directives.flag, "play": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """The content and a frame, or nothing."""
@@ -103,7 +103,7 @@ class Live(SphinxDirective):
         if not page.exists():
             return []
         stages, trains = self.arguments[0].split(","), "train" in self.options
-        query = "embed&amp;train" if trains else "embed"
+        query = "&amp;".join(["embed", *(option for option in ("train", "play") if option in self.options)])
         address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{','.join(stages)}"
         if "prompt" in self.options:
             address += f"&amp;prompt={quote(self.options['prompt'])}"

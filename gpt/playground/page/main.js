@@ -3,7 +3,7 @@
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
 import { count, debounced, element, isNarrow, newest } from "./dom.js";
-import { embed } from "./embedded.js";
+import { embed, playSeen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TrainingCard } from "./training/card.js";
@@ -269,6 +269,7 @@ async function start() {
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));
   await choosing.run(choose);
+  playSeen(panels[0].heading.moments);
 }
 
 await shown(start());

@@ -61,11 +61,11 @@ export class Moments {
 
   #press() {
     if (this.playing) this.playing.abort();
-    else this.#play();
+    else this.play();
   }
 
   /** Show each moment, from this one or, at the last one, from the first, until the reader does something else. */
-  async #play() {
+  async play() {
     const playing = new AbortController();
     const { signal } = playing;
     const pause = (event) => {
