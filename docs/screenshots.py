@@ -123,7 +123,7 @@ def _compared(browser: Any, address: str) -> Image.Image:
 
 def _attention(browser: Any, address: str) -> Image.Image:
     """What one character attends to, in v5."""
-    page = _opened(browser, address, 1280, 1560)
+    page = _opened(browser, address, 1280, 1760)
     _select(page, "win")
     return _picture(page)
 

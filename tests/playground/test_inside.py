@@ -279,11 +279,11 @@ def test_one_query_meets_each_key_and_fetches_the_values(browser: Any, addresses
         said = view.get_by_role("status")
         assert view.locator(".met").count() == 0
         for key in range(POSITION):
-            view.get_by_role("button", name="Next").press("Enter")
+            view.get_by_role("button", name="Step on").press("Enter")
             score = re.search(rf"q · k / √{D} = (\S+)\.$", said.inner_text().replace(MINUS, "-"))[1]
             assert float(score) == pytest.approx(expected["scores"][0, key].item() / D**0.5, abs=TOLERANCE)
             assert view.locator(".met").count() == key + 1
-        view.get_by_role("button", name="Next").press("Enter")
+        view.get_by_role("button", name="Step on").press("Enter")
         weights = expected["weights"][0, :POSITION]
         assert said.inner_text().endswith(f"{weights.max():.4f}.")
         assert [float(text.rstrip("%")) for text in view.locator(".weight").all_inner_texts()] == pytest.approx(
@@ -301,7 +301,7 @@ def test_one_query_meets_each_key_and_fetches_the_values(browser: Any, addresses
         visited.page.emulate_media(reduced_motion="reduce")
         visited.page.click("[data-focus=cell1-0]")
         assert not view.get_by_role("button", name="Play").is_visible()
-        assert view.get_by_role("button", name="Back").is_visible()
+        assert view.get_by_role("button", name="Step back").is_visible()
 
 
 def test_the_values_that_are_not_listed_are_summed(browser: Any, addresses: Addresses) -> None:

@@ -35,14 +35,14 @@ export function attending(pass) {
   const status = element("p", { class: "note", role: "status" });
   const button = (name, focus, onclick) =>
     element("button", { type: "button", class: "quiet", "data-focus": focus, onclick }, name);
-  const back = button("◀ Back", "attending-back", () => go(pass.met - 1));
-  const next = button("Next ▶", "attending-next", () => go(pass.met + 1));
+  const back = button("◀ Step back", "attending-back", () => go(pass.met - 1));
+  const next = button("Step on ▶", "attending-next", () => go(pass.met + 1));
   const play = button("▶ Play", "attending-play", () => (timer ? pause() : start()));
   play.hidden = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const root = element(
     "figure",
     { class: "attending" },
-    element("div", { class: "stepper" }, back, play, next),
+    element("div", { class: "player" }, back, play, next),
     status,
     element(
       "div",
