@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -130,7 +131,7 @@ def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
 def _directive(part: re.Match[str]) -> str:
     if part["name"] == "ladder":  # progress.js makes it the reader's record
         return f"::::{{container}} ladder\n\n{part['first']}{part['rest']}::::"
-    words = (word.partition("=") for word in part["options"].split())
+    words = (word.partition("=") for word in shlex.split(part["options"] or ""))
     lines = [f"::::{{{part['name']}}} {part['argument']}", *(f":{name}: {value}" for name, _, value in words)]
     if part["name"] == "picture":
         lines += [f":alt: {html.unescape(alt)}" for alt in _ALT.findall(part["first"])]
