@@ -89,6 +89,7 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
         "live-v3": _live_v3(runs["v3"]),
         "live-v5": _live_v5(runs["v5"]),
         "live-v6": _live_v6(runs["v5"], runs["v6"]),
+        "live-v7": _live_v7(runs["v7"]),
     }
 
 
@@ -335,6 +336,10 @@ def _live_v5(run: TrainedRun) -> list[str]:
 
 def _live_v6(v5: TrainedRun, v6: TrainedRun) -> list[str]:
     return [f"from iteration {_always(_guessed_after(run, ' breaks?'), 1)} on" for run in (v6, v5)]
+
+
+def _live_v7(run: TrainedRun) -> list[str]:
+    return [f"{run.summary.parameters:,} parameters and an exact loss of {run.summary.exact.val:.2f}"]
 
 
 def _live_reverse(run: TrainedRun) -> list[str]:

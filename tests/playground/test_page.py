@@ -596,12 +596,12 @@ def test_a_translator_shows_its_beams_and_where_they_look(page: Visit, ids: dict
     run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
     example = page.page.input_value("#prompt")
     assert page.text(".beam .words").strip() == run.generate(example)  # at once
-    assert re.search(r"^Reads \d+ characters: a b c", page.text(".card > .note"))
+    assert re.search(r"^Reads \d+ characters: a b c", page.text(".card:has(.beams) > .note"))
     page.page.fill("#prompt", "a b c d €")
     page.settled()
     assert page.page.locator(".beam").count() == 0  # nothing of another sentence
     assert not page.page.locator("canvas.large").is_visible()
-    assert page.text(".card > [role=status]") == "Press Translate."
+    assert page.text(".card:has(.beams) > [role=status]") == "Press Translate."
     assert page.text("#unknown").endswith("lacks them: €")
     page.page.fill("#prompt", "a b c d")
     page.page.fill("#beam", "3")
