@@ -1,7 +1,7 @@
 """Fill in what the pages quote from the repository: code, differences between stages, and results.
 
     python docs/quoting.py             in docs/*.md and docs/course/*.md; a test says that nothing is out of date
-    python docs/quoting.py --pictures  and draw the pictures of the course, with the site's runs, which it trains first
+    python docs/quoting.py --pictures  and draw the course's pictures, from the site's runs, and restate their captions
 
 A page names what it quotes in a comment, and the quotation stands between that and the next `<!-- end -->`, so that
 the Markdown is whole wherever it is read:
@@ -27,7 +27,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -48,16 +48,22 @@ _QUOTATION = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
+_CAPTIONED = re.compile(
+    r"(?P<head>^<!-- (?P<kind>picture|live): (?P<name>\S+).* -->\n.*\n)(?P<body>(?:.*\n)*?)(?P<end><!-- end -->$)",
+    re.MULTILINE,
+)
+
 
 def main() -> None:
     """Write the pages that change, and name them."""
     parser = argparse.ArgumentParser(description="Fill in what the pages of docs/ quote from the repository.")
-    parser.add_argument("--pictures", action="store_true", help="draw the course's pictures, too")
-    if parser.parse_args().pictures:
-        _draw()
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw the course's pictures, too, and restate their captions"
+    )
+    statements = _draw() if parser.parse_args().pictures else {}
     for page in PAGES:
         before = page.read_text(encoding="utf-8")
-        if (after := filled(before, page)) != before:
+        if (after := filled(_restated(before, statements), page)) != before:
             write_atomically(page, after.encode())
             print(os.path.relpath(page))
 
@@ -199,11 +205,28 @@ _KINDS: dict[str, Callable[..., str]] = {
 }  # fmt: skip
 
 
-def _draw() -> None:
+def _draw() -> Mapping[str, Sequence[str]]:
+    """Draw the pictures; returns what docs/captions.py states of them."""
+    from captions import statements
     from course_runs import train_missing
     from pictures import draw_stale
 
-    draw_stale(train_missing(_HERE / "_generated" / "runs"), PICTURES)
+    runs = train_missing(_HERE / "_generated" / "runs")
+    draw_stale(runs, PICTURES)
+    return statements(runs)
+
+
+def _restated(text: str, statements: Mapping[str, Sequence[str]]) -> str:
+    """The text with captions and notes that state the numbers of the pictures and of the live stages."""
+    if not statements:
+        return text
+    from captions import restated
+
+    def restate(part: re.Match[str]) -> str:
+        name = part["name"] if part["kind"] == "picture" else f"live-{part['name'].replace(',', '-')}"
+        return part["head"] + restated(part["body"], statements.get(name, [])) + part["end"]
+
+    return _CAPTIONED.sub(restate, text)
 
 
 if __name__ == "__main__":
