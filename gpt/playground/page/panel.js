@@ -338,6 +338,7 @@ export class TextPanel {
   }
 
   #means() {
+    if (this.run.answers_only) return ["Only the answer at the end of a line was a target: the rest is unpredictable."];
     const [own, written] = [meanLoss(this.scores.slice(0, this.own)), meanLoss(this.scores.slice(this.own))];
     const parts = [];
     if (own !== null) parts.push("prompt ", element("b", {}, own.toFixed(2)));
