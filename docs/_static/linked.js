@@ -82,7 +82,7 @@ const partsOf = (root) => [...root.querySelectorAll("[data-part]")].map(({ datas
 /** Put the elements of a picture into the page; those of the other theme have the same ids. */
 async function inline(image, number) {
   const text = await (await fetch(image.src)).text();
-  const own = text.replaceAll(/(id="|href="#|url\(#)/g, `$1flow${number}-`);
+  const own = text.replaceAll(/(id=["]|href=["]#|url\(#)/g, `$1flow${number}-`);
   const svg = new DOMParser().parseFromString(own, "image/svg+xml").documentElement;
   for (const box of svg.querySelectorAll(`[id^="flow${number}-part-"]`)) {
     box.setAttribute("data-part", box.id.slice(`flow${number}-part-`.length));
