@@ -1,4 +1,4 @@
-"""What the captions of the course's pictures state, computed from the runs that the site has trained.
+"""What the captions of the course's pictures and the notes of its live stages state, computed from the site's runs.
 
     python docs/captions.py
 
@@ -19,15 +19,21 @@ _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions, as in conf.py
 
 from course_runs import train_missing  # noqa: E402
+from pictures.architectures import numbers, table  # noqa: E402
 from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
 from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
 from pictures.embeddings import characters, share_of_two_directions  # noqa: E402
 from pictures.probabilities import LINE, PROMPT, logits, trusted  # noqa: E402
+from pictures.recalling import answers, circuit  # noqa: E402
 from pictures.sequences import reversing  # noqa: E402
 
 from gpt.base.ladder import SMALL  # noqa: E402
+from gpt.data.corpus import PairCorpus  # noqa: E402
 from gpt.models import v4_blocks, v5_residual  # noqa: E402
-from gpt.session.trained import TrainedRun  # noqa: E402
+from gpt.playground import looking  # noqa: E402
+from gpt.runs.snapshots import leading_to  # noqa: E402
+from gpt.session.trained import TrainedRun, load_run  # noqa: E402
+from gpt.tasks import Translation  # noqa: E402
 
 _NEARLY_ALWAYS = 0.9  # share of the positions
 # What can differ from one machine to another: numbers, and characters.
@@ -75,6 +81,15 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
         "dropout": _dropout(runs),
         "trust": _trust(runs["v9"]),
         "cross-attention": _cross_attention(runs["reverse"]),
+        "induction": _induction(runs["recall"]),
+        **of_architectures(),
+        "live-recall": _live_recall(runs["recall"]),
+        "live-recall-gru_recall": _live_pair(runs["recall"], runs["gru_recall"]),
+        "live-reverse": _live_reverse(runs["reverse"]),
+        "live-v3": _live_v3(runs["v3"]),
+        "live-v5": _live_v5(runs["v5"]),
+        "live-v6": _live_v6(runs["v5"], runs["v6"]),
+        "live-v7": _live_v7(runs["v7"]),
     }
 
 
@@ -214,6 +229,153 @@ def _cross_attention(run: TrainedRun) -> list[str]:
     letters = torch.tensor([[weights[i, source.index(letter)]] for i, letter in enumerate(written[:-1])])
     g = written.index("g")
     return [_range(letters), f"the `g` also {_percent(weights[g, source.index('h')])} to `h`"]
+
+
+def _induction(run: TrainedRun) -> list[str]:
+    whole = circuit(run)
+    first, second = (_percent(circuit(run, off=f"blocks.{layer}.attention.0").right) for layer in (0, 1))
+    return [
+        f"in {_percent(whole.before)} of 500 lines it has not seen",
+        f"in {_percent(whole.answer)} of them to the digit",
+        f"answers {_percent(whole.right)} of them right",
+        f"{first} with the head of layer 1 turned off, and {second} with that of layer 2",
+    ]
+
+
+def of_architectures() -> dict[str, list[str]]:
+    """Those that state what the tables of docs/architectures.md have, and no run of the site."""
+    return {
+        "remembering": _remembering(),
+        "cost": _cost(),
+        "parts": _parts(),
+        "equal-parameters": _equal_parameters(),
+        "predictions": _predictions(),
+    }
+
+
+def _remembering() -> list[str]:
+    columns, rows = table("right, by the length of the pause:")
+    after = {name: float(cells[columns.index("64")]) for name, cells in rows.items()}
+    return [
+        f"v8 finds {_percent(after['v8'])} of the digits after a pause of 64",
+        f"v6 {_percent(after['v6'])} and the GRU {_percent(after['gru'])}",
+    ]
+
+
+def _cost() -> list[str]:
+    columns, rows = table("the memory of a step, on one core.")
+    longer = numbers(columns[-1])[0] / numbers(columns[0])[0]
+    factors = [numbers(rows[name][-1])[0] / numbers(rows[name][0])[0] for name in ("v6", "gru")]
+    return [
+        "{:.0f} times as long, a step of v6 takes {:,.0f} times as long, and one of `gru` {:.0f}".format(
+            longer, *factors
+        )
+    ]
+
+
+def _parts() -> list[str]:
+    _, rows = table("how large the noise is.")
+    worse = sorted(numbers(cells[2])[0] for name, cells in rows.items() if name != "v6")
+    return [
+        f"three parts are worth {worse[3]:.2f} to {worse[-1]:.2f}",
+        f"the other three {worse[0]:.3f} to {worse[2]:.3f}",
+    ]
+
+
+def _equal_parameters() -> list[str]:
+    _, rows = table("**Equal parameters.**")
+    recurrent = [rows[name] for name in ("rnn", "gru", "lstm", "min_gru")]
+    ahead = [
+        numbers(v6)[0] - max(numbers(other[column])[0] for other in recurrent) for column, v6 in enumerate(rows["v6"])
+    ]
+    return ["at least {:.2f}, {:.2f} and {:.2f} ahead".format(*(math.floor(100 * gap) / 100 for gap in ahead))]
+
+
+def _predictions() -> list[str]:
+    _, rows = table("Both predictions, and what came out:")
+    off = [numbers(measured)[0] - numbers(predicted)[0] for predicted, _, measured in rows.values()]
+    return [f"it ended {off[0]:.2f} above on Shakespeare and {-off[1]:.2f} below on Linux"]
+
+
+def _live_pair(attention: TrainedRun, state: TrainedRun) -> list[str]:
+    (right, _), (found, told) = answers(attention), answers(state)
+    return [
+        f"v6 answers {_percent(right)} of 500 lines right, the GRU {_percent(found)}",
+        f"{_percent(told)} of its answers",
+    ]
+
+
+def _live_recall(run: TrainedRun) -> list[str]:
+    found = [(iteration, circuit(moment)) for iteration, moment in _moments(run)]
+    before = max(iteration for iteration, at in found if at.right < 0.5)
+    after = next((iteration, at) for iteration, at in found if min(at) > 0.9)
+    return [
+        f"at iteration {before}, it answers {_percent(dict(found)[before].right)} of 500 lines right",
+        f"at iteration {after[0]}, both heads are there, and it answers {_percent(after[1].right)}",
+    ]
+
+
+def _live_v3(run: TrainedRun) -> list[str]:
+    largest = [
+        [shares.amax(dim=-1).mean() for shares in moment.attention(WINDOW)[0]]
+        for _, moment in (_moments(run)[0], _moments(run)[-1])
+    ]
+    even = (1 / torch.arange(1, len(WINDOW) + 1)).mean()
+    return [
+        f"is {_range(torch.stack(largest[0]))} at iteration 0",
+        f"would have {_percent(even)}",
+        "they have {}, {}, {} and {}".format(*map(_percent, largest[1])),
+    ]
+
+
+def _live_v5(run: TrainedRun) -> list[str]:
+    guesses = _guessed_after(run, " breaks?")
+    first = next(i for i, layers in guesses.items() if layers[-1] == "\n")
+    return [f"After {first} iterations", f"from iteration {_always(guesses, 1)} on"]
+
+
+def _live_v6(v5: TrainedRun, v6: TrainedRun) -> list[str]:
+    return [f"from iteration {_always(_guessed_after(run, ' breaks?'), 1)} on" for run in (v6, v5)]
+
+
+def _live_v7(run: TrainedRun) -> list[str]:
+    return [f"{run.summary.parameters:,} parameters and an exact loss of {run.summary.exact.val:.2f}"]
+
+
+def _live_reverse(run: TrainedRun) -> list[str]:
+    assert isinstance(run.task, Translation)
+    corpus = run.corpus({})
+    assert isinstance(corpus, PairCorpus)
+    pairs = corpus.val[:500]
+    written = run.task.translate(run.model, [source for source, _ in pairs], beam=5, length_penalty=1.0)
+    wrong = [target.split() for text, (_, target) in zip(written, pairs, strict=True) if text != target]
+    twice = sum(len(set(letters)) < len(letters) for letters in wrong)
+    return [
+        f"reverses {len(pairs) - len(wrong)} of {len(pairs)} rows that it has not seen",
+        f"Of the other {len(wrong)}, {twice} have a letter twice",
+    ]
+
+
+def _always(guesses: Mapping[int, list[str]], layer: int) -> int:
+    """The moment from which on the prediction of a layer is the new line."""
+    return next(i for i in guesses if all(layers[layer] == "\n" for j, layers in guesses.items() if j >= i))
+
+
+def _guessed_after(run: TrainedRun, text: str) -> dict[int, list[str]]:
+    """What each layer would predict after a text, a whole window, at each moment of the training."""
+    found = {}
+    for iteration, moment in _moments(run):
+        ids = moment.tokenizer.encode(text).tolist()
+        values = looking.inside(moment, ids, len(ids) - 1)
+        layers = [values[f"lens.blocks.{i}.feed_forward"].argmax() for i in range(3)]
+        found[iteration] = [moment.tokenizer.decode(best[None]) for best in layers]
+    return found
+
+
+def _moments(run: TrainedRun) -> list[tuple[int, TrainedRun]]:
+    """The run at each of its snapshots, and with the weights that the page shows, as its slider does."""
+    kept = leading_to(run.run, run.which)
+    return [(iteration, load_run(run.run.path, weights=weights, device="cpu")) for iteration, weights in kept.items()]
 
 
 if __name__ == "__main__":

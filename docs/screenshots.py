@@ -3,17 +3,21 @@
     python docs/screenshots.py
 
 This trains v3 and v5 with their documented settings, once, in docs/_generated/screenshots, and opens them in the
-machine's Chromium with Playwright (`pip install -e '.[test]'`). The README's moving picture is v5 at each of its
-snapshots.
+machine's Chromium with Playwright (`pip install -e '.[test]'`). The README's moving picture is v5 that learns in the
+page, in the static form of the playground.
 """
 
 import contextlib
+import functools
+import http.server
 import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,20 +27,22 @@ from PIL import Image
 _REPOSITORY = Path(__file__).parents[1]
 _IMAGES = _REPOSITORY / "docs" / "images"
 _RUNS = _REPOSITORY / "docs" / "_generated" / "screenshots"
-_SETTINGS = {"v3": [], "v5": ["checkpoint.snapshots=20"]}
+_STAGES = ("v3", "v5")
+_MOST_FRAMES = 24
 _PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"  # which the page suggests
 _FRAME, _LAST_FRAME = 450, 3000  # milliseconds
 
 
 def main() -> None:
     """Train what is missing, and replace the pictures."""
-    for stage, settings in _SETTINGS.items():
+    for stage in _STAGES:
         if not (_RUNS / stage / "summary.json").exists():
-            command = [f"model={stage}", *settings, f"hydra.run.dir={_RUNS / stage}", "resume=auto", "device=cpu"]
+            command = [f"model={stage}", f"hydra.run.dir={_RUNS / stage}", "resume=auto", "device=cpu"]
             subprocess.run([sys.executable, "train.py", *command], cwd=_REPOSITORY, check=True)
     with _chromium() as browser, _served() as address:
         _compared(browser, address).save(_IMAGES / "playground.png", optimize=True)
         _attention(browser, address).save(_IMAGES / "playground_attention.png", optimize=True)
+    with _chromium() as browser, _published() as address:
         frames = _training(browser, address)
         frames[0].save(
             _IMAGES / "playground.webp", save_all=True, append_images=frames[1:], quality=70, method=6, loop=0,
@@ -64,8 +70,27 @@ def _served() -> Iterator[str]:
             server.terminate()
 
 
+@contextlib.contextmanager
+def _published() -> Iterator[str]:
+    """The address of a static playground of v5, which trains in the browser."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "play.py", f"runs={_RUNS / 'v5'}", f"out={folder}/site"]
+        subprocess.run(command, cwd=_REPOSITORY, check=True)
+        handler = functools.partial(Quiet, directory=f"{folder}/site")
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}/"
+            server.shutdown()
+
+
 def _opened(browser: Any, address: str, width: int, height: int) -> Any:
     page = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light").new_page()
+    page.set_default_timeout(600_000)
     page.goto(address)
     _settle(page)
     return page
@@ -88,7 +113,7 @@ def _select(page: Any, read: str) -> None:
 
 def _compared(browser: Any, address: str) -> Image.Image:
     """v3 beside v5."""
-    page = _opened(browser, address, 1280, 1330)
+    page = _opened(browser, address, 1280, 1640)
     for picker, stage in (("#first", "v3"), ("#second", "v5")):
         page.select_option(picker, page.locator(f"{picker} option", has_text=stage).get_attribute("value"))
         _settle(page)
@@ -98,23 +123,24 @@ def _compared(browser: Any, address: str) -> Image.Image:
 
 def _attention(browser: Any, address: str) -> Image.Image:
     """What one character attends to, in v5."""
-    page = _opened(browser, address, 1280, 1560)
+    page = _opened(browser, address, 1280, 1760)
     _select(page, "win")
     return _picture(page)
 
 
 def _training(browser: Any, address: str) -> list[Image.Image]:
-    """v5 at each of its snapshots, as a page of the course shows it."""
-    page = _opened(browser, f"{address}?embed", 720, 700)
-    _select(page, "win")
-    slider = page.locator(".moments input")
-    slider.press("Home")
-    frames = []
-    for _ in range(int(slider.get_attribute("max")) + 1):
-        _settle(page)
+    """v5 while it learns, as a page of the course shows it."""
+    page = _opened(browser, f"{address}?embed&train", 720, 1300)
+    train = page.locator("#training .primary")  # whose name changes
+    frames = [_picture(page)]
+    train.click()
+    page.wait_for_selector("#training .progress:has-text('iteration')")
+    while not train.is_disabled():
         frames.append(_picture(page))
-        slider.press("ArrowRight")
-    return frames
+        page.wait_for_timeout(300)
+    _settle(page)
+    step = -(-len(frames) // _MOST_FRAMES)
+    return [*frames[::step], _picture(page)]
 
 
 if __name__ == "__main__":

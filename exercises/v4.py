@@ -1,6 +1,6 @@
 """v4: a feed-forward layer, and blocks of attention and feed-forward. Run `python -m exercises v4`.
 
-The ideas: docs/course/v3_ffn.md and docs/course/v4.md. Replace each BLANK.
+The ideas: docs/course/v3_ffn.md and docs/course/v4.md. Replace each BLANK; keep the layers' names.
 """
 
 import torch

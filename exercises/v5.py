@@ -1,6 +1,6 @@
 """v5: residual connections. Replace each BLANK, then run `python -m exercises v5`.
 
-The idea: docs/course/v5.md.
+The idea: docs/course/v5.md. Keep the names of the layers.
 """
 
 import torch

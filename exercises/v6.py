@@ -1,6 +1,6 @@
 """v6: LayerNorm before each branch. Replace each BLANK, then run `python -m exercises v6`.
 
-The idea: docs/course/v6.md. PyTorch has nn.LayerNorm; here you write it with means.
+The idea: docs/course/v6.md. PyTorch has nn.LayerNorm; here you write it with means. Keep the layers' names.
 """
 
 import torch

@@ -1,5 +1,6 @@
 """The stages in the reader's browser: the playground's static page, with graphs of the course's runs."""
 
+import json
 import logging as standard_logging
 import shutil
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from gpt.session.trained import TrainedRun
 _DOWNLOADS = Path(__file__).parents[2] / "data"
 _PACKAGE = Path(gpt.__file__).parent
 _WRITERS = (_PACKAGE / "exporting", _PACKAGE / "playground")
-_STAGES = (*SMALL, "v8", "gru")
+_TRAINED = (*SMALL, "v8", "gru")  # in the page
+_STAGES = (*_TRAINED, "recall", "gru_recall", "v7", "reverse")
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,8 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     """Write the page into `folder`, unless it is newer than its runs and than the code that writes it.
 
     Without a network for onnxruntime-web, which is downloaded once, or without the libraries that write graphs, the
-    site is built without live stages.
+    site is built without live stages. This is a warning, as is a stage that cannot run or be trained in a browser:
+    `sphinx-build -W` fails.
     """
     live = {stage: runs[stage].run for stage in _STAGES}
     made = folder / "index.html"
@@ -41,4 +44,10 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
             from gpt.playground.static import write
         write(live, folder, _DOWNLOADS)
     except UserError as error:
-        log.info("without live stages: %s", error)
+        log.warning("without live stages: %s", error)
+        return
+    described = json.loads((folder / "runs.json").read_text())
+    for stage in live:
+        training = described[stage]["training"] if stage in described else "it cannot run in a browser"
+        if stage not in described or (isinstance(training, str) and stage in _TRAINED):
+            log.warning("%s is not live: %s", stage, training)

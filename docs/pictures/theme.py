@@ -9,9 +9,9 @@ from typing import Any
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 from gpt.base.files import write_atomically
@@ -68,17 +68,16 @@ def figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height))
 
 
-def heat(axes: Axes, values: Tensor, largest: float | None = None, smallest: float = 0.0) -> QuadMesh:
+def heat(axes: Axes, values: Tensor, largest: float | None = None, smallest: float = 0.0) -> AxesImage:
     """A matrix, (rows, columns), its first row at the top."""
     rows, columns = values.shape
-    colours = mpl.rcParams["image.cmap"] + ("-signed" if smallest < 0 else "")
-    mesh = axes.pcolormesh(
-        values.detach().numpy(), vmin=smallest, vmax=largest, cmap=colours, edgecolors="face", linewidth=0.1
-    )
-    axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
+    image = axes.imshow(
+        values.detach().numpy(), vmin=smallest, vmax=largest, extent=(0, columns, rows, 0), interpolation="none",
+        cmap=mpl.rcParams["image.cmap"] + ("-signed" if smallest < 0 else ""),
+    )  # fmt: skip
     axes.spines[:].set(visible=True, alpha=0.3)
     axes.tick_params(length=0)
-    return mesh
+    return image
 
 
 def label_cells(axes: Axes, x: Sequence[str] | None = None, y: Sequence[str] | None = None, **style: Any) -> None:

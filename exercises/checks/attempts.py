@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exercises.checks.steps import Part
+from exercises.checks.steps import MistakeError, Part
 
 
 @dataclass
@@ -24,11 +24,12 @@ class Attempt:
     value: Any = None
     returned: Any = None  # by the learner's own function; `value` may be what was observed of several calls
     variables: dict[str, Any] = field(default_factory=dict)  # local ones, when the function ended
-    error: Exception | None = None
+    error: BaseException | None = None
+    fault: str = ""  # what is wrong although the value may be right
 
 
-def attempt(part: Part, answer: Any) -> Attempt:
-    """Run the learner's class or function on the part's inputs, with gradients and a fixed seed."""
+def attempt(part: Part, answer: Any, case: int = 0) -> Attempt:
+    """Run the learner's class or function on the inputs of a case, with gradients and a fixed seed."""
     done, code = Attempt(), code_of(answer)
 
     def watch(frame: FrameType, event: str, returned: Any) -> None:
@@ -40,13 +41,35 @@ def attempt(part: Part, answer: Any) -> Attempt:
         torch.manual_seed(0)
         sys.setprofile(watch)
         try:
-            done.given = part.given(answer)
-            done.value = part.run(answer, done.given)
-        except Exception as error:  # whatever the learner's code raises
+            done.given = part.cases[case](answer)
+            if part.observe is None:
+                done.value, done.fault = _called(part, answer, done.given)
+            else:
+                done.value = part.observe(answer, done.given)
+        except (Exception, SystemExit) as error:  # whatever the learner's code raises
             done.error = error
         finally:
             sys.setprofile(before)
     return done
+
+
+def _called(part: Part, answer: Any, given: SimpleNamespace) -> tuple[Any, str]:
+    """What the learner's code returns, and what is wrong with it if it changes its inputs or depends on the call."""
+    function = getattr(given, "module", answer)
+    inputs = [getattr(given, name) for name in part.inputs]
+    values = []
+    for _ in range(2):
+        copies = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
+        values.append(function(*copies))
+        for name, x, copy in zip(part.inputs, inputs, copies, strict=True):
+            if isinstance(x, Tensor) and not (x.shape == copy.shape and torch.equal(x, copy)):
+                return values[
+                    0
+                ], f"{name} itself is changed: `+=` or a name that ends in _ writes into the caller's tensor"
+    one, other = (x if isinstance(x, Tensor) else None for x in values)
+    if one is not None and other is not None and not (one.shape == other.shape and one.allclose(other, equal_nan=True)):
+        return values[0], "a second call with the same input gives another result: it must depend on the input alone"
+    return values[0], ""
 
 
 def code_of(answer: Any) -> CodeType | None:
@@ -59,18 +82,29 @@ def blank_lines(code: CodeType) -> list[int]:
     """The lines of a function that still have a BLANK; none if its source is unknown."""
     try:
         lines, first = inspect.getsourcelines(code)
-    except OSError:
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, SyntaxError):  # a lambda's lines can be part of a statement
         return []
-    tree = ast.parse(textwrap.dedent("".join(lines)))
     found = {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "BLANK"}
     return sorted(first + number - 1 for number in found)
 
 
-def failure(error: Exception, file: str) -> str:
+_TIPS = {  # on what PyTorch says; it would advise to reshape, which mixes the numbers
+    "view size is not compatible": ": view and reshape cut the numbers in their order in memory, and exchange no "
+    "dimensions; transpose or permute does, after or before them",
+    "must match the size of tensor": ": does a sum or mean need keepdim=True, or do dimensions need a transpose?",
+}
+
+
+def failure(error: BaseException, file: str) -> str:
     """What an exception says, and the last line of the learner's file that it went through, instead of a traceback."""
+    if isinstance(error, MistakeError):
+        return str(error)
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}, `{(error.text or '').partition('  #')[0].strip()}`: {error.msg}"
-    said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
+    first = str(error).strip().partition(chr(10))[0].partition(" Use .reshape(")[0]
+    said = f"{type(error).__name__}: {first:.200}"
+    said += next((tip for words, tip in _TIPS.items() if words in said), "")
     walked = zip(traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True)
     own = [(frame, place) for (frame, _), place in walked if place.filename == file]
     if not own and isinstance(error, AttributeError | TypeError):

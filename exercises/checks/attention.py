@@ -1,65 +1,209 @@
 """v2, v3 and the gradient of attention."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from exercises.checks.steps import Exercise, Part, Step, Way
+from exercises.checks.steps import Exercise, Given, MistakeError, Part, Step, Way
 
-_B, _T, _C, _D = 2, 6, 8, 4
-_H = _C // _D
 _INF = float("inf")
 
 
-def _future(T: int) -> Tensor:
-    """Whether the key (column) comes after the query (row)."""
-    return torch.ones(T, T, dtype=torch.bool).triu(1)
+def _triangle(T: int, diagonal: int = 1) -> Tensor:
+    """Whether the key (column) comes after the query (row), by `diagonal` positions at least."""
+    return torch.ones(T, T, dtype=torch.bool).triu(diagonal)
 
 
-def _hiding(hidden: Callable[[int], Tensor], score: float = -_INF) -> Way:
+def _hiding(hidden: Callable[[int], Tensor] = _triangle, score: float = -_INF) -> Way:
     return lambda s: s.scores.masked_fill(hidden(s.scores.shape[-1]), score)
 
 
-def _head(answer: Any) -> SimpleNamespace:
-    module, x = answer(_C, _D), torch.randn(_B, _T, _C)
+# By what to divide the scores of wrong solutions. D is no 4, because 4 / 2 is a square root, too.
+_DIVISORS: Mapping[str, Callable[[SimpleNamespace], float]] = {
+    "the scores are not divided by sqrt(D)": lambda _: 1,
+    "the scores are multiplied by sqrt(D) instead of divided": lambda s: s.D**-0.5,
+    "the scores are divided by D instead of its square root": lambda s: s.D,
+    "the scores are divided by D / 2: the square root of D is D**0.5": lambda s: s.D / 2,
+    "the scores are divided by D // 2: the square root of D is D**0.5": lambda s: s.D // 2,
+    "the scores are divided by 2, which is the square root of D only if D is 4": lambda _: 2,
+    "the scores are divided by the square root of C, the size of x: take D, the size of one head's query": (
+        lambda s: s.C**0.5
+    ),
+    "the scores are divided by the square root of T: take D, the size of a query": lambda s: s.T**0.5,
+    "the scores are multiplied by D": lambda s: 1 / s.D,
+    "the scores are divided by 4, whatever D is": lambda _: 4,
+    "the scores are divided by 8, whatever D is": lambda _: 8,
+    "the scores are divided by the square root of 2 D": lambda s: (2 * s.D) ** 0.5,
+    "the scores are divided by log(D): take its square root": lambda s: math.log(s.D),
+    "the scores are divided by D squared: take its square root": lambda s: s.D**2,
+}
+_SCORES: Mapping[str, Way] = {
+    "the scores are transposed: row t must hold the scores of query t": lambda s: s.k @ s.q.mT,
+    "the scores compare the queries with themselves: compare them with the keys": lambda s: s.q @ s.q.mT,
+    "the scores compare the keys with themselves: compare the queries with them": lambda s: s.k @ s.k.mT,
+    "the scores compare the queries with the values: compare them with the keys": lambda s: s.q @ s.v.mT,
+    "the scores compare the values with the keys: compare the queries with them": lambda s: s.v @ s.k.mT,
+    "negative scores are set to 0: they must stay as they are": lambda s: (s.q @ s.k.mT).relu(),
+    "the absolute value of the scores is taken: negative ones must stay as they are": lambda s: (s.q @ s.k.mT).abs(),
+    "queries and keys are normalised: take their dot products as they are": lambda s: (
+        nn.functional.normalize(s.q, dim=-1) @ nn.functional.normalize(s.k, dim=-1).mT * s.D**0.5
+    ),
+    "a view or reshape of k stands in place of the transpose: it cuts the numbers anew, in their order in memory; "
+    "transpose(-2, -1) exchanges T and D": lambda s: s.q @ s.k.reshape(s.k.mT.shape),
+}
+_MASKS: Mapping[str, Way] = {
+    "the mask is missing, or not used: row 3 sees column 5, which is the future": lambda s: s.scores,
+    "the mask is transposed: row 3 sees column 5, which is the future, and not column 1": _hiding(
+        lambda T: _triangle(T).mT
+    ),
+    "the mask is inverted: row 3 sees columns 4 and 5, which are the future, and nothing else": _hiding(
+        lambda T: ~_triangle(T)
+    ),
+    "the mask hides a position from itself: row 3 must see column 3, and row 0 has nothing else to see": _hiding(
+        lambda T: _triangle(T, 0)
+    ),
+    "the mask is off by one: row 3 sees column 4, the very character that it must predict": _hiding(
+        lambda T: _triangle(T, 2)
+    ),
+    "the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of them; only -inf becomes 0": _hiding(score=0.0),
+    "the mask hides a position from itself, with a large number instead of -inf: row 3 must see column 3": _hiding(
+        lambda T: _triangle(T, 0), -1e9
+    ),
+    "the mask adds 1 to the hidden scores: put -inf there": lambda s: s.scores + _triangle(s.T).float(),
+    "the mask subtracts 1 from the hidden scores: put -inf there": lambda s: s.scores - _triangle(s.T).float(),
+    "the mask subtracts 5 from the hidden scores: put -inf there": lambda s: s.scores - 5 * _triangle(s.T).float(),
+    "the mask subtracts 10 from the hidden scores: put -inf there": lambda s: s.scores - 10 * _triangle(s.T).float(),
+    **{
+        f"the mask sets the hidden scores to {score}, which leaves some weight: only -inf becomes 0": _hiding(
+            score=score
+        )
+        for score in (1.0, -1.0, -2.0, -5.0, -10.0)
+    },
+    "the mask sets the hidden scores to +inf instead of -inf": _hiding(score=_INF),
+}
+_SOFTMAXES: Mapping[str, Way] = {
+    "the softmax is over the wrong dimension: the columns add up to 1, but each row must": lambda s: s.masked.softmax(
+        -2
+    ),
+    "the softmax is over the whole table: each row must add up to 1": lambda s: (
+        s.masked.flatten(-2).softmax(-1).view(s.masked.shape)
+    ),
+    "the softmax is applied twice": lambda s: s.masked.softmax(-1).softmax(-1),
+    "the mask comes after the softmax: the rows no longer add up to 1. Hide the scores before it": lambda s: (
+        s.scores.softmax(-1).masked_fill(_triangle(s.T), 0)
+    ),
+    "the mask comes after the softmax, with -inf as a weight: hide the scores before it": lambda s: s.scores.softmax(
+        -1
+    ).masked_fill(_triangle(s.T), -_INF),
+    "the division by sqrt(D) comes after the softmax: divide the scores, before it": lambda s: (
+        _hiding()(SimpleNamespace(scores=s.q @ s.k.mT)).softmax(-1) / s.D**0.5
+    ),
+    "the mask hides a position from itself, so that row 0 has nothing to see: row 3 must see column 3": lambda s: (
+        _hiding(lambda T: _triangle(T, 0))(s).softmax(-1).nan_to_num(0.0)
+    ),
+    "the exponentials are not divided by their sum: each row must add up to 1": lambda s: s.masked.exp(),
+    "a sigmoid stands in place of the softmax: each row must add up to 1": lambda s: s.masked.sigmoid(),
+    "the scores are divided by their sum: softmax takes the exponentials first": lambda s: (
+        (visible := s.masked.masked_fill(s.masked.isinf(), 0)) / visible.sum(-1, keepdim=True)
+    ),
+    "all positions before get the same weight: the scores are not used": lambda s: (
+        s.masked.isfinite().float() / s.masked.isfinite().float().sum(-1, keepdim=True)
+    ),
+    "the best position alone is taken: softmax gives some weight to all": lambda s: torch.nn.functional.one_hot(
+        s.masked.argmax(-1), s.T
+    ).float(),
+    "log_softmax gives the logarithms of the weights: take softmax": lambda s: s.masked.log_softmax(-1),
+    "the softmax is missing: scores are not weights": lambda s: s.masked,
+}
+_SUMS: Mapping[str, Way] = {
+    "the weights are transposed before they meet the values": lambda s: s.weights.mT @ s.v,
+    "the weights meet the keys: they must meet the values": lambda s: s.weights @ s.k,
+    "the weights meet the queries: they must meet the values": lambda s: s.weights @ s.q,
+    "the values are added to their own weighted mean: return the mean alone": lambda s: s.weights @ s.v + s.v,
+    "the queries are added to the result": lambda s: s.weights @ s.v + s.q,
+    "the result has a ReLU, which no attention has": lambda s: (s.weights @ s.v).relu(),
+    "the results of the positions before are added up": lambda s: (s.weights @ s.v).cumsum(-2),
+    "the result is divided by T: the weights of a row add up to 1 already": lambda s: s.weights @ s.v / s.T,
+    "the mean of the positions is taken once more": lambda s: (s.weights @ s.v).mean(-2, keepdim=True).expand_as(s.v),
+    "each position gets its own value alone: the weights are not used, or hide all others": lambda s: s.v,
+}
+
+
+def _scaled(product: Way) -> Way:
+    return lambda s: product(s) / s.D**0.5
+
+
+def _divided(divisor: Callable[[SimpleNamespace], float]) -> Way:
+    return lambda s: s.q @ s.k.mT / divisor(s)
+
+
+def _projections(module: Any, C: int, size: int, heads: int = 1) -> list[tuple[list[Tensor], ...]]:
+    """The weights of queries, keys and values, for each head, in each way to read the learner's layers.
+
+    Accepted are three layers, one for all three, and heads of their own. If their names do not tell which is which, any
+    order is accepted. Raises MistakeError if there are others.
+    """
+    linear = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    if biased := [name for name, layer in linear.items() if layer.bias is not None]:
+        raise MistakeError(f"{', '.join(biased)} has a bias: queries, keys and values have none, bias=False")
+    weights = [layer.weight for layer in linear.values()]
+    total, own = 3 * heads * size, sum(parameter.numel() for parameter in module.parameters())
+    if any(w.shape[1] != C for w in weights) or sum(len(w) for w in weights) != total or own != total * C:
+        raise MistakeError(
+            f"its parameters must be those of linear layers from {C} to {total} channels in all, for the queries, "
+            f"keys and values, and no others; it has {', '.join(n for n, _ in module.named_parameters()) or 'none'}"
+        )
+    if {len(w) for w in weights} not in ({total}, {total // 3}, {3 * size}, {size}):
+        raise MistakeError("its linear layers must be one for all, three, or three for each head")
+    pieces = [piece for w in weights for piece in w.split(size)]
+    names = [name.rpartition(".")[2] for name, w in zip(linear, weights, strict=True) for _ in w.split(size)]
+    if set(names) == {"query", "key", "value"}:
+        return [
+            tuple([p for n, p in zip(names, pieces, strict=True) if n == role] for role in ("query", "key", "value"))
+        ]
+    by_head = [pieces[i::3] for i in range(3)]  # q, k, v of head 0, then those of head 1
+    by_role = [pieces[i * heads : (i + 1) * heads] for i in range(3)]  # all heads' q, then k, then v
+    groups = [by_role] if len(linear) == 1 else [by_role, by_head] if len(linear) == 3 else [by_head, by_role]
+    return [order for group in groups for order in ([tuple(group)] if names[0] == "qkv" else permutations(group))]
+
+
+def _randomised(module: Any) -> Any:
+    """The module with weights so large that no attention is nearly even."""
+    if not isinstance(module, nn.Module):
+        raise MistakeError("this must be an nn.Module")
     for parameter in module.parameters():
-        torch.nn.init.normal_(parameter, std=0.6)  # so that no weights are nearly equal
-    return SimpleNamespace(module=module, x=x, q=module.query(x), k=module.key(x), v=module.value(x))
+        nn.init.normal_(parameter, std=1.2 / parameter.shape[-1] ** 0.5)
+    return module
 
 
-def _forward(_: Any, s: SimpleNamespace) -> Any:
-    return s.module(s.x.clone())
+def _head(B: int, T: int, C: int, D: int) -> Given:
+    def given(answer: Any) -> SimpleNamespace:
+        module, x = _randomised(answer(C, D)), torch.randn(B, T, C, requires_grad=True)
+        found = [
+            dict(zip("qkv", (x @ torch.cat(w).mT for w in weights), strict=True))
+            for weights in _projections(module, C, D)
+        ]
+        return SimpleNamespace(module=module, x=x, T=T, C=C, D=D, readings=found)
+
+    return given
 
 
 HEAD = Part(
     "Head",
-    _head,
-    _forward,
+    (_head(2, 6, 15, 7), _head(3, 9, 6, 16), _head(1, 1, 5, 3)),
     (
         Step(
             "scores",
             "the scores are",
-            lambda s: s.q @ s.k.mT / math.sqrt(_D),
+            _divided(lambda s: s.D**0.5),
             {
-                "the scores are not divided by sqrt(D)": lambda s: s.q @ s.k.mT,
-                "the scores are multiplied by sqrt(D) instead of divided": lambda s: s.q @ s.k.mT * math.sqrt(_D),
-                "the scores are divided by D instead of its square root": lambda s: s.q @ s.k.mT / _D,
-                "the scores are divided by the square root of C, the size of x: take D, the size of a query": (
-                    lambda s: s.q @ s.k.mT / math.sqrt(_C)
-                ),
-                "the scores are divided by the square root of T: take D, the size of a query": lambda s: (
-                    s.q @ s.k.mT / math.sqrt(_T)
-                ),
-                "the scores are transposed: row t must hold the scores of query t": lambda s: (
-                    s.k @ s.q.mT / math.sqrt(_D)
-                ),
-                "the scores compare the queries with themselves: compare them with the keys": lambda s: (
-                    s.q @ s.q.mT / math.sqrt(_D)
-                ),
+                **{said: _divided(divisor) for said, divisor in _DIVISORS.items()},
+                **{said: _scaled(product) for said, product in _SCORES.items()},
             },
             (
                 "A score says how well the query of one position matches the key of another: their dot product. "
@@ -74,26 +218,8 @@ HEAD = Part(
         Step(
             "masked",
             "the mask is",
-            _hiding(_future),
-            {
-                "the mask is missing, or not used: row 3 sees column 5, which is the future": lambda s: s.scores,
-                "the mask is transposed: row 3 sees column 5, which is the future, and not column 1": _hiding(
-                    lambda T: _future(T).mT
-                ),
-                "the mask is inverted: row 3 sees columns 4 and 5, which are the future, and nothing else": _hiding(
-                    lambda T: ~_future(T)
-                ),
-                "the mask hides a position from itself: row 3 must see column 3, and row 0 has nothing else to see": (
-                    _hiding(lambda T: torch.ones(T, T, dtype=torch.bool).triu(0))
-                ),
-                "the mask is off by one: row 3 sees column 4, the very character that it must predict": _hiding(
-                    lambda T: torch.ones(T, T, dtype=torch.bool).triu(2)
-                ),
-                "the mask sets the hidden scores to 0: softmax makes exp(0) = 1 of them; only -inf becomes 0": _hiding(
-                    _future, 0.0
-                ),
-                "the mask sets the hidden scores to +inf instead of -inf": _hiding(_future, _INF),
-            },
+            _hiding(),
+            _MASKS,
             (
                 "Row t holds the scores of the character at position t. It may look at itself and at what came "
                 "before, columns 0 to t. What must the other scores be, so that softmax gives them the weight 0?",
@@ -110,23 +236,10 @@ HEAD = Part(
             "the softmax is",
             lambda s: s.masked.softmax(-1),
             {
-                "the softmax is over the wrong dimension: the columns add up to 1, but each row must": lambda s: (
-                    s.masked.softmax(-2)
-                ),
+                **_SOFTMAXES,
                 "the softmax is over the windows of the batch: it must be over the columns of each row": lambda s: (
                     s.masked.softmax(0)
                 ),
-                "the mask comes after the softmax: the rows no longer add up to 1. Hide the scores before "
-                "it": lambda s: s.scores.softmax(-1).masked_fill(_future(_T), 0),
-                "the mask comes after the softmax, with -inf as a weight: hide the scores before it": lambda s: (
-                    s.scores.softmax(-1).masked_fill(_future(_T), -_INF)
-                ),
-                "the division by sqrt(D) comes after the softmax: divide the scores, before it": lambda s: (
-                    _hiding(_future)(SimpleNamespace(scores=s.q @ s.k.mT)).softmax(-1) / math.sqrt(_D)
-                ),
-                "the exponentials are not divided by their sum: each row must add up to 1": lambda s: s.masked.exp(),
-                "log_softmax gives the logarithms of the weights: take softmax": lambda s: s.masked.log_softmax(-1),
-                "the softmax is missing: scores are not weights": lambda s: s.masked,
             },
             (
                 "The scores of a row must become weights that are positive and add up to 1.",
@@ -140,9 +253,7 @@ HEAD = Part(
             "the result is",
             lambda s: s.weights @ s.v,
             {
-                "the weights are transposed before they meet the values": lambda s: s.weights.mT @ s.v,
-                "the weights meet the keys: they must meet the values": lambda s: s.weights @ s.k,
-                "the weights meet the queries: they must meet the values": lambda s: s.weights @ s.q,
+                **_SUMS,
                 "the weights meet x itself: they must meet the values": lambda s: s.weights @ s.x,
                 "the values are not used: the weights are returned": lambda s: s.weights,
             },
@@ -157,53 +268,70 @@ HEAD = Part(
 )
 
 
-def _heads(answer: Any) -> SimpleNamespace:
-    module, x = answer(_C, _H), torch.randn(_B, _T, _C)
-    torch.nn.init.normal_(module.qkv.weight, std=0.6)
-    return SimpleNamespace(module=module, x=x, qkv=module.qkv(x))
+def _heads(B: int, T: int, H: int, D: int) -> Given:
+    def given(answer: Any) -> SimpleNamespace:
+        C = H * D
+        module, x = _randomised(answer(C, H)), torch.randn(B, T, C, requires_grad=True)
+        found = [
+            {"qkv": x @ torch.cat([w for role in roles for w in role]).mT} for roles in _projections(module, C, D, H)
+        ]
+        return SimpleNamespace(module=module, x=x, B=B, T=T, C=C, D=D, H=H, readings=found)
+
+    return given
 
 
-def _attention(
-    s: SimpleNamespace, scale: float = _D**-0.5, dim: int = -1, hidden: Callable[[int], Tensor] = _future
-) -> Tensor:
-    """softmax(q k^T scale) v of each head."""
-    q, k, v = s.heads
-    scores = (q @ k.mT * scale).masked_fill(hidden(q.shape[-2]), -_INF)
-    return scores.softmax(dim) @ v
+def _attention(name: str = "", way: Way | None = None) -> Way:
+    """softmax(q k^T / sqrt(D)) v of each head, or with another way to compute one of its values."""
+    ways: dict[str, Way] = {
+        "scores": _divided(lambda s: s.D**0.5),
+        "masked": _hiding(),
+        "weights": lambda s: s.masked.softmax(-1),
+        "read": lambda s: s.weights @ s.v,
+    }
+    if way is not None:
+        ways[name] = way
+
+    def read(s: SimpleNamespace) -> Tensor:
+        values = SimpleNamespace(**vars(s) | dict(zip("qkv", s.heads, strict=True)))
+        for each, compute in ways.items():
+            setattr(values, each, compute(values))
+        return values.read
+
+    return read
 
 
 HEADS = Part(
     "MultiHeadAttention",
-    _heads,
-    _forward,
+    (_heads(2, 6, 3, 7), _heads(3, 8, 2, 16), _heads(1, 1, 4, 3)),
     (
         Step(
             "heads",
             "the division into heads is",
-            lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 3, 1, 4),
+            lambda s: s.qkv.view(s.B, s.T, 3, s.H, s.D).permute(2, 0, 3, 1, 4),
             {
                 "the heads are mixed by a wrong view: it cuts the numbers in their order in memory, so that a head "
                 "gets whole positions instead of its channels of each. View as (B, T, 3, H, D), then "
-                "permute": lambda s: s.qkv.reshape(3, _B, _H, _T, _D),
+                "permute": lambda s: s.qkv.reshape(3, s.B, s.H, s.T, s.D),
                 "the heads are mixed by a wrong view: after the division into q, k and v, view each as (B, T, H, D) "
                 "and exchange T and H; (B, H, T, D) at once mixes positions and channels": lambda s: torch.stack(
-                    [part.reshape(_B, _H, _T, _D) for part in s.qkv.chunk(3, dim=-1)]
+                    [part.reshape(s.B, s.H, s.T, s.D) for part in s.qkv.chunk(3, dim=-1)]
                 ),
                 "the three groups are mixed: of the 3C channels, the first C are the queries of all heads, so 3 comes "
-                "before H in the view": lambda s: s.qkv.view(_B, _T, _H, 3, _D).permute(3, 0, 2, 1, 4),
+                "before H in the view": lambda s: s.qkv.view(s.B, s.T, s.H, 3, s.D).permute(3, 0, 2, 1, 4),
                 "T and H are not exchanged, so that the heads of one position attend to each other: "
-                "permute so that T and D come last": lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 1, 3, 4),
+                "permute so that T and D come last": lambda s: s.qkv.view(s.B, s.T, 3, s.H, s.D).permute(2, 0, 1, 3, 4),
                 "each head takes every H-th channel: it must take D neighbours, so H comes before D in the view": (
-                    lambda s: s.qkv.view(_B, _T, 3, _D, _H).permute(2, 0, 4, 1, 3)
+                    lambda s: s.qkv.view(s.B, s.T, 3, s.D, s.H).permute(2, 0, 4, 1, 3)
                 ),
-                "the order of q, k and v is wrong: the first C channels are the queries, then keys, then values": (
-                    lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 3, 1, 4)[[1, 0, 2]]
+                "queries and keys are exchanged, so the scores are transposed: the first C channels are the queries, "
+                "then keys, then values": (
+                    lambda s: s.qkv.view(s.B, s.T, 3, s.H, s.D).permute(2, 0, 3, 1, 4)[[1, 0, 2]]
                 ),
                 "keys and values are exchanged: the first C channels are the queries, then keys, then values": (
-                    lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 3, 1, 4)[[0, 2, 1]]
+                    lambda s: s.qkv.view(s.B, s.T, 3, s.H, s.D).permute(2, 0, 3, 1, 4)[[0, 2, 1]]
                 ),
                 "queries and values are exchanged: the first C channels are the queries, then keys, then values": (
-                    lambda s: s.qkv.view(_B, _T, 3, _H, _D).permute(2, 0, 3, 1, 4)[[2, 1, 0]]
+                    lambda s: s.qkv.view(s.B, s.T, 3, s.H, s.D).permute(2, 0, 3, 1, 4)[[2, 1, 0]]
                 ),
             },
             (
@@ -218,29 +346,15 @@ HEADS = Part(
         Step(
             "read",
             "the attention of each head is",
-            _attention,
+            _attention(),
             {
-                "the scores are not divided by sqrt(D)": lambda s: _attention(s, 1),
-                "the scores are divided by the square root of C: take D, the size of one head's query": lambda s: (
-                    _attention(s, _C**-0.5)
-                ),
-                "the scores are divided by D instead of its square root": lambda s: _attention(s, 1 / _D),
-                "the softmax is over the wrong dimension: the columns add up to 1, but each row must": lambda s: (
-                    _attention(s, dim=-2)
-                ),
-                "the softmax is over the heads: each head must have weights of its own": lambda s: _attention(s, dim=1),
-                "the mask is missing, or not used: row 3 sees column 5, which is the future": lambda s: _attention(
-                    s, hidden=lambda T: torch.zeros(T, T, dtype=torch.bool)
-                ),
-                "the mask is transposed: row 3 sees column 5, which is the future, and not column 1": lambda s: (
-                    _attention(s, hidden=lambda T: _future(T).mT)
-                ),
-                "the mask is inverted: row 3 sees columns 4 and 5, which are the future, and nothing else": lambda s: (
-                    _attention(s, hidden=lambda T: ~_future(T))
-                ),
-                "the mask comes after the softmax: the rows no longer add up to 1. Hide the scores before "
-                "it": lambda s: (
-                    (s.heads[0] @ s.heads[1].mT * _D**-0.5).softmax(-1).masked_fill(_future(_T), 0) @ s.heads[2]
+                **{said: _attention("scores", _divided(divisor)) for said, divisor in _DIVISORS.items()},
+                **{said: _attention("scores", _scaled(product)) for said, product in list(_SCORES.items())[1:]},
+                **{said: _attention("masked", way) for said, way in _MASKS.items()},
+                **{said: _attention("weights", way) for said, way in _SOFTMAXES.items()},
+                **{said: _attention("read", way) for said, way in _SUMS.items()},
+                "the softmax is over the heads: each head must have weights of its own": _attention(
+                    "weights", lambda s: s.masked.softmax(1)
                 ),
             },
             (
@@ -256,12 +370,18 @@ HEADS = Part(
         Step(
             "output",
             "the concatenation is",
-            lambda s: s.read.transpose(1, 2).reshape(_B, _T, _C),
+            lambda s: s.read.transpose(1, 2).reshape(s.B, s.T, s.C),
             {
                 "the heads are joined without exchanging H and T first: a position gets the outputs of other "
-                "positions": lambda s: s.read.reshape(_B, _T, _C),
+                "positions": lambda s: s.read.reshape(s.B, s.T, s.C),
                 "the channels of the heads are interleaved: those of head 0 must come first, then those of head 1": (
-                    lambda s: s.read.permute(0, 2, 3, 1).reshape(_B, _T, _C)
+                    lambda s: s.read.permute(0, 2, 3, 1).reshape(s.B, s.T, s.C)
+                ),
+                "the heads are in reversed order: head 0 must come first": lambda s: (
+                    s.read.flip(1).transpose(1, 2).reshape(s.B, s.T, s.C)
+                ),
+                "there is a single head: divide the C channels among H heads": lambda s: _attention()(
+                    SimpleNamespace(T=s.T, D=s.C, heads=s.qkv.chunk(3, dim=-1))
                 ),
                 "the heads are added up: place them side by side": lambda s: s.read.sum(1),
                 "the mean of the heads is taken: place them side by side": lambda s: s.read.mean(1),
@@ -277,16 +397,22 @@ HEADS = Part(
 )
 
 
-def _backward(_: Any) -> SimpleNamespace:
-    q, k, v, d_output = (torch.randn(_B, _T, _D) for _ in range(4))
-    weights = (q @ k.mT / math.sqrt(_D)).masked_fill(_future(_T), -_INF).softmax(-1)
-    return SimpleNamespace(q=q, k=k, v=v, weights=weights, d_output=d_output)
+def _backward(B: int, T: int, D: int) -> Given:
+    def given(_: Any) -> SimpleNamespace:
+        q, k, v, d_output = (torch.randn(B, T, D) for _ in range(4))
+        weights = (q @ k.mT / D**0.5).masked_fill(_triangle(T), -_INF).softmax(-1)
+        return SimpleNamespace(q=q, k=k, v=v, weights=weights, d_output=d_output, D=D)
+
+    return given
+
+
+def _ordered(order: str) -> Way:
+    return lambda s: tuple(getattr(s, f"d_{name}") for name in order)
 
 
 BACKWARD = Part(
     "attention_backward",
-    _backward,
-    lambda answer, s: answer(*(x.clone() for x in (s.q, s.k, s.v, s.weights, s.d_output))),
+    (_backward(2, 6, 7), _backward(3, 5, 16), _backward(1, 1, 3)),
     (
         Step(
             "d_v",
@@ -295,6 +421,9 @@ BACKWARD = Part(
             {
                 "the gradient of v needs the weights transposed: value j collects from all rows that look at it": (
                     lambda s: s.weights @ s.d_output
+                ),
+                "the gradient of v is the weights times v: it must collect the gradients of the output": lambda s: (
+                    s.weights.mT @ s.v
                 ),
                 "the gradient of v is that of the output: the weights are missing": lambda s: s.d_output,
             },
@@ -312,6 +441,7 @@ BACKWARD = Part(
             lambda s: s.d_output @ s.v.mT,
             {
                 "the gradient of the weights is transposed": lambda s: s.v @ s.d_output.mT,
+                "the gradient of the weights needs v, not q": lambda s: s.d_output @ s.q.mT,
                 "the gradient of the weights needs v, not k": lambda s: s.d_output @ s.k.mT,
             },
             (
@@ -338,6 +468,18 @@ BACKWARD = Part(
                 ),
                 "the gradient of the softmax subtracts the mean of d_weights: the mean must be weighted by the "
                 "weights": lambda s: s.weights * (s.d_weights - s.d_weights.mean(-1, keepdim=True)),
+                "the gradient of the softmax has the wrong sign": lambda s: (
+                    -s.weights * (s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True))
+                ),
+                "the gradient of the softmax lacks the factor weights": lambda s: (
+                    s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True)
+                ),
+                "the gradient of the softmax subtracts the sum of d_weights: the sum must be weighted by the weights": (
+                    lambda s: s.weights * (s.d_weights - s.d_weights.sum(-1, keepdim=True))
+                ),
+                "the gradient of the softmax adds the row's weighted sum: subtract it": lambda s: (
+                    s.weights * (s.d_weights + (s.weights * s.d_weights).sum(-1, keepdim=True))
+                ),
                 "the gradient of the softmax is passed on as it came: the softmax is skipped": lambda s: s.d_weights,
             },
             (
@@ -352,12 +494,17 @@ BACKWARD = Part(
         Step(
             "d_q",
             "the gradient of q is",
-            lambda s: s.d_scores @ s.k / math.sqrt(_D),
+            lambda s: s.d_scores @ s.k / s.D**0.5,
             {
                 "the gradient of q lacks the division by sqrt(D)": lambda s: s.d_scores @ s.k,
-                "the gradient of q is that of k: each query meets the keys": lambda s: (
-                    s.d_scores.mT @ s.q / math.sqrt(_D)
-                ),
+                "the gradient of q is divided by D instead of its square root": lambda s: s.d_scores @ s.k / s.D,
+                "the gradient of q is divided by D / 2 instead of sqrt(D)": lambda s: s.d_scores @ s.k / (s.D / 2),
+                "the gradient of q is divided by D // 2 instead of sqrt(D)": lambda s: s.d_scores @ s.k / (s.D // 2),
+                "the gradient of q is divided by 2 instead of sqrt(D)": lambda s: s.d_scores @ s.k / 2,
+                "the gradient of q is multiplied by sqrt(D) instead of divided": lambda s: s.d_scores @ s.k * s.D**0.5,
+                "the gradient of q needs d_scores as it is, not transposed": lambda s: s.d_scores.mT @ s.k / s.D**0.5,
+                "the gradient of q meets q: each query meets the keys": lambda s: s.d_scores @ s.q / s.D**0.5,
+                "the gradient of q is that of k: each query meets the keys": lambda s: s.d_scores.mT @ s.q / s.D**0.5,
             },
             (
                 "scores = q @ k^T / sqrt(D): query i meets all keys j in row i.",
@@ -369,11 +516,20 @@ BACKWARD = Part(
         Step(
             "d_k",
             "the gradient of k is",
-            lambda s: s.d_scores.mT @ s.q / math.sqrt(_D),
+            lambda s: s.d_scores.mT @ s.q / s.D**0.5,
             {
                 "the gradient of k lacks the division by sqrt(D)": lambda s: s.d_scores.mT @ s.q,
+                "the gradient of k is divided by D instead of its square root": lambda s: s.d_scores.mT @ s.q / s.D,
+                "the gradient of k is divided by D / 2 instead of sqrt(D)": lambda s: s.d_scores.mT @ s.q / (s.D / 2),
+                "the gradient of k is divided by D // 2 instead of sqrt(D)": lambda s: s.d_scores.mT @ s.q / (s.D // 2),
+                "the gradient of k is divided by 2 instead of sqrt(D)": lambda s: s.d_scores.mT @ s.q / 2,
+                "the gradient of k is multiplied by sqrt(D) instead of divided": lambda s: (
+                    s.d_scores.mT @ s.q * s.D**0.5
+                ),
+                "the gradient of k meets k: each key meets the queries": lambda s: s.d_scores.mT @ s.k / s.D**0.5,
+                "the gradient of k is that of q: each key meets the queries": lambda s: s.d_scores @ s.k / s.D**0.5,
                 "the gradient of k needs d_scores transposed: key j is in column j": lambda s: (
-                    s.d_scores @ s.q / math.sqrt(_D)
+                    s.d_scores @ s.q / s.D**0.5
                 ),
             },
             (
@@ -387,10 +543,16 @@ BACKWARD = Part(
             "output",
             "the order is",
             lambda s: (s.d_q, s.d_k, s.d_v),
-            {"the gradients are returned in the wrong order: q, k, v": lambda s: (s.d_v, s.d_k, s.d_q)},
+            {
+                f"the gradients are returned in the wrong order, {', '.join(order)}: the order is q, k, v": _ordered(
+                    order
+                )
+                for order in ("vkq", "kqv", "qvk", "vqk", "kvq")
+            },
             ("Return three gradients.", "In the order of the arguments.", "return d_q, d_k, d_v"),
         ),
     ),
+    inputs=("q", "k", "v", "weights", "d_output"),
     outputs=("d_q", "d_k", "d_v"),
 )
 

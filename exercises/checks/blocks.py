@@ -1,5 +1,7 @@
 """v4 to v7: a block, residual connections, LayerNorm, dropout."""
 
+import math
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,37 +9,91 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from exercises.checks.steps import Exercise, Part, Step
+from exercises.checks.steps import Exercise, Given, MistakeError, Part, Step, Way
 from gpt.models import v3_feed_forward
 
 _B, _T, _C, _H = 2, 6, 8, 2
 _EPS = 1e-5
 
 
-def _module(module: nn.Module) -> SimpleNamespace:
+def _built(answer: Any, *sizes: float) -> nn.Module:
+    module = answer(*sizes)
+    if not isinstance(module, nn.Module):
+        raise MistakeError("this must be an nn.Module")
+    return module
+
+
+def _randomised(module: nn.Module, C: int, B: int = _B, T: int = _T) -> SimpleNamespace:
     """A module with weights that are not small, and an input for it."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.6)
-    return SimpleNamespace(module=module, x=torch.randn(_B, _T, _C))
+    return SimpleNamespace(module=module, x=torch.randn(B, T, C, requires_grad=True))
 
 
-def _forward(_: Any, s: SimpleNamespace) -> Any:
-    return s.module(s.x.clone())
+def _names(module: nn.Module, kinds: Mapping[str, Callable[[nn.Module], bool]]) -> dict[str, str]:
+    """Which child has each role: the one of that name, or, if the learner chose other names, the one of that kind.
+
+    Raises MistakeError if that is not clear.
+    """
+    children = {name: child for name, child in module.named_children() if list(child.parameters())}
+    found = {role: role for role in kinds if role in children}
+    for role, is_kind in kinds.items():
+        if role not in found:
+            rest = [name for name, child in children.items() if name not in found.values() and is_kind(child)]
+            alike = [other for other in kinds if other not in found and kinds[other] is is_kind]
+            if len(rest) != len(alike):
+                raise MistakeError(
+                    f"keep the layers {', '.join(f'self.{role}' for role in kinds)}: the checker needs these names, "
+                    f"and found {', '.join(children) or 'no layers'}"
+                )
+            found[role] = rest[0]  # layers of one kind in the order in which they were made
+    if extra := children.keys() - found.values():
+        raise MistakeError(f"it has a layer too many: {', '.join(sorted(extra))}")
+    return found
+
+
+def _is_attention(child: nn.Module) -> bool:
+    return type(child).__name__ == "MultiHeadAttention"
+
+
+def _is_norm(child: nn.Module) -> bool:
+    return type(child).__name__ == "LayerNorm"
+
+
+def _is_other(child: nn.Module) -> bool:
+    return not _is_attention(child) and not _is_norm(child)
+
+
+def _feed_forward(C: int, scale: float) -> Given:
+    def given(answer: Any) -> SimpleNamespace:
+        given = _randomised(_built(answer, C), C)
+        given.x = (given.x.detach() * scale).requires_grad_()
+        linear = [layer for layer in given.module.modules() if isinstance(layer, nn.Linear)]
+        if len(linear) != 1 or linear[0].weight.shape != (C, C) or linear[0].bias is None:
+            sizes = ", ".join(f"{layer.in_features} to {layer.out_features}" for layer in linear) or "none"
+            raise MistakeError(f"it must have one linear layer, from {C} to {C} channels with a bias; it has {sizes}")
+        given.linear = linear[0]
+        return given
+
+    return given
 
 
 FEED_FORWARD = Part(
     "FeedForward",
-    lambda answer: _module(answer(_C)),
-    _forward,
+    (_feed_forward(8, 1.0), _feed_forward(5, 10.0)),
     (
         Step(
             "hidden",
             "the linear layer is",
-            lambda s: s.module.linear(s.x),
+            lambda s: s.linear(s.x),
             {
                 "the linear layer is not used": lambda s: s.x,
-                "the bias of the linear layer is missing": lambda s: s.x @ s.module.linear.weight.T,
-                "the ReLU comes before the linear layer instead of after it": lambda s: s.module.linear(s.x.relu()),
+                "the linear layer is applied twice, without a ReLU between": lambda s: s.linear(s.linear(s.x)),
+                "the weight of the linear layer must be transposed: call the layer": lambda s: (
+                    s.x @ s.linear.weight + s.linear.bias
+                ),
+                "the bias of the linear layer is missing": lambda s: s.x @ s.linear.weight.T,
+                "the ReLU comes before the linear layer instead of after it": lambda s: s.linear(s.x.relu()),
             },
             (
                 "The constructor has made a linear layer. Apply it to x.",
@@ -56,6 +112,25 @@ FEED_FORWARD = Part(
                 "the activation is a sigmoid instead of a ReLU": lambda s: s.hidden.sigmoid(),
                 "the activation is tanh instead of a ReLU": lambda s: s.hidden.tanh(),
                 "the activation is GELU instead of a ReLU": lambda s: gelu(s.hidden),
+                "the activation is a leaky ReLU instead of a ReLU": lambda s: nn.functional.leaky_relu(s.hidden),
+                "the activation is a leaky ReLU, of slope 0.1, instead of a ReLU": lambda s: nn.functional.leaky_relu(
+                    s.hidden, 0.1
+                ),
+                "the activation is SiLU instead of a ReLU": lambda s: nn.functional.silu(s.hidden),
+                "the activation is ELU instead of a ReLU": lambda s: nn.functional.elu(s.hidden),
+                "the activation is softplus instead of a ReLU": lambda s: nn.functional.softplus(s.hidden),
+                "the activation is ReLU6 instead of a ReLU: large numbers must stay as they are": lambda s: (
+                    s.hidden.clamp(0, 6)
+                ),
+                "the numbers are clamped to 1: large ones must stay as they are": lambda s: s.hidden.clamp(0, 1),
+                "the absolute value is taken: a ReLU sets what is negative to 0": lambda s: s.hidden.abs(),
+                "the square of the ReLU is taken": lambda s: s.hidden.relu().square(),
+                "where the numbers are positive is returned, without the numbers": lambda s: (s.hidden > 0).float(),
+                "a softmax stands in place of the ReLU": lambda s: s.hidden.softmax(-1),
+                "x is added: that idea comes with v5": lambda s: s.x + s.hidden.relu(),
+                "the linear layer is applied twice": lambda s: s.linear(s.hidden.relu()),
+                "the linear layer and the ReLU are applied twice": lambda s: s.linear(s.hidden.relu()).relu(),
+                "the sign is wrong: a ReLU keeps what is positive": lambda s: (-s.hidden).relu(),
                 "the ReLU is inverted: it must set what is negative to 0": lambda s: s.hidden.clamp(max=0),
             },
             (
@@ -69,27 +144,33 @@ FEED_FORWARD = Part(
 )
 
 
-def _stacked(answer: Any) -> SimpleNamespace:
-    module = answer(_C, _H)
-    module.feed_forward = v3_feed_forward.FeedForward(_C)  # right, whatever the learner's own is
-    return _module(module)
+def _block(C: int, H: int, B: int = _B, T: int = _T, *, is_v4: bool = False) -> Given:
+    def given(answer: Any) -> SimpleNamespace:
+        module = _built(answer, C, H)
+        names = _names(module, {"attention": _is_attention, "feed_forward": _is_other})
+        if is_v4:  # right, whatever the learner's own is
+            setattr(module, names["feed_forward"], v3_feed_forward.FeedForward(C))
+        given = _randomised(module, C, B, T)
+        return SimpleNamespace(**vars(given), **{role: getattr(module, name) for role, name in names.items()})
+
+    return given
 
 
 STACKED = Part(
     "Block",
-    _stacked,
-    _forward,
+    (_block(_C, _H, is_v4=True), _block(9, 3, 1, 4, is_v4=True)),
     (
         Step(
             "attended",
             "the attention is",
-            lambda s: s.module.attention(s.x),
+            lambda s: s.attention(s.x),
             {
                 "the attention is not used": lambda s: s.x,
-                "the feed-forward layer comes before the attention": lambda s: s.module.attention(
-                    s.module.feed_forward(s.x)
+                "the attention reads the feed-forward layer, which comes after it": lambda s: s.attention(
+                    s.feed_forward(s.x)
                 ),
-                "x is added to the attention: that idea comes with v5": lambda s: s.x + s.module.attention(s.x),
+                "the attention is applied twice": lambda s: s.attention(s.attention(s.x)),
+                "x is added to the attention: that idea comes with v5": lambda s: s.x + s.attention(s.x),
             },
             (
                 "First collect, then compute: which layer collects from other positions?",
@@ -101,17 +182,22 @@ STACKED = Part(
         Step(
             "output",
             "the feed-forward layer is",
-            lambda s: s.module.feed_forward(s.attended),
+            lambda s: s.feed_forward(s.attended),
             {
+                "the parts are in the wrong order: attention must come first, the feed-forward layer after it": (
+                    lambda s: s.attention(s.feed_forward(s.x))
+                ),
+                "the feed-forward layer is applied twice": lambda s: s.feed_forward(s.feed_forward(s.attended)),
                 "the feed-forward layer is not used": lambda s: s.attended,
-                "the feed-forward layer reads x: it must read what the attention collected": lambda s: (
-                    s.module.feed_forward(s.x)
+                "the feed-forward layer reads x: it must read what the attention collected": lambda s: s.feed_forward(
+                    s.x
                 ),
                 "the feed-forward layer reads x, beside the attention: it must come after it": lambda s: (
-                    s.attended + s.module.feed_forward(s.x)
+                    s.attended + s.feed_forward(s.x)
                 ),
+                "x is added to the result: that idea comes with v5": lambda s: s.x + s.feed_forward(s.attended),
                 "the feed-forward layer's input is added: that idea comes with v5": lambda s: (
-                    s.attended + s.module.feed_forward(s.attended)
+                    s.attended + s.feed_forward(s.attended)
                 ),
             },
             (
@@ -126,20 +212,25 @@ STACKED = Part(
 
 RESIDUAL = Part(
     "Block",
-    lambda answer: _module(answer(_C, _H)),
-    _forward,
+    (_block(_C, _H), _block(9, 3, 1, 4)),
     (
         Step(
             "attended",
             "the first sum is",
-            lambda s: s.x + s.module.attention(s.x),
+            lambda s: s.x + s.attention(s.x),
             {
                 "the first residual connection is missing: the attention must add to x, not replace it": lambda s: (
-                    s.module.attention(s.x)
+                    s.attention(s.x)
                 ),
                 "the attention is missing": lambda s: s.x,
-                "x is multiplied by the attention: add them": lambda s: s.x * s.module.attention(s.x),
-                "x is added twice": lambda s: 2 * s.x + s.module.attention(s.x),
+                "x is multiplied by the attention: add them": lambda s: s.x * s.attention(s.x),
+                "x is subtracted: add it": lambda s: s.attention(s.x) - s.x,
+                "the attention is subtracted: add it": lambda s: s.x - s.attention(s.x),
+                "the sum is divided by 2: add only": lambda s: (s.x + s.attention(s.x)) / 2,
+                "the attention is applied twice": lambda s: s.x + s.attention(s.attention(s.x)),
+                "the feed-forward layer comes first: the attention must": lambda s: s.x + s.feed_forward(s.x),
+                "x is added before the attention instead of after it": lambda s: s.attention(s.x + s.x),
+                "x is added twice": lambda s: 2 * s.x + s.attention(s.x),
             },
             (
                 "In v4, x was replaced by the output of the attention. Here nothing that x holds may be lost.",
@@ -151,20 +242,39 @@ RESIDUAL = Part(
         Step(
             "output",
             "the second sum is",
-            lambda s: s.attended + s.module.feed_forward(s.attended),
+            lambda s: s.attended + s.feed_forward(s.attended),
             {
                 "the second residual connection is missing: the feed-forward layer must add to its input": lambda s: (
-                    s.module.feed_forward(s.attended)
+                    s.feed_forward(s.attended)
                 ),
                 "the second sum begins with the block's input: it must begin with the first sum, or what the "
-                "attention added is lost": lambda s: s.x + s.module.feed_forward(s.attended),
+                "attention added is lost": lambda s: s.x + s.feed_forward(s.attended),
                 "the feed-forward layer reads the block's input: it must read the first sum": lambda s: (
-                    s.attended + s.module.feed_forward(s.x)
+                    s.attended + s.feed_forward(s.x)
                 ),
-                "the block's input is added a second time": lambda s: (
-                    s.x + s.attended + s.module.feed_forward(s.attended)
-                ),
+                "the block's input is added a second time": lambda s: s.x + s.attended + s.feed_forward(s.attended),
                 "the feed-forward layer is missing": lambda s: s.attended,
+                "the parts are in the wrong order: attention must come first, the feed-forward layer after it": (
+                    lambda s: (computed := s.x + s.feed_forward(s.x)) + s.attention(computed)
+                ),
+                "both residual connections are missing, and the parts are in the wrong order": lambda s: s.attention(
+                    s.feed_forward(s.x)
+                ),
+                "the residual connection skips both parts: each part must add to its own input": lambda s: (
+                    s.x + s.feed_forward(s.attention(s.x))
+                ),
+                "the first sum is added twice": lambda s: 2 * s.attended + s.feed_forward(s.attended),
+                "the feed-forward layer reads the attention without x: it must read the first sum": lambda s: (
+                    s.attended + s.feed_forward(s.attention(s.x))
+                ),
+                "the feed-forward layer is subtracted: add it": lambda s: s.attended - s.feed_forward(s.attended),
+                "the second sum is divided by 2: add only": lambda s: (s.attended + s.feed_forward(s.attended)) / 2,
+                "the feed-forward layer is applied twice": lambda s: (
+                    s.attended + s.feed_forward(s.feed_forward(s.attended))
+                ),
+                "the attention comes twice: the second part is the feed-forward layer": lambda s: (
+                    s.attended + s.attention(s.attended)
+                ),
             },
             (
                 "The same idea once more, for the feed-forward layer.",
@@ -177,10 +287,24 @@ RESIDUAL = Part(
 )
 
 
-def _norm(answer: Any) -> SimpleNamespace:
-    given = _module(answer(_C))
-    given.x[0, 0] = 3.0  # a token with equal channels, whose variance is 0
-    given.x[0, 1] *= 0.01
+def _norm(C: int, B: int = _B, T: int = _T) -> Given:
+    def given(answer: Any) -> SimpleNamespace:
+        module = _built(answer, C)
+        made = dict(module.named_parameters())
+        gains = [name for name, parameter in made.items() if parameter.shape == (C,) and bool((parameter == 1).all())]
+        biases = [name for name, parameter in made.items() if parameter.shape == (C,) and bool((parameter == 0).all())]
+        if len(made) != 2 or len(gains) != 1 or len(biases) != 1:
+            raise MistakeError(
+                "it must have two parameters of C numbers, self.weight that begins with ones and self.bias that begins "
+                f"with zeros; it has {', '.join(made) or 'none'}"
+            )
+        given = _randomised(module, C, B, T)
+        x = given.x.detach()
+        x[0, 0] = 3.0  # a token with equal channels, whose variance is 0
+        x[-1] += 2
+        x[0, -1] *= 0.01
+        return SimpleNamespace(module=module, x=x.requires_grad_(), gain=made[gains[0]], bias=made[biases[0]])
+
     return given
 
 
@@ -188,10 +312,13 @@ def _variance(s: SimpleNamespace, correction: int = 0, dim: int | tuple[int, ...
     return s.x.var(dim, correction=correction, keepdim=True)
 
 
+def _divided(eps: float) -> Way:
+    return lambda s: (s.x - s.mean) / (s.variance + eps).sqrt()
+
+
 LAYER_NORM = Part(
     "LayerNorm",
-    _norm,
-    _forward,
+    (_norm(_C), _norm(5, 3, 4), _norm(6, 2, 3)),
     (
         Step(
             "mean",
@@ -203,6 +330,10 @@ LAYER_NORM = Part(
                 "the mean is over the time: it must be over the channels of each token, the last dimension": lambda s: (
                     s.x.mean(1, keepdim=True)
                 ),
+                "the mean is over batch and time: it must be over the channels of each token": lambda s: s.x.mean(
+                    (0, 1), keepdim=True
+                ),
+                "the median stands in place of the mean": lambda s: s.x.median(-1, keepdim=True).values,
                 "the mean is over all tokens: each token must have its own": lambda s: s.x.mean(),
                 "the mean is over time and channels: each token must have its own": lambda s: s.x.mean(
                     (1, 2), keepdim=True
@@ -230,7 +361,21 @@ LAYER_NORM = Part(
                 "the variance is over the time: it must be over the channels of each token": lambda s: _variance(
                     s, dim=1
                 ),
+                "the variance is over batch and time: it must be over the channels of each token": lambda s: _variance(
+                    s, dim=(0, 1)
+                ),
+                "the variance is over time and channels: each token must have its own": lambda s: _variance(
+                    s, dim=(1, 2)
+                ),
                 "the variance is over all tokens: each token must have its own": lambda s: _variance(s, dim=(0, 1, 2)),
+                "the mean absolute distance from the mean stands in place of the variance": lambda s: (
+                    (s.x - s.x.mean(-1, keepdim=True)).abs().mean(-1, keepdim=True)
+                ),
+                "the squares are added up: take their mean": lambda s: _variance(s) * s.x.shape[-1],
+                "the variance is that of x without subtracting the mean, the mean of the squares": lambda s: (
+                    s.x.square().mean(-1, keepdim=True)
+                ),
+                "the variance is squared": lambda s: _variance(s).square(),
                 "the standard deviation stands in place of the variance, and its root is taken again": lambda s: (
                     _variance(s).sqrt()
                 ),
@@ -255,6 +400,29 @@ LAYER_NORM = Part(
                 ),
                 "the root is missing: the variance is a square": lambda s: (s.x - s.mean) / (s.variance + _EPS),
                 "the division is missing": lambda s: s.x - s.mean,
+                "this is RMSNorm, which does not subtract the mean and divides by the root of the mean square: "
+                "subtract "
+                "the mean of each token first": lambda s: s.x / (s.x.square().mean(-1, keepdim=True) + _EPS).sqrt(),
+                "the mean is not subtracted before the division": lambda s: s.x / (s.variance + _EPS).sqrt(),
+                "the mean is subtracted after the division instead of before it": lambda s: (
+                    s.x / (s.variance + _EPS).sqrt() - s.mean
+                ),
+                "the mean is added: subtract it": lambda s: (s.x + s.mean) / (s.variance + _EPS).sqrt(),
+                "x is subtracted from the mean: the order is reversed": lambda s: (
+                    (s.mean - s.x) / (s.variance + _EPS).sqrt()
+                ),
+                "the standard deviation multiplies: divide by it": lambda s: (
+                    (s.x - s.mean) * (s.variance + _EPS).sqrt()
+                ),
+                "eps is subtracted: add it to the variance": lambda s: (s.x - s.mean) / (s.variance - _EPS).sqrt(),
+                **{f"eps is {eps}: add self.eps, {_EPS}": _divided(eps) for eps in (1e-2, 1e-3, 1e-4, 1e-6)},
+                "eps is squared, or too small: add self.eps to the variance": lambda s: (
+                    (s.x - s.mean) / (s.variance + _EPS**2).sqrt()
+                ),
+                "x is scaled to lie between 0 and 1: divide by the standard deviation": lambda s: (
+                    (s.x - s.x.amin(-1, keepdim=True))
+                    / (s.x.amax(-1, keepdim=True) - s.x.amin(-1, keepdim=True) + _EPS)
+                ),
             },
             (
                 "Subtract the mean, and divide by the standard deviation. What if all channels are equal?",
@@ -267,16 +435,21 @@ LAYER_NORM = Part(
         Step(
             "output",
             "the gain and the bias are",
-            lambda s: s.normalised * s.module.weight + s.module.bias,
+            lambda s: s.normalised * s.gain + s.bias,
             {
-                "the gain, self.weight, is missing": lambda s: s.normalised + s.module.bias,
-                "the bias is missing": lambda s: s.normalised * s.module.weight,
+                "the gain, self.weight, is missing": lambda s: s.normalised + s.bias,
+                "the bias is missing": lambda s: s.normalised * s.gain,
                 "the gain and the bias are missing: the layer must be able to undo the normalisation": lambda s: (
                     s.normalised
                 ),
-                "the bias is added before the gain multiplies": lambda s: (
-                    (s.normalised + s.module.bias) * s.module.weight
-                ),
+                "the bias is subtracted: add it": lambda s: s.normalised * s.gain - s.bias,
+                "the gain and the bias are exchanged": lambda s: s.normalised * s.bias + s.gain,
+                "the gain divides: multiply by it": lambda s: s.normalised / s.gain + s.bias,
+                "1 is added to the gain, which begins at 1": lambda s: s.normalised * (1 + s.gain) + s.bias,
+                "x is added: only blocks have residual connections": lambda s: s.normalised * s.gain + s.bias + s.x,
+                "the gain multiplies the bias, too, or the bias x": lambda s: s.normalised * (s.gain + s.bias),
+                "the gain and the bias are added": lambda s: s.normalised + s.gain + s.bias,
+                "the bias is added before the gain multiplies": lambda s: (s.normalised + s.bias) * s.gain,
             },
             (
                 "The layer has two learned vectors, so that it can choose another scale and another mean.",
@@ -289,32 +462,50 @@ LAYER_NORM = Part(
 )
 
 
-def _pre_norm(answer: Any) -> SimpleNamespace:
-    module = answer(_C, _H)
-    module.attention_norm, module.feed_forward_norm = nn.LayerNorm(_C), nn.LayerNorm(_C)  # right ones
-    return _module(module)
+def _pre_norm(C: int, H: int, B: int = _B, T: int = _T) -> Given:
+    kinds = {"attention": _is_attention, "attention_norm": _is_norm, "feed_forward_norm": _is_norm}
+
+    def given(answer: Any) -> SimpleNamespace:
+        module = _built(answer, C, H)
+        names = _names(module, {**kinds, "feed_forward": _is_other})
+        norms = [names["attention_norm"], names["feed_forward_norm"]]
+        for name in norms:
+            setattr(module, name, nn.LayerNorm(C))  # right, whatever the learner's own is
+        given = _randomised(module, C, B, T)
+        layers = {role: getattr(module, name) for role, name in names.items()}
+        swapped = {"attention_norm": layers["feed_forward_norm"], "feed_forward_norm": layers["attention_norm"]}
+        is_named = "attention_norm" in norms or "feed_forward_norm" in norms
+        return SimpleNamespace(**vars(given), **layers, readings=[{}] if is_named else [{}, swapped])
+
+    return given
 
 
 PRE_NORM = Part(
     "Block",
-    _pre_norm,
-    _forward,
+    (_pre_norm(_C, _H), _pre_norm(9, 3, 1, 4)),
     (
         Step(
             "attended",
             "the first sum is",
-            lambda s: s.x + s.module.attention(s.module.attention_norm(s.x)),
+            lambda s: s.x + s.attention(s.attention_norm(s.x)),
             {
-                "the norm before the attention is missing": lambda s: s.x + s.module.attention(s.x),
+                "the norm before the attention is missing": lambda s: s.x + s.attention(s.x),
                 "the norm comes after the sum, as in the paper of 2017: v6 normalises what the attention "
-                "reads": lambda s: s.module.attention_norm(s.x + s.module.attention(s.x)),
+                "reads": lambda s: s.attention_norm(s.x + s.attention(s.x)),
                 "the norm comes after the attention: it must come before it": lambda s: (
-                    s.x + s.module.attention_norm(s.module.attention(s.x))
+                    s.x + s.attention_norm(s.attention(s.x))
+                ),
+                "the feed-forward layer's norm is used for the attention: it has its own": lambda s: (
+                    s.x + s.attention(s.feed_forward_norm(s.x))
+                ),
+                "the attention is missing": lambda s: s.x,
+                "the normalised stream is added twice: the sum must be of x and the attention": lambda s: (
+                    s.x + s.attention_norm(s.x) + s.attention(s.attention_norm(s.x))
                 ),
                 "the stream itself is normalised: the sum must begin with x as it is": lambda s: (
-                    (normed := s.module.attention_norm(s.x)) + s.module.attention(normed)
+                    (normed := s.attention_norm(s.x)) + s.attention(normed)
                 ),
-                "the first residual connection is missing": lambda s: s.module.attention(s.module.attention_norm(s.x)),
+                "the first residual connection is missing": lambda s: s.attention(s.attention_norm(s.x)),
             },
             (
                 "v5 adds the attention of x to x. Only what the attention reads is to be normalised, not what it is "
@@ -327,26 +518,41 @@ PRE_NORM = Part(
         Step(
             "output",
             "the second sum is",
-            lambda s: s.attended + s.module.feed_forward(s.module.feed_forward_norm(s.attended)),
+            lambda s: s.attended + s.feed_forward(s.feed_forward_norm(s.attended)),
             {
-                "the norm before the feed-forward layer is missing": lambda s: (
-                    s.attended + s.module.feed_forward(s.attended)
-                ),
+                "the norm before the feed-forward layer is missing": lambda s: s.attended + s.feed_forward(s.attended),
                 "the feed-forward layer's norm comes after the sum: v6 normalises what the layer reads": lambda s: (
-                    s.module.feed_forward_norm(s.attended + s.module.feed_forward(s.attended))
+                    s.feed_forward_norm(s.attended + s.feed_forward(s.attended))
+                ),
+                "the feed-forward layer's norm comes after the layer: it must come before it": lambda s: (
+                    s.attended + s.feed_forward_norm(s.feed_forward(s.attended))
+                ),
+                "the feed-forward layer reads the block's input: it must read the first sum": lambda s: (
+                    s.attended + s.feed_forward(s.feed_forward_norm(s.x))
+                ),
+                "the feed-forward layer is missing": lambda s: s.attended,
+                "the parts are in the wrong order: attention must come first, the feed-forward layer after it": (
+                    lambda s: (
+                        (computed := s.x + s.feed_forward(s.feed_forward_norm(s.x)))
+                        + s.attention(s.attention_norm(computed))
+                    )
+                ),
+                "the result is normalised once more: the stream stays as it is": lambda s: s.feed_forward_norm(
+                    s.attended + s.feed_forward(s.feed_forward_norm(s.attended))
+                ),
+                "the block's input is added a second time": lambda s: (
+                    s.x + s.attended + s.feed_forward(s.feed_forward_norm(s.attended))
                 ),
                 "the attention's norm is used twice: the feed-forward layer has its own": lambda s: (
-                    s.attended + s.module.feed_forward(s.module.attention_norm(s.attended))
+                    s.attended + s.feed_forward(s.attention_norm(s.attended))
                 ),
                 "the second sum begins with the normalised stream: it must begin with the first sum": lambda s: (
-                    (normed := s.module.feed_forward_norm(s.attended)) + s.module.feed_forward(normed)
+                    (normed := s.feed_forward_norm(s.attended)) + s.feed_forward(normed)
                 ),
                 "the second sum begins with the block's input: it must begin with the first sum": lambda s: (
-                    s.x + s.module.feed_forward(s.module.feed_forward_norm(s.attended))
+                    s.x + s.feed_forward(s.feed_forward_norm(s.attended))
                 ),
-                "the second residual connection is missing": lambda s: s.module.feed_forward(
-                    s.module.feed_forward_norm(s.attended)
-                ),
+                "the second residual connection is missing": lambda s: s.feed_forward(s.feed_forward_norm(s.attended)),
             },
             (
                 "The same again, with the other norm and the feed-forward layer.",
@@ -358,44 +564,81 @@ PRE_NORM = Part(
     ),
 )
 
-_P, _INPUT = 0.25, 3.0
+_INPUT = 3.0
+# What elements share a draw, of x: (windows, positions, channels), by the dimensions along which all zeros agree.
+_DRAWS = {
+    (0, 1, 2): "one draw decides for all of x: each element needs a draw of its own",
+    (0, 1): "all rows drop the same columns: each element needs a draw of its own",
+    (0, 2): "one draw decides for a position in all windows: each element needs a draw of its own",
+    (1, 2): "one draw decides for a whole window: each element needs a draw of its own",
+    (0,): "all windows of the batch drop the same: each element needs a draw of its own",
+    (1,): "all positions of a window drop the same channels: each element needs a draw of its own",
+    (2,): "one draw decides for all channels of a position, so whole rows drop: each element needs a draw of its own",
+}
 
 
-def _dropout(answer: Any) -> SimpleNamespace:
-    return SimpleNamespace(module=answer(_P))
+def _dropout(p: float, *shape: int) -> Given:
+    return lambda answer: SimpleNamespace(module=_built(answer, p), p=p, shape=shape)
 
 
 def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     """What a dropout layer does to equal numbers: draws differ, so only shares and means can be compared."""
-    x = torch.full((8, 20_000), _INPUT)
-    trained, evaluated = s.module.train()(x.clone()), s.module.eval()(x.clone())
-    for y in (trained, evaluated):
-        if not isinstance(y, Tensor) or y.shape != x.shape:
-            returned = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-            raise ValueError(f"it must return a tensor of the shape of x, {tuple(x.shape)}, not {returned}")
-    kept = trained[trained != 0]
+    x, trained, passed = torch.full(s.shape, _INPUT), [], 0.0
+    for _call in range(10):
+        given = x.clone().requires_grad_()
+        y = s.module.train()(copy := given.clone())
+        if not torch.equal(copy, given):
+            raise MistakeError("x itself is changed: make a new tensor, such as x * keep")
+        trained.append(_of_shape(y, x))
+        if y.requires_grad:
+            (gradient,) = torch.autograd.grad(y.sum(), given, allow_unused=True)
+            passed += gradient is not None and torch.allclose(gradient * _INPUT, y)
+    with torch.no_grad():
+        evaluated = _of_shape(s.module.eval()(x.clone()), x)
+    zeros = torch.stack([y == 0 for y in trained])
+    kept = torch.cat([y[y != 0] for y in trained])
+    shared = tuple(
+        i for i in range(x.dim()) if zeros.any() and not zeros.all() and (zeros == zeros.narrow(i + 1, 0, 1)).all()
+    )
+    share = zeros.double().mean()
+    if shared:  # too few draws for a mean: only which of both probabilities it is can be told
+        share = torch.tensor(min((s.p, 1 - s.p), key=lambda p: abs(p - share.item())))
     return (
-        (trained == 0).double().mean(),
+        share,
+        float(list(_DRAWS).index(shared) if shared else -1),
+        float(bool(zeros.any()) and bool((zeros == zeros[0]).all())),
         kept.mean() / _INPUT if len(kept) else torch.zeros(()),
-        (trained[0] == trained[1]).all().double(),
+        passed / len(trained),
         (evaluated == 0).double().mean(),
         evaluated.max() / _INPUT,
     )
 
 
+def _of_shape(y: Any, x: Tensor) -> Tensor:
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        returned = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise MistakeError(f"it must return a tensor of the shape of x, {tuple(x.shape)}, not {returned}")
+    return y.detach()
+
+
 def _result(s: SimpleNamespace) -> tuple[float, ...]:
     """What is observed of these steps."""
-    unchanged, dropped = (0.0, 1.0), (s.dropped[0], s.scale)
-    trained, alike = (unchanged, 1.0) if s.evaluation == "exchanged" else (dropped, s.dropped[1])
-    if s.evaluation in ("dropped", "exchanged"):
-        return (*trained, alike, *dropped)
-    return (*trained, alike, 0.0, {"unchanged": 1.0, "multiplied": 1 - _P, "divided": 1 / (1 - _P)}[s.evaluation])
+    share, draw, again = s.dropped
+    scale, passed = s.scale
+    if s.evaluation == "exchanged":
+        return (0.0, -1.0, 0.0, 1.0, 1.0, share, scale)
+    value = {"unchanged": 1.0, "multiplied": 1 - s.p, "divided": 1 / (1 - s.p), "dropped": scale, "zero": 0.0}
+    zeros = {"dropped": share, "zero": 1.0}.get(s.evaluation, 0.0)
+    return (share, draw, again, scale if share < 1 else 0.0, passed, zeros, value[s.evaluation])
+
+
+def _drawn(draw: int, again: float = 0.0) -> Way:
+    return lambda s: (s.p, float(draw), again)
 
 
 DROPOUT = Part(
     "Dropout",
-    _dropout,
-    _observed,
+    (_dropout(0.25, 12, 20, 40), _dropout(0.6, 120, 80)),
     (
         Step(
             "evaluation",
@@ -408,6 +651,7 @@ DROPOUT = Part(
                 "x is multiplied by 1 - p at evaluation: it must come back as it is, because the division in training "
                 "makes up for the zeros": lambda _: "multiplied",
                 "x is divided by 1 - p at evaluation: it must come back as it is": lambda _: "divided",
+                "all of x becomes 0 at evaluation: it must come back as it is": lambda _: "zero",
                 "training and evaluation are exchanged: x must come back as it is while self.training is False": (
                     lambda _: "exchanged"
                 ),
@@ -421,11 +665,24 @@ DROPOUT = Part(
         Step(
             "dropped",
             "the choice of zeros is",
-            lambda _: (_P, 0.0),  # their share, and whether all rows are alike
+            lambda s: (s.p, -1.0, 0.0),  # their share, which elements share a draw, and whether calls do
             {
-                "p is the probability of being kept, but must be that of being dropped": lambda _: (1 - _P, 0.0),
-                "nothing is dropped in training: each element needs a draw of its own": lambda _: (0.0, 1.0),
-                "all rows drop the same columns: each element needs a draw of its own": lambda _: (_P, 1.0),
+                "p is the probability of being kept, but must be that of being dropped": lambda s: (1 - s.p, -1.0, 0.0),
+                "the probability is 1/2, whatever p is": lambda _: (0.5, -1.0, 0.0),
+                "nothing is dropped in training: each element needs a draw of its own": lambda _: (0.0, -1.0, 0.0),
+                "everything is dropped in training: each element needs a draw of its own": lambda _: (1.0, -1.0, 0.0),
+                "each call drops the same: draw a new mask in each call, without a seed": lambda s: (s.p, -1.0, 1.0),
+                "p is the probability of being kept, and each call keeps the same": lambda s: (1 - s.p, -1.0, 1.0),
+                "normally distributed numbers are compared with p: torch.rand draws evenly between 0 and 1": lambda s: (
+                    0.5 * (1 + math.erf(s.p / 2**0.5)),
+                    -1.0,
+                    0.0,
+                ),
+                **{said: _drawn(i) for i, said in enumerate(_DRAWS.values())},
+                **{
+                    f"{said}; and each call drops the same": _drawn(i, again=1.0)
+                    for i, said in enumerate(_DRAWS.values())
+                },
             },
             (
                 "In training, each number becomes 0 with probability p, by a draw of its own.",
@@ -437,13 +694,23 @@ DROPOUT = Part(
         Step(
             "scale",
             "the scale is",
-            lambda _: 1 / (1 - _P),
+            lambda s: (1 / (1 - s.p), 1.0),  # of what is kept, and the share of calls in which the gradient is right
             {
-                "what is kept is not divided by 1 - p, so the mean shrinks in training": lambda _: 1.0,
-                "what is kept is divided by p instead of 1 - p": lambda _: 1 / _P,
-                "what is kept is multiplied by 1 - p instead of divided": lambda _: 1 - _P,
-                "the mask is returned without x": lambda _: 1 / (1 - _P) / _INPUT,
-                "the mask is returned without x, and not divided by 1 - p": lambda _: 1 / _INPUT,
+                "what is kept is not divided by 1 - p, so the mean shrinks in training": lambda _: (1.0, 1.0),
+                "what is kept is divided by p instead of 1 - p": lambda s: (1 / s.p, 1.0),
+                "what is kept is multiplied by 1 - p instead of divided": lambda s: (1 - s.p, 1.0),
+                "what is kept is multiplied by p": lambda s: (s.p, 1.0),
+                "what is kept is multiplied by 1 + p: divide it by 1 - p": lambda s: (1 + s.p, 1.0),
+                "what is kept is divided by 1/2, whatever p is": lambda _: (2.0, 1.0),
+                "what is kept is divided by 1 - p twice": lambda s: ((1 - s.p) ** -2, 1.0),
+                "what is kept is divided by the root of 1 - p": lambda s: ((1 - s.p) ** -0.5, 1.0),
+                "the mask is returned without x": lambda s: (1 / (1 - s.p) / _INPUT, 0.0),
+                "the mask is returned without x, and not divided by 1 - p": lambda _: (1 / _INPUT, 0.0),
+                "no gradient gets through, or a wrong one: is there a .detach(), .data or no_grad?": lambda s: (
+                    1 / (1 - s.p),
+                    0.0,
+                ),
+                "what is kept is not divided by 1 - p, and no gradient gets through": lambda _: (1.0, 0.0),
             },
             (
                 "If a part of the numbers becomes 0, their sum shrinks. The others make up for it.",
@@ -455,11 +722,14 @@ DROPOUT = Part(
             "output", "the result is", _result, {}, ("In training, x times the mask, divided by 1 - p; otherwise x.",)
         ),
     ),
-    tolerance=0.02,
+    observe=_observed,
+    tolerance=0.012,
     outputs=(
         "the share of zeros in training",
+        "which elements share a draw, as a number",
+        "whether all calls drop the same",
         "what is kept in training, as a multiple of x",
-        "whether two rows drop the same columns",
+        "the share of calls with the right gradient",
         "the share of zeros at evaluation",
         "the result at evaluation, as a multiple of x",
     ),

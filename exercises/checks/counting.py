@@ -6,40 +6,56 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exercises.checks.steps import Exercise, Part, Step
+from exercises.checks.steps import Exercise, Given, Part, Step, Way
 
-_IDS = torch.tensor([0, 1, 1, 2, 0, 1, 3, 0, 1, 1, 2, 2, 3])  # token 4 never occurs
-_V = 5
-
-
-def _counted(first: Tensor, then: Tensor) -> Tensor:
-    return torch.zeros(_V, _V).index_put_((first, then), torch.ones(()), accumulate=True)
+_IDS = torch.tensor([0, 1, 1, 2, 0, 1, 3, 0, 1, 1, 2, 2, 3, 1])  # token 4 never occurs
+_OTHER_IDS = torch.tensor([2, 6, 0, 2, 2, 6, 0, 1, 0])
 
 
-def _ids(_: Any) -> SimpleNamespace:
-    return SimpleNamespace(ids=_IDS)
+def _counted(first: Tensor, then: Tensor, V: int) -> Tensor:
+    return torch.zeros(V, V).index_put_((first, then), torch.ones(()), accumulate=True)
+
+
+def _ids(ids: Tensor, vocab_size: int) -> Given:
+    return lambda _: SimpleNamespace(ids=ids, vocab_size=vocab_size)
 
 
 COUNTS = Part(
     "count_pairs",
-    _ids,
-    lambda answer, s: answer(s.ids.clone(), _V),
+    (_ids(_IDS, 5), _ids(_OTHER_IDS, 8), _ids(_IDS[:1], 3)),
     (
         Step(
             "counts",
             "the counts are",
-            lambda s: _counted(s.ids[:-1], s.ids[1:]),
+            lambda s: _counted(s.ids[:-1], s.ids[1:], s.vocab_size),
             {
                 "the counts are transposed: row i must hold what follows token i; yours holds what "
-                "precedes it": lambda s: _counted(s.ids[1:], s.ids[:-1]),
+                "precedes it": lambda s: _counted(s.ids[1:], s.ids[:-1], s.vocab_size),
                 "each pair is counted once, however often it occurs: `counts[a, b] += 1` with repeated indices adds "
-                "only one of them": lambda s: _counted(s.ids[:-1], s.ids[1:]).clamp(max=1),
+                "only one of them": lambda s: _counted(s.ids[:-1], s.ids[1:], s.vocab_size).clamp(max=1),
                 "the last token is followed by the first: the text must not wrap around": lambda s: _counted(
-                    s.ids, s.ids.roll(-1)
+                    s.ids, s.ids.roll(-1), s.vocab_size
                 ),
-                "each token is paired with itself instead of with the next": lambda s: _counted(s.ids, s.ids),
-                "the last pair is missing": lambda s: _counted(s.ids[:-2], s.ids[1:-1]),
-                "the pairs are two tokens apart": lambda s: _counted(s.ids[:-2], s.ids[2:]),
+                "each token is paired with itself instead of with the next": lambda s: _counted(
+                    s.ids, s.ids, s.vocab_size
+                ),
+                "the last pair is missing": lambda s: _counted(s.ids[:-2], s.ids[1:-1], s.vocab_size),
+                "every second pair is missing": lambda s: _counted(s.ids[:-1][::2], s.ids[1::2], s.vocab_size),
+                "the first pair is missing": lambda s: _counted(s.ids[1:-1], s.ids[2:], s.vocab_size),
+                "each pair is counted in both directions": lambda s: (
+                    _counted(s.ids[:-1], s.ids[1:], s.vocab_size) + _counted(s.ids[1:], s.ids[:-1], s.vocab_size)
+                ),
+                "each pair is counted twice": lambda s: 2 * _counted(s.ids[:-1], s.ids[1:], s.vocab_size),
+                "the counts begin with 1 instead of 0: `probabilities` adds the 1": lambda s: (
+                    1 + _counted(s.ids[:-1], s.ids[1:], s.vocab_size)
+                ),
+                "the counts are divided by their sum: `probabilities` does that": lambda s: (
+                    (counts := _counted(s.ids[:-1], s.ids[1:], s.vocab_size)) / counts.sum(1, keepdim=True)
+                ),
+                "the table has only as many rows as the text has tokens: it must have vocab_size": lambda s: _counted(
+                    s.ids[:-1], s.ids[1:], int(s.ids.max()) + 1
+                ),
+                "the pairs are two tokens apart": lambda s: _counted(s.ids[:-2], s.ids[2:], s.vocab_size),
             },
             (
                 "Every token but the last has a successor. Two slices of `ids` hold the first and the second token of "
@@ -52,17 +68,21 @@ COUNTS = Part(
             "(V, V)",
         ),
     ),
+    inputs=("ids", "vocab_size"),
 )
 
 
-def _some_counts(_: Any) -> SimpleNamespace:
-    return SimpleNamespace(counts=_counted(_IDS[:-1], _IDS[1:]))
+def _table(ids: Tensor, V: int) -> Given:
+    return lambda _: SimpleNamespace(counts=_counted(ids[:-1], ids[1:], V))
+
+
+def _adding(number: float) -> Way:
+    return lambda s: s.counts + number
 
 
 PROBABILITIES = Part(
     "probabilities",
-    _some_counts,
-    lambda answer, s: answer(s.counts.clone()),
+    (_table(_IDS, 5), _table(_OTHER_IDS, 8)),
     (
         Step(
             "smoothed",
@@ -71,6 +91,11 @@ PROBABILITIES = Part(
             {
                 "1 is not added, or the sum is not used: a pair that never occurs gets the probability 0, and an empty "
                 "row 0/0": lambda s: s.counts,
+                "the wrong number is added to the counts: add 1": lambda s: s.counts + 1 / len(s.counts),
+                **{
+                    f"{number} is added to the counts: add 1": _adding(number)
+                    for number in (2, 0.5, 0.1, 0.01, 1e-3, 1e-5)
+                },
                 "1 is added to the counts that are 0 only: add it to all": lambda s: s.counts.clamp(min=1),
             },
             (
@@ -95,6 +120,21 @@ PROBABILITIES = Part(
                 "this is a softmax of the counts: they are counts, not scores, and only need to be divided": lambda s: (
                     s.smoothed.softmax(1)
                 ),
+                "the sum is that of the counts without the 1: divide by the sum of the smoothed counts": lambda s: (
+                    s.smoothed / s.counts.sum(1, keepdim=True)
+                ),
+                "1 is added to each row's sum, but V counts grew by 1: divide by the sum of the smoothed counts": (
+                    lambda s: s.smoothed / (s.counts.sum(1, keepdim=True) + 1)
+                ),
+                "1 is added to the sums, but not to the counts": lambda s: (
+                    s.counts / (s.counts + 1).sum(1, keepdim=True)
+                ),
+                "the counts are divided by the largest of the row instead of their sum": lambda s: (
+                    s.smoothed / s.smoothed.amax(1, keepdim=True)
+                ),
+                "the counts are divided by V instead of their sum": lambda s: s.smoothed / s.smoothed.shape[1],
+                "the division is missing": lambda s: s.smoothed,
+                "1 is added after the division": lambda s: s.counts / s.counts.sum(1, keepdim=True) + 1,
             },
             (
                 "Row i must add up to 1: after token i, some token comes for certain.",
@@ -104,28 +144,37 @@ PROBABILITIES = Part(
             "(V, V)",
         ),
     ),
+    inputs=("counts",),
 )
 
 
-def _some_probabilities(_: Any) -> SimpleNamespace:
-    counts = _counted(_IDS[:-1], _IDS[1:]) + 1
-    return SimpleNamespace(p=counts / counts.sum(1, keepdim=True), ids=_IDS)
+def _probabilities(ids: Tensor, V: int) -> Given:
+    counts = _counted(ids[:-1], ids[1:], V) + 1
+    return lambda _: SimpleNamespace(p=counts / counts.sum(1, keepdim=True), ids=ids)
 
 
 _LOSSES = {
     "the minus sign is missing: a logarithm of a probability is negative, a loss "
     "positive": lambda s: s.picked.log().mean(),
+    "the mean is divided by the number of examples once more": lambda s: -s.picked.log().mean() / len(s.picked),
     "the losses are added up: take their mean, so that a longer text has no larger "
     "loss": lambda s: -s.picked.log().sum(),
     "the logarithm is taken of the mean: take the mean of the logarithms": lambda s: -s.picked.mean().log(),
     "the logarithm has base 2: this is the loss in bits, not in nats": lambda s: -s.picked.log2().mean(),
+    "the logarithm has base 10: this is not the loss in nats": lambda s: -s.picked.log10().mean(),
     "the logarithm is missing": lambda s: -s.picked.mean(),
+    "this is 1 - p: take the logarithm of p": lambda s: (1 - s.picked).mean(),
+    "this is 1 / p: take the logarithm of p": lambda s: (1 / s.picked).mean(),
+    "the loss is that of the last position only: take the mean of all": lambda s: -s.picked.log()[-1],
+    "the loss is that of the first position only: take the mean of all": lambda s: -s.picked.log()[0],
+    "the loss is weighted by p: all examples count alike": lambda s: -(s.picked * s.picked.log()).mean(),
+    "the losses are not averaged: the loss is a single number": lambda s: -s.picked.log(),
+    "this is the perplexity, exp of the loss": lambda s: (-s.picked.log().mean()).exp(),
 }  # fmt: skip
 
 LOSS = Part(
     "loss",
-    _some_probabilities,
-    lambda answer, s: answer(s.p.clone(), s.ids.clone()),
+    (_probabilities(_IDS, 5), _probabilities(_OTHER_IDS, 8)),
     (
         Step(
             "picked",
@@ -136,6 +185,12 @@ LOSS = Part(
                     s.ids[1:], s.ids[:-1]
                 ],
                 "each token's probability is that of following itself": lambda s: s.p[s.ids, s.ids],
+                "all entries of the table are taken: look up those of the pairs of neighbours": lambda s: s.p,
+                "the text wraps around: the last token has no successor": lambda s: s.p[s.ids, s.ids.roll(-1)],
+                "the pairs are two tokens apart": lambda s: s.p[s.ids[:-2], s.ids[2:]],
+                "all pairs of a row and a column are taken: take one entry for each pair of neighbours": (
+                    lambda s: s.p[s.ids[:-1]][:, s.ids[1:]]
+                ),
                 "the column is the first token again: it must be the one that follows": lambda s: s.p[
                     s.ids[:-1], s.ids[:-1]
                 ],
@@ -151,7 +206,10 @@ LOSS = Part(
             "loss",
             "the loss is",
             lambda s: -s.picked.log().mean(),
-            _LOSSES,
+            {
+                **_LOSSES,
+                "the sum is divided by N, but there are N - 1 pairs": lambda s: -s.picked.log().sum() / len(s.ids),
+            },
             (
                 "A certain and right prediction has the loss 0; the smaller the probability, the larger the loss.",
                 "The loss is the mean of -ln p.",
@@ -160,20 +218,25 @@ LOSS = Part(
             "()",
         ),
     ),
+    inputs=("p", "ids"),
 )
 
 
 def _scores(_: Any) -> SimpleNamespace:
-    x = torch.randn(4, 4)
-    x[1] += 1000
-    x[2] -= 1000
-    return SimpleNamespace(x=x)
+    return SimpleNamespace(x=torch.randn(4, 4).mul(2).requires_grad_())
+
+
+def _large_scores(_: Any) -> SimpleNamespace:
+    """Rows far above and below 0, and one with both: only now does it matter what is subtracted."""
+    x = torch.randn(5, 4)
+    x[1:3] += torch.tensor([[1000.0], [-1000.0]])
+    x[3] *= torch.tensor([1000.0, -1000, 1, 1]) / x[3].abs()
+    return SimpleNamespace(x=x.requires_grad_())
 
 
 SOFTMAX = Part(
     "softmax",
-    _scores,
-    lambda answer, s: answer(s.x.clone()),
+    (_scores, _large_scores),  # small ones first: without overflow, a wrong dimension shows
     (
         Step(
             "shifted",
@@ -184,6 +247,24 @@ SOFTMAX = Part(
                 "changes no probability": lambda s: s.x,
                 "the largest score of the whole tensor is subtracted: in a row far below it every exponential is 0, "
                 "and 0/0 is NaN": lambda s: s.x - s.x.max(),
+                "the mean of each row is subtracted: a score far above it overflows. Subtract the largest": lambda s: (
+                    s.x - s.x.mean(-1, keepdim=True)
+                ),
+                "the scores are divided by 1000, which changes the probabilities": lambda s: s.x / 1000,
+                "the smallest score of each row is subtracted: subtract the largest": lambda s: (
+                    s.x - s.x.amin(-1, keepdim=True)
+                ),
+                "the smallest score of the whole tensor is subtracted: subtract each row's largest": lambda s: (
+                    s.x - s.x.min()
+                ),
+                "the scores are divided by the row's largest: subtract it": lambda s: s.x / s.x.amax(-1, keepdim=True),
+                "the scores are divided by the largest of all: subtract each row's largest": lambda s: s.x / s.x.max(),
+                "the row's largest score is added instead of subtracted": lambda s: s.x + s.x.amax(-1, keepdim=True),
+                "the largest absolute value is subtracted: in a row far below 0 every exponential is 0, and 0/0 is "
+                "NaN": lambda s: s.x - s.x.abs().amax(-1, keepdim=True),
+                "the scores are clamped, which makes large ones equal: subtract the row's largest": lambda s: s.x.clamp(
+                    -50, 50
+                ),
                 "the largest score of each column is subtracted: a row must be compared with its own": lambda s: (
                     s.x - s.x.amax(0, keepdim=True)
                 ),
@@ -205,6 +286,12 @@ SOFTMAX = Part(
             {
                 "the exponential is missing: scores may be negative, probabilities not": lambda s: s.shifted,
                 "the base is 2 instead of e": lambda s: s.shifted.exp2(),
+                "the base is 10 instead of e": lambda s: 10**s.shifted,
+                "a square stands in place of the exponential": lambda s: s.shifted.square(),
+                "a sigmoid stands in place of the exponential": lambda s: s.shifted.sigmoid(),
+                "the exponential has a minus sign: a larger score must get a larger probability": lambda s: (
+                    -s.shifted
+                ).exp(),
             },
             (
                 "Every score must become a positive number, and a larger score a larger one.",
@@ -228,6 +315,21 @@ SOFTMAX = Part(
                     lambda s: s.exponentials / s.exponentials.sum(-1)
                 ),
                 "the exponentials are not divided by their sum": lambda s: s.exponentials,
+                "the exponentials are divided by their number instead of their sum": lambda s: (
+                    s.exponentials / s.exponentials.shape[-1]
+                ),
+                "the exponentials are divided by the sum of the scores: divide by that of the exponentials": lambda s: (
+                    s.exponentials / s.x.sum(-1, keepdim=True)
+                ),
+                "x is transposed: the softmax is over its columns, and the result has columns for rows": lambda s: (
+                    (s.exponentials / s.exponentials.sum(0, keepdim=True)).mT
+                ),
+                "the logarithm of the probabilities is returned": lambda s: (
+                    s.exponentials / s.exponentials.sum(-1, keepdim=True)
+                ).log(),
+                "the softmax is applied twice": lambda s: (
+                    s.exponentials / s.exponentials.sum(-1, keepdim=True)
+                ).softmax(-1),
             },
             (
                 "Each row must add up to 1.",
@@ -240,14 +342,15 @@ SOFTMAX = Part(
 )
 
 
-def _logits(_: Any) -> SimpleNamespace:
-    return SimpleNamespace(logits=torch.randn(5, 5), targets=torch.tensor([2, 0, 1, 4, 4]))
+def _logits(V: int, *targets: int) -> Given:
+    return lambda _: SimpleNamespace(
+        logits=torch.randn(len(targets), V).requires_grad_(), targets=torch.tensor(targets)
+    )
 
 
 CROSS_ENTROPY = Part(
     "cross_entropy",
-    _logits,
-    lambda answer, s: answer(s.logits.clone(), s.targets.clone()),
+    (_logits(5, 2, 0, 1, 3, 3), _logits(4, 3, 3, 0, 1, 2, 1, 0), _logits(7, 6)),
     (
         Step(
             "p",
@@ -256,6 +359,8 @@ CROSS_ENTROPY = Part(
             {
                 "the softmax is over the examples: it must be over the V logits of each": lambda s: s.logits.softmax(0),
                 "the softmax is missing: logits are not probabilities": lambda s: s.logits,
+                "the softmax is applied twice": lambda s: s.logits.softmax(-1).softmax(-1),
+                "a sigmoid stands in place of the softmax": lambda s: s.logits.sigmoid(),
             },
             (
                 "The loss needs probabilities, and a logit is not one.",
@@ -272,6 +377,17 @@ CROSS_ENTROPY = Part(
                 "the rows and columns are exchanged: example n is row n, its target the column": lambda s: s.p[
                     s.targets, torch.arange(len(s.targets))
                 ],
+                "the next example's target is taken: each row has its own": lambda s: s.p[
+                    torch.arange(len(s.targets)), s.targets.roll(-1)
+                ],
+                "the targets are shifted: targets[n] belongs to row n already": lambda s: s.p[
+                    torch.arange(len(s.targets) - 1), s.targets[1:]
+                ],
+                "the probabilities weight the logarithms, which gives the entropy: take the target's alone": lambda s: (
+                    (s.p * s.p.log()).sum(-1).exp()
+                ),
+                "all probabilities of a row count: only that of the target does": lambda s: s.p,
+                "p[targets] takes rows: take the column targets[n] of row n": lambda s: s.p[s.targets],
                 "p[:, targets] takes all pairs of an example and a target: take one per example": lambda s: s.p[
                     :, s.targets
                 ],
@@ -298,6 +414,7 @@ CROSS_ENTROPY = Part(
             "()",
         ),
     ),
+    inputs=("logits", "targets"),
 )
 
 EXERCISES = (

@@ -8,17 +8,18 @@ an unfinished attempt has got.
 
 import contextlib
 import itertools
-from dataclasses import dataclass
-from types import SimpleNamespace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from exercises.checks.attempts import Attempt, attempt, blank_lines, code_of, failure
-from exercises.checks.steps import Part, Step, Way, follow, result
+from exercises.checks.steps import MistakeError, Part, Step, Way, follow, readings, result
 
-_MOST_MISTAKES = 3  # at a time
+_USUAL = 4  # the first mistakes of a step are the most frequent ones: only they are looked for three at a time
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,20 @@ def judge(part: Part, answer: Any) -> Verdict:
     code = code_of(answer)
     if code is None:
         return Verdict(part.name, "this must be a class or function of your own", part.steps[0])
-    blanks, done = blank_lines(code), attempt(part, answer)
+    verdict = Verdict(part.name, "all right")
+    for case in range(len(part.cases)):
+        try:
+            verdict = _judged(part, answer, code, case)
+        except Exception as error:  # a learner's objects can raise wherever they are looked at
+            verdict = Verdict(part.name, f"it cannot be compared: {failure(error, code.co_filename)}", part.steps[0])
+        if not verdict.is_right:
+            break
+    return verdict
+
+
+def _judged(part: Part, answer: Any, code: CodeType, case: int) -> Verdict:
+    """The verdict on one case."""
+    blanks, done = blank_lines(code), attempt(part, answer, case)
     if done.error is not None and not vars(done.given):  # the constructor failed
         return Verdict(part.name, failure(done.error, code.co_filename), part.steps[0], bool(blanks))
     message, step = _told(part, done, code.co_filename, len(blanks))
@@ -53,18 +67,28 @@ def judge(part: Part, answer: Any) -> Verdict:
 
 def _told(part: Part, done: Attempt, file: str, blanks: int) -> tuple[str, Step | None]:
     """What is right and what is wrong, and the first step that is not right."""
-    right = result(part, done.given)
+    last = part.steps[-1]
+    if isinstance(done.error, MistakeError) and not (blanks and "ellipsis" in str(done.error)):
+        return str(done.error), last
     if done.error is None:
-        if _same(done.value, right[part.steps[-1].name], part.tolerance):
-            fault = _gradient_fault(done)
-            return f"all right{fault}", part.steps[-1] if fault else None
-        if mistakes := _recognised(part, done.given, done.value, len(part.steps)):
-            return _said(part, mistakes, done.value)
-    return _reached(part, done, file, blanks, right)
+        for given in readings(done.given):
+            right = result(part, given)[last.name]
+            if _same(done.value, right, part.tolerance):
+                fault = done.fault or _gradient_fault(given, done.value, right)
+                return f"all right{fault and ', but '}{fault}", last if fault else None
+        for i, given in enumerate(readings(done.given)):
+            most = 1 if i else part.most_mistakes  # the first is the likeliest, and a search takes time
+            if mistakes := _recognised(part, given, done.value, len(part.steps), most):
+                return _said(part, mistakes, done.value)
+        if done.fault and not blanks:
+            return done.fault, last
+    given = readings(done.given)[0]
+    return _reached(part, done, given, file, blanks)
 
 
-def _reached(part: Part, done: Attempt, file: str, blanks: int, right: dict[str, Any]) -> tuple[str, Step]:
+def _reached(part: Part, done: Attempt, given: SimpleNamespace, file: str, blanks: int) -> tuple[str, Step]:
     """The same where the result says nothing: how far the local variables are right."""
+    right = result(part, given)
     seen = {
         name: x
         for name, variable in done.variables.items()
@@ -74,7 +98,7 @@ def _reached(part: Part, done: Attempt, file: str, blanks: int, right: dict[str,
         seen[part.steps[-1].name] = done.value
     reached = list(itertools.takewhile(lambda s: _same(seen.get(s.name), right[s.name], part.tolerance), part.steps))
     step = part.steps[len(reached)]
-    if step.name in seen and (mistakes := _recognised(part, done.given, seen[step.name], len(reached) + 1)):
+    if step.name in seen and (mistakes := _recognised(part, given, seen[step.name], len(reached) + 1)):
         return _said(part, mistakes, seen[step.name])
     if done.error is not None and step.name not in seen:
         is_due = blanks and "ellipsis" in str(done.error)  # to a BLANK
@@ -92,7 +116,9 @@ def _reached(part: Part, done: Attempt, file: str, blanks: int, right: dict[str,
     return "; ".join([*(f"{known.title} right" for known in reached), *filter(None, [unknown])]), step
 
 
-def _recognised(part: Part, given: SimpleNamespace, value: Any, count: int) -> list[tuple[str | None, bool]] | None:
+def _recognised(
+    part: Part, given: SimpleNamespace, value: Any, count: int, most: int = 0
+) -> list[tuple[str | None, bool]] | None:
     """What leads to `value`: the mistake in each of the first `count` steps, or None, and whether the step matters.
 
     None if no mistakes lead there.
@@ -101,15 +127,36 @@ def _recognised(part: Part, given: SimpleNamespace, value: Any, count: int) -> l
     if not any(isinstance(x, Tensor | float) and torch.as_tensor(x).isfinite().any() for x in values):
         return None  # NaN alone looks like any mistake that leads to it
     steps = part.steps[:count]
-    choices = itertools.product(*([(None, step.right), *step.wrong.items()] for step in steps))
-    for choice in sorted(choices, key=_mistakes):
-        if 0 < _mistakes(choice) <= _MOST_MISTAKES:
-            with contextlib.suppress(RuntimeError, IndexError):  # shapes that do not fit, so not the learner's way
-                ways = [way for _, way in choice]
-                computed = follow(steps, ways, given)
-                if _same(value, getattr(computed, steps[-1].name), part.tolerance):
-                    return [(mistake, _matters(part, ways, given, i)) for i, (mistake, _) in enumerate(choice)]
+    for mistakes in range(1, (most or part.most_mistakes) + 1):
+        if mistakes > 2:  # all combinations would take minutes
+            steps = tuple(replace(step, wrong=dict(list(step.wrong.items())[:_USUAL])) for step in steps)
+        for found, ways, computed in _computed(steps, given, mistakes):
+            if _same(value, computed, part.tolerance):
+                return [(mistake, _matters(part, ways, given, i)) for i, mistake in enumerate(found)]
     return None
+
+
+def _computed(
+    steps: tuple[Step, ...], values: SimpleNamespace, mistakes: int
+) -> Iterator[tuple[list[str | None], list[Way], Any]]:
+    """Each way to compute the steps with that many mistakes: the mistakes, the ways, and the value of the last step."""
+    if mistakes > len(steps):
+        return
+    step, rest = steps[0], steps[1:]
+    wrong = list(step.wrong.items()) if mistakes else []
+    for mistake, way in [(None, step.right), *wrong]:
+        left = mistakes - (mistake is not None)
+        with contextlib.suppress(
+            RuntimeError, IndexError, ValueError, TypeError
+        ):  # shapes that do not fit: not the way
+            value = way(values)
+            if not rest:
+                if left == 0:
+                    yield [mistake], [way], value
+                continue
+            later = SimpleNamespace(**vars(values) | {step.name: value})
+            for found, ways, last in _computed(rest, later, left):
+                yield [mistake, *found], [way, *ways], last
 
 
 def _matters(part: Part, ways: list[Way], given: SimpleNamespace, place: int) -> bool:
@@ -128,10 +175,6 @@ def _joined(value: Any) -> Any:
         with contextlib.suppress(RuntimeError):  # of several shapes
             return torch.stack(list(value))
     return value
-
-
-def _mistakes(choice: tuple[tuple[str | None, Way], ...]) -> int:
-    return sum(mistake is not None for mistake, _ in choice)
 
 
 def _said(part: Part, found: list[tuple[str | None, bool]], value: Any) -> tuple[str, Step]:
@@ -155,6 +198,8 @@ def _same(value: Any, right: Any, tolerance: float) -> bool:
         )  # fmt: skip
     if not all(isinstance(x, Tensor | float | int) for x in (value, right)):
         return False
+    if isinstance(value, Tensor) and isinstance(right, Tensor) and value.shape != right.shape:
+        return False
     # A score of -10,000 is as good as -inf: softmax gives both the weight 0.
     value, right = (torch.as_tensor(x).detach().double().clamp(min=-1e4) for x in (value, right))
     return value.shape == right.shape and torch.allclose(value, right, 1e-4, tolerance, equal_nan=True)
@@ -175,6 +220,11 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
         symbols = f"{step.shape} = " if step.shape else ""
         expected = f"{symbols}{tuple(right.shape)}" if right.dim() else "(): a single number"
         return f"the shape is {tuple(value.shape)}, and must be {expected}"
+    if right.dim() > 1 and right.shape[-1] == right.shape[-2] and _same(value, right.mT, part.tolerance):
+        return "it is transposed"
+    ratio = (value.double() * right).sum() / right.double().square().sum()
+    if ratio.isfinite() and ratio.abs() > 1e-3 and _same(value, right * ratio, part.tolerance):
+        return f"all of it is {ratio:.4g} times what it must be: a factor is missing, or one too many"
     place = (~torch.isclose(value.double(), right.double(), 1e-4, part.tolerance)).nonzero()[0].tolist()
     found, wanted = value[tuple(place)].item(), right[tuple(place)].item()
     where = f"at {place} it" if place else "it"
@@ -182,16 +232,29 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
     return f"{where} is {found:.4g}{cause}, and must be {wanted:.4g}"
 
 
-def _gradient_fault(done: Attempt) -> str:
-    """What keeps a right module from learning; empty if nothing does."""
-    module = getattr(done.given, "module", None)
-    if not isinstance(module, nn.Module) or not isinstance(done.value, Tensor):
+def _gradient_fault(given: SimpleNamespace, value: Any, right: Any) -> str:
+    """What keeps a right result from being trained with; empty if nothing does."""
+    module = getattr(given, "module", None)
+    leaves: dict[str, Tensor] = dict(module.named_parameters()) if isinstance(module, nn.Module) else {}
+    leaves |= {name: x for name, x in vars(given).items() if isinstance(x, Tensor) and x.requires_grad and x.is_leaf}
+    if not leaves or not isinstance(right, Tensor) or not right.requires_grad:
         return ""
+    if not value.requires_grad:
+        return "no gradient gets through: is there a .detach(), .item(), .data or no_grad?"
+    probe = torch.linspace(-1, 1.5, right.numel()).view_as(right)
     try:
-        done.value.square().sum().backward()
+        wanted, found = (
+            torch.autograd.grad((y * probe).sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
+            for y in (right, value)
+        )
     except RuntimeError as error:
         if "inplace" in str(error):
-            return ", but it cannot be trained: `+=` or a name that ends in _ overwrites what the gradient needs"
-        return ", but no gradient gets through: is there a .detach(), .item(), .data or no_grad?"
-    without = [name for name, parameter in module.named_parameters() if parameter.grad is None]
-    return f", but no gradient reaches {', '.join(without)}: is there a .detach() or .data?" if without else ""
+            return "it cannot be trained: `+=` or a name that ends in _ overwrites what the gradient needs"
+        raise
+    pairs = list(zip(leaves, found, wanted, strict=True))
+    if without := [name for name, one, other in pairs if one is None and other is not None and other.any()]:
+        return f"no gradient reaches {', '.join(without)}: is there a .detach() or .data?"
+    for name, one, other in pairs:
+        if one is not None and not _same(one, torch.zeros_like(one) if other is None else other, 1e-3):
+            return f"the gradient of {name} is not right: is a part of the computation detached, or a gradient changed?"
+    return ""

@@ -90,7 +90,7 @@ def _check_file(exercise: Exercise) -> Report:
     try:
         sys.modules.pop(name, None)  # in a notebook, the file may have changed since
         module = importlib.import_module(name)
-    except Exception as error:  # whatever the learner's file raises
+    except (Exception, SystemExit) as error:  # whatever the learner's file raises
         found = importlib.util.find_spec(name)
         assert found is not None
         return Report(exercise, (Verdict(file, failure(error, str(found.origin)), exercise.parts[0].steps[0]),))

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+Given = Callable[[Any], SimpleNamespace]  # the class or function -> inputs; `module` is an instance of a class
 Way = Callable[[SimpleNamespace], Any]  # one way to compute a step, from the inputs and the earlier steps
+
+
+class MistakeError(Exception):
+    """A mistake that needs no comparison, such as a layer that is missing; its text tells the learner."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,12 @@ class Part:
     """A class or function of an exercise that the learner completes."""
 
     name: str
-    given: Callable[[Any], SimpleNamespace]  # the class or function -> inputs; `module` is an instance of a class
-    run: Callable[[Any, SimpleNamespace], Any]  # the class or function, inputs -> what is compared
+    cases: tuple[Given, ...]  # of several sizes and kinds, so that no mistake is right by chance
     steps: tuple[Step, ...]
+    inputs: tuple[str, ...] = ("x",)  # what is passed, by the names in a case
+    observe: Callable[[Any, SimpleNamespace], Any] | None = None  # what to compare, if it is not what is returned
     tolerance: float = 1e-5
+    most_mistakes: int = 3  # that are looked for at once
     outputs: tuple[str, ...] = ()  # names of the values, if there are several
 
 
@@ -41,6 +48,11 @@ class Exercise:
     page: str  # of the course that explains it
     parts: tuple[Part, ...]
     stage: str | None = None  # as what the file's GPT can be trained
+
+
+def readings(given: SimpleNamespace) -> list[SimpleNamespace]:
+    """The inputs, once for each way to read the names that the learner gave to layers; the likeliest comes first."""
+    return [SimpleNamespace(**vars(given) | reading) for reading in getattr(given, "readings", [{}])]
 
 
 def result(part: Part, given: SimpleNamespace) -> dict[str, Any]:

@@ -7,28 +7,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from exercises.checks.steps import Exercise, Part, Step, Way
-from gpt.models.v1_bigram import Bigram
-
-_TEMPERATURE, _TOP_P = 0.5, 0.6
+from exercises.checks.steps import Exercise, Given, MistakeError, Part, Step, Way
 
 
-def _logits(_: Any) -> SimpleNamespace:
-    return SimpleNamespace(logits=torch.randn(3, 6))
+def _logits(temperature: float, *shifts: float) -> Given:
+    return lambda _: SimpleNamespace(
+        logits=(torch.randn(len(shifts), 6) + torch.tensor(shifts)[:, None]), temperature=temperature
+    )
 
 
 TEMPERATURE = Part(
     "probabilities",
-    _logits,
-    lambda answer, s: answer(s.logits.clone(), _TEMPERATURE),
+    (_logits(0.5, 0, 0, 0), _logits(1.7, 0, 0, 0, 0), _logits(0.8, 1000, 0, -1000, 0)),
     (
         Step(
             "scaled",
             "the temperature is",
-            lambda s: s.logits / _TEMPERATURE,
+            lambda s: s.logits / s.temperature,
             {
                 "the logits are multiplied by the temperature: divide them, so that a low one makes the likeliest "
-                "token likelier": lambda s: s.logits * _TEMPERATURE,
+                "token likelier": lambda s: s.logits * s.temperature,
+                "the temperature is squared": lambda s: s.logits / s.temperature**2,
+                "the root of the temperature is taken": lambda s: s.logits / s.temperature**0.5,
+                "the temperature divides 1 / logits: divide the logits by it": lambda s: s.temperature / s.logits,
+                "the logits are raised to a power: divide them by the temperature": lambda s: (
+                    s.logits ** (1 / s.temperature)
+                ),
                 "the temperature is not used, or only added, which changes no probability: divide the logits by it": (
                     lambda s: s.logits
                 ),
@@ -46,28 +50,52 @@ TEMPERATURE = Part(
             lambda s: s.scaled.softmax(-1),
             {
                 "the temperature divides the probabilities: it must divide the logits, before the softmax": lambda s: (
-                    s.logits.softmax(-1) / _TEMPERATURE
+                    s.logits.softmax(-1) / s.temperature
+                ),
+                "the probabilities are multiplied by the temperature: it must divide the logits, before the softmax": (
+                    lambda s: s.logits.softmax(-1) * s.temperature
                 ),
                 "the softmax is over the wrong dimension: each row must add up to 1": lambda s: s.scaled.softmax(0),
-                "the softmax is missing: logits are not probabilities": lambda s: s.scaled,
+                "the softmax is over the whole tensor: each row must add up to 1": lambda s: (
+                    s.scaled.flatten().softmax(0).view_as(s.scaled)
+                ),
+                "the softmax is applied twice": lambda s: s.scaled.softmax(-1).softmax(-1),
+                "the softmax is applied before the temperature and after it": lambda s: (
+                    s.logits.softmax(-1) / s.temperature
+                ).softmax(-1),
+                "the logarithm of the probabilities is returned": lambda s: s.scaled.log_softmax(-1),
+                "a sigmoid stands in place of the softmax": lambda s: s.scaled.sigmoid(),
+                "the exponentials are not divided by their sum": lambda s: s.scaled.exp(),
+                "the scores are divided by their sum: softmax takes the exponentials first": lambda s: (
+                    s.scaled / s.scaled.sum(-1, keepdim=True)
+                ),
+                "exp(1000) overflows to Inf, and Inf/Inf is NaN: use softmax, or subtract each row's largest logit": (
+                    lambda s: s.scaled.exp() / s.scaled.exp().sum(-1, keepdim=True)
+                ),
             },
             ("What turns scores into probabilities?", "A softmax of each row.", "return scaled.softmax(dim=-1)"),
             "(N, V)",
         ),
     ),
+    inputs=("logits", "temperature"),
 )
 
 
-def _probabilities(_: Any) -> SimpleNamespace:
-    p = torch.tensor([[0.05, 0.4, 0.15, 0.3, 0.1], [0.02, 0.03, 0.1, 0.15, 0.7], [0.2, 0.22, 0.18, 0.21, 0.19]])
+def _nucleus(top_p: float, *rows: tuple[float, ...]) -> Given:
+    p = torch.tensor(rows)
     ranked, order = p.sort(descending=True)
-    return SimpleNamespace(p=p, ranked=ranked, order=order)
+    return lambda _: SimpleNamespace(p=p, top_p=top_p, ranked=ranked, order=order)
 
 
 NUCLEUS = Part(
     "nucleus",
-    _probabilities,
-    lambda answer, s: answer(s.p.clone(), _TOP_P),
+    (
+        _nucleus(0.6, (0.05, 0.4, 0.15, 0.3, 0.1), (0.02, 0.03, 0.1, 0.15, 0.7), (0.2, 0.22, 0.18, 0.21, 0.19)),
+        # Sums that reach top_p exactly, without rounding
+        _nucleus(0.75, (0.125, 0.5, 0.25, 0.09375, 0.03125), (0.75, 0.125, 0.0625, 0.03125, 0.03125)),
+        _nucleus(1.0, (0.125, 0.5, 0.25, 0.125)),
+        _nucleus(0.01, (0.3, 0.2, 0.1, 0.4), (0.1, 0.2, 0.4, 0.3)),
+    ),
     (
         Step(
             "before",
@@ -76,6 +104,15 @@ NUCLEUS = Part(
             {
                 "the token that crosses the threshold is dropped: it must be kept, so that those that are kept add up "
                 "to p at least": lambda s: s.ranked.cumsum(-1),
+                "the token that crosses the threshold is dropped unless it is the likeliest: keep it": lambda s: (
+                    s.ranked.cumsum(-1).index_fill(-1, torch.tensor([0]), 0.0)
+                ),
+                "one token too many is kept: the token that crosses the threshold is the last": lambda s: (
+                    (s.ranked.cumsum(-1) - s.ranked).roll(1, -1).index_fill(-1, torch.tensor([0]), 0.0)
+                ),
+                "the sums are those of the less likely tokens: add up the likelier ones": lambda s: (
+                    1 - s.ranked.cumsum(-1)
+                ),
                 "the sums run over the tokens in the order of the vocabulary: rank them by probability "
                 "first": lambda s: s.p.cumsum(-1) - s.p,
                 "the sums run down the columns: they must run along each row": lambda s: s.ranked.cumsum(0) - s.ranked,
@@ -92,12 +129,22 @@ NUCLEUS = Part(
         Step(
             "kept",
             "the cut is",
-            lambda s: s.ranked.where(s.before < _TOP_P, torch.zeros(())),
+            lambda s: s.ranked.where(s.before < s.top_p, torch.zeros(())),
             {
                 "the wrong side is kept: the likeliest tokens must stay": lambda s: s.ranked.where(
-                    s.before >= _TOP_P, torch.zeros(())
+                    s.before >= s.top_p, torch.zeros(())
+                ),
+                "a token is kept although those before it reach top_p exactly: the comparison needs its border on the "
+                "other side, before < top_p is kept and before >= top_p cut off": lambda s: s.ranked.where(
+                    s.before <= s.top_p, torch.zeros(())
                 ),
                 "nothing is cut off": lambda s: s.ranked,
+                "what is cut off is not 0: its probability must be": lambda s: s.ranked.clamp(min=0).where(
+                    s.before < s.top_p, torch.full((), 1e-3)
+                ),
+                "the sums are kept instead of the probabilities": lambda s: s.before.where(
+                    s.before < s.top_p, torch.zeros(())
+                ),
                 "the likeliest token alone is kept": lambda s: s.ranked.where(s.before <= 0, torch.zeros(())),
             },
             (
@@ -132,6 +179,19 @@ NUCLEUS = Part(
             lambda s: s.unranked / s.unranked.sum(-1, keepdim=True),
             {
                 "the probabilities that are kept no longer add up to 1: divide them by their sum": lambda s: s.unranked,
+                "the columns add up to 1, but the rows must": lambda s: s.unranked / s.unranked.sum(0, keepdim=True),
+                "what is kept is divided by top_p: divide by its sum, which may be larger": lambda s: (
+                    s.unranked / s.top_p
+                ),
+                "what is kept is divided by the row's largest: divide by its sum": lambda s: (
+                    s.unranked / s.unranked.amax(-1, keepdim=True)
+                ),
+                "what is kept is divided by the number of tokens: divide by its sum": lambda s: (
+                    s.unranked / s.unranked.shape[-1]
+                ),
+                "what is kept gets the same probability for all: divide it by its sum": lambda s: (
+                    (kept := (s.unranked > 0).float()) / kept.sum(-1, keepdim=True)
+                ),
                 "the whole tensor adds up to 1, but each row must": lambda s: s.unranked / s.unranked.sum(),
                 "a second softmax changes their ratios: divide them by their sum": lambda s: s.unranked.softmax(-1),
             },
@@ -143,32 +203,58 @@ NUCLEUS = Part(
             "(N, V)",
         ),
     ),
+    inputs=("p", "top_p"),
 )
 
-_V, _LR, _STEPS = 5, 2.0, 3
+_V, _LR, _STEPS = 5, 5e-6, 3
+_SCALE = 1000.0  # of the logits: makes gradients so large that clipping them shows
+
+
+class _Model(nn.Module):
+    """A bigram table, (V, V), whose gradients are large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.linspace(-1, 1, _V * _V).mul(7).view(_V, _V).sin() / _SCALE)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """idx: (B, T) token ids -> logits: (B, T, V)."""
+        return _SCALE * self.table[idx]
 
 
 class _Watched(torch.optim.SGD):
-    """Notes whether a step was taken, and whether there was a gradient then."""
+    """Notes what happens: "zero", "backward" and "step"; and whether step() gets the gradients of backward()."""
 
-    stepped = had_gradient = False
+    def __init__(self, model: _Model) -> None:
+        super().__init__(model.parameters(), lr=_LR)
+        self.events: list[str] = []
+        self.had_gradient = False
+        self.is_changed = False
+        self.computed: list[Tensor] = []  # by each backward()
+        self.table = model.table
+        model.table.register_hook(self._note)
+
+    def _note(self, gradient: Tensor) -> None:
+        self.events.append("backward")
+        self.computed.append(gradient.clone())
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        self.events.append("zero")
+        super().zero_grad(set_to_none)
 
     def step(self, closure: Any = None) -> Any:
         """One step."""
-        self.stepped = True
-        self.had_gradient = any(
-            p.grad is not None and bool(p.grad.any()) for g in self.param_groups for p in g["params"]
-        )
-        return super().step(closure)
-
-
-def _bigram() -> tuple[nn.Module, Tensor]:
-    """A model, and its weights."""
-    model = Bigram(_V, block_size=4)
-    weight: Any = model.table.weight
-    with torch.no_grad():
-        weight.copy_(torch.linspace(-1, 1, _V * _V).view(_V, _V).sin())
-    return model, weight
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        self.events.append("step")
+        gradient = self.table.grad
+        if gradient is not None and gradient.any():
+            self.had_gradient = True
+            sums = [sum(self.computed[i:], torch.zeros(_V, _V)) for i in range(len(self.computed))]
+            self.is_changed |= not any(torch.allclose(gradient, one, 1e-4, 1e-5) for one in sums)
+        super().step()
+        return loss
 
 
 def _batch(_: Any) -> SimpleNamespace:
@@ -176,32 +262,56 @@ def _batch(_: Any) -> SimpleNamespace:
     return SimpleNamespace(idx=idx, targets=torch.tensor([[1, 2, 3, 4], [1, 0, 4, 0]]))
 
 
+def _larger_batch(_: Any) -> SimpleNamespace:
+    idx = torch.tensor([[0, 1, 2], [3, 1, 0], [4, 4, 2]])
+    return SimpleNamespace(idx=idx, targets=torch.tensor([[1, 2, 3], [1, 0, 4], [4, 2, 2]]))
+
+
 def _trained(answer: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     """Some steps of a small model: its weights afterwards, the losses, and what the optimizer saw."""
-    model, weight = _bigram()
-    optimizer, backward = _Watched(model.parameters(), lr=_LR), []
-    weight.register_hook(lambda _: backward.append(True))
-    losses = [answer(model, optimizer, s.idx, s.targets) for _ in range(_STEPS)]
-    if not isinstance(losses[0], Tensor | float):
-        raise ValueError(f"it must return the loss as a number, not {type(losses[0]).__name__}")
+    model = _Model()
+    optimizer, losses = _Watched(model), []
+    for _ in range(_STEPS):
+        losses.append(answer(model, optimizer, s.idx.clone(), s.targets.clone()))
+        if not isinstance(losses[-1], Tensor | float):
+            raise MistakeError(f"it must return the loss as a number, not {type(losses[-1]).__name__}")
+        if not model.training:
+            raise MistakeError("the model is left in evaluation mode: a training step must not call eval()")
+    if optimizer.is_changed:
+        raise MistakeError(
+            "the gradients are changed between backward() and step(), as by clipping or scaling: this step must take "
+            "them as they are"
+        )
     holds = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    flags = (len(backward) > 0, optimizer.stepped, optimizer.had_gradient, holds)
+    steps, backward = (optimizer.events.count(event) for event in ("step", "backward"))
+    early = steps > 0 and backward > 0 and optimizer.events.index("step") < optimizer.events.index("backward")
+    flags = (backward > 0, steps > 0, optimizer.had_gradient, holds, early)
     values = torch.stack([torch.as_tensor(loss).detach().float() for loss in losses])
-    return values, weight.detach(), *map(float, flags)
+    return values, model.table.detach() * _SCALE, *map(float, flags)
 
 
 def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
-    model, weight = _bigram()
-    losses, gradient = [], torch.zeros(_V, _V)
+    model, losses = _Model(), []
+    gradient = previous = torch.zeros(_V, _V)
+    is_early = s.gradient in ("early", "early, erased", "early, accumulated") and s.update != 0
     for _ in range(_STEPS):
-        loss = s.loss(model(s.idx).flatten(0, 1), s.targets.flatten())
-        losses.append(loss.detach())
-        (new,) = torch.autograd.grad(loss, weight)
-        gradient = gradient + new if s.gradient == "accumulated" else new
-        if s.gradient != "none" and s.gradient != "erased" and s.update:
-            weight.data -= s.update * _LR * gradient
-    flags = (s.gradient != "none", s.update != 0, s.update != 0 and s.gradient in ("fresh", "accumulated"), s.holds)
-    return torch.stack(losses), weight.detach(), *map(float, flags)
+        loss = s.loss(model(s.idx), s.targets, s.idx)
+        (new,) = torch.autograd.grad(loss, model.table)
+        previous = gradient
+        gradient = gradient + new if s.gradient in ("accumulated", "early, accumulated") else new
+        used = previous if is_early else gradient
+        if s.gradient not in ("none", "erased", "early, erased"):
+            model.table.data -= s.update * _LR * used
+        if s.returned == "after":
+            loss = s.loss(model(s.idx), s.targets, s.idx)
+        losses.append((loss.exp() if s.returned == "perplexity" else loss).detach())
+    had = s.update != 0 and s.gradient not in ("none", "erased", "early, erased")
+    flags = (s.gradient != "none", s.update != 0, had, s.returned == "graph", is_early)
+    return torch.stack(losses), model.table.detach() * _SCALE, *map(float, flags)
+
+
+def _loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    return cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction=reduction)
 
 
 def _always(value: Any) -> Way:
@@ -210,22 +320,76 @@ def _always(value: Any) -> Way:
 
 TRAINING_STEP = Part(
     "training_step",
-    _batch,
-    _trained,
+    (_batch, _larger_batch),
     (
         Step(
             "loss",
             "the loss is",
-            _always(cross_entropy),
+            _always(lambda logits, targets, _: _loss(logits, targets)),
             {
                 "cross_entropy gets probabilities: it takes logits, and applies the softmax itself": _always(
-                    lambda logits, targets: cross_entropy(logits.softmax(-1), targets)
+                    lambda logits, targets, _: _loss(logits.softmax(-1), targets)
                 ),
                 "the losses are added up: take their mean, so that the batch's size does not change the step": _always(
-                    lambda logits, targets: cross_entropy(logits, targets, reduction="sum")
+                    lambda logits, targets, _: _loss(logits, targets, "sum")
+                ),
+                "the losses of a window are added up: take the mean over positions, too": _always(
+                    lambda logits, targets, _: _loss(logits, targets) * targets.shape[1]
+                ),
+                "the losses are divided by T once more: take their mean once": _always(
+                    lambda logits, targets, _: _loss(logits, targets) / targets.shape[1]
+                ),
+                "the losses are divided by B once more: take their mean once": _always(
+                    lambda logits, targets, _: _loss(logits, targets) / targets.shape[0]
                 ),
                 "the loss has the wrong sign: the step would raise it": _always(
-                    lambda logits, targets: -cross_entropy(logits, targets)
+                    lambda logits, targets, _: -_loss(logits, targets)
+                ),
+                "the targets are shifted twice: targets[b, t] is what follows idx[b, t] already": _always(
+                    lambda logits, targets, _: _loss(logits[:, :-1], targets[:, 1:])
+                ),
+                "the targets are rolled, and so shifted twice: targets[b, t] is what follows idx[b, t]": _always(
+                    lambda logits, targets, _: _loss(logits, targets.roll(-1, 1))
+                ),
+                "the inputs are the targets: the model must predict what follows, which `targets` holds": _always(
+                    lambda logits, _, idx: _loss(logits, idx)
+                ),
+                "the last position is left out, as if idx were shifted by hand: use all of `targets`": _always(
+                    lambda logits, _, idx: _loss(logits[:, :-1], idx[:, 1:])
+                ),
+                "the loss is that of the last position only: all positions count": _always(
+                    lambda logits, targets, _: _loss(logits[:, -1], targets[:, -1])
+                ),
+                "the loss is that of the first position only: all positions count": _always(
+                    lambda logits, targets, _: _loss(logits[:, 0], targets[:, 0])
+                ),
+                "the loss is that of the first window only: all windows of the batch count": _always(
+                    lambda logits, targets, _: _loss(logits[:1], targets[:1])
+                ),
+                "the loss is that of the last window only: all windows of the batch count": _always(
+                    lambda logits, targets, _: _loss(logits[-1:], targets[-1:])
+                ),
+                "the first position is left out: all positions count": _always(
+                    lambda logits, targets, _: _loss(logits[:, 1:], targets[:, 1:])
+                ),
+                "logits and targets are flattened in different orders: join B and T of both": _always(
+                    lambda logits, targets, _: _loss(logits, targets.mT)
+                ),
+                "a view or reshape of the logits stands in place of a transpose: it cuts the numbers anew": _always(
+                    lambda logits, targets, _: cross_entropy(logits.reshape(len(logits), _V, targets.shape[1]), targets)
+                ),
+                "nll_loss gets logits: it takes log-probabilities, cross_entropy takes logits": _always(
+                    lambda logits, targets, _: nn.functional.nll_loss(logits.flatten(0, 1), targets.flatten())
+                ),
+                "nll_loss gets probabilities: it takes their logarithms": _always(
+                    lambda logits, targets, _: nn.functional.nll_loss(
+                        logits.softmax(-1).flatten(0, 1), targets.flatten()
+                    )
+                ),
+                "the mean squared error stands in place of the cross-entropy": _always(
+                    lambda logits, targets, _: nn.functional.mse_loss(
+                        logits, nn.functional.one_hot(targets, _V).float()
+                    )
                 ),
             },
             (
@@ -243,6 +407,14 @@ TRAINING_STEP = Part(
                 "the gradients are not set to zero: backward() adds to those of the steps before. Call "
                 "optimizer.zero_grad() once a step": _always("accumulated"),
                 "backward() is missing: there is no gradient": _always("none"),
+                "step() comes before backward(), and zero_grad() before step(), so there is no gradient when it "
+                "needs one: "
+                "the order is zero_grad(), backward(), step()": _always("early, erased"),
+                "step() comes before backward(), so it takes the gradient of the step before: the order is "
+                "zero_grad(), "
+                "backward(), step()": _always("early"),
+                "step() comes before backward(), and the gradients are not set to zero: the order is zero_grad(), "
+                "backward(), step()": _always("early, accumulated"),
                 "zero_grad() comes between backward() and step(), so it erases the gradient that step() needs": _always(
                     "erased"
                 ),
@@ -265,12 +437,14 @@ TRAINING_STEP = Part(
             ),
         ),
         Step(
-            "holds",
+            "returned",
             "the returned value is",
-            _always(False),
+            _always("number"),
             {
                 "the loss is returned as a tensor that keeps its whole computation alive, so memory fills up: return "
-                "loss.item() or loss.detach()": _always(True)
+                "loss.item() or loss.detach()": _always("graph"),
+                "the loss after the step is returned: return the one before it": _always("after"),
+                "the perplexity, exp of the loss, is returned": _always("perplexity"),
             },
             (
                 "Whoever collects the losses needs numbers, not the graph of how they came about.",
@@ -280,6 +454,8 @@ TRAINING_STEP = Part(
         ),
         Step("output", "the result is", _simulated, {}, ("Loss, gradient, update: in this order.",)),
     ),
+    observe=_trained,
+    most_mistakes=2,
     outputs=(
         "the losses of three steps",
         "the weights after three steps",
@@ -287,6 +463,7 @@ TRAINING_STEP = Part(
         "whether there was a step()",
         "whether step() had a gradient",
         "whether the returned loss holds the graph",
+        "whether step() came before backward()",
     ),
 )
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gpt.base.schema import Saved
 from gpt.exporting.equality import check, compare
 from gpt.exporting.graphs import computed, running
+from gpt.exporting.inputs import Inputs
 from gpt.inspection.parts import Inside, Switched, can_be_opened
 from gpt.models import block_size_of
 from gpt.runs.tensors import serialised
@@ -23,8 +24,8 @@ from gpt.runs.weights import load_model
 from gpt.session.trained import TrainedRun
 
 
-def export_parts(trained: TrainedRun, folder: Path, weights: Mapping[str, nn.Parameter]) -> list[str]:
-    """Write inside.onnx and switched.onnx, if the stage has them, with these weights as inputs.
+def export_parts(trained: TrainedRun, folder: Path, inputs: Inputs) -> list[str]:
+    """Write inside.onnx and switched.onnx, if the stage has them, with these inputs.
 
     Returns what was checked. Raises UserError.
     """
@@ -32,14 +33,14 @@ def export_parts(trained: TrainedRun, folder: Path, weights: Mapping[str, nn.Par
     checked = []
     if can_be_opened(model):
         inside, name = Inside(model).eval(), "inside.onnx"
-        values = computed(inside, inside.names, size, folder / name, weights, row=torch.tensor([0]))
+        values = computed(inside, inside.names, size, folder / name, inputs, row=torch.tensor([0]))
         for place in (lambda idx: torch.tensor([idx.shape[1] - 1]), lambda idx: torch.tensor([idx.shape[1] // 2])):
             expected, found = (partial(_of_row, function, place) for function in (inside, values))
             checked.append(compare(name, expected, found, V, size))
     switched, name = Switched(model).eval(), "switched.onnx"
     if switched.parts:
         on = torch.arange(len(switched.parts)) % 3 > 0
-        logits = computed(switched, ["logits"], size, folder / name, weights, on=on)
+        logits = computed(switched, ["logits"], size, folder / name, inputs, on=on)
         checked.append(check(name, lambda idx: [switched(idx, on)], lambda idx: logits(idx, on=on), V, size))
     return checked
 

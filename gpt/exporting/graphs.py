@@ -20,18 +20,19 @@ import onnxruntime
 import onnxscript  # noqa: F401  # what torch.onnx needs; imported to name it if it is missing
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.func import functional_call
+from torch.onnx import ONNXProgram
 
 from gpt.base.errors import RequestError
 from gpt.exporting import tokenizer
 from gpt.exporting.equality import check
+from gpt.exporting.inputs import NONE, Inputs
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
-
-_NONE: Mapping[str, nn.Parameter] = {}
 
 
 class _Observed(nn.Module):
@@ -63,8 +64,8 @@ class _Given(nn.Module):
         return functional_call(self.module, dict(zip(self.names, weights, strict=True)), (idx, *own))
 
 
-def export(trained: TrainedRun, folder: Path, weights: Mapping[str, nn.Parameter] = _NONE) -> str:
-    """Write the graphs, with these weights as inputs, and the tokenizer, and return what was checked.
+def export(trained: TrainedRun, folder: Path, inputs: Inputs = NONE) -> str:
+    """Write the graphs, with these inputs, and the tokenizer, and return what was checked.
 
     Raises RequestError, UserError.
     """
@@ -82,7 +83,7 @@ def export(trained: TrainedRun, folder: Path, weights: Mapping[str, nn.Parameter
     checked = []
     for name, (expected, module, maps) in graphs.items():
         outputs = ["logits", *(f"attention_{i}" for i in range(maps))]
-        found = computed(module, outputs, block_size, folder / name, weights)
+        found = computed(module, outputs, block_size, folder / name, inputs)
         checked.append(check(name, expected, found, task.vocab_size, block_size))
     return "\n".join(checked)
 
@@ -92,32 +93,40 @@ def computed(
     outputs: Sequence[str],
     block_size: int,
     path: Path,
-    weights: Mapping[str, nn.Parameter] = _NONE,
-    **inputs: Tensor,
+    inputs: Inputs = NONE,
+    **others: Tensor,
 ) -> Callable[..., Sequence[Tensor]]:
-    """Write the graph of a module of token ids and of these other inputs, of fixed sizes; return a function that runs
-    it, with others by name. Those of its `weights` that are named here are inputs too.
+    """Write the graph of a module of token ids and of these others, of fixed sizes, and of weights; return a function
+    that runs it, with others by name.
     """
-    if weights:
-        module = _Given(module, weights)
-        inputs |= {name: weight.detach() for name, weight in weights.items()}
-    fixed: tuple[dict[int, Any], ...] = tuple({} for _ in inputs)
+    fixed: list[dict[int, Any]] = [{} for _ in others]
     varying = {0: torch.export.Dim("batch")}
     if block_size > 1:
         varying[1] = torch.export.Dim("time", max=block_size)
+    shapes: tuple[Any, ...] = (varying, *fixed)
+    if inputs.weights:
+        module = _Given(module, inputs.weights)
+        others |= {name: weight.detach() for name, weight in inputs.weights.items()}
+        shapes = (varying, (*fixed, *inputs.varying()))
     example = torch.zeros(2, min(3, block_size), dtype=torch.int64)  # 0 and 1 would be taken for fixed sizes
+    program = translated(
+        module, (example, *others.values()),
+        input_names=["idx", *others], output_names=outputs, dynamic_shapes=shapes,
+    )  # fmt: skip
+    _refuse_longer(program.model.graph, block_size)
+    program.model.metadata_props["block_size"] = f"{block_size}"
+    program.save(path, external_data=False)
+    return running(path, outputs, inputs.weights)
+
+
+def translated(module: nn.Module | ExportedProgram, inputs: tuple[Tensor, ...] = (), **options: Any) -> ONNXProgram:
+    """A module, or what torch.export has made of one, as a graph, without paths of this machine."""
     with _silenced(), torch.no_grad():
-        program = torch.onnx.export(
-            module, (example, *inputs.values()), dynamo=True, input_names=["idx", *inputs], output_names=outputs,
-            dynamic_shapes=(varying, fixed) if weights else (varying, *fixed), external_data=False, verbose=False,
-        )  # fmt: skip
-        assert program is not None
-        for node in program.model.graph.all_nodes():  # those in the bodies of loops too
-            node.metadata_props.clear()  # the stack that made it, with paths of this machine
-        _refuse_longer(program.model.graph, block_size)
-        program.model.metadata_props["block_size"] = f"{block_size}"
-        program.save(path, external_data=False)
-    return running(path, outputs, weights)
+        program = torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False, **options)
+    assert program is not None
+    for node in program.model.graph.all_nodes():  # those in the bodies of loops too
+        node.metadata_props.clear()  # the stack that made it
+    return program
 
 
 def _refuse_longer(graph: ir.Graph, block_size: int) -> None:
@@ -148,10 +157,12 @@ def _refuse_longer(graph: ir.Graph, block_size: int) -> None:
 
 
 def running(
-    path: Path, outputs: Sequence[str], weights: Mapping[str, Tensor] = _NONE
+    path: Path, outputs: Sequence[str], weights: Mapping[str, Tensor] = NONE.weights
 ) -> Callable[..., Sequence[Tensor]]:
     """A function that runs a graph with these weights."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more lose sums: ScatterND adds to the same place from two threads at once
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(idx: Tensor, **given: Tensor) -> list[Tensor]:
         feed = {name: tensor.detach().numpy() for name, tensor in {"idx": idx, **weights, **given}.items()}

@@ -4,6 +4,8 @@ import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt.base.installation import TINY_SHAKESPEARE
+
 # What the page may load: nothing from elsewhere. Plot writes a <style> into its pictures.
 POLICY = "; ".join([
     "default-src 'none'", "script-src 'self'", "style-src 'self' 'unsafe-inline'", "img-src 'self' data:",
@@ -23,8 +25,8 @@ class File:
 
 
 def files() -> dict[str, File]:
-    """Every file of the page, by its path below the page's address."""
-    found = {}
+    """Every file of the page, by its path below the page's address, and tiny Shakespeare to train on."""
+    found = {"texts/shakespeare.txt": File(TINY_SHAKESPEARE.read_bytes(), "text/plain; charset=utf-8")}
     for path in sorted(_PAGE.rglob("*")):
         if path.is_file():
             kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"

@@ -28,8 +28,10 @@ def main(config: PlayConfig, request: Request) -> None:
         return
     with requiring("play"):
         from gpt.playground.server import serve
+        from gpt.playground.trainings import Trainings
     chosen = chosen_run(config.run, config.runs, config.stage)
     # Report a run that cannot be shown here rather than on the page.
     _ = chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
-    serve(catalogue, host=config.host, port=config.port, names=config.names, opens=config.open)
+    trainings = Trainings(folders[0], Path(config.data["dir"]))
+    serve(catalogue, trainings, host=config.host, port=config.port, names=config.names, opens=config.open)

@@ -1,13 +1,14 @@
 """The page's requests, with limits that two cores can handle."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gpt.base.choices import CountOrZero
-from gpt.base.schema import Seed
+from gpt.base.schema import Seed, StageName
 
 LARGEST_BODY = 64 * 1024  # bytes
+LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
 
 _Text = Annotated[str, Field(min_length=1, max_length=2000)]
 _TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -65,3 +66,21 @@ class AboutTranslation(Asked):
 
     sentence: _Sentence
     target: Annotated[list[_TokenId], Field(max_length=1000)]
+
+
+class Beginning(BaseModel):
+    """Request for a training of a stage."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    stage: StageName
+    settings: Annotated[str, Field(max_length=2000)]  # as on the command line
+    text: Annotated[str, Field(min_length=1)] | None = None  # None: the corpus of the stage
+
+
+class Changing(BaseModel):
+    """Request to stop a training, with a checkpoint, or to go on with it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    to: Literal["pause", "resume"]

@@ -17,6 +17,7 @@ from gpt.base.errors import RequestError
 from gpt.playground.app import application
 from gpt.playground.catalogue import Catalogue
 from gpt.playground.guard import LOCAL
+from gpt.playground.trainings import Trainings
 
 _CONNECTIONS = 300  # at once; more are refused
 _PATIENCE = 10.0  # seconds for the head of a request
@@ -26,7 +27,9 @@ _GRACE = 1  # seconds for texts that are being written when the server is stoppe
 log = logging.getLogger(__name__)
 
 
-def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str], opens: bool) -> None:
+def serve(
+    catalogue: Catalogue, trainings: Trainings, *, host: str, port: int, names: Collection[str], opens: bool
+) -> None:
     """Answer on this address until Ctrl-C; open a browser if `opens`.
 
     Port 0 picks any free port. Raises RequestError if the address is not available.
@@ -37,7 +40,7 @@ def serve(catalogue: Catalogue, *, host: str, port: int, names: Collection[str],
     if own not in LOCAL:
         log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no messages about malformed requests
-    config = configured(application(catalogue, [*LOCAL, own, *names]))
+    config = configured(application(catalogue, [*LOCAL, own, *names], trainings))
     print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
         # In the background, because a browser in the terminal runs until its user closes it.

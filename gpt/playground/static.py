@@ -7,33 +7,41 @@ import gzip
 import json
 import logging
 import shlex
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import size_of
-from gpt.base.schema import Saved, Weights
+from gpt.base.schema import Saved, TrainConfig, Weights
 from gpt.data.download import npm_package
 from gpt.exporting import browser, graphs
 from gpt.exporting.card import without_paths
+from gpt.exporting.inputs import NONE, inputs_of
 from gpt.exporting.staging import staged
+from gpt.exporting.training import export_training
+from gpt.exporting.translator import export_translator
 from gpt.models import block_size_of
-from gpt.playground import intervening, looking
+from gpt.playground import intervening, looking, translating
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
+from gpt.playground.variants import variants
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import leading_to
 from gpt.session.trained import TrainedRun, load_run
+from gpt.tasks import Continuation, Translation
 
 _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
-_LARGEST_SCRUBBED = 500_000  # parameters of a run whose snapshots are included: a reader loads 2 MB for each
+_SEARCH: Any = {"beam": 5, "length_penalty": 1.0}  # as index.html has them
+_LARGEST_LOADED = 500_000  # parameters of a run that is trained or whose snapshots are shown: a reader loads 2 MB each
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +58,9 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
 def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: Weights = "auto") -> str:
     """Write the page with these runs, under the names used in its address, to the new folder `out`.
 
-    Runs that have no graph, such as those that translate, are left out with a warning. onnxruntime-web is downloaded to
-    `data_dir`, once. Returns a description of what was checked. Raises RequestError if no run remains, UserError if a
-    graph does not compute the same as its run or if the download fails.
+    Runs that have no graph, or whose graph does not compute the same, are left out with a warning. onnxruntime-web is
+    downloaded to `data_dir`, once. Returns a description of what was checked. Raises RequestError if no run remains,
+    UserError if the download fails.
     """
     runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
     runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
@@ -64,22 +72,12 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
             graph = folder / "graphs" / name
             graph.mkdir(parents=True)
             try:
-                trained = load_run(run.path, weights=weights, device="cpu")
-                kept = _moments(trained)
-                inputs = dict(trained.model.named_parameters()) if kept else {}
-                lines = graphs.export(trained, graph, inputs).split("\n") + browser.export_parts(trained, graph, inputs)
-                lines += [browser.export_moments(trained, kept, graph)] if kept else []
-                has_attention = (graph / "with_attention.onnx").exists()
-                checked += [f"{name}: {line}" for line in lines]
-            except RequestError as error:
+                described[name], lines = _exported(name, run, graph, weights)
+            except UserError as error:
                 log.warning(f"left out {name}: {error}")
-                graph.rmdir()
+                shutil.rmtree(graph)
             else:
-                full = in_full(name, run, run.summary(), weights)
-                own: dict[str, Any] = {"folder": run.path.name, "changed": without_paths(full["changed"])}
-                own |= {"has_attention": has_attention, "moments": full["moments"] if kept else []}
-                described[name] = full | own
-                (graph / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
+                checked += [f"{name}: {line}" for line in lines]
         if not described:
             raise RequestError("none of these runs can run in a browser")
         contents = {name: file.content for name, file in files().items()}
@@ -92,6 +90,66 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
     )
 
 
+def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+    """Write the graphs of a run; return its description and what was checked. Raises RequestError, UserError."""
+    trained = load_run(run.path, weights=weights, device="cpu")
+    full = in_full(name, run, run.summary(), weights)
+    full |= {"folder": run.path.name, "changed": without_paths(full["changed"])}
+    if isinstance(trained.task, Translation):
+        return full | _translator(trained, full["prompt"], folder), [export_translator(trained, folder)]
+    Continuation.required(trained.task, "a page without a server")
+    choice, kept, training, checked = trained.config.model, _moments(trained), None, []
+    try:
+        if full["answers_only"]:
+            raise RequestError("it was trained on the answers of its lines alone, and the page trains on whole texts")
+        if size_of(trained.model) > _LARGEST_LOADED:
+            raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
+        checked.append(export_training(choice, folder))
+        training = {"config": _plain(trained.config), "optimizer": trained.config.optimizer.target.rpartition(".")[2]}
+        kept = kept or {trained.run.summary().iterations: trained.which}
+    except RequestError as error:
+        why = str(error)
+    own: dict[str, Any] = {"training": training or why, "variants": []}
+    for variant, other in variants(trained.config.stage, choice).items() if training else ():
+        (folder / "variants" / variant).mkdir(parents=True)
+        checked.append(f"{variant}: {export_training(other, folder / 'variants' / variant)}")
+        own["variants"].append(variant)
+    inputs = inputs_of(choice, trained.model) if kept else NONE
+    checked += graphs.export(trained, folder, inputs).split("\n") + browser.export_parts(trained, folder, inputs)
+    checked += [browser.export_moments(trained, kept, folder)] if kept else []
+    own |= {"has_attention": (folder / "with_attention.onnx").exists(), "moments": list(kept)}
+    (folder / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
+    return full | own, checked
+
+
+def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any]:
+    """What is different in the description of a run that translates; writes what the page shows of its first prompt."""
+    own: dict[str, Any] = {"training": "it translates, and the page trains on texts", "moments": []}
+    if not prompt:
+        return own
+    example = translating.translations(trained, prompt, **_SEARCH)
+    best = example["beams"][0]
+    attention = translating.cross_attention(trained, prompt, best["ids"] if best["ended"] else best["ids"][:-1])
+    (folder / "first.safetensors").write_bytes(_saved(attention))
+    return own | {"example": {"sentence": prompt, **_SEARCH, **example}}
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration of what page/training does with a stage: as the run, but with AdamW at a constant rate."""
+    plain = {
+        "grad_accumulation": 1, "grad_clip": None, "windows": "random", "short_window": None, "short_iters": 0,
+        "label_smoothing": 0.0, "multi_token": 0.0, "average_last": 0.0, "ema": 0.0, "patience": None,
+    }  # fmt: skip
+    content = config.content()
+    return content | {
+        "training": content["training"] | plain,
+        "optimizer": {"_target_": "gpt.training.optimizers.AdamW", "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999},
+        "schedule": {"_target_": "gpt.training.schedules.constant", "warmup_iters": 0},
+        "logger": {}, "metrics": {}, "overfit": None, "target": None, "init": None, "name": None, "tags": [],
+        "device": "auto", "dtype": "auto", "compile": False, "deterministic": False, "runs": "runs",
+    }  # fmt: skip
+
+
 def _first(trained: TrainedRun, prompt: str) -> bytes:
     """What the page shows of its first prompt, so that it needs no engine until the reader changes something."""
     ids = trained.tokenizer.encode(prompt).tolist()
@@ -101,6 +159,10 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
     window = ids[-block_size_of(trained.model) :]
     tensors[f"logits_{len(ids)}"] = looking.logits(trained, ids)
     tensors |= looking.attention(trained, window) | intervening.interventions(trained, window)
+    return _saved(tensors)
+
+
+def _saved(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
@@ -109,8 +171,8 @@ def _moments(trained: TrainedRun) -> dict[int, Saved | int]:
     load.
     """
     kept = leading_to(trained.run, trained.which)
-    if kept and size_of(trained.model) > _LARGEST_SCRUBBED:
-        log.warning(f"{trained.run.path}: left out its snapshots, of more than {_LARGEST_SCRUBBED:,} parameters each")
+    if kept and size_of(trained.model) > _LARGEST_LOADED:
+        log.warning(f"{trained.run.path}: left out its snapshots, of more than {_LARGEST_LOADED:,} parameters each")
         return {}
     return kept
 

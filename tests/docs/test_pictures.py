@@ -72,17 +72,17 @@ def test_no_text_is_cut_off_or_covered(stage: str, theme: str) -> None:
 def test_a_caption_states_the_numbers_of_its_picture(stage: str) -> None:
     """Or, in comparison, of the picture on an earlier page."""
     page = (REPOSITORY / "docs" / "course" / f"{stage}.md").read_text()
-    (fence,) = re.findall(rf"^```{{picture}} flow-{stage}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (caption,) = re.findall(rf"^<!-- picture: flow-{stage} -->\n(.*?)^<!-- end -->", page, re.MULTILINE | re.DOTALL)
     shown = ""
     for known in LADDER[: LADDER.index(stage) + 1]:
         rows, blocks = stage_rows(known)
         shown += f"{blocks} blocks " + " ".join(f"{row.shape} {[part.label for part in row.parts]}" for row in rows)
-    stated = re.findall(r"(?<![\w,])\d+\b", fence)
+    stated = re.findall(r"(?<![\w,-])\d+\b", caption)
     assert set(stated) <= set(re.findall(r"(?<!\w)\d+\b", shown))
     assert stated or stage in ("v3_ffn", "v6", "v8", "v9")  # whose captions have none
     rows, blocks = stage_rows(stage)
     for number, word in {3: "three", 4: "four", 6: "six"}.items():
-        if f"{word} heads" in fence:
+        if f"{word} heads" in caption:
             assert f"in {number} heads" in str(rows)
-        if f"{word} blocks" in fence:
+        if f"{word} blocks" in caption:
             assert blocks == number

@@ -102,6 +102,27 @@ def test_a_file_that_does_not_run_gets_one_line(command: Exercises, folder: Path
         assert command()[0] == 0  # the list still works
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("v4", "self.linear = nn.Linear", "self.net = nn.Conv1d"),
+        ("v6", "self.weight = nn.Parameter(torch.ones(n_embd))", ""),
+        ("v5", "self.attention = MultiHeadAttention(n_embd, n_head)", "raise SystemExit"),
+        ("v2", "return weights @ v", "return self.forward(x)"),
+        ("softmax", "import torch\n", "import torch\nexit()\n"),
+        ("v7", "return x * keep", "return x.to('meta') * keep.to('meta')"),
+    ],
+)
+def test_no_mistake_ends_the_list(command: Exercises, folder: Path, name: str, before: str, after: str) -> None:
+    (folder / f"{name}.py").write_text(solution(name).replace(before, after))
+    code, said = command()
+    assert code == 0
+    assert len(said.splitlines()) == len(EXERCISES)
+    code, said = command(name)
+    assert code == 1
+    assert "Traceback" not in said
+
+
 def test_it_is_a_command(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "exercises", "softmax"], cwd=REPOSITORY, capture_output=True, text=True

@@ -5,7 +5,7 @@ import re
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from exercises import Report, check
 from exercises.checks import EXERCISES
 from exercises.checks.attempts import attempt
 from exercises.checks.judging import judge
-from exercises.checks.steps import Part, follow
+from exercises.checks.steps import Part, follow, readings, result
 from gpt.models import v2_attention_head, v3_attention_heads, v4_blocks, v5_residual, v6_pre_norm
 from gpt.tasks.decoding.sampling import choose
 from tests.conftest import REPOSITORY
@@ -102,6 +102,38 @@ RIGHT = {
     "blanks that are left, beside a result that is right": (
         "v2", (SCORES, "scores = BLANK"), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
         ("return weights @ v", "return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
+    ),
+    "one layer for queries, keys and values": (
+        "v2", ("self.query = nn.Linear(n_embd, head_size, bias=False)",
+               "self.qkv = nn.Linear(n_embd, 3 * head_size, bias=False)"),
+        ("self.key = nn.Linear(n_embd, head_size, bias=False)", ""),
+        ("self.value = nn.Linear(n_embd, head_size, bias=False)", ""),
+        ("self.query(x), self.key(x), self.value(x)", "self.qkv(x).chunk(3, dim=-1)"),
+    ),
+    "layers with other names, and a mask in a buffer": (
+        "v2", ("self.query", "self.w1"), ("self.key", "self.w0"), ("self.value = ", 'self.register_buffer("seen", '
+               "torch.ones(32, 32).tril().bool())\n        self.w2 = "), ("self.value(x)", "self.w2(x)"),
+        (MASK, 'masked = scores.masked_fill(~self.seen[:T, :T], float("-inf"))'),
+    ),
+    "heads in a list": (
+        "v3", ("self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)",
+               "self.heads = nn.ModuleList(v2_attention_head.Head(n_embd, n_embd // n_head) for _ in range(n_head))"),
+        ("qkv = self.qkv(x)", "return torch.cat([head(x) for head in self.heads], dim=-1)"),
+        ("from gpt.models.v2_attention_head import", "from gpt.models import v2_attention_head\n"
+         "from gpt.models.v2_attention_head import"),
+    ),
+    "other names for the parts of a block": (
+        "v6", ("attention_norm", "norm1"), ("feed_forward_norm", "norm2"), ("self.attention", "self.read"),
+        ("self.feed_forward", "self.compute"), ("self.weight", "self.gamma"), ("self.bias", "self.beta"),
+    ),
+    "a feed-forward layer in one": (
+        "v4", ("self.linear = nn.Linear(n_embd, n_embd)",
+               "self.net = nn.Sequential(nn.Linear(n_embd, n_embd), nn.ReLU())"),
+        ("hidden = self.linear(x)", "return self.net(x)"),
+    ),
+    "a closure": (
+        "training", ("loss.backward()\n",
+                     "loss.backward()\n    optimizer.step(lambda: loss)\n    return loss.item()\n"),
     ),
     "PyTorch's attention, in heads": (
         "v3", ("read = scores.softmax(dim=-1) @ v",
@@ -225,13 +257,13 @@ WRONG = [
      "single linear layer"),
     ("v4", "Block", [("self.attention(x)", "self.attention(self.feed_forward(x))"),
                      ("self.feed_forward(attended)", "attended")],
-     "the feed-forward layer comes before the attention; the feed-forward layer is not used"),
+     "the parts are in the wrong order: attention must come first, the feed-forward layer after it"),
     # v5: residual connections
     ("v5", "Block", [("return attended + ", "return x + ")],
      "the first sum is right; the second sum begins with the block's input: it must begin with the first sum, or what "
      "the attention added is lost"),
     ("v5", "Block", [("attended = x + self.attention(x)", "attended = x\n        attended += self.attention(x)")],
-     "all right, but it cannot be trained: `+=` or a name that ends in _ overwrites what the gradient needs"),
+     "all right, but x itself is changed: `+=` or a name that ends in _ writes into the caller's tensor"),
     # v6: LayerNorm
     ("v6", "LayerNorm", [("mean(dim=-1", "mean(dim=0"), ("x.var(dim=-1", "x.var(dim=0")],
      "the mean is over the batch: it must be over the channels of each token, the last dimension; the variance is over "
@@ -248,8 +280,7 @@ WRONG = [
     ("v7", "Dropout", [("if not self.training:\n            return x", "")],
      "dropout is on at evaluation: while self.training is False, x must come back as it is; the rest is right"),
     ("v7", "Dropout", [("torch.rand_like(x)", "torch.rand(1)")],
-     "the evaluation is right; nothing is dropped in training: each element needs a draw of its own; the rest is "
-     "right"),
+     "the evaluation is right; one draw decides for all of x: each element needs a draw of its own; the rest is right"),
     ("v7", "Dropout", [("x * keep / (1 - self.p)", "x * keep")],
      "the evaluation is right; the choice of zeros is right; what is kept is not divided by 1 - p, so the mean shrinks "
      "in training; the rest is right"),
@@ -301,6 +332,67 @@ def test_a_wrong_solution_gets_its_message(
     assert report.state == "not right yet"
 
 
+KEEP = "keep = torch.rand_like(x) >= self.p"
+LOSS = "cross_entropy(model(idx).flatten(0, 1), targets.flatten())"
+# More of them, of which only the words that name the mistake are compared.
+NAMED = [
+    ("v2", "Head", [("/ D**0.5", "/ 2")], "divided by 2, which is the square root of D only if D is 4"),
+    ("v2", "Head", [("/ D**0.5", "/ (D / 2)")], "divided by D / 2: the square root"),
+    ("v2", "Head", [("/ D**0.5", "/ (D // 2)")], "divided by D // 2: the square root"),
+    *(("v2", "Head", [(f"self.{name} = nn.Linear(n_embd, head_size, bias=False)",
+                       f"self.{name} = nn.Linear(n_embd, head_size)")], f"{name} has a bias")
+      for name in ("query", "key", "value")),
+    ("v2", "Head", [("k.transpose(-2, -1)", "k.reshape(len(k), D, T)")], "a view or reshape of k"),
+    ("v2", "Head", [(SOFTMAX, "weights = masked.softmax(-1).softmax(-1)")], "the softmax is applied twice"),
+    ("v2", "Head", [("return weights @ v", "return nn.functional.dropout(weights) @ v")], "a second call"),
+    ("v3", "MultiHeadAttention", [("return read.", "return read.flip(1).")], "reversed order"),
+    ("v3", "MultiHeadAttention", [("read.transpose(1, 2).reshape", "read.view")], "without exchanging H and T"),
+    ("softmax", "softmax", [("x.amax(dim=-1, keepdim=True)", "x.mean(dim=-1, keepdim=True)")], "the mean of each row"),
+    ("softmax", "softmax", [("shifted = ", "return x.softmax(0)\n    shifted = ")], "over the wrong dimension"),
+    ("softmax", "softmax", [("return exponentials", "return exponentials.detach()"),
+                            ("exponentials.sum", "exponentials.detach().sum")], "no gradient gets through"),
+    ("softmax", "softmax", [("exponentials.sum", "exponentials.detach().sum")], "the gradient of x is not right"),
+    ("softmax", "cross_entropy", [("p = softmax(logits)", "p = softmax(softmax(logits))")], "applied twice"),
+    ("v4", "FeedForward", [("nn.Linear(n_embd, n_embd)", "nn.Linear(n_embd, 4 * n_embd)")],
+     "must have one linear layer"),
+    ("v4", "Block", [("self.attention = MultiHeadAttention(n_embd, n_head)", "")], "keep the layers self.attention"),
+    ("v5", "Block", [("attended = x + ", "attended = x.detach() + ")], "the gradient of x is not right"),
+    ("v6", "LayerNorm", [("normalised = (x - mean) / (variance",
+                          "normalised = x / (x.square().mean(-1, keepdim=True)")],
+     "this is RMSNorm"),
+    ("v6", "LayerNorm", [("self.weight = ", "self.gain = self.")], "AttributeError"),
+    ("v6", "LayerNorm", [("torch.ones(n_embd)", "torch.zeros(n_embd)")], "self.weight that begins with ones"),
+    ("v7", "Dropout", [(KEEP,
+                        "self.keep = getattr(self, 'keep', torch.rand_like(x) >= self.p)\n        keep = self.keep")],
+     "each call drops the same"),
+    ("v7", "Dropout", [(KEEP, f"torch.manual_seed(0)\n        {KEEP}")], "each call drops the same"),
+    ("v7", "Dropout", [("return x * keep", "return x.detach() * keep")], "no gradient gets through"),
+    ("v7", "Dropout", [("rand_like(x)", "rand(x.shape[0], 1, 1)")], "one draw decides for a whole window"),
+    ("sampling", "nucleus", [("before >= top_p", "before > top_p")], "reach top_p exactly"),
+    ("training", "training_step", [(LOSS, "cross_entropy(model(idx)[:, :-1].flatten(0, 1), targets[:, 1:].flatten())")],
+     "shifted twice"),
+    ("training", "training_step", [("targets.flatten()", "idx.flatten()")], "the inputs are the targets"),
+    ("training", "training_step", [(LOSS, "cross_entropy(model(idx)[:, -1], targets[:, -1])")],
+     "the last position only"),
+    ("training", "training_step", [("flatten(0, 1)", "softmax(-1).flatten(0, 1)")], "applies the softmax itself"),
+    ("training", "training_step", [("optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()",
+                                    "optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()")],
+     "step() comes before backward(), so it takes the gradient of the step before"),
+    ("training", "training_step", [("optimizer.step()", "nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n"
+                                                        "    optimizer.step()")], "as by clipping"),
+    ("backward", "attention_backward", [("D**0.5", "2")], "divided by 2 instead of sqrt(D)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "part", "changes", "said"), NAMED, ids=[f"{w[0]}-{i}" for i, w in enumerate(NAMED)])
+def test_a_wrong_solution_is_named(
+    name: str, part: str, changes: list[tuple[str, str]], said: str, tmp_path: Path
+) -> None:
+    report = check(name, getattr(module_of(changed(solved(name), *changes), tmp_path), part))
+    assert not report.is_right
+    assert said in str(report)
+
+
 HIDDEN = {
     "the softmax is missing: logits are not probabilities",  # their logarithms, and so the loss, are NaN
     "the attention is not used",  # which is the same as that the feed-forward layer reads x
@@ -316,14 +408,14 @@ def test_a_mistake_in_a_step_is_told_as_that_mistake(place: str, tmp_path: Path)
     for i, step in enumerate(part.steps):
         for mistake, way in step.wrong.items():
             mistaken = [*ways[:i], way, *ways[i + 1 :]]
-            run = lambda _, given, mistaken=mistaken: getattr(follow(part.steps, mistaken, given), last)  # noqa: E731
-            verdict = judge(replace(part, run=run), answer)
+            observe = lambda _, s, mistaken=mistaken: getattr(follow(part.steps, mistaken, readings(s)[0]), last)  # noqa: E731
+            verdict = judge(replace(part, observe=observe), answer)
             assert mistake in verdict.message or mistake in HIDDEN
 
 
 STAGES = {
-    "v2-Head": lambda: v2_attention_head.Head(8, 4),
-    "v3-MultiHeadAttention": lambda: v3_attention_heads.MultiHeadAttention(8, 2),
+    "v2-Head": lambda: v2_attention_head.Head(15, 7),
+    "v3-MultiHeadAttention": lambda: v3_attention_heads.MultiHeadAttention(21, 3),
     "v4-Block": lambda: v4_blocks.Block(8, 2),
     "v5-Block": lambda: v5_residual.Block(8, 2),
     "v6-LayerNorm": lambda: nn.LayerNorm(8),
@@ -340,13 +432,13 @@ def test_what_is_called_right_is_what_the_stage_computes(place: str, tmp_path: P
     torch.testing.assert_close(right(part, done.given), stage(done.given.x))
 
 
-def right(part: Part, given: object) -> Tensor:
-    return getattr(follow(part.steps, [step.right for step in part.steps], given), part.steps[-1].name)
+def right(part: Part, given: SimpleNamespace) -> Tensor:
+    return result(part, readings(given)[0])[part.steps[-1].name]
 
 
 def test_what_is_called_right_of_top_p_is_what_generate_draws_from() -> None:
     _, part = PARTS["sampling-nucleus"]
-    given = part.given(None)
+    given = part.cases[0](None)
     p = right(part, given)
     uniform = torch.linspace(0, 1, 2001)[:-1]
     for row, wanted in zip(given.p, p, strict=True):
@@ -356,7 +448,7 @@ def test_what_is_called_right_of_top_p_is_what_generate_draws_from() -> None:
 
 def test_what_is_called_right_of_the_gradient_is_autograd_s() -> None:
     _, part = PARTS["backward-attention_backward"]
-    given = part.given(None)
+    given = part.cases[0](None)
     q, k, v = (x.requires_grad_() for x in (given.q, given.k, given.v))
     y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(right(part, given), torch.autograd.grad(y, (q, k, v), given.d_output))
@@ -374,12 +466,12 @@ UNFINISHED = [
      "the scores are right; the mask is right; lines 29, 30 still to fill in"),
     ("v3", "MultiHeadAttention", [("heads = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)",
                                    "heads = qkv.chunk(3, dim=-1)")],
-     "the division into heads is not right: the shape is (3, 2, 6, 8), and must be (3, B, H, T, D) = (3, 2, 2, 6, 4)"),
+     "the division into heads is not right: the shape is (3, 2, 6, 21), and must be (3, B, H, T, D) = (3, 2, 3, 6, 7)"),
     ("v3", "MultiHeadAttention", [(".permute(2, 0, 3, 1, 4)", "")],
-     "the division into heads is not right: the shape is (2, 6, 3, 2, 4), and must be (3, B, H, T, D) = (3, 2, 2, 6, "
-     "4)"),
-    ("v1", "loss", [("return -picked.log().mean()", "return -picked.log()")],
-     "the probabilities of what followed are right; the loss is not right: the shape is (12,), and must be (): a "
+     "the division into heads is not right: the shape is (2, 6, 3, 3, 7), and must be (3, B, H, T, D) = (3, 2, 3, 6, "
+     "7)"),
+    ("v1", "loss", [("return -picked.log().mean()", "return picked.log()")],
+     "the probabilities of what followed are right; the loss is not right: the shape is (13,), and must be (): a "
      "single number"),
     ("v2", "Head", [(" / D**0.5", ""), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
                     ("return weights @ v", "return BLANK")],
@@ -390,34 +482,34 @@ UNFINISHED = [
 FAILING = [
     ("v2", "Head", [(".transpose(-2, -1)", "")],
      "line 27, `scores = q @ k / D**0.5`: RuntimeError: Expected size for first two dimensions of batch2 tensor to be: "
-     "[2, 4] but got: [2, 6].; there, q is (2, 6, 4), k is (2, 6, 4)"),
+     "[2, 7] but got: [2, 6].; there, q is (2, 6, 7), k is (2, 6, 7)"),
     ("v2", "Head", [("weights @ v", "wieghts @ v  # the mean")],
      "the scores are right; the mask is right; the softmax is right; line 31, `return wieghts @ v`: NameError: name "
-     "'wieghts' is not defined; there, v is (2, 6, 4)"),
+     "'wieghts' is not defined; there, v is (2, 6, 7)"),
     ("v2", "Head", [("return weights @ v", "weights @ v")],
      "the scores are right; the mask is right; the softmax is right; it returns None: does it end with `return`?"),
     ("v2", "Head", [("weights @ v", "(weights @ v).mT")],
-     "the scores are right; the mask is right; the softmax is right; the result is not right: the shape is (2, 4, 6), "
-     "and must be (B, T, D) = (2, 6, 4)"),
+     "the scores are right; the mask is right; the softmax is right; the result is not right: the shape is (2, 7, 6), "
+     "and must be (B, T, D) = (2, 6, 7)"),
     ("v2", "Head", [("weights @ v", "weights @ v / 0 * 0")],
      "the scores are right; the mask is right; the softmax is right; the result is not right: at [0, 0, 0] it is nan "
-     "(from 0/0, 0 * inf, or the softmax of a row that is -inf throughout), and must be 0.6461"),
+     "(from 0/0, 0 * inf, or the softmax of a row that is -inf throughout), and must be -0.4209"),
     ("v2", "Head", [(MASK, 'masked = scores + torch.ones(T, T).triu(1) * float("-inf")')],
      "the scores are right; the mask is not right: at [0, 0, 0] it is nan (from 0/0, 0 * inf, or the softmax of a row "
-     "that is -inf throughout), and must be -0.9971"),
+     "that is -inf throughout), and must be -2.064"),
     ("v2", "Head", [(SCORES, "scores = 3 * q @ k.mT")],
-     "the scores are not right: at [0, 0, 0] it is -5.983, and must be -0.9971"),
+     "the scores are not right: all of it is 7.937 times what it must be: a factor is missing, or one too many"),
     ("v2", "Head", [("self.query = ", "self.questions = ")],
-     "AttributeError: 'Head' object has no attribute 'query'. Keep the names and the arguments that the exercise had "
-     "at first"),
+     "line 25, `q, k, v = self.query(x), self.key(x), self.value(x)`: AttributeError: 'Head' object has no attribute "
+     "'query'; there, x is (2, 6, 15)"),
     ("backward", "attention_backward", [("return d_q, d_k, d_v", "return d_q, d_k")],
      "the gradient of v is right; the gradient of the weights is right; the gradient of the softmax is right; the "
      "gradient of q is right; the gradient of k is right; the order is not right: there must be 3 values: d_q, d_k, "
      "d_v"),
     ("v7", "Dropout", [("x * keep / (1 - self.p)", "(x * keep)[0] / (1 - self.p)")],
-     "ValueError: it must return a tensor of the shape of x, (8, 20000), not (20000,)"),
+     "it must return a tensor of the shape of x, (12, 20, 40), not (20, 40)"),
     ("training", "training_step", [("    return loss.item()", "")],
-     "ValueError: it must return the loss as a number, not NoneType"),
+     "it must return the loss as a number, not NoneType"),
     ("training", "training_step", [(".flatten(0, 1)", "")],
      "line 15, `loss = cross_entropy(model(idx), targets.flatten())`: ValueError: Expected input batch_size (2) to "
      "match target batch_size (8).; there, idx is (2, 4), targets is (2, 4)"),

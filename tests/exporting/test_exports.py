@@ -1,5 +1,6 @@
 """Exports as a user makes them, read back by the libraries that they are for."""
 
+import contextlib
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from gpt.data.corpora import tiny_shakespeare
 from gpt.data.vocabulary import Vocabulary
 from gpt.exporting import graphs
 from gpt.exporting.card import body
-from gpt.exporting.equality import TOLERANCE
+from gpt.exporting.equality import TOLERANCE, compare
 from gpt.exporting.formats import export
 from gpt.exporting.hub import PretrainedGPT
 from gpt.exporting.staging import staged
@@ -366,13 +367,20 @@ def test_an_export_that_is_not_the_run_leaves_nothing(
 
     def slightly_wrong(*arguments):
         outputs = original(*arguments)
-        return lambda idx: [output + 2e-4 for output in outputs(idx)]
+        return lambda idx: [output + 0.01 for output in outputs(idx)]
 
     monkeypatch.setattr(graphs, "computed", slightly_wrong)
-    with pytest.raises(UserError, match=r"the export failed: model.onnx differs from the run by 0.0002"):  # noqa: SIM117
+    with pytest.raises(UserError, match=r"the export failed: model.onnx differs from the run by 0\.0"):  # noqa: SIM117
         with staged(tmp_path / "a" / "new") as folder:
             export(run, "onnx", folder, license="mit")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("size", "is_equal"), [(50.0, True), (0.5, False)])
+def test_the_difference_that_counts_is_relative_to_the_largest_score(size: float, is_equal: bool) -> None:
+    run, graph = (lambda idx, own=own: [torch.full((*idx.shape, 2), own)] for own in (size, size + 1.2e-4))
+    with contextlib.nullcontext() if is_equal else pytest.raises(UserError, match=r"differs from the run by 0\.0001"):
+        compare("model.onnx", run, graph, vocab_size=2, block_size=4)
 
 
 def test_a_missing_library_is_named_with_the_extra_that_installs_it(

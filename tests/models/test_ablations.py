@@ -29,6 +29,18 @@ def test_without_residuals_a_stage_begins_with_the_same_weights_and_has_only_its
     assert not torch.allclose(without(idx), full(idx))
 
 
+@torch.no_grad()
+def test_v2_without_scaling_is_v2_with_larger_queries() -> None:
+    full, without = build("v2"), build("v2_without_scaling")
+    assert all(
+        torch.equal(a, b) for a, b in zip(full.state_dict().values(), without.state_dict().values(), strict=True)
+    )
+    idx = torch.randint(65, (2, 8))
+    assert not torch.allclose(without(idx), full(idx))
+    without.attention.query.weight.div_(4)  # the square root of the head size
+    torch.testing.assert_close(without(idx), full(idx))
+
+
 @pytest.mark.parametrize("part", ["positions", "feed_forward"])
 def test_a_twin_of_v6_is_v6_where_the_part_is_zero(part: str) -> None:
     full, without = build("v6"), build(f"v6_without_{part}", seed=1)

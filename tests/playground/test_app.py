@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 
 import gpt
-from gpt.playground import app, looking, requests, server, writing
+from gpt.playground import answers, app, looking, requests, server, writing
 from gpt.playground.catalogue import Catalogue
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
@@ -176,7 +176,7 @@ def test_its_own_page_is_answered_under_each_of_its_names_but_no_form_and_no_lar
 
 
 def test_a_request_that_never_ends_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "_PATIENCE", 0.2)
+    monkeypatch.setattr(answers, "_PATIENCE", 0.2)
     with socket.create_connection((served.host, served.port), timeout=60) as connection:
         connection.sendall(
             f"POST /api/text HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"

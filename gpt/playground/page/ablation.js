@@ -39,8 +39,8 @@ export class Ablation {
       element(
         "p",
         { class: "note" },
-        "Click a part to turn it off, and again to turn it on. A part that is off adds zeros; " +
-          "a layer that is off passes on what it reads.",
+        "Click a part to turn it off, and again to turn it on. A head that is off gives zeros, " +
+          "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it reads.",
       ),
       element("div", { class: "switches" }, ...this.#rows(), this.reset),
       this.effect,

@@ -3,8 +3,6 @@
 import { count, described, element } from "./dom.js";
 import { Plot } from "./libraries.js";
 
-const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
-
 /**
  * The losses of a run over its iterations, with the documented figure; `at` is an iteration to mark.
  * @param {Run} run
@@ -12,9 +10,11 @@ const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
 export function curve(run, { colour, width, at = null }) {
   const documented = run.documented.val;
   const last = run.curve.at(-1);
-  const values = run.curve.flatMap((row) => [row.train, row.val]);
+  if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
+  const { beside = [], batches = [] } = run.trained ?? {};
+  const values = [...run.curve, ...beside].flatMap((row) => [row.train, row.val]);
   const low = Math.min(...values, documented ?? Infinity);
-  const high = Math.min(Math.max(low + TALLEST, 1.05 * last.val), Math.max(...values));
+  const high = Math.max(...values);
   const place = { x: "iteration", y: "val" };
   const picture = Plot.plot({
     width,
@@ -24,9 +24,19 @@ export function curve(run, { colour, width, at = null }) {
     marginBottom: 24,
     marginTop: 12,
     style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
-    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: count, domain: [0, last.iteration] },
+    x: {
+      label: null,
+      ticks: width < 260 ? 2 : 4,
+      tickFormat: count,
+      domain: [0, run.trained ? run.iterations : last.iteration],
+    },
     y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
     marks: [
+      Plot.line(batches, { x: "iteration", y: "loss", clip: true, stroke: "var(--muted)", strokeOpacity: 0.45 }),
+      Plot.line(
+        beside.filter((row) => row.iteration <= run.iterations),
+        { ...place, clip: true, stroke: "var(--muted)", strokeWidth: 1 },
+      ),
       Plot.line(run.curve, {
         x: "iteration",
         y: "train",
@@ -40,10 +50,7 @@ export function curve(run, { colour, width, at = null }) {
         : Plot.ruleY([documented], { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
       Plot.line(run.curve, { ...place, clip: true, stroke: colour, strokeWidth: 2 }),
       at === null ? null : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
-      Plot.dot(
-        [at === null ? last : between(run.curve, at)].filter((row) => row.val <= high),
-        { ...place, fill: colour, r: 3.5 },
-      ),
+      Plot.dot([at === null ? last : between(run.curve, at)], { ...place, fill: colour, r: 3.5 }),
       documented === null
         ? null
         : Plot.text([documented], {
@@ -76,6 +83,8 @@ export function curve(run, { colour, width, at = null }) {
       element("b", { class: "key solid" }, "validation"),
       ", ",
       element("span", { class: "key dotted" }, "training"),
+      ...(batches.length ? [", ", element("span", { class: "key faint" }, "mini-batches, smoothed")] : []),
+      ...(beside.length ? [", ", element("span", { class: "key thin" }, "train.py’s validation")] : []),
       ".",
     ),
   );
@@ -86,8 +95,9 @@ export function curve(run, { colour, width, at = null }) {
  * @param {Estimate[]} curve
  */
 function between(curve, iteration) {
-  const after = curve.findIndex((row) => row.iteration >= iteration);
-  const [a, b] = [curve[Math.max(after - 1, 0)], curve[after]];
+  const found = curve.findIndex((row) => row.iteration >= iteration);
+  const after = found < 0 ? curve.length - 1 : found; // a training goes on after its last estimate
+  const [a, b] = [curve[found < 0 ? after : Math.max(after - 1, 0)], curve[after]];
   const share = a === b ? 0 : (iteration - a.iteration) / (b.iteration - a.iteration);
   return { iteration, val: a.val + share * (b.val - a.val) };
 }

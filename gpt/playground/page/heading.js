@@ -13,21 +13,21 @@ export class Heading {
    */
   constructor(run, moved = null) {
     this.run = run;
-    this.moments = moved && run.moments.length ? new Moments(run, moved) : null;
+    const isScrubbed = run.trained ? !run.trained.kept : run.moments.length > 1;
+    this.moments = moved && isScrubbed ? new Moments(run, moved) : null;
     this.picture = element("div", { class: "curve" });
-    const documented = run.documented.val ?? run.documented.train;
-    const kind = run.documented.kind === "mini-batch" ? "one mini-batch" : "validation";
-    const isAlike = run.translates || run.token === "character"; // as the documented losses are
+    this.figures = element("dl", { class: "figures" });
     const facts = [
       `${count(run.parameters)} parameters`,
       `window of ${count(run.block_size)} ${run.token}s`,
       `${count(run.iterations)} iterations`,
       `seed ${run.seed}`,
       ...(run.contains_text ? ["its weights contain the training text"] : []),
+      ...(run.trained ? [`trained on ${run.trained.text}`] : []),
     ];
     this.root = element(
       "header",
-      { class: `card heading${this.moments ? " scrubbed" : ""}` },
+      { class: `card heading${this.moments ? " scrubbed" : ""}${run.trained ? " own" : ""}` },
       element("h2", {}, element("span", { class: "badge" }, run.stage), element("span", { class: "adds" }, run.adds)),
       element(
         "p",
@@ -37,24 +37,36 @@ export class Heading {
           ? element("span", {}, ` · changed from the documented run: ${run.changed.join(", ")}`)
           : null,
       ),
-      element(
-        "dl",
-        { class: "figures" },
-        isAlike ? figure("documented", loss(documented), documented === null ? "none" : kind) : null,
-        figure("measured", loss(run.estimated.val), "estimated"),
-        figure("exact", loss(run.exact), run.sampled ? "sample of the split" : "whole split"),
-        isAlike || run.per_character === null ? null : figure("per character", loss(run.per_character), "exact"),
-      ),
+      this.figures,
       this.picture,
       this.moments?.root ?? null,
     );
   }
 
-  /** Draw the curve, and mark the chosen moment. */
+  /** Show how far a training is. */
+  follow() {
+    this.moments.follow();
+    this.redraw();
+  }
+
+  /** Write the losses, draw the curve, and mark the chosen moment. */
   redraw() {
+    this.figures.replaceChildren(...losses(this.run));
     const width = Math.max(180, Math.min(this.picture.clientWidth || 320, 560));
     this.picture.replaceChildren(curve(this.run, { colour: "var(--run)", width, at: this.moments?.iteration ?? null }));
   }
+}
+
+function losses(run) {
+  const documented = run.documented.val ?? run.documented.train;
+  const kind = run.documented.kind === "mini-batch" ? "one mini-batch" : "validation";
+  const isAlike = run.translates || run.token === "character"; // as the documented losses are
+  return [
+    ...(isAlike ? [figure("documented", loss(documented), documented === null ? "none" : kind)] : []),
+    figure("measured", loss(run.estimated.val), "estimated"),
+    ...(run.trained ? [] : [figure("exact", loss(run.exact), run.sampled ? "sample of the split" : "whole split")]),
+    ...(isAlike || run.per_character === null ? [] : [figure("per character", loss(run.per_character), "exact")]),
+  ];
 }
 
 function figure(name, value, kind) {

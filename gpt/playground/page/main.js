@@ -1,11 +1,13 @@
 /** The playground: one or two runs, one prompt. The engine is play.py, or onnxruntime-web if there is no server. */
-/** @import { Engine, RunInBrief } from "./engines/server.js" */
+/** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { count, debounced, element, newest } from "./dom.js";
-import { embed } from "./embedded.js";
+import { count, debounced, element, isNarrow, newest } from "./dom.js";
+import { embed, playSeen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
+import { TrainingCard } from "./training/card.js";
+import { ServedTrainings } from "./training/served.js";
 import { TranslatorPanel } from "./translator.js";
 
 const SIDES = /** @type {const} */ (["a", "b"]);
@@ -17,8 +19,16 @@ const engine = await import(`./engines/${document.documentElement.dataset.engine
 const choosing = newest();
 /** @type {(TextPanel | TranslatorPanel)[]} */
 let panels = [];
+const trainingRoot = document.getElementById("training");
+const training = engine.follow
+  ? new ServedTrainings(trainingRoot, engine, { finished })
+  : new TrainingCard(trainingRoot, engine, { begun, advanced });
 /** @type {RunInBrief[]} */
 let known = [];
+/** @type {Map<string, Run>} */
+const trainable = new Map(); // by stage
+/** @type {string[]} */
+let stages = []; // that the server trains
 let translates = false; // what the runs do
 let suggested = ""; // the suggested prompt, until the reader types another
 let given = new URLSearchParams(); // the prompt and the settings of the page's address, until they are used
@@ -36,6 +46,7 @@ async function choose(signal) {
       : new TextPanel(engine, run, SIDES[i], { select, scrub }),
   );
   offerSecond(runs[0], usable[1]?.id);
+  placeControls();
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
   const units = new Set(usable.map((run) => run.token));
@@ -54,8 +65,16 @@ async function choose(signal) {
   }
   given = new URLSearchParams();
   for (const panel of panels) panel.heading.redraw();
+  if (training instanceof ServedTrainings) training.offer(panels[0].run, stages);
+  else training.offer(panels[0].run, trainable);
   remember();
   await read();
+}
+
+/** Put the sliders beside the bars that they change; two runs that are side by side have them in common. */
+function placeControls() {
+  const isShared = panels.length === 2 && !isNarrow();
+  controls.place(panels[0] instanceof TextPanel && !isShared ? panels[0].shaping : null);
 }
 
 /** Stop generating. */
@@ -70,6 +89,7 @@ function shape() {
 
 /** Redraw all pictures after a change of colours or width. */
 function redraw() {
+  placeControls();
   for (const panel of panels) panel.redraw();
 }
 
@@ -77,7 +97,8 @@ function redraw() {
 function remember() {
   const kept = new URLSearchParams(controls.settings());
   if (!["", suggested].includes(controls.prompt())) kept.set("prompt", controls.prompt());
-  const parts = [panels.map((panel) => panel.run.id).join(","), ...(kept.size ? [kept] : [])];
+  const ids = panels.map(({ run }) => run.trained?.of ?? run.id); // what is trained here is not there after a reload
+  const parts = [[...new Set(ids)].join(","), ...(kept.size ? [kept] : [])];
   history.replaceState(null, "", `#${parts.join("&")}`);
 }
 
@@ -127,13 +148,45 @@ function select(chosen, position) {
  * @param {TextPanel} panel
  */
 function scrub(panel, moment) {
-  shown(panel.scrub(moment).then(showComparison));
+  return shown(panel.scrub(moment).then(showComparison));
+}
+
+/** Show the run of a training that begins. */
+async function begun(run) {
+  known.unshift(run);
+  const first = pickers[0].value;
+  offer(run.id);
+  if (pickers[1].value === first) pickers[1].value = "";
+  await choosing.run(choose);
+}
+
+/** Offer a run that the server has finished. */
+async function finished() {
+  known = (await engine.runs()).runs;
+  offer(pickers[0].value);
+  offerSecond(panels[0].run, pickers[1].value);
+}
+
+const FOLLOWING = matchMedia("(prefers-reduced-motion: reduce)").matches ? Infinity : 500; // milliseconds
+let followed = 0;
+
+/** Show a run as its training has made it, now and then. */
+function advanced(run, { estimate, ended }) {
+  const now = performance.now();
+  if (!estimate && !ended && now - followed < FOLLOWING) return;
+  followed = now;
+  for (const panel of panels) {
+    if (!(panel instanceof TextPanel) || panel.run !== run) continue;
+    setTimeout(() => panel.follow()); // after what else is waiting: two short tasks do not hold the page up
+  }
+  for (const option of document.querySelectorAll(`option[value="${run.id}"]`)) option.textContent = title(run);
 }
 
 function showComparison() {
   const root = document.getElementById("comparison");
   const [first, second] = panels;
-  if (first instanceof TextPanel && second instanceof TextPanel) compare(root, first, second);
+  const isOfText = !panels.some(({ run }) => run.answers_only); // nobody needs to predict the rest of a line
+  if (isOfText && first instanceof TextPanel && second instanceof TextPanel) compare(root, first, second);
   else root.hidden = true;
 }
 
@@ -166,7 +219,15 @@ function title(run) {
     (other) => other.stage === run.stage && other.name === run.name && other.seed === run.seed,
   );
   const apart = alike.length > 1 ? `, ${run.finished.slice(0, 16).replace("T", " ")}` : "";
-  return `${run.stage}${name} · ${run.comparable.toFixed(3)} · seed ${run.seed}${apart}`;
+  const loss = run.comparable === null ? "" : ` · ${run.comparable.toFixed(3)}`;
+  return `${run.stage}${name}${loss} · seed ${run.seed}${apart}`;
+}
+
+/** Offer all runs as the first one. */
+function offer(chosen) {
+  pickers[0].replaceChildren(
+    ...known.map((run) => element("option", { value: run.id, selected: run.id === chosen }, title(run))),
+  );
 }
 
 /** @param {RunInBrief} first */
@@ -180,15 +241,17 @@ function offerSecond(first, chosen) {
 }
 
 async function start() {
-  const { chosen, runs } = await engine.runs();
+  const { chosen, runs, stages: offered } = await engine.runs();
   known = runs;
+  stages = offered ?? [];
+  for (const run of /** @type {Run[]} */ (runs)) {
+    if (typeof run.training === "object" && !run.trained) trainable.set(run.stage, run);
+  }
   const [ids, ...rest] = location.hash.slice(1).split("&");
   given = new URLSearchParams(rest.join("&"));
   const wanted = ids.split(",").filter((id) => runs.some((run) => run.id === id));
   const first = wanted[0] ?? chosen;
-  pickers[0].replaceChildren(
-    ...runs.map((run) => element("option", { value: run.id, selected: run.id === first }, title(run))),
-  );
+  offer(first);
   pickers[0].title = `${count(runs.length)} runs`;
   offerSecond(
     runs.find((run) => run.id === first),
@@ -206,6 +269,7 @@ async function start() {
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));
   await choosing.run(choose);
+  playSeen(panels[0].heading.moments);
 }
 
 await shown(start());

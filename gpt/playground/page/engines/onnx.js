@@ -1,35 +1,47 @@
 /**
  * The engine without a server: graphs that `play.py out=` has exported, computed by onnxruntime-web. The interface is
- * that of server.js, without translation. A seed gives different text from generate.py, whose random numbers are
+ * that of server.js. A seed gives different text from generate.py, whose random numbers are
  * PyTorch's.
  *
  * @import { Engine, Model, Run, Tensors } from "./server.js"
  */
 import { choose, softmax, totalVariation } from "../predictions.js";
-import { tokenizer } from "../tokenizer.js";
+import { SentenceSubwords, tokenizer } from "../tokenizer.js";
+import { kept } from "../training/keeping.js";
+import { advance, ordered } from "../training/order.js";
 import { windowStarts } from "../windows.js";
+import { asked, listen } from "./asking.js";
+import { BEGIN, candidates, END } from "./beams.js";
 import { random } from "./random.js";
 import { byLayer, parseSafetensors } from "./tensors.js";
 
 const TOKENS_PER_PASS = 4096;
 const SHORTEST = 64; // contexts that are tried, at most, as in gpt/playground/intervening.py
-const MOST_LOADED = 64; // moments of runs, at most 2 MB each
 
 /** @type {Record<string, Run>} */
 const described = await (await fetch("runs.json")).json();
-const sessions = new Map();
-const loaded = new Map(); // the weights of moments
 
 /** @type {Engine["runs"]} */
 export async function runs() {
   const listed = Object.values(described);
-  return { chosen: listed.at(-1).id, runs: listed };
+  const chosen = listed.at(-1).id;
+  for (const { run, weights } of await kept()) {
+    if (!(run.trained.of in described)) continue; // the page has been written again, without it
+    described[run.id] = run;
+    held.set(run.id, weights);
+  }
+  return { chosen, runs: Object.values(described) };
 }
 
 /** @type {Engine["describe"]} */
 export async function describe(id) {
+  const weights = held.get(id);
+  if (weights) await asked("hold", id, weights);
+  held.delete(id);
   return described[id];
 }
+
+const held = new Map(); // the weights of trainings that were kept, until they are needed
 
 /**
  * As gpt/playground/looking.py: windows that advance by an eighth of their length.
@@ -76,7 +88,7 @@ const firsts = new Map();
  * another text, or at an earlier moment of the training.
  */
 async function first({ run: id, moment }, ids) {
-  if (moment !== null) return {};
+  if (moment !== null || described[id].trained) return {};
   if (!firsts.has(id)) firsts.set(id, stored(`${folder(id)}/first.safetensors`));
   const tensors = await firsts.get(id);
   const end = tensors.ids.data.slice(-ids.length);
@@ -172,76 +184,96 @@ async function* continuation(model, ids, options, signal) {
  * @param {Record<string, [type: string, data: Uint8Array | BigInt64Array]>} others
  * @returns {Promise<Record<string, {dims: number[], data: Float32Array}>>}
  */
-async function run(model, graph, rows, others = {}) {
-  const ort = await runtime();
-  const key = `${folder(model.run)}/${graph}.onnx`;
-  if (!sessions.has(key)) sessions.set(key, ort.InferenceSession.create(new URL(key, document.baseURI).href));
-  const session = await sessions.get(key);
-  const weights = await weightsOf(model, ort);
-  const idx = new ort.Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0].length]);
-  const given = Object.entries(others).map(([name, [type, data]]) => [name, new ort.Tensor(type, data, [data.length])]);
-  return exclusively(() => session.run({ idx, ...Object.fromEntries(given), ...weights }));
-}
-
-const folder = (id) => `graphs/${encodeURIComponent(id)}`;
-
-/** The weights that the graphs of a run take as inputs; none if they are part of its graphs. */
-async function weightsOf({ run: id, moment }, ort) {
-  const last = described[id].moments.at(-1);
-  if (last === undefined) return {};
-  const key = `${folder(id)}/weights/${moment ?? last}.safetensors`;
-  const found = loaded.get(key) ?? load(key, ort);
-  loaded.delete(key); // so that the one used last comes last
-  loaded.set(key, found);
-  if (loaded.size > MOST_LOADED) loaded.delete(loaded.keys().next().value);
-  return found.catch((error) => {
-    loaded.delete(key);
-    throw error;
+async function run({ run: id, moment }, graph, rows, others = {}) {
+  const given = Object.entries(others).map(([name, [type, data]]) => [name, { type, data, dims: [data.length] }]);
+  return asked("compute", `${folder(id)}/${graph}.onnx`, weights(id, moment), {
+    idx: tensorOf(rows),
+    ...Object.fromEntries(given),
   });
 }
 
-async function load(key, ort) {
-  const response = await fetch(new URL(key, document.baseURI));
-  if (!response.ok) throw new Error(`${key} could not be loaded: ${response.status}`);
-  try {
-    const tensors = Object.entries(parseSafetensors(await response.arrayBuffer()));
-    return Object.fromEntries(tensors.map(([name, { shape, data }]) => [name, new ort.Tensor("float32", data, shape)]));
-  } catch {
-    throw new Error(`${key} is damaged: load the page again`);
-  }
+const folder = (id) => `graphs/${encodeURIComponent(described[id].trained?.of ?? id)}`;
+
+/** The weights that the graphs of a run take as inputs; null if they are part of its graphs. */
+function weights(id, moment) {
+  const { trained, moments } = described[id];
+  if (trained) return { training: id, moment };
+  return moments.length ? { file: `${folder(id)}/weights/${moment ?? moments.at(-1)}.safetensors` } : null;
+}
+
+/** @type {Engine["translate"]} */
+export async function translate(id, sentence, { beam, lengthPenalty }, signal) {
+  const { example, block_size: T } = described[id];
+  const isExample = example?.beam === beam && example.length_penalty === lengthPenalty;
+  if (isExample && example.sentence === sentence) return example;
+  const { shown } = new SentenceSubwords(described[id]);
+  const source = sourceOf(id, sentence);
+  if (source.length === 1)
+    throw new Error("There is nothing to translate: type at least one word that the run can read.");
+  if (source.length > T) throw new Error(`The sentence has ${source.length} subwords, the run reads ${T}.`);
+  const predict = async (targets) => {
+    signal?.throwIfAborted();
+    const { dims, data } = (await pairs(id, source, targets)).logits; // (targets, time, vocabulary)
+    const V = dims[2];
+    const last = targets.map((target, k) =>
+      data.subarray(((k + 1) * target.length - 1) * V, (k + 1) * target.length * V),
+    );
+    return { shape: [targets.length, V], data: Float32Array.from(last.flatMap((row) => Array.from(row))) };
+  };
+  const limit = Math.min(T, source.length + 50); // as in gpt/tasks/decoding/beam_search.py
+  const found = await candidates(predict, { limit, beam, lengthPenalty });
+  const tokens = (ids) => ids.map((token) => (token === END ? "end" : shown[token]));
+  return { source: tokens(source), beams: found.map((one) => ({ ...one, tokens: tokens(one.ids) })) };
+}
+
+/** @type {Engine["crossAttention"]} */
+export async function crossAttention(id, sentence, target) {
+  const { example } = described[id];
+  if (example?.sentence === sentence && `${example.beams[0].ids}` === `${target}`)
+    return byLayer(await stored(`${folder(id)}/first.safetensors`));
+  return byLayer(tensorsOf(await pairs(id, sourceOf(id, sentence), [[BEGIN, ...target]])));
+}
+
+const sourceOf = (id, sentence) => [...new SentenceSubwords(described[id]).encode(sentence), END];
+
+/** The outputs of a translator's graph for one source and several targets of one length. */
+function pairs(id, source, targets) {
+  const target = tensorOf(targets);
+  return asked("compute", `${folder(id)}/translator.onnx`, null, { idx: tensorOf(targets.map(() => source)), target });
+}
+
+const tensorOf = (/** @type {number[][]} */ rows) => ({
+  type: "int64",
+  data: BigInt64Array.from(rows.flat(), BigInt),
+  dims: [rows.length, rows[0].length],
+});
+
+/** @type {Engine["train"]} */
+export async function train(base, text, settings, progressed) {
+  const graphs = folder(base.id) + (settings.variant ? `/variants/${settings.variant}` : "");
+  const file = new URL(`${graphs}/training.json`, document.baseURI);
+  const description = await (await fetch(file)).json();
+  const { vocabulary, splits } = await asked("encode", text.content, base.block_size);
+  const { run: made, order } = ordered(base, text, vocabulary, settings, description);
+  const name = made.id;
+  described[name] = made;
+  await asked("begin", name, { ...order, splits, graphs });
+  listen(name, (progress) => {
+    advance(made, progress);
+    progressed(progress);
+  });
+  return {
+    run: made,
+    go: () => asked("go", name),
+    pause: () => asked("pause", name),
+    step: () => asked("step", name),
+    weights: (moment) => asked("weights", name, moment),
+    forget() {
+      delete described[name];
+      asked("forget", name);
+    },
+  };
 }
 
 // Load the engine when somebody touches the page: until then, `first` has all that it shows.
-for (const touch of ["pointerdown", "keydown"]) addEventListener(touch, runtime, { once: true });
-
-let runtimeLoaded = null;
-
-function runtime() {
-  // @ts-expect-error: static.py writes it there
-  const loading = import("../ort/ort.wasm.bundle.min.mjs");
-  runtimeLoaded ??= Promise.all([loading, unzipped()]).then(([ort, wasm]) => {
-    ort.env.wasm.numThreads = 1; // more threads need headers that few static hosts send
-    ort.env.wasm.wasmBinary = wasm;
-    return ort;
-  });
-  return runtimeLoaded;
-}
-
-async function unzipped() {
-  const { body } = await fetch(new URL("ort/ort-wasm-simd-threaded.wasm.gz", document.baseURI));
-  return new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-}
-
-/** @type {Promise<unknown>} */
-let queue = Promise.resolve();
-
-/**
- * Run computations one at a time: a session refuses a second one.
- * @template Result
- * @param {() => Promise<Result>} compute
- */
-function exclusively(compute) {
-  const result = queue.then(compute);
-  queue = result.catch(() => {});
-  return result;
-}
+for (const touch of ["pointerdown", "keydown"]) addEventListener(touch, () => asked("warm"), { once: true });

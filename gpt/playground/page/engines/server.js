@@ -18,17 +18,30 @@
  * A part of the forward pass in the picture of a run; `since` is the stage that brought it, and null for data.
  * @typedef {{name: string, label: string, since: string | null}} Part
  *
- * A run in full. What is null or empty is not known, or not of this task.
+ * A run in full. What is null or empty is not known, or not of this task. If `answers_only`, it has learned to predict
+ * the answers of its lines, and nothing of what stands before them.
  * @typedef {RunInBrief & {
  *   adds: string, parameters: number, iterations: number, block_size: number, weights: string, contains_text: boolean,
  *   token: string, vocabulary: string[] | null, vocabulary_size: number, prompt: string, changed: string[],
- *   tokenizer: {kind: "characters" | "bytes" | "subwords", vocabulary?: string[], merges?: [string, string][]} | null,
+ *   tokenizer: {kind: "characters" | "bytes" | "subwords" | "gpt2" | "sentence_subwords", vocabulary?: string[], merges?: [string, string][]} | null,
  *   opens: boolean, parts: string[], has_attention?: boolean, moments: number[],
  *   flow: {parts: Part[], shape: string, in_block: boolean, begins_branch: boolean, ends_branch: boolean}[],
  *   documented: {train: number | null, val: number | null, kind: string | null}, exact: number, sampled: boolean,
+ *   answers_only: boolean,
  *   per_character: number | null,
  *   estimated: {train: number, val: number}, curve: Estimate[],
+ *   training?: Offered | string, variants?: string[],
+ *   example?: {sentence: string, beam: number, length_penalty: number, source: string[], beams: Beam[]},
+ *   trained?: {of: string, iteration: number, text: string, isDocumented: boolean, beside: Estimate[],
+ *     batches: {iteration: number, loss: number}[], kept: boolean},
  * }} Run
+ *
+ * How a run's stage is trained in the page if the reader changes nothing; a string says why it cannot be. `trained` is
+ * of a run that was: the run whose stage it has, how far it is, its text, and the estimates to compare it with.
+ * @typedef {{
+ *   config: {training: {learning_rate: number, batch_size: number, max_iters: number, eval_interval: number}},
+ *   optimizer: string,
+ * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
  * @typedef {{iteration: number, train: number, val: number}} Estimate
  *
  * The reader's settings; null for those that are off.
@@ -37,11 +50,12 @@
  *   lengthPenalty: number,
  * }} Options
  *
- * @typedef {{text: string, score: number, ids: number[], tokens: string[], ended: boolean}} Beam
+ * @typedef {{score: number, ids: number[], tokens: string[], ended: boolean}} Beam
  *
  * An AbortSignal cancels a request that is no longer needed. A failed request throws an Error with a one-line message.
  * @typedef {object} Engine
- * @property {() => Promise<{chosen: string, runs: RunInBrief[]}>} runs Every run, and the one to show first.
+ * @property {() => Promise<{chosen: string, runs: RunInBrief[], stages?: string[]}>} runs Every run, and the one to
+ *   show first; and the stages that can be trained.
  * @property {(id: string) => Promise<Run>} describe
  * @property {(model: Model, ids: number[], signal?: AbortSignal, off?: string[]) => Promise<Tensor>} logits
  *   [N, V]: the prediction after each of N tokens, with some of the run's `parts` turned off.
@@ -55,9 +69,31 @@
  * @property {(model: Model, prompt: string, options: Options, signal?: AbortSignal) => AsyncIterable<string>} write
  *   The continuation, piece by piece.
  * @property {(run: string, sentence: string, options: Options, signal?: AbortSignal) =>
- *   Promise<{source: string[], unknown: string, beams: Beam[]}>} [translate]
+ *   Promise<{source: string[], beams: Beam[]}>} translate
  * @property {(run: string, sentence: string, target: number[], signal?: AbortSignal) =>
- *   Promise<Tensor[]>} [crossAttention] [H, T, S] for each layer.
+ *   Promise<Tensor[]>} crossAttention [H, T, S] for each layer.
+ * @property {(stage: string, text: Text, chosen: Chosen, settings: string) => Promise<void>} [begin]
+ *   Train with train.py, and with more `settings` as on its command line.
+ * @property {(id: string, to: "pause" | "resume") => Promise<void>} [change]
+ * @property {(told: (trainings: Served[]) => void) => void} [follow] Tell of all trainings whenever one has changed.
+ * @property {(base: Run, text: Text, chosen: Chosen, progressed: (progress: Progress) => void) =>
+ *   Promise<InTraining>} [train] Prepare a training of a run's stage.
+ *
+ * A training of train.py, by the name of its folder.
+ * @typedef {{
+ *   id: string, stage: string, state: "queued" | "training" | "paused" | "failed" | "finished", failure: string,
+ *   folder: string, is_own: boolean, iteration: number, iterations: number | null, curve: Estimate[], sample: string,
+ *   documented: number | null,
+ * }} Served
+ *
+ * A training, and the run that it makes, which follows it.
+ * @typedef {{
+ *   run: Run, go: () => Promise<void>, pause: () => Promise<void>, step: () => Promise<void>,
+ *   weights: (moment: number | null) => Promise<Tensors | undefined>, forget: () => void,
+ * }} InTraining
+ *
+ * @import { Chosen, Text } from "../training/order.js"
+ * @import { Progress } from "../training/work.js"
  */
 import { byLayer, parseSafetensors } from "./tensors.js";
 
@@ -104,6 +140,32 @@ export async function translate(run, sentence, { beam, lengthPenalty }, signal) 
 /** @type {Engine["crossAttention"]} */
 export async function crossAttention(run, sentence, target, signal) {
   return byLayer(await tensors("api/cross_attention", { run, sentence, target }, signal));
+}
+
+/** @type {Engine["begin"]} */
+export async function begin(stage, text, { learningRate, batchSize, iterations, seed }, more) {
+  const interval = iterations === null ? null : Math.max(1, Math.ceil(iterations / 10));
+  const given = {
+    "training.max_iters": iterations,
+    "training.batch_size": batchSize,
+    "training.learning_rate": learningRate,
+    "training.eval_interval": interval,
+    "training.sample_interval": interval ?? 500,
+    seed,
+  };
+  const words = Object.entries(given).filter(([, value]) => value !== null);
+  const settings = [...words.map((word) => word.join("=")), more].join(" "); // `more` has the last word
+  await post("api/trainings", { stage, settings, text: text.isDocumented ? null : text.content });
+}
+
+/** @type {Engine["change"]} */
+export async function change(id, to) {
+  await post(`api/trainings/${encodeURIComponent(id)}`, { to });
+}
+
+/** @type {Engine["follow"]} */
+export function follow(told) {
+  new EventSource("api/trainings").onmessage = ({ data }) => told(JSON.parse(data));
 }
 
 async function get(path) {

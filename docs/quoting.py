@@ -1,0 +1,233 @@
+"""Fill in what the pages quote from the repository: code, differences between stages, and results.
+
+    python docs/quoting.py             in docs/*.md and docs/course/*.md; a test says that nothing is out of date
+    python docs/quoting.py --pictures  and draw the course's pictures, from the site's runs, and restate their captions
+
+A page names what it quotes in a comment, and the quotation stands between that and the next `<!-- end -->`, so that
+the Markdown is whole wherever it is read:
+
+    <!-- code: gpt/models/v2_attention_head.py Head -->          a class, function or method; without a name, the file
+    <!-- code: gpt/training/loop.py train from="while True:" before="state.stop_clock" -->  some of its lines
+    <!-- text: docs/results.md after="## v7" before="![" -->     the Markdown between two texts
+    <!-- diff: v1_bigram v2_attention_head -->                   what changes in gpt/models, without the docstrings
+    <!-- results: v2 -->                                         the losses of a stage, from docs/results.md
+    <!-- seeds: v7 -->                                           those of its seeds
+    <!-- ladder -->                                              those of all stages
+    <!-- live: v2 train -->                                      a line in place of the stage that the site shows here
+
+Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
+makes more of pictures, results, seeds and live stages on the site.
+"""
+
+import argparse
+import ast
+import difflib
+import os
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+_HERE = Path(__file__).parent
+_REPOSITORY = _HERE.parent
+sys.path[:0] = [str(_REPOSITORY), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions, as in conf.py
+
+from gpt.base.files import write_atomically  # noqa: E402
+from gpt.base.ladder import SMALL  # noqa: E402
+
+PAGES = sorted([*_HERE.glob("*.md"), *_HERE.glob("course/*.md")])
+PICTURES = _HERE / "images" / "course"
+RESULTS = _HERE / "results.md"
+_QUOTATION = re.compile(
+    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
+    r"^(?P<end><!-- end -->)$",
+    re.MULTILINE | re.DOTALL,
+)
+
+_CAPTIONED = re.compile(
+    r"(?P<head>^<!-- (?P<kind>picture|live): (?P<name>\S+).* -->\n.*\n)(?P<body>(?:.*\n)*?)(?P<end><!-- end -->$)",
+    re.MULTILINE,
+)
+
+
+def main() -> None:
+    """Write the pages that change, and name them."""
+    parser = argparse.ArgumentParser(description="Fill in what the pages of docs/ quote from the repository.")
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw the course's pictures, too, and restate their captions"
+    )
+    statements = _draw() if parser.parse_args().pictures else {}
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        if (after := filled(_restated(before, statements), page)) != before:
+            write_atomically(page, after.encode())
+            print(os.path.relpath(page))
+
+
+def filled(text: str, page: Path) -> str:
+    """The text of a page with its quotations as they are now.
+
+    Raises LookupError if something that it quotes is not there.
+    """
+    previous = ""
+
+    def fill(match: re.Match[str]) -> str:
+        nonlocal previous
+        words = shlex.split(match["what"])
+        shown = _KINDS[match["kind"]](page, *words)
+        if match["kind"] == "code":
+            if words[0] != previous and not words[0].startswith("docs/"):
+                shown = f"[{words[0]}]({os.path.relpath(_REPOSITORY / words[0], page.parent)})\n\n{shown}"
+            previous = words[0]
+        if match["kind"] == "live":  # what the page itself says of it stands below
+            shown += re.sub(r"\A\*On \[the site\][^\n]*\n", "", match["shown"])
+        return f"{match['comment']}{shown}{match['end']}"
+
+    return _QUOTATION.sub(fill, text)
+
+
+def results(stage: str) -> dict[str, str]:
+    """The row of a stage in the first table of docs/results.md, by column. Raises LookupError if there is none."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in RESULTS.read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    for row in rows:
+        if row[0] == stage:
+            return dict(zip(rows[0], row, strict=True))
+    raise LookupError(f"docs/results.md has no row of {stage}")
+
+
+def by_seed() -> dict[str, dict[int, float]]:
+    """The exact validation losses in docs/results.md, by stage and seed."""
+    _, _, section = RESULTS.read_text(encoding="utf-8").partition("\n### By seed\n")
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    if table is None:
+        raise LookupError("docs/results.md has no table of losses by seed")
+    (_, *seeds), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines())
+    return {
+        stage: {int(seed): float(loss) for seed, loss in zip(seeds, losses, strict=True) if loss}
+        for stage, *losses in rows
+    }
+
+
+def _code(_page: Path, path: str, *words: str) -> str:
+    limits = dict(word.split("=", 1) for word in words if "=" in word)
+    text = (_REPOSITORY / path).read_text(encoding="utf-8")
+    for name in words:
+        if "=" not in name:
+            text = _object(text, name)
+    if "from" in limits:
+        text = text[text.rindex("\n", 0, text.index(limits["from"])) + 1 :]
+    if "before" in limits:
+        text = text[: text.rindex("\n", 0, text.index(limits["before"]))]
+    return f"```python\n{textwrap.dedent(text).strip()}\n```\n"
+
+
+def _object(text: str, name: str) -> str:
+    """The lines of a class, function or method."""
+    nodes: list[ast.AST] = [ast.parse(text)]
+    for part in name.split("."):
+        nodes = [child for node in nodes for child in ast.iter_child_nodes(node) if getattr(child, "name", "") == part]
+    for node in nodes:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    raise LookupError(f"there is no {name}")
+
+
+def _text(page: Path, path: str, *limits: str) -> str:
+    source, found = _REPOSITORY / path, dict(limit.split("=", 1) for limit in limits)
+    _, after, text = source.read_text(encoding="utf-8").partition(found["after"])
+    text, before, _ = text.partition(found["before"])
+    if not (after and before):
+        raise LookupError(f"{path} lacks {limits}")
+
+    def moved(link: re.Match[str]) -> str:
+        return f"]({os.path.relpath(source.parent / link[1], page.parent)}"
+
+    return re.sub(r"\]\((?![a-z]+:|#)([^)#]+)", moved, text).strip() + "\n"
+
+
+def _diff(_page: Path, *stages: str) -> str:
+    paths = [_REPOSITORY / "gpt" / "models" / f"{stage}.py" for stage in stages]
+    below, above = map(_without_docstring, paths)
+    lines = difflib.unified_diff(below, above, paths[0].name, paths[1].name, lineterm="")
+    return "\n".join(["```diff", *lines, "```", ""])
+
+
+def _without_docstring(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    docstring = ast.parse(text).body[0]
+    return text.splitlines()[docstring.end_lineno or 0 :]
+
+
+def _results(_page: Path, stage: str) -> str:
+    row = results(stage)
+    documented = row["documented"].replace("*", "of one training mini-batch").replace("-", "none")
+    mean, _, deviation = row["measured"].partition(" ")
+    measured = f"**{mean}** {deviation}, mean and deviation of {row['seeds']} seeds"
+    return (
+        "| documented | measured on the validation split | exact | verdict |\n|---|---|---|---|\n"
+        f"| {documented} | {measured} | {row['exact']} | {row['verdict']} |\n"
+    )
+
+
+def _seeds(_page: Path, stage: str) -> str:
+    losses = by_seed()[stage]
+    rows = (["seed", *map(str, losses)], ["---"] * (len(losses) + 1), ["exact", *(f"{x:.4f}" for x in losses.values())])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _ladder(page: Path) -> str:
+    lines = ["| stage | adds | documented loss | measured loss |", "|---|---|---|---|"]
+    for stage in SMALL:
+        conf = yaml.safe_load((_REPOSITORY / "conf" / "model" / f"{stage}.yaml").read_text(encoding="utf-8"))
+        row, target = results(stage), os.path.relpath(_HERE / "course" / f"{stage}.md", page.parent)
+        documented, measured = row["documented"].replace("*", r"\*"), row["measured"].partition(" ")[0]
+        lines.append(f"| [{stage}]({target}) | {conf['adds']} | {documented} | {measured} |")
+    return "\n".join(lines) + "\n"
+
+
+def _live(page: Path, stages: str, *words: str) -> str:
+    names, site = stages.split(","), os.path.relpath(_HERE / "site.md", page.parent)
+    does = "learns while you watch" if "train" in words else "runs" if len(names) == 1 else "run"
+    return f"*On [the site]({site}), {' and '.join(names)} {does} here, in your browser.*\n"
+
+
+_KINDS: dict[str, Callable[..., str]] = {
+    "code": _code, "text": _text, "diff": _diff, "results": _results, "seeds": _seeds, "ladder": _ladder, "live": _live,
+}  # fmt: skip
+
+
+def _draw() -> Mapping[str, Sequence[str]]:
+    """Draw the pictures; returns what docs/captions.py states of them."""
+    from captions import statements
+    from course_runs import train_missing
+    from pictures import draw_stale
+
+    runs = train_missing(_HERE / "_generated" / "runs")
+    draw_stale(runs, PICTURES)
+    return statements(runs)
+
+
+def _restated(text: str, statements: Mapping[str, Sequence[str]]) -> str:
+    """The text with captions and notes that state the numbers of the pictures and of the live stages."""
+    if not statements:
+        return text
+    from captions import restated
+
+    def restate(part: re.Match[str]) -> str:
+        name = part["name"] if part["kind"] == "picture" else f"live-{part['name'].replace(',', '-')}"
+        return part["head"] + restated(part["body"], statements.get(name, [])) + part["end"]
+
+    return _CAPTIONED.sub(restate, text)
+
+
+if __name__ == "__main__":
+    main()

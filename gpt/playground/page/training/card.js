@@ -1,0 +1,275 @@
+/** The card that trains a stage: what on and how, how far it is, and what it has become. */
+/** @import { Engine, Run } from "../engines/server.js" */
+/** @import { Progress } from "./work.js" */
+import { count, element } from "../dom.js";
+import { tellTrained } from "../embedded.js";
+import { splitsOf } from "./corpus.js";
+import { folder } from "./folder.js";
+import { forget, keep } from "./keeping.js";
+import { Laboratory } from "./laboratory.js";
+import { button, duration, SettingsForm } from "./settings.js";
+import { EVAL_ITERS } from "./training.js";
+
+const SAMPLE = { tokens: 160, temperature: 1, topK: null, topP: null, seed: 1, beam: 1, lengthPenalty: 1 };
+
+const CODE =
+  "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
+
+export class TrainingCard {
+  /**
+   * `begun` is called with the run of a training that has just been prepared, and is waited for; `advanced` is called
+   * with the run and its Progress.
+   * @param {Element} root
+   * @param {Engine} engine
+   */
+  constructor(root, engine, { begun, advanced }) {
+    Object.assign(this, { root, engine, begun, advanced });
+    /** @type {Run | null} */
+    this.base = null;
+    this.training = null;
+    this.isGoing = false;
+    this.isHeld = false; // until the tab is in front again
+    this.settings = new SettingsForm();
+    this.buttons = {
+      train: button("Train", "primary", () => this.#guarded(() => this.#train())),
+      step: button("Step", "quiet", () => this.#guarded(() => this.#step())),
+      again: button("Start over", "quiet", () => this.#guarded(() => this.#again())),
+    };
+    this.background = element("input", { type: "checkbox", checked: true, autocomplete: "off" });
+    document.addEventListener("visibilitychange", () => this.#guarded(() => this.#turned()));
+    this.title = element("h2");
+    this.note = element("p", { class: "note" });
+    this.bar = element("progress", { value: 0, max: 1, "aria-label": "Iterations" });
+    this.said = element("p", { class: "progress" });
+    this.verdict = element("p", { role: "status" });
+    this.failure = element("p", { class: "failure", role: "alert" });
+    this.sample = element("pre", { class: "sample" });
+    this.sampled = element("figure", { hidden: true }, element("figcaption", { class: "note" }), this.sample);
+    this.form = element(
+      "form",
+      { class: "training", autocomplete: "off", onsubmit: (event) => event.preventDefault() },
+      ...this.settings.parts,
+      element("div", { class: "buttons" }, ...Object.values(this.buttons)),
+      element("label", { class: "note" }, this.background, " go on while this tab is in the background"),
+    );
+    this.keeping = element(
+      "div",
+      { class: "buttons keeping", hidden: true },
+      button("Keep in this browser", "quiet", () => this.#guarded(() => this.#keep())),
+      button("Download as a run", "quiet", () => this.#guarded(() => this.#download())),
+    );
+    this.kept = element("p", { class: "note", role: "status" });
+    this.progress = element(
+      "div",
+      { hidden: true },
+      this.bar,
+      this.said,
+      this.verdict,
+      this.sampled,
+      this.keeping,
+      this.kept,
+    );
+    this.forgetting = button("Forget this training", "quiet forget", () => this.#guarded(() => this.#forget()));
+    this.laboratory = new Laboratory(engine);
+    root.replaceChildren(
+      this.title,
+      this.note,
+      this.form,
+      this.failure,
+      this.forgetting,
+      this.progress,
+      this.laboratory.root,
+    );
+  }
+
+  /**
+   * Offer to train the stage of a run, unless that is what was offered already.
+   * @param {Run} run
+   * @param {Map<string, Run>} stages The runs whose stages can be trained, by stage.
+   */
+  offer(run, stages) {
+    this.forgetting.hidden = !run.trained?.kept;
+    this.shown = run;
+    const base = run.trained ? stages.get(run.stage) : run;
+    if (base && base.id !== this.base?.id) this.#offer(base, stages);
+  }
+
+  /** @param {Run} run */
+  #offer(run, stages) {
+    this.#drop();
+    this.base = run;
+    const { training } = run;
+    this.root.toggleAttribute("hidden", !training);
+    if (!training) return;
+    const isOffered = typeof training !== "string";
+    this.title.textContent = `Train ${run.stage} yourself`;
+    this.form.hidden = !isOffered;
+    this.note.textContent = isOffered ? `${CODE}${other(training.optimizer)}` : `Not in a browser: ${training}.`;
+    this.laboratory.root.hidden = !isOffered;
+    if (typeof training === "string") return;
+    this.laboratory.offer(run, stages);
+    this.settings.offer(run, training);
+  }
+
+  async #train() {
+    if (this.isGoing) return this.#pause();
+    if (!this.training && !(await this.#begin())) return;
+    this.#go();
+  }
+
+  async #step() {
+    if (!this.training && !(await this.#begin())) return;
+    this.isGoing = false;
+    await this.training.step();
+  }
+
+  async #pause() {
+    this.isGoing = false;
+    await this.training.pause();
+  }
+
+  async #again() {
+    this.#drop();
+    if (await this.#begin()) this.#go();
+  }
+
+  /** The tab goes to the background, or comes back. */
+  async #turned() {
+    if (this.background.checked) return;
+    if (document.hidden && this.isGoing) {
+      await this.#pause();
+      this.isHeld = true;
+    } else if (!document.hidden && this.isHeld) this.#go();
+  }
+
+  #go() {
+    this.isGoing = true;
+    this.isHeld = false;
+    this.buttons.train.textContent = "Pause";
+    this.training.go();
+  }
+
+  /** Prepare a training; false if a setting is missing or wrong, which the browser shows beside it. */
+  async #begin() {
+    if (!this.form.reportValidity()) return false;
+    const text = await this.settings.text();
+    const chosen = this.settings.chosen();
+    const training = await this.engine.train(this.base, text, chosen, (progress) => {
+      if (this.training === training) this.#advance(progress);
+    });
+    Object.assign(this, { training, content: text.content, chosen });
+    this.progress.hidden = false;
+    this.keeping.hidden = true;
+    this.kept.textContent = "";
+    this.verdict.textContent = "";
+    this.sampled.hidden = true;
+    await this.begun(training.run);
+    return true;
+  }
+
+  #drop() {
+    this.training?.pause();
+    this.training = null;
+    this.isGoing = false;
+    this.progress.hidden = true;
+    this.failure.textContent = "";
+    this.buttons.train.textContent = "Train";
+  }
+
+  /** @param {Progress} progress */
+  #advance({ iteration, perSecond, estimate, ended, failure }) {
+    const { run } = this.training;
+    this.bar.max = run.iterations;
+    this.bar.value = iteration;
+    const left = perSecond ? (run.iterations - iteration) / perSecond : null;
+    const parts = [`iteration ${count(iteration)} of ${count(run.iterations)}`];
+    if (perSecond) parts.push(`${count(Number(perSecond.toPrecision(3)))} a second`, `${duration(left)} left`);
+    if (this.isHeld) parts.push("paused while this tab is in the background");
+    this.said.textContent = parts.join(" · ");
+    if (ended) {
+      this.isGoing = false;
+      this.buttons.train.textContent = iteration < run.iterations ? "Go on" : "Train";
+      this.buttons.train.disabled = ended === "finished" || ended === "failed";
+      this.failure.textContent = failure ?? "";
+    } else this.buttons.train.disabled = false;
+    this.keeping.hidden = !ended || iteration === 0;
+    if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
+    this.advanced(run, { iteration, estimate, ended });
+    if (ended === "finished" && run.trained.isDocumented) tellTrained(run, this.chosen);
+    if (estimate) this.#guarded(() => this.#showSample(run, estimate.iteration));
+  }
+
+  async #showSample(run, iteration) {
+    let text = "";
+    const first = run.vocabulary.includes("\n") ? "\n" : run.vocabulary[0];
+    // Of the weights that were kept then: by the time the worker answers, it has trained on.
+    const moment = run.moments.includes(iteration) ? iteration : null;
+    for await (const piece of this.engine.write({ run: run.id, moment }, first, SAMPLE)) text += piece;
+    if (run !== this.training?.run) return;
+    this.sampled.hidden = false;
+    this.sampled.querySelector("figcaption").textContent = `What it writes after ${count(iteration)} iterations:`;
+    this.sample.textContent = text;
+  }
+
+  async #keep() {
+    const { run, weights } = this.training;
+    const moments = [run.trained.iteration];
+    await keep({ ...run, moments, trained: { ...run.trained, kept: true } }, await weights(null));
+    this.kept.textContent = "Kept: it stays in the list of runs when this page is loaded again.";
+  }
+
+  async #forget() {
+    await forget(this.shown.id);
+    location.reload();
+  }
+
+  async #download() {
+    const { run, weights } = this.training;
+    const { iteration: bestIteration } = run.curve.reduce((a, b) => (b.val < a.val ? b : a));
+    const last = await weights(null);
+    const best = (await weights(bestIteration)) ?? last;
+    const config = configured(this.base, this.chosen, run);
+    const made = await folder(run, { last, best, bestIteration, splits: splitsOf(this.content), config });
+    const href = URL.createObjectURL(new Blob([made.content]));
+    element("a", { href, download: made.name }).click();
+    URL.revokeObjectURL(href);
+    this.kept.textContent = `Unpack it with tar xf ${made.name}, then: python generate.py run=${run.stage}_trained_here`;
+  }
+
+  async #guarded(work) {
+    this.failure.textContent = "";
+    try {
+      await work();
+    } catch (error) {
+      this.failure.textContent = error.message;
+    }
+  }
+}
+
+/** The configuration that trains the same with train.py. */
+function configured(base, { learningRate, batchSize, iterations, seed }, run) {
+  const { config } = base.training;
+  const changed = { max_iters: iterations, batch_size: batchSize, learning_rate: learningRate, eval_iters: EVAL_ITERS };
+  const common = { train_fraction: 0.9, tokenizer: "characters", vocab_size: 1000 };
+  const data = run.trained.isDocumented
+    ? { _target_: "gpt.data.corpora.shakespeare", ...common }
+    : { _target_: "gpt.data.corpora.text", path: "input.txt", separator: "\n", ...common };
+  return { ...config, training: { ...config.training, ...changed }, data, seed };
+}
+
+/** What is different in the page if the run was not trained with AdamW. */
+function other(optimizer) {
+  return optimizer === "AdamW" ? "" : ` train.py trains it with ${optimizer}; here, it is AdamW.`;
+}
+
+/** The documented loss and the reader's. */
+function verdict(run, iteration) {
+  const { train, val } = run.estimated;
+  const yours = [
+    `yours: `,
+    element("b", {}, val.toFixed(4)),
+    ` on the validation split, ${train.toFixed(4)} in training`,
+  ];
+  if (run.documented.val === null || iteration < run.iterations) return yours;
+  return [`documented: ${run.documented.val.toFixed(4)}, `, ...yours];
+}

@@ -1,0 +1,105 @@
+/** What is to be trained on what, as worker.js takes it, and the run that comes of it, as the page shows it. */
+/** @import { Offered, Run } from "../engines/server.js" */
+/** @import { Weight } from "./drawing.js" */
+/** @import { Order, Progress } from "./work.js" */
+
+const MOST_PARAMETERS = 2_000_000;
+const PROMPT = 80; // characters
+const ESTIMATES = 5; // at least, in a training
+
+/**
+ * What is trained and how; an estimate is made every `interval` iterations, by default as often as the run did, or
+ * more often in a short training.
+ * @typedef {{
+ *   learningRate: number, batchSize: number, iterations: number, seed: number, variant?: string | null, interval?: number,
+ * }} Chosen
+ * @typedef {{content: string, name: string, isDocumented: boolean}} Text
+ */
+
+let trained = 0;
+
+/**
+ * Raises an Error, in one line, if the text has too many different characters.
+ * @param {Run} base The run whose stage is trained.
+ * @param {Text} text
+ * @param {string[]} vocabulary The characters of the text.
+ * @param {Chosen} chosen
+ * @param {Weight[]} description
+ * @returns {{run: Run, order: Omit<Order, "graphs" | "splits">}}
+ */
+export function ordered(base, text, vocabulary, chosen, description) {
+  const sizes = description.map(({ shape }) => shape.reduce((n, size) => n * (size ?? vocabulary.length), 1));
+  const parameters = sizes.reduce((sum, size) => sum + size, 0);
+  if (parameters > MOST_PARAMETERS)
+    throw new Error(
+      `a text with ${vocabulary.length.toLocaleString("en")} different characters makes ${base.stage} too large here: ` +
+        `${parameters.toLocaleString("en")} parameters`,
+    );
+  const { learningRate, batchSize, iterations, seed, variant, interval } = chosen;
+  const offered = /** @type {Offered} */ (base.training);
+  const isSame =
+    !variant && seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
+  const file = `graphs/${encodeURIComponent(base.id)}/weights/0.safetensors`;
+  const order = {
+    start: isSame ? { file } : null,
+    description,
+    vocabularySize: vocabulary.length,
+    settings: { learningRate, batchSize, seed, blockSize: base.block_size },
+    iterations,
+    interval: interval ?? Math.min(offered.config.training.eval_interval, Math.ceil(iterations / ESTIMATES)),
+  };
+  trained += 1;
+  /** @type {Run} */
+  const run = {
+    ...base,
+    id: `${base.id}-trained-${Date.now()}-${trained}`,
+    name: `trained here, ${trained}`,
+    seed,
+    iterations,
+    parameters,
+    vocabulary,
+    vocabulary_size: vocabulary.length,
+    tokenizer: { kind: "characters" },
+    token: "character",
+    prompt: text.isDocumented
+      ? base.prompt
+      : Array.from(text.content.slice(0, 2 * PROMPT))
+          .slice(0, PROMPT)
+          .join(""),
+    changed: [],
+    documented: text.isDocumented ? base.documented : { train: null, val: null, kind: null },
+    exact: null,
+    sampled: false,
+    per_character: null,
+    comparable: null,
+    estimated: { train: null, val: null },
+    weights: "as they are now",
+    curve: [],
+    moments: [0],
+    trained: {
+      of: base.id,
+      iteration: 0,
+      text: text.name,
+      isDocumented: text.isDocumented,
+      beside: text.isDocumented ? base.curve : [],
+      batches: [],
+      kept: false,
+    },
+  };
+  return { run, order };
+}
+
+/**
+ * Let a run's description follow its training.
+ * @param {Run} run
+ * @param {Progress} progress
+ */
+export function advance(run, { iteration, loss, moments, estimate }) {
+  run.trained.iteration = iteration;
+  run.moments = moments.at(-1) === iteration ? moments : [...moments, iteration];
+  if (loss !== null) run.trained.batches.push({ iteration, loss });
+  if (!estimate) return;
+  run.curve.push(estimate);
+  run.estimated = estimate;
+  run.comparable = estimate.val;
+}

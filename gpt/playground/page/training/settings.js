@@ -1,0 +1,103 @@
+/** What a training is asked to be: its text, learning rate, batch size, iterations and seed. */
+/** @import { Offered, Run } from "../engines/server.js" */
+/** @import { Chosen, Text } from "./order.js" */
+import { element } from "../dom.js";
+import { OwnText, TEXTS } from "./texts.js";
+
+export class SettingsForm {
+  constructor() {
+    this.fields = {
+      learningRate: number({ min: 1e-6, max: 10, step: "any" }),
+      batchSize: number({ min: 1, max: 512, step: 1 }),
+      iterations: number({ min: 1, max: 100_000, step: 1 }),
+      seed: number({ min: 0, max: 2 ** 32, step: 1 }),
+    };
+    const options = Object.entries(TEXTS).map(([value, { label }]) => element("option", { value }, label));
+    this.choice = element(
+      "select",
+      { autocomplete: "off" },
+      ...options,
+      element("option", { value: "own" }, "your own"),
+    );
+    const area = element("textarea", {
+      rows: 4,
+      spellcheck: false,
+      "aria-label": "Your own text",
+      placeholder: "Type or paste a text, or drop a file here",
+    });
+    const said = element("p", { class: "note", role: "status" });
+    this.own = new OwnText(area, said);
+    const clear = button("Clear", "quiet", () => this.own.clear());
+    const ownField = element("div", { class: "own", hidden: true }, area, said, clear);
+    this.choice.addEventListener("change", () => {
+      ownField.hidden = this.choice.value !== "own";
+    });
+    const fields = element(
+      "div",
+      { class: "settings" },
+      field("Text", this.choice),
+      field("Learning rate", this.fields.learningRate),
+      field("Batch size", this.fields.batchSize),
+      field("Iterations", this.fields.iterations),
+      field("Seed", this.fields.seed),
+    );
+    this.parts = [fields, ownField];
+  }
+
+  /**
+   * Fill in what a run was trained with.
+   * @param {Run} run
+   * @param {Offered} offered
+   */
+  offer(run, { config }) {
+    const { learning_rate: learningRate, batch_size: batchSize, max_iters: iterations } = config.training;
+    const values = { learningRate, batchSize, iterations, seed: run.seed };
+    for (const [name, value] of Object.entries(values)) this.fields[name].value = String(value);
+  }
+
+  /** Let what is left empty be as documented. */
+  makeOptional() {
+    for (const input of Object.values(this.fields)) {
+      input.required = false;
+      input.placeholder = "as documented";
+    }
+  }
+
+  /**
+   * What is filled in; null for what is not.
+   * @returns {Chosen}
+   */
+  chosen() {
+    const value = (name) => (this.fields[name].value === "" ? null : Number(this.fields[name].value));
+    return {
+      learningRate: value("learningRate"),
+      batchSize: value("batchSize"),
+      iterations: value("iterations"),
+      seed: value("seed"),
+    };
+  }
+
+  /** @returns {Promise<Text>} */
+  async text() {
+    const { value } = this.choice;
+    if (value !== "own") return TEXTS[value].load();
+    return { content: this.own.content, name: "your text", isDocumented: false };
+  }
+}
+
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return `${Math.round(seconds / 60)} min`;
+}
+
+function number(attributes) {
+  return element("input", { type: "number", required: true, ...attributes });
+}
+
+export function field(name, input) {
+  return element("label", { class: "field" }, element("span", {}, name), input);
+}
+
+export function button(name, kind, onclick) {
+  return element("button", { type: "button", class: kind, onclick }, name);
+}

@@ -1,0 +1,94 @@
+/** The texts that a stage can be trained on. */
+/** @import { Text } from "./order.js" */
+
+const LARGEST = 20_000_000; // characters
+const SHOWN = 20_000; // of a text of one's own that can be edited
+
+/** @type {Record<string, {label: string, load: () => Promise<Text>}>} */
+export const TEXTS = {
+  shakespeare: {
+    label: "tiny Shakespeare",
+    load: async () => ({ ...(await file("shakespeare", "tiny Shakespeare")), isDocumented: true }),
+  },
+  names: { label: "names, one a line", load: () => file("names", "names") },
+  abc: {
+    label: "abcabcabc…",
+    load: async () => ({ content: "abc".repeat(2000), name: "abcabc…", isDocumented: false }),
+  },
+};
+
+/** @returns {Promise<Text>} */
+async function file(name, label) {
+  const response = await fetch(new URL(`../texts/${name}.txt`, import.meta.url));
+  if (!response.ok) throw new Error(`the text could not be loaded: ${response.status}`);
+  return { content: await response.text(), name: label, isDocumented: false };
+}
+
+/** The reader's own text, typed, pasted or dropped. A long one is kept apart, and its beginning is shown. */
+export class OwnText {
+  /** @param {HTMLTextAreaElement} area */
+  constructor(area, said) {
+    this.area = area;
+    this.said = said;
+    this.long = null;
+    area.addEventListener("input", () => this.#say());
+    area.addEventListener("paste", (event) => this.#take(event, event.clipboardData.getData("text/plain")));
+    area.addEventListener("dragover", (event) => event.preventDefault());
+    area.addEventListener("drop", async (event) => {
+      const [dropped] = event.dataTransfer.files;
+      if (!dropped) return;
+      event.preventDefault();
+      if (dropped.size > 4 * LARGEST) return this.refuse(dropped.size);
+      try {
+        const decoder = new TextDecoder("utf-8", { fatal: true });
+        this.#show(decoder.decode(await dropped.arrayBuffer()));
+      } catch {
+        this.#fail(`${dropped.name} is not a text in UTF-8`);
+      }
+    });
+  }
+
+  get content() {
+    return this.long ?? this.area.value;
+  }
+
+  /** A long text would be slow to edit: it replaces all that is there. */
+  #take(event, text) {
+    if (text.length <= SHOWN) return;
+    event.preventDefault();
+    if (text.length > LARGEST) this.refuse(text.length);
+    else this.#show(text);
+  }
+
+  #show(text) {
+    this.long = text.length > SHOWN ? text : null;
+    this.area.value = text.slice(0, SHOWN);
+    this.area.readOnly = this.long !== null;
+    this.#say();
+  }
+
+  /** Say that a text is too large. */
+  refuse(size) {
+    const millions = (n) => `${Math.round(n / 1e6)} million`;
+    this.#fail(`${millions(size)} characters are too many for a browser: at most ${millions(LARGEST)}`);
+  }
+
+  /** Forget it. */
+  clear() {
+    this.#show("");
+    this.area.focus();
+  }
+
+  #fail(why) {
+    this.said.className = "failure";
+    this.said.textContent = why;
+  }
+
+  #say() {
+    this.said.className = "note";
+    const characters = this.content.length.toLocaleString("en");
+    this.said.textContent = this.long
+      ? `${characters} characters, of which the first ${SHOWN.toLocaleString("en")} are shown`
+      : `${characters} characters`;
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * Training a stage on a text, as gpt/training/loop.py does: its loss and gradients are graphs, recorded from its code.
+ *
+ * @import { Tensors } from "../engines/server.js"
+ *
+ * A function that runs a graph with these weights and its inputs: `batch` windows, of as many tokens as all others.
+ * @typedef {(weights: Tensors, batch: number, idx: BigInt64Array, targets: BigInt64Array) =>
+ *   Promise<Record<string, {data: Float32Array}>>} Graph
+ *
+ * @typedef {{learningRate: number, batchSize: number, seed: number, blockSize: number}} Settings
+ */
+import { random } from "../engines/random.js";
+import { AdamW } from "./adamw.js";
+
+export const EVAL_ITERS = 200; // batches in an estimate of each split's loss
+const TARGETS_PER_PASS = 8192; // of an estimate
+
+export class Training {
+  /**
+   * @param {{step: Graph, loss: Graph}} graphs
+   * @param {Tensors} weights They are changed in place.
+   * @param {{train: Int32Array, val: Int32Array}} splits Token ids, of more than a window each.
+   * @param {Settings} settings
+   */
+  constructor(graphs, weights, splits, settings) {
+    Object.assign(this, { graphs, weights, splits, settings });
+    this.optimizer = new AdamW(weights);
+    this.uniform = random(settings.seed);
+  }
+
+  get iteration() {
+    return this.optimizer.steps;
+  }
+
+  /** One update on a random batch, or on the windows that begin at these `starts`. Returns the batch's loss. */
+  async iterate(starts = this.#starts(this.splits.train, this.settings.batchSize, this.uniform)) {
+    const outputs = await this.#run(this.graphs.step, this.splits.train, starts);
+    const loss = outputs.loss.data[0];
+    if (!Number.isFinite(loss)) throw new Diverged(this.iteration, this.settings.learningRate);
+    this.optimizer.step((name) => outputs[`gradient.${name}`].data, this.settings.learningRate);
+    return loss;
+  }
+
+  /** Each split's loss over EVAL_ITERS random batches, always the same ones for a seed, as in the loop. */
+  async estimate() {
+    const { seed, batchSize } = this.settings;
+    return {
+      iteration: this.iteration,
+      train: await this.#estimated(this.splits.train, random(seed + 1), EVAL_ITERS * batchSize),
+      val: await this.#estimated(this.splits.val, random(seed + 2), EVAL_ITERS * batchSize),
+    };
+  }
+
+  async #estimated(ids, uniform, windows) {
+    const most = Math.max(1, Math.floor(TARGETS_PER_PASS / this.settings.blockSize));
+    let sum = 0;
+    for (let left = windows; left > 0; left -= most) {
+      const batch = Math.min(most, left);
+      const outputs = await this.#run(this.graphs.loss, ids, this.#starts(ids, batch, uniform));
+      sum += batch * outputs.loss.data[0];
+    }
+    return sum / windows;
+  }
+
+  #starts(ids, batch, uniform) {
+    const places = ids.length - this.settings.blockSize;
+    return Array.from({ length: batch }, () => Math.floor(uniform() * places));
+  }
+
+  #run(graph, ids, starts) {
+    const T = this.settings.blockSize;
+    const [idx, targets] = [0, 1].map((ahead) => {
+      const windows = new BigInt64Array(starts.length * T);
+      for (const [b, start] of starts.entries()) {
+        for (let t = 0; t < T; t++) windows[b * T + t] = BigInt(ids[start + ahead + t]);
+      }
+      return windows;
+    });
+    return graph(this.weights, starts.length, idx, targets);
+  }
+}
+
+/** The loss is no number any more. */
+export class Diverged extends Error {
+  constructor(iteration, rate) {
+    super(`the loss became NaN at iteration ${iteration}: lower the learning rate, ${rate}`);
+  }
+}

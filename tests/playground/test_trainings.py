@@ -1,0 +1,170 @@
+"""Training with play.py's server: train.py's own runs, started, paused, resumed and queued from the page."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+import gpt
+from gpt.base.errors import RequestError, UserError, report
+from gpt.playground.trainings import Trainings
+from tests.playground.browsing import visit
+from tests.playground.conftest import serving
+
+SHORT = "training.max_iters=40 training.eval_interval=20 training.eval_iters=2 training.batch_size=8"
+LONG = SHORT.replace("max_iters=40", "max_iters=100000") + " training.log_interval=20"
+ABC = "abc" * 200
+
+
+@pytest.fixture
+def trainings(tmp_path: Path) -> Iterator[Trainings]:
+    made = Trainings(tmp_path / "runs", tmp_path / "data")
+    yield made
+    made.close()
+
+
+def row(trainings: Trainings, name: str) -> dict[str, Any]:
+    return next(row for row in trainings.listed() if row["id"] == name)
+
+
+def waiting(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until something is so."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def test_it_trains_an_ordinary_run_on_a_text_of_ones_own(trainings: Trainings) -> None:
+    name = trainings.start("v1", f"{SHORT} seed=7", ABC)
+    waiting(lambda: row(trainings, name)["state"] == "finished")
+    found = row(trainings, name)
+    assert (found["stage"], found["iteration"], found["iterations"]) == ("v1", 40, 40)
+    assert [point["iteration"] for point in found["curve"]] == [0, 20, 40]
+    trained = gpt.load(found["folder"], device="cpu")
+    assert trained.tokenizer.vocabulary == "abc"
+    assert trained.run.summary().seed == 7
+
+
+def test_one_trains_at_a_time_and_a_paused_one_goes_on_where_it_was(trainings: Trainings) -> None:
+    first, second = (trainings.start("v1", f"{LONG} seed={seed}", ABC) for seed in (1, 2))
+    waiting(lambda: row(trainings, first)["iteration"] > 0)
+    assert row(trainings, second)["state"] == "queued"
+    trainings.pause(first)
+    waiting(lambda: row(trainings, first)["state"] == "paused")
+    waiting(lambda: row(trainings, second)["state"] == "training")
+    reached = row(trainings, first)["iteration"]
+    trainings.pause(second)
+    trainings.resume(first)
+    waiting(lambda: row(trainings, first)["iteration"] > reached)
+    assert row(trainings, first)["curve"][0]["iteration"] == 0  # the run itself, and not a new one
+    trainings.pause(first)
+    waiting(lambda: row(trainings, first)["state"] == "paused")
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "line"),
+    [
+        ("v1", "training.learning_rate=-1", "training.learning_rate"),
+        ("v1", "training.lerning_rate=1", "training.learning_rate"),
+        ("v77", "", "v77"),
+        ("v1", "data.path=/etc/passwd", "'data.path=/etc/passwd' cannot be set here"),
+        ("v1", "hydra.run.dir=/tmp/x", "cannot be set here"),
+        ("v1", "init=/tmp/x", "cannot be set here"),
+        ("v1", "name='${oc.env:HOME}'", "cannot be set here"),
+        ("v1", "model._target_=os.system", "cannot be set here"),
+        ("v1", "name='", "the settings cannot be read"),
+    ],
+)
+def test_settings_are_checked_as_those_of_the_command_line_are(
+    trainings: Trainings, stage: str, settings: str, line: str
+) -> None:
+    with pytest.raises((RequestError, pydantic.ValidationError)) as refused:
+        trainings.start(stage, settings, None)
+    told, code = report(refused.value) or ("", 0)
+    assert code == RequestError.exit_code
+    assert line in told
+    assert "\n" not in told
+    assert trainings.listed() == []
+
+
+def test_a_killed_training_and_a_moved_folder_are_told_in_one_line(trainings: Trainings, tmp_path: Path) -> None:
+    killed = trainings.start("v1", LONG, ABC)
+    waiting(lambda: row(trainings, killed)["iteration"] > 0)
+    process = trainings._own[killed].process
+    assert process is not None
+    process.kill()
+    waiting(lambda: row(trainings, killed)["state"] == "failed")
+    assert row(trainings, killed)["failure"] == "it was killed"
+    reached = row(trainings, killed)["iteration"]
+    trainings.resume(killed)
+    waiting(lambda: row(trainings, killed)["iteration"] > reached + 100)
+    Path(row(trainings, killed)["folder"]).rename(tmp_path / "elsewhere")
+    waiting(lambda: row(trainings, killed)["state"] == "failed")
+    assert "was moved, replaced or removed" in row(trainings, killed)["failure"]
+
+
+def test_no_more_than_eight_wait(trainings: Trainings) -> None:
+    names = [trainings.start("v1", LONG, ABC) for _ in range(8)]
+    with pytest.raises(UserError, match="8 trainings are waiting already"):
+        trainings.start("v1", LONG, ABC)
+    for name in reversed(names):
+        trainings.pause(name)
+    waiting(lambda: all(row(trainings, name)["state"] == "paused" for name in names))
+
+
+def test_after_a_restart_a_run_is_found_and_resumed(trainings: Trainings) -> None:
+    name = trainings.start("v1", LONG, ABC)
+    waiting(lambda: row(trainings, name)["iteration"] > 0)
+    trainings.close()
+    again = Trainings(trainings.root, trainings.data_dir)
+    found = row(again, name)
+    assert (found["state"], found["is_own"]) == ("paused", False)
+    again.resume(name)
+    waiting(lambda: row(again, name)["state"] == "training")
+    again.close()
+
+
+def test_only_the_page_itself_may_begin_a_training(several: Path) -> None:
+    with serving(several / "runs") as served:
+        asked = {"stage": "v1", "settings": SHORT, "text": None}
+        assert served.post("/api/trainings", asked, Origin="http://elsewhere.example")[0] == 403
+        assert served.post("/api/trainings", asked, **{"Content-Type": "text/plain"})[0] == 415
+        assert served.post("/api/trainings", asked | {"path": "x"})[0] == 422
+        status, answer = served.post("/api/trainings", asked | {"settings": "training.lr=1"})
+        assert (status, answer["error"].count("\n")) == (422, 0)
+        assert served.post("/api/trainings/unknown", {"to": "pause"})[0] == 422
+
+
+@pytest.mark.slow
+def test_in_a_browser_trainings_begin_pause_resume_wait_fail_and_survive_the_tab(browser: Any, tmp_path: Path) -> None:
+    gpt.train("model=v1", *SHORT.split(), "device=cpu", folder=tmp_path / "runs" / "first")
+    with serving(tmp_path / "runs") as served:
+        with visit(browser, served.address) as visited:
+            page = visited.page
+            page.get_by_label("Iterations").first.fill("100000")
+            page.get_by_label("Batch size").fill("8")
+            page.get_by_label("More settings").fill("training.eval_interval=50 training.eval_iters=2")
+            page.get_by_role("button", name="Train").click()
+            page.wait_for_selector("li[data-state=training] figure svg")
+        with visit(browser, served.address, width=390) as visited:
+            page = visited.page
+            page.get_by_role("button", name="Pause").click()
+            page.wait_for_selector("li[data-state=paused]")
+            page.get_by_role("button", name="Resume").click()
+            page.wait_for_selector("li[data-state=training]")
+            page.get_by_label("More settings").fill("training.eval_interval=50 training.eval_iters=2")
+            page.get_by_role("button", name="Train").click()
+            page.wait_for_selector("li[data-state=queued]")
+            subprocess.run(["pkill", "-KILL", "-f", rf"train\(\).*{tmp_path}"], check=True)
+            page.wait_for_selector("li[data-state=failed] .failure:has-text('it was killed')")
+            page.wait_for_selector("li[data-state=training]")  # it was the next one's turn
+            page.get_by_label("More settings").fill("training.dropout=1")
+            page.get_by_role("button", name="Train").click()
+            page.wait_for_selector("#training .failure:has-text('training.dropout')")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            visited.errors.clear()  # the browser's own about the refused request
