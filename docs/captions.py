@@ -191,7 +191,7 @@ def _residual() -> list[str]:
     for stage in (v4_blocks.GPT, v5_residual.GPT):
         activations, gradients = mean_stream_gradients(stage, 12)
         phrases.append(f"from {activations[0]:.2f} to {activations[-1]:.2f}")
-        phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}")
+        phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}".replace("e-0", "e-"))
     return phrases
 
 
