@@ -191,7 +191,7 @@ def _residual() -> list[str]:
     for stage in (v4_blocks.GPT, v5_residual.GPT):
         activations, gradients = mean_stream_gradients(stage, 12)
         phrases.append(f"from {activations[0]:.2f} to {activations[-1]:.2f}")
-        phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}")
+        phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}".replace("e-0", "e-"))
     return phrases
 
 
@@ -294,7 +294,7 @@ def _equal_parameters() -> list[str]:
 def _predictions() -> list[str]:
     _, rows = table("Both predictions, and what came out:")
     off = [numbers(measured)[0] - numbers(predicted)[0] for predicted, _, measured in rows.values()]
-    return [f"it ended {off[0]:.2f} above on Shakespeare and {-off[1]:.2f} below on Linux"]
+    return [f"it ended {off[0]:.2f} above the prediction on Shakespeare and {-off[1]:.2f} below it on Linux"]
 
 
 def _live_pair(attention: TrainedRun, state: TrainedRun) -> list[str]:

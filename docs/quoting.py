@@ -169,7 +169,7 @@ def _without_docstring(path: Path) -> list[str]:
 
 def _results(_page: Path, stage: str) -> str:
     row = results(stage)
-    documented = row["documented"].replace("*", "of one training mini-batch").replace("-", "none")
+    documented = "none" if row["documented"] == "-" else row["documented"].replace(" *", ", of one training mini-batch")
     mean, _, deviation = row["measured"].partition(" ")
     measured = f"**{mean}** {deviation}, mean and deviation of {row['seeds']} seeds"
     return (

@@ -42,7 +42,7 @@ def remembering() -> Figure:
 
 def cost() -> Figure:
     """The time of a training step, by the length of the window."""
-    fig, axes = _chart("The cost of v6 grows with the square of the window")
+    fig, axes = _chart("In long windows, the cost of v6 grows with their square")
     columns, rows = table("the memory of a step, on one core.")
     _lines(axes, columns, rows, ["v6", "gru", "linear_attention", "min_gru"])
     axes.set(xlabel="characters of the window", ylabel="milliseconds a training step", xscale="log", yscale="log")

@@ -231,6 +231,9 @@ RESIDUAL = Part(
                 "the feed-forward layer comes first: the attention must": lambda s: s.x + s.feed_forward(s.x),
                 "x is added before the attention instead of after it": lambda s: s.attention(s.x + s.x),
                 "x is added twice": lambda s: 2 * s.x + s.attention(s.x),
+                "the first sum has a ReLU, as in ResNet: the stream may be negative": lambda s: (
+                    s.x + s.attention(s.x)
+                ).relu(),
             },
             (
                 "In v4, x was replaced by the output of the attention. Here nothing that x holds may be lost.",
@@ -264,6 +267,9 @@ RESIDUAL = Part(
                     s.x + s.feed_forward(s.attention(s.x))
                 ),
                 "the first sum is added twice": lambda s: 2 * s.attended + s.feed_forward(s.attended),
+                "the second sum has a ReLU, as in ResNet: the stream may be negative": lambda s: (
+                    s.attended + s.feed_forward(s.attended)
+                ).relu(),
                 "the feed-forward layer reads the attention without x: it must read the first sum": lambda s: (
                     s.attended + s.feed_forward(s.attention(s.x))
                 ),

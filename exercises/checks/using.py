@@ -33,9 +33,8 @@ TEMPERATURE = Part(
                 "the logits are raised to a power: divide them by the temperature": lambda s: (
                     s.logits ** (1 / s.temperature)
                 ),
-                "the temperature is not used, or only added, which changes no probability: divide the logits by it": (
-                    lambda s: s.logits
-                ),
+                "the temperature changes nothing: it is not used, or only added, or divides the probabilities and "
+                "cancels. Divide the logits by it": (lambda s: s.logits),
             },
             (
                 "A cold system stays in its likeliest state: a low temperature must push the logits apart.",
@@ -104,6 +103,8 @@ NUCLEUS = Part(
             {
                 "the token that crosses the threshold is dropped: it must be kept, so that those that are kept add up "
                 "to p at least": lambda s: s.ranked.cumsum(-1),
+                "the sums are moved along, but the last one, 1, comes to the front: the sum before the likeliest token "
+                "is 0": lambda s: s.ranked.cumsum(-1).roll(1, -1),
                 "the token that crosses the threshold is dropped unless it is the likeliest: keep it": lambda s: (
                     s.ranked.cumsum(-1).index_fill(-1, torch.tensor([0]), 0.0)
                 ),
@@ -189,7 +190,7 @@ NUCLEUS = Part(
                 "what is kept is divided by the number of tokens: divide by its sum": lambda s: (
                     s.unranked / s.unranked.shape[-1]
                 ),
-                "what is kept gets the same probability for all: divide it by its sum": lambda s: (
+                "all that is kept gets the same probability: divide each token's own by their sum": lambda s: (
                     (kept := (s.unranked > 0).float()) / kept.sum(-1, keepdim=True)
                 ),
                 "the whole tensor adds up to 1, but each row must": lambda s: s.unranked / s.unranked.sum(),

@@ -388,7 +388,7 @@ def test_it_fits_can_be_read_and_moves_nothing(browser: Any, address: Address, w
                 scrub(visited, iteration)
                 boxes = [visited.page.locator(part).first.bounding_box() for part in (
                     ".moments input", ".panel.a .text", ".distribution", ".attention")]  # fmt: skip
-                places.add(tuple((box["x"], box["y"], box["width"]) for box in boxes))
+                places.add(tuple((round(box["x"]), round(box["y"]), round(box["width"])) for box in boxes))  # in pixels
             assert len(places) == 1
             assert visited.page.locator(".moments").is_visible()
             assert visited.page.locator(".curve svg").is_visible()

@@ -1,4 +1,5 @@
 /** The reader's input: the prompt and the settings. */
+import { isEmbedded } from "./dom.js";
 
 /** @type {(id: string) => any} An input, a button, or what shows a value. */
 const at = (id) => document.getElementById(id);
@@ -30,11 +31,15 @@ export function connect({ asked, stopped, edited, moved, changed }) {
   }
 }
 
-/** Put the sliders that shape a distribution beside its bars, into this element of the page; or below the prompt. */
+/**
+ * Put the sliders that shape a distribution beside its bars, into this element of the page; or below the prompt, where
+ * they are folded away in a frame.
+ */
 export function place(beside) {
-  if (at("shaping").parentElement === (beside ?? at("controls"))) return; // or a slider in use would let go
-  if (beside) beside.append(at("shaping"));
-  else at("others").before(at("shaping"));
+  const parent = beside ?? at(isEmbedded() ? "others" : "controls");
+  if (at("shaping").parentElement === parent) return; // or a slider in use would let go
+  if (parent === at("controls")) at("others").before(at("shaping"));
+  else parent.append(at("shaping"));
 }
 
 export const prompt = () => at("prompt").value;

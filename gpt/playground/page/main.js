@@ -2,7 +2,7 @@
 /** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { count, debounced, element, isNarrow, newest } from "./dom.js";
+import { count, debounced, element, isBeside, newest } from "./dom.js";
 import { embed, playSeen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
@@ -73,7 +73,7 @@ async function choose(signal) {
 
 /** Put the sliders beside the bars that they change; two runs that are side by side have them in common. */
 function placeControls() {
-  const isShared = panels.length === 2 && !isNarrow();
+  const isShared = panels.length === 2 && isBeside();
   controls.place(panels[0] instanceof TextPanel && !isShared ? panels[0].shaping : null);
 }
 
