@@ -16,8 +16,10 @@ from torch.nn.functional import silu
 
 from gpt.base.choices import CountOrZero, Depth, Fraction, Length, Size
 from gpt.models import v8_modern
+from gpt.models.attention import Dropout
 from gpt.models.kv_cache import continued
 from gpt.models.min_gru import scanned
+from gpt.models.squared_relu import SquaredReLU
 
 _LONGEST = 4.0  # the gate's logit of the slowest channel at first: it remembers 1 + e^4, about 55 tokens
 
@@ -38,8 +40,27 @@ class GPT(v8_modern.GPT):
         if n_attention > n_layer:
             raise ValueError(f"n_attention={n_attention} must be at most n_layer={n_layer}")
         super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
-        for block in self.blocks[: n_layer - n_attention]:
-            block.attention = GatedRecurrence(n_embd, block_size)
+        for i in range(n_layer - n_attention):
+            self.blocks[i] = RecurrentBlock(n_embd, block_size, dropout)
+
+
+class RecurrentBlock(nn.Module):
+    """The recurrence, then feed-forward: v8's block otherwise."""
+
+    def __init__(self, n_embd: int, block_size: int, dropout: float) -> None:
+        super().__init__()
+        self.recurrence_norm = nn.LayerNorm(n_embd)
+        self.recurrence_shift = v8_modern.TokenShift(n_embd)
+        self.recurrence = GatedRecurrence(n_embd, block_size)
+        self.feed_forward_norm = nn.LayerNorm(n_embd)
+        self.feed_forward_shift = v8_modern.TokenShift(n_embd)
+        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), SquaredReLU(), nn.Linear(4 * n_embd, n_embd))
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        x = x + self.dropout(self.recurrence(self.recurrence_shift(self.recurrence_norm(x))))  # (B, T, C)
+        return x + self.dropout(self.feed_forward(self.feed_forward_shift(self.feed_forward_norm(x))))  # (B, T, C)
 
 
 class GatedRecurrence(nn.Module):

@@ -23,7 +23,7 @@ from tests.training.helpers import VOCAB_SIZE, small_recipe, small_state, train_
 T = 8
 STAGES = [
     "v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7", "v8", "v9",
-    "mlp", "conv", "rnn", "gru", "lstm", "linear_attention", "min_gru",
+    "mlp", "conv", "rnn", "gru", "lstm", "linear_attention", "min_gru", "hybrid",
 ]  # fmt: skip
 
 
