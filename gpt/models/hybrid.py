@@ -112,7 +112,7 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The gradient of a state is that of its output, and that of the next state times a."""
         a, h, initial = context.saved_tensors
         found = gradient.transpose(0, 1).contiguous().clone()  # (T, B, C)
