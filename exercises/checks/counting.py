@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exercises.checks.steps import Exercise, Given, Part, Step, Way
+from exercises.checks.steps import Exercise, Given, Part, Step, Way, Way
 
 _IDS = torch.tensor([0, 1, 1, 2, 0, 1, 3, 0, 1, 1, 2, 2, 3, 1])  # token 4 never occurs
 _OTHER_IDS = torch.tensor([2, 6, 0, 2, 2, 6, 0, 1, 0])
@@ -361,6 +361,14 @@ def _unlikely(_: Any) -> SimpleNamespace:
     )
 
 
+def _raised(least: float) -> Way:
+    return lambda s: -s.picked.clamp(min=least).log().mean()
+
+
+def _added(eps: float) -> Way:
+    return lambda s: -(s.picked + eps).log().mean()
+
+
 CROSS_ENTROPY = Part(
     "cross_entropy",
     (_logits(6, 2, 0, 1, 3, 3), _logits(4, 3, 3, 0, 1, 2, 1, 0), _logits(7, 6), _unlikely),
@@ -427,12 +435,12 @@ CROSS_ENTROPY = Part(
                 ),
                 **{
                     f"{eps:g} is added to p, or is the least that it may be, so that the loss of an unlikely target is "
-                    "too small: p is never 0": lambda s, eps=eps: -s.picked.clamp(min=eps).log().mean()
+                    "too small: p is never 0": _raised(eps)
                     for eps in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11)
                 },
                 **{
                     f"{eps:g} is added to p, so that the loss of an unlikely target is too small: p is never 0": (
-                        lambda s, eps=eps: -(s.picked + eps).log().mean()
+                        _added(eps)
                     )
                     for eps in (1e-2, 1e-3, 1e-4, 1e-10, 1e-11, 1e-12)
                 },
