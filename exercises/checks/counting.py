@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exercises.checks.steps import Exercise, Given, Part, Step, Way, Way
+from exercises.checks.steps import Exercise, Given, Part, Step, Way
 
 _IDS = torch.tensor([0, 1, 1, 2, 0, 1, 3, 0, 1, 1, 2, 2, 3, 1])  # token 4 never occurs
 _OTHER_IDS = torch.tensor([2, 6, 0, 2, 2, 6, 0, 1, 0])
