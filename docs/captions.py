@@ -19,18 +19,21 @@ _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions, as in conf.py
 
 from course_runs import train_missing  # noqa: E402
+from pictures.architectures import numbers, table  # noqa: E402
 from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
 from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
 from pictures.embeddings import characters, share_of_two_directions  # noqa: E402
 from pictures.probabilities import LINE, PROMPT, logits, trusted  # noqa: E402
-from pictures.recalling import circuit  # noqa: E402
+from pictures.recalling import answers, circuit  # noqa: E402
 from pictures.sequences import reversing  # noqa: E402
 
 from gpt.base.ladder import SMALL  # noqa: E402
+from gpt.data.corpus import PairCorpus  # noqa: E402
 from gpt.models import v4_blocks, v5_residual  # noqa: E402
 from gpt.playground import looking  # noqa: E402
 from gpt.runs.snapshots import leading_to  # noqa: E402
 from gpt.session.trained import TrainedRun, load_run  # noqa: E402
+from gpt.tasks import Translation  # noqa: E402
 
 _NEARLY_ALWAYS = 0.9  # share of the positions
 # What can differ from one machine to another: numbers, and characters.
@@ -79,10 +82,14 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
         "trust": _trust(runs["v9"]),
         "cross-attention": _cross_attention(runs["reverse"]),
         "induction": _induction(runs["recall"]),
+        **of_architectures(),
         "live-recall": _live_recall(runs["recall"]),
+        "live-recall-gru_recall": _live_pair(runs["recall"], runs["gru_recall"]),
+        "live-reverse": _live_reverse(runs["reverse"]),
         "live-v3": _live_v3(runs["v3"]),
         "live-v5": _live_v5(runs["v5"]),
         "live-v6": _live_v6(runs["v5"], runs["v6"]),
+        "live-v7": _live_v7(runs["v7"]),
     }
 
 
@@ -184,7 +191,7 @@ def _residual() -> list[str]:
     for stage in (v4_blocks.GPT, v5_residual.GPT):
         activations, gradients = mean_stream_gradients(stage, 12)
         phrases.append(f"from {activations[0]:.2f} to {activations[-1]:.2f}")
-        phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}")
+        phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}".replace("e-0", "e-"))
     return phrases
 
 
@@ -235,6 +242,69 @@ def _induction(run: TrainedRun) -> list[str]:
     ]
 
 
+def of_architectures() -> dict[str, list[str]]:
+    """Those that state what the tables of docs/architectures.md have, and no run of the site."""
+    return {
+        "remembering": _remembering(),
+        "cost": _cost(),
+        "parts": _parts(),
+        "equal-parameters": _equal_parameters(),
+        "predictions": _predictions(),
+    }
+
+
+def _remembering() -> list[str]:
+    columns, rows = table("right, by the length of the pause:")
+    after = {name: float(cells[columns.index("64")]) for name, cells in rows.items()}
+    return [
+        f"v8 finds {_percent(after['v8'])} of the digits after a pause of 64",
+        f"v6 {_percent(after['v6'])} and the GRU {_percent(after['gru'])}",
+    ]
+
+
+def _cost() -> list[str]:
+    columns, rows = table("the memory of a step, on one core.")
+    longer = numbers(columns[-1])[0] / numbers(columns[0])[0]
+    factors = [numbers(rows[name][-1])[0] / numbers(rows[name][0])[0] for name in ("v6", "gru")]
+    return [
+        "{:.0f} times as long, a step of v6 takes {:,.0f} times as long, and one of `gru` {:.0f}".format(
+            longer, *factors
+        )
+    ]
+
+
+def _parts() -> list[str]:
+    _, rows = table("how large the noise is.")
+    worse = sorted(numbers(cells[2])[0] for name, cells in rows.items() if name != "v6")
+    return [
+        f"three parts are worth {worse[3]:.2f} to {worse[-1]:.2f}",
+        f"the other three {worse[0]:.3f} to {worse[2]:.3f}",
+    ]
+
+
+def _equal_parameters() -> list[str]:
+    _, rows = table("**Equal parameters.**")
+    recurrent = [rows[name] for name in ("rnn", "gru", "lstm", "min_gru")]
+    ahead = [
+        numbers(v6)[0] - max(numbers(other[column])[0] for other in recurrent) for column, v6 in enumerate(rows["v6"])
+    ]
+    return ["at least {:.2f}, {:.2f} and {:.2f} ahead".format(*(math.floor(100 * gap) / 100 for gap in ahead))]
+
+
+def _predictions() -> list[str]:
+    _, rows = table("Both predictions, and what came out:")
+    off = [numbers(measured)[0] - numbers(predicted)[0] for predicted, _, measured in rows.values()]
+    return [f"it ended {off[0]:.2f} above the prediction on Shakespeare and {-off[1]:.2f} below it on Linux"]
+
+
+def _live_pair(attention: TrainedRun, state: TrainedRun) -> list[str]:
+    (right, _), (found, told) = answers(attention), answers(state)
+    return [
+        f"v6 answers {_percent(right)} of 500 lines right, the GRU {_percent(found)}",
+        f"{_percent(told)} of its answers",
+    ]
+
+
 def _live_recall(run: TrainedRun) -> list[str]:
     found = [(iteration, circuit(moment)) for iteration, moment in _moments(run)]
     before = max(iteration for iteration, at in found if at.right < 0.5)
@@ -266,6 +336,24 @@ def _live_v5(run: TrainedRun) -> list[str]:
 
 def _live_v6(v5: TrainedRun, v6: TrainedRun) -> list[str]:
     return [f"from iteration {_always(_guessed_after(run, ' breaks?'), 1)} on" for run in (v6, v5)]
+
+
+def _live_v7(run: TrainedRun) -> list[str]:
+    return [f"{run.summary.parameters:,} parameters and an exact loss of {run.summary.exact.val:.2f}"]
+
+
+def _live_reverse(run: TrainedRun) -> list[str]:
+    assert isinstance(run.task, Translation)
+    corpus = run.corpus({})
+    assert isinstance(corpus, PairCorpus)
+    pairs = corpus.val[:500]
+    written = run.task.translate(run.model, [source for source, _ in pairs], beam=5, length_penalty=1.0)
+    wrong = [target.split() for text, (_, target) in zip(written, pairs, strict=True) if text != target]
+    twice = sum(len(set(letters)) < len(letters) for letters in wrong)
+    return [
+        f"reverses {len(pairs) - len(wrong)} of {len(pairs)} rows that it has not seen",
+        f"Of the other {len(wrong)}, {twice} have a letter twice",
+    ]
 
 
 def _always(guesses: Mapping[int, list[str]], layer: int) -> int:

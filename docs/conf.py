@@ -18,7 +18,8 @@ extensions = [
     "myst_parser",       # pages in Markdown
     "sphinx_copybutton",
     "sphinx.ext.mathjax",
-    "ladder",            # {picture}, {results}, {live} and {notebooks}; trains and draws first
+    "ladder",            # {picture}, {results}, {seeds} and {live}; trains and draws first
+    "notebook_pages",    # docs/notebooks as pages of the site
     "offline_mathjax",
     "source_pages",      # links to files of the repository
 ]  # fmt: skip
@@ -35,7 +36,7 @@ html_title = "GPT from scratch"
 html_static_path = ["_static", "_generated/static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]
-html_js_files = ["course.js"]
+html_js_files = ["record.js", "course.js", "guesses.js", "progress.js", "seeds.js", "linked.js"]
 html_show_sphinx = html_copy_source = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b5fa5", "color-brand-content": "#0b5fa5"},

@@ -1,15 +1,24 @@
 """Run a notebook and store its outputs in it, without what changes from run to run.
 
-python docs/outputs.py docs/notebooks/ladder.ipynb
+    python docs/outputs.py docs/notebooks/ladder.ipynb
+
+The cells of exercises.ipynb are made anew from the files in exercises/. A notebook begins with a cell for Colab if the
+repository's address is known.
 """
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+
+_DOCS = Path(__file__).parent
+sys.path[:0] = [str(_DOCS.parent), str(_DOCS)]  # exercises, and the modules beside this one
+
+from notebook_cells import exercise_cells, repository, with_colab  # noqa: E402
 
 
 def main() -> None:
@@ -18,6 +27,8 @@ def main() -> None:
     parser.add_argument("notebook", type=Path)
     path = parser.parse_args().notebook
     notebook = nbformat.read(path, as_version=4)
+    cells = exercise_cells() if path.stem == "exercises" else notebook.cells
+    notebook.cells = nbformat.from_dict(with_colab(cells, repository()))
     NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(path.parent)}}).execute()
     keep_what_stays(notebook)
     nbformat.write(notebook, path)

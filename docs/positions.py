@@ -63,7 +63,7 @@ def losses_by_position(runs: list[FinishedRun]) -> ByPosition:
     """
     alike = [group for ranking in rankings(runs, "exact") for group in ranking.groups]
     stages = [group.runs[0].summary.stage for group in alike]
-    names = stages if len(set(stages)) == len(stages) else [label(group) for group in alike]
+    names = stages if len(set(stages)) == len(stages) else [label(group.values) for group in alike]
     seeds = [[gpt.load(run.folder.path, device="cpu") for run in group.runs] for group in alike]
     first, *others = itertools.chain.from_iterable(seeds)
     Continuation.required(first.task, "docs/positions.py")

@@ -1,7 +1,7 @@
 """Fill in what the pages quote from the repository: code, differences between stages, and results.
 
     python docs/quoting.py             in docs/*.md and docs/course/*.md; a test says that nothing is out of date
-    python docs/quoting.py --pictures  and draw the pictures of the course, with the site's runs, which it trains first
+    python docs/quoting.py --pictures  and draw the course's pictures, from the site's runs, and restate their captions
 
 A page names what it quotes in a comment, and the quotation stands between that and the next `<!-- end -->`, so that
 the Markdown is whole wherever it is read:
@@ -11,11 +11,12 @@ the Markdown is whole wherever it is read:
     <!-- text: docs/results.md after="## v7" before="![" -->     the Markdown between two texts
     <!-- diff: v1_bigram v2_attention_head -->                   what changes in gpt/models, without the docstrings
     <!-- results: v2 -->                                         the losses of a stage, from docs/results.md
+    <!-- seeds: v7 -->                                           those of its seeds
     <!-- ladder -->                                              those of all stages
     <!-- live: v2 train -->                                      a line in place of the stage that the site shows here
 
 Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
-makes more of pictures, results and live stages on the site.
+makes more of pictures, results, seeds and live stages on the site.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -40,22 +41,29 @@ from gpt.base.ladder import SMALL  # noqa: E402
 
 PAGES = sorted([*_HERE.glob("*.md"), *_HERE.glob("course/*.md")])
 PICTURES = _HERE / "images" / "course"
+RESULTS = _HERE / "results.md"
 _QUOTATION = re.compile(
-    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|ladder|live):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
+    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
     r"^(?P<end><!-- end -->)$",
     re.MULTILINE | re.DOTALL,
+)
+
+_CAPTIONED = re.compile(
+    r"(?P<head>^<!-- (?P<kind>picture|live): (?P<name>\S+).* -->\n.*\n)(?P<body>(?:.*\n)*?)(?P<end><!-- end -->$)",
+    re.MULTILINE,
 )
 
 
 def main() -> None:
     """Write the pages that change, and name them."""
     parser = argparse.ArgumentParser(description="Fill in what the pages of docs/ quote from the repository.")
-    parser.add_argument("--pictures", action="store_true", help="draw the course's pictures, too")
-    if parser.parse_args().pictures:
-        _draw()
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw the course's pictures, too, and restate their captions"
+    )
+    statements = _draw() if parser.parse_args().pictures else {}
     for page in PAGES:
         before = page.read_text(encoding="utf-8")
-        if (after := filled(before, page)) != before:
+        if (after := filled(_restated(before, statements), page)) != before:
             write_atomically(page, after.encode())
             print(os.path.relpath(page))
 
@@ -86,13 +94,26 @@ def results(stage: str) -> dict[str, str]:
     """The row of a stage in the first table of docs/results.md, by column. Raises LookupError if there is none."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (_HERE / "results.md").read_text(encoding="utf-8").splitlines()
+        for line in RESULTS.read_text(encoding="utf-8").splitlines()
         if line.startswith("|")
     ]
     for row in rows:
         if row[0] == stage:
             return dict(zip(rows[0], row, strict=True))
     raise LookupError(f"docs/results.md has no row of {stage}")
+
+
+def by_seed() -> dict[str, dict[int, float]]:
+    """The exact validation losses in docs/results.md, by stage and seed."""
+    _, _, section = RESULTS.read_text(encoding="utf-8").partition("\n### By seed\n")
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    if table is None:
+        raise LookupError("docs/results.md has no table of losses by seed")
+    (_, *seeds), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines())
+    return {
+        stage: {int(seed): float(loss) for seed, loss in zip(seeds, losses, strict=True) if loss}
+        for stage, *losses in rows
+    }
 
 
 def _code(_page: Path, path: str, *words: str) -> str:
@@ -148,7 +169,7 @@ def _without_docstring(path: Path) -> list[str]:
 
 def _results(_page: Path, stage: str) -> str:
     row = results(stage)
-    documented = row["documented"].replace("*", "of one training mini-batch").replace("-", "none")
+    documented = "none" if row["documented"] == "-" else row["documented"].replace(" *", ", of one training mini-batch")
     mean, _, deviation = row["measured"].partition(" ")
     measured = f"**{mean}** {deviation}, mean and deviation of {row['seeds']} seeds"
     return (
@@ -157,8 +178,14 @@ def _results(_page: Path, stage: str) -> str:
     )
 
 
+def _seeds(_page: Path, stage: str) -> str:
+    losses = by_seed()[stage]
+    rows = (["seed", *map(str, losses)], ["---"] * (len(losses) + 1), ["exact", *(f"{x:.4f}" for x in losses.values())])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def _ladder(page: Path) -> str:
-    lines = ["| stage | adds | documented | measured |", "|---|---|---|---|"]
+    lines = ["| stage | adds | documented loss | measured loss |", "|---|---|---|---|"]
     for stage in SMALL:
         conf = yaml.safe_load((_REPOSITORY / "conf" / "model" / f"{stage}.yaml").read_text(encoding="utf-8"))
         row, target = results(stage), os.path.relpath(_HERE / "course" / f"{stage}.md", page.parent)
@@ -167,23 +194,39 @@ def _ladder(page: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _live(page: Path, stage: str, *words: str) -> str:
-    does = "learns while you watch" if "train" in words else "runs"
-    return (
-        f"*On [the site]({os.path.relpath(_HERE / 'site.md', page.parent)}), {stage} {does} here, in your browser.*\n"
-    )
+def _live(page: Path, stages: str, *words: str) -> str:
+    names, site = stages.split(","), os.path.relpath(_HERE / "site.md", page.parent)
+    does = "learns while you watch" if "train" in words else "runs" if len(names) == 1 else "run"
+    return f"*On [the site]({site}), {' and '.join(names)} {does} here, in your browser.*\n"
 
 
 _KINDS: dict[str, Callable[..., str]] = {
-    "code": _code, "text": _text, "diff": _diff, "results": _results, "ladder": _ladder, "live": _live,
+    "code": _code, "text": _text, "diff": _diff, "results": _results, "seeds": _seeds, "ladder": _ladder, "live": _live,
 }  # fmt: skip
 
 
-def _draw() -> None:
+def _draw() -> Mapping[str, Sequence[str]]:
+    """Draw the pictures; returns what docs/captions.py states of them."""
+    from captions import statements
     from course_runs import train_missing
     from pictures import draw_stale
 
-    draw_stale(train_missing(_HERE / "_generated" / "runs"), PICTURES)
+    runs = train_missing(_HERE / "_generated" / "runs")
+    draw_stale(runs, PICTURES)
+    return statements(runs)
+
+
+def _restated(text: str, statements: Mapping[str, Sequence[str]]) -> str:
+    """The text with captions and notes that state the numbers of the pictures and of the live stages."""
+    if not statements:
+        return text
+    from captions import restated
+
+    def restate(part: re.Match[str]) -> str:
+        name = part["name"] if part["kind"] == "picture" else f"live-{part['name'].replace(',', '-')}"
+        return part["head"] + restated(part["body"], statements.get(name, [])) + part["end"]
+
+    return _CAPTIONED.sub(restate, text)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def _select(page: Any, read: str) -> None:
 
 def _compared(browser: Any, address: str) -> Image.Image:
     """v3 beside v5."""
-    page = _opened(browser, address, 1280, 1330)
+    page = _opened(browser, address, 1280, 1640)
     for picker, stage in (("#first", "v3"), ("#second", "v5")):
         page.select_option(picker, page.locator(f"{picker} option", has_text=stage).get_attribute("value"))
         _settle(page)
@@ -123,7 +123,7 @@ def _compared(browser: Any, address: str) -> Image.Image:
 
 def _attention(browser: Any, address: str) -> Image.Image:
     """What one character attends to, in v5."""
-    page = _opened(browser, address, 1280, 1560)
+    page = _opened(browser, address, 1280, 1760)
     _select(page, "win")
     return _picture(page)
 

@@ -7,8 +7,8 @@
 
 In a notebook, check what you have defined there:
 
-    from exercises import check
-    check("v2", Head)
+    import exercises
+    exercises.check("v2", Head)
 
 To check an exercise, its file is run. It is your own program, and can do what your programs can do.
 docs/course/exercises.md tells more.

@@ -92,13 +92,13 @@ def test_every_added_thing_was_trained(copy: tuple[Path, Run]) -> None:
     assert any(lines[-1].startswith("sample from it: ") for lines in steps)
     tables = [path.read_text() for path in folder.rglob("metrics.csv")]
     assert {table.partition(",learning_rate_all,")[0] for table in tables} == {
-        "iteration,train,val", "iteration,train,val,accuracy_train,accuracy_val",
+        "iteration,train,val", "iteration,train,val,top_k_train,top_k_val",
     }  # fmt: skip
     assert all(summary["tokens"] > 0 for summary in runs(folder))
     lines = [json.loads(line) for path in folder.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
     measured = [line["metrics"] for line in lines if line.get("metrics")]
-    assert {tuple(metrics) for metrics in measured} == {("accuracy",), ("accuracy", "entropy")}
-    assert all(0 <= metrics["accuracy"][split] <= 1 for metrics in measured for split in ("train", "val"))
+    assert {tuple(metrics) for metrics in measured} == {("top_k",), ("top_k", "entropy")}
+    assert all(0 <= metrics["top_k"][split] <= 1 for metrics in measured for split in ("train", "val"))
 
 
 def test_an_added_tracker_has_every_row(copy: tuple[Path, Run]) -> None:
@@ -107,7 +107,7 @@ def test_an_added_tracker_has_every_row(copy: tuple[Path, Run]) -> None:
     with FileLock(path.parent / ".json_lines.lock", timeout=60):  # until it has delivered everything
         *rows, results = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 5, 10, 15, 20]
-    assert {"loss/val", "accuracy/val", "loss/documented_val"} <= rows[-1].keys()
+    assert {"loss/val", "top_k/val", "loss/documented_val"} <= rows[-1].keys()
     assert {"loss/exact_val", "report", "sample"} <= results.keys()
 
 
@@ -136,7 +136,7 @@ def test_resumed_runs_with_added_things_equal_uninterrupted_ones(copy: tuple[Pat
     short = "training.max_iters=20 training.eval_interval=10 training.eval_iters=2 device=cpu"
     every = "checkpoint.interval=10 checkpoint.min_seconds=0"
     added = {
-        "text": "model=window_mean optimizer=lion schedule=staircase data=squares metrics=accuracy",
+        "text": "model=window_mean optimizer=lion schedule=staircase data=squares metrics=top_k",
         "task": "model=v5 data=speeches",
         "tokens": "model=v5 optimizer=layerwise data.tokenizer=words",
     }

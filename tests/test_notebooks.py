@@ -1,8 +1,11 @@
 """The notebooks in docs/notebooks: with outputs in git, and executed from top to bottom as a reader would."""
 
+import importlib
 import itertools
+import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +14,15 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from docs.notebook_cells import exercise_cells, repository, with_colab
+from exercises.checks import EXERCISES
 from gpt.base.errors import UserError
 from gpt.data.corpora import multi30k
 from tests.conftest import DATA, REPOSITORY
 
 FOLDER = REPOSITORY / "docs" / "notebooks"
-NOTEBOOKS = ["ladder.ipynb", "transformer.ipynb"]
+TAUGHT = ["ladder.ipynb", "transformer.ipynb"]  # with pictures and stated results
+NOTEBOOKS = ["exercises.ipynb", *TAUGHT]
 ROUNDING = 0.03  # nats, by which a result may differ from what the text calls "about"
 _DOCUMENTED_RUN = re.compile(r'fit\("(v\w+)", "model=\1"(?=\))')
 _SHORTER = "training.max_iters=200"
@@ -51,14 +57,37 @@ def test_all_notebooks_are_tested() -> None:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_is_committed_with_its_outputs_but_without_what_changes(name: str) -> None:
     notebook = nbformat.read(FOLDER / name, as_version=4)
-    assert sum("image/png" in output.get("data", {}) for cell in cells(name, "code") for output in cell.outputs) >= 8
+    pictures = sum("image/png" in output.get("data", {}) for cell in cells(name, "code") for output in cell.outputs)
+    assert (pictures >= 8) == (check_what_is_about(notebook) > 0) == (name in TAUGHT)
     for cell in cells(name, "code"):
         assert cell.execution_count is None
         assert cell.metadata == {}
         assert all(output.get("name") != "stderr" for output in cell.outputs)
         assert "print(" not in cell.source.splitlines()[-1] or printed(cell), cell.source
         assert not re.search(r"\d seconds|tokens/s|/home/|/root/|/tmp/", printed(cell))
-    assert check_what_is_about(notebook) > 0
+
+
+def test_the_notebook_of_exercises_has_their_files_and_answers_that_blanks_are_left() -> None:
+    stored = nbformat.read(FOLDER / "exercises.ipynb", as_version=4).cells
+    made = with_colab(exercise_cells(), repository())
+    assert [(cell.id, cell.source) for cell in stored] == [(cell["id"], cell["source"]) for cell in made]
+    answers = {cell.id.removesuffix("-check"): cell for cell in stored if cell.id.endswith("-check")}
+    assert list(answers) == list(EXERCISES)
+    for cell in answers.values():
+        (answer,) = cell.outputs
+        assert "still to fill in" in answer.data["text/plain"]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_fetches_the_repository_on_colab_if_its_address_is_known(name: str) -> None:
+    stored = nbformat.read(FOLDER / name, as_version=4).cells
+    assert stored == with_colab(stored, repository())
+    title, fetch, *_ = with_colab(stored, "https://github.com/owner/name")
+    assert title == stored[0]
+    assert '"https://github.com/owner/name", folder' in fetch["source"]
+    folder, path = Path.cwd(), [*sys.path]
+    exec(compile(fetch["source"], name, "exec"), {})  # not on Colab: it does nothing
+    assert (Path.cwd(), sys.path) == (folder, path)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -68,6 +97,27 @@ def test_the_links_of_a_notebook_lead_somewhere(name: str) -> None:
     assert links
     for link in links:
         assert (FOLDER / link).exists(), link
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_a_page_of_the_site_that_leads_to_colab_if_it_can(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "docs"))
+    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "_ext"))
+    as_markdown = importlib.import_module("notebook_pages").as_markdown
+    notebook = json.loads((FOLDER / name).read_text())
+    page, pictures = as_markdown(notebook, Path(name).stem, None)
+    stored = nbformat.read(FOLDER / name, as_version=4).cells
+    assert all(cell.source.rstrip().splitlines()[-1] in page for cell in stored)
+    drawn = [cell for cell in stored for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    assert len(pictures) == len(drawn)
+    assert all(f"(/_generated/notebooks/{file})" in page for file in pictures)
+    assert "colab" not in page.partition("\n## ")[0]
+    page, _ = as_markdown(notebook, Path(name).stem, "https://github.com/owner/repository")
+    address = f"https://colab.research.google.com/github/owner/repository/blob/main/docs/notebooks/{name}"
+    assert f"[open it in Colab]({address})" in page
 
 
 @pytest.mark.slow
@@ -87,9 +137,7 @@ def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
         cell.source = _DOCUMENTED_RUN.sub(rf'\g<0>, "{_SHORTER}"', cell.source)
     client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}})
     client.execute(env=os.environ | {"GPT_DATA_DIR": str(DATA), "PYTHONPATH": str(REPOSITORY)})
-    assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
-
-    assert check_what_is_about(notebook) > 0
+    assert (check_what_is_about(notebook) > 0) == (name in TAUGHT)
     stored = nbformat.read(FOLDER / name, as_version=4)
     for cell, kept in zip(notebook.cells, stored.cells, strict=True):
         assert shown(cell) == shown(kept), cell.source

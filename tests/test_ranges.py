@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gpt.base import schema
-from gpt.base.choices import Kind
+from gpt.base.choices import Registry
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
@@ -49,7 +49,7 @@ def test_every_number_of_a_record_and_of_a_configuration_has_a_range(model: type
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_every_number_among_hyperparameters_has_a_range(name: str) -> None:
-    kind: Kind
+    kind: Registry
     function: Callable[..., Any]
     kind, function = CHOICES[name]
     for parameter in kind.hyperparameters(function).values():

@@ -20,18 +20,28 @@ from gpt.session.trained import TrainedRun
 
 _REPOSITORY = Path(__file__).parents[2]
 _EXCERPT = 10_000  # characters, few enough for a small model to memorise
+_SIZE = ["model.n_embd=96", "model.n_head=4", "model.n_layer=3"]
 _SMALL_V7 = [
-    "model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=3",
-    "training.max_iters=600", "training.batch_size=32", "training.learning_rate=3e-3", "training.eval_interval=50",
-    "training.eval_iters=20", "data=text",
+    "model=v7", "model.block_size=32", *_SIZE, "training.max_iters=600", "training.batch_size=32",
+    "training.learning_rate=3e-3", "training.eval_interval=50", "training.eval_iters=20", "data=text",
 ]  # fmt: skip
 _EVALUATED = ["training.eval_interval=200", "training.eval_iters=50"]
 _SHORT = ["training.max_iters=2000", *_EVALUATED]
 _KEPT = ["checkpoint.snapshots=20"]  # for the slider of the live stages
 _HIGH = ["training.learning_rate=1e-2"]
+_RECALL = [
+    "model.block_size=9", "data=recall", "data.distance=0", "metrics=accuracy", "training.learning_rate=3e-3",
+    "training.batch_size=64", "training.max_iters=1500", "training.eval_interval=100", "training.eval_iters=20",
+]  # fmt: skip
+
+_BY_MUON = [
+    "optimizer=muon_decay", "schedule=linear", "training.learning_rate=1e-2", "training.batch_size=16",
+    "training.max_iters=1200", "training.eval_interval=200", "training.eval_iters=20",
+]  # fmt: skip
 
 # The command lines by the name of the run; those that take longest first.
 COMMANDS = {
+    "v7": ["model=v7", "model.block_size=64", *_SIZE, "model.dropout=0.1", *_BY_MUON],
     "v6": ["model=v6", *_SHORT, *_KEPT],
     "v6_high": ["model=v6", *_SHORT, *_HIGH],
     "v6_decay": ["model=v6", *_SHORT, *_HIGH, "schedule=cosine"],
@@ -51,21 +61,8 @@ COMMANDS = {
     "with_dropout": [*_SMALL_V7, "model.dropout=0.3"],
     "reverse": ["experiment=reverse", "training.max_iters=600"],
     "gru": ["model=gru", "model.block_size=32", *_HIGH, "training.max_iters=600", *_EVALUATED],
-    "recall": [
-        "model=v6",
-        "model.n_layer=2",
-        "model.n_head=1",
-        "model.block_size=9",
-        "data=recall",
-        "data.distance=0",
-        "metrics=solved",
-        "training.learning_rate=3e-3",
-        "training.batch_size=64",
-        "training.max_iters=1500",
-        "training.eval_interval=100",
-        "training.eval_iters=20",
-        *_KEPT,
-    ],
+    "recall": ["model=v6", "model.n_layer=2", "model.n_head=1", *_RECALL, *_KEPT],
+    "gru_recall": ["model=gru", *_RECALL],
     "v4": ["model=v4", *_SHORT],
     "v3_ffn": ["model=v3_ffn", *_SHORT],
     "v3": ["model=v3", *_SHORT, *_KEPT],

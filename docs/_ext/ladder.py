@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,17 +14,16 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from live_stages import write_live
 from pictures import draw_stale
-from quoting import results
+from quoting import RESULTS, results
+from seeds import Seeds, figure
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from gpt.base.files import write_atomically
 
-_REPOSITORY = Path(__file__).parents[2]
-_RESULTS = _REPOSITORY / "docs" / "results.md"
 # Parts of the Markdown that are more on the site; docs/quoting.py says how they are written.
 _PART = re.compile(
-    r"^<!-- (?P<name>picture|results|live): (?P<argument>\S+)(?P<options>.*) -->\n"
+    r"^<!-- (?P<name>picture|results|seeds|live|ladder)(?:: (?P<argument>\S+)(?P<options>.*))? -->\n"
     r"(?P<first>.*\n)(?P<rest>(?:.*\n)*?)<!-- end -->$",
     re.MULTILINE,
 )
@@ -60,13 +60,13 @@ def _restated(directive: SphinxDirective, name: str) -> list[nodes.Node]:
 
 
 class Results(SphinxDirective):
-    """:::{results} STAGE: the documented and the measured loss, from the table in docs/results.md."""
+    """:::{results} STAGE: the documented and the measured loss, from the tables in docs/results.md, and each seed's."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """A list of fields."""
-        self.env.note_dependency(str(_RESULTS))
+        """A list of fields, and a figure."""
+        self.env.note_dependency(str(RESULTS))
         row = results(self.arguments[0])
         kind = ", of one training mini-batch" if row["documented"].endswith("*") else ""
         mean, _, deviation = row["measured"].partition(" ")
@@ -82,45 +82,36 @@ class Results(SphinxDirective):
         for name, value in fields.items():
             body = nodes.field_body("", nodes.paragraph("", "", *value))
             block += nodes.field("", nodes.field_name(text=name), body)
-        return [block]
+        return [block, nodes.raw("", figure(self.arguments[0]), format="html")]
 
 
 class Live(SphinxDirective):
     """:::{live} STAGE: the stage in the reader's browser, if this build of the site made the live page.
 
-    The content says what to look at. With `:train:`, the card that trains the stage comes first; `:prompt:` is the text
-    that it begins with.
+    Two, as STAGE,STAGE, read the same prompt.
+
+    The content says what to look at. With `:train:`, the card that trains the stage comes first; with `:play:`, the
+    moments of its training are played; `:prompt:` is the text that it begins with.
     """
 
     required_arguments, has_content = 1, True
-    option_spec = {"train": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
+    option_spec = {"train": directives.flag, "play": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """The content and a frame, or nothing."""
-        (stage,) = self.arguments
         page = Path(self.env.srcdir, "_generated", "static", "live", "index.html")
         self.env.note_dependency(str(page))
         if not page.exists():
             return []
-        trains = "train" in self.options
-        query = "embed&amp;train" if trains else "embed"
-        address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{stage}"
+        stages, trains = self.arguments[0].split(","), "train" in self.options
+        query = "&amp;".join(["embed", *(option for option in ("train", "play") if option in self.options)])
+        address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{','.join(stages)}"
         if "prompt" in self.options:
             address += f"&amp;prompt={quote(self.options['prompt'])}"
-        title = f"{stage} in your browser, {'to train' if trains else 'trained'}"
+        title = f"{' beside '.join(stages)} in your browser, {'to train' if trains else 'trained'}"
         frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
-        note = nodes.container("", *_restated(self, f"live-{stage}"), classes=["live-note"])
+        note = nodes.container("", *_restated(self, "-".join(["live", *stages])), classes=["live-note"])
         return [note, nodes.raw("", frame, format="html")]
-
-
-class Notebooks(SphinxDirective):
-    """:::{notebooks}: links to the notebooks of docs/notebooks, if there are any."""
-
-    def run(self) -> list[nodes.Node]:
-        """A list of links, or nothing."""
-        found = sorted(Path(self.env.srcdir, "notebooks").glob("*.ipynb"))
-        text = "\n".join(f"- [{path.name}](/notebooks/{path.name})" for path in found)
-        return self.parse_text_to_nodes(text) if found else []
 
 
 def _prepare(app: Sphinx) -> None:
@@ -138,11 +129,13 @@ def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
 
 
 def _directive(part: re.Match[str]) -> str:
-    words = (word.partition("=") for word in part["options"].split())
+    if part["name"] == "ladder":  # progress.js makes it the reader's record
+        return f"::::{{container}} ladder\n\n{part['first']}{part['rest']}::::"
+    words = (word.partition("=") for word in shlex.split(part["options"] or ""))
     lines = [f"::::{{{part['name']}}} {part['argument']}", *(f":{name}: {value}" for name, _, value in words)]
     if part["name"] == "picture":
         lines += [f":alt: {html.unescape(alt)}" for alt in _ALT.findall(part["first"])]
-    if part["name"] != "results":
+    if part["name"] in ("picture", "live"):
         lines += ["", part["rest"].strip()]
     return "\n".join([*lines, "::::"])
 
@@ -153,6 +146,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", _read)
     app.add_directive("picture", Picture)
     app.add_directive("results", Results)
+    app.add_directive("seeds", Seeds)
     app.add_directive("live", Live)
-    app.add_directive("notebooks", Notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,7 @@ _DOWNLOADS = Path(__file__).parents[2] / "data"
 _PACKAGE = Path(gpt.__file__).parent
 _WRITERS = (_PACKAGE / "exporting", _PACKAGE / "playground")
 _TRAINED = (*SMALL, "v8", "gru")  # in the page
-_STAGES = (*_TRAINED, "recall")
+_STAGES = (*_TRAINED, "recall", "gru_recall", "v7", "reverse")
 
 log = logging.getLogger(__name__)
 

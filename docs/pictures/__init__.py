@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from gpt.session.trained import TrainedRun
-from pictures import attention, depth, embeddings, flow, probabilities, recalling, sequences, training
+from pictures import architectures, attention, depth, embeddings, flow, probabilities, recalling, sequences, training
 from pictures.theme import THEMES, save
 
 PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], Figure]] = {
@@ -36,12 +36,17 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], 
     "masks": sequences.masks,
     "positions": sequences.positions,
     "cross-attention": sequences.cross_attention,
+    "remembering": architectures.remembering,
+    "cost": architectures.cost,
+    "parts": architectures.parts,
+    "equal-parameters": architectures.losses,
+    "predictions": architectures.predictions,
 }
 
 
 def draw_stale(runs: Mapping[str, TrainedRun], folder: Path) -> None:
-    """Draw the pictures in `folder` that are not there, or are older than this code or the runs."""
-    code = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    """Draw the pictures in `folder` that are not there, or are older than this code, the tables or the runs."""
+    code = max(path.stat().st_mtime for path in [*Path(__file__).parent.glob("*.py"), architectures.REFERENCE])
     newest = max(code, *((run.run.path / "summary.json").stat().st_mtime for run in runs.values()))
     for name, picture in PICTURES.items():
         for theme in THEMES:

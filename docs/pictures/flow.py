@@ -1,4 +1,7 @@
-"""A stage as one picture: from the window to the probabilities of the next character, with its new parts in colour."""
+"""A stage as one picture: from the window to the probabilities of the next character, with its new parts in colour.
+
+In the file, the box of a part has the id `part-` and its name, by which docs/_static/linked.js finds it.
+"""
 
 from functools import partial
 from itertools import pairwise
@@ -55,7 +58,8 @@ def flow(stage: str) -> Figure:
         if below is not None:
             _draw_arrow(axes, row, y - _BOX / 2, below + _BOX / 2)
         if row.ends_branch:
-            _draw_bypass(axes, tap, y - _BOX / 2 - _SUM, _colour(stage, "v5"))
+            branch = row.parts[0].name.partition(".")[0]
+            _draw_bypass(axes, branch, tap, y - _BOX / 2 - _SUM, _colour(stage, "v5"))
     return figure
 
 
@@ -70,7 +74,8 @@ def _draw_parts(axes: Axes, stage: str, parts: list[Part], y: float) -> None:
         if part.since is not None:  # what goes in and comes out is no part, and has no box
             colour, is_new = _colour(stage, part.since), part.since == stage
             ink = _paper() if is_new else ink
-            _draw_box(axes, left, y - _BOX / 2, width, _BOX, edgecolor=colour, facecolor=colour if is_new else "none")
+            style = {"edgecolor": colour, "facecolor": colour if is_new else "none", "gid": f"part-{part.name}"}
+            _draw_box(axes, left, y - _BOX / 2, width, _BOX, **style)
         axes.text(left + width / 2, y - 0.005, part.label, ha="center", va="center", fontsize=_TEXT, color=ink)
         left += width + _GAP
 
@@ -82,11 +87,12 @@ def _draw_arrow(axes: Axes, row: Row, top: float, bottom: float) -> None:
     axes.text(_MIDDLE + beside, top - below, row.shape, va="center", fontsize=_SMALL, alpha=0.8)
 
 
-def _draw_bypass(axes: Axes, top: float, bottom: float, colour: str) -> None:
+def _draw_bypass(axes: Axes, branch: str, top: float, bottom: float, colour: str) -> None:
     """The residual connection around a branch, and the sum in which it ends."""
     line: dict[str, Any] = {"color": colour, "linewidth": 1.2, "solid_joinstyle": "round"}
     axes.plot([_MIDDLE, _BYPASS, _BYPASS, _MIDDLE], [top, top, bottom, bottom], **line)
-    axes.add_patch(Circle((_MIDDLE, bottom), 0.08, facecolor=_paper(), edgecolor=colour, linewidth=1.2, zorder=3))
+    style: dict[str, Any] = {"facecolor": _paper(), "edgecolor": colour, "linewidth": 1.2, "zorder": 3}
+    axes.add_patch(Circle((_MIDDLE, bottom), 0.08, gid=f"part-plus.{branch}", **style))
     axes.plot([_MIDDLE - 0.045, _MIDDLE + 0.045], [bottom, bottom], zorder=4, **line)
     axes.plot([_MIDDLE, _MIDDLE], [bottom - 0.045, bottom + 0.045], zorder=4, **line)
 
@@ -98,7 +104,8 @@ def _draw_blocks(axes: Axes, stage: str, rows: list[Row], places: list[float], b
         return
     colour, top = _colour(stage, "v4"), inside[0] + _BOX / 2 + _AT_BLOCKS
     bottom = places[places.index(inside[-1]) + 1] + _BOX / 2 + _AT_BLOCKS
-    _draw_box(axes, _FRAME, bottom, WIDTH - 2 * _FRAME, top - bottom, edgecolor=colour, linestyle=(0, (4, 3)))
+    style: dict[str, Any] = {"edgecolor": colour, "linestyle": (0, (4, 3)), "gid": "part-blocks"}
+    _draw_box(axes, _FRAME, bottom, WIDTH - 2 * _FRAME, top - bottom, **style)
     label = f"{blocks} blocks"
     axes.text(WIDTH - _FRAME - 0.1, top - 0.13, label, ha="right", va="center", fontsize=_TEXT, color=colour)
 

@@ -47,6 +47,15 @@ def circuit(run: TrainedRun, off: str | None = None) -> Circuit:
     return Circuit(*(share.float().mean().item() for share in shares))
 
 
+@torch.no_grad()
+def answers(run: TrainedRun) -> tuple[float, float]:
+    """Shares of the lines: answered right, and with one of the digits of the line."""
+    idx, digits, _ = _asked(run)
+    found = run.model(idx)[:, -1].argmax(-1)  # (N)
+    is_told = (idx[:, 1:-1:2] == found[:, None]).any(-1)
+    return (found == digits).float().mean().item(), is_told.float().mean().item()
+
+
 def _asked(run: TrainedRun) -> tuple[Tensor, Tensor, Tensor]:
     """Lines without their last digit, that digit, and the place where it was told."""
     lines = recall(pairs=4, distance=0, size=20_000).val.splitlines()[:_LINES]

@@ -11,7 +11,7 @@ from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from exercises.checks.steps import MistakeError, Part
 
@@ -58,7 +58,9 @@ def _called(part: Part, answer: Any, given: SimpleNamespace) -> tuple[Any, str]:
     function = getattr(given, "module", answer)
     inputs = [getattr(given, name) for name in part.inputs]
     values = []
-    for _ in range(2):
+    for is_training in (True, True, False):
+        if isinstance(function, nn.Module):
+            function.train(is_training)
         copies = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
         values.append(function(*copies))
         for name, x, copy in zip(part.inputs, inputs, copies, strict=True):
@@ -66,10 +68,21 @@ def _called(part: Part, answer: Any, given: SimpleNamespace) -> tuple[Any, str]:
                 return values[
                     0
                 ], f"{name} itself is changed: `+=` or a name that ends in _ writes into the caller's tensor"
-    one, other = (x if isinstance(x, Tensor) else None for x in values)
-    if one is not None and other is not None and not (one.shape == other.shape and one.allclose(other, equal_nan=True)):
-        return values[0], "a second call with the same input gives another result: it must depend on the input alone"
-    return values[0], ""
+    first, second, evaluated = values
+    if not _alike(first, second):
+        return first, (
+            "a second call with the same input gives another result: is something drawn at random, as in dropout? It "
+            "must depend on the input alone"
+        )
+    if not _alike(first, evaluated):
+        return first, "in evaluation mode, after .eval(), it gives another result: it must be the same in both modes"
+    return first, ""
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return True
+    return one.shape == other.shape and one.allclose(other, equal_nan=True)
 
 
 def code_of(answer: Any) -> CodeType | None:
@@ -92,7 +105,8 @@ def blank_lines(code: CodeType) -> list[int]:
 _TIPS = {  # on what PyTorch says; it would advise to reshape, which mixes the numbers
     "view size is not compatible": ": view and reshape cut the numbers in their order in memory, and exchange no "
     "dimensions; transpose or permute does, after or before them",
-    "must match the size of tensor": ": does a sum or mean need keepdim=True, or do dimensions need a transpose?",
+    "must match the size of tensor": ": does a sum or mean need keepdim=True, do dimensions need a transpose, "
+    "or is a size fixed that varies?",
 }
 
 

@@ -85,6 +85,9 @@ _MASKS: Mapping[str, Way] = {
         for score in (1.0, -1.0, -2.0, -5.0, -10.0)
     },
     "the mask sets the hidden scores to +inf instead of -inf": _hiding(score=_INF),
+    "0 * -inf is NaN, so a triangle of 0 and 1 cannot be multiplied by -inf: use masked_fill": lambda s: (
+        s.scores + _triangle(s.T).float() * -_INF
+    ),
 }
 _SOFTMAXES: Mapping[str, Way] = {
     "the softmax is over the wrong dimension: the columns add up to 1, but each row must": lambda s: s.masked.softmax(
@@ -106,6 +109,11 @@ _SOFTMAXES: Mapping[str, Way] = {
     "the mask hides a position from itself, so that row 0 has nothing to see: row 3 must see column 3": lambda s: (
         _hiding(lambda T: _triangle(T, 0))(s).softmax(-1).nan_to_num(0.0)
     ),
+    "a softmax comes before the mask, and another after it: mask the scores, then take one": lambda s: (
+        s.scores.softmax(-1).masked_fill(_triangle(s.T), -_INF).softmax(-1)
+    ),
+    "the mask is inverted: row 3 sees columns 4 and 5, which are the future, and the last row nothing. (True stands "
+    "for what may be seen in an attn_mask.)": lambda s: _hiding(lambda T: ~_triangle(T))(s).softmax(-1).nan_to_num(0.0),
     "the exponentials are not divided by their sum: each row must add up to 1": lambda s: s.masked.exp(),
     "a sigmoid stands in place of the softmax: each row must add up to 1": lambda s: s.masked.sigmoid(),
     "the scores are divided by their sum: softmax takes the exponentials first": lambda s: (
@@ -316,6 +324,8 @@ HEADS = Part(
                 "and exchange T and H; (B, H, T, D) at once mixes positions and channels": lambda s: torch.stack(
                     [part.reshape(s.B, s.H, s.T, s.D) for part in s.qkv.chunk(3, dim=-1)]
                 ),
+                "the heads are mixed by a wrong view: 3 comes first in it, but in memory the positions do. View as "
+                "(B, T, 3, H, D), then permute": lambda s: s.qkv.reshape(3, s.B, s.T, s.H, s.D).transpose(2, 3),
                 "the three groups are mixed: of the 3C channels, the first C are the queries of all heads, so 3 comes "
                 "before H in the view": lambda s: s.qkv.view(s.B, s.T, s.H, 3, s.D).permute(3, 0, 2, 1, 4),
                 "T and H are not exchanged, so that the heads of one position attend to each other: "
@@ -468,6 +478,9 @@ BACKWARD = Part(
                 ),
                 "the gradient of the softmax subtracts the mean of d_weights: the mean must be weighted by the "
                 "weights": lambda s: s.weights * (s.d_weights - s.d_weights.mean(-1, keepdim=True)),
+                "the gradient of the softmax has a diagonal of 0: a position sees itself, so its own score counts": (
+                    lambda s: (s.weights * (s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True))).tril(-1)
+                ),
                 "the gradient of the softmax has the wrong sign": lambda s: (
                     -s.weights * (s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True))
                 ),
@@ -560,4 +573,4 @@ EXERCISES = (
     Exercise("v2", "one attention head", "v2", (HEAD,), stage="v2"),
     Exercise("v3", "several heads in one tensor", "v3", (HEADS,), stage="v3"),
 )
-BACKWARD_EXERCISE = Exercise("backward", "backpropagation through attention, by hand", "v2", (BACKWARD,))
+BACKWARD_EXERCISE = Exercise("backward", "backpropagation through attention, by hand", "backpropagation", (BACKWARD,))

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from exercises.checks.steps import Exercise, Given, Part, Step, Way
 
@@ -135,6 +135,9 @@ PROBABILITIES = Part(
                 "the counts are divided by V instead of their sum": lambda s: s.smoothed / s.smoothed.shape[1],
                 "the division is missing": lambda s: s.smoothed,
                 "1 is added after the division": lambda s: s.counts / s.counts.sum(1, keepdim=True) + 1,
+                "1 is added to the probabilities: add it to the counts, before the division": lambda s: (
+                    (raised := s.counts / s.counts.sum(1, keepdim=True).clamp(min=1) + 1) / raised.sum(1, keepdim=True)
+                ),
             },
             (
                 "Row i must add up to 1: after token i, some token comes for certain.",
@@ -208,6 +211,9 @@ LOSS = Part(
             lambda s: -s.picked.log().mean(),
             {
                 **_LOSSES,
+                "cross_entropy is given probabilities, but applies softmax to what it is given: take -ln of p": (
+                    lambda s: nn.functional.cross_entropy(s.p[s.ids[:-1]], s.ids[1:])
+                ),
                 "the sum is divided by N, but there are N - 1 pairs": lambda s: -s.picked.log().sum() / len(s.ids),
             },
             (
@@ -262,8 +268,11 @@ SOFTMAX = Part(
                 "the row's largest score is added instead of subtracted": lambda s: s.x + s.x.amax(-1, keepdim=True),
                 "the largest absolute value is subtracted: in a row far below 0 every exponential is 0, and 0/0 is "
                 "NaN": lambda s: s.x - s.x.abs().amax(-1, keepdim=True),
-                "the scores are clamped, which makes large ones equal: subtract the row's largest": lambda s: s.x.clamp(
-                    -50, 50
+                "large scores are cut off, which makes them equal: subtract the row's largest": lambda s: s.x.clamp(
+                    max=50
+                ),
+                "large and small scores are cut off, which makes them equal: subtract the row's largest": lambda s: (
+                    s.x.clamp(-50, 50)
                 ),
                 "the largest score of each column is subtracted: a row must be compared with its own": lambda s: (
                     s.x - s.x.amax(0, keepdim=True)
@@ -348,9 +357,24 @@ def _logits(V: int, *targets: int) -> Given:
     )
 
 
+def _unlikely(_: Any) -> SimpleNamespace:
+    """Targets whose probability is small, but not 0: only now does it matter what is added to it."""
+    return SimpleNamespace(
+        logits=torch.tensor([[0.0, 27, 1], [25, 0, -1], [1, 2, 3]]).requires_grad_(), targets=torch.tensor([0, 1, 2])
+    )
+
+
+def _raised(least: float) -> Way:
+    return lambda s: -s.picked.clamp(min=least).log().mean()
+
+
+def _added(eps: float) -> Way:
+    return lambda s: -(s.picked + eps).log().mean()
+
+
 CROSS_ENTROPY = Part(
     "cross_entropy",
-    (_logits(5, 2, 0, 1, 3, 3), _logits(4, 3, 3, 0, 1, 2, 1, 0), _logits(7, 6)),
+    (_logits(6, 2, 0, 1, 3, 3), _logits(4, 3, 3, 0, 1, 2, 1, 0), _logits(7, 6), _unlikely),
     (
         Step(
             "p",
@@ -404,7 +428,33 @@ CROSS_ENTROPY = Part(
             "loss",
             "the loss is",
             lambda s: -s.picked.log().mean(),
-            _LOSSES,
+            {
+                **_LOSSES,
+                "the mean is over all N * V numbers of a table that is 0 but for the targets: divide by N only": (
+                    lambda s: -s.picked.log().mean() / s.logits.shape[1]
+                ),
+                "-ln(1 - p) of the other tokens is added, as in a binary cross-entropy: the target alone counts": (
+                    lambda s: -(s.picked.log() + (1 - s.p).log().sum(1) - (1 - s.picked).log()).mean()
+                ),
+                "the mean includes -ln(1 - p) of the other tokens, as in a binary cross-entropy: the target alone "
+                "counts": lambda s: (
+                    -(s.picked.log() + (1 - s.p).log().sum(1) - (1 - s.picked).log()).mean() / s.logits.shape[1]
+                ),
+                "the sum is divided by V: divide by the number of examples": lambda s: (
+                    -s.picked.log().sum() / s.logits.shape[1]
+                ),
+                **{
+                    f"{eps:g} is added to p, or is the least that it may be, so that the loss of an unlikely target is "
+                    "too small: p is never 0": _raised(eps)
+                    for eps in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11)
+                },
+                **{
+                    f"{eps:g} is added to p, so that the loss of an unlikely target is too small: p is never 0": (
+                        _added(eps)
+                    )
+                    for eps in (1e-2, 1e-3, 1e-4, 1e-10, 1e-11, 1e-12)
+                },
+            },
             (
                 "The smaller the probability of what came, the larger the loss; a certain and right "
                 "prediction costs 0.",

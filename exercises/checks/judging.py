@@ -124,7 +124,7 @@ def _recognised(
     None if no mistakes lead there.
     """
     values = value if isinstance(value, tuple | list) else [value]
-    if not any(isinstance(x, Tensor | float) and torch.as_tensor(x).isfinite().any() for x in values):
+    if not any(isinstance(x, Tensor | float) and (~torch.as_tensor(x).isnan()).any() for x in values):
         return None  # NaN alone looks like any mistake that leads to it
     steps = part.steps[:count]
     for mistakes in range(1, (most or part.most_mistakes) + 1):
@@ -223,7 +223,7 @@ def _difference(value: Any, right: Any, part: Part, step: Step) -> str:
     if right.dim() > 1 and right.shape[-1] == right.shape[-2] and _same(value, right.mT, part.tolerance):
         return "it is transposed"
     ratio = (value.double() * right).sum() / right.double().square().sum()
-    if ratio.isfinite() and ratio.abs() > 1e-3 and _same(value, right * ratio, part.tolerance):
+    if right.dim() and ratio.isfinite() and ratio.abs() > 1e-3 and _same(value, right * ratio, part.tolerance):
         return f"all of it is {ratio:.4g} times what it must be: a factor is missing, or one too many"
     place = (~torch.isclose(value.double(), right.double(), 1e-4, part.tolerance)).nonzero()[0].tolist()
     found, wanted = value[tuple(place)].item(), right[tuple(place)].item()

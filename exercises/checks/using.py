@@ -33,9 +33,8 @@ TEMPERATURE = Part(
                 "the logits are raised to a power: divide them by the temperature": lambda s: (
                     s.logits ** (1 / s.temperature)
                 ),
-                "the temperature is not used, or only added, which changes no probability: divide the logits by it": (
-                    lambda s: s.logits
-                ),
+                "the temperature changes nothing: it is not used, or only added, or divides the probabilities and "
+                "cancels. Divide the logits by it": (lambda s: s.logits),
             },
             (
                 "A cold system stays in its likeliest state: a low temperature must push the logits apart.",
@@ -104,6 +103,8 @@ NUCLEUS = Part(
             {
                 "the token that crosses the threshold is dropped: it must be kept, so that those that are kept add up "
                 "to p at least": lambda s: s.ranked.cumsum(-1),
+                "the sums are moved along, but the last one, 1, comes to the front: the sum before the likeliest token "
+                "is 0": lambda s: s.ranked.cumsum(-1).roll(1, -1),
                 "the token that crosses the threshold is dropped unless it is the likeliest: keep it": lambda s: (
                     s.ranked.cumsum(-1).index_fill(-1, torch.tensor([0]), 0.0)
                 ),
@@ -163,6 +164,9 @@ NUCLEUS = Part(
                 "gather(order) ranks once more: scatter puts each rank back in its place": lambda s: s.kept.gather(
                     -1, s.order
                 ),
+                "all rows are put back in the order of row 0: each row has its own": lambda s: torch.zeros_like(
+                    s.kept
+                ).scatter(-1, s.order[:1].expand_as(s.order), s.kept),
                 "the tokens stay in the order of the vocabulary, but what is cut off was found for the "
                 "ranks": lambda s: s.p.where(s.kept > 0, torch.zeros(())),
             },
@@ -189,7 +193,7 @@ NUCLEUS = Part(
                 "what is kept is divided by the number of tokens: divide by its sum": lambda s: (
                     s.unranked / s.unranked.shape[-1]
                 ),
-                "what is kept gets the same probability for all: divide it by its sum": lambda s: (
+                "all that is kept gets the same probability: divide each token's own by their sum": lambda s: (
                     (kept := (s.unranked > 0).float()) / kept.sum(-1, keepdim=True)
                 ),
                 "the whole tensor adds up to 1, but each row must": lambda s: s.unranked / s.unranked.sum(),
@@ -219,6 +223,10 @@ class _Model(nn.Module):
 
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> logits: (B, T, V)."""
+        if not self.training:
+            raise MistakeError(
+                "the loss is computed in evaluation mode, where dropout is off: a training step must not call eval()"
+            )
         return _SCALE * self.table[idx]
 
 
@@ -293,7 +301,8 @@ def _trained(answer: Any, s: SimpleNamespace) -> tuple[Any, ...]:
 def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
     model, losses = _Model(), []
     gradient = previous = torch.zeros(_V, _V)
-    is_early = s.gradient in ("early", "early, erased", "early, accumulated") and s.update != 0
+    steps = {0: 0, "by hand": 0}.get(s.update, s.update)
+    is_early = s.gradient in ("early", "early, erased", "early, accumulated") and steps > 0
     for _ in range(_STEPS):
         loss = s.loss(model(s.idx), s.targets, s.idx)
         (new,) = torch.autograd.grad(loss, model.table)
@@ -301,12 +310,12 @@ def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
         gradient = gradient + new if s.gradient in ("accumulated", "early, accumulated") else new
         used = previous if is_early else gradient
         if s.gradient not in ("none", "erased", "early, erased"):
-            model.table.data -= s.update * _LR * used
+            model.table.data -= (1 if s.update == "by hand" else steps) * _LR * used
         if s.returned == "after":
             loss = s.loss(model(s.idx), s.targets, s.idx)
         losses.append((loss.exp() if s.returned == "perplexity" else loss).detach())
-    had = s.update != 0 and s.gradient not in ("none", "erased", "early, erased")
-    flags = (s.gradient != "none", s.update != 0, had, s.returned == "graph", is_early)
+    had = steps > 0 and s.gradient not in ("none", "erased", "early, erased")
+    flags = (s.gradient != "none", steps > 0, had, s.returned == "graph", is_early)
     return torch.stack(losses), model.table.detach() * _SCALE, *map(float, flags)
 
 
@@ -429,7 +438,13 @@ TRAINING_STEP = Part(
             "update",
             "the update is",
             _always(1),
-            {"step() is missing: the weights do not change": _always(0), "step() is called twice": _always(2)},
+            {
+                "step() is missing: the weights do not change": _always(0),
+                "step() is called twice": _always(2),
+                "step() is missing, and the weights are changed by hand: most optimizers step in another way": _always(
+                    "by hand"
+                ),
+            },
             (
                 "The gradients alone change nothing.",
                 "The optimizer moves the weights, after backward().",

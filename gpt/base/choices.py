@@ -8,7 +8,7 @@ A choice is a mapping such as
 
 Its schema is the signature of the class or function it names: names, types and ranges are checked against it. The
 ranges below are for annotating such signatures. A run folder contains choices too and is untrusted, so a name is looked
-up only in the modules of one package, and used only if its `Kind` accepts the object.
+up only in the modules of one package, and used only if its `Registry` accepts the object.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Registry:
     """The valid choices for one key of a configuration."""
 
     key: str  # such as "model"

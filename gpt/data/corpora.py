@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gpt.base.choices import Kind, PathName, PathNames
+from gpt.base.choices import PathName, PathNames, Registry
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import sha256
 from gpt.base.installation import TINY_SHAKESPEARE
@@ -44,7 +44,7 @@ def type_of(loader: Any) -> type[Corpus] | None:
 
 
 _CONTRACT = "a function annotated to return TextCorpus, PairCorpus or another type of Corpus"
-LOADER = Kind("data", "a loader of a corpus", "gpt.data", _CONTRACT, lambda loader: type_of(loader) is not None)
+LOADER = Registry("data", "a loader of a corpus", "gpt.data", _CONTRACT, lambda loader: type_of(loader) is not None)
 
 
 def shakespeare(

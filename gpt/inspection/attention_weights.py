@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
@@ -29,6 +29,22 @@ class AttentionWeights(TorchFunctionMode):
         elif func in _SOFTMAX and result.ndim > 2:
             self.weights.append(result.detach() if result.ndim == 4 else result.detach()[:, None])
         return result
+
+
+class CrossAttention(nn.Module):
+    """An encoder-decoder that also returns what each block of its decoder attends to in the source."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = len(model.decoder)
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """source: (B, S), target: (B, T) token ids -> logits (B, T, V), then (B, H, T, S) for each block."""
+        with AttentionWeights() as observed:
+            logits = self.model(source, target)
+        # One per encoder block, then two per decoder block: self-attention, and attention to the source.
+        return (logits, *observed.weights[len(self.model.encoder) + 1 :: 2])
 
 
 def _weights(

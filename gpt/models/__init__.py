@@ -27,7 +27,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from gpt.base.choices import Choice, Kind
+from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
 
 
@@ -38,7 +38,7 @@ def _is_stage(target: Any) -> bool:
 
 
 _CONTRACT = "a torch.nn.Module whose constructor takes vocab_size and block_size"
-STAGE = Kind("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size", "padding_idx"))
+STAGE = Registry("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size", "padding_idx"))
 
 
 def build(choice: Choice, vocab_size: int) -> nn.Module:

@@ -8,6 +8,8 @@ from gpt import tasks
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.schema import Weights
+from gpt.data.corpora import LOADER, type_of
+from gpt.data.recall import Lines
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts
@@ -41,19 +43,21 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
-    which = selected(run, weights)
+    which, documented = selected(run, weights), run.documented().model_dump()
+    answers_only = type_of(LOADER.find(config.data)) is Lines
     return in_brief(id, run, summary) | {
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
         "token": "subword" if tokenizer is None else tokenizer.unit,
         "vocabulary": None if tokenizer is None else tokenizer.shown,
         "vocabulary_size": len(run.vocabulary().vocabulary),
-        "tokenizer": None if tokenizer is None else _described(tokenizer),
+        "tokenizer": _sentences(run) if tokenizer is None else _described(tokenizer),
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": changes(summary),
-        "documented": run.documented().model_dump(), "exact": summary.exact.val,
+        "documented": dict.fromkeys(documented) if answers_only else documented, "exact": summary.exact.val,
         "per_character": summary.exact.loss.per_character,
+        "answers_only": answers_only,
         "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
         "curve": curve_of(run.evaluations()),
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
@@ -80,6 +84,12 @@ def _described(tokenizer: TextTokenizer) -> dict[str, Any]:
     """What page/tokenizer.js needs to encode a text; it knows the bytes, and the characters from the vocabulary."""
     merged = {"vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges} if tokenizer.joins_characters else {}
     return {"kind": tokenizer.kind, **merged}
+
+
+def _sentences(run: RunFolder) -> dict[str, Any]:
+    """The same of a run that translates."""
+    vocabulary = run.vocabulary()
+    return {"kind": vocabulary.kind, "vocabulary": vocabulary.vocabulary, "merges": vocabulary.merges}
 
 
 def _prompt(run: RunFolder, tokenizer: TextTokenizer | None) -> str:

@@ -14,20 +14,20 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, TrainConfig, Weights
-from gpt.data.corpora import LOADER, type_of
 from gpt.data.download import npm_package
-from gpt.data.recall import Lines
 from gpt.exporting import browser, graphs
 from gpt.exporting.card import without_paths
 from gpt.exporting.inputs import NONE, inputs_of
 from gpt.exporting.staging import staged
 from gpt.exporting.training import export_training
+from gpt.exporting.translator import export_translator
 from gpt.models import block_size_of
-from gpt.playground import intervening, looking
+from gpt.playground import intervening, looking, translating
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
 from gpt.playground.variants import variants
@@ -35,11 +35,12 @@ from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import leading_to
 from gpt.session.trained import TrainedRun, load_run
-from gpt.tasks import Continuation
+from gpt.tasks import Continuation, Translation
 
 _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
+_SEARCH: Any = {"beam": 5, "length_penalty": 1.0}  # as index.html has them
 _LARGEST_LOADED = 500_000  # parameters of a run that is trained or whose snapshots are shown: a reader loads 2 MB each
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,9 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
 def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: Weights = "auto") -> str:
     """Write the page with these runs, under the names used in its address, to the new folder `out`.
 
-    Runs that have no graph, such as those that translate, or whose graph does not compute the same, are left out with a
-    warning. onnxruntime-web is downloaded to `data_dir`, once. Returns a description of what was checked. Raises
-    RequestError if no run remains, UserError if the download fails.
+    Runs that have no graph, or whose graph does not compute the same, are left out with a warning. onnxruntime-web is
+    downloaded to `data_dir`, once. Returns a description of what was checked. Raises RequestError if no run remains,
+    UserError if the download fails.
     """
     runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
     runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
@@ -92,10 +93,14 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
 def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tuple[dict[str, Any], list[str]]:
     """Write the graphs of a run; return its description and what was checked. Raises RequestError, UserError."""
     trained = load_run(run.path, weights=weights, device="cpu")
+    full = in_full(name, run, run.summary(), weights)
+    full |= {"folder": run.path.name, "changed": without_paths(full["changed"])}
+    if isinstance(trained.task, Translation):
+        return full | _translator(trained, full["prompt"], folder), [export_translator(trained, folder)]
     Continuation.required(trained.task, "a page without a server")
     choice, kept, training, checked = trained.config.model, _moments(trained), None, []
     try:
-        if type_of(LOADER.find(trained.config.data)) is Lines:
+        if full["answers_only"]:
             raise RequestError("it was trained on the answers of its lines alone, and the page trains on whole texts")
         if size_of(trained.model) > _LARGEST_LOADED:
             raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
@@ -112,11 +117,21 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
     inputs = inputs_of(choice, trained.model) if kept else NONE
     checked += graphs.export(trained, folder, inputs).split("\n") + browser.export_parts(trained, folder, inputs)
     checked += [browser.export_moments(trained, kept, folder)] if kept else []
-    full = in_full(name, run, run.summary(), weights)
-    own |= {"folder": run.path.name, "changed": without_paths(full["changed"])}
     own |= {"has_attention": (folder / "with_attention.onnx").exists(), "moments": list(kept)}
     (folder / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
     return full | own, checked
+
+
+def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any]:
+    """What is different in the description of a run that translates; writes what the page shows of its first prompt."""
+    own: dict[str, Any] = {"training": "it translates, and the page trains on texts", "moments": []}
+    if not prompt:
+        return own
+    example = translating.translations(trained, prompt, **_SEARCH)
+    best = example["beams"][0]
+    attention = translating.cross_attention(trained, prompt, best["ids"] if best["ended"] else best["ids"][:-1])
+    (folder / "first.safetensors").write_bytes(_saved(attention))
+    return own | {"example": {"sentence": prompt, **_SEARCH, **example}}
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:
@@ -144,6 +159,10 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
     window = ids[-block_size_of(trained.model) :]
     tensors[f"logits_{len(ids)}"] = looking.logits(trained, ids)
     tensors |= looking.attention(trained, window) | intervening.interventions(trained, window)
+    return _saved(tensors)
+
+
+def _saved(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.data.subwords import BEGIN, END, Subwords
-from gpt.inspection.attention_weights import AttentionWeights
+from gpt.inspection.attention_weights import CrossAttention
 from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Translation
@@ -33,13 +33,13 @@ def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalt
     model can read.
     """
     tokenizer = _tokenizer(trained)
-    known, unknown = tokenizer.known_part(sentence)
+    known, _ = tokenizer.known_part(sentence)
     source = encode_sources(trained.model, tokenizer, [known])[0]
     if len(source) == 1:
         raise RequestError("there is nothing to translate: give at least one word that the run can read")
     found = candidates(trained.model, torch.tensor([source]), beam=beam, length_penalty=length_penalty)[0]
     beams = [Beam(tokenizer.decode(x.ids), x.score, x.ids, _tokens(tokenizer, x.ids), x.ended) for x in found]
-    return {"source": _tokens(tokenizer, source), "unknown": unknown, "beams": [asdict(beam) for beam in beams]}
+    return {"source": _tokens(tokenizer, source), "beams": [asdict(beam) for beam in beams]}
 
 
 @torch.inference_mode()
@@ -53,11 +53,8 @@ def cross_attention(trained: TrainedRun, sentence: str, target: list[int]) -> di
     source = encode_sources(trained.model, tokenizer, [tokenizer.known_part(sentence)[0]])[0]
     if len(target) >= block_size_of(trained.model) or any(not 0 <= i < len(tokenizer) for i in target):
         raise RequestError("this is not a translation by this run")
-    with AttentionWeights() as observed:
-        trained.model(*(torch.tensor([ids], device=trained.device) for ids in (source, [BEGIN, *target])))
-    # One per encoder block, then two per decoder block: self-attention, and attention to the source.
-    encoder_blocks = len(trained.model.encoder)  # type: ignore[arg-type]
-    weights = observed.weights[encoder_blocks + 1 :: 2]
+    pair = (torch.tensor([ids], device=trained.device) for ids in (source, [BEGIN, *target]))
+    _, *weights = CrossAttention(trained.model)(*pair)
     return {f"attention_{layer}": x[0].float().cpu() for layer, x in enumerate(weights)}
 
 

@@ -12,7 +12,7 @@ from gpt.base.errors import RequestError
 from gpt.base.pictures import write_png
 from gpt.reports import escaping
 from gpt.reports.plots import MOST_COLOURS, add_legend, log_scale, panels
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
 from gpt.runs.records import Summary
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
             groups.sort(key=lambda group: group.values[key])
         kept = [group for group in groups if group in learned]
         errors = [group.deviation or 0.0 for group in kept]
-        means, text = [group.mean for group in kept], escaping.label(name) or None
+        means, text = [group.mean for group in kept], escaping.label(name) if len(lines) > 1 else None
         axes.errorbar([*map(place, kept)], means, errors, marker="o", capsize=3, color=f"C{number}", label=text)
         diverged = [place(group) for group in groups if group not in learned]
         height = axes.get_xaxis_transform()
@@ -144,10 +144,9 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
 def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
     """The groups of each combination of the other keys, by its name, in the order of their values."""
     rest = [other for other in groups[0].values if other != key]
-    short = names([*groups[0].values])
     lines: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
-        lines[", ".join(f"{short[k]}={shown(k, group.values[k])}" for k in rest)].append(group)
+        lines[label({k: group.values[k] for k in rest})].append(group)
     return dict(_ordered(lines.items(), lambda line: [line[1][0].values[k] for k in rest]))
 
 

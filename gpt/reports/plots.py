@@ -32,8 +32,9 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
     figure, all_axes = panels(max(1, len(rankings)))
     if rankings:
         for axes, ranking in zip(all_axes, rankings, strict=True):
-            _draw_groups(axes, [(label(group), group.runs) for group in ranking.groups], x, ranking.unit)
-            axes.set_title(printable(ranking.corpus), fontsize="medium", parse_math=False)
+            _draw_groups(axes, [(label(group.values), group.runs) for group in ranking.groups], x, ranking.unit)
+            title = f"Validation loss during training on {ranking.corpus}"
+            axes.set_title(printable(title), fontsize="medium", parse_math=False)
     else:
         _draw_groups(all_axes[0], list(comparison.counted.items()), x, "token")
         _draw_documented(all_axes[0], comparison, x)

@@ -5,7 +5,7 @@ import logging
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -157,9 +157,7 @@ def _in_bits(runs: list[FinishedRun]) -> float | None:
 def _varying(settings: list[_Settings]) -> list[str]:
     """The keys that distinguish the runs, choices first; a key that follows from the choices is left out."""
     keys = dict.fromkeys(key for values in settings for key in values)
-    choices = sorted(
-        (key for key in keys if key == "stage" or key.endswith("_target_")), key=lambda key: key != "stage"
-    )
+    choices = sorted(filter(_is_choice, keys), key=lambda key: key != "stage")
     kept: list[str] = []
     chosen = [""] * len(settings)
     for key in [*choices, *(key for key in keys if key not in choices)]:
@@ -169,6 +167,10 @@ def _varying(settings: list[_Settings]) -> list[str]:
             if key in choices:
                 chosen = finer
     return kept
+
+
+def _is_choice(key: str) -> bool:
+    return key == "stage" or key.endswith("_target_")
 
 
 def _same(value: Any) -> str:
@@ -183,10 +185,12 @@ def names(keys: list[str]) -> dict[str, str]:
     return {key: (end if last.count(end) == 1 else short[key]) for key, end in zip(keys, last, strict=True)}
 
 
-def label(group: Group) -> str:
-    """The values of a group, as key=value."""
-    short = names(list(group.values))
-    return ", ".join(f"{short[key]}={shown(key, value)}" for key, value in group.values.items()) or "all runs"
+def label(values: Mapping[str, Any]) -> str:
+    """The values of a group, as key=value; of a choice alone, its bare name: gru."""
+    if len(values) == 1 and all(map(_is_choice, values)):
+        return "".join(shown(key, value) for key, value in values.items())
+    short = names(list(values))
+    return ", ".join(f"{short[key]}={shown(key, value)}" for key, value in values.items()) or "all runs"
 
 
 def shown(key: str, value: Any) -> str:

@@ -62,7 +62,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
 def equal_table(equal: Equal, x: Axis, style: str) -> str:
     """The losses at an equal amount of training, in a style of tabulate."""
     escaped = escaping.markdown if style == "github" else printable
-    rows = [[escaped(label(group)), _mean(losses)] for group, losses in equal.losses]
+    rows = [[escaped(label(group.values)), _mean(losses)] for group, losses in equal.losses]
     title = (
         f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
     )

@@ -101,7 +101,7 @@ def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
     yield from sorted(wanted, key=_last_started, reverse=True)
 
 
-def is_like(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:
+def has_same_config(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:
     """Whether a run has this configuration; a damaged one does not, with a warning.
 
     The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype.

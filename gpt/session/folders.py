@@ -26,7 +26,7 @@ class NewFolder:
     fork: Fork | None = None  # the source of its weights
 
     @contextlib.contextmanager
-    def opened(
+    def open(
         self, config: TrainConfig, vocabulary: Vocabulary, command: str, seen: Seen | None
     ) -> Iterator[tuple[RunFolder, Callable[[], None] | None]]:
         """Create the folder, and yield it; there is nothing to reopen."""
@@ -56,7 +56,7 @@ class ContinuedFolder:
     checkpoint: Checkpoint | None
 
     @contextlib.contextmanager
-    def opened(
+    def open(
         self, config: TrainConfig, vocabulary: Vocabulary, command: str, seen: Seen | None
     ) -> Iterator[tuple[RunFolder, Callable[[], None] | None]]:
         """Yield the folder, which stays unchanged until the function is called that is yielded with it."""

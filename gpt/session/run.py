@@ -76,7 +76,7 @@ def run(
         folder = None
         if start.folder is not None:
             vocabulary = job.task.vocabulary(job.corpus)
-            opening = start.folder.opened(start.config, vocabulary, start.request.command, job.seen)
+            opening = start.folder.open(start.config, vocabulary, start.request.command, job.seen)
             folder, reopen = stack.enter_context(opening)
             for line in _opening_lines(start, job):
                 log.info(line)

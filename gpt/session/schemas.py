@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gpt.base.choices import Kind
+from gpt.base.choices import Registry
 from gpt.base.commands import COMMANDS
 from gpt.base.files import write_atomically
 from gpt.cli.help import meanings
@@ -33,7 +33,7 @@ _HYDRAS = {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
 def schemas() -> dict[str, tuple[Schema, list[str]]]:
     """The schemas by name, each with the patterns of its files; no key is required."""
     explained = meanings("train", {})
-    choices = {kind.key: _choice(kind, explained) for kind in (STAGE, *_ALONE)}
+    choices = {registry.key: _choice(registry, explained) for registry in (STAGE, *_ALONE)}
     parts = {
         name: _part(command.load_schema().model_json_schema(), "", meanings(name, {}))
         for name, command in COMMANDS.items()
@@ -43,7 +43,9 @@ def schemas() -> dict[str, tuple[Schema, list[str]]]:
     by_name = {key: {"type": "object", "additionalProperties": choices[key]} for key in ("logger", "metrics")}
     schema["properties"] |= choices | by_name
     files += [f"**/{group}/*.yaml" for group in _OTHERS] + ["**/experiment/*/*.yaml"]
-    return found | {kind.key: (_with_hydras(choices[kind.key]), [f"**/{kind.key}/*.yaml"]) for kind in _ALONE}
+    return found | {
+        registry.key: (_with_hydras(choices[registry.key]), [f"**/{registry.key}/*.yaml"]) for registry in _ALONE
+    }
 
 
 def write(folder: Path) -> str:
@@ -65,10 +67,10 @@ def write(folder: Path) -> str:
     return f"wrote .schemas and {settings}, which maps each schema to its files"
 
 
-def _choice(kind: Kind, explained: dict[str, str]) -> Schema:
+def _choice(registry: Registry, explained: dict[str, str]) -> Schema:
     """The schema of `_target_` and its hyperparameters; without `_target_`, those of any target."""
-    targets = kind.all()
-    taken = {name: _hyperparameters(kind, target, explained) for name, target in targets.items()}
+    targets = registry.all()
+    taken = {name: _hyperparameters(registry, target, explained) for name, target in targets.items()}
     variants: dict[str, list[Schema]] = {key: [] for properties in taken.values() for key in properties}
     for properties in taken.values():
         for key, schema in properties.items():
@@ -87,11 +89,11 @@ def _choice(kind: Kind, explained: dict[str, str]) -> Schema:
     }
 
 
-def _hyperparameters(kind: Kind, target: Any, explained: dict[str, str]) -> Schema:
+def _hyperparameters(registry: Registry, target: Any, explained: dict[str, str]) -> Schema:
     """The schema of each of them, by name."""
     return {
-        name: _part(TypeAdapter(parameter.annotation).json_schema(), f"{kind.key}.{name}", explained)
-        for name, parameter in kind.hyperparameters(target).items()
+        name: _part(TypeAdapter(parameter.annotation).json_schema(), f"{registry.key}.{name}", explained)
+        for name, parameter in registry.hyperparameters(target).items()
     }
 
 

@@ -24,7 +24,7 @@ from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
-from gpt.runs.finding import is_like, started_runs
+from gpt.runs.finding import has_same_config, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import planned_model
@@ -138,7 +138,7 @@ def _run_to_continue(request: Request, new: Start | None) -> RunFolder | None:
         return run if run.is_started() else None
     is_sweep = destination.sweep is not None
     runs = started_runs(destination.sweep or destination.runs, is_finished=None if is_sweep else False)
-    return next((run for run in runs if is_like(run, new.config, destination.swept)), None)
+    return next((run for run in runs if has_same_config(run, new.config, destination.swept)), None)
 
 
 def _continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start | None, stop: Stop) -> Start:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Choice, Kind
+from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED, Batch
 from gpt.training.progress import Means
@@ -24,7 +24,7 @@ def _is_metric(target: Any) -> bool:
 
 
 _CONTRACT = "a function of logits and targets, in this order, and of its hyperparameters"
-METRIC = Kind("metrics", "a metric", "gpt.training", _CONTRACT, _is_metric, given=_GIVEN)
+METRIC = Registry("metrics", "a metric", "gpt.training", _CONTRACT, _is_metric, given=_GIVEN)
 
 
 def chosen_metrics(choices: Mapping[str, Choice]) -> dict[str, Metric]:
@@ -48,7 +48,7 @@ def entropy(logits: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001
     return -(log_probabilities.exp() * log_probabilities).sum(-1)  # (N,)
 
 
-def solved(logits: Tensor, targets: Tensor) -> Tensor:
+def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
     """Whether each target is the most probable token. (N, V), (N,) -> (N,)."""
     return logits.argmax(-1) == targets  # (N,)
 

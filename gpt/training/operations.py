@@ -1,4 +1,4 @@
-"""The floating-point operations of a training: of its matrix products, as PyTorch's own counter counts them."""
+"""Counts a run's floating-point operations, matrix products only, with PyTorch's formulas."""
 
 import copy
 import logging

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Fraction, Kind, NonNegative
+from gpt.base.choices import Fraction, NonNegative, Registry
 from gpt.base.errors import RequestError
 from gpt.base.runtime import has_bfloat16
 from gpt.training.fused import fused_adamw
@@ -58,7 +58,7 @@ def _is_optimizer(target: Any) -> bool:
 
 
 _CONTRACT, _GIVEN = "a subclass of gpt.training.optimizers.Optimizer", ("model", "learning_rate")
-OPTIMIZER = Kind("optimizer", "an optimizer", "gpt.training", _CONTRACT, _is_optimizer, given=_GIVEN)
+OPTIMIZER = Registry("optimizer", "an optimizer", "gpt.training", _CONTRACT, _is_optimizer, given=_GIVEN)
 
 
 class AdamW(Optimizer):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gpt.base.choices import Choice, CountOrZero, Fraction, Kind
+from gpt.base.choices import Choice, CountOrZero, Fraction, Registry
 from gpt.base.errors import RequestError
 
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
@@ -22,7 +22,7 @@ def _is_schedule(target: Any) -> bool:
 
 
 _CONTRACT = "a function of iteration, max_iters and peak, in this order, and of its hyperparameters"
-SCHEDULE = Kind("schedule", "a schedule", "gpt.training", _CONTRACT, _is_schedule, given=_GIVEN)
+SCHEDULE = Registry("schedule", "a schedule", "gpt.training", _CONTRACT, _is_schedule, given=_GIVEN)
 
 
 def check_warmup(choice: Choice, max_iters: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpt.base.choices import Choice, Kind
+from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
 from gpt.base.files import attempt
 from gpt.base.installation import installing
@@ -33,7 +33,7 @@ def _is_logger(target: Any) -> bool:
 
 
 _CONTRACT = "a subclass of gpt.training.watchers.Watcher whose constructor takes run"
-LOGGER = Kind("logger", "a logger", "gpt.watching", _CONTRACT, _is_logger, given=("run",))
+LOGGER = Registry("logger", "a logger", "gpt.watching", _CONTRACT, _is_logger, given=("run",))
 
 
 def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]]:
@@ -43,14 +43,14 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
     """
     loggers = []
     for name, choice in choices.items():
-        kind = replace(LOGGER, key=f"logger.{name}")
-        package = getattr(kind.find(choice), "package", None)
+        registry = replace(LOGGER, key=f"logger.{name}")
+        package = getattr(registry.find(choice), "package", None)
         try:
             if package is not None:
                 importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             raise RequestError(f"{package} is not installed: {installing(str(package))}") from None
-        loggers.append(kind.partial(choice))
+        loggers.append(registry.partial(choice))
     return loggers
 
 

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from torch import nn
 
 from gpt import models
-from gpt.base.choices import Choice, Fraction, Kind, Size
+from gpt.base.choices import Choice, Fraction, Registry, Size
 from gpt.base.errors import RequestError
 from gpt.data.corpora import LOADER
 from gpt.models import STAGE
@@ -37,7 +37,7 @@ def chosen(target: str, **values: Any) -> Choice:
     return Choice.model_validate({"_target_": target} | values)
 
 
-def refusal(kind: Kind, target: str, **values: Any) -> str:
+def refusal(kind: Registry, target: str, **values: Any) -> str:
     """Why a choice is refused, in one line."""
     with pytest.raises(RequestError) as refused:
         kind.partial(chosen(target, **values))
@@ -96,7 +96,8 @@ FOREIGN = [
     "os.system", "subprocess.Popen", "builtins.eval", "torch.load", "torch.optim.AdamW", "pathlib.Path",
     "shutil.rmtree",
     "gpt.cli.main", "gpt.base.files.write_atomically", "gpt.runs.folder.RunFolder", "gpt.base.schema.TrainConfig",
-    "gpt.base.choices.Kind", "gpt.base.choices.Choice", "gpt.training.loop.train", "gpt.data.corpora.tiny_shakespeare",
+    "gpt.base.choices.Registry", "gpt.base.choices.Choice", "gpt.training.loop.train",
+    "gpt.data.corpora.tiny_shakespeare",
     "gpt.models.os.system",
     "gpt.data.corpora.read_text", "gpt.models.build", "gpt.models.STAGE", "gpt", "gpt.models", "gpt.models.v6_pre_norm",
     "tests.conftest.build", "train.main", "__main__.main", "", ".", "...", "GPT", ".GPT", "gpt.models.v6_pre_norm.",
@@ -150,7 +151,7 @@ PARTS = ["gpt", "models", "training", "data", "GPT", "", "\n", "v6_pre_norm", "l
 
 
 @given(kind=st.sampled_from([*KINDS.values()]), target=st.text() | st.lists(st.sampled_from(PARTS)).map(".".join))
-def test_any_other_name_is_refused_in_one_line(kind: Kind, target: str) -> None:
+def test_any_other_name_is_refused_in_one_line(kind: Registry, target: str) -> None:
     with pytest.raises(RequestError) as error:
         kind.find(chosen(target))
     assert len(str(error.value).splitlines()) == 1
@@ -226,7 +227,7 @@ class Plain(nn.Module):
 
 
 @pytest.fixture
-def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kind:
+def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """Things of a package `things`, whose one module has `Plain`, an instance, a number and something imported."""
     package = types.ModuleType("things")
     package.__path__ = [str(tmp_path)]
@@ -236,23 +237,23 @@ def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kind:
     monkeypatch.setattr(Plain, "__module__", "things.simple")
     monkeypatch.setitem(sys.modules, "things", package)
     monkeypatch.setitem(sys.modules, "things.simple", module)
-    return Kind("thing", "a thing", "things", "a class", lambda target: isinstance(target, type), given=("given",))
+    return Registry("thing", "a thing", "things", "a class", lambda target: isinstance(target, type), given=("given",))
 
 
-def test_defaults_may_be_left_out_and_without_an_annotation_any_value_is_taken(kind: Kind) -> None:
+def test_defaults_may_be_left_out_and_without_an_annotation_any_value_is_taken(kind: Registry) -> None:
     assert kind.build(chosen("things.simple.Plain", width=8), given=1).values == (1, 8, 0.5, "pre", None, None)
     values = {"rate": 0.25, "norm": "post", "weights": [1.0], "anything": {"a": [1]}}
     assert kind.build(chosen("things.simple.Plain", width=8, **values), given=1).values == (1, 8, *values.values())
 
 
-def test_what_a_module_merely_holds_is_refused(kind: Kind) -> None:
+def test_what_a_module_merely_holds_is_refused(kind: Registry) -> None:
     for name in ("number", "Path", "instance", "_Private", "absent"):
         target = f"things.simple.{name}"
         told = refusal(kind, target)
         assert told == f"thing._target_={target} is not a thing of things: its module defines no such name"
 
 
-def test_wrong_values_of_any_annotation_are_named(kind: Kind) -> None:
+def test_wrong_values_of_any_annotation_are_named(kind: Registry) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "thing.width is required by things.simple.Plain, which takes width, rate, norm, weights, anything"),
         ({"width": 8, "norm": "none"}, "thing.norm=none: must be pre or post"),
@@ -262,7 +263,7 @@ def test_wrong_values_of_any_annotation_are_named(kind: Kind) -> None:
         assert refusal(kind, "things.simple.Plain", **change).startswith(message)
 
 
-def test_an_error_of_the_constructor_is_its_first_line(kind: Kind) -> None:
+def test_an_error_of_the_constructor_is_its_first_line(kind: Registry) -> None:
     with pytest.raises(RequestError, match=r"^thing: 13 is unlucky$"):
         kind.build(chosen("things.simple.Plain", width=13), given=1)
 

@@ -116,7 +116,7 @@ def test_every_sweep_of_the_project_is_on_the_page() -> None:
     sweeps = {name for name, text in experiments.items() if "mode: MULTIRUN" in text}
     sweeps |= {name for name, text in experiments.items() if any(f"- /experiment/{base}\n" in text for base in sweeps)}
     assert {"ladder", "architectures/8"} <= sweeps  # the second sweeps because its base does
-    others = "".join((REPOSITORY / "docs" / page).read_text() for page in ("translation.md", "course/architectures.md"))
+    others = "".join((REPOSITORY / "docs" / page).read_text() for page in ("translation.md", "architectures.md"))
     assert sweeps <= {*SHOWN, *re.findall(r"experiment=([\w/]+)", others)}
 
 

@@ -16,7 +16,7 @@ from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.data.tokenizers.subwords import BytePairs
-from gpt.training.metrics import solved
+from gpt.training.metrics import accuracy
 from tests.conftest import Script
 
 
@@ -61,27 +61,27 @@ def test_only_the_answers_are_targets() -> None:
 
 
 def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) -> None:
-    lines = ["data=recall", "data.pairs=1", "data.distance=0", "data.size=200", "metrics=solved"]
+    lines = ["data=recall", "data.pairs=1", "data.distance=0", "data.size=200", "metrics=accuracy"]
     short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=3", "hydra.run.dir=run"]
     done = called("train.py", "model=v2", "model.block_size=8", *lines, *short, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][-1]
-    assert 0 <= last["metrics"]["solved"]["val"] <= 1
+    assert 0 <= last["metrics"]["accuracy"]["val"] <= 1
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["exact"]["targets"] == 20
     assert summary["flops"] > 0
-    assert summary["metrics"] == {"solved": last["metrics"]["solved"]["val"]}
+    assert summary["metrics"] == {"accuracy": last["metrics"]["accuracy"]["val"]}
     compared = called("compare.py", "runs=run", "out=compared", cwd=tmp_path)
-    (row,) = re.findall(r"exact val +solved, estimated +standing.*\n-.*\n(.*)\n", compared.stdout)
-    assert f"{summary['metrics']['solved']:.4f}" in row
+    (row,) = re.findall(r"exact val +accuracy, estimated +standing.*\n-.*\n(.*)\n", compared.stdout)
+    assert f"{summary['metrics']['accuracy']:.4f}" in row
     (entry,) = csv.DictReader((tmp_path / "compared" / "compare.csv").open())
-    assert float(entry["solved_val"]) == summary["metrics"]["solved"]
+    assert float(entry["accuracy_val"]) == summary["metrics"]["accuracy"]
     evaluated = called("evaluate.py", "run=run", "weights=last", "json=true", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     found = json.loads(evaluated.stdout)["nats_per_character"]
     assert found == pytest.approx(summary["exact"]["val"], abs=1e-6)
     logits = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
-    assert solved(logits, torch.tensor([1, 0])).tolist() == [True, False]
+    assert accuracy(logits, torch.tensor([1, 0])).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

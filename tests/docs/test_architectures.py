@@ -1,15 +1,18 @@
-"""The commands of docs/course/architectures.md, each in a short form."""
+"""The commands of docs/architectures.md, each in a short form."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from docs.captions import numbers, of_architectures, table
 from gpt.runs.finding import finished_runs
 from tests.conftest import REPOSITORY, Script
 
-PAGE = (REPOSITORY / "docs" / "course" / "architectures.md").read_text()
+DOCS = REPOSITORY / "docs"
+PAGE = (DOCS / "architectures.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for line in block.splitlines()
 ]
@@ -28,6 +31,16 @@ def shortened(arguments: list[str]) -> list[str]:
     is_one_run = "model.n_embd=248" in arguments
     given = [*arguments, *FEW, *text, *([] if is_one_run else SMALL.get(experiment, []))]
     return given if experiment == "scaling" else [*given, "seed=1"]
+
+
+def test_what_the_course_says_of_architectures_stands_in_the_tables() -> None:
+    """Its charts are drawn from the same tables."""
+    course = " ".join((DOCS / "course" / "architectures.md").read_text().split())
+    _, losses = table("**Equal parameters.**")
+    v6, gru = (numbers(losses[name][1])[0] for name in ("v6", "gru"))
+    phrases = [*itertools.chain(*of_architectures().values()), f"v6 has a loss of {v6:.2f}", f"**{gru:.2f}**"]
+    assert [phrase for phrase in phrases if phrase not in course] == []
+    assert course.count("> **What do you expect?**") == course.count("<!-- picture: ") == 5
 
 
 @pytest.mark.slow

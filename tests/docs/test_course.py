@@ -36,7 +36,12 @@ QUOTED = re.compile(
 FIGURE = re.compile(
     r'<figure class="picture.*?src="(?P<src>[^"]*-light\.svg)".*?<figcaption>(?P<caption>.*?)</figcaption>', re.DOTALL
 )
-LIVE = ("live-recall", "live-v3", "live-v5", "live-v6")  # notes of live stages, in docs/captions.py
+LIVE = {  # the notes of live stages, in docs/captions.py, and their pages
+    "live-recall": "recall",
+    "live-recall-gru_recall": "architectures",
+    "live-reverse": "sequences",
+    **{f"live-{stage}": stage for stage in ("v3", "v5", "v6", "v7")},
+}
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -69,7 +74,8 @@ def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
     text = page.read_text()
     assert "$$" in text
     assert quoted(page, "picture")
-    assert sorted(what for what, _ in quoted(page, "live")) == ([stage, f"{stage} train"] if stage != "v7" else [])
+    live = [what.partition(" prompt=")[0] for what, _ in quoted(page, "live")]
+    assert live == [stage, f"{stage} train"][: 1 if stage == "v7" else 2]
     assert [what for what, _ in quoted(page, "results")] == ([stage] if stage != "v7" else [])
     assert bool(quoted(page, "diff")) == (stage != "v1")
     assert any("gpt/models/" in what for what, _ in quoted(page, "code"))
@@ -119,7 +125,11 @@ SLOW_PAGES = {"loop"}  # it trains
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW_PAGES), id=page.stem) for page in COURSE]
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW_PAGES), id=page.stem)
+        for page in [*COURSE, DOCS / "architectures.md"]
+    ],
 )
 def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a page's examples in one session, started in a folder that has the corpus."""
@@ -127,7 +137,7 @@ def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```pycon\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
-    assert test.examples or page.stem in {"start", "own", "sampling", "schedules", "glossary"}
+    assert test.examples or page.stem in {"start", "own", "sampling", "schedules", "glossary", "architectures"}
     report: list[str] = []
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=report.append)
     assert result.failed == 0, "".join(report)
@@ -263,10 +273,12 @@ def test_captions_state_what_their_pictures_show(site: Path) -> None:
         for page in (site / "course").glob("*.html")
         for found in FIGURE.finditer(page.read_text())
     }
-    figures |= {name: plain((site / "course" / f"{name[5:]}.html").read_text()) for name in LIVE}
+    figures |= {name: plain((site / "course" / f"{page}.html").read_text()) for name, page in LIVE.items()}
     assert [(picture, phrase) for picture, phrase in shown if phrase.replace("`", "") not in figures[picture]] == []
     stated = {name: text for page in [*COURSE, DOCS / "index.md"] for name, text in quoted(page, "picture")}
-    stated |= {name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{name[5:]}.md").read_text() for name in LIVE}
+    stated |= {
+        name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{page}.md").read_text() for name, page in LIVE.items()
+    }
     for picture in {picture for picture, _ in shown}:
         phrases = [phrase for name, phrase in shown if name == picture]
         caption = stated[picture].partition("\n\n")[2]  # after the picture

@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from gpt.base.ladder import SMALL
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import chromium, violations
 
@@ -14,6 +17,26 @@ PAGE = """<!doctype html><html lang="en"><title>v2</title><body><main><h1>v2</h1
 <section><h3 id="next">Next</h3></section></section>
 <section><h2>No loss</h2><blockquote><p><strong>What do you expect?</strong> Which one?</p></blockquote>
 <p id="plain">The second.</p></section></main></body></html>"""
+INDEX = """<!doctype html><html lang="en"><title>Index</title><body><main><article><h1>The ladder</h1>
+<figure class="picture"><img src="pictures/losses-light.svg" alt="v3 is below v2."></figure>
+<div class="ladder"><table>
+<thead><tr><th>stage</th><th>adds</th><th>documented loss</th><th>measured loss</th></tr></thead>
+<tbody><tr><td><a href="v2.html">v2</a></td><td>one head</td><td>2.4084</td><td>2.4120</td></tr>
+<tr><td><a href="v3.html">v3</a></td><td>several heads</td><td>2.2858</td><td>2.2660</td></tr></tbody></table></div>
+</article></main></body></html>"""
+
+
+def write(folder: Path, **pages: str) -> dict[str, str]:
+    """Write pages with the site's scripts and styles; return their addresses."""
+    scripts = re.findall(
+        r'"(\w+\.js)"', re.findall("^html_js_files.*", (DOCS / "conf.py").read_text(), re.MULTILINE)[0]
+    )
+    static = DOCS / "_static"
+    head = f"<style>{(static / 'course.css').read_text()}</style>"
+    head += "".join(f"<script>{(static / name).read_text()}</script>" for name in scripts)
+    for name, page in pages.items():
+        (folder / f"{name}.html").write_text(page.replace("</title>", f"</title>{head}", 1))
+    return {name: (folder / f"{name}.html").as_uri() for name in pages}
 
 
 def test_a_question_comes_before_every_measured_loss() -> None:
@@ -26,12 +49,10 @@ def test_a_question_comes_before_every_measured_loss() -> None:
 
 
 def test_a_result_is_shown_after_a_guess(tmp_path: Path) -> None:
-    page_file = tmp_path / "page.html"
-    script, style = ((DOCS / "_static" / name).read_text() for name in ("course.js", "course.css"))
-    page_file.write_text(PAGE.replace("</title>", f"</title><script>{script}</script><style>{style}</style>"))
+    addresses = write(tmp_path, v2=PAGE)
     with chromium() as browser:
         page = browser.new_page()
-        page.goto(page_file.as_uri())
+        page.goto(addresses["v2"])
         shown = lambda: {name: page.locator(f"#{name}").is_visible() for name in ("result", "after", "next", "plain")}  # noqa: E731
         assert shown() == {"result": False, "after": False, "next": True, "plain": False}
         assert violations(page) == []
@@ -46,6 +67,64 @@ def test_a_result_is_shown_after_a_guess(tmp_path: Path) -> None:
         assert page.locator(":focus").inner_text() == "The second."
         assert all(shown().values())
         assert violations(page) == []
+        page.reload()  # the guess stays
+        assert page.locator(".guess").first.inner_text() == "You guessed 2.30, and it is 2.41: 0.11 higher."
+        assert shown() == {"result": True, "after": True, "next": True, "plain": False}
+
+
+DISABLED = "Object.defineProperty(globalThis, 'localStorage', {get() { throw new DOMException('disabled'); }})"
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_the_index_covers_what_has_not_been_guessed(is_kept: bool, tmp_path: Path) -> None:
+    """It is the reader's record; without storage, all of it is covered, and can be shown."""
+    addresses = write(tmp_path, index=INDEX, v2=PAGE)
+    with chromium() as browser:
+        page = browser.new_page()
+        if not is_kept:
+            page.add_init_script(DISABLED)
+        page.goto(addresses["index"])
+        rows = lambda: page.locator("tbody tr").all_inner_texts()  # noqa: E731
+        cells = lambda: [re.split(r"\s*\t\s*", row.strip()) for row in rows()]  # noqa: E731
+        second = ["v3", "several heads", "guess", "?", "?", "none"]
+        assert cells() == [["v2", "one head", "guess", "?", "?", "none"], second]
+        assert page.locator("figure.covered").count() == 1
+        assert page.get_by_role("img").count() == 0  # its text says which is better
+        assert violations(page) == []
+        page.get_by_role("link", name="guess the loss of v2").click()
+        page.get_by_label("Your guess").fill("2.3")
+        page.get_by_role("button", name="Show the loss").click()
+        page.go_back()
+        guessed = ["v2", "one head", "2.30", "2.4084", "2.4120", "none"]
+        assert cells() == [guessed if is_kept else ["v2", "one head", "guess", "?", "?", "none"], second]
+        page.get_by_role("button", name="Show all losses").click()
+        assert cells()[1] == ["v3", "several heads", "guess", "2.2858", "2.2660", "none"]
+        assert page.locator("figure.covered").count() == 0
+        page.get_by_role("button", name="Cover what I have not guessed").click()
+        assert cells()[1] == second
+        if is_kept:
+            page.once("dialog", lambda dialog: dialog.accept())
+            page.get_by_role("button", name="Forget my record").click()
+            assert cells()[0][2:] == ["guess", "?", "?", "none"]
+
+
+def test_a_live_stage_hears_whether_its_loss_has_been_guessed(tmp_path: Path) -> None:
+    told = "<script>onmessage = (event) => { document.body.textContent += ` ${event.data.covered}`; }</script>"
+    frame = f'<iframe class="live" title="live" srcdoc="{told}"></iframe>'
+    address = write(tmp_path, v2=PAGE.replace("<main>", f"<main>{frame}"))["v2"]
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(address)
+        page.frames[1].evaluate("parent.postMessage({height: 300}, '*')")
+        live = page.frame_locator("iframe.live")
+        live.get_by_text("true", exact=True).wait_for()
+        page.get_by_role("button", name="Show the loss").click()
+        live.get_by_text("true false", exact=True).wait_for()
+
+
+def test_the_losses_of_all_stages_with_a_question_are_covered() -> None:
+    (listed,) = re.findall(r"^const ASKED = \[(.*?)\]", (DOCS / "_static" / "progress.js").read_text(), re.MULTILINE)
+    assert re.findall(r'"(\w+)"', listed) == [*SMALL, "v7"]
 
 
 def test_without_a_script_a_result_is_there(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     sizes = {path.name: Image.open(path).size for path in images.iterdir()}
     assert sizes == {
-        "playground.png": (1280, 1330), "playground_attention.png": (1280, 1560), "playground.webp": (720, 1300),
+        "playground.png": (1280, 1640), "playground_attention.png": (1280, 1760), "playground.webp": (720, 1300),
     }  # fmt: skip
     with Image.open(images / "playground.webp") as moving:
         assert moving.n_frames >= 2

@@ -381,6 +381,18 @@ NAMED = [
     ("training", "training_step", [("optimizer.step()", "nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n"
                                                         "    optimizer.step()")], "as by clipping"),
     ("backward", "attention_backward", [("D**0.5", "2")], "divided by 2 instead of sqrt(D)"),
+    ("v1", "loss", [("return -picked.log().mean()", "return torch.nn.functional.cross_entropy(p[ids[:-1]], ids[1:])")],
+     "cross_entropy is given probabilities"),
+    ("softmax", "softmax", [("x - x.amax(dim=-1, keepdim=True)", "x.clamp(max=80)")], "large scores are cut off"),
+    ("softmax", "cross_entropy", [("picked.log()", "(picked + 1e-6).log()")], "1e-06 is added to p"),
+    ("softmax", "cross_entropy", [("picked.log()", "picked.clamp(1e-7).log()")], "the least that it may be"),
+    ("v2", "Head", [(MASK, "masked = scores + torch.ones(T, T).triu(1) * -torch.inf")], "0 * -inf is NaN"),
+    ("v2", "Head", [("return weights @ v", "return (weights if self.training else weights / 2) @ v")],
+     "in evaluation mode"),
+    ("v7", "Dropout", [("(1 - self.p)", "keep.float().mean()")], "another scale in each call"),
+    ("training", "training_step", [("    loss = ", "    model.eval()\n    loss = "),
+                                   ("optimizer.zero_grad()", "model.train()\n    optimizer.zero_grad()")],
+     "computed in evaluation mode"),
 ]  # fmt: skip
 
 
@@ -396,6 +408,8 @@ def test_a_wrong_solution_is_named(
 HIDDEN = {
     "the softmax is missing: logits are not probabilities",  # their logarithms, and so the loss, are NaN
     "the attention is not used",  # which is the same as that the feed-forward layer reads x
+    # All of the result is NaN.
+    "0 * -inf is NaN, so a triangle of 0 and 1 cannot be multiplied by -inf: use masked_fill",
 }
 
 
@@ -495,8 +509,7 @@ FAILING = [
      "the scores are right; the mask is right; the softmax is right; the result is not right: at [0, 0, 0] it is nan "
      "(from 0/0, 0 * inf, or the softmax of a row that is -inf throughout), and must be -0.4209"),
     ("v2", "Head", [(MASK, 'masked = scores + torch.ones(T, T).triu(1) * float("-inf")')],
-     "the scores are right; the mask is not right: at [0, 0, 0] it is nan (from 0/0, 0 * inf, or the softmax of a row "
-     "that is -inf throughout), and must be -2.064"),
+     "the scores are right; 0 * -inf is NaN, so a triangle of 0 and 1 cannot be multiplied by -inf: use masked_fill"),
     ("v2", "Head", [(SCORES, "scores = 3 * q @ k.mT")],
      "the scores are not right: all of it is 7.937 times what it must be: a factor is missing, or one too many"),
     ("v2", "Head", [("self.query = ", "self.questions = ")],

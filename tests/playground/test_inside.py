@@ -31,7 +31,7 @@ Addresses = dict[str, dict[str, str]]  # by engine and stage
 READ_STRIPS = r"""() => [...document.querySelectorAll(".inside .strip")].map((strip) => {
   const shown = [...strip.querySelectorAll(".cells i")].map((cell) => {
     cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
-    return strip.querySelector(".strip-number").textContent.split(": ")[1].replace("\u2212", "-");
+    return strip.querySelector(".strip-number").lastChild.textContent.replace("\u2212", "-");
   });
   return [strip.dataset.path, shown.map(Number)];
 })"""
@@ -261,12 +261,47 @@ def test_the_steps_can_be_walked_with_the_keyboard(browser: Any, addresses: Addr
         visited.page.locator(".strip .cells").first.focus()
         for number in (1, 2, 3):
             shown = visited.page.locator(".step").first.locator(".strip-number").all_inner_texts()
-            places, values = zip(*(text.replace(MINUS, "-").split(": ") for text in shown), strict=True)
-            assert places == (str(number),) * 3
+            places, values = zip(*(text.replace(MINUS, "-").rsplit(" ", 1) for text in shown), strict=True)
+            assert places == (f"number {number}",) * 3
             token, position, x = map(float, values)
             assert token + position == pytest.approx(x, abs=1.6e-4)  # each is rounded
             visited.page.keyboard.press("ArrowRight")
         assert "new in v6" in visited.page.locator(".step.new").first.inner_text()
+
+
+def test_one_query_meets_each_key_and_fetches_the_values(browser: Any, addresses: Addresses, several: Path) -> None:
+    run = gpt.load(runs=several / "runs", stage="v6", device="cpu")
+    expected = {name.removeprefix("blocks.0.attention."): x for name, x in inside(run).items()}
+    D = expected["q"].shape[-1]
+    with visit(browser, addresses["server"]["v6"]) as visited:
+        opened(visited, "steps")
+        view = visited.page.locator(".attending")
+        said = view.get_by_role("status")
+        assert view.locator(".met").count() == 0
+        for key in range(POSITION):
+            view.get_by_role("button", name="Step on").press("Enter")
+            score = re.search(rf"q · k / √{D} = (\S+)\.$", said.inner_text().replace(MINUS, "-"))[1]
+            assert float(score) == pytest.approx(expected["scores"][0, key].item() / D**0.5, abs=TOLERANCE)
+            assert view.locator(".met").count() == key + 1
+        view.get_by_role("button", name="Step on").press("Enter")
+        weights = expected["weights"][0, :POSITION]
+        assert said.inner_text().endswith(f"{weights.max():.4f}.")
+        assert [float(text.rstrip("%")) for text in view.locator(".weight").all_inner_texts()] == pytest.approx(
+            (100 * weights).tolist(), abs=0.51
+        )
+        view.get_by_role("button", name="Play").click()
+        view.get_by_role("button", name="Play").wait_for()  # "Pause" until it has come to the end
+        assert said.inner_text() == "Their sum is what head 1 has read."
+        drawn = view.locator(".sum i").evaluate_all(
+            "cells => cells.map((cell) => cell.style.getPropertyValue('--x') * (cell.className ? -1 : 1))"
+        )
+        read = expected["heads"][0]
+        scale = max(read.abs().max(), expected["v"][0, :POSITION].abs().max())
+        assert drawn == pytest.approx((read / scale).tolist(), abs=1e-3)
+        visited.page.emulate_media(reduced_motion="reduce")
+        visited.page.click("[data-focus=cell1-0]")
+        assert not view.get_by_role("button", name="Play").is_visible()
+        assert view.get_by_role("button", name="Step back").is_visible()
 
 
 def test_the_values_that_are_not_listed_are_summed(browser: Any, addresses: Addresses) -> None:

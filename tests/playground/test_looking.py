@@ -145,7 +145,6 @@ def test_counts_that_decide_are_told_from_attention_that_does_not(counted: Train
 def test_translations_come_with_their_scores_and_what_they_look_at(several: Path) -> None:
     run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
     found = translating.translations(run, "a b c €", beam=3, length_penalty=1.0)
-    assert found["unknown"] == "€"
     assert found["source"][-1] == "end"
     assert len(found["beams"]) == 3
     scores = [beam["score"] for beam in found["beams"]]

@@ -223,6 +223,34 @@ def test_of_many_quick_moves_the_last_one_counts(browser: Any, address: Address,
         assert shown_losses(visited) == pytest.approx(losses(gpt.load(runs / "v5", weights=6)), abs=0.0051)
 
 
+def test_the_moments_are_played_each_when_the_one_before_is_shown(browser: Any, address: Address) -> None:
+    with visit(browser, address("server", "v5")) as visited:
+        visited.page.fill("#prompt", PROMPT)
+        visited.settled()
+        held: list[Any] = []
+        asked: list[int | None] = []
+
+        def hold(route: Any) -> None:
+            asked.append(route.request.post_data_json["moment"])
+            held.append(route) if len(asked) == 1 else route.continue_()
+
+        visited.page.route("**/api/logits", hold)
+        visited.page.get_by_role("button", name="Play").click()
+        visited.page.wait_for_timeout(1200)  # more than a moment is shown for
+        assert asked == [0]
+        held[0].continue_()
+        visited.page.get_by_role("button", name="Play").wait_for()  # which was the name of the other thing it does
+        assert asked == [*MOMENTS[:-1], None]
+        assert visited.text(".moments .value") == "40 of 40"
+        visited.page.get_by_role("button", name="Play").click()
+        visited.page.get_by_text("1 of 40").wait_for()
+        visited.page.locator(".panel.a .text span").nth(3).click()
+        asked.clear()
+        visited.page.get_by_role("button", name="Play").wait_for()
+        visited.page.wait_for_timeout(1200)
+        assert asked == []
+
+
 def test_it_is_used_and_read_aloud_as_a_slider(browser: Any, address: Address, runs: Path) -> None:
     evaluations = {row.iteration: row.val for row in gpt.load(runs / "v5").evaluations}
     with visit(browser, address("server", "v5"), width=390) as visited:
@@ -238,6 +266,8 @@ def test_it_is_used_and_read_aloud_as_a_slider(browser: Any, address: Address, r
         assert visited.text(".moments .note") == f"Validation loss: {evaluations[0]:.4f}"
         settled(visited)
         assert "with a mark at iteration 0" in visited.page.locator(".curve svg").get_attribute("aria-label")
+        picture, mark = (visited.page.locator(f".curve svg{part}").bounding_box() for part in ("", " circle"))
+        assert mark["y"] >= picture["y"]  # nothing of the fall is cut off
         settled(visited)
 
 
@@ -358,7 +388,7 @@ def test_it_fits_can_be_read_and_moves_nothing(browser: Any, address: Address, w
                 scrub(visited, iteration)
                 boxes = [visited.page.locator(part).first.bounding_box() for part in (
                     ".moments input", ".panel.a .text", ".distribution", ".attention")]  # fmt: skip
-                places.add(tuple((box["x"], box["y"], box["width"]) for box in boxes))
+                places.add(tuple((round(box["x"]), round(box["y"]), round(box["width"])) for box in boxes))  # in pixels
             assert len(places) == 1
             assert visited.page.locator(".moments").is_visible()
             assert visited.page.locator(".curve svg").is_visible()

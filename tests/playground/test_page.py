@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gpt
+from gpt.data.subwords import Subwords
 from gpt.playground import intervening, looking
 from gpt.playground.describing import in_full
 from gpt.session.trained import TrainedRun
@@ -427,6 +428,24 @@ def test_the_page_encodes_as_the_run_does(browser: Any, any_text: Served, tokeni
             assert bytes(utf8) == text.encode()
 
 
+def test_the_page_encodes_sentences_as_a_translator_does(browser: Any, served: Served) -> None:
+    hard = [*HARD, "Ein Mann, der lächelt.", "--a (b)!", "it's 5 o'clock_here", " a", "\u2581a \u2581"]
+    tokenizer = Subwords.trained_on([*hard[:4], *hard[-5:-1]] * 3, 90)
+    described = {"vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges}
+    with visit(browser, served.address) as visited:
+        found = visited.page.evaluate(
+            """async ([tokenizer, texts]) => {
+              const { SentenceSubwords } = await import("./tokenizer.js");
+              const made = new SentenceSubwords({ tokenizer });
+              return texts.map((text) => [made.encode(text), made.known(text)]);
+            }""",
+            [described, [text for text in hard if "\x1c" not in text]],  # which Python takes for a blank
+        )
+    for text, (ids, known) in zip((text for text in hard if "\x1c" not in text), found, strict=True):
+        assert known == tokenizer.known_part(text)[0]
+        assert ids == tokenizer.encode_all([known])[0]
+
+
 def test_a_run_of_subwords_is_shown_by_subword(browser: Any, any_text: Served, tokenized: Path) -> None:
     run = gpt.load(tokenized / "runs" / "subwords", device="cpu")
     prompt = "Don't we'll naïve\n東京  "
@@ -575,6 +594,15 @@ def test_a_translator_shows_its_beams_and_where_they_look(page: Visit, ids: dict
     page.page.select_option("#first", ids["transformer"])
     page.settled()
     run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
+    example = page.page.input_value("#prompt")
+    assert page.text(".beam .words").strip() == run.generate(example)  # at once
+    assert re.search(r"^Reads \d+ characters: a b c", page.text(".card:has(.beams) > .note"))
+    page.page.fill("#prompt", "a b c d €")
+    page.settled()
+    assert page.page.locator(".beam").count() == 0  # nothing of another sentence
+    assert not page.page.locator("canvas.large").is_visible()
+    assert page.text(".card:has(.beams) > [role=status]") == "Press Translate."
+    assert page.text("#unknown").endswith("lacks them: €")
     page.page.fill("#prompt", "a b c d")
     page.page.fill("#beam", "3")
     page.page.fill("#length-penalty", "0.5")

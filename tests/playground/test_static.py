@@ -12,7 +12,8 @@ import torch
 
 import gpt
 from gpt.base.errors import RequestError, UserError
-from gpt.playground import intervening, looking, static
+from gpt.playground import intervening, looking, static, translating
+from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import downloads, violations, visit
 from tests.playground.conftest import STAGES, serving_files
@@ -26,6 +27,19 @@ TOLERANCE = 1e-4
 def address(published: Path) -> Iterator[str]:
     with serving_files(published) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two runs of lines with an answer."""
+    folder = tmp_path_factory.mktemp("lines")
+    given = ["data=recall", "data.pairs=2", "data.distance=0", "training.max_iters=2", "training.eval_iters=1"]
+    runs = {}
+    for stage in ("v2", "gru"):
+        gpt.train(f"model={stage}", *given, "device=cpu", folder=folder / stage)
+        runs[stage] = RunFolder(folder / stage)
+    static.write(runs, folder / "site", downloads())
+    return folder / "site"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -53,8 +67,49 @@ def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path
                 assert torch.tensor(data).view(shape).sub(tensor).abs().max() <= TOLERANCE
 
 
+@pytest.mark.parametrize(("width", "is_beside"), [(736, True), (390, False)])
+def test_runs_of_lines_stand_side_by_side_and_are_not_compared_on_what_nobody_learns(
+    browser: Any, lines: Path, width: int, *, is_beside: bool
+) -> None:
+    assert json.loads((lines / "runs.json").read_text())["v2"]["documented"]["val"] is None  # of another text
+    with (
+        serving_files(lines) as address,
+        visit(browser, f"{address}/?embed#v2,gru&prompt=a1b2a", width=width) as visited,
+    ):
+        assert not visited.page.locator("#comparison").is_visible()
+        left, right = (visited.page.locator(f".panel.{side} .distribution").bounding_box() for side in "ab")
+        assert (round(left["y"]) == round(right["y"])) == is_beside
+        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("beam", [1, 5])
+def test_it_translates_as_the_run_does(browser: Any, address: str, several: Path, beam: int) -> None:
+    run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
+    with visit(browser, f"{address}/#transformer") as visited:
+        for sentence in (visited.page.input_value("#prompt"), "a b c", "a € b\tc  d", "abba"):
+            found = visited.page.evaluate(
+                """async ([sentence, beam]) => {
+                  const engine = await import("./engines/onnx.js");
+                  const found = await engine.translate("transformer", sentence, { beam, lengthPenalty: 1 });
+                  const { ids, ended } = found.beams[0];
+                  const target = ended ? ids : ids.slice(0, -1);
+                  const attention = await engine.crossAttention("transformer", sentence, target);
+                  return { ...found, target, attention: attention.map(({ shape, data }) => [shape, Array.from(data)]) };
+                }""",
+                [sentence, beam],
+            )
+            expected = translating.translations(run, sentence, beam=beam, length_penalty=1.0)
+            assert found["source"] == expected["source"]
+            for one, other in zip(found["beams"], expected["beams"], strict=True):
+                assert (one["ids"], one["tokens"], one["ended"]) == (other["ids"], other["tokens"], other["ended"])
+                assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+            weights = translating.cross_attention(run, sentence, found["target"]).values()
+            for (shape, data), tensor in zip(found["attention"], weights, strict=True):
+                assert torch.tensor(data).view(shape).sub(tensor).abs().max() <= TOLERANCE
+
+
 @pytest.mark.parametrize("width", [736, 390])
-def test_in_a_frame_it_is_results_first_and_never_scrolls(
+def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing_scrolls(
     browser: Any, address: str, published: Path, width: int
 ) -> None:
     """In a page with the script of the documentation."""
@@ -68,12 +123,16 @@ def test_in_a_frame_it_is_results_first_and_never_scrolls(
     inner = page.frame_locator("iframe")
     inner.locator("main[aria-busy=false]").wait_for(timeout=120_000)
     page.wait_for_timeout(300)
-    tops = [inner.locator(part).first.bounding_box()["y"] for part in (".text", ".distribution", ".attention")]
+    boxes = [inner.locator(part).first.bounding_box() for part in ("#prompt", ".text", ".predicted", ".attention")]
+    tops = [box["y"] for box in boxes]
     assert tops == sorted(tops)
-    assert tops[0] < 160
-    assert tops[2] < 950
+    assert tops[0] < 60
+    assert boxes[1]["y"] + boxes[1]["height"] < 500
     assert inner.locator(".heading").bounding_box()["width"] <= 1
-    assert not inner.locator("#prompt").is_visible()
+    slider, bars = (inner.locator(part).bounding_box() for part in ("#temperature", ".distribution"))
+    assert bars["y"] + bars["height"] - slider["y"] < 500  # what moves is seen beside what moves it
+    assert boxes[0]["x"] >= 4  # the ring around it is not cut off
+    assert not inner.locator("#seed").is_visible()
     for change in ("summary", "#go"):
         inner.locator(change).first.click()
         page.wait_for_timeout(300)
@@ -81,6 +140,10 @@ def test_in_a_frame_it_is_results_first_and_never_scrolls(
         frame_height = page.locator("iframe").bounding_box()["height"]
         content = inner.locator("html").evaluate("e => [e.scrollHeight, e.clientHeight]")
         assert content[0] == content[1] == frame_height
+    assert inner.locator(".pickers").is_visible()
+    page.evaluate("document.body.append(Object.assign(document.createElement('form'), { className: 'guess' }))")
+    page.evaluate("coverLosses(document.querySelector('iframe'))")
+    inner.locator(".pickers").wait_for(state="hidden")  # it names the loss that is to be guessed
     page.evaluate("scrollTo(0, 0)")
     page.mouse.move(width / 2, 300)
     page.mouse.wheel(0, 400)
@@ -190,7 +253,7 @@ def test_writing_can_be_stopped_and_draws_from_splitmix64(browser: Any, address:
 
 def test_the_page_has_all_it_needs_is_small_and_names_no_path_of_this_machine(published: Path, several: Path) -> None:
     described = json.loads((published / "runs.json").read_text())
-    assert sorted(described) == STAGES
+    assert sorted(described) == sorted([*STAGES, "transformer"])
     assert not described["v1"]["has_attention"]
     assert (published / "graphs" / "v5" / "with_attention.onnx").exists()
     index = (published / "index.html").read_text()
@@ -220,9 +283,9 @@ def test_a_folder_that_exists_is_not_touched(published: Path, several: Path) -> 
 
 
 def test_without_a_run_that_has_a_graph_nothing_is_written(
-    several: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    counting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs = static.newest_of_each_stage([several / "runs"], "transformer")
+    runs = {"v9": RunFolder(counting)}
     with caplog.at_level(logging.WARNING), pytest.raises(RequestError, match="none of these runs"):
         static.write(runs, tmp_path / "site", downloads())
     assert list(tmp_path.iterdir()) == []

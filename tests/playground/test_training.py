@@ -270,6 +270,28 @@ def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(
         assert page.locator("#first option", has_text=shown).count() == 0
 
 
+HEARD = """() => {
+  globalThis.heard = new Promise((resolve) => {
+    addEventListener("message", ({ data }) => { if (data.trained) resolve(data.trained); });
+  });
+}"""
+
+
+def test_the_page_around_a_frame_hears_what_a_training_on_the_documented_text_has_reached(
+    browser: Any, address: str
+) -> None:
+    with visit(browser, f"{address}/?embed&train#v1") as visited:
+        page = visited.page  # which is its own parent here
+        page.evaluate(HEARD)
+        page.get_by_label("Iterations").first.fill("20")
+        page.get_by_label("Learning rate").fill("0.003")
+        page.get_by_role("button", name="Train", exact=True).click()
+        page.wait_for_selector("#training .progress:has-text('iteration 20 of 20')")
+        heard = page.evaluate("Promise.race([heard, new Promise((end) => setTimeout(end, 20_000))])")
+        assert f"yours: {heard['loss']:.4f} on the validation split" in page.locator("#training").inner_text()
+        assert (heard["stage"], heard["iterations"], heard["learningRate"]) == ("v1", 20, 3e-3)
+
+
 def test_an_experiment_is_guessed_run_and_told(browser: Any, address: str) -> None:
     with visit(browser, f"{address}/#v1") as visited:
         page = visited.page

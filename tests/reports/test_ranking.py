@@ -14,7 +14,7 @@ from gpt.base.files import read_text_file
 from gpt.reports import against, plots
 from gpt.reports.changes import Metric
 from gpt.reports.documented import compare
-from gpt.reports.ranking import names, p_value, rankings
+from gpt.reports.ranking import label, names, p_value, rankings
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun, finished_runs, roots, unfinished_runs
 from gpt.runs.folder import RunFolder
@@ -288,6 +288,13 @@ def test_names_are_as_short_as_they_can_be() -> None:
         "training.learning_rate": "learning_rate", "optimizer._target_": "optimizer", "a.decay": "a.decay",
         "b.decay": "b.decay",
     }  # fmt: skip
+
+
+def test_a_group_is_named_by_its_choice_alone_and_a_number_by_its_key_too() -> None:
+    assert label({"stage": "min_gru"}) == "min_gru"
+    assert label({"optimizer._target_": "gpt.training.optimizers.muon"}) == "muon"
+    assert label({"training.learning_rate": 0.1}) == "learning_rate=0.1"
+    assert label({"stage": "gru", "data.distance": 4}) == "stage=gru, distance=4"
 
 
 def test_a_comma_in_the_name_of_a_folder_is_no_separator(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from gpt.data import download
 from gpt.models import STAGE
 from gpt.reports.changes import changes
 from gpt.runs.checkpoints import Checkpoints
-from gpt.runs.finding import is_like, started_runs
+from gpt.runs.finding import has_same_config, started_runs
 from gpt.runs.folder import NAMES, RunFolder
 from gpt.runs.formats import to_json
 from gpt.runs.weights import iteration_of
@@ -423,7 +423,7 @@ def test_the_run_that_was_started_last_is_found_whatever_its_folder_is_called(ru
     (later.path / "commands.jsonl").write_text(commands)
     found = next(started_runs(tmp_path / "runs", is_finished=None))
     assert found.path == later.path
-    assert is_like(found, earlier.config())
+    assert has_same_config(found, earlier.config())
     (earlier.path / "commands.jsonl").write_text("damaged")  # which says nothing about the run
     assert [run.path for run in started_runs(tmp_path / "runs" / "sweep", is_finished=None)] == [earlier.path]
 
@@ -782,7 +782,7 @@ def test_nothing_is_downloaded_to_a_folder_that_only_the_run_names(
         (["model=v7", "model.n_head=5"], "n_head"),
         (["schedule=cosine", "schedule.warmup_iters=9999"], "warmup"),
         (["optimizer=sgd", "optimizer.momentum=2"], "optimizer.momentum=2"),
-        (["metrics=solved", "metrics.solved.extra=1"], "metrics.solved"),
+        (["metrics=accuracy", "metrics.accuracy.extra=1"], "metrics.accuracy"),
     ],
 )
 def test_hyperparameters_are_checked_before_a_corpus_is_fetched(

@@ -16,7 +16,7 @@ def read_again(model: nn.Module, idx: Tensor) -> tuple[Tensor, int]:
 
 @torch.no_grad()
 def read_once(model: nn.Module, idx: Tensor) -> tuple[Tensor, int]:
-    """The same, each from a pass over one token and the keys and values of those before it."""
+    """The logits after each token, (B, T, V), each from a pass over one token; and how many tokens were read."""
     T, cache = idx.shape[1], KVCache(idx.shape[1])
     logits = []
     for t in range(T):

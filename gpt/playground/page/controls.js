@@ -1,4 +1,5 @@
 /** The reader's input: the prompt and the settings. */
+import { isEmbedded } from "./dom.js";
 
 /** @type {(id: string) => any} An input, a button, or what shows a value. */
 const at = (id) => document.getElementById(id);
@@ -19,12 +20,26 @@ export function connect({ asked, stopped, edited, moved, changed }) {
   at("prompt").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("controls").requestSubmit();
   });
+  // A number that cannot be used is shown, though it may be folded away: the browser says what is wrong with it.
+  at("others").addEventListener("invalid", () => at("others").setAttribute("open", ""), { capture: true });
   for (const id of ["temperature", "top-k", "top-p"]) {
     at(id).addEventListener("input", () => {
       showValues();
       moved();
+      changed(); // they may be outside the form: see `place`
     });
   }
+}
+
+/**
+ * Put the sliders that shape a distribution beside its bars, into this element of the page; or below the prompt, where
+ * they are folded away in a frame.
+ */
+export function place(beside) {
+  const parent = beside ?? at(isEmbedded() ? "others" : "controls");
+  if (at("shaping").parentElement === parent) return; // or a slider in use would let go
+  if (parent === at("controls")) at("others").before(at("shaping"));
+  else parent.append(at("shaping"));
 }
 
 export const prompt = () => at("prompt").value;
@@ -67,7 +82,7 @@ export function restore(given) {
 
 /** Show the settings for this kind of run; `vocabularySize` is the largest k, and a token is a `unit`. */
 export function offer(translates, vocabularySize, unit) {
-  document.querySelector(".for-text").toggleAttribute("hidden", translates);
+  for (const part of document.querySelectorAll(".for-text")) part.toggleAttribute("hidden", translates);
   document.querySelector(".for-translation").toggleAttribute("hidden", !translates);
   at("prompt-label").textContent = translates ? "Sentence" : "Prompt";
   at("tokens-label").textContent = `${unit[0].toUpperCase()}${unit.slice(1)}s`;
@@ -85,7 +100,6 @@ export function showBusy(isBusy) {
 
 export function showFailure(error) {
   at("failure").textContent = error ? error.message : "";
-  if (error) at("asking").open = true;
 }
 
 export function showUnknown(characters) {

@@ -3,8 +3,6 @@
 import { count, described, element } from "./dom.js";
 import { Plot } from "./libraries.js";
 
-const TALLEST = 1.2; // nats: the first iterations would dwarf all the others
-
 /**
  * The losses of a run over its iterations, with the documented figure; `at` is an iteration to mark.
  * @param {Run} run
@@ -16,7 +14,7 @@ export function curve(run, { colour, width, at = null }) {
   const { beside = [], batches = [] } = run.trained ?? {};
   const values = [...run.curve, ...beside].flatMap((row) => [row.train, row.val]);
   const low = Math.min(...values, documented ?? Infinity);
-  const high = Math.min(Math.max(low + TALLEST, 1.05 * last.val), Math.max(...values));
+  const high = Math.max(...values);
   const place = { x: "iteration", y: "val" };
   const picture = Plot.plot({
     width,
@@ -52,10 +50,7 @@ export function curve(run, { colour, width, at = null }) {
         : Plot.ruleY([documented], { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
       Plot.line(run.curve, { ...place, clip: true, stroke: colour, strokeWidth: 2 }),
       at === null ? null : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
-      Plot.dot(
-        [at === null ? last : between(run.curve, at)].filter((row) => row.val <= high),
-        { ...place, fill: colour, r: 3.5 },
-      ),
+      Plot.dot([at === null ? last : between(run.curve, at)], { ...place, fill: colour, r: 3.5 }),
       documented === null
         ? null
         : Plot.text([documented], {

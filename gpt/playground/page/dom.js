@@ -38,10 +38,18 @@ export function panel(run, side, ...children) {
   return element("article", { class: `panel ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
 }
 
+/** Whether all cards of the page are in one column; as in style.css. */
+export const isNarrow = () => matchMedia("(max-width: 60rem)").matches;
+
+/** Whether the page is a frame in another one. */
+export const isEmbedded = () => document.body.classList.contains("embedded");
+
+/** Whether there is room for two runs side by side: in a frame, which has no column of controls, sooner. */
+export const isBeside = () => !isNarrow() || (isEmbedded() && matchMedia("(min-width: 42rem)").matches);
+
 /** Scroll the page, if need be, until an element can be read: on a narrow page, its start is brought to the top. */
 export function reveal(shown) {
-  const isNarrow = matchMedia("(max-width: 60rem)").matches; // as in style.css
-  shown.scrollIntoView({ block: isNarrow ? "start" : "nearest" });
+  shown.scrollIntoView({ block: isNarrow() ? "start" : "nearest" });
 }
 
 const MARKS = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍" };

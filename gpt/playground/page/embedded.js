@@ -1,11 +1,74 @@
-/** The page in a frame of another page: the results first, the controls folded away, and as high as its content. */
+/** The page in a frame of another page: the prompt and the results, other settings folded away, and as high as its content. */
 
 export function embed() {
   document.body.classList.add("embedded");
   document.body.classList.toggle("trains", new URLSearchParams(location.search).has("train"));
-  document.getElementById("asking").removeAttribute("open");
-  document.getElementById("controls").prepend(document.querySelector(".pickers"));
+  const others = document.getElementById("others");
+  others.removeAttribute("open");
+  others.append(document.querySelector(".pickers"));
   // To a page with another address, too: there is no secret in a height.
   const tell = () => parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
   new ResizeObserver(tell).observe(document.body);
+  // Before the reader has guessed the stage's loss, nothing here gives it away.
+  addEventListener("message", ({ source, data }) => {
+    if (source === parent && data?.covered !== undefined) document.body.classList.toggle("covered", data.covered);
+  });
+  link();
+}
+
+/**
+ * Play the moments of a training as soon as they are seen, if the frame asks for it and the reader has nothing against
+ * motion.
+ * @import { Moments } from "./moments.js"
+ * @param {Moments | null} moments
+ */
+export function playSeen(moments) {
+  const isAsked = new URLSearchParams(location.search).has("play");
+  if (!moments || !isAsked || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    moments.play();
+  });
+  observer.observe(moments.root);
+}
+
+/**
+ * Tell the page around the frame what a training has reached; without a frame, nobody listens.
+ * @import { Run } from "./engines/server.js"
+ * @import { Chosen } from "./training/order.js"
+ * @param {Run} run
+ * @param {Chosen} chosen
+ */
+export function tellTrained({ stage, estimated }, chosen) {
+  parent.postMessage({ trained: { stage, loss: estimated.val, ...chosen } }, "*");
+}
+
+/** Whether parts light up with others: one is the same, within it, or its box. As in docs/_static/linked.js. */
+function isLit(parts, by) {
+  const isOne = (part, other) =>
+    part === other || part.startsWith(`${other}.`) || part.startsWith(`${other}:`) || other.startsWith(`${part}:`);
+  return parts.split(" ").some((part) => by.split(" ").some((other) => isOne(part, other)));
+}
+
+/** Tell the surrounding page which part is pointed at or has the focus, and light up the one that it names. */
+function link() {
+  let told = null;
+  const tell = ({ target }) => {
+    const part = target.closest?.("[data-part]")?.dataset.part ?? null;
+    if (part !== told) parent.postMessage({ part }, "*");
+    told = part;
+  };
+  for (const kind of ["pointerover", "focusin"]) addEventListener(kind, tell);
+  addEventListener("message", ({ source, data }) => {
+    if (source !== parent || data?.part === undefined) return;
+    told = null;
+    // Where the steps are folded away, the line that opens them.
+    for (const line of document.querySelectorAll(".steps > summary")) {
+      line.classList.toggle("lit", data.part !== null && !line.parentElement.hasAttribute("open"));
+    }
+    for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-part]"))) {
+      one.classList.toggle("lit", typeof data.part === "string" && isLit(one.dataset.part, data.part));
+    }
+  });
 }

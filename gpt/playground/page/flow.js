@@ -41,12 +41,13 @@ export class Flow {
     const focused = document.activeElement?.getAttribute("data-focus");
     const steps = stepsOf(pass);
     if (this.step !== null) this.step = Math.min(this.step, steps.length - 1);
-    this.items = steps.map(({ title, since, code, shape, body }, i) =>
+    this.items = steps.map(({ title, parts, detail, since, code, shape, body }, i) =>
       element(
         "li",
         {
           class: `step${since === pass.stage ? " new" : ""}`,
           "aria-current": i === this.step ? "step" : null,
+          "data-part": (detail ? [...detail, ...parts.slice(1)] : parts).join(" "),
         },
         element("h4", {}, title, since === pass.stage ? element("span", { class: "badge" }, `new in ${since}`) : null),
         element("code", {}, code),

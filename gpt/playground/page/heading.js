@@ -27,7 +27,7 @@ export class Heading {
     ];
     this.root = element(
       "header",
-      { class: `card heading${this.moments ? " scrubbed" : ""}` },
+      { class: `card heading${this.moments ? " scrubbed" : ""}${run.trained ? " own" : ""}` },
       element("h2", {}, element("span", { class: "badge" }, run.stage), element("span", { class: "adds" }, run.adds)),
       element(
         "p",

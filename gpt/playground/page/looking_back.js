@@ -1,12 +1,10 @@
 /** The steps of attention: the weights of each head, how one of them is made, and what is read with them. */
 /** @import { Pass } from "./pass.js" */
 /** @import { Step } from "./steps.js" */
+import { attending, mostRead } from "./attending.js";
 import { element, short, spoken, table } from "./dom.js";
 import { say } from "./pass.js";
-import { ranking } from "./predictions.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
-
-const READ = 8; // values in a sum that are shown one by one
 
 /** @type {(pass: Pass) => Step} Every head's weights, as cells that can be clicked. */
 export function scores(pass) {
@@ -42,6 +40,7 @@ export function scores(pass) {
   return {
     title: H > 1 ? `Attention in ${H} heads` : "Attention",
     parts: ["attention", "attention.positions", "attention.dropout"],
+    detail: ["attention:scores", "attention:mask", "attention:softmax"],
     since: H > 1 ? "v3" : "v2",
     code: "weights = softmax(mask(q @ kᵀ / √D))",
     shape: `(H=${H}, T=${T})`,
@@ -55,6 +54,7 @@ export function scores(pass) {
         { class: "scrolls", tabindex: "0", role: "group", "aria-label": "The weights of each head" },
         table("cells-table", columns, rows, caption),
       ),
+      attending(pass),
     ],
   };
 }
@@ -77,6 +77,7 @@ export function cell(pass) {
   return {
     title: `One cell: head ${head + 1}, “${spoken(pass.tokens[key])}” at position ${key}`,
     parts: ["attention"],
+    detail: ["attention:scores", "attention:mask", "attention:softmax"],
     since: "v2",
     code: "q · k / √D",
     shape: "(1)",
@@ -116,6 +117,7 @@ export function projections(pass) {
   return {
     title: "Query, key and value",
     parts: ["attention"],
+    detail: ["attention:qkv"],
     since: "v2",
     code: "q, k, v = x @ W_q, x @ W_k, x @ W_v",
     shape: `(H·D=${H * D}) each`,
@@ -139,9 +141,7 @@ export function projections(pass) {
 export function sumOfValues(pass) {
   const { head } = pass;
   const weights = pass.of("attention.weights", head).subarray(0, pass.row + 1);
-  const listed = ranking(weights)
-    .slice(0, READ)
-    .sort((a, b) => a - b);
+  const listed = mostRead(weights);
   const terms = listed.map((s) => pass.of("attention.v", head, s).map((x) => x * weights[s]));
   const read = pass.of("attention.heads", head);
   const largest = sizeOf(read, ...terms);
@@ -150,6 +150,7 @@ export function sumOfValues(pass) {
   return {
     title: "The sum of the values",
     parts: ["attention"],
+    detail: ["attention:values"],
     since: "v2",
     code: "weights @ v",
     shape: `(D=${read.length})`,

@@ -2,8 +2,8 @@
 /** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { count, debounced, element, newest } from "./dom.js";
-import { embed } from "./embedded.js";
+import { count, debounced, element, isBeside, newest } from "./dom.js";
+import { embed, playSeen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TrainingCard } from "./training/card.js";
@@ -46,6 +46,7 @@ async function choose(signal) {
       : new TextPanel(engine, run, SIDES[i], { select, scrub }),
   );
   offerSecond(runs[0], usable[1]?.id);
+  placeControls();
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
   const units = new Set(usable.map((run) => run.token));
@@ -70,6 +71,12 @@ async function choose(signal) {
   await read();
 }
 
+/** Put the sliders beside the bars that they change; two runs that are side by side have them in common. */
+function placeControls() {
+  const isShared = panels.length === 2 && isBeside();
+  controls.place(panels[0] instanceof TextPanel && !isShared ? panels[0].shaping : null);
+}
+
 /** Stop generating. */
 function stop() {
   for (const panel of panels) panel.stop();
@@ -82,6 +89,7 @@ function shape() {
 
 /** Redraw all pictures after a change of colours or width. */
 function redraw() {
+  placeControls();
   for (const panel of panels) panel.redraw();
 }
 
@@ -140,7 +148,7 @@ function select(chosen, position) {
  * @param {TextPanel} panel
  */
 function scrub(panel, moment) {
-  shown(panel.scrub(moment).then(showComparison));
+  return shown(panel.scrub(moment).then(showComparison));
 }
 
 /** Show the run of a training that begins. */
@@ -177,7 +185,8 @@ function advanced(run, { estimate, ended }) {
 function showComparison() {
   const root = document.getElementById("comparison");
   const [first, second] = panels;
-  if (first instanceof TextPanel && second instanceof TextPanel) compare(root, first, second);
+  const isOfText = !panels.some(({ run }) => run.answers_only); // nobody needs to predict the rest of a line
+  if (isOfText && first instanceof TextPanel && second instanceof TextPanel) compare(root, first, second);
   else root.hidden = true;
 }
 
@@ -260,6 +269,7 @@ async function start() {
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));
   await choosing.run(choose);
+  playSeen(panels[0].heading.moments);
 }
 
 await shown(start());

@@ -2,13 +2,18 @@
 /** @import { Estimate, Run } from "./engines/server.js" */
 import { count, element } from "./dom.js";
 
+const SHOWN = 500; // milliseconds that a moment is shown while they are played, or as long as it takes to compute
+
 export class Moments {
   /**
-   * `moved` is called with the moment that the reader chooses: an iteration, or null for the run as it is shown.
+   * `moved` is called with the moment that the reader chooses, an iteration, or null for the run as it is shown, and
+   * returns when that is shown.
    * @param {Run} run
+   * @param {(moment: number | null) => Promise<void>} moved
    */
   constructor(run, moved) {
     this.run = run;
+    this.moved = moved;
     this.said = element("span", { class: "value" }); // an <output> would take the label from the slider
     this.losses = element("p", { class: "note" });
     this.failure = element("p", { class: "failure", role: "alert" });
@@ -19,18 +24,18 @@ export class Moments {
       max: last,
       value: last,
       autocomplete: "off",
-      oninput: () => {
-        this.#say();
-        moved(this.#isLast() ? null : this.iteration);
-      },
+      oninput: () => this.#show(),
     });
+    this.button = element("button", { type: "button", class: "quiet play", onclick: () => this.#press() });
     this.root = element(
       "div",
       { class: "moments" },
       element("label", { class: "slider" }, element("span", {}, "Point in training", this.said), this.input),
+      this.button,
       this.losses,
       this.failure,
     );
+    this.#setPlaying(null);
     this.#say();
   }
 
@@ -48,6 +53,39 @@ export class Moments {
   }
 
   #isLast = () => this.input.value === this.input.max;
+
+  #show() {
+    this.#say();
+    return this.moved(this.#isLast() ? null : this.iteration);
+  }
+
+  #press() {
+    if (this.playing) this.playing.abort();
+    else this.play();
+  }
+
+  /** Show each moment, from this one or, at the last one, from the first, until the reader does something else. */
+  async play() {
+    const playing = new AbortController();
+    const { signal } = playing;
+    const pause = (event) => {
+      if (event.key !== "Tab" && !this.button.contains(event.target)) playing.abort();
+    };
+    for (const kind of ["click", "input", "keydown"]) addEventListener(kind, pause, { capture: true, signal });
+    signal.addEventListener("abort", () => this.#setPlaying(null));
+    this.#setPlaying(playing);
+    let next = this.#isLast() ? 0 : Number(this.input.value) + 1;
+    for (; next <= Number(this.input.max) && this.root.isConnected && !signal.aborted; next++) {
+      this.input.value = String(next);
+      await Promise.all([this.#show(), new Promise((resolve) => setTimeout(resolve, SHOWN))]);
+    }
+    playing.abort();
+  }
+
+  #setPlaying(playing) {
+    this.playing = playing;
+    this.button.textContent = playing ? "❚❚ Pause" : "▶ Play";
+  }
 
   #say() {
     const place = `${count(this.iteration)} of ${count(this.run.iterations)}`;

@@ -51,13 +51,23 @@ export class TextPanel {
     this.attention = new AttentionView((pointed) => this.#light(pointed), run.token, true);
     this.question = element("h3");
     this.answer = element("p", { class: "note answer" });
+    this.shaping = element("div"); // for the sliders: controls.js
     this.bars = element("div");
     this.looks = element("p", { class: "note" });
     this.restsOn = element("h3", {}, "Attention");
     this.contexts = element("div");
     this.tested = element("p", { class: "note tested" });
     this.counts = element("div", { hidden: true });
-    this.maps = card(run, {}, this.counts, this.restsOn, this.tested, this.looks, this.contexts, this.attention.root);
+    this.maps = card(
+      run,
+      { "data-part": "attention" },
+      this.counts,
+      this.restsOn,
+      this.tested,
+      this.looks,
+      this.contexts,
+      this.attention.root,
+    );
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, {}, title, this.mean, this.text.root);
     this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
@@ -66,7 +76,12 @@ export class TextPanel {
       side,
       this.heading.root,
       this.texts,
-      card(run, {}, this.question, this.answer, this.bars),
+      card(
+        run,
+        { class: "card predicted", "data-part": "softmax lm_head table trust" },
+        element("div", {}, this.question, this.answer, this.shaping),
+        element("div", {}, this.bars),
+      ),
       this.maps,
       this.inside.root,
     );
@@ -323,6 +338,7 @@ export class TextPanel {
   }
 
   #means() {
+    if (this.run.answers_only) return ["Only the answer at the end of a line was a target: the rest is unpredictable."];
     const [own, written] = [meanLoss(this.scores.slice(0, this.own)), meanLoss(this.scores.slice(this.own))];
     const parts = [];
     if (own !== null) parts.push("prompt ", element("b", {}, own.toFixed(2)));

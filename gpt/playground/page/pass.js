@@ -14,6 +14,7 @@ export class Pass {
     this.layer = 0;
     this.head = 0;
     this.key = 0;
+    this.met = 0; // steps that the reader has gone in attending.js
     /** @type {Record<string, Float32Array> | null} */
     this.values = null; // by name
   }

@@ -29,7 +29,7 @@ export function picture(run, blocks, steps, here, chosen) {
     const into = branch ?? block ?? root;
     into.append(line(...row.parts));
     if (row.ends_branch) {
-      branch.append(line({ name: `${row.parts[0].name.split(".")[0]}.plus`, label: "+", since: "v5" }));
+      branch.append(line({ name: `plus.${row.parts[0].name.split(".")[0]}`, label: "+", since: "v5" }));
       branch = null;
     }
     if (row.shape) into.append(element("div", { class: "shape" }, `↓ ${row.shape}`));
@@ -56,6 +56,7 @@ function drawn({ name, label, since }, stage, steps, here, chosen) {
       type: "button",
       class: `part${newIn(stage, since)}${isLater ? " later" : ""}`,
       "data-focus": `part-${name}`,
+      "data-part": name,
       "aria-current": isHere ? "step" : null,
       disabled: step < 0,
       onclick: () => chosen(step),

@@ -3,9 +3,10 @@
  *
  * @import { Pass } from "./pass.js"
  *
- * A step: `parts` are those of picture.js that it explains, `since` is the stage in which it is new.
+ * A step: `parts` are those of picture.js that it explains, `detail` what it explains of the first of them, in the names
+ * of linked.js; `since` is the stage in which it is new.
  * @typedef {{
- *   title: string, parts: string[], since: string | null, code: string, shape: string | null, body: (Node | null)[],
+ *   title: string, parts: string[], detail?: string[], since: string | null, code: string, shape: string | null, body: (Node | null)[],
  * }} Step
  */
 import { element, short, spoken, table } from "./dom.js";
@@ -167,6 +168,7 @@ function added(pass, branch, title, before) {
     return {
       title: title.replace("adds", "hands on"),
       parts: [branch === "attention" ? "attention" : "feed_forward.1"],
+      detail: [branch === "attention" ? "attention:output" : "feed_forward.1"],
       since: null,
       code: `x = ${branch}(x)`,
       shape: `(C=${output.length})`,
@@ -179,7 +181,7 @@ function added(pass, branch, title, before) {
   const largest = sizeOf(before, output, after);
   return {
     title,
-    parts: [branch === "attention" ? "attention.projection" : "feed_forward.2", "dropout", `${branch}.plus`],
+    parts: [branch === "attention" ? "attention.projection" : "feed_forward.2", "dropout", `plus.${branch}`],
     since: pass.stage === "v7" ? "v7" : "v5",
     code: `x = x + ${branch}(${pass.of(`${branch}_norm`) ? "…" : "x"})`,
     shape: `(C=${after.length})`,

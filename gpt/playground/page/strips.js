@@ -28,7 +28,7 @@ const showing = new WeakMap(); // from the cells of a strip to what shows one of
 export function strip(name, values, { after = "", largest = sizeOf(values), path = name, labels = null } = {}) {
   const number = element("span", { class: "strip-number", "aria-live": "polite" });
   const show = (i) => {
-    number.textContent = `${labels?.[i] ?? i + 1}: ${shownNumber(values[i])}`;
+    number.replaceChildren(element("small", {}, labels?.[i] ?? `number ${i + 1}`), ` ${shownNumber(values[i])}`);
   };
   const [least, most] = [Math.min(...values), Math.max(...values)].map((x) => shownNumber(x, 2));
   const range = `${values.length} numbers from ${least} to ${most}`;
@@ -60,6 +60,18 @@ export function sizeOf(...vectors) {
   return size;
 }
 
+/** A number as a cell, whose full colour is that of `largest`. */
+export function cell(x, largest) {
+  const made = element("i", { class: x < 0 ? "minus" : null });
+  colour(made, x, largest);
+  return made;
+}
+
+/** Colour a cell by the size of another number of the same sign. */
+export function colour(made, x, largest) {
+  made.style.setProperty("--x", (Math.abs(x) / largest).toFixed(3));
+}
+
 function numbered(values, largest, show) {
   const chosen = () => Math.max(0, [...cells.children].indexOf(cells.querySelector(".chosen")));
   const choose = (i) => {
@@ -79,9 +91,7 @@ function numbered(values, largest, show) {
         choose(Math.min(Math.max(chosen() + step, 0), values.length - 1));
       },
     },
-    ...Array.from(values, (x) =>
-      element("i", { class: x < 0 ? "minus" : null, style: `--x: ${(Math.abs(x) / largest).toFixed(3)}` }),
-    ),
+    ...Array.from(values, (x) => cell(x, largest)),
   );
   cells.style.setProperty("--columns", String(Math.min(values.length, 32)));
   showing.set(cells, (i) => {

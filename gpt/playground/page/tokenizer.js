@@ -28,7 +28,12 @@ const utf8 = (text) => new TextEncoder().encode(text);
  * @param {Run} run
  */
 export function tokenizer(run) {
-  const kinds = { characters: Characters, bytes: Bytes, subwords: Subwords, gpt2: Subwords };
+  const kinds = {
+    characters: Characters,
+    bytes: Bytes,
+    subwords: Subwords,
+    gpt2: Subwords,
+  };
   return new kinds[run.tokenizer.kind](run);
 }
 
@@ -106,30 +111,75 @@ class Subwords extends Tokenizer {
     super(run);
     this.written = run.tokenizer.vocabulary; // each byte as a printable character
     this.ids = new Map(this.written.map((token, id) => [token, id]));
-    this.ranks = new Map(run.tokenizer.merges.map((pair, rank) => [pair.join(" "), rank]));
+    this.ranks = ranksOf(run);
     this.printable = printable();
     this.values = new Map(this.printable.map((character, byte) => [character, byte]));
   }
 
   encode(text) {
-    return (text.match(PIECES) ?? []).flatMap((piece) => this.#merged(piece).map((token) => this.ids.get(token)));
+    const bytes = (piece) => Array.from(utf8(piece), (byte) => this.printable[byte]);
+    return (text.match(PIECES) ?? []).flatMap((piece) =>
+      merged(bytes(piece), this.ranks).map((token) => this.ids.get(token)),
+    );
   }
 
   bytes(id) {
     return Uint8Array.from(this.written[id], (character) => this.values.get(character));
   }
+}
 
-  #merged(piece) {
-    const tokens = Array.from(utf8(piece), (byte) => this.printable[byte]);
-    for (;;) {
-      let [lowest, place] = [Infinity, 0];
-      for (let i = 0; i < tokens.length - 1; i++) {
-        const rank = this.ranks.get(`${tokens[i]} ${tokens[i + 1]}`) ?? Infinity;
-        if (rank < lowest) [lowest, place] = [rank, i];
-      }
-      if (lowest === Infinity) return tokens;
-      tokens.splice(place, 2, tokens[place] + tokens[place + 1]);
+const SPACE = "\u2581"; // before a word
+const SPECIAL = 4; // tokens that come first, as in gpt/data/vocabulary.py
+const WORDS = new RegExp(`${SPACE}?[^${SPACE}]+|${SPACE}`, "gu");
+const PUNCTUATION = /[!-/:-@[-`{-~\p{P}]|[^!-/:-@[-`{-~\p{P}]+/gu;
+
+/** Byte-pair encoding of the characters of words, for sentence pairs, as in gpt/data/subwords.py. */
+export class SentenceSubwords {
+  /** @param {Run} run */
+  constructor(run) {
+    this.written = run.tokenizer.vocabulary;
+    this.shown = this.written.map((token) => token.replaceAll(SPACE, " "));
+    this.ids = new Map(this.written.map((token, id) => [token, id]));
+    this.ranks = ranksOf(run);
+    this.characters = new Set([" ", ...this.written.slice(SPECIAL).join("")]);
+  }
+
+  encode(text) {
+    const known = this.known(text).replaceAll(" ", SPACE);
+    const sentence = known && !known.startsWith(SPACE) ? SPACE + known : known;
+    const pieces = (sentence.match(WORDS) ?? []).flatMap((word) => word.match(PUNCTUATION));
+    return pieces.flatMap((piece) => merged(Array.from(piece), this.ranks).map((token) => this.ids.get(token)));
+  }
+
+  known(text) {
+    const spaced = this.#spaced(text);
+    const known = Array.from(spaced).filter((character) => this.characters.has(character));
+    const whole = known.join("");
+    return whole === spaced ? whole : whole.split(" ").filter(Boolean).join(" ");
+  }
+
+  unknown(text) {
+    return [...new Set(Array.from(this.#spaced(text)).filter((character) => !this.characters.has(character)))];
+  }
+
+  /** Other white space would join two words. */
+  #spaced(text) {
+    return text.replace(/\p{White_Space}/gu, (blank) => (this.characters.has(blank) ? blank : " "));
+  }
+}
+
+const ranksOf = (/** @type {Run} */ run) => new Map(run.tokenizer.merges.map((pair, rank) => [pair.join(" "), rank]));
+
+/** A piece of text after all merges of its `tokens`. */
+function merged(tokens, ranks) {
+  for (;;) {
+    let [lowest, place] = [Infinity, 0];
+    for (let i = 0; i < tokens.length - 1; i++) {
+      const rank = ranks.get(`${tokens[i]} ${tokens[i + 1]}`) ?? Infinity;
+      if (rank < lowest) [lowest, place] = [rank, i];
     }
+    if (lowest === Infinity) return tokens;
+    tokens.splice(place, 2, tokens[place] + tokens[place + 1]);
   }
 }
 

@@ -4,6 +4,9 @@
 import { AttentionView } from "./attention.js";
 import { card, element, newest, panel, reveal } from "./dom.js";
 import { Heading } from "./heading.js";
+import { SentenceSubwords } from "./tokenizer.js";
+
+const MOST_NAMED = 120; // characters that a run reads
 
 export class TranslatorPanel {
   /**
@@ -17,12 +20,15 @@ export class TranslatorPanel {
     this.shown = shown;
     this.writing = newest();
     this.looking = newest();
-    this.sentence = "";
+    this.tokenizer = new SentenceSubwords(run);
+    /** @type {string | null} */
+    this.sentence = null; // that was translated; none yet
     /** @type {string[]} */
     this.words = []; // of the sentence
     /** @type {Beam[]} */
     this.found = [];
     this.heading = new Heading(run);
+    this.waiting = element("p", { class: "note", role: "status" });
     this.source = element("p", { class: "words" });
     this.beams = element("ol", { class: "beams" });
     this.attention = new AttentionView((pointed) => this.#light(pointed), "word", false);
@@ -45,6 +51,8 @@ export class TranslatorPanel {
         run,
         {},
         element("h3", {}, "Translations"),
+        this.#alphabet(),
+        this.waiting,
         this.source,
         this.beams,
         element(
@@ -58,29 +66,38 @@ export class TranslatorPanel {
   }
 
   known(text) {
-    return text;
+    return this.tokenizer.known(text).trim();
   }
 
-  /** Left out by the run itself. */
-  unknown() {
-    return [];
+  unknown(text) {
+    return this.tokenizer.unknown(text);
   }
 
-  /** Translations are generated on request. */
-  async read() {}
+  /**
+   * Translate the first sentence, as an example. Later ones are translated on request: until then, nothing is shown of
+   * the one before.
+   * @param {Options} options
+   */
+  async read(sentence, options) {
+    if (this.sentence === null && this.known(sentence)) return this.write(sentence, options);
+    if (sentence === this.sentence) return;
+    this.writing.stop();
+    this.#clear();
+    this.waiting.textContent = "Press Translate.";
+  }
 
   /** @param {Options} options */
   async write(sentence, options) {
+    this.sentence = sentence;
     await this.writing.run(async (signal) => {
-      const { source, unknown, beams } = await this.engine.translate(this.run.id, sentence, options, signal);
+      const { source, beams } = await this.engine.translate(this.run.id, sentence, options, signal);
       if (signal.aborted) return;
-      this.sentence = sentence;
+      this.waiting.textContent = "";
       this.words = source;
       this.found = beams;
       this.source.replaceChildren(
         ...source.map((word, i) => element("span", { class: i === source.length - 1 ? "ending" : null }, word)),
       );
-      if (unknown) this.source.append(element("small", { class: "note" }, ` left out: ${unknown}`));
       this.beams.replaceChildren(...beams.map((beam, i) => this.#beam(beam, i)));
       await this.#choose(0);
     });
@@ -100,6 +117,27 @@ export class TranslatorPanel {
   redraw() {
     this.heading.redraw();
     this.attention.redraw();
+  }
+
+  #clear() {
+    this.sentence = "";
+    this.looking.stop();
+    this.source.replaceChildren();
+    this.beams.replaceChildren();
+    this.maps.hidden = true;
+  }
+
+  /** What can be read. */
+  #alphabet() {
+    const named = [...this.tokenizer.characters].filter((character) => !/[\s\u2581]/u.test(character)).sort();
+    const more = named.length > MOST_NAMED ? ` and ${named.length - MOST_NAMED} more` : "";
+    return element(
+      "p",
+      { class: "note" },
+      `Reads ${named.length} characters: `,
+      element("span", { class: "words" }, named.slice(0, MOST_NAMED).join(" ")),
+      more,
+    );
   }
 
   /** @param {Beam} beam */

@@ -1,16 +1,17 @@
 /**
  * The engine without a server: graphs that `play.py out=` has exported, computed by onnxruntime-web. The interface is
- * that of server.js, without translation. A seed gives different text from generate.py, whose random numbers are
+ * that of server.js. A seed gives different text from generate.py, whose random numbers are
  * PyTorch's.
  *
  * @import { Engine, Model, Run, Tensors } from "./server.js"
  */
 import { choose, softmax, totalVariation } from "../predictions.js";
-import { tokenizer } from "../tokenizer.js";
+import { SentenceSubwords, tokenizer } from "../tokenizer.js";
 import { kept } from "../training/keeping.js";
 import { advance, ordered } from "../training/order.js";
 import { windowStarts } from "../windows.js";
 import { asked, listen } from "./asking.js";
+import { BEGIN, candidates, END } from "./beams.js";
 import { random } from "./random.js";
 import { byLayer, parseSafetensors } from "./tensors.js";
 
@@ -184,9 +185,11 @@ async function* continuation(model, ids, options, signal) {
  * @returns {Promise<Record<string, {dims: number[], data: Float32Array}>>}
  */
 async function run({ run: id, moment }, graph, rows, others = {}) {
-  const idx = { type: "int64", data: BigInt64Array.from(rows.flat(), BigInt), dims: [rows.length, rows[0].length] };
   const given = Object.entries(others).map(([name, [type, data]]) => [name, { type, data, dims: [data.length] }]);
-  return asked("compute", `${folder(id)}/${graph}.onnx`, weights(id, moment), { idx, ...Object.fromEntries(given) });
+  return asked("compute", `${folder(id)}/${graph}.onnx`, weights(id, moment), {
+    idx: tensorOf(rows),
+    ...Object.fromEntries(given),
+  });
 }
 
 const folder = (id) => `graphs/${encodeURIComponent(described[id].trained?.of ?? id)}`;
@@ -197,6 +200,53 @@ function weights(id, moment) {
   if (trained) return { training: id, moment };
   return moments.length ? { file: `${folder(id)}/weights/${moment ?? moments.at(-1)}.safetensors` } : null;
 }
+
+/** @type {Engine["translate"]} */
+export async function translate(id, sentence, { beam, lengthPenalty }, signal) {
+  const { example, block_size: T } = described[id];
+  const isExample = example?.beam === beam && example.length_penalty === lengthPenalty;
+  if (isExample && example.sentence === sentence) return example;
+  const { shown } = new SentenceSubwords(described[id]);
+  const source = sourceOf(id, sentence);
+  if (source.length === 1)
+    throw new Error("There is nothing to translate: type at least one word that the run can read.");
+  if (source.length > T) throw new Error(`The sentence has ${source.length} subwords, the run reads ${T}.`);
+  const predict = async (targets) => {
+    signal?.throwIfAborted();
+    const { dims, data } = (await pairs(id, source, targets)).logits; // (targets, time, vocabulary)
+    const V = dims[2];
+    const last = targets.map((target, k) =>
+      data.subarray(((k + 1) * target.length - 1) * V, (k + 1) * target.length * V),
+    );
+    return { shape: [targets.length, V], data: Float32Array.from(last.flatMap((row) => Array.from(row))) };
+  };
+  const limit = Math.min(T, source.length + 50); // as in gpt/tasks/decoding/beam_search.py
+  const found = await candidates(predict, { limit, beam, lengthPenalty });
+  const tokens = (ids) => ids.map((token) => (token === END ? "end" : shown[token]));
+  return { source: tokens(source), beams: found.map((one) => ({ ...one, tokens: tokens(one.ids) })) };
+}
+
+/** @type {Engine["crossAttention"]} */
+export async function crossAttention(id, sentence, target) {
+  const { example } = described[id];
+  if (example?.sentence === sentence && `${example.beams[0].ids}` === `${target}`)
+    return byLayer(await stored(`${folder(id)}/first.safetensors`));
+  return byLayer(tensorsOf(await pairs(id, sourceOf(id, sentence), [[BEGIN, ...target]])));
+}
+
+const sourceOf = (id, sentence) => [...new SentenceSubwords(described[id]).encode(sentence), END];
+
+/** The outputs of a translator's graph for one source and several targets of one length. */
+function pairs(id, source, targets) {
+  const target = tensorOf(targets);
+  return asked("compute", `${folder(id)}/translator.onnx`, null, { idx: tensorOf(targets.map(() => source)), target });
+}
+
+const tensorOf = (/** @type {number[][]} */ rows) => ({
+  type: "int64",
+  data: BigInt64Array.from(rows.flat(), BigInt),
+  dims: [rows.length, rows[0].length],
+});
 
 /** @type {Engine["train"]} */
 export async function train(base, text, settings, progressed) {

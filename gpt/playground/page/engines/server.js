@@ -18,17 +18,20 @@
  * A part of the forward pass in the picture of a run; `since` is the stage that brought it, and null for data.
  * @typedef {{name: string, label: string, since: string | null}} Part
  *
- * A run in full. What is null or empty is not known, or not of this task.
+ * A run in full. What is null or empty is not known, or not of this task. If `answers_only`, it has learned to predict
+ * the answers of its lines, and nothing of what stands before them.
  * @typedef {RunInBrief & {
  *   adds: string, parameters: number, iterations: number, block_size: number, weights: string, contains_text: boolean,
  *   token: string, vocabulary: string[] | null, vocabulary_size: number, prompt: string, changed: string[],
- *   tokenizer: {kind: "characters" | "bytes" | "subwords", vocabulary?: string[], merges?: [string, string][]} | null,
+ *   tokenizer: {kind: "characters" | "bytes" | "subwords" | "gpt2" | "sentence_subwords", vocabulary?: string[], merges?: [string, string][]} | null,
  *   opens: boolean, parts: string[], has_attention?: boolean, moments: number[],
  *   flow: {parts: Part[], shape: string, in_block: boolean, begins_branch: boolean, ends_branch: boolean}[],
  *   documented: {train: number | null, val: number | null, kind: string | null}, exact: number, sampled: boolean,
+ *   answers_only: boolean,
  *   per_character: number | null,
  *   estimated: {train: number, val: number}, curve: Estimate[],
  *   training?: Offered | string, variants?: string[],
+ *   example?: {sentence: string, beam: number, length_penalty: number, source: string[], beams: Beam[]},
  *   trained?: {of: string, iteration: number, text: string, isDocumented: boolean, beside: Estimate[],
  *     batches: {iteration: number, loss: number}[], kept: boolean},
  * }} Run
@@ -47,7 +50,7 @@
  *   lengthPenalty: number,
  * }} Options
  *
- * @typedef {{text: string, score: number, ids: number[], tokens: string[], ended: boolean}} Beam
+ * @typedef {{score: number, ids: number[], tokens: string[], ended: boolean}} Beam
  *
  * An AbortSignal cancels a request that is no longer needed. A failed request throws an Error with a one-line message.
  * @typedef {object} Engine
@@ -66,9 +69,9 @@
  * @property {(model: Model, prompt: string, options: Options, signal?: AbortSignal) => AsyncIterable<string>} write
  *   The continuation, piece by piece.
  * @property {(run: string, sentence: string, options: Options, signal?: AbortSignal) =>
- *   Promise<{source: string[], unknown: string, beams: Beam[]}>} [translate]
+ *   Promise<{source: string[], beams: Beam[]}>} translate
  * @property {(run: string, sentence: string, target: number[], signal?: AbortSignal) =>
- *   Promise<Tensor[]>} [crossAttention] [H, T, S] for each layer.
+ *   Promise<Tensor[]>} crossAttention [H, T, S] for each layer.
  * @property {(stage: string, text: Text, chosen: Chosen, settings: string) => Promise<void>} [begin]
  *   Train with train.py, and with more `settings` as on its command line.
  * @property {(id: string, to: "pause" | "resume") => Promise<void>} [change]

@@ -2,6 +2,7 @@
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Progress } from "./work.js" */
 import { count, element } from "../dom.js";
+import { tellTrained } from "../embedded.js";
 import { splitsOf } from "./corpus.js";
 import { folder } from "./folder.js";
 import { forget, keep } from "./keeping.js";
@@ -194,6 +195,7 @@ export class TrainingCard {
     this.keeping.hidden = !ended || iteration === 0;
     if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
     this.advanced(run, { iteration, estimate, ended });
+    if (ended === "finished" && run.trained.isDocumented) tellTrained(run, this.chosen);
     if (estimate) this.#guarded(() => this.#showSample(run, estimate.iteration));
   }
 

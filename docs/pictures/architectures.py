@@ -1,0 +1,113 @@
+"""The charts of What defines a Transformer?, from the tables of docs/architectures.md."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pictures.theme import figure
+
+REFERENCE = Path(__file__).parents[1] / "architectures.md"
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+def table(after: str) -> tuple[list[str], dict[str, list[str]]]:
+    """The first table of the page after this text: its columns, and the cells of each row by its first one."""
+    lines = REFERENCE.read_text(encoding="utf-8").partition(after)[2].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    end = next((i for i, line in enumerate(lines) if i > start and not line.startswith("|")), len(lines))
+    (_, *columns), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end])
+    return columns, {name.strip("`"): cells for name, *cells in rows}
+
+
+def numbers(cell: str) -> list[float]:
+    """Those in a cell, such as 11,180 or 2.0183 ± 0.0070."""
+    return [float(number.replace(",", "")) for number in _NUMBER.findall(cell)]
+
+
+def remembering() -> Figure:
+    """The share of digits that are found, by the length of the pause before the question."""
+    fig, axes = _chart("After a pause of 64 characters, only v8 still finds the digit")
+    _lines(axes, *table("right, by the length of the pause:"), ["v8", "v6", "linear_attention", "gru", "lstm"])
+    axes.axhline(0.1, color="C5", linestyle=":")
+    axes.text(4, 0.11, "a guess among ten", color="C5", fontsize="small")
+    axes.set(xlabel="characters between the digits and the question", ylabel="share of right answers")
+    axes.set(xscale="log", ylim=(0, 1.05))
+    _ticks(axes, [4, 16, 64])
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
+    return fig
+
+
+def cost() -> Figure:
+    """The time of a training step, by the length of the window."""
+    fig, axes = _chart("In long windows, the cost of v6 grows with their square")
+    columns, rows = table("the memory of a step, on one core.")
+    _lines(axes, columns, rows, ["v6", "gru", "linear_attention", "min_gru"])
+    axes.set(xlabel="characters of the window", ylabel="milliseconds a training step", xscale="log", yscale="log")
+    _ticks(axes, [int(numbers(column)[0]) for column in columns])
+    axes.legend()
+    return fig
+
+
+def parts() -> Figure:
+    """By how much the loss rises without each part of v6: the mean and each seed."""
+    fig, axes = _chart("The softmax is worth less than what surrounds it")
+    _, rows = table("how large the noise is.")
+    missing = [cells for name, cells in reversed(rows.items()) if name != "v6"]
+    for y, (_, _, worse, by_seed) in enumerate(missing):
+        seeds = numbers(by_seed)
+        axes.barh(y, numbers(worse)[0], color="C0", alpha=0.35)
+        axes.plot(seeds, [y] * len(seeds), "o", color="C0", markersize=4)
+    axes.set_yticks(range(len(missing)), [re.split("[:,]", part)[0] for part, *_ in missing])
+    axes.set(xlabel="by how much the loss rises (dots: seeds)", xlim=(0, 0.11))
+    return fig
+
+
+def losses() -> Figure:
+    """The exact loss after 1,000 updates, by the window."""
+    fig, axes = _chart("Recurrent networks are ahead of v6 in every window")
+    columns, rows = table("**Equal parameters.**")
+    places = [numbers(column)[0] for column in columns]
+    for name in ("v6", "linear_attention", "mlp", "conv", "gru", "rnn"):
+        means, deviations = zip(*(numbers(cell) for cell in rows[name]), strict=True)
+        axes.errorbar(places, means, deviations, marker="o", capsize=3, label=name)
+    axes.set(xlabel="characters of the window", ylabel="exact validation loss", xscale="log")
+    _ticks(axes, [int(place) for place in places])
+    axes.legend()
+    return fig
+
+
+def predictions() -> Figure:
+    """The loss that a fitted law predicts for a larger run, and the loss of that run."""
+    fig, axes = _chart("A law fitted to small runs misses a larger one on both texts")
+    _, rows = table("Both predictions, and what came out:")
+    for y, (predicted, interval, measured) in enumerate(rows.values()):
+        low, high = numbers(interval)
+        axes.plot([low, high], [y, y], color="C0", linewidth=8, alpha=0.35, label="90% of the fits" if y == 0 else None)
+        axes.plot(*numbers(predicted), y, "o", color="C0", label="predicted" if y == 0 else None)
+        axes.plot(*numbers(measured), y, "X", color="C1", markersize=9, label="measured" if y == 0 else None)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(xlabel="exact loss", ylim=(-0.6, 1.6))
+    fig.legend(ncols=3, loc="outside lower center")
+    return fig
+
+
+def _chart(title: str) -> tuple[Figure, Axes]:
+    fig = figure(3.4)
+    fig.suptitle(title, x=0.01, ha="left", fontsize="medium")
+    axes = fig.subplots()
+    axes.grid()
+    return fig, axes
+
+
+def _lines(axes: Axes, columns: Sequence[str], rows: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
+    places = [numbers(column)[0] for column in columns]
+    for name in names:
+        axes.plot(places, [numbers(cell)[0] for cell in rows[name]], "o-", label=name)
+
+
+def _ticks(axes: Axes, places: Sequence[int]) -> None:
+    axes.set_xticks(places, [f"{place:,}" for place in places])
+    axes.minorticks_off()
