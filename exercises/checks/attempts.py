@@ -105,7 +105,8 @@ def blank_lines(code: CodeType) -> list[int]:
 _TIPS = {  # on what PyTorch says; it would advise to reshape, which mixes the numbers
     "view size is not compatible": ": view and reshape cut the numbers in their order in memory, and exchange no "
     "dimensions; transpose or permute does, after or before them",
-    "must match the size of tensor": ": does a sum or mean need keepdim=True, or do dimensions need a transpose?",
+    "must match the size of tensor": ": does a sum or mean need keepdim=True, do dimensions need a transpose, "
+    "or is a size fixed that varies?",
 }
 
 

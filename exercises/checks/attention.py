@@ -109,6 +109,11 @@ _SOFTMAXES: Mapping[str, Way] = {
     "the mask hides a position from itself, so that row 0 has nothing to see: row 3 must see column 3": lambda s: (
         _hiding(lambda T: _triangle(T, 0))(s).softmax(-1).nan_to_num(0.0)
     ),
+    "a softmax comes before the mask, and another after it: mask the scores, then take one": lambda s: (
+        s.scores.softmax(-1).masked_fill(_triangle(s.T), -_INF).softmax(-1)
+    ),
+    "the mask is inverted: row 3 sees columns 4 and 5, which are the future, and the last row nothing. (True stands "
+    "for what may be seen in an attn_mask.)": lambda s: _hiding(lambda T: ~_triangle(T))(s).softmax(-1).nan_to_num(0.0),
     "the exponentials are not divided by their sum: each row must add up to 1": lambda s: s.masked.exp(),
     "a sigmoid stands in place of the softmax: each row must add up to 1": lambda s: s.masked.sigmoid(),
     "the scores are divided by their sum: softmax takes the exponentials first": lambda s: (
@@ -473,6 +478,9 @@ BACKWARD = Part(
                 ),
                 "the gradient of the softmax subtracts the mean of d_weights: the mean must be weighted by the "
                 "weights": lambda s: s.weights * (s.d_weights - s.d_weights.mean(-1, keepdim=True)),
+                "the gradient of the softmax has a diagonal of 0: a position sees itself, so its own score counts": (
+                    lambda s: (s.weights * (s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True))).tril(-1)
+                ),
                 "the gradient of the softmax has the wrong sign": lambda s: (
                     -s.weights * (s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True))
                 ),

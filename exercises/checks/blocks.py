@@ -552,6 +552,10 @@ PRE_NORM = Part(
                 "the attention's norm is used twice: the feed-forward layer has its own": lambda s: (
                     s.attended + s.feed_forward(s.attention_norm(s.attended))
                 ),
+                "the two norms are exchanged: each part has its own": lambda s: (
+                    (collected := s.x + s.attention(s.feed_forward_norm(s.x)))
+                    + s.feed_forward(s.attention_norm(collected))
+                ),
                 "the second sum begins with the normalised stream: it must begin with the first sum": lambda s: (
                     (normed := s.feed_forward_norm(s.attended)) + s.feed_forward(normed)
                 ),
@@ -606,6 +610,10 @@ def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     shared = tuple(
         i for i in range(x.dim()) if zeros.any() and not zeros.all() and (zeros == zeros.narrow(i + 1, 0, 1)).all()
     )
+    if len(kept) and kept.std() > 1e-3 * kept.abs().mean():
+        raise MistakeError(
+            "what is kept has another scale in each call: divide it by 1 - p, not by the share that happens to stay"
+        )
     share = zeros.double().mean()
     if shared:  # too few draws for a mean: only which of both probabilities it is can be told
         share = torch.tensor(min((s.p, 1 - s.p), key=lambda p: abs(p - share.item())))

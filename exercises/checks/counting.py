@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exercises.checks.steps import Exercise, Given, Part, Step, Way, Way
+from exercises.checks.steps import Exercise, Given, Part, Step, Way
 
 _IDS = torch.tensor([0, 1, 1, 2, 0, 1, 3, 0, 1, 1, 2, 2, 3, 1])  # token 4 never occurs
 _OTHER_IDS = torch.tensor([2, 6, 0, 2, 2, 6, 0, 1, 0])
@@ -135,6 +135,9 @@ PROBABILITIES = Part(
                 "the counts are divided by V instead of their sum": lambda s: s.smoothed / s.smoothed.shape[1],
                 "the division is missing": lambda s: s.smoothed,
                 "1 is added after the division": lambda s: s.counts / s.counts.sum(1, keepdim=True) + 1,
+                "1 is added to the probabilities: add it to the counts, before the division": lambda s: (
+                    (raised := s.counts / s.counts.sum(1, keepdim=True).clamp(min=1) + 1) / raised.sum(1, keepdim=True)
+                ),
             },
             (
                 "Row i must add up to 1: after token i, some token comes for certain.",
@@ -429,6 +432,13 @@ CROSS_ENTROPY = Part(
                 **_LOSSES,
                 "the mean is over all N * V numbers of a table that is 0 but for the targets: divide by N only": (
                     lambda s: -s.picked.log().mean() / s.logits.shape[1]
+                ),
+                "-ln(1 - p) of the other tokens is added, as in a binary cross-entropy: the target alone counts": (
+                    lambda s: -(s.picked.log() + (1 - s.p).log().sum(1) - (1 - s.picked).log()).mean()
+                ),
+                "the mean includes -ln(1 - p) of the other tokens, as in a binary cross-entropy: the target alone "
+                "counts": lambda s: (
+                    -(s.picked.log() + (1 - s.p).log().sum(1) - (1 - s.picked).log()).mean() / s.logits.shape[1]
                 ),
                 "the sum is divided by V: divide by the number of examples": lambda s: (
                     -s.picked.log().sum() / s.logits.shape[1]

@@ -164,6 +164,9 @@ NUCLEUS = Part(
                 "gather(order) ranks once more: scatter puts each rank back in its place": lambda s: s.kept.gather(
                     -1, s.order
                 ),
+                "all rows are put back in the order of row 0: each row has its own": lambda s: torch.zeros_like(
+                    s.kept
+                ).scatter(-1, s.order[:1].expand_as(s.order), s.kept),
                 "the tokens stay in the order of the vocabulary, but what is cut off was found for the "
                 "ranks": lambda s: s.p.where(s.kept > 0, torch.zeros(())),
             },
@@ -220,6 +223,10 @@ class _Model(nn.Module):
 
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> logits: (B, T, V)."""
+        if not self.training:
+            raise MistakeError(
+                "the loss is computed in evaluation mode, where dropout is off: a training step must not call eval()"
+            )
         return _SCALE * self.table[idx]
 
 
@@ -294,7 +301,8 @@ def _trained(answer: Any, s: SimpleNamespace) -> tuple[Any, ...]:
 def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
     model, losses = _Model(), []
     gradient = previous = torch.zeros(_V, _V)
-    is_early = s.gradient in ("early", "early, erased", "early, accumulated") and s.update != 0
+    steps = {0: 0, "by hand": 0}.get(s.update, s.update)
+    is_early = s.gradient in ("early", "early, erased", "early, accumulated") and steps > 0
     for _ in range(_STEPS):
         loss = s.loss(model(s.idx), s.targets, s.idx)
         (new,) = torch.autograd.grad(loss, model.table)
@@ -302,12 +310,12 @@ def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
         gradient = gradient + new if s.gradient in ("accumulated", "early, accumulated") else new
         used = previous if is_early else gradient
         if s.gradient not in ("none", "erased", "early, erased"):
-            model.table.data -= s.update * _LR * used
+            model.table.data -= (1 if s.update == "by hand" else steps) * _LR * used
         if s.returned == "after":
             loss = s.loss(model(s.idx), s.targets, s.idx)
         losses.append((loss.exp() if s.returned == "perplexity" else loss).detach())
-    had = s.update != 0 and s.gradient not in ("none", "erased", "early, erased")
-    flags = (s.gradient != "none", s.update != 0, had, s.returned == "graph", is_early)
+    had = steps > 0 and s.gradient not in ("none", "erased", "early, erased")
+    flags = (s.gradient != "none", steps > 0, had, s.returned == "graph", is_early)
     return torch.stack(losses), model.table.detach() * _SCALE, *map(float, flags)
 
 
@@ -430,7 +438,13 @@ TRAINING_STEP = Part(
             "update",
             "the update is",
             _always(1),
-            {"step() is missing: the weights do not change": _always(0), "step() is called twice": _always(2)},
+            {
+                "step() is missing: the weights do not change": _always(0),
+                "step() is called twice": _always(2),
+                "step() is missing, and the weights are changed by hand: most optimizers step in another way": _always(
+                    "by hand"
+                ),
+            },
             (
                 "The gradients alone change nothing.",
                 "The optimizer moves the weights, after backward().",

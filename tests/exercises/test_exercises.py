@@ -389,6 +389,10 @@ NAMED = [
     ("v2", "Head", [(MASK, "masked = scores + torch.ones(T, T).triu(1) * -torch.inf")], "0 * -inf is NaN"),
     ("v2", "Head", [("return weights @ v", "return (weights if self.training else weights / 2) @ v")],
      "in evaluation mode"),
+    ("v7", "Dropout", [("(1 - self.p)", "keep.float().mean()")], "another scale in each call"),
+    ("training", "training_step", [("    loss = ", "    model.eval()\n    loss = "),
+                                   ("optimizer.zero_grad()", "model.train()\n    optimizer.zero_grad()")],
+     "computed in evaluation mode"),
 ]  # fmt: skip
 
 
