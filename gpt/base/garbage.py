@@ -9,7 +9,7 @@ import gc
 
 
 def ignore() -> None:
-    """Collect nothing until `collect`, and nothing at the end of the process. For commands, whose process is their own."""
+    """Collect nothing until `collect`, and nothing at the end. For commands, whose process is their own."""
     gc.disable()
     atexit.register(gc.freeze)
 

@@ -77,24 +77,26 @@ class GatedRecurrence(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
-        update, candidate, gate = self.inputs(x).float().chunk(3, dim=-1)  # (B, T, C) each; sums need float32
+        # From here on (T, B, C), so that what a step needs is side by side. Sums of many steps need float32.
+        update, candidate, gate = self.inputs(x.transpose(0, 1)).float().chunk(3, dim=-1)
         z = update.sigmoid()
         kept, added = 1 - z, z * candidate
 
         def recurrence(state: Tensor) -> tuple[Tensor, Tensor]:
             if x.is_cpu and not torch.compiler.is_compiling():
-                states = Scan.apply(kept, added, state[:, 0])
+                states = Scan.apply(kept, added, state)
             else:
-                a, b = scanned(kept, added, (T - 1).bit_length() if isinstance(T, int) else self.rounds)
-                states = a * state + b
-            return states, states[:, -1:]
+                rounds = (T - 1).bit_length() if isinstance(T, int) else self.rounds
+                a, b = scanned(kept.transpose(0, 1), added.transpose(0, 1), rounds)  # (B, T, C) each
+                states = (a * state[:, None] + b).transpose(0, 1)
+            return states, states[-1]
 
-        states = continued(recurrence, kept.new_zeros(B, 1, C), T)
-        return self.projection((states * silu(gate)).to(x.dtype))
+        states = continued(recurrence, kept.new_zeros(B, C), T)
+        return self.projection((states * silu(gate)).to(x.dtype)).transpose(0, 1)
 
 
 class Scan(torch.autograd.Function):
-    """The states h_t = a_t h_{t-1} + b_t, one after the other: a and b, (B, T, C), and h_0, (B, C) -> (B, T, C).
+    """The states h_t = a_t h_{t-1} + b_t, one after the other: a and b, (T, B, C), and h_0, (B, C) -> (T, B, C).
 
     On a CPU, a pass over one token after the other is faster than log2(T) passes over all of them.
     """
@@ -102,22 +104,20 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
         """Keeps the states for the gradient, and nothing else that the loop computes."""
-        a, b = a.transpose(0, 1).contiguous(), b.transpose(0, 1).contiguous()  # (T, B, C) each
-        h = torch.empty_like(b)
-        before = initial
-        for rate, step, state in zip(a.unbind(), b.unbind(), h.unbind(), strict=True):
+        states, before = torch.empty_like(b), initial
+        for rate, step, state in zip(a.unbind(), b.unbind(), states.unbind(), strict=True):
             before = torch.addcmul(step, rate, before, out=state)
-        context.save_for_backward(a, h, initial)
-        return h.transpose(0, 1)
+        context.save_for_backward(a, states, initial)
+        return states
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The gradient of a state is that of its output, and that of the next state times a."""
-        a, h, initial = context.saved_tensors
-        found = gradient.transpose(0, 1).contiguous().clone()  # (T, B, C)
+        a, states, initial = context.saved_tensors
+        found = gradient.clone(memory_format=torch.contiguous_format)  # (T, B, C)
         steps, rates = found.unbind(), a.unbind()
         for t in range(len(steps) - 1, 0, -1):
             steps[t - 1].addcmul_(rates[t], steps[t])
-        before = torch.cat([initial[None], h[:-1]])
-        return (found * before).transpose(0, 1), found.transpose(0, 1), found[0] * a[0]
+        before = torch.cat([initial[None], states[:-1]])
+        return found * before, found, found[0] * a[0]

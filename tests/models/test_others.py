@@ -111,7 +111,7 @@ def test_the_scan_of_min_gru_equals_a_loop() -> None:
 def test_the_scan_of_the_hybrid_equals_a_loop_and_rounds_over_all_tokens(length: int) -> None:
     """Its states, and their gradients, which are written by hand."""
     torch.manual_seed(0)
-    a, b, initial = torch.rand(B, length, C), torch.randn(B, length, C), torch.randn(B, C)
+    a, b, initial = torch.rand(length, B, C), torch.randn(length, B, C), torch.randn(B, C)
     found = []
     for scan in (hybrid.Scan.apply, _loop, _rounds):
         given = [x.clone().requires_grad_() for x in (a, b, initial)]
@@ -123,15 +123,15 @@ def test_the_scan_of_the_hybrid_equals_a_loop_and_rounds_over_all_tokens(length:
 
 def _loop(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
     states = []
-    for t in range(a.shape[1]):
-        h = a[:, t] * h + b[:, t]
+    for rate, step in zip(a, b, strict=True):
+        h = rate * h + step
         states.append(h)
-    return torch.stack(states, dim=1)
+    return torch.stack(states)
 
 
 def _rounds(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-    kept, added = min_gru.scanned(a, b, (a.shape[1] - 1).bit_length())
-    return kept * initial[:, None] + added
+    kept, added = min_gru.scanned(a.transpose(0, 1), b.transpose(0, 1), (len(a) - 1).bit_length())
+    return (kept * initial[:, None] + added).transpose(0, 1)
 
 
 def read(model: nn.Module, idx: Tensor, cache: KVCache) -> Tensor:
