@@ -37,11 +37,21 @@ class Runtime:
     def __str__(self) -> str:
         return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}"
 
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """The context for forward passes."""
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context for a forward pass: it uses the weights as they are now, and keeps no copies of them.
+
+        PyTorch keeps its copies in another precision until the outermost autocast ends, which may be `settings`.
+        """
         if self.dtype is torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+            yield
+            return
+        torch.clear_autocast_cache()
+        try:
+            with torch.autocast(self.device.type, dtype=self.dtype):
+                yield
+        finally:
+            torch.clear_autocast_cache()
 
     @contextlib.contextmanager
     def settings(self) -> Iterator[None]:

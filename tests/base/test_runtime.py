@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpt.base.runtime import select_runtime
+from gpt.base.runtime import Runtime, select_runtime
 
 CPU = torch.device("cpu")
 
@@ -24,3 +24,26 @@ def test_bfloat16_without_instructions_for_it_is_used_with_a_warning(
     assert runtime.dtype is (torch.bfloat16 if dtype == "bfloat16" else torch.float32)
     message = "this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32"
     assert caplog.messages == ([message] if is_warned else [])
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_a_pass_in_bfloat16_reads_the_weights_of_the_last_update(*, outer: bool) -> None:
+    """PyTorch would keep the copies that an outer autocast has made of them."""
+    runtime, layer, x = Runtime(CPU, torch.bfloat16), nn.Linear(8, 8), torch.randn(4, 8)
+
+    def passed() -> torch.Tensor:
+        with runtime.autocast():
+            return layer(x)
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=outer):
+        layer(x)
+        with runtime.settings():
+            before = passed()
+            with torch.no_grad():
+                layer.weight.mul_(2)
+                layer.bias.mul_(2)
+            assert torch.equal(passed(), 2 * before)
+            with torch.no_grad():
+                layer.weight.zero_()
+                layer.bias.zero_()
+            assert not passed().any()
