@@ -351,7 +351,7 @@ def test_where_time_goes_runs(benchmark: Benchmark) -> None:
         "Python and configuration",
         "importing torch",
         "batches",
-        "forward",
+        "loss and gradient",
         "optimizer",
         "estimates",
         "exact loss",
