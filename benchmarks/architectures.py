@@ -43,7 +43,8 @@ from gpt.training.memory import memory_of
 from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import OPTIMIZER
 
-STAGES = {"v6": [], "v8": ["model.n_embd=32", "model.n_layer=3"], **{stage: [] for stage in OTHERS}}
+_SMALL = ["model.n_embd=32", "model.n_layer=3"]
+STAGES = {"v6": [], "v8": _SMALL, **{stage: [] for stage in OTHERS}, "hybrid": _SMALL}
 _LENGTHS = (64, 256, 1024, 4096, 16384)
 _VOCABULARY = 65  # of tiny Shakespeare
 _PARALLEL = (32, 256)  # windows, and their length, to compare one core and two

@@ -4,7 +4,7 @@
 
 The package falls back to public functions where a version of PyTorch lacks a private one. Here both are timed in turn,
 pair by pair: in a documented v6 step, for attention in bfloat16 in one of v8, and, for the packed matrices and the
-recorded pass, in generation at v7's size.
+recorded pass, in generation at v7's size. A recorded step, which goes around autograd, is compared with autograd.
 """
 
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
@@ -19,9 +19,12 @@ from functools import partial
 from unittest import mock
 
 import torch
-from harness import Measured, Row, alternate, arguments, table
+from harness import Measured, Row, alternate, arguments, documented, table
+from omegaconf import OmegaConf
 from torch import nn
 
+from gpt import models
+from gpt.base.choices import Choice
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device, select_runtime
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
@@ -31,8 +34,9 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.fused import has_nonfinite
-from gpt.training.objectives import Objective
+from gpt.training.objectives import Autograd, Objective
 from gpt.training.optimizers import AdamW
+from gpt.training.recording import RecordedGradient
 
 _FALLBACK = "public fallback"
 _WARM_UP = 20  # steps that are not timed
@@ -49,6 +53,9 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
 
     if (device := select_device("auto")).type != "cpu":  # the others are for CPUs
         return result
+    for stage in ("v1",) if quick else ("v1", "v2", "v5", "v6"):
+        pair = [partial(small_step, stage, steps, is_recorded=is_recorded) for is_recorded in (True, False)]
+        result.append(Row(f"{stage} step, recorded", "ms", alternate(repeats, *pair), "autograd"))
     reduced = [torch.bfloat16] if has_bfloat16(device) else []  # emulated, it takes minutes and says nothing
     compiled = [partial(_in_new_process, partial(_compiled_v6_step, steps, is_private=p)) for p in (True, False)]
     result.append(
@@ -107,8 +114,21 @@ def v8_step_in_bfloat16(steps: int) -> float:
     return _step(v8, 8, steps, dtype="bfloat16")
 
 
+def small_step(stage: str, steps: int, *, is_recorded: bool) -> float:
+    """Milliseconds per step of a stage's documented run, recorded or by autograd."""
+    config = documented(stage)
+    build = partial(models.build, Choice.model_validate(OmegaConf.to_container(config.model)))
+    return _step(build, config.training.batch_size, steps, is_recorded=is_recorded)
+
+
 def _step(
-    stage: Callable[..., nn.Module], batch_size: int, steps: int, *, compile: bool = False, dtype: str = "float32"
+    stage: Callable[..., nn.Module],
+    batch_size: int,
+    steps: int,
+    *,
+    compile: bool = False,
+    dtype: str = "float32",
+    is_recorded: bool = False,
 ) -> float:
     torch.manual_seed(0)
     corpus = shakespeare(train_fraction=0.9)
@@ -121,12 +141,12 @@ def _step(
     keep_freed_memory(device)
     with runtime.settings(), compiler_options(device) if compile else nullcontext():
         loss, _ = training_losses(model, [batch], runtime, Objective(), parts=1, compile=compile)
+        autograd = Autograd(loss, runtime)
+        gradient = RecordedGradient(model, autograd) if is_recorded else autograd
 
         def step() -> None:
-            with runtime.autocast():
-                mean = loss(model, batch)
-            mean.backward()
-            skip = has_nonfinite([mean.detach(), *(p.grad for p in parameters if p.grad is not None)])
+            mean = gradient(model, batch, 1.0)
+            skip = has_nonfinite([mean, *(p.grad for p in parameters if p.grad is not None)])
             optimizer.step(optimizer.peaks, skip)
             optimizer.zero_grad()
 

@@ -37,8 +37,9 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate, sample_text
 from gpt.tasks.decoding.tracing import traced
 from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
-from gpt.training.objectives import batch_loss
+from gpt.training.objectives import Autograd, Objective
 from gpt.training.optimizers import AdamW
+from gpt.training.recording import RecordedGradient
 
 _STAGES = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")
 
@@ -104,16 +105,19 @@ def _of_a_run(stage: str, *, is_quick: bool) -> str:
     optimizer = AdamW(model, training.learning_rate, weight_decay=0.01, beta1=0.9, beta2=0.999)
     batch, no_skip = data.batch("train", batch_size, generator(0)), torch.zeros(())
 
+    gradient = RecordedGradient(model, Autograd(Objective(), runtime))
+
     def backward() -> None:
-        batch_loss(model, batch).backward()
+        optimizer.zero_grad()
+        gradient(model, batch, 1.0)
 
     def estimate() -> None:
         at_once = tokens_per_pass(runtime, model)
         mean_loss(model, data.estimation_batches("val", 0, 0, eval_iters, batch_size, at_once), "", runtime)
 
     with runtime.settings():
-        backward()
-        forward_time = _median(lambda: batch_loss(model, batch), often)
+        for _ in range(3):  # the second is recorded
+            backward()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             seconds = {
@@ -121,8 +125,7 @@ def _of_a_run(stage: str, *, is_quick: bool) -> str:
                 "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
                 "corpus and tokens": _median(lambda: _corpus(config.model.block_size), seldom),
                 "batches": iterations * _median(lambda: data.training_batch(0, 1, batch_size), often),
-                "forward": iterations * forward_time,
-                "backward": iterations * (_median(backward, often) - forward_time),
+                "loss and gradient": iterations * _median(backward, often),
                 "optimizer": iterations
                 * _median(lambda: optimizer.step({"all": training.learning_rate}, no_skip), often),
                 "estimates": 2 * evaluations * _median(estimate, seldom),

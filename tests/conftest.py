@@ -76,14 +76,14 @@ def build(stage: str, vocab_size: int = 65, seed: int = 0, **changes: Any) -> nn
 
 def small_size(stage: str) -> dict[str, int]:
     """Hyperparameters for fast tests: only the sizes from v7 on are large."""
-    is_large = stage.startswith(("v7", "v8", "v9"))
+    is_large = stage.startswith(("v7", "v8", "v9", "hybrid"))
     return {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2} if is_large else {}
 
 
 def build_small(stage: str, **changes: Any) -> nn.Module:
     """The stage at a size for fast tests, with no weight that is zero."""
     model = build(stage, **(small_size(stage) | changes))
-    if stage.startswith(("v8", "v9")):  # what begins at zero would hide the rest
+    if stage.startswith(("v8", "v9", "hybrid")):  # what begins at zero would hide the rest
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
     return model

@@ -4,7 +4,7 @@ import re
 
 LADDER = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7", "v8", "v9")
 SMALL = LADDER[: LADDER.index("v7")]  # trained on a CPU in minutes
-OTHERS = ("mlp", "conv", "rnn", "gru", "lstm", "linear_attention", "min_gru")  # other architectures, for comparison
+OTHERS = ("mlp", "conv", "rnn", "gru", "lstm", "linear_attention", "min_gru", "hybrid")  # other architectures
 BESIDE = (*OTHERS, "transformer")  # stages outside the numbered ladder
 
 _ABLATION = re.compile("_with(out)?_")  # v5_without_residuals is v5 without one of its ideas

@@ -224,7 +224,7 @@ def parts(model: nn.Module) -> list[str]:
     it reads.
     """
     modules = dict(model.named_modules())
-    has_positions = "embedding.position" in modules or "blocks.0.attention.positions" in modules
+    has_positions = any(re.search(r"embedding\.position$|attention\.positions$", name) for name in modules)
     found = ["positions"] if has_positions else []
     for name, module in modules.items():
         last = name.split(".")[-1]

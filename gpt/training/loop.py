@@ -12,7 +12,7 @@ from gpt.data.batch import Batch
 from gpt.training.evaluation import estimated_losses
 from gpt.training.fused import has_nonfinite
 from gpt.training.metrics import means
-from gpt.training.objectives import Loss
+from gpt.training.objectives import Gradient, Loss
 from gpt.training.progress import Evaluation
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
@@ -28,7 +28,7 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
     """
     model, optimizer, progress = state.model, state.optimizer, state.progress
     settings, world, stop = recipe.settings, recipe.world, stop or Stop()
-    parameters = list(optimizer.parameters.values())
+    parameters, gradient = list(optimizer.parameters.values()), recipe.gradient(model)
     watching = Watchers(watchers)
     is_stopping = False
     model.train()
@@ -54,7 +54,7 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
 
             # Forward and backward.
             world.reseed(recipe.seed, progress.iteration)
-            mean = _backward(model, batch, recipe)
+            mean = _backward(model, batch, recipe, gradient)
             gradients = [p.grad for p in parameters if p.grad is not None]
             is_stopping = _all_reduce(mean, gradients, recipe, progress.iteration, stop)
 
@@ -107,23 +107,19 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
         watching.evaluated(state)
 
 
-def _backward(model: nn.Module, batch: Batch, recipe: Recipe) -> Tensor:
+def _backward(model: nn.Module, batch: Batch, recipe: Recipe, gradient: Gradient) -> Tensor:
     """Accumulate the gradient of this process's rows of the batch, in `grad_accumulation` parts to save memory.
 
     Returns this rank's contribution to the batch's mean loss, a scalar. Summed over all ranks, losses and gradients are
     those of the batch.
     """
-    world, runtime = recipe.world, recipe.runtime
+    world = recipe.world
     own = batch.part(world.rank, world.size) if world.size > 1 else batch
-    total = torch.zeros((), device=runtime.device)
+    total = torch.zeros((), device=recipe.runtime.device)
     for part in own.split(recipe.settings.grad_accumulation):
-        with runtime.autocast():
-            loss = recipe.loss(model, part)
-            if part is not batch:
-                loss = loss * (part.tokens / batch.tokens)
-        loss.backward()
+        loss = gradient(model, part, 1.0 if part is batch else part.tokens / batch.tokens)
         if part.tokens:  # a batch with fewer rows than parts leaves some empty, whose mean is NaN
-            total += loss.detach()
+            total += loss
     return total
 
 

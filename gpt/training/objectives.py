@@ -8,10 +8,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.errors import RequestError
+from gpt.base.runtime import Runtime
 from gpt.base.schema import TrainingConfig
 from gpt.data.batch import Batch
 
 Loss = Callable[[nn.Module, Batch], Tensor]  # a scalar: the mean over every target of a batch
+# Adds the gradient of a weighted loss to the gradients of a model's parameters, and returns that loss: see `Autograd`.
+Gradient = Callable[[nn.Module, Batch, float], Tensor]
 
 _SECOND_HEAD, _FIRST_HEAD = "second_head", "lm_head"
 
@@ -104,6 +107,27 @@ class Objective:
             return loss
         second = cast(_SecondHead, model.get_submodule(_SECOND_HEAD)).logits()  # (B, T, V)
         return loss + self.multi_token * _cross_entropy(second[:, :-1], targets[:, 1:], self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class Autograd:
+    """The gradient of a loss, by PyTorch's automatic differentiation."""
+
+    loss: Loss
+    runtime: Runtime
+
+    def __call__(self, model: nn.Module, batch: Batch, weight: float) -> Tensor:
+        """Add the gradient of the weighted loss to the gradients of the parameters; returns that loss, a scalar."""
+        loss = self.loss_of(model, batch)
+        if weight != 1:
+            loss = loss * weight
+        loss.backward()
+        return loss.detach()
+
+    def loss_of(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch in the precision of the runtime: a scalar."""
+        with self.runtime.autocast():
+            return self.loss(model, batch)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, *, reduction: str = "mean") -> Tensor:

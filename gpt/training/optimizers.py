@@ -156,6 +156,10 @@ class SGD(Optimizer):
             parameter.copy_(torch.where(keep, parameter.add(momentum, alpha=-rates["all"]), parameter))
 
 
+# Parameters that decay alike: their names, themselves, their first and second moments, and the decay.
+_Group = tuple[list[str], list[Tensor], tuple[list[Tensor], list[Tensor]], float]
+
+
 class AdamWGroup:
     """AdamW for some of an optimizer's parameters; bit-identical to `torch.optim.AdamW(fused=True)`."""
 
@@ -166,26 +170,24 @@ class AdamWGroup:
             self._steps = state[f"steps.{names[0]}"] = torch.zeros((), device=parameters[names[0]].device)
         state |= {f"first_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
         state |= {f"second_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
-        decaying = [name for name in names if parameters[name].dim() >= 2]
-        others = [name for name in names if parameters[name].dim() < 2]
-        self._groups = [(group, decay) for group, decay in ((decaying, weight_decay), (others, 0.0)) if group]
+        # Listed once, since a small stage's step is over before the lists would be written.
+        self._groups: list[_Group] = []
+        for are_matrices, decay in ((True, weight_decay), (False, 0.0)):
+            group = [name for name in names if (parameters[name].dim() >= 2) == are_matrices]
+            if group:
+                first, second = ([state[f"{which}_moment.{name}"] for name in group] for which in ("first", "second"))
+                self._groups.append((group, [parameters[name] for name in group], (first, second), decay))
 
     def step(self, rate: float, skip: Tensor) -> None:
         """One step at this learning rate; where the scalar `skip` is 1, nothing changes."""
-        optimizer, state = self._optimizer, self._optimizer.state
         if self._groups:
             self._steps += 1 - skip
-        for names, weight_decay in self._groups:
+        for names, parameters, moments, weight_decay in self._groups:
+            gradients = [self._optimizer.gradient(name) for name in names]
             fused_adamw(
-                [optimizer.parameters[name] for name in names],
-                [optimizer.gradient(name) for name in names],
-                ([state[f"first_moment.{name}"] for name in names], [state[f"second_moment.{name}"] for name in names]),
-                self._steps,
-                rate=rate,
-                betas=self._betas,
-                weight_decay=weight_decay,
-                skip=skip,
-            )
+                parameters, gradients, moments, self._steps,
+                rate=rate, betas=self._betas, weight_decay=weight_decay, skip=skip,
+            )  # fmt: skip
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

@@ -126,7 +126,14 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
         # Precompiled headers would pay off only for a second library; the metadata would stay in PyTorch's settings.
         options = {"precompile_headers": False, "metadata": {}}
         options = {f"aot_inductor.{name}": x for name, x in options.items() if hasattr(config.aot_inductor, name)}
-        aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
+        # The system says which vector instructions there are. To try whether the C++ compiler knows them takes seconds,
+        # so it is tried only if it does not.
+        try:
+            aoti_compile_and_package(
+                exported, package_path=str(path), inductor_configs=options | {"cpp.vec_isa_ok": True}
+            )
+        except RuntimeError:
+            aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
 
 
 def _keep(built: Path, path: Path) -> None:

@@ -4,14 +4,19 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpt.base.runtime import Runtime
+from torch import nn
+
+from gpt.base.runtime import Runtime, is_large
 from gpt.base.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
 from gpt.training.metrics import Metric
-from gpt.training.objectives import Loss, batch_loss
+from gpt.training.objectives import Autograd, Gradient, Loss, Objective, batch_loss
 from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation, Progress
+from gpt.training.recording import RecordedGradient
 from gpt.training.schedules import Schedule
+
+_RECORDED_FROM = 100  # iterations: recording takes up to a tenth of a second
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,14 @@ class Recipe:
     def batch(self, iteration: int) -> Batch:
         """The batch of an iteration: a pure function of the seed and the iteration."""
         return self.data.training_batch(self.seed, iteration, self.settings.batch_size)
+
+    def gradient(self, model: nn.Module) -> Gradient:
+        """What computes the gradient of the loss: autograd, or a recording of it where that is faster."""
+        autograd = Autograd(self.loss, self.runtime)
+        is_small = self.runtime.device.type == "cpu" and not is_large(model)
+        is_repeated = self.data.sizes is not None and self.settings.max_iters >= _RECORDED_FROM  # pairs vary in length
+        is_plain = isinstance(self.loss, Objective) and not self.settings.recompute and self.world.size == 1
+        return RecordedGradient(model, autograd) if is_small and is_repeated and is_plain else autograd
 
     def rates(self, iteration: int, peaks: dict[str, float]) -> dict[str, float]:
         """The learning rate of each group of parameters in an iteration, from its `peaks`."""

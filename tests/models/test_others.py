@@ -8,13 +8,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.base.errors import RequestError
 from gpt.base.ladder import OTHERS
-from gpt.models import conv, linear_attention, min_gru, mlp, rnn
+from gpt.models import conv, hybrid, linear_attention, min_gru, mlp, rnn
 from gpt.models.kv_cache import KVCache
 from tests.conftest import build, build_small
 
 B, T, C = 2, 8, 16
 
-SLIDING = [stage for stage in OTHERS if stage != "linear_attention"]  # which has learned positions
+SLIDING = [  # linear_attention has learned positions
+    (stage, {"n_attention": 0} if stage == "hybrid" else {}) for stage in OTHERS if stage != "linear_attention"
+]
 
 
 @pytest.mark.parametrize(("stage", "reference"), [("rnn", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)])
@@ -105,16 +107,43 @@ def test_the_scan_of_min_gru_equals_a_loop() -> None:
             torch.testing.assert_close(found[:, t], h)
 
 
+@pytest.mark.parametrize("length", [1, 5, T])
+def test_the_scan_of_the_hybrid_equals_a_loop_and_rounds_over_all_tokens(length: int) -> None:
+    """Its states, and their gradients, which are written by hand."""
+    torch.manual_seed(0)
+    a, b, initial = torch.rand(length, B, C), torch.randn(length, B, C), torch.randn(B, C)
+    found = []
+    for scan in (hybrid.Scan.apply, _loop, _rounds):
+        given = [x.clone().requires_grad_() for x in (a, b, initial)]
+        states = scan(*given)
+        found.append([states, *torch.autograd.grad(states.sin().sum(), given)])
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0])
+
+
+def _loop(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
+    states = []
+    for rate, step in zip(a, b, strict=True):
+        h = rate * h + step
+        states.append(h)
+    return torch.stack(states)
+
+
+def _rounds(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
+    kept, added = min_gru.scanned(a.transpose(0, 1), b.transpose(0, 1), (len(a) - 1).bit_length())
+    return (kept * initial[:, None] + added).transpose(0, 1)
+
+
 def read(model: nn.Module, idx: Tensor, cache: KVCache) -> Tensor:
     with cache.active():
         return model(idx)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("stage", SLIDING)
-def test_generation_continues_beyond_the_window_as_if_it_were_longer(stage: str) -> None:
+@pytest.mark.parametrize(("stage", "changes"), SLIDING)
+def test_generation_continues_beyond_the_window_as_if_it_were_longer(stage: str, changes: dict[str, int]) -> None:
     """At the same cost for each token, however long the text is."""
-    model, longer = build(stage), build(stage, block_size=3 * T)
+    model, longer = (build(stage, block_size=length, **changes) for length in (T, 3 * T))
     longer.load_state_dict(model.state_dict())
     idx = torch.randint(65, (B, 3 * T))
     cache = KVCache(model.block_size, slides=model.slides)

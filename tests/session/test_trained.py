@@ -159,9 +159,8 @@ def test_attention_weights_are_causal_and_add_up_to_1(stage: str) -> None:
         with AttentionWeights() as observed:
             assert torch.equal(model(idx), logits)
     T, layers = idx.shape[1], 0 if stage in OTHERS else 3
-    assert len(observed.weights) == {"v1": 0, "v2": 1, "v3": 1, "v3_ffn": 1, "v7": 2, "v8": 2, "v9": 2}.get(
-        stage, layers
-    )
+    known = {"v1": 0, "v2": 1, "v3": 1, "v3_ffn": 1, "v7": 2, "v8": 2, "v9": 2, "hybrid": 1}
+    assert len(observed.weights) == known.get(stage, layers)
     for weights in observed.weights:
         assert weights.shape == (1, weights.shape[1], T, T)
         assert weights.sum(-1).allclose(torch.ones(()))

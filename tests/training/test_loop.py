@@ -55,6 +55,7 @@ GOLDEN = {
     "lstm": 2.88626,
     "linear_attention": 2.669119,
     "min_gru": 2.546765,
+    "hybrid": 2.915474,
 }
 
 

@@ -1,0 +1,123 @@
+"""hybrid: v8 with a gated linear recurrence in place of attention in its first layers.
+
+A recurrence passes on a state of constant size; attention can look up any token of its window. docs/architectures.md
+says what one layer of attention is worth when the layers below it are recurrences.
+
+Source: "Jamba" (Lieber et al., 2024), section 2, for layers of both kinds. The recurrence is that of "Were RNNs All We
+Needed?" (Feng et al., 2024), section 3.1, with the output gate of "Mamba" (Gu & Dao, 2023), section 3.4.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import silu
+
+from gpt.base.choices import CountOrZero, Depth, Fraction, Length, Size
+from gpt.models import v8_modern
+from gpt.models.attention import Dropout
+from gpt.models.kv_cache import continued
+from gpt.models.min_gru import scanned
+from gpt.models.squared_relu import SquaredReLU
+
+_LONGEST = 4.0  # the gate's logit of the slowest channel at first: it remembers 1 + e^4, about 55 tokens
+
+
+class GPT(v8_modern.GPT):
+    """embedding -> L blocks, the last `n_attention` of them with attention -> logits."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        block_size: Length,
+        n_embd: Size,
+        n_head: Size,
+        n_layer: Depth,
+        n_attention: CountOrZero,
+        dropout: Fraction,
+    ) -> None:
+        if n_attention > n_layer:
+            raise ValueError(f"n_attention={n_attention} must be at most n_layer={n_layer}")
+        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
+        for i in range(n_layer - n_attention):
+            self.blocks[i] = RecurrentBlock(n_embd, block_size, dropout)
+
+
+class RecurrentBlock(nn.Module):
+    """The recurrence, then feed-forward: v8's block otherwise."""
+
+    def __init__(self, n_embd: int, block_size: int, dropout: float) -> None:
+        super().__init__()
+        self.recurrence_norm = nn.LayerNorm(n_embd)
+        self.recurrence_shift = v8_modern.TokenShift(n_embd)
+        self.recurrence = GatedRecurrence(n_embd, block_size)
+        self.feed_forward_norm = nn.LayerNorm(n_embd)
+        self.feed_forward_shift = v8_modern.TokenShift(n_embd)
+        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), SquaredReLU(), nn.Linear(4 * n_embd, n_embd))
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        x = x + self.dropout(self.recurrence(self.recurrence_shift(self.recurrence_norm(x))))  # (B, T, C)
+        return x + self.dropout(self.feed_forward(self.feed_forward_shift(self.feed_forward_norm(x))))  # (B, T, C)
+
+
+class GatedRecurrence(nn.Module):
+    """h_t = (1 - z_t) h_{t-1} + z_t n_t, multiplied by an output gate; z, n and the gate are linear in x."""
+
+    def __init__(self, n_embd: int, block_size: int) -> None:
+        super().__init__()
+        self.rounds = (block_size - 1).bit_length()  # in an export, where T is symbolic
+        self.inputs = nn.Linear(n_embd, 3 * n_embd)
+        self.projection = nn.Linear(n_embd, n_embd)
+        with torch.no_grad():
+            self.inputs.bias[:n_embd] = -torch.linspace(0, _LONGEST, n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, T, C) -> (B, T, C)."""
+        B, T, C = x.shape
+        # From here on (T, B, C), so that what a step needs is side by side. Sums of many steps need float32.
+        update, candidate, gate = self.inputs(x.transpose(0, 1)).float().chunk(3, dim=-1)
+        z = update.sigmoid()
+        kept, added = 1 - z, z * candidate
+
+        def recurrence(state: Tensor) -> tuple[Tensor, Tensor]:
+            if x.is_cpu and not torch.compiler.is_compiling():
+                states = Scan.apply(kept, added, state)
+            else:
+                rounds = (T - 1).bit_length() if isinstance(T, int) else self.rounds
+                a, b = scanned(kept.transpose(0, 1), added.transpose(0, 1), rounds)  # (B, T, C) each
+                states = (a * state[:, None] + b).transpose(0, 1)
+            return states, states[-1]
+
+        states = continued(recurrence, kept.new_zeros(B, C), T)
+        return self.projection((states * silu(gate)).to(x.dtype)).transpose(0, 1)
+
+
+class Scan(torch.autograd.Function):
+    """The states h_t = a_t h_{t-1} + b_t, one after the other: a and b, (T, B, C), and h_0, (B, C) -> (T, B, C).
+
+    On a CPU, a pass over one token after the other is faster than log2(T) passes over all of them.
+    """
+
+    @staticmethod
+    def forward(context: Any, a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
+        """Keeps the states for the gradient, and nothing else that the loop computes."""
+        states, before = torch.empty_like(b), initial
+        for rate, step, state in zip(a.unbind(), b.unbind(), states.unbind(), strict=True):
+            before = torch.addcmul(step, rate, before, out=state)
+        context.save_for_backward(a, states, initial)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradient of a state is that of its output, and that of the next state times a."""
+        a, states, initial = context.saved_tensors
+        found = gradient.clone(memory_format=torch.contiguous_format)  # (T, B, C)
+        steps, rates = found.unbind(), a.unbind()
+        for t in range(len(steps) - 1, 0, -1):
+            steps[t - 1].addcmul_(rates[t], steps[t])
+        before = torch.cat([initial[None], states[:-1]])
+        return found * before, found, found[0] * a[0]
