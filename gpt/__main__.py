@@ -1,11 +1,13 @@
 """The commands, each as a function: what train.py and gpt-train call. `python -m gpt` lists them."""
 
+import atexit
+import gc
 import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
-from gpt.base import garbage, stopping
+from gpt.base import stopping
 from gpt.base.commands import COMMANDS
 from gpt.base.installation import IS_CLONE
 from gpt.base.version import __version__
@@ -22,7 +24,7 @@ def _run(name: str) -> None:
     if sys.version_info >= (3, 14):  # whose argparse refuses Hydra's help texts
         version = ".".join(map(str, sys.version_info[:2]))
         sys.exit(f"error: Hydra does not start on Python {version}: use Python 3.11, 3.12 or 3.13")
-    garbage.ignore()
+    atexit.register(gc.freeze)  # or Python would look for garbage in all that was imported, when the process ends
     stopping.start()  # before the imports, which take most of a second
     from gpt import cli
 

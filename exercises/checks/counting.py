@@ -430,7 +430,7 @@ CROSS_ENTROPY = Part(
             lambda s: -s.picked.log().mean(),
             {
                 **_LOSSES,
-                "the mean is over all N * V numbers of a table that is 0 but for the targets: divide by N only": (
+                "the mean is taken over all N * V entries, most of which are 0: divide by N only": (
                     lambda s: -s.picked.log().mean() / s.logits.shape[1]
                 ),
                 "-ln(1 - p) of the other tokens is added, as in a binary cross-entropy: the target alone counts": (

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.base import garbage
 from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 
@@ -27,7 +26,6 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     from gpt.session.start import starting
     from gpt.training.processes import World
 
-    garbage.collect()
     with (
         Stop().listening() as stop,
         World.joined(config.device) as world,
