@@ -33,7 +33,7 @@ from tabulate import tabulate
 from gpt.base.choices import Choice
 from gpt.base.files import write_atomically
 from gpt.base.ladder import OTHERS
-from gpt.base.pictures import write_png
+from gpt.base.pictures import write_picture
 from gpt.base.runtime import select_device
 from gpt.cli.composing import composed
 from gpt.data.batch import Batch
@@ -226,7 +226,7 @@ def _draw(costs: list[Cost], path: Path) -> None:
         axes.set(xlabel="length of the window (characters)", ylabel=label, xscale="log", yscale="log")
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize="small")
-    write_png(path, figure)
+    write_picture(path, figure)
 
 
 if __name__ == "__main__":

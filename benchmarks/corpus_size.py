@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from gpt.base.installation import TINY_SHAKESPEARE
-from gpt.base.pictures import write_png
+from gpt.base.pictures import write_picture
 from gpt.data.sources import files_of
 
 _MB = 10**6
@@ -195,7 +195,7 @@ def _draw(costs: list[Cost], path: Path) -> None:
     memory.legend()
     for axes in (seconds, memory):
         axes.grid(alpha=0.3)
-    write_png(path, figure)
+    write_picture(path, figure)
 
 
 if __name__ == "__main__":

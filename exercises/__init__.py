@@ -4,6 +4,7 @@
     python -m exercises v2           check exercises/v2.py
     python -m exercises v2 --hint    a hint for what is still missing; again, for one that says more
     python -m exercises v2 --train   train it, once it is right
+    python -m exercises v2 students/*.py   a line for each of these files
 
 In a notebook, check what you have defined there:
 

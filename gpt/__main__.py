@@ -38,9 +38,18 @@ def main() -> None:
     match sys.argv[1:]:
         case [] | ["--help" | "-h", *_]:
             print(*lines, sep="\n")
+            print("python -m gpt runs    list the runs; also tag, untag, name and clean")
             print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
         case ["--version"]:
             print(f"gpt-ladder {__version__}")
+        case [("runs" | "tag" | "untag" | "name" | "clean") as command, *words]:
+            from gpt.base.console import open_streams
+            from gpt.cli.failing import one_line_errors
+            from gpt.session import managing
+
+            open_streams()
+            with one_line_errors():
+                managing.main(command, words)
         case [word, *_]:
             hint = f": did you mean {_typed(word)}?" if word in COMMANDS else "; alone, it lists the commands"
             print(f"error: python -m gpt does not take {word!r}{hint}", file=sys.stderr)

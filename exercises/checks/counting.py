@@ -314,6 +314,12 @@ SOFTMAX = Part(
             "the division is",
             lambda s: s.exponentials / s.exponentials.sum(-1, keepdim=True),
             {
+                "the columns add up to 1, but each row must: the softmax is over the wrong dimension": lambda s: (
+                    s.x.softmax(0)  # whatever is subtracted before
+                ),
+                "all of it adds up to 1, but each row must: the softmax is over the whole tensor": lambda s: (
+                    s.x.flatten().softmax(0).view_as(s.x)
+                ),
                 "the softmax is over the wrong dimension: the columns add up to 1, but each row must": lambda s: (
                     s.exponentials / s.exponentials.sum(0, keepdim=True)
                 ),

@@ -1,10 +1,10 @@
 """The report on an exercise: what is right, what is wrong, what is missing, and hints."""
 
-import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from exercises.checks import EXERCISES
@@ -69,7 +69,7 @@ def check(name: str, *answers: Callable[..., Any]) -> Report:
     exercise = find(name)
     parts = {part.name: part for part in exercise.parts}
     if not answers:
-        return _check_file(exercise)
+        return check_file(exercise)
     named = {getattr(answer, "__name__", type(answer).__name__): answer for answer in answers}
     if len(parts) == len(answers) == 1:
         named = dict(zip(parts, answers, strict=True))
@@ -85,14 +85,20 @@ def find(name: str) -> Exercise:
     return EXERCISES[name]
 
 
-def _check_file(exercise: Exercise) -> Report:
-    name, file = f"exercises.{exercise.name}", f"exercises/{exercise.name}.py"
+def check_file(exercise: Exercise, path: Path | None = None) -> Report:
+    """Check an exercise's own file, or another one, such as a student's. Raises UserError if it cannot be read."""
+    name, file = f"exercises.{exercise.name}", str(path or f"exercises/{exercise.name}.py")
+    sys.modules.pop(name, None)  # in a notebook, the file may have changed since
+    found = importlib.util.find_spec(name) if path is None else importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise RequestError(f"{file} is not a Python file")
     try:
-        sys.modules.pop(name, None)  # in a notebook, the file may have changed since
-        module = importlib.import_module(name)
+        module = importlib.util.module_from_spec(found)
+        sys.modules[name] = module
+        found.loader.exec_module(module)
+    except FileNotFoundError:
+        raise RequestError(f"there is no file {file}") from None
     except (Exception, SystemExit) as error:  # whatever the learner's file raises
-        found = importlib.util.find_spec(name)
-        assert found is not None
         return Report(exercise, (Verdict(file, failure(error, str(found.origin)), exercise.parts[0].steps[0]),))
     verdicts = []
     for part in exercise.parts:

@@ -114,6 +114,19 @@ def show_log(prefix: str = "") -> None:
 
 
 @contextlib.contextmanager
+def reports_hidden() -> Iterator[None]:
+    """Show warnings only: for the runs of a search."""
+    levels = [(handler, handler.level) for handler in _shown]
+    for handler, _ in levels:
+        handler.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for handler, level in levels:
+            handler.setLevel(level)
+
+
+@contextlib.contextmanager
 def showing_warnings() -> Iterator[None]:
     """Show the package's warnings inside a program that has its own logging, and restore that logging afterwards."""
     logger = logging.getLogger("gpt")

@@ -9,14 +9,16 @@ from gpt.base.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-def png(figure: "Figure") -> bytes:
-    """A picture as the content of a file."""
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120, format="png")
-    return picture.getvalue()
+FORMATS = ("png", "svg", "pdf")
 
 
-def write_png(path: Path, figure: "Figure") -> None:
-    """Save a picture, like `write_atomically`."""
-    write_atomically(path, png(figure))
+def picture(figure: "Figure", kind: str = "png") -> bytes:
+    """A picture as the content of a file of one of the FORMATS."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format=kind)
+    return content.getvalue()
+
+
+def write_picture(path: Path, figure: "Figure") -> None:
+    """Save a picture in the format that its name ends with, like `write_atomically`."""
+    write_atomically(path, picture(figure, path.suffix[1:].lower()))

@@ -1,4 +1,4 @@
-"""The schema of `conf/`: the type and range of every value that a user can set.
+"""The schema of `conf/train.yaml`: the type and range of every value that a user can set.
 
 The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
 raised as `pydantic.ValidationError`. The hyperparameters of a choice (`model`, `data`, `optimizer`, `schedule`,
@@ -41,18 +41,19 @@ class Key:
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
 
 
-def _read(value: object) -> object:
+def listed_text(value: object) -> object:
+    """A list that was typed as text, as in a,b; any other value is returned."""
     return listed(value) if isinstance(value, str) else value
 
 
-_LITERAL, _TEXT = Key(literal=True), Key(literal=True, escapes=True)
+LITERAL = Key(literal=True)
 _ASIDE = Key(compared=False, grouped=False, matched=False)  # has no effect on what a run learns
 _PROJECT = replace(_ASIDE, literal=True)
 _LOGGER = replace(_ASIDE, within={"wandb.project": _PROJECT, "trackio.project": _PROJECT})
 _ENDS_AT_MAX_ITERS: Values = {"training.patience": (None,), "overfit": (None,)}  # whatever evaluations find
 _UNAVERAGED: Values = {"training.average_last": (0.0, None)}
-_LIST = BeforeValidator(_read, json_schema_input_type=list[Label] | str)
-_DATA = Key(
+LIST = BeforeValidator(listed_text, json_schema_input_type=list[Label] | str)
+DATA = Key(
     within={
         "_target_": Key(resumable=False),
         "vocab_size": Key(resumable=False, unused_with={"data.tokenizer": ("bytes", "characters", "gpt2")}),
@@ -65,12 +66,14 @@ _DATA = Key(
 )
 
 
-class _Schema(BaseModel):
+class Schema(BaseModel):
+    """The base class of configurations: strict, immutable, and no other keys."""
+
     # Each is built when first used: a script needs only one, and building all of them delays --help.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
-class TrainingConfig(_Schema):
+class TrainingConfig(Schema):
     """How a stage is trained; conf/train.yaml explains each key."""
 
     max_iters: Count
@@ -105,7 +108,7 @@ class TrainingConfig(_Schema):
         return self
 
 
-class CheckpointConfig(_Schema):
+class CheckpointConfig(Schema):
     """How often a checkpoint is saved, how many are kept, and of how many moments the weights."""
 
     interval: Count
@@ -114,7 +117,7 @@ class CheckpointConfig(_Schema):
     snapshots: Annotated[CountOrZero, _ASIDE]
 
 
-class Documented(_Schema):
+class Documented(Schema):
     """The result that was documented for a stage, in nats per token."""
 
     train: NonNegative | None
@@ -122,14 +125,14 @@ class Documented(_Schema):
     kind: Literal["estimated", "mini-batch"] | None
 
 
-class TrainConfig(_Schema):
+class TrainConfig(Schema):
     """conf/train.yaml: one training run."""
 
     stage: Annotated[StageName, Key(compared=False, resumable=False)]
     adds: Annotated[str, Field(max_length=200), Key(compared=False, resumable=False, grouped=False)]
     model: Annotated[Choice, Key(resumable=False)]
     training: Annotated[TrainingConfig, Key()]
-    data: Annotated[Choice, _DATA]
+    data: Annotated[Choice, DATA]
     optimizer: Annotated[Choice, Key(within={"_target_": Key(resumable=False)})]
     schedule: Annotated[Choice, Key()]
     logger: Annotated[dict[str, Choice], _LOGGER]
@@ -141,7 +144,7 @@ class TrainConfig(_Schema):
     init: Annotated[PathName | None, Key(resumable=False, literal=True)]
     unknown_characters: Annotated[Share | Literal["grow"], Key(compared=False, grouped=False)]
     name: Annotated[Label | None, _ASIDE]
-    tags: Annotated[list[Label], _LIST, Key(compared=False, grouped=False, matched=False, literal=True)]
+    tags: Annotated[list[Label], LIST, Key(compared=False, grouped=False, matched=False, literal=True)]
     seed: Annotated[Seed, Key(compared=False, resumable=False, grouped=False)]
     device: Annotated[DeviceName, _ASIDE]
     dtype: Annotated[DtypeName, _ASIDE]
@@ -149,6 +152,8 @@ class TrainConfig(_Schema):
     deterministic: Annotated[bool, Key(compared=False, grouped=False)]
     runs: Annotated[PathName, Key(compared=False, resumable=False, grouped=False, matched=False)]
     resume: Annotated[PathName | None, Key(compared=False, resumable=False, literal=True)] = None
+    quiet: Annotated[bool, _ASIDE] = False
+    as_json: Annotated[bool, Field(alias="json"), _ASIDE] = False
 
     @model_validator(mode="after")
     def _stops_when_learned(self) -> Self:
@@ -158,93 +163,4 @@ class TrainConfig(_Schema):
 
     def content(self) -> dict[str, Any]:
         """The configuration as plain dictionaries, as stored in config.yaml."""
-        return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume"})
-
-
-class RunConfig(_Schema):
-    """Which run a command is about."""
-
-    run: Annotated[PathName | None, _LITERAL]
-    runs: Annotated[PathName, _LITERAL]
-    stage: StageName | None
-    weights: Weights
-
-
-class BeamConfig(_Schema):
-    """The settings of beam search."""
-
-    beam: Annotated[int, Field(ge=1, le=1000)]
-    length_penalty: Annotated[float, Field(ge=0, le=10)]
-
-
-class GenerateConfig(RunConfig, BeamConfig):
-    """conf/generate.yaml: generating text from a run."""
-
-    prompt: Annotated[str | None, _TEXT]
-    prompt_file: Annotated[PathName | None, _LITERAL]
-    tokens: Count
-    num_samples: Count
-    temperature: NonNegative
-    top_k: Count | None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None
-    seed: Seed
-    device: DeviceName
-    dtype: Literal["float32", "bfloat16", "int8"]
-
-
-class EvaluateConfig(RunConfig, BeamConfig):
-    """conf/evaluate.yaml: measuring a run on held-out data."""
-
-    split: Literal["train", "val", "test"] | None
-    text: Annotated[PathName | None, _LITERAL]
-    losses: bool
-    exact_tokens: Count | None
-    as_json: Annotated[bool, Field(alias="json")]
-    data: Annotated[dict[str, PathName | None], _DATA]
-    device: DeviceName
-
-
-class StudyConfig(_Schema):
-    """conf/search.yaml: a hyperparameter search."""
-
-    n_trials: Count
-    study: Annotated[PathName | None, _LITERAL]
-    prune: bool
-    sampling_seed: Seed
-
-
-class ExportConfig(RunConfig):
-    """conf/export.yaml: exporting a run for other programs."""
-
-    format: Literal["hub", "transformers", "onnx"]
-    out: Annotated[PathName | None, _LITERAL]
-    license: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=60)]
-
-
-class PlayConfig(RunConfig):
-    """conf/play.yaml: a page about the runs."""
-
-    device: DeviceName
-    host: PathName
-    port: Annotated[int, Field(ge=0, lt=2**16)]
-    names: Annotated[list[Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=255)]], _LIST, _LITERAL]
-    open: bool
-    out: Annotated[PathName | None, _LITERAL]
-    data: Annotated[dict[Literal["dir"], PathName], _DATA]
-
-
-class CompareConfig(_Schema):
-    """conf/compare.yaml: the table of all runs."""
-
-    runs: Annotated[PathName, _LITERAL]
-    stage: StageName | None
-    tags: Annotated[list[Label], _LIST, _LITERAL]
-    metric: Literal["exact", "val", "train", "best"]
-    x: Literal["iterations", "tokens", "seconds", "compute"]
-    by: Annotated[
-        Annotated[list[PathName], Field(min_length=1, max_length=2)] | None,
-        BeforeValidator(_read, json_schema_input_type=list[PathName] | str | None),
-        _LITERAL,
-    ]
-    out: Annotated[PathName | None, _LITERAL]
-    tolerance: NonNegative
+        return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume", "quiet", "as_json"})

@@ -38,3 +38,12 @@ def whole(text: str) -> str:
         return text
     number = float(text)
     return str(int(number)) if number.is_integer() and abs(number) < _LARGEST else text
+
+
+def as_typed(value: object) -> str:
+    """A value of YAML or Python as a user would type it: null, true, [a,b], 0.001."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_typed, value))}]"
+    return str(value)

@@ -1,6 +1,5 @@
 """Checks and rewrites of the command line before Hydra parses it."""
 
-import difflib
 import itertools
 import re
 from collections.abc import Container
@@ -33,19 +32,15 @@ _ITEM = re.compile(r"""("[^"]*"|'[^']*')|[^\[\],]+""")
 def divided_options(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Divide arguments into options such as --config-dir DIR and the rest: argparse takes the options first.
 
-    Raises RequestError for an option that does not exist or lacks its value.
+    Options that Hydra does not have are left in the rest. Raises RequestError for one that lacks its value.
     """
     options, rest, remaining = [], [], list(arguments)
     while remaining:
         argument = remaining.pop(0)
         option, equals, value = argument.partition("=")
-        if not argument.startswith("-") or " " in option:  # of a prompt
+        if option not in OPTIONS:
             rest.append(argument)
             continue
-        if option not in OPTIONS:
-            near = difflib.get_close_matches(option.replace("_", "-"), OPTIONS, n=1, cutoff=0.75)
-            set_key = f"set a key with {option.lstrip('-').replace('-', '_')}=VALUE; --help lists the keys"
-            raise RequestError(f"there is no option {option}: {f'did you mean {near[0]}?' if near else set_key}")
         choices = OPTIONS[option]
         if choices == () and equals:
             raise RequestError(f"{option} takes no value")

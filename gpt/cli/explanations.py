@@ -7,6 +7,7 @@ import textwrap
 import traceback
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,50 +17,10 @@ from omegaconf import OmegaConf
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import rank
+from gpt.base.typed import expanded
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
-
-# Common other names of the keys; a name of several keys means the first that the script has.
-_ALSO = {
-    "learning_rate": "lr max_lr peak_lr base_lr",
-    "max_iters": "epochs n_epochs num_epochs max_epochs steps n_steps num_steps max_steps train_steps iters iterations "
-    "num_iters train_iters",
-    "batch_size": "bs batch",
-    "grad_accumulation": "grad_accum accumulate_grad_batches gradient_accumulation_steps",
-    "n_layer": "n_layers num_layers layers depth",
-    "n_head": "n_heads num_heads heads",
-    "n_embd": "d_model n_embed hidden_size hidden_dim embedding_dim dim width",
-    "block_size": "context context_length ctx n_ctx seq_len window",
-    "weight_decay": "wd",
-    "grad_clip": "clip max_norm max_grad_norm gradient_clip_val",
-    "warmup_iters": "warmup warmup_steps",
-    "final": "min_lr lr_min eta_min min_learning_rate",
-    "schedule": "scheduler lr_scheduler lr_schedule",
-    "eval_interval": "eval_every eval_freq eval_steps val_interval",
-    "log_interval": "log_every",
-    "interval": "save_every save_interval",
-    "top_k": "topk",
-    "top_p": "topp",
-    "temperature": "temp",
-    "tokens": "max_new_tokens length",
-    "num_samples": "n n_samples samples",
-    "seed": "random_seed",
-    "dtype": "precision amp",
-    "data": "dataset corpus",
-    "beam": "beams num_beams",
-    "out": "output output_dir out_dir save_dir",
-    "run": "ckpt checkpoint path out_dir init_from",
-    "init": "init_from pretrained",
-    "resume": "ckpt checkpoint",
-    "runs": "folder",
-    "hydra.run.dir": "output output_dir out_dir save_dir",
-}
-
-# Settings of other programs' samplers, which are similar to a key here by their names alone.
-_NOT_HERE = {
-    "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "do_sample", "min_p",
-    "typical_p",
-}  # fmt: skip
+from gpt.cli.synonyms import also, by_name, is_known_elsewhere, meaning
 
 # For each group: a key that lands inside the group when a file lacks its package line, and that line.
 PACKAGES = {
@@ -79,8 +40,8 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
             return f"hydra/launcher={name} is not installed: {installing(_EXTRA_OF_LAUNCHER[name])}"
-        if error.options:
-            return f"{group}={name} does not exist; {group} can be {', '.join(_ordered(group, error.options))}"
+        if error.options or group.startswith("data/"):
+            return _no_such_choice(group, name, error.options or ())
     if "@experiment." in str(error):
         return "the file of this experiment lacks the line '# @package _global_' at its top"
     if isinstance(error, OverrideParseException):
@@ -90,11 +51,12 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
         override = message.removeprefix("Error merging override ")
         return f"{override}: give a value to each key of this group by name, as in training.max_iters=5"
     if ambiguous := re.match("Ambiguous value for argument '(.*)' 1. To use it as a list", message):
-        return f"{ambiguous[1]} has several values: add -m for a sweep"
+        return f"{ambiguous[1]} has several values: {_several(ambiguous[1], config_name)}"
     key = message.split("'")[1] if "'" in message else message
     if message.startswith(("Could not override", "Key", "Could not delete")):
         values, choices = _values_and_choices(config_name, typed)
-        return _no_such_key(key, [*values, *more_keys], choices)
+        given = next((word.partition("=")[2] for word in typed if word.lstrip("+").partition("=")[0] == key), "")
+        return _no_such_key(key, [*values, *more_keys], choices, given)
     return message or "Hydra cannot compose this configuration"
 
 
@@ -103,13 +65,56 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
 
     `named` are the keys that a word may stand for, each with its values if they have names.
     """
+    values, choices = _for_users(config_name)
+    if choices:
+        named = {**{group: choices_of(group) for group in groups("train")}, **named}
+    return _as_key(word, values, choices) or f"cannot read {word!r} as key=value; {_meant(word, values, named)}"
+
+
+def explain_option(option: str, value: str, config_name: str) -> str:
+    """What to type instead of an option that does not exist, such as --lr, and the word after it."""
+    values, _ = _for_users(config_name)
+    name = option.lstrip("-").replace("-", "_")
+    near = difflib.get_close_matches(option.replace("_", "-"), OPTIONS, n=1, cutoff=0.75)
+    if name in ("config", "config_file", "cfg_file"):
+        typed: str | None = value or "FILE.yaml"
+    elif found := {**{key: key for key in values}, **by_name(values)}.get(name):
+        typed = f"{found}={shlex.quote(value) if value else 'VALUE'}"
+    else:
+        typed = meaning(name, value, values)
+    if near and not typed:
+        return f"there is no option {option}: did you mean {near[0]}?"
+    return f"there is no option {option}: " + (f"type {typed}, without dashes" if typed else "--help lists the keys")
+
+
+def _for_users(config_name: str) -> tuple[dict[str, Any], Mapping[str, str | None]]:
+    """The keys that a user sets, with their values, and the choices of groups; search.py takes train.py's too."""
     values, choices = _values_and_choices(config_name, [])
-    if config_name in ("train", "search"):
+    if config_name == "search":
         training, choices = _values_and_choices("train", [])
         values |= training
-        named = {**{group: choices_of(group) for group in groups("train")}, **named}
-    values = {key: value for key, value in values.items() if is_for_users(key)}
-    return _as_key(word, values, choices) or f"cannot read {word!r} as key=value; {_meant(word, values, named)}"
+    return {key: value for key, value in values.items() if is_for_users(key)}, choices
+
+
+def _no_such_choice(group: str, name: str, options: Collection[str]) -> str:
+    """The error line for a name that is not one of a group's choices."""
+    if group.startswith("data/") or (group == "data" and Path(expanded(name)).suffix == ".txt"):
+        path = f"{group.removeprefix('data').removeprefix('/')}/{name}" if "/" in group else name
+        return f"data= takes the name of a corpus; for a file, type data=text data.path={shlex.quote(path)}"
+    if Path(name).suffix in (".yaml", ".yml"):
+        return f"{group}= takes a name without {Path(name).suffix}; a file of your own needs no key: train.py {name}"
+    known = _ordered(group, {*options, *(choices_of(group) if (CONF / group).is_dir() else [])})
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    meant = f"did you mean {group}={near[0]}? " if near else ""
+    return f"{group}={name} does not exist; {meant}{group} can be {', '.join(known)}"
+
+
+def _several(override: str, config_name: str) -> str:
+    """How a key takes several values."""
+    key, _, values = override.partition("=")
+    if key in ("logger", "metrics"):
+        return f"for one run with all of them, type {key}=[{values}]"
+    return "add -m for a sweep" if config_name == "train" else "give it one"
 
 
 def _as_key(word: str, values: Mapping[str, Any], choices: Mapping[str, str | None]) -> str | None:
@@ -127,11 +132,15 @@ def _meant(word: str, values: Mapping[str, Any], named: Mapping[str, Collection[
     """What a word may mean: an option, the name of a choice, a key, a path; or else which stages there are."""
     if f"--{word}" in OPTIONS:
         return f"did you mean --{word}?"
+    if "resume" in values and (Path(expanded(word)) / "config.yaml").is_file():
+        return f"did you mean resume={shlex.quote(word)}, or {shlex.quote(f'{word}/config.yaml')} to repeat that run?"
     if near := _nearest(word, chain(*named.values())):
         having = [key for key in named if near in named[key]]
         others = "" if near == word else f" {_choosing(having[0], named)}"
         return f"did you mean {' or '.join(f'{key}={near}' for key in having)}?{others}"
-    keys = _by_name(values)
+    if typed := meaning(word, "", values):
+        return f"did you mean {typed}?"
+    keys = by_name(values)
     if near := _nearest(word, keys):
         return f"did you mean {_example(keys[near], values)}?"
     if paths := [f"{key}={shlex.quote(word)}" for key in named if not named[key]]:
@@ -156,16 +165,6 @@ def _example(key: str, values: Mapping[str, Any]) -> str:
     return f"{key}={value if isinstance(value, (str, int, float)) and '$' not in str(value) else 'VALUE'}"
 
 
-def _by_name(keys: Iterable[str]) -> dict[str, str]:
-    """Keys by their other names and by their last part; a name of several keys is that of the first."""
-    last_first = list(keys)[::-1]
-    parts = {key.rpartition(".")[2]: key for key in last_first}
-    others = {
-        other: key for key in last_first for other in (_ALSO.get(key) or _ALSO.get(key.rpartition(".")[2], "")).split()
-    }
-    return others | parts
-
-
 def explain_launch(error: Exception) -> str | None:
     """A job launcher's error in one line; None for any other error."""
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
@@ -173,25 +172,31 @@ def explain_launch(error: Exception) -> str | None:
     return f"{library}: {textwrap.shorten(str(error), 400)}" if library in ("submitit", "ray") else None
 
 
-def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None]) -> str:
-    """The error line for an unknown key: the choices of its group that have it, or the nearest valid key."""
+def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None], value: str = "") -> str:
+    """The error line for an unknown key: the choices of its group that have it, or the nearest valid key.
+
+    `value` is the one that it was given.
+    """
     if key.startswith("hydra."):
         return f"unknown key {key}; see Hydra's documentation"
     known = [*keys, "hydra.run.dir"]
     group, _, name = key.rpartition(".")
     having = _having(group, name) if group in choices else []
     if having:
-        return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}"
+        resumed = "; to resume a run elsewhere, repeat its own data=" if group == "data" else ""
+        return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}{resumed}"
     if key in choices:
         return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"
     name = name.replace("-", "_")
-    if full := _by_name(known).get(name):
+    if typed := meaning(key, value, known) or meaning(name, value, known):
+        return f"unknown key {key}; did you mean {typed}?"
+    if full := by_name(known).get(name):
         return f"unknown key {key}; did you mean {full}?"
-    for meant in [name, *(key for key, others in _ALSO.items() if name in others.split())]:
+    for meant in [name, *also(name)]:
         for group in choices:
             if having := _having(group, meant):
                 return f"unknown key {key}; did you mean {group}.{meant}, of {group}={', '.join(having)}?"
-    near = [] if name in _NOT_HERE else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = [] if is_known_elsewhere(name) else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
 
 

@@ -53,7 +53,7 @@ def one_line_errors() -> Iterator[None]:
         message = str(error)
         if is_sweep() and HydraConfig.get().job.config_name == "train":
             folder = shlex.quote(HydraConfig.get().sweep.dir)
-            message += f"; to resume the sweep, repeat the command with resume=auto hydra.sweep.dir={folder}"
+            message += f"; resume the sweep with: {console.command('train')} resume={folder}"
         _exit(message, error.exit_code, prefix="")
     except Exception as error:
         reported = report(error)

@@ -45,8 +45,10 @@ def main(
     if Path(sys.argv[0]).name.startswith("gpt-"):
         os.environ["GPT_COMMANDS"] = "1"  # for messages that name a command; joblib's workers inherit it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
-    typed = sys.argv[1:]
     with one_line_errors():
+        if config_name == "train":
+            sys.argv[1:] = sweeps.continued(sys.argv[1:])
+        typed = sys.argv[1:]
         texts, rest = _prepare_arguments(schema, config_name)
     if "hydra.mode=MULTIRUN" in sys.argv or _sweeps(typed):
         stopping.start_sweep(stopping.REPEAT if config_name == "train" else "stopped")

@@ -8,8 +8,9 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf.errors import OmegaConfBaseException
 
+from gpt.base.command_schemas import StudyConfig
 from gpt.base.errors import RequestError
-from gpt.base.schema import StudyConfig, TrainConfig
+from gpt.base.schema import TrainConfig
 from gpt.cli import arguments
 from gpt.cli.composing import parsed, sweeper_params
 from gpt.cli.requests import composition, explained

@@ -23,11 +23,12 @@ from gpt.base.installation import CONF
 from gpt.base.keys import compared, differences, flat
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
-from gpt.base.typed import expanded, unescaped, unquoted
+from gpt.base.typed import as_typed, expanded, unescaped, unquoted
 from gpt.cli import arguments, sweeps, words
-from gpt.cli.composing import own_configuration
+from gpt.cli.composing import composed, own_configuration
 from gpt.cli.explanations import PACKAGES, explain_composition
 from gpt.cli.failing import is_sweep
+from gpt.cli.synonyms import by_name
 
 # These may change what is compared with the documented run, although they are not compared themselves.
 _MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}
@@ -79,11 +80,15 @@ def of_overrides(
     return config, request
 
 
-def of_python(overrides: Sequence[str]) -> tuple[TrainConfig, Request]:
-    """The same from Python, even if something else uses Hydra in this process."""
+def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:
+    """The same from Python, even if something else uses Hydra in this process; `values` by the last part of a key."""
+    typed, values = words.keyed(overrides, "train", TrainConfig), values or {}
+    keys = by_name(flat(composed("train", typed)[0])) if values else {}
+    typed += [f"{keys.get(name, name)}={as_typed(value)}" for name, value in values.items()]
     with own_configuration():
-        config, request = of_overrides(words.keyed(overrides, "train", TrainConfig), has_escapes=False)
-    return config, replace(request, command=f"gpt.train({', '.join(map(repr, overrides))})")
+        config, request = of_overrides(typed, has_escapes=False)
+    said = [*map(repr, overrides), *(f"{name}={value!r}" for name, value in values.items())]
+    return config, replace(request, command=f"gpt.train({', '.join(said)})")
 
 
 @contextmanager
@@ -122,9 +127,7 @@ def resolved(config: DictConfig, texts: Mapping[str, str], escaped: Iterable[str
     """
     if "training" in config and "model" not in config:
         raise RequestError("model is required: choose one with model=NAME")
-    for group, (stray, line) in PACKAGES.items():
-        if isinstance(content := config.get(group), DictConfig) and stray in content:
-            raise RequestError(f"the file of this {group} lacks the line {line!r} at its top")
+    _check_packages(config)
     try:
         for key in texts:
             OmegaConf.update(config, key, "")  # a literal text is never parsed as a reference or a missing value
@@ -147,6 +150,16 @@ def resolved(config: DictConfig, texts: Mapping[str, str], escaped: Iterable[str
     return resolved
 
 
+def _check_packages(config: DictConfig) -> None:
+    """Raise RequestError if a file lacks the line that says where its keys belong."""
+    for group, (stray, line) in PACKAGES.items():
+        if isinstance(content := config.get(group), DictConfig) and stray in content:
+            raise RequestError(f"the file of this {group} lacks the line {line!r} at its top")
+    for group in ("experiment", "debug"):
+        if isinstance(config.get(group), DictConfig):  # instead of what its keys say
+            raise RequestError(f"the file of this {group} lacks the line '# @package _global_' at its top")
+
+
 def changed(config: TrainConfig, request: Request) -> list[str]:
     """The hyperparameters of a configuration that differ from the documented run of its stage, as key=value.
 
@@ -157,10 +170,17 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     if not request.foreign and not any(compared(group) or group in _MAY_CHANGE for group in groups):
         return []  # composing takes 50 ms
     folders = [option.partition("=")[2] for option in (*request.options, *request.foreign)]
-    documented, content = _documented(config.stage, folders), config.content()
+    documented = _documented(config.stage, folders) if folders else _own_documented(config.stage)
+    content = config.content()
     settings = flat(content)
     differing = [c for c in differences(documented, content) if compared(c.partition("=")[0], settings)]
     return [*request.foreign, *differing, *(["dtype=bfloat16"] if config.dtype == "bfloat16" else [])]
+
+
+@functools.cache
+def _own_documented(stage: str) -> dict[str, Any]:
+    """Of a stage in conf/, once a process: composing takes as long as a short training."""
+    return _documented(stage, ())
 
 
 def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import contextlib
 import math
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -14,8 +16,8 @@ from omegaconf import DictConfig
 from gpt.base import stopping
 from gpt.base.console import command
 from gpt.base.errors import UserError, printable
-from gpt.base.files import own_file
-from gpt.base.typed import expanded
+from gpt.base.files import own_file, parsing, read_text_file
+from gpt.base.typed import expanded, unquoted
 from gpt.cli.composing import parsed, sweeper_params
 
 # In the environment, which worker processes inherit.
@@ -24,6 +26,7 @@ _LAUNCHERS = ("joblib", "submitit", "ray")
 
 
 _COMMAND = "multirun.yaml"  # where Hydra records the sweep
+_OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
 _BEGINNING = b"hydra:\n  run:\n    dir:"  # of that file
 _created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
 
@@ -65,6 +68,23 @@ class SweepCallback(Callback):
             _announce(settings)
         if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
             os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+
+def continued(words: list[str]) -> list[str]:
+    """The command line of a sweep that `resume=FOLDER` continues, from the record in its folder; others as they are.
+
+    Of the record, only what a user types for a run and the choice of a launcher is taken: the folder may be anyone's.
+    """
+    named = [word for word in words if word.startswith("resume=")]
+    folder = Path(expanded(unquoted(named[0].partition("=")[2]))) if named else None
+    if folder is None or not (folder / _COMMAND).is_file():
+        return words
+    with parsing(folder / _COMMAND):
+        overrides = yaml.safe_load(read_text_file(folder / _COMMAND))["hydra"]["overrides"]
+        task = [word for word in map(str, overrides["task"]) if not word.lstrip("+~").startswith(("hydra", "resume="))]
+        hydras = [word for word in map(str, overrides["hydra"]) if _OF_LAUNCHERS.fullmatch(word)]
+    others = [word for word in words if word not in named]
+    return ["-m", *task, *hydras, *others, "resume=auto", f"hydra.sweep.dir={folder}"]
 
 
 def _check_record(path: Path) -> None:

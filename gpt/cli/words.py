@@ -1,5 +1,6 @@
-"""Words without a key, as in `train.py v5`: their keys, where the meaning is clear."""
+"""Words without a key, as in `train.py v5` or `train.py mine.yaml`: their keys, where the meaning is clear."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
@@ -12,7 +13,8 @@ from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.typed import expanded
-from gpt.cli.explanations import explain_word
+from gpt.cli import own_files
+from gpt.cli.explanations import explain_option, explain_word
 
 _KEYED = re.compile(r"~(?!/)|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
 
@@ -20,12 +22,19 @@ _KEYED = re.compile(r"~(?!/)|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
 def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folders: Iterable[Path] = ()) -> list[str]:
     """These arguments of a script, each as key=value; `folders` are those of --config-dir, which have stages too.
 
-    Raises RequestError for a word that is ambiguous, or that gives a key a second value.
+    What is typed replaces what a file of settings among the words says, and a later file an earlier one.
+    Raises RequestError for a word that is ambiguous or an option, or that gives a key a second value.
     """
     stages = {path.stem for folder in [CONF, *folders] for path in (folder / "model").glob("*.yaml")}
     found: list[str] = []
     bare: dict[str, list[str]] = {}  # the words that had no key, by the key that they were given
-    for word in _joined(words):
+    takes_files = config_name in ("train", "search")
+    files = [word for word in words if takes_files and own_files.is_own(word)]
+    joined = _joined([word for word in words if word not in files])
+    for word, following in itertools.zip_longest(joined, joined[1:]):
+        option, equals, value = word.partition("=")
+        if word.startswith("-") and " " not in option:  # as in a prompt
+            raise RequestError(explain_option(option, value if equals else following or "", config_name))
         if _KEYED.match(word):
             found.append(word)
         else:
@@ -36,7 +45,9 @@ def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folde
             quoted = f": quote it as a whole, {key}={shlex.quote(' '.join(values))}" if key == "prompt" else ""
             raise RequestError(f"{key} has several values, {' and '.join(map(repr, values))}{quoted}")
         found = [*(word for word in found if not word.startswith(f"{key}=")), f"{key}={','.join(values)}"]
-    return found
+    typed = {word.partition("=")[0].lstrip("+~") for word in found}
+    from_files = {word.partition("=")[0]: word for file in files for word in own_files.overrides(file)}
+    return [*(word for key, word in from_files.items() if key not in typed), *found]
 
 
 def _joined(words: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
 from gpt.data.description import Split
 from gpt.data.long_text import LongText
+from gpt.data.shuffled_text import SplitBy, divided, lines_in
 from gpt.data.sources import Source, files_of
 from gpt.data.tokenizers import TokenKind
 
@@ -60,13 +61,23 @@ def text(
     separator: str = "\n",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
+    split: SplitBy = "place",
 ) -> Text:
     """A text: a file, or several with a separator between them, in the order of `files_of`.
 
-    More than 16 MB are not held in memory: their token ids are kept in GPT_DATA_DIR/prepared. Raises RequestError if a
-    file is not UTF-8, except for tokenizer=bytes, and UserError if nothing can be written there.
+    More than 16 MB are not held in memory: their token ids are kept in GPT_DATA_DIR/prepared. The validation split is
+    the end of the text or, with split="lines" or "files", a random part of them. Raises RequestError if a file is not
+    UTF-8, except for tokenizer=bytes, or too large for such a split, and UserError if nothing can be written there.
     """
-    source = Source(files_of(path), separator.encode())
+    files = files_of(path)
+    source = Source(files, separator.encode())
+    if split != "place":
+        if source.bytes_in_files > _IN_MEMORY:
+            raise RequestError(f"data.split={split} is for texts of up to {_IN_MEMORY / 1e6:.0f} MB: data.split=place")
+        errors = _errors(tokenizer)
+        parts = lines_in(source.text(errors)) if split == "lines" else [Source([file]).text(errors) for file in files]
+        train, val = divided(parts, train_fraction, separator if split == "files" else "")
+        return TextCorpus(train, val, tokens=Tokens(tokenizer, vocab_size))
     return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
 
 
@@ -195,13 +206,18 @@ def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
     """The text of files, in memory or prepared. Raises RequestError and UserError as `text` does."""
     if source.bytes_in_files > _IN_MEMORY:
         return LongText(source, split, _prepared(), tokens)
-    errors = "surrogateescape" if tokenizers.named(tokens.kind).reads_bytes else "strict"
+    errors = _errors(tokens.kind)
     content = source.text(errors)
     if isinstance(split, float):
         return _split(content, split, tokens)
     (end,) = split
     train, val = (source.read(*part).decode(errors=errors) for part in ((0, end), (end, source.size)))
     return TextCorpus(train, val, tokens=tokens)
+
+
+def _errors(kind: TokenKind) -> str:
+    """What `bytes.decode` does with bytes that are not UTF-8."""
+    return "surrogateescape" if tokenizers.named(kind).reads_bytes else "strict"
 
 
 def _split(content: str, train_fraction: float, tokens: Tokens) -> TextCorpus:

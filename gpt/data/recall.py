@@ -1,7 +1,7 @@
-"""Texts made to test memory: each line is an example whose answer stands at its end, and only answers are targets.
+"""Lines that are examples: each has its answer at its end, and only answers are targets.
 
-Models that keep a state of constant size must hold on to what they read until it is asked for. Each line has letters of
-its own, so memorising lines does not help.
+Some are made to test memory: models that keep a state of constant size must hold on to what they read until it is asked
+for. Each line has letters of its own, so memorising lines does not help. Others are questions and answers of your own.
 """
 
 import random
@@ -14,24 +14,56 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gpt.base.choices import PathNames
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import TextCorpus
+from gpt.data.shuffled_text import divided, lines_in
+from gpt.data.sources import Source, files_of
 from gpt.data.tokenizer import TextTokenizer
 
 _MOST_CHARACTERS = 10**7
 _PAUSE, _END = ".", "\n"
 
 Examples = Annotated[int, Field(ge=100, le=200_000)]
+TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 Distance = Annotated[int, Field(ge=0, le=10_000)]
 
 
 @dataclass(frozen=True)
 class Lines(TextCorpus):
-    """Lines of equal length, the last `answer` characters of which are targets."""
+    """Lines, the last `answer` characters of which are targets or, with a separator, all that follow it.
+
+    With a separator, the end of the line is a target too.
+    """
 
     answer: int = 1
+    separator: str | None = None
+
+    def lines(self, split: str) -> list[tuple[str, int]]:
+        """The lines of a split, each with the place of its first target."""
+        lines = getattr(self, split).removesuffix(_END).split(_END)
+        if self.separator is None:
+            return [(line, len(line) - self.answer) for line in lines]
+        return [(line + _END, line.index(self.separator) + len(self.separator)) for line in lines]
+
+
+def questions(path: PathNames, separator: Annotated[str, Field(min_length=1)], train_fraction: TrainFraction) -> Lines:
+    """Lines of files, each a question, a separator and its answer; a random part of them is for validation.
+
+    Raises RequestError for a line without the separator.
+    """
+    lines = list(
+        dict.fromkeys(line for file in files_of(path) for line in lines_in(Source([file]).text()) if line.strip())
+    )
+    for number, line in enumerate(lines, start=1):
+        if separator not in line:
+            raise RequestError(
+                f"line {number} of {path} has no {separator!r} between question and answer: {line[:40]!r}"
+            )
+    train, val = divided(lines, train_fraction)
+    return Lines(train, val, separator=separator)
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:
@@ -84,21 +116,25 @@ class LineData:
 
     def __init__(self, corpus: Lines, tokenizer: TextTokenizer, *, block_size: int, device: torch.device | str) -> None:
         """Raises RequestError if a line does not fit into a window, or if its characters are not a token each."""
-        length = corpus.val.index(_END)
-        if length - 1 > block_size:
-            raise RequestError(f"a line has {length - 1} characters before its last: raise model.block_size")
-        encoded = corpus.encoded(tokenizer)
-        if {split: len(ids) for split, ids in encoded.items()} != corpus.lengths():
+        lines = {split: corpus.lines(split) for split in ("train", "val")}
+        longest = max(len(line) for of_split in lines.values() for line, _ in of_split)
+        if longest - 1 > block_size:
+            raise RequestError(f"a line has {longest - 1} characters before its last: raise model.block_size")
+        if {split: len(ids) for split, ids in corpus.encoded(tokenizer).items()} != corpus.lengths():
             raise RequestError(
                 "each character of these lines must be a token, but in the vocabulary of init= some are not: add "
                 "unknown_characters=grow, or train without init="
             )
-        self.sizes, self._answer = tokenizer.sizes, corpus.answer
-        self._lines = {
-            split: ids.view(-1, length + 1)[:, :length].to(device)  # (N, length)
-            for split, ids in encoded.items()
-            if isinstance(ids, Tensor)
-        }
+        self.sizes, self._lines, self._are_targets, self._counts = tokenizer.sizes, {}, {}, {}
+        for split, of_split in lines.items():
+            padded = "".join(line.ljust(longest, _END) for line, _ in of_split)
+            self._lines[split] = tokenizer.encode(padded).view(-1, longest).to(device)  # (N, longest)
+            places = torch.arange(1, longest)
+            first, last = (
+                torch.tensor(x)[:, None] for x in zip(*((b, len(line)) for line, b in of_split), strict=True)
+            )
+            self._are_targets[split] = ((places >= first) & (places < last)).to(device)  # (N, longest - 1)
+            self._counts[split] = self._are_targets[split].sum(dim=1).cpu()  # (N)
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
@@ -106,7 +142,7 @@ class LineData:
 
     def epoch(self, tokens: int) -> int:
         """The number of complete passes over the training lines after training on this many targets."""
-        return tokens // (self._answer * len(self._lines["train"]))
+        return tokens // int(self._counts["train"].sum())
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
@@ -114,26 +150,26 @@ class LineData:
         """`eval_iters` random batches."""
         del tokens_per_pass
         draw = generator(seed, "evaluation", split, iteration)
-        batches = (self._drawn(split, batch_size, draw) for _ in range(eval_iters))
-        return Targets(batches, eval_iters * batch_size * self._answer, self._answer * len(self._lines[split]))
+        batches = [self._drawn(split, batch_size, draw) for _ in range(eval_iters)]
+        return Targets(iter(batches), sum(batch.tokens for batch in batches), int(self._counts[split].sum()))
 
     def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
         """Each line once, or the first of them that have `most` targets."""
-        lines = self._lines[split]
-        chosen = lines if most is None else lines[: max(1, most // self._answer)]
-        parts = chosen.split(max(1, tokens_per_pass // lines.shape[1]))
-        return Targets(map(self._batch, parts), self._answer * len(chosen), self._answer * len(lines))
+        counts = self._counts[split]
+        count = len(counts) if most is None else max(1, int((counts.cumsum(0) <= most).sum()))
+        parts = torch.arange(count).split(max(1, tokens_per_pass // self._lines[split].shape[1]))
+        batches = (self._batch(split, rows) for rows in parts)
+        return Targets(batches, int(counts[:count].sum()), int(counts.sum()))
 
     def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> None:
         """None: a line is a window of its own."""
         del split, tokens_per_pass, most
 
     def _drawn(self, split: str, batch_size: int, draw: torch.Generator) -> Batch:
-        lines = self._lines[split]
-        return self._batch(lines[torch.randint(len(lines), (batch_size,), generator=draw).to(lines.device)])
+        return self._batch(split, torch.randint(len(self._lines[split]), (batch_size,), generator=draw))
 
-    def _batch(self, lines: Tensor) -> Batch:
-        """These lines, (B, length), each of which predicts its answer."""
-        targets = lines[:, 1:].clone()
-        targets[:, : -self._answer] = IGNORED
-        return Batch((lines[:, :-1],), targets, len(lines) * self._answer)
+    def _batch(self, split: str, rows: Tensor) -> Batch:
+        """These lines, each of which predicts its answer."""
+        lines = self._lines[split][rows.to(self._lines[split].device)]
+        are_targets = self._are_targets[split][rows.to(lines.device)]
+        return Batch((lines[:, :-1],), lines[:, 1:].where(are_targets, IGNORED), int(self._counts[split][rows].sum()))

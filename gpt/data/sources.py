@@ -1,6 +1,7 @@
 """Text files as one text, which is read in pieces and never held in memory as a whole."""
 
 import bisect
+import codecs
 import hashlib
 import itertools
 import os
@@ -21,6 +22,10 @@ from gpt.base.errors import RequestError, UnavailableError, UserError
 from gpt.base.typed import expanded, listed
 
 _T = TypeVar("_T")
+_SIGNS = {
+    "a PNG picture": b"\x89PNG", "a JPEG picture": b"\xff\xd8\xff", "a PDF": b"%PDF", "a ZIP archive": b"PK\x03\x04",
+    "a gzip archive": b"\x1f\x8b",
+}  # fmt: skip
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
@@ -203,7 +208,21 @@ class Source:
         """The error that byte `offset` is not UTF-8, which names the file and the byte in it."""
         i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
         byte = offset - self.starts[i] + self._marks[i]
-        return RequestError(f"{self.paths[i]} is not UTF-8 text (byte {byte} is not): convert it first")
+        return RequestError(
+            f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){_advice(_read(self.paths[i], 0, 2**12))}; "
+            "data.tokenizer=bytes reads any file"
+        )
+
+
+def _advice(beginning: bytes) -> str:
+    """What a file seems to be that begins like this, and what to do."""
+    for kind, sign in _SIGNS.items():
+        if beginning.startswith(sign):
+            return f", but {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'"
+    encoding = "Latin-1"
+    if beginning[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or beginning.count(0) > len(beginning) // 4:
+        encoding = "UTF-16"
+    return f", but perhaps {encoding}: convert it with iconv -f {encoding} -t UTF-8 FILE > NEW"
 
 
 def _state(path: Path) -> os.stat_result:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from gpt.base.command_schemas import ExportConfig
 from gpt.base.request import Request
-from gpt.base.schema import ExportConfig
 
 
 def main(config: ExportConfig, request: Request) -> None:

@@ -37,11 +37,17 @@ class GPT(v8_modern.GPT):
         n_attention: CountOrZero,
         dropout: Fraction,
     ) -> None:
-        if n_attention > n_layer:
-            raise ValueError(f"n_attention={n_attention} must be at most n_layer={n_layer}")
         super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
-        for i in range(n_layer - n_attention):
-            self.blocks[i] = RecurrentBlock(n_embd, block_size, dropout)
+        replace_attention(self, n_embd, n_attention, dropout)
+
+
+def replace_attention(model: v8_modern.GPT, n_embd: int, n_attention: int, dropout: float) -> None:
+    """Make recurrent blocks of all but the last `n_attention` blocks. Raises ValueError if there are fewer blocks."""
+    n_layer = len(model.blocks)
+    if n_attention > n_layer:
+        raise ValueError(f"n_attention={n_attention} must be at most n_layer={n_layer}")
+    for i in range(n_layer - n_attention):
+        model.blocks[i] = RecurrentBlock(n_embd, model.block_size, dropout)
 
 
 class RecurrentBlock(nn.Module):

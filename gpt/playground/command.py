@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from gpt.base.command_schemas import PlayConfig
 from gpt.base.request import Request
-from gpt.base.schema import PlayConfig
 
 
 def main(config: PlayConfig, request: Request) -> None:

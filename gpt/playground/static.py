@@ -51,7 +51,7 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
 
     Raises RequestError if there is none.
     """
-    newest = {run.summary.stage: run.folder for run in finished_runs(*roots, stage=stage)}
+    newest = {run.summary.stage: run.folder for run in finished_runs(*roots, stages=[stage] if stage else [])}
     return dict(sorted(newest.items()))
 
 

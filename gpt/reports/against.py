@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
-from gpt.base.pictures import write_png
+from gpt.base.pictures import write_picture
 from gpt.reports import escaping
-from gpt.reports.plots import MOST_COLOURS, add_legend, log_scale, panels
+from gpt.reports.axes import log_axis, mark_values, panels
+from gpt.reports.plots import MOST_COLOURS
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
 from gpt.runs.records import Summary
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
+_WIDE = 4  # times the smallest value is the largest, from which on the axis is logarithmic
 _SIZES: dict[str, Callable[[Summary], float | None]] = {
     "parameters": lambda summary: summary.parameters,
     "compute": lambda summary: summary.flops,
@@ -47,7 +49,7 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> Non
             ylabel=escaping.label(short[keys[1]]),
             title=f"{metric} loss (nats per {ranking.unit}), lowest over other keys",
         )
-    write_png(path, figure)
+    write_picture(path, figure)
 
 
 def check(ranking: Ranking, by: Sequence[str]) -> None:
@@ -115,7 +117,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
     lines = _lines(ranking.groups, key)
     values = [group.values[key] for group in ranking.groups]
     is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    learned = _learned(ranking)
+    is_log, learned = False, _learned(ranking)
 
     def place(group: Group) -> Any:
         return group.values[key] if is_numeric else escaping.label(shown(key, group.values[key]))
@@ -130,15 +132,16 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         diverged = [place(group) for group in groups if group not in learned]
         height = axes.get_xaxis_transform()
         axes.plot(diverged, [0.97] * len(diverged), "x", color=f"C{number}", transform=height)
-    if is_numeric and min(values) > 0 and max(values) >= 8 * min(values):
-        log_scale(axes)
+    if is_numeric and min(values) > 0 and (max(values) >= _WIDE * min(values) or key.endswith("_rate")):
+        log_axis(axes, values)
+        is_log = True
     if is_numeric and len(set(values)) <= _MOST_TICKS:
-        axes.minorticks_off()
-        axes.set_xticks(sorted(set(values)))
+        mark_values(axes, values, is_log=is_log)
     if len(learned) < len(ranking.groups):
         axes.plot([], [], "x", color="grey", label="diverged")
         axes.margins(y=0.1)
-    add_legend(axes)
+    if len(axes.get_legend_handles_labels()[1]):
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, which it would cover
 
 
 def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
 from gpt.base.errors import RequestError
 from gpt.base.files import write_atomically
-from gpt.base.schema import CompareConfig
 from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.changes import changes
@@ -33,9 +33,14 @@ class ComparisonReport:
 
     @classmethod
     def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "ComparisonReport":
-        """Compare finished runs, the oldest first; `others` have not finished."""
+        """Compare finished runs, the oldest first; `others` have not finished.
+
+        Raises RequestError if all are damaged.
+        """
         comparison = documented.compare(runs, tolerance=config.tolerance)
         ranked = rankings(runs, config.metric, others)
+        if not (comparison.rows or ranked):
+            raise RequestError("none of these runs can be compared: the warnings above say why")
         is_documented_only = bool(comparison.rows) and not (others or any(changes(run.summary) for run in runs))
         return cls(config, comparison, ranked, [] if is_documented_only and not config.by else ranked)
 
@@ -53,10 +58,10 @@ class ComparisonReport:
         Raises RequestError, before anything is written, for a key of `by` that does not vary, and if the folder has a
         file of such a name that is not from an earlier comparison.
         """
-        out.mkdir(parents=True, exist_ok=True)
         _check_own(out, self._by_keys)
         for ranking in self._against:
             against.check(ranking, self.config.by or [])
+        out.mkdir(parents=True, exist_ok=True)
         if (out / _TABLES[0]).exists():  # the pictures of an earlier comparison, which this one may not have
             for path in [out / "compare.png", out / "compare_by.png", *out.glob("compare_by_[0-9]*.png")]:
                 path.unlink(missing_ok=True)
@@ -66,10 +71,19 @@ class ComparisonReport:
             write_atomically(out / name, text)
         return [*(out / name for name in _TABLES), *self._draw(out)]
 
+    def write_picture(self, path: Path) -> list[Path]:
+        """Write the picture of the curves alone. Raises RequestError if there are none, or if `path` is a folder."""
+        if path.is_dir():
+            raise RequestError(f"out={path} is a folder, but its name is one of a picture: choose another")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not plots.curves(self.comparison, self.ranked, self.config.x, path, self.config.title):
+            raise RequestError("none of these runs has a curve to draw")
+        return [path]
+
     def _draw(self, out: Path) -> list[Path]:
         """The loss curves, one picture per ranking, and with `by` the loss against those keys."""
         written = []
-        if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png"):
+        if plots.curves(self.comparison, self.ranked, self.config.x, out / "compare.png", self.config.title):
             written.append(out / "compare.png")
         for name, ranking in zip(self._by_keys, self._against, strict=True):
             against.draw(ranking, self.config.by or [], self.config.metric, out / name)

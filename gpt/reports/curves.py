@@ -15,7 +15,7 @@ Axis = Literal["iterations", "tokens", "seconds", "compute"]
 XLABELS = {
     "iterations": "iteration",
     "tokens": "tokens trained on",
-    "seconds": "seconds of training",
+    "seconds": "seconds of training steps",
     "compute": "floating-point operations in training steps",
 }
 
@@ -35,7 +35,7 @@ def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
     They are in the unit of the ranking. Between two evaluations, the loss is interpolated linearly.
     """
     try:
-        curves = [[sorted(curve(run, x, ranking.unit).values()) for run in group.runs] for group in ranking.groups]
+        curves = [[_trained(curve(run, x, ranking.unit)) for run in group.runs] for group in ranking.groups]
     except UserError:
         return None
     lines = [line for of_group in curves for line in of_group]
@@ -51,8 +51,13 @@ def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
     return Equal(ranking.unit, amount, sorted(losses, key=lambda loss: statistics.mean(loss[1])))
 
 
+def _trained(points: dict[int, tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points after iteration 0, from which a line to the first evaluation would say nothing."""
+    return sorted(point for iteration, point in points.items() if iteration > 0)
+
+
 def curve(run: FinishedRun, x: Axis, unit: str = "token") -> dict[int, tuple[float, float]]:
-    """The evaluations as points by iteration, without iteration 0, which a log scale cannot show.
+    """The evaluations as points by iteration.
 
     With "character" as the unit, tokens are taken to be as long as those of the exact loss are. Raises UserError if the
     run is damaged or does not state its compute.
@@ -60,7 +65,7 @@ def curve(run: FinishedRun, x: Axis, unit: str = "token") -> dict[int, tuple[flo
     folder, summary = run
     exact = summary.exact
     tokens = exact.targets / exact.characters if unit == "character" and exact.characters else 1  # per character
-    evaluations = [e.model_copy(update={"val": e.val * tokens}) for e in folder.evaluations() if e.iteration > 0]
+    evaluations = [e.model_copy(update={"val": e.val * tokens}) for e in folder.evaluations()]
     clock = folder.clock() if x == "seconds" else {}
     if x == "iterations":
         return {e.iteration: (e.iteration, e.val) for e in evaluations}

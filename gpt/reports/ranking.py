@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from gpt.reports.changes import Metric, changes, sample, settings, targets
+from gpt.reports.corpus_names import corpus_name
 from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
@@ -21,6 +22,7 @@ LOSS: dict[Metric, Callable[[Summary], float]] = {
     "train": lambda summary: summary.estimated.train,
     "best": lambda summary: summary.best.val,
 }
+_FEWEST_SEEDS = 3  # of which to say that a difference is noise
 WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
 _SIGNIFICANCE = 0.05
 
@@ -37,7 +39,7 @@ class Group:
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
     bits: float | None  # the mean exact loss in bits per byte, of a text
     guess: float  # the metric of a uniform guess among its tokens
-    standing: str  # "best", "within noise" of the best, WORSE_THAN_GUESSING, or ""
+    standing: str  # "best", "within noise" of the best, "undecided with 2 seeds", WORSE_THAN_GUESSING, or ""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
     standings, is_tested = _standings(groups)
     changed = [changes(member.run.summary) for member in members]
     ranking = Ranking(
-        corpus=_corpus(members[-1].run.folder),
+        corpus=corpus_name(members[-1].run.folder),
         keys=keys,
         shared=[change for change in changed[0] if all(change in each for each in changed)],
         groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
@@ -186,11 +188,11 @@ def names(keys: list[str]) -> dict[str, str]:
 
 
 def label(values: Mapping[str, Any]) -> str:
-    """The values of a group, as key=value; of a choice alone, its bare name: gru."""
-    if len(values) == 1 and all(map(_is_choice, values)):
-        return "".join(shown(key, value) for key, value in values.items())
+    """The values of a group, as key=value; of a stage, or of another choice alone, its bare name: gru."""
     short = names(list(values))
-    return ", ".join(f"{short[key]}={shown(key, value)}" for key, value in values.items()) or "all runs"
+    bare = {key for key in values if key == "stage" or (len(values) == 1 and _is_choice(key))}
+    parts = [("" if key in bare else f"{short[key]}=") + shown(key, value) for key, value in values.items()]
+    return ", ".join(parts) or "all runs"
 
 
 def shown(key: str, value: Any) -> str:
@@ -200,16 +202,8 @@ def shown(key: str, value: Any) -> str:
     return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
 
 
-def _corpus(run: RunFolder) -> str:
-    data = run.config().data
-    # Neither where it is, nor into which tokens it was split.
-    aside = ("dir", "separator", *(("tokenizer", "vocab_size") if "tokenizer" in data.hyperparameters else ()))
-    values = {key: value for key, value in data.hyperparameters.items() if key not in aside}
-    return " ".join([f"data={data.target.rpartition('.')[2]}", *(f"{key}={value}" for key, value in values.items())])
-
-
 def _standings(groups: list[Group]) -> tuple[list[str], bool]:
-    """Standings for groups ordered by mean: best, or within its noise; and whether there are enough seeds to tell.
+    """Standings for groups ordered by mean: best, or not different from it; and whether there are seeds to tell.
 
     Welch's t-test, two-sided, at 5%, without a correction for many comparisons. A group of one seed borrows the pooled
     standard deviation of the others. A group with a mean above the loss of guessing has diverged and is left out of the
@@ -232,7 +226,9 @@ def _standings(groups: list[Group]) -> tuple[list[str], bool]:
             df, error = degrees, math.sqrt(squares / degrees * (1 / n + 1 / m)) if degrees else 0.0
         difference = group.mean - best.mean
         is_noise = degrees > 0 and (difference == 0 or (error > 0 and p_value(difference / error, df) >= _SIGNIFICANCE))
-        standings.append("within noise" if is_noise else "")
+        fewest = min(n, m)
+        undecided = f"undecided with {fewest} seed{'' if fewest == 1 else 's'}"
+        standings.append("" if not is_noise else "within noise" if fewest >= _FEWEST_SEEDS else undecided)
     return standings, degrees > 0
 
 

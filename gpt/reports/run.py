@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt.base.console import command
 from gpt.base.errors import printable
-from gpt.base.pictures import png
+from gpt.base.pictures import picture
 from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -31,7 +31,9 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         note = documented.kind or "no figure was documented"
         lines.append(_row("documented", documented.train, documented.val, note))
     lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
-    of_what, exact = " by the averaged weights" if summary.averaged else "", summary.exact.loss
+    stopped = run.config().training.patience and summary.iterations < run.config().training.max_iters
+    which = "averaged" if summary.averaged else "best" if stopped else ""
+    of_what, exact = f" by the {which} weights" if which else "", summary.exact.loss
     lines.append(_row("exact", None, exact.loss, f"{summary.over}{of_what}"))
     if exact.bits_per_byte is not None and run.vocabulary().kind != "characters":
         per_byte = f"{exact.bits_per_byte:.4f} per byte"
@@ -58,32 +60,44 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         size += f", {summary.flops:.3g} floating-point operations in training steps"
     lines += [
         size,
-        f"{summary.seconds:.1f} s, {summary.tokens_per_second:,.0f} tokens/s in training steps",
+        _time(summary, run.evaluations()[-1].tokens),
         f"run folder: {run.path}",
         f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",
     ]
     return lines
 
 
-def plot_run(run: RunFolder, summary: Summary) -> None:
-    """Draw the run's loss curves as loss.png, with the documented losses if it is the documented run.
+def _time(summary: Summary, tokens: int) -> str:
+    """How long the training took, and how much of it were its steps, which were made with so many tokens."""
+    speed = summary.tokens_per_second
+    steps = f"{tokens / speed if speed else 0:.1f} s of training steps, {speed:,.0f} tokens/s"
+    resumed = " since it was resumed" if len(summary.commands) > 1 else " with evaluations"
+    return f"{steps}; {summary.seconds:.1f} s{resumed}"
 
-    Each metric has its own panel below.
-    """
+
+def plot_run(run: RunFolder, summary: Summary) -> None:
+    """Draw the run's loss curves as loss.png, with the documented losses if it is the documented run."""
+    training = run.config().training
+    is_plain = not (training.label_smoothing or training.multi_token)
+    of_steps = "mini-batch" if is_plain else "mini-batch, as it is trained"
+    are_bytes = run.vocabulary().kind == "bytes"
+    run.write("loss.png", loss_curve(run.evaluations(), run.steps(), summary, of_steps, are_bytes=are_bytes))
+
+
+def loss_curve(
+    evaluations: list[Evaluation], steps: list[Step], summary: Summary, of_steps: str = "", *, are_bytes: bool = False
+) -> bytes:
+    """The loss curves of a run as a PNG; each metric has its own panel below. `of_steps` names the losses of steps."""
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 
-    evaluations = run.evaluations()
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
-    are_bytes = run.vocabulary().kind == "bytes"
     height, right = 4.5 + 2.5 * len(names), 0.65 if are_bytes else 0.15
     figure = Figure(figsize=(7, height))
     # Inches around the panels. To measure the labels instead would take as long as drawing them.
     figure.subplots_adjust(left=0.75 / 7, right=1 - right / 7, bottom=0.5 / height, top=1 - 0.35 / height, hspace=0.1)
     ratios = [4.5, *(2.5 for _ in names)]
     above, *below = figure.subplots(1 + len(names), sharex=True, squeeze=False, height_ratios=ratios).flat
-    training = run.config().training
-    is_plain = not (training.label_smoothing or training.multi_token)
-    _draw_losses(above, evaluations, run.steps(), summary, "mini-batch" if is_plain else "mini-batch, as it is trained")
+    _draw_losses(above, evaluations, steps, summary, of_steps)
     for axes, name in zip(below, names, strict=True):
         points = [(e.iteration, e.metrics[name]) for e in evaluations if name in e.metrics]
         for split, colour in _COLOURS.items():
@@ -95,7 +109,7 @@ def plot_run(run: RunFolder, summary: Summary) -> None:
     if are_bytes:  # benchmarks of these are given in bits
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
-    run.write("loss.png", png(figure))
+    return picture(figure)
 
 
 def _draw_losses(

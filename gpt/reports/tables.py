@@ -100,7 +100,8 @@ def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
     if ranking.is_tested:
         return note + (
             "within noise: not different from the best by Welch's t-test (two-sided, 5%; a single seed borrows the "
-            "pooled deviation of the others), without a correction for many comparisons."
+            "pooled deviation of the others), without a correction for many comparisons; undecided: the same, but with "
+            "fewer than 3 seeds, which could hide a large difference."
         )
     if all(len(group.runs) == 1 for group in ranking.groups):
         note += "With one seed each, the noise is unknown: add seed=1,2,3."
@@ -169,6 +170,7 @@ def _results(summary: Summary) -> dict[str, Any]:
         "train": summary.estimated.train, "best_val": summary.best.val, "parameters": summary.parameters,
         "flops": summary.flops,
         "tokens_per_second": summary.tokens_per_second, "seconds": summary.seconds,
+        "counted_seconds": summary.counted_seconds,
         "left_out": summary.left_out.count if summary.left_out else 0,
         "exact_targets": summary.exact.targets, "exact_of": summary.exact.of,
         "nats_per_character": summary.exact.loss.per_character, "bits_per_byte": summary.exact.loss.bits_per_byte,

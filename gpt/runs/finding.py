@@ -24,7 +24,7 @@ def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFold
     Raises RequestError if there is none.
     """
     if path is None:
-        return finished_runs(*roots(runs), stage=stage)[-1].folder
+        return finished_runs(*roots(runs), stages=[stage] if stage else [])[-1].folder
     run = RunFolder(Path(path))
     if stage is not None and run.config().stage != stage:
         raise RequestError(
@@ -54,30 +54,32 @@ def roots(runs: str) -> list[Path]:
     return [Path(runs)] if Path(runs).exists() else [Path(expanded(name)) for name in listed(runs)]
 
 
-def finished_runs(*roots: Path, stage: str | None = None, tags: Collection[str] = ()) -> list[FinishedRun]:
+def finished_runs(
+    *roots: Path, stages: Collection[str] = (), tags: Collection[str] = (), is_required: bool = True
+) -> list[FinishedRun]:
     """All finished runs below these folders, the oldest first; a damaged one is skipped with a warning.
 
-    Raises RequestError if no run has all these tags and this stage (None: any stage).
+    If one is required, raises RequestError if no run has all these tags and one of these stages (none: any stage).
     """
     runs = []
     for path in {path for root in roots for path in _folders_with("summary.json", root)}:
         run = RunFolder(path)
         with skipping_damaged():
             summary = run.summary()
-            if stage in (None, summary.stage) and set(tags) <= set(summary.tags):
+            if (not stages or summary.stage in stages) and set(tags) <= set(summary.tags):
                 runs.append(FinishedRun(run, summary))
-    if not runs:
-        what = ("" if stage is None else f" of {stage}") + (f" tagged {', '.join(tags)}" if tags else "")
+    if not runs and is_required:
+        what = (f" of {' or '.join(stages)}" if stages else "") + (f" tagged {', '.join(tags)}" if tags else "")
         where = ", ".join(map(str, roots))
-        started = unfinished_runs(*roots, stage=stage, tags=tags)
-        hint = f"train one with {command('train')} model={stage or 'v1'}"
+        started = unfinished_runs(*roots, stages=stages, tags=tags)
+        hint = f"train one with {command('train')} model={next(iter(stages), 'v1')}"
         if started:
             hint = f"{len(started)} started and did not finish; resume={started[-1].path} continues the last one"
         raise RequestError(f"no finished run{what} in {where}: {hint}")
     return sorted(runs, key=lambda run: (run.summary.finished, str(run.folder.path)))
 
 
-def unfinished_runs(*roots: Path, stage: str | None = None, tags: Collection[str] = ()) -> list[RunFolder]:
+def unfinished_runs(*roots: Path, stages: Collection[str] = (), tags: Collection[str] = ()) -> list[RunFolder]:
     """All runs below these folders that have started and not finished, the last one at the end.
 
     A damaged one is skipped with a warning.
@@ -86,7 +88,7 @@ def unfinished_runs(*roots: Path, stage: str | None = None, tags: Collection[str
     for run in {run.path: run for root in roots for run in started_runs(root, is_finished=False)}.values():
         with skipping_damaged():
             config = run.config()
-            if stage in (None, config.stage) and set(tags) <= set(config.tags):
+            if (not stages or config.stage in stages) and set(tags) <= set(config.tags):
                 found.append(run)
     return sorted(found, key=_last_started)
 

@@ -4,6 +4,7 @@ config.yaml        the resolved configuration
 commands.jsonl     the command lines that started and resumed the run
 tokenizer.json     the vocabulary, and the digest of the corpus it is from
 parent.json        the run whose weights it started from, if any
+labels.json        its name and tags, if they were changed after its configuration was written
 metrics.jsonl      one line per evaluation and one every log_interval iterations; `kind` says which it is
 clock.jsonl        the training time at these lines, which differs between two runs of the same configuration
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
@@ -27,7 +28,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -38,7 +39,7 @@ from gpt.base.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
 from gpt.runs.locking import FolderLock
-from gpt.runs.records import AnyRecord, Command, Parent, Summary, now, parse_record, read_record
+from gpt.runs.records import AnyRecord, Command, Labels, Parent, Summary, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 NAMES = frozenset(
     {
         *("config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl"),
+        "labels.json",
         *("last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json", "checkpoints"),
         "snapshots",
         *("loss.png", "sample.txt", "train.log"),
@@ -121,13 +123,24 @@ class RunFolder:
         return sorted(int(name[1]) for name in names if name and self.weights(int(name[1])).name == name[0])
 
     def write_config(self, config: TrainConfig) -> None:
-        """Save the resolved configuration."""
+        """Save the resolved configuration, whose name and tags are the run's from now on."""
         self.write("config.yaml", formats.to_yaml(config))
+        (self.path / "labels.json").unlink(missing_ok=True)
 
     def config(self) -> TrainConfig:
         """The run's configuration."""
         path = self.path / "config.yaml"
-        return formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
+        config = formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
+        return config.model_copy(update=self._labels())
+
+    def write_labels(self, labels: Labels) -> None:
+        """Replace the run's name and tags."""
+        self._write_record("labels.json", labels)
+
+    def _labels(self) -> dict[str, Any]:
+        """The name and tags that replace those in other files; {} if they were not changed."""
+        is_changed = os.path.lexists(self.path / "labels.json")
+        return self._record("labels.json", Labels).model_dump() if is_changed else {}
 
     def documented(self) -> Documented:
         """The losses documented for its stage; none if its tokens are not those that they are per."""
@@ -199,7 +212,7 @@ class RunFolder:
         last = metrics.last_evaluation(path)
         if last is None or last.iteration != summary.iterations:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
-        return summary
+        return summary.model_copy(update=self._labels())
 
     def remove_temporary_files(self) -> None:
         """Remove the temporary files of a killed process."""

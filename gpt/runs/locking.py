@@ -36,6 +36,18 @@ class FolderLock:
             self.id = None
             lock.release()
 
+    def is_taken(self) -> bool:
+        """Whether another process is writing the folder."""
+        if lock_in(self._path) is None:
+            return False
+        try:
+            with self.held():
+                return False
+        except UnavailableError:
+            return True
+        except OSError:  # of a folder that only others may write
+            return False
+
     def check(self) -> None:
         """Raise LostFolderError if the folder at this path is no longer the one that this process has locked.
 

@@ -35,6 +35,13 @@ class Command(Record):
     started: AwareDatetime
 
 
+class Labels(Record):
+    """labels.json: what people call the run."""
+
+    name: Label | None
+    tags: list[Label]
+
+
 class Seen(Record):
     """What of a split or a text a model was trained on: its loss there is not that of new text."""
 

@@ -4,16 +4,21 @@ import itertools
 import logging
 import os
 import shlex
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpt.base.command_schemas import StudyConfig
 from gpt.base.request import Request
-from gpt.base.schema import StudyConfig
+from gpt.base.schema import TrainConfig
 from gpt.session import train
 
 if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+    from gpt.cli.ranges import Base
     from gpt.searching.study import Search
     from gpt.training.watchers import Watcher
 
@@ -24,10 +29,8 @@ log = logging.getLogger("gpt")
 
 def main(config: StudyConfig, request: Request) -> None:
     """Run trials until the study has n_trials of them; each is a run of train.py."""
-    from gpt.base.console import command
-    from gpt.base.errors import RequestError, printable, requiring
+    from gpt.base.errors import RequestError, requiring
     from gpt.base.files import attempt
-    from gpt.base.stopping import Stopped
     from gpt.cli.ranges import divided
 
     if os.environ.get("WORLD_SIZE", "1") != "1":
@@ -45,29 +48,66 @@ def main(config: StudyConfig, request: Request) -> None:
         log.info(f"no trial is pruned: with another {other[0]}, estimated losses per token cannot be compared")
         prune = False
     search = Search(folder, space, base.config.content(), seed=config.sampling_seed, prune=prune)
+    begun = time.monotonic()
     for trial in search.trials(config.n_trials):
-        values = [f"{key}={value}" for key, value in trial.params.items()]
-        log.info(f"trial {trial.number}: {' '.join(values)}")
-        run = search.run_folder(trial.number)
-        overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={run}"]
-        try:
-            search.run(trial, partial(_train, overrides, request, partial(_check_comparable, search, run)))
-        except Stopped as stopped:
-            raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
+        _try(search, trial, base, request)
+        values = [f"{key.rpartition('.')[2]}={value}" for key, value in trial.params.items()]
+        log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(values)}  {search.result(trial.number)}")
         attempt("the picture", lambda: report.draw(search.study, search.picture), (Exception,))
-
-    log.info(f"{report.counts(search.study)}, in {folder}")
+        if config.minutes is not None and time.monotonic() - begun > 60 * config.minutes:
+            log.info(f"{config.minutes:g} minutes are over; repeat the command to continue")
+            break
     _check_comparable(search)  # workers may have finished trials at the same time
+    _report(search, base, request)
+
+
+def _try(search: "Search", trial: "Trial", base: "Base", request: Request) -> None:
+    """Run a trial, whose reports are in its own log."""
+    from gpt.base import console
+    from gpt.base.stopping import Stopped
+
+    run = search.run_folder(trial.number)
+    values = [f"{key}={value}" for key, value in trial.params.items()]
+    overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={run}"]
+    try:
+        with console.reports_hidden():
+            search.run(trial, partial(_train, overrides, request, partial(_check_comparable, search, run)))
+    except Stopped as stopped:
+        raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
+
+
+def _report(search: "Search", base: "Base", request: Request) -> None:
+    """Say what was found, and what to do with it."""
+    from gpt.base.console import command
+    from gpt.base.errors import printable
+    from gpt.searching import report
+
+    log.info(f"{report.counts(search.study)}, in {search.folder}")
     best = report.winner(search.study)
-    shares = ", ".join(f"{key} {share:.2f}" for key, share in report.importances(search.study).items())
-    log.info(f"importances: {shares or 'too few trials yet'} (picture: {search.picture})")
+    if len(base.ranges) > 1:
+        shares = ", ".join(f"{key} {share:.2f}" for key, share in report.importances(search.study).items())
+        log.info(f"importances: {shares or 'too few trials yet'}")
+    log.info(f"picture: {search.picture}")
     for line in report.edges(best.params, base.ranges):
         log.info(line)
-    unit = _unit(search.run_folder(best.number))
-    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} ({unit})")
-    log.info("train the winner:")
+    run, full = search.run_folder(best.number), _full_length(base.config)
+    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} ({_unit(run)})")
+    log.info(f"use it: {command('generate')} run={shlex.quote(str(run))}")
+    log.info(f"train the winner{f' in full, for {full:,} iterations' if full else ''}:")
     values = [f"{key}={value}" for key, value in best.params.items()]
-    print(printable(f"{command('train')} {shlex.join([*request.options, *base.overrides, *values])}"))
+    values += [f"training.max_iters={full}"] if full else []
+    kept = [word for word in base.overrides if not (full and word.startswith("training.max_iters="))]
+    print(printable(f"{command('train')} {shlex.join([*request.options, *kept, *values])}"))
+
+
+def _full_length(config: TrainConfig) -> int | None:
+    """The iterations of the documented run of a stage, if those of the search are fewer."""
+    from gpt.cli.composing import composed
+
+    content, settings = composed("train", [f"model={config.stage}"])
+    full = int(content["training"]["max_iters"])
+    is_known = settings["runtime"]["choices"]["model"] == config.stage
+    return full if is_known and full > config.training.max_iters else None
 
 
 def _train(overrides: list[str], request: Request, check: Callable[[], None], watcher: "Watcher") -> float:

@@ -12,8 +12,9 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from gpt.base.errors import RequestError
-from gpt.base.pictures import write_png
+from gpt.base.pictures import write_picture
 from gpt.cli.ranges import Range
+from gpt.reports.axes import log_axis
 from gpt.reports.edges import of_interval
 
 
@@ -21,7 +22,8 @@ def counts(study: optuna.Study) -> str:
     """The number of trials in each state: "30 trials: 18 complete, 12 pruned"."""
     trials = study.get_trials(deepcopy=False)
     states = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
-    return f"{len(trials)} trials: " + ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    noun = "trial" if len(trials) == 1 else "trials"
+    return f"{len(trials)} {noun}: " + ", ".join(f"{count} {state}" for state, count in states.items() if count)
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -65,15 +67,19 @@ def draw(study: optuna.Study, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     searched = {key: where for trial in study.get_trials(deepcopy=False) for key, where in trial.distributions.items()}
     is_alone = len(searched) == 1  # its importance would always be 1
-    for state, marker, colour in ((TrialState.COMPLETE, "o", "tab:blue"), (TrialState.PRUNED, "x", "grey")):
-        trials = [trial for trial in study.get_trials(deepcopy=False, states=(state,)) if trial.value is not None]
-        numbers, losses = [trial.number for trial in trials], [trial.value for trial in trials]
-        left.plot(numbers, losses, marker, color=colour, label=state.name.lower())
-        if state is TrialState.COMPLETE and losses:
-            best = list(itertools.accumulate(losses, min))
-            left.step(numbers, best, where="post", color="tab:orange", label="best so far")
-        if is_alone:
-            right.plot([trial.params[key] for trial in trials for key in searched], losses, marker, color=colour)
+    complete = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
+    pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    losses = [trial.value for trial in complete]
+    left.plot([trial.number for trial in complete], losses, "o", color="tab:blue", label="complete")
+    if losses:
+        best = list(itertools.accumulate(losses, min))
+        left.step([trial.number for trial in complete], best, where="post", color="tab:orange", label="best so far")
+    if is_alone:
+        right.plot([trial.params[key] for trial in complete for key in searched], losses, "o", color="tab:blue")
+    for axes in (left, *([right] if is_alone else [])):  # their last losses are of fewer iterations: no height is right
+        places = [trial.number if axes is left else trial.params[key] for trial in pruned for key in [*searched][:1]]
+        axes.plot(places, [0.97] * len(places), "x", color="grey", label="pruned", transform=axes.get_xaxis_transform())
+        axes.margins(y=0.1)
     left.set(xlabel="trial", ylabel="exact validation loss (nats)")
     left.grid(alpha=0.3)
     left.legend()
@@ -81,10 +87,10 @@ def draw(study: optuna.Study, path: Path) -> None:
         ((key, where),) = searched.items()
         right.set(xlabel=key.rpartition(".")[2], ylabel="exact validation loss (nats)")
         if getattr(where, "log", False):  # not of a choice
-            right.set_xscale("log")
-        right.grid(alpha=0.3, which="both")
+            log_axis(right, [trial.params[key] for trial in [*complete, *pruned]])
+        right.grid(alpha=0.3)
     else:
         found = importances(study)
         right.barh([key.rpartition(".")[2] for key in found][::-1], list(found.values())[::-1])
         right.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
-    write_png(path, figure)
+    write_picture(path, figure)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.pruners import MedianPruner, NopPruner
@@ -27,10 +28,11 @@ from gpt.base.keys import differences
 from gpt.base.seeding import generator
 from gpt.runs.locking import check_same, lock_file, lock_in
 from gpt.searching.database import SETTINGS, check_trials, open_study, storage_errors
-from gpt.searching.space import combinations, rounded
+from gpt.searching.space import combinations, rounded, spread
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
 
+_SPREAD = 10  # the first trials, which cover the space evenly
 _DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,14 @@ class Search:
         else:
             self._tell(trial, loss)
 
+    def result(self, number: int) -> str:
+        """What came out of a trial, in words."""
+        (trial,) = (trial for trial in self.study.get_trials(deepcopy=False) if trial.number == number)
+        if trial.state is TrialState.COMPLETE and trial.value is not None:
+            losses = [t.value for t in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+            return f"{trial.value:.4f}{'  best so far' if trial.value <= min(filter(None, losses)) else ''}"
+        return trial.state.name.lower()
+
     @property
     def complete(self) -> list[int]:
         """The numbers of the trials that have a loss."""
@@ -149,10 +159,15 @@ class Search:
         """
         tried = [trial.params for trial in earlier]
         for attempt in range(_DRAWS):
-            seed = generator(self._seed, "search", len(earlier), attempt).initial_seed() % 2**32
-            copy = optuna.create_study(sampler=TPESampler(seed=seed))
-            copy.add_trials(earlier)
-            params = {key: rounded(value, self._space[key]) for key, value in copy.ask(self._space).params.items()}
+            if len(earlier) < _SPREAD:  # before there is anything to learn from
+                offsets = torch.rand(len(self._space), generator=generator(self._seed, "search")).tolist()
+                drawn = spread(self._space, len(earlier) + attempt * _SPREAD, offsets)
+            else:
+                seed = generator(self._seed, "search", len(earlier), attempt).initial_seed() % 2**32
+                copy = optuna.create_study(sampler=TPESampler(seed=seed, n_startup_trials=_SPREAD))
+                copy.add_trials(earlier)
+                drawn = copy.ask(self._space).params
+            params = {key: rounded(value, self._space[key]) for key, value in drawn.items()}
             if params not in tried:
                 return params
         # The sampler keeps drawing what it has found to be good; the rest of a finite space is taken in order.

@@ -2,24 +2,26 @@
 
 from pathlib import Path
 
+from gpt.base.command_schemas import CompareConfig
 from gpt.base.request import Request
-from gpt.base.schema import CompareConfig
 
 
 def main(config: CompareConfig, request: Request) -> None:
     """Print the tables of all runs, and write them as Markdown, CSV, JSON and pictures."""
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import printable
+    from gpt.base.pictures import FORMATS
     from gpt.reports.comparison import ComparisonReport
     from gpt.runs.finding import finished_runs, roots, unfinished_runs
 
     del request
     folders = roots(config.runs)
-    runs = finished_runs(*folders, stage=config.stage, tags=config.tags)
-    others = unfinished_runs(*folders, stage=config.stage, tags=config.tags)
+    runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
+    others = unfinished_runs(*folders, stages=config.stage, tags=config.tags)
     report = ComparisonReport.of(runs, others, config)
     print(report.text("simple"), flush=True)
-    written = report.write(Path(config.out) if config.out else _place(folders))
+    out = Path(config.out) if config.out else _place(folders)
+    written = report.write_picture(out) if out.suffix[1:].lower() in FORMATS else report.write(out)
     print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))
 
 

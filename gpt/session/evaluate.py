@@ -2,8 +2,8 @@
 
 import sys
 
+from gpt.base.command_schemas import EvaluateConfig
 from gpt.base.request import Request
-from gpt.base.schema import EvaluateConfig
 
 
 def main(config: EvaluateConfig, request: Request) -> None:

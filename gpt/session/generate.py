@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from gpt.base.command_schemas import GenerateConfig
 from gpt.base.request import Request
-from gpt.base.schema import GenerateConfig
 
 
 def main(config: GenerateConfig, request: Request) -> None:

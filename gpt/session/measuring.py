@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpt.base.command_schemas import EvaluateConfig
 from gpt.base.errors import RequestError, printable
-from gpt.base.schema import EvaluateConfig
 from gpt.data.batch import Targets
 from gpt.data.corpora import read_text
 from gpt.data.corpus import TextCorpus

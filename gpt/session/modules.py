@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gpt import models
+from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.data.batch import Batch
 
@@ -57,6 +58,13 @@ def identity(module: Module | None, model: nn.Module) -> dict[str, Any]:
             weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         known["weights"] = weights.hexdigest()[:12]
     return known
+
+
+def refuse_module(model: Choice) -> None:
+    """Raise RequestError for a run of a module, which is only in the program that trained it."""
+    if "structure" in model.hyperparameters:  # as of `identity`
+        name = model.target.rpartition(".")[2]
+        raise RequestError(f"this is a run of a module, {model.target}: give it, as in gpt.load(..., module={name})")
 
 
 @torch.no_grad()

@@ -8,8 +8,8 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 _TRAINING = threading.Lock()  # PyTorch's random state and threads belong to the whole process
 
 
-def train(*overrides: str, module: "Module | None" = None, folder: "str | Path | None" = None) -> "Trained":
+def train(
+    *overrides: str, module: "Module | None" = None, folder: "str | Path | None" = None, **values: Any
+) -> "Trained":
     """Train a stage, and return the same as `load` does.
 
-    `overrides` are those of the command line, as in gpt.train("model=v5", "training.max_iters=500"). `module` is
+    `overrides` are those of the command line, as in gpt.train("model=v5", "training.max_iters=500"), and `values` the
+    same by the last part of a key, as in gpt.train("v5", max_iters=500). `module` is
     trained instead of a stage: a torch.nn.Module that maps token ids (B, T) to logits (B, T, V) and has `block_size`,
     or a class or function that makes one from the size of the vocabulary. `folder` becomes the run folder. Without it,
     nothing is written, and the returned model has the last weights, or the averaged ones if configured.
@@ -39,7 +42,7 @@ def train(*overrides: str, module: "Module | None" = None, folder: "str | Path |
     from gpt.session.trained import NewlyTrained
 
     with _TRAINING, _undisturbed() as stop:
-        config, request = _requested(overrides, folder)
+        config, request = _requested(overrides, folder, values)
         with starting(config, request, stop, module=module) as start:
             outcome = run(start, stop, module=module)
         if folder is not None:
@@ -64,8 +67,8 @@ def load(
 
     Raises RequestError if there is no run, UserError if it is damaged.
     """
+    from gpt.base.command_schemas import GenerateConfig
     from gpt.base.keys import checked_values
-    from gpt.base.schema import GenerateConfig
     from gpt.session.trained import load_run
 
     with _documented_errors(), _usual_modes():
@@ -74,7 +77,9 @@ def load(
         return load_run(checked.pop("run"), **checked, module=module)
 
 
-def _requested(overrides: "Sequence[str]", folder: "str | Path | None") -> "tuple[TrainConfig, Request]":
+def _requested(
+    overrides: "Sequence[str]", folder: "str | Path | None", values: "Mapping[str, Any]"
+) -> "tuple[TrainConfig, Request]":
     from dataclasses import replace  # imports inspect, for which `import gpt` does not wait
     from pathlib import Path
 
@@ -84,8 +89,9 @@ def _requested(overrides: "Sequence[str]", folder: "str | Path | None") -> "tupl
 
     for override in overrides:
         if not isinstance(override, str):
-            raise RequestError(f'{override!r:.60} is not an override: give text, as in gpt.train("model=v5")')
-    config, request = of_python(overrides)
+            advice = "a module is given by name, as in gpt.train(module=...)" if callable(override) else "give text"
+            raise RequestError(f'{override!r:.60} is not an override, as in gpt.train("model=v5"): {advice}')
+    config, request = of_python(overrides, values)
     if folder is None:
         return config, replace(request, destination=None)
     if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
@@ -147,6 +153,10 @@ def _documented_errors() -> Iterator[None]:
         yield
     except Exception as error:
         reported = report(error)
-        if reported is None or isinstance(error, UserError):
+        if reported is None:
             raise
-        raise UserError(reported[0]) from error
+        kind = type(error) if isinstance(error, UserError) else UserError
+        found = kind(reported[0])
+    else:
+        return
+    raise found from None  # here, so that a notebook shows the line without the traceback of what led to it

@@ -14,11 +14,12 @@ from gpt.base.files import attempt
 from gpt.base.keys import compared, flat
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
-from gpt.cli.composing import settings_of_chosen
+from gpt.cli.composing import choices_of, settings_of_chosen
 from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
+from gpt.runs.weights import load_weights
 from gpt.session.forking import Fork
 from gpt.session.job import Job
 from gpt.session.modules import Module, identity
@@ -49,12 +50,21 @@ class Outcome:
     summary: Summary
     job: Job | None = None  # None: there was nothing left to train
     evaluations: Sequence[Evaluation] = ()
+    folder: RunFolder | None = None  # if this process wrote one
 
 
 def run(
-    start: Start, stop: Stop, world: World = ALONE, *, module: Module | None = None, more: Sequence[Watcher] = ()
+    start: Start,
+    stop: Stop,
+    world: World = ALONE,
+    *,
+    module: Module | None = None,
+    more: Sequence[Watcher] = (),
+    is_quiet: bool = False,
 ) -> Outcome:
     """Train, and write the results to the run folder, if there is one; `more` are watchers of the calling program.
+
+    If it is quiet, there is no progress bar.
 
     Raises RequestError for values that do not fit together, UserError if debug=overfit did not over-fit, and Stopped
     after a signal.
@@ -93,11 +103,12 @@ def run(
         if job.seen is not None:
             log.warning(f"{job.seen}: the losses of this run say little about new text, and it will not be ranked")
         if world.is_first:
-            watchers.append(ProgressBar(state, settings.max_iters))
+            watchers.append(ProgressBar(state, settings.max_iters, is_hidden=is_quiet))
         for watcher in watchers:
             stack.callback(watcher.close)
 
         train(state, job.recipe, watchers, stop)
+        _use_best(state, job, folder)
         exact = job.exact_loss()
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
             summary = summarise(start, job, state, exact, time.perf_counter() - started, folder)
@@ -106,7 +117,16 @@ def run(
         _check_overfit(start, summary)
         if folder is not None and stop.requested is not None:
             raise Stopped(stop.requested, f"stopped after {folder.path} had finished")
-    return Outcome(summary, job, state.progress.evaluations)
+    return Outcome(summary, job, state.progress.evaluations, folder)
+
+
+def _use_best(state: TrainingState, job: Job, folder: RunFolder | None) -> None:
+    """Load the best weights on all ranks, if patience ended the training: it went on only to see nothing better."""
+    is_early = state.progress.iteration < job.recipe.settings.max_iters
+    if is_early and job.recipe.has_stalled(state.progress) and not state.average:
+        if folder is not None:
+            load_weights(folder, job.model, "best")
+        state.broadcast(job.recipe.world)
 
 
 def _averages(job: Job, state: TrainingState) -> list[Watcher]:
@@ -130,10 +150,15 @@ def _recorders(start: Start, job: Job, folder: RunFolder) -> list[Watcher]:
         StepLog(settings.log_interval),
         RunWriter(folder),
         SnapshotWriter(folder, config.checkpoint.snapshots, settings.max_iters),
-        ConsoleLog(
-            settings.max_iters, job.recipe.data.epoch, lambda: job.task.examples(job.model, job.corpus), targets
-        ),
+        ConsoleLog(job.recipe, lambda: job.task.examples(job.model, job.corpus), targets, _shorter(start, job)),
     ]
+
+
+def _shorter(start: Start, job: Job) -> str:
+    """What to type for a smaller training of this stage on a CPU, if there is such an experiment."""
+    name = f"{start.config.stage}_cpu"
+    is_there = job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
+    return f"experiment={name}" if is_there and not {"experiment", "init"} & {*start.request.given} else ""
 
 
 def _opening_lines(start: Start, job: Job) -> list[str]:

@@ -79,6 +79,8 @@ def starting(
     for key in ("resume", "runs", "hydra.run.dir"):
         if request.destination is None and key in request.given:
             raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
+    if module is not None and any(key.partition(".")[0] == "model" for key in request.given):
+        log.warning(f"module= takes the place of {config.stage}, of which only the training settings are used")
     new = _new(config, request, module) if request.resume in (None, "auto") else None
     run = _run_to_continue(request, new)
     with run.locked() if run else contextlib.nullcontext():
@@ -152,6 +154,10 @@ def _continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start
     if finished is not None or new is not None:
         check_settings(run, before, config, is_finished=finished is not None)
     if finished is not None:
+        if new is None and (labels := {"name", "tags"} & {*request.given}):
+            raise RequestError(
+                f"{run.path} is finished: python -m gpt {'tag' if 'tags' in labels else 'name'} labels it"
+            )
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return Start(config, request, finished=finished)
     fork = new.weights if new is not None and isinstance(new.weights, Fork) else None

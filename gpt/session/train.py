@@ -1,5 +1,7 @@
 """Train one stage of the ladder: python train.py model=v5. See python train.py --help."""
 
+import contextlib
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 
 if TYPE_CHECKING:
+    from gpt.session.run import Outcome
     from gpt.training.watchers import Watcher
 
 log = logging.getLogger("gpt")
@@ -20,20 +23,39 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     `more_watchers` are the watchers of a calling program such as search.py.
     """
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
+    from gpt.base.console import reports_hidden
     from gpt.base.runtime import keep_freed_memory, select_device
     from gpt.base.stopping import Stop
     from gpt.session.run import run
     from gpt.session.start import starting
     from gpt.training.processes import World
 
+    is_quiet = config.quiet or config.as_json
     with (
+        reports_hidden() if is_quiet else contextlib.nullcontext(),
         Stop().listening() as stop,
         World.joined(config.device) as world,
         starting(config, request, stop, world) as start,
     ):
         if start.finished is None:
             keep_freed_memory(select_device(start.config.device))
-        return run(start, stop, world, more=more_watchers).summary.exact.comparable
+        outcome = run(start, stop, world, more=more_watchers, is_quiet=is_quiet)
+    if is_quiet and world.is_first:
+        _print(outcome, as_json=config.as_json)
+    return outcome.summary.exact.comparable
+
+
+def _print(outcome: "Outcome", *, as_json: bool) -> None:
+    """Print the results alone: as JSON, or as the last lines of the log."""
+    from gpt.base.errors import printable
+    from gpt.reports.run import closing_lines
+
+    folder = outcome.folder
+    if as_json:
+        named = {} if folder is None else {"folder": str(folder.path)}
+        print(json.dumps(named | outcome.summary.model_dump(mode="json"), indent=2))
+    elif folder is not None:
+        print(*map(printable, closing_lines(outcome.summary, folder)), sep="\n")
 
 
 def after_sweep(folder: Path) -> None:

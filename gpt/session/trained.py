@@ -1,5 +1,6 @@
 """A trained model: its loss on a text, its predictions and continuations, its attention."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,22 @@ from torch import Tensor, nn
 from gpt import tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
+from gpt.base.files import read_text_file
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
+from gpt.reports.card import Table, card, history
+from gpt.reports.run import loss_curve
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.runs.weights import load_model, load_weights, selected
+from gpt.runs.weights import in_words, load_model, load_weights, selected
 from gpt.session.continuing import same_corpus
 from gpt.session.job import Job
-from gpt.session.modules import Module, made
+from gpt.session.modules import Module, made, refuse_module
 from gpt.tasks import Task
 from gpt.tasks.decoding.checks import checked_logits
 from gpt.training.evaluation import loss_over, tokens_per_pass
@@ -44,6 +48,7 @@ def load_run(
     which = selected(run, weights)
     with random_numbers_kept():  # from which initial weights are drawn, although they are replaced
         if module is None:
+            refuse_module(run.config().model)
             model = load_model(run, which)
         else:
             model = made(module, len(run.vocabulary().vocabulary))
@@ -51,12 +56,22 @@ def load_run(
     return TrainedRun(run, which, model.to(select_device(device)))
 
 
-class Trained:
+class Trained(ABC):
     """A trained model with its task, in evaluation mode."""
 
     def __init__(self, model: nn.Module, task: Task, config: TrainConfig, which: Saved | int) -> None:
         self.model, self.task, self.config, self.which = model.eval(), task, config, which
         self.runtime = select_runtime(self.device, config.dtype, model)
+
+    @property
+    @abstractmethod
+    def evaluations(self) -> list[Evaluation]:
+        """The estimated losses in the order of their iterations."""
+
+    @property
+    def history(self) -> Table:
+        """The estimated losses as a table, a row per evaluation."""
+        return history(self.evaluations)
 
     @property
     def documented(self) -> Documented:
@@ -162,7 +177,24 @@ class NewlyTrained(Trained):
 
     def __init__(self, job: Job, config: TrainConfig, summary: Summary, evaluations: list[Evaluation]) -> None:
         super().__init__(job.model, job.task, config, "averaged" if summary.averaged else "last")
-        self.summary, self.evaluations = summary, evaluations
+        self._summary, self._evaluations, self._corpus = summary, evaluations, job.corpus
+
+    @property
+    def summary(self) -> Summary:
+        """The results of the run."""
+        return self._summary
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """The estimated losses in the order of their iterations."""
+        return self._evaluations
+
+    def __repr__(self) -> str:
+        return f"<{self.config.stage}, {in_words(self.which)}, in memory>"
+
+    def _repr_html_(self) -> str:
+        sample = self.task.sample(self.model, self._corpus, self.config.seed)
+        return card(self.summary, loss_curve(self.evaluations, [], self.summary), sample, "in memory")
 
 
 class TrainedRun(Trained):
@@ -172,6 +204,16 @@ class TrainedRun(Trained):
         config = run.config()
         super().__init__(model, tasks.restored(config.data, run.vocabulary()), config, which)
         self.run = run
+
+    def __repr__(self) -> str:
+        return f"<{self.config.stage}, {in_words(self.which)} of {self.run.path}>"
+
+    def _repr_html_(self) -> str | None:
+        if not self.run.is_finished():
+            return None  # then a notebook shows the line
+        curve = loss_curve(self.evaluations, self.run.steps(), self.summary, "mini-batch")
+        sample = self.run.path / "sample.txt"
+        return card(self.summary, curve, read_text_file(sample) if sample.exists() else "", str(self.run.path))
 
     @property
     def folder(self) -> Path:

@@ -2,14 +2,15 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gpt.base.command_schemas import GenerateConfig
 from gpt.base.errors import RequestError
-from gpt.base.schema import GenerateConfig
+from gpt.base.keys import checked_values
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
@@ -38,7 +39,8 @@ class Continuation(Task):
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
     options = frozenset({
-        "dtype", "num_samples", "seed", "temperature", "text", "tokens", "top_k", "top_p",
+        "dtype", "min_p", "num_samples", "repetition_penalty", "seed", "stop", "temperature", "text", "tokens", "top_k",
+        "top_p",
         "training.eval_iters", "training.short_iters", "training.short_window", "training.windows",
     })  # fmt: skip
     example = "tokens=200"
@@ -107,6 +109,8 @@ class Continuation(Task):
         train, val, *test = lengths.values()
         tested = "".join(f", {count:,} to test on" for count in test)
         units = "" if self.token == "character" else f" {self.token}s"
+        kept = "; Windows line ends are kept, each with a \\r (dos2unix FILE removes them)"
+        units += kept if "\r" in corpus.characters else ""
         return (
             f"text: {train:,} {unit}s to train on, {val:,} to validate on{tested}; "
             f"a vocabulary of {self.vocab_size:,}{units}"
@@ -154,25 +158,27 @@ class Continuation(Task):
         steps = generate(
             packed(model, getattr(torch, config.dtype)), ids,
             tokens=config.tokens, num_samples=config.num_samples,
-            temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, seed=config.seed,
+            temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, min_p=config.min_p,
+            repetition_penalty=config.repetition_penalty, seed=config.seed,
         )  # fmt: skip
         if config.num_samples == 1:
             yield begun
-            yield from self.tokenizer.pieces(int(step) for step in steps)
+            yield from _until(config.stop, self.tokenizer.pieces(int(step) for step in steps))
             yield "\n"
             return
         samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all of them finish together
         for number, sample in enumerate(samples, start=1):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
-            yield f"{begun}{self.tokenizer.decode(sample)}\n\n"
+            yield f"{begun}{''.join(_until(config.stop, self.tokenizer.pieces(sample)))}\n\n"
 
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
-        """A continuation; `options` are those of `generate`, by default tokens=500 and seed=1337."""
+        """A continuation; `options` are those of `generate`, by default tokens=500 and seed=1337, and `stop`."""
         options = {"tokens": 500, "seed": 1337} | options
+        (stop,) = checked_values(GenerateConfig, {"stop": options.pop("stop", None)}).values()
         options = checked_options(generate, prompt, options)
         _check_amount(options["tokens"])
         steps = generate(model, self._prompt(prompt), **options)
-        return self.tokenizer.decode(int(step[0]) for step in steps)
+        return "".join(_until(stop, self.tokenizer.pieces(int(step[0]) for step in steps)))
 
     def batches(
         self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
@@ -205,6 +211,25 @@ class Continuation(Task):
 
     def _warn(self, count: int, unknown: str) -> None:
         log.warning(f"left out {count:,} characters that the vocabulary lacks: {unknown[:40]!r}")
+
+
+def _until(stop: str | None, pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces of a text up to the string that ends it; a piece waits as long as that string may begin in it."""
+    waiting = ""
+    for piece in pieces:
+        if stop is None:
+            yield piece
+            continue
+        waiting += piece
+        before, found, _ = waiting.partition(stop)
+        if found:
+            yield before
+            return
+        kept = max((n for n in range(1, len(stop)) if waiting.endswith(stop[:n])), default=0)
+        yield waiting[: len(waiting) - kept]
+        waiting = waiting[len(waiting) - kept :]
+    if waiting:
+        yield waiting
 
 
 def _check_amount(tokens: int, num_samples: int = 1) -> None:

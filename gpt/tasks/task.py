@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError
-from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary

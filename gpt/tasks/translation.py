@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError, UserError, requiring
-from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data.batch import Data, Targets
 from gpt.data.corpora import lines_of
 from gpt.data.corpus import PairCorpus

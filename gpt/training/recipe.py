@@ -90,14 +90,18 @@ class Recipe:
         return interval is not None and (iteration + 1) % interval == 0
 
     def is_complete(self, progress: Progress) -> bool:
-        """Whether the last iteration is done, the training loss low enough, or the patience with validation used up."""
-        return progress.iteration == self.settings.max_iters or self._is_low(progress) or self._has_stalled(progress)
+        """Whether the last iteration is done, or the training ends early."""
+        return progress.iteration == self.settings.max_iters or self.early_end(progress) is not None
 
-    def _is_low(self, progress: Progress) -> bool:
-        """Whether the newest estimated training loss is low enough."""
-        return self.stop_below is not None and any(e.train < self.stop_below for e in self.counted(progress)[-1:])
+    def early_end(self, progress: Progress) -> str | None:
+        """Why the training ends before its last iteration, in words; None if nothing asks for it."""
+        if self.stop_below is not None and any(e.train < self.stop_below for e in self.counted(progress)[-1:]):
+            return f"the training loss is below {self.stop_below:g}"
+        if self.has_stalled(progress):
+            return f"no lower validation loss in {self.settings.patience} evaluations (training.patience)"
+        return None
 
-    def _has_stalled(self, progress: Progress) -> bool:
+    def has_stalled(self, progress: Progress) -> bool:
         """Whether the last `patience` evaluations had no lower validation loss than all before them."""
         patience = self.settings.patience
         if patience is None:

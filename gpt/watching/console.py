@@ -3,16 +3,21 @@
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable
 
 from tqdm import tqdm
 
+from gpt.base.durations import spoken
 from gpt.runs.records import Summary
 from gpt.training.progress import Means
+from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
 from gpt.watching.run_watcher import RunWatcher
 
+_FIRST_SECONDS = 10.0  # of training, after which its duration is estimated
+_LONG = 600.0  # seconds
 _NOISE = 4.0  # nats: of one target, more than healthy runs show after two updates; means have less
 
 log = logging.getLogger(__name__)
@@ -23,23 +28,25 @@ class ConsoleLog(RunWatcher):
 
     phase = Phase.SHOW
 
-    def __init__(
-        self, max_iters: int, epoch: Callable[[int], int], examples: Callable[[], list[str]], targets: int
-    ) -> None:
-        """`targets`: the number of them that a training loss is estimated over."""
-        self._max_iters, self._epoch, self._examples = max_iters, epoch, examples
+    def __init__(self, recipe: Recipe, examples: Callable[[], list[str]], targets: int, shorter: str = "") -> None:
+        """`targets`: the number of them that a training loss is estimated over; `shorter`: what to type for less."""
+        self._recipe, self._examples, self._shorter = recipe, examples, shorter
         self._noise = _NOISE / math.sqrt(targets)
+        self._since: tuple[float, int] | None = None  # when this process began to train, and at which iteration
+        self._has_told = False
 
     def evaluated(self, state: TrainingState) -> None:
         """Log the newest losses."""
         first, new = state.progress.evaluations[0], state.progress.evaluations[-1]
+        left, max_iters = self._seconds_left(state), self._recipe.settings.max_iters
         speed = f"   {state.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
+        speed += f"   {spoken(left)} left" if left else ""
         rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
-        epoch = self._epoch(state.progress.tokens)
+        epoch = self._recipe.data.epoch(state.progress.tokens)
         epochs = f"   epoch {epoch}" if epoch else ""
         metrics = "".join(f"   {name} {_shown(means)}" for name, means in new.metrics.items())
         log.info(
-            f"iteration {new.iteration:>{len(str(self._max_iters))}}{epochs}"
+            f"iteration {new.iteration:>{len(str(max_iters))}}{epochs}"
             f"   train {new.train:.4f}   val {new.val:.4f}{metrics}   lr {rates}{speed}"
         )
         if new.iteration:
@@ -49,17 +56,38 @@ class ConsoleLog(RunWatcher):
             log.info(f"  | {line}")
         if new.train > first.train + self._noise:
             log.warning(f"the training loss is above {first.train:.4f}, where it started: the run may be diverging")
+        if self._since is None:
+            self._since = time.perf_counter(), new.iteration
+
+    def stepped(self, state: TrainingState) -> None:
+        """Say once, after some steps, how long a long training will take."""
+        if self._has_told or self._since is None or time.perf_counter() - self._since[0] < _FIRST_SECONDS:
+            return
+        self._has_told = True
+        left = self._seconds_left(state)
+        if left > _LONG:
+            shorter = f"; {self._shorter} takes minutes" if self._shorter else ""
+            log.info(f"about {spoken(left)} to go at this speed{shorter}")
 
     def finished(self, state: TrainingState) -> None:
-        """Log that the training ended early."""
-        iteration, max_iters = state.progress.iteration, self._max_iters
+        """Log that the training ended early, and why."""
+        iteration, max_iters = state.progress.iteration, self._recipe.settings.max_iters
         if iteration < max_iters:
-            log.info(f"ended early, after {iteration:,} of {max_iters:,} iterations")
+            why = self._recipe.early_end(state.progress)
+            log.info(f"ended early, after {iteration:,} of {max_iters:,} iterations: {why}")
 
     def reported(self, summary: Summary, lines: list[str]) -> None:  # noqa: ARG002
         """Log the report."""
         for line in lines:
             log.info(line)
+
+    def _seconds_left(self, state: TrainingState) -> float:
+        """How long the rest takes at the speed of this process so far, evaluations included; 0 if that is unknown."""
+        if self._since is None:
+            return 0.0
+        started, first = self._since
+        done, left = state.progress.iteration - first, self._recipe.settings.max_iters - state.progress.iteration
+        return (time.perf_counter() - started) * left / done if done else 0.0
 
 
 def _shown(means: Means) -> str:
@@ -73,12 +101,14 @@ class ProgressBar(Watcher):
 
     phase = Phase.SHOW
 
-    def __init__(self, state: TrainingState, max_iters: int) -> None:
+    def __init__(self, state: TrainingState, max_iters: int, *, is_hidden: bool = False) -> None:
         bar, disable = tqdm, None  # None: unless it is a terminal
         if "ipykernel" in sys.modules:
             from tqdm.auto import tqdm as bar  # a widget
 
             disable = False
+        if is_hidden:
+            disable = True
         self._bar = bar(
             initial=state.progress.iteration, total=max_iters, unit="it", dynamic_ncols=True, leave=False,
             disable=disable,

@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 
 from gpt.base import keys
-from gpt.base.schema import EvaluateConfig, GenerateConfig, TrainConfig
+from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
+from gpt.base.schema import TrainConfig
 from tests.conftest import REPOSITORY
 
 
@@ -40,12 +41,12 @@ def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:
     assert set(keys.literal(TrainConfig)) == of_data | projects | {"init", "resume", "tags"}
     assert set(keys.textual(TrainConfig)) == {*keys.literal(TrainConfig), "stage", "adds", "name", "runs"}
     assert keys.escaping(TrainConfig) == ("data.separator",)
-    assert keys.escaping(GenerateConfig) == ("prompt",)
+    assert keys.escaping(GenerateConfig) == ("prompt", "stop")
     assert set(keys.literal(EvaluateConfig)) == of_data | {"run", "runs", "text"}
 
 
 def test_the_schema_has_the_keys_of_conf() -> None:
     conf = yaml.safe_load(Path(REPOSITORY, "conf", "train.yaml").read_text())
-    assert set(conf) - {"defaults", "hydra"} | {"model", "data", "optimizer", "schedule", "adds", "documented"} == set(
-        TrainConfig.model_fields
-    )
+    assert set(conf) - {"defaults", "hydra"} | {"model", "data", "optimizer", "schedule", "adds", "documented"} == {
+        field.alias or name for name, field in TrainConfig.model_fields.items()
+    }

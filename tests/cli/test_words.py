@@ -36,6 +36,8 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "text.txt").write_text("a text")
     (tmp_path / "own" / "model").mkdir(parents=True)
     shutil.copy(REPOSITORY / "conf" / "model" / "v2.yaml", tmp_path / "own" / "model" / "mine.yaml")
+    (tmp_path / "own" / "experiment").mkdir()
+    (tmp_path / "own" / "experiment" / "bare.yaml").write_text("training:\n  max_iters: 5\n")
     return tmp_path
 
 
@@ -90,11 +92,59 @@ UNCLEAR = [
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("compare.py 'runs=[a,\"b, c\"]'", "no finished run in a, b, c: train one"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
-    ("train.py training.epochs=3", "unknown key training.epochs; did you mean training.max_iters?"),
+    ("train.py training.epochs=3", "did you mean training.max_iters=N, which counts updates?"),
     ("train.py schedule.min_lr=3", "did you mean schedule.final, of schedule=cosine, linear, trapezoid?"),
-    ("generate.py repetition_penalty=1.2", "unknown key repetition_penalty; --help lists the keys"),
+    ("generate.py presence_penalty=1.2", "unknown key presence_penalty; --help lists the keys"),
     ("generate.py lenght_penalty=1", "unknown key lenght_penalty; did you mean length_penalty?"),
     ("train.py out_dir=x", "unknown key out_dir; did you mean hydra.run.dir?"),
+    # Other programs' words.
+    *(
+        (f"train.py {typed}", f"did you mean {meant}?")
+        for typed, meant in {
+            "epochs=3": "training.max_iters=N, which counts updates", "early_stopping=true": "training.patience",
+            "early_stop=3": "training.patience", "checkpoint.every=100": "checkpoint.interval",
+            "file=a.txt": "data=text data.path=a.txt", "text=a.txt": "data=text data.path=a.txt",
+            "data.file=a.txt": "data=text data.path=a.txt", "data_path=a.txt": "data=text data.path=a.txt",
+            "cuda=true": "device=cuda", "gpu": "device=cuda", "gpus=1": "device=cuda", "no_cuda=true": "device=cpu",
+            "mps=true": "device=mps", "betas=[0.9,0.99]": "optimizer.beta1",
+            "eval_seconds=30": "training.eval_interval",
+            "val_check_interval=5": "training.eval_interval", "fp16=true": "dtype=bfloat16", "bf16": "dtype=bfloat16",
+            "amp=true": "dtype", "fp32=true": "dtype=float32", "wandb=true": "logger=wandb",
+            "use_wandb=1": "logger=wandb", "tensorboard=true": "logger=tensorboard",
+            "project=mine": "logger=wandb logger.wandb.project=mine", "out=x": "hydra.run.dir",
+            "log_dir=x": "hydra.run.dir", "steps=5": "training.max_iters", "bs=4": "training.batch_size",
+            "d_model=4": "model.n_embd", "min_lr=1": "schedule.final, of schedule=cosine, linear, trapezoid",
+            "warmup_steps=5": "schedule.warmup_iters", "resume_from=x": "resume", "finetune=x": "init",
+            "max_norm=1": "training.grad_clip", "random_seed=1": "seed", "compute=x": "compile",
+        }.items()
+    ),
+    *(
+        (f"train.py {typed}", f"there is no option {typed.split()[0]}: type {meant}, without dashes")
+        for typed, meant in {
+            "--lr 3e-4": "training.learning_rate=3e-4", "--max_iters 5": "training.max_iters=5",
+            "--n-layer 4": "model.n_layer=4", "--device cuda": "device=cuda", "--gpu": "device=cuda",
+            "--config mine.yaml": "mine.yaml", "--wandb": "logger=wandb", "--seed 5": "seed=5",
+            "--data-path a.txt": "data=text data.path=a.txt",
+        }.items()
+    ),
+    ("train.py --lr=3e-4", "there is no option --lr: type training.learning_rate=3e-4, without dashes"),
+    ("generate.py --max_new_tokens 100", "there is no option --max_new_tokens: type tokens=100, without dashes"),
+    ("generate.py max_tokens=5", "unknown key max_tokens; did you mean tokens?"),
+    ("generate.py stop_sequence=x", "unknown key stop_sequence; did you mean stop?"),
+    ("generate.py --nonsense", "there is no option --nonsense: --help lists the keys"),
+    ("train.py logger=csv,tensorboard", "for one run with all of them, type logger=[csv,tensorboard]"),
+    ("generate.py model=v1,v2", "stage=v1,v2 has several values: give it one"),
+    ("train.py data=/place/a.txt", "for a file, type data=text data.path=/place/a.txt"),
+    ("train.py data=text.txt", "for a file, type data=text data.path=text.txt"),
+    ("train.py data=sub/a.txt", "for a file, type data=text data.path=sub/a.txt"),
+    ("train.py model=V5", "model=V5 does not exist; did you mean model=v5? model can be v1, v2,"),
+    ("train.py data=shakespear", "data=shakespear does not exist; did you mean data=shakespeare? data can be"),
+    ("train.py experiment=speedrun_network2", "did you mean experiment=speedrun_network?"),
+    ("train.py experiment=mine.yaml", "takes a name without .yaml; a file of your own needs no key: train.py mine.y"),
+    ("train.py experiment=nothing", "architectures/hybrid"),
+    ("train.py --config-dir=own experiment=bare", "of this experiment lacks the line '# @package _global_' at"),
+    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=questions, text; to resume a run"),
+    ("train.py 'my runs/a run'", "did you mean resume='my runs/a run', or 'my runs/a run/config.yaml' to repeat"),
 ]  # fmt: skip
 
 
@@ -176,7 +226,7 @@ def test_the_version_is_that_of_this_project(called: Script, tmp_path: Path) -> 
 def test_the_package_says_what_there_is() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "gpt"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    listed = [line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python")]
+    listed = [line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python ") and ".py" in line]
     assert listed == [f"python {name}.py" for name in COMMANDS]
     assert not {"torch", "hydra"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
@@ -229,7 +279,10 @@ def test_a_command_is_a_script_a_function_of_its_schema_and_a_file_of_keys(name:
 def test_console_commands_are_those_of_the_table() -> None:
     installed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
     assert "gpt-train" in installed
-    assert installed.items() <= {f"gpt-{name}": f"gpt.__main__:{name}" for name in COMMANDS}.items()
+    assert (
+        installed.items()
+        <= ({f"gpt-{name}": f"gpt.__main__:{name}" for name in COMMANDS} | {"gpt": "gpt.__main__:main"}).items()
+    )
     with pytest.raises(ImportError, match="nothing"):
         from gpt.__main__ import nothing  # noqa: F401
 

@@ -11,7 +11,7 @@ import torch
 
 from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED
-from gpt.data.recall import LineData, recall, repeat
+from gpt.data.recall import LineData, questions, recall, repeat
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
@@ -106,3 +106,49 @@ def test_lines_whose_characters_are_not_a_token_each_are_refused(tokenizer: Text
     assert LineData(corpus, ByteTokenizer(), block_size=20, device="cpu").epoch(4 * 90) == 1
     with pytest.raises(RequestError, match="each character of these lines must be a token"):
         LineData(corpus, tokenizer, block_size=20, device="cpu")
+
+
+QUESTIONS = [f"{a}+{b}={a + b}" for a in range(12) for b in range(12)]
+
+
+def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path) -> None:
+    (tmp_path / "sums.txt").write_text("\n".join([*QUESTIONS, QUESTIONS[0], ""]))
+    corpus = questions(str(tmp_path / "sums.txt"), "=", 0.9)
+    assert sorted((corpus.train + corpus.val).splitlines()) == sorted(QUESTIONS)  # each once
+    tokenizer = CharTokenizer(corpus.characters)
+    data = LineData(corpus, tokenizer, block_size=8, device="cpu")
+    whole = data.every_target_once("val", tokens_per_pass=20)
+    found = []
+    for batch in whole:
+        assert batch.tokens == (batch.targets != IGNORED).sum()
+        for inputs, targets in zip(batch.inputs[0], batch.targets, strict=True):
+            answer = tokenizer.decode(targets[targets != IGNORED])
+            found.append(tokenizer.decode(inputs).split("\n")[0])
+            asked, _, told = found[-1].partition("=")
+            assert (answer, str(sum(map(int, asked.split("+"))))) == (f"{told}\n", told)
+    assert found == corpus.val.splitlines()
+    assert whole.count == whole.of == sum(len(line.partition("=")[2]) + 1 for line in found)
+    assert data.epoch(3 * sum(len(line.partition("=")[2]) + 1 for line in corpus.train.splitlines())) == 3
+
+
+def test_a_network_learns_sums_and_stops_after_the_answer(called: Script, tmp_path: Path) -> None:
+    (tmp_path / "sums.txt").write_text("\n".join(QUESTIONS))
+    done = called(
+        "train.py", "v6", "data=questions", "data.path=sums.txt", "data.separator==", "training.max_iters=1500",
+        "training.learning_rate=1e-2", "training.eval_interval=1500", "training.eval_iters=5", "hydra.run.dir=run",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    right = 0
+    for question in QUESTIONS[::9]:
+        asked, _, told = question.partition("=")
+        done = called("generate.py", "run=run", f"prompt={asked}=", "stop=\\n", "temperature=0", cwd=tmp_path)
+        right += done.stdout == f"{asked}={told}\n"
+    assert right >= 10  # of 16
+
+
+@pytest.mark.parametrize(("content", "message"), [("12=3\nno", "line 2 of"), ("1=2", "too few to divide")])
+def test_questions_without_an_answer_are_refused(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(RequestError, match=message):
+        questions(str(tmp_path / "a.txt"), "=", 0.9)

@@ -52,6 +52,27 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Exercises:
     return run
 
 
+def test_a_class_of_students_has_a_line_each(command: Exercises, tmp_path: Path) -> None:
+    files = {
+        "ada.py": solution("v5"), "bob.py": solution("v5").replace("attended = x + ", "attended = "),
+        "eve.py": "while True: pass", "joe.py": blank("v5"), "sue.py": "x = (",
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / "students" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "students" / name).write_text(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exercises.__main__, "_SECONDS", 8)
+        code, said = command("v5", *(str(tmp_path / "students" / name) for name in files))
+    lines = dict(line.split("  ", 1) for line in said.splitlines())
+    assert (code, lines["ada.py"], lines["eve.py"]) == (1, "right", "it did not end in 8 s")
+    assert "still to fill in" in lines["joe.py"]
+    assert "was never closed" in lines["sue.py"]
+    assert lines["bob.py"] != "right"
+    assert command("v5", str(tmp_path / "students" / "ada.py"))[0] == 0
+    code, said = command("v5", "nowhere.py")
+    assert (code, said) == (2, "there is no file nowhere.py\n")
+
+
 def test_the_exercises_are_listed_with_their_states(command: Exercises, folder: Path) -> None:
     (folder / "v2.py").write_text(solution("v2"))
     (folder / "v5.py").write_text(solution("v5").replace("attended = x + ", "attended = "))

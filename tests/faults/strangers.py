@@ -27,11 +27,11 @@ from safetensors import torch as safetensors_torch
 import gpt
 from gpt import models, tasks
 from gpt.base.choices import Choice
+from gpt.base.command_schemas import CompareConfig
 from gpt.base.errors import UserError, report
 from gpt.base.files import PLACE, seal, sealed
 from gpt.base.request import Destination, Request
 from gpt.base.runtime import Runtime
-from gpt.base.schema import CompareConfig
 from gpt.base.stopping import Stop
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
@@ -109,7 +109,7 @@ def _resume(run: RunFolder) -> None:
 
 def _compare(run: RunFolder, out: Path) -> None:
     closing_lines(run.summary(), run)
-    values = {"stage": None, "tags": [], "metric": "exact", "by": None, "out": None, "tolerance": 0.1}
+    values = {"stage": [], "title": None, "tags": [], "metric": "exact", "by": None, "out": None, "tolerance": 0.1}
     config = CompareConfig.model_validate(values | {"runs": str(run.path.parent), "x": "tokens"})
     ComparisonReport.of(finished_runs(run.path.parent), [], config).write(out)
     for name in ("compare.md", "compare.csv"):

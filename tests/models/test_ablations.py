@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from gpt.models import v9_counts
 from gpt.models.ablations.v8 import NormalisedAttention
 from gpt.models.squared_relu import SquaredReLU
 from gpt.models.v8_modern import TokenShift
@@ -102,3 +103,13 @@ def test_an_idea_is_in_the_network_that_has_it_and_nowhere_in_the_other() -> Non
     for idea, kind in {"rms_norm": nn.RMSNorm, "qk_norm": NormalisedAttention}.items():
         assert kind in kinds(f"v8_with_{idea}") - kinds("v8")
     assert nn.LayerNorm not in kinds("v8_with_rms_norm")
+
+
+def test_v9_with_recurrences_has_hybrids_blocks_and_v9s_counts() -> None:
+    model, layers = build_small("v9_with_recurrences", n_layer=3), ("recurrence", "recurrence", "attention")
+    assert [hasattr(block, layer) for block, layer in zip(model.blocks, layers, strict=True)] == [True] * 3
+    assert isinstance(model, v9_counts.GPT)
+    alone, v9 = build_small("v9_with_recurrences", n_layer=1, seed=1), build_small("v9", n_layer=1, seed=1)
+    alone.load_state_dict(v9.state_dict())
+    idx = torch.randint(65, (2, 8))
+    assert torch.equal(alone(idx), v9(idx))

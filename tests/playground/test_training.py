@@ -65,7 +65,7 @@ def address(published: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_it_trains_as_pytorch_does(browser: Any, address: str, published: Path, several: Path, stage: str) -> None:
-    (run,) = (run.folder for run in finished_runs(several / "runs", stage=stage))
+    (run,) = (run.folder for run in finished_runs(several / "runs", stages=[stage]))
     V = len(run.vocabulary().vocabulary)
     described = json.loads((published / "runs.json").read_text())[stage]
     model = models.build(run.config().model, V).train()

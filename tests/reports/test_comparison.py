@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gpt.base.command_schemas import CompareConfig
 from gpt.base.errors import RequestError
-from gpt.base.schema import CompareConfig
 from gpt.reports import comparison
 from gpt.reports.comparison import ComparisonReport
 from gpt.runs.finding import finished_runs
@@ -16,7 +16,16 @@ from tests.conftest import Script
 
 @pytest.fixture
 def report(trained: Path) -> ComparisonReport:
-    values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "x": "iterations", "by": ["seed"], "out": None}
+    values = {
+        "runs": ".",
+        "stage": [],
+        "title": None,
+        "tags": [],
+        "metric": "exact",
+        "x": "iterations",
+        "by": ["seed"],
+        "out": None,
+    }
     config = CompareConfig.model_validate(values | {"tolerance": 0.1})
     report = ComparisonReport.of(finished_runs(trained / "runs"), [], config)
     return dataclasses.replace(report, ranked=[*report.rankings, *report.rankings])
@@ -59,6 +68,6 @@ def test_the_loss_is_drawn_against_a_key_of_the_corpus(called: Script, tmp_path:
     done = called("compare.py", "by=distance", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "runs").glob("compare*.png")) == ["compare.png", "compare_by.png"]
-    assert done.stdout.count("2 runs on data=recall") == 2
+    assert done.stdout.count("2 runs on recall, pairs=4, distance=") == 2
     done = called("compare.py", "by=learning_rate", cwd=tmp_path)
     assert "by=learning_rate does not vary between these runs; these keys do: stage" in done.stderr

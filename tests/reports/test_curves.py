@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.schema import CompareConfig
+from gpt.base.command_schemas import CompareConfig
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.curves import at_equal
 from gpt.reports.ranking import Ranking, rankings
@@ -88,7 +88,16 @@ def test_without_an_evaluation_before_or_a_count_of_operations_nothing_is_compar
 
 def test_the_table_is_shown_for_what_the_axis_asks_for(run: Path, tmp_path: Path) -> None:
     runs = list(of_two_rates(run, tmp_path))
-    values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "by": None, "out": None, "tolerance": 0.1}
+    values = {
+        "runs": ".",
+        "stage": [],
+        "title": None,
+        "tags": [],
+        "metric": "exact",
+        "by": None,
+        "out": None,
+        "tolerance": 0.1,
+    }
     tables = {
         x: ComparisonReport.of(runs, [], CompareConfig.model_validate(values | {"x": x})).text("github")
         for x in ("iterations", "tokens")

@@ -1,5 +1,6 @@
 """A best value at the edge of what was tried is said."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,17 @@ def test_the_best_of_three_or_more_numbers_is_inside_or_at_the_edge(
     said = edges.of_ranking(ranking("training.learning_rate", *values))
     best = f"The best learning_rate, {values[0]}, is at the edge of what was tried: {beyond} values may be better."
     assert said == ([best] if beyond else [])
+
+
+def test_only_groups_that_are_like_the_best_otherwise_say_where_the_edge_is() -> None:
+    """A longer run with the smallest rate is the best: it says nothing of the rates that shorter runs tried."""
+    rate, length = "training.learning_rate", "training.max_iters"
+    values = [{rate: 1e-3, length: 5000}, *({rate: x, length: 500} for x in (1.37e-2, 1e-3, 1e-2, 1e-1))]
+    groups = [Group(each, [], 2.0 + i, None, None, 4.0, "") for i, each in enumerate(values)]
+    found = Ranking("a text", [rate, length], [], groups, "token", True, False, [], [])
+    assert edges.of_ranking(found) == []
+    assert edges.of_ranking(replace(found, groups=groups[1:])) == []  # inside
+    assert len(edges.of_ranking(replace(found, groups=[groups[4], *groups[1:4]]))) == 1
 
 
 def test_it_stands_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.schema import CompareConfig
+from gpt.base.command_schemas import CompareConfig
 from gpt.reports import escaping, tables
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.ranking import Group, Ranking
@@ -68,7 +68,16 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     rows = list(csv.reader(io.StringIO(content)))
     assert [len(row) for row in rows] == [len(rows[0])] * (len(HOSTILE) + 1)
     assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
-    values = {"runs": ".", "stage": None, "tags": [], "metric": "exact", "x": "iterations", "by": ["=key"], "out": None}
+    values = {
+        "runs": ".",
+        "stage": [],
+        "title": None,
+        "tags": [],
+        "metric": "exact",
+        "x": "iterations",
+        "by": ["=key"],
+        "out": None,
+    }
     config = CompareConfig.model_validate(values | {"tolerance": 0.1})
     report = ComparisonReport.of([FinishedRun(run, summary)], [], config)
     report = dataclasses.replace(report, rankings=[ranking], ranked=[ranking])

@@ -126,7 +126,7 @@ def test_the_loss_curve_is_a_picture_with_a_panel_for_each_metric_below_the_loss
         progress.evaluations.append(evaluation.model_copy(update={"metrics": means}))
     run.write_metrics(progress)
     figures: list = []
-    monkeypatch.setattr("gpt.reports.run.png", lambda figure: (figures.append(figure), b"")[1])
+    monkeypatch.setattr("gpt.reports.run.picture", lambda figure: (figures.append(figure), b"")[1])
     plot_run(run, template[1])
     losses, accuracy = figures[0].axes
     assert losses.get_ylabel() == "loss (nats per token)"

@@ -58,7 +58,7 @@ def old(release: str, tmp_path: Path) -> RunFolder:
 def test_there_is_a_run_of_each_release_and_it_has_every_file() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {"corpus.txt", *RELEASES}
     newest = {path.name for path in (GOLDEN / list(RELEASES)[-1]).iterdir()}
-    assert newest == NAMES - {"loss.png", "tensorboard", "operators.txt", "trace.json.gz"}
+    assert newest == NAMES - {"loss.png", "tensorboard", "operators.txt", "trace.json.gz", "labels.json"}
 
 
 def test_everything_of_an_earlier_run_is_read(old: RunFolder) -> None:
@@ -95,7 +95,7 @@ def test_an_earlier_run_generates_is_measured_compared_and_resumed(
     assert exact.returncode == 0, exact.stderr
     assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(old.summary().exact.val, abs=1e-6)
     compared = called("compare.py", cwd=tmp_path)
-    assert compared.stdout.startswith("1 run on data=text")
+    assert compared.stdout.startswith("1 run on corpus.txt")
     assert "skipped" not in compared.stderr
     before = old.evaluations()
     more = ["training.max_iters=60", "data=text", "data.path=corpus.txt"]

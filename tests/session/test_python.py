@@ -198,7 +198,7 @@ def test_threads_train_one_after_the_other(corpus: list[str]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model=v99"], "model=v99 does not exist; model can be v1, "),
+        (["model=v99"], "model=v99 does not exist; did you mean model=v9? model can be v1, "),
         (["training.max_iter=5"], "unknown key training.max_iter; did you mean training.max_iters?"),
         (["training.batch_size=0"], "training.batch_size=0: must be at least 1"),
         (["data=text", "data.path=nowhere"], "there is no file nowhere"),
@@ -307,7 +307,7 @@ def test_the_modes_of_the_program_around_it_change_nothing(
     if mode is not MODES["device"]:
         with mode():
             assert last.loss("abc abc") == expected.loss("abc abc")
-    gpt.train("model=v2", *corpus, module=run.model)
+    gpt.train(*corpus, module=run.model)
 
 
 def with_logits(change: Callable[[Tensor], object]) -> Callable[[int], nn.Module]:
@@ -434,6 +434,53 @@ def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list
     assert "resume=run" in stopped
     assert iterations == "4"
     assert any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_keys_may_be_given_by_their_last_part(corpus: list[str]) -> None:
+    run = gpt.train("v2", *corpus, max_iters=3, lr=0.5, seed=7, tags=["a", "b"])
+    config = run.config
+    assert (config.training.max_iters, config.training.learning_rate, config.seed, config.tags) == (
+        3, 0.5, 7, ["a", "b"],
+    )  # fmt: skip
+    assert [row["iteration"] for row in run.history] == [0, 2, 3]
+    assert run.history[-1]["val"] == run.summary.estimated.val
+    assert "<td" in run.history._repr_html_()
+    with pytest.raises(gpt.UserError, match=r"unknown key max_iter; did you mean training.max_iters\?"):
+        gpt.train("v2", max_iter=3)
+
+
+def test_a_notebook_shows_a_run_as_a_card_and_an_error_without_what_led_to_it(
+    corpus: list[str], tmp_path: Path
+) -> None:
+    in_memory, written = gpt.train("v2", *corpus), gpt.train("v2", *corpus, folder=tmp_path / "<run>")
+    for run, place in ((in_memory, "in memory"), (written, "&lt;run&gt;")):
+        card = run._repr_html_()
+        assert place in card
+        assert f"{run.summary.exact.val:.4f}" in card
+        assert "data:image/png;base64,iVBOR" in card
+    assert repr(in_memory) == "<v2, last weights, in memory>"
+    assert repr(written) == f"<v2, best weights of {tmp_path / '<run>'}>"
+    with pytest.raises(gpt.UserError) as found:
+        gpt.train("v2", "training.max_iter=3")
+    assert found.value.__cause__ is None
+    assert found.value.__suppress_context__
+    assert "hydra" not in " ".join(str(entry.path) for entry in found.traceback)
+
+
+def test_a_module_in_the_wrong_place_is_a_user_error() -> None:
+    with pytest.raises(gpt.UserError, match=r"a module is given by name, as in gpt.train\(module="):
+        gpt.train(Bigram)  # type: ignore[arg-type]
+
+
+def test_a_module_in_place_of_a_stage_is_a_warning(corpus: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    gpt.train("v2", *corpus, module=Bigram)
+    assert "module= takes the place of v2, of which only the training settings are used" in caplog.text
+
+
+def test_a_run_of_a_module_says_that_it_needs_the_module(corpus: list[str], tmp_path: Path) -> None:
+    gpt.train(*corpus, module=Bigram, folder=tmp_path / "run")
+    with pytest.raises(gpt.UserError, match=r"a module, .*Bigram: give it, as in gpt.load\(..., module=Bigram\)"):
+        gpt.load(tmp_path / "run")
 
 
 def test_importing_it_is_quick() -> None:

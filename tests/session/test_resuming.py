@@ -27,6 +27,7 @@ from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import has_same_config, started_runs
 from gpt.runs.folder import NAMES, RunFolder
 from gpt.runs.formats import to_json
+from gpt.runs.records import Labels
 from gpt.runs.weights import iteration_of
 from gpt.session import train
 from gpt.session.continuing import same_corpus
@@ -286,6 +287,7 @@ def test_all_that_a_run_writes_is_known_by_name(called: Script, corpus_file: Pat
     options = [*every, *profile, "training.max_iters=4", "data=text", f"data.path={corpus_file}"]
     done = called("train.py", *options, f"hydra.run.dir={folder}", cwd=finished.parent)
     assert done.returncode == 0, done.stderr
+    RunFolder(folder).write_labels(Labels(name="a", tags=[]))
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == NAMES  # others are locks
 
 
@@ -461,6 +463,28 @@ def test_one_process_at_a_time(script: Script, run: Path) -> None:
     assert "another process" not in done.stderr  # a dead process holds no lock
 
 
+def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_file: Path, tmp_path: Path) -> None:
+    short = ["training.max_iters=2", "training.eval_iters=1", "data=text", f"data.path='{corpus_file}'"]
+    done = script("train.py", "-m", "v1", *short, "seed=1,2", "tags=[a]", "hydra.sweep.dir=a sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sweep = tmp_path / "a sweep"
+    kept, lost = (sweep / f"00{number}_v1_seed{number + 1}" for number in (0, 1))
+    before = (kept / "summary.json").read_bytes()
+    expected = (lost / "metrics.jsonl").read_bytes()
+    shutil.rmtree(lost)
+    done = script("train.py", "resume=a sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ((kept / "summary.json").read_bytes(), (lost / "metrics.jsonl").read_bytes()) == (before, expected)
+    record = sweep / "multirun.yaml"
+    record.write_text(record.read_text().replace("- tags=[a]", "- +hydra.callbacks.x._target_=os.getcwd"))
+    done = script("train.py", "resume=a sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr  # a stranger's settings of Hydra are not taken
+    record.write_text("hydra: 5")
+    done = called("train.py", "resume=a sweep", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "multirun.yaml is damaged" in done.stderr
+
+
 def test_what_is_kept_says_how_far_a_run_is(run: Path) -> None:
     record = json.loads((run / "checkpoints" / "00000050" / "checkpoint.json").read_text())
     assert record["progress"]["iteration"] == 50
@@ -482,7 +506,7 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: 
         process.kill()
     assert process.returncode == code
     assert err.count("\n") == 1
-    assert "to resume the sweep, repeat the command with resume=auto hydra.sweep.dir=sweep" in err
+    assert err.endswith("; resume the sweep with: python train.py resume=sweep\n")
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
 
 

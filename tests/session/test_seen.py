@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.schema import EvaluateConfig
+from gpt.base.command_schemas import EvaluateConfig
 from gpt.cli.composing import composed
 from gpt.cli.requests import of_python
 from gpt.reports.changes import changes

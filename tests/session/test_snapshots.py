@@ -161,6 +161,16 @@ def test_a_run_that_ends_early_has_the_weights_of_its_end(corpus_file: Path, tmp
     assert run.snapshots() == [*(i for i in KEPT if i < 20), 20]
 
 
+def test_a_run_that_patience_ends_is_judged_by_its_best_weights(corpus_file: Path, tmp_path: Path) -> None:
+    run = train(corpus_file, tmp_path / "run", "training.patience=1", "training.learning_rate=1.0")
+    best, last = (gpt.load(run.path, weights=which) for which in ("best", "last"))
+    text = corpus_file.read_text()
+    held_out = text[int(0.9 * len(text)) :]
+    assert run.summary().exact.val == pytest.approx(best.loss(held_out), abs=1e-5)
+    assert best.loss(held_out) < last.loss(held_out) - 0.01
+    assert "by the best weights" in (run.path / "train.log").read_text()
+
+
 def test_a_snapshot_that_cannot_be_written_is_left_out_with_a_warning(
     corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

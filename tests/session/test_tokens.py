@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import gpt
+from gpt.base.command_schemas import EvaluateConfig
 from gpt.base.errors import RequestError
-from gpt.base.schema import EvaluateConfig
 from gpt.data import corpora, download
 from gpt.exporting import card
 from gpt.playground.describing import in_full

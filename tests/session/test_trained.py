@@ -114,7 +114,7 @@ def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
         ({"seed": "x"}, "seed=x: must be a whole number"),
         ({"seed": -1}, "seed=-1: must be at least 0"),
         ({"prompt": 5}, "prompt=5: must be text"),
-        ({"beam": 3}, "beam is not an option here; there are num_samples, seed, temperature, tokens, top_k, top_p"),
+        ({"beam": 3}, "beam is not an option here; there are min_p, num_samples, repetition_penalty, seed, temp"),
     ],
 )
 def test_what_generate_py_refuses_python_refuses(run: TrainedRun, options: dict[str, Any], message: str) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import v7_dropout
+from gpt.tasks.continuation import _until
 from gpt.tasks.decoding import sampling
-from gpt.tasks.decoding.sampling import choose, default_prompt, generate, sample_text
+from gpt.tasks.decoding.sampling import choose, default_prompt, generate, penalised, sample_text
 from gpt.tasks.decoding.tracing import traced
 from tests.conftest import build_small
 
@@ -54,6 +55,44 @@ def test_temperature_0_top_k_and_top_p_leave_the_likeliest() -> None:
         assert shares(**two) == pytest.approx([*(p[:2] / p[:2].sum()).tolist(), 0, 0], abs=1e-3)
     assert shares(top_k=9) == shares(top_p=1.0) == shares()
     assert shares(top_p=0.9, top_k=1) == [1, 0, 0, 0]
+
+
+def test_min_p_leaves_what_is_likely_beside_the_likeliest() -> None:
+    p = LOGITS[0].softmax(0)  # about 0.644, 0.237, 0.087, 0.032
+    for min_p, kept in ((0.0, 4), (0.1, 3), (0.2, 2), (0.4, 1), (1.0, 1)):
+        assert shares(min_p=min_p) == pytest.approx(
+            [*(p[:kept] / p[:kept].sum()).tolist(), *[0] * (4 - kept)], abs=1e-3
+        )
+    assert shares(min_p=0.4, temperature=1e6) == pytest.approx([0.25] * 4, abs=1e-3)  # of what the temperature leaves
+
+
+def test_min_p_and_the_penalty_are_those_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    logits, context = torch.randn(3, 20), torch.randint(20, (3, 9))
+    expected = transformers.RepetitionPenaltyLogitsProcessor(1.3)(context, logits)
+    torch.testing.assert_close(penalised(logits, context, 1.3), expected)
+    for min_p in (0.05, 0.3, 0.9):
+        kept = transformers.MinPLogitsWarper(min_p)(context, logits).isfinite()
+        for row in range(3):
+            draws = (torch.arange(5000) + 0.5) / 5000
+            chosen = choose(logits[row].expand(5000, 20), draws, 1.0, None, None, min_p)
+            assert set(chosen.tolist()) == set(kept[row].nonzero().flatten().tolist())
+
+
+def test_a_penalty_makes_a_model_say_other_things() -> None:
+    model, prompt = build_small("v2"), torch.tensor([1, 2, 3])
+    plain = sample(model, prompt, temperature=0.0)
+    assert len({*sample(model, prompt, temperature=0.0, repetition_penalty=100.0)[0].tolist()}) > len(
+        {*plain[0].tolist()}
+    )
+    assert torch.equal(sample(model, prompt, temperature=0.0, repetition_penalty=1.0), plain)
+
+
+@given(st.lists(st.text("abc", max_size=3), max_size=12), st.text("abc", min_size=1, max_size=3))
+def test_a_text_ends_before_the_string_that_stops_it(pieces: list[str], stop: str) -> None:
+    assert "".join(_until(stop, pieces)) == "".join(pieces).partition(stop)[0]
+    assert "".join(_until(None, pieces)) == "".join(pieces)
 
 
 def test_top_p_is_of_what_top_k_leaves_at_every_temperature() -> None:

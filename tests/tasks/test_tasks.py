@@ -11,8 +11,8 @@ from torch import nn
 
 from gpt import models, tasks
 from gpt.base.choices import Choice
+from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError, UserError
-from gpt.base.schema import EvaluateConfig, GenerateConfig
 from gpt.data import corpora
 from gpt.data.corpora import read_text
 from gpt.data.corpus import Corpus, PairCorpus, TextCorpus
@@ -70,6 +70,7 @@ def built(model: Choice, task: tasks.Task) -> nn.Module:
 def asked(**changes: Any) -> GenerateConfig:
     values = {
         "tokens": 20, "num_samples": 1, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1, "beam": 2,
+        "min_p": None, "repetition_penalty": None, "stop": None,
         "length_penalty": 1.0, "dtype": "float32",
     }  # fmt: skip
     return GenerateConfig.model_construct(**(values | changes))

@@ -142,7 +142,7 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_records_or_saves(data
         ) -> list[Watcher]:
             guard = NonFiniteGuard(state, "stop", schedule, max_iters)
             checkpoints = CheckpointWriter(state, Checkpoints(run, 2), guard, interval=max_iters // 4, min_seconds=0.0)
-            console = ConsoleLog(max_iters, lambda tokens: 0, lambda: [], 512)
+            console = ConsoleLog(small_recipe(data, max_iters=max_iters), lambda: [], 512)
             average = WeightAverage(state, small_recipe(data), 0)
             saving = [StepLog(max_iters // 4), BestWeights(run), RunWriter(run), checkpoints]
             return [guard, console, *saving, ProgressBar(state, max_iters), average]

@@ -21,7 +21,7 @@ from gpt.watching.console import ConsoleLog
 from gpt.watching.loggers import Csv
 from gpt.watching.recording import BestWeights, RunWriter
 from tests.conftest import empty_run
-from tests.training.helpers import choice, small_state, train_state, weights
+from tests.training.helpers import choice, small_recipe, small_state, train_state, weights
 
 
 class Table(nn.Module):
@@ -86,7 +86,7 @@ def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(
     data: TextData, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, state = empty_run(tmp_path / "run"), small_state("v1")
-    watchers = [ConsoleLog(20, lambda tokens: 0, lambda: [], 512), BestWeights(run), RunWriter(run), Csv(run)]
+    watchers = [ConsoleLog(small_recipe(data), lambda: [], 512), BestWeights(run), RunWriter(run), Csv(run)]
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(state, data, watchers=watchers, metrics=entropies() | {"nan": nan})
     last = state.progress.evaluations[-1]

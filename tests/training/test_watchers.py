@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import itertools
 import logging
 import math
 import os
@@ -9,6 +10,7 @@ import time
 from contextlib import closing
 from functools import partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,7 +99,7 @@ def test_what_a_checkpoint_saves_is_changed_in_the_phase_of_that_name_only(data:
     state = small_state("v1")
     sampler = Sampler(small_recipe(data, sample_interval=1), lambda: "a sample")
     changing = [BestWeights(run), StepLog(1), sampler, MovingAverage(state, 0.9)]
-    console = ConsoleLog(5, lambda _: 0, list, 512)
+    console = ConsoleLog(small_recipe(data, max_iters=5), list, 512)
     recording = [RunWriter(run), console, SnapshotWriter(run, 2, 5), ProgressBar(state, 5)]
     assert {watcher.phase for watcher in changing} == {Phase.CHANGE}
     assert {watcher.phase for watcher in recording} == {Phase.RECORD, Phase.SHOW}
@@ -369,7 +371,7 @@ def test_a_checkpoint_that_reads_back_damaged_is_a_warning_and_the_older_one_sta
 def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first(
     data: TextData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    console = ConsoleLog(20, lambda tokens: tokens // (7 * 32 * 8), lambda: ["an example"], 512)
+    console = ConsoleLog(small_recipe(data), lambda: ["an example"], 512)
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
     lines = [line for line in caplog.messages if line.startswith("iteration")]
@@ -384,8 +386,31 @@ def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first
     assert caplog.messages.count("an example") == 2
 
 
+def test_each_line_says_how_long_the_rest_takes_and_a_long_training_is_announced(
+    data: TextData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock on which each look takes a minute: the first of 20 iterations is over after two of them."""
+    clock = itertools.count(step=60.0)
+    monkeypatch.setattr("gpt.watching.console.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    console = ConsoleLog(small_recipe(data), lambda: [], 512, "experiment=v7_cpu")
+    with caplog.at_level(logging.INFO, "gpt"):
+        train_state(small_state("v1"), data, watchers=[console])
+    lines = [line for line in caplog.messages if line.startswith("iteration")]
+    assert [" left" in line for line in lines] == [False, True, False]
+    (told,) = (line for line in caplog.messages if "at this speed" in line)
+    assert told == "about 38 min to go at this speed; experiment=v7_cpu takes minutes"
+
+
+def test_an_early_end_says_why(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
+    settings = {"eval_interval": 1, "patience": 2, "learning_rate": 1.0}
+    console = ConsoleLog(small_recipe(data, **settings), lambda: [], 512)
+    with caplog.at_level(logging.INFO, "gpt"):
+        train_state(small_state("v5", learning_rate=1.0), data, watchers=[console], **settings)
+    assert caplog.messages[-1].endswith(" 20 iterations: no lower validation loss in 2 evaluations (training.patience)")
+
+
 def test_a_training_loss_above_the_first_is_a_warning(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
-    console = ConsoleLog(20, lambda tokens: 0, lambda: [], targets=512)
+    console = ConsoleLog(small_recipe(data), lambda: [], targets=512)
     train_state(small_state("v5", learning_rate=3.0), data, watchers=[console])
     (first, *_) = warnings_of(caplog)
     assert "diverging" in first

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gpt.base.command_schemas import GenerateConfig
 from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import checked_values
-from gpt.base.schema import GenerateConfig
 
 
 def checked_options(decoder: Callable[..., Any], prompt: str | None, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _MANY = {"cpu": 50, "cuda": 16}  # tokens, from which on recording a step saves 
 
 
 @torch.inference_mode()
-def generate(
+def generate(  # noqa: PLR0913  # the options of generate.py
     model: nn.Module,
     prompt: Tensor,
     *,
@@ -29,6 +29,8 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
 ) -> Iterator[Tensor]:
     """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
@@ -49,18 +51,37 @@ def generate(
         next_logits = _CachedDecoder(model, KVCache(min(block_size, T + tokens), slides=model.slides), tokens)
     for step in range(tokens):
         logits = next_logits(context[:, : T + step])  # (N, V)
-        chosen = choose(logits, uniforms[step], temperature, top_k, top_p)  # (N,)
+        if repetition_penalty is not None:
+            logits = penalised(logits, context[:, : T + step], repetition_penalty)  # (N, V)
+        chosen = choose(logits, uniforms[step], temperature, top_k, top_p, min_p)  # (N,)
         context[:, T + step] = chosen
         yield chosen
 
 
-def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+def penalised(logits: Tensor, context: Tensor, penalty: float) -> Tensor:
+    """Logits, (N, V), in which tokens of the context, (N, T), are less likely: divided by the penalty, or multiplied
+    with it where they are negative ("CTRL", Keskar et al., 2019, section 4.1, as transformers does it).
+    """
+    own = logits.gather(-1, context)  # (N, T)
+    return logits.scatter(-1, context, torch.where(own > 0, own / penalty, own * penalty))
+
+
+def choose(
+    logits: Tensor,
+    uniform: Tensor,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None = None,
+) -> Tensor:
     """One token id per row: logits (N, V), uniform (N,) numbers in [0, 1) -> (N,).
 
     Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves only the k
     likeliest to choose from, in case of ties those with the lowest ids; `top_p` of these the fewest that have the share
     p of their probability ("The Curious Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1), as
-    transformers chains the two. Raises UserError for logits that contain NaN or Inf.
+    transformers chains the two; `min_p` of what is left those with at least the share min_p of the likeliest one's
+    probability ("Turning Up the Heat", Nguyen et al., 2024, section 3). Raises UserError for logits that contain NaN or
+    Inf.
     """
     logits = checked_logits(logits)
     if temperature < torch.finfo(torch.float32).tiny:
@@ -75,6 +96,8 @@ def choose(logits: Tensor, uniform: Tensor, temperature: float, top_k: int | Non
         outside = cumulative - p >= top_p * cumulative[:, -1:]  # by the total probability of the tokens before it
         outside[:, 0] = False
         p = p.masked_fill(outside, 0)
+    if min_p is not None:
+        p = p.masked_fill(p < min_p * p[:, :1], 0)
     cumulative = _cumulative(p)  # (N, V)
     # Inverse transform sampling: the first token whose cumulative probability exceeds the draw.
     threshold = uniform[:, None] * cumulative[:, -1:]  # (N, 1)

@@ -1,0 +1,29 @@
+"""Durations as people say and type them."""
+
+import re
+
+from gpt.base.errors import RequestError
+
+_UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def spoken(seconds: float) -> str:
+    """A duration in one or two units: 40 s, 5 min, 2 h 40 min, 3 d 4 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def seconds_of(text: str, key: str) -> float:
+    """The seconds of a duration such as 30s, 5 min, 2h or 7d. Raises RequestError, which names the key, for others."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|m|h|d|w)", text.strip())
+    if found is None:
+        raise RequestError(f"{key}={text}: must be a duration, as in 30s, 5min, 2h or 7d")
+    return float(found[1]) * _UNITS[found[2]]

@@ -1,0 +1,93 @@
+"""What other programs call things: other names of keys, and words for what takes a key and a value here."""
+
+from collections.abc import Collection, Iterable
+
+# Common other names of the keys; a name of several keys means the first that the script has.
+_ALSO = {
+    "learning_rate": "lr max_lr peak_lr base_lr",
+    "max_iters": "steps n_steps num_steps max_steps train_steps iters iterations num_iters train_iters",
+    "batch_size": "bs batch",
+    "grad_accumulation": "grad_accum accumulate_grad_batches gradient_accumulation_steps",
+    "n_layer": "n_layers num_layers layers depth",
+    "n_head": "n_heads num_heads heads",
+    "n_embd": "d_model n_embed hidden_size hidden_dim embedding_dim dim width",
+    "block_size": "context context_length ctx n_ctx seq_len window",
+    "weight_decay": "wd",
+    "beta1": "betas",
+    "grad_clip": "clip max_norm max_grad_norm gradient_clip_val",
+    "warmup_iters": "warmup warmup_steps",
+    "final": "min_lr lr_min eta_min min_learning_rate",
+    "schedule": "scheduler lr_scheduler lr_schedule",
+    "eval_interval": "eval_every eval_freq eval_steps val_interval val_check_interval eval_seconds",
+    "log_interval": "log_every",
+    "interval": "save_every save_interval every save_steps",
+    "patience": "early_stopping early_stop early_stopping_patience",
+    "top_k": "topk",
+    "top_p": "topp nucleus",
+    "stop": "stop_sequence stop_sequences stop_strings stop_words eos",
+    "temperature": "temp",
+    "tokens": "max_new_tokens max_tokens max_length length n_tokens",
+    "num_samples": "n n_samples samples num_return_sequences",
+    "seed": "random_seed manual_seed",
+    "dtype": "precision amp",
+    "data": "dataset corpus",
+    "beam": "beams num_beams",
+    "prompt": "start text input",
+    "prompt_file": "file",
+    "n_trials": "trials num_trials",
+    "metric": "sort sort_by",
+    "out": "output output_dir out_dir save_dir",
+    "run": "ckpt checkpoint path out_dir init_from",
+    "init": "init_from pretrained finetune fine_tune",
+    "resume": "ckpt checkpoint resume_from",
+    "runs": "folder",
+    "hydra.run.dir": "out output output_dir out_dir save_dir run_dir log_dir logdir",
+}
+
+# Words of other programs for keys with values of these, or of several keys; VALUE stands for the word's own value.
+_MEANING = {
+    "device=cuda": "cuda gpu gpus use_gpu use_cuda",
+    "device=cpu": "cpu no_cuda",
+    "device=mps": "mps metal",
+    "dtype=bfloat16": "fp16 bf16 float16 half mixed_precision bfloat16",
+    "dtype=float32": "fp32 float32",
+    "logger=wandb": "wandb wandb_log use_wandb",
+    "logger=tensorboard": "tensorboard tb",
+    "logger=wandb logger.wandb.project=VALUE": "project wandb_project",
+    "data=text data.path=VALUE": "file text path filename data_path train_file input_file data.file data.text",
+    "training.eval_interval=epoch": "eval_every_epoch",
+    "training.max_iters=N, which counts updates": "epochs n_epochs num_epochs max_epochs num_train_epochs",
+}
+
+# Settings of other programs' samplers, which are similar to a key here by their names alone.
+_NOT_HERE = {
+    "presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "do_sample", "typical_p",
+}  # fmt: skip
+
+
+def by_name(keys: Iterable[str]) -> dict[str, str]:
+    """Keys by their other names and by their last part; a name of several keys is that of the first."""
+    last_first = list(keys)[::-1]
+    parts = {key.rpartition(".")[2]: key for key in last_first}
+    others = {
+        other: key for key in last_first for other in (_ALSO.get(key) or _ALSO.get(key.rpartition(".")[2], "")).split()
+    }
+    return others | parts
+
+
+def meaning(word: str, value: str, keys: Collection[str]) -> str | None:
+    """What to type for a word of other programs, if these keys have what it means."""
+    for typed, others in _MEANING.items():
+        if word in others.split() and typed.partition("=")[0] in keys:
+            return typed.replace("VALUE", value or "VALUE")
+    return None
+
+
+def also(name: str) -> list[str]:
+    """The last parts of the keys that this is another name of."""
+    return [key for key, others in _ALSO.items() if name in others.split()]
+
+
+def is_known_elsewhere(name: str) -> bool:
+    """Whether no key here is meant, however similar it looks."""
+    return name in _NOT_HERE

@@ -1,0 +1,89 @@
+"""The runs as a list, a line each: how good, what, how far, on which text, how old, where."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from tabulate import tabulate
+
+from gpt.base.durations import spoken
+from gpt.base.errors import printable
+from gpt.reports.changes import changes
+from gpt.reports.corpus_names import corpus_name
+from gpt.reports.unfinished import unfinished
+from gpt.runs.finding import FinishedRun
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import now
+
+_LONGEST = 48  # characters of what differs
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run in the list."""
+
+    folder: str
+    stage: str
+    name: str | None
+    tags: list[str]
+    seed: int
+    state: str  # finished; training, or why it ended: failed, diverged, stopped, pruned, unfinished
+    loss: float | None  # the exact validation loss of a finished run, in nats per character of a text
+    iterations: int
+    of: int  # iterations of the whole training
+    changed: list[str]  # from the documented run, as key=value
+    corpus: str
+    when: datetime  # it finished, or was last started
+
+    @classmethod
+    def of_finished(cls, run: FinishedRun) -> Self:
+        """Of a finished run. Raises UserError if it is damaged."""
+        folder, summary = run
+        return cls(
+            str(folder.path), summary.stage, summary.name, list(summary.tags), summary.seed, "finished",
+            summary.exact.comparable, summary.iterations, summary.iterations, changes(summary),
+            corpus_name(folder), summary.finished,
+        )  # fmt: skip
+
+    @classmethod
+    def of_unfinished(cls, run: RunFolder) -> Self:
+        """Of a run that has started. Raises UserError if it is damaged."""
+        config, commands = run.config(), run.commands()
+        known = unfinished(run, {})
+        return cls(
+            str(run.path), config.stage, config.name, list(config.tags), config.seed,
+            "training" if run.lock.is_taken() else known.reason,
+            None, known.iteration, known.max_iters, [], corpus_name(run), commands[-1].started if commands else now(),
+        )  # fmt: skip
+
+    def as_record(self) -> dict[str, Any]:
+        """The line for programs."""
+        return asdict(self) | {"when": self.when.isoformat()}
+
+
+def table(lines: list[Line]) -> str:
+    """The list for a terminal."""
+    headers = ["loss", "run", "iterations", "on", "age", "tags", "folder"]
+    sides = ["right", "left", "right", "left", "right", "left", "left"]
+    return tabulate(map(_cells, lines), headers, tablefmt="plain", disable_numparse=True, colalign=sides)
+
+
+def said(line: Line) -> str:
+    """What a run is: its name or stage, its seed unless it is the usual one, and what differs."""
+    differing = ", ".join(change.rpartition(".")[2] if "=" in change else change for change in line.changed)
+    short = differing if len(differing) <= _LONGEST else f"{differing[: _LONGEST - 1]}…"
+    return " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", short]))
+
+
+def _cells(line: Line) -> list[str]:
+    is_done = line.state == "finished"
+    cells = [
+        f"{line.loss:.4f}" if line.loss is not None else line.state,
+        said(line),
+        f"{line.iterations:,}" if is_done else f"{line.iterations:,} of {line.of:,}",
+        line.corpus,
+        f"{spoken(max(0.0, (now() - line.when).total_seconds()))}",
+        ",".join(line.tags),
+        line.folder,
+    ]
+    return [printable(cell) for cell in cells]

@@ -1,0 +1,78 @@
+"""A YAML of one's own is taken as if its keys had been typed; the configuration of a run repeats it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gpt.runs.folder import RunFolder
+from tests.conftest import Script
+
+MINE = """\
+model: v4
+model.n_layer: 2
+training:
+  max_iters: 7
+  learning_rate: 1e-2
+tags: [a, b]
+name: null
+compile: false
+"""
+
+
+def shown(called: Script, folder: Path, *arguments: str) -> dict:
+    done = called("train.py", *arguments, "--cfg", "job", "--resolve", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    config: dict = yaml.safe_load(done.stdout)
+    return config
+
+
+def test_nested_and_dotted_keys_are_taken_and_what_is_typed_replaces_them(called: Script, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(MINE)
+    config = shown(called, tmp_path, "mine.yaml", "training.max_iters=8")
+    assert (config["stage"], config["model"]["n_layer"]) == ("v4", 2)
+    assert (config["training"]["max_iters"], config["training"]["learning_rate"]) == (8, 0.01)
+    assert config["tags"] in (["a", "b"], "[a,b]")  # a text until it is checked
+    assert shown(called, tmp_path, "v5", "mine.yaml")["stage"] == "v5"
+
+
+def test_a_later_file_replaces_an_earlier_one(called: Script, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 1\ntraining.max_iters: 5")
+    (tmp_path / "b.yml").write_text("seed: 2")
+    config = shown(called, tmp_path, "a.yaml", "b.yml")
+    assert (config["seed"], config["training"]["max_iters"]) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("trainin:\n  max_iters: 3", "unknown key trainin.max_iters; did you mean training.max_iters?"),
+        ("training.max_iters: often", "training.max_iters=often: must be a whole number"),
+        ("defaults:\n  - override /model: v5", "put it into DIR/experiment/"),
+        ("a: [", "mine.yaml, line 1: "),
+        ("- a\n- b", "mine.yaml must have keys with values, as in 'training.max_iters: 100'"),
+        ("caf\udce9: 1", "mine.yaml is not UTF-8 text"),
+        ("", "must have keys"),
+    ],
+)
+def test_what_is_wrong_with_it_is_one_line(content: str, message: str, called: Script, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(content.encode(errors="surrogateescape"))
+    done = called("train.py", "mine.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert message in done.stderr
+
+
+def test_the_configuration_of_a_run_repeats_it(called: Script, corpus_file: Path, tmp_path: Path) -> None:
+    typed = [
+        "v6", "optimizer=muon", "schedule=cosine", "schedule.final=0.2", "logger=csv", "data=text",
+        f"data.path={corpus_file}", "training.max_iters=3", "training.eval_iters=1", "model.n_layer=1", "name=one",
+    ]  # fmt: skip
+    for arguments in ([*typed, "hydra.run.dir=a"], ["a/config.yaml", "hydra.run.dir=b"]):
+        done = called("train.py", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    first, second = (RunFolder(tmp_path / name) for name in "ab")
+    assert first.config() == second.config()
+    assert first.evaluations() == second.evaluations()
+    done = called("train.py", "a/config.yaml", "seed=5", "hydra.run.dir=c", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "c").config().seed == 5
