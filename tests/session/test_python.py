@@ -472,9 +472,9 @@ def test_a_module_in_the_wrong_place_is_a_user_error() -> None:
         gpt.train(Bigram)  # type: ignore[arg-type]
 
 
-def test_a_module_in_place_of_a_stage_is_a_warning(corpus: list[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_module_in_place_of_a_stage_is_a_warning(corpus: list[str], capsys: pytest.CaptureFixture) -> None:
     gpt.train("v2", *corpus, module=Bigram)
-    assert "module= takes the place of v2, of which only the training settings are used" in caplog.text
+    assert "module= takes the place of v2, of which only the training settings are used" in capsys.readouterr().err
 
 
 def test_a_run_of_a_module_says_that_it_needs_the_module(corpus: list[str], tmp_path: Path) -> None:

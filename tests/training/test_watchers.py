@@ -369,8 +369,9 @@ def test_a_checkpoint_that_reads_back_damaged_is_a_warning_and_the_older_one_sta
 
 
 def test_the_console_has_a_line_for_each_evaluation_and_examples_after_the_first(
-    data: TextData, caplog: pytest.LogCaptureFixture
+    data: TextData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(data, "epoch", lambda tokens: tokens // (7 * 32 * 8))
     console = ConsoleLog(small_recipe(data), lambda: ["an example"], 512)
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
