@@ -16,6 +16,7 @@ from gpt.inspection.parts import can_be_opened, parts
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.changes import changes
+from gpt.reports.listing import differing
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.snapshots import leading_to
@@ -33,7 +34,8 @@ def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """A run's entry in the list of runs. Raises UserError if it is damaged, or if the page is not for its task."""
     return {
         "id": id, "stage": summary.stage, "name": summary.name, "seed": summary.seed,
-        "folder": printable(str(run.path)), "comparable": summary.exact.comparable,
+        "differing": differing(changes(summary)), "folder": printable(str(run.path)),
+        "comparable": summary.exact.comparable,
         "translates": _task(run) is Translation, "finished": summary.finished.isoformat(timespec="minutes"),
     }  # fmt: skip
 

@@ -43,7 +43,7 @@ def card(summary: Summary, curve: bytes, sample: str, place: str) -> str:
     return (
         f"<h4>{_text(title)}</h4><p>{_text(place)}</p>{changed}{table}"
         f'<img alt="loss curve" width="560" src="data:image/png;base64,{base64.b64encode(curve).decode()}">'
-        f"<pre>{html.escape(printable(sample, keep=chr(10)))}</pre>"
+        f'<pre style="white-space: pre-wrap">{html.escape(printable(sample, keep=chr(10)))}</pre>'
     )
 
 

@@ -1,5 +1,6 @@
 """The runs as a list, a line each: how good, what, how far, on which text, how old, where."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -68,18 +69,18 @@ def table(lines: list[Line]) -> str:
     return tabulate(map(_cells, lines), headers, tablefmt="plain", disable_numparse=True, colalign=sides)
 
 
-def said(line: Line) -> str:
-    """What a run is: its name or stage, its seed unless it is the usual one, and what differs."""
-    differing = ", ".join(change.rpartition(".")[2] if "=" in change else change for change in line.changed)
-    short = differing if len(differing) <= _LONGEST else f"{differing[: _LONGEST - 1]}…"
-    return " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", short]))
+def differing(changed: Sequence[str]) -> str:
+    """What differs from the documented run, in few characters: max_iters=300, eval_iters=5."""
+    parts = [change.partition("=") for change in changed]
+    text = ", ".join(f"{key.rpartition('.')[2]}{equals}{value}" for key, equals, value in parts)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _cells(line: Line) -> list[str]:
     is_done = line.state == "finished"
     cells = [
         f"{line.loss:.4f}" if line.loss is not None else line.state,
-        said(line),
+        " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", differing(line.changed)])),
         f"{line.iterations:,}" if is_done else f"{line.iterations:,} of {line.of:,}",
         line.corpus,
         f"{spoken(max(0.0, (now() - line.when).total_seconds()))}",

@@ -220,7 +220,8 @@ function title(run) {
   );
   const apart = alike.length > 1 ? `, ${run.finished.slice(0, 16).replace("T", " ")}` : "";
   const loss = run.comparable === null ? "" : ` · ${run.comparable.toFixed(3)}`;
-  return `${run.stage}${name}${loss} · seed ${run.seed}${apart}`;
+  const differing = run.differing ? ` · ${run.differing}` : "";
+  return `${run.stage}${name}${loss} · seed ${run.seed}${differing}${apart}`;
 }
 
 /** Offer all runs as the first one. */

@@ -11,8 +11,8 @@
  * A run in brief, as gpt/playground/describing.py describes it; `comparable` is its exact loss in nats per
  * character of a text, and per token of anything else.
  * @typedef {{
- *   id: string, stage: string, name: string, seed: number, folder: string, comparable: number, translates: boolean,
- *   finished: string,
+ *   id: string, stage: string, name: string, seed: number, differing: string, folder: string, comparable: number,
+ *   translates: boolean, finished: string,
  * }} RunInBrief
  *
  * A part of the forward pass in the picture of a run; `since` is the stage that brought it, and null for data.

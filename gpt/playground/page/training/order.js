@@ -67,6 +67,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
           .slice(0, PROMPT)
           .join(""),
     changed: [],
+    differing: "",
     documented: text.isDocumented ? base.documented : { train: null, val: null, kind: null },
     exact: null,
     sampled: false,
