@@ -77,6 +77,9 @@ class TrainingConfig(Schema):
     """How a stage is trained; conf/train.yaml explains each key."""
 
     max_iters: Count
+    epochs: Annotated[Annotated[float, Field(gt=0, le=1e9)] | None, Key(grouped=False, matched=False)] = (
+        None  # stored as iterations
+    )
     batch_size: BatchSize
     grad_accumulation: Annotated[Count, Key(compared=False, grouped=False)]
     learning_rate: NonNegative

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 _ALSO = {
     "learning_rate": "lr max_lr peak_lr base_lr",
     "max_iters": "steps n_steps num_steps max_steps train_steps iters iterations num_iters train_iters",
+    "epochs": "n_epochs num_epochs max_epochs num_train_epochs",
     "batch_size": "bs batch",
     "grad_accumulation": "grad_accum accumulate_grad_batches gradient_accumulation_steps",
     "n_layer": "n_layers num_layers layers depth",
@@ -56,7 +57,6 @@ _MEANING = {
     "logger=wandb logger.wandb.project=VALUE": "project wandb_project",
     "data=text data.path=VALUE": "file text path filename data_path train_file input_file data.file data.text",
     "training.eval_interval=epoch": "eval_every_epoch",
-    "training.max_iters=N, which counts updates": "epochs n_epochs num_epochs max_epochs num_train_epochs",
 }
 
 # Settings of other programs' samplers, which are similar to a key here by their names alone.

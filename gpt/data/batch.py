@@ -1,11 +1,15 @@
 """A batch, the protocol of a corpus served in batches, and a base class for changing some of the batches."""
 
+import bisect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from gpt.base.errors import RequestError
+
+_LONGEST_EPOCH = 2**50  # targets
 IGNORED = -100  # the target of padding: cross_entropy ignores this value by default
 
 
@@ -47,6 +51,16 @@ class Targets:
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
+
+
+def tokens_in_epoch(data: "Data") -> int:
+    """The fewest targets to train on for a complete pass. Raises RequestError for data without epochs."""
+    high = 1
+    while data.epoch(high) == 0:
+        high *= 2
+        if high > _LONGEST_EPOCH:
+            raise RequestError("training.epochs= is for data with epochs: give training.max_iters= instead")
+    return bisect.bisect_left(range(high + 1), 1, key=data.epoch)
 
 
 class Data(Protocol):

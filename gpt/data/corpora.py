@@ -5,7 +5,7 @@ import inspect
 import os
 import random
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
 from gpt.data.description import Split
 from gpt.data.long_text import LongText
-from gpt.data.shuffled_text import SplitBy, divided, lines_in
+from gpt.data.own_text import Encoding, SplitBy, read, split_by
 from gpt.data.sources import Source, files_of
 from gpt.data.tokenizers import TokenKind
 
@@ -62,22 +62,24 @@ def text(
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
     split: SplitBy = "place",
+    encoding: Encoding = "utf-8",
+    newlines: Literal["kept", "unix"] = "kept",
 ) -> Text:
     """A text: a file, or several with a separator between them, in the order of `files_of`.
 
     More than 16 MB are not held in memory: their token ids are kept in GPT_DATA_DIR/prepared. The validation split is
-    the end of the text or, with split="lines" or "files", a random part of them. Raises RequestError if a file is not
-    UTF-8, except for tokenizer=bytes, or too large for such a split, and UserError if nothing can be written there.
+    the end of the text or, with split="lines" or "files", a random part of them. newlines="unix" shortens the line ends
+    of Windows. Raises RequestError if a file is not in this encoding, except for tokenizer=bytes, or too large for
+    anything but the defaults, and UserError if nothing can be written there.
     """
     files = files_of(path)
     source = Source(files, separator.encode())
-    if split != "place":
+    if (split, encoding, newlines) != ("place", "utf-8", "kept"):
         if source.bytes_in_files > _IN_MEMORY:
-            raise RequestError(f"data.split={split} is for texts of up to {_IN_MEMORY / 1e6:.0f} MB: data.split=place")
-        errors = _errors(tokenizer)
-        parts = lines_in(source.text(errors)) if split == "lines" else [Source([file]).text(errors) for file in files]
-        train, val = divided(parts, train_fraction, separator if split == "files" else "")
-        return TextCorpus(train, val, tokens=Tokens(tokenizer, vocab_size))
+            raise RequestError(f"split=, encoding= and newlines= of data are for up to {_IN_MEMORY / 1e6:.0f} MB")
+        texts = [read(file, encoding, _errors(tokenizer)) for file in files]
+        texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
+        return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=Tokens(tokenizer, vocab_size))
     return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
 
 

@@ -19,7 +19,7 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import TextCorpus
-from gpt.data.shuffled_text import divided, lines_in
+from gpt.data.own_text import divided, lines_in
 from gpt.data.sources import Source, files_of
 from gpt.data.tokenizer import TextTokenizer
 

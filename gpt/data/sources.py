@@ -222,7 +222,7 @@ def _advice(beginning: bytes) -> str:
     encoding = "Latin-1"
     if beginning[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or beginning.count(0) > len(beginning) // 4:
         encoding = "UTF-16"
-    return f", but perhaps {encoding}: convert it with iconv -f {encoding} -t UTF-8 FILE > NEW"
+    return f", but perhaps {encoding}: add data.encoding={encoding.lower()}"
 
 
 def _state(path: Path) -> os.stat_result:

@@ -18,8 +18,10 @@ def main(config: PlayConfig, request: Request) -> None:
     folders = roots(config.runs)
     if config.out is not None:
         with requiring("onnx"):
-            from gpt.playground.static import newest_of_each_stage, write
-        if config.run is None:
+            from gpt.playground.static import exactly, newest_of_each_stage, write
+        if config.run is None and all((folder / "config.yaml").is_file() for folder in folders):
+            runs = exactly(folders)
+        elif config.run is None:
             runs = newest_of_each_stage(folders, config.stage)
         else:
             run = chosen_run(config.run, config.runs, config.stage)

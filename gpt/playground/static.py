@@ -31,6 +31,7 @@ from gpt.playground import intervening, looking, translating
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
 from gpt.playground.variants import variants
+from gpt.reports.listing import differing
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import leading_to
@@ -53,6 +54,17 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
     """
     newest = {run.summary.stage: run.folder for run in finished_runs(*roots, stages=[stage] if stage else [])}
     return dict(sorted(newest.items()))
+
+
+def exactly(folders: list[Path]) -> dict[str, RunFolder]:
+    """These run folders, by their names or stages, with a number where that is taken."""
+    named: dict[str, RunFolder] = {}
+    for run in map(RunFolder, folders):
+        config = run.config()
+        name = config.name or config.stage
+        names = (name, *(f"{name}_{number}" for number in range(2, len(folders) + 1)))
+        named[next(free for free in names if free not in named)] = run
+    return named
 
 
 def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: Weights = "auto") -> str:
@@ -94,7 +106,8 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
     """Write the graphs of a run; return its description and what was checked. Raises RequestError, UserError."""
     trained = load_run(run.path, weights=weights, device="cpu")
     full = in_full(name, run, run.summary(), weights)
-    full |= {"folder": run.path.name, "changed": without_paths(full["changed"])}
+    changed = without_paths(full["changed"])
+    full |= {"folder": run.path.name, "changed": changed, "differing": differing(changed)}
     if isinstance(trained.task, Translation):
         return full | _translator(trained, full["prompt"], folder), [export_translator(trained, folder)]
     Continuation.required(trained.task, "a page without a server")

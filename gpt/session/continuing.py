@@ -82,7 +82,7 @@ def check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *, 
 
     def counts(change: str) -> bool:
         key = change.partition("=")[0]
-        extends = key == "training.max_iters" or key.partition(".")[0] == "schedule"
+        extends = key in ("training.max_iters", "training.epochs") or key.partition(".")[0] == "schedule"
         return matched(key) if is_finished else compared(key) and not extends
 
     old, new = before.content(), wanted.content()

@@ -1,5 +1,7 @@
 """A job: everything that a training run needs, built from its configuration; the command line and Python share it."""
 
+import math
+import sys
 import time
 from dataclasses import dataclass
 
@@ -9,7 +11,8 @@ from torch import nn
 from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.runtime import select_device, select_runtime
-from gpt.data.batch import Data
+from gpt.base.schema import TrainConfig, TrainingConfig
+from gpt.data.batch import Data, tokens_in_epoch
 from gpt.data.corpus import Corpus
 from gpt.data.one_batch import OneBatch
 from gpt.data.short_windows import ShortWindows
@@ -63,7 +66,7 @@ class Job:
         config, settings = start.config, start.config.training
         device, metrics = select_device(config.device), chosen_metrics(config.metrics)
         schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
-        check_warmup(config.schedule, settings.max_iters)
+        check_warmup(config.schedule, settings.max_iters if settings.epochs is None else sys.maxsize)
         OPTIMIZER.partial(config.optimizer)
         tasks.of(config.data).refuse_others(key for key in start.request.given if key.startswith("training."))
         if module is None:
@@ -92,16 +95,12 @@ class Job:
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
 
         started = time.perf_counter()
-        data: Data = task.data(corpus, model, device)
-        if settings.windows == "shuffled":
-            data = ShuffledWindows(data)
-        if settings.short_window:
-            data = ShortWindows(data, settings.short_window, settings.short_iters)
-        if config.overfit is not None:
-            data = OneBatch(data)
+        data = _as_configured(task.data(corpus, model, device), config)
         examples = [
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
         ]  # of every shape
+        settings = _in_iterations(settings, data, examples[0].tokens)
+        check_warmup(config.schedule, settings.max_iters)
         if module is not None:
             check_logits(model, examples[0], task.vocab_size)
         with runtime.settings():  # a compiled step depends on them
@@ -148,6 +147,24 @@ class Job:
             self.model, recipe.data, "val",
             most=recipe.settings.exact_tokens, runtime=recipe.runtime, world=recipe.world,
         )  # fmt: skip
+
+
+def _as_configured(data: Data, config: TrainConfig) -> Data:
+    """The windows in random order, shorter at first, or the same batch over and over."""
+    settings = config.training
+    if settings.windows == "shuffled":
+        data = ShuffledWindows(data)
+    if settings.short_window:
+        data = ShortWindows(data, settings.short_window, settings.short_iters)
+    return data if config.overfit is None else OneBatch(data)
+
+
+def _in_iterations(settings: TrainingConfig, data: Data, tokens: int) -> TrainingConfig:
+    """The settings with as many iterations, of so many tokens each, as the epochs take that they ask for."""
+    if settings.epochs is None:
+        return settings
+    iterations = math.ceil(settings.epochs * tokens_in_epoch(data) / tokens)
+    return settings.model_copy(update={"max_iters": iterations, "epochs": None})
 
 
 def _built(stage: Choice, vocab_size: int, device: torch.device) -> nn.Module:

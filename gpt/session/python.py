@@ -48,7 +48,8 @@ def train(
         if folder is not None:
             return load(folder, module=module, device=config.device)
         assert outcome.job is not None
-        return NewlyTrained(outcome.job, start.config, outcome.summary, list(outcome.evaluations))
+        config = start.of_length(outcome.job.recipe.settings).config
+        return NewlyTrained(outcome.job, config, outcome.summary, list(outcome.evaluations))
 
 
 def load(

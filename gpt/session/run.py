@@ -15,6 +15,7 @@ from gpt.base.keys import compared, flat
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import choices_of, settings_of_chosen
+from gpt.data.corpus import TextCorpus
 from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
@@ -38,6 +39,7 @@ from gpt.watching.loggers import chosen_loggers
 from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from gpt.watching.run_watcher import RunWatcher
 
+_MUCH = 0.05  # of a validation split
 _SAMPLE = 200  # characters of a sample during training
 
 log = logging.getLogger("gpt")
@@ -77,7 +79,7 @@ def run(
         if start.config.compile:
             stack.enter_context(compiler_options(select_device(start.config.device)))
         job = Job.of(start, world, module)
-        start = start.of_model(identity(module, job.model))
+        start = start.of_model(identity(module, job.model)).of_length(job.recipe.settings)
         stack.enter_context(job.recipe.runtime.settings())
         state = job.begun(start)
         started, settings = time.perf_counter(), job.recipe.settings
@@ -90,6 +92,7 @@ def run(
             folder, reopen = stack.enter_context(opening)
             for line in _opening_lines(start, job):
                 log.info(line)
+            _warn_of_repetitions(start, job)
             saving = start.config.checkpoint
             checkpoints = CheckpointWriter(
                 state, Checkpoints(folder, saving.keep), guard, interval=saving.interval,
@@ -175,6 +178,18 @@ def _opening_lines(start: Start, job: Job) -> list[str]:
         f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}",
         *([f"changed from the documented run: {', '.join(start.changed)}"] if start.changed else []),
     ]
+
+
+def _warn_of_repetitions(start: Start, job: Job) -> None:
+    """Warn of a text of the user's own of which much of the validation split stands in the training split, too."""
+    if type(job.corpus) is not TextCorpus or start.config.data.target.endswith(".shakespeare"):
+        return
+    count, of, unit = job.task.shared("val", job.corpus, job.corpus)
+    if count > _MUCH * of:
+        log.warning(
+            f"{count:,} of the {of:,} {unit}s to validate on stand in the training split, too, in passages of "
+            "64 and more: the loss there says little about new text"
+        )
 
 
 def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.request import Request
-from gpt.base.schema import Documented, TrainConfig
+from gpt.base.schema import Documented, TrainConfig, TrainingConfig
 from gpt.base.stopping import Stop
 from gpt.cli.requests import changed
 from gpt.data.corpus import Corpus
@@ -49,6 +49,10 @@ class Start:
     corpus: Corpus | None = None  # that of the run to continue, if it has been read already
     folder: NewFolder | ContinuedFolder | None = None
     finished: Summary | None = None  # of a run that has nothing left to train
+
+    def of_length(self, training: TrainingConfig) -> "Start":
+        """With the iterations in place of epochs, which the data decides."""
+        return replace(self, config=self.config.model_copy(update={"training": training}))
 
     def of_model(self, identity: dict[str, Any]) -> "Start":
         """With what identifies the model of a calling program, if it is one: no stage's documented run."""
@@ -149,7 +153,8 @@ def _continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start
     config, edited = with_changes(before, wanted, request.given if new is None else None)
     checkpoint = _checkpoint(request, config.checkpoint.keep, run)
     finished = run.summary() if run.is_finished() else None
-    if (before.training.max_iters, before.training.patience) != (config.training.max_iters, config.training.patience):
+    length = (before.training.max_iters, before.training.patience)
+    if length != (config.training.max_iters, config.training.patience) or config.training.epochs is not None:
         finished = None  # it will be extended
     if finished is not None or new is not None:
         check_settings(run, before, config, is_finished=finished is not None)

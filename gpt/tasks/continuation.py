@@ -109,7 +109,7 @@ class Continuation(Task):
         train, val, *test = lengths.values()
         tested = "".join(f", {count:,} to test on" for count in test)
         units = "" if self.token == "character" else f" {self.token}s"
-        kept = "; Windows line ends are kept, each with a \\r (dos2unix FILE removes them)"
+        kept = "; Windows line ends are kept, each with a \\r (data.newlines=unix removes them)"
         units += kept if "\r" in corpus.characters else ""
         return (
             f"text: {train:,} {unit}s to train on, {val:,} to validate on{tested}; "

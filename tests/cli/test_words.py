@@ -92,7 +92,7 @@ UNCLEAR = [
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("compare.py 'runs=[a,\"b, c\"]'", "no finished run in a, b, c: train one"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
-    ("train.py training.epochs=3", "did you mean training.max_iters=N, which counts updates?"),
+    ("train.py training.epoch=3", "unknown key training.epoch; did you mean training.epochs?"),
     ("train.py schedule.min_lr=3", "did you mean schedule.final, of schedule=cosine, linear, trapezoid?"),
     ("generate.py presence_penalty=1.2", "unknown key presence_penalty; --help lists the keys"),
     ("generate.py lenght_penalty=1", "unknown key lenght_penalty; did you mean length_penalty?"),
@@ -101,7 +101,8 @@ UNCLEAR = [
     *(
         (f"train.py {typed}", f"did you mean {meant}?")
         for typed, meant in {
-            "epochs=3": "training.max_iters=N, which counts updates", "early_stopping=true": "training.patience",
+            "epochs=3": "training.epochs", "num_train_epochs=3": "training.epochs",
+            "early_stopping=true": "training.patience",
             "early_stop=3": "training.patience", "checkpoint.every=100": "checkpoint.interval",
             "file=a.txt": "data=text data.path=a.txt", "text=a.txt": "data=text data.path=a.txt",
             "data.file=a.txt": "data=text data.path=a.txt", "data_path=a.txt": "data=text data.path=a.txt",

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import gpt
 from gpt.base.errors import RequestError, UserError
 from gpt.playground import intervening, looking, static, translating
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import Labels
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import downloads, violations, visit
 from tests.playground.conftest import STAGES, serving_files
@@ -274,6 +276,17 @@ def test_opened_as_a_file_it_says_what_to_do(browser: Any, published: Path) -> N
     page.goto(f"file://{published}/index.html")
     assert "python -m http.server" in page.inner_text("#failure")
     page.close()
+
+
+def test_run_folders_give_exactly_these_runs(several: Path, tmp_path: Path) -> None:
+    newest = static.newest_of_each_stage([several / "runs"])
+    v1, v5 = newest["v1"].path, newest["v5"].path
+    again = RunFolder(Path(shutil.copytree(v5, tmp_path / "again")))
+    again.write_labels(Labels(name="best", tags=[]))
+    found = static.exactly([v5, v1, tmp_path / "again", v5])
+    assert {name: run.path for name, run in found.items()} == {
+        "v5": v5, "v1": v1, "best": tmp_path / "again", "v5_2": v5,
+    }  # fmt: skip
 
 
 def test_a_folder_that_exists_is_not_touched(published: Path, several: Path) -> None:

@@ -63,12 +63,26 @@ function losses(run) {
   const isAlike = run.translates || run.token === "character"; // as the documented losses are
   return [
     ...(isAlike ? [figure("documented", loss(documented), documented === null ? "none" : kind)] : []),
-    figure("measured", loss(run.estimated.val), "estimated"),
-    ...(run.trained ? [] : [figure("exact", loss(run.exact), run.sampled ? "sample of the split" : "whole split")]),
+    figure("measured", loss(run.estimated.val), "estimated", meaning(run.estimated.val, run.token)),
+    ...(run.trained
+      ? []
+      : [
+          figure(
+            "exact",
+            loss(run.exact),
+            run.sampled ? "sample of the split" : "whole split",
+            meaning(run.exact, run.token),
+          ),
+        ]),
     ...(isAlike || run.per_character === null ? [] : [figure("per character", loss(run.per_character), "exact")]),
   ];
 }
 
-function figure(name, value, kind) {
-  return element("div", {}, element("dt", {}, name), element("dd", {}, value, element("small", {}, kind)));
+/** What a loss means, for a friend who has never heard of a nat. */
+function meaning(nats, token) {
+  return nats === null ? "" : `as uncertain as a choice among ${Math.exp(nats).toFixed(1)} equally likely ${token}s`;
+}
+
+function figure(name, value, kind, title = "") {
+  return element("div", { title }, element("dt", {}, name), element("dd", {}, value, element("small", {}, kind)));
 }

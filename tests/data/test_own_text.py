@@ -10,7 +10,7 @@ import gpt
 from gpt.base.errors import RequestError
 from gpt.data.corpora import text
 from gpt.data.corpus import TextCorpus
-from gpt.data.shuffled_text import divided, lines_in
+from gpt.data.own_text import divided, lines_in
 
 
 @given(st.text("ab\r\n\u2028", min_size=1))
@@ -57,7 +57,7 @@ def test_too_few_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(RequestError, match="1 parts are too few to divide"):
         corpus(tmp_path / "one.txt", split="lines")
     monkeypatch.setattr("gpt.data.corpora._IN_MEMORY", 4)
-    with pytest.raises(RequestError, match=r"data\.split=lines is for texts of up to"):
+    with pytest.raises(RequestError, match="are for up to 0 MB"):
         corpus(tmp_path / "one.txt", split="lines")
 
 
@@ -67,3 +67,24 @@ def test_a_run_with_such_a_split_is_resumed(tmp_path: Path) -> None:
     gpt.train(*short, max_iters=2, folder=tmp_path / "run")
     longer = gpt.train(*short, "resume=auto", max_iters=4, folder=tmp_path / "run")
     assert longer.summary.iterations == 4
+
+
+def test_other_encodings_and_line_ends_are_read(tmp_path: Path) -> None:
+    content = "Größe\r\n" * 50
+    for encoding in ("utf-16", "latin-1", "cp1252"):
+        (tmp_path / "a.txt").write_bytes(content.encode(encoding))
+        kept, unix = (corpus(tmp_path / "a.txt", encoding=encoding, newlines=n) for n in ("kept", "unix"))
+        assert kept.train + kept.val == content
+        assert unix.train + unix.val == content.replace("\r", "")
+    with pytest.raises(RequestError, match=r"but perhaps Latin-1: add data\.encoding=latin-1; data"):
+        corpus(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_bytes(content.encode("utf-16"))
+    with pytest.raises(RequestError, match=r"but perhaps UTF-16: add data\.encoding=utf-16"):
+        corpus(tmp_path / "a.txt")
+    with pytest.raises(RequestError, match=r"data\.encoding=nonsense is not known"):
+        corpus(tmp_path / "a.txt", encoding="nonsense")
+    with pytest.raises(RequestError, match="is not text in ascii"):
+        corpus(tmp_path / "a.txt", encoding="ascii")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(RequestError, match="but a PNG picture: leave it out with a pattern"):
+        corpus(tmp_path / "a.png")
