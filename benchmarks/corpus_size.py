@@ -115,7 +115,9 @@ def _measured(file: Path, data: list[str], *, quick: bool) -> Cost:
             steps = [f"training.max_iters={2 if quick else iterations}", "training.eval_interval=1000000"]
             steps += ["schedule.warmup_iters=0", *(["model.n_embd=8", "model.n_head=2"] if quick else [])]
             reported = _log(train_command(choice, "device=cpu", *data, *_ONE_STEP, *steps), folder, own)
-            cost.tokens_per_second[stage] = float(re.findall(r"([\d,]+) tokens/s in", reported)[0].replace(",", ""))
+            cost.tokens_per_second[stage] = float(
+                re.findall(r"steps, ([\d,]+) tokens/s;", reported)[0].replace(",", "")
+            )
         exact = [*start, "training.exact_tokens=null" if quick else "training.exact_tokens=5000000"]
         cost.exact_loss = wall_seconds(exact, folder, own) - cost.later_start
         return cost

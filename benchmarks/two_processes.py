@@ -41,7 +41,7 @@ def _row(work: str, own: list[str], repeats: int, folder: Path) -> Row:
 
 
 def _speed(command: list[str], folder: Path) -> float:
-    return float(re.findall(r"([\d,]+) tokens/s in", output(command, folder))[0].replace(",", ""))
+    return float(re.findall(r"steps, ([\d,]+) tokens/s;", output(command, folder))[0].replace(",", ""))
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _ours(folder: Path, size: dict[str, int], batch_size: int) -> float:
     changes += [f"model.{name}={value}" for name, value in size.items()] + [f"training.batch_size={batch_size}"]
     printed = output(train_command("model=v7", *changes), folder)
     # Each line gives the tokens per second of all iterations up to it.
-    speeds = re.findall(r"^iteration +(\d+) .* ([\d,]+) tokens/s$", printed, re.MULTILINE)
+    speeds = re.findall(r"^iteration +(\d+) .* ([\d,]+) tokens/s(?:   .* left)?$", printed, re.MULTILINE)
     seconds = {int(iteration): int(iteration) * tokens / float(speed.replace(",", "")) for iteration, speed in speeds}
     return _LAST * tokens / (seconds[_ITERATIONS] - seconds[before])
 
