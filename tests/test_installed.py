@@ -63,7 +63,7 @@ def test_the_first_commands_need_no_clone_and_no_network(installed: Path, tmp_pa
     assert [path.name for path in folder.iterdir()] == ["runs"]
     assert len(succeeds(installed / "gpt-generate", "tokens=20", cwd=folder)) == 21
     assert "exact loss" in succeeds(installed / "gpt-evaluate", cwd=folder)
-    assert "1 run on data=shakespeare" in succeeds(installed / "gpt-compare", cwd=folder)
+    assert "1 run on tiny Shakespeare" in succeeds(installed / "gpt-compare", cwd=folder)
     (summary,) = folder.glob("runs/*/*/summary.json")
     assert '"git_commit": null' in summary.read_text()  # the commit of another project says nothing
     assert '"command": "gpt-train model=v1' in summary.read_text()

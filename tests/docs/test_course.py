@@ -279,11 +279,12 @@ def test_captions_state_what_their_pictures_show(site: Path) -> None:
     stated |= {
         name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{page}.md").read_text() for name, page in LIVE.items()
     }
+    varying = {*LIVE, "induction"}  # shares of answers: another processor rounds differently, and a run ends elsewhere
     for picture in {picture for picture, _ in shown}:
         phrases = [phrase for name, phrase in shown if name == picture]
         caption = stated[picture].partition("\n\n")[2]  # after the picture
         numbers = [list(map(float, NUMBER.findall(text))) for text in (restated(caption, phrases), caption)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=0.5 if picture in LIVE else 0.25, abs=3), picture
+        assert numbers[0] == pytest.approx(numbers[1], rel=0.5 if picture in varying else 0.25, abs=3), picture
 
 
 def test_a_caption_is_restated_in_the_order_of_its_phrases() -> None:

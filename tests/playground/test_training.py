@@ -89,7 +89,7 @@ def test_it_trains_as_pytorch_does(browser: Any, address: str, published: Path, 
                 found = torch.tensor(first[f"gradient.{name}"]).view_as(weight)
                 assert weight.grad is not None
                 assert (found - weight.grad).abs().max() <= 1e-4 * weight.grad.abs().max(), name
-        assert losses[i] == pytest.approx(loss.item(), abs=1e-3)
+        assert losses[i] == pytest.approx(loss.item(), abs=1e-4 * (i + 10))  # rounding adds up, on some processors more
         optimizer.step({"all": RATE}, torch.zeros(()))
     assert losses[-1] < losses[0]
 
