@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def test_a_fork_starts_from_the_best_weights_of_its_parent(script: Script, paren
 @pytest.fixture
 def other(tmp_path: Path) -> list[str]:
     """Another text, a seventh of which the parent's vocabulary lacks."""
-    (tmp_path / "other.txt").write_text("abcdé fghß ij\n" * 200)
+    draw, letters = random.Random(0), "abcdé fghß ij"
+    lines = ("".join(draw.sample(letters, len(letters))) for _ in range(200))  # which do not repeat each other
+    (tmp_path / "other.txt").write_text("".join(f"{line}\n" for line in lines))
     return ["data=text", "data.path=other.txt", "training.max_iters=4", "hydra.run.dir=fork"]
 
 
