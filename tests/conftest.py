@@ -22,6 +22,7 @@ from torch import nn
 
 from gpt import models
 from gpt.base.choices import Choice
+from gpt.base.command_schemas import CompareConfig
 from gpt.base.runtime import Runtime
 from gpt.base.schema import TrainConfig
 from gpt.data.corpora import LOADER
@@ -87,6 +88,12 @@ def build_small(stage: str, **changes: Any) -> nn.Module:
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
     return model
+
+
+def compare_config(**changes: Any) -> CompareConfig:
+    """The settings of compare.py, without conf/."""
+    values = {"runs": ".", "stage": [], "tags": [], "metric": "exact", "x": "iterations", "by": None, "out": None}
+    return CompareConfig.model_validate(values | {"title": None, "tolerance": 0.1} | changes)
 
 
 def split_text(text: str, train_fraction: float = 0.9) -> TextCorpus:

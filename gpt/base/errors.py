@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.installation import installing
+from gpt.base.typed import as_typed
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -152,7 +153,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 def _shorten(value: object) -> str:
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return as_typed(value)
     try:
         text = " ".join(str(value).split())
     except ValueError:  # an integer of thousands of digits

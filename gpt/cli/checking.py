@@ -9,8 +9,7 @@ from omegaconf import DictConfig
 
 from gpt.base.errors import report
 from gpt.cli import requests
-from gpt.cli.composing import parsed, sweeper_params
-from gpt.cli.sweeps import Refusal
+from gpt.cli.sweeps import Refusal, overrides_of_jobs
 
 _MOST = 100  # jobs: each takes a twentieth of a second
 
@@ -20,11 +19,7 @@ class CheckCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Before the first job."""
-        settings = config.hydra
-        if not settings.sweeper._target_.endswith("BasicSweeper"):  # others choose each job after the previous one
-            return
-        given = {override.key_or_group: override for override in parsed([*sweeper_params(settings)])}
-        given |= {override.key_or_group: override for override in parsed([*settings.overrides.task])}
+        given = overrides_of_jobs(config.hydra) or {}
         for job in itertools.islice(itertools.product(*map(_values, given.values())), _MOST):
             try:
                 requests.of_overrides(job)
@@ -32,16 +27,13 @@ class CheckCallback(Callback):
                 reported = report(error)
                 if reported is None:  # the job will say more
                     return
-                own = " ".join(word for word, override in zip(job, given.values(), strict=True) if _is_swept(override))
+                swept = (override.is_discrete_sweep() for override in given.values())
+                own = " ".join(itertools.compress(job, swept))
                 raise Refusal(f"nothing was trained, because of the job {own}: {reported[0]}") from None
 
 
 def _values(override: Override) -> list[str]:
     """The override with each of its values."""
-    if not _is_swept(override):
+    if not override.is_discrete_sweep():
         return [str(override.input_line)]
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-
-
-def _is_swept(override: Override) -> bool:
-    return override.is_discrete_sweep()

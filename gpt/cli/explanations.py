@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
@@ -43,7 +44,7 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
         if error.options or group.startswith("data/"):
             return _no_such_choice(group, name, error.options or ())
     if "@experiment." in str(error):
-        return "the file of this experiment lacks the line '# @package _global_' at its top"
+        return lacking_line("experiment")
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
     message = " ".join(str(error).split())
@@ -60,13 +61,27 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
     return message or "Hydra cannot compose this configuration"
 
 
+def lacking_line(group: str, line: str = "# @package _global_") -> str:
+    """The error line for a file of a group whose keys land in the wrong place."""
+    return f"the file of this {group} lacks the line {line!r} at its top"
+
+
+def explain_yaml(error: yaml.YAMLError) -> str:
+    """The error line for a file that is not YAML."""
+    if not isinstance(error, yaml.MarkedYAMLError):  # a character that YAML does not allow
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+    return f"{where}{error.problem or error.context}"
+
+
 def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str]]) -> str:
     """What to type instead of a word that has no key and is not clearly a value of one.
 
     `named` are the keys that a word may stand for, each with its values if they have names.
     """
     values, choices = _for_users(config_name)
-    if choices:
+    if config_name in ("train", "search"):
         named = {**{group: choices_of(group) for group in groups("train")}, **named}
     return _as_key(word, values, choices) or f"cannot read {word!r} as key=value; {_meant(word, values, named)}"
 

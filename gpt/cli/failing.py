@@ -18,7 +18,7 @@ from gpt.base import console
 from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.stopping import Stopped
 from gpt.cli import sweeps
-from gpt.cli.explanations import explain_composition, explain_launch
+from gpt.cli.explanations import explain_composition, explain_launch, explain_yaml
 
 
 class JobError(UserError):
@@ -79,12 +79,8 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
         yield
     except HydraException as error:
         raise RequestError(explain_composition(error, config_name, sys.argv[1:])) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-        raise RequestError(f"{where}{error.problem or error.context}") from error
-    except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise RequestError(" ".join(str(error).split())) from error
+    except yaml.YAMLError as error:
+        raise RequestError(explain_yaml(error)) from error
     except sweeps.Refusal as refused:
         raise RequestError(str(refused)) from None
     except UserError:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.keys import flat
 from gpt.base.typed import as_typed, expanded
-from gpt.cli.composing import composed, is_for_users
+from gpt.cli.composing import choices_of, composed, is_for_users
+from gpt.cli.explanations import explain_yaml
 
 _GROUPS = ("data", "optimizer", "schedule")
 
@@ -26,13 +28,12 @@ def overrides(word: str) -> list[str]:
     """The settings of a file as key=value. Raises RequestError for a file that has none."""
     path = Path(expanded(word))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            content = yaml.safe_load(file)
     except UnicodeDecodeError:
         raise RequestError(f"{word} is not UTF-8 text") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise RequestError(f"{word}{where}: {getattr(error, 'problem', None) or 'not YAML'}") from None
+        raise RequestError(explain_yaml(error)) from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise RequestError(f"{word} must have keys with values, as in 'training.max_iters: 100'")
     if "defaults" in content:
@@ -65,7 +66,8 @@ def _of_run(content: dict[str, Any]) -> list[str]:
 
 def _named(group: str, choice: dict[str, Any]) -> str:
     """The first choice of a group that makes what this one makes; its values are given by name."""
-    for path in sorted((CONF / group).glob("*.yaml")):
-        if yaml.safe_load(path.read_text(encoding="utf-8")).get("_target_") == choice.get("_target_"):
-            return path.stem
+    for name in choices_of(group):
+        content: Any = OmegaConf.load(CONF / group / f"{name}.yaml")
+        if content.get("_target_") == choice.get("_target_"):
+            return name
     raise RequestError(f"{group}._target_={choice.get('_target_')} is no choice of {group} here")

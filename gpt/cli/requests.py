@@ -26,7 +26,7 @@ from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, unescaped, unquoted
 from gpt.cli import arguments, sweeps, words
 from gpt.cli.composing import composed, own_configuration
-from gpt.cli.explanations import PACKAGES, explain_composition
+from gpt.cli.explanations import PACKAGES, explain_composition, lacking_line
 from gpt.cli.failing import is_sweep
 from gpt.cli.synonyms import by_name
 
@@ -154,10 +154,10 @@ def _check_packages(config: DictConfig) -> None:
     """Raise RequestError if a file lacks the line that says where its keys belong."""
     for group, (stray, line) in PACKAGES.items():
         if isinstance(content := config.get(group), DictConfig) and stray in content:
-            raise RequestError(f"the file of this {group} lacks the line {line!r} at its top")
+            raise RequestError(lacking_line(group, line))
     for group in ("experiment", "debug"):
         if isinstance(config.get(group), DictConfig):  # instead of what its keys say
-            raise RequestError(f"the file of this {group} lacks the line '# @package _global_' at its top")
+            raise RequestError(lacking_line(group))
 
 
 def changed(config: TrainConfig, request: Request) -> list[str]:

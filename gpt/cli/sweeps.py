@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -58,16 +59,22 @@ class SweepCallback(Callback):
         os.environ[_FOLDER] = expanded(str(folder))
         _check_record(folder / _COMMAND)
         _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
-        if settings.sweeper._target_.endswith("BasicSweeper"):  # other sweepers choose each job after the previous one
-            overrides = parsed([*sweeper_params(settings), *settings.overrides.task])
-            last = {override.key_or_group: override for override in overrides}  # the command line's, if both have a key
-            swept = {key: override for key, override in last.items() if override.is_discrete_sweep()}
+        if (overrides := overrides_of_jobs(settings)) is not None:
+            swept = {key: override for key, override in overrides.items() if override.is_discrete_sweep()}
             counts = {key: sum(1 for _ in override.sweep_string_iterator()) for key, override in swept.items()}
             os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
         if launcher(settings) == "submitit":
             _announce(settings)
         if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
             os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+
+def overrides_of_jobs(settings: Any) -> dict[str, Override] | None:
+    """The override of each key, swept or not; None for a sweeper that chooses each job after the previous one."""
+    if not settings.sweeper._target_.endswith("BasicSweeper"):
+        return None
+    overrides = parsed([*sweeper_params(settings), *settings.overrides.task])
+    return {override.key_or_group: override for override in overrides}  # the command line's, if both have a key
 
 
 def continued(words: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
 from gpt.data.description import Split
 from gpt.data.long_text import LongText
-from gpt.data.own_text import Encoding, SplitBy, read, split_by
+from gpt.data.own_text import Encoding, SplitBy, TrainFraction, read, split_by
 from gpt.data.sources import Source, files_of
 from gpt.data.tokenizers import TokenKind
 
@@ -26,7 +26,6 @@ _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # 
 _IN_MEMORY = 2**24  # bytes of a text
 _MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
 
-TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]

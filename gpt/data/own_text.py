@@ -14,6 +14,7 @@ from pydantic import Field
 from gpt.base.errors import RequestError
 from gpt.data.sources import Source
 
+TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 SplitBy = Literal["place", "lines", "files"]
 Encoding = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=40)]
 

@@ -19,15 +19,14 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import TextCorpus
-from gpt.data.own_text import divided, lines_in
-from gpt.data.sources import Source, files_of
+from gpt.data.own_text import TrainFraction, divided, lines_in, read
+from gpt.data.sources import files_of
 from gpt.data.tokenizer import TextTokenizer
 
 _MOST_CHARACTERS = 10**7
 _PAUSE, _END = ".", "\n"
 
 Examples = Annotated[int, Field(ge=100, le=200_000)]
-TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 Distance = Annotated[int, Field(ge=0, le=10_000)]
 
 
@@ -54,9 +53,7 @@ def questions(path: PathNames, separator: Annotated[str, Field(min_length=1)], t
 
     Raises RequestError for a line without the separator.
     """
-    lines = list(
-        dict.fromkeys(line for file in files_of(path) for line in lines_in(Source([file]).text()) if line.strip())
-    )
+    lines = list(dict.fromkeys(line for file in files_of(path) for line in lines_in(read(file)) if line.strip()))
     for number, line in enumerate(lines, start=1):
         if separator not in line:
             raise RequestError(

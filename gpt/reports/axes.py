@@ -23,7 +23,7 @@ def panels(count: int) -> tuple["Figure", list["Axes"]]:
 
 
 def log_axis(axes: "Axes", values: Collection[float]) -> None:
-    """A logarithmic horizontal axis for these values, none below 0, of which the largest is marked; 0 is beside it."""
+    """Make the horizontal axis logarithmic for values of 0 and more, with the largest marked and 0 at the left end."""
     positive = sorted(value for value in values if value > 0)
     if not positive:
         return

@@ -22,7 +22,7 @@ LOSS: dict[Metric, Callable[[Summary], float]] = {
     "train": lambda summary: summary.estimated.train,
     "best": lambda summary: summary.best.val,
 }
-_FEWEST_SEEDS = 3  # of which to say that a difference is noise
+_FEWEST_SEEDS = 3  # with fewer, a difference is undecided rather than noise
 WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
 _SIGNIFICANCE = 0.05
 

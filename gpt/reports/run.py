@@ -77,11 +77,16 @@ def _time(summary: Summary, tokens: int) -> str:
 
 def plot_run(run: RunFolder, summary: Summary) -> None:
     """Draw the run's loss curves as loss.png, with the documented losses if it is the documented run."""
+    run.write("loss.png", curve_of_run(run, summary))
+
+
+def curve_of_run(run: RunFolder, summary: Summary) -> bytes:
+    """The picture of the loss curves in a run folder."""
     training = run.config().training
     is_plain = not (training.label_smoothing or training.multi_token)
     of_steps = "mini-batch" if is_plain else "mini-batch, as it is trained"
     are_bytes = run.vocabulary().kind == "bytes"
-    run.write("loss.png", loss_curve(run.evaluations(), run.steps(), summary, of_steps, are_bytes=are_bytes))
+    return loss_curve(run.evaluations(), run.steps(), summary, of_steps, are_bytes=are_bytes)
 
 
 def loss_curve(

@@ -160,7 +160,7 @@ def _as_configured(data: Data, config: TrainConfig) -> Data:
 
 
 def _in_iterations(settings: TrainingConfig, data: Data, tokens: int) -> TrainingConfig:
-    """The settings with as many iterations, of so many tokens each, as the epochs take that they ask for."""
+    """The settings with `epochs` converted to iterations of this many tokens each."""
     if settings.epochs is None:
         return settings
     iterations = math.ceil(settings.epochs * tokens_in_epoch(data) / tokens)

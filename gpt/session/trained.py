@@ -19,7 +19,7 @@ from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
 from gpt.reports.card import Table, card, history
-from gpt.reports.run import loss_curve
+from gpt.reports.run import curve_of_run, loss_curve
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -211,7 +211,7 @@ class TrainedRun(Trained):
     def _repr_html_(self) -> str | None:
         if not self.run.is_finished():
             return None  # then a notebook shows the line
-        curve = loss_curve(self.evaluations, self.run.steps(), self.summary, "mini-batch")
+        curve = curve_of_run(self.run, self.summary)
         sample = self.run.path / "sample.txt"
         return card(self.summary, curve, read_text_file(sample) if sample.exists() else "", str(self.run.path))
 

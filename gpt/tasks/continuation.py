@@ -94,8 +94,9 @@ class Continuation(Task):
 
     def shared(self, split: str, corpus: Text, trained_on: Text) -> tuple[int, int, str]:
         """Tokens, in passages of some length."""
-        ids = corpus.encoded(self.tokenizer)[split]
-        return shared_tokens(ids, trained_on.encoded(self.tokenizer)["train"]), len(ids), self.token
+        encoded = corpus.encoded(self.tokenizer)
+        others = encoded if trained_on is corpus else trained_on.encoded(self.tokenizer)
+        return shared_tokens(encoded[split], others["train"]), len(encoded[split]), self.token
 
     def grown(self, corpus: Text) -> "Continuation":
         """With all characters of the corpus. Raises RequestError if this tokenizer cannot learn more of them."""

@@ -27,7 +27,6 @@ from safetensors import torch as safetensors_torch
 import gpt
 from gpt import models, tasks
 from gpt.base.choices import Choice
-from gpt.base.command_schemas import CompareConfig
 from gpt.base.errors import UserError, report
 from gpt.base.files import PLACE, seal, sealed
 from gpt.base.request import Destination, Request
@@ -52,6 +51,7 @@ from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE
 from gpt.training.state import TrainingState
 from gpt.watching.loggers import LOGGER
+from tests.conftest import compare_config
 from tests.faults.scenarios import STAGES, Outcome, in_processes, short, whole_run
 
 _V9 = ["model=v9", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=3",
@@ -109,8 +109,7 @@ def _resume(run: RunFolder) -> None:
 
 def _compare(run: RunFolder, out: Path) -> None:
     closing_lines(run.summary(), run)
-    values = {"stage": [], "title": None, "tags": [], "metric": "exact", "by": None, "out": None, "tolerance": 0.1}
-    config = CompareConfig.model_validate(values | {"runs": str(run.path.parent), "x": "tokens"})
+    config = compare_config(runs=str(run.path.parent), x="tokens")
     ComparisonReport.of(finished_runs(run.path.parent), [], config).write(out)
     for name in ("compare.md", "compare.csv"):
         _check_document(name, (out / name).read_text())

@@ -6,27 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.command_schemas import CompareConfig
 from gpt.base.errors import RequestError
 from gpt.reports import comparison
 from gpt.reports.comparison import ComparisonReport
 from gpt.runs.finding import finished_runs
-from tests.conftest import Script
+from tests.conftest import Script, compare_config
 
 
 @pytest.fixture
 def report(trained: Path) -> ComparisonReport:
-    values = {
-        "runs": ".",
-        "stage": [],
-        "title": None,
-        "tags": [],
-        "metric": "exact",
-        "x": "iterations",
-        "by": ["seed"],
-        "out": None,
-    }
-    config = CompareConfig.model_validate(values | {"tolerance": 0.1})
+    config = compare_config(by=["seed"])
     report = ComparisonReport.of(finished_runs(trained / "runs"), [], config)
     return dataclasses.replace(report, ranked=[*report.rankings, *report.rankings])
 

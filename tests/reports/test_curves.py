@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.command_schemas import CompareConfig
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.curves import at_equal
 from gpt.reports.ranking import Ranking, rankings
@@ -13,7 +12,7 @@ from gpt.reports.tables import equal_table
 from gpt.runs.finding import FinishedRun
 from gpt.runs.records import Exact
 from gpt.training.progress import Evaluation, Progress
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, compare_config
 from tests.reports.test_ranking import copies
 
 
@@ -88,20 +87,7 @@ def test_without_an_evaluation_before_or_a_count_of_operations_nothing_is_compar
 
 def test_the_table_is_shown_for_what_the_axis_asks_for(run: Path, tmp_path: Path) -> None:
     runs = list(of_two_rates(run, tmp_path))
-    values = {
-        "runs": ".",
-        "stage": [],
-        "title": None,
-        "tags": [],
-        "metric": "exact",
-        "by": None,
-        "out": None,
-        "tolerance": 0.1,
-    }
-    tables = {
-        x: ComparisonReport.of(runs, [], CompareConfig.model_validate(values | {"x": x})).text("github")
-        for x in ("iterations", "tokens")
-    }
+    tables = {x: ComparisonReport.of(runs, [], compare_config(x=x)).text("github") for x in ("iterations", "tokens")}
     title = "After 1.5e+03 tokens trained on, which all of these runs reached, interpolated between evaluations, "
     title += "nats per token:"
     assert title in tables["tokens"]

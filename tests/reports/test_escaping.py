@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.command_schemas import CompareConfig
 from gpt.reports import escaping, tables
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.ranking import Group, Ranking
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
+from tests.conftest import compare_config
 
 HOSTILE = [
     "<script>alert(1)</script>", "[x](javascript:alert)", "![x](http://a.b/c)", "a\n# heading", "a | b |", "`code`",
@@ -68,17 +68,7 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     rows = list(csv.reader(io.StringIO(content)))
     assert [len(row) for row in rows] == [len(rows[0])] * (len(HOSTILE) + 1)
     assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
-    values = {
-        "runs": ".",
-        "stage": [],
-        "title": None,
-        "tags": [],
-        "metric": "exact",
-        "x": "iterations",
-        "by": ["=key"],
-        "out": None,
-    }
-    config = CompareConfig.model_validate(values | {"tolerance": 0.1})
+    config = compare_config(by=["=key"])
     report = ComparisonReport.of([FinishedRun(run, summary)], [], config)
     report = dataclasses.replace(report, rankings=[ranking], ranked=[ranking])
     report.write(tmp_path)
