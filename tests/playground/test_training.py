@@ -27,7 +27,9 @@ from tests.playground.conftest import STAGES, serving_files
 
 pytestmark = pytest.mark.slow
 
-ITERATIONS, BATCH, RATE = 50, 16, 1e-2
+# With a rate of 1e-2, PyTorch itself ends up to 2e-2 away from here if its weights are nudged by 1e-7: a unit that is almost
+# dead learns from one token or from none, and Adam makes a whole step of either. With 1e-3 it ends within 5e-6.
+ITERATIONS, BATCH, RATE = 50, 16, 1e-3
 
 # The page's training on batches that begin at these places, with its graphs and its optimizer.
 TRAINED = """async ([stage, ids, places, rate]) => {
@@ -89,9 +91,8 @@ def test_it_trains_as_pytorch_does(browser: Any, address: str, published: Path, 
                 found = torch.tensor(first[f"gradient.{name}"]).view_as(weight)
                 assert weight.grad is not None
                 assert (found - weight.grad).abs().max() <= 1e-4 * weight.grad.abs().max(), name
-        assert losses[i] == pytest.approx(loss.item(), abs=1e-4 * (i + 10))  # rounding adds up, on some processors more
+        assert losses[i] == pytest.approx(loss.item(), abs=5e-5)
         optimizer.step({"all": RATE}, torch.zeros(()))
-    assert losses[-1] < losses[0]
 
 
 OTHER_ALPHABET = "Ночь, улица, фонарь, аптека, бессмысленный и тусклый свет.\n" * 40
