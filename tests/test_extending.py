@@ -85,7 +85,8 @@ def test_every_added_thing_was_trained(copy: tuple[Path, Run]) -> None:
     stages = {summary["stage"] for summary in runs(folder)}
     assert {"window_mean", "v5", "wide"} <= stages
     changed = {change for summary in runs(folder) for change in summary["changed"]}
-    assert {"optimizer=Lion", "schedule=staircase", "data=squares", "model.reach=3", "data.tokenizer=words"} <= changed
+    assert {"optimizer=Lion", "schedule=staircase", "data=squares", "model.reach=3"} <= changed
+    assert "data.tokenizer=syllables" in changed
     steps = [path.read_text().splitlines() for path in folder.rglob("steps.txt")]
     first = [[line.split()[0] for line in lines if line[0].isdigit()] for lines in steps]
     assert ["5", "10", "15", "20"] in [words[:4] for words in first]
@@ -138,7 +139,7 @@ def test_resumed_runs_with_added_things_equal_uninterrupted_ones(copy: tuple[Pat
     added = {
         "text": "model=window_mean optimizer=lion schedule=staircase data=squares metrics=top_k",
         "task": "model=v5 data=speeches",
-        "tokens": "model=v5 optimizer=layerwise data.tokenizer=words",
+        "tokens": "model=v5 optimizer=layerwise data.tokenizer=syllables",
     }
     wholes = run(
         *(f"python train.py {what} {short} {every} hydra.run.dir=whole/{name}" for name, what in added.items())
@@ -189,9 +190,9 @@ def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(copy:
 def test_an_added_tokenizer_is_one_file_measured_by_character_and_refused_where_it_lacks_a_form(
     copy: tuple[Path, Run],
 ) -> None:
-    assert [name for name in FILES if "words" in Path(name).stem] == ["gpt/data/tokenizers/words.py"]
+    assert [name for name in FILES if "syllables" in Path(name).stem] == ["gpt/data/tokenizers/syllables.py"]
     folder, run = copy
-    newest = next(found["path"] for found in reversed(runs(folder)) if "data.tokenizer=words" in found["changed"])
+    newest = next(found["path"] for found in reversed(runs(folder)) if "data.tokenizer=syllables" in found["changed"])
     evaluated, generated, unknown = run(
         f"python evaluate.py run={newest} json=true",
         f"python generate.py run={newest} prompt='What is' tokens=20 seed=1",

@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from gpt.base.errors import RequestError, UserError
+from gpt.data.byte_level import BYTES
 from gpt.exporting.equality import check
 from gpt.models import block_size_of, v6_pre_norm, v7_dropout
 from gpt.session.trained import TrainedRun
@@ -59,9 +60,12 @@ def export(trained: TrainedRun, folder: Path) -> str:
 
 
 def _with_special(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer with the special token as its last one, which characters outside the vocabulary become."""
+    """A tokenizer with the special token as its last one, which characters outside the vocabulary become.
+
+    Those of bytes have none.
+    """
     model = tokenizer["model"]
-    if model["type"] == "WordLevel":
+    if not set(BYTES) <= set(model["vocab"]):
         model["vocab"][_SPECIAL] = len(model["vocab"])
         model["unk_token"] = _SPECIAL
     return tokenizer

@@ -137,7 +137,7 @@ def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
     assert tokenizer.encode(CONTENT).tolist() == encoding.encode(CONTENT)
 
 
-@pytest.mark.parametrize("kind", ["bytes", "subwords"])
+@pytest.mark.parametrize("kind", ["bytes", "subwords", "words"])
 def test_a_long_text_has_the_same_tokens_as_in_memory(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +150,7 @@ def test_a_long_text_has_the_same_tokens_as_in_memory(
         for split, ids in short.encoded(tokenizer).items():
             found = long.encoded(tokenizer)[split]
             assert torch.equal(found[:], ids[:])
-            assert found._ids.dtype == (np.uint8 if kind == "bytes" else np.uint16)
+            assert found._ids.dtype == (np.uint16 if kind == "subwords" else np.uint8)
 
 
 def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER, OTHERS
-from gpt.data import tokenizers as text_tokenizers
 from gpt.data.corpora import tiny_shakespeare
 from gpt.data.vocabulary import Vocabulary
 from gpt.exporting import graphs
@@ -272,13 +271,13 @@ def test_v7_is_a_gpt2(called: Script, corpus_file: Path, tmp_path: Path) -> None
 HARD = "Don't we'll naïve\r\n\n  東京 😀\t 1234 e\u0301 \ufeff \u0085x"
 
 
-@pytest.mark.parametrize(("tokens", "n_embd"), [("bytes", 256), ("subwords", 304)])
-def test_bytes_and_subwords_are_the_same_in_every_format(tokens: str, n_embd: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tokens", "n_embd"), [("bytes", 256), ("subwords", 304), ("words", 304)])
+def test_other_tokens_are_the_same_in_every_format(tokens: str, n_embd: int, tmp_path: Path) -> None:
     """In a window as wide as the vocabulary is large, as GPT-2's form requires."""
     transformers = pytest.importorskip("transformers")
-    (tmp_path / "input.txt").write_text(small_corpus()[:5000] + "Don't naïve 東京 😀 1234\r\n\n" * 50)
+    (tmp_path / "input.txt").write_text(small_corpus()[:5000] + f"{HARD}\n" * 50)
     data = ["data=text", f"data.path={tmp_path / 'input.txt'}", f"data.tokenizer={tokens}"]
-    data += ["data.vocab_size=300"] if tokens == "subwords" else []
+    data += ["data.vocab_size=300"] if tokens != "bytes" else []
     small = ["model.block_size=8", f"model.n_embd={n_embd}", "model.n_head=2", "model.n_layer=1", "device=cpu"]
     short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2"]
     run = gpt.train("model=v7", *small, *short, *data, folder=tmp_path / "run")
@@ -293,9 +292,11 @@ def test_bytes_and_subwords_are_the_same_in_every_format(tokens: str, n_embd: in
         assert read.encode(HARD).ids == ids.tolist(), form
         assert read.decode(ids.tolist()) == HARD
         vocabulary = vocabulary_of(tmp_path / form / "tokenizer.json", tokens)
-        assert text_tokenizers.restored(vocabulary).name == run.tokenizer.name
+        tokens_read = vocabulary.vocabulary[: len(run.tokenizer)]  # GPT-2 has one more, for unknown characters
+        assert tokens_read == run.tokenizer.vocabulary
+        assert (vocabulary.merges or []) == run.tokenizer.merges
     pretrained = PretrainedGPT.from_pretrained(tmp_path / "hub")
-    assert pretrained.generate("é", tokens=30, seed=5) == run.generate("é", tokens=30, seed=5)
+    assert pretrained.generate("ï", tokens=30, seed=5) == run.generate("ï", tokens=30, seed=5)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "transformers")
     assert tokenizer(HARD).input_ids == ids.tolist()
     assert tokenizer.decode(ids) == HARD

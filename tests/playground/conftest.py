@@ -79,13 +79,13 @@ def published(several: Path, script: Script, once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenized(once: Once) -> Path:
-    """A working folder with a run of bytes and one of subwords, of a text in several alphabets."""
+    """A working folder with runs of bytes, subwords and words, of a text in several alphabets."""
 
     def train(folder: Path) -> None:
         (folder / "input.txt").write_text(MANY_ALPHABETS)
         short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "training.batch_size=8"]
-        for tokens, vocabulary in (("bytes", []), ("subwords", ["data.vocab_size=400"])):
-            data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", *vocabulary]
+        for tokens in ("bytes", "subwords", "words"):
+            data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", "data.vocab_size=400"]
             gpt.train("model=v5", "model.n_layer=1", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
 
     return once("tokenized", train)

@@ -27,8 +27,8 @@ from tests.playground.conftest import STAGES, serving_files
 
 pytestmark = pytest.mark.slow
 
-# With a rate of 1e-2, PyTorch itself ends up to 2e-2 away from here if its weights are nudged by 1e-7: a unit that is almost
-# dead learns from one token or from none, and Adam makes a whole step of either. With 1e-3 it ends within 5e-6.
+# With a rate of 1e-2, PyTorch itself ends up to 2e-2 away if its weights are nudged by 1e-7: a unit that is almost dead
+# learns from one token or from none, and Adam makes a whole step of either. With 1e-3 it ends within 5e-6.
 ITERATIONS, BATCH, RATE = 50, 16, 1e-3
 
 # The page's training on batches that begin at these places, with its graphs and its optimizer.

@@ -33,6 +33,7 @@ export function tokenizer(run) {
     bytes: Bytes,
     subwords: Subwords,
     gpt2: Subwords,
+    words: Words,
   };
   return new kinds[run.tokenizer.kind](run);
 }
@@ -102,6 +103,16 @@ class Bytes extends Tokenizer {
 
   bytes(id) {
     return Uint8Array.of(id);
+  }
+}
+
+/** Frequent words, each with the space before it; others are spelled. */
+class Words extends Characters {
+  encode(text) {
+    const words = this.known(text).match(/ ?[\p{L}\p{N}_]+|[^\p{L}\p{N}_]/gu) ?? [];
+    return words.flatMap((word) =>
+      this.ids.has(word) ? [this.ids.get(word)] : Array.from(word, (character) => this.ids.get(character)),
+    );
   }
 }
 

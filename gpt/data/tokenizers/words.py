@@ -1,0 +1,69 @@
+"""Words: the most frequent ones of the training split; every other one is spelled in characters."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from gpt.base.errors import RequestError
+from gpt.data.byte_level import imported_library
+from gpt.data.corpus import Text
+from gpt.data.tokenizer import LearnedTokenizer
+from gpt.data.tokenizers.characters import lacking
+from gpt.data.vocabulary import Vocabulary
+
+_WORDS = re.compile(r" ?\w+|\W")  # a space belongs to the word after it
+_OF_LIBRARY = r" ?[\p{L}\p{N}_]+|[^\p{L}\p{N}_]"  # the same; its \w has accents without a letter, too
+
+
+class Words(LearnedTokenizer):
+    """Characters, then words of several characters."""
+
+    unit = "word"
+    joins_characters = True
+    vocabulary: list[str]
+
+    def __init__(self, vocabulary: list[str]) -> None:
+        self.vocabulary, self.merges = vocabulary, []
+        self._ids = {token: i for i, token in enumerate(vocabulary)}
+
+    @classmethod
+    def restored(cls, vocabulary: Vocabulary) -> "Words":
+        """The tokenizer of a run."""
+        return cls(list(vocabulary.vocabulary))
+
+    @classmethod
+    def built_for(cls, corpus: Text) -> "Words":
+        """With the characters of all splits; the vocabulary may be larger by those that training never shows."""
+        found = super().built_for(corpus)
+        return found.grown("".join(c for c in corpus.characters if c not in found._ids))
+
+    @classmethod
+    def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> "Words":
+        """All characters, and as many words as there is room for."""
+        del show_progress  # as fast as reading
+        words = Counter(word for text in texts for word in _WORDS.findall(text))
+        characters = sorted(set("".join(words)))
+        frequent = [word for word, _ in words.most_common() if len(word) > 1]
+        return cls([*characters, *frequent[: max(0, vocab_size - len(characters))]])
+
+    def encode(self, text: str) -> Tensor:
+        """text -> (N,) int64 token ids. Raises RequestError for a character not in the vocabulary."""
+        if unknown := self.without_unknown(text)[1]:
+            raise RequestError(lacking(unknown))
+        words = ([word] if word in self._ids else word for word in _WORDS.findall(text))
+        return torch.tensor([self._ids[token] for tokens in words for token in tokens], dtype=torch.int64)
+
+    def grown(self, characters: str) -> "Words":
+        """With these characters, too."""
+        return Words([*self.vocabulary, *characters])
+
+    def as_json(self) -> str:
+        """Subwords without merges, of which a whole word is one if the vocabulary has it."""
+        library = imported_library()
+        tokenizer = library.Tokenizer(library.models.BPE(vocab=self._ids, merges=[], ignore_merges=True))
+        tokenizer.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(_OF_LIBRARY), "isolated")
+        tokenizer.decoder = library.decoders.Fuse()
+        return tokenizer.to_str()
