@@ -65,8 +65,9 @@ def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> t
     """
     order = list(parts)
     random.Random(_SEED).shuffle(order)
-    lengths = list(accumulate(map(len, order)))
-    count = sum(length <= train_fraction * lengths[-1] for length in lengths)
+    lengths = list(accumulate(map(len, order), initial=0))
+    count = sum(length <= train_fraction * lengths[-1] for length in lengths[1:])
     if not 0 < count < len(order):
-        raise RequestError(f"{len(order)} parts are too few to divide into training and validation: data.split=place")
+        parts = "1 part is" if len(order) == 1 else f"{len(order)} parts are"
+        raise RequestError(f"{parts} too few to divide into a training and a validation split")
     return between.join(order[:count]), between.join(order[count:])

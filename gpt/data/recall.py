@@ -40,12 +40,25 @@ class Lines(TextCorpus):
     answer: int = 1
     separator: str | None = None
 
-    def lines(self, split: str) -> list[tuple[str, int]]:
-        """The lines of a split, each with the place of its first target."""
+    @property
+    def padding(self) -> str:
+        """A character that makes short lines as long as the longest; it is never a target."""
+        return _END
+
+    def examples(self, split: str, block_size: int) -> list[tuple[str, int]]:
+        """The lines of a split, each with the place of its first target.
+
+        Raises RequestError if a line does not fit into a window.
+        """
         lines = getattr(self, split).removesuffix(_END).split(_END)
         if self.separator is None:
-            return [(line, len(line) - self.answer) for line in lines]
-        return [(line + _END, line.index(self.separator) + len(self.separator)) for line in lines]
+            found = [(line, len(line) - self.answer) for line in lines]
+        else:
+            found = [(line + _END, line.index(self.separator) + len(self.separator)) for line in lines]
+        longest = max(len(line) for line, _ in found)
+        if longest - 1 > block_size:
+            raise RequestError(f"a line has {longest - 1} characters before its last: raise model.block_size")
+        return found
 
 
 def questions(path: PathNames, separator: Annotated[str, Field(min_length=1)], train_fraction: TrainFraction) -> Lines:
@@ -113,10 +126,8 @@ class LineData:
 
     def __init__(self, corpus: Lines, tokenizer: TextTokenizer, *, block_size: int, device: torch.device | str) -> None:
         """Raises RequestError if a line does not fit into a window, or if its characters are not a token each."""
-        lines = {split: corpus.lines(split) for split in ("train", "val")}
+        lines = {split: corpus.examples(split, block_size) for split in ("train", "val")}
         longest = max(len(line) for of_split in lines.values() for line, _ in of_split)
-        if longest - 1 > block_size:
-            raise RequestError(f"a line has {longest - 1} characters before its last: raise model.block_size")
         if {split: len(ids) for split, ids in corpus.encoded(tokenizer).items()} != corpus.lengths():
             raise RequestError(
                 "each character of these lines must be a token, but in the vocabulary of init= some are not: add "
@@ -124,7 +135,7 @@ class LineData:
             )
         self.sizes, self._lines, self._are_targets, self._counts = tokenizer.sizes, {}, {}, {}
         for split, of_split in lines.items():
-            padded = "".join(line.ljust(longest, _END) for line, _ in of_split)
+            padded = "".join(line.ljust(longest, corpus.padding) for line, _ in of_split)
             self._lines[split] = tokenizer.encode(padded).view(-1, longest).to(device)  # (N, longest)
             places = torch.arange(1, longest)
             first, last = (
