@@ -51,6 +51,7 @@ class GenerateConfig(RunConfig, BeamConfig):
     min_p: Annotated[float, Field(ge=0, le=1)] | None
     repetition_penalty: Annotated[float, Field(ge=0.1, le=100)] | None
     stop: Annotated[Annotated[str, Field(min_length=1)] | None, _TEXT]
+    recited: bool
     seed: Seed
     device: DeviceName
     dtype: Literal["float32", "bfloat16", "int8"]

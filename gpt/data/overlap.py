@@ -1,4 +1,4 @@
-"""What two texts share: a model is not to be scored on text that it was trained on."""
+"""What two texts share: a model is not to be scored on text that it was trained on, and may recite it."""
 
 from dataclasses import dataclass
 
@@ -42,6 +42,25 @@ def shared_tokens(ids: Ids, others: Ids) -> int:
             here, there = here[is_same], there[is_same]
             shared[here] = True
     return int(shared.sum())
+
+
+RECITED = 20  # characters; two texts of the same kind share shorter passages by chance
+
+
+def recited(sample: str, text: str) -> tuple[int, str]:
+    """How many characters of a sample are in passages of 20 or more that a text has as well; and the longest passage.
+
+    For samples of some thousand characters: the whole text is searched about twice for each of them.
+    """
+    are_recited, longest, end = bytearray(len(sample)), "", 0
+    for start in range(len(sample)):
+        end = max(end, start)
+        while end < len(sample) and sample[start : end + 1] in text:
+            end += 1
+        longest = max(longest, sample[start:end], key=len)
+        if end - start >= RECITED:
+            are_recited[start:end] = b"\1" * (end - start)
+    return sum(are_recited), longest
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ def main(config: GenerateConfig, request: Request) -> None:
     from gpt.base.errors import RequestError, printable
     from gpt.base.runtime import keep_freed_memory
     from gpt.data.corpora import read_text
+    from gpt.data.corpus import Text
     from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
 
@@ -24,11 +25,30 @@ def main(config: GenerateConfig, request: Request) -> None:
     prompt = config.prompt
     if config.prompt_file is not None:
         prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
+    corpus = trained.corpus({}) if config.recited else None
     pieces = trained.task.respond(trained.model, prompt, config)
     title = f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
+    written = []
     with trained.runtime.settings():
         for number, piece in enumerate(pieces):
             if number == 0:
                 print(printable(title), file=sys.stderr)
             # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
             print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
+            written.append(piece.removeprefix(prompt or "") if number == 0 or config.num_samples > 1 else piece)
+    if isinstance(corpus, Text):
+        samples = written if config.num_samples > 1 else ["".join(written)]
+        print(printable(_recited(samples, "".join(corpus.training_texts()))), file=sys.stderr)
+
+
+def _recited(samples: list[str], text: str) -> str:
+    """How much of the samples stands in the training text, in words."""
+    from gpt.data.overlap import RECITED, recited
+
+    found = [recited(sample.rstrip("\n"), text) for sample in samples]
+    share = sum(count for count, _ in found) / max(1, sum(len(sample.rstrip("\n")) for sample in samples))
+    longest = max((passage for _, passage in found), key=len)
+    return (
+        f"recited: {share:.1%} of the characters, in passages of {RECITED} or more that stand in the training text; "
+        f"the longest passage of any length has {len(longest)}: {longest!r}"
+    )

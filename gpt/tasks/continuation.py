@@ -39,8 +39,8 @@ class Continuation(Task):
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
     options = frozenset({
-        "dtype", "min_p", "num_samples", "repetition_penalty", "seed", "stop", "temperature", "text", "tokens", "top_k",
-        "top_p",
+        "dtype", "min_p", "num_samples", "recited", "repetition_penalty", "seed", "stop", "temperature", "text",
+        "tokens", "top_k", "top_p",
         "training.eval_iters", "training.short_iters", "training.short_window", "training.windows",
     })  # fmt: skip
     example = "tokens=200"

@@ -20,6 +20,7 @@ import yaml
 from hydra.core.plugins import Plugins
 
 from gpt.base.keys import flat
+from gpt.data.overlap import recited
 from tests.conftest import REPOSITORY, Script
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
@@ -81,6 +82,21 @@ def test_generate_takes_its_options(called: Script, trained: Path, tmp_path: Pat
     assert samples[0].startswith("abc\n")
     assert len(set(samples)) == 1  # at temperature 0 all are the same
     assert "sample 3 of 3" in done.stderr
+
+
+def test_generate_says_what_its_samples_recite(called: Script, corpus_file: Path, trained: Path) -> None:
+    """The prompt and what lies between two samples do not count."""
+    begun = corpus_file.read_text()[:100]
+    for number, options in ((1, ["tokens=40"]), (3, ["tokens=30", "num_samples=3"])):
+        done = called("generate.py", f"prompt={begun}", "temperature=0.3", "recited=true", *options, cwd=trained)
+        assert done.returncode == 0, done.stderr
+        samples = [part.removeprefix(begun).rstrip("\n") for part in done.stdout.split(begun)[1:]]
+        assert len(samples) == number
+        found = [recited(sample, corpus_file.read_text()[:18_000]) for sample in samples]
+        share = sum(count for count, _ in found) / sum(map(len, samples))
+        assert f"recited: {share:.1%} of the characters" in done.stderr
+        longest = max((passage for _, passage in found), key=len)
+        assert f"has {len(longest)}: {longest!r}" in done.stderr
 
 
 @pytest.mark.parametrize("prompt", ["a b, c", "${a}", "null"])

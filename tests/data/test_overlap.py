@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.data import overlap
-from gpt.data.overlap import shared_tokens
+from gpt.data.overlap import RECITED, recited, shared_tokens
 
 
 @settings(max_examples=50)
@@ -48,3 +48,15 @@ def test_long_texts_are_compared_in_parts(monkeypatch) -> None:
     monkeypatch.setattr(overlap, "_AT_ONCE", 128)
     assert shared_tokens(text[1_000:3_003], text) == 2_003
     assert shared_tokens(text, text[1_000:3_003]) == 2_003
+
+
+@given(st.text("ab", max_size=60), st.text("ab", min_size=30, max_size=300), st.integers(0, 50))
+def test_what_a_sample_recites_is_what_a_search_for_every_passage_finds(own: str, text: str, start: int) -> None:
+    sample = own + text[start : start + 25]
+    passages = [(i, j) for i in range(len(sample)) for j in range(i, len(sample) + 1) if sample[i:j] in text]
+    inside = {at for i, j in passages if j - i >= RECITED for at in range(i, j)}
+    count, longest = recited(sample, text)
+    assert count == len(inside)
+    assert len(longest) == max((j - i for i, j in passages), default=0)
+    assert longest in sample
+    assert longest in text
