@@ -79,10 +79,13 @@ class StudyConfig(Schema):
     sampling_seed: Seed
 
 
+ExportFormat = Literal["hub", "transformers", "transformers_code", "onnx"]
+
+
 class ExportConfig(RunConfig):
     """conf/export.yaml: exporting a run for other programs."""
 
-    format: Literal["hub", "transformers", "onnx"]
+    format: ExportFormat
     out: Annotated[PathName | None, LITERAL]
     license: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=60)]
 

@@ -1,13 +1,13 @@
 """The formats of an export by name, each with the extra that it needs."""
 
 from pathlib import Path
-from typing import Literal
 
+from gpt.base.command_schemas import ExportFormat
 from gpt.base.errors import requiring
 from gpt.session.trained import TrainedRun
 
 
-def export(trained: TrainedRun, format: Literal["hub", "transformers", "onnx"], folder: Path, *, license: str) -> str:
+def export(trained: TrainedRun, format: ExportFormat, folder: Path, *, license: str) -> str:
     """Write the run to the empty `folder`, and return a description of what was checked.
 
     Raises RequestError if the run cannot be exported in this format or a library is missing, UserError if the export
@@ -21,6 +21,10 @@ def export(trained: TrainedRun, format: Literal["hub", "transformers", "onnx"], 
         with requiring("transformers"):
             from gpt.exporting import gpt2
         return gpt2.export(trained, folder)
+    if format == "transformers_code":
+        with requiring("transformers"):
+            from gpt.exporting import own_code
+        return own_code.export(trained, folder)
     with requiring("onnx"):
         from gpt.exporting import graphs
     return graphs.export(trained, folder)

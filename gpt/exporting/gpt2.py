@@ -38,7 +38,11 @@ def export(trained: TrainedRun, folder: Path) -> str:
     model = trained.model
     if not isinstance(model, v6_pre_norm.GPT | v7_dropout.GPT):
         stage = trained.config.stage
-        raise RequestError(f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub")
+        raise RequestError(
+            f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub, or "
+            f"format=transformers_code, which has the stage's own code"
+        )
+
     logging.disable_progress_bar()
     V, block_size = trained.task.vocab_size, block_size_of(model)
     characters = _with_special(json.loads(trained.task.as_json()))

@@ -302,8 +302,42 @@ def test_other_tokens_are_the_same_in_every_format(tokens: str, n_embd: int, tmp
     assert tokenizer.decode(ids) == HARD
 
 
+_LOADED = """
+import sys, json, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, prompt, calls = sys.argv[1], sys.argv[2], {"trust_remote_code": True}
+model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, **calls), AutoTokenizer.from_pretrained(folder, **calls)
+idx = tokenizer(prompt, return_tensors="pt").input_ids
+found = model.generate(idx, max_new_tokens=30, do_sample=False)
+print(json.dumps([tokenizer.decode(found[0]), model(idx, labels=idx).loss.item(), "gpt" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("stage", ["v1", "v5", "v8", "v9", "hybrid", "lstm", "v8_without_rotary"])
+def test_every_stage_runs_without_this_package_by_the_code_of_its_export(stage: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "input.txt").write_text(small_corpus())
+    small = ["model.block_size=36"]
+    if stage not in ("v1", "v5"):
+        small += ["model.n_embd=16", "model.n_layer=2", *([] if stage == "lstm" else ["model.n_head=2"])]
+    short = ["training.max_iters=20", "training.eval_iters=1", "training.batch_size=4", "training.learning_rate=1e-2"]
+    data = ["data=text", f"data.path={tmp_path / 'input.txt'}", "device=cpu"]
+    run = gpt.train(f"model={stage}", *small, *short, *data, folder=tmp_path / "run")
+    with staged(tmp_path / "out") as folder:
+        checked = export(run, "transformers_code", folder, license="mit")
+    assert "runs when it is loaded" in checked
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "cache"), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", _LOADED, str(tmp_path / "out"), "Abc de"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    written, loss, has_package = json.loads(done.stdout.splitlines()[-1])
+    assert written == "Abc de" + run.generate("Abc de", tokens=30, temperature=0.0)
+    assert loss == pytest.approx(run.loss("Abc de"), abs=1e-4)
+    assert not has_package
+
+
 REFUSED = [
-    ("v5", "transformers", "transformers has no architecture for v5, only for v6 and v7 (GPT-2): use format=hub"),
+    ("v5", "transformers", "transformers has no architecture for v5, only for v6 and v7 (GPT-2): use format=hub, or "),
     ("v6", "transformers", "GPT-2 has no bias in its output layer, and that of this run cannot be moved"),
     ("v9 model.ngrams=2", "onnx", "format=onnx cannot export counts of the training text: train v8, which has none"),
 ]
@@ -331,7 +365,7 @@ def test_what_cannot_be_exported_says_why(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["format=pickle"], "format=pickle: must be hub, transformers or onnx"),
+        (["format=pickle"], "format=pickle: must be hub, transformers, transformers_code or onnx"),
         (["out=runs"], "runs already exists: remove it, or choose another folder with out=FOLDER"),
         (["out=/proc/nowhere"], "/proc"),
         (["weights=averaged"], "the run has no averaged weights"),

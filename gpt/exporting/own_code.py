@@ -1,0 +1,118 @@
+"""transformers_code: any stage for the library `transformers`, with its own code beside the weights.
+
+Loading such a folder runs that code, so it needs `trust_remote_code=True`. The code is this package's: modeling_gpt.py,
+the stage, and every module that they import, in one flat folder, as the library requires.
+"""
+
+import importlib
+import json
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from gpt.base.errors import RequestError, UserError
+from gpt.exporting import modeling_gpt
+from gpt.exporting.equality import check
+from gpt.models import block_size_of
+from gpt.runs.tensors import serialised
+from gpt.session.trained import TrainedRun
+from gpt.tasks.continuation import Continuation
+
+_MAIN = modeling_gpt.__name__
+_IMPORT = re.compile(rf"^( *)from ({_MAIN.partition('.')[0]}\b[\w.]*) import (\w.*)$", re.MULTILINE)
+_STAGE = re.compile(r"^from [\w.]+ import \w+ as Stage.*$", re.MULTILINE)
+_CLASSES = {"AutoConfig": "GPTConfig", "AutoModelForCausalLM": "GPTForCausalLM"}
+
+
+def export(trained: TrainedRun, folder: Path) -> str:
+    """Write the model, its tokenizer and its code, and return what was checked. Raises RequestError, UserError."""
+    if not isinstance(trained.task, Continuation):
+        raise RequestError("format=transformers_code is for stages that continue a text: use format=hub")
+    logging.disable_progress_bar()
+    choice, V, block_size = trained.config.model, trained.task.vocab_size, block_size_of(trained.model)
+    _write_code(choice.target, folder)
+    config = {
+        "architectures": [_CLASSES["AutoModelForCausalLM"]], "model_type": modeling_gpt.GPTConfig.model_type,
+        "auto_map": {auto: f"{_flat(_MAIN)}.{name}" for auto, name in _CLASSES.items()},
+        "vocab_size": V, "hyperparameters": choice.hyperparameters, "dtype": "float32",
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    GenerationConfig(use_cache=False).save_pretrained(folder)
+    weights = {f"model.{name}": tensor for name, tensor in trained.model.state_dict().items()}
+    (folder / "model.safetensors").write_bytes(serialised(weights, {"format": "pt"}))
+    PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(trained.task.as_json()),
+        model_max_length=block_size,
+        model_input_names=["input_ids"],
+    ).save_pretrained(folder)
+    loaded = _imported(folder).GPTForCausalLM.from_pretrained(folder).eval()
+    checked = check("its own code", lambda idx: [trained.model(idx)], lambda idx: [loaded(idx).logits], V, block_size)
+    return (
+        f"{checked}\nwritten with its code, which runs when it is loaded: from_pretrained(..., trust_remote_code=True)"
+    )
+
+
+def _write_code(stage: str, folder: Path) -> None:
+    """modeling_gpt.py with this stage, and each module that it imports, as files of one folder."""
+    waiting, written = [_MAIN], set()
+    while waiting:
+        module = waiting.pop()
+        if module in written:
+            continue
+        written.add(module)
+        code = _code_of(module)
+        if module == _MAIN:
+            stage_module, _, name = stage.rpartition(".")
+            code = _STAGE.sub(f"from {stage_module} import {name} as Stage", code)
+
+        def flat(found: re.Match[str]) -> str:
+            """The same import of the files beside this one."""
+            indent, source, names = found[1], found[2], found[3].split(", ")
+            modules = {name: f"{source}.{name}" for name in names if _is_module(f"{source}.{name}")}
+            waiting.extend([*modules.values(), *([source] if len(modules) < len(names) else [])])
+            # The library copies only files that are named as in the second form.
+            lines = [
+                f"from . import {_flat(full)} as {name}\nfrom .{_flat(full)} import __name__ as _"
+                for name, full in modules.items()
+            ]
+            if others := ", ".join(name for name in names if name not in modules):
+                lines.append(f"from .{_flat(source)} import {others}")
+            return "\n".join(f"{indent}{line}" for each in lines for line in each.split("\n"))
+
+        (folder / f"{_flat(module)}.py").write_text(_IMPORT.sub(flat, code))
+
+
+def _code_of(module: str) -> str:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise UserError(f"the code of {module} cannot be found")
+    return Path(spec.origin).read_text()
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of something in a module
+        return False
+
+
+def _flat(module: str) -> str:
+    return "modeling_gpt" if module == _MAIN else module.replace(".", "_")
+
+
+def _imported(folder: Path) -> ModuleType:
+    """The code in the folder, as a package of its own for a moment."""
+    package = ModuleType(f"_exported_{id(folder)}")
+    package.__path__ = [str(folder)]
+    sys.modules[package.__name__] = package
+    try:
+        return importlib.import_module(f"{package.__name__}.{_flat(_MAIN)}")
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == package.__name__]:
+            del sys.modules[name]
