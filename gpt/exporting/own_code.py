@@ -76,16 +76,15 @@ def _write_code(stage: str, folder: Path) -> None:
             indent, source, names = found[1], found[2], found[3].split(", ")
             modules = {name: f"{source}.{name}" for name in names if _is_module(f"{source}.{name}")}
             waiting.extend([*modules.values(), *([source] if len(modules) < len(names) else [])])
-            # The library copies only files that are named as in the second form.
-            lines = [
-                f"from . import {_flat(full)} as {name}\nfrom .{_flat(full)} import __name__ as _"
-                for name, full in modules.items()
-            ]
+            lines = [f"from . import {_flat(full)} as {name}" for name, full in modules.items()]
             if others := ", ".join(name for name in names if name not in modules):
                 lines.append(f"from .{_flat(source)} import {others}")
-            return "\n".join(f"{indent}{line}" for each in lines for line in each.split("\n"))
+            return "\n".join(indent + line for line in lines)
 
         (folder / f"{_flat(module)}.py").write_text(_IMPORT.sub(flat, code))
+    with (folder / f"{_flat(_MAIN)}.py").open("a") as main:
+        main.write("\n\n# The library copies only files that this one names.\n")
+        main.writelines(f"from .{_flat(module)} import __name__ as _\n" for module in sorted(written - {_MAIN}))
 
 
 def _code_of(module: str) -> str:
