@@ -82,6 +82,10 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
     """
     values, choices = _for_users(config_name)
     if config_name in ("train", "search"):
+        if Path(expanded(word)).is_file():
+            return (
+                f"for a file of text, type data=text data.path={shlex.quote(word)}; for one of settings, call it .yaml"
+            )
         named = {**{group: choices_of(group) for group in groups("train")}, **named}
     return _as_key(word, values, choices) or f"cannot read {word!r} as key=value; {_meant(word, values, named)}"
 

@@ -91,7 +91,7 @@ def _report(search: "Search", base: "Base", request: Request) -> None:
     for line in report.edges(best.params, base.ranges):
         log.info(line)
     run, full = search.run_folder(best.number), _full_length(base.config)
-    log.info(f"best: trial {best.number}, exact validation loss {best.value:.4f} ({_unit(run)})")
+    log.info(f"best: trial_{best.number:03d}, exact validation loss {best.value:.4f} ({_unit(run)})")
     log.info(f"use it: {command('generate')} run={shlex.quote(str(run))}")
     log.info(f"train the winner{f' in full, for {full:,} iterations' if full else ''}:")
     values = [f"{key}={value}" for key, value in best.params.items()]

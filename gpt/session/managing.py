@@ -51,7 +51,7 @@ def runs(words: Sequence[str]) -> None:
         print(table(lines))
         print("\nloss: exact on the validation split, in nats per character of a text, per token of a translation.")
     else:
-        print(printable(f"no run in {keys.runs}"))
+        print(printable(f"no run in {keys.runs}: train one with python train.py model=v5"))
 
 
 def tag(words: Sequence[str]) -> None:

@@ -89,6 +89,7 @@ UNCLEAR = [
     ("train.py optimizer.momentum", "optimizer=adamw has no key momentum; it is a key of optimizer=muon"),
     ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
     ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
+    ("train.py text.txt", "for a file of text, type data=text data.path=text.txt; for one of settings, call it .yaml"),
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("compare.py 'runs=[a,\"b, c\"]'", "no finished run in a, b, c: train one"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
@@ -144,7 +145,7 @@ UNCLEAR = [
     ("train.py experiment=mine.yaml", "takes a name without .yaml; a file of your own needs no key: train.py mine.y"),
     ("train.py experiment=nothing", "architectures/hybrid"),
     ("train.py --config-dir=own experiment=bare", "of this experiment lacks the line '# @package _global_' at"),
-    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=questions, text; to resume a run"),
+    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=documents, questions, text; to resume"),
     ("train.py 'my runs/a run'", "did you mean resume='my runs/a run', or 'my runs/a run/config.yaml' to repeat"),
 ]  # fmt: skip
 

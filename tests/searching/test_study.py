@@ -86,7 +86,7 @@ def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str
     *_, best, use, announced, command = out.splitlines()
     assert announced == "train the winner in full, for 16,000 iterations:"
     assert use.startswith("use it: python generate.py run=")
-    found = re.fullmatch(r"best: trial (\d+), exact validation loss (\d\.\d{4}) \(nats per character\)", best)
+    found = re.fullmatch(r"best: trial_(\d+), exact validation loss (\d\.\d{4}) \(nats per character\)", best)
     assert found is not None
     python, *arguments = shlex.split(command)
     assert python == "python"
