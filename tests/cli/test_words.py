@@ -145,7 +145,7 @@ UNCLEAR = [
     ("train.py experiment=mine.yaml", "takes a name without .yaml; a file of your own needs no key: train.py mine.y"),
     ("train.py experiment=nothing", "architectures/hybrid"),
     ("train.py --config-dir=own experiment=bare", "of this experiment lacks the line '# @package _global_' at"),
-    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=documents, questions, text; to resume"),
+    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=documents, questions, text; to"),
     ("train.py 'my runs/a run'", "did you mean resume='my runs/a run', or 'my runs/a run/config.yaml' to repeat"),
 ]  # fmt: skip
 
