@@ -59,32 +59,42 @@ def export(trained: TrainedRun, folder: Path) -> str:
 
 
 def _write_code(stage: str, folder: Path) -> None:
-    """modeling_gpt.py with this stage, and each module that it imports, as files of one folder."""
+    """modeling_gpt.py with this stage, and each module that they import, as files of one folder."""
     waiting, written = [_MAIN], set()
     while waiting:
         module = waiting.pop()
         if module in written:
             continue
-        written.add(module)
         code = _code_of(module)
         if module == _MAIN:
             stage_module, _, name = stage.rpartition(".")
             code = _STAGE.sub(f"from {stage_module} import {name} as Stage", code)
-
-        def flat(found: re.Match[str]) -> str:
-            """The same import of the files beside this one."""
-            indent, source, names = found[1], found[2], found[3].split(", ")
-            modules = {name: f"{source}.{name}" for name in names if _is_module(f"{source}.{name}")}
-            waiting.extend([*modules.values(), *([source] if len(modules) < len(names) else [])])
-            lines = [f"from . import {_flat(full)} as {name}" for name, full in modules.items()]
-            if others := ", ".join(name for name in names if name not in modules):
-                lines.append(f"from .{_flat(source)} import {others}")
-            return "\n".join(indent + line for line in lines)
-
-        (folder / f"{_flat(module)}.py").write_text(_IMPORT.sub(flat, code))
+        code, imported = _flattened(code)
+        (folder / f"{_flat(module)}.py").write_text(code)
+        written.add(module)
+        waiting += imported
     with (folder / f"{_flat(_MAIN)}.py").open("a") as main:
         main.write("\n\n# The library copies only files that this one names.\n")
         main.writelines(f"from .{_flat(module)} import __name__ as _\n" for module in sorted(written - {_MAIN}))
+
+
+def _flattened(code: str) -> tuple[str, list[str]]:
+    """A module that imports the files beside it in place of this package's modules, and these modules."""
+    imported = []
+
+    def line(found: re.Match[str]) -> str:
+        indent, source, names = found[1], found[2], found[3].split(", ")
+        lines = []
+        for name in names:
+            own_name, _, alias = name.partition(" as ")
+            if _is_module(module := f"{source}.{own_name}"):
+                lines.append(f"{indent}from . import {_flat(module)} as {alias or own_name}")
+            else:
+                lines.append(f"{indent}from .{_flat(module := source)} import {name}")
+            imported.append(module)
+        return "\n".join(lines)
+
+    return _IMPORT.sub(line, code), imported
 
 
 def _code_of(module: str) -> str:
