@@ -59,9 +59,9 @@ DATA = Key(
         "vocab_size": Key(resumable=False, unused_with={"data.tokenizer": ("bytes", "characters", "gpt2")}),
         "tokenizer": Key(resumable=False),
         # Those of other corpora do not exist, which is the same as these values:
-        "split": Key(resumable=False, unused_with={"data.split": ("place",)}),
-        "encoding": Key(resumable=False, unused_with={"data.encoding": ("utf-8",)}),
-        "newlines": Key(resumable=False, unused_with={"data.newlines": ("kept",)}),
+        "split": Key(unused_with={"data.split": ("place",)}),
+        "encoding": Key(unused_with={"data.encoding": ("utf-8",)}),
+        "newlines": Key(unused_with={"data.newlines": ("kept",)}),
         "separator": Key(compared=False, grouped=False, literal=True, escapes=True),  # the corpus's digest tells it
         **dict.fromkeys(("name", "subset", "field"), Key(literal=True)),
         # The location of a corpus, which may change:
