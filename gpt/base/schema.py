@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
+from gpt.base.durations import seconds_of
+from gpt.base.errors import RequestError
 from gpt.base.records import MetricName
 from gpt.base.typed import listed
 
@@ -46,6 +48,17 @@ def listed_text(value: object) -> object:
     return listed(value) if isinstance(value, str) else value
 
 
+def _duration(text: str) -> str:
+    try:
+        if seconds_of(text, "") > 0:
+            return text
+    except RequestError:
+        pass
+    raise ValueError("must be a duration, as in 30s or 5min")
+
+
+_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)? ?(s|min|m|h|d|w)$"
+Duration = Annotated[str, AfterValidator(_duration), WithJsonSchema({"type": "string", "pattern": _PATTERN})]
 LITERAL = Key(literal=True)
 _ASIDE = Key(compared=False, grouped=False, matched=False)  # has no effect on what a run learns
 _PROJECT = replace(_ASIDE, literal=True)
@@ -98,7 +111,7 @@ class TrainingConfig(Schema):
     ema: Fraction
     patience: Count | None
     on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
-    eval_interval: Annotated[Count | Literal["epoch"], Key(unused_with=_ENDS_AT_MAX_ITERS | _UNAVERAGED)]
+    eval_interval: Annotated[Count | Literal["epoch"] | Duration, Key(unused_with=_ENDS_AT_MAX_ITERS | _UNAVERAGED)]
     eval_iters: Annotated[Count, Key(repeated_with=_ENDS_AT_MAX_ITERS)]
     exact_tokens: Annotated[Count | None, _ASIDE]
     sample_interval: Annotated[Count | None, _ASIDE]

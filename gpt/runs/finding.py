@@ -108,10 +108,11 @@ def has_same_config(run: RunFolder, config: TrainConfig, compared: Collection[st
 
     The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype.
     """
-    length = {"training.max_iters"} if config.training.epochs is not None else set()  # which the corpus decides
+    decided = {"training.max_iters"} if config.training.epochs is not None else set()  # by the corpus
+    decided |= {"training.eval_interval"} if isinstance(config.training.eval_interval, str) else set()  # by the speed
     with skipping_damaged():
         one, other = _identity(run.config(), compared), _identity(config, compared)
-        return all(one.get(key) == other.get(key) for key in (one.keys() | other.keys()) - length)
+        return all(one.get(key) == other.get(key) for key in (one.keys() | other.keys()) - decided)
     return False
 
 

@@ -51,7 +51,7 @@ class Start:
     finished: Summary | None = None  # of a run that has nothing left to train
 
     def of_length(self, training: TrainingConfig) -> "Start":
-        """With the iterations in place of epochs, which the data decides."""
+        """With iterations in place of epochs and of seconds, which the data and the speed decide."""
         return replace(self, config=self.config.model_copy(update={"training": training}))
 
     def of_model(self, identity: dict[str, Any]) -> "Start":
@@ -150,6 +150,9 @@ def _run_to_continue(request: Request, new: Start | None) -> RunFolder | None:
 def _continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start | None, stop: Stop) -> Start:
     """A run that continues, with the settings that are `wanted`; `new`, if resume=auto could start it instead."""
     before = run.config()
+    if new is not None and isinstance(wanted.training.eval_interval, str):  # already in iterations there
+        interval = {"eval_interval": before.training.eval_interval}
+        wanted = wanted.model_copy(update={"training": wanted.training.model_copy(update=interval)})
     config, edited = with_changes(before, wanted, request.given if new is None else None)
     checkpoint = _checkpoint(request, config.checkpoint.keep, run)
     finished = run.summary() if run.is_finished() else None

@@ -58,7 +58,7 @@ class Recipe:
         interval = self.settings.eval_interval
         if progress.iteration in (0, self.settings.max_iters):
             return True
-        if interval == "epoch":
+        if isinstance(interval, str):  # epoch; seconds have become iterations
             return self._begins_epoch(progress.tokens, progress.evaluations[-1])
         return progress.iteration % interval == 0
 
@@ -68,7 +68,7 @@ class Recipe:
         An earlier part of the run, with other settings or a last iteration of its own, may have evaluated others.
         """
         interval, last = self.settings.eval_interval, self.settings.max_iters
-        if interval == "epoch":
+        if isinstance(interval, str):  # epoch; seconds have become iterations
             pairs = itertools.pairwise(progress.evaluations)
             found = [0, *(new.iteration for old, new in pairs if self._begins_epoch(new.tokens, old))]
         else:

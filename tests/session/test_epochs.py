@@ -7,6 +7,7 @@ import pytest
 import gpt
 from gpt.data.batch import tokens_in_epoch
 from gpt.runs.folder import RunFolder
+from gpt.session import pacing
 from tests.conftest import Script, text_data
 
 
@@ -54,3 +55,33 @@ def test_data_without_epochs_is_refused(called: Script, corpus_file: Path, tmp_p
     done = called("train.py", *typed, "training.epochs=1", cwd=tmp_path)
     assert done.returncode == 2
     assert "is longer than the run" in done.stderr
+
+
+@pytest.mark.parametrize(("wanted", "interval"), [("0.3s", 2), ("1s", 10), ("10 s", 100), ("5min", 200)])
+def test_seconds_between_evaluations_become_iterations_that_the_run_keeps(
+    wanted: str, interval: int, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "_seconds_of_step", lambda model, recipe: 0.12)
+    short = ["model=v1", "data=text", f"data.path={corpus_file}", "training.max_iters=200", "training.eval_iters=1"]
+    run = gpt.train(*short, f"training.eval_interval={wanted}", folder=tmp_path / "run")
+    assert [row.iteration for row in run.evaluations] == list(range(0, 201, interval))
+    assert RunFolder(tmp_path / "run").config().training.eval_interval == interval
+
+
+def test_measuring_the_speed_of_a_step_changes_no_bit_of_the_run(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    """Not with dropout's masks, in parts, or when resume=auto finds the run."""
+    small = ["model=v7", "model.block_size=16", "model.n_embd=24", "model.n_layer=1", "training.grad_accumulation=2"]
+    small += ["data=text", f"data.path={corpus_file}", "training.batch_size=4", "training.max_iters=6"]
+    for folder, interval in (("timed", "1h"), ("plain", "6")):
+        for more in ([], ["resume=auto"]):
+            typed = [*small, f"training.eval_interval={interval}", f"hydra.run.dir={folder}", *more]
+            done = called("train.py", *typed, "training.eval_iters=1", cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert ("is finished" in done.stdout) == bool(more)
+            assert ("every 6 iterations, at the speed" in done.stdout) == (not more and folder == "timed")
+    weights = [(tmp_path / folder / "last.safetensors").read_bytes() for folder in ("timed", "plain")]
+    assert weights[0] == weights[1]
+    refused = called("train.py", *small, "training.eval_interval=0s", cwd=tmp_path)
+    assert refused.stderr.endswith("must be a whole number or epoch or a duration, as in 30s or 5min\n")
