@@ -199,7 +199,7 @@ def test_an_added_tokenizer_is_one_file_measured_by_character_and_refused_where_
         f"python generate.py run={newest} prompt=é",
     )
     measures = json.loads(evaluated.stdout)
-    assert measures["nats_per_character"] < measures["nats_per_word"]
+    assert measures["nats_per_character"] < measures["nats_per_syllable"]
     assert generated.stdout.startswith("What is")
     assert unknown.stderr == "error: the character 'é' (U+00E9) is not in the vocabulary\n"
 
