@@ -453,9 +453,10 @@ def test_the_page_about_exports_runs_as_written(script: Script, tmp_path: Path) 
         python, name, *arguments = shlex.split(line, comments=True)
         assert python == "python"
         assert script(name, *arguments, cwd=tmp_path).returncode == 0
-    for block, name in zip(blocks, ("hub", "onnx", "transformers"), strict=True):
+    for block, name in zip(blocks, ("hub", "onnx", "transformers", "transformers_code"), strict=True):
         code = block.replace("FOLDER", f"runs/v7/{name}")
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": str(REPOSITORY)})  # fmt: skip
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "HF_MODULES_CACHE": str(tmp_path)}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         assert done.stdout
