@@ -4,6 +4,7 @@ import re
 
 from gpt.base.errors import RequestError
 
+DURATION = r"([0-9]+(?:\.[0-9]+)?) ?(s|min|m|h|d|w)"
 _UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -23,7 +24,7 @@ def spoken(seconds: float) -> str:
 
 def seconds_of(text: str, key: str) -> float:
     """The seconds of a duration such as 30s, 5 min, 2h or 7d. Raises RequestError, which names the key, for others."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|m|h|d|w)", text.strip())
+    found = re.fullmatch(DURATION, text.strip())
     if found is None:
         raise RequestError(f"{key}={text}: must be a duration, as in 30s, 5min, 2h or 7d")
     return float(found[1]) * _UNITS[found[2]]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
-from gpt.base.durations import seconds_of
+from gpt.base.durations import DURATION, seconds_of
 from gpt.base.errors import RequestError
 from gpt.base.records import MetricName
 from gpt.base.typed import listed
@@ -57,7 +57,7 @@ def _duration(text: str) -> str:
     raise ValueError("must be a duration, as in 30s or 5min")
 
 
-_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)? ?(s|min|m|h|d|w)$"
+_PATTERN = rf"^(?=.*[1-9]){DURATION}$"
 Duration = Annotated[str, AfterValidator(_duration), WithJsonSchema({"type": "string", "pattern": _PATTERN})]
 LITERAL = Key(literal=True)
 _ASIDE = Key(compared=False, grouped=False, matched=False)  # has no effect on what a run learns

@@ -19,11 +19,10 @@ from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextC
 from gpt.data.description import Split
 from gpt.data.long_text import LongText
 from gpt.data.own_text import Encoding, SplitBy, TrainFraction, read, split_by
-from gpt.data.sources import Source, files_of
+from gpt.data.sources import IN_MEMORY, Source, files_of
 from gpt.data.tokenizers import TokenKind
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
-_IN_MEMORY = 2**24  # bytes of a text
 _MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
 
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
@@ -74,8 +73,8 @@ def text(
     files = files_of(path)
     source = Source(files, separator.encode())
     if (split, encoding, newlines) != ("place", "utf-8", "kept"):
-        if source.bytes_in_files > _IN_MEMORY:
-            raise RequestError(f"split=, encoding= and newlines= of data are for up to {_IN_MEMORY / 1e6:.0f} MB")
+        if source.bytes_in_files > IN_MEMORY:
+            raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
         texts = [read(file, encoding, _errors(tokenizer)) for file in files]
         texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
         return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=Tokens(tokenizer, vocab_size))
@@ -205,7 +204,7 @@ def _prepared() -> Path:
 
 def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
     """The text of files, in memory or prepared. Raises RequestError and UserError as `text` does."""
-    if source.bytes_in_files > _IN_MEMORY:
+    if source.bytes_in_files > IN_MEMORY:
         return LongText(source, split, _prepared(), tokens)
     errors = _errors(tokens.kind)
     content = source.text(errors)

@@ -9,9 +9,7 @@ from gpt.base.choices import PathNames
 from gpt.base.errors import RequestError
 from gpt.data.own_text import TrainFraction, divided, read
 from gpt.data.recall import Lines
-from gpt.data.sources import Source, files_of
-
-_MOST_BYTES = 2**24
+from gpt.data.sources import IN_MEMORY, Source, files_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def documents(
     Raises RequestError for more than 16 MB, or for too few of them.
     """
     files = files_of(path)
-    if Source(files).bytes_in_files > _MOST_BYTES:
-        raise RequestError(f"data=documents is for up to {_MOST_BYTES / 1e6:.0f} MB: data=text has no limit")
+    if Source(files).bytes_in_files > IN_MEMORY:
+        raise RequestError(f"data=documents is for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
     found = [document for file in files for document in read(file).split(separator) if document.strip()]
     return Documents(*divided(found, train_fraction, separator), separator=separator)

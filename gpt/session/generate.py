@@ -35,9 +35,11 @@ def main(config: GenerateConfig, request: Request) -> None:
                 print(printable(title), file=sys.stderr)
             # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
             print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
-            written.append(piece.removeprefix(prompt or "") if number == 0 or config.num_samples > 1 else piece)
+            if corpus is not None:
+                written.append(piece.removeprefix(prompt or "") if number == 0 or config.num_samples > 1 else piece)
     if isinstance(corpus, Text):
-        samples = written if config.num_samples > 1 else ["".join(written)]
+        whole = written if config.num_samples > 1 else ["".join(written)]
+        samples = [sample.rstrip("\n") for sample in whole]
         print(printable(_recited(samples, "".join(corpus.training_texts()))), file=sys.stderr)
 
 
@@ -45,8 +47,8 @@ def _recited(samples: list[str], text: str) -> str:
     """How much of the samples stands in the training text, in words."""
     from gpt.data.overlap import RECITED, recited
 
-    found = [recited(sample.rstrip("\n"), text) for sample in samples]
-    share = sum(count for count, _ in found) / max(1, sum(len(sample.rstrip("\n")) for sample in samples))
+    found = [recited(sample, text) for sample in samples]
+    share = sum(count for count, _ in found) / max(1, sum(map(len, samples)))
     longest = max((passage for _, passage in found), key=len)
     return (
         f"recited: {share:.1%} of the characters, in passages of {RECITED} or more that stand in the training text; "

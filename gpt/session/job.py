@@ -24,7 +24,7 @@ from gpt.runs.weights import shapes_only
 from gpt.session.folders import ContinuedFolder
 from gpt.session.forking import Fork, fitted
 from gpt.session.modules import Module, check_logits, made
-from gpt.session.pacing import in_iterations
+from gpt.session.pacing import paced
 from gpt.session.seen import seen_in_training
 from gpt.session.start import Start
 from gpt.tasks import Task
@@ -113,7 +113,7 @@ class Job:
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics,
             stop_below=config.overfit, world=world,
         )  # fmt: skip
-        recipe = replace(recipe, settings=in_iterations(model, recipe))
+        recipe = replace(recipe, settings=paced(model, recipe))
         return cls(task, corpus, model, optimizer, recipe, seen, time.perf_counter() - started)
 
     def begun(self, start: Start) -> TrainingState:

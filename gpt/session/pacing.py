@@ -13,6 +13,7 @@ from torch import nn
 
 from gpt.base.durations import seconds_of
 from gpt.base.schema import TrainingConfig
+from gpt.training.loop import backward
 from gpt.training.recipe import Recipe
 
 _MEASURED_STEPS, _MEASURED_SECONDS = 3, 0.3  # at least
@@ -20,7 +21,7 @@ _MEASURED_STEPS, _MEASURED_SECONDS = 3, 0.3  # at least
 log = logging.getLogger(__name__)
 
 
-def in_iterations(model: nn.Module, recipe: Recipe) -> TrainingConfig:
+def paced(model: nn.Module, recipe: Recipe) -> TrainingConfig:
     """The settings of a recipe with `eval_interval` in iterations, if it is a duration; the same on every rank.
 
     Raises RequestError for a duration that is none.
@@ -36,16 +37,14 @@ def in_iterations(model: nn.Module, recipe: Recipe) -> TrainingConfig:
 
 def _seconds_of_step(model: nn.Module, recipe: Recipe) -> float:
     """The time that the gradient of a batch takes, which is nearly all of a step's; no weight changes."""
-    world, gradient, batch = recipe.world, recipe.gradient(model), recipe.batch(0)
-    parts = [*batch.part(world.rank, world.size).split(recipe.settings.grad_accumulation)]
+    gradient, batch = recipe.gradient(model), recipe.batch(0)
     devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
     with recipe.runtime.settings(), torch.random.fork_rng(devices):  # for dropout's masks to stay what they are
         steps, begun = -1, time.perf_counter()
         while steps < _MEASURED_STEPS or time.perf_counter() - begun < _MEASURED_SECONDS:
             if steps == 0:  # the first one, which prepares the others, does not count
                 begun = time.perf_counter()
-            for part in parts:
-                gradient(model, part, part.tokens / batch.tokens).item()
+            backward(model, batch, recipe, gradient).item()
             steps += 1
     seconds = (time.perf_counter() - begun) / steps
     model.zero_grad()

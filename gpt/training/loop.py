@@ -54,7 +54,7 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
 
             # Forward and backward.
             world.reseed(recipe.seed, progress.iteration)
-            mean = _backward(model, batch, recipe, gradient)
+            mean = backward(model, batch, recipe, gradient)
             gradients = [p.grad for p in parameters if p.grad is not None]
             is_stopping = _all_reduce(mean, gradients, recipe, progress.iteration, stop)
 
@@ -107,7 +107,7 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
         watching.evaluated(state)
 
 
-def _backward(model: nn.Module, batch: Batch, recipe: Recipe, gradient: Gradient) -> Tensor:
+def backward(model: nn.Module, batch: Batch, recipe: Recipe, gradient: Gradient) -> Tensor:
     """Accumulate the gradient of this process's rows of the batch, in `grad_accumulation` parts to save memory.
 
     Returns this rank's contribution to the batch's mean loss, a scalar. Summed over all ranks, losses and gradients are

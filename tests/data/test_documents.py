@@ -42,6 +42,6 @@ def test_what_is_too_large_or_a_single_document_is_refused(tmp_path: Path, monke
     (tmp_path / "one.txt").write_text("a single line\n\n")
     with pytest.raises(RequestError, match="1 part is too few to divide"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
-    monkeypatch.setattr(module, "_MOST_BYTES", 10)
+    monkeypatch.setattr(module, "IN_MEMORY", 10)
     with pytest.raises(RequestError, match="data=text has no limit"):
         documents(str(tmp_path), "\n", train_fraction=0.9)

@@ -56,7 +56,7 @@ def test_too_few_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "one.txt").write_text("one line")
     with pytest.raises(RequestError, match="1 part is too few to divide"):
         corpus(tmp_path / "one.txt", split="lines")
-    monkeypatch.setattr("gpt.data.corpora._IN_MEMORY", 4)
+    monkeypatch.setattr("gpt.data.corpora.IN_MEMORY", 4)
     with pytest.raises(RequestError, match="are for up to 0 MB"):
         corpus(tmp_path / "one.txt", split="lines")
 

@@ -12,7 +12,6 @@ from gpt.data.byte_level import imported_library
 from gpt.data.corpus import Text
 from gpt.data.tokenizer import LearnedTokenizer
 from gpt.data.tokenizers.characters import lacking
-from gpt.data.vocabulary import Vocabulary
 
 _WORDS = re.compile(r" ?\w+|\W")  # a space belongs to the word after it
 _OF_LIBRARY = r" ?[\p{L}\p{N}_]+|[^\p{L}\p{N}_]"  # the same; its \w has accents without a letter, too
@@ -28,11 +27,6 @@ class Words(LearnedTokenizer):
     def __init__(self, vocabulary: list[str]) -> None:
         self.vocabulary, self.merges = vocabulary, []
         self._ids = {token: i for i, token in enumerate(vocabulary)}
-
-    @classmethod
-    def restored(cls, vocabulary: Vocabulary) -> "Words":
-        """The tokenizer of a run."""
-        return cls(list(vocabulary.vocabulary))
 
     @classmethod
     def built_for(cls, corpus: Text) -> "Words":
@@ -61,7 +55,7 @@ class Words(LearnedTokenizer):
         return Words([*self.vocabulary, *characters])
 
     def as_json(self) -> str:
-        """Subwords without merges, of which a whole word is one if the vocabulary has it."""
+        """Byte-pair encoding without merges: a word in the vocabulary is taken whole, any other is split up."""
         library = imported_library()
         tokenizer = library.Tokenizer(library.models.BPE(vocab=self._ids, merges=[], ignore_merges=True))
         tokenizer.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(_OF_LIBRARY), "isolated")
