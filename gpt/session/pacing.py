@@ -31,7 +31,8 @@ def paced(model: nn.Module, recipe: Recipe) -> TrainingConfig:
         return settings
     seconds = seconds_of(wanted, "training.eval_interval")
     interval = recipe.world.broadcast(min(_rounded(seconds / _seconds_of_step(model, recipe)), settings.max_iters))
-    log.info(f"training.eval_interval={wanted}: every {interval:,} iterations, at the speed of the first ones")
+    if recipe.world.is_first:
+        log.info(f"training.eval_interval={wanted}: every {interval:,} iterations, at the speed of the first ones")
     return settings.model_copy(update={"eval_interval": interval})
 
 
