@@ -1,5 +1,16 @@
-"""What the tests share: a small corpus, the stages as conf/ describes them, and the scripts as processes."""
+"""What the tests share: a small corpus, trained runs, the stages as conf/ describes them, the scripts as processes.
 
+A test that only needs *a* run takes one that all tests and workers share, from the fixture `trained_run`:
+
+    run = trained_run("v5")                               # a run folder, trained at its first use by anybody
+    run = trained_run("v7", "training.average_last=0.5")  # with other settings: another run
+    own = shutil.copytree(run, tmp_path / "run")          # to change it, or to resume it
+
+The fewer the different settings, the fewer the trainings: prefer what another test already asks for. What the command
+printed is beside the run, in `output.txt`.
+"""
+
+import hashlib
 import os
 import random
 import shutil
@@ -43,6 +54,8 @@ REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
 _LONGEST = ("test_reproduction.py", "test_faults.py", "test_notebooks.py", "test_benchmarks.py", "test_extending.py",
             "test_study.py", "test_exports.py", "test_resuming.py", "test_cli.py")  # fmt: skip
+_SHORT = ["training.max_iters=20", "training.eval_interval=10", "training.eval_iters=2", "training.batch_size=8",
+          "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu"]  # fmt: skip
 CPU = Runtime(torch.device("cpu"))
 
 
@@ -195,6 +208,33 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 def corpus_file(text: str, once: Once) -> Path:
     name = "words, and (more).txt"
     return once("corpus", lambda folder: (folder / name).write_text(text)) / name
+
+
+TrainedOnce = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def trained_run(script: Script, corpus_file: Path, once: Once) -> TrainedOnce:
+    """trained_run(stage, *settings): the run folder of a short training with these settings, which nobody changes.
+
+    The stage is at its small size. It is trained on the shared corpus, unless `settings` name their own `data=`.
+    """
+
+    def trained(stage: str, *settings: str) -> Path:
+        size = [f"model.{name}={value}" for name, value in small_size(stage).items()]
+        has_data = any(setting.startswith("data=") for setting in settings)
+        corpus = [] if has_data else ["data=text", f"data.path={corpus_file}"]
+        command = ["train.py", f"model={stage}", *size, *_SHORT, *corpus, *settings]
+
+        def train(folder: Path) -> None:
+            done = script(*command, "hydra.run.dir=run", cwd=folder)
+            assert done.returncode == 0, done.stderr
+            (folder / "output.txt").write_text(done.stdout)
+
+        digest = hashlib.sha256("\n".join(command).encode()).hexdigest()[:12]
+        return once(f"{stage}_{digest}", train) / "run"
+
+    return trained
 
 
 @pytest.fixture(scope="session")
