@@ -5,7 +5,7 @@
 
 The result of a part is a small file in `--out`, and a part that has one is not measured again; v7's documented runs are
 resumed. So if the command is stopped, or a part fails, repeat it. The report, also kept as report.md, has the rows for
-docs/results.md, docs/records.md and docs/benchmarks.md.
+docs/lab/results.md, docs/lab/records.md and docs/lab/benchmarks.md.
 """
 
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
@@ -55,10 +55,10 @@ _TABLES = {
     "checks": ["check", "result"],
 }  # fmt: skip
 _TITLES = {
-    "speedrun": "docs/records.md: experiment=speedrun_gpu",
-    "v7": "docs/results.md: v7's documented run",
-    "settings": "docs/benchmarks.md: training",
-    "peers": "docs/benchmarks.md: peers",
+    "speedrun": "docs/lab/records.md: experiment=speedrun_gpu",
+    "v7": "docs/lab/results.md: v7's documented run",
+    "settings": "docs/lab/benchmarks.md: training",
+    "peers": "docs/lab/benchmarks.md: peers",
     "checks": "Checks",
 }
 

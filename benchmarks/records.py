@@ -3,9 +3,9 @@
     python benchmarks/records.py 03_v8 12_shuffled
     python benchmarks/records.py 12_shuffled --seeds 4,5,6,7 --out runs/check
 
-docs/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so the
-figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile. On a
-processor without instructions for bfloat16, records that use it are trained in float32.
+docs/lab/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so
+the figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile.
+On a processor without instructions for bfloat16, records that use it are trained in float32.
 `--out` keeps the run folders, writes the figures of each run to records.csv, and draws the losses of each track, as
 network.png and counts.png. Finished runs in it are not trained again, and an interrupted one is resumed, so records
 that take hours can be stopped and continued with the same command.
@@ -125,7 +125,7 @@ def _parts(module: torch.nn.Module) -> list[list[object]]:
 
 
 def each(runs: Trained) -> str:
-    """The figures of each run from its summary, as docs/records.csv has them."""
+    """The figures of each run from its summary, as docs/lab/records.csv has them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([

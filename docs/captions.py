@@ -243,7 +243,7 @@ def _induction(run: TrainedRun) -> list[str]:
 
 
 def of_architectures() -> dict[str, list[str]]:
-    """Those that state what the tables of docs/architectures.md have, and no run of the site."""
+    """Those that state what the tables of docs/lab/architectures.md have, and no run of the site."""
     return {
         "remembering": _remembering(),
         "cost": _cost(),

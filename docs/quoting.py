@@ -1,6 +1,6 @@
 """Fill in what the pages quote from the repository: code, differences between stages, and results.
 
-    python docs/quoting.py             in docs/*.md and docs/course/*.md; a test says that nothing is out of date
+    python docs/quoting.py             in docs/**/*.md; a test says that nothing is out of date
     python docs/quoting.py --pictures  and draw the course's pictures, from the site's runs, and restate their captions
 
 A page names what it quotes in a comment, and the quotation stands between that and the next `<!-- end -->`, so that
@@ -8,9 +8,9 @@ the Markdown is whole wherever it is read:
 
     <!-- code: gpt/models/v2_attention_head.py Head -->          a class, function or method; without a name, the file
     <!-- code: gpt/training/loop.py train from="while True:" before="state.stop_clock" -->  some of its lines
-    <!-- text: docs/results.md after="## v7" before="![" -->     the Markdown between two texts
+    <!-- text: docs/lab/results.md after="## v7" before="![" -->     the Markdown between two texts
     <!-- diff: v1_bigram v2_attention_head -->                   what changes in gpt/models, without the docstrings
-    <!-- results: v2 -->                                         the losses of a stage, from docs/results.md
+    <!-- results: v2 -->                                         the losses of a stage, from docs/lab/results.md
     <!-- seeds: v7 -->                                           those of its seeds
     <!-- ladder -->                                              those of all stages
     <!-- live: v2 train -->                                      a line in place of the stage that the site shows here
@@ -39,9 +39,9 @@ sys.path[:0] = [str(_REPOSITORY), str(_HERE), str(_HERE / "_ext")]  # gpt, pictu
 from gpt.base.files import write_atomically  # noqa: E402
 from gpt.base.ladder import SMALL  # noqa: E402
 
-PAGES = sorted([*_HERE.glob("*.md"), *_HERE.glob("course/*.md")])
+PAGES = sorted([*_HERE.glob("*.md"), *_HERE.glob("[a-z]*/*.md")])
 PICTURES = _HERE / "images" / "course"
-RESULTS = _HERE / "results.md"
+RESULTS = _HERE / "lab" / "results.md"
 _QUOTATION = re.compile(
     r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
     r"^(?P<end><!-- end -->)$",
@@ -91,7 +91,7 @@ def filled(text: str, page: Path) -> str:
 
 
 def results(stage: str) -> dict[str, str]:
-    """The row of a stage in the first table of docs/results.md, by column. Raises LookupError if there is none."""
+    """The row of a stage in the first table of docs/lab/results.md, by column. Raises LookupError if there is none."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in RESULTS.read_text(encoding="utf-8").splitlines()
@@ -100,15 +100,15 @@ def results(stage: str) -> dict[str, str]:
     for row in rows:
         if row[0] == stage:
             return dict(zip(rows[0], row, strict=True))
-    raise LookupError(f"docs/results.md has no row of {stage}")
+    raise LookupError(f"docs/lab/results.md has no row of {stage}")
 
 
 def by_seed() -> dict[str, dict[int, float]]:
-    """The exact validation losses in docs/results.md, by stage and seed."""
+    """The exact validation losses in docs/lab/results.md, by stage and seed."""
     _, _, section = RESULTS.read_text(encoding="utf-8").partition("\n### By seed\n")
     table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
     if table is None:
-        raise LookupError("docs/results.md has no table of losses by seed")
+        raise LookupError("docs/lab/results.md has no table of losses by seed")
     (_, *seeds), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines())
     return {
         stage: {int(seed): float(loss) for seed, loss in zip(seeds, losses, strict=True) if loss}

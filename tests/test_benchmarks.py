@@ -582,7 +582,7 @@ def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -
         assert 0 < counted < waited
         assert megabytes > 100  # most of it the table of the counts
     each = (tmp_path / "kept" / "records.csv").read_text().splitlines()
-    assert each[0] == (REPOSITORY / "docs" / "records.csv").read_text().splitlines()[0]
+    assert each[0] == (REPOSITORY / "docs" / "lab" / "records.csv").read_text().splitlines()[0]
     assert [line.split(",")[:2] for line in each[1:]] == [["04_counts", "1"], ["08_two_tokens", "1"]]
     assert (tmp_path / "kept" / "counts.png").stat().st_size > 0
     assert not (tmp_path / "kept" / "network.png").exists()
@@ -598,7 +598,7 @@ def test_records_are_trained_in_turn_and_drawn(script: Script, tmp_path: Path) -
 
 def test_the_settings_of_the_leaderboard_lead_from_record_to_record() -> None:
     """The page has the settings of the records without a file; those up to a file's record give its configuration."""
-    page = (REPOSITORY / "docs" / "records.md").read_text()
+    page = (REPOSITORY / "docs" / "lab" / "records.md").read_text()
     base, settings, reached = "", [], []
     for name, row in re.findall(r"^\| \[?(\d\d_\w+)\]?(.*)$", page, re.MULTILINE):
         changed = re.search(r"`(\S+=[^`]+)`", row)

@@ -60,7 +60,7 @@ def _restated(directive: SphinxDirective, name: str) -> list[nodes.Node]:
 
 
 class Results(SphinxDirective):
-    """:::{results} STAGE: the documented and the measured loss, from the tables in docs/results.md, and each seed's."""
+    """:::{results} STAGE: the documented and the measured loss, from docs/lab/results.md, and each seed's."""
 
     required_arguments = 1
 

@@ -23,7 +23,7 @@ _TICKS = 5  # at most
 
 
 class Seeds(SphinxDirective):
-    """:::{seeds} STAGE: the losses of the stage's seeds and of the stage below it, from docs/results.md."""
+    """:::{seeds} STAGE: the losses of the stage's seeds and of the stage below it, from docs/lab/results.md."""
 
     required_arguments = 1
 

@@ -1,4 +1,4 @@
-"""The charts of What defines a Transformer?, from the tables of docs/architectures.md."""
+"""The charts of What defines a Transformer?, from the tables of docs/lab/architectures.md."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pictures.theme import figure
 
-REFERENCE = Path(__file__).parents[1] / "architectures.md"
+REFERENCE = Path(__file__).parents[1] / "lab" / "architectures.md"
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 

@@ -1,7 +1,7 @@
 """hybrid: v8 with a gated linear recurrence in place of attention in its first layers.
 
-A recurrence passes on a state of constant size; attention can look up any token of its window. docs/architectures.md
-says what one layer of attention is worth when the layers below it are recurrences.
+A recurrence passes on a state of constant size; attention can look up any token of its window. What one layer of
+attention is worth when the layers below it are recurrences: docs/lab/architectures.md.
 
 Source: "Jamba" (Lieber et al., 2024), section 2, for layers of both kinds. The recurrence is that of "Were RNNs All We
 Needed?" (Feng et al., 2024), section 3.1, with the output gate of "Mamba" (Gu & Dao, 2023), section 3.4.

@@ -1,4 +1,4 @@
-"""v8: ideas newer than GPT-2 that help at this size. docs/records.md says what each idea is worth.
+"""v8: ideas newer than GPT-2 that help at this size. docs/lab/records.md says what each idea is worth.
 
 - Rotary positions: queries and keys are rotated by their positions, instead of adding position vectors ("RoFormer",
   Su et al., 2021, section 3.2). Scores then depend on distances only, so a full window can slide.

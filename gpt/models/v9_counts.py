@@ -7,7 +7,7 @@ shorten the training from minutes to seconds.
 The number of parameters does not show what they cost. The weights contain the training text itself (the buffer
 `ngrams.memory`): anyone who has the model has the text. The counts are made from it when the model is loaded: a table
 of 119 MB for contexts of up to six characters of tiny Shakespeare, and another of 299 MB while it trains.
-docs/records.md has the losses of the counts alone, the network alone and both.
+docs/lab/records.md has the losses of the counts alone, the network alone and both.
 """
 
 import torch

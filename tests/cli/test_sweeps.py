@@ -1,4 +1,4 @@
-"""Sweeps: what a terminal shows of them, and the commands of docs/sweeps.md, each in a short form."""
+"""Sweeps: what a terminal shows of them, and the commands of docs/lab/sweeps.md, each in a short form."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ import pytest
 from gpt.runs.finding import finished_runs
 from tests.conftest import REPOSITORY, Script
 
-PAGE = (REPOSITORY / "docs" / "sweeps.md").read_text()
+PAGE = (REPOSITORY / "docs" / "lab" / "sweeps.md").read_text()
 COMMANDS = [line.partition("   #")[0] for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
             for line in block.splitlines()]  # fmt: skip
 SHOWN = re.findall(r"experiment=(\w+)", " ".join(COMMANDS))
@@ -116,7 +116,7 @@ def test_every_sweep_of_the_project_is_on_the_page() -> None:
     sweeps = {name for name, text in experiments.items() if "mode: MULTIRUN" in text}
     sweeps |= {name for name, text in experiments.items() if any(f"- /experiment/{base}\n" in text for base in sweeps)}
     assert {"ladder", "architectures/8"} <= sweeps  # the second sweeps because its base does
-    others = "".join((REPOSITORY / "docs" / page).read_text() for page in ("translation.md", "architectures.md"))
+    others = "".join((REPOSITORY / "docs" / page).read_text() for page in ("translation.md", "lab/architectures.md"))
     assert sweeps <= {*SHOWN, *re.findall(r"experiment=([\w/]+)", others)}
 
 

@@ -1,4 +1,4 @@
-"""The commands of docs/architectures.md, each in a short form."""
+"""The commands of docs/lab/architectures.md, each in a short form."""
 
 import itertools
 import re
@@ -12,7 +12,7 @@ from gpt.runs.finding import finished_runs
 from tests.conftest import REPOSITORY, Script
 
 DOCS = REPOSITORY / "docs"
-PAGE = (DOCS / "architectures.md").read_text()
+PAGE = (DOCS / "lab" / "architectures.md").read_text()
 COMMANDS = [
     line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for line in block.splitlines()
 ]

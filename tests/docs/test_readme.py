@@ -6,7 +6,7 @@ import tomllib
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
-RESULTS = (REPOSITORY / "docs" / "results.md").read_text()
+RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
 
 
 def test_the_readme_is_short_and_puts_the_course_before_the_reference() -> None:
@@ -32,7 +32,8 @@ def test_the_pages_of_the_reference_can_be_reached_from_the_readme() -> None:
     """What it once said itself is on them."""
     linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", README)}
     assert all((REPOSITORY / link).exists() for link in linked)
-    pages = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md")}
+    docs = REPOSITORY / "docs"
+    pages = {str(path.relative_to(REPOSITORY)) for path in [*docs.glob("*.md"), *docs.glob("lab/*.md")]}
     assert pages - {"docs/index.md"} <= linked
 
 

@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 from tests.docs.test_guessing import DISABLED, write
 from tests.playground.browsing import chromium, violations
 
-RESULTS = (REPOSITORY / "docs" / "results.md").read_text()
+RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
 PAGE = """<!doctype html><html lang="en"><title>v3_ffn</title><body><main><h1>v3_ffn</h1>{}
 <iframe class="live" title="live" srcdoc="live"></iframe><iframe name="other" title="other" srcdoc="other"></iframe>
 </main></body></html>"""
