@@ -11,7 +11,6 @@ from gpt.base.commands import COMMANDS
 from tests.conftest import REPOSITORY
 
 FILES = sorted((REPOSITORY / "gpt").rglob("*.py"))
-LONGEST = 250  # lines
 SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
 
 # From the top floor down. A package imports from lower floors only, neither from its own nor from a higher one.
@@ -149,11 +148,6 @@ def test_every_import_of_the_package_exists() -> None:
         if belongs(module, "gpt") and module not in MODULES
     }
     assert wrong == set()
-
-
-def test_a_file_is_short_enough_to_be_read_in_one_sitting() -> None:
-    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
-    assert {name: count for name, count in lines.items() if count > LONGEST} == {}
 
 
 def test_the_commands_import_torch_only_when_they_run() -> None:

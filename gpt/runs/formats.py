@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ CONVERSIONS: dict[int, Callable[[str, Fields], Fields]] = {}
 LARGEST_CONFIG = 2**14  # bytes
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FIRST_LINE = re.compile(r"format: ([0-9]{1,9})\n")
-_KNOWN = 2**12  # of the values of earlier configurations, because thousands of them are read at once
 
 
 def check_format(version: Any, path: Path) -> int:
@@ -80,33 +78,8 @@ def from_yaml(content: str, path: Path) -> TrainConfig:
         check_seal(content, path)
         if "*" in content and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
             raise UserError(f"{path} is damaged: a run writes no YAML aliases")
-        tree = _plain(yaml.compose(content, _Loader))
+        tree = yaml.load(content, _Yaml)
         del tree["format"], tree["checksum"]
         config = TrainConfig.model_validate(current(path.name, tree, version))
         json.dumps(config.content(), ensure_ascii=False).encode()  # unpaired surrogates could not be printed
         return config
-
-
-class _Loader(_Yaml):  # type: ignore[misc, valid-type]
-    def resolve(self, kind: Any, value: str | None, implicit: tuple[bool, bool] | bool) -> str:
-        """The tag of a node."""
-        return _resolved(kind, value, implicit)
-
-
-@lru_cache(_KNOWN)
-def _resolved(kind: Any, value: str | None, implicit: tuple[bool, bool] | bool) -> str:
-    return _Yaml("").resolve(kind, value, implicit)
-
-
-def _plain(node: Any) -> Any:
-    """Dictionaries, lists and plain values, as the safe loader constructs them, in half the time."""
-    if node.tag == _Yaml.DEFAULT_MAPPING_TAG:
-        return {_plain(key): _plain(value) for key, value in node.value}
-    if node.tag == _Yaml.DEFAULT_SEQUENCE_TAG:
-        return [_plain(value) for value in node.value]
-    return _scalar(node.tag, node.value)
-
-
-@lru_cache(_KNOWN)
-def _scalar(tag: str, value: str) -> Any:
-    return _Yaml("").construct_object(yaml.ScalarNode(tag, value))

@@ -22,7 +22,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from gpt.base.errors import UserError
 from gpt.base.files import PLACE, sealed
@@ -200,11 +199,3 @@ def test_a_configuration_and_a_record_of_an_earlier_format_are_converted(
     monkeypatch.setitem(formats.CONVERSIONS, 1, converted)
     assert old.config() == config
     assert old.summary() == summary
-
-
-def test_a_configuration_is_read_as_any_reader_of_yaml_reads_it() -> None:
-    content = "a: [1, 0x1f, 017, 1_000, 1e3, 1.0e+3, .inf, ~, yes, no]\nb: {c: 'no', d: 2026-11-23}\n? 1\n: é\n"
-    assert formats._plain(yaml.compose(content, formats._Loader)) == yaml.safe_load(content)
-    assert formats._plain(yaml.compose("a: true\nb: 1", formats._Loader))["a"] is True
-    with pytest.raises(yaml.YAMLError, match="constructor"):
-        formats._plain(yaml.compose("a: !!python/name:os.system ''", formats._Loader))
