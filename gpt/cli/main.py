@@ -24,7 +24,7 @@ from gpt.base.installation import CONF
 from gpt.base.keys import escaping
 from gpt.base.request import Request
 from gpt.base.version import __version__
-from gpt.cli import arguments, help, requests, sweeps, words  # noqa: A004
+from gpt.cli import arguments, bare_words, help, requests, sweeps  # noqa: A004
 from gpt.cli.composing import VERSION
 from gpt.cli.failing import JobError, explained, is_sweep, job_title, one_line_errors
 
@@ -113,7 +113,7 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
 def _keyed(schema: type[BaseModel], config_name: str) -> tuple[list[str], list[str]]:
     """The options of the command line, and its overrides, with a key for each word that has none."""
     options, rest = arguments.divided_options(sys.argv[1:])
-    return options, words.keyed(rest, config_name, schema, arguments.config_dirs(options))
+    return options, bare_words.keyed(rest, config_name, schema, arguments.config_dirs(options))
 
 
 def _sweeps(typed: list[str]) -> bool:

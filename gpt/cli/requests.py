@@ -24,7 +24,7 @@ from gpt.base.keys import compared, differences, flat
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, unescaped, unquoted
-from gpt.cli import arguments, sweeps, words
+from gpt.cli import arguments, bare_words, sweeps
 from gpt.cli.composing import composed, own_configuration
 from gpt.cli.explanations import PACKAGES, explain_composition, lacking_line
 from gpt.cli.failing import is_sweep
@@ -82,7 +82,7 @@ def of_overrides(
 
 def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process; `values` by the last part of a key."""
-    typed, values = words.keyed(overrides, "train", TrainConfig), values or {}
+    typed, values = bare_words.keyed(overrides, "train", TrainConfig), values or {}
     keys = by_name(flat(composed("train", typed)[0])) if values else {}
     typed += [f"{keys.get(name, name)}={as_typed(value)}" for name, value in values.items()]
     with own_configuration():

@@ -4,6 +4,9 @@ inside.onnx                token ids and a row of the window -> the values of `i
 switched.onnx              token ids, and which parts are on -> logits (batch, time, vocabulary), as
                            `inspection.parts.Switched`
 weights/640.safetensors    the weights after 640 updates, by the names of the inputs that these graphs take them as
+translator.onnx            of a run that translates: token ids of the source, "idx", and of the target so far -> logits
+                           (batch, time, vocabulary), and the attention of each decoder block to the source:
+                           (batch, heads, time, source) each
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from gpt.base.schema import Saved
-from gpt.exporting.equality import check, compare
-from gpt.exporting.graphs import computed, running
-from gpt.exporting.inputs import Inputs
+from gpt.data.vocabulary import PAD
+from gpt.exporting.graphs import Inputs, computed, running, translated
+from gpt.exporting.verification import check, compare
+from gpt.inspection.attention_weights import CrossAttention
 from gpt.inspection.parts import Inside, Switched, can_be_opened
 from gpt.models import block_size_of
 from gpt.runs.tensors import serialised
@@ -60,6 +64,25 @@ def export_moments(trained: TrainedRun, moments: Mapping[int, Saved | int], fold
     return f"model.onnx: equal to the run at {len(moments)} moments of its training"
 
 
+def export_translator(trained: TrainedRun, folder: Path) -> str:
+    """Write the graph, and return what was checked. Raises UserError."""
+    module, size = CrossAttention(trained.model).eval(), block_size_of(trained.model)
+    name = "translator.onnx"
+    outputs = ["logits", *(f"attention_{i}" for i in range(module.layers))]
+    batch, source, time = torch.export.Dim("batch"), *(torch.export.Dim(n, max=size) for n in ("source", "time"))
+    program = translated(
+        module,
+        (torch.full((2, 3), PAD + 1), torch.full((2, 4), PAD + 1)),
+        input_names=["idx", "target"],
+        output_names=outputs,
+        dynamic_shapes=({0: batch, 1: source}, {0: batch, 1: time}),
+    )
+    program.save(folder / name, external_data=False)
+    graph = running(folder / name, outputs)
+    expected, found = (_of_source(f) for f in (module, lambda idx, target: graph(idx, target=target)))
+    return compare(name, expected, found, trained.task.vocab_size, size)
+
+
 def _logits(model: nn.Module, idx: Tensor) -> list[Tensor]:
     return [model(idx)]
 
@@ -69,3 +92,13 @@ def _of_row(
 ) -> Sequence[Tensor]:
     """The values of one row of each window."""
     return values(idx, row=place(idx))
+
+
+def _of_source(function: Callable[[Tensor, Tensor], Sequence[Tensor]]) -> Callable[[Tensor], Sequence[Tensor]]:
+    """The function of a source without padding and of a target that is half of it."""
+
+    def run(idx: Tensor) -> Sequence[Tensor]:
+        source = idx.clamp(min=PAD + 1)
+        return function(source, source[:, : (idx.shape[1] + 1) // 2])
+
+    return run

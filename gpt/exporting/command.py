@@ -1,9 +1,13 @@
 """Export a trained run for other programs: python export.py format=onnx. See python export.py --help."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gpt.base.command_schemas import ExportConfig
+from gpt.base.command_schemas import ExportConfig, ExportFormat
 from gpt.base.request import Request
+
+if TYPE_CHECKING:
+    from gpt.session.trained import TrainedRun
 
 
 def main(config: ExportConfig, request: Request) -> None:
@@ -11,7 +15,6 @@ def main(config: ExportConfig, request: Request) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable
     from gpt.base.stopping import Stop
-    from gpt.exporting.formats import export
     from gpt.exporting.staging import staged
     from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
@@ -23,3 +26,28 @@ def main(config: ExportConfig, request: Request) -> None:
         checked = export(trained, config.format, folder, license=config.license)
     print(printable(f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}\n{checked}", keep="\n"))
     print(printable(f"written: {out}"))
+
+
+def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license: str) -> str:
+    """Write the run to the empty `folder`, and return a description of what was checked.
+
+    Raises RequestError if the run cannot be exported in this format or a library is missing, UserError if the export
+    does not compute the same as the run.
+    """
+    from gpt.base.errors import requiring
+
+    if format == "hub":
+        with requiring("hub"):
+            from gpt.exporting import hub
+        return hub.export(trained, folder, license)
+    if format == "transformers":
+        with requiring("transformers"):
+            from gpt.exporting import as_gpt2
+        return as_gpt2.export(trained, folder)
+    if format == "transformers_code":
+        with requiring("transformers"):
+            from gpt.exporting import own_code
+        return own_code.export(trained, folder)
+    with requiring("onnx"):
+        from gpt.exporting import graphs
+    return graphs.export(trained, folder)

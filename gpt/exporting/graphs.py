@@ -12,27 +12,49 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import onnxscript  # noqa: F401  # what torch.onnx needs; imported to name it if it is missing
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.func import functional_call
 from torch.onnx import ONNXProgram
 
+from gpt import models
+from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.exporting import tokenizer
-from gpt.exporting.equality import check
-from gpt.exporting.inputs import NONE, Inputs
+from gpt.exporting.verification import check
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
+from gpt.runs.weights import shapes_only
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
+
+Sizes = dict[str, list[int | None]]  # of each weight; None is the size of the vocabulary
+
+
+class Inputs(NamedTuple):
+    """The weights that a graph takes as inputs, by their names, and which of their sizes are free.
+
+    One graph then serves every moment of a training, of any text.
+    """
+
+    weights: Mapping[str, nn.Parameter]
+    sizes: Sizes
+
+    def varying(self) -> list[dict[int, Any]]:
+        """The free sizes as torch.export takes them: all of them are the vocabulary's."""
+        vocabulary = torch.export.Dim("vocabulary", min=2)
+        return [{i: vocabulary for i, n in enumerate(shape) if n is None} for shape in self.sizes.values()]
+
+
+NONE = Inputs({}, {})
 
 
 class _Observed(nn.Module):
@@ -73,7 +95,7 @@ def export(trained: TrainedRun, folder: Path, inputs: Inputs = NONE) -> str:
     Continuation.required(task, "format=onnx")
     if isinstance(model, Remembering):
         raise RequestError("format=onnx cannot export counts of the training text: train v8, which has none")
-    tokenizer.as_tokenizer(task).save(str(folder / tokenizer.NAME))
+    Tokenizer.from_str(task.as_json()).save(str(folder / "tokenizer.json"))
     observed, block_size = _Observed(model).eval(), block_size_of(model)
     with torch.no_grad():
         layers = len(observed(torch.zeros(1, 1, dtype=torch.int64))) - 1
@@ -169,6 +191,30 @@ def running(
         return [torch.from_numpy(output) for output in session.run(outputs, feed)]
 
     return run
+
+
+def inputs_of(choice: Choice, model: nn.Module) -> Inputs:
+    """All weights of a model of this choice; their sizes are those of any vocabulary, if the stage allows it."""
+    weights = dict(model.named_parameters())
+    try:
+        return Inputs(weights, sizes_of(choice))
+    except RequestError:
+        return Inputs(weights, {name: list(weight.shape) for name, weight in weights.items()})
+
+
+def sizes_of(choice: Choice) -> Sizes:
+    """The sizes of each weight of a stage: those that differ between two vocabularies are the vocabulary's.
+
+    Raises RequestError if one is neither the vocabulary's nor independent of it.
+    """
+    with shapes_only():
+        few, more = ({name: w.shape for name, w in models.build(choice, V).named_parameters()} for V in (2, 3))
+    found: Sizes = {}
+    for name, shape in few.items():
+        if any(a != b and (a, b) != (2, 3) for a, b in zip(shape, more[name], strict=True)):
+            raise RequestError(f"{name} has neither the size of the vocabulary nor one that is independent of it")
+        found[name] = [a if a == b else None for a, b in zip(shape, more[name], strict=True)]
+    return found
 
 
 @contextlib.contextmanager

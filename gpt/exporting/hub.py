@@ -15,19 +15,20 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import UserError
-from gpt.data.vocabulary import Vocabulary
-from gpt.exporting.card import body
-from gpt.exporting.tokenizer import NAME, as_tokenizer, vocabulary_of
+from gpt.base.files import parsed, parsing, read_text_file
+from gpt.data.vocabulary import Vocabulary, parts_of
+from gpt.exporting.model_card import body
 from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun
 
 LIBRARY = "gpt-ladder"
-_WEIGHTS = "model.safetensors"
+_WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
 class PretrainedGPT(nn.Module, ModelHubMixin):
@@ -54,7 +55,7 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         (save_directory / _WEIGHTS).write_bytes(serialised(self.model.state_dict(), {"format": "pt"}))
-        as_tokenizer(self.task).save(str(save_directory / NAME))
+        Tokenizer.from_str(self.task.as_json()).save(str(save_directory / _TOKENIZER))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **options: Any) -> "PretrainedGPT":
@@ -69,7 +70,7 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
         def file(name: str) -> Path:
             return Path(model_id, name) if Path(model_id).is_dir() else Path(hf_hub_download(model_id, name, **options))
 
-        vocabulary = vocabulary_of(file(NAME), configured["tokenizer"])
+        vocabulary = vocabulary_of(file(_TOKENIZER), configured["tokenizer"])
         loaded = cls(vocabulary=vocabulary, **configured)
         try:
             loaded.model.load_state_dict(load_file(file(_WEIGHTS)))
@@ -99,7 +100,18 @@ def _checked(trained: TrainedRun, folder: Path) -> str:
     if expected.keys() != found.keys() or not all(torch.equal(expected[name], found[name]) for name in expected):
         raise UserError("the export failed: the weights read back differ from the run's")
     before = trained.run.vocabulary()
-    after = vocabulary_of(folder / NAME, before.kind)
+    after = vocabulary_of(folder / _TOKENIZER, before.kind)
     if (list(before.vocabulary), before.merges) != (after.vocabulary, after.merges):
         raise UserError("the export failed: the vocabulary read back differs from the run's")
     return f"read back by from_pretrained: {len(expected)} tensors and the vocabulary, bit-identical"
+
+
+def vocabulary_of(path: Path, kind: str) -> Vocabulary:
+    """The vocabulary of this kind in a tokenizer.json that this project exported.
+
+    Raises UserError for other or damaged files.
+    """
+    content = read_text_file(path, largest=2 * Vocabulary.largest)  # it numbers the subwords, too
+    with parsing(path):
+        tokens, merges = parts_of(parsed(content, path))
+        return Vocabulary(kind=kind, vocabulary=tokens, merges=merges, corpus="")

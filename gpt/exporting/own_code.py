@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from gpt.base.errors import RequestError, UserError
 from gpt.exporting import modeling_gpt
-from gpt.exporting.equality import check
+from gpt.exporting.verification import check
 from gpt.models import block_size_of
 from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun

@@ -21,11 +21,9 @@ from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, TrainConfig, Weights
 from gpt.data.download import npm_package
 from gpt.exporting import browser, graphs
-from gpt.exporting.card import without_paths
-from gpt.exporting.inputs import NONE, inputs_of
+from gpt.exporting.model_card import without_paths
 from gpt.exporting.staging import staged
-from gpt.exporting.training import export_training
-from gpt.exporting.translator import export_translator
+from gpt.exporting.training_graphs import export_training
 from gpt.models import block_size_of
 from gpt.playground import intervening, looking, translating
 from gpt.playground.assets import POLICY, files
@@ -109,7 +107,7 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
     changed = without_paths(full["changed"])
     full |= {"folder": run.path.name, "changed": changed, "differing": differing(changed)}
     if isinstance(trained.task, Translation):
-        return full | _translator(trained, full["prompt"], folder), [export_translator(trained, folder)]
+        return full | _translator(trained, full["prompt"], folder), [browser.export_translator(trained, folder)]
     Continuation.required(trained.task, "a page without a server")
     choice, kept, training, checked = trained.config.model, _moments(trained), None, []
     try:
@@ -127,7 +125,7 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
         (folder / "variants" / variant).mkdir(parents=True)
         checked.append(f"{variant}: {export_training(other, folder / 'variants' / variant)}")
         own["variants"].append(variant)
-    inputs = inputs_of(choice, trained.model) if kept else NONE
+    inputs = graphs.inputs_of(choice, trained.model) if kept else graphs.NONE
     checked += graphs.export(trained, folder, inputs).split("\n") + browser.export_parts(trained, folder, inputs)
     checked += [browser.export_moments(trained, kept, folder)] if kept else []
     own |= {"has_attention": (folder / "with_attention.onnx").exists(), "moments": list(kept)}

@@ -34,10 +34,10 @@ from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
-from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.loggers import chosen_loggers
-from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
+from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from gpt.watching.run_watcher import RunWatcher
+from gpt.watching.terminal import ConsoleLog, ProgressBar
 
 _MUCH = 0.05  # of a validation split
 _SAMPLE = 200  # characters of a sample during training

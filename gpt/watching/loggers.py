@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # a tracker's process imports this module without torch
 AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
 
 # Watchers of every run, and a base class.
-_NO_LOGGERS = ("gpt.watching.recording", "gpt.watching.trackers")
+_NO_LOGGERS = ("gpt.watching.recorders", "gpt.watching.trackers")
 
 
 def _is_logger(target: Any) -> bool:

@@ -10,7 +10,7 @@ import yaml
 from gpt.base.keys import flat
 from gpt.runs.folder import RunFolder
 from gpt.runs.locking import lock_in
-from gpt.watching.processes import Run
+from gpt.watching.tracker_process import Run
 from gpt.watching.trackers import Tracker
 
 

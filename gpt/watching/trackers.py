@@ -1,4 +1,4 @@
-"""Trackers: loggers that send a run's records to a separate process (gpt/watching/processes.py).
+"""Trackers: loggers that send a run's records to a separate process (gpt/watching/tracker_process.py).
 
 All records are in the training state and its checkpoints. So a resumed run sends them again from iteration 0 on, and
 the tracker replaces its copies: nothing is missing, and nothing from after the checkpoint remains.
@@ -24,8 +24,8 @@ from gpt.base.files import read_text_file
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.watching.loggers import rows, samples
-from gpt.watching.processes import Sink
 from gpt.watching.run_watcher import RunWatcher
+from gpt.watching.tracker_process import Sink
 
 if TYPE_CHECKING:  # a tracker's process imports this module without torch
     from gpt.training.state import TrainingState
@@ -118,8 +118,9 @@ class Tracker(RunWatcher):
         path = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         try:
             config, commands, losses = self._run.config(), self._run.commands(), self._run.documented()
+            kind = type(self)
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gpt.watching.processes", type(self).__module__, type(self).__name__],
+                [sys.executable, "-P", "-m", "gpt.watching.tracker_process", kind.__module__, kind.__name__],
                 env=os.environ | {"PYTHONPATH": path}, start_new_session=True,  # Ctrl-C is meant for the training
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
             )  # fmt: skip

@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 from gpt.runs.folder import RunFolder
-from gpt.watching.processes import Run
+from gpt.watching.tracker_process import Run
 from gpt.watching.trackers import Project, Tracker
 
 

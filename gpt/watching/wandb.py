@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpt.runs.folder import RunFolder
-from gpt.watching.processes import Run
+from gpt.watching.tracker_process import Run
 from gpt.watching.trackers import Project, Tracker
 
 

@@ -132,7 +132,7 @@ UNSUITABLE = {
     ],
     "schedule": ["gpt.training.schedules._warmup"],
     "logger": [
-        "gpt.watching.recording.RunWriter",  # what train.py itself makes
+        "gpt.watching.recorders.RunWriter",  # what train.py itself makes
         "gpt.watching.loggers.RunFolder",
         "gpt.watching.trackers.Tracker",
         "gpt.watching.wandb.Service",  # of the tracker's process

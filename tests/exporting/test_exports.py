@@ -25,12 +25,11 @@ from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.corpora import tiny_shakespeare
 from gpt.data.vocabulary import Vocabulary
 from gpt.exporting import graphs
-from gpt.exporting.card import body
-from gpt.exporting.equality import TOLERANCE, compare
-from gpt.exporting.formats import export
-from gpt.exporting.hub import PretrainedGPT
+from gpt.exporting.command import export
+from gpt.exporting.hub import PretrainedGPT, vocabulary_of
+from gpt.exporting.model_card import body
 from gpt.exporting.staging import staged
-from gpt.exporting.tokenizer import vocabulary_of
+from gpt.exporting.verification import TOLERANCE, compare
 from gpt.playground.describing import in_full
 from gpt.runs.records import Parent, Seen
 from gpt.session.trained import TrainedRun

@@ -34,7 +34,7 @@ from gpt.base.runtime import Runtime
 from gpt.base.stopping import Stop
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
-from gpt.exporting.card import body
+from gpt.exporting.model_card import body
 from gpt.models.ngrams import Remembering
 from gpt.playground.describing import in_full
 from gpt.playground.looking import logits
@@ -190,8 +190,8 @@ _NOT_FOR = {
                   "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),
     "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules._progress",
                  "gpt.training.schedules.math.cos"),
-    "logger": ("gpt.training.watchers.Watcher", "gpt.watching.recording.CheckpointWriter", "gpt.data.corpora.text",
-               "gpt.watching.recording.RunWriter", "gpt.training.watchers.WeightAverage"),
+    "logger": ("gpt.training.watchers.Watcher", "gpt.watching.recorders.CheckpointWriter", "gpt.data.corpora.text",
+               "gpt.watching.recorders.RunWriter", "gpt.training.watchers.WeightAverage"),
 }  # fmt: skip
 _FILES: dict[str, Callable[[], str]] = {
     "nesting": lambda: "[" * 1_000_000, "a number of a million digits": lambda: "1" * 1_000_000,

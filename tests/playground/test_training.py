@@ -16,7 +16,7 @@ import gpt
 from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.exporting.training import export_training
+from gpt.exporting.training_graphs import export_training
 from gpt.playground import looking
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder

@@ -13,7 +13,7 @@ import gpt
 from gpt.base.command_schemas import EvaluateConfig
 from gpt.base.errors import RequestError
 from gpt.data import corpora, download
-from gpt.exporting import card
+from gpt.exporting import model_card
 from gpt.playground.describing import in_full
 from gpt.reports.ranking import rankings
 from gpt.reports.tables import as_records, table
@@ -136,7 +136,7 @@ def test_no_loss_is_given_per_character_of_a_text_that_is_not_utf8(folder: Path,
         run.loss_per_character(content.decode(errors="surrogateescape"))
     page = in_full("id", other.run, other.summary)
     assert (page["per_character"], page["exact"]) == (None, exact.loss)
-    assert "in nats per character" not in card.body(other)
+    assert "in nats per character" not in model_card.body(other)
 
 
 def test_a_resumed_run_is_one_long_run_and_a_fork_keeps_the_tokens(run: TrainedRun, folder: Path) -> None:

@@ -25,8 +25,8 @@ from gpt.training.objectives import Objective
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
-from gpt.watching.console import ConsoleLog, ProgressBar
-from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, StepLog
+from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, StepLog
+from gpt.watching.terminal import ConsoleLog, ProgressBar
 from tests.conftest import CPU, build_small, empty_run
 from tests.training.helpers import VOCAB_SIZE, small_recipe, small_state, train_small, train_state
 

@@ -17,9 +17,9 @@ from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
 from gpt.training.metrics import Metric, chosen_metrics, entropy
 from gpt.training.progress import Means, Progress
-from gpt.watching.console import ConsoleLog
 from gpt.watching.loggers import Csv
-from gpt.watching.recording import BestWeights, RunWriter
+from gpt.watching.recorders import BestWeights, RunWriter
+from gpt.watching.terminal import ConsoleLog
 from tests.conftest import empty_run
 from tests.training.helpers import choice, small_recipe, small_state, train_state, weights
 

@@ -14,7 +14,7 @@ from gpt.training.loop import train
 from gpt.training.progress import Progress
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
-from gpt.watching.recording import Sampler
+from gpt.watching.recorders import Sampler
 from tests.training.helpers import bits, losses, small_recipe, small_state, train_state, weights
 
 

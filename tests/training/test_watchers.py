@@ -28,9 +28,9 @@ from gpt.training.progress import Evaluation
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
-from gpt.watching.console import ConsoleLog, ProgressBar
 from gpt.watching.loggers import LOGGER, Csv
-from gpt.watching.recording import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
+from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
+from gpt.watching.terminal import ConsoleLog, ProgressBar
 from tests.conftest import build_small, empty_run
 from tests.training.helpers import (
     LEARNING_RATE,
@@ -392,7 +392,7 @@ def test_each_line_says_how_long_the_rest_takes_and_a_long_training_is_announced
 ) -> None:
     """With a clock on which each look takes a minute: the first of 20 iterations is over after two of them."""
     clock = itertools.count(step=60.0)
-    monkeypatch.setattr("gpt.watching.console.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("gpt.watching.terminal.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     console = ConsoleLog(small_recipe(data), lambda: [], 512, "experiment=v7_cpu")
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(small_state("v1"), data, watchers=[console])
@@ -482,6 +482,6 @@ def test_a_second_signal_while_a_file_is_written_ends_the_run(
     def interrupted(*_: Any) -> None:
         raise Stopped(2)
 
-    monkeypatch.setattr("gpt.watching.recording.save_weights", interrupted)
+    monkeypatch.setattr("gpt.watching.recorders.save_weights", interrupted)
     with pytest.raises(Stopped):
         train_state(small_state("v1"), data, watchers=[BestWeights(run), RunWriter(run)])

@@ -17,7 +17,7 @@ from gpt.runs.folder import RunFolder
 from gpt.training.watchers import Watcher
 from gpt.watching import trackers
 from gpt.watching.loggers import chosen_loggers, rows
-from gpt.watching.recording import StepLog
+from gpt.watching.recorders import StepLog
 from gpt.watching.tensorboard import TensorBoard
 from gpt.watching.trackers import Tracker
 from gpt.watching.trackio import Trackio
@@ -211,7 +211,7 @@ def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
 
 HANGING = """
 import sys, time
-from gpt.watching import processes as process
+from gpt.watching import tracker_process as process
 from gpt.watching import tensorboard
 tensorboard.TensorBoard.sink = lambda run: time.sleep(600)  # as a library that waits for its server
 process._TO_READ = 0.5

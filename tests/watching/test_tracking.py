@@ -43,7 +43,7 @@ def test_a_tracker_finishes_its_work_after_the_training_has_ended(tmp_path: Path
     rows = [{"step": i, "values": {"loss/val": float(i)}, "texts": {}, "is_finished": False} for i in range(3)]
     lines = "".join(json.dumps(message) + "\n" for message in [run, *rows]) + '{"step": 3, "val'
     process = subprocess.Popen(
-        [sys.executable, "-m", "gpt.watching.processes", "gpt.watching.tensorboard", "TensorBoard"],
+        [sys.executable, "-m", "gpt.watching.tracker_process", "gpt.watching.tensorboard", "TensorBoard"],
         cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -60,7 +60,7 @@ def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code
     """trackio reports its failures as warnings of the category UserWarning."""
     lines = (
         "import warnings", "from pathlib import Path",
-        "from gpt.watching.processes import Run", "from gpt.watching.trackio import Trackio",
+        "from gpt.watching.tracker_process import Run", "from gpt.watching.trackio import Trackio",
         "tracker = Trackio.sink(Run('1', 'run', Path(), None, {}, {'project': 'test'}))",
         f"warnings.warn('old', {category})",
         "tracker.log(0, {'loss': 1.0}, {})", "tracker.close(True)",

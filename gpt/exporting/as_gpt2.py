@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from gpt.base.errors import RequestError, UserError
 from gpt.data.byte_level import BYTES
-from gpt.exporting.equality import check
+from gpt.exporting.verification import check
 from gpt.models import block_size_of, v6_pre_norm, v7_dropout
 from gpt.session.trained import TrainedRun
 

@@ -1,4 +1,4 @@
-"""The process of a tracker: `python -m gpt.watching.processes MODULE TRACKER`.
+"""The process of a tracker: `python -m gpt.watching.tracker_process MODULE TRACKER`.
 
 A tracker works in a separate process, so that whatever its library does (wait for a network, print, fail) cannot slow
 or end the training. In a thread, wandb holds up the end of a run for more than a minute if its server does not answer,

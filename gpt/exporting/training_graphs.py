@@ -29,8 +29,7 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.seeding import generator
-from gpt.exporting.graphs import running, translated
-from gpt.exporting.inputs import inputs_of, sizes_of
+from gpt.exporting.graphs import inputs_of, running, sizes_of, translated
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 

@@ -11,8 +11,8 @@ from gpt.data.text import TextData
 from gpt.training.progress import Progress
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
-from gpt.watching import recording
-from gpt.watching.recording import StepLog
+from gpt.watching import recorders
+from gpt.watching.recorders import StepLog
 from tests.training.helpers import small_state, train_state
 
 
@@ -56,7 +56,7 @@ def test_the_norm_is_that_of_the_whole_gradient_before_clipping(data: TextData, 
 
 
 def test_a_long_run_keeps_every_second_record(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "_MOST_STEPS", 8)
+    monkeypatch.setattr(recorders, "_MOST_STEPS", 8)
     state = small_state("v1")
     train_state(state, data, watchers=[StepLog(1)], log_interval=1, max_iters=40, eval_interval=20)
     iterations = [step.iteration for step in state.progress.steps]
