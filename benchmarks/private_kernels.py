@@ -34,9 +34,9 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.fused import has_nonfinite
+from gpt.training.gradient_tape import RecordedGradient
 from gpt.training.objectives import Autograd, Objective
 from gpt.training.optimizers import AdamW
-from gpt.training.recording import RecordedGradient
 
 _FALLBACK = "public fallback"
 _WARM_UP = 20  # steps that are not timed

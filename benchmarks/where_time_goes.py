@@ -37,9 +37,9 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate, sample_text
 from gpt.tasks.decoding.tracing import traced
 from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
+from gpt.training.gradient_tape import RecordedGradient
 from gpt.training.objectives import Autograd, Objective
 from gpt.training.optimizers import AdamW
-from gpt.training.recording import RecordedGradient
 
 _STAGES = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")
 

@@ -30,14 +30,13 @@ from gpt.session.start import Start
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import exact_loss
-from gpt.training.memory import check_memory, check_weights
+from gpt.training.memory import check_memory, check_weights, recompute_blocks
 from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
 from gpt.training.processes import World
 from gpt.training.progress import ExactLoss, Segment
 from gpt.training.recipe import Recipe
-from gpt.training.recomputing import recompute_blocks
 from gpt.training.schedules import SCHEDULE, check_warmup
 from gpt.training.state import TrainingState, check_extension
 

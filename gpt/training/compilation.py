@@ -1,17 +1,34 @@
-"""Compiled training steps: slower to start, then faster."""
+"""Compiled training steps: slower to start, then faster.
+
+torch.compile imports the compiler and traces the model in every process, which takes five seconds of a 20-second run.
+For a small stage on a CPU, AOTInductor writes a library instead, which loads in milliseconds. It is kept in the user's
+cache for later runs with the same code, shapes, hyperparameters, threads, processor and PyTorch.
+"""
 
 import contextlib
+import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+import platform
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
+import platformdirs
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
+import gpt.models
 from gpt.base.errors import UserError
+from gpt.base.files import attempt, write_atomically
 from gpt.base.runtime import Runtime, is_large
 from gpt.data.batch import Batch
 from gpt.training.objectives import Loss, Objective, batch_loss
-from gpt.training.precompiled import PrecompiledLoss, RandomNumbersError
+
+_TOLERANCE = 1e-4  # between a cached library and PyTorch, for the loss and each gradient
 
 log = logging.getLogger(__name__)
 
@@ -87,3 +104,147 @@ def _explained() -> Iterator[None]:
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"compile=true does not work on this machine: {reason}") from error
+
+
+class RandomNumbersError(Exception):
+    """The model draws random numbers, as in dropout: a library would draw different ones."""
+
+
+class PrecompiledLoss:
+    """A model's mean loss over a batch. For each batch shape, a library computes the loss and its gradient together."""
+
+    def __init__(self, model: nn.Module, objective: Objective, runtime: Runtime) -> None:
+        self._step = _Step(model, objective, runtime)
+        self._state = [*model.parameters(), *model.buffers()]
+        self._libraries: dict[torch.Size, Any] = {}
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:  # noqa: ARG002
+        """A scalar whose backward pass only returns the computed gradient. Raises RandomNumbersError."""
+        tensors = [*self._state, *batch.inputs, batch.targets]
+        shape = batch.targets.shape
+        if shape not in self._libraries:
+            self._libraries[shape] = _library(self._step, [t.detach() for t in tensors])
+        loss: Tensor = _LossAndGradient.apply(self._libraries[shape], *tensors)
+        return loss
+
+
+class _Step(nn.Module):
+    """The loss and its gradient for each parameter, as a function of the tensors of a model and a batch."""
+
+    def __init__(self, model: nn.Module, objective: Objective, runtime: Runtime) -> None:
+        super().__init__()
+        self.model, self.objective, self.runtime = model, objective, runtime
+
+    def forward(self, *inputs_and_targets: Tensor) -> tuple[Tensor, ...]:
+        *inputs, targets = inputs_and_targets
+        with self.runtime.autocast():
+            loss = self.objective(self.model, Batch(tuple(inputs), targets, targets.numel()))
+        # Here, where the module has the given tensors: a backward pass that computes activations again needs them.
+        return loss.detach(), *torch.autograd.grad(loss, list(self.parameters()), materialize_grads=True)
+
+    def with_gradient(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        trained = [name for name, _ in self.named_parameters()]
+        names = [*trained, *(name for name, _ in self.named_buffers())]
+        state = dict(zip(names, tensors, strict=False))
+        for name in trained:
+            state[name].requires_grad_()
+        found: tuple[Tensor, ...] = functional_call(self, state, tensors[len(state) :])
+        return found
+
+
+class _LossAndGradient(torch.autograd.Function):
+    """The library's loss and gradient as an autograd function."""
+
+    @staticmethod
+    def forward(ctx: Any, library: Any, *tensors: Tensor) -> Tensor:
+        loss: Tensor
+        loss, *ctx.gradient = library.run(list(tensors))
+        ctx.others = len(tensors) - len(ctx.gradient)  # buffers, inputs and targets
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *torch._foreach_mul(ctx.gradient, scale), *[None] * ctx.others
+
+
+def _library(step: _Step, example: list[Tensor]) -> Any:
+    generator = torch.get_rng_state()
+    expected = step.with_gradient(*example)
+    if not torch.equal(torch.get_rng_state(), generator):
+        raise RandomNumbersError
+    path = platformdirs.user_cache_path("gpt-ladder") / f"{_fingerprint(step, example)}.pt2"
+    with contextlib.suppress(RuntimeError):  # missing, damaged, or for other tensors
+        library = _load(path)
+        if _agree(library.run(example), expected):
+            return library
+    log.info("compiling; the first time takes up to two minutes")
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder, path.name)
+        _compile(step.with_gradient, example, built)
+        attempt("the compiled step", lambda: _keep(built, path))
+        return _load(built)
+
+
+def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], path: Path) -> None:
+    from torch._inductor import aoti_compile_and_package, config  # slow to import, like the whole compiler
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    torch.compiler._is_compiling_flag = True  # as torch.compile tells the stages that they are being compiled
+    try:
+        graph = make_fx(step)(*example)
+    finally:
+        torch.compiler._is_compiling_flag = False
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
+        exported = torch.export.export(graph, tuple(example))
+        # Precompiled headers would pay off only for a second library; the metadata would stay in PyTorch's settings.
+        options = {"precompile_headers": False, "metadata": {}}
+        options = {f"aot_inductor.{name}": x for name, x in options.items() if hasattr(config.aot_inductor, name)}
+        # The system says which vector instructions there are. To try whether the C++ compiler knows them takes seconds,
+        # so it is tried only if it does not.
+        try:
+            aoti_compile_and_package(
+                exported, package_path=str(path), inductor_configs=options | {"cpp.vec_isa_ok": True}
+            )
+        except RuntimeError:
+            aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
+
+
+def _keep(built: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, built.read_bytes())
+
+
+def _load(path: Path) -> Any:
+    """Load the library in a file.
+
+    PyTorch's public function for this imports the compiler, which takes three seconds.
+    """
+    return torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return len(found) == len(expected) and all(
+        torch.allclose(ours, theirs, atol=_TOLERANCE) for ours, theirs in zip(found, expected, strict=True)
+    )
+
+
+def _fingerprint(step: _Step, example: list[Tensor]) -> str:
+    """A file name that identifies everything a library depends on.
+
+    If a library is wrong nevertheless, `_agree` detects it.
+    """
+    modules = list(step.modules())
+    files = {Path(sys.modules[type(module).__module__].__file__ or "") for module in modules}
+    files |= set(Path(gpt.models.__path__[0]).glob("*.py"))
+    settings = [{k: v for k, v in vars(module).items() if isinstance(v, int | float | str)} for module in modules]
+    processor = Path("/proc/cpuinfo")
+    flags = (
+        processor.read_text().partition("flags")[2].partition("\n")[0] if processor.exists() else platform.processor()
+    )
+    known = [
+        torch.__version__, torch.get_num_threads(), flags, str(step.runtime), str(step.objective),
+        [(t.shape, t.dtype) for t in example],
+        settings, *(path.read_bytes() for path in sorted(files) if path.is_file()),
+    ]  # fmt: skip
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:32]

@@ -1,10 +1,14 @@
-"""Whether a training step fits into memory: a machine that runs out of it hangs before it fails."""
+"""Whether a training step fits into memory, and how it takes less.
+
+A machine that runs out of memory hangs before it fails, so a step that cannot fit is refused before it is tried.
+"""
 
 import os
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gpt.base.errors import RequestError
 
@@ -49,3 +53,26 @@ def memory_of(device: torch.device) -> int:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _LIMIT.read_text().strip() if _LIMIT.is_file() else "max"
     return memory if limit == "max" else min(memory, int(limit))
+
+
+class _Recomputed(nn.Sequential):
+    """Blocks of which, in training, only the input of each is kept: their activations are computed again backward.
+
+    Source: "Training Deep Nets with Sublinear Memory Cost" (Chen et al., 2016), section 3.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As of `nn.Sequential`."""
+        if not (self.training and torch.is_grad_enabled()):
+            return super().forward(x)
+        for block in self:
+            x = checkpoint(block, x, use_reentrant=False)
+        return x
+
+
+def recompute_blocks(model: nn.Module) -> None:
+    """Keep only the input of each block of a stage. Raises RequestError if it has no stack of blocks."""
+    blocks = getattr(model, "blocks", None)
+    if not isinstance(blocks, nn.Sequential):
+        raise RequestError("training.recompute=true is for stages with a stack of blocks, such as v4 to v9")
+    model.blocks = _Recomputed(*blocks)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from gpt.data.batch import Batch
+from gpt.training.gradient_tape import Call, Listener
 from gpt.training.objectives import Objective
 from gpt.training.progress import Progress
 from gpt.training.recipe import Recipe
@@ -26,27 +26,21 @@ ATTENTION_ON_CPU = {
 }
 
 
-class _Counting:
-    """What `Counter` does with each operation of PyTorch.
+class Counter(Listener):
+    """A context that counts: `flops` is the number of floating-point operations in it, by PyTorch's formulas.
 
-    In a class of its own, because a mode whose own method this is imports PyTorch's compiler, which takes seconds; so
-    does PyTorch's `FlopCounterMode`.
+    PyTorch's own `FlopCounterMode` imports its compiler, which takes seconds.
     """
 
     flops = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        del types
-        result, packet = func(*args, **(kwargs or {})), func._overloadpacket
+    def heard(self, call: Call) -> None:
+        """Count an operation."""
+        packet = call.operation._overloadpacket
         if packet in ATTENTION_ON_CPU:
-            self.flops += ATTENTION_ON_CPU[packet](*(x.shape for x in args if isinstance(x, torch.Tensor)))
+            self.flops += ATTENTION_ON_CPU[packet](*(x.shape for x in call.arguments if isinstance(x, torch.Tensor)))
         elif packet in flop_registry:
-            self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
-        return result
-
-
-class Counter(_Counting, TorchDispatchMode):
-    """A context that counts: `flops` is the number of floating-point operations in it, by PyTorch's formulas."""
+            self.flops += flop_registry[packet](*call.arguments, **call.options, out_val=call.result)
 
 
 def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | None:

@@ -9,11 +9,11 @@ from torch import nn
 from gpt.base.runtime import Runtime, is_large
 from gpt.base.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
+from gpt.training.gradient_tape import RecordedGradient
 from gpt.training.metrics import Metric
 from gpt.training.objectives import Autograd, Gradient, Loss, Objective, batch_loss
 from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation, Progress
-from gpt.training.recording import RecordedGradient
 from gpt.training.schedules import Schedule
 
 _RECORDED_FROM = 100  # iterations: recording takes up to a tenth of a second

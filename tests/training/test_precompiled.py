@@ -9,11 +9,10 @@ from torch import nn
 
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
-from gpt.training import precompiled
-from gpt.training.compilation import training_losses
+from gpt.training import compilation
+from gpt.training.compilation import PrecompiledLoss, RandomNumbersError, training_losses
+from gpt.training.memory import recompute_blocks
 from gpt.training.objectives import Objective, batch_loss
-from gpt.training.precompiled import PrecompiledLoss, RandomNumbersError
-from gpt.training.recomputing import recompute_blocks
 from tests.conftest import CPU
 from tests.training.helpers import small_state, train_state
 
@@ -34,8 +33,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The libraries that were compiled during a test."""
     done: list[Path] = []
-    compile_ = precompiled._compile
-    monkeypatch.setattr(precompiled, "_compile", lambda *args: (done.append(args[2]), compile_(*args)))
+    compile_ = compilation._compile
+    monkeypatch.setattr(compilation, "_compile", lambda *args: (done.append(args[2]), compile_(*args)))
     return done
 
 
@@ -89,7 +88,7 @@ def test_a_library_that_is_damaged_or_of_another_model_is_compiled_again(
     data: TextData, cache: Path, compilations: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = data.training_batch(1, 0, 4)
-    monkeypatch.setattr(precompiled, "_fingerprint", lambda *_: "same")
+    monkeypatch.setattr(compilation, "_fingerprint", lambda *_: "same")
     compiled(small_state("v1").model, batch)
     other = small_state("v2").model
     loss = compiled(other, batch)
@@ -123,7 +122,7 @@ def test_what_a_library_depends_on_changes_its_name(data: TextData) -> None:
 
     def name(**changes: int) -> str:
         model = small_state("v6", **changes).model
-        return precompiled._fingerprint(precompiled._Step(model, 0.0, CPU), [*model.parameters(), batch.targets])
+        return compilation._fingerprint(compilation._Step(model, 0.0, CPU), [*model.parameters(), batch.targets])
 
     threads = torch.get_num_threads()
     assert name() == name()

@@ -5,7 +5,7 @@ import torch
 
 from gpt.base.errors import RequestError
 from gpt.data.text import TextData
-from gpt.training.recomputing import recompute_blocks
+from gpt.training.memory import recompute_blocks
 from tests.conftest import build_small
 from tests.training.helpers import losses, small_state, train_small, train_state, weights
 

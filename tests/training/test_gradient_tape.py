@@ -14,9 +14,8 @@ from gpt.data.short_windows import ShortWindows
 from gpt.data.text import TextData
 from gpt.models import v5_residual
 from gpt.training import recipe as recipes
+from gpt.training.gradient_tape import Program, RecordedGradient
 from gpt.training.objectives import Autograd, Gradient, Objective
-from gpt.training.program import Program
-from gpt.training.recording import RecordedGradient
 from tests.conftest import CPU
 from tests.training.helpers import VOCAB_SIZE, small_recipe, small_state, train_state
 
