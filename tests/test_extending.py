@@ -1,4 +1,4 @@
-"""docs/extending.md, done as written: its files are added to a copy of the repository, and its commands run.
+"""The pages of docs/extending, done as written: its files are added to a copy of the repository, and its commands run.
 
 Its changes of files, which it shows as diffs, are made there too.
 """
@@ -21,7 +21,9 @@ from tests.forked import Forked
 
 pytestmark = pytest.mark.slow  # the page's commands take a minute
 
-PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
+_FOLDER = REPOSITORY / "docs" / "extending"
+_PAGES = re.findall(r"^\| \[[^]]+\]\((\w+\.md)\)", (_FOLDER / "index.md").read_text(), re.MULTILINE)
+PAGE = "\n".join((_FOLDER / page).read_text() for page in _PAGES)
 FILES = dict(re.findall(r"^`([\w/.]+)`\n\n```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 DIFFS = dict(re.findall(r"^`([\w/.]+)`\n\n```diff\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -98,7 +100,7 @@ def test_every_added_thing_was_trained(copy: tuple[Path, Run]) -> None:
     assert all(summary["tokens"] > 0 for summary in runs(folder))
     lines = [json.loads(line) for path in folder.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
     measured = [line["metrics"] for line in lines if line.get("metrics")]
-    assert {tuple(metrics) for metrics in measured} == {("top_k",), ("top_k", "entropy")}
+    assert {tuple(metrics) for metrics in measured} == {("top_k",), ("top_k", "entropy"), ("entropy",)}
     assert all(0 <= metrics["top_k"][split] <= 1 for metrics in measured for split in ("train", "val"))
 
 
@@ -108,7 +110,7 @@ def test_an_added_tracker_has_every_row(copy: tuple[Path, Run]) -> None:
     with FileLock(path.parent / ".json_lines.lock", timeout=60):  # until it has delivered everything
         *rows, results = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 5, 10, 15, 20]
-    assert {"loss/val", "top_k/val", "loss/documented_val"} <= rows[-1].keys()
+    assert {"loss/val", "entropy/val", "loss/documented_val"} <= rows[-1].keys()
     assert {"loss/exact_val", "report", "sample"} <= results.keys()
 
 

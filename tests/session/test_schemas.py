@@ -112,7 +112,7 @@ def test_comments_of_conf_are_shown_beside_the_keys() -> None:
 
 
 def test_the_command_of_the_page_writes_schemas_and_settings(tmp_path: Path) -> None:
-    assert "`python -m gpt.session.schemas`" in (REPOSITORY / "docs" / "extending.md").read_text()
+    assert "`python -m gpt.session.schemas`" in (REPOSITORY / "docs" / "extending" / "index.md").read_text()
     done = subprocess.run([sys.executable, "-m", "gpt.session.schemas"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     settings = json.loads((tmp_path / ".vscode" / "settings.json").read_text())["yaml.schemas"]
