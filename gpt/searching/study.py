@@ -4,13 +4,18 @@ A trial is one row of the study from the moment its hyperparameters are drawn, a
 its result is stored. A row without a result whose lock is free was left by a worker that died: the next worker resumes
 that trial, in the same run folder, as train.py resume=auto does. Optuna's own heartbeat would notice the death only
 after a grace period, count the trial as failed, and start it anew as another one.
+
+The file may be a stranger's: nothing is used of a trial whose values are not from the search's own space.
 """
 
 import json
 import logging
+import math
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +23,28 @@ import optuna
 import torch
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.pruners import MedianPruner, NopPruner
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
+from gpt.base.files import own_file
 from gpt.base.keys import differences
 from gpt.base.seeding import generator
 from gpt.runs.locking import check_same, lock_file, lock_in
-from gpt.searching.database import SETTINGS, check_trials, open_study, storage_errors
-from gpt.searching.space import combinations, rounded, spread
+from gpt.searching.space import combinations, contains, rounded, spread
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
 
 _SPREAD = 10  # the first trials, which cover the space evenly
 _DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
+_SETTINGS = "settings"  # what a study stores of the search that made it
+_PATIENCE = 60.0  # seconds to wait for another worker's transaction
+_ERRORS = (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError)  # of the libraries that use a study
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +65,13 @@ class Search:
         self._file = folder / "study.db"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.picture = folder / "search.png"
-        with self._lock, storage_errors(self._file):
+        with self._lock, _usable(self._file, (Exception,)):  # whatever the libraries make of a damaged file
             self._lock_id = lock_in(folder)
             if not os.path.lexists(self._file):
                 _check_free(self.picture)
-            self.study = open_study(self._file, MedianPruner() if prune else NopPruner())
+            self.study = _opened(self._file, MedianPruner() if prune else NopPruner())
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
-            check_trials(self._file, self.study, space)
+            self._check_trials()
 
     def trials(self, n_trials: int) -> Iterator[Trial]:
         """Yield trials to run until the study has `n_trials` in all; each is locked until the next is requested."""
@@ -68,6 +79,7 @@ class Search:
             with ExitStack() as locks:
                 with self._lock, self._storage():
                     trial = self._abandoned(locks) or self._new(n_trials, locks)
+                    self._check_trials()
                 if trial is None:
                     return
                 yield trial
@@ -79,7 +91,7 @@ class Search:
         way.
         """
         try:
-            with storage_errors(self._file):
+            with _usable(self._file):
                 loss = train(_Pruning(trial))
         except (PrunedError, DivergedError) as error:
             log.info(str(error))
@@ -122,8 +134,18 @@ class Search:
     def _storage(self) -> Iterator[None]:
         """The study's file. Raises LostFolderError if its folder is no longer the one that was opened."""
         check_same(self.folder, self._lock_id, "if you have moved it, give its new place with study=FOLDER")
-        with storage_errors(self._file):
+        with _usable(self._file):
             yield
+
+    def _check_trials(self) -> None:
+        for number, trial in enumerate(self.study.get_trials(deepcopy=False)):
+            is_inside = trial.distributions == self._space and all(
+                contains(self._space[key], value) for key, value in trial.params.items()
+            )
+            losses = [math.isfinite(loss) for loss in trial.values or []]
+            is_complete = trial.state is not TrialState.COMPLETE or losses == [True]
+            if trial.number != number or not is_inside or not is_complete:
+                raise UserError(f"{self._file} is damaged: its trial {number} does not belong to this search")
 
     def _abandoned(self, locks: ExitStack) -> Trial | None:
         """A trial whose worker died, locked."""
@@ -190,15 +212,43 @@ class Search:
         return True
 
     def _check_same(self, settings: dict[str, Any]) -> None:
-        stored = self.study.user_attrs.get(SETTINGS)
+        stored = self.study.user_attrs.get(_SETTINGS)
         if stored is None:
-            self.study.set_user_attr(SETTINGS, settings)
+            self.study.set_user_attr(_SETTINGS, settings)
         elif json.loads(json.dumps(settings)) != stored:
             changed = ", ".join(differences(stored, settings) or differences(settings, stored))
             raise RequestError(
                 f"{self.folder} holds a search with other settings; this one has {changed}: "
                 "give it a new folder with study=FOLDER"
             )
+
+
+def _opened(path: Path, pruner: BasePruner) -> optuna.Study:
+    """The study in a file, which is created if there is none; the caller holds the lock."""
+    for end in ("", "-journal", "-wal", "-shm"):  # SQLite would write through links
+        own_file(path.with_name(path.name + end))
+    connect = partial(sqlite3.connect, path, timeout=_PATIENCE, check_same_thread=False)
+    storage = RDBStorage(
+        "sqlite:///study.db", engine_kwargs={"creator": connect}
+    )  # a path may have signs of an address
+    study = optuna.create_study(
+        storage=storage, study_name="search", load_if_exists=True, direction="minimize", pruner=pruner
+    )
+    if study.directions != [StudyDirection.MINIMIZE]:
+        raise UserError(f"{path} is not the study of a search")
+    return study
+
+
+@contextmanager
+def _usable(path: Path, errors: tuple[type[Exception], ...] = _ERRORS) -> Iterator[None]:
+    """Turn the errors of the libraries that use a study into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except errors as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise UserError(f"cannot use {path}: {reason}") from None
 
 
 def _check_free(path: Path) -> None:

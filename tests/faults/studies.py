@@ -102,7 +102,7 @@ def _with_bytes(study: Path, draw: random.Random) -> str:
 
 def _link(study: Path, draw: random.Random) -> str:
     name = draw.choice(["study.db", "study.db-journal", "study.db-wal", "study.db-shm", ".lock", "trial_003"])
-    kind = draw.choice(["link", "hard link", "dangling link", "pipe", "folder", "file"])
+    kind = draw.choice(["link", "hard link", "dangling link", "pipe", "folder"])
     put(kind, study / name, study.parent / "outside")
     return f"{kind} as {name}"
 
@@ -121,12 +121,8 @@ def put(kind: str, path: Path, outside: Path) -> None:
         path.symlink_to(outside / "new")
     elif kind == "pipe":
         os.mkfifo(path)
-    elif kind == "folder":
+    else:
         path.mkdir()
-    else:  # a journal that names a second one, which SQLite would delete
-        magic, second = bytes.fromhex("d9d505f920a163d7"), bytes(outside / "victim")
-        end = len(second).to_bytes(4, "big") + sum(second).to_bytes(4, "big") + magic
-        path.write_bytes(magic + bytes(504) + b"\0\0\0\1" + second + end)
 
 
 def _search_on(study: Path) -> list[str]:
