@@ -12,7 +12,7 @@ from gpt.base.ladder import LADDER, is_ablation, rank
 from gpt.base.schema import TrainConfig
 from gpt.cli import help as help_
 from gpt.cli.composing import composed, settings_of, settings_of_chosen
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, check_config
 
 STAGES = sorted((path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")), key=rank)
 
@@ -68,3 +68,11 @@ def test_the_line_that_help_shows_of_a_choice_is_a_whole_sentence() -> None:
     for path in (REPOSITORY / "conf").glob("*/**/*.yaml"):
         lines = [line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
         assert len(lines) < 2 or path.parent.name == "launcher" or lines[0].endswith("."), path
+
+
+def test_an_experiment_has_only_what_the_program_accepts() -> None:
+    for group in ("experiment", "debug"):
+        for path in sorted((REPOSITORY / "conf" / group).rglob("*.yaml")):
+            name = path.relative_to(REPOSITORY / "conf" / group).with_suffix("").as_posix()
+            tree, _ = composed("train", [f"{group}={name}"])
+            check_config(tree | {"stage": "v1"})
