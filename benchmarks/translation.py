@@ -31,8 +31,7 @@ from gpt.base.runtime import keep_freed_memory, select_runtime
 from gpt.data.batch import Batch
 from gpt.data.corpora import multi30k, reverse
 from gpt.data.corpus import PairCorpus
-from gpt.data.pairs import PairData
-from gpt.data.subwords import Subwords
+from gpt.data.pairs import PairData, Subwords
 from gpt.data.vocabulary import PAD
 from gpt.models.transformer import sinusoidal_positions
 from gpt.runs.folder import RunFolder

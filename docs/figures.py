@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from gpt.base.errors import UserError
-from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.data.pairs import BEGIN, END, Subwords
 from gpt.models.transformer import Attention, Transformer
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model

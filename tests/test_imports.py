@@ -60,7 +60,7 @@ def belongs(module: str, part: str) -> bool:
 def test_the_parsing_finds_every_kind_of_import() -> None:
     """At the top, in a function, for type checkers, of a module from its package."""
     found = imports_of(MODULES["gpt.tasks.translation"])
-    assert {"torch", "gpt.tasks.task", "gpt.data.batch", "gpt.data.pairs", "gpt.data.subwords", "sys"} <= found
+    assert {"torch", "gpt.tasks.task", "gpt.data.batch", "gpt.data.pairs", "sys"} <= found
     assert "gpt.data.download" in imports_of(MODULES["gpt.data.corpora"])  # from gpt.data import download
     assert "gpt" not in imports_of(MODULES["gpt.runs.weights"])  # from gpt import models
 

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gpt.data.recall import recall
+from gpt.data.lines import recall
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Switched
 from gpt.session.trained import TrainedRun

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from matplotlib.figure import Figure
 
-from gpt.data.subwords import BEGIN, END
+from gpt.data.pairs import BEGIN, END
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models.transformer import Transformer, sinusoidal_positions
 from gpt.session.trained import TrainedRun

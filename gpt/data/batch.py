@@ -1,6 +1,7 @@
-"""A batch, the protocol of a corpus served in batches, and a base class for changing some of the batches."""
+"""A batch, the protocol of a corpus served in batches, and one batch in place of a corpus."""
 
 import bisect
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 
 _LONGEST_EPOCH = 2**50  # targets
+_ROWS = 4  # of one batch: with many, some would begin alike and continue differently, which no model could predict
 IGNORED = -100  # the target of padding: cross_entropy ignores this value by default
 
 
@@ -101,3 +103,32 @@ class WrappedData:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._data, name)
+
+
+class OneBatch(WrappedData):
+    """Train on a few rows of the first batch in every iteration, and estimate the training loss over the same rows.
+
+    Any stage that can be trained at all memorises them.
+    """
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self.estimated_over = "one training batch; for validation, as usual"
+
+    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:  # noqa: ARG002
+        """The same batch in every iteration."""
+        batch = self._data.training_batch(seed, 0, batch_size)
+        return batch.part(0, math.ceil(len(batch.targets) / _ROWS))
+
+    def epoch(self, tokens: int) -> int:  # noqa: ARG002
+        """0: no epoch is ever complete."""
+        return 0
+
+    def estimation_batches(
+        self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
+    ) -> Targets:
+        """The batch itself for the training split."""
+        if split == "train":
+            batch = self.training_batch(seed, iteration, batch_size)
+            return Targets([batch], batch.tokens, batch.tokens)
+        return self._data.estimation_batches(split, seed, iteration, eval_iters, batch_size, tokens_per_pass)

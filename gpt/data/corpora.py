@@ -16,10 +16,18 @@ from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.base.typed import expanded
 from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
-from gpt.data.description import Split
-from gpt.data.long_text import LongText
-from gpt.data.own_text import Encoding, SplitBy, TrainFraction, read, split_by
-from gpt.data.sources import IN_MEMORY, Source, files_of
+from gpt.data.long_text import LongText, Split
+from gpt.data.sources import (
+    IN_MEMORY,
+    Encoding,
+    Source,
+    SplitBy,
+    TrainFraction,
+    files_of,
+    lines_of,
+    read_text,
+    split_by,
+)
 from gpt.data.tokenizers import TokenKind
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
@@ -75,7 +83,7 @@ def text(
     if (split, encoding, newlines) != ("place", "utf-8", "kept"):
         if source.bytes_in_files > IN_MEMORY:
             raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
-        texts = [read(file, encoding, _errors(tokenizer)) for file in files]
+        texts = [read_text(file, encoding, _errors(tokenizer)) for file in files]
         texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
         return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=Tokens(tokenizer, vocab_size))
     return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
@@ -177,20 +185,6 @@ def tiny_shakespeare() -> str:
             f"gpt-ladder again; to train on it as it is: data=text data.path={TINY_SHAKESPEARE}"
         )
     return read_text(TINY_SHAKESPEARE)
-
-
-def read_text(path: Path, *, errors: str = "strict") -> str:
-    """The text of a UTF-8 file, line endings unchanged. Raises RequestError if it is missing, empty or not UTF-8.
-
-    A device or a pipe, which might never end or never answer, is refused as well, and so is a file of the kernel, whose
-    size is 0. `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8.
-    """
-    return Source([path]).text(errors)
-
-
-def lines_of(content: str) -> list[str]:
-    """The lines of a text with Unix or Windows line endings. No other character ends a line."""
-    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 
 def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:

@@ -1,10 +1,11 @@
-"""Text files as one text, which is read in pieces and never held in memory as a whole."""
+"""Text files as one text, which can be read in pieces without holding all of it in memory; and how a text is split."""
 
 import bisect
 import codecs
 import hashlib
 import itertools
 import os
+import random
 import re
 import stat
 from collections import deque
@@ -14,14 +15,19 @@ from functools import cached_property
 from glob import glob
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
+from pydantic import Field
 from tqdm import tqdm
 
 from gpt.base.errors import RequestError, UnavailableError, UserError
 from gpt.base.typed import expanded, listed
 
 _T = TypeVar("_T")
+TrainFraction = Annotated[float, Field(gt=0, lt=1)]
+SplitBy = Literal["place", "lines", "files"]
+Encoding = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=40)]
+
 _SIGNS = {
     "a PNG picture": b"\x89PNG", "a JPEG picture": b"\xff\xd8\xff", "a PDF": b"%PDF", "a ZIP archive": b"PK\x03\x04",
     "a gzip archive": b"\x1f\x8b",
@@ -34,6 +40,7 @@ CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but i
 _WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[^\w\s]|_)")
 _LONGEST_WORD = 2**12  # bytes
 _WORKERS = os.cpu_count() or 1
+_SEED = "validation split"  # fixed, so that losses of all runs are over the same text
 
 
 def paths_of(path: str | Sequence[str]) -> list[str]:
@@ -213,6 +220,65 @@ class Source:
             f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){_advice(_read(self.paths[i], 0, 2**12))}; "
             "data.tokenizer=bytes reads any file"
         )
+
+
+def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """The text of a file, line endings unchanged, in any encoding that Python knows.
+
+    A device or a pipe, which might never end or never answer, is refused, and so is a file of the kernel, whose size is
+    0. `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8. Raises RequestError if the file is missing,
+    empty or not in this encoding.
+    """
+    source = Source([path])
+    if encoding == "utf-8":
+        return source.text(errors)
+    try:
+        return source.read(0, source.size).decode(encoding)
+    except LookupError:
+        raise RequestError(f"data.encoding={encoding} is not known: use utf-8, utf-16, latin-1, cp1252, ...") from None
+    except UnicodeError as error:
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+        raise RequestError(f"{path} is not text in {encoding}: {reason}") from None
+
+
+def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
+    """The training and the validation split of these texts, with a separator between two of them.
+
+    Raises RequestError as `divided` does.
+    """
+    if by == "files":
+        return divided(texts, train_fraction, separator)
+    content = separator.join(texts)
+    if by == "lines":
+        return divided(lines_in(content), train_fraction)
+    boundary = int(train_fraction * len(content))
+    return content[:boundary], content[boundary:]
+
+
+def lines_in(content: str) -> list[str]:
+    """The lines of a text, each with its line end; the last one gets one if it has none."""
+    ended = content if content.endswith("\n") else f"{content}\n"
+    return [f"{line}\n" for line in ended[:-1].split("\n")]
+
+
+def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> tuple[str, str]:
+    """The parts of a text in random order, as a training and a validation split, with `between` between two of them.
+
+    Raises RequestError if there are too few to divide.
+    """
+    order = list(parts)
+    random.Random(_SEED).shuffle(order)
+    lengths = list(itertools.accumulate(map(len, order), initial=0))
+    count = sum(length <= train_fraction * lengths[-1] for length in lengths[1:])
+    if not 0 < count < len(order):
+        parts = "1 part is" if len(order) == 1 else f"{len(order)} parts are"
+        raise RequestError(f"{parts} too few to divide into a training and a validation split")
+    return between.join(order[:count]), between.join(order[count:])
+
+
+def lines_of(content: str) -> list[str]:
+    """The lines of a text with Unix or Windows line endings. No other character ends a line."""
+    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 
 def _advice(beginning: bytes) -> str:

@@ -1,18 +1,116 @@
-"""A text, served as windows of T = block_size characters."""
+"""A text, served as windows of T = block_size tokens: at random places, side by side in random order, or in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
-from gpt.data.batch import Batch, Targets
+from gpt.data.batch import IGNORED, Batch, Data, Targets, WrappedData
 from gpt.data.corpus import Text
-from gpt.data.mapped import MappedIds
+from gpt.data.long_text import MappedIds
 from gpt.data.tokenizer import Ids, TextTokenizer
-from gpt.data.windows import Windows
+
+_MOST = 10**8  # windows in an epoch, whose order takes 8 bytes each
+
+
+def _unchanged(batch: Batch, starts: Tensor) -> Batch:
+    del starts
+    return batch
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of N >= 2 token ids, in batches: each id except the first is a target exactly once.
+
+    Of more than `most` targets, about that many are taken, in evenly spread windows.
+    """
+
+    ids: Ids  # (N,)
+    block_size: int  # T, the inputs of a window
+    tokens_per_pass: int  # about this many in a batch
+    most: int | None = None
+    located: Callable[[Batch, Tensor], Batch] = _unchanged  # is given each batch and the starts of its windows
+
+    def adjacent(self) -> Targets:
+        """Each window predicts the token after each of its inputs, so its first targets have little context.
+
+        The last batch may be smaller, and a shorter window may follow it.
+        """
+        return self._sample(self.block_size, 0) or Targets(self._all_adjacent(), self._last, self._last)
+
+    def sliding(self) -> Targets:
+        """Each window predicts its second half, so that each target has T / 2 tokens of context or more.
+
+        The first window predicts both halves. For odd T, the second half is the longer one.
+        """
+        seen = self.block_size // 2
+        return self._sample(self.block_size - seen, seen) or Targets(self._all_sliding(), self._last, self._last)
+
+    @property
+    def _last(self) -> int:
+        """The last target, and the number of all of them."""
+        return len(self.ids) - 1
+
+    @property
+    def _rows(self) -> int:
+        return max(1, self.tokens_per_pass // self.block_size)
+
+    def _sample(self, step: int, seen: int) -> Targets | None:
+        """`most` targets in windows that lie a multiple of `step` apart, without the first `seen` of each.
+
+        None if that would be all of them, or less than a window.
+        """
+        if self.most is None or self._last <= max(self.most, self.block_size):
+            return None
+        places = (self._last - self.block_size) // step + 1
+        starts = step * _spread(max(1, self.most // step), places)
+        return Targets(self._at(starts, seen), step * len(starts), self._last)
+
+    def _all_adjacent(self) -> Iterator[Batch]:
+        T, last = self.block_size, self._last
+        full = last // T * T  # targets that fill complete windows
+        for first in range(0, full, in_pass := self._rows * T):
+            part = self.ids[first : min(first + in_pass, full) + 1]
+            starts = torch.arange(first, first + len(part) - 1, T, device=part.device)
+            yield self.located(Batch.full(part[:-1].view(-1, T), part[1:].view(-1, T)), starts)
+        if full < last:
+            part = self.ids[full:]
+            starts = torch.tensor([full], device=part.device)
+            yield self.located(Batch.full(part[None, :-1], part[None, 1:]), starts)
+
+    def _all_sliding(self) -> Iterator[Batch]:
+        T, last = self.block_size, self._last
+        starts = range(0, max(1, last - T // 2), T - T // 2)
+        for first in range(0, len(starts), rows := self._rows):
+            inputs, targets = [], []
+            for start in starts[first : first + rows]:
+                end = min(start + T, last)
+                window = self.ids[start : end + 1]
+                seen = T // 2 if start else 0
+                inputs.append(pad(window[:-1], (0, start + T - end)))
+                targets.append(pad(window[1 + seen :], (seen, start + T - end), value=IGNORED))
+            joined = torch.stack(targets)
+            batch = Batch((torch.stack(inputs),), joined, int((joined != IGNORED).sum()))
+            yield self.located(batch, torch.tensor(starts[first : first + rows], device=joined.device))
+
+    def _at(self, starts: Tensor, seen: int) -> Iterator[Batch]:
+        """The windows that begin at `starts`, (N,); the first `seen` tokens of a window are no targets."""
+        for some in starts.to(self.ids.device).split(self._rows):
+            windows = self.ids[some[:, None] + torch.arange(self.block_size + 1, device=self.ids.device)]  # (B, T + 1)
+            targets = windows[:, 1:].clone()
+            targets[:, :seen] = IGNORED
+            count = len(some) * (self.block_size - seen)
+            yield self.located(Batch((windows[:, :-1],), targets, count), some)
+
+
+def _spread(count: int, places: int) -> Tensor:
+    """`count` of the numbers from 0 to `places` - 1, evenly spread: (count,)."""
+    return torch.arange(min(count, places)) * places // min(count, places)
 
 
 class TextData:
@@ -123,3 +221,87 @@ class TextData:
 def _starts(ids: Ids, T: int, batch_size: int, draw: torch.Generator) -> Tensor:
     """Where windows of T tokens start, uniformly random: (batch_size, 1)."""
     return torch.randint(len(ids) - T, (batch_size, 1), generator=draw)
+
+
+class ShuffledWindows(WrappedData):
+    """A text cut into windows side by side, each of which is read once an epoch, in random order.
+
+    Random positions would leave out a third of the text in as many windows, and read other parts several times. The
+    windows of an epoch begin at a random position below T, so that they are cut differently each time.
+    """
+
+    def __init__(self, data: Data) -> None:
+        """Raises RequestError if `data` is not a text."""
+        if not isinstance(data, TextData):
+            raise RequestError("training.windows=shuffled is for texts: this corpus has no windows")
+        super().__init__(data)
+        self._text, self.block_size = data, data.block_size
+        self._orders: dict[tuple[int, int, int], Tensor] = {}  # those of the last two epochs
+
+    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
+        """Batch `iteration` of a run: a pure function of the seed and the iteration."""
+        return self.training_windows(seed, iteration, batch_size, self.block_size)
+
+    def training_windows(self, seed: int, iteration: int, rows: int, T: int) -> Batch:
+        """The same with `rows` windows of T tokens."""
+        return self._text.training_windows_at(lambda i: self._starts(seed, i, rows, T), iteration, T)
+
+    def _starts(self, seed: int, iteration: int, rows: int, T: int) -> Tensor:
+        """Where the windows of a batch begin, (rows, 1)."""
+        n = self._in_epoch(T)
+        # In the orders of all epochs, one after another.
+        places = torch.arange(iteration * rows, (iteration + 1) * rows)
+        parts = [
+            self._order(seed, epoch, T)[places[places // n == epoch] % n]
+            for epoch in range(int(places[0]) // n, int(places[-1]) // n + 1)
+        ]
+        return torch.cat(parts)[:, None]
+
+    def _order(self, seed: int, epoch: int, T: int) -> Tensor:
+        """Where the windows of an epoch begin, in the order in which they are read: (N,)."""
+        key = (seed, epoch, T)
+        if key not in self._orders:
+            draw, n = generator(seed, "epoch", epoch, T), self._in_epoch(T)
+            if n > _MOST:
+                raise RequestError(
+                    f"training.windows=shuffled keeps the order of an epoch in memory, and {n:,} windows of {T} are "
+                    f"more than {_MOST:,}: use training.windows=random, or longer windows"
+                )
+            shift = torch.randint(min(T, self._text.tokens("train") - n * T), (1,), generator=draw)
+            last = list(self._orders.items())[-1:]
+            self._orders = dict([*last, (key, shift + T * torch.randperm(n, generator=draw))])
+        return self._orders[key]
+
+    def _in_epoch(self, T: int) -> int:
+        """How many windows of T tokens fit into the text, each with the token after it, wherever the first begins."""
+        return max(1, self._text.tokens("train") // T - 1)
+
+
+class ShortWindows(WrappedData):
+    """A text whose first batches have shorter windows, and more of them, so that each batch has the same number of
+    tokens.
+
+    Source: "Shortformer" (Press et al., 2021), section 3.
+    """
+
+    def __init__(self, data: Data, length: int, iterations: int) -> None:
+        """Windows of `length` tokens in the first `iterations` batches.
+
+        Raises RequestError if `data` is not a text, or if `length` does not divide its windows.
+        """
+        if not isinstance(data, TextData | ShuffledWindows):
+            raise RequestError(f"training.short_window={length} is for texts: this corpus has no windows")
+        if data.block_size % length:
+            raise RequestError(
+                f"training.short_window={length} must divide model.block_size={data.block_size}: "
+                "a batch keeps its number of tokens"
+            )
+        super().__init__(data)
+        self._text, self._length, self._iterations = data, length, iterations
+
+    def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
+        """Batch `iteration` of a run: a pure function of the seed and the iteration."""
+        if iteration >= self._iterations:
+            return self._data.training_batch(seed, iteration, batch_size)
+        rows = batch_size * self._text.block_size // self._length
+        return self._text.training_windows(seed, iteration, rows, self._length)

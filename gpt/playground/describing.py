@@ -9,7 +9,7 @@ from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.schema import Weights
 from gpt.data.corpora import LOADER, type_of
-from gpt.data.recall import Lines
+from gpt.data.lines import Lines
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gpt.base.errors import RequestError
-from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.data.pairs import BEGIN, END, Subwords
 from gpt.inspection.attention_weights import CrossAttention
 from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun

@@ -20,6 +20,9 @@ Fields = dict[str, Any]
 # tensors of a file, given its name, to the next format. So far there is only one.
 CONVERSIONS: dict[int, Callable[[str, Fields], Fields]] = {}
 
+# Modules that have been joined since, by whose names runs call their corpora.
+_MOVED = {"gpt.data.recall": "gpt.data.lines", "gpt.data.documents": "gpt.data.lines"}
+
 # The loader constructs plain values only. Its running time is quadratic in the nesting depth, hence the C version and a
 # size limit on the file.
 LARGEST_CONFIG = 2**14  # bytes
@@ -80,6 +83,8 @@ def from_yaml(content: str, path: Path) -> TrainConfig:
             raise UserError(f"{path} is damaged: a run writes no YAML aliases")
         tree = yaml.load(content, _Yaml)
         del tree["format"], tree["checksum"]
+        module, _, name = tree["data"]["_target_"].rpartition(".")
+        tree["data"]["_target_"] = f"{_MOVED.get(module, module)}.{name}"
         config = TrainConfig.model_validate(current(path.name, tree, version))
         json.dumps(config.content(), ensure_ascii=False).encode()  # unpaired surrogates could not be printed
         return config

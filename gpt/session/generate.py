@@ -12,8 +12,8 @@ def main(config: GenerateConfig, request: Request) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
     from gpt.base.runtime import keep_freed_memory
-    from gpt.data.corpora import read_text
     from gpt.data.corpus import Text
+    from gpt.data.sources import read_text
     from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
 

@@ -12,11 +12,9 @@ from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import TrainConfig, TrainingConfig
-from gpt.data.batch import Data, tokens_in_epoch
+from gpt.data.batch import Data, OneBatch, tokens_in_epoch
 from gpt.data.corpus import Corpus
-from gpt.data.one_batch import OneBatch
-from gpt.data.short_windows import ShortWindows
-from gpt.data.shuffled_windows import ShuffledWindows
+from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoint
 from gpt.runs.records import Seen

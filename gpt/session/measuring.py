@@ -11,8 +11,8 @@ from typing import Any
 from gpt.base.command_schemas import EvaluateConfig
 from gpt.base.errors import RequestError, printable
 from gpt.data.batch import Targets
-from gpt.data.corpora import read_text
 from gpt.data.corpus import TextCorpus
+from gpt.data.sources import read_text
 from gpt.runs.records import Seen
 from gpt.runs.weights import in_words
 from gpt.session.seen import seen_in_training

@@ -14,12 +14,11 @@ from gpt.base.keys import checked_values
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
+from gpt.data.lines import LineData, Lines
 from gpt.data.overlap import shared_tokens
-from gpt.data.recall import LineData, Lines
-from gpt.data.text import TextData
+from gpt.data.text import TextData, Windows
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import LeftOut, Vocabulary
-from gpt.data.windows import Windows
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.tasks.decoding.checks import checked_options

@@ -12,8 +12,8 @@ from torch import nn
 from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError, UserError, requiring
 from gpt.data.batch import Data, Targets
-from gpt.data.corpora import lines_of
 from gpt.data.corpus import PairCorpus
+from gpt.data.sources import lines_of
 from gpt.data.tokenizers.characters import lacking
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import block_size_of
@@ -21,7 +21,7 @@ from gpt.tasks.decoding.checks import checked_options
 from gpt.tasks.task import Measure, Task
 
 if TYPE_CHECKING:
-    from gpt.data.subwords import Subwords
+    from gpt.data.pairs import Subwords
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class Translation(Task):
 def _subwords() -> "type[Subwords]":
     """The subword tokenizer. Raises RequestError if its library, which only translation needs, is not installed."""
     with requiring("translate"):
-        from gpt.data.subwords import Subwords
+        from gpt.data.pairs import Subwords
     return Subwords
 
 

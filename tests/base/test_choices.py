@@ -72,11 +72,10 @@ def test_all_choices_of_a_kind_are_listed() -> None:
 
 
 def test_a_module_of_an_extra_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("gpt.data.subwords", "gpt.data.pairs"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "gpt.data.pairs", raising=False)
     monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
     assert "gpt.data.corpora.text" in LOADER.all()
-    assert refusal(LOADER, "gpt.data.subwords.Subwords").endswith("needs tokenizers, which is not installed")
+    assert refusal(LOADER, "gpt.data.pairs.Subwords").endswith("needs tokenizers, which is not installed")
 
 
 def test_a_choice_is_called_with_its_values_and_what_the_program_gives() -> None:
@@ -99,7 +98,7 @@ FOREIGN = [
     "gpt.base.choices.Registry", "gpt.base.choices.Choice", "gpt.training.loop.train",
     "gpt.data.corpora.tiny_shakespeare",
     "gpt.models.os.system",
-    "gpt.data.corpora.read_text", "gpt.models.build", "gpt.models.STAGE", "gpt", "gpt.models", "gpt.models.v6_pre_norm",
+    "gpt.data.sources.read_text", "gpt.models.build", "gpt.models.STAGE", "gpt", "gpt.models", "gpt.models.v6_pre_norm",
     "tests.conftest.build", "train.main", "__main__.main", "", ".", "...", "GPT", ".GPT", "gpt.models.v6_pre_norm.",
     "gpt.models..v6_pre_norm.GPT", "gpt.models.v6_pre_norm.GPT.forward", "gpt.models.v6_pre_norm.nn.Module",
     "gpt.models.v6_pre_norm.Tensor", "gpt.models.v6_pre_norm.__name__", "gpt.models.v6_pre_norm.__builtins__",
@@ -122,7 +121,7 @@ UNSUITABLE = {
     ],
     "data": [
         "gpt.data.corpora.TextCorpus",
-        "gpt.data.corpora.lines_of",
+        "gpt.data.sources.lines_of",
         "gpt.data.corpora._made_up",  # private
         "gpt.data.byte_level.empty_tokenizer",  # with an annotation for type checkers only
     ],

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from gpt.base.errors import RequestError
-from gpt.data import documents as module
+from gpt.data import lines as module
 from gpt.data.batch import IGNORED
-from gpt.data.documents import documents
-from gpt.data.recall import LineData
+from gpt.data.lines import LineData, documents
 from gpt.data.tokenizers.characters import CharTokenizer
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpt.data.one_batch import OneBatch
+from gpt.data.batch import OneBatch
 from gpt.data.text import TextData
 
 

@@ -10,7 +10,7 @@ import gpt
 from gpt.base.errors import RequestError
 from gpt.data.corpora import text
 from gpt.data.corpus import TextCorpus
-from gpt.data.own_text import divided, lines_in
+from gpt.data.sources import divided, lines_in
 
 
 @given(st.text("ab\r\n\u2028", min_size=1))

@@ -8,8 +8,7 @@ import torch
 from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED
 from gpt.data.corpus import PairCorpus
-from gpt.data.pairs import PairData
-from gpt.data.subwords import BEGIN, UNKNOWN, Subwords
+from gpt.data.pairs import BEGIN, UNKNOWN, PairData, Subwords
 from gpt.data.vocabulary import PAD
 
 

@@ -11,7 +11,7 @@ import torch
 
 from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED
-from gpt.data.recall import LineData, questions, recall, repeat
+from gpt.data.lines import LineData, questions, recall, repeat
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
-from gpt.data.subwords import BEGIN, END, UNKNOWN, Subwords
+from gpt.data.pairs import BEGIN, END, UNKNOWN, Subwords
 from gpt.data.vocabulary import PAD
 
 

@@ -7,11 +7,8 @@ from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
-from gpt.data.batch import IGNORED
-from gpt.data.one_batch import OneBatch
-from gpt.data.short_windows import ShortWindows
-from gpt.data.shuffled_windows import ShuffledWindows
-from gpt.data.windows import Windows
+from gpt.data.batch import IGNORED, OneBatch
+from gpt.data.text import ShortWindows, ShuffledWindows, Windows
 from tests.conftest import text_data
 
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
@@ -114,7 +111,7 @@ def test_windows_that_cannot_be_shuffled_are_refused(monkeypatch: pytest.MonkeyP
     text = text_data("abcd" * 50, block_size=8)
     with pytest.raises(RequestError, match=r"training\.windows=shuffled is for texts: this corpus has no windows"):
         ShuffledWindows(OneBatch(text))
-    monkeypatch.setattr("gpt.data.shuffled_windows._MOST", 9)
+    monkeypatch.setattr("gpt.data.text._MOST", 9)
     with pytest.raises(RequestError, match=r"windows of 8 are more than 9: use training.windows=random, or longer"):
         ShuffledWindows(text).training_batch(1, 0, 4)
 

@@ -184,7 +184,7 @@ _NOT_FOR = {
     "model": ("torch.load", "gpt.models.build", "gpt.models.v7_dropout.nn.Module", "gpt.models.kv_cache.KVCache", "...",
               "../../etc/passwd", "gpt.models.v7_dropout", "__main__.x", "gpt.models..v7_dropout.GPT",
               "gpt.models.v7_dropout.GPT\n", "gpt.models.v7_dropout.Block", "gpt.models.v2_attention_head.Head"),
-    "data": ("gpt.data.corpora.tiny_shakespeare", "gpt.data.corpora.read_text", "gpt.data.corpora.TextCorpus",
+    "data": ("gpt.data.corpora.tiny_shakespeare", "gpt.data.sources.read_text", "gpt.data.corpora.TextCorpus",
              "gpt.data.corpora._synthetic", "gpt.data.corpora._split", "gpt.data.text.TextData"),
     "optimizer": ("torch.optim.AdamW", "gpt.training.optimizers.Optimizer", "gpt.training.optimizers.AdamWGroup",
                   "gpt.training.schedules.cosine", "gpt.training.state.TrainingState"),

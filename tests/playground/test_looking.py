@@ -7,7 +7,7 @@ import torch
 
 import gpt
 from gpt.base.errors import RequestError
-from gpt.data.subwords import BEGIN, END
+from gpt.data.pairs import BEGIN, END
 from gpt.data.vocabulary import PAD
 from gpt.playground import intervening, looking, translating
 from gpt.session.trained import TrainedRun

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import gpt
-from gpt.data.subwords import Subwords
+from gpt.data.pairs import Subwords
 from gpt.playground import intervening, looking
 from gpt.playground.describing import in_full
 from gpt.session.trained import TrainedRun

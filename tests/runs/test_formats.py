@@ -199,3 +199,9 @@ def test_a_configuration_and_a_record_of_an_earlier_format_are_converted(
     monkeypatch.setitem(formats.CONVERSIONS, 1, converted)
     assert old.config() == config
     assert old.summary() == summary
+
+
+def test_a_run_on_a_corpus_whose_module_has_another_name_since_is_read(old: RunFolder) -> None:
+    content = formats.to_yaml(old.config()).replace("gpt.data.corpora.text", "gpt.data.recall.repeat")
+    digits = content.rpartition("checksum")[2].strip(" :'\n")
+    assert formats.from_yaml(sealed(content.replace(digits, PLACE)), old.path).data.target == "gpt.data.lines.repeat"

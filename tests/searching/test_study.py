@@ -23,7 +23,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from gpt.base.errors import LostFolderError, RequestError, UserError
-from gpt.data.corpora import read_text
+from gpt.data.sources import read_text
 from gpt.searching import report, study
 from gpt.searching.space import contains, spread
 from gpt.training.progress import Evaluation, Progress

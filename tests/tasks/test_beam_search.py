@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gpt.base.errors import RequestError, UserError
-from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.data.pairs import BEGIN, END, Subwords
 from gpt.data.vocabulary import PAD
 from gpt.models.transformer import Transformer
 from gpt.tasks.decoding.beam_search import beam_search, translate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt.data.subwords import Subwords
+from gpt.data.pairs import Subwords
 from gpt.tasks.translation import readable
 
 

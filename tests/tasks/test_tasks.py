@@ -14,8 +14,8 @@ from gpt.base.choices import Choice
 from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError, UserError
 from gpt.data import corpora
-from gpt.data.corpora import read_text
 from gpt.data.corpus import Corpus, PairCorpus, TextCorpus
+from gpt.data.sources import read_text
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.data.vocabulary import SPECIAL, Vocabulary
@@ -116,7 +116,7 @@ def test_the_vocabulary_of_another_task_is_damaged(task: type[tasks.Task], kind:
 
 
 def test_without_its_library_a_translation_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "gpt.data.subwords", raising=False)
+    monkeypatch.delitem(sys.modules, "gpt.data.pairs", raising=False)
     monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
     unreachable = choice(_target_="gpt.data.corpora.multi30k", dir="/nowhere", vocab_size=100)
     with pytest.raises(RequestError, match=r"tokenizers is not installed: pip install -e '\.\[translate\]'$"):

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
-from gpt.data.short_windows import ShortWindows
-from gpt.data.text import TextData
+from gpt.data.text import ShortWindows, TextData
 from gpt.models import v5_residual
 from gpt.training import recipe as recipes
 from gpt.training.gradient_tape import Program, RecordedGradient

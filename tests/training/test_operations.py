@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.base.ladder import LADDER, OTHERS
-from gpt.data.short_windows import ShortWindows
-from gpt.data.text import TextData
+from gpt.data.text import ShortWindows, TextData
 from gpt.models.ngrams import Remembering
 from gpt.training import loop
 from gpt.training.operations import ATTENTION_ON_CPU, operations

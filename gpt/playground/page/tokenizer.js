@@ -144,7 +144,7 @@ const SPECIAL = 4; // tokens that come first, as in gpt/data/vocabulary.py
 const WORDS = new RegExp(`${SPACE}?[^${SPACE}]+|${SPACE}`, "gu");
 const PUNCTUATION = /[!-/:-@[-`{-~\p{P}]|[^!-/:-@[-`{-~\p{P}]+/gu;
 
-/** Byte-pair encoding of the characters of words, for sentence pairs, as in gpt/data/subwords.py. */
+/** Byte-pair encoding of the characters of words, for sentence pairs, as in gpt/data/pairs.py. */
 export class SentenceSubwords {
   /** @param {Run} run */
   constructor(run) {

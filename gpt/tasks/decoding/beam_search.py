@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.base.errors import RequestError
-from gpt.data.subwords import BEGIN, END, Subwords
+from gpt.data.pairs import BEGIN, END, Subwords
 from gpt.data.vocabulary import PAD
 from gpt.models import block_size_of
 from gpt.models.kv_cache import KVCache

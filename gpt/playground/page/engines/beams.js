@@ -5,7 +5,7 @@
  * @typedef {{score: number, ids: number[], ended: boolean}} Candidate
  */
 
-export const [PAD, BEGIN, END] = [0, 1, 2]; // as in gpt/data/subwords.py
+export const [PAD, BEGIN, END] = [0, 1, 2]; // as in gpt/data/pairs.py
 
 /**
  * Up to `beam` targets of at most `limit` tokens, the best first. `predict` computes the logits after each of some

@@ -1,7 +1,8 @@
-"""Lines that are examples: each has its answer at its end, and only answers are targets.
+"""Lines that are examples, each a window of its own: made up to test memory, questions with answers, and documents.
 
-Some are made to test memory: models that keep a state of constant size must hold on to what they read until it is asked
-for. Each line has letters of its own, so memorising lines does not help. Others are questions and answers of your own.
+Of most lines only the answer, at the end, is a target. Those that test memory have letters of their own each, so
+memorising lines does not help; models that keep a state of constant size must hold on to what they read until it is
+asked for.
 """
 
 import random
@@ -19,8 +20,7 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import TextCorpus
-from gpt.data.own_text import TrainFraction, divided, lines_in, read
-from gpt.data.sources import files_of
+from gpt.data.sources import IN_MEMORY, Source, TrainFraction, divided, files_of, lines_in, read_text
 from gpt.data.tokenizer import TextTokenizer
 
 _MOST_CHARACTERS = 10**7
@@ -61,12 +61,39 @@ class Lines(TextCorpus):
         return found
 
 
+@dataclass(frozen=True)
+class Documents(Lines):
+    """Windows that begin with a document or within it, and end with it.
+
+    The separator stands before each document, so that its first character is a target, and after it, so that its end
+    is one. Each character is a target once: a document that is longer than a window is cut into windows side by side.
+    """
+
+    separator: str = "\n"
+
+    @property
+    def padding(self) -> str:
+        """Of the separator, which the vocabulary has."""
+        return self.separator[0]
+
+    def examples(self, split: str, block_size: int) -> list[tuple[str, int]]:
+        """The windows of a split, each with the place of its first target."""
+        found = []
+        for document in getattr(self, split).split(self.separator):
+            text = self.separator + document + self.separator
+            for start in range(0, len(text) - 1, block_size):
+                window, first = text[start : start + block_size + 1], max(1, len(self.separator) - start)
+                if first < len(window):
+                    found.append((window, first))
+        return found
+
+
 def questions(path: PathNames, separator: Annotated[str, Field(min_length=1)], train_fraction: TrainFraction) -> Lines:
     """Lines of files, each a question, a separator and its answer; a random part of them is for validation.
 
     Raises RequestError for a line without the separator.
     """
-    lines = list(dict.fromkeys(line for file in files_of(path) for line in lines_in(read(file)) if line.strip()))
+    lines = list(dict.fromkeys(line for file in files_of(path) for line in lines_in(read_text(file)) if line.strip()))
     for number, line in enumerate(lines, start=1):
         if separator not in line:
             raise RequestError(
@@ -74,6 +101,20 @@ def questions(path: PathNames, separator: Annotated[str, Field(min_length=1)], t
             )
     train, val = divided(lines, train_fraction)
     return Lines(train, val, separator=separator)
+
+
+def documents(
+    path: PathNames, separator: Annotated[str, Field(min_length=1)], train_fraction: TrainFraction
+) -> Documents:
+    """The documents of files, with a separator between two of them; a random part of them is for validation.
+
+    Raises RequestError for more than 16 MB, or for too few of them.
+    """
+    files = files_of(path)
+    if Source(files).bytes_in_files > IN_MEMORY:
+        raise RequestError(f"data=documents is for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
+    found = [document for file in files for document in read_text(file).split(separator) if document.strip()]
+    return Documents(*divided(found, train_fraction, separator), separator=separator)
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:
