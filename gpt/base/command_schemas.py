@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from gpt.base.choices import Count, NonNegative, PathName
+from gpt.base.records import MetricName
 from gpt.base.schema import (
     DATA,
     LIST,
@@ -76,6 +77,7 @@ class StudyConfig(Schema):
     minutes: NonNegative | None
     study: Annotated[PathName | None, LITERAL]
     prune: bool
+    metric: MetricName
     sampling_seed: Seed
 
 

@@ -5,7 +5,6 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +37,7 @@ def main(config: StudyConfig, request: Request) -> None:
     with requiring("search"):
         from gpt.searching import report
         from gpt.searching.space import distributions
-        from gpt.searching.study import Search
+        from gpt.searching.study import Goal, Search
 
     base = divided(request.rest)
     folder = Path(config.study or Path(base.config.runs, base.name))
@@ -47,13 +46,14 @@ def main(config: StudyConfig, request: Request) -> None:
     if prune and (other := [key for key in space if key.partition(".")[0] in _CHANGING_TOKENS]):
         log.info(f"no trial is pruned: with another {other[0]}, estimated losses per token cannot be compared")
         prune = False
-    search = Search(folder, space, base.config.content(), seed=config.sampling_seed, prune=prune)
+    goal = Goal.of(config.metric, base.config)
+    search = Search(folder, space, base.config.content(), seed=config.sampling_seed, prune=prune, goal=goal)
     begun = time.monotonic()
     for trial in search.trials(config.n_trials):
         _try(search, trial, base, request)
         values = [f"{key.rpartition('.')[2]}={value}" for key, value in trial.params.items()]
         log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(values)}  {search.result(trial.number)}")
-        attempt("the picture", lambda: report.draw(search.study, search.picture), (Exception,))
+        attempt("the picture", lambda: report.draw(search.study, search.picture, search.goal), (Exception,))
         if config.minutes is not None and time.monotonic() - begun > 60 * config.minutes:
             log.info(f"{config.minutes:g} minutes are over; repeat the command to continue")
             break
@@ -71,7 +71,7 @@ def _try(search: "Search", trial: "Trial", base: "Base", request: Request) -> No
     overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={run}"]
     try:
         with console.reports_hidden():
-            search.run(trial, partial(_train, overrides, request, partial(_check_comparable, search, run)))
+            search.run(trial, partial(_train, overrides, request, search, run))
     except Stopped as stopped:
         raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
 
@@ -91,7 +91,8 @@ def _report(search: "Search", base: "Base", request: Request) -> None:
     for line in report.edges(best.params, base.ranges):
         log.info(line)
     run, full = search.run_folder(best.number), _full_length(base.config)
-    log.info(f"best: trial_{best.number:03d}, exact validation loss {best.value:.4f} ({_unit(run)})")
+    unit = "" if search.goal.metric else f" ({_unit(run)})"
+    log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{unit}")
     log.info(f"use it: {command('generate')} run={shlex.quote(str(run))}")
     log.info(f"train the winner{f' in full, for {full:,} iterations' if full else ''}:")
     values = [f"{key}={value}" for key, value in best.params.items()]
@@ -110,13 +111,23 @@ def _full_length(config: TrainConfig) -> int | None:
     return full if is_known and full > config.training.max_iters else None
 
 
-def _train(overrides: list[str], request: Request, check: Callable[[], None], watcher: "Watcher") -> float:
-    """Do what `python train.py OVERRIDES` does, with one more watcher; `check` decides whether its loss may count."""
+def _train(overrides: list[str], request: Request, search: "Search", run: Path, watcher: "Watcher") -> float:
+    """Do what `python train.py OVERRIDES` does, with one more watcher, and return what is searched for.
+
+    Raises UserError as `_check_comparable` does, DivergedError for a metric of NaN or Inf.
+    """
+    from gpt.base.errors import DivergedError
     from gpt.cli.requests import of_overrides
+    from gpt.runs.folder import RunFolder
 
     loss = train.main(*of_overrides(overrides, request.options), [watcher])
-    check()
-    return loss
+    _check_comparable(search, run)
+    if (metric := search.goal.metric) is None:
+        return loss
+    metrics = RunFolder(run).summary().metrics
+    if metric not in metrics:
+        raise DivergedError(f"the metric {metric} is NaN or Inf")
+    return metrics[metric]
 
 
 def _check_comparable(search: "Search", new: Path | None = None) -> None:

@@ -16,6 +16,7 @@ from gpt.base.pictures import write_picture
 from gpt.cli.ranges import Range
 from gpt.reports.axes import log_axis
 from gpt.reports.edges import of_interval
+from gpt.searching.study import EXACT, Goal
 
 
 def counts(study: optuna.Study) -> str:
@@ -42,11 +43,11 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def winner(study: optuna.Study) -> FrozenTrial:
-    """The complete trial with the lowest loss. Raises RequestError if there is none."""
+    """The first of the complete trials with the best value. Raises RequestError if there is none."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")
-    return min(complete, key=lambda trial: (trial.value, trial.number))
+    return min(complete, key=lambda trial: (trial.value != study.best_value, trial.number))
 
 
 def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
@@ -59,8 +60,8 @@ def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
     ]
 
 
-def draw(study: optuna.Study, path: Path) -> None:
-    """Draw the loss of each trial with the best so far; beside it the importances, or one hyperparameter's values."""
+def draw(study: optuna.Study, path: Path, goal: Goal = EXACT) -> None:
+    """Draw the value of each trial with the best so far; beside it the importances, or one hyperparameter's values."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -69,23 +70,23 @@ def draw(study: optuna.Study, path: Path) -> None:
     is_alone = len(searched) == 1  # its importance would always be 1
     complete = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
     pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-    losses = [trial.value for trial in complete]
-    left.plot([trial.number for trial in complete], losses, "o", color="tab:blue", label="complete")
-    if losses:
-        best = list(itertools.accumulate(losses, min))
+    values = [trial.value for trial in complete]
+    left.plot([trial.number for trial in complete], values, "o", color="tab:blue", label="complete")
+    if values:
+        best = list(itertools.accumulate(values, max if goal.is_higher else min))
         left.step([trial.number for trial in complete], best, where="post", color="tab:orange", label="best so far")
     if is_alone:
-        right.plot([trial.params[key] for trial in complete for key in searched], losses, "o", color="tab:blue")
-    for axes in (left, *([right] if is_alone else [])):  # their last losses are of fewer iterations: no height is right
+        right.plot([trial.params[key] for trial in complete for key in searched], values, "o", color="tab:blue")
+    for axes in (left, *([right] if is_alone else [])):  # their last values are of fewer iterations: no height is right
         places = [trial.number if axes is left else trial.params[key] for trial in pruned for key in [*searched][:1]]
         axes.plot(places, [0.97] * len(places), "x", color="grey", label="pruned", transform=axes.get_xaxis_transform())
         axes.margins(y=0.1)
-    left.set(xlabel="trial", ylabel="exact validation loss (nats)")
+    left.set(xlabel="trial", ylabel=goal.metric or f"{goal.noun} (nats)")
     left.grid(alpha=0.3)
     left.legend()
     if is_alone:
         ((key, where),) = searched.items()
-        right.set(xlabel=key.rpartition(".")[2], ylabel="exact validation loss (nats)")
+        right.set(xlabel=key.rpartition(".")[2], ylabel=goal.metric or f"{goal.noun} (nats)")
         if getattr(where, "log", False):  # not of a choice
             log_axis(right, [trial.params[key] for trial in [*complete, *pruned]])
         right.grid(alpha=0.3)

@@ -15,9 +15,10 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 import torch
@@ -26,7 +27,6 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,9 +34,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.base.files import own_file
 from gpt.base.keys import differences
+from gpt.base.schema import TrainConfig
 from gpt.base.seeding import generator
 from gpt.runs.locking import check_same, lock_file, lock_in
 from gpt.searching.space import combinations, contains, rounded, spread
+from gpt.training.metrics import is_higher_better
+from gpt.training.progress import Evaluation
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
 
@@ -49,6 +52,34 @@ _ERRORS = (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError)  # of 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a search is for: by default, the lowest exact validation loss."""
+
+    metric: str | None = None  # the best value of this metric instead, estimated on the validation split
+    is_higher: bool = False  # whether a higher value is better
+
+    @classmethod
+    def of(cls, metric: str, config: TrainConfig) -> Self:
+        """The goal that conf/search.yaml names. Raises RequestError as `is_higher_better` does."""
+        return cls() if metric == "exact" else cls(metric, is_higher_better(config.metrics, metric))
+
+    @property
+    def noun(self) -> str:
+        """What trials are compared by."""
+        return self.metric or "exact validation loss"
+
+    def __str__(self) -> str:
+        return f"{'highest' if self.is_higher else 'lowest'} {self.noun}"
+
+    def of_evaluation(self, evaluation: Evaluation) -> float | None:
+        """What trials are compared by before they end; None if it is NaN or Inf."""
+        return evaluation.val if self.metric is None else evaluation.metrics[self.metric].val
+
+
+EXACT = Goal()
+
+
 class PrunedError(UserError):
     """A trial was stopped early because it is unpromising."""
 
@@ -57,9 +88,17 @@ class Search:
     """A search in a folder. Raises RequestError if the folder holds a different search, UserError if it is damaged."""
 
     def __init__(
-        self, folder: Path, space: dict[str, BaseDistribution], settings: dict[str, Any], *, seed: int, prune: bool
+        self,
+        folder: Path,
+        space: dict[str, BaseDistribution],
+        settings: dict[str, Any],
+        *,
+        seed: int,
+        prune: bool,
+        goal: Goal = EXACT,
     ) -> None:
-        self.folder, self._space, self._seed = folder, space, seed
+        self.folder, self._space, self._seed, self.goal = folder, space, seed, goal
+        settings = settings | ({"metric": goal.metric} if goal.metric else {})
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(lock_file(folder / ".lock"))
         self._file = folder / "study.db"
@@ -69,7 +108,7 @@ class Search:
             self._lock_id = lock_in(folder)
             if not os.path.lexists(self._file):
                 _check_free(self.picture)
-            self.study = _opened(self._file, MedianPruner() if prune else NopPruner())
+            self.study = _opened(self._file, MedianPruner() if prune else NopPruner(), goal)
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
             self._check_trials()
 
@@ -92,7 +131,7 @@ class Search:
         """
         try:
             with _usable(self._file):
-                loss = train(_Pruning(trial))
+                loss = train(_Pruning(trial, self.goal))
         except (PrunedError, DivergedError) as error:
             log.info(str(error))
             self._tell(trial, state=TrialState.PRUNED)
@@ -113,8 +152,7 @@ class Search:
         """What came out of a trial, in words."""
         (trial,) = (trial for trial in self.study.get_trials(deepcopy=False) if trial.number == number)
         if trial.state is TrialState.COMPLETE and trial.value is not None:
-            losses = [t.value for t in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
-            return f"{trial.value:.4f}{'  best so far' if trial.value <= min(filter(None, losses)) else ''}"
+            return f"{trial.value:.4f}{'  best so far' if trial.value == self.study.best_value else ''}"
         return trial.state.name.lower()
 
     @property
@@ -186,7 +224,8 @@ class Search:
                 drawn = spread(self._space, len(earlier) + attempt * _SPREAD, offsets)
             else:
                 seed = generator(self._seed, "search", len(earlier), attempt).initial_seed() % 2**32
-                copy = optuna.create_study(sampler=TPESampler(seed=seed, n_startup_trials=_SPREAD))
+                sampler = TPESampler(seed=seed, n_startup_trials=_SPREAD)
+                copy = optuna.create_study(sampler=sampler, direction=self.study.direction)
                 copy.add_trials(earlier)
                 drawn = copy.ask(self._space).params
             params = {key: rounded(value, self._space[key]) for key, value in drawn.items()}
@@ -223,7 +262,7 @@ class Search:
             )
 
 
-def _opened(path: Path, pruner: BasePruner) -> optuna.Study:
+def _opened(path: Path, pruner: BasePruner, goal: Goal) -> optuna.Study:
     """The study in a file, which is created if there is none; the caller holds the lock."""
     for end in ("", "-journal", "-wal", "-shm"):  # SQLite would write through links
         own_file(path.with_name(path.name + end))
@@ -231,11 +270,12 @@ def _opened(path: Path, pruner: BasePruner) -> optuna.Study:
     storage = RDBStorage(
         "sqlite:///study.db", engine_kwargs={"creator": connect}
     )  # a path may have signs of an address
+    direction = "maximize" if goal.is_higher else "minimize"
     study = optuna.create_study(
-        storage=storage, study_name="search", load_if_exists=True, direction="minimize", pruner=pruner
+        storage=storage, study_name="search", load_if_exists=True, direction=direction, pruner=pruner
     )
-    if study.directions != [StudyDirection.MINIMIZE]:
-        raise UserError(f"{path} is not the study of a search")
+    if [each.name.lower() for each in study.directions] != [direction]:
+        raise UserError(f"{path} is not the study of a search for the {goal}")
     return study
 
 
@@ -264,20 +304,21 @@ class _Pruning(Watcher):
 
     phase = Phase.SHOW
 
-    def __init__(self, trial: Trial) -> None:
-        self._trial = trial
+    def __init__(self, trial: Trial, goal: Goal) -> None:
+        self._trial, self._goal = trial, goal
         self._reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
         """Report the evaluations that the study lacks, including those from before the run was resumed."""
         evaluations = state.progress.evaluations
-        new = [e for e in evaluations if e.iteration > 0 and e.iteration not in self._reported]
-        for evaluation in new:
-            self._trial.report(evaluation.val, evaluation.iteration)
+        for evaluation in [e for e in evaluations if e.iteration > 0 and e.iteration not in self._reported]:
+            if (value := self._goal.of_evaluation(evaluation)) is not None:
+                self._trial.report(value, evaluation.iteration)
             self._reported.add(evaluation.iteration)
         is_evaluated = bool(evaluations) and evaluations[-1].iteration == state.progress.iteration > 0
         if is_evaluated and not is_last and self._trial.should_prune():
             raise PrunedError(
                 f"trial {self._trial.number} pruned at iteration {state.progress.iteration}: "
-                f"its validation loss of {evaluations[-1].val:.4f} is above the median of the other trials"
+                f"its {self._goal.metric or 'validation loss'} of {self._goal.of_evaluation(evaluations[-1]):.4f} is "
+                f"{'below' if self._goal.is_higher else 'above'} the median of the other trials"
             )

@@ -1,10 +1,13 @@
-"""Metrics: estimated beside the loss, over the same batches. Functions named by conf/metrics/*.yaml."""
+"""Metrics: estimated beside the loss, over the same batches. Functions named by conf/metrics/*.yaml.
+
+Runs can be ranked and searched by a metric whose function is annotated to return `Lower` or `Higher`, the better one.
+"""
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 
@@ -14,6 +17,7 @@ from gpt.data.batch import IGNORED, Batch
 from gpt.training.progress import Means
 
 Metric = Callable[[nn.Module, Batch], Tensor]  # the mean over every target of a batch: a scalar
+Lower, Higher = Annotated[Tensor, "lower"], Annotated[Tensor, "higher"]  # a value for each target, (N,)
 
 _GIVEN = ("logits", "targets")
 _TAKEN = ("loss", "learning_rate")  # names used by other columns of a run's records
@@ -36,6 +40,20 @@ def chosen_metrics(choices: Mapping[str, Choice]) -> dict[str, Metric]:
     return {name: _mean(kinds[name].partial(choice)) for name, choice in choices.items()}
 
 
+def is_higher_better(choices: Mapping[str, Choice], name: str) -> bool:
+    """Whether a higher value of a metric of a configuration is better, rather than a lower one.
+
+    Raises RequestError if the configuration lacks this metric, or if its function does not say which is better.
+    """
+    if name not in choices:
+        chosen = f"; it has {', '.join(choices)}" if choices else ""
+        raise RequestError(f"this configuration has no metric {name}, which metrics={name} adds{chosen}")
+    returned = inspect.signature(METRIC.find(choices[name]), eval_str=True).return_annotation
+    if returned not in (Lower, Higher):
+        raise RequestError(f"the metric {name} does not say whether lower or higher is better: nothing is ranked by it")
+    return bool(returned == Higher)
+
+
 def means(metrics: Mapping[str, Metric], estimate: Callable[[Metric], tuple[float, float]]) -> dict[str, Means]:
     """Each metric on both splits; `estimate` gives the two means of a function of a model and a batch."""
     found = {name: estimate(metric) for name, metric in metrics.items()}
@@ -48,7 +66,7 @@ def entropy(logits: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001
     return -(log_probabilities.exp() * log_probabilities).sum(-1)  # (N,)
 
 
-def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+def accuracy(logits: Tensor, targets: Tensor) -> Higher:
     """Whether each target is the most probable token. (N, V), (N,) -> (N,)."""
     return logits.argmax(-1) == targets  # (N,)
 

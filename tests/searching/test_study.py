@@ -105,6 +105,22 @@ def test_there_is_a_picture_and_an_importance_of_every_hyperparameter(unbroken: 
     assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
 
 
+def test_a_metric_that_says_which_is_better_is_searched_for(called: Script, corpus: list[str], tmp_path: Path) -> None:
+    command = ["search.py", *SHORT, *corpus, "metrics=accuracy", RATE, "n_trials=4", "study=study", "prune=false"]
+    done = called(*command, "metric=accuracy", cwd=tmp_path)
+    values = [trial.value for trial in trials_in(tmp_path / "study")]
+    assert len({*values}) > 1, done.stderr
+    assert f"best: trial_{values.index(max(values)):03d}, accuracy {max(values):.4f}\n" in done.stdout
+    refusals = {
+        "exact": "is not the study of a search for the lowest exact",
+        "entropy": "has no metric entropy",
+    }
+    for metric, refusal in refusals.items():
+        assert refusal in called(*command, f"metric={metric}", cwd=tmp_path).stderr
+    undecided = called(*command, "metrics=entropy", "metric=entropy", cwd=tmp_path)
+    assert "the metric entropy does not say whether lower or higher is better" in undecided.stderr
+
+
 @pytest.mark.parametrize("scale", ["log", "linear"])
 def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
     scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
