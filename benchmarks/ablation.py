@@ -61,7 +61,7 @@ def _trained(folder: Path, arguments: list[str]) -> RunFolder:
 
 
 def _losses(runs: list[RunFolder]) -> list[float]:
-    return [run.summary().exact.val for run in runs]
+    return [run.summary().exact.nats for run in runs]
 
 
 def _cells(runs: list[RunFolder]) -> list[str]:

@@ -91,7 +91,7 @@ def _speedrun(seed: int, setting: Setting) -> Cells:
         s = run.summary()
     assert s.counted_seconds is not None
     reached = "yes" if s.reached else "no"
-    return [[f"{seed}", f"{s.counted_seconds:.1f}", f"{seconds:.1f}", f"{s.exact.val:.4f}", reached]]
+    return [[f"{seed}", f"{s.counted_seconds:.1f}", f"{seconds:.1f}", f"{s.exact.nats:.4f}", reached]]
 
 
 def _v7(seed: int, setting: Setting) -> Cells:
@@ -101,7 +101,7 @@ def _v7(seed: int, setting: Setting) -> Cells:
     output(train_command("model=v7", f"seed={seed}", *place, *changes), setting.out)
     s = run.summary()
     whole = f"{s.seconds / 60:.1f}" if len(run.commands()) == 1 else "-"  # of the last process only, if it was resumed
-    losses = [s.estimated.train, s.estimated.val, s.exact.val, s.best.val]
+    losses = [s.estimated.train.nats, s.estimated.val.nats, s.exact.nats, s.best.nats]
     minutes = run.clock()[s.iterations] / 60
     return [[f"{seed}", f"{minutes:.1f}", whole, *(f"{loss:.4f}" for loss in losses)]]
 
@@ -162,9 +162,9 @@ def _difference(one: RunFolder, other: RunFolder) -> str:
 
 
 def _losses(run: RunFolder) -> Losses:
-    values = {f"train at iteration {e.iteration}": e.train for e in run.evaluations()}
-    values |= {f"val at iteration {e.iteration}": e.val for e in run.evaluations()}
-    return Losses(values | {"exact": run.summary().exact.val})
+    values = {f"train at iteration {e.iteration}": e.train.nats for e in run.evaluations()}
+    values |= {f"val at iteration {e.iteration}": e.val.nats for e in run.evaluations()}
+    return Losses(values | {"exact": run.summary().exact.nats})
 
 
 def _settings(settings: list[str], setting: Setting) -> Cells:
@@ -175,7 +175,7 @@ def _settings(settings: list[str], setting: Setting) -> Cells:
         place = f"hydra.run.dir={run.path}"
         output(train_command(*settings, "schedule.warmup_iters=0", *changes, *length, place), Path(name))
         s = run.summary()
-    return [[" ".join(settings), f"{iterations:,}", f"{s.tokens_per_second:,.0f}", f"{s.exact.val:.4f}"]]
+    return [[" ".join(settings), f"{iterations:,}", f"{s.tokens_per_second:,.0f}", f"{s.exact.nats:.4f}"]]
 
 
 def _training(setting: Setting) -> Cells:

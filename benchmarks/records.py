@@ -92,7 +92,7 @@ def leaderboard(runs: Trained, waited: dict[str, float]) -> str:
     before: dict[int, float] = {}
     for record, by_seed in runs.items():
         summaries = [run.summary() for run in by_seed.values()]
-        losses, seconds = [s.exact.val for s in summaries], dict(zip(by_seed, map(_counted, summaries), strict=True))
+        losses, seconds = [s.exact.nats for s in summaries], dict(zip(by_seed, map(_counted, summaries), strict=True))
         reached = sum(s.reached is True for s in summaries)
         ratios = [before[seed] / seconds[seed] for seed in seconds if seed in before]
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
@@ -135,7 +135,7 @@ def each(runs: Trained) -> str:
     for record, by_seed in runs.items():
         for seed, run in by_seed.items():
             s = run.summary()
-            losses = [f"{loss:.4f}" for loss in (s.exact.val, s.estimated.train, s.estimated.val)]
+            losses = [f"{loss:.4f}" for loss in (s.exact.nats, s.estimated.train.nats, s.estimated.val.nats)]
             speed, commit = f"{s.tokens_per_second:.0f}", (s.git_commit or "")[:7]
             writer.writerow([record, seed, f"{_counted(s):.2f}", *losses, s.iterations, speed, commit])
     return text.getvalue()
@@ -149,9 +149,9 @@ def picture(runs: Trained) -> Figure:
         for run in by_seed.values():
             summary, clock = run.summary(), run.clock()
             preparing = _counted(summary) - clock[summary.iterations]
-            points = [(preparing + clock[e.iteration], e.val) for e in run.evaluations() if e.iteration]
+            points = [(preparing + clock[e.iteration], e.val.nats) for e in run.evaluations() if e.iteration]
             axes.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=0.8, alpha=0.7)
-            axes.plot(_counted(summary), summary.exact.val, "o", color=f"C{number}")
+            axes.plot(_counted(summary), summary.exact.nats, "o", color=f"C{number}")
         axes.plot([], [], "o-", color=f"C{number}", label=record)
     axes.axhline(_TARGET, color="black", linestyle=":", label=f"documented for v7: {_TARGET}")
     axes.set(xlabel="counted seconds", ylabel="validation loss (nats per character)", xscale="log")

@@ -102,7 +102,7 @@ def _range(shares: Tensor, word: str = "to") -> str:
 
 
 def _losses(runs: Mapping[str, TrainedRun]) -> list[str]:
-    first = [runs[stage].run.evaluations()[0].val for stage in SMALL]
+    first = [runs[stage].run.evaluations()[0].val.nats for stage in SMALL]
     return [f"between {min(first):.2f} and {max(first):.2f}"]
 
 
@@ -117,7 +117,7 @@ def _embedding_map(run: TrainedRun) -> list[str]:
 
 
 def _schedules(runs: Mapping[str, TrainedRun]) -> list[str]:
-    val = {name: [m.val for m in runs[name].run.evaluations()] for name in runs}
+    val = {name: [m.val.nats for m in runs[name].run.evaluations()] for name in runs}
     return [
         f"{val['v6'][-1]:.2f} with 0.001, {val['v6_high'][-1]:.2f} with 0.01",
         f"{val['v6_decay'][-1]:.2f} with a cosine, and {val['v6_warmup'][-1]:.2f} with a warm-up as well",
@@ -208,9 +208,9 @@ def _dropout(runs: Mapping[str, TrainedRun]) -> list[str]:
     phrases = []
     for name in ("without_dropout", "with_dropout"):
         metrics = runs[name].run.evaluations()
-        best, last = min(metrics, key=lambda m: m.val), metrics[-1]
-        phrases.append(f"lowest at iteration {best.iteration}, {best.val:.2f}")
-        phrases.append(f"{last.train:.2f} in training and {last.val:.2f} in validation")
+        best, last = min(metrics, key=lambda m: m.val.nats), metrics[-1]
+        phrases.append(f"lowest at iteration {best.iteration}, {best.val.nats:.2f}")
+        phrases.append(f"{last.train.nats:.2f} in training and {last.val.nats:.2f} in validation")
     return phrases
 
 
@@ -339,7 +339,7 @@ def _live_v6(v5: TrainedRun, v6: TrainedRun) -> list[str]:
 
 
 def _live_v7(run: TrainedRun) -> list[str]:
-    return [f"{run.summary.parameters:,} parameters and an exact loss of {run.summary.exact.val:.2f}"]
+    return [f"{run.summary.parameters:,} parameters and an exact loss of {run.summary.exact.nats:.2f}"]
 
 
 def _live_reverse(run: TrainedRun) -> list[str]:

@@ -99,8 +99,8 @@ def _curve(run: RunFolder) -> Figure:
     epochs = [m.iteration / metrics[1].iteration for m in metrics]  # it was evaluated after each
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(epochs[1:], [m.val for m in metrics[1:]], ".-", label="validation")
-    axes.plot(epochs[1:], [m.train for m in metrics[1:]], ".-", label="train")
+    axes.plot(epochs[1:], [m.val.nats for m in metrics[1:]], ".-", label="validation")
+    axes.plot(epochs[1:], [m.train.nats for m in metrics[1:]], ".-", label="train")
     axes.plot(range(1, len(_REFERENCE) + 1), _REFERENCE, ":", color="grey", label="the reference, other data")
     axes.set(title="loss", xlabel="epoch", ylabel="nats per subword")
     axes.grid(alpha=0.3)

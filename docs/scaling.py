@@ -108,7 +108,7 @@ def report(runs: list[FinishedRun], most: float, picture: Path) -> None:
         raise UserError("these runs differ in their stage or their text: a law describes runs that differ in size only")
     n = np.array([run.summary.parameters for run in counted], dtype=float)
     d = np.array([run.folder.evaluations()[-1].tokens or 0 for run in counted], dtype=float)
-    loss = np.array([run.summary.exact.val for run in counted])
+    loss = np.array([run.summary.exact.nats for run in counted])
     flops = np.array([run.summary.flops for run in counted])
     used = d <= most
     if used.sum() < 6 or min(len(np.unique(n[used])), len(np.unique(d[used]))) < 3:

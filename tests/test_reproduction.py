@@ -78,13 +78,13 @@ def test_the_sweep_reproduces_the_documented_losses(checkout: Path, stage: str, 
     summaries = [s for _, s in finished_runs(checkout / "runs") if s.stage == stage and s.seed in (1, 2, 3)]
     assert len(summaries) == 3
     assert all(summary.changed == [] for summary in summaries)
-    assert lowest <= statistics.mean(summary.estimated.val for summary in summaries) <= highest
+    assert lowest <= statistics.mean(summary.estimated.val.nats for summary in summaries) <= highest
     for summary in summaries:
-        assert summary.exact.val == pytest.approx(summary.estimated.val, abs=0.03)
+        assert summary.exact.nats == pytest.approx(summary.estimated.val.nats, abs=0.03)
 
 
 def test_the_notebook_states_the_losses_of_the_sweep(checkout: Path) -> None:
-    runs = {s.stage: s.estimated.val for _, s in finished_runs(checkout / "runs" / "ladder") if s.seed == 1}
+    runs = {s.stage: s.estimated.val.nats for _, s in finished_runs(checkout / "runs" / "ladder") if s.seed == 1}
     stated = documented_runs()
     assert list(stated) == ["v2", "v3", "v3_ffn", "v4", "v5", "v6"]
     assert stated == pytest.approx({stage: runs[stage] for stage in stated}, abs=ROUNDING)
@@ -104,4 +104,4 @@ def test_the_record_reaches_the_loss_that_is_documented_for_v7(script: Script, t
     assert done.returncode == 0, done.stderr
     summary = RunFolder(tmp_path / "record").summary()
     assert summary.target == 1.4873
-    assert summary.exact.val <= summary.target
+    assert summary.exact.nats <= summary.target

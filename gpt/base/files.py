@@ -190,7 +190,10 @@ def parsing(path: Path) -> Iterator[None]:
     except UnicodeDecodeError:
         raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
     except Exception as error:
-        reason = explain(error) if isinstance(error, ValidationError) else f"it cannot be parsed ({error!r:.80})"
+        if isinstance(error, ValidationError):
+            reason = f"{explain(error).partition('; ')[0]} (or an unreleased version of this project wrote it)"
+        else:
+            reason = f"it cannot be parsed ({error!r:.80})"
         raise UserError(f"{path} is damaged: {reason}") from None
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
 from gpt.base.durations import DURATION, seconds_of
 from gpt.base.errors import RequestError
+from gpt.base.losses import Saved
 from gpt.base.records import MetricName
 from gpt.base.typed import listed
 
@@ -23,7 +24,6 @@ Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
-Saved = Literal["best", "last", "averaged"]
 Values = Mapping[str, tuple[Any, ...]]
 Weights = Literal["auto", Saved] | CountOrZero  # a number: those of the snapshot after this many iterations
 

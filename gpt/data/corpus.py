@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ SubwordCount = Annotated[int, Field(ge=256, le=10**6)]
 
 class Corpus(ABC):
     """The data that a run is trained and evaluated on. Each task handles one type of corpus."""
+
+    answers_only: ClassVar[bool] = False  # whether the targets are only answers at the ends of lines
 
     @abstractmethod
     def parts(self) -> Iterable[str]:

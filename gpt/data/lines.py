@@ -6,7 +6,7 @@ asked for.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from string import ascii_lowercase, digits
 from typing import Annotated
@@ -37,8 +37,14 @@ class Lines(TextCorpus):
     With a separator, the end of the line is a target too.
     """
 
+    answers_only = True
+
     answer: int = 1
     separator: str | None = None
+
+    def parts(self) -> Iterable[str]:
+        """Its splits, and what the targets in them are: with another separator, it is another corpus."""
+        return [*super().parts(), f"answers of {self.answer} after {self.separator!r}"]
 
     @property
     def padding(self) -> str:

@@ -1,12 +1,16 @@
 """What a tokenizer is built from, characters or subwords and their merges; and the characters that it lacks."""
 
+import hashlib
+import json
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from gpt.base.losses import Over
 from gpt.base.records import Record, Total
 
 PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
+_DIGITS = 16  # of a digest
 LONGEST_WORD = 1024  # characters: subwords are learned from longer ones in parts
 LONG = 2**20  # characters of a text: learning subwords from more takes seconds
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
@@ -32,6 +36,11 @@ class Vocabulary(Record):
     merges: list[tuple[str, str]] | None = None  # of subwords
     corpus: Annotated[str, Field(max_length=100)]  # the digest of the run's corpus
     covers: bool | None = None  # whether it can encode all of that text; None if the corpus is not a text
+
+    def over(self, split: str) -> Over:
+        """What a loss of a model with these tokens is over, on a split of the run's corpus."""
+        tokens = hashlib.sha256(json.dumps([self.kind, self.vocabulary, self.merges]).encode()).hexdigest()
+        return Over(split=split, corpus=self.corpus[:_DIGITS], vocabulary=tokens[:_DIGITS], covers=bool(self.covers))
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

@@ -14,9 +14,9 @@ def main(config: ExportConfig, request: Request) -> None:
     """Export the run to a new folder, after checking that the two agree."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable
+    from gpt.base.losses import in_words
     from gpt.base.stopping import Stop
     from gpt.exporting.staging import staged
-    from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
 
     del request

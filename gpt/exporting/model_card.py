@@ -8,10 +8,9 @@ from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.keys import compared, flat
 from gpt.base.runtime import size_of
-from gpt.base.schema import Documented
 from gpt.models.ngrams import Remembering
-from gpt.reports.changes import changes
 from gpt.reports.escaping import markdown
+from gpt.reports.run import loss_rows
 from gpt.runs.records import Summary
 from gpt.session.trained import TrainedRun
 
@@ -23,8 +22,7 @@ A {kind} language model with {parameters:,} parameters that {does}, trained from
 
 {losses}
 
-Nats per {token}, on the run's own splits. Estimated: {over}, after the last iteration. Exact: {targets} of the
-validation split once, with the {last} weights. {weights}{changed}
+Nats per {token}, on the run's own splits. {weights}{changed}
 
 {usage}{sample}"""
 
@@ -47,10 +45,7 @@ def body(trained: TrainedRun) -> str:
         parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
         iterations=summary.iterations, seed=summary.seed,
         corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
-        losses=_losses(summary, trained.run.documented(), token), token=token,
-        over=f"over {markdown(summary.estimated_over)}",
-        targets=summary.exact.loss.which,
-        last="averaged" if summary.averaged else "last", weights=_weights(trained, summary), changed=_changed(summary),
+        losses=_losses(summary), token=token, weights=_weights(trained, summary), changed=_changed(summary),
         usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
     )  # fmt: skip
 
@@ -71,21 +66,14 @@ def _remembered(trained: TrainedRun) -> str:
     )
 
 
-def _losses(summary: Summary, documented: Documented, token: str) -> str:
-    exact = summary.exact.loss
-    rows: list[list[str | float | None]] = [
-        ["documented", documented.train, documented.val],
-        ["estimated", summary.estimated.train, summary.estimated.val],
-        [f"exact, over {exact.over} targets" if exact.is_sample else "exact", None, exact.loss],
-    ]
-    if token != "character":
-        others = {"nats per character": exact.per_character, "bits per byte": exact.bits_per_byte}
-        rows += [[f"exact, in {unit}", None, loss] for unit, loss in others.items() if loss is not None]
-    return tabulate(rows, ["loss", "train", "validation"], "github", floatfmt=".4f", missingval="-")
+def _losses(summary: Summary) -> str:
+    headers = ["loss", "train", "validation", "over"]
+    rows = [(*row[:-1], markdown(row.note)) for row in loss_rows(summary)]
+    return tabulate(rows, headers, "github", floatfmt=".4f", missingval="-")
 
 
 def _weights(trained: TrainedRun, summary: Summary) -> str:
-    best = f"those of iteration {summary.best.iteration:,}, with an estimated validation loss of {summary.best.val:.4f}"
+    best = f"those of iteration {summary.best.weights:,}, with an estimated validation loss of {summary.best.nats:.4f}"
     averaged = (
         "a moving average over all iterations"
         if trained.config.training.ema
@@ -93,11 +81,12 @@ def _weights(trained: TrainedRun, summary: Summary) -> str:
     )
     which = {"best": best, "last": "those after the last iteration", "averaged": averaged}
     words = f"those of iteration {trained.which:,}" if isinstance(trained.which, int) else which[trained.which]
-    return f"The weights here are {words}."
+    own = "" if trained.which == summary.exact.weights else ", of which the exact loss is not"
+    return f"The weights here are {words}{own}."
 
 
 def _changed(summary: Summary) -> str:
-    changed = markdown(", ".join(without_paths(changes(summary))))
+    changed = markdown(", ".join(without_paths(summary.changes)))
     return f" Not the documented run of {markdown(summary.stage)}: {changed}." if changed else ""
 
 

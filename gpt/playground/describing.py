@@ -7,20 +7,18 @@ from typing import Any
 from gpt import tasks
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
+from gpt.base.losses import in_words
 from gpt.base.schema import Weights
-from gpt.data.corpora import LOADER, type_of
-from gpt.data.lines import Lines
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
-from gpt.reports.changes import changes
 from gpt.reports.listing import differing
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.snapshots import leading_to
-from gpt.runs.weights import in_words, planned_model, selected
+from gpt.runs.weights import planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
 from gpt.training.progress import Evaluation
 
@@ -34,8 +32,8 @@ def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """A run's entry in the list of runs. Raises UserError if it is damaged, or if the page is not for its task."""
     return {
         "id": id, "stage": summary.stage, "name": summary.name, "seed": summary.seed,
-        "differing": differing(changes(summary)), "folder": printable(str(run.path)),
-        "comparable": summary.exact.comparable,
+        "differing": differing(summary.changes), "folder": printable(str(run.path)),
+        "loss": {"nats": summary.exact.common, "unit": summary.exact.unit, "how": summary.exact.how},
         "translates": _task(run) is Translation, "finished": summary.finished.isoformat(timespec="minutes"),
     }  # fmt: skip
 
@@ -45,8 +43,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
-    which, documented = selected(run, weights), run.documented().model_dump()
-    answers_only = type_of(LOADER.find(config.data)) is Lines
+    which = selected(run, weights)
     return in_brief(id, run, summary) | {
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
         "token": "subword" if tokenizer is None else tokenizer.unit,
@@ -56,20 +53,37 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
-        "changed": changes(summary),
-        "documented": dict.fromkeys(documented) if answers_only else documented, "exact": summary.exact.val,
-        "per_character": summary.exact.loss.per_character,
-        "answers_only": answers_only,
-        "sampled": summary.exact.targets != summary.exact.of, "estimated": summary.estimated.model_dump(),
+        "changed": summary.changes, "answers_only": summary.exact.over.answers_only,
+        "losses": _figures(summary), "documented": summary.documented_loss("val"),
         "curve": curve_of(run.evaluations()),
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
     }  # fmt: skip
 
 
+def _figures(summary: Summary) -> list[dict[str, Any]]:
+    """The losses in the heading of a run, each with what it is per and how it was measured."""
+    documented, measured, exact = summary.documented, summary.estimated.val, summary.exact
+    found: list[tuple[str, float | None, str]] = []
+    if not summary.changes:
+        figure = documented.train if documented.kind == "mini-batch" else documented.val
+        kind = "one mini-batch" if documented.kind == "mini-batch" else "validation"
+        found.append(("documented", figure, "none" if figure is None else kind))
+    found.append(("measured", measured.nats, measured.how))
+    which = f", {in_words(exact.weights)}" if exact.of_weights else ""
+    found.append(("exact", exact.nats, f"{'sample of the split' if exact.over.is_sample else 'whole split'}{which}"))
+    if exact.in_other_units and exact.unit == "character":
+        found.append(("per character", exact.common, "exact"))
+    units = {"per character": "character"}
+    return [
+        {"name": name, "nats": nats, "unit": units.get(name, exact.over.token), "kind": kind}
+        for name, nats, kind in found
+    ]
+
+
 def curve_of(rows: list[Evaluation]) -> list[dict[str, float]]:
     """The estimates of a run, not more of them than can be told apart, the last one among them."""
     kept = [*rows[: -1 : -(-len(rows) // _POINTS)], *rows[-1:]] if rows else []
-    return [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept]
+    return [{"iteration": row.iteration, "train": row.train.nats, "val": row.val.nats} for row in kept]
 
 
 def _task(run: RunFolder) -> type[Task]:

@@ -13,8 +13,8 @@ from gpt.base.pictures import write_picture
 from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
 from gpt.reports.plots import MOST_COLOURS
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Metric, Ranking, label, names, shown
-from gpt.runs.records import Summary
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, label, names, shown
+from gpt.runs.records import Metric, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

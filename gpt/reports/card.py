@@ -7,6 +7,7 @@ from typing import Any
 from tabulate import tabulate
 
 from gpt.base.errors import printable
+from gpt.reports.run import loss_rows
 from gpt.runs.records import Summary
 from gpt.training.progress import Evaluation
 
@@ -22,7 +23,8 @@ def history(evaluations: list[Evaluation]) -> Table:
     """The evaluations of a run as rows: losses in nats per token."""
     rows = Table()
     for evaluation in evaluations:
-        row: dict[str, Any] = {name: getattr(evaluation, name) for name in ("iteration", "train", "val", "tokens")}
+        losses = {"train": evaluation.train.nats, "val": evaluation.val.nats}
+        row: dict[str, Any] = {"iteration": evaluation.iteration, **losses, "tokens": evaluation.tokens}
         for group, rate in evaluation.learning_rates.items():
             row["learning_rate" if len(evaluation.learning_rates) == 1 else f"learning_rate_{group}"] = rate
         for name, means in evaluation.metrics.items():
@@ -33,13 +35,10 @@ def history(evaluations: list[Evaluation]) -> Table:
 
 def card(summary: Summary, curve: bytes, sample: str, place: str) -> str:
     """The results of a run as HTML. `curve`: a PNG; `place`: where the run is."""
-    documented = [] if summary.changed else [("documented", summary.documented.train, summary.documented.val)]
-    losses = [*documented, ("measured", summary.estimated.train, summary.estimated.val)]
-    losses += [("exact", None, summary.exact.val)]
-    rows = [[name, *("-" if x is None else f"{x:.4f}" for x in of_splits)] for name, *of_splits in losses]
     title = f"{summary.name or summary.stage}, seed {summary.seed}: {summary.iterations:,} iterations"
-    changed = f"<p>changed: {_text(', '.join(summary.changed))}</p>" if summary.changed else ""
-    table = tabulate(rows, ["nats per token", "train", "validation"], tablefmt="html", disable_numparse=True)
+    changed = f"<p>changed: {_text(', '.join(summary.changes))}</p>" if summary.changes else ""
+    headers = ["nats per token", "train", "validation", ""]
+    table = tabulate(loss_rows(summary), headers, tablefmt="html", floatfmt=".4f", missingval="-")
     return (
         f"<h4>{_text(title)}</h4><p>{_text(place)}</p>{changed}{table}"
         f'<img alt="loss curve" width="560" src="data:image/png;base64,{base64.b64encode(curve).decode()}">'

@@ -12,7 +12,6 @@ from gpt.base.errors import RequestError
 from gpt.base.files import write_atomically
 from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
-from gpt.reports.changes import changes
 from gpt.reports.curves import Equal, at_equal
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
@@ -41,7 +40,7 @@ class ComparisonReport:
         ranked = rankings(runs, config.metric, others)
         if not (comparison.rows or ranked):
             raise RequestError("none of these runs can be compared: the warnings above say why")
-        is_documented_only = bool(comparison.rows) and not (others or any(changes(run.summary) for run in runs))
+        is_documented_only = bool(comparison.rows) and not (others or any(run.summary.changes for run in runs))
         return cls(config, comparison, ranked, [] if is_documented_only and not config.by else ranked)
 
     def text(self, style: str) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from gpt.base.errors import UserError
+from gpt.base.losses import Unit
 from gpt.reports.ranking import Group, Ranking
 from gpt.runs.finding import FinishedRun
 
@@ -24,7 +25,7 @@ XLABELS = {
 class Equal:
     """The estimated validation losses of the groups of a ranking after an equal amount of training."""
 
-    unit: str  # what the losses are per
+    unit: Unit  # what the losses are per
     amount: float  # of seconds, tokens or operations: what the run that took least took
     losses: list[tuple[Group, list[float]]]  # of each seed; the group with the lowest mean first
 
@@ -56,24 +57,23 @@ def _trained(points: dict[int, tuple[float, float]]) -> list[tuple[float, float]
     return sorted(point for iteration, point in points.items() if iteration > 0)
 
 
-def curve(run: FinishedRun, x: Axis, unit: str = "token") -> dict[int, tuple[float, float]]:
+def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[float, float]]:
     """The evaluations as points by iteration.
 
-    With "character" as the unit, tokens are taken to be as long as those of the exact loss are. Raises UserError if the
-    run is damaged or does not state its compute.
+    Tokens are taken to be as long as those of the exact loss are. Raises UserError if the run is damaged or does not
+    state its compute.
     """
     folder, summary = run
-    exact = summary.exact
-    tokens = exact.targets / exact.characters if unit == "character" and exact.characters else 1  # per character
-    evaluations = [e.model_copy(update={"val": e.val * tokens}) for e in folder.evaluations()]
+    evaluations = folder.evaluations()
+    losses = {e.iteration: e.val.like(summary.exact).per(unit) or e.val.nats for e in evaluations}
     clock = folder.clock() if x == "seconds" else {}
     if x == "iterations":
-        return {e.iteration: (e.iteration, e.val) for e in evaluations}
+        return {iteration: (iteration, loss) for iteration, loss in losses.items()}
     if x == "compute" and not summary.flops:  # unknown, or without a matrix product
         raise UserError(f"{folder.path} has no floating-point operations")
     if x in ("tokens", "compute"):
         amounts = [e.tokens for e in evaluations]
         # The compute in proportion to the tokens, although those of short windows cost somewhat less.
         scale = summary.flops / amounts[-1] if x == "compute" and summary.flops and amounts else 1
-        return {e.iteration: (scale * n, e.val) for e, n in zip(evaluations, amounts, strict=True)}
-    return {e.iteration: (clock[e.iteration], e.val) for e in evaluations if e.iteration in clock}
+        return {e.iteration: (scale * n, losses[e.iteration]) for e, n in zip(evaluations, amounts, strict=True)}
+    return {iteration: (clock[iteration], loss) for iteration, loss in losses.items() if iteration in clock}

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from gpt.reports.changes import changes
 from gpt.reports.escaping import markdown
 from gpt.runs.finding import FinishedRun
 from gpt.runs.records import Summary
@@ -50,7 +49,7 @@ def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
     for run in runs:
         summary = run.summary
         key = (summary.stage, summary.seed)
-        if changed := changes(summary):
+        if changed := summary.changes:
             not_counted.append((run, "changed: " + ", ".join(changed)))
             continue
         if key in newest:
@@ -72,12 +71,12 @@ def _rows(summaries: list[Summary], tolerance: float) -> list[Row]:
 
 def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
     documented = summaries[0].documented
-    losses: list[float] = [getattr(summary.estimated, split) for summary in summaries]
+    losses: list[float] = [getattr(summary.estimated, split).nats for summary in summaries]
     measured = statistics.mean(losses)
     figure, difference = getattr(documented, split), None
     if documented.kind == "mini-batch":
         figure = documented.train
-        last = [summary.last_batch for summary in summaries if summary.last_batch is not None]
+        last = [summary.last_batch.nats for summary in summaries if summary.last_batch is not None]
         verdict = "not comparable: documented is the loss of one mini-batch"
         verdict += f"; the last ones here average {statistics.mean(last):.4f}" if last else ""
     elif figure is None:
@@ -102,8 +101,8 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
 
 def _exact(summaries: list[Summary]) -> float | None:
     """The mean exact loss; None if it is over other targets in some of the runs."""
-    over = {(summary.exact.targets, summary.exact.of) for summary in summaries}
-    return statistics.mean(summary.exact.val for summary in summaries) if len(over) == 1 else None
+    is_comparable = len({summary.exact.key for summary in summaries}) == 1
+    return statistics.mean(summary.exact.nats for summary in summaries) if is_comparable else None
 
 
 def table(comparison: Comparison, style: str) -> str:
@@ -122,8 +121,8 @@ def table(comparison: Comparison, style: str) -> str:
         ]
         for row in comparison.rows
     ]
-    exact = [summary.exact.loss for runs in comparison.counted.values() for _, summary in runs]
-    which = " or ".join(sorted({loss.which for loss in exact}))
+    exact = [summary.exact.over for runs in comparison.counted.values() for _, summary in runs]
+    which = " or ".join(sorted({over.targets for over in exact}))
     return (
         f"{tabulate(cells, headers, tablefmt=style, disable_numparse=True)}\n\n"
         "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "

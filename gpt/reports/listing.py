@@ -1,7 +1,7 @@
 """The runs as a list, a line each: how good, what, how far, on which text, how old, where."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from gpt.base.durations import spoken
 from gpt.base.errors import printable
-from gpt.reports.changes import changes
+from gpt.base.losses import Loss
 from gpt.reports.corpus_names import corpus_name
 from gpt.reports.unfinished import unfinished
 from gpt.runs.finding import FinishedRun
@@ -29,7 +29,7 @@ class Line:
     tags: list[str]
     seed: int
     state: str  # finished; training, or why it ended: failed, diverged, stopped, pruned, unfinished
-    loss: float | None  # the exact validation loss of a finished run, in nats per character of a text
+    loss: Loss | None  # the exact validation loss of a finished run
     iterations: int
     of: int  # iterations of the whole training
     changed: list[str]  # from the documented run, as key=value
@@ -42,7 +42,7 @@ class Line:
         folder, summary = run
         return cls(
             str(folder.path), summary.stage, summary.name, list(summary.tags), summary.seed, "finished",
-            summary.exact.comparable, summary.iterations, summary.iterations, changes(summary),
+            summary.exact, summary.iterations, summary.iterations, summary.changes,
             corpus_name(folder), summary.finished,
         )  # fmt: skip
 
@@ -59,11 +59,36 @@ class Line:
 
     def as_record(self) -> dict[str, Any]:
         """The line for programs."""
-        return asdict(self) | {"when": self.when.isoformat()}
+        loss = self.loss and {"loss": self.loss.common, "unit": self.loss.unit, "objection": self.loss.objection}
+        return vars(self) | (loss or {}) | {"when": self.when.isoformat()}
+
+
+def by_loss(lines: list[Line]) -> list[Line]:
+    """The lines by loss, the lowest first; those that cannot be compared are kept apart, and runs without one last.
+
+    A loss on text that the model was trained on comes after all others.
+    """
+    keys = list(dict.fromkeys(line.loss.key for line in lines if line.loss))
+
+    def place(line: Line) -> tuple[bool, bool, int, float]:
+        if line.loss is None:
+            return True, False, 0, 0.0
+        return False, bool(line.loss.over.seen), keys.index(line.loss.key), line.loss.common
+
+    return sorted(lines, key=place)
 
 
 def table(lines: list[Line]) -> str:
-    """The list for a terminal."""
+    """The list for a terminal, with what its losses are."""
+    losses = [line.loss for line in lines if line.loss]
+    notes = [f"loss: exact on the validation split, in nats per {' or '.join(sorted({x.unit for x in losses}))}."]
+    if len({loss.key for loss in losses}) > 1:
+        notes.append("Losses on different texts cannot be compared; with sort=loss, each text has its own order.")
+    notes += [f"*: {loss.over.seen}." for loss in losses if loss.over.seen]
+    return "\n".join([_rows(lines), *(["", *map(printable, notes)] if losses else [])])
+
+
+def _rows(lines: list[Line]) -> str:
     headers = ["loss", "run", "iterations", "on", "age", "tags", "folder"]
     sides = ["right", "left", "right", "left", "right", "left", "left"]
     return tabulate(map(_cells, lines), headers, tablefmt="plain", disable_numparse=True, colalign=sides)
@@ -79,7 +104,7 @@ def differing(changed: Sequence[str]) -> str:
 def _cells(line: Line) -> list[str]:
     is_done = line.state == "finished"
     cells = [
-        f"{line.loss:.4f}" if line.loss is not None else line.state,
+        f"{line.loss.common:.4f}{'*' if line.loss.over.seen else ''}" if line.loss else line.state,
         " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", differing(line.changed)])),
         f"{line.iterations:,}" if is_done else f"{line.iterations:,} of {line.of:,}",
         line.corpus,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpt.base.errors import UserError, printable
 from gpt.base.ladder import rank
+from gpt.base.losses import Unit
 from gpt.base.pictures import write_picture
 from gpt.reports import escaping
 from gpt.reports.axes import PANEL_HEIGHT, log_axis, panels
@@ -65,7 +66,7 @@ def _named(groups: Sequence[Group]) -> list[tuple[str, list[FinishedRun]]]:
     return [(label(group.values), group.runs) for group in sorted(groups, key=place)]
 
 
-def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: str) -> None:
+def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit) -> None:
     from matplotlib.colors import TABLEAU_COLORS  # slow to import
 
     axes.set(xlabel=XLABELS[x], ylabel=f"validation loss (nats per {unit})")
@@ -120,7 +121,7 @@ def _spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [height + i * gap for i, height in enumerate(lowest)]
 
 
-def _curve(run: FinishedRun, x: Axis, unit: str) -> dict[int, tuple[float, float]]:
+def _curve(run: FinishedRun, x: Axis, unit: Unit) -> dict[int, tuple[float, float]]:
     """The points of a run; empty, with a warning, if it has no curve."""
     try:
         return curve(run, x, unit)

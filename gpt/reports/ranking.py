@@ -1,27 +1,21 @@
 """Any runs, grouped by what differs between them and ranked by a loss."""
 
-import itertools
 import logging
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gpt.reports.changes import Metric, changes, sample, settings, targets
+from gpt.base.keys import flat, grouped
+from gpt.base.losses import Loss, Unit, common_unit
 from gpt.reports.corpus_names import corpus_name
 from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Summary
+from gpt.runs.records import Metric, Summary
 
-LOSS: dict[Metric, Callable[[Summary], float]] = {
-    "exact": lambda summary: summary.exact.comparable,
-    "val": lambda summary: summary.estimated.val,
-    "train": lambda summary: summary.estimated.train,
-    "best": lambda summary: summary.best.val,
-}
 _FEWEST_SEEDS = 3  # with fewer, a difference is undecided rather than noise
 WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
 _SIGNIFICANCE = 0.05
@@ -31,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ only in their seed. Losses in nats per token, the exact ones of texts per character."""
+    """Runs that differ only in their seed. Losses in nats per unit of the ranking."""
 
     values: dict[str, Any]  # by key: those that vary in the table
     runs: list[FinishedRun]  # the newest of each seed
@@ -50,7 +44,7 @@ class Ranking:
     keys: list[str]  # that vary
     shared: list[str]  # as key=value: what all runs have that differs from their documented run
     groups: list[Group]
-    unit: str  # what the losses are per: "character" or "token"
+    unit: Unit  # what the losses are per
     has_characters: bool  # whether every run's tokens are characters, whose losses need no other unit
     is_tested: bool  # whether there are enough seeds to tell what is within noise
     older: list[FinishedRun]  # that are not counted, because there is a newer run of the same settings and seed
@@ -65,8 +59,8 @@ class _Member(NamedTuple):
 
     run: FinishedRun
     settings: _Settings
-    has_characters: bool  # as tokens
-    guess: float
+    loss: Loss
+    vocabulary_size: int
 
 
 def rankings(
@@ -77,26 +71,47 @@ def rankings(
     `others` are runs that have not finished; each is in the ranking that it would be in. `joined` makes one ranking of
     all runs, to draw the loss against what makes the targets differ.
     """
-    finished: dict[tuple[str, str | None], list[_Member]] = defaultdict(list)
-    started: dict[str, list[tuple[RunFolder, _Settings]]] = defaultdict(list)
+    finished: dict[tuple[Any, ...], list[_Member]] = defaultdict(list)
+    started: dict[tuple[Any, ...], list[tuple[RunFolder, _Settings]]] = defaultdict(list)
     for run in runs:
-        if (parent := run.summary.parent) and parent.seen:
-            log.warning(f"{run.folder.path} is not ranked: {parent.seen}")
+        loss = run.summary.loss(metric)
+        if loss.over.seen:
+            log.warning(f"{run.folder.path} is not ranked: {loss.over.seen}")
             continue
         with skipping_damaged():
-            vocabulary = run.folder.vocabulary()
-            guess = _guess(run.summary, len(vocabulary.vocabulary), metric)
             values = settings(*run, metric) | (_places(run.folder) if joined else {})
-            member = _Member(run, values, vocabulary.kind == "characters", guess)
-            over = targets(vocabulary, metric), sample(run.folder, run.summary.exact, metric)
-            finished[("", None) if joined else over].append(member)
+            member = _Member(run, values, loss, len(run.folder.vocabulary().vocabulary))
+            finished[() if joined else loss.key].append(member)
     for other in others:
         with skipping_damaged():
-            started[targets(other.vocabulary(), metric)].append((other, settings(other, None, metric)))
-    found = [_ranking(members, started.pop(key, []), metric) for (key, _), members in finished.items() if members]
-    for other, _ in itertools.chain(*started.values()):
-        log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
-    return found
+            over = other.vocabulary().over("val")
+            key = next((key for key, members in finished.items() if members[0].loss.is_of_text(over)), None)
+            if key is None:
+                log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
+            else:
+                started[key].append((other, settings(other, None, metric)))
+    return [_ranking(members, started[key]) for key, members in finished.items()]
+
+
+def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[str, Any]:
+    """The settings of a run that can affect the metric, by key: equal for repetitions.
+
+    A fork is identified by the weights that it started from, wherever they are. `summary` is None for an unfinished
+    run, which does not have its dtype yet. Raises UserError if the run is damaged.
+    """
+    content = flat(run.config().content())
+    kept = {key: value for key, value in content.items() if grouped(key, content)}
+    if metric == "best":  # the lowest of more evaluations, or of noisier ones, is lower
+        kept |= {key: content[key] for key in ("training.eval_interval", "training.eval_iters")}
+    parent = run.parent()
+    if parent is not None:
+        kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"
+    if summary is None:
+        return kept
+    if sampled := summary.loss(metric).over.place:
+        kept["exact_over"] = sampled
+    earlier = {"earlier": ", ".join(summary.earlier_changes)} if summary.earlier_changes else {}
+    return kept | {"dtype": summary.dtype} | earlier
 
 
 def _places(run: RunFolder) -> _Settings:
@@ -105,7 +120,7 @@ def _places(run: RunFolder) -> _Settings:
     return {f"data.{key}": values[key] for key in ("path", "files", "source", "target", "separator") if key in values}
 
 
-def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], metric: Metric) -> Ranking:
+def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]]) -> Ranking:
     dtype = members[-1].settings["dtype"]  # an unfinished run does not have one yet
     started = [(run, {"dtype": dtype} | values) for run, values in others]
     keys = _varying([*(member.settings for member in members), *(values for _, values in started)])
@@ -116,23 +131,26 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
         seed = member.run.summary.seed
         older += [by_seed[seed].run] if seed in by_seed else []
         by_seed[seed] = member
-    groups = []
+    groups, unit = [], common_unit(member.loss for member in members)
     for by_seed in by_values.values():
-        first, own = next(iter(by_seed.values())), [member.run for member in by_seed.values()]
-        losses = [LOSS[metric](run.summary) for run in own]
-        values = {key: first.settings.get(key) for key in keys}
+        own = list(by_seed.values())
+        values, guess = {key: own[0].settings.get(key) for key in keys}, own[0].loss.guess(own[0].vocabulary_size)
+        losses = [nats for member in own if (nats := member.loss.per(unit)) is not None]
+        bits = [bits for member in own if (bits := member.loss.bits_per("byte")) is not None]
         deviation = statistics.stdev(losses) if len(losses) > 1 else None
-        groups.append(Group(values, own, statistics.mean(losses), deviation, _in_bits(own), first.guess, ""))
+        in_bits = statistics.mean(bits) if len(bits) == len(own) else None
+        runs = [member.run for member in own]
+        groups.append(Group(values, runs, statistics.mean(losses), deviation, in_bits, guess.per(unit) or 0.0, ""))
     groups.sort(key=lambda group: group.mean)
     standings, is_tested = _standings(groups)
-    changed = [changes(member.run.summary) for member in members]
+    changed = [member.run.summary.changes for member in members]
     ranking = Ranking(
         corpus=corpus_name(members[-1].run.folder),
         keys=keys,
         shared=[change for change in changed[0] if all(change in each for each in changed)],
         groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
-        unit="character" if metric == "exact" and all(run.summary.exact.characters for run, *_ in members) else "token",
-        has_characters=all(member.has_characters for member in members),
+        unit=unit,
+        has_characters=all(member.loss.over.token == "character" for member in members),
         is_tested=is_tested,
         older=older,
         unfinished=[],
@@ -141,19 +159,6 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]], 
         with skipping_damaged():
             ranking.unfinished.append(unfinished(other, {key: values.get(key) for key in keys}))
     return ranking
-
-
-def _guess(summary: Summary, vocab_size: int, metric: Metric) -> float:
-    """The loss of a uniform guess, ln V nats per token, in the unit of the metric."""
-    tokens = summary.exact.comparable / summary.exact.val if metric == "exact" and summary.exact.val else 1.0
-    return tokens * math.log(vocab_size)
-
-
-def _in_bits(runs: list[FinishedRun]) -> float | None:
-    """The mean exact loss in bits per byte; None unless it is known of all runs."""
-    bits = [run.summary.exact.loss.bits_per_byte for run in runs]
-    known = [each for each in bits if each is not None]
-    return statistics.mean(known) if len(known) == len(bits) else None
 
 
 def _varying(settings: list[_Settings]) -> list[str]:

@@ -2,12 +2,11 @@
 
 import math
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt.base.console import command
 from gpt.base.errors import printable
 from gpt.base.pictures import picture
-from gpt.reports.changes import changes
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.training.progress import Evaluation, Step
@@ -18,41 +17,48 @@ if TYPE_CHECKING:
 _COLOURS = {"train": "tab:blue", "val": "tab:orange"}
 
 
+class LossRow(NamedTuple):
+    """A row of the losses of a run, in nats per token."""
+
+    name: str
+    train: float | None
+    val: float | None
+    note: str  # what they are over, and which weights have them
+
+
+def loss_rows(summary: Summary) -> list[LossRow]:
+    """The losses of a run: documented, if it is the documented run, measured and exact."""
+    documented, estimated, exact, rows = summary.documented, summary.estimated, summary.exact, []
+    if not summary.changes:
+        of_batch = documented.kind == "mini-batch"
+        note = "one training mini-batch, varies by about 0.1" if of_batch else documented.kind
+        rows.append(LossRow("documented", documented.train, documented.val, note or "no figure was documented"))
+        if of_batch and summary.last_batch is not None:
+            rows.append(LossRow("last batch", summary.last_batch.nats, None, "last training mini-batch of this run"))
+    rows.append(LossRow("measured", estimated.train.nats, estimated.val.nats, estimated.val.described))
+    rows.append(LossRow("exact", None, exact.nats, f"{exact.described} {exact.of_weights}".strip()))
+    if exact.in_other_units:
+        rows.append(LossRow("", None, None, f"that is {exact.in_other_units}"))
+    return rows
+
+
 def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     """The closing lines of a run's log: the losses, and the next command."""
-    documented, estimated, changed = summary.documented, summary.estimated, changes(summary)
-    lines = [_row("", "train", "validation", "(nats per token)")]
-    if not changed and documented.kind == "mini-batch":
-        lines += [
-            _row("documented", documented.train, documented.val, "one training mini-batch, varies by about 0.1"),
-            _row("last batch", summary.last_batch, None, "last training mini-batch of this run"),
-        ]
-    elif not changed:
-        note = documented.kind or "no figure was documented"
-        lines.append(_row("documented", documented.train, documented.val, note))
-    lines.append(_row("measured", estimated.train, estimated.val, f"estimated over {summary.estimated_over}"))
-    stopped = run.config().training.patience and summary.iterations < run.config().training.max_iters
-    which = "averaged" if summary.averaged else "best" if stopped else ""
-    of_what, exact = f" by the {which} weights" if which else "", summary.exact.loss
-    lines.append(_row("exact", None, exact.loss, f"{summary.over}{of_what}"))
-    if exact.bits_per_byte is not None and run.vocabulary().kind != "characters":
-        per_byte = f"{exact.bits_per_byte:.4f} per byte"
-        if exact.per_character is None:
-            lines.append(_row("", None, None, f"in bits, {per_byte}"))
-        else:
-            in_bits = f"{exact.per_character / math.log(2):.4f} per character, {per_byte}"
-            lines.append(_row("", None, exact.per_character, f"nats per character; in bits, {in_bits}"))
-    if documented.kind == "estimated" and not changed:
-        train = None if documented.train is None else f"{estimated.train - documented.train:+.4f}"
-        val = None if documented.val is None else f"{estimated.val - documented.val:+.4f}"
+    exact, changed = summary.exact, summary.changes
+    lines = [_row("", "train", "validation", "(nats per token)"), *(_row(*row) for row in loss_rows(summary))]
+    train, val = (
+        None if (loss := summary.documented_loss(split)) is None else f"{measured.nats - loss:+.4f}"
+        for split, measured in (("train", summary.estimated.train), ("val", summary.estimated.val))
+    )
+    if train or val:
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.target is not None:
         counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
-        not_judged = f"not judged {summary.unjudged}," if summary.unjudged else None
+        not_judged = f"not judged {exact.objection}," if exact.objection else None
         verdict = not_judged or ("reached" if summary.reached else "missed")
-        lines.append(f"target {summary.target:.4f} {verdict} after {counted}")
-    if summary.best.iteration != summary.iterations:
-        lines.append(f"best validation loss {summary.best.val:.4f} at iteration {summary.best.iteration}")
+        lines.append(f"target {summary.target:.4f} nats per {exact.unit} {verdict} after {counted}")
+    if summary.best.weights != summary.iterations:
+        lines.append(f"best validation loss {summary.best.nats:.4f} at iteration {summary.best.weights}")
     if changed:
         lines.append(f"not the documented run of {summary.stage}: {', '.join(changed)}")
     size = f"{summary.parameters:,} parameters"
@@ -123,9 +129,9 @@ def _draw_losses(
     recorded = [(step.iteration, step.loss) for step in steps if step.loss is not None]
     if recorded:
         axes.plot(*zip(*recorded, strict=True), color="lightgrey", linewidth=0.8, label=of_steps)
-    iterations, changed = [evaluation.iteration for evaluation in evaluations], changes(summary)
+    iterations, changed = [evaluation.iteration for evaluation in evaluations], summary.changes
     for split, colour in _COLOURS.items():
-        losses = [getattr(evaluation, split) for evaluation in evaluations]
+        losses = [getattr(evaluation, split).nats for evaluation in evaluations]
         axes.plot(iterations, losses, ".-", color=colour, label=f"{split}, estimated")
         loss = getattr(summary.documented, split)
         if loss is not None and not changed:
@@ -133,8 +139,8 @@ def _draw_losses(
             axes.axhline(loss, color=colour, linestyle=":", label=label)
     best = summary.best
     axes.plot(
-        best.iteration, best.val, "o", color=_COLOURS["val"], markerfacecolor="none", markersize=9,
-        label=f"best, {best.val:.4f} at iteration {best.iteration:,}",
+        best.weights, best.nats, "o", color=_COLOURS["val"], markerfacecolor="none", markersize=9,
+        label=f"best, {best.nats:.4f} at iteration {best.weights:,}",
     )  # fmt: skip
     count = len(changed)
     differing = f", {count} {'change' if count == 1 else 'changes'} from the documented run" if count else ""

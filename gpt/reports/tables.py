@@ -12,18 +12,16 @@ from gpt.base.errors import printable
 from gpt.reports import edges, escaping
 from gpt.reports.curves import XLABELS, Axis, Equal
 from gpt.reports.documented import with_deviation
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Metric, Ranking, label, names, shown
-from gpt.runs.records import Summary
-
-_NAMES = {
-    "exact": "exact val", "val": "estimated val", "train": "estimated train", "best": "best estimated val"
-}  # fmt: skip
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Ranking, label, names, shown
+from gpt.runs.records import Metric, Summary
 
 
 def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short = names(ranking.keys)
-    headers = [*(short[key] for key in ranking.keys), "seeds", _NAMES[metric]]
+    losses = [summary.loss(metric) for group in ranking.groups for _, summary in group.runs]
+    title = f"{'best ' if metric == 'best' else ''}{losses[0].title if losses else metric}"
+    headers = [*(short[key] for key in ranking.keys), "seeds", title]
     with_bits = metric == "exact" and not ranking.has_characters
     metrics = _metrics([ranking])
     headers += [*(["bits per byte"] if with_bits else []), *(f"{name}, estimated" for name in metrics)]
@@ -84,12 +82,12 @@ def _mean(values: list[float]) -> str:
 
 
 def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
-    exact = [summary.exact.loss for group in ranking.groups for _, summary in group.runs]
+    exact = [summary.exact.over for group in ranking.groups for _, summary in group.runs]
     note = f"Nats per {ranking.unit}, mean ± standard deviation over seeds. "
     if not ranking.has_characters and _metrics([ranking]):
         note += "Metrics are per token. "
-    if samples := {loss.over for loss in exact if loss.is_sample}:
-        note += f"The exact loss is over a sample: {' or '.join(sorted(samples))} tokens. "
+    if samples := {over.targets for over in exact if over.is_sample}:
+        note += f"The exact loss is over a sample: {' or '.join(sorted(samples))}. "
     if ranking.older:
         folders = ", ".join(escaped(str(run.path)) for run, _ in ranking.older)
         note += f"Not counted, because there is a newer run of the same settings and seed: {folders}. "
@@ -166,12 +164,13 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
 def _results(summary: Summary) -> dict[str, Any]:
     return {
         "stage": summary.stage, "name": summary.name, "tags": " ".join(summary.tags), "seed": summary.seed,
-        "iterations": summary.iterations, "exact_val": summary.exact.val, "val": summary.estimated.val,
-        "train": summary.estimated.train, "best_val": summary.best.val, "parameters": summary.parameters,
+        "iterations": summary.iterations, "exact_val": summary.exact.nats, "val": summary.estimated.val.nats,
+        "train": summary.estimated.train.nats, "best_val": summary.best.nats, "parameters": summary.parameters,
         "flops": summary.flops,
         "tokens_per_second": summary.tokens_per_second, "seconds": summary.seconds,
         "counted_seconds": summary.counted_seconds,
         "left_out": summary.left_out.count if summary.left_out else 0,
-        "exact_targets": summary.exact.targets, "exact_of": summary.exact.of,
-        "nats_per_character": summary.exact.loss.per_character, "bits_per_byte": summary.exact.loss.bits_per_byte,
+        "exact_weights": summary.exact.weights,
+        "exact_targets": summary.exact.over.count, "exact_of": summary.exact.over.of,
+        "nats_per_character": summary.exact.per("character"), "bits_per_byte": summary.exact.bits_per("byte"),
     }  # fmt: skip

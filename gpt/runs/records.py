@@ -9,13 +9,16 @@ from pydantic import AwareDatetime, Field
 
 from gpt.base.choices import NonNegative
 from gpt.base.files import parsing, read_text_file
+from gpt.base.losses import Loss, Seen
 from gpt.base.records import FiniteFloat, MetricName, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import from_json
-from gpt.training.progress import ExactLoss, Segment
+from gpt.training.progress import Segment
 
-Loss = Annotated[float, Field(ge=0, le=1e100)]  # far beyond float32, and its square is still a number
+Metric = Literal["exact", "val", "train", "best"]  # the losses of a run that it can be ranked by
+# An earlier value of these leaves no trace in the weights; an average that depended on the interval is not continued.
+_TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interval"}
 
 
 def now() -> datetime:
@@ -42,19 +45,6 @@ class Labels(Record):
     tags: list[Label]
 
 
-class Seen(Record):
-    """What of a split or a text a model was trained on: its loss there is not that of new text."""
-
-    run: str  # the folder of the run that was trained on it
-    what: str  # such as "validation split"
-    count: Total
-    of: Total
-    unit: str
-
-    def __str__(self) -> str:
-        return f"{self.count:,} of {self.of:,} {self.unit}s of the {self.what} were in the training split of {self.run}"
-
-
 class Parent(Record):
     """parent.json: the run whose weights were the starting point."""
 
@@ -73,42 +63,14 @@ class Parent(Record):
 
 
 class Estimated(Record):
-    """Losses estimated over random batches."""
+    """The losses estimated after the last iteration."""
 
     train: Loss
     val: Loss
 
 
-class Exact(Record):
-    """The loss over every target of the validation split once, or over a sample of them."""
-
-    val: Loss
-    targets: Total  # that it is the mean over
-    of: Total  # targets of the split
-    characters: Total | None = None  # of the text in those targets; None if unknown, or no text
-    bytes: Total | None = None
-
-    @property
-    def loss(self) -> ExactLoss:
-        """With its other units."""
-        return ExactLoss(self.val, self.targets, self.of, self.characters, self.bytes)
-
-    @property
-    def comparable(self) -> float:
-        """In nats per character of a text, whatever its tokens; per token of a translation and of other bytes."""
-        per_character = self.loss.per_character
-        return self.val if per_character is None else per_character
-
-
-class Best(Record):
-    """The lowest estimated validation loss, and its iteration."""
-
-    val: Loss
-    iteration: Total
-
-
 class Summary(Record):
-    """summary.json: the results of a finished run. Losses in nats per token."""
+    """summary.json: the results of a finished run."""
 
     stage: StageName
     name: Label | None
@@ -122,15 +84,13 @@ class Summary(Record):
     documented: Documented
     changed: list[str]  # hyperparameters at the end, as key=value, that differ from the documented ones
     earlier: list[Segment]  # parts of the run that were trained with other settings
-    estimated: Estimated  # after the last iteration
-    estimated_over: str  # in words, what it was estimated over
+    estimated: Estimated
     metrics: dict[MetricName, FiniteFloat]  # estimated likewise, on the validation split
-    best: Best
-    exact: Exact
-    target: NonNegative | None  # an exact validation loss to reach
+    best: Loss  # the lowest estimated validation loss
+    exact: Loss  # over every target of the validation split, or over a sample of them
+    target: NonNegative | None  # an exact validation loss to reach, in the unit in which it is compared
     counted_seconds: NonNegative | None  # of training steps and of what prepares them, compiling included
-    averaged: Total  # how many evaluations' weights were averaged for the exact loss; 0: the last weights were used
-    last_batch: FiniteFloat | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
+    last_batch: Loss | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
     flops: NonNegative | None  # floating-point operations of all training steps; None if they were not counted
     tokens_per_second: NonNegative  # of training steps, without evaluations and compilation
     seconds: NonNegative  # of the process that finished the run, since its training began, evaluations included
@@ -141,26 +101,45 @@ class Summary(Record):
     git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]+(-dirty)?$")] | None
     finished: AwareDatetime
 
-    @property
-    def over(self) -> str:
-        """What the exact loss is over, in words."""
-        left_out = self.left_out.val if self.left_out else 0
-        but = f", {left_out:,} of its characters left out" if left_out else ""
-        return f"{self.exact.loss.which} of the validation split once{but}"
-
-    @property
-    def unjudged(self) -> str | None:
-        """Why the exact loss says nothing about a target, which is for the whole of a new text; None if it does."""
-        if self.exact.loss.is_sample:
-            return f"by {self.exact.loss.which} (training.exact_tokens=null takes the whole split)"
-        if self.left_out and self.left_out.val:
-            return "by a part of the validation split"
-        return "by text that it was trained on" if self.parent and self.parent.seen else None
+    def loss(self, metric: Metric) -> Loss:
+        """The loss to rank the run by."""
+        if metric == "exact":
+            return self.exact
+        return self.best if metric == "best" else self.estimated.train if metric == "train" else self.estimated.val
 
     @property
     def reached(self) -> bool | None:
         """Whether the exact loss is at most the target; None if there is none, or it cannot be judged."""
-        return None if self.target is None or self.unjudged else self.exact.val <= self.target
+        return None if self.target is None or self.exact.objection else self.exact.common <= self.target
+
+    @property
+    def changes(self) -> list[str]:
+        """What differs from the documented run, at the end or in an earlier part; empty for a documented run."""
+        left_out = [] if self.left_out is None else [f"{self.left_out} left out"]
+        seen = [f"{self.exact.over.seen}"] if self.exact.over.seen else []
+        return [*self.changed, *left_out, *seen, *self.earlier_changes]
+
+    @property
+    def earlier_changes(self) -> list[str]:
+        """What was different in earlier parts of the run: either another value or the documented one."""
+        now_changed = [key for change in self.changed if (key := _key(change)) not in _TRACELESS]
+        found = []
+        for segment in self.earlier:
+            keys = {_key(change) for change in segment.changed}
+            differing = [c for c in segment.changed if c not in self.changed and _key(c) not in _TRACELESS]
+            differing += [f"{key} as documented" for key in now_changed if key not in keys]
+            found += [f"{change} until iteration {segment.until}" for change in differing]
+        return found
+
+    def documented_loss(self, split: str) -> float | None:
+        """The documented loss that an estimated one can be compared with; None if there is none."""
+        is_comparable = self.documented.kind == "estimated" and not self.changes
+        found: float | None = getattr(self.documented, split)
+        return found if is_comparable else None
+
+
+def _key(change: str) -> str:
+    return change.partition("=")[0]
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

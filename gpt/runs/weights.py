@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from gpt import models
 from gpt.base.errors import RequestError, UserError
+from gpt.base.losses import in_words
 from gpt.base.schema import Saved, Weights
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
@@ -95,11 +96,6 @@ def default_weights(run: RunFolder) -> Saved:
     While a run is extended, its average is still that of its previous end.
     """
     return "averaged" if run.is_finished() and run.weights("averaged").exists() else "best"
-
-
-def in_words(which: Saved | int) -> str:
-    """The best weights, or weights after 640 iterations."""
-    return f"weights after {which} iterations" if isinstance(which, int) else f"{which} weights"
 
 
 def existing_weights(run: RunFolder, which: Saved | int) -> Path:

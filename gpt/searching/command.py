@@ -17,6 +17,7 @@ from gpt.session import train
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+    from gpt.base.losses import Loss
     from gpt.cli.ranges import Base
     from gpt.searching.study import Search
     from gpt.training.watchers import Watcher
@@ -91,7 +92,9 @@ def _report(search: "Search", base: "Base", request: Request) -> None:
     for line in report.edges(best.params, base.ranges):
         log.info(line)
     run, full = search.run_folder(best.number), _full_length(base.config)
-    unit = "" if search.goal.metric else f" ({_unit(run)})"
+    loss = None if search.goal.metric else _loss(run)
+    measured = f", measured {loss.objection}" if loss and loss.objection else ""
+    unit = f" (nats per {loss.unit}{measured})" if loss else ""
     log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{unit}")
     log.info(f"use it: {command('generate')} run={shlex.quote(str(run))}")
     log.info(f"train the winner{f' in full, for {full:,} iterations' if full else ''}:")
@@ -133,36 +136,22 @@ def _train(overrides: list[str], request: Request, search: "Search", run: Path, 
 def _check_comparable(search: "Search", new: Path | None = None) -> None:
     """Raise UserError if losses are over different targets: those of all complete trials, or of one and a `new` run."""
     from gpt.base.errors import UserError
-    from gpt.runs.folder import RunFolder
 
-    folders = [folder for folder in map(search.run_folder, search.complete) if RunFolder(folder).is_finished()]
-    over = {folder: _over(folder) for folder in (folders if new is None else [*folders[:1], new])}
-    for (first, of_first), (folder, of_folder) in itertools.pairwise(over.items()):
-        if of_first != of_folder:
+    known = {folder: loss for folder in map(search.run_folder, search.complete) if (loss := _loss(folder))}
+    losses = known if new is None else dict([*known.items()][:1])
+    if new is not None and (loss := _loss(new)):
+        losses[new] = loss
+    for (first, of_first), (folder, of_folder) in itertools.pairwise(losses.items()):
+        if of_first.key != of_folder.key:
             raise UserError(
                 f"the losses of {first} and {folder} are over other targets, which no search can compare: another "
                 "text, split or sample, or text that the weights of init= were trained on"
             )
 
 
-def _unit(folder: Path) -> str:
-    """What the exact loss of a run is per, and what it is over unless that is all of a new split."""
+def _loss(folder: Path) -> "Loss | None":
+    """The exact loss of a run; None if somebody has removed it."""
     from gpt.runs.folder import RunFolder
 
     run = RunFolder(folder)
-    if not run.is_finished():  # somebody has removed it
-        return "nats"
-    summary = run.summary()
-    measured = f", measured {summary.unjudged}" if summary.unjudged else ""
-    return f"nats per {'character' if summary.exact.characters else 'token'}{measured}"
-
-
-def _over(folder: Path) -> tuple[str, str | None, bool]:
-    """What the exact loss of a run is over."""
-    from gpt.reports.changes import sample, targets
-    from gpt.runs.folder import RunFolder
-
-    run = RunFolder(folder)
-    summary = run.summary()
-    has_seen = summary.parent is not None and summary.parent.seen is not None
-    return targets(run.vocabulary(), "exact"), sample(run, summary.exact, "exact"), has_seen
+    return run.summary().exact if run.is_finished() else None

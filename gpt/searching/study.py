@@ -74,7 +74,7 @@ class Goal:
 
     def of_evaluation(self, evaluation: Evaluation) -> float | None:
         """What trials are compared by before they end; None if it is NaN or Inf."""
-        return evaluation.val if self.metric is None else evaluation.metrics[self.metric].val
+        return evaluation.val.nats if self.metric is None else evaluation.metrics[self.metric].val
 
 
 EXACT = Goal()

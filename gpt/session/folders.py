@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from gpt.base.losses import Seen
 from gpt.base.request import Destination
 from gpt.base.schema import TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.creation import created, created_at, started
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Seen
 from gpt.runs.snapshots import remove_snapshots_after
 from gpt.session.forking import Fork
 

@@ -11,10 +11,10 @@ def main(config: GenerateConfig, request: Request) -> None:
     """Print text or translations to standard output, everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
+    from gpt.base.losses import in_words
     from gpt.base.runtime import keep_freed_memory
     from gpt.data.corpus import Text
     from gpt.data.sources import read_text
-    from gpt.runs.weights import in_words
     from gpt.session.trained import load_run
 
     if config.prompt is not None and config.prompt_file is not None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from gpt import models, tasks
 from gpt.base.choices import Choice
+from gpt.base.losses import Loss, Saved, Seen
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import TrainConfig, TrainingConfig
 from gpt.data.batch import Data, OneBatch, tokens_in_epoch
@@ -17,7 +18,6 @@ from gpt.data.corpus import Corpus
 from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoint
-from gpt.runs.records import Seen
 from gpt.runs.weights import shapes_only
 from gpt.session.folders import ContinuedFolder
 from gpt.session.forking import Fork, fitted
@@ -33,7 +33,7 @@ from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
 from gpt.training.processes import World
-from gpt.training.progress import ExactLoss, Segment
+from gpt.training.progress import Segment
 from gpt.training.recipe import Recipe
 from gpt.training.schedules import SCHEDULE, check_warmup
 from gpt.training.state import TrainingState, check_extension
@@ -89,6 +89,8 @@ class Job:
         if isinstance(start.weights, Fork):
             seen = seen_in_training(start.weights.run, task, corpus, "val", stage)
             start.weights.load(model, task.vocabulary(corpus))
+        elif start.weights is not None and start.weights.progress.evaluations:
+            seen = start.weights.progress.evaluations[-1].val.over.seen
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
 
@@ -106,8 +108,10 @@ class Job:
                 model, examples, runtime, objective,
                 parts=world.size * settings.grad_accumulation, compile=config.compile,
             )  # fmt: skip
+        known = {"seen": seen, "drawn": data.estimated_over}
+        over = {split: task.over(split, corpus, model).model_copy(update=known) for split in ("train", "val")}
         recipe = Recipe(
-            data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics,
+            data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics, over,
             stop_below=config.overfit, world=world,
         )  # fmt: skip
         recipe = replace(recipe, settings=paced(model, recipe))
@@ -139,13 +143,17 @@ class Job:
             rates = self.recipe.rates(newest.iteration, self.optimizer.peaks)
             progress.evaluations[-1] = newest.model_copy(update={"learning_rates": rates})
 
-    def exact_loss(self) -> ExactLoss:
-        """The loss over every target of the validation split once, or over a sample of a long one."""
+    def exact_loss(self, weights: Saved) -> Loss:
+        """The loss over every target of the validation split once, or over a sample of a long one.
+
+        `weights` says which ones the model has.
+        """
         recipe = self.recipe
-        return exact_loss(
-            self.model, recipe.data, "val",
-            most=recipe.settings.exact_tokens, runtime=recipe.runtime, world=recipe.world,
+        loss = exact_loss(
+            self.model, recipe.data, "val", most=recipe.settings.exact_tokens, runtime=recipe.runtime,
+            world=recipe.world, over=recipe.over["val"].model_copy(update={"drawn": None}),
         )  # fmt: skip
+        return loss.model_copy(update={"weights": weights})
 
 
 def _as_configured(data: Data, config: TrainConfig) -> Data:

@@ -19,7 +19,7 @@ from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.schema import Label, StageName
 from gpt.base.typed import expanded, listed
-from gpt.reports.listing import Line, table
+from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import finished_runs, roots, skipping_damaged, unfinished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Labels, now
@@ -49,7 +49,6 @@ def runs(words: Sequence[str]) -> None:
         print(json.dumps([line.as_record() for line in lines], indent=2))
     elif lines:
         print(table(lines))
-        print("\nloss: exact on the validation split, in nats per character of a text, per token of a translation.")
     else:
         print(printable(f"no run in {keys.runs}: train one with python train.py model=v5"))
 
@@ -140,9 +139,10 @@ def _lines(keys: _Keys) -> list[Line]:
     if keys.since is not None:
         oldest = now() - timedelta(seconds=seconds_of(keys.since, "since"))
         lines = [line for line in lines if line.when >= oldest]
+    lines.sort(key=lambda line: line.when, reverse=True)
     if keys.sort == "loss":
-        return sorted(lines, key=lambda line: (line.loss is None, line.loss or 0.0))
-    return sorted(lines, key=lambda line: line.when, reverse=True)
+        return by_loss(lines)
+    return lines
 
 
 def _runs_and_labels(words: Sequence[str], command: str) -> tuple[list[RunFolder], list[str]]:

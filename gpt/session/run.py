@@ -12,6 +12,7 @@ from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
 from gpt.base.keys import compared, flat
+from gpt.base.losses import Saved
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import choices_of, settings_of_chosen
@@ -111,8 +112,7 @@ def run(
             stack.callback(watcher.close)
 
         train(state, job.recipe, watchers, stop)
-        _use_best(state, job, folder)
-        exact = job.exact_loss()
+        exact = job.exact_loss(_use_result(state, job, folder))
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
             summary = summarise(start, job, state, exact, time.perf_counter() - started, folder)
             if folder is not None:
@@ -123,13 +123,20 @@ def run(
     return Outcome(summary, job, state.progress.evaluations, folder)
 
 
-def _use_best(state: TrainingState, job: Job, folder: RunFolder | None) -> None:
-    """Load the best weights on all ranks, if patience ended the training: it went on only to see nothing better."""
+def _use_result(state: TrainingState, job: Job, folder: RunFolder | None) -> Saved:
+    """Load the weights that are the run's result on all ranks, and say which these are: the average, if there is one.
+
+    If patience ended the training, they are the best: it went on only to see nothing better.
+    """
+    if state.average:
+        return "averaged"
     is_early = state.progress.iteration < job.recipe.settings.max_iters
-    if is_early and job.recipe.has_stalled(state.progress) and not state.average:
-        if folder is not None:
-            load_weights(folder, job.model, "best")
-        state.broadcast(job.recipe.world)
+    if not (is_early and job.recipe.has_stalled(state.progress)):
+        return "last"
+    if folder is not None:
+        load_weights(folder, job.model, "best")
+    state.broadcast(job.recipe.world)
+    return "best" if job.recipe.world.size > 1 or folder is not None else "last"
 
 
 def _averages(job: Job, state: TrainingState) -> list[Watcher]:
@@ -205,7 +212,7 @@ def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Wa
 
 
 def _check_overfit(start: Start, summary: Summary) -> None:
-    overfit, loss = start.config.overfit, summary.estimated.train
+    overfit, loss = start.config.overfit, summary.estimated.train.nats
     if overfit is not None and loss >= overfit:
         raise UserError(
             f"the loss on one batch is {loss:.4f} after {summary.iterations} iterations, which is not below {overfit:g}"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from gpt.base.errors import UserError
 from gpt.base.files import sha256
+from gpt.base.losses import Seen
 from gpt.data.corpus import Corpus
 from gpt.data.download import nothing_downloaded
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Seen
 from gpt.session.continuing import same_corpus
 from gpt.tasks import Stage, Task
 

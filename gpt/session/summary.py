@@ -7,18 +7,18 @@ from pathlib import Path
 
 import torch
 
+from gpt.base.losses import Loss
 from gpt.base.runtime import size_of
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Best, Estimated, Exact, Summary, now
+from gpt.runs.records import Estimated, Summary, now
 from gpt.session.job import Job
 from gpt.session.start import Start
 from gpt.training.operations import operations
-from gpt.training.progress import ExactLoss
 from gpt.training.state import TrainingState
 
 
 def summarise(
-    start: Start, job: Job, state: TrainingState, exact: ExactLoss, seconds: float, run: RunFolder | None = None
+    start: Start, job: Job, state: TrainingState, exact: Loss, seconds: float, run: RunFolder | None = None
 ) -> Summary:
     """The results of a training run that took this many `seconds`; `exact` is the exact validation loss.
 
@@ -26,7 +26,7 @@ def summarise(
     """
     config, progress, runtime = start.config, state.progress, job.recipe.runtime
     last = progress.evaluations[-1]
-    best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val)
+    best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val.nats)
     last_batch = state.last_batch.item()
     return Summary(
         stage=config.stage,
@@ -40,13 +40,11 @@ def summarise(
         earlier=progress.history,
         estimated=Estimated(train=last.train, val=last.val),
         metrics={name: means.val for name, means in last.metrics.items() if means.val is not None},
-        estimated_over=job.recipe.data.estimated_over,
-        best=Best(val=best.val, iteration=best.iteration),
-        exact=Exact(val=exact.loss, targets=exact.targets, of=exact.of, characters=exact.characters, bytes=exact.bytes),
+        best=best.val,
+        exact=exact,
         target=config.target,
         counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),
-        averaged=len(progress.averaged),
-        last_batch=last_batch if math.isfinite(last_batch) else None,
+        last_batch=_of_batch(last_batch, job) if math.isfinite(last_batch) else None,
         flops=operations(job.model, job.recipe, progress),
         tokens_per_second=round(state.tokens_per_second),
         seconds=round(seconds, 2),
@@ -60,6 +58,11 @@ def summarise(
         parent=run.parent() if run else None,
         commands=run.commands() if run else [],
     )
+
+
+def _of_batch(nats: float, job: Job) -> Loss:
+    """The loss of the last training mini-batch, of the weights before its update."""
+    return Loss(nats=nats, how="mini-batch", over=job.recipe.over["train"].model_copy(update={"drawn": None}))
 
 
 def _device_name(device: torch.device) -> str:

@@ -18,7 +18,7 @@ log = logging.getLogger("gpt")
 
 
 def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher]" = ()) -> float:
-    """Train a stage, or resume a run; write the run folder and return the exact validation loss, as `Exact.comparable`.
+    """Train a stage, or resume a run; write the run folder and return the exact validation loss, as `Loss.common`.
 
     `more_watchers` are the watchers of a calling program such as search.py.
     """
@@ -42,7 +42,7 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         outcome = run(start, stop, world, more=more_watchers, is_quiet=is_quiet)
     if is_quiet and world.is_first:
         _print(outcome, as_json=config.as_json)
-    return outcome.summary.exact.comparable
+    return outcome.summary.exact.common
 
 
 def _print(outcome: "Outcome", *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from gpt import tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import read_text_file
+from gpt.base.losses import Over, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.corpus import Corpus
@@ -23,7 +24,7 @@ from gpt.reports.run import curve_of_run, loss_curve
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.runs.weights import in_words, load_model, load_weights, selected
+from gpt.runs.weights import load_model, load_weights, selected
 from gpt.session.continuing import same_corpus
 from gpt.session.job import Job
 from gpt.session.modules import Module, made, refuse_module
@@ -92,7 +93,8 @@ class Trained(ABC):
         size = tokens_per_pass(self.runtime, self.model)
         targets = self.task.batches(self.model, _text(text), target and _text(target), tokens_per_pass=size)
         with self.runtime.settings():
-            return loss_over(self.model, targets, "loss of the text", self.runtime).loss
+            over = Over(split="text", token=self.task.token)
+            return loss_over(self.model, targets, "loss of the text", self.runtime, over).nats
 
     def loss_per_character(self, text: str) -> float:
         """The loss over a text in nats per character, by which runs with different tokenizers can be compared.
@@ -102,10 +104,10 @@ class Trained(ABC):
         size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes_in(_text(text))
         targets = self.task.batches(self.model, text, None, tokens_per_pass=size)
         with self.runtime.settings():
-            found = loss_over(self.model, targets, "loss of the text", self.runtime, sizes=sizes)
-        if found.per_character is None:
+            found = loss_over(self.model, targets, "loss of the text", self.runtime, Over(split="text"), sizes=sizes)
+        if (per_character := found.per("character")) is None:
             raise RequestError("the text has no known characters after its first token: `loss` gives nats per token")
-        return found.per_character
+        return per_character
 
     @torch.no_grad()
     def losses(self, text: str) -> list[tuple[str, float]]:
@@ -176,7 +178,7 @@ class NewlyTrained(Trained):
     folder = None
 
     def __init__(self, job: Job, config: TrainConfig, summary: Summary, evaluations: list[Evaluation]) -> None:
-        super().__init__(job.model, job.task, config, "averaged" if summary.averaged else "last")
+        super().__init__(job.model, job.task, config, summary.exact.weights)
         self._summary, self._evaluations, self._corpus = summary, evaluations, job.corpus
 
     @property

@@ -14,9 +14,11 @@ from torch import nn
 
 from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError
+from gpt.base.losses import Over
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary
+from gpt.models import block_size_of
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,13 @@ class Task(ABC):
         """The characters of the corpus that the tokenizer lacks and no loss counts; None if there are none."""
         del corpus
         return None
+
+    def over(self, split: str, corpus: Any, model: nn.Module) -> Over:
+        """What a loss on a split of the corpus is over, as far as that is known before it is measured."""
+        left_out = self.left_out(corpus)
+        known = {"token": self.token, "window": block_size_of(model), "answers_only": corpus.answers_only}
+        known["left_out"] = left_out.in_split(split) if left_out else 0
+        return self.vocabulary(corpus).over(split).model_copy(update=known)
 
     def shared(self, split: str, corpus: Any, trained_on: Any) -> tuple[int, int, str]:
         """How many examples of a split are in the training split of another corpus, of how many, and their unit."""

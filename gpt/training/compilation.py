@@ -26,7 +26,7 @@ from gpt.base.errors import UserError
 from gpt.base.files import attempt, write_atomically
 from gpt.base.runtime import Runtime, is_large
 from gpt.data.batch import Batch
-from gpt.training.objectives import Loss, Objective, batch_loss
+from gpt.training.objectives import BatchLoss, Objective, batch_loss
 
 _TOLERANCE = 1e-4  # between a cached library and PyTorch, for the loss and each gradient
 
@@ -52,7 +52,7 @@ def compiler_options(device: torch.device) -> Iterator[None]:
 
 def training_losses(
     model: nn.Module, batches: Sequence[Batch], runtime: Runtime, objective: Objective, *, parts: int, compile: bool
-) -> tuple[Loss, Loss]:
+) -> tuple[BatchLoss, BatchLoss]:
     """The loss to train with, which is the objective, and the loss that evaluations report.
 
     With `compile`, the first is compiled before the clock starts, by a forward and backward pass over one of `parts`
@@ -72,18 +72,18 @@ def training_losses(
     return loss, loss if gains else batch_loss
 
 
-def _just_in_time(model: nn.Module, runtime: Runtime, objective: Objective, *, graphs: bool) -> Loss:
+def _just_in_time(model: nn.Module, runtime: Runtime, objective: Objective, *, graphs: bool) -> BatchLoss:
     log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
     mode = None
     # A small stage spends its time launching kernels, which CUDA graphs avoid. But they overwrite gradients, so the
     # parts of a batch could not add up.
     if graphs and runtime.device.type == "cuda" and not is_large(model):
         mode = "reduce-overhead"
-    compiled: Loss = torch.compile(objective.__call__, dynamic=False, mode=mode)
+    compiled: BatchLoss = torch.compile(objective.__call__, dynamic=False, mode=mode)
     return compiled
 
 
-def _prepared(loss: Loss, model: nn.Module, examples: Sequence[Batch], runtime: Runtime) -> Loss:
+def _prepared(loss: BatchLoss, model: nn.Module, examples: Sequence[Batch], runtime: Runtime) -> BatchLoss:
     """The loss, after a forward and backward pass over each example."""
     with torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
         for example in examples:

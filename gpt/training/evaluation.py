@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gpt.base.errors import DivergedError
+from gpt.base.losses import Loss, Over
 from gpt.base.runtime import Runtime
 from gpt.data.batch import IGNORED, Batch, Data, Targets
 from gpt.models.ngrams import Remembering
-from gpt.training.objectives import Loss, batch_loss
+from gpt.training.objectives import BatchLoss, batch_loss
 from gpt.training.processes import ALONE, World
-from gpt.training.progress import ExactLoss
 from gpt.training.recipe import Recipe
 
 # Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
@@ -42,7 +42,7 @@ def mean_loss(
     targets: Targets,
     name: str,
     runtime: Runtime,
-    loss: Loss = batch_loss,
+    loss: BatchLoss = batch_loss,
     world: World = ALONE,
 ) -> Tensor:
     """The mean over all these targets, with the model in evaluation mode: a scalar on the device.
@@ -72,7 +72,9 @@ def mean_loss(
     return sums[0] / sums[1]
 
 
-def estimated_losses(model: nn.Module, recipe: Recipe, iteration: int, loss: Loss = batch_loss) -> tuple[float, float]:
+def estimated_losses(
+    model: nn.Module, recipe: Recipe, iteration: int, loss: BatchLoss = batch_loss
+) -> tuple[float, float]:
     """The estimated losses on the train and val splits, over random batches determined by the iteration."""
     losses = []
     for split in ("train", "val"):
@@ -96,13 +98,15 @@ def exact_loss(
     most: int | None = None,
     runtime: Runtime,
     world: World = ALONE,
-) -> ExactLoss:
+    over: Over | None = None,
+) -> Loss:
     """The mean over every target of the split, each counted once, or over a sample of about `most` of them.
 
-    Raises DivergedError if it is NaN or Inf.
+    `over` is what is known of the split. Raises DivergedError if it is NaN or Inf.
     """
     targets = data.every_target_once(split, tokens_per_pass(runtime, model), most)
-    return loss_over(model, targets, f"exact {split} loss", runtime, sizes=data.sizes, world=world)
+    over = over or Over(split=split)
+    return loss_over(model, targets, f"exact {split} loss", runtime, over, sizes=data.sizes, world=world)
 
 
 def loss_over(
@@ -110,11 +114,15 @@ def loss_over(
     targets: Targets,
     name: str,
     runtime: Runtime,
+    over: Over,
     *,
     sizes: Tensor | None = None,
     world: World = ALONE,
-) -> ExactLoss:
-    """The mean over all these targets; `sizes` are those of `Data`. Raises DivergedError if it is NaN or Inf."""
+) -> Loss:
+    """The mean over all these targets, which are of `over`; `sizes` are those of `Data`.
+
+    Raises DivergedError if it is NaN or Inf.
+    """
     text = torch.zeros(0 if sizes is None else sizes.shape[1], dtype=torch.int64)  # characters, bytes
 
     def counted() -> Iterator[Batch]:
@@ -127,4 +135,5 @@ def loss_over(
     if not math.isfinite(mean):
         raise DivergedError(f"the {name} is NaN or Inf: the weights are damaged, or far too large")
     counts = dict(zip(("bytes", "characters"), reversed(text.tolist()), strict=False))
-    return ExactLoss(mean, targets.count, targets.of, **counts)
+    counted_over = over.model_copy(update={"count": targets.count, "of": targets.of, **counts})
+    return Loss(nats=mean, how="exact", over=counted_over)

@@ -12,7 +12,7 @@ from gpt.data.batch import Batch
 from gpt.training.evaluation import estimated_losses
 from gpt.training.fused import has_nonfinite
 from gpt.training.metrics import means
-from gpt.training.objectives import Gradient, Loss
+from gpt.training.objectives import BatchLoss, Gradient
 from gpt.training.progress import Evaluation
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
@@ -85,7 +85,7 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
     """
     progress = state.progress
 
-    def estimate(loss: Loss) -> tuple[float, float]:
+    def estimate(loss: BatchLoss) -> tuple[float, float]:
         def checked(model: nn.Module, batch: Batch) -> Tensor:
             if recipe.world.size == 1:
                 stop.check()
@@ -99,8 +99,10 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
         # Built without validation, so that NaN is allowed: NonFiniteGuard decides how to handle it.
         progress.evaluations.append(
             Evaluation.model_construct(
-                iteration=progress.iteration, train=train_loss, val=val_loss, learning_rates=rates,
-                tokens=progress.tokens, metrics=means(recipe.metrics, estimate),
+                iteration=progress.iteration,
+                train=recipe.estimated("train", train_loss, progress.iteration),
+                val=recipe.estimated("val", val_loss, progress.iteration),
+                learning_rates=rates, tokens=progress.tokens, metrics=means(recipe.metrics, estimate),
             )
         )  # fmt: skip
     if state.is_evaluated:

@@ -12,7 +12,7 @@ from gpt.base.runtime import Runtime
 from gpt.base.schema import TrainingConfig
 from gpt.data.batch import Batch
 
-Loss = Callable[[nn.Module, Batch], Tensor]  # a scalar: the mean over every target of a batch
+BatchLoss = Callable[[nn.Module, Batch], Tensor]  # a scalar: the mean over every target of a batch
 # Adds the gradient of a weighted loss to the gradients of a model's parameters, and returns that loss: see `Autograd`.
 Gradient = Callable[[nn.Module, Batch, float], Tensor]
 
@@ -113,7 +113,7 @@ class Objective:
 class Autograd:
     """The gradient of a loss, by PyTorch's automatic differentiation."""
 
-    loss: Loss
+    loss: BatchLoss
     runtime: Runtime
 
     def __call__(self, model: nn.Module, batch: Batch, weight: float) -> Tensor:

@@ -1,14 +1,13 @@
 """The progress of a training run: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
 
 import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpt.base.choices import NonNegative
+from gpt.base.losses import Loss
 from gpt.base.records import FiniteFloat, MetricName, Record, Total
 
 
@@ -19,48 +18,12 @@ class Means(Record):
     val: FiniteFloat | None
 
 
-@dataclass(frozen=True)
-class ExactLoss:
-    """The mean loss over every target of a split or text once, or over a sample of them."""
-
-    loss: float  # nats per token
-    targets: int  # that it is the mean over
-    of: int  # targets of the whole split or text
-    characters: int | None = None  # of the text in those targets; None if unknown, or if it is not a text
-    bytes: int | None = None  # of that text
-
-    @property
-    def per_character(self) -> float | None:
-        """The loss in nats per character of a text, which tokenizers can be compared by."""
-        return self.loss * self.targets / self.characters if self.characters else None
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        """The loss of a text in bits per byte."""
-        return self.loss * self.targets / self.bytes / math.log(2) if self.bytes else None
-
-    @property
-    def is_sample(self) -> bool:
-        """Whether it leaves targets out."""
-        return self.targets < self.of
-
-    @property
-    def over(self) -> str:
-        """The number of targets, and of how many if they are a sample."""
-        return f"{self.targets:,}" + (f" of {self.of:,}" if self.is_sample else "")
-
-    @property
-    def which(self) -> str:
-        """The targets in words."""
-        return f"{self.over} targets" if self.is_sample else "every target"
-
-
 class Evaluation(Record):
-    """The estimated losses after `iteration` updates, in nats per token."""
+    """The estimated losses after `iteration` updates."""
 
     iteration: Total
-    train: FiniteFloat
-    val: FiniteFloat
+    train: Loss
+    val: Loss
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
     tokens: Total  # targets trained on
     metrics: dict[MetricName, Means] = Field(default_factory=dict)  # those that the configuration chooses

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from gpt.base.losses import Loss, Over
 from gpt.base.runtime import Runtime, is_large
 from gpt.base.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
 from gpt.training.gradient_tape import RecordedGradient
 from gpt.training.metrics import Metric
-from gpt.training.objectives import Autograd, Gradient, Loss, Objective, batch_loss
+from gpt.training.objectives import Autograd, BatchLoss, Gradient, Objective, batch_loss
 from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation, Progress
 from gpt.training.schedules import Schedule
@@ -28,9 +29,12 @@ class Recipe:
     settings: TrainingConfig
     seed: int
     runtime: Runtime
-    loss: Loss = batch_loss  # that is trained
-    reported_loss: Loss = batch_loss  # that evaluations report
+    loss: BatchLoss = batch_loss  # that is trained
+    reported_loss: BatchLoss = batch_loss  # that evaluations report
     metrics: Mapping[str, Metric] = field(default_factory=dict)  # that evaluations report beside it
+    over: Mapping[str, Over] = field(  # what the losses are estimated over, by split
+        default_factory=lambda: {split: Over(split=split) for split in ("train", "val")}
+    )
     stop_below: float | None = None  # an estimated training loss that ends the training early
     world: World = ALONE
 
@@ -45,6 +49,10 @@ class Recipe:
         is_repeated = self.data.sizes is not None and self.settings.max_iters >= _RECORDED_FROM  # pairs vary in length
         is_plain = isinstance(self.loss, Objective) and not self.settings.recompute and self.world.size == 1
         return RecordedGradient(model, autograd) if is_small and is_repeated and is_plain else autograd
+
+    def estimated(self, split: str, nats: float, iteration: int) -> Loss:
+        """An estimated loss of the weights after `iteration` updates. It is not checked: it may be NaN."""
+        return Loss.model_construct(nats=nats, how="estimated", over=self.over[split], weights=iteration)
 
     def rates(self, iteration: int, peaks: dict[str, float]) -> dict[str, float]:
         """The learning rate of each group of parameters in an iteration, from its `peaks`."""
@@ -95,7 +103,7 @@ class Recipe:
 
     def early_end(self, progress: Progress) -> str | None:
         """Why the training ends before its last iteration, in words; None if nothing asks for it."""
-        if self.stop_below is not None and any(e.train < self.stop_below for e in self.counted(progress)[-1:]):
+        if self.stop_below is not None and any(e.train.nats < self.stop_below for e in self.counted(progress)[-1:]):
             return f"the training loss is below {self.stop_below:g}"
         if self.has_stalled(progress):
             return f"no lower validation loss in {self.settings.patience} evaluations (training.patience)"
@@ -106,5 +114,5 @@ class Recipe:
         patience = self.settings.patience
         if patience is None:
             return False
-        losses = [evaluation.val for evaluation in self.counted(progress)]
+        losses = [evaluation.val.nats for evaluation in self.counted(progress)]
         return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])

@@ -101,10 +101,9 @@ class NonFiniteGuard(Watcher):
         """Check the updates since the last check, and the newest losses."""
         self.check(state)
         newest = state.progress.evaluations[-1]
-        if not (math.isfinite(newest.train) and math.isfinite(newest.val)):
-            raise DivergedError(
-                f"the loss is {newest.train} (train) and {newest.val} (val) after {newest.iteration} iterations"
-            )
+        train, val = newest.train.nats, newest.val.nats
+        if not (math.isfinite(train) and math.isfinite(val)):
+            raise DivergedError(f"the loss is {train} (train) and {val} (val) after {newest.iteration} iterations")
 
     def check(self, state: "TrainingState") -> None:
         """Check the updates since the last check. Raises DivergedError with the policy "stop"."""

@@ -59,7 +59,7 @@ def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float | None]] = {}
     records: list[Evaluation | Step] = []
     for evaluation in _since(progress.evaluations, since):
-        row: dict[str, float | None] = {"loss/train": evaluation.train, "loss/val": evaluation.val}
+        row: dict[str, float | None] = {"loss/train": evaluation.train.nats, "loss/val": evaluation.val.nats}
         for name, means in evaluation.metrics.items():
             row |= {f"{name}/train": means.train, f"{name}/val": means.val}
         found[evaluation.iteration] = row

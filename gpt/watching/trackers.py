@@ -95,7 +95,7 @@ class Tracker(RunWatcher):
 
     def reported(self, summary: Summary, lines: list[str]) -> None:
         """Send the results."""
-        values = {"loss/exact_val": summary.exact.val, "loss/best_val": summary.best.val}
+        values = {"loss/exact_val": summary.exact.nats, "loss/best_val": summary.best.nats}
         texts = {"report": "\n".join(lines)}
         with contextlib.suppress(UserError):  # writing it failed, and was reported
             texts["sample"] = read_text_file(self._run.path / "sample.txt")

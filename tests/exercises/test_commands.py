@@ -189,13 +189,13 @@ def test_a_solved_stage_learns_like_the_project_s(
     )
     said = solved.train(name, *small)
     own = gpt.train(f"model={name}", *small)
-    losses = [[(e.train, e.val) for e in run.evaluations] for run in (trained[0], own)]
+    losses = [[(e.train.nats, e.val.nats) for e in run.evaluations] for run in (trained[0], own)]
     for one, other in zip(*losses, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
     found = re.search(r"per character: ([\d.]+)   \(documented: (.+)\)\n.*exact: ([\d.]+)\n", said)
     assert found is not None
     assert [float(found[1]), float(found[3])] == pytest.approx(
-        [own.summary.estimated.val, own.summary.exact.val], abs=2e-4
+        [own.summary.estimated.val.nats, own.summary.exact.nats], abs=2e-4
     )
     assert found[2] == f"{own.documented.val or 'none'}"
     if name in ("v2", "v3", "v5"):  # the others round differently on some processors, and a text takes another turn

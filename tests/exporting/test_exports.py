@@ -79,18 +79,19 @@ def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, called: Script, 
     card = ModelCard.load(folder / "README.md")
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "text-generation")
     summary = run.summary
-    for loss in (summary.estimated.train, summary.exact.val, summary.documented.val, summary.best.val):
+    for loss in (summary.estimated.train.nats, summary.exact.nats, summary.documented.val, summary.best.nats):
         assert f"{loss:.4f}" in card.text
     assert summary.stage in card.text
     assert (run.run.path / "sample.txt").read_text().splitlines()[0] in card.text
 
 
 def test_a_card_says_how_many_targets_its_loss_is_over(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Exact: every target of" in body(run)
+    assert "every target of the validation split once" in body(run)
     summary = run.summary
-    exact = summary.exact.model_copy(update={"targets": 80})
+    over = summary.exact.over.model_copy(update={"count": 80})
+    exact = summary.exact.model_copy(update={"over": over})
     monkeypatch.setattr(TrainedRun, "summary", summary.model_copy(update={"exact": exact}))
-    assert f"Exact: 80 of {exact.of:,} targets of" in body(run)
+    assert f"80 of {over.of:,} targets of" in body(run)
 
 
 def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(run: TrainedRun, tmp_path: Path) -> None:

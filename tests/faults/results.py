@@ -137,7 +137,7 @@ def _compared(run: RunFolder, text: str, T: int, tokens: int) -> list[str]:
         total += cross_entropy(logits.double(), targets, reduction="sum").item()
     exact, last = total / (len(val) - 1), run.evaluations()[-1]
     numbers = {
-        "exact loss": (summary.exact.val, exact), "left out": (told, left_out), "tokens": (last.tokens, tokens),
+        "exact loss": (summary.exact.nats, exact), "left out": (told, left_out), "tokens": (last.tokens, tokens),
         "iterations": (summary.iterations, last.iteration),
     }  # fmt: skip
     return [f"{run.path}: {what} {a} instead of {b}" for what, (a, b) in numbers.items() if not _equal(a, b)]

@@ -60,9 +60,8 @@ def test_a_run_is_described_with_its_figures_and_its_curve(served: Served, run_i
     listed = served.get("/api/runs")[1]
     assert listed["chosen"] == run_id
     described = served.get(f"/api/runs/{run_id}")[1]
-    assert described["documented"]["val"] == run.documented.val
-    assert described["exact"] == run.summary.exact.val
-    assert [row["val"] for row in described["curve"]] == [row.val for row in run.run.evaluations()]
+    assert [loss["nats"] for loss in described["losses"] if loss["name"] == "exact"] == [run.summary.exact.nats]
+    assert [row["val"] for row in described["curve"]] == [row.val.nats for row in run.run.evaluations()]
     assert described["vocabulary"] == list(run.task.tokenizer.vocabulary)
     assert len(described["vocabulary"]) == described["vocabulary_size"]
 
@@ -101,7 +100,7 @@ def test_a_text_of_bytes_is_valid_unicode(tokenized: Path, tokens: str) -> None:
     assert described["vocabulary"] == run.tokenizer.shown
     assert described["tokenizer"]["kind"] == tokens
     assert described["documented"]["val"] is None  # which is per character
-    assert described["comparable"] == run.summary.exact.loss.per_character
+    assert described["loss"]["nats"] == run.summary.exact.per("character")
 
 
 def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:

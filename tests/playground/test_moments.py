@@ -48,7 +48,7 @@ def runs(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stage in STAGES:
         run = train(folder / "runs" / stage, stage, corpus_file)
         assert run.run.snapshots() == MOMENTS
-        assert run.summary.best.iteration == 40
+        assert run.summary.best.weights == 40
     return folder / "runs"
 
 
@@ -252,7 +252,7 @@ def test_the_moments_are_played_each_when_the_one_before_is_shown(browser: Any, 
 
 
 def test_it_is_used_and_read_aloud_as_a_slider(browser: Any, address: Address, runs: Path) -> None:
-    evaluations = {row.iteration: row.val for row in gpt.load(runs / "v5").evaluations}
+    evaluations = {row.iteration: row.val.nats for row in gpt.load(runs / "v5").evaluations}
     with visit(browser, address("server", "v5"), width=390) as visited:
         slider = visited.page.get_by_role("slider", name=SLIDER)
         assert slider.get_attribute("aria-valuetext") == "iteration 40 of 40, best weights"

@@ -10,9 +10,9 @@ from gpt.reports.curves import at_equal
 from gpt.reports.ranking import Ranking, rankings
 from gpt.reports.tables import equal_table
 from gpt.runs.finding import FinishedRun
-from gpt.runs.records import Exact
-from gpt.training.progress import Evaluation, Progress
+from gpt.training.progress import Progress
 from tests.conftest import REPOSITORY, compare_config
+from tests.losses import evaluation, exact
 from tests.reports.test_ranking import copies
 
 
@@ -23,7 +23,7 @@ def run() -> Path:
 
 def with_curve(run: FinishedRun, points: list[tuple[int, float]], flops: float) -> FinishedRun:
     """A run with these losses at these iterations of 100 tokens each, which took so many operations in all."""
-    evaluations = [Evaluation(iteration=i, train=val, val=val, learning_rates={}, tokens=100 * i) for i, val in points]
+    evaluations = [evaluation(i, val, val, 100 * i) for i, val in points]
     run.folder.write_metrics(Progress(iteration=points[-1][0], evaluations=evaluations))
     return FinishedRun(run.folder, run.summary.model_copy(update={"flops": flops}))
 
@@ -48,8 +48,8 @@ def test_losses_of_other_tokens_are_compared_by_character(run: Path, tmp_path: P
     one, two = copies(run, tmp_path, {"0.1": [2.0], "0.2": [8.0]})
     one, two = with_curve(one, [(0, 4.0), (10, 2.2)], 2000), with_curve(two, [(0, 16.0), (10, 8.4)], 2000)
     for tokens, (of, summary) in ((900, one), (225, two)):
-        exact = Exact(val=summary.exact.val, targets=tokens, of=tokens, characters=900)
-        of.write_summary(summary.model_copy(update={"exact": exact, "iterations": 10}))
+        loss = exact(summary.exact.nats, tokens, tokens, characters=900)
+        of.write_summary(summary.model_copy(update={"exact": loss, "iterations": 10}))
     equal = at_equal(ranked(tuple(FinishedRun(of, of.summary()) for of, _ in (one, two))), "tokens")
     assert equal is not None
     assert equal.unit == "character"

@@ -8,9 +8,10 @@ from gpt.base.schema import Documented
 from gpt.reports.documented import compare, table
 from gpt.reports.plots import curves
 from gpt.runs.finding import FinishedRun, finished_runs
-from gpt.runs.records import Estimated, Exact
+from gpt.runs.records import Estimated
 from gpt.training.progress import Progress
 from tests.conftest import empty_run
+from tests.losses import estimated, exact
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def documented(val: float | None, train: float | None = None, kind: str | None =
     return {"documented": Documented(train=train, val=val, kind=kind)}
 
 
-def losses(train: float, val: float, exact: float = 2.0) -> dict:
-    return {"estimated": Estimated(train=train, val=val), "exact": Exact(val=exact, targets=900, of=900)}
+def losses(train: float, val: float, of_split: float = 2.0) -> dict:
+    return {"estimated": Estimated(train=estimated(train), val=estimated(val)), "exact": exact(of_split)}
 
 
 def test_mean_and_deviation_over_seeds(template: tuple) -> None:
@@ -51,7 +52,7 @@ def test_mean_and_deviation_over_seeds(template: tuple) -> None:
 
 
 def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target(template: tuple) -> None:
-    whole, sample = Exact(val=2.0, targets=900, of=900), Exact(val=2.0, targets=80, of=900)
+    whole, sample = exact(2.0), exact(2.0, 80)
     for losses, text in (
         ([whole, whole], "exact: every target of the validation"),
         ([sample, sample], "exact: 80 of 900 targets of the validation"),
@@ -65,7 +66,7 @@ def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target(template: 
 
 
 def test_a_mini_batch_is_not_compared_with_an_estimate(template: tuple) -> None:
-    changes = documented(None, 2.5769, "mini-batch") | {"last_batch": 2.51}
+    changes = documented(None, 2.5769, "mini-batch") | {"last_batch": estimated(2.51)}
     comparison = compare(runs(template, changes), tolerance=0.03)
     (row,) = comparison.rows
     assert (row.difference, row.verdict[:14], "2.5100" in row.verdict) == (None, "not comparable", True)

@@ -62,8 +62,8 @@ def test_each_line_has_its_name_and_last_loss_at_its_end_from_iteration_0(
     )
     (axes,) = figures[0].axes
     texts = [text.get_text() for text in axes.texts]
-    last = found[0].folder.evaluations()[-1]
-    assert sorted(texts) == [f"learning\\_rate={rate}  {last.val:.4f}".replace("\\_", "_") for rate in (0.1, 0.2, 0.4)]
+    last = found[0].folder.evaluations()[-1].val.nats
+    assert sorted(texts) == [f"learning\\_rate={rate}  {last:.4f}".replace("\\_", "_") for rate in (0.1, 0.2, 0.4)]
     assert {line.get_xdata()[0] for line in axes.lines} == {0}
     assert figures[0].get_suptitle() == "A title"
 

@@ -12,16 +12,16 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import read_text_file
 from gpt.reports import against, plots
-from gpt.reports.changes import Metric
 from gpt.reports.documented import compare
 from gpt.reports.ranking import label, names, p_value, rankings
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun, finished_runs, roots, unfinished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Exact, Parent
+from gpt.runs.records import Metric, Parent
 from gpt.training.progress import Progress
 from tests.conftest import Script
 from tests.faults.scenarios import tree
+from tests.losses import exact
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "data=text"]
 
@@ -52,7 +52,7 @@ def copies(run: Path, folder: Path, losses: dict[str, list[float]]) -> list:
             copy.write_config(config.model_copy(update={"training": training, "seed": seed}))
             update = {
                 "seed": seed,
-                "exact": Exact(val=loss, targets=900, of=900),
+                "exact": exact(loss),
                 "changed": [f"training.learning_rate={rate}"],
             }
             found.append(FinishedRun(copy, copy.summary().model_copy(update=update)))
@@ -84,7 +84,7 @@ def test_what_varies_becomes_a_column_and_seeds_are_averaged(sweep: Path) -> Non
     }  # fmt: skip
     means = [group.mean for group in main.groups]
     assert means == sorted(means)
-    assert means[0] == pytest.approx(sum(s.exact.val for _, s in main.groups[0].runs) / 2)
+    assert means[0] == pytest.approx(sum(s.exact.nats for _, s in main.groups[0].runs) / 2)
     assert set(main.shared) >= {"training.max_iters=4", "data=text"}
     assert (len(other.groups), other.keys) == (1, [])  # a loss on another text is not comparable
     assert {group.standing for group in other.groups} == {"best"}
@@ -139,11 +139,11 @@ def test_other_evaluations_are_other_settings_where_the_result_depends_on_them(
 def test_losses_over_other_characters_are_not_ranked_together(sweep: Path, tmp_path: Path) -> None:
     """Forks on one text, each with the vocabulary of its parent, of which there are equally many characters."""
     found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0], "0.2": [0.1]})
-    run, _ = found[1]
-    vocabulary = run.vocabulary()
-    assert isinstance(vocabulary.vocabulary, str)
-    other = {"vocabulary": vocabulary.vocabulary[:-1] + "~", "covers": False}
-    run.write_vocabulary(vocabulary.model_copy(update=other))
+    for number, vocabulary in enumerate(("one", "other")):
+        run, summary = found[number]
+        over = summary.exact.over.model_copy(update={"vocabulary": vocabulary, "covers": False})
+        loss = summary.exact.model_copy(update={"over": over})
+        found[number] = FinishedRun(run, summary.model_copy(update={"exact": loss}))
     assert len(rankings(found, "exact")) == 2
 
 
@@ -151,10 +151,8 @@ def test_losses_over_other_samples_of_a_split_are_not_ranked_together(sweep: Pat
     found = copies(sweep / "runs" / "other", tmp_path, {"0.1": [2.0, 2.1, 2.2], "0.2": [0.1, 0.2]})
     sampled = [(80, 8), (80, 8), (80, 16), (40, 8), (900, 8)]  # targets, and the length of a window
     for number, (run, (targets, T)) in enumerate(zip(found, sampled, strict=True)):
-        exact, config = Exact(val=2.0, targets=targets, of=900), run.folder.config()
-        model = config.model.model_copy(update={"block_size": T})
-        run.folder.write_config(config.model_copy(update={"model": model}))
-        found[number] = FinishedRun(run.folder, run.summary.model_copy(update={"exact": exact}))
+        loss = exact(2.0, targets, window=T)
+        found[number] = FinishedRun(run.folder, run.summary.model_copy(update={"exact": loss}))
     assert [len(ranking.groups[0].runs) for ranking in rankings(found, "exact")] == [2, 1, 1, 1]
     assert len(rankings(found, "val")) == 1
     (joined,) = rankings(found, "exact", joined=True)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from gpt.base.losses import Loss
 from gpt.base.schema import Documented
-from gpt.data.vocabulary import LeftOut
-from gpt.reports.changes import changes
 from gpt.reports.run import closing_lines, plot_run
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Best, Estimated, Exact
+from gpt.runs.records import Estimated
 from gpt.training.progress import Means, Progress, Segment
+from tests.losses import estimated, exact
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def report(template: FinishedRun, **changes: Any) -> dict[str, str]:
 
 
 LOSSES = {
-    "estimated": Estimated(train=1.5, val=2.0608),
-    "exact": Exact(val=2.0611, targets=900, of=900),
-    "best": Best(val=2.01, iteration=40),
+    "estimated": Estimated(train=estimated(1.5), val=estimated(2.0608)),
+    "exact": exact(2.0611),
+    "best": estimated(2.01, weights=40),
 }
 DOCUMENTED = {"documented": Documented(train=None, val=2.0607, kind="estimated")}
 
@@ -57,7 +57,7 @@ def test_a_run_with_changed_hyperparameters_is_not_compared_with_the_documented_
 
 def test_a_mini_batch_is_beside_the_last_mini_batch(template: tuple) -> None:
     documented = Documented(train=2.5769, val=None, kind="mini-batch")
-    lines = report(template, **LOSSES, documented=documented, last_batch=2.5)
+    lines = report(template, **LOSSES, documented=documented, last_batch=estimated(2.5))
     assert "2.5769" in lines["documented"]
     assert "one training mini-batch" in lines["documented"]
     assert re.search(r"2\.5000\s+-\s+last training mini-batch of this run$", lines["last"])
@@ -65,31 +65,26 @@ def test_a_mini_batch_is_beside_the_last_mini_batch(template: tuple) -> None:
 
 
 def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named(template: tuple) -> None:
-    lines = report(template, **LOSSES, documented=Documented(train=None, val=None, kind=None), averaged=3)
+    averaged = LOSSES["exact"].model_copy(update={"weights": "averaged"})
+    lines = report(template, **LOSSES | {"exact": averaged}, documented=Documented(train=None, val=None, kind=None))
     assert lines["documented"].endswith("no figure was documented")
     assert lines["exact"].endswith("once by the averaged weights")
 
 
 @pytest.mark.parametrize(
-    ("exact", "verdict"),
+    ("loss", "verdict"),
     [
-        (Exact(val=2.0, targets=900, of=900), "target 2.0000 reached after"),
-        (Exact(val=2.1, targets=900, of=900), "target 2.0000 missed after"),
-        (Exact(val=1.9, targets=899, of=900), "target 2.0000 not judged by 899 of 900 targets"),
+        (exact(2.0), "token reached after"),
+        (exact(2.1), "token missed after"),
+        (exact(4.0, characters=1800), "character reached after"),  # as it is ranked
+        (exact(1.9, 899), "token not judged by 899 of 900 targets"),
+        (exact(1.9, left_out=7), "token not judged by a part of the validation split"),
     ],
 )
-def test_a_target_is_judged_by_the_whole_split_only(template: tuple, exact: Exact, verdict: str) -> None:
-    assert report(template, target=2.0, exact=exact)["target"].startswith(verdict)
-
-
-@pytest.mark.parametrize(("val", "verdict"), [(0, "reached"), (7, "not judged by a part of the validation split")])
-def test_a_target_is_not_judged_without_characters_that_the_vocabulary_lacks(
-    template: tuple, val: int, verdict: str
-) -> None:
-    left_out = LeftOut(train=5, val=val, of_train=8000, of_val=907)
-    lines = report(template, **LOSSES, target=2.1, left_out=left_out)
-    assert lines["target"].startswith(f"target 2.1000 {verdict}")
-    assert ("once, 7 of its characters left out" in lines["exact"]) == bool(val)
+def test_a_target_is_judged_by_the_whole_split_only(template: tuple, loss: Loss, verdict: str) -> None:
+    lines = report(template, target=2.0, exact=loss)
+    assert lines["target"].startswith(f"target 2.0000 nats per {verdict}")
+    assert ("once, 7 of its characters left out" in lines["exact"]) == bool(loss.over.left_out)
 
 
 def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple) -> None:
@@ -99,7 +94,7 @@ def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple)
         Segment(until=30, changed=["training.learning_rate=0.1", "schedule=cosine"]),
     ]
     now = ["training.max_iters=40", "training.learning_rate=0.2", "schedule=cosine"]
-    assert changes(template[1].model_copy(update={"changed": now, "earlier": history})) == [
+    assert template[1].model_copy(update={"changed": now, "earlier": history}).changes == [
         *now,
         "training.learning_rate as documented until iteration 20",
         "schedule as documented until iteration 20",

@@ -21,8 +21,9 @@ from gpt.runs.tensors import read
 from gpt.runs.weights import save_weights
 from gpt.training.progress import Evaluation, Progress
 from tests.conftest import empty_run
+from tests.losses import evaluation
 
-EVALUATION = Evaluation(iteration=5, train=2.0, val=2.5, learning_rates={"all": 0.1}, tokens=35)
+EVALUATION = evaluation(5, 2.0, 2.5, 35)
 
 
 @pytest.fixture

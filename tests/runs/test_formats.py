@@ -63,7 +63,7 @@ def test_there_is_a_run_of_each_release_and_it_has_every_file() -> None:
 def test_everything_of_an_earlier_run_is_read(old: RunFolder) -> None:
     config, summary, parent = old.config(), old.summary(), old.parent()
     assert (config.name, config.tags, config.training.average_last) == ("golden", ["a", "b"], 0.5)
-    assert (summary.stage, summary.iterations, summary.averaged, summary.parent) == ("v5", 40, 2, parent)
+    assert (summary.stage, summary.iterations, summary.exact.weights, summary.parent) == ("v5", 40, "averaged", parent)
     assert parent is not None
     assert (parent.run, parent.iterations) == ("parent", 20)
     assert summary.commands == old.commands()
@@ -92,7 +92,7 @@ def test_an_earlier_run_generates_is_measured_compared_and_resumed(
     assert generated.stdout.strip("\n") == text, generated.stderr
     exact = called("evaluate.py", "data.path=corpus.txt", "json=true", "device=cpu", cwd=tmp_path)
     assert exact.returncode == 0, exact.stderr
-    assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(old.summary().exact.val, abs=1e-6)
+    assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(old.summary().exact.nats, abs=1e-6)
     compared = called("compare.py", cwd=tmp_path)
     assert compared.stdout.startswith("1 run on corpus.txt")
     assert "skipped" not in compared.stderr
@@ -103,7 +103,7 @@ def test_an_earlier_run_generates_is_measured_compared_and_resumed(
     *same, last = old.evaluations()
     assert same == before
     # Processors round differently.
-    assert (last.train, last.val, old.summary().exact.val) == pytest.approx(losses, abs=2e-3)
+    assert (last.train.nats, last.val.nats, old.summary().exact.nats) == pytest.approx(losses, abs=2e-3)
 
 
 def with_format(run: RunFolder, version: int | None) -> None:

@@ -26,12 +26,13 @@ from gpt.base.errors import LostFolderError, RequestError, UserError
 from gpt.data.sources import read_text
 from gpt.searching import report, study
 from gpt.searching.space import contains, spread
-from gpt.training.progress import Evaluation, Progress
+from gpt.training.progress import Progress
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script
 from tests.faults.scenarios import tree
 from tests.faults.studies import put
 from tests.forked import Forked
+from tests.losses import evaluation
 
 RATE = "training.learning_rate=tag(log,interval(1e-4,1e-1))"
 SHORT = ["model=v1", "training.max_iters=12", "training.eval_interval=4", "training.eval_iters=1", "device=cpu"]
@@ -188,7 +189,7 @@ def test_a_trial_above_the_median_of_the_others_is_pruned_unless_pruning_is_off(
     search = study.Search(tmp_path / "study", RATES, {}, seed=1, prune=prune)
 
     def train(watcher: Watcher, loss: float) -> float:
-        evaluations = [Evaluation(iteration=i, train=loss, val=loss, learning_rates={}, tokens=i) for i in (0, 4)]
+        evaluations = [evaluation(i, loss, loss, i) for i in (0, 4)]
         watcher.between_steps(SimpleNamespace(progress=Progress(iteration=4, evaluations=evaluations)), is_last=False)
         return loss
 

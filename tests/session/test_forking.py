@@ -32,8 +32,8 @@ def test_a_fork_starts_from_the_best_weights_of_its_parent(script: Script, paren
     digest = sha256(parent.weights("best"))
     assert f"starting from the best weights of {parent.path} (60 iterations, sha256 {digest[:12]})" in done.stdout
     fork = RunFolder(tmp_path / "fork")
-    assert fork.evaluations()[0].val == pytest.approx(
-        min(e.val for e in parent.evaluations()), abs=0.1
+    assert fork.evaluations()[0].val.nats == pytest.approx(
+        min(e.val.nats for e in parent.evaluations()), abs=0.1
     )  # other batches
     summary = fork.summary()
     assert summary.parent is not None
@@ -73,7 +73,7 @@ def test_a_fork_says_wherever_it_has_a_result_what_it_left_out_because_its_vocab
     evaluated = called("evaluate.py", "run=fork", "json=true", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     found = json.loads(evaluated.stdout)
-    assert found["nats_per_character"] == pytest.approx(summary.exact.val, abs=0.1)
+    assert found["nats_per_character"] == pytest.approx(summary.exact.nats, abs=0.1)
     assert (found["scored"], found["left_out"]) == (239, 40)
     assert called("compare.py", "runs=fork", cwd=tmp_path).returncode == 0
     assert "400 of 2,800 characters left out" in (tmp_path / "compare.md").read_text()

@@ -41,7 +41,7 @@ def test_every_run_has_a_line(runs: Path, capsys: pytest.CaptureFixture) -> None
         "runs/done": "finished", "runs/killed": "unfinished",
     }  # fmt: skip
     done = by_folder["runs/done"]
-    assert done["loss"] == RunFolder(FINISHED).summary().exact.comparable
+    assert done["loss"] == RunFolder(FINISHED).summary().exact.common
     assert by_folder["runs/killed"]["loss"] is None
     managing.main("runs", [])
     header, *lines, _, _ = capsys.readouterr().out.splitlines()

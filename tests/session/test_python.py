@@ -186,13 +186,13 @@ def test_modules_of_one_name_are_repetitions_only_if_they_are_the_same(
 
 def test_threads_train_one_after_the_other(corpus: list[str]) -> None:
     losses: list[float] = []
-    train = lambda: losses.append(gpt.train("model=v1", *corpus).summary.exact.val)  # noqa: E731
+    train = lambda: losses.append(gpt.train("model=v1", *corpus).summary.exact.nats)  # noqa: E731
     threads = [threading.Thread(target=train) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert losses == [gpt.train("model=v1", *corpus).summary.exact.val] * 2
+    assert losses == [gpt.train("model=v1", *corpus).summary.exact.nats] * 2
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_keys_may_be_given_by_their_last_part(corpus: list[str]) -> None:
         3, 0.5, 7, ["a", "b"],
     )  # fmt: skip
     assert [row["iteration"] for row in run.history] == [0, 2, 3]
-    assert run.history[-1]["val"] == run.summary.estimated.val
+    assert run.history[-1]["val"] == run.summary.estimated.val.nats
     assert "<td" in run.history._repr_html_()
     with pytest.raises(gpt.UserError, match=r"unknown key max_iter; did you mean training.max_iters\?"):
         gpt.train("v2", max_iter=3)
@@ -456,7 +456,7 @@ def test_a_notebook_shows_a_run_as_a_card_and_an_error_without_what_led_to_it(
     for run, place in ((in_memory, "in memory"), (written, "&lt;run&gt;")):
         card = run._repr_html_()
         assert place in card
-        assert f"{run.summary.exact.val:.4f}" in card
+        assert f"{run.summary.exact.nats:.4f}" in card
         assert "data:image/png;base64,iVBOR" in card
     assert repr(in_memory) == "<v2, last weights, in memory>"
     assert repr(written) == f"<v2, best weights of {tmp_path / '<run>'}>"

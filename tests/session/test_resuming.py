@@ -22,7 +22,6 @@ from gpt.base.files import PLACE, sealed
 from gpt.cli.requests import of_python
 from gpt.data import download
 from gpt.models import STAGE
-from gpt.reports.changes import changes
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import has_same_config, started_runs
 from gpt.runs.folder import NAMES, RunFolder
@@ -539,7 +538,7 @@ def test_settings_of_the_past_keep_a_run_from_passing_for_the_documented_one(cal
     assert called("train.py", f"resume={run}", *further, cwd=run.parent).returncode == 0
     config = RunFolder(run).config()
     assert (config.training.learning_rate, config.training.max_iters) == (0.001, 80)
-    changed = changes(RunFolder(run).summary())
+    changed = RunFolder(run).summary().changes
     assert "training.learning_rate=0.01 until iteration 60" in changed
     assert not any(change.startswith("training.max_iters") and "until" in change for change in changed)
 

@@ -9,7 +9,6 @@ import pytest
 from gpt.base.command_schemas import EvaluateConfig
 from gpt.cli.composing import composed
 from gpt.cli.requests import of_python
-from gpt.reports.changes import changes
 from gpt.reports.ranking import rankings
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder
@@ -66,7 +65,7 @@ def test_a_fork_tells_what_of_its_validation_split_its_weights_were_trained_on(
     folder: Path, name: str, seen: str | None
 ) -> None:
     run = summary(folder, name)
-    told = [change for change in changes(run.summary) if "training split" in change]
+    told = [change for change in run.summary.changes if "training split" in change]
     assert told == ([f"{seen} were in the training split of {folder / 'parent'}"] if seen else [])
 
 

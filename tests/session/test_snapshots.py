@@ -166,7 +166,7 @@ def test_a_run_that_patience_ends_is_judged_by_its_best_weights(corpus_file: Pat
     best, last = (gpt.load(run.path, weights=which) for which in ("best", "last"))
     text = corpus_file.read_text()
     held_out = text[int(0.9 * len(text)) :]
-    assert run.summary().exact.val == pytest.approx(best.loss(held_out), abs=1e-5)
+    assert run.summary().exact.nats == pytest.approx(best.loss(held_out), abs=1e-5)
     assert best.loss(held_out) < last.loss(held_out) - 0.01
     assert "by the best weights" in (run.path / "train.log").read_text()
 

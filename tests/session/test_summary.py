@@ -7,40 +7,40 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpt.base.losses import Over
 from gpt.base.schema import Documented
 from gpt.runs.records import Summary
 from gpt.session.summary import summarise
-from gpt.training.progress import Evaluation, ExactLoss, Progress, Segment
+from gpt.training.progress import Progress, Segment
 from tests.conftest import CPU
+from tests.losses import evaluation, exact
 
 
 def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, **config: Any) -> Summary:
     documented = Documented(train=None, val=2.0, kind="estimated")
     chosen = {"stage": "v5", "name": None, "tags": [], "seed": 7, "documented": documented, "target": None} | config
     plan: Any = SimpleNamespace(config=SimpleNamespace(**chosen), changed=changed)
-    recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(estimated_over="random batches", sizes=None))
+    over = {"train": Over(split="train")}
+    recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(sizes=None), over=over)
     task = SimpleNamespace(left_out=lambda _: None)
     job: Any = SimpleNamespace(model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None)
     state: Any = SimpleNamespace(
         progress=progress, last_batch=torch.tensor(last_batch, dtype=torch.float64), tokens_per_second=256.4,
         skipped=torch.ones(()),
     )  # fmt: skip
-    return summarise(plan, job, state, exact=ExactLoss(1.9, 8, 8), seconds=3.14159)
+    return summarise(plan, job, state, exact=exact(1.9, 8, 8), seconds=3.14159)
 
 
 def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
-    evaluations = [
-        Evaluation(iteration=i, train=3.0 - i, val=val, learning_rates={"all": 0.1}, tokens=0)
-        for i, val in enumerate([3.0, 1.0, 2.0])
-    ]
+    evaluations = [evaluation(i, 3.0 - i, val) for i, val in enumerate([3.0, 1.0, 2.0])]
     history = [Segment(until=1, changed=["schedule=cosine"])]
     progress = Progress(iteration=2, tokens=512, evaluations=evaluations, best_iteration=1, history=history)
     summary = summary_of(progress, ["seed=7"], name="wide", tags=["a"])
     assert (summary.stage, summary.name, summary.tags, summary.parameters) == ("v5", "wide", ["a"], 100)
     assert (summary.changed, summary.earlier) == (["seed=7"], history)
-    assert (summary.estimated.train, summary.estimated.val) == (1.0, 2.0)
-    assert (summary.best.val, summary.best.iteration) == (1.0, 1)
-    assert (summary.iterations, summary.exact.val, summary.last_batch) == (2, 1.9, 1.8)
+    assert (summary.estimated.train.nats, summary.estimated.val.nats) == (1.0, 2.0)
+    assert (summary.best.nats, summary.best.weights) == (1.0, 1)
+    assert (summary.iterations, summary.exact.nats, summary.last_batch and summary.last_batch.nats) == (2, 1.9, 1.8)
     assert (summary.tokens_per_second, summary.seconds, summary.skipped) == (256, 3.14, 1)
     assert (summary.device, summary.dtype) == ("cpu", "float32")
     assert summary.versions["torch"] == torch.__version__
@@ -49,13 +49,10 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
 
 def test_the_best_evaluation_is_the_lowest_where_no_weights_were_saved() -> None:
     losses = [3.0, 1.0, 2.0]
-    evaluations = [
-        Evaluation(iteration=i, train=v, val=v, learning_rates={"all": 0.1}, tokens=0) for i, v in enumerate(losses)
-    ]
+    evaluations = [evaluation(i, v, v) for i, v in enumerate(losses)]
     best = summary_of(Progress(iteration=2, evaluations=evaluations), []).best
-    assert (best.val, best.iteration) == (1.0, 1)
+    assert (best.nats, best.weights) == (1.0, 1)
 
 
 def test_a_run_without_an_update_has_no_last_mini_batch() -> None:
-    evaluation = Evaluation(iteration=0, train=2.0, val=2.0, learning_rates={"all": 0.1}, tokens=0)
-    assert summary_of(Progress(evaluations=[evaluation]), [], last_batch=math.nan).last_batch is None
+    assert summary_of(Progress(evaluations=[evaluation(0, 2.0, 2.0)]), [], last_batch=math.nan).last_batch is None

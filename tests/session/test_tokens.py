@@ -59,20 +59,21 @@ def test_a_run_writes_and_reads_in_its_own_tokens(run: TrainedRun) -> None:
 
 
 def test_the_same_text_is_held_out_and_its_loss_is_given_per_character_and_per_byte(run: TrainedRun) -> None:
-    exact, held_out = run.summary.exact.loss, CONTENT[int(0.9 * len(CONTENT)) :]
+    exact, held_out = run.summary.exact, CONTENT[int(0.9 * len(CONTENT)) :]
     first = run.tokenizer.encode(held_out)[:1]
     characters, utf8 = run.tokenizer.sizes[first].sum(dim=0).tolist()
-    assert exact.characters == len(held_out) - characters
-    assert exact.bytes == len(held_out.encode()) - utf8
-    assert exact.bits_per_byte == pytest.approx(exact.loss * exact.targets / exact.bytes / math.log(2))
+    over = exact.over
+    assert over.characters == len(held_out) - characters
+    assert over.bytes == len(held_out.encode()) - utf8
+    assert exact.bits_per("byte") == pytest.approx(exact.nats * over.count / over.bytes / math.log(2))
     last = gpt.load(run.folder, weights="last")
-    assert last.loss_per_character(held_out) == pytest.approx(exact.per_character, abs=1e-5)
+    assert last.loss_per_character(held_out) == pytest.approx(exact.per("character"), abs=1e-5)
 
 
 def test_runs_with_other_tokens_are_ranked_by_character(folder: Path) -> None:
     found = [FinishedRun(run.run, run.summary) for run in (gpt.load(folder / "runs" / kind) for kind in KINDS)]
     (ranking,) = rankings(found, "exact")
-    losses = [run.summary.exact.loss.per_character for run in found]
+    losses = [run.summary.exact.common for run in found]
     assert [group.mean for group in ranking.groups] == sorted(losses)
     shown = table(ranking, "exact", "simple")
     assert "Nats per character" in shown
@@ -87,7 +88,7 @@ def test_a_run_is_worse_than_guessing_among_its_own_tokens(folder: Path) -> None
     found = []
     for kind, per_token in (("characters", 1.0), ("subwords", 5.5), ("bytes", 3.0)):
         run = gpt.load(folder / "runs" / kind)
-        exact = run.summary.exact.model_copy(update={"val": per_token})
+        exact = run.summary.exact.model_copy(update={"nats": per_token})
         found.append(FinishedRun(run.run, run.summary.model_copy(update={"exact": exact})))
     for runs in (found, found[::-1]):  # whichever is the newest
         (ranking,) = rankings(runs, "exact")
@@ -119,23 +120,27 @@ def test_no_loss_is_given_per_character_of_a_text_that_is_not_utf8(folder: Path,
     (tmp_path / "text").write_bytes(content)
     data = ["data=text", f"data.path={tmp_path / 'text'}", "data.tokenizer=bytes"]
     other = gpt.train("model=v1", *data, *SHORT, folder=tmp_path / "run")
-    exact = other.summary.exact.loss
-    assert (exact.per_character, exact.bytes) == (None, exact.targets)
+    exact, over = other.summary.exact, other.summary.exact.over
+    assert (exact.per("character"), over.bytes) == (None, over.count)
     log = (other.folder / "train.log").read_text()
     train, val = map(int, re.findall(r"text: (\d+) bytes to train on (\d+) to ", log.replace(",", ""))[0])
-    assert (train + val, val - 1) == (len(content), exact.targets)
-    assert f"in bits, {exact.bits_per_byte:.4f} per byte" in log
+    assert (train + val, val - 1) == (len(content), over.count)
+    assert f"that is {exact.bits_per('byte'):.4f} bits per byte" in log
     (ranking,) = rankings([FinishedRun(other.run, other.summary)], "exact")
-    assert (ranking.unit, ranking.groups[0].mean, ranking.groups[0].bits) == ("token", exact.loss, exact.bits_per_byte)
+    assert (ranking.unit, ranking.groups[0].mean, ranking.groups[0].bits) == (
+        "token",
+        exact.nats,
+        exact.bits_per("byte"),
+    )
     asked = {"split": None, "losses": False, "exact_tokens": None, "data": {}}
     for evaluated, text in ((other, None), (run, str(tmp_path / "text"))):
         found = measured(evaluated, EvaluateConfig.model_construct(**asked, text=text))
-        assert found.exact.bits_per_byte == json.loads(found.as_json())["bits_per_byte"]
+        assert found.exact.bits_per("byte") == json.loads(found.as_json())["bits_per_byte"]
         assert not re.search("per.character", found.table() + found.as_json())
     with pytest.raises(RequestError, match="no known characters"):
         run.loss_per_character(content.decode(errors="surrogateescape"))
     page = in_full("id", other.run, other.summary)
-    assert (page["per_character"], page["exact"]) == (None, exact.loss)
+    assert [(loss["name"], loss["nats"]) for loss in page["losses"]][-1] == ("exact", exact.nats)
     assert "in nats per character" not in model_card.body(other)
 
 
@@ -172,7 +177,7 @@ def test_training_that_is_recomputed_averaged_and_sampled_is_resumed_exactly(fol
         assert torch.equal(tensor, resumed.model.state_dict()[name])
     assert "  | " in (tmp_path / "whole" / "train.log").read_text()
     plain = gpt.train(*settings, "training.recompute=false", "training.ema=0")
-    assert [e.val for e in plain.evaluations] == [e.val for e in whole.evaluations]
+    assert [e.val.nats for e in plain.evaluations] == [e.val.nats for e in whole.evaluations]
 
 
 def test_a_benchmark_is_trained_validated_and_tested_on_its_own_splits_in_bits(
@@ -185,12 +190,12 @@ def test_a_benchmark_is_trained_validated_and_tested_on_its_own_splits_in_bits(
     monkeypatch.setattr(corpora, "_MAHONEY_ENDS", (1801, 1900))
     monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path))
     run = gpt.train("model=v1", "data=enwik8", *SHORT, folder=tmp_path / "run")
-    assert (run.summary.exact.targets, run.summary.exact.loss.bits_per_byte) == (
-        98, pytest.approx(run.summary.exact.val / math.log(2))
+    assert (run.summary.exact.over.count, run.summary.exact.bits_per("byte")) == (
+        98, pytest.approx(run.summary.exact.nats / math.log(2))
     )  # fmt: skip
     log = (tmp_path / "run" / "train.log").read_text()
     assert " to test on; a vocabulary of 256 bytes" in log
-    assert f"{run.summary.exact.loss.bits_per_byte:.4f} per byte" in log
+    assert f"{run.summary.exact.bits_per('byte'):.4f} bits per byte" in log
     done = called("evaluate.py", "run=run", "split=test", "json=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -22,8 +22,8 @@ from gpt.session.measuring import Measured
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import generate
 from gpt.tasks.task import Measure
-from gpt.training.progress import ExactLoss
 from tests.conftest import REPOSITORY, Script, build_small
+from tests.losses import exact
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_measurement_is_named_in_words_in_a_table_and_as_a_key(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run.task, "token", "speech")
-    measured = Measured(run, "val split", ExactLoss(1.5, 40, 2999), 0, [Measure("BLEU, lower case", 30.0, "case:lc")])
+    measured = Measured(run, "val split", exact(1.5, 40, 2999), None, [Measure("BLEU, lower case", 30.0, "case:lc")])
     assert json.loads(measured.as_json())["BLEU_lower_case"] == {"value": 30.0, "signature": "case:lc"}
     assert "scored            40 of 2,999  targets" in measured.table()
 
@@ -59,7 +59,7 @@ def test_a_measurement_is_named_in_words_in_a_table_and_as_a_key(
 def test_the_loss_of_the_validation_split_is_the_exact_loss_of_the_run(run: TrainedRun, text: str) -> None:
     held_out = text[int(0.9 * len(text)) :]
     last = TrainedRun(run.run, "last", gpt.load(run.run.path, weights="last").model)
-    assert last.loss(held_out) == pytest.approx(run.summary.exact.val, abs=1e-6)
+    assert last.loss(held_out) == pytest.approx(run.summary.exact.nats, abs=1e-6)
 
 
 def test_a_text_of_one_character_has_no_loss(run: TrainedRun) -> None:

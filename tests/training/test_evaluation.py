@@ -35,8 +35,8 @@ def test_exact_loss_of_a_hand_computed_case() -> None:
     # val is "abbabbbab": of its 8 targets 2 are a and 6 are b; 8 = two windows of 3 and one of 2.
     data = text_data("ab" * 4 + "a" + "abbabbbab", block_size=3, train_fraction=0.5)
     exact = exact_loss(Fixed([0.25, 0.75]), data, "val", runtime=CPU)
-    assert exact.loss == pytest.approx(-(2 * math.log(0.25) + 6 * math.log(0.75)) / 8, abs=1e-6)
-    assert (exact.targets, exact.of, exact.over, exact.characters, exact.bytes) == (8, 8, "8", 8, 8)
+    assert exact.nats == pytest.approx(-(2 * math.log(0.25) + 6 * math.log(0.75)) / 8, abs=1e-6)
+    assert (exact.over.count, exact.over.of, exact.over.characters, exact.over.bytes) == (8, 8, 8, 8)
 
 
 def test_a_loss_per_character_counts_the_characters_of_its_targets() -> None:
@@ -45,10 +45,10 @@ def test_a_loss_per_character_counts_the_characters_of_its_targets() -> None:
     model = Fixed([1 / 256] * 256)  # 8 bits a byte
     for most in (None, 60):
         exact = exact_loss(model, bytes_of, "val", most=most, runtime=CPU)
-        assert exact.bits_per_byte == pytest.approx(8, abs=1e-5)
-        assert exact.per_character == pytest.approx(2 * exact.loss, rel=0.1)  # six bytes are three characters
+        assert exact.bits_per("byte") == pytest.approx(8, abs=1e-5)
+        assert exact.per("character") == pytest.approx(2 * exact.nats, rel=0.1)  # six bytes are three characters
     whole = exact_loss(model, bytes_of, "val", runtime=CPU)
-    assert (whole.targets, whole.characters, whole.bytes) == (239, 119, 239)
+    assert (whole.over.count, whole.over.characters, whole.over.bytes) == (239, 119, 239)
 
 
 @pytest.mark.parametrize("stage", ["v5", "v9"])
@@ -58,9 +58,9 @@ def test_a_sample_of_the_targets_is_spread_over_the_split_and_says_how_large_it_
     whole = exact_loss(model, data, "train", runtime=CPU)
     sample = exact_loss(model, data, "train", most=2000, runtime=CPU)
     T = model.block_size
-    assert (sample.targets, sample.of) == (2000 // T * T, whole.targets)
-    assert sample.over == f"{sample.targets:,} of 9,999"
-    assert sample.loss == pytest.approx(whole.loss, abs=0.1)
+    assert (sample.over.count, sample.over.of) == (2000 // T * T, whole.over.count)
+    assert sample.over.counted == f"{sample.over.count:,} of 9,999"
+    assert sample.nats == pytest.approx(whole.nats, abs=0.1)
     seen = torch.cat([batch.inputs[0] for batch in data.every_target_once("train", 4096, 2000)])
     rows = {tuple(row) for row in seen.tolist()}
     adjacent = [tuple(row) for batch in data.every_target_once("train", 4096) for row in batch.inputs[0].tolist()]
@@ -87,7 +87,7 @@ def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> Non
     for start in range(0, len(val) - 1, 8):
         window = val[start : start + 9]
         losses.append(cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none"))
-    assert exact_loss(model, data, "val", runtime=CPU).loss == pytest.approx(torch.cat(losses).mean().item(), abs=1e-6)
+    assert exact_loss(model, data, "val", runtime=CPU).nats == pytest.approx(torch.cat(losses).mean().item(), abs=1e-6)
 
 
 @pytest.mark.parametrize(("eval_iters", "batch_size"), [(3, 5), (200, 32)])

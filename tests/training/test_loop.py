@@ -66,7 +66,7 @@ def guarded(state: TrainingState, schedule: Schedule) -> list[Watcher]:
 @pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
 def test_golden_loss(stage: str, data: TextData) -> None:
     state = train_small(stage, data)
-    assert state.progress.evaluations[-1].val == pytest.approx(GOLDEN[stage], abs=2e-5)
+    assert state.progress.evaluations[-1].val.nats == pytest.approx(GOLDEN[stage], abs=2e-5)
 
 
 @pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
@@ -152,7 +152,7 @@ def test_the_bigram_table_approaches_the_entropy_of_the_corpus(data: TextData, t
 def test_bfloat16_training_is_close_to_float32(data: TextData) -> None:
     exact = train_small("v6", data)
     rough = train_small("v6", data, runtime=Runtime(torch.device("cpu"), torch.bfloat16))
-    assert rough.progress.evaluations[-1].val == pytest.approx(exact.progress.evaluations[-1].val, abs=0.02)
+    assert rough.progress.evaluations[-1].val.nats == pytest.approx(exact.progress.evaluations[-1].val.nats, abs=0.02)
     assert losses(rough) != losses(exact)
     assert all(p.dtype is torch.float32 for p in rough.model.parameters())
 
@@ -254,7 +254,7 @@ def test_the_clock_counts_steps_and_not_evaluations(data: TextData, monkeypatch:
 def test_a_training_ends_after_evaluations_without_a_lower_validation_loss(data: TextData) -> None:
     for patience in (1, 2, 3):
         state = train_small("v5", data, eval_interval=1, patience=patience, learning_rate=0.1)
-        val = [evaluation.val for evaluation in state.progress.evaluations]
+        val = [evaluation.val.nats for evaluation in state.progress.evaluations]
         best = val.index(min(val))
         assert len(val) - 1 - best == patience or state.progress.iteration == MAX_ITERS
         for end in range(best + 1, len(val)):  # it did not wait longer than it had to

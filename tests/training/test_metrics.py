@@ -68,7 +68,7 @@ def test_a_metric_is_estimated_over_the_batches_of_the_loss_and_has_no_value_if_
     state = small_state("v5")
     train_state(state, data, metrics={"again": loss, "nan": nan})
     for evaluation in state.progress.evaluations:
-        again, none = Means(train=evaluation.train, val=evaluation.val), Means(train=None, val=None)
+        again, none = Means(train=evaluation.train.nats, val=evaluation.val.nats), Means(train=None, val=None)
         assert evaluation.metrics == {"again": again, "nan": none}
     assert Progress.model_validate_json(state.progress.model_dump_json()) == state.progress
 
@@ -79,7 +79,7 @@ def test_metrics_change_no_weight_and_no_loss(data: TextData) -> None:
     measured = small_state("v7")
     train_state(measured, data, metrics=entropies())
     assert weights(measured) == weights(plain)
-    assert [e.val for e in measured.progress.evaluations] == [e.val for e in plain.progress.evaluations]
+    assert [e.val.nats for e in measured.progress.evaluations] == [e.val.nats for e in plain.progress.evaluations]
 
 
 def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(

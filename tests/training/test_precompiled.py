@@ -56,7 +56,7 @@ def test_a_library_trains_as_the_model_does_and_is_compiled_once(
         )
         assert isinstance(loss, PrecompiledLoss) == is_compiled
         train_state(state, data, loss=loss, reported_loss=reported)
-        results.append(state.progress.evaluations[-1].val)
+        results.append(state.progress.evaluations[-1].val.nats)
     assert results[1] == pytest.approx(results[0], abs=1e-5)
     assert results[2] == results[1]
     assert len(compilations) == 1

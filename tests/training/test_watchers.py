@@ -24,7 +24,6 @@ from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_weights
 from gpt.training.averaging import MovingAverage, WeightAverage
-from gpt.training.progress import Evaluation
 from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
@@ -32,6 +31,7 @@ from gpt.watching.loggers import LOGGER, Csv
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from gpt.watching.terminal import ConsoleLog, ProgressBar
 from tests.conftest import build_small, empty_run
+from tests.losses import evaluation
 from tests.training.helpers import (
     LEARNING_RATE,
     VOCAB_SIZE,
@@ -202,7 +202,7 @@ def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(da
     train_state(state, data, schedule=ruinous, watchers=[snapshots, BestWeights(run), RunWriter(run)], max_iters=55)
     evaluations = state.progress.evaluations
     assert [evaluation.iteration for evaluation in evaluations] == [0, 10, 20, 30, 40, 50, 55]
-    lowest = min(evaluations, key=lambda e: e.val)
+    lowest = min(evaluations, key=lambda e: e.val.nats)
     assert 0 < lowest.iteration < 55
     assert state.progress.best == lowest
     for which, iteration in (("best", lowest.iteration), ("last", 55)):
@@ -215,8 +215,8 @@ def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(da
 def test_a_later_evaluation_that_is_no_better_does_not_replace_the_best(run: RunFolder) -> None:
     state, writer = small_state("v1"), BestWeights(run)
     for iteration, val in enumerate([3.0, 2.0, 2.0, 2.5]):
-        evaluation = Evaluation(iteration=iteration, train=1.0, val=val, learning_rates={"all": 0.1}, tokens=0)
-        state.progress.evaluations.append(evaluation)
+        new = evaluation(iteration, 1.0, val)
+        state.progress.evaluations.append(new)
         writer.evaluated(state)
     assert state.progress.best == state.progress.evaluations[1]
 
@@ -418,9 +418,7 @@ def test_a_training_loss_above_the_first_is_a_warning(data: TextData, caplog: py
     caplog.clear()
     state = small_state("v5")
     for iteration, loss in enumerate((4.0, 4.1)):  # by chance: what is estimated over few targets varies
-        state.progress.evaluations.append(
-            Evaluation(iteration=iteration, train=loss, val=loss, learning_rates={}, tokens=0)
-        )
+        state.progress.evaluations.append(evaluation(iteration, loss, loss))
         console.evaluated(state)
     assert warnings_of(caplog) == []
 
@@ -454,10 +452,10 @@ def test_the_csv_logger_has_a_row_for_each_evaluation_also_after_a_resume_from_b
     state.restore(progress, tensors)
     train_state(state, data, watchers=[LOGGER.build(choice("logger", "csv"), run=run)], max_iters=15)
     assert [row["iteration"] for row in rows(run)] == ["0", "10", "15"]
-    for row, evaluation in zip(rows(run), state.progress.evaluations, strict=True):
-        assert (float(row["train"]), float(row["val"])) == (evaluation.train, evaluation.val)
+    for row, found in zip(rows(run), state.progress.evaluations, strict=True):
+        assert (float(row["train"]), float(row["val"])) == (found.train.nats, found.val.nats)
         rates = {name.removeprefix("learning_rate_"): float(rate) for name, rate in row.items() if "rate" in name}
-        assert rates == evaluation.learning_rates
+        assert rates == found.learning_rates
 
 
 def test_a_logger_that_cannot_write_is_a_warning_and_the_run_continues(

@@ -79,7 +79,7 @@ def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last
     assert [i for i, _ in points["learning_rate/all"]] == [0, 5, 10, 15]
     assert [value for _, value in points["learning_rate/all"]] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-2])
     assert points["loss/documented_val"] == [(i, pytest.approx(2.0808)) for i in (0, 10, 15)]
-    assert points["loss/exact_val"][0][1] == pytest.approx(run.summary().exact.val)
+    assert points["loss/exact_val"][0][1] == pytest.approx(run.summary().exact.nats)
     found = rows(resumed.progress)
     for column in ("loss/train", "loss/val", "loss/batch", "gradient_norm", "tokens_per_second", "tokens"):
         expected = [(i, pytest.approx(row[column])) for i, row in found.items() if column in row]

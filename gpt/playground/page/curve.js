@@ -8,7 +8,7 @@ import { Plot } from "./libraries.js";
  * @param {Run} run
  */
 export function curve(run, { colour, width, at = null }) {
-  const documented = run.documented.val;
+  const documented = run.documented;
   const last = run.curve.at(-1);
   if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
   const { beside = [], batches = [] } = run.trained ?? {};

@@ -40,8 +40,8 @@ export function playSeen(moments) {
  * @param {Run} run
  * @param {Chosen} chosen
  */
-export function tellTrained({ stage, estimated }, chosen) {
-  parent.postMessage({ trained: { stage, loss: estimated.val, ...chosen } }, "*");
+export function tellTrained({ stage, loss }, chosen) {
+  parent.postMessage({ trained: { stage, loss: loss.nats, ...chosen } }, "*");
 }
 
 /** Whether parts light up with others: one is the same, within it, or its box. As in docs/_static/linked.js. */

@@ -1,10 +1,8 @@
 /** The heading of a panel: the run's stage, its numbers and its loss curve. */
-/** @import { Run } from "./engines/server.js" */
+/** @import { Loss, Run } from "./engines/server.js" */
 import { curve } from "./curve.js";
 import { count, element } from "./dom.js";
 import { Moments } from "./moments.js";
-
-const loss = (x) => (x === null ? "–" : x.toFixed(4));
 
 export class Heading {
   /**
@@ -51,38 +49,19 @@ export class Heading {
 
   /** Write the losses, draw the curve, and mark the chosen moment. */
   redraw() {
-    this.figures.replaceChildren(...losses(this.run));
+    this.figures.replaceChildren(...this.run.losses.map(figure));
     const width = Math.max(180, Math.min(this.picture.clientWidth || 320, 560));
     this.picture.replaceChildren(curve(this.run, { colour: "var(--run)", width, at: this.moments?.iteration ?? null }));
   }
 }
 
-function losses(run) {
-  const documented = run.documented.val ?? run.documented.train;
-  const kind = run.documented.kind === "mini-batch" ? "one mini-batch" : "validation";
-  const isAlike = run.translates || run.token === "character"; // as the documented losses are
-  return [
-    ...(isAlike ? [figure("documented", loss(documented), documented === null ? "none" : kind)] : []),
-    figure("measured", loss(run.estimated.val), "estimated", meaning(run.estimated.val, run.token)),
-    ...(run.trained
-      ? []
-      : [
-          figure(
-            "exact",
-            loss(run.exact),
-            run.sampled ? "sample of the split" : "whole split",
-            meaning(run.exact, run.token),
-          ),
-        ]),
-    ...(isAlike || run.per_character === null ? [] : [figure("per character", loss(run.per_character), "exact")]),
-  ];
-}
-
-/** What a loss means, for a friend who has never heard of a nat. */
-function meaning(nats, token) {
-  return nats === null ? "" : `as uncertain as a choice among ${Math.exp(nats).toFixed(1)} equally likely ${token}s`;
-}
-
-function figure(name, value, kind, title = "") {
+/**
+ * A loss, with what it means for a friend who has never heard of a nat.
+ * @param {Loss} loss
+ */
+function figure({ name, nats, unit, kind }) {
+  const title =
+    nats === null ? "" : `as uncertain as a choice among ${Math.exp(nats).toFixed(1)} equally likely ${unit}s`;
+  const value = nats === null ? "–" : nats.toFixed(4);
   return element("div", { title }, element("dt", {}, name), element("dd", {}, value, element("small", {}, kind)));
 }

@@ -14,6 +14,8 @@ import { legend, TextView } from "./text.js";
 import { tokenizer } from "./tokenizer.js";
 import { seenFrom } from "./windows.js";
 
+const CONTEXT = "; beyond the first window, each with 7/8 of a window before it"; // evaluate.py's windows are adjacent
+
 export class TextPanel {
   /**
    * `select` is called with this panel and the position of a token that the reader chooses, `scrub` with this panel and
@@ -344,7 +346,7 @@ export class TextPanel {
     if (own !== null) parts.push("prompt ", element("b", {}, own.toFixed(2)));
     if (written !== null) parts.push(own === null ? "" : " · ", "generated ", element("b", {}, written.toFixed(2)));
     return parts.length
-      ? [...parts, ` nats per ${this.run.token}`]
+      ? [...parts, ` nats per ${this.run.token}`, this.ids.length > this.run.block_size ? CONTEXT : ""]
       : [`Type at least two ${this.run.token}s to see losses.`];
   }
 

@@ -8,12 +8,14 @@
  * null.
  * @typedef {{run: string, moment: number | null}} Model
  *
- * A run in brief, as gpt/playground/describing.py describes it; `comparable` is its exact loss in nats per
- * character of a text, and per token of anything else.
+ * A run in brief, as gpt/playground/describing.py describes it; `loss` is its loss in nats per `unit`.
  * @typedef {{
- *   id: string, stage: string, name: string, seed: number, differing: string, folder: string, comparable: number,
- *   translates: boolean, finished: string,
+ *   id: string, stage: string, name: string, seed: number, differing: string, folder: string,
+ *   loss: {nats: number, unit: string, how: string} | null, translates: boolean, finished: string,
  * }} RunInBrief
+ *
+ * A loss of a run in nats per `unit`; `kind` says how it was measured. Null: there is none.
+ * @typedef {{name: string, nats: number | null, unit: string, kind: string}} Loss
  *
  * A part of the forward pass in the picture of a run; `since` is the stage that brought it, and null for data.
  * @typedef {{name: string, label: string, since: string | null}} Part
@@ -26,10 +28,7 @@
  *   tokenizer: {kind: "characters" | "bytes" | "subwords" | "gpt2" | "sentence_subwords", vocabulary?: string[], merges?: [string, string][]} | null,
  *   opens: boolean, parts: string[], has_attention?: boolean, moments: number[],
  *   flow: {parts: Part[], shape: string, in_block: boolean, begins_branch: boolean, ends_branch: boolean}[],
- *   documented: {train: number | null, val: number | null, kind: string | null}, exact: number, sampled: boolean,
- *   answers_only: boolean,
- *   per_character: number | null,
- *   estimated: {train: number, val: number}, curve: Estimate[],
+ *   losses: Loss[], documented: number | null, answers_only: boolean, curve: Estimate[],
  *   training?: Offered | string, variants?: string[],
  *   example?: {sentence: string, beam: number, length_penalty: number, source: string[], beams: Beam[]},
  *   trained?: {of: string, iteration: number, text: string, isDocumented: boolean, beside: Estimate[],

@@ -264,12 +264,12 @@ function other(optimizer) {
 
 /** The documented loss and the reader's. */
 function verdict(run, iteration) {
-  const { train, val } = run.estimated;
+  const { train, val } = run.curve.at(-1);
   const yours = [
     `yours: `,
     element("b", {}, val.toFixed(4)),
     ` on the validation split, ${train.toFixed(4)} in training`,
   ];
-  if (run.documented.val === null || iteration < run.iterations) return yours;
-  return [`documented: ${run.documented.val.toFixed(4)}, `, ...yours];
+  if (run.documented === null || iteration < run.iterations) return yours;
+  return [`documented: ${run.documented.toFixed(4)}, `, ...yours];
 }

@@ -39,6 +39,14 @@ export function ordered(base, text, vocabulary, chosen, description) {
   const offered = /** @type {Offered} */ (base.training);
   const isSame =
     !variant && seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
+  const documented = offered.config.training;
+  const isAsDocumented =
+    text.isDocumented &&
+    !variant &&
+    offered.optimizer === "AdamW" &&
+    iterations === documented.max_iters &&
+    learningRate === documented.learning_rate &&
+    batchSize === documented.batch_size;
   const file = `graphs/${encodeURIComponent(base.id)}/weights/0.safetensors`;
   const order = {
     start: isSame ? { file } : null,
@@ -68,12 +76,9 @@ export function ordered(base, text, vocabulary, chosen, description) {
           .join(""),
     changed: [],
     differing: "",
-    documented: text.isDocumented ? base.documented : { train: null, val: null, kind: null },
-    exact: null,
-    sampled: false,
-    per_character: null,
-    comparable: null,
-    estimated: { train: null, val: null },
+    documented: isAsDocumented ? base.documented : null,
+    losses: [],
+    loss: null,
     weights: "as they are now",
     curve: [],
     moments: [0],
@@ -101,6 +106,7 @@ export function advance(run, { iteration, loss, moments, estimate }) {
   if (loss !== null) run.trained.batches.push({ iteration, loss });
   if (!estimate) return;
   run.curve.push(estimate);
-  run.estimated = estimate;
-  run.comparable = estimate.val;
+  const measured = { nats: estimate.val, unit: run.token };
+  run.loss = { ...measured, how: "estimated" };
+  run.losses = [{ ...measured, name: "measured", kind: "estimated" }];
 }

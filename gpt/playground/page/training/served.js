@@ -128,5 +128,5 @@ export class ServedTrainings {
 /** What curve.js draws. */
 function pictured({ curve: rows, documented, iterations }) {
   const trained = { of: "", iteration: 0, text: "", isDocumented: true, beside: [], batches: [], kept: false };
-  return /** @type {Run} */ ({ curve: rows, documented: { val: documented }, iterations, trained });
+  return /** @type {Run} */ ({ curve: rows, documented, iterations, trained });
 }

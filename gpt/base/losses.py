@@ -1,0 +1,228 @@
+"""A loss that knows what it is of: the targets that it is the mean over, the weights, and how it was measured.
+
+Everything that prints, ranks, draws or compares a loss asks these types. A loss is a mean cross-entropy, in nats per
+token. The loss of a text is compared per character, whatever its tokens are.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from gpt.base.records import FiniteFloat, Record, Total
+
+Saved = Literal["best", "last", "averaged"]
+Unit = Literal["token", "character", "byte"]
+Name = Annotated[str, Field(max_length=200)]
+
+SPLITS = {"train": "training split", "val": "validation split", "test": "test split"}
+
+
+class _Brief(Record):
+    """A record that leaves out what has its default."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {name: value for name, value in serialise(self).items() if getattr(self, name) != fields[name].default}
+
+
+class Seen(Record):
+    """The part of a split or a text that a model was trained on: its loss there is not that of new text."""
+
+    run: str  # the folder of the run that was trained on it
+    what: str  # such as "validation split"
+    count: Total
+    of: Total
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.count:,} of {self.of:,} {self.unit}s of the {self.what} were in the training split of {self.run}"
+
+
+class Over(_Brief):
+    """The targets that a loss is the mean over."""
+
+    split: Name  # train, val or test; or a text, by its name
+    corpus: Name = ""  # the beginning of its digest
+    vocabulary: Name = ""  # the beginning of its digest
+    covers: bool = False  # whether the vocabulary has every character of a text
+    token: Name = "token"  # what a token is: a character, a byte, a subword
+    count: Total | None = None  # targets that it is the mean over; None of an estimate, which draws them
+    of: Total | None = None  # targets of the whole split
+    characters: Total | None = None  # of the text in the counted targets; None if unknown, or if it is not a text
+    bytes: Total | None = None  # of that text
+    window: Total | None = None  # the length of the windows that a text is read in, in tokens
+    sliding: bool = False  # each target has at least half a window before it; otherwise the windows are adjacent
+    answers_only: bool = False  # the targets are the answers at the ends of lines
+    left_out: Total = 0  # characters of the split that the vocabulary lacks
+    seen: Seen | None = None  # what the model, or one that it started from, was trained on
+    drawn: Name | None = None  # what the batches of an estimate are
+
+    @property
+    def what(self) -> str:
+        """The split in words, or the text."""
+        return SPLITS.get(self.split, self.split)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether targets of the split are left out; an estimate draws them anyway."""
+        return self.count is not None and self.of is not None and self.count < self.of
+
+    @property
+    def counted(self) -> str:
+        """The number of targets, and of how many if they are a sample."""
+        return f"{self.count:,}" + (f" of {self.of:,}" if self.is_sample else "")
+
+    @property
+    def targets(self) -> str:
+        """The targets in words."""
+        if self.count is None:
+            return self.drawn or "random batches"
+        return f"{self.counted} targets" if self.is_sample else "every target"
+
+    @property
+    def place(self) -> str | None:
+        """Where the targets of a sample are: its windows decide that. None for a whole split."""
+        if not self.is_sample:
+            return None
+        return self.counted + (f" in windows of {self.window}" if self.window else "")
+
+
+class Loss(_Brief):
+    """A loss, and what it is of. It cannot be ordered or added up: ask for it in a unit."""
+
+    nats: FiniteFloat  # per token
+    how: Literal["exact", "estimated", "mini-batch"]
+    over: Over
+    weights: Saved | Total = "last"  # that have it; a number: those after this many iterations
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Two losses can be compared if and only if their keys are equal.
+
+        They are over the same targets. An exact loss of all of a text is compared by character, so its tokens do not
+        matter unless the vocabulary lacks some of the characters.
+        """
+        over = self.over
+        targets = over.split, over.answers_only, over.sliding, over.place, over.seen is None
+        return self.how, self.unit, *self._text(over), *targets
+
+    def is_of_text(self, over: Over) -> bool:
+        """Whether a loss of this kind over other targets could be compared with it, going by their text alone."""
+        return self._text(self.over) == self._text(over)
+
+    def _text(self, over: Over) -> tuple[str, str]:
+        is_by_character = self.how == "exact" and over.covers
+        return over.corpus, "" if is_by_character else over.vocabulary
+
+    @property
+    def objection(self) -> str | None:
+        """Why it is not the loss of a whole new text, which a target is for; None if it is."""
+        over = self.over
+        if over.is_sample:
+            return f"by {over.targets} (training.exact_tokens=null takes the whole split)"
+        if over.left_out:
+            return f"by a part of the {over.what}"
+        return "by text that it was trained on" if over.seen else None
+
+    def per(self, unit: Unit) -> float | None:
+        """The loss in nats per token, or per character or byte of a text; None if these were not counted."""
+        if unit == "token":
+            return self.nats
+        units = self.over.characters if unit == "character" else self.over.bytes
+        return self.nats * (self.over.count or 0) / units if units else None
+
+    def bits_per(self, unit: Unit) -> float | None:
+        """The same in bits."""
+        nats = self.per(unit)
+        return None if nats is None else nats / math.log(2)
+
+    @property
+    def unit(self) -> Unit:
+        """The unit in which it is compared: a character of a text, otherwise a token."""
+        return "character" if self.over.characters else "token"
+
+    @property
+    def common(self) -> float:
+        """The loss in nats per `unit`."""
+        nats = self.per(self.unit)
+        return self.nats if nats is None else nats
+
+    def guess(self, vocabulary_size: int) -> Self:
+        """The loss of a uniform guess among the tokens, over the same targets."""
+        return self.model_copy(update={"nats": math.log(vocabulary_size)})
+
+    def like(self, other: "Loss") -> Self:
+        """The loss with tokens as long as those of another, which are counted, to have it in the same unit."""
+        over, counted = self.over, other.over
+        found = {"count": counted.count, "of": counted.of, "characters": counted.characters, "bytes": counted.bytes}
+        return self.model_copy(update={"over": over.model_copy(update=found)})
+
+    @property
+    def title(self) -> str:
+        """What is measured: "exact val", "estimated train"."""
+        return f"{self.how} {self.over.split}"
+
+    @property
+    def described(self) -> str:
+        """Over which targets it is, and of which weights: "every target of the validation split once"."""
+        over = self.over
+        if self.how != "exact":
+            return f"{self.how} over {over.targets}"
+        but = f", {over.left_out:,} of its characters left out" if over.left_out else ""
+        how = "in windows that overlap by half" if over.sliding else "once"
+        return f"{over.targets} of the {over.what} {how}{but}"
+
+    @property
+    def of_weights(self) -> str:
+        """Which weights have it: "by the averaged weights"; empty for those after the last iteration."""
+        return "" if self.weights == "last" else f"by the {in_words(self.weights)}"
+
+    def rows(self, name: str) -> list[tuple[str, str, str]]:
+        """The loss as rows of a table: name, value and unit, in each unit in which it is known."""
+        token = self.over.token
+        values = [(self.nats, f"nats per {token}"), (self.bits_per("token"), f"bits per {token}")]
+        values += [(self.per("character"), "nats per character")] if token != "character" else []
+        values += [(self.bits_per("byte"), "bits per byte")] if token != "byte" else []
+        known = [(value, unit) for value, unit in values if value is not None]
+        return [("" if i else name, f"{value:.4f}", unit) for i, (value, unit) in enumerate(known)]
+
+    @property
+    def in_other_units(self) -> str:
+        """What a loss per token of a text is per character and per byte; empty where tokens are characters."""
+        if self.over.token == "character":
+            return ""
+        values = {
+            "nats per character": self.per("character"), "bits per character": self.bits_per("character"),
+            "bits per byte": self.bits_per("byte"),
+        }  # fmt: skip
+        return ", ".join(f"{value:.4f} {unit}" for unit, value in values.items() if value is not None)
+
+    def as_numbers(self) -> dict[str, float | int | None]:
+        """The loss in every unit in which it is known, and how many targets it is over, for programs."""
+        token = self.over.token
+        values = {f"nats_per_{token}": self.nats, f"bits_per_{token}": self.bits_per("token")}
+        values |= {"nats_per_character": self.per("character"), "bits_per_byte": self.bits_per("byte")}
+        known: dict[str, float | int | None] = {name: value for name, value in values.items() if value is not None}
+        return known | {"scored": self.over.count, "of": self.over.of, "left_out": self.over.left_out}
+
+
+def in_words(weights: Saved | int) -> str:
+    """The best weights, or weights after 640 iterations."""
+    return f"weights after {weights} iterations" if isinstance(weights, int) else f"{weights} weights"
+
+
+def mean(losses: Iterable[Loss]) -> float:
+    """The mean of losses that can be compared, in nats per their unit. Raises ValueError if they cannot."""
+    found = list(losses)
+    if len({loss.key for loss in found}) != 1:
+        raise ValueError("these losses are over different targets")
+    return statistics.mean(loss.common for loss in found)
+
+
+def common_unit(losses: Iterable[Loss]) -> Unit:
+    """The unit in which all of these losses are known."""
+    return "character" if all(loss.unit == "character" for loss in losses) else "token"
