@@ -20,7 +20,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Metric, Parent
 from gpt.training.progress import Progress
 from tests.conftest import Script
-from tests.faults.scenarios import tree
+from tests.faults.trials import tree
 from tests.losses import exact
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "data=text"]

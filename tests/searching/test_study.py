@@ -29,8 +29,7 @@ from gpt.searching.space import contains, spread
 from gpt.training.progress import Progress
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script
-from tests.faults.scenarios import tree
-from tests.faults.studies import put
+from tests.faults.trials import put, tree
 from tests.forked import Forked
 from tests.losses import evaluation
 
@@ -464,7 +463,7 @@ def test_nothing_is_taken_from_a_study_but_values_of_its_own_space(change: str, 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "hard link"])
 def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path, outside: Path) -> None:
     before = tree(outside)
-    put(kind, abandoned / name, outside)
+    put(kind, abandoned / name, outside / ("run" if name.startswith("trial") else "victim"))
     with contextlib.suppress(UserError):  # a lock that is a hard link is replaced
         next(reopened(abandoned).trials(1))
     assert tree(outside) == before

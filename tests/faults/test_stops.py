@@ -1,0 +1,154 @@
+"""Signals at random moments, to runs and to sweeps, and folders that are moved away from a running training."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from gpt.runs.folder import RunFolder
+from tests.faults.trials import (
+    STAGES,
+    check,
+    command,
+    differences,
+    finish,
+    one_line,
+    repeated,
+    runs_in,
+    short,
+    start,
+    tree,
+    whole_run,
+)
+
+
+@repeated(2, 6, 150)
+def test_a_stopped_run_ends_as_if_it_had_never_stopped(count: int, tmp_path: Path) -> None:
+    """Up to four times a run: one that hears the signal saves and says one line."""
+    iterations, most = (60, 1) if count == 2 else (400, 4)
+    settings = [*short(iterations), "training.eval_iters=20"]
+    stages = [*STAGES][:count]
+    wholes = {stage: whole_run(tmp_path / stage, *STAGES[stage], *settings) for stage in stages}
+
+    def trial(number: int, place: Path) -> Iterator[str]:
+        draw = random.Random(number)
+        stage = draw.choice(stages)
+        whole, seconds = wholes[stage]
+        arguments = [*STAGES[stage], *settings]
+        for _ in range(draw.randint(1, most)):
+            process = start(*arguments, cwd=place)
+            time.sleep(draw.uniform(0.1, 1.2) * seconds)
+            sent = draw.choice([signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+            process.send_signal(sent)
+            code, _, err = finish(process)
+            if not (runs := runs_in(place)):  # before anything of ours was there to listen
+                yield from [err[-300:]] if "Traceback" in err and sent != signal.SIGINT else []
+                continue
+            if sent != signal.SIGKILL and code != 0 and not RunFolder(runs[0]).is_finished():
+                yield from one_line(code, err, 130 if sent == signal.SIGINT else 143)
+            arguments = [f"resume={runs[0]}"]
+        code, _, err = finish(start(*arguments, cwd=place))
+        yield from [err[-300:]] if code else differences(whole, *runs_in(place))
+
+    check(trial, count, tmp_path)
+
+
+@repeated(0, 3, 40)
+def test_a_stopped_sweep_finishes_each_run_once_and_as_if_unbroken(count: int, tmp_path: Path) -> None:
+    """One after the other or side by side; all of its processes are stopped, or the first. Then with other values."""
+    settings = ["-m", *short(100), "hydra.sweep.dir=sweep", "resume=auto"]
+
+    def sweep(place: Path, *arguments: str) -> subprocess.Popen:
+        python = [sys.executable, *command(*settings, *arguments, cwd=place)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(python, cwd=place, start_new_session=True, **quiet)
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    started = time.perf_counter()
+    assert sweep(whole, "model=v1,v5", "seed=1,2").wait() == 0
+    seconds = time.perf_counter() - started
+
+    def trial(number: int, place: Path) -> Iterator[str]:
+        draw = random.Random(number)
+        launcher = draw.choice([[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+        first = ["model=v1,v5", "seed=1,2", *launcher]
+        for _ in range(draw.randint(1, 4)):
+            process = sweep(place, *first)
+            time.sleep(draw.uniform(0.3, 1) * seconds)
+            sent = draw.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
+            with suppress(ProcessLookupError):
+                draw.choice([os.killpg, os.kill])(process.pid, sent)
+            process.wait(timeout=120)
+            deadline = time.perf_counter() + 45  # a worker has 30 s to save, which a busy machine may need
+            while (left := _processes_of(process.pid)) and time.perf_counter() < deadline:
+                time.sleep(0.2)
+            yield from [f"signal {sent}: {len(left)} processes are left"] if left else []
+        yield from ["it does not finish"] if sweep(place, *first).wait(timeout=600) else []
+        names = [run.name for run in runs_in(whole)]
+        yield from ["other runs"] if [run.name for run in runs_in(place)] != names else []
+        for name in names:
+            yield from (f"{name}: {what}" for what in differences(whole / "sweep" / name, place / "sweep" / name))
+        before = {run: (run / "summary.json").stat().st_mtime_ns for run in runs_in(place)}
+        damaged = draw.choice([None, *before])
+        if damaged is not None:
+            (damaged / "config.yaml").write_text("damaged")
+        seeds = draw.sample([1, 2, 3], 2)
+        other = sweep(place, "model=v1,v5", f"seed={seeds[0]},{seeds[1]}")
+        yield from ["not with other values"] if other.wait() else []
+        yield from ("trained again" for run, t in before.items() if (run / "summary.json").stat().st_mtime_ns != t)
+        configs = [RunFolder(run).config() for run in runs_in(place) if run != damaged]
+        found = [(config.stage, config.seed) for config in configs]
+        wanted = {(stage, seed) for stage in ("v1", "v5") for seed in seeds}
+        yield from [f"wanted {wanted}, found {found}"] if not wanted <= {*found} or len(found) > len({*found}) else []
+
+    check(trial, count, tmp_path)
+
+
+def _processes_of(session: int) -> list[int]:
+    """The processes of a session that are not zombies."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(status.parent.name))
+    return found
+
+
+@repeated(0, 6, 200)
+def test_a_run_whose_folder_is_moved_ends_in_one_line_and_touches_no_other(count: int, tmp_path: Path) -> None:
+    """At random moments, or removed; mostly, another run begins in its place. The first can be resumed."""
+    settings = [*short(300), "training.eval_iters=10", "checkpoint.snapshots=5", "logger=csv", "hydra.run.dir=run"]
+    wholes = [whole_run(tmp_path / f"{seed}", *STAGES["v1"], *settings, f"seed={seed}") for seed in (1, 2)]
+
+    def trial(number: int, place: Path) -> Iterator[str]:
+        draw = random.Random(number)
+        run, moved, is_kept, has_other = place / "run", place / "moved", draw.random() < 0.8, draw.random() < 0.8
+        first = start(*STAGES["v1"], *settings, "seed=1", cwd=place)
+        while not (run / "commands.jsonl").exists():
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.6) * wholes[0][1])
+        run.rename(moved)
+        if not is_kept:
+            shutil.rmtree(moved)
+        if has_other:
+            code, _, err = finish(start(*STAGES["v1"], *settings, "seed=2", cwd=place))
+            yield from [f"the other run: {err[-300:]}"] if code else []
+        code, _, err = finish(first)
+        yield from one_line(code, err, 1) if code else []  # 0: it had finished
+        if has_other:
+            yield from (f"{what} in the other run" for what in differences(wholes[1][0], run))
+        elif run.exists():
+            yield f"{[*tree(run)]} came back"
+        if is_kept:
+            code, _, err = finish(start(f"resume={moved}", cwd=place))
+            yield from [err[-300:]] if code else differences(wholes[0][0], moved)
+
+    check(trial, count, tmp_path)
