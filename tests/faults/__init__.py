@@ -1,1 +1,1 @@
-"""What happens to real runs, done on purpose: quickly in the suite, at full size by soak.py."""
+"""What happens to real runs, done on purpose: README.md says how often."""

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import random
+import shlex
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ _SECONDS = 5
 _CHOSEN = {"model": "v7", "data": "shakespeare", "optimizer": "muon", "schedule": "cosine"}  # whose keys are tried
 _TRAINING = (
     f"{sys.executable} {REPOSITORY / 'train.py'} model=v1 training.max_iters=4 training.eval_interval=2 "
-    "training.eval_iters=1 training.batch_size=2 device=cpu data=text data.path={corpus}"
+    "training.eval_iters=1 training.batch_size=2 device=cpu data=text {corpus}"
 )
 # What surrounds the training in a shell, and whether its run is complete at the end.
 _AROUND = {
@@ -79,7 +80,7 @@ def test_streams_locales_folders_and_limits_that_are_missing_odd_or_full(
 
     def trial(number: int, place: Path) -> Iterator[str]:
         name, (around, completes) = cases[number]
-        command = around.replace("{}", _TRAINING.format(corpus=corpus_file))
+        command = around.replace("{}", _TRAINING.format(corpus=shlex.quote(f"data.path='{corpus_file}'")))
         done = subprocess.run(
             command, shell=True, cwd=place, env=usual, capture_output=True, text=True, errors="replace"
         )

@@ -37,11 +37,11 @@ def check(trial: Trial, count: int, folder: Path, prepare: Callable[[], None] | 
     one = partial(_one, trial, folder)
     if prepare is None:
         with ThreadPoolExecutor(2) as pool:
-            wrong = [*pool.map(one, range(count))]
+            wrong = [*chain.from_iterable(pool.map(one, range(count)))]
     else:
         with ProcessPoolExecutor(2, FORKSERVER, prepare) as processes:
-            wrong = [*processes.map(one, range(count), chunksize=-(-count // 2))]
-    assert [*chain.from_iterable(wrong)] == []
+            wrong = [*chain.from_iterable(processes.map(one, range(count), chunksize=-(-count // 2)))]
+    assert not wrong, "\n".join(wrong)
 
 
 def _one(trial: Trial, folder: Path, number: int) -> list[str]:
