@@ -1,10 +1,11 @@
 """The schemas of the commands other than train.py, as of gpt/base/schema.py."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gpt.base.choices import Count, NonNegative, PathName
+from gpt.base.choices import Count, NonNegative, PathName, Share
 from gpt.base.records import MetricName
 from gpt.base.schema import (
     DATA,
@@ -35,25 +36,66 @@ class RunConfig(Schema):
 class BeamConfig(Schema):
     """The settings of beam search."""
 
-    beam: Annotated[int, Field(ge=1, le=1000)]
-    length_penalty: Annotated[float, Field(ge=0, le=10)]
+    beam: Annotated[int, Field(ge=1, le=1000)] = 5
+    length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
 
 
-class GenerateConfig(RunConfig, BeamConfig):
+@dataclass(frozen=True)
+class Slider:
+    """How the playground offers an option: as a slider, at whose `neutral` position it has its default value.
+
+    None stands for the size of the vocabulary.
+    """
+
+    label: str
+    low: float
+    high: float | None
+    step: float
+    neutral: float | None
+    folded: bool = True
+
+
+@dataclass(frozen=True)
+class TextField:
+    """How the playground offers an option: as a field for text, with its default value while that is empty."""
+
+    label: str
+    folded: bool = True
+
+
+_Positive = Annotated[float, Field(gt=0, le=1)]
+
+
+class SamplingConfig(Schema):
+    """The settings of sampling, for generate.py, Python and the playground alike; conf/generate.yaml explains each.
+
+    gpt/tasks/decoding/sampling.py has the functions of those that leave tokens out.
+    """
+
+    tokens: Count = 500
+    seed: Seed = 1337
+    temperature: Annotated[NonNegative, Slider("Temperature T", 0, 2, 0.05, 1, folded=False)] = 1.0
+    top_k: Annotated[Count | None, Slider("Top-k", 1, None, 1, None, folded=False)] = None
+    top_p: Annotated[_Positive | None, Slider("Top-p", 0.05, 1, 0.05, 1, folded=False)] = None
+    min_p: Annotated[Share | None, Slider("Min-p", 0, 1, 0.01, 0)] = None
+    typical_p: Annotated[_Positive | None, Slider("Typical-p", 0.05, 1, 0.05, 1)] = None
+    repetition_penalty: Annotated[
+        Annotated[float, Field(ge=0.1, le=100)] | None, Slider("Repetition penalty", 1, 2, 0.05, 1)
+    ] = None
+    stop: Annotated[Annotated[str, Field(min_length=1)] | None, _TEXT, TextField("Stop before")] = None
+
+    def sampling(self) -> dict[str, Any]:
+        """These settings by name, without those that a command adds."""
+        return {name: getattr(self, name) for name in SamplingConfig.model_fields}
+
+
+class GenerateConfig(RunConfig, BeamConfig, SamplingConfig):
     """conf/generate.yaml: generating text from a run."""
 
     prompt: Annotated[str | None, _TEXT]
     prompt_file: Annotated[PathName | None, LITERAL]
-    tokens: Count
     num_samples: Count
-    temperature: NonNegative
-    top_k: Count | None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None
-    repetition_penalty: Annotated[float, Field(ge=0.1, le=100)] | None
-    stop: Annotated[Annotated[str, Field(min_length=1)] | None, _TEXT]
     recited: bool
-    seed: Seed
     device: DeviceName
     dtype: Literal["float32", "bfloat16", "int8"]
 

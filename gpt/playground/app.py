@@ -32,7 +32,7 @@ from gpt.playground.training_routes import TrainingRoutes
 from gpt.playground.trainings import Trainings
 from gpt.playground.writing import Workshop
 from gpt.session.trained import TrainedRun
-from gpt.tasks.decoding.sampling import generate
+from gpt.tasks.decoding.sampling import written
 
 
 def application(catalogue: Catalogue, names: Collection[str], trainings: Trainings) -> Starlette:
@@ -128,12 +128,7 @@ class _Playground:
         with ExitStack() as seat:
             seat.enter_context(self._workshop.seat())
             trained = await self._workshop.compute(self._catalogue.load, asked.run, asked.moment)
-            tokenizer = trained.tokenizer
-            steps = generate(
-                trained.model, tokenizer.encode(asked.prompt), tokens=asked.tokens, seed=asked.seed,
-                temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p,
-            )  # fmt: skip
-            pieces = tokenizer.pieces(int(step) for step in steps)
+            pieces = written(trained.model, trained.tokenizer, trained.tokenizer.encode(asked.prompt), asked)
             return _Written(self._workshop.write(pieces), seat.pop_all())
 
     async def translations(self, request: Request) -> Response:

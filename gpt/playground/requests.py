@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gpt.base.choices import CountOrZero
-from gpt.base.schema import Seed, StageName
+from gpt.base.command_schemas import SamplingConfig
+from gpt.base.schema import Schema, StageName
 
 LARGEST_BODY = 64 * 1024  # bytes
 LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
@@ -15,10 +16,8 @@ _TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 _Sentence = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class Asked(BaseModel):
+class Asked(Schema):
     """Fields of every request."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     run: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
     moment: CountOrZero | None = None  # the iteration of a snapshot; None: the weights that the run is shown with
@@ -33,7 +32,7 @@ class AboutTokens(Asked):
 class AboutLogits(AboutTokens):
     """Request for logits, with parts of the run turned off."""
 
-    off: Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=1000)] = []
+    off: Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=1000, default_factory=list)]
 
 
 class AboutRow(AboutTokens):
@@ -42,15 +41,11 @@ class AboutRow(AboutTokens):
     row: Annotated[int, Field(ge=0, le=2**31)]
 
 
-class Continuing(Asked):
+class Continuing(Asked, SamplingConfig):
     """Request for the continuation of a prompt."""
 
     prompt: _Text
     tokens: Annotated[int, Field(ge=1, le=1000)]
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-    top_k: Annotated[int, Field(ge=1, lt=2**31)] | None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None
-    seed: Seed
 
 
 class Translating(Asked):
@@ -68,19 +63,15 @@ class AboutTranslation(Asked):
     target: Annotated[list[_TokenId], Field(max_length=1000)]
 
 
-class Beginning(BaseModel):
+class Beginning(Schema):
     """Request for a training of a stage."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     stage: StageName
     settings: Annotated[str, Field(max_length=2000)]  # as on the command line
     text: Annotated[str, Field(min_length=1)] | None = None  # None: the corpus of the stage
 
 
-class Changing(BaseModel):
+class Changing(Schema):
     """Request to stop a training, with a checkpoint, or to go on with it."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     to: Literal["pause", "resume"]

@@ -137,8 +137,8 @@ class Trained(ABC):
     def generate(self, prompt: str | None = None, **options: Any) -> str:
         """A continuation of the prompt, without the prompt; for a run that translates, its translation.
 
-        `options` are those of `sampling.generate` (tokens=500, temperature=1.0, top_k, top_p, seed=1337) or of
-        `beam_search.translate` (beam=5, length_penalty=1.0), both in gpt/tasks/decoding.
+        `options` are those of SamplingConfig (tokens=500, seed=1337, temperature=1.0, top_k, top_p, ...) or of
+        BeamConfig (beam=5, length_penalty=1.0), both in gpt/base/command_schemas.py.
         """
         with self.runtime.settings():
             return self.task.output(self.model, prompt, **options)

@@ -2,15 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpt.base.command_schemas import GenerateConfig
+from gpt.base.command_schemas import GenerateConfig, SamplingConfig
 from gpt.base.errors import RequestError
-from gpt.base.keys import checked_values
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
@@ -23,7 +22,7 @@ from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.tasks.decoding.checks import checked_options
 from gpt.tasks.decoding.packing import packed
-from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text
+from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text, until, written
 from gpt.tasks.task import Task
 
 _MOST_TOKENS = 100_000_000  # per command; they take about a gigabyte
@@ -37,11 +36,10 @@ class Continuation(Task):
     corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
-    options = frozenset({
-        "dtype", "min_p", "num_samples", "recited", "repetition_penalty", "seed", "stop", "temperature", "text",
-        "tokens", "top_k", "top_p",
+    options = frozenset(SamplingConfig.model_fields) | {
+        "dtype", "num_samples", "recited", "text",
         "training.eval_iters", "training.short_iters", "training.short_window", "training.windows",
-    })  # fmt: skip
+    }  # fmt: skip
     example = "tokens=200"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
@@ -155,30 +153,23 @@ class Continuation(Task):
         _check_amount(config.tokens, config.num_samples)
         ids = self._prompt(prompt)
         begun = "" if prompt is None else self.tokenizer.decode(ids)  # text, which the bytes of a file need not be
-        steps = generate(
-            packed(model, getattr(torch, config.dtype)), ids,
-            tokens=config.tokens, num_samples=config.num_samples,
-            temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, min_p=config.min_p,
-            repetition_penalty=config.repetition_penalty, seed=config.seed,
-        )  # fmt: skip
+        model = packed(model, getattr(torch, config.dtype))
         if config.num_samples == 1:
             yield begun
-            yield from _until(config.stop, self.tokenizer.pieces(int(step) for step in steps))
+            yield from written(model, self.tokenizer, ids, config)
             yield "\n"
             return
+        steps = generate(model, ids, num_samples=config.num_samples, **config.sampling())
         samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all of them finish together
         for number, sample in enumerate(samples, start=1):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
-            yield f"{begun}{''.join(_until(config.stop, self.tokenizer.pieces(sample)))}\n\n"
+            yield f"{begun}{''.join(until(config.stop, self.tokenizer.pieces(sample)))}\n\n"
 
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
-        """A continuation; `options` are those of `generate`, by default tokens=500 and seed=1337, and `stop`."""
-        options = {"tokens": 500, "seed": 1337} | options
-        (stop,) = checked_values(GenerateConfig, {"stop": options.pop("stop", None)}).values()
-        options = checked_options(generate, prompt, options)
-        _check_amount(options["tokens"])
-        steps = generate(model, self._prompt(prompt), **options)
-        return "".join(_until(stop, self.tokenizer.pieces(int(step[0]) for step in steps)))
+        """A continuation; `options` are those of SamplingConfig."""
+        config = checked_options(SamplingConfig, prompt, options)
+        _check_amount(config.tokens)
+        return "".join(written(model, self.tokenizer, self._prompt(prompt), config))
 
     def batches(
         self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
@@ -211,25 +202,6 @@ class Continuation(Task):
 
     def _warn(self, count: int, unknown: str) -> None:
         log.warning(f"left out {count:,} characters that the vocabulary lacks: {unknown[:40]!r}")
-
-
-def _until(stop: str | None, pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces of a text up to the string that ends it; a piece waits as long as that string may begin in it."""
-    waiting = ""
-    for piece in pieces:
-        if stop is None:
-            yield piece
-            continue
-        waiting += piece
-        before, found, _ = waiting.partition(stop)
-        if found:
-            yield before
-            return
-        kept = max((n for n in range(1, len(stop)) if waiting.endswith(stop[:n])), default=0)
-        yield waiting[: len(waiting) - kept]
-        waiting = waiting[len(waiting) - kept :]
-    if waiting:
-        yield waiting
 
 
 def _check_amount(tokens: int, num_samples: int = 1) -> None:

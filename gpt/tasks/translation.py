@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
+from gpt.base.command_schemas import BeamConfig, EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError, UserError, requiring
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import PairCorpus
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TOKENS = "sentence_subwords"  # the kind of vocabulary
-_GREEDY = {"beam": 1, "length_penalty": 0.0}
 
 
 class Translation(Task):
@@ -36,7 +35,7 @@ class Translation(Task):
     does = "translates"
     token = "subword"
     splits = ("test", "val", "train")
-    options = frozenset({"beam", "length_penalty"})
+    options = frozenset(BeamConfig.model_fields)
     has_source = True
     undecodable = "surrogateescape"  # only lines that are not UTF-8 are lost
     on_the_hub = "translation"
@@ -96,7 +95,7 @@ class Translation(Task):
     def examples(self, model: nn.Module, corpus: PairCorpus) -> list[str]:
         """The first validation sentences, their references, and the model's translations."""
         pairs, was_training = corpus.val[:3], model.training
-        outputs = self.translate(model, [source for source, _ in pairs], **_GREEDY)
+        outputs = self.translate(model, [source for source, _ in pairs], BeamConfig(beam=1, length_penalty=0.0))
         model.train(was_training)
         return [
             f"  {name} {line}"
@@ -111,27 +110,22 @@ class Translation(Task):
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield a translation for each line of the prompt, or of standard input if there is no prompt."""
-        search = {"beam": config.beam, "length_penalty": config.length_penalty}
         given = None if prompt is None else [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
         sentences = readable(sys.stdin.buffer if given is None else given, self.tokenizer, block_size_of(model))
         if given is not None:
             together = list(sentences)
             if not any(together):
                 raise RequestError("the prompt is empty: give at least one word that the model can read")
-            yield "".join(f"{line}\n" for line in self.translate(model, together, **search))
+            yield "".join(f"{line}\n" for line in self.translate(model, together, config))
             return
         if sys.stdin.isatty():
             print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
         for sentence in sentences:
-            yield self.translate(model, [sentence], **search)[0] + "\n"
+            yield self.translate(model, [sentence], config)[0] + "\n"
 
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
-        """The translation of a sentence; `options` are those of `translate`, by default a beam of 5."""
-        from gpt.tasks.decoding.beam_search import translate
-
-        options = {"beam": 5, "length_penalty": 1.0} | options
-        options = checked_options(translate, prompt, options)
-        return self.translate(model, [prompt or ""], **options)[0]
+        """The translation of a sentence; `options` are those of BeamConfig."""
+        return self.translate(model, [prompt or ""], checked_options(BeamConfig, prompt, options))[0]
 
     def batches(
         self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
@@ -150,16 +144,16 @@ class Translation(Task):
             lengths = (map(len, self.tokenizer.encode_all(list(side))) for side in zip(*pairs, strict=True))
             longest = map(max, *lengths)
             pairs = [pair for pair, n in zip(pairs, longest, strict=True) if n < block_size_of(model)]
-        search = {"beam": config.beam, "length_penalty": config.length_penalty}
-        outputs = self.translate(model, [source for source, _ in pairs], **search)
+        outputs = self.translate(model, [source for source, _ in pairs], config)
         found = scores(outputs, [target for _, target in pairs])
         return [replace(measure, value=round(measure.value, 2)) for measure in found]
 
-    def translate(self, model: nn.Module, sentences: list[str], **search: Any) -> list[str]:
-        """Translate sentences; `search` takes beam and length_penalty."""
+    def translate(self, model: nn.Module, sentences: list[str], config: BeamConfig) -> list[str]:
+        """Translate sentences by beam search."""
         from gpt.tasks.decoding.beam_search import translate
 
-        return translate(model, self.tokenizer, [self.tokenizer.known_part(s)[0] for s in sentences], **search)
+        known = [self.tokenizer.known_part(sentence)[0] for sentence in sentences]
+        return translate(model, self.tokenizer, known, beam=config.beam, length_penalty=config.length_penalty)
 
 
 def _subwords() -> "type[Subwords]":

@@ -16,6 +16,7 @@ from exercises.checks import EXERCISES
 from exercises.checks.attempts import attempt
 from exercises.checks.judging import judge
 from exercises.checks.steps import Part, follow, readings, result
+from gpt.base.command_schemas import SamplingConfig
 from gpt.models import v2_attention_head, v3_attention_heads, v4_blocks, v5_residual, v6_pre_norm
 from gpt.tasks.decoding.sampling import choose
 from tests.conftest import REPOSITORY
@@ -456,7 +457,7 @@ def test_what_is_called_right_of_top_p_is_what_generate_draws_from() -> None:
     p = right(part, given)
     uniform = torch.linspace(0, 1, 2001)[:-1]
     for row, wanted in zip(given.p, p, strict=True):
-        drawn = choose(row.log().expand(len(uniform), -1), uniform, 1.0, None, 0.6)
+        drawn = choose(row.log().expand(len(uniform), -1), uniform, SamplingConfig(top_p=0.6))
         torch.testing.assert_close(drawn.bincount(minlength=5) / len(uniform), wanted, atol=1e-3, rtol=0)
 
 

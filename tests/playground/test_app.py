@@ -20,9 +20,10 @@ import safetensors.torch
 import torch
 
 import gpt
-from gpt.playground import answers, app, looking, requests, server, writing
+from gpt.playground import answers, looking, requests, server, writing
 from gpt.playground.catalogue import Catalogue
 from gpt.runs.folder import RunFolder
+from gpt.tasks.decoding import sampling
 from tests.conftest import REPOSITORY
 from tests.playground.conftest import Served, serving
 
@@ -233,7 +234,7 @@ def test_a_text_ends_when_it_takes_too_long(served: Served, run_id: str, monkeyp
 def test_writing_ends_when_the_reader_leaves(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted in characters that the model was asked for, of the 1,000 that it would write."""
     written = 0
-    original = app.generate
+    original = sampling.generate
 
     def counted(*arguments: object, **options: object) -> Iterator[torch.Tensor]:
         nonlocal written
@@ -242,7 +243,7 @@ def test_writing_ends_when_the_reader_leaves(trained: Path, monkeypatch: pytest.
             time.sleep(0.01)
             yield step
 
-    monkeypatch.setattr(app, "generate", counted)
+    monkeypatch.setattr(sampling, "generate", counted)
     with serving(trained / "runs") as served:
         body = json.dumps(asking(served.ids()["v7"], tokens=1000)).encode()
         with socket.create_connection((served.host, served.port)) as connection:

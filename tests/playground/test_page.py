@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import gpt
+from gpt.base.command_schemas import SamplingConfig
 from gpt.data.pairs import Subwords
 from gpt.playground import intervening, looking
 from gpt.playground.describing import in_full
@@ -648,7 +649,7 @@ def test_the_page_draws_as_generate_py_does(page: Visit) -> None:
     ]:
         x = torch.randn(50, 20, generator=generator) * 3
         uniform = torch.rand(50, generator=generator)
-        expected = choose(x, uniform, temperature, top_k, top_p).tolist()
+        expected = choose(x, uniform, SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)).tolist()
         cases.append(
             [x.tolist(), uniform.tolist(), {"temperature": temperature, "topK": top_k, "topP": top_p}, expected]
         )

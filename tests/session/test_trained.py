@@ -110,11 +110,10 @@ def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
         ({"temperature": -1}, "temperature=-1: must be at least 0"),
         ({"tokens": -1}, "tokens=-1: must be at least 1"),
         ({"tokens": 2**30}, "num_samples . tokens must be at most"),
-        ({"num_samples": 0}, "num_samples=0: must be at least 1"),
         ({"seed": "x"}, "seed=x: must be a whole number"),
         ({"seed": -1}, "seed=-1: must be at least 0"),
         ({"prompt": 5}, "prompt=5: must be text"),
-        ({"beam": 3}, "beam is not an option here; there are min_p, num_samples, repetition_penalty, seed, temp"),
+        ({"beam": 3}, "beam is not an option here; there are min_p, repetition_penalty, seed, stop, temp"),
     ],
 )
 def test_what_generate_py_refuses_python_refuses(run: TrainedRun, options: dict[str, Any], message: str) -> None:

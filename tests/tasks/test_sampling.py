@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gpt.base.command_schemas import SamplingConfig
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import v7_dropout
-from gpt.tasks.continuation import _until
 from gpt.tasks.decoding import sampling
-from gpt.tasks.decoding.sampling import choose, default_prompt, generate, penalised, sample_text
+from gpt.tasks.decoding.sampling import choose, default_prompt, generate, penalised, sample_text, shaped, until
 from gpt.tasks.decoding.tracing import traced
 from tests.conftest import build_small
 
@@ -23,107 +23,86 @@ def sample(model: nn.Module, prompt: Tensor, **options: object) -> Tensor:
     return torch.stack(list(steps), dim=1)  # (num_samples, tokens)
 
 
-def greedy_by_forward_pass(model: nn.Module, prompt: Tensor, tokens: int, window: Callable[[list], list]) -> list[int]:
-    ids = prompt.tolist()
-    for _ in range(tokens):
-        context = torch.tensor([window(ids)])
-        ids.append(int(model(context)[0, -1].argmax()))
-    return ids[len(prompt) :]
+LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])  # probabilities of about 0.644, 0.237, 0.087, 0.032; entropy 0.946
 
 
-LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-
-
-def shares(**options: object) -> list[float]:
-    """How often each token is chosen, over an even grid of draws."""
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        *[({"temperature": t}, "0123") for t in (1.0, 0.5, 2.0)],
+        *[(only, "0") for only in ({"temperature": 0.0}, {"temperature": 1e-30}, {"top_k": 1}, {"top_p": 0.6})],
+        ({"top_k": 2}, "01"), ({"top_k": 9}, "0123"), ({"top_p": 0.7}, "01"), ({"top_p": 1.0}, "0123"),
+        # Each is of what those before it leave, at every temperature:
+        ({"top_k": 2, "top_p": 0.7}, "0"), ({"top_k": 2, "top_p": 0.75}, "01"), ({"top_k": 1, "top_p": 0.9}, "0"),
+        ({"temperature": 1e5, "top_k": 3, "top_p": 0.3}, "0"), ({"temperature": 1e30, "top_k": 3, "top_p": 0.7}, "012"),
+        *[({"min_p": m}, left) for m, left in ((0.0, "0123"), (0.1, "012"), (0.2, "01"), (0.4, "0"), (1.0, "0"))],
+        ({"temperature": 1e6, "min_p": 0.4}, "0123"),
+        # The second token is as surprising as the entropy, and the first less so, 0.49 and 0.51 from it:
+        *[({"typical_p": share}, left) for share, left in ((0.2, "1"), (0.3, "01"), (0.9, "012"), (1.0, "0123"))],
+    ],
+)  # fmt: skip
+def test_tokens_are_drawn_from_what_the_options_leave(options: dict, left: str) -> None:
+    """Over an even grid of draws."""
     draws = (torch.arange(10_000) + 0.5) / 10_000
-    options = {"temperature": 1.0, "top_k": None, "top_p": None} | options
-    return choose(LOGITS.expand(10_000, 4), draws, **options).bincount(minlength=4).div(10_000).tolist()
+    chosen = choose(LOGITS.expand(10_000, 4), draws, SamplingConfig(**options))
+    p = (LOGITS[0] / max(options.get("temperature", 1.0), 1e-9)).softmax(0)
+    p[[i for i in range(4) if str(i) not in left]] = 0
+    assert (chosen.bincount(minlength=4) / 10_000).tolist() == pytest.approx((p / p.sum()).tolist(), abs=1e-3)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_tokens_are_drawn_from_the_softmax_of_logits_over_temperature(temperature: float) -> None:
-    expected = (LOGITS[0] / temperature).softmax(0).tolist()
-    assert shares(temperature=temperature) == pytest.approx(expected, abs=1e-3)
-
-
-def test_temperature_0_top_k_and_top_p_leave_the_likeliest() -> None:
-    p = LOGITS[0].softmax(0)  # about 0.644, 0.237, 0.087, 0.032
-    for only_one in ({"temperature": 0.0}, {"temperature": 1e-30}, {"top_k": 1}, {"top_p": 0.6}):
-        assert shares(**only_one) == [1, 0, 0, 0]
-    for two in ({"top_k": 2}, {"top_p": 0.7}):
-        assert shares(**two) == pytest.approx([*(p[:2] / p[:2].sum()).tolist(), 0, 0], abs=1e-3)
-    assert shares(top_k=9) == shares(top_p=1.0) == shares()
-    assert shares(top_p=0.9, top_k=1) == [1, 0, 0, 0]
-
-
-def test_min_p_leaves_what_is_likely_beside_the_likeliest() -> None:
-    p = LOGITS[0].softmax(0)  # about 0.644, 0.237, 0.087, 0.032
-    for min_p, kept in ((0.0, 4), (0.1, 3), (0.2, 2), (0.4, 1), (1.0, 1)):
-        assert shares(min_p=min_p) == pytest.approx(
-            [*(p[:kept] / p[:kept].sum()).tolist(), *[0] * (4 - kept)], abs=1e-3
-        )
-    assert shares(min_p=0.4, temperature=1e6) == pytest.approx([0.25] * 4, abs=1e-3)  # of what the temperature leaves
-
-
-def test_min_p_and_the_penalty_are_those_of_transformers() -> None:
+def test_survivors_and_the_penalty_are_those_of_transformers() -> None:
     transformers = pytest.importorskip("transformers")
+    warpers = {
+        "top_k": transformers.TopKLogitsWarper, "top_p": transformers.TopPLogitsWarper,
+        "min_p": transformers.MinPLogitsWarper, "typical_p": transformers.TypicalLogitsWarper,
+    }  # fmt: skip
     torch.manual_seed(0)
-    logits, context = torch.randn(3, 20), torch.randint(20, (3, 9))
+    logits, context = torch.randn(30, 20), torch.randint(20, (30, 9))
+    alone = [{name: value} for name in warpers for value in ((3, 12) if name == "top_k" else (0.05, 0.3, 0.9))]
+    for options in [*alone, {"top_k": 9, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.6}]:
+        expected = logits
+        for name, value in options.items():
+            expected = warpers[name](value)(context, expected)
+        p, ids = shaped(logits, SamplingConfig(**options))
+        assert torch.equal(torch.zeros_like(p).scatter(-1, ids, p) > 0, expected.isfinite()), options
     expected = transformers.RepetitionPenaltyLogitsProcessor(1.3)(context, logits)
     torch.testing.assert_close(penalised(logits, context, 1.3), expected)
-    for min_p in (0.05, 0.3, 0.9):
-        kept = transformers.MinPLogitsWarper(min_p)(context, logits).isfinite()
-        for row in range(3):
-            draws = (torch.arange(5000) + 0.5) / 5000
-            chosen = choose(logits[row].expand(5000, 20), draws, 1.0, None, None, min_p)
-            assert set(chosen.tolist()) == set(kept[row].nonzero().flatten().tolist())
 
 
 def test_a_penalty_makes_a_model_say_other_things() -> None:
     model, prompt = build_small("v2"), torch.tensor([1, 2, 3])
-    plain = sample(model, prompt, temperature=0.0)
-    assert len({*sample(model, prompt, temperature=0.0, repetition_penalty=100.0)[0].tolist()}) > len(
-        {*plain[0].tolist()}
-    )
-    assert torch.equal(sample(model, prompt, temperature=0.0, repetition_penalty=1.0), plain)
+    plain, penalised = (sample(model, prompt, temperature=0.0, repetition_penalty=x)[0] for x in (1.0, 100.0))
+    assert len(penalised.unique()) > len(plain.unique())
+    assert torch.equal(sample(model, prompt, temperature=0.0)[0], plain)
 
 
 @given(st.lists(st.text("abc", max_size=3), max_size=12), st.text("abc", min_size=1, max_size=3))
 def test_a_text_ends_before_the_string_that_stops_it(pieces: list[str], stop: str) -> None:
-    assert "".join(_until(stop, pieces)) == "".join(pieces).partition(stop)[0]
-    assert "".join(_until(None, pieces)) == "".join(pieces)
+    assert "".join(until(stop, pieces)) == "".join(pieces).partition(stop)[0]
+    assert "".join(until(None, pieces)) == "".join(pieces)
 
 
-def test_top_p_is_of_what_top_k_leaves_at_every_temperature() -> None:
-    for temperature, top_k, top_p, count in ((1.0, 2, 0.7, 1), (1.0, 2, 0.75, 2), (1e5, 3, 0.3, 1), (1e30, 3, 0.7, 3)):
-        p = (LOGITS[0] / temperature).softmax(0)
-        p[count:] = 0
-        found = shares(temperature=temperature, top_k=top_k, top_p=top_p)
-        assert found == pytest.approx((p / p.sum()).tolist(), abs=1e-3)
-    draws = (torch.arange(100) + 0.5) / 100
-    assert set(choose(LOGITS.flip(-1).expand(100, 4), draws, 1e30, 2, None).tolist()) == {2, 3}
+SHARE = st.none() | st.floats(0, 1, exclude_min=True)
 
 
 @given(
     logits=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=70),
     uniform=st.floats(0, 1, exclude_max=True),
-    temperature=st.floats(0, 100),
-    top_k=st.none() | st.integers(1, 80),
-    top_p=st.none() | st.floats(0, 1, exclude_min=True),
+    options=st.fixed_dictionaries(
+        {"temperature": st.floats(0, 100)},
+        optional={"top_k": st.integers(1, 80), "top_p": SHARE, "min_p": SHARE, "typical_p": SHARE},
+    ),
 )
-def test_a_token_of_probability_zero_is_never_chosen(
-    logits: list[float], uniform: float, temperature: float, top_k: int | None, top_p: float | None
-) -> None:
-    row = torch.tensor([logits])
-    chosen = int(choose(row, torch.tensor([uniform]), temperature, top_k, top_p))
+def test_a_token_of_probability_zero_is_never_chosen(logits: list[float], uniform: float, options: dict) -> None:
+    row, temperature = torch.tensor([logits]), options["temperature"]
+    chosen = int(choose(row, torch.tensor([uniform]), SamplingConfig(**options)))
     assert 0 <= chosen < len(logits)
     if temperature > 1e-30:
         assert ((row - row.max()) / temperature).softmax(-1)[0, chosen] > 0
     else:
         assert row[0, chosen] == row.max()
-    if top_k is not None:
-        assert (row > row[0, chosen]).sum() < top_k
+    if "top_k" in options:
+        assert (row > row[0, chosen]).sum() < options["top_k"]
 
 
 @pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
@@ -162,6 +141,14 @@ def test_a_stage_that_cannot_be_traced_generates_all_the_same() -> None:
             return super().forward(idx if idx.sum() > 30 else idx + 1)
 
     assert sample(Deciding(65, 16, 8, 2, 1, 0.0), torch.tensor([1, 2]), tokens=250).shape == (1, 250)
+
+
+def greedy_by_forward_pass(model: nn.Module, prompt: Tensor, tokens: int, window: Callable[[list], list]) -> list[int]:
+    ids = prompt.tolist()
+    for _ in range(tokens):
+        context = torch.tensor([window(ids)])
+        ids.append(int(model(context)[0, -1].argmax()))
+    return ids[len(prompt) :]
 
 
 def test_greedy_text_equals_that_of_the_forward_pass_over_the_stated_window() -> None:

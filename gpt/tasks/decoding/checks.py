@@ -1,9 +1,8 @@
 """Checks of what a decoder is given: the options of a program, and the logits of a model."""
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -11,22 +10,24 @@ from torch import Tensor
 from gpt.base.command_schemas import GenerateConfig
 from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import checked_values
+from gpt.base.schema import Schema
+
+Options = TypeVar("Options", bound=Schema)
 
 
-def checked_options(decoder: Callable[..., Any], prompt: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, with the scalars of NumPy and PyTorch as Python's.
+def checked_options(schema: type[Options], prompt: str | None, options: Mapping[str, Any]) -> Options:
+    """The options of a decoder; scalars of NumPy and PyTorch become Python's.
 
     Raises RequestError unless `prompt` and the `options` have the names and ranges that they have in generate.py.
     """
-    taken = [name for name in inspect.signature(decoder).parameters if name in GenerateConfig.model_fields]
-    if unknown := [name for name in options if name not in taken]:
-        raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted({*taken} - {'prompt'}))}")
+    if unknown := [name for name in options if name not in schema.model_fields]:
+        raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted(schema.model_fields))}")
     plain = {
         name: x.item() if isinstance(x, np.generic | Tensor) and math.prod(x.shape) == 1 else x
         for name, x in options.items()
     }
     checked_values(GenerateConfig, {"prompt": prompt})
-    return checked_values(GenerateConfig, plain)
+    return schema(**checked_values(schema, plain))
 
 
 def checked_logits(logits: Tensor) -> Tensor:

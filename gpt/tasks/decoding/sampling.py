@@ -2,11 +2,13 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gpt.base.command_schemas import SamplingConfig
 from gpt.base.seeding import generator
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
@@ -19,30 +21,20 @@ _MANY = {"cpu": 50, "cuda": 16}  # tokens, from which on recording a step saves 
 
 
 @torch.inference_mode()
-def generate(  # noqa: PLR0913  # the options of generate.py
-    model: nn.Module,
-    prompt: Tensor,
-    *,
-    tokens: int,
-    seed: int,
-    num_samples: int = 1,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float | None = None,
-) -> Iterator[Tensor]:
+def generate(model: nn.Module, prompt: Tensor, *, num_samples: int = 1, **options: Any) -> Iterator[Tensor]:
     """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
-    Sample i is a function of (seed, i): it does not depend on how many samples are drawn.
+    `options` are those of SamplingConfig; `stop`, which ends a text, has no effect on ids. Sample i is a function of
+    (seed, i): it does not depend on how many samples are drawn.
     """
     model.eval()
+    config = SamplingConfig(**options)
     device = next(model.parameters()).device
     block_size = block_size_of(model)
     prompt = prompt[-block_size:]  # no stage reads more
-    N, T = num_samples, len(prompt)
+    N, T, tokens = num_samples, len(prompt), config.tokens
     # One number per choice, drawn in advance and on the CPU: the same text on every device.
-    draws = [torch.rand(tokens, generator=generator(seed, "sample", i)) for i in range(N)]
+    draws = [torch.rand(tokens, generator=generator(config.seed, "sample", i)) for i in range(N)]
     uniforms = torch.stack(draws, dim=1).to(device)  # (tokens, N)
     context = torch.empty(N, T + tokens, dtype=torch.int64, device=device)
     context[:, :T] = prompt
@@ -51,11 +43,33 @@ def generate(  # noqa: PLR0913  # the options of generate.py
         next_logits = _CachedDecoder(model, KVCache(min(block_size, T + tokens), slides=model.slides), tokens)
     for step in range(tokens):
         logits = next_logits(context[:, : T + step])  # (N, V)
-        if repetition_penalty is not None:
-            logits = penalised(logits, context[:, : T + step], repetition_penalty)  # (N, V)
-        chosen = choose(logits, uniforms[step], temperature, top_k, top_p, min_p)  # (N,)
+        if config.repetition_penalty is not None:
+            logits = penalised(logits, context[:, : T + step], config.repetition_penalty)  # (N, V)
+        chosen = choose(logits, uniforms[step], config)  # (N,)
         context[:, T + step] = chosen
         yield chosen
+
+
+def written(model: nn.Module, tokenizer: TextTokenizer, prompt: Tensor, config: SamplingConfig) -> Iterator[str]:
+    """The text that continues `prompt`, (T,) token ids, piece by piece."""
+    steps = generate(model, prompt, **config.sampling())
+    return until(config.stop, tokenizer.pieces(int(step) for step in steps))
+
+
+def until(stop: str | None, pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces of a text up to the string that ends it; a piece waits as long as that string may begin in it."""
+    if stop is None:
+        yield from pieces
+        return
+    waiting = ""
+    for piece in pieces:
+        before, found, _ = (waiting + piece).partition(stop)
+        kept = 0 if found else max(n for n in range(min(len(stop), len(before) + 1)) if before.endswith(stop[:n]))
+        yield before[: len(before) - kept]
+        if found:
+            return
+        waiting = before[len(before) - kept :]
+    yield waiting
 
 
 def penalised(logits: Tensor, context: Tensor, penalty: float) -> Tensor:
@@ -66,44 +80,74 @@ def penalised(logits: Tensor, context: Tensor, penalty: float) -> Tensor:
     return logits.scatter(-1, context, torch.where(own > 0, own / penalty, own * penalty))
 
 
-def choose(
-    logits: Tensor,
-    uniform: Tensor,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None = None,
-) -> Tensor:
+def choose(logits: Tensor, uniform: Tensor, config: SamplingConfig) -> Tensor:
     """One token id per row: logits (N, V), uniform (N,) numbers in [0, 1) -> (N,).
 
-    Tokens are drawn from softmax(logits / temperature); temperature 0 takes the likeliest. `top_k` leaves only the k
-    likeliest to choose from, in case of ties those with the lowest ids; `top_p` of these the fewest that have the share
-    p of their probability ("The Curious Case of Neural Text Degeneration", Holtzman et al., 2020, section 3.1), as
-    transformers chains the two; `min_p` of what is left those with at least the share min_p of the likeliest one's
-    probability ("Turning Up the Heat", Nguyen et al., 2024, section 3). Raises UserError for logits that contain NaN or
-    Inf.
+    Temperature 0 takes the likeliest. Raises UserError for logits that contain NaN or Inf.
     """
     logits = checked_logits(logits)
-    if temperature < torch.finfo(torch.float32).tiny:
+    if config.temperature < torch.finfo(torch.float32).tiny:
         return logits.argmax(dim=-1)
-    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
-    ids = logits.argsort(dim=-1, descending=True, stable=True)  # (N, V); high temperatures make probabilities equal
-    p = (shifted / temperature).softmax(dim=-1).gather(-1, ids)  # (N, V)
-    if top_k is not None:
-        p[:, top_k:] = 0
-    if top_p is not None:
-        cumulative = _cumulative(p)
-        outside = cumulative - p >= top_p * cumulative[:, -1:]  # by the total probability of the tokens before it
-        outside[:, 0] = False
-        p = p.masked_fill(outside, 0)
-    if min_p is not None:
-        p = p.masked_fill(p < min_p * p[:, :1], 0)
+    p, ids = shaped(logits, config)
     cumulative = _cumulative(p)  # (N, V)
     # Inverse transform sampling: the first token whose cumulative probability exceeds the draw.
     threshold = uniform[:, None] * cumulative[:, -1:]  # (N, 1)
-    last = (p > 0).sum(dim=-1, keepdim=True) - 1  # rounding must not choose a token of probability 0
+    last = (cumulative < cumulative[:, -1:]).sum(dim=-1, keepdim=True)  # if the threshold is rounded to the total
     choice = (cumulative <= threshold).sum(dim=-1, keepdim=True).minimum(last)  # (N, 1)
     return ids.gather(-1, choice).squeeze(-1)
+
+
+def shaped(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
+    """What to draw from: softmax(logits / temperature), with 0 for tokens that the options of SURVIVORS leave out.
+
+    logits: (N, V) -> probabilities that need not add up to 1, the likeliest first, and their ids, (N, V) each.
+    """
+    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
+    ids = logits.argsort(dim=-1, descending=True, stable=True)  # (N, V); high temperatures make probabilities equal
+    p = (shifted / config.temperature).softmax(dim=-1).gather(-1, ids)  # (N, V)
+    for option, survivors in SURVIVORS.items():
+        if (value := getattr(config, option)) is not None:
+            p = p.masked_fill(~survivors(p, value), 0)
+    return p, ids
+
+
+def _top_k(p: Tensor, k: int) -> Tensor:
+    """The k likeliest; in case of ties those with the lowest ids."""
+    return (torch.arange(p.shape[-1], device=p.device) < k).expand_as(p)
+
+
+def _top_p(p: Tensor, share: float) -> Tensor:
+    """The fewest that have this share of the probability, the likeliest first ("The Curious Case of Neural Text
+    Degeneration", Holtzman et al., 2020, section 3.1).
+    """
+    cumulative = _cumulative(p)
+    kept = cumulative - p < share * cumulative[:, -1:]  # by the total probability of the tokens before it
+    kept[:, 0] = True
+    return kept
+
+
+def _min_p(p: Tensor, share: float) -> Tensor:
+    """Those with at least this share of the likeliest one's probability ("Turning Up the Heat", Nguyen et al., 2024,
+    section 3).
+    """
+    return p >= share * p[:, :1]
+
+
+def _typical_p(p: Tensor, share: float) -> Tensor:
+    """The fewest that have this share of the probability, those first whose surprise, -log p, is closest to the entropy
+    ("Locally Typical Sampling", Meister et al., 2022).
+    """
+    normalised = p / p.sum(dim=-1, keepdim=True)
+    entropy = torch.special.entr(normalised).sum(dim=-1, keepdim=True)
+    order = (normalised.log() + entropy).abs().argsort(dim=-1, stable=True)  # (N, V)
+    return torch.zeros_like(p, dtype=torch.bool).scatter(-1, order, _top_p(p.gather(-1, order), share))
+
+
+# Which tokens each option leaves, in the order in which transformers chains them. The functions take the probabilities
+# of `shaped`, (N, V), with 0 for what the options before leave out, and the option's value; they return a mask, (N, V).
+SURVIVORS: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "top_k": _top_k, "top_p": _top_p, "min_p": _min_p, "typical_p": _typical_p
+}  # fmt: skip
 
 
 def _cumulative(p: Tensor) -> Tensor:
