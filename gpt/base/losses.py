@@ -183,8 +183,8 @@ class Loss(_Brief):
 
     def rows(self, name: str) -> list[tuple[str, str, str]]:
         """The loss as rows of a table: name, value and unit, in each unit in which it is known."""
-        token = self.over.token
-        values = [(self.nats, f"nats per {token}"), (self.bits_per("token"), f"bits per {token}")]
+        token, context = self.over.token, ", each with at least half a window of context" if self.over.sliding else ""
+        values = [(self.nats, f"nats per {token}{context}"), (self.bits_per("token"), f"bits per {token}")]
         values += [(self.per("character"), "nats per character")] if token != "character" else []
         values += [(self.bits_per("byte"), "bits per byte")] if token != "byte" else []
         known = [(value, unit) for value, unit in values if value is not None]

@@ -47,8 +47,7 @@ class Measured:
             where = f"{over.seen.unit}s, in the training split of {printable(over.seen.run)}"
             rows += [("trained on", f"{over.seen.count:,} of {over.seen.of:,}", where)]
         if self.sliding is not None:
-            unit = f"nats per {over.token}, each with at least half a window of context"
-            rows += [("in sliding windows", f"{self.sliding.nats:.4f}", unit)]
+            rows += self.sliding.rows("in sliding windows")[:1]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
         return "\n".join([table, *(f"{loss:.4f} {token!r}" for token, loss in self.losses or [])])
@@ -61,7 +60,7 @@ class Measured:
         if seen is not None:
             found["trained_on"] = seen.model_dump()
         if self.sliding is not None:
-            unit = f"nats per {self.sliding.over.token}, each with at least half a window of context"
+            ((_, _, unit), *_) = self.sliding.rows("")
             found["in_sliding_windows"] = {"value": self.sliding.nats, "signature": unit}
         for measure in self.others:
             found["_".join(re.findall(r"\w+", measure.name))] = {"value": measure.value, "signature": measure.unit}

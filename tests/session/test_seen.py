@@ -82,11 +82,11 @@ def test_an_evaluation_tells_what_of_the_text_the_run_was_trained_on(folder: Pat
     held_out.write_text(text[18_000:])
     excerpt.write_text(text[17_000:19_000])
     for run in ("parent", "same"):
-        assert evaluated(folder / run, f"text='{held_out}'").seen is None
+        assert evaluated(folder / run, f"text='{held_out}'").exact.over.seen is None
         found = evaluated(folder / run, f"text='{excerpt}'")
         assert "trained on" in found.table()
         assert json.loads(found.as_json())["trained_on"]["count"] == 999  # and a newline between the files
-    assert evaluated(folder / "parent").seen is None
+    assert evaluated(folder / "parent").exact.over.seen is None
     assert "10,000 of 12,001" in evaluated(folder / "grandchild").table()
 
 
@@ -104,6 +104,6 @@ def test_nothing_is_said_where_nothing_can_be_known(folder: Path, text: str, tmp
     (tmp_path / "own.txt").write_bytes(content)
     gone.unlink()
     try:
-        assert evaluated(folder / "parent", f"text='{tmp_path / 'own.txt'}'").seen is None
+        assert evaluated(folder / "parent", f"text='{tmp_path / 'own.txt'}'").exact.over.seen is None
     finally:
         gone.write_bytes(content)

@@ -145,7 +145,7 @@ def test_the_bigram_table_approaches_the_entropy_of_the_corpus(data: TextData, t
     conditional = counts / counts.sum(dim=1, keepdim=True)
     entropy = -(counts * conditional.clamp(min=1e-300).log()).sum().item() / (len(ids) - 1)
     state = train_small("v1", data, max_iters=1500, learning_rate=0.03, eval_interval=1500, schedule="linear")
-    loss = exact_loss(state.model, data, "train", runtime=CPU).loss
+    loss = exact_loss(state.model, data, "train", runtime=CPU).nats
     assert entropy - 1e-6 < loss < entropy + 0.01
 
 
