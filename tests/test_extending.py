@@ -253,7 +253,7 @@ WRONG = {
     "model=v5 model.reach=3": "model=v5 has no key reach; it is a key of model=window_mean",
     "logger=step_log logger.step_log.every=x": "logger.step_log.every=x: must be a whole number",
     "optimizer._target_=gpt.training.lions.Lion": "is not an optimizer of gpt.training: no such module",
-    "--config-dir=broken model=tab": "broken/model/tab.yaml, line 3: found character",
+    "--config-dir=broken model=tab": 'broken/model/tab.yaml", line 3',
     "--config-dir=broken model=no_package": "the file of this model lacks the line '# @package _global_' at its top",
     "--config-dir=broken logger=no_line": "the file of this logger lacks the line '# @package logger.NAME' at its top",
     "--config-dir=hidden": "hidden/model/v5.yaml has the same name as a file in conf/",

@@ -1,19 +1,16 @@
-"""Hydra's errors rewritten as one line that says what to do."""
+"""What is wrong with a command line, in one line: in Hydra's words, or with what to type instead."""
 
 import difflib
-import re
 import shlex
-import textwrap
-import traceback
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
@@ -21,19 +18,19 @@ from gpt.base.ladder import rank
 from gpt.base.typed import expanded
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
-from gpt.cli.synonyms import also, by_name, is_known_elsewhere, meaning
+from gpt.cli.synonyms import by_name, meaning
 
-# For each group: a key that lands inside the group when a file lacks its package line, and that line.
-PACKAGES = {
-    "model": ("adds", "# @package _global_"), "logger": ("_target_", "# @package logger.NAME"),
-    "metrics": ("_target_", "# @package metrics.NAME"),
-}  # fmt: skip
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
+def one_line(error: BaseException) -> str:
+    """An error's own words in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def explain_composition(error: Exception, config_name: str, typed: list[str], more_keys: Iterable[str] = ()) -> str:
-    """Hydra's error about the command line, in one line that names the nearest valid choice.
+    """Hydra's error about the command line, with the nearest one for a choice or a key that does not exist.
 
     `more_keys` are further valid keys, which this configuration does not have.
     """
@@ -43,36 +40,20 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
             return f"hydra/launcher={name} is not installed: {installing(_EXTRA_OF_LAUNCHER[name])}"
         if error.options or group.startswith("data/"):
             return _no_such_choice(group, name, error.options or ())
-    if "@experiment." in str(error):
-        return lacking_line("experiment")
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
-    message = " ".join(str(error).split())
-    if message.startswith("Error merging override "):
-        override = message.removeprefix("Error merging override ")
-        return f"{override}: give a value to each key of this group by name, as in training.max_iters=5"
-    if ambiguous := re.match("Ambiguous value for argument '(.*)' 1. To use it as a list", message):
-        return f"{ambiguous[1]} has several values: {_several(ambiguous[1], config_name)}"
-    key = message.split("'")[1] if "'" in message else message
-    if message.startswith(("Could not override", "Key", "Could not delete")):
-        values, choices = _values_and_choices(config_name, typed)
-        given = next((word.partition("=")[2] for word in typed if word.lstrip("+").partition("=")[0] == key), "")
-        return _no_such_key(key, [*values, *more_keys], choices, given)
-    return message or "Hydra cannot compose this configuration"
-
-
-def lacking_line(group: str, line: str = "# @package _global_") -> str:
-    """The error line for a file of a group whose keys land in the wrong place."""
-    return f"the file of this {group} lacks the line {line!r} at its top"
-
-
-def explain_yaml(error: yaml.YAMLError) -> str:
-    """The error line for a file that is not YAML."""
-    if not isinstance(error, yaml.MarkedYAMLError):  # a character that YAML does not allow
-        return " ".join(str(error).split())
-    mark = error.problem_mark
-    where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-    return f"{where}{error.problem or error.context}"
+    cause = error.__cause__
+    if not isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return one_line(error) + (f": {cause}".partition("\n")[0] if cause else "")
+    given = {word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in typed}
+    key = next((key for key in given if f"{key}.".startswith(f"{cause.full_key}.")), str(cause.full_key))
+    values, choices = _values_and_choices(config_name, typed)
+    group, _, name = key.rpartition(".")
+    if having := _having(group, name) if group in choices else []:
+        return f"{group}={choices[group]} has no key {name}; it is a key of {group}={', '.join(having)}"
+    near = _meant(key, [*filter(is_for_users, values), *more_keys, "hydra.run.dir"])
+    typed_instead = (near or "").replace("VALUE", given.get(key, "VALUE"))
+    return f"unknown key {key}; " + (f"did you mean {typed_instead}?" if near else "--help lists the keys")
 
 
 def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str]]) -> str:
@@ -80,100 +61,69 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
 
     `named` are the keys that a word may stand for, each with its values if they have names.
     """
-    values, choices = _for_users(config_name)
+    values, path = _for_users(config_name), Path(expanded(word))
     if config_name in ("train", "search"):
-        if Path(expanded(word)).is_file():
+        if path.is_file():
             return (
                 f"for a file of text, type data=text data.path={shlex.quote(word)}; for one of settings, call it .yaml"
             )
         named = {**{group: choices_of(group) for group in groups("train")}, **named}
-    return _as_key(word, values, choices) or f"cannot read {word!r} as key=value; {_meant(word, values, named)}"
+    if inside := [key for key in values if key == word or key.startswith(f"{word}.")]:
+        return f"{word} needs a value, as in {_example(inside[0], values)}, without spaces around the sign"
+    near = difflib.get_close_matches(word.lower(), [*chain(*named.values())], n=1, cutoff=1 if "/" in word else 0.75)
+    likely = [f"{key}={near[0]}" for key in named if near and near[0] in named[key]]
+    if f"--{word}" in OPTIONS:
+        likely = [f"--{word}"]
+    elif "resume" in values and (path / "config.yaml").is_file():
+        likely = [f"resume={shlex.quote(word)}", f"{shlex.quote(f'{word}/config.yaml')} to repeat that run"]
+    elif not likely and (key := _meant(word, values)):
+        likely = [key if "=" in key else _example(key, values)]
+    likely = likely or [f"{key}={shlex.quote(word)}" for key, names in named.items() if not names]
+    if not likely:
+        return f"cannot read {word!r} as key=value; model can be {', '.join(sorted(named['model'], key=rank))}"
+    return f"cannot read {word!r} as key=value; did you mean {' or '.join(likely)}?"
 
 
 def explain_option(option: str, value: str, config_name: str) -> str:
     """What to type instead of an option that does not exist, such as --lr, and the word after it."""
-    values, _ = _for_users(config_name)
-    name = option.lstrip("-").replace("-", "_")
     near = difflib.get_close_matches(option.replace("_", "-"), OPTIONS, n=1, cutoff=0.75)
-    if name in ("config", "config_file", "cfg_file"):
-        typed: str | None = value or "FILE.yaml"
-    elif found := {**{key: key for key in values}, **by_name(values)}.get(name):
-        typed = f"{found}={shlex.quote(value) if value else 'VALUE'}"
-    else:
-        typed = meaning(name, value, values)
-    if near and not typed:
-        return f"there is no option {option}: did you mean {near[0]}?"
-    return f"there is no option {option}: " + (f"type {typed}, without dashes" if typed else "--help lists the keys")
+    typed = _meant(option.lstrip("-"), _for_users(config_name))
+    if typed and (not near or "=" not in typed):
+        quoted = shlex.quote(value) if value else "VALUE"
+        typed = typed.replace("VALUE", quoted) if "=" in typed else f"{typed}={quoted}"
+        return f"there is no option {option}: type {typed}, without dashes"
+    return f"there is no option {option}: " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
 
 
-def _for_users(config_name: str) -> tuple[dict[str, Any], Mapping[str, str | None]]:
-    """The keys that a user sets, with their values, and the choices of groups; search.py takes train.py's too."""
-    values, choices = _values_and_choices(config_name, [])
-    if config_name == "search":
-        training, choices = _values_and_choices("train", [])
-        values |= training
-    return {key: value for key, value in values.items() if is_for_users(key)}, choices
+def _meant(word: str, keys: Collection[str]) -> str | None:
+    """What a word that is no key stands for: another program's word, a key's last part, or one that is similar."""
+    last = word.rpartition(".")[2].replace("-", "_")
+    names = by_name(keys)
+    if typed := meaning(word, keys) or meaning(last, keys) or names.get(last):
+        return typed
+    names = {key: key for key in keys} if "." in word else {key: key for key in keys if "." not in key} | names
+    near = difflib.get_close_matches(word.replace("-", "_"), names, n=1, cutoff=0.75)
+    return names[near[0]] if near else None
 
 
 def _no_such_choice(group: str, name: str, options: Collection[str]) -> str:
     """The error line for a name that is not one of a group's choices."""
     if group.startswith("data/") or (group == "data" and Path(expanded(name)).suffix == ".txt"):
-        path = f"{group.removeprefix('data').removeprefix('/')}/{name}" if "/" in group else name
+        path = f"{group}/{name}".removeprefix("data/")
         return f"data= takes the name of a corpus; for a file, type data=text data.path={shlex.quote(path)}"
-    if Path(name).suffix in (".yaml", ".yml"):
-        return f"{group}= takes a name without {Path(name).suffix}; a file of your own needs no key: train.py {name}"
-    known = _ordered(group, {*options, *(choices_of(group) if (CONF / group).is_dir() else [])})
+    known = {*options, *(choices_of(group) if (CONF / group).is_dir() else [])}
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     meant = f"did you mean {group}={near[0]}? " if near else ""
-    return f"{group}={name} does not exist; {meant}{group} can be {', '.join(known)}"
+    listed = ", ".join(sorted(known, key=rank if group == "model" else None))
+    return f"{group}={name} does not exist; {meant}{group} can be {listed}"
 
 
-def _several(override: str, config_name: str) -> str:
-    """How a key takes several values."""
-    key, _, values = override.partition("=")
-    if key in ("logger", "metrics"):
-        return f"for one run with all of them, type {key}=[{values}]"
-    return "add -m for a sweep" if config_name == "train" else "give it one"
-
-
-def _as_key(word: str, values: Mapping[str, Any], choices: Mapping[str, str | None]) -> str | None:
-    """What is wrong with a word that is a key, a group of keys, or was to be a key in such a group."""
-    if word in values or word.startswith("hydra."):
-        return f"{word} needs a value, as in {_example(word, values)}, without spaces around the sign"
-    group = word.partition(".")[0]
-    inside = [key for key in values if key.startswith(f"{group}.")]
-    if inside and word == group:
-        return f"{word}: give a value to each key of this group by name, as in {_example(inside[0], values)}"
-    return _no_such_key(word, values, choices) if inside else None
-
-
-def _meant(word: str, values: Mapping[str, Any], named: Mapping[str, Collection[str]]) -> str:
-    """What a word may mean: an option, the name of a choice, a key, a path; or else which stages there are."""
-    if f"--{word}" in OPTIONS:
-        return f"did you mean --{word}?"
-    if "resume" in values and (Path(expanded(word)) / "config.yaml").is_file():
-        return f"did you mean resume={shlex.quote(word)}, or {shlex.quote(f'{word}/config.yaml')} to repeat that run?"
-    if near := _nearest(word, chain(*named.values())):
-        having = [key for key in named if near in named[key]]
-        others = "" if near == word else f" {_choosing(having[0], named)}"
-        return f"did you mean {' or '.join(f'{key}={near}' for key in having)}?{others}"
-    if typed := meaning(word, "", values):
-        return f"did you mean {typed}?"
-    keys = by_name(values)
-    if near := _nearest(word, keys):
-        return f"did you mean {_example(keys[near], values)}?"
-    if paths := [f"{key}={shlex.quote(word)}" for key in named if not named[key]]:
-        return f"did you mean {' or '.join(paths)}?"
-    return _choosing("model", named) if "model" in named else "--help lists the keys"
-
-
-def _nearest(word: str, names: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=1 if "/" in word else 0.75)
-    return near[0] if near else None
-
-
-def _choosing(group: str, named: Mapping[str, Iterable[str]]) -> str:
-    return f"{group} can be {', '.join(_ordered(group, named[group]))}"
+def _having(group: str, name: str) -> list[str]:
+    """The choices of a group that have this key."""
+    contents: dict[str, Any] = {
+        choice: OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml")) for choice in choices_of(group)
+    }
+    return [choice for choice, content in contents.items() if name in content.get(group, content)]
 
 
 def _example(key: str, values: Mapping[str, Any]) -> str:
@@ -184,54 +134,12 @@ def _example(key: str, values: Mapping[str, Any]) -> str:
     return f"{key}={value if isinstance(value, (str, int, float)) and '$' not in str(value) else 'VALUE'}"
 
 
-def explain_launch(error: Exception) -> str | None:
-    """A job launcher's error in one line; None for any other error."""
-    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
-    library = innermost.f_globals["__name__"].partition(".")[0]
-    return f"{library}: {textwrap.shorten(str(error), 400)}" if library in ("submitit", "ray") else None
-
-
-def _no_such_key(key: str, keys: Iterable[str], choices: Mapping[str, str | None], value: str = "") -> str:
-    """The error line for an unknown key: the choices of its group that have it, or the nearest valid key.
-
-    `value` is the one that it was given.
-    """
-    if key.startswith("hydra."):
-        return f"unknown key {key}; see Hydra's documentation"
-    known = [*keys, "hydra.run.dir"]
-    group, _, name = key.rpartition(".")
-    having = _having(group, name) if group in choices else []
-    if having:
-        resumed = "; to resume a run elsewhere, repeat its own data=" if group == "data" else ""
-        return f"{group}={choices.get(group)} has no key {name}; it is a key of {group}={', '.join(having)}{resumed}"
-    if key in choices:
-        return f"{key} needs the name of a file in conf/{key}/, as in {key}={choices[key] or 'NAME'}"
-    name = name.replace("-", "_")
-    if typed := meaning(key, value, known) or meaning(name, value, known):
-        return f"unknown key {key}; did you mean {typed}?"
-    if full := by_name(known).get(name):
-        return f"unknown key {key}; did you mean {full}?"
-    for meant in [name, *also(name)]:
-        for group in choices:
-            if having := _having(group, meant):
-                return f"unknown key {key}; did you mean {group}.{meant}, of {group}={', '.join(having)}?"
-    near = [] if is_known_elsewhere(name) else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"unknown key {key}; " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
-
-
-def _having(group: str, name: str) -> list[str]:
-    """The choices of a group that have this key."""
-    having = []
-    for choice in choices_of(group):
-        content: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
-        if name in content.get(group, content):
-            having.append(choice)
-    return having
-
-
-def _ordered(group: str, names: Iterable[str]) -> list[str]:
-    """The choices of a group: stages in the order of the ladder, others by name."""
-    return sorted(names, key=rank if group == "model" else None)
+def _for_users(config_name: str) -> dict[str, Any]:
+    """The keys that a user sets, with their values; search.py takes train.py's too."""
+    values, _ = _values_and_choices(config_name, [])
+    if config_name == "search":
+        values |= _values_and_choices("train", [])[0]
+    return {key: value for key, value in values.items() if is_for_users(key)}
 
 
 def _values_and_choices(config_name: str, typed: list[str]) -> tuple[dict[str, Any], Mapping[str, str | None]]:

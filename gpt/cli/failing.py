@@ -3,12 +3,12 @@
 import os
 import shlex
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -18,7 +18,7 @@ from gpt.base import console
 from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.stopping import Stopped
 from gpt.cli import sweeps
-from gpt.cli.explanations import explain_composition, explain_launch, explain_yaml
+from gpt.cli.explanations import explain_composition, one_line
 
 
 class JobError(UserError):
@@ -80,40 +80,19 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
     except HydraException as error:
         raise RequestError(explain_composition(error, config_name, sys.argv[1:])) from error
     except yaml.YAMLError as error:
-        raise RequestError(explain_yaml(error)) from error
+        raise RequestError(one_line(error)) from error
     except sweeps.Refusal as refused:
         raise RequestError(str(refused)) from None
     except UserError:
         raise
     except Exception as error:
-        if any(frame.f_globals.get("__name__") == "argparse" for frame, _ in traceback.walk_tb(error.__traceback__)):
-            version = ".".join(map(str, sys.version_info[:3]))
-            raise UserError(f"Hydra {hydra.__version__} cannot start on Python {version}{_reason(error)}") from error
-        explanation = explain_launch(error)
-        if explanation is not None:
-            raise UserError(explanation) from error
-        refusal = None if is_composed() else _refusal(error)
-        if refusal is None:
+        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+        library = innermost.f_globals["__name__"].partition(".")[0]
+        if library in ("submitit", "ray"):
+            raise UserError(f"{library}: {textwrap.shorten(str(error), 400)}") from error
+        if is_composed() or not isinstance(error, ValueError | TypeError | RecursionError | AssertionError):
             raise
-        raise RequestError(refusal) from error
-
-
-def _refusal(error: Exception) -> str | None:
-    """What Hydra's failure to compose a command line means; None for a bug."""
-    if isinstance(error, RecursionError):
-        return "the configuration is nested too deeply, or the defaults lists of its files form a loop"
-    if isinstance(error, UnicodeDecodeError):
-        return "a file of the configuration is not UTF-8 text"
-    if own := [word for word in sys.argv[1:] if word.startswith("hydra.")]:
-        return f"Hydra cannot use {', '.join(own)}{_reason(error)}"
-    if isinstance(error, TypeError):  # of Hydra's, about the type of a group's value
-        return "a group takes the name of a file in conf/, as in model=v5"
-    return f"cannot use this command line{_reason(error)}" if isinstance(error, ValueError) else None
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return f": {text}" if text else ""
+        raise RequestError(f"Hydra cannot compose this command line: {one_line(error)}") from error
 
 
 def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:

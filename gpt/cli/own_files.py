@@ -14,7 +14,7 @@ from gpt.base.installation import CONF
 from gpt.base.keys import flat
 from gpt.base.typed import as_typed, expanded
 from gpt.cli.composing import choices_of, composed, is_for_users
-from gpt.cli.explanations import explain_yaml
+from gpt.cli.explanations import one_line
 
 _GROUPS = ("data", "optimizer", "schedule")
 
@@ -33,7 +33,7 @@ def overrides(word: str) -> list[str]:
     except UnicodeDecodeError:
         raise RequestError(f"{word} is not UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise RequestError(explain_yaml(error)) from None
+        raise RequestError(one_line(error)) from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise RequestError(f"{word} must have keys with values, as in 'training.max_iters: 100'")
     if "defaults" in content:

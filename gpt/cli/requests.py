@@ -26,10 +26,15 @@ from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, unescaped, unquoted
 from gpt.cli import arguments, bare_words, sweeps
 from gpt.cli.composing import composed, own_configuration
-from gpt.cli.explanations import PACKAGES, explain_composition, lacking_line
+from gpt.cli.explanations import explain_composition
 from gpt.cli.failing import is_sweep
 from gpt.cli.synonyms import by_name
 
+# A key that is in a group itself if a file of it lacks its package line (None: any), and where its keys belong.
+_PACKAGES = {
+    "model": ("adds", "_global_"), "logger": ("_target_", "logger.NAME"), "metrics": ("_target_", "metrics.NAME"),
+    "experiment": (None, "_global_"), "debug": (None, "_global_"),
+}  # fmt: skip
 # These may change what is compared with the documented run, although they are not compared themselves.
 _MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}
 
@@ -152,12 +157,9 @@ def resolved(config: DictConfig, texts: Mapping[str, str], escaped: Iterable[str
 
 def _check_packages(config: DictConfig) -> None:
     """Raise RequestError if a file lacks the line that says where its keys belong."""
-    for group, (stray, line) in PACKAGES.items():
-        if isinstance(content := config.get(group), DictConfig) and stray in content:
-            raise RequestError(lacking_line(group, line))
-    for group in ("experiment", "debug"):
-        if isinstance(config.get(group), DictConfig):  # instead of what its keys say
-            raise RequestError(lacking_line(group))
+    for group, (stray, package) in _PACKAGES.items():
+        if isinstance(content := config.get(group), DictConfig) and (stray is None or stray in content):
+            raise RequestError(f"the file of this {group} lacks the line '# @package {package}' at its top")
 
 
 def changed(config: TrainConfig, request: Request) -> list[str]:

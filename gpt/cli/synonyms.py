@@ -17,7 +17,6 @@ _ALSO = {
     "beta1": "betas",
     "grad_clip": "clip max_norm max_grad_norm gradient_clip_val",
     "warmup_iters": "warmup warmup_steps",
-    "final": "min_lr lr_min eta_min min_learning_rate",
     "schedule": "scheduler lr_scheduler lr_schedule",
     "eval_interval": "eval_every eval_freq eval_steps val_interval val_check_interval eval_seconds",
     "log_interval": "log_every",
@@ -57,12 +56,8 @@ _MEANING = {
     "logger=wandb logger.wandb.project=VALUE": "project wandb_project",
     "data=text data.path=VALUE": "file text path filename data_path train_file input_file data.file data.text",
     "training.eval_interval=epoch": "eval_every_epoch",
+    "schedule=cosine schedule.final=FRACTION": "min_lr lr_min eta_min min_learning_rate",
 }
-
-# Settings of other programs' samplers, which are similar to a key here by their names alone.
-_NOT_HERE = {
-    "presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "do_sample", "typical_p",
-}  # fmt: skip
 
 
 def by_name(keys: Iterable[str]) -> dict[str, str]:
@@ -75,19 +70,9 @@ def by_name(keys: Iterable[str]) -> dict[str, str]:
     return others | parts
 
 
-def meaning(word: str, value: str, keys: Collection[str]) -> str | None:
+def meaning(word: str, keys: Collection[str]) -> str | None:
     """What to type for a word of other programs, if these keys have what it means."""
-    for typed, others in _MEANING.items():
-        if word in others.split() and typed.partition("=")[0] in keys:
-            return typed.replace("VALUE", value or "VALUE")
-    return None
-
-
-def also(name: str) -> list[str]:
-    """The last parts of the keys that this is another name of."""
-    return [key for key, others in _ALSO.items() if name in others.split()]
-
-
-def is_known_elsewhere(name: str) -> bool:
-    """Whether no key here is meant, however similar it looks."""
-    return name in _NOT_HERE
+    return next(
+        (typed for typed, others in _MEANING.items() if word in others.split() and typed.partition("=")[0] in keys),
+        None,
+    )

@@ -42,17 +42,13 @@ def place(tmp_path: Path) -> Path:
 
 
 PLAIN = [
-    ("train.py v5", "stage", "v5"), ("train.py --config-dir own mine", "stage", "mine"),
-    ("train.py seed=2 v5", "seed", 2), ("generate.py 5", "prompt", "5"),
-    ("generate.py 'ROMEO: x'", "prompt", "ROMEO: x"), ("generate.py '-- Yes'", "prompt", "-- Yes"),
-    ("generate.py 'my runs/a run'", "run", "my runs/a run"),
+    ("train.py --config-dir own mine", "stage", "mine"), ("train.py seed=2 v5", "stage", "v5"),
+    ("generate.py 5", "prompt", "5"), ("generate.py '-- Yes'", "prompt", "-- Yes"),
     ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"a b\"'", "run", "a b"),
-    ("export.py 'runs=[a,b c]'", "runs", "[a,b c]"), ("export.py onnx", "format", "onnx"),
-    ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("search.py n_trials=1e1", "n_trials", 10),
-    ("evaluate.py text.txt", "text", "text.txt"), ("train.py name=5", "name", "5"),
-    ("train.py name=1e-3", "name", "1e-3"), ("train.py name=true", "name", "true"),
-    ("train.py runs=2024", "runs", "2024"), ("train.py name=null", "name", None),
-    ("generate.py prompt=123", "prompt", "123"), ("play.py host=1e3", "host", "1e3"),
+    ("generate.py 'my runs/a run'", "run", "my runs/a run"), ("evaluate.py text.txt", "text", "text.txt"),
+    ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("export.py onnx", "format", "onnx"),
+    ("search.py n_trials=1e1", "n_trials", 10), ("train.py name=1e-3", "name", "1e-3"),
+    ("train.py name=true", "name", "true"), ("train.py name=null", "name", None),
     (r"generate.py prompt='a\tb\\nc\d'", "prompt", "a\tb\\nc\\d"),
 ]  # fmt: skip
 
@@ -65,98 +61,83 @@ def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Scri
     assert yaml.safe_load(done.stdout)[key] == value
 
 
-UNCLEAR = [
-    ("train.py data=text data.path=~/no", "there is no file /home of/no"),
-    ("train.py data=text data.path=['~/no',x]", "there is no file /home of/no"),
-    ("train.py 'resume=\"~/no\"'", "resume=/home of/no: no such folder"),
-    ("train.py runs=~/no,~/no", "runs='/home of/no','/home of/no' has several values: add -m"),
-    ("train.py --config-dir=~/no v5", "'/home of/no' not found"),
-    ("compare.py runs=[~/no,x]", "no finished run in /home of/no, x:"),
-    ("train.py data=text data.path=caf\udce9.txt", r"data.path=caf\udce9.txt: is not UTF-8; a file or folder"),
-    ("generate.py prompt_file=caf\udce9.txt", r"prompt_file=caf\udce9.txt: is not UTF-8"),
-    ("train.py runs=caf\udce9", r"runs=caf\udce9: is not UTF-8"),
-    ("generate.py ~/no", "did you mean run='~/no' or prompt='~/no'?"),
-    ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, "),
-    ("train.py copy", "cannot read 'copy' as key=value; did you mean data=copy or experiment=copy?"),
-    ("train.py v5 v6", "model has several values, 'v5' and 'v6'"),
-    ("generate.py a/b", "cannot read 'a/b' as key=value; did you mean run=a/b or prompt=a/b?"),
-    ("generate.py prompt=To be", "prompt has several values, 'To' and 'be': quote it as a whole, prompt='To be'"),
-    ("generate.py tokens", "tokens needs a value, as in tokens=500, without spaces around the sign"),
-    ("train.py training.learning_rate", "needs a value, as in training.learning_rate=0.001"),
-    ("train.py training", "training: give a value to each key of this group by name, as in training.max_iters=5000"),
-    ("train.py training.learning_rat", "unknown key training.learning_rat; did you mean training.learning_rate?"),
-    ("train.py adamv", "did you mean optimizer=adamw? optimizer can be adamw, adamw_transformer, "),
-    ("train.py optimizer.momentum", "optimizer=adamw has no key momentum; it is a key of optimizer=muon"),
-    ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
-    ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
-    ("train.py text.txt", "for a file of text, type data=text data.path=text.txt; for one of settings, call it .yaml"),
-    ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
-    ("compare.py 'runs=[a,\"b, c\"]'", "no finished run in a, b, c: train one"),
-    ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
-    ("train.py training.epoch=3", "unknown key training.epoch; did you mean training.epochs?"),
-    ("train.py schedule.min_lr=3", "did you mean schedule.final, of schedule=cosine, linear, trapezoid?"),
-    ("generate.py presence_penalty=1.2", "unknown key presence_penalty; --help lists the keys"),
-    ("generate.py lenght_penalty=1", "unknown key lenght_penalty; did you mean length_penalty?"),
-    ("train.py out_dir=x", "unknown key out_dir; did you mean hydra.run.dir?"),
-    # Other programs' words.
-    *(
-        (f"train.py {typed}", f"did you mean {meant}?")
-        for typed, meant in {
-            "epochs=3": "training.epochs", "num_train_epochs=3": "training.epochs",
-            "early_stopping=true": "training.patience",
-            "early_stop=3": "training.patience", "checkpoint.every=100": "checkpoint.interval",
-            "file=a.txt": "data=text data.path=a.txt", "text=a.txt": "data=text data.path=a.txt",
-            "data.file=a.txt": "data=text data.path=a.txt", "data_path=a.txt": "data=text data.path=a.txt",
-            "cuda=true": "device=cuda", "gpu": "device=cuda", "gpus=1": "device=cuda", "no_cuda=true": "device=cpu",
-            "mps=true": "device=mps", "betas=[0.9,0.99]": "optimizer.beta1",
-            "eval_seconds=30": "training.eval_interval",
-            "val_check_interval=5": "training.eval_interval", "fp16=true": "dtype=bfloat16", "bf16": "dtype=bfloat16",
-            "amp=true": "dtype", "fp32=true": "dtype=float32", "wandb=true": "logger=wandb",
-            "use_wandb=1": "logger=wandb", "tensorboard=true": "logger=tensorboard",
-            "project=mine": "logger=wandb logger.wandb.project=mine", "out=x": "hydra.run.dir",
-            "log_dir=x": "hydra.run.dir", "steps=5": "training.max_iters", "bs=4": "training.batch_size",
-            "d_model=4": "model.n_embd", "min_lr=1": "schedule.final, of schedule=cosine, linear, trapezoid",
-            "warmup_steps=5": "schedule.warmup_iters", "resume_from=x": "resume", "finetune=x": "init",
-            "max_norm=1": "training.grad_clip", "random_seed=1": "seed", "compute=x": "compile",
-        }.items()
-    ),
-    *(
-        (f"train.py {typed}", f"there is no option {typed.split()[0]}: type {meant}, without dashes")
-        for typed, meant in {
-            "--lr 3e-4": "training.learning_rate=3e-4", "--max_iters 5": "training.max_iters=5",
-            "--n-layer 4": "model.n_layer=4", "--device cuda": "device=cuda", "--gpu": "device=cuda",
-            "--config mine.yaml": "mine.yaml", "--wandb": "logger=wandb", "--seed 5": "seed=5",
-            "--data-path a.txt": "data=text data.path=a.txt",
-        }.items()
-    ),
-    ("train.py --lr=3e-4", "there is no option --lr: type training.learning_rate=3e-4, without dashes"),
-    ("generate.py --max_new_tokens 100", "there is no option --max_new_tokens: type tokens=100, without dashes"),
-    ("generate.py max_tokens=5", "unknown key max_tokens; did you mean tokens?"),
-    ("generate.py stop_sequence=x", "unknown key stop_sequence; did you mean stop?"),
-    ("generate.py --nonsense", "there is no option --nonsense: --help lists the keys"),
-    ("train.py logger=csv,tensorboard", "for one run with all of them, type logger=[csv,tensorboard]"),
-    ("generate.py model=v1,v2", "stage=v1,v2 has several values: give it one"),
-    ("train.py data=/place/a.txt", "for a file, type data=text data.path=/place/a.txt"),
-    ("train.py data=text.txt", "for a file, type data=text data.path=text.txt"),
-    ("train.py data=sub/a.txt", "for a file, type data=text data.path=sub/a.txt"),
-    ("train.py model=V5", "model=V5 does not exist; did you mean model=v5? model can be v1, v2,"),
-    ("train.py data=shakespear", "data=shakespear does not exist; did you mean data=shakespeare? data can be"),
-    ("train.py experiment=speedrun_network2", "did you mean experiment=speedrun_network?"),
-    ("train.py experiment=mine.yaml", "takes a name without .yaml; a file of your own needs no key: train.py mine.y"),
+WRONG = [
+    # A choice, a key or a value that does not exist.
+    ("train.py model=V5", "model=V5 does not exist; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, v5, "),
     ("train.py experiment=nothing", "architectures/hybrid"),
+    ("train.py data=sub/a.txt", "for a file, type data=text data.path=sub/a.txt"),
+    ("train.py hydra/launcher=nope", "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
+    ("train.py training.max_iter=5", "unknown key training.max_iter; did you mean training.max_iters?"),
+    ("train.py --config-dir=own training.max_iter=5", "did you mean training.max_iters?"),
+    ("train.py -p training -c job --config-path=/CONF modle=v2", "unknown key modle; did you mean model?"),
+    ("generate.py lenght_penalty=1", "unknown key lenght_penalty; did you mean length_penalty?"),
+    ("train.py presence=1", "unknown key presence; --help lists the keys"),
+    ("train.py +new=1", "unknown key new"),
+    ("train.py model=v1 model.n_layer=4", "model=v1 has no key n_layer; it is a key of model=v4, v5"),
+    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=documents, questions, text"),
+    ("train.py model=v2 experiment=v7_cpu", "model.n_head is not a hyperparameter"),
+    ("train.py seed=abc", "seed=abc: must be a whole number"),
+    ("train.py device=tpu", "device=tpu: must be auto, cpu, cuda or mps"),
+    ("train.py model.n_embd=30", "model: n_embd=30 must be a multiple of n_head=4"),
+    ("train.py model=transformer data=shakespeare", "it needs pairs, such as data=multi30k"),
+    ("generate.py stage=../v6", "stage=../v6: may have letters, digits and _ - only"),
+    ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
+    ("train.py seed=1,2", "Ambiguous value for argument 'seed=1,2' 1. To use it as a list, use key=[value1,value2]"),
+    ("train.py training=[1]", "Error merging override training=[1]: Cannot merge"),
+    ("train.py model=[1]", "Hydra cannot compose this command line: "),
+    ("train.py hydra.verbose={a:1}", "Hydra cannot compose this command line: "),
+    ("train.py seed=[1", "cannot read 'seed=[1' as key=value; quote special characters"),
+    ("train.py seed=${nothing}", "seed: there is no key 'nothing'"),
     ("train.py --config-dir=own experiment=bare", "of this experiment lacks the line '# @package _global_' at"),
-    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=documents, questions, text; to"),
-    ("train.py 'my runs/a run'", "did you mean resume='my runs/a run', or 'my runs/a run/config.yaml' to repeat"),
+    # What is missing.
+    ("train.py data=text", "data.path is required: add data.path=VALUE"),
+    ("train.py ~model", "model is required: choose one with model=NAME"),
+    ("train.py ~optimizer.beta1", "optimizer.beta1 is required by gpt.training.optimizers.AdamW"),
+    ("train.py hydra.run.dir=???", "hydra.run.dir= is empty: name a folder"),
+    ("train.py --config-dir", "--config-dir needs a value"),
+    ("generate.py -m=2", "-m takes no value"),
+    ("train.py -m --cfg job seed=1,2", "--cfg and --info show a single job: remove -m"),
+    ("generate.py prompt=a prompt_file=b", "give prompt or prompt_file, not both"),
+    ("train.py data=text data.path=~/no", "there is no file /home of/no"),
+    ("train.py data=text data.path=/dev/zero", "/dev/zero is not a file"),
+    ("train.py 'resume=\"~/no\"'", "resume=/home of/no: no such folder"),
+    ("compare.py 'runs=[~/no,\"b, c\"]'", "no finished run in /home of/no, b, c: train one"),
+    ("evaluate.py model=v5", "no finished run of v5 in runs: train one with python train.py model=v5"),
+    ("train.py data=text data.path=caf\udce9.txt", r"data.path=caf\udce9.txt: is not UTF-8; a file or folder"),
+    # Words without a key, other programs' words, and options.
+    ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v5?"),
+    ("train.py copy", "cannot read 'copy' as key=value; did you mean data=copy or experiment=copy?"),
+    ("train.py nonsense", "cannot read 'nonsense' as key=value; model can be v1, v2, v3, v3_ffn, v4, v5, v6, v7, v8, "),
+    ("train.py v5 v6", "model has several values, 'v5' and 'v6'"),
+    ("generate.py prompt=To be", "prompt has several values, 'To' and 'be': quote it as a whole, prompt='To be'"),
+    ("generate.py ~/no", "did you mean run='~/no' or prompt='~/no'?"),
+    ("generate.py tokens", "tokens needs a value, as in tokens=500, without spaces around the sign"),
+    ("train.py training", "training needs a value, as in training.max_iters=5000, without"),
+    ("train.py text.txt", "for a file of text, type data=text data.path=text.txt; for one of settings, call it .yaml"),
+    ("train.py 'my runs/a run'", "did you mean resume='my runs/a run' or 'my runs/a run/config.yaml' to repeat"),
+    ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
+    ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
+    ("train.py steps=5", "unknown key steps; did you mean training.max_iters?"),
+    ("train.py checkpoint.every=100", "did you mean checkpoint.interval?"),
+    ("train.py file=a.txt", "did you mean data=text data.path=a.txt?"), ("train.py gpu", "did you mean device=cuda?"),
+    ("train.py min_lr=1", "did you mean schedule=cosine schedule.final=FRACTION?"),
+    ("generate.py max_tokens=5", "unknown key max_tokens; did you mean tokens?"),
+    ("train.py --lr=3e-4", "there is no option --lr: type training.learning_rate=3e-4, without dashes"),
+    ("train.py --n-layer 4", "there is no option --n-layer: type model.n_layer=4, without dashes"),
+    ("train.py --wandb", "there is no option --wandb: type logger=wandb, without dashes"),
+    ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
+    ("generate.py --nonsense", "there is no option --nonsense: --help lists the keys"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("typed", "message"), UNCLEAR, ids=[typed for typed, _ in UNCLEAR])
-def test_what_is_not_plain_is_said(typed: str, message: str, called: Script, place: Path) -> None:
-    name, *arguments = shlex.split(typed)
+@pytest.mark.parametrize(("typed", "message"), WRONG, ids=[typed for typed, _ in WRONG])
+def test_what_is_wrong_is_said_in_one_line(typed: str, message: str, called: Script, place: Path) -> None:
+    before = sorted(place.rglob("*"))
+    name, *arguments = shlex.split(typed.replace("/CONF", str(REPOSITORY / "conf")))
     done = called(name, *arguments, cwd=place, HOME="/home of")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert sorted(place.rglob("*")) == before
 
 
 def test_a_whole_number_may_have_an_exponent(called: Script, corpus_file: Path, tmp_path: Path) -> None:
@@ -171,15 +152,14 @@ def test_a_whole_number_may_have_an_exponent(called: Script, corpus_file: Path, 
     assert (summary["stage"], summary["iterations"], summary["tags"]) == ("v2", 2, ["a", "b"])
 
 
-@pytest.mark.parametrize("quoted", ["'\"\\n\\n\"'", "'\\n\\n'", '"\\n\\n"', r'"\\n\n"', "$'\\n\\n'"])
-def test_a_shell_passes_escapes_and_newlines_on(quoted: str, called: Script, place: Path) -> None:
-    """The documented command among them."""
-    if quoted.startswith("'\""):
-        assert f" data.separator={quoted}\n" in (REPOSITORY / "docs" / "corpora.md").read_text()
-    command = ["bash", "-c", f"printf %s data.separator={quoted}"]
-    typed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    done = called("train.py", "data=text", "data.path=x", typed, "--cfg", "job", cwd=place)
-    assert yaml.safe_load(done.stdout)["data"]["separator"] == "\n\n"
+def test_a_shell_passes_escapes_and_newlines_on(called: Script, place: Path) -> None:
+    documented = "'\"\\n\\n\"'"
+    assert f" data.separator={documented}\n" in (REPOSITORY / "docs" / "corpora.md").read_text()
+    for quoted in (documented, r'"\\n\n"', "$'\\n\\n'"):
+        command = ["bash", "-c", f"printf %s data.separator={quoted}"]
+        typed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        done = called("train.py", "data=text", "data.path=x", typed, "--cfg", "job", cwd=place)
+        assert yaml.safe_load(done.stdout)["data"]["separator"] == "\n\n"
 
 
 def test_the_jobs_of_a_sweep_read_texts_and_homes_as_one_run_does(
@@ -207,11 +187,6 @@ def test_python_has_escapes_of_its_own_and_the_same_homes(monkeypatch: pytest.Mo
     assert corpora._prepared() == Path("/home of/data/prepared")
     with pytest.raises(gpt.UserError, match="/home of/no/"):
         gpt.load("~/no")
-
-
-def test_from_python_too() -> None:
-    with pytest.raises(gpt.UserError, match="did you mean model=v5"):
-        gpt.train("v55")
 
 
 def test_composing_alone_leaves_a_running_hydra_as_it_was() -> None:
