@@ -1,6 +1,6 @@
-"""The pages of docs/extending, done as written: its files are added to a copy of the repository, and its commands run.
+"""The pages of docs/extending, done as written: each page's files are added to a copy of the repository of its own.
 
-Its changes of files, which it shows as diffs, are made there too.
+Its changes of files, which it shows as diffs, are made there, and its commands run: a page needs no other.
 """
 
 import json
@@ -10,8 +10,10 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from inspect import signature
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
@@ -19,107 +21,142 @@ from filelock import FileLock
 from tests.conftest import REPOSITORY
 from tests.forked import Forked
 
-pytestmark = pytest.mark.slow  # the page's commands take a minute
+pytestmark = pytest.mark.slow  # the pages' commands take a minute
 
-_FOLDER = REPOSITORY / "docs" / "extending"
-_PAGES = re.findall(r"^\| \[[^]]+\]\((\w+\.md)\)", (_FOLDER / "index.md").read_text(), re.MULTILINE)
-PAGE = "\n".join((_FOLDER / page).read_text() for page in _PAGES)
-FILES = dict(re.findall(r"^`([\w/.]+)`\n\n```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-DIFFS = dict(re.findall(r"^`([\w/.]+)`\n\n```diff\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-COMMANDS = [command for block in BLOCKS for command in block.splitlines()]
-
-Run = Callable[..., list[subprocess.CompletedProcess]]
+FOLDER = REPOSITORY / "docs" / "extending"
+PAGES = re.findall(r"^\| \[[^]]+\]\((\w+)\.md\)", (FOLDER / "index.md").read_text(), re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    """A copy of the repository with the page's files added, and how to run commands in it: in one process, in turn."""
-    folder = tmp_path_factory.mktemp("copy")
-    shutil.copy(REPOSITORY / "tests" / "called.py", folder)
-    for name in ("gpt", "conf"):
-        shutil.copytree(REPOSITORY / name, folder / name)
-    for path in REPOSITORY.glob("*.py"):
-        shutil.copy(path, folder)
-    (folder / "data").symlink_to(REPOSITORY / "data")
-    for name, content in FILES.items():
-        assert not (folder / name).exists(), f"{name} exists already: adding must not change it"
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    for name, diff in DIFFS.items():
-        before, after = (
-            "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] in kept) for kept in (" -", " +")
+class Page(NamedTuple):
+    """What a page shows."""
+
+    files: dict[str, str]
+    diffs: list[tuple[str, str]]
+    commands: list[str]
+
+    @classmethod
+    def read(cls, name: str) -> "Page":
+        text = (FOLDER / f"{name}.md").read_text()
+        named = re.findall(r"^`([\w/.]+)`\n\n```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        return cls(
+            {file: content for file, kind, content in named if kind != "diff"},
+            [(file, content) for file, kind, content in named if kind == "diff"],
+            [command for block in blocks for command in block.splitlines()],
         )
-        content = (folder / name).read_text()
-        assert content.count(before) == 1, f"{name} is not as the diff expects"
-        (folder / name).write_text(content.replace(before, after))
 
-    def run(*commands: str) -> list[subprocess.CompletedProcess]:
+
+class Copy(NamedTuple):
+    """A copy of the repository."""
+
+    folder: Path
+
+    def run(self, *commands: str) -> list[subprocess.CompletedProcess]:
+        """Run commands in one process, in turn."""
         lines = []
         for command in commands:
             python, script, *arguments = shlex.split(command)
             assert python == "python"
-            lines.append([str(folder / script), *arguments])
-        process = Forked([str(folder / "called.py")], folder, standard_input=json.dumps(lines).encode()).finished()
+            lines.append([str(self.folder / script), *arguments])
+        called = Forked([str(self.folder / "called.py")], self.folder, standard_input=json.dumps(lines).encode())
+        process = called.finished()
         assert process.returncode == 0, process.stderr
         results = [json.loads(line) for line in process.stdout.splitlines()]
         return [subprocess.CompletedProcess(line, *result) for line, result in zip(lines, results, strict=True)]
 
-    for command, done in zip(COMMANDS, run(*COMMANDS), strict=True):
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return folder, run
+    def runs(self) -> list[dict]:
+        """The summaries of all runs with their folders, the oldest first."""
+        found = [json.loads(path.read_text()) | {"path": path.parent} for path in self.folder.rglob("summary.json")]
+        return sorted(found, key=lambda summary: (summary["finished"], str(summary["path"])))
+
+    def newest(self, change: str) -> Path:
+        return next(found["path"] for found in reversed(self.runs()) if change in found["changed"])
+
+    def evaluations(self) -> list[dict]:
+        lines = [line for path in self.folder.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in lines]
 
 
-def runs(folder: Path) -> list[dict]:
-    """The summaries of all runs with their folders, the oldest first."""
-    found = [json.loads(path.read_text()) | {"path": path.parent} for path in folder.rglob("summary.json")]
-    return sorted(found, key=lambda summary: (summary["finished"], str(summary["path"])))
+def added(folder: Path, pages: list[Page]) -> Copy:
+    """A copy of the repository with what these pages add."""
+    shutil.copy(REPOSITORY / "tests" / "called.py", folder)
+    for name in ("gpt", "conf"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in REPOSITORY.glob("*.py"):
+        shutil.copy(path, folder)
+    (folder / "data").symlink_to(REPOSITORY / "data")
+    for page in pages:
+        for name, content in page.files.items():
+            assert not (folder / name).exists(), f"{name} exists already: adding must not change it"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
+        for name, diff in page.diffs:
+            before, after = (
+                "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] in kept) for kept in (" -", " +")
+            )
+            content = (folder / name).read_text()
+            assert content.count(before) == 1, f"{name} is not as the diff expects"
+            (folder / name).write_text(content.replace(before, after))
+    return Copy(folder)
 
 
-def test_the_page_adds_one_of_everything() -> None:
-    groups = {Path(name).parent.name for name in FILES if name.endswith(".yaml")}
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Copy]:
+    """The copy in which a page was done as written."""
+
+    @cache
+    def do(name: str) -> Copy:
+        page = Page.read(name)
+        copy = added(tmp_path_factory.mktemp(name), [page])
+        for command, ended in zip(page.commands, copy.run(*page.commands), strict=True):
+            assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
+        return copy
+
+    return do
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy with what all pages add, in which nothing has run."""
+    return added(tmp_path_factory.mktemp("whole"), [Page.read(name) for name in PAGES])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_does_what_it_says_on_its_own(name: str, done: Callable[[str], Copy]) -> None:
+    assert done(name).runs()
+
+
+def test_every_page_is_in_the_index_and_together_they_add_one_of_everything() -> None:
+    assert {*PAGES, "index"} == {page.stem for page in FOLDER.glob("*.md")}
+    groups = {Path(file).parent.name for name in PAGES for file in Page.read(name).files if file.endswith(".yaml")}
     assert groups == {"model", "optimizer", "schedule", "data", "metrics", "logger", "experiment", "conf"}
-    assert len(COMMANDS) >= 10
 
 
-def test_every_added_thing_was_trained(copy: tuple[Path, Run]) -> None:
-    folder, _ = copy
-    stages = {summary["stage"] for summary in runs(folder)}
-    assert {"window_mean", "v5", "wide"} <= stages
-    changed = {change for summary in runs(folder) for change in summary["changed"]}
-    assert {"optimizer=Lion", "schedule=staircase", "data=squares", "model.reach=3"} <= changed
-    assert "data.tokenizer=syllables" in changed
-    steps = [path.read_text().splitlines() for path in folder.rglob("steps.txt")]
-    first = [[line.split()[0] for line in lines if line[0].isdigit()] for lines in steps]
-    assert ["5", "10", "15", "20"] in [words[:4] for words in first]
-    assert any(lines[-1].startswith("sample from it: ") for lines in steps)
-    tables = [path.read_text() for path in folder.rglob("metrics.csv")]
-    assert {table.partition(",learning_rate_all,")[0] for table in tables} == {
-        "iteration,train,val", "iteration,train,val,top_k_train,top_k_val",
-    }  # fmt: skip
-    assert all(summary["tokens"] > 0 for summary in runs(folder))
-    lines = [json.loads(line) for path in folder.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
-    measured = [line["metrics"] for line in lines if line.get("metrics")]
-    assert {tuple(metrics) for metrics in measured} == {("top_k",), ("top_k", "entropy"), ("entropy",)}
-    assert all(
-        0 <= metrics["top_k"][split] <= 1 for metrics in measured if "top_k" in metrics for split in ("train", "val")
-    )
+def test_what_is_added_is_what_runs_record(done: Callable[[str], Copy]) -> None:
+    chosen = {"stage": "model.reach=3", "optimizer": "optimizer=Lion", "schedule": "schedule=staircase",
+              "corpus": "data=squares", "tokenizer": "data.tokenizer=syllables"}  # fmt: skip
+    for name, change in chosen.items():
+        assert done(name).newest(change)
+    assert {run["stage"] for run in done("outside").runs()} == {"wide"}
+    assert all(run["tokens"] > 0 for run in done("summary").runs())
 
 
-def test_an_added_tracker_has_every_row(copy: tuple[Path, Run]) -> None:
-    folder, _ = copy
-    (path,) = folder.rglob("tracked.jsonl")
-    with FileLock(path.parent / ".json_lines.lock", timeout=60):  # until it has delivered everything
-        *rows, results = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["step"] for row in rows] == [0, 5, 10, 15, 20]
-    assert {"loss/val", "entropy/val", "loss/documented_val"} <= rows[-1].keys()
-    assert {"loss/exact_val", "report", "sample"} <= results.keys()
+def test_an_added_metric_is_recorded_and_tabled(done: Callable[[str], Copy]) -> None:
+    copy = done("metric")
+    measured = [line["metrics"] for line in copy.evaluations() if line.get("metrics")]
+    assert {tuple(metrics) for metrics in measured} == {("top_k",), ("top_k", "entropy")}
+    assert all(0 <= metrics["top_k"][split] <= 1 for metrics in measured for split in ("train", "val"))
+    (table,) = copy.folder.rglob("metrics.csv")
+    assert table.read_text().startswith("iteration,train,val,top_k_train,top_k_val,learning_rate_all,")
 
 
-def test_an_added_logger_of_gradients_writes_histograms(copy: tuple[Path, Run]) -> None:
+def test_added_loggers_see_every_step_the_report_and_the_gradients(done: Callable[[str], Copy]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    folder, _ = copy
+    folder = done("logger").folder
+    steps = [path.read_text().splitlines() for path in folder.rglob("steps.txt")]
+    assert ["5", "10", "15", "20"] in [[line.split()[0] for line in lines[:4]] for lines in steps]
+    assert all(lines[-1].startswith("sample from it: ") for lines in steps)
     (path,) = folder.rglob("tensorboard/gradients")
     events = EventAccumulator(str(path), size_guidance={"histograms": 0}).Reload()
     assert {"gradients/lm_head.weight", "gradients/lm_head.bias"} <= {*events.Tags()["histograms"]}
@@ -128,52 +165,52 @@ def test_an_added_logger_of_gradients_writes_histograms(copy: tuple[Path, Run]) 
     assert all(event.histogram_value.max > event.histogram_value.min for event in histograms)
 
 
-def test_each_layer_has_the_learning_rate_that_was_given_to_it(copy: tuple[Path, Run]) -> None:
-    folder, _ = copy
-    lines = [json.loads(line) for path in folder.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
+def test_an_added_tracker_has_every_row(done: Callable[[str], Copy]) -> None:
+    (path,) = done("tracker").folder.rglob("tracked.jsonl")
+    with FileLock(path.parent / ".json_lines.lock", timeout=60):  # until it has delivered everything
+        *rows, results = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 5, 10, 15, 20]
+    assert {"loss/val", "entropy/val", "loss/documented_val"} <= rows[-1].keys()
+    assert {"loss/exact_val", "report", "sample"} <= results.keys()
+
+
+def test_each_layer_has_the_learning_rate_that_was_given_to_it(done: Callable[[str], Copy]) -> None:
+    lines = done("optimizer").evaluations()
     rates = [line["learning_rates"] for line in lines if "layer_0" in line["learning_rates"]]
     assert rates
     assert all(each == {f"layer_{n}": pytest.approx(1e-3 * 0.5 ** (4 - n)) for n in range(5)} for each in rates)
 
 
-def test_resumed_runs_with_added_things_equal_uninterrupted_ones(copy: tuple[Path, Run]) -> None:
-    folder, run = copy
+def test_resumed_runs_with_added_things_equal_uninterrupted_ones(whole: Copy) -> None:
+    folder = whole.folder
     short = "training.max_iters=20 training.eval_interval=10 training.eval_iters=2 device=cpu"
     every = "checkpoint.interval=10 checkpoint.min_seconds=0"
-    added = {
+    chosen = {
         "text": "model=window_mean optimizer=lion schedule=staircase data=squares metrics=top_k",
         "task": "model=v5 data=speeches",
         "tokens": "model=v5 optimizer=layerwise data.tokenizer=syllables",
     }
-    wholes = run(
-        *(f"python train.py {what} {short} {every} hydra.run.dir=whole/{name}" for name, what in added.items())
+    wholes = whole.run(
+        *(f"python train.py {what} {short} {every} hydra.run.dir=whole/{name}" for name, what in chosen.items())
     )
     assert [done.returncode for done in wholes] == [0, 0, 0]
     shutil.copytree(folder / "whole", folder / "parts")
-    for name in added:  # as if it had died after iteration 10
+    for name in chosen:  # as if it had died after iteration 10
         (folder / "parts" / name / "summary.json").unlink()
         shutil.rmtree(folder / "parts" / name / "checkpoints" / "00000020")
-    for name, done in zip(added, run(*(f"python train.py resume=parts/{name}" for name in added)), strict=True):
+    for name, done in zip(chosen, whole.run(*(f"python train.py resume=parts/{name}" for name in chosen)), strict=True):
         assert "from iteration 10" in done.stdout, done.stderr
         for file in ("metrics.jsonl", "last.safetensors", "sample.txt"):
             assert (folder / "parts" / name / file).read_bytes() == (folder / "whole" / name / file).read_bytes()
 
 
-def test_added_runs_generate_and_are_compared(copy: tuple[Path, Run]) -> None:
-    folder, run = copy
-    newest = [found["path"] for found in runs(folder) if found["stage"] == "wide"][-1]
-    generated, compared = run(f"python generate.py run={newest} tokens=20", "python compare.py")
-    assert generated.returncode == 0, generated.stderr
-    assert len(generated.stdout) == 21
-    assert "window_mean" in compared.stdout
-    assert "wide" in compared.stdout
-
-
-def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(copy: tuple[Path, Run]) -> None:
-    assert len([name for name in FILES if Path(name).stem in ("speeches", "speakers")]) <= 5
-    folder, run = copy
-    newest = next(found["path"] for found in reversed(runs(folder)) if "data=speeches" in found["changed"])
-    evaluated, generated, refused, misfit = run(
+def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(
+    done: Callable[[str], Copy],
+) -> None:
+    assert len(Page.read("task").files) <= 5
+    copy = done("task")
+    newest = copy.newest("data=speeches")
+    evaluated, generated, refused, misfit = copy.run(
         f"python evaluate.py run={newest} json=true",
         f"python generate.py run={newest} prompt=Romeo",
         f"python generate.py run={newest} prompt=Romeo tokens=20",
@@ -192,12 +229,12 @@ def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(copy:
 
 
 def test_an_added_tokenizer_is_one_file_measured_by_character_and_refused_where_it_lacks_a_form(
-    copy: tuple[Path, Run],
+    done: Callable[[str], Copy],
 ) -> None:
-    assert [name for name in FILES if "syllables" in Path(name).stem] == ["gpt/data/tokenizers/syllables.py"]
-    folder, run = copy
-    newest = next(found["path"] for found in reversed(runs(folder)) if "data.tokenizer=syllables" in found["changed"])
-    evaluated, generated, unknown = run(
+    assert [*Page.read("tokenizer").files] == ["gpt/data/tokenizers/syllables.py"]
+    copy = done("tokenizer")
+    newest = copy.newest("data.tokenizer=syllables")
+    evaluated, generated, unknown = copy.run(
         f"python evaluate.py run={newest} json=true",
         f"python generate.py run={newest} prompt='What is' tokens=20 seed=1",
         f"python generate.py run={newest} prompt=é",
@@ -208,19 +245,21 @@ def test_an_added_tokenizer_is_one_file_measured_by_character_and_refused_where_
     assert unknown.stderr == "error: the character 'é' (U+00E9) is not in the vocabulary\n"
 
 
-def test_an_added_script_takes_at_most_four_files(copy: tuple[Path, Run]) -> None:
-    assert len([name for name in (*FILES, *DIFFS) if Path(name).stem in ("count", "commands")]) <= 4
-    counted, shown, refused = copy[1]("python count.py v5", "python count.py --help", "python count.py v5 depth=0")
+def test_an_added_script_takes_at_most_four_files(done: Callable[[str], Copy]) -> None:
+    page = Page.read("script")
+    assert len(page.files) + len(page.diffs) <= 4
+    counted, shown, refused = done("script").run(
+        "python count.py v5", "python count.py --help", "python count.py v5 depth=0"
+    )
     assert "    41,921 " not in counted.stdout  # parts, not their sum
     assert sum(int(line.split()[0].replace(",", "")) for line in counted.stdout.splitlines()) == 41_921
     assert "depth=1 " in shown.stdout
     assert refused.stderr == "error: depth=0: must be at least 1\n"
 
 
-def test_what_is_added_keeps_the_rules_of_imports(copy: tuple[Path, Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, _ = copy
-    shutil.copy(folder / "train.py", folder / "tune.py")
-    monkeypatch.setattr("tests.conftest.REPOSITORY", folder)
+def test_what_is_added_keeps_the_rules_of_imports(whole: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(whole.folder / "train.py", whole.folder / "tune.py")
+    monkeypatch.setattr("tests.conftest.REPOSITORY", whole.folder)
     rules = runpy.run_path(str(REPOSITORY / "tests" / "test_imports.py"))
     assert {"train", "count", "tune"} <= rules["SCRIPTS"]
     checked = [rule for name, rule in rules.items() if name.startswith("test_") and not signature(rule).parameters]
@@ -229,13 +268,18 @@ def test_what_is_added_keeps_the_rules_of_imports(copy: tuple[Path, Run], monkey
         rule()
 
 
-def test_a_copy_of_a_stages_yaml_is_a_stage_of_its_own(copy: tuple[Path, Run]) -> None:
-    folder, run = copy
+def test_a_stage_from_outside_generates_is_compared_and_resumed(done: Callable[[str], Copy]) -> None:
+    copy = done("outside")
+    folder, run = copy.folder, copy.run
+    generated, compared = run(f"python generate.py run={copy.runs()[-1]['path']} tokens=20", "python compare.py")
+    assert generated.returncode == 0, generated.stderr
+    assert len(generated.stdout) == 21
+    assert "wide" in compared.stdout
     (folder / "mine" / "model" / "v5_again.yaml").write_text((folder / "conf" / "model" / "v5.yaml").read_text())
     short = "training.max_iters=2 training.eval_iters=1 device=cpu"
     (done,) = run(f"python train.py --config-dir=mine model=v5_again {short}")
     assert done.returncode == 0, done.stderr
-    newest = runs(folder)[-1]
+    newest = copy.runs()[-1]
     assert newest["stage"] == "v5_again"
     resume = f"resume={newest['path']} training.max_iters=4"
     refused, done = run(f"python train.py {resume}", f"python train.py --config-dir=mine {resume}")
@@ -260,8 +304,8 @@ WRONG = {
 }
 
 
-def test_what_is_wrong_with_an_added_thing_ends_in_one_line(copy: tuple[Path, Run]) -> None:
-    folder, run = copy
+def test_what_is_wrong_with_an_added_thing_ends_in_one_line(whole: Copy) -> None:
+    folder = whole.folder
     v5 = (folder / "conf" / "model" / "v5.yaml").read_text()
     files = {
         "broken/model/tab.yaml": "# @package _global_\nmodel:\n\tn_embd: 3\n",
@@ -272,9 +316,9 @@ def test_what_is_wrong_with_an_added_thing_ends_in_one_line(copy: tuple[Path, Ru
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    before = len(runs(folder))
-    said = run(*(f"python train.py {arguments} training.max_iters=2" for arguments in WRONG))
+    before = len(whole.runs())
+    said = whole.run(*(f"python train.py {arguments} training.max_iters=2" for arguments in WRONG))
     for message, done in zip(WRONG.values(), said, strict=True):
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert message in done.stderr
-    assert len(runs(folder)) == before
+    assert len(whole.runs()) == before
