@@ -30,6 +30,7 @@ def train(name: str, *overrides: str) -> str:
     run: Any = gpt.train(*overrides, module=exercise)
     documented = "none" if config.documented.val is None else f"{config.documented.val:.4f}"
     return (
-        f"estimated validation loss, nats per character: {run.summary.estimated.val.nats:.4f}   (documented: {documented})\n"
+        f"estimated validation loss, nats per character: {run.summary.estimated.val.nats:.4f}   "
+        f"(documented: {documented})\n"
         f"exact: {run.summary.exact.nats:.4f}\n\n{run.generate(tokens=200)}"
     )
