@@ -5,7 +5,6 @@ token. The loss of a text is compared per character, whatever its tokens are.
 """
 
 import math
-import statistics
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
@@ -213,14 +212,6 @@ class Loss(_Brief):
 def in_words(weights: Saved | int) -> str:
     """The best weights, or weights after 640 iterations."""
     return f"weights after {weights} iterations" if isinstance(weights, int) else f"{weights} weights"
-
-
-def mean(losses: Iterable[Loss]) -> float:
-    """The mean of losses that can be compared, in nats per their unit. Raises ValueError if they cannot."""
-    found = list(losses)
-    if len({loss.key for loss in found}) != 1:
-        raise ValueError("these losses are over different targets")
-    return statistics.mean(loss.common for loss in found)
 
 
 def common_unit(losses: Iterable[Loss]) -> Unit:
