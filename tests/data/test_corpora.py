@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.data import corpora
-from gpt.data.corpora import LOADER, copy, lines_of, multi30k, parallel, read_text, reverse, shakespeare, text
+from gpt.data.corpora import copy, lines_of, multi30k, parallel, read_text, reverse, shakespeare, text
 from gpt.data.corpus import PairCorpus, TextCorpus
 from tests.conftest import DATA, small_corpus
 
@@ -126,20 +125,3 @@ def test_the_digest_tells_one_corpus_or_split_from_another() -> None:
     assert len({corpus.digest for corpus in corpora}) == 4
     assert TextCorpus(content[:900], content[900:]).digest == texts[0].digest
     assert PairCorpus(list(pairs), pairs, pairs, 100).digest == corpora[2].digest
-
-
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        ({"_target_": "gpt.data.corpora.nothing"}, "data._target_=gpt.data.corpora.nothing is not a loader"),
-        ({"_target_": "os.system", "command": "true"}, "data._target_=os.system is not a loader of a corpus"),
-        (
-            {"_target_": "gpt.data.corpora.text", "path": "x"},
-            "data.train_fraction is required by gpt.data.corpora.text",
-        ),
-        ({"_target_": "gpt.data.corpora.text", "path": "x", "train_fraction": 1.0}, r"train_fraction=1.0: .*below 1"),
-    ],
-)
-def test_a_choice_that_is_no_loader_or_has_no_such_values_is_refused(choice: dict, message: str) -> None:
-    with pytest.raises(RequestError, match=message):
-        LOADER.build(Choice.model_validate(choice))

@@ -66,7 +66,6 @@ REFUSED = [
     ("json", "a.jsonl", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
     ("json", "a.jsonl", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows that are not"),
     ("json", "empty.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=json: StopIteration"),
-    ("webdataset", "a.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=webdataset: "),
     ("parquet", "a.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
 ]
 
@@ -82,17 +81,15 @@ def test_what_cannot_be_read_is_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_name_is_never_a_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library would read it, and a stranger's run folder could name it."""
+def test_a_name_is_never_a_folder_here_and_a_format_reads_no_files_but_those_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library would read them, and a stranger's run folder could name one."""
     json_lines(tmp_path / "a.jsonl")
-    monkeypatch.chdir(tmp_path.parent)
-    with pytest.raises(RequestError, match=r"is a folder here: name its files with data\.files="):
-        loaded(tmp_path.name, None)
-
-
-def test_a_format_without_files_reads_none_of_those_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    json_lines(tmp_path / "a.jsonl")
+    (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=r"is a folder here: name its files with data\.files="):
+        loaded("folder", None)
     with pytest.raises(RequestError, match=r"data\.name=json is a format: name the files to read with data\.files="):
         loaded("json", None)
 

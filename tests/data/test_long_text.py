@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError, UserError
@@ -63,6 +63,7 @@ def test_a_long_text_is_the_text_in_memory(file: Path) -> None:
     assert described.items() < {path: path.stat().st_mtime_ns for path in file.parent.rglob("text.json")}.items()
 
 
+@settings(max_examples=40)
 @given(content=st.text(min_size=2, max_size=60), fraction=st.floats(0.1, 0.9), size=st.integers(1, 7))
 def test_wherever_pieces_and_splits_are_cut(content: str, fraction: float, size: int) -> None:
     content = content.replace("\r", "r").replace("\ufeff", "b")
@@ -84,7 +85,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
-@pytest.mark.parametrize("size", [100, 501, 1000])
+@pytest.mark.parametrize("size", [100, 501])
 def test_its_subwords_are_those_of_the_text_in_memory(
     written: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

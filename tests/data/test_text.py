@@ -1,4 +1,4 @@
-"""Batches are windows of the right split, drawn evenly, and the same for the same seed."""
+"""Batches are windows of the right split, drawn evenly, and the same for the same seed; or all the same one."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, OneBatch
-from gpt.data.text import ShortWindows, ShuffledWindows, Windows
+from gpt.data.text import ShortWindows, ShuffledWindows, TextData, Windows
 from tests.conftest import text_data
 
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
@@ -144,3 +144,26 @@ def test_a_split_must_hold_one_window_and_its_successor() -> None:
     text_data(COUNTING, 99).batch("val", 3, generator(0))
     with pytest.raises(RequestError, match="the val split has 100 characters, too few"):
         text_data(COUNTING, 100)
+
+
+@pytest.mark.parametrize(("batch_size", "rows"), [(32, 4), (5, 3)])
+def test_every_iteration_and_the_estimate_of_the_training_loss_have_the_same_few_rows(
+    data: TextData, batch_size: int, rows: int
+) -> None:
+    one = OneBatch(data)
+    first, later = (one.training_batch(1, iteration, batch_size) for iteration in (0, 100))
+    assert first.targets.shape == (rows, 8)
+    assert torch.equal(first.targets, later.targets)
+    (estimated,) = one.estimation_batches("train", 1, 100, 200, batch_size, 4096)
+    assert torch.equal(estimated.inputs[0], first.inputs[0])
+    windows = {tuple(row.tolist()) for row in data.training_batch(1, 0, batch_size).targets}
+    assert {tuple(row.tolist()) for row in first.targets} <= windows
+
+
+def test_validation_is_that_of_the_corpus(data: TextData) -> None:
+    one = OneBatch(data)
+    for drawn, own in (
+        (each.estimation_batches("val", 1, 10, 3, 32, 4096) for each in (one, data)),
+        (each.every_target_once("val", 4096) for each in (one, data)),
+    ):
+        assert all(torch.equal(batch.targets, expected.targets) for batch, expected in zip(drawn, own, strict=True))

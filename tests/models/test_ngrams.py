@@ -106,7 +106,7 @@ def test_a_table_out_of_proportion_to_its_text_is_refused_before_it_is_made(V: i
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 200
 
 
-@pytest.mark.parametrize("V", [300, 1000, 5000])
+@pytest.mark.parametrize("V", [300, 5000])
 def test_what_is_said_to_fit_fits_and_one_more_does_not(V: int) -> None:
     ids = torch.randint(V, (30_000,), generator=torch.Generator().manual_seed(0))
 

@@ -17,7 +17,7 @@ from gpt.models.v4_blocks import Block as BlockV4
 from gpt.models.v5_residual import Block as BlockV5
 from gpt.models.v6_pre_norm import Block as BlockV6
 from gpt.models.v7_dropout import Block as BlockV7
-from tests.conftest import build, build_small, stage_config
+from tests.conftest import build, build_small, small_size, stage_config
 
 C, H, T = 32, 4, 8
 
@@ -51,21 +51,16 @@ def test_a_changed_future_token_changes_no_earlier_logit(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
-def test_loss_at_initialisation_is_near_that_of_guessing(stage: str) -> None:
-    model = build(stage)
-    idx, targets = torch.randint(65, (2, 64, min(model.block_size, 32)))
-    loss = cross_entropy(model(idx).flatten(0, 1), targets.flatten()).item()
-    assert math.log(65) - 0.05 < loss < math.log(65) + 0.6  # logits of variance s^2 cost about s^2 / 2 more
-
-
-@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
-def test_overfits_one_batch(stage: str) -> None:
+def test_a_stage_begins_with_the_loss_of_guessing_and_memorises_a_batch(stage: str) -> None:
     changes = {"dropout": 0.0} if stage == "v7" else {}
-    model = build_small(stage, **changes).train()
+    model = build(stage, **small_size(stage), **changes).train()
+    idx, targets = torch.randint(65, (2, 64, min(model.block_size, 32)))
+    loss = cross_entropy(model(idx).flatten(0, 1), targets.flatten())
+    assert math.log(65) - 0.05 < loss.item() < math.log(65) + 0.6  # logits of variance s^2 cost about s^2 / 2 more
     T = min(model.block_size, 8)
     idx = torch.randperm(65)[: 4 * (T + 1)].view(4, T + 1)  # no token twice, so that even a bigram table can learn it
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 1e-3)
-    for _ in range(1000):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 3e-3)
+    for _ in range(500):
         optimizer.zero_grad()
         loss = cross_entropy(model(idx[:, :-1]).flatten(0, 1), idx[:, 1:].flatten())
         loss.backward()
@@ -75,35 +70,21 @@ def test_overfits_one_batch(stage: str) -> None:
     pytest.fail(f"the loss is still {loss.item():.3f}")
 
 
-@pytest.mark.parametrize("heads", [1, H])
-def test_attention_equals_pytorch_attention(heads: int) -> None:
+@torch.no_grad()
+def test_attention_and_a_block_without_residuals_equal_the_layers_of_pytorch() -> None:
     torch.manual_seed(0)
-    attention = Head(C, C) if heads == 1 else MultiHeadAttention(C, heads)
-    reference = nn.MultiheadAttention(C, heads, bias=False, batch_first=True)
-    with torch.no_grad():
-        if heads == 1:
-            qkv = torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
-        else:
-            qkv = attention.qkv.weight
-        reference.in_proj_weight.copy_(qkv)
+    one, several, block, x = Head(C, C), MultiHeadAttention(C, H), BlockV4(C, H), torch.randn(2, T, C)
+    qkv = torch.cat([one.query.weight, one.key.weight, one.value.weight])
+    for module, heads, weights in (
+        (one, 1, qkv),
+        (several, H, several.qkv.weight),
+        (block, H, block.attention.qkv.weight),
+    ):
+        reference = nn.MultiheadAttention(C, heads, bias=False, batch_first=True)
+        reference.in_proj_weight.copy_(weights)
         reference.out_proj.weight.copy_(torch.eye(C))
-    x = torch.randn(2, T, C)
-    expected, _ = reference(x, x, x, attn_mask=causal_mask(T), need_weights=False)
-    torch.testing.assert_close(attention(x), expected)
-
-
-def test_block_without_residuals_equals_pytorch_layers() -> None:
-    torch.manual_seed(0)
-    block = BlockV4(C, H)
-    attention = nn.MultiheadAttention(C, H, bias=False, batch_first=True)
-    linear = nn.Linear(C, C)
-    with torch.no_grad():
-        attention.in_proj_weight.copy_(block.attention.qkv.weight)
-        attention.out_proj.weight.copy_(torch.eye(C))
-    linear.load_state_dict(block.feed_forward[0].state_dict())
-    x = torch.randn(2, T, C)
-    expected, _ = attention(x, x, x, attn_mask=causal_mask(T), need_weights=False)
-    torch.testing.assert_close(block(x), linear(expected).clamp(min=0))
+        expected, _ = reference(x, x, x, attn_mask=causal_mask(T), need_weights=False)
+        torch.testing.assert_close(module(x), block.feed_forward[0](expected).relu() if module is block else expected)
 
 
 @pytest.mark.parametrize("block_class", [BlockV5, BlockV6, BlockV7])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gpt.base.ladder import LADDER, OTHERS
 from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
 from gpt.data.text import ShortWindows, TextData
@@ -19,10 +20,6 @@ from tests.conftest import CPU
 from tests.training.helpers import VOCAB_SIZE, small_recipe, small_state, train_state
 
 T = 8
-STAGES = [
-    "v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7", "v8", "v9",
-    "mlp", "conv", "rnn", "gru", "lstm", "linear_attention", "min_gru", "hybrid",
-]  # fmt: skip
 
 
 def batch(seed: int, rows: int = 5) -> Batch:
@@ -56,15 +53,16 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
 
 
 @pytest.mark.parametrize(
-    ("objective", "dtype"),
-    [(Objective(), torch.float32), (Objective(label_smoothing=0.1, multi_token=0.5), torch.bfloat16)],
+    ("stage", "objective", "dtype"),
+    [
+        *((stage, Objective(), torch.float32) for stage in [*LADDER, *OTHERS]),
+        ("v1", Objective(label_smoothing=0.1), torch.bfloat16),
+        *((stage, Objective(0.1, multi_token=0.5), torch.bfloat16) for stage in ("v5", "v9", "hybrid")),
+    ],
 )
-@pytest.mark.parametrize("stage", STAGES)
 def test_a_recorded_step_is_the_plain_one(
     stage: str, objective: Objective, dtype: torch.dtype, runs: list[Program]
 ) -> None:
-    if stage == "v1" and objective.multi_token:
-        objective = Objective(label_smoothing=0.1)  # it has no output layer
     model = small_state(stage).model.train()
     objective.prepare(model)
     plain = Autograd(objective, Runtime(torch.device("cpu"), dtype))

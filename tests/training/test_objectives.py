@@ -87,10 +87,9 @@ def test_windows_of_one_token_are_refused_before_they_are_trained_on() -> None:
         Objective(multi_token=0.3).prepare(build_small("v6", block_size=1))
 
 
-@pytest.mark.parametrize("stage", ["v6", "v9"])
-def test_the_second_output_layer_compiles_without_a_graph_break(stage: str, data: TextData) -> None:
+def test_the_second_output_layer_compiles_without_a_graph_break(data: TextData) -> None:
     objective = Objective(multi_token=0.3)
-    model, batch = prepared(stage, objective), data.training_batch(seed=0, iteration=0, batch_size=4)
+    model, batch = prepared("v9", objective), data.training_batch(seed=0, iteration=0, batch_size=4)
     compiled = torch.compile(objective.__call__, backend="eager", fullgraph=True, dynamic=False)
     torch.testing.assert_close(compiled(model, batch), objective(model, batch))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gpt.base.ladder import BESIDE, LADDER
 from gpt.base.runtime import has_bfloat16
 from gpt.training.fused import has_nonfinite
-from gpt.training.optimizers import AdamWGroup, Optimizer, orthogonalised
+from gpt.training.optimizers import Optimizer, orthogonalised
 from tests.conftest import build_small
 from tests.training.helpers import OPTIMIZERS, bits, small_optimizer
 
@@ -56,35 +56,7 @@ def test_adamw_is_that_of_pytorch_bit_for_bit() -> None:
     optimizer = small_optimizer(ours, "adamw", weight_decay=0.1, beta1=0.8, beta2=0.95)
     steps(optimizer, 20, ours, theirs, all=pytorch_adamw(list(theirs.parameters()), 0.1, (0.8, 0.95)))
     assert bits(ours.state_dict()) == bits(theirs.state_dict())
-
-
-class Split(Optimizer):
-    """AdamW for matrices and for vectors apart."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
-        matrices = [name for name, parameter in self.parameters.items() if parameter.dim() >= 2]
-        vectors = [name for name in self.parameters if name not in matrices]
-        self.peaks = {"matrices": 1e-2, "vectors": 1e-3}
-        self._groups = {
-            "matrices": AdamWGroup(self, matrices, 0.1, 0.8, 0.95), "vectors": AdamWGroup(self, vectors, 0.0, 0.8, 0.95)
-        }  # fmt: skip
-
-    @torch.no_grad()
-    def step(self, rates: dict[str, float], skip: Tensor) -> None:
-        for name, group in self._groups.items():
-            group.step(rates[name], skip)
-
-
-def test_several_groups_of_adamw_are_several_optimizers_of_pytorch_bit_for_bit() -> None:
-    """Each counts its own steps, in a tensor that checkpoints save."""
-    ours, theirs = build_small("v6"), build_small("v6")
-    optimizer = Split(ours)
-    matrices = pytorch_adamw([p for p in theirs.parameters() if p.dim() >= 2], 0.1, (0.8, 0.95))
-    vectors = pytorch_adamw([p for p in theirs.parameters() if p.dim() < 2], 0.0, (0.8, 0.95))
-    steps(optimizer, 20, ours, theirs, matrices=matrices, vectors=vectors)
-    assert bits(ours.state_dict()) == bits(theirs.state_dict())
-    assert counted(optimizer) == [20, 20]
+    assert counted(optimizer) == [20]
 
 
 @pytest.mark.parametrize(("momentum", "weight_decay"), [(0.9, 0.1), (0.0, 0.0)])
@@ -123,7 +95,7 @@ def test_muon_is_that_of_pytorch_for_matrices_and_adamw_for_the_rest(
             assert torch.equal(a, b), name
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 2**31), size=st.integers(-6, 6))
 def test_an_orthogonalised_matrix_moves_every_direction_about_equally_far(
     rows: int, columns: int, seed: int, size: int
@@ -141,10 +113,7 @@ def test_an_orthogonalised_matrix_moves_every_direction_about_equally_far(
     assert singular.max() < 1.4
     closest = left[:, :smaller] @ right[:smaller]
     assert (result * closest).sum() / smaller > 0.6  # in the same directions, and not in the opposite ones
-
-
-def test_a_matrix_of_zeros_stays_zero() -> None:
-    assert torch.equal(orthogonalised(torch.zeros(1, 3, 5)).float(), torch.zeros(1, 3, 5))
+    assert torch.equal(orthogonalised(torch.zeros(1, rows, columns)).float(), torch.zeros(1, rows, columns))
 
 
 @pytest.mark.parametrize("earlier", [0, 3])  # steps before the one that is skipped
@@ -166,8 +135,9 @@ def test_a_skipped_step_changes_nothing_bit_for_bit(name: str, earlier: int) -> 
     assert all(after[key] != before[key] for key in before)
 
 
-def decayed(model: nn.Module, name: str, **changes: float) -> set[str]:
+def decayed(stage: str, name: str, **changes: float) -> set[str]:
     """The parameters that a step without a gradient and with a large weight decay makes smaller."""
+    model = build_small(stage)
     for p in model.parameters():
         p.data.fill_(1.0)
         p.grad = torch.zeros_like(p)
@@ -178,17 +148,14 @@ def decayed(model: nn.Module, name: str, **changes: float) -> set[str]:
     return shrunk
 
 
-@pytest.mark.parametrize("stage", ["v6", "v7", "transformer"])
+@pytest.mark.parametrize("stage", ["v7", "transformer"])
 def test_only_matrices_decay(stage: str) -> None:
     matrices = {name for name, p in build_small(stage).named_parameters() if p.dim() == 2}
     assert not any("norm" in name or "bias" in name for name in matrices)
-    assert matrices < dict(build_small(stage).named_parameters()).keys()
-    assert decayed(build_small(stage), "adamw", weight_decay=0.5) == matrices
-    assert decayed(build_small(stage), "adamw", weight_decay=0.0) == set()
-    assert decayed(build_small(stage), "muon", weight_decay=0.5, matrix_weight_decay=0.5) == matrices
+    assert decayed(stage, "adamw", weight_decay=0.5) == matrices
     of_muon = muon_matrices(small_optimizer(build_small(stage), "muon"))
-    assert decayed(build_small(stage), "muon", weight_decay=0.0, matrix_weight_decay=0.5) == of_muon
-    assert decayed(build_small(stage), "muon", weight_decay=0.5, matrix_weight_decay=0.0) == matrices - of_muon
+    assert decayed(stage, "muon", weight_decay=0.0, matrix_weight_decay=0.5) == of_muon
+    assert decayed(stage, "muon", weight_decay=0.5, matrix_weight_decay=0.0) == matrices - of_muon
 
 
 def muon_matrices(optimizer: Optimizer) -> set[str]:

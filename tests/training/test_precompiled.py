@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,40 +75,27 @@ def test_activations_that_are_computed_again_are_those_of_the_present_weights(da
     torch.testing.assert_close(found, expected)
 
 
-def test_every_shape_is_compiled_before_training(data: TextData, compilations: list[Path]) -> None:
-    model = small_state("v1").model
+def test_a_library_of_each_shape_is_compiled_again_if_it_is_damaged_or_of_another_model_or_cannot_be_kept(
+    data: TextData, cache: Path, compilations: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    model, other = small_state("v1").model, small_state("v2").model
     batches = [data.training_batch(1, 0, size) for size in (4, 2)]
     loss, _ = training_losses(model, batches, CPU, Objective(), parts=1, compile=True)
-    assert len(compilations) == 2
     for batch in (*batches, batches[0]):
         torch.testing.assert_close(loss(model, batch), batch_loss(model, batch))
-    assert len(compilations) == 2
+    assert len(compilations) == 2  # before training
 
-
-def test_a_library_that_is_damaged_or_of_another_model_is_compiled_again(
-    data: TextData, cache: Path, compilations: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = data.training_batch(1, 0, 4)
     monkeypatch.setattr(compilation, "_fingerprint", lambda *_: "same")
-    compiled(small_state("v1").model, batch)
-    other = small_state("v2").model
-    loss = compiled(other, batch)
-    torch.testing.assert_close(loss(other, batch), batch_loss(other, batch))
-    assert len(compilations) == 2
-
-    (cache / "same.pt2").write_bytes(b"not a library")
-    loss = compiled(other, batch)
-    torch.testing.assert_close(loss(other, batch), batch_loss(other, batch))
-    assert len(compilations) == 3
-
-
-def test_a_cache_that_cannot_be_written_is_a_warning(
-    data: TextData, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    cache.write_text("a file is in the way")
-    model, batch = small_state("v1").model, data.training_batch(1, 0, 4)
-    loss = compiled(model, batch)
-    torch.testing.assert_close(loss(model, batch), batch_loss(model, batch))
+    compiled(model, batch)
+    for damage in ("another model", "another file", "a file in the way"):
+        if damage == "another file":
+            (cache / "same.pt2").write_bytes(b"not a library")
+        elif damage == "a file in the way":
+            shutil.rmtree(cache)
+            cache.write_text("")
+        loss = compiled(other, batch)
+        torch.testing.assert_close(loss(other, batch), batch_loss(other, batch))
+    assert len(compilations) == 6
     assert "the compiled step could not be written" in caplog.text
 
 

@@ -68,7 +68,7 @@ def test_resumed_training_equals_uninterrupted_training(
     assert bits(second.tensors()) == bits(whole.tensors())
 
 
-@pytest.mark.parametrize(("eval_interval", "patience"), [(2, 1), (3, 2), (4, 1), ("epoch", 1)])
+@pytest.mark.parametrize(("eval_interval", "patience"), [(3, 2), ("epoch", 1)])
 def test_an_extended_run_stops_and_samples_where_one_long_run_does(
     data: TextData, eval_interval: int | str, patience: int
 ) -> None:
@@ -101,7 +101,7 @@ def test_an_extended_run_stops_and_samples_where_one_long_run_does(
         assert seen(extended, own) == seen(whole)
 
 
-@pytest.mark.parametrize(("eval_interval", "share"), [(4, 0.5), (5, 1.0), (10, 0.3), ("epoch", 0.5)])
+@pytest.mark.parametrize(("eval_interval", "share"), [(5, 1.0), (10, 0.3), ("epoch", 0.5)])
 def test_an_extended_average_is_that_of_one_long_run_or_is_refused(
     data: TextData, eval_interval: int | str, share: float
 ) -> None:
@@ -156,7 +156,7 @@ def test_restoring_does_not_tie_the_state_to_what_it_was_restored_from(data: Tex
 
 
 @pytest.mark.parametrize(
-    ("stage", "changes"), [("v6", {}), ("v5", {"optimizer": "sgd"}), ("v5", {"n_embd": 16}), ("v5", {"n_layer": 2})]
+    ("stage", "changes"), [("v5", {"optimizer": "sgd"}), ("v5", {"n_embd": 16}), ("v5", {"n_layer": 2})]
 )
 def test_the_state_of_another_model_or_optimizer_is_refused(data: TextData, stage: str, changes: dict) -> None:
     state, stranger = small_state("v5"), small_state(stage, **changes)

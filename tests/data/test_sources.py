@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gpt
 from gpt.base.errors import RequestError
 from gpt.data.corpora import text
 from gpt.data.corpus import TextCorpus
@@ -59,14 +58,6 @@ def test_too_few_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("gpt.data.corpora.IN_MEMORY", 4)
     with pytest.raises(RequestError, match="are for up to 0 MB"):
         corpus(tmp_path / "one.txt", split="lines")
-
-
-def test_a_run_with_such_a_split_is_resumed(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("\n".join(f"name{number}" for number in range(500)))
-    short = ["v1", "data=text", f"data.path={tmp_path / 'names.txt'}", "data.split=lines", "training.eval_iters=1"]
-    gpt.train(*short, max_iters=2, folder=tmp_path / "run")
-    longer = gpt.train(*short, "resume=auto", max_iters=4, folder=tmp_path / "run")
-    assert longer.summary.iterations == 4
 
 
 def test_other_encodings_and_line_ends_are_read(tmp_path: Path) -> None:

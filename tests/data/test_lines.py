@@ -1,4 +1,4 @@
-"""Lines with an answer each: solvable from the line alone, and only the answers are targets."""
+"""Lines and documents: each is predicted from its own characters, and only answers are targets."""
 
 import csv
 import json
@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from gpt.base.errors import RequestError
+from gpt.data import lines as module
 from gpt.data.batch import IGNORED
-from gpt.data.lines import LineData, questions, recall, repeat
+from gpt.data.lines import LineData, documents, questions, recall, repeat
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
@@ -131,24 +132,42 @@ def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path
     assert data.epoch(3 * sum(len(line.partition("=")[2]) + 1 for line in corpus.train.splitlines())) == 3
 
 
-def test_a_network_learns_sums_and_stops_after_the_answer(called: Script, tmp_path: Path) -> None:
-    (tmp_path / "sums.txt").write_text("\n".join(QUESTIONS))
-    done = called(
-        "train.py", "v6", "data=questions", "data.path=sums.txt", "data.separator==", "training.max_iters=1500",
-        "training.learning_rate=1e-2", "training.eval_interval=1500", "training.eval_iters=5", "hydra.run.dir=run",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    right = 0
-    for question in QUESTIONS[::9]:
-        asked, _, told = question.partition("=")
-        done = called("generate.py", "run=run", f"prompt={asked}=", "stop=\\n", "temperature=0", cwd=tmp_path)
-        right += done.stdout == f"{asked}={told}\n"
-    assert right >= 10  # of 16
-
-
 @pytest.mark.parametrize(("content", "message"), [("12=3\nno", "line 2 of"), ("1=2", "too few to divide")])
 def test_questions_without_an_answer_are_refused(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(content)
     with pytest.raises(RequestError, match=message):
         questions(str(tmp_path / "a.txt"), "=", 0.9)
+
+
+@pytest.mark.parametrize(("separator", "block_size"), [("\n", 100), ("\n", 3), ("--", 3), ("--", 1), ("<|end|>", 4)])
+def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_stay_within(
+    separator: str, block_size: int, tmp_path: Path
+) -> None:
+    names = [f"{letter}{'xyz' * length}{length}" for length in range(4) for letter in "abcdefgh"]
+    for part in (0, 1):
+        (tmp_path / f"{part}.txt").write_text(separator.join(names[part::2]) + separator)
+    corpus = documents(str(tmp_path), separator, train_fraction=0.8)
+    assert sorted((corpus.train + separator + corpus.val).split(separator)) == sorted(names)
+    tokenizer = CharTokenizer(corpus.characters)
+    data = LineData(corpus, tokenizer, block_size=block_size, device="cpu")
+    for split in ("train", "val"):
+        own = getattr(corpus, split).split(separator)
+        targets = ""
+        for batch in data.every_target_once(split, tokens_per_pass=20):
+            assert batch.inputs[0].shape[1] <= block_size
+            for inputs, found in zip(batch.inputs[0], batch.targets, strict=True):
+                is_target = found != IGNORED
+                window = tokenizer.decode(inputs[: int(is_target.nonzero()[-1]) + 1])
+                assert any(window in separator + name + separator for name in own)
+                assert torch.equal(inputs[1:][is_target[:-1]], found[:-1][is_target[:-1]])
+                targets += tokenizer.decode(found[is_target])
+        assert targets == "".join(name + separator for name in own)
+
+
+def test_what_is_too_large_or_a_single_document_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.txt").write_text("a single line\n\n")
+    with pytest.raises(RequestError, match="1 part is too few to divide"):
+        documents(str(tmp_path), "\n", train_fraction=0.9)
+    monkeypatch.setattr(module, "IN_MEMORY", 10)
+    with pytest.raises(RequestError, match="data=text has no limit"):
+        documents(str(tmp_path), "\n", train_fraction=0.9)
