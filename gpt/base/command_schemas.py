@@ -152,7 +152,7 @@ class CompareConfig(Schema):
     runs: Annotated[PathName, LITERAL]
     stage: Annotated[list[StageName], LIST, LITERAL]
     tags: Annotated[list[Label], LIST, LITERAL]
-    metric: Literal["exact", "val", "train", "best"]
+    metric: MetricName
     x: Literal["iterations", "tokens", "seconds", "compute"]
     by: Annotated[
         Annotated[list[PathName], Field(min_length=1, max_length=2)] | None,

@@ -14,7 +14,7 @@ from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
 from gpt.reports.plots import MOST_COLOURS
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, label, names, shown
-from gpt.runs.records import Metric, Summary
+from gpt.runs.records import LOSSES, Metric, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,16 +38,17 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> Non
     short, known = names(ranking.keys), _known(ranking)
     keys = [known[name] for name in by]
     figure, (axes,) = panels(1)
+    quantity, best = (f"{metric} loss (nats per {ranking.unit})", "lowest") if metric in LOSSES else (metric, "best")
     if len(keys) == 1:
         _draw_against(axes, ranking, keys[0])
-        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=f"{metric} loss (nats per {ranking.unit})")
+        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=quantity)
         axes.grid(alpha=0.3)
     else:
         _draw_map(figure, axes, ranking, keys[0], keys[1])
         axes.set(
             xlabel=escaping.label(short[keys[0]]),
             ylabel=escaping.label(short[keys[1]]),
-            title=f"{metric} loss (nats per {ranking.unit}), lowest over other keys",
+            title=f"{quantity}, {best} over other keys",
         )
     write_picture(path, figure)
 

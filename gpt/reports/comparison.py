@@ -17,6 +17,7 @@ from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
 from gpt.runs.finding import FinishedRun, finished_runs, unfinished_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import LOSSES
 
 _TABLES = ("compare.json", "compare.md", "compare.csv")  # the first is written first, and says that the others are ours
 
@@ -41,7 +42,8 @@ class ComparisonReport:
         if not (comparison.rows or ranked):
             raise RequestError("none of these runs can be compared: the warnings above say why")
         is_documented_only = bool(comparison.rows) and not (others or any(run.summary.changes for run in runs))
-        return cls(config, comparison, ranked, [] if is_documented_only and not config.by else ranked)
+        is_of_losses = config.metric in LOSSES and not config.by
+        return cls(config, comparison, ranked, [] if is_documented_only and is_of_losses else ranked)
 
     def text(self, style: str) -> str:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""

@@ -1,4 +1,4 @@
-"""Any runs, grouped by what differs between them and ranked by a loss."""
+"""Any runs, grouped by what differs between them and ranked by a loss or a metric."""
 
 import logging
 import math
@@ -14,7 +14,8 @@ from gpt.reports.corpus_names import corpus_name
 from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Metric, Summary
+from gpt.runs.records import LOSSES, Metric, Summary
+from gpt.training.metrics import is_higher_better
 
 _FEWEST_SEEDS = 3  # with fewer, a difference is undecided rather than noise
 WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
@@ -32,13 +33,13 @@ class Group:
     mean: float  # of the metric, over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
     bits: float | None  # the mean exact loss in bits per byte, of a text
-    guess: float  # the metric of a uniform guess among its tokens
+    guess: float  # the loss of a uniform guess among its tokens; of a metric, infinite
     standing: str  # "best", "within noise" of the best, "undecided with 2 seeds", WORSE_THAN_GUESSING, or ""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The groups of the runs whose losses are over the same targets, the lowest loss first."""
+    """The groups of the runs whose losses are over the same targets, the best first."""
 
     corpus: str  # in words
     keys: list[str]  # that vary
@@ -61,6 +62,8 @@ class _Member(NamedTuple):
     settings: _Settings
     loss: Loss
     vocabulary_size: int
+    value: float | None = None  # of the metric, if it is not ranked by a loss
+    is_higher_better: bool = False
 
 
 def rankings(
@@ -81,6 +84,12 @@ def rankings(
         with skipping_damaged():
             values = settings(*run, metric) | (_places(run.folder) if joined else {})
             member = _Member(run, values, loss, len(run.folder.vocabulary().vocabulary))
+            if metric not in LOSSES:
+                if (value := run.summary.metrics.get(metric)) is None:
+                    log.warning(f"{run.folder.path} is not ranked: its {metric} was not recorded, or is NaN or Inf")
+                    continue
+                is_higher = is_higher_better(run.folder.config().metrics, metric)
+                member = member._replace(value=value, is_higher_better=is_higher)
             finished[() if joined else loss.key].append(member)
     for other in others:
         with skipping_damaged():
@@ -134,14 +143,16 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]]) 
     groups, unit = [], common_unit(member.loss for member in members)
     for by_seed in by_values.values():
         own = list(by_seed.values())
-        values, guess = {key: own[0].settings.get(key) for key in keys}, own[0].loss.guess(own[0].vocabulary_size)
-        losses = [nats for member in own if (nats := member.loss.per(unit)) is not None]
+        values = {key: own[0].settings.get(key) for key in keys}
+        guess = own[0].loss.guess(own[0].vocabulary_size).per(unit) if own[0].value is None else math.inf
+        in_unit = [member.loss.per(unit) if member.value is None else member.value for member in own]
+        measured = [value for value in in_unit if value is not None]
         bits = [bits for member in own if (bits := member.loss.bits_per("byte")) is not None]
-        deviation = statistics.stdev(losses) if len(losses) > 1 else None
+        deviation = statistics.stdev(measured) if len(measured) > 1 else None
         in_bits = statistics.mean(bits) if len(bits) == len(own) else None
         runs = [member.run for member in own]
-        groups.append(Group(values, runs, statistics.mean(losses), deviation, in_bits, guess.per(unit) or 0.0, ""))
-    groups.sort(key=lambda group: group.mean)
+        groups.append(Group(values, runs, statistics.mean(measured), deviation, in_bits, guess or 0.0, ""))
+    groups.sort(key=lambda group: group.mean, reverse=members[0].is_higher_better)
     standings, is_tested = _standings(groups)
     changed = [member.run.summary.changes for member in members]
     ranking = Ranking(

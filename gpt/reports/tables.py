@@ -13,7 +13,7 @@ from gpt.reports import edges, escaping
 from gpt.reports.curves import XLABELS, Axis, Equal
 from gpt.reports.documented import with_deviation
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Ranking, label, names, shown
-from gpt.runs.records import Metric, Summary
+from gpt.runs.records import LOSSES, Metric, Summary
 
 
 def table(ranking: Ranking, metric: Metric, style: str) -> str:
@@ -21,9 +21,11 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     short = names(ranking.keys)
     losses = [summary.loss(metric) for group in ranking.groups for _, summary in group.runs]
     title = f"{'best ' if metric == 'best' else ''}{losses[0].title if losses else metric}"
+    if metric not in LOSSES:
+        title = f"{metric}, estimated"
     headers = [*(short[key] for key in ranking.keys), "seeds", title]
     with_bits = metric == "exact" and not ranking.has_characters
-    metrics = _metrics([ranking])
+    metrics = [name for name in _metrics([ranking]) if name != metric]
     headers += [*(["bits per byte"] if with_bits else []), *(f"{name}, estimated" for name in metrics)]
     headers += ["standing", "tokens/s", "folder of the newest"]
     cells = [
@@ -54,7 +56,9 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
         title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     headers = [escaped(header) for header in headers]
     shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
-    return "\n\n".join([escaped(title), shown_rows, _note(ranking, escaped), *map(escaped, edges.of_ranking(ranking))])
+    return "\n\n".join(
+        [escaped(title), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges.of_ranking(ranking))]
+    )
 
 
 def equal_table(equal: Equal, x: Axis, style: str) -> str:
@@ -81,9 +85,9 @@ def _mean(values: list[float]) -> str:
     return with_deviation(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _note(ranking: Ranking, escaped: Callable[[str], str]) -> str:
+def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> str:
     exact = [summary.exact.over for group in ranking.groups for _, summary in group.runs]
-    note = f"Nats per {ranking.unit}, mean ± standard deviation over seeds. "
+    note = f"{f'Nats per {ranking.unit}, mean' if metric in LOSSES else 'Mean'} ± standard deviation over seeds. "
     if not ranking.has_characters and _metrics([ranking]):
         note += "Metrics are per token. "
     if samples := {over.targets for over in exact if over.is_sample}:

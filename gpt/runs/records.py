@@ -16,7 +16,8 @@ from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import from_json
 from gpt.training.progress import Segment
 
-Metric = Literal["exact", "val", "train", "best"]  # the losses of a run that it can be ranked by
+LOSSES = ("exact", "val", "train", "best")  # of a run, that it can be ranked by
+Metric = MetricName  # one of them, or a metric of the configuration
 # An earlier value of these leaves no trace in the weights; an average that depended on the interval is not continued.
 _TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interval"}
 
@@ -102,7 +103,7 @@ class Summary(Record):
     finished: AwareDatetime
 
     def loss(self, metric: Metric) -> Loss:
-        """The loss to rank the run by."""
+        """The loss to rank the run by, or the one over whose batches a metric is estimated."""
         if metric == "exact":
             return self.exact
         return self.best if metric == "best" else self.estimated.train if metric == "train" else self.estimated.val

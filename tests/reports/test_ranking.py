@@ -90,6 +90,27 @@ def test_what_varies_becomes_a_column_and_seeds_are_averaged(sweep: Path) -> Non
     assert {group.standing for group in other.groups} == {"best"}
 
 
+def test_runs_that_recorded_a_metric_are_ranked_by_it(
+    sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = []
+    metrics = {name: Choice(_target_=f"gpt.training.metrics.{name}") for name in ("accuracy", "entropy")}
+    for run, summary in copies(sweep / "runs" / "other", tmp_path, {"1": [2.0, 2.1], "0.2": [3.0]}):
+        run.write_config(run.config().model_copy(update={"metrics": metrics}))
+        values = {"accuracy": 0.25 * len(found), "entropy": 1.0}
+        found.append(FinishedRun(run, summary.model_copy(update={"metrics": values})))
+    (ranking,) = rankings([*found, *finished_runs(sweep / "runs" / "other")], "accuracy")
+    assert [(group.mean, group.values["training.learning_rate"]) for group in ranking.groups] == [
+        (0.5, 0.2),
+        (0.125, 1),
+    ]
+    text = table(ranking, "accuracy", "simple")
+    assert (text.count("accuracy"), "accuracy, estimated" in text, "Nats" in text) == (1, True, False)
+    assert "other is not ranked: its accuracy was not recorded, or is NaN or Inf" in caplog.text
+    assert rankings(found, "entropy") == []
+    assert "the metric entropy does not say whether lower or higher is better" in caplog.text
+
+
 def test_every_key_that_differs_is_a_column_and_equal_numbers_are_one_value(sweep: Path, tmp_path: Path) -> None:
     found = copies(sweep / "runs" / "other", tmp_path, {"1": [2.0, 2.2], "0.2": [2.1], "0.4": [2.2]})
     for size, (run, _) in enumerate(found):
