@@ -74,10 +74,7 @@ class Windows:
     def _all_adjacent(self) -> Iterator[Batch]:
         T, last = self.block_size, self._last
         full = last // T * T  # targets that fill complete windows
-        for first in range(0, full, in_pass := self._rows * T):
-            part = self.ids[first : min(first + in_pass, full) + 1]
-            starts = torch.arange(first, first + len(part) - 1, T, device=part.device)
-            yield self.located(Batch.full(part[:-1].view(-1, T), part[1:].view(-1, T)), starts)
+        yield from self._at(torch.arange(0, full, T), 0)
         if full < last:
             part = self.ids[full:]
             starts = torch.tensor([full], device=part.device)
@@ -102,7 +99,7 @@ class Windows:
         """The windows that begin at `starts`, (N,); the first `seen` tokens of a window are no targets."""
         for some in starts.to(self.ids.device).split(self._rows):
             windows = self.ids[some[:, None] + torch.arange(self.block_size + 1, device=self.ids.device)]  # (B, T + 1)
-            targets = windows[:, 1:].clone()
+            targets = windows[:, 1:].clone() if seen else windows[:, 1:]
             targets[:, :seen] = IGNORED
             count = len(some) * (self.block_size - seen)
             yield self.located(Batch((windows[:, :-1],), targets, count), some)

@@ -17,7 +17,8 @@ from gpt.data.batch import IGNORED, Batch
 from gpt.training.progress import Means
 
 Metric = Callable[[nn.Module, Batch], Tensor]  # the mean over every target of a batch: a scalar
-Lower, Higher = Annotated[Tensor, "lower"], Annotated[Tensor, "higher"]  # a value for each target, (N,)
+Lower = Annotated[Tensor, "lower"]  # a value for each target, (N,), whose mean is better if it is lower
+Higher = Annotated[Tensor, "higher"]
 
 _GIVEN = ("logits", "targets")
 _TAKEN = ("loss", "learning_rate")  # names used by other columns of a run's records

@@ -4,7 +4,8 @@ import logging
 import math
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Literal
+from functools import partialmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gpt.base.errors import DivergedError
 from gpt.training.schedules import Schedule
@@ -60,30 +61,15 @@ class Watchers(Watcher):
     def __init__(self, watchers: Iterable[Watcher]) -> None:
         self._all = sorted(watchers, key=lambda watcher: watcher.phase)
 
-    def evaluated(self, state: "TrainingState") -> None:
-        """Tell all of them."""
+    def _tell(self, moment: str, *details: Any) -> None:
         for watcher in self._all:
-            watcher.evaluated(state)
+            getattr(watcher, moment)(*details)
 
-    def between_steps(self, state: "TrainingState", is_last: bool) -> None:
-        """Tell all of them."""
-        for watcher in self._all:
-            watcher.between_steps(state, is_last)
-
-    def updated(self, state: "TrainingState") -> None:
-        """Tell all of them."""
-        for watcher in self._all:
-            watcher.updated(state)
-
-    def stepped(self, state: "TrainingState") -> None:
-        """Tell all of them."""
-        for watcher in self._all:
-            watcher.stepped(state)
-
-    def finished(self, state: "TrainingState") -> None:
-        """Tell all of them."""
-        for watcher in self._all:
-            watcher.finished(state)
+    evaluated = partialmethod(_tell, "evaluated")
+    between_steps = partialmethod(_tell, "between_steps")
+    updated = partialmethod(_tell, "updated")
+    stepped = partialmethod(_tell, "stepped")
+    finished = partialmethod(_tell, "finished")
 
 
 class NonFiniteGuard(Watcher):

@@ -63,7 +63,7 @@ def test_a_long_text_is_the_text_in_memory(file: Path) -> None:
     assert described.items() < {path: path.stat().st_mtime_ns for path in file.parent.rglob("text.json")}.items()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(content=st.text(min_size=2, max_size=60), fraction=st.floats(0.1, 0.9), size=st.integers(1, 7))
 def test_wherever_pieces_and_splits_are_cut(content: str, fraction: float, size: int) -> None:
     content = content.replace("\r", "r").replace("\ufeff", "b")

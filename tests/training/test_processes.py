@@ -30,6 +30,7 @@ TRANSFORMER = [
 ]  # fmt: skip
 V9 = [
     "model=v9", "model.block_size=32", "model.n_embd=32", "model.n_layer=1", "training.multi_token=0.3",
+    "optimizer=adamw",
     "data=text", "data.path=corpus.txt", ESTIMATED, *SHORT,
 ]  # fmt: skip
 ENDLESS = ["training.max_iters=100000", "checkpoint.interval=10", "checkpoint.min_seconds=0"]
