@@ -69,18 +69,19 @@ def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) ->
     last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][-1]
     assert 0 <= last["metrics"]["accuracy"]["val"] <= 1
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["exact"]["targets"] == 20
+    assert summary["exact"]["over"]["count"] == 20
     assert summary["flops"] > 0
-    assert summary["metrics"] == {"accuracy": last["metrics"]["accuracy"]["val"]}
-    compared = called("compare.py", "runs=run", "out=compared", cwd=tmp_path)
-    (row,) = re.findall(r"exact val +accuracy, estimated +standing.*\n-.*\n(.*)\n", compared.stdout)
-    assert f"{summary['metrics']['accuracy']:.4f}" in row
+    value = summary["metrics"]["accuracy"]
+    assert value == last["metrics"]["accuracy"]["val"]
+    ranked = called("compare.py", "runs=run", "metric=accuracy", "out=compared", cwd=tmp_path)
+    (row,) = re.findall(r"^seeds +accuracy, estimated +standing.*\n-.*\n(.*)\n", ranked.stdout, re.MULTILINE)
+    assert row.split()[:3] == ["1", f"{value:.4f}", "best"]
     (entry,) = csv.DictReader((tmp_path / "compared" / "compare.csv").open())
-    assert float(entry["accuracy_val"]) == summary["metrics"]["accuracy"]
+    assert float(entry["accuracy_val"]) == value
     evaluated = called("evaluate.py", "run=run", "weights=last", "json=true", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     found = json.loads(evaluated.stdout)["nats_per_character"]
-    assert found == pytest.approx(summary["exact"]["val"], abs=1e-6)
+    assert found == pytest.approx(summary["exact"]["nats"], abs=1e-6)
     logits = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
     assert accuracy(logits, torch.tensor([1, 0])).tolist() == [True, False]
 

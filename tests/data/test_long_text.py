@@ -86,15 +86,17 @@ WRITTEN = {
 
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize("size", [100, 501])
-def test_its_subwords_are_those_of_the_text_in_memory(
-    written: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["subwords", "words", "bytes"])
+def test_its_tokens_are_those_of_the_text_in_memory(
+    kind: str, written: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_PIECE", size)
     draw = random.Random(2)
     content = "".join(written if draw.random() < 0.5 else written[draw.randrange(len(written)) :] for _ in range(300))
     path = tmp_path / "text"
     path.write_text(content)
-    text, in_memory = opened(path, tokens=SUBWORDS), replace(split_text(content), tokens=SUBWORDS)
+    tokens = Tokens(kind, 300)
+    text, in_memory = opened(path, tokens=tokens), replace(split_text(content), tokens=tokens)
     tokenizer, expected = (tokenizers.built_for(each) for each in (text, in_memory))
     assert tokenizer.vocabulary == expected.vocabulary
     ids = text.encoded(tokenizer)

@@ -6,14 +6,13 @@ import random
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError, UserError
-from gpt.data import sources, tokenizers
+from gpt.data import tokenizers
 from gpt.data.byte_level import BYTES, ByteLevel, empty_tokenizer, imported_library
 from gpt.data.corpus import TextCorpus, Tokens
 from gpt.data.long_text import LongText
@@ -138,22 +137,6 @@ def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
     tokenizer = GPT2Subwords.of_tiktoken(encoding)
     assert len(tokenizer) == encoding.n_vocab
     assert tokenizer.encode(CONTENT).tolist() == encoding.encode(CONTENT)
-
-
-@pytest.mark.parametrize("kind", ["bytes", "subwords", "words"])
-def test_a_long_text_has_the_same_tokens_as_in_memory(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "_PIECE", 1000)
-    (tmp_path / "text").write_bytes(CONTENT.encode())
-    short = split_text(CONTENT)
-    for _ in range(2):  # prepared, and found prepared
-        long = LongText(Source([tmp_path / "text"]), 0.9, tmp_path / "prepared", Tokens(kind, 400))
-        tokenizer = tokenizers.built_for(long)
-        for split, ids in short.encoded(tokenizer).items():
-            found = long.encoded(tokenizer)[split]
-            assert torch.equal(found[:], ids[:])
-            assert found._ids.dtype == (np.uint16 if kind == "subwords" else np.uint8)
 
 
 def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Path) -> None:

@@ -155,29 +155,25 @@ def test_restoring_does_not_tie_the_state_to_what_it_was_restored_from(data: Tex
     assert (progress, bits(tensors)) == before
 
 
-@pytest.mark.parametrize(
-    ("stage", "changes"), [("v5", {"optimizer": "sgd"}), ("v5", {"n_embd": 16}), ("v5", {"n_layer": 2})]
-)
-def test_the_state_of_another_model_or_optimizer_is_refused(data: TextData, stage: str, changes: dict) -> None:
-    state, stranger = small_state("v5"), small_state(stage, **changes)
-    train_state(state, data, max_iters=2)
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"n_embd": 16}, {"n_layer": 2}], ids=str)
+def test_the_state_of_another_model_or_optimizer_is_refused(data: TextData, changes: dict) -> None:
+    state, stranger = small_state("v5"), small_state("v5", **changes)
     before = weights(stranger)
     with pytest.raises(UserError, match=r"^the checkpoint belongs to another model or optimizer$"):
         stranger.restore(*saved(state))
     assert weights(stranger) == before
 
 
-def test_a_state_that_is_damaged_is_refused(data: TextData) -> None:
+def test_a_state_that_is_damaged_is_refused() -> None:
     state, other = small_state("v5"), small_state("v5")
-    train_state(state, data, max_iters=2)
     progress, tensors = saved(state)
-    for name in ("optimizer.first_moment.lm_head.bias", "last_batch", "model.lm_head.bias"):
+    announced = progress.model_copy(update={"averaged": [0]})  # and not there
+    lacking = [{key: x for key, x in tensors.items() if key != name} for name in ("last_batch", "model.lm_head.bias")]
+    for wrong in (*lacking, tensors | {"skipped": tensors["skipped"].bool()}):
         with pytest.raises(UserError, match="another model or optimizer"):
-            other.restore(progress, {key: tensor for key, tensor in tensors.items() if key != name})
+            other.restore(progress, wrong)
     with pytest.raises(UserError, match="another model or optimizer"):
-        other.restore(progress, tensors | {"skipped": tensors["skipped"].bool()})
-    with pytest.raises(UserError, match="another model or optimizer"):  # an average that is announced and not there
-        other.restore(progress.model_copy(update={"averaged": [1]}), tensors)
+        other.restore(announced, tensors)
     for damaged in (torch.zeros(9, dtype=torch.uint8), torch.zeros(5056)):
         with pytest.raises(UserError, match=r"damaged: random\.cpu is not a generator's state"):
             other.restore(progress, tensors | {"random.cpu": damaged})

@@ -361,29 +361,6 @@ def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
         assert any(f"{what} could not be written; the run continues without it: " in line for line in told), told
 
 
-def test_a_checkpoint_that_reads_back_damaged_is_a_warning_and_the_older_one_stays(
-    data: TextData, run: RunFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    state, checkpoints = small_state("v1"), Slow(run, clock)
-    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
-    train_state(state, data, watchers=[writer], max_iters=6)
-    real = Checkpoint.read
-
-    def damaged(path: Path, largest: int) -> Checkpoint:
-        state_file = path / "state.safetensors"
-        state_file.write_bytes(state_file.read_bytes()[:-1])
-        return real(path, largest)
-
-    with monkeypatch.context() as disk:
-        disk.setattr(Checkpoint, "read", damaged)
-        train_state(state, data, watchers=[writer], max_iters=12)
-    assert any("is damaged" in line for line in warnings_of(caplog))
-    assert not writer.is_saved(state)
-    newest = Checkpoints(run, 2).newest()
-    assert newest is not None
-    assert newest.progress.iteration == 6
-
-
 # ConsoleLog and ProgressBar
 
 
