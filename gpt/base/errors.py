@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gpt.base.installation import installing
 from gpt.base.typed import as_typed
@@ -18,10 +18,14 @@ _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storag
 _OS_ERROR = re.compile(r"\(os error (\d+)\)$")  # how libraries written in Rust report what the system refused
 
 
+Ending = Literal["paused", "diverged", "pruned", "failed"]  # why a run has ended without finishing
+
+
 class UserError(Exception):
     """Something failed outside the code (a file, the network, the machine); the message says what to do."""
 
     exit_code = 1
+    ending: ClassVar[Ending] = "failed"  # of a run that this error ends
 
 
 class RequestError(UserError):
@@ -44,6 +48,8 @@ class LostFolderError(UserError):
 
 class DivergedError(UserError):
     """A loss or gradient became NaN or Inf."""
+
+    ending = "diverged"
 
 
 @contextmanager

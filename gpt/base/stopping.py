@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import ClassVar
 
-from gpt.base.errors import UserError, printable
+from gpt.base.errors import Ending, UserError, printable
 
 # Ctrl-C; the default of kill and container engines; a closed terminal; what schedulers send before preemption.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
@@ -30,6 +31,8 @@ class Stopped(BaseException):
 
     Like KeyboardInterrupt, this is not an error: code that handles errors must not catch it.
     """
+
+    ending: ClassVar[Ending] = "paused"
 
     def __init__(self, number: int, message: str = "stopped") -> None:
         super().__init__(message)

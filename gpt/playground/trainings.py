@@ -19,16 +19,14 @@ from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import write_atomically
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
+from gpt.base.stopping import Stopped
 from gpt.cli.requests import of_python
 from gpt.playground.describing import curve_of
-from gpt.reports.unfinished import unfinished
 from gpt.runs.finding import unfinished_runs
 from gpt.runs.folder import RunFolder
-
-State = Literal["queued", "training", "paused", "failed", "finished"]
+from gpt.runs.run_state import RunState, RunStateName
 
 _MOST = 8  # that wait or train
-_SILENT = 120.0  # seconds after which a run that another process trains counts as ended: it logs more often
 _SHOWN = 20  # runs of other processes
 _GRACE = 20.0  # seconds for a checkpoint when the server stops
 # What the page may set; no key that names a path, and no interpolation, which could read the environment.
@@ -36,7 +34,7 @@ _ALLOWED = re.compile(
     r"(model|optimizer|schedule)=\w+|(model|optimizer|schedule|training|checkpoint)\.[a-z]\w*=[^$]*"
     r"|(seed|name|compile|dtype)=[^$]*"
 )
-_ENDED: dict[str, State] = {"stopped": "paused", "unfinished": "paused", "failed": "failed", "diverged": "failed"}
+_STOPPED = Stopped(signal.SIGTERM).exit_code
 
 
 class FullError(UserError):
@@ -45,20 +43,28 @@ class FullError(UserError):
 
 @dataclass
 class Training:
-    """A run that this server trains, or is going to train."""
+    """A run that this server trains, or is going to train, or that another process started."""
 
     run: RunFolder
     stage: str
-    arguments: list[str]
-    state: State = "queued"
+    arguments: list[str] = field(default_factory=list)
+    is_waiting: bool = False
     process: subprocess.Popen[str] | None = None
     failure: str = ""
-    wanted: State = "training"  # "paused" once somebody has asked for that
 
     @property
     def id(self) -> str:
         """The name of its folder."""
         return self.run.path.name
+
+    @property
+    def state(self) -> RunStateName | Literal["queued"]:
+        """That of the run, once it has started. Raises UserError as `RunState.of` does."""
+        if self.process is not None:
+            return "training"
+        if self.is_waiting:
+            return "queued"
+        return RunState.of(self.run).name if self.run.is_started() else "failed" if self.failure else "paused"
 
 
 @dataclass
@@ -82,7 +88,7 @@ class Trainings:
         """
         overrides = [f"model={stage}", *_words(settings)]
         with self._lock:
-            if sum(training.state in ("queued", "training") for training in self._own.values()) >= _MOST:
+            if sum(training.is_waiting or training.process is not None for training in self._own.values()) >= _MOST:
                 raise FullError(f"{_MOST} trainings are waiting already: stop one of them, or wait")
             if text is not None:
                 overrides += ["data=text", f"data.path={self._saved(text)}"]
@@ -91,7 +97,7 @@ class Trainings:
             name = f"{now:%H-%M-%S}_{config.stage}_seed{config.seed}"
             folder = self.root / f"{now:%Y-%m-%d}"
             path = next(path for path in _numbered(folder / name) if not path.exists() and path.name not in self._own)
-            training = Training(RunFolder(path), config.stage, [*overrides, f"hydra.run.dir={path}"])
+            training = Training(RunFolder(path), config.stage, [*overrides, f"hydra.run.dir={path}"], True)
             self._own[training.id] = training
             self._next()
             return training.id
@@ -100,34 +106,32 @@ class Trainings:
         """Save a checkpoint and stop; a training that waits does not begin. Raises RequestError for an unknown one."""
         with self._lock:
             training = self._known(id)
-            training.wanted = "paused"
+            training.is_waiting = False
             if training.process is not None:
                 training.process.send_signal(signal.SIGTERM)
-            elif training.state == "queued":
-                training.state = "paused"
 
     def resume(self, id: str) -> None:
         """Queue a training that was paused, by this server or an earlier one. Raises RequestError, FullError."""
         with self._lock:
             training = self._own.get(id) or self._found(id)
-            if training.process is not None or training.state == "queued":
+            if training.state in ("queued", "training"):
                 return
-            started = training.run.is_started()
-            training.arguments = [f"resume={training.run.path}"] if started else training.arguments
-            training.state, training.wanted, training.failure = "queued", "training", ""
+            if training.run.is_started():
+                training.arguments = [f"resume={training.run.path}"]
+            training.is_waiting, training.failure = True, ""
             self._own[id] = training
             self._next()
 
     def listed(self) -> list[dict[str, Any]]:
         """All of them and those of other processes, as the page shows them, the newest first."""
         with self._lock:
-            own = list(self._own.values())
-        found = [_described(training) for training in own]
-        paths = {training.run.path for training in own}
-        others = [run for run in unfinished_runs(self.root) if run.path not in paths][-_SHOWN:]
-        for run in others:
+            own = {training.run.path: training for training in self._own.values()}
+        others = [run for run in unfinished_runs(self.root) if run.path not in own][-_SHOWN:]
+        found = []
+        for run in [*own, *(run.path for run in others)]:
             with contextlib.suppress(UserError):  # it is being written, or damaged
-                found.append(_described(Training(run, run.config().stage, [], _state(run))) | {"is_own": False})
+                training = own.get(run) or Training(RunFolder(run), RunFolder(run).config().stage)
+                found.append(_described(training, is_own=run in own))
         return sorted(found, key=lambda row: str(row["folder"]), reverse=True)
 
     def close(self) -> None:
@@ -135,7 +139,7 @@ class Trainings:
         with self._lock:
             processes = [training.process for training in self._own.values() if training.process is not None]
             for training in self._own.values():
-                training.wanted = "paused"
+                training.is_waiting = False
             for process in processes:
                 process.send_signal(signal.SIGTERM)
         ends = time.monotonic() + _GRACE
@@ -151,8 +155,8 @@ class Trainings:
     def _found(self, id: str) -> Training:
         """A run that was begun earlier."""
         for run in unfinished_runs(self.root):
-            if run.path.name == id and _state(run) != "training":
-                return Training(run, run.config().stage, [], "paused")
+            if run.path.name == id:
+                return Training(run, run.config().stage)
         raise RequestError("there is no such run to resume")
 
     def _saved(self, text: str) -> Path:
@@ -168,7 +172,7 @@ class Trainings:
         """Begin the first training that waits, unless one is going on."""
         if any(training.process is not None for training in self._own.values()):
             return
-        waiting = next((training for training in self._own.values() if training.state == "queued"), None)
+        waiting = next((training for training in self._own.values() if training.is_waiting), None)
         if waiting is None:
             return
         command = [sys.executable, "-c", "from gpt.__main__ import train; train()", *waiting.arguments]
@@ -176,7 +180,7 @@ class Trainings:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True,  # Ctrl-C is the server's, which then stops it
         )  # fmt: skip
-        waiting.state = "training"
+        waiting.is_waiting = False
         threading.Thread(target=self._wait, args=(waiting, waiting.process), daemon=True).start()
 
     def _wait(self, training: Training, process: subprocess.Popen[str]) -> None:
@@ -185,13 +189,9 @@ class Trainings:
         lines = [line for line in errors.splitlines() if line.strip()]
         with self._lock:
             training.process = None
-            if training.run.is_finished():
-                training.state = "finished"
-            elif training.wanted == "paused":
-                training.state = "paused"
-            else:
-                training.state = "failed"
-                training.failure = printable(lines[-1].removeprefix("error: ")) if lines else "it was killed"
+            if process.returncode not in (0, _STOPPED):
+                is_told = process.returncode > 0 and lines
+                training.failure = printable(lines[-1].removeprefix("error: ")) if is_told else "it was killed"
             self._next()
 
 
@@ -213,29 +213,17 @@ def _numbered(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.name}_{number}")
 
 
-def _state(run: RunFolder) -> State:
-    """Of a run that another process trains or trained."""
-    times = [path.stat().st_mtime for name in ("train.log", "metrics.jsonl") if (path := run.path / name).exists()]
-    reason = unfinished(run, {}).reason
-    if reason == "unfinished" and times and time.time() - max(times) < _SILENT:
-        return "training"
-    return _ENDED.get(reason, "failed")
-
-
-def _described(training: Training) -> dict[str, Any]:
+def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     run = training.run
     described = {
         "id": training.id, "stage": training.stage, "state": training.state, "failure": training.failure,
-        "folder": printable(str(run.path)), "is_own": True, "iteration": 0, "iterations": None, "curve": [],
+        "folder": printable(str(run.path)), "is_own": is_own, "iteration": 0, "iterations": None, "curve": [],
         "sample": "", "documented": None,
     }  # fmt: skip
     with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
-        config = run.config()
-        rows = run.evaluations() if (run.path / "metrics.jsonl").exists() else []
-        reached = [row.iteration for row in rows[-1:]] + [step.iteration for step in (run.steps()[-1:] if rows else [])]
-        described |= {
-            "iteration": max(reached, default=0),
-            "iterations": config.training.max_iters, "documented": run.documented().val, "seed": config.seed,
-            "curve": curve_of(rows), "sample": next((row.sample for row in reversed(rows) if row.sample), ""),
-        }  # fmt: skip
+        state = RunState.of(run)
+        described |= {"iteration": state.iteration, "iterations": state.planned}
+        described |= {"documented": run.documented().val, "seed": run.config().seed}
+        rows = run.evaluations()
+        described |= {"curve": curve_of(rows), "sample": next((row.sample for row in reversed(rows) if row.sample), "")}
     return described

@@ -11,10 +11,9 @@ from gpt.base.durations import spoken
 from gpt.base.errors import printable
 from gpt.base.losses import Loss
 from gpt.reports.corpus_names import corpus_name
-from gpt.reports.unfinished import unfinished
-from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import now
+from gpt.runs.run_state import RunState
 
 _LONGEST = 48  # characters of what differs
 
@@ -23,44 +22,33 @@ _LONGEST = 48  # characters of what differs
 class Line:
     """A run in the list."""
 
-    folder: str
+    run: RunFolder
+    state: RunState
     stage: str
     name: str | None
     tags: list[str]
     seed: int
-    state: str  # finished; training, or why it ended: failed, diverged, stopped, pruned, unfinished
     loss: Loss | None  # the exact validation loss of a finished run
-    iterations: int
-    of: int  # iterations of the whole training
     changed: list[str]  # from the documented run, as key=value
     corpus: str
     when: datetime  # it finished, or was last started
 
     @classmethod
-    def of_finished(cls, run: FinishedRun) -> Self:
-        """Of a finished run. Raises UserError if it is damaged."""
-        folder, summary = run
-        return cls(
-            str(folder.path), summary.stage, summary.name, list(summary.tags), summary.seed, "finished",
-            summary.exact, summary.iterations, summary.iterations, summary.changes,
-            corpus_name(folder), summary.finished,
-        )  # fmt: skip
-
-    @classmethod
-    def of_unfinished(cls, run: RunFolder) -> Self:
+    def of(cls, run: RunFolder) -> Self:
         """Of a run that has started. Raises UserError if it is damaged."""
-        config, commands = run.config(), run.commands()
-        known = unfinished(run, {})
-        return cls(
-            str(run.path), config.stage, config.name, list(config.tags), config.seed,
-            "training" if run.lock.is_taken() else known.reason,
-            None, known.iteration, known.max_iters, [], corpus_name(run), commands[-1].started if commands else now(),
-        )  # fmt: skip
+        config, state, corpus = run.config(), RunState.of(run), corpus_name(run)
+        own = (run, state, config.stage, config.name, list(config.tags), config.seed)
+        if state.name == "finished":
+            summary = run.summary()
+            return cls(*own, summary.exact, summary.changes, corpus, summary.finished)
+        commands = run.commands()
+        return cls(*own, None, [], corpus, commands[-1].started if commands else now())
 
     def as_record(self) -> dict[str, Any]:
         """The line for programs."""
         loss = self.loss and {"loss": self.loss.common, "unit": self.loss.unit, "objection": self.loss.objection}
-        return vars(self) | (loss or {}) | {"when": self.when.isoformat()}
+        own = {key: value for key, value in vars(self).items() if key != "run"} | self.state.as_record()
+        return {"folder": str(self.run.path)} | own | (loss or {}) | {"when": self.when.isoformat()}
 
 
 def by_loss(lines: list[Line]) -> list[Line]:
@@ -102,14 +90,14 @@ def differing(changed: Sequence[str]) -> str:
 
 
 def _cells(line: Line) -> list[str]:
-    is_done = line.state == "finished"
+    state = line.state
     cells = [
-        f"{line.loss.common:.4f}{'*' if line.loss.over.seen else ''}" if line.loss else line.state,
+        f"{line.loss.common:.4f}{'*' if line.loss.over.seen else ''}" if line.loss else state.name,
         " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", differing(line.changed)])),
-        f"{line.iterations:,}" if is_done else f"{line.iterations:,} of {line.of:,}",
+        f"{state.iteration:,}" + ("" if state.name == "finished" else f" of {state.planned:,}"),
         line.corpus,
         f"{spoken(max(0.0, (now() - line.when).total_seconds()))}",
         ",".join(line.tags),
-        line.folder,
+        str(line.run.path),
     ]
     return [printable(cell) for cell in cells]

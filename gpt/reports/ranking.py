@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from gpt.base.keys import flat, grouped
 from gpt.base.losses import Loss, Unit, common_unit
 from gpt.reports.corpus_names import corpus_name
-from gpt.reports.unfinished import Unfinished, unfinished
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import LOSSES, Metric, Summary
+from gpt.runs.run_state import RunState
 from gpt.training.metrics import is_higher_better
 
 _FEWEST_SEEDS = 3  # with fewer, a difference is undecided rather than noise
@@ -35,6 +35,15 @@ class Group:
     bits: float | None  # the mean exact loss in bits per byte, of a text
     guess: float  # the loss of a uniform guess among its tokens; of a metric, infinite
     standing: str  # "best", "within noise" of the best, "undecided with 2 seeds", WORSE_THAN_GUESSING, or ""
+
+
+class Unfinished(NamedTuple):
+    """A run without a result."""
+
+    run: RunFolder
+    values: dict[str, Any]  # by key: those that vary in the table
+    seed: int
+    state: RunState
 
 
 @dataclass(frozen=True)
@@ -168,7 +177,8 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]]) 
     )
     for other, values in started:
         with skipping_damaged():
-            ranking.unfinished.append(unfinished(other, {key: values.get(key) for key in keys}))
+            varying = {key: values.get(key) for key in keys}
+            ranking.unfinished.append(Unfinished(other, varying, other.config().seed, RunState.of(other)))
     return ranking
 
 

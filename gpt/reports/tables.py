@@ -44,7 +44,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     cells += [
         [
             *(shown(key, other.values[key]) for key in ranking.keys), 0,
-            *(["-"] * (1 + with_bits + len(metrics))), other.standing, "-", str(other.run.path),
+            *(["-"] * (1 + with_bits + len(metrics))), str(other.state), "-", str(other.run.path),
         ]
         for other in ranking.unfinished
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def as_csv(rankings: list[Ranking]) -> str:
     ]
     rows += [
         {key: shown(key, other.values.get(key)) for key in keys}
-        | {"corpus": ranking.corpus, "standing": other.standing, "seed": other.seed, "folder": str(other.run.path)}
+        | {"corpus": ranking.corpus, "standing": str(other.state), "seed": other.seed, "folder": str(other.run.path)}
         for ranking in rankings
         for other in ranking.unfinished
     ]
@@ -146,7 +146,7 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
             "shared": ranking.shared,
             "older": [str(run.path) for run, _ in ranking.older],
             "unfinished": [
-                {"folder": str(other.run.path)} | {name: x for name, x in vars(other).items() if name != "run"}
+                {"folder": str(other.run.path), "values": other.values, "seed": other.seed} | other.state.as_record()
                 for other in ranking.unfinished
             ],
             "groups": [

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import secrets
 import shutil
 import sys
@@ -115,7 +114,7 @@ class Checkpoints:
         self._run, self.folder = run, run.path / "checkpoints"
         self._best = run.weights("best")
         self._keep, self._largest = keep, largest
-        self._intact: dict[str, bool] = {}  # by name; reading a checkpoint to know takes a while
+        self._intact: dict[int, bool] = {}  # by iteration; reading a checkpoint to know takes a while
 
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
@@ -128,18 +127,18 @@ class Checkpoints:
         try:
             self._add(progress, tensors)
         except OSError as error:
-            intact = [name for name in self.names() if self._is_intact(name)]
+            intact = list(filter(self._is_intact, self._run.checkpoints()))
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or len(intact) < 2:
                 raise
             self._remove(intact[0])
             self._add(progress, tensors)
-        kept = [name for name in self.names() if self._is_intact(name)][-self._keep :]
-        for name in self.names():
-            if len(kept) == self._keep and int(name) < int(kept[0]):
-                self._remove(name)
+        kept = list(filter(self._is_intact, self._run.checkpoints()))[-self._keep :]
+        for iteration in self._run.checkpoints():
+            if len(kept) == self._keep and iteration < kept[0]:
+                self._remove(iteration)
 
     def _add(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
-        path = self.folder / f"{progress.iteration:08d}"
+        path = self._run.checkpoint(progress.iteration)
         self._run.lock.check()
         self.folder.mkdir(exist_ok=True)
         with _temporary_folder(self.folder) as new:
@@ -154,57 +153,48 @@ class Checkpoints:
             files.flush_folder(new)
             self._run.lock.check()
             if os.path.lexists(path):  # damaged, or of the same iteration
-                self._remove(path.name)
+                self._remove(progress.iteration)
             new.rename(path)
         files.flush_folder(self.folder)
         Checkpoint.read(path, self._largest)
-        self._intact[path.name] = True
+        self._intact[progress.iteration] = True
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, iteration: int) -> None:
         self._run.lock.check()
-        _delete(self.folder / name)
-        self._intact.pop(name, None)
+        _delete(self._run.checkpoint(iteration))
+        self._intact.pop(iteration, None)
 
-    def _is_intact(self, name: str) -> bool:
-        if name not in self._intact:
+    def _is_intact(self, iteration: int) -> bool:
+        if iteration not in self._intact:
             try:
-                Checkpoint.read(self.folder / name, self._largest)
+                Checkpoint.read(self._run.checkpoint(iteration), self._largest)
             except UserError:
-                self._intact[name] = False
+                self._intact[iteration] = False
             else:
-                self._intact[name] = True
-        return self._intact[name]
+                self._intact[iteration] = True
+        return self._intact[iteration]
 
     def newest(self) -> Checkpoint | None:
         """The newest intact checkpoint; damaged ones are skipped with a warning.
 
         Raises UnreadableError if one cannot be read now: resuming from an older one would remove it.
         """
-        for name in reversed(self.names()):
+        for iteration in reversed(self._run.checkpoints()):
             try:
-                return Checkpoint.read(self.folder / name, self._largest)
+                return Checkpoint.read(self._run.checkpoint(iteration), self._largest)
             except UnreadableError as error:
                 raise UnreadableError(
                     f"{error}: try again, or resume from another checkpoint in {self.folder}"
                 ) from None
             except UserError as error:
-                log.warning(f"checkpoint {name} is not used: {error}")
+                log.warning(f"checkpoint {iteration:08d} is not used: {error}")
         return None
 
     def remove_after(self, iteration: int) -> None:
         """Remove the checkpoints after `iteration`."""
-        for name in self.names():
-            if int(name) > iteration:
-                self._remove(name)
-
-    def names(self) -> list[str]:
-        """The names of the checkpoints, intact or damaged, the oldest first."""
-        if self.folder.is_symlink():
-            raise UserError(f"{self.folder} is a link: a run's checkpoints must be in its folder")
-        if not self.folder.is_dir():
-            return []
-        folders = (path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
-        return sorted((path.name for path in folders if re.fullmatch(r"[0-9]{8,19}", path.name)), key=int)
+        for later in self._run.checkpoints():
+            if later > iteration:
+                self._remove(later)
 
 
 def _delete(path: Path) -> None:

@@ -6,17 +6,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.runs.folder import NAMES, RunFolder, is_temporary_of_run
 
-_STARTING = ".starting"  # there from before a run writes anything until it has started
-_EMPTY = {".lock", ".worker", _STARTING}  # marker files; one with content is not a run's
-_BEFORE_START = {"train.log", "config.yaml", "parent.json"}  # written before a run has started
+_LOCKS = {".lock", ".worker"}  # empty files; one with content is not a run's
+_BEFORE_START = {"state.json", "train.log", "config.yaml", "parent.json"}  # written before a run has started
 
 
 @contextlib.contextmanager
 def created(path: Path) -> Iterator[RunFolder]:
-    """A new, locked folder at `path`, or `path`_2 and so on if that is taken."""
+    """A new, locked folder at `path`, or `path`_2 and so on if that is taken; its state is that it is starting."""
     for number in itertools.count(1):
         run = RunFolder(path if number == 1 else path.with_name(f"{path.name}_{number}"))
         with contextlib.ExitStack() as stack:
@@ -37,7 +36,7 @@ def created(path: Path) -> Iterator[RunFolder]:
 
 @contextlib.contextmanager
 def created_at(path: Path) -> Iterator[RunFolder]:
-    """The folder at `path` itself, locked, created if it does not exist.
+    """The folder at `path` itself, locked, created if it does not exist; its state is that it is starting.
 
     Raises RequestError if it holds anything under a name that a run writes: nothing is ever written over.
     """
@@ -50,25 +49,18 @@ def created_at(path: Path) -> Iterator[RunFolder]:
         yield run
 
 
-def started(run: RunFolder) -> None:
-    """Mark a new run as resumable: from now on, no other run takes over its folder."""
-    (run.path / _STARTING).unlink(missing_ok=True)
-
-
 def _begin(run: RunFolder) -> None:
     """Remove what a run that never started left behind, and mark the folder as that of a run that has not started."""
-    marker = run.path / _STARTING
-    if marker.exists():
-        for name in _BEFORE_START:
-            (run.path / name).unlink(missing_ok=True)
+    run.write_ending("starting")
+    for name in _BEFORE_START - {"state.json"}:
+        (run.path / name).unlink(missing_ok=True)
     run.remove_temporary_files()
-    marker.touch()
 
 
 def _check_free(run: RunFolder) -> None:
     if run.is_started():
         raise RequestError(f"{run.path} already holds a run: resume=auto continues it")
-    if kept := sorted(_kept(run) & (NAMES | _EMPTY)):
+    if kept := sorted(_kept(run) & (NAMES | _LOCKS)):
         raise RequestError(
             f"{run.path} holds {', '.join(kept)}, which a new run would replace: choose another folder, or move them"
         )
@@ -76,9 +68,9 @@ def _check_free(run: RunFolder) -> None:
 
 def _kept(run: RunFolder) -> set[str]:
     """The contents of the folder, except what a run killed before it started left behind."""
-    empty = {name for name in _EMPTY if _is_empty_file(run.path / name)}
-    is_abandoned = _STARTING in empty and not run.is_started()
-    own = empty | _BEFORE_START if is_abandoned else empty
+    own = {name for name in _LOCKS if _is_empty_file(run.path / name)}
+    with contextlib.suppress(UserError):  # a state.json that is not a run's
+        own |= _BEFORE_START if run.ending() == "starting" and not run.is_started() else set()
     return {p.name for p in run.path.iterdir() if p.name not in own and not is_temporary_of_run(p.name)}
 
 

@@ -10,6 +10,7 @@ clock.jsonl        the training time at these lines, which differs between two r
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
 snapshots/         its weights at moments of the training, if configured (gpt/runs/snapshots.py)
 summary.json       the results; it exists if and only if the run has finished
+state.json         why the run is not training, if it has neither finished nor was killed (gpt/runs/run_state.py)
 checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
 metrics.csv, tensorboard/, operators.txt, trace.json.gz: of loggers
@@ -28,18 +29,18 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
 from gpt.base.console import OneLine
-from gpt.base.errors import UnreadableError, UserError
+from gpt.base.errors import Ending, UnreadableError, UserError
 from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, write_atomically
 from gpt.base.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats, metrics
 from gpt.runs.locking import FolderLock
-from gpt.runs.records import AnyRecord, Command, Labels, Parent, Summary, now, parse_record, read_record
+from gpt.runs.records import AnyRecord, Command, Ended, Labels, Parent, Summary, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 NAMES = frozenset(
     {
         *("config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl"),
-        "labels.json",
+        *("labels.json", "state.json"),
         *("last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json", "checkpoints"),
         "snapshots",
         *("loss.png", "sample.txt", "train.log"),
@@ -69,7 +70,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[Callable[[], None]]:
-        """Collect the package's log, and write it to train.log once the yielded function is called."""
+        """Collect the package's log, and write it to train.log once the yielded function is called.
+
+        From then on, an error that ends the run before it has finished is recorded in state.json as well.
+        """
         handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
 
         def start() -> None:
@@ -83,6 +87,9 @@ class RunFolder:
             yield start
         except BaseException as error:
             handler.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
+            if handler.target is not None and self.is_started() and not self.is_finished():
+                with contextlib.suppress(OSError, UserError):  # a full disk; a folder that was moved
+                    self.write_ending(getattr(error, "ending", "failed"))
             raise
         finally:
             logger.removeHandler(handler)
@@ -107,6 +114,15 @@ class RunFolder:
         """Whether it reached its last iteration and was summarised."""
         return (self.path / "summary.json").exists()
 
+    def ending(self) -> Literal["starting"] | Ending | None:
+        """Why it is not training, as it said itself: half of what `RunState.of` knows."""
+        is_there = os.path.lexists(self.path / "state.json")
+        return self._record("state.json", Ended).state if is_there else None
+
+    def write_ending(self, state: Literal["starting"] | Ending) -> None:
+        """Record why it is not training."""
+        self._write_record("state.json", Ended(state=state))
+
     def weights(self, which: Saved | int) -> Path:
         """The file of the run's best, last or averaged weights, or of the snapshot after this many iterations."""
         return self.path / (f"snapshots/{which:08d}.safetensors" if isinstance(which, int) else f"{which}.safetensors")
@@ -116,11 +132,22 @@ class RunFolder:
 
         Raises UserError if their folder is a link.
         """
-        folder = self.path / "snapshots"
+        return self._iterations("snapshots", ".safetensors")
+
+    def checkpoint(self, iteration: int) -> Path:
+        """The folder of the checkpoint at this iteration."""
+        return self.path / "checkpoints" / f"{iteration:08d}"
+
+    def checkpoints(self) -> list[int]:
+        """The iterations of its checkpoints, likewise."""
+        return self._iterations("checkpoints")
+
+    def _iterations(self, name: str, suffix: str = "") -> list[int]:
+        folder = self.path / name
         if folder.is_symlink():
-            raise UserError(f"{folder} is a link: a run's snapshots must be in its folder")
-        names = (re.fullmatch(r"([0-9]{8,18})\.safetensors", path.name) for path in folder.glob("*"))
-        return sorted(int(name[1]) for name in names if name and self.weights(int(name[1])).name == name[0])
+            raise UserError(f"{folder} is a link: a run's {name} must be in its folder")
+        names = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+        return sorted(int(name) for name in names if re.fullmatch("[0-9]{8}|[1-9][0-9]{8,17}", name))
 
     def write_config(self, config: TrainConfig) -> None:
         """Save the resolved configuration, whose name and tags are the run's from now on."""
@@ -209,8 +236,8 @@ class RunFolder:
     def summary(self) -> Summary:
         """The results of a finished run. Of its metrics, only the last evaluation is read."""
         summary, path = self._record("summary.json", Summary), self.path / "metrics.jsonl"
-        last = metrics.last_evaluation(path)
-        if last is None or last.iteration != summary.iterations:
+        last = metrics.last(path)
+        if not isinstance(last, Evaluation) or last.iteration != summary.iterations:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
         return summary.model_copy(update=self._labels())
 
@@ -220,11 +247,12 @@ class RunFolder:
             if is_temporary_of_run(path.name) and not path.is_dir():
                 path.unlink()
 
-    def reopen(self) -> None:
-        """Prepare the folder for resuming: remove the summary, and temporary files left by a killed process."""
+    def mark_training(self) -> None:
+        """From now on, the run trains: remove how it ended, and temporary files left by a killed process."""
         self.lock.check()
         self.remove_temporary_files()
-        (self.path / "summary.json").unlink(missing_ok=True)
+        for name in ("summary.json", "state.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
         return read_record(self.path / name, record)

@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from gpt.base.errors import LostFolderError, UnavailableError
 from gpt.base.files import checked_file, own_file
 
+_LOOK = 0.1  # seconds: longer than `is_taken` holds a lock
+
 LockId = tuple[int, int]  # the device and inode of a lock file, which is moved with its folder
 
 
@@ -24,9 +26,9 @@ class FolderLock:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes from writing the folder. Raises RequestError if one of them holds the lock."""
-        lock = FileLock(lock_file(self._path / ".lock"), blocking=False)
+        lock = FileLock(lock_file(self._path / ".lock"))
         try:
-            lock.acquire()
+            lock.acquire(timeout=_LOOK, poll_interval=_LOOK / 10)
         except Timeout:
             raise UnavailableError(f"another process is writing {self._path}") from None
         self.id = lock_in(self._path)
@@ -38,7 +40,7 @@ class FolderLock:
 
     def is_taken(self) -> bool:
         """Whether another process is writing the folder."""
-        if lock_in(self._path) is None:
+        if self.id is not None or lock_in(self._path) is None:
             return False
         try:
             with self.held():

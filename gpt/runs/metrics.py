@@ -33,10 +33,9 @@ def steps(path: Path) -> list[Step]:
     return [row for row in _rows(path) if isinstance(row, Step)]
 
 
-def last_evaluation(path: Path) -> Evaluation | None:
-    """The evaluation in the last line, if it is one; the lines before it are not read."""
-    row = _row(path, read_last_line(path))
-    return row if isinstance(row, Evaluation) else None
+def last(path: Path) -> Step | Evaluation:
+    """What the last line says; the lines before it are not read. Raises UserError if it is damaged."""
+    return _row(path, read_last_line(path))
 
 
 def _rows(path: Path) -> Iterator[Step | Evaluation]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AwareDatetime, Field
 
 from gpt.base.choices import NonNegative
+from gpt.base.errors import Ending
 from gpt.base.files import parsing, read_text_file
 from gpt.base.losses import Loss, Seen
 from gpt.base.records import FiniteFloat, MetricName, Record, Total
@@ -37,6 +38,12 @@ class Command(Record):
     iteration: Total  # where it started or resumed
     command: str
     started: AwareDatetime
+
+
+class Ended(Record):
+    """state.json: why a run is not training. Absent while it trains, after it has finished, and if it was killed."""
+
+    state: Literal["starting"] | Ending  # starting: nothing of it is worth keeping yet
 
 
 class Labels(Record):

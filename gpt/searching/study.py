@@ -83,6 +83,8 @@ EXACT = Goal()
 class PrunedError(UserError):
     """A trial was stopped early because it is unpromising."""
 
+    ending = "pruned"
+
 
 class Search:
     """A search in a folder. Raises RequestError if the folder holds a different search, UserError if it is damaged."""

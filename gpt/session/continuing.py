@@ -14,7 +14,6 @@ from gpt.base.schema import TrainConfig
 from gpt.data.corpora import LOADER
 from gpt.data.corpus import Corpus
 from gpt.data.download import nothing_downloaded
-from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
 
@@ -105,7 +104,7 @@ def check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, ed
     if before.init is not None and (parent is None or stored is None or stored.sha256 != parent.sha256):
         raise UserError(f"{run.path} has no usable checkpoint: start over with init={before.init}")
     names = ("summary.json", "last.safetensors", "averaged.safetensors")
-    if Checkpoints(run, keep=1).names() or any((run.path / name).exists() for name in names):
+    if run.checkpoints() or any((run.path / name).exists() for name in names):
         raise UserError(
             f"{run.path} has no usable checkpoint, and restarting it would overwrite its results: "
             "start a new run elsewhere"

@@ -10,7 +10,7 @@ from gpt.base.request import Destination
 from gpt.base.schema import TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
-from gpt.runs.creation import created, created_at, started
+from gpt.runs.creation import created, created_at
 from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import remove_snapshots_after
 from gpt.session.forking import Fork
@@ -41,7 +41,7 @@ class NewFolder:
                     log.info(f"the vocabulary grows by {len(new):,}: {''.join(new)[:40]!r}")
             run.write_vocabulary(vocabulary)  # from here on, it can be resumed
             run.write_command(command, 0)
-            started(run)
+            run.mark_training()
             yield run, None
 
 
@@ -66,8 +66,7 @@ class ContinuedFolder:
 
             def reopen() -> None:
                 start_log()
-                run.reopen()
-                started(run)
+                run.mark_training()
                 run.write_config(config)
                 run.write_vocabulary(vocabulary)
                 run.write_command(command, iteration)
@@ -78,8 +77,7 @@ class ContinuedFolder:
                     run.write_metrics(self.checkpoint.progress)
 
             log.info(f"resuming {run.path} from iteration {iteration}")
-            later = [name for name in Checkpoints(run, 1).names() if int(name) > iteration]
-            if later:
+            if later := [f"{saved:08d}" for saved in run.checkpoints() if saved > iteration]:
                 log.warning(f"everything after iteration {iteration} will be replaced: checkpoint {', '.join(later)}")
             if self.edited:
                 log.info(f"changed for the rest of the run: {', '.join(self.edited)}")

@@ -4,6 +4,7 @@ These commands do not train, so they read their few keys themselves, without Hyd
 """
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -20,9 +21,12 @@ from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.schema import Label, StageName
 from gpt.base.typed import expanded, listed
 from gpt.reports.listing import Line, by_loss, table
-from gpt.runs.finding import finished_runs, roots, skipping_damaged, unfinished_runs
+from gpt.runs.finding import roots, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Labels, now
+from gpt.runs.run_state import RunState
+
+log = logging.getLogger(__name__)
 
 _Listed = BeforeValidator(lambda value: listed(value) if isinstance(value, str) else value)
 
@@ -79,7 +83,7 @@ def name(words: Sequence[str]) -> None:
 def clean(words: Sequence[str]) -> None:
     """clean [FOLDER ...] [since=7d] [stage=v5] [tags=a,b] [yes=true]: remove the runs that have not finished."""
     keys = _keys(words)
-    lines = [line for line in _lines(keys) if line.state not in ("finished", "training")]
+    lines = [line for line in _lines(keys) if line.state.name not in ("finished", "training")]
     if not lines:
         print(printable(f"nothing to remove in {keys.runs}"))
         return
@@ -90,10 +94,17 @@ def clean(words: Sequence[str]) -> None:
         if input(f"\nremove these {len(lines)} run folders for good? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was removed")
             return
+    removed = 0
     for line in lines:
-        with RunFolder(Path(line.folder)).locked():
-            shutil.rmtree(line.folder)
-    print(f"removed {len(lines)}")
+        try:
+            with line.run.locked():
+                if (state := RunState.of(line.run)) != line.state:
+                    raise UserError(f"it is {state} now")
+                shutil.rmtree(line.run.path)
+                removed += 1
+        except UserError as error:  # among them that it trains again
+            log.warning(f"{line.run.path} was not removed: {error}")
+    print(f"removed {removed}")
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -130,12 +141,11 @@ def _lines(keys: _Keys) -> list[Line]:
     for folder in folders:
         if not folder.is_dir():
             raise RequestError(f"there is no folder {folder}")
-    for run in finished_runs(*folders, stages=keys.stage, tags=keys.tags, is_required=False):
+    for run in {run.path: run for folder in folders for run in started_runs(folder, is_finished=None)}.values():
         with skipping_damaged():
-            lines.append(Line.of_finished(run))
-    for started in unfinished_runs(*folders, stages=keys.stage, tags=keys.tags):
-        with skipping_damaged():
-            lines.append(Line.of_unfinished(started))
+            line = Line.of(run)
+            if (not keys.stage or line.stage in keys.stage) and {*keys.tags} <= {*line.tags}:
+                lines.append(line)
     if keys.since is not None:
         oldest = now() - timedelta(seconds=seconds_of(keys.since, "since"))
         lines = [line for line in lines if line.when >= oldest]

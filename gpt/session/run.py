@@ -237,8 +237,7 @@ def explaining_how_to_resume(
             stopped.number, f"{stopped}{unsaved}; resume with: {command('train')} resume={shlex.quote(str(run.path))}"
         ) from None
     except DivergedError as error:
-        checkpoints = Checkpoints(run, keep=1)
-        newest = checkpoints.names()[-1:]
-        again = f"try resume={shlex.quote(str(checkpoints.folder / newest[0]))}" if newest else "try again"
+        saved = run.checkpoints()
+        again = f"try resume={shlex.quote(str(run.checkpoint(saved[-1])))}" if saved else "try again"
         clipping = "training.grad_clip=1.0" if grad_clip is None or grad_clip > 1 else "training.grad_clip"
         raise DivergedError(f"{error}: {again} with a smaller training.learning_rate or {clipping}") from None

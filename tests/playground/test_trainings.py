@@ -98,7 +98,7 @@ def test_a_killed_training_and_a_moved_folder_are_told_in_one_line(trainings: Tr
     process = trainings._own[killed].process
     assert process is not None
     process.kill()
-    waiting(lambda: row(trainings, killed)["state"] == "failed")
+    waiting(lambda: row(trainings, killed)["state"] == "killed")
     assert row(trainings, killed)["failure"] == "it was killed"
     reached = row(trainings, killed)["iteration"]
     trainings.resume(killed)
@@ -161,7 +161,7 @@ def test_in_a_browser_trainings_begin_pause_resume_wait_fail_and_survive_the_tab
             page.get_by_role("button", name="Train").click()
             page.wait_for_selector("li[data-state=queued]")
             subprocess.run(["pkill", "-KILL", "-f", rf"train\(\).*{tmp_path}"], check=True)
-            page.wait_for_selector("li[data-state=failed] .failure:has-text('it was killed')")
+            page.wait_for_selector("li[data-state=killed] .failure:has-text('it was killed')")
             page.wait_for_selector("li[data-state=training]")  # it was the next one's turn
             page.get_by_label("More settings").fill("training.dropout=1")
             page.get_by_role("button", name="Train").click()

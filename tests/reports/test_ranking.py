@@ -196,12 +196,11 @@ def test_runs_that_have_no_result_are_told(called: Script, sweep: Path, tmp_path
     found = copies(sweep / "runs" / "other", tmp_path / "runs", {"0.1": [2.0], "0.2": [2], "0.4": [2], "0.8": [2]})
     for run, _ in found[1:]:
         (run.path / "summary.json").unlink()
-    for (run, _), error in zip(found[2:], ("DivergedError: the loss is nan", "OSError: no space"), strict=True):
-        with (run.path / "train.log").open("a") as log:
-            log.write(f"2026-01-31 12:00:00,000 ended by {error}\n")
+    found[2].folder.write_ending("diverged")
+    found[3].folder.write_ending("failed")
     done = called("compare.py", "by=learning_rate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = [f"{how} at iteration 4 of 4" for how in ("unfinished", "diverged", "failed")]
+    told = [f"{how} at iteration 4 of 4" for how in ("killed", "diverged", "failed")]
     assert all(standing in done.stdout for standing in told)
     assert all(standing in (tmp_path / "runs" / "compare.md").read_text() for standing in told)
     rows = list(csv.DictReader((tmp_path / "runs" / "compare.csv").open()))
@@ -209,7 +208,7 @@ def test_runs_that_have_no_result_are_told(called: Script, sweep: Path, tmp_path
         ("0.1", "best"), *zip(("0.2", "0.4", "0.8"), told, strict=True)
     ]  # fmt: skip
     (ranking,) = json.loads((tmp_path / "runs" / "compare.json").read_text())["rankings"]
-    assert [run["reason"] for run in ranking["unfinished"]] == ["unfinished", "diverged", "failed"]
+    assert [run["state"] for run in ranking["unfinished"]] == ["killed", "diverged", "failed"]
     shutil.rmtree(found[0][0].path)
     refused = called("compare.py", cwd=tmp_path)
     assert refused.stderr.startswith("error: no finished run in runs: 3 started and did not finish; resume=runs/0.8_0")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpt.base.errors import RequestError
-from gpt.runs.creation import created, created_at, started
+from gpt.runs.creation import created, created_at
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_folder_whose_run_never_started_is_taken_over_and_nothing_else_is(tmp_
             assert meanwhile.path == tmp_path / "new_2"
     with created(path) as again:
         assert again.path == path
-        assert {file.name for file in path.iterdir()} == {".lock", ".starting"}
+        assert {file.name for file in path.iterdir()} == {".lock", "state.json"}
     (path / "notes.txt").write_text("mine")
     (tmp_path / "new_2" / "tokenizer.json").mkdir()
     (tmp_path / "new_3").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
@@ -73,7 +73,7 @@ def test_a_folder_is_not_taken_over_once_its_run_has_started(tmp_path: Path) -> 
     """Whatever is deleted from it: what is left of a run is not what a run leaves that never started."""
     with created_at(tmp_path) as run:
         (tmp_path / "config.yaml").touch()
-        started(run)
+        run.mark_training()
     with pytest.raises(RequestError, match=r"holds config.yaml"), created_at(tmp_path):
         pass
 
@@ -99,4 +99,4 @@ def test_what_a_killed_run_was_about_to_write_is_removed_from_a_given_folder(tmp
     (tmp_path / "killed" / ".config.yaml.0123abcd").touch()
     (tmp_path / "killed" / ".worker").touch()  # of a search's trial
     with created_at(tmp_path / "killed"):
-        assert {file.name for file in (tmp_path / "killed").iterdir()} == {".lock", ".starting", ".worker"}
+        assert {file.name for file in (tmp_path / "killed").iterdir()} == {".lock", "state.json", ".worker"}

@@ -57,7 +57,7 @@ def old(release: str, tmp_path: Path) -> RunFolder:
 def test_there_is_a_run_of_each_release_and_it_has_every_file() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {"corpus.txt", *RELEASES}
     newest = {path.name for path in (GOLDEN / list(RELEASES)[-1]).iterdir()}
-    assert newest == NAMES - {"loss.png", "tensorboard", "operators.txt", "trace.json.gz", "labels.json"}
+    assert newest == NAMES - {"loss.png", "tensorboard", "operators.txt", "trace.json.gz", "labels.json", "state.json"}
 
 
 def test_everything_of_an_earlier_run_is_read(old: RunFolder) -> None:
@@ -78,7 +78,7 @@ def test_everything_of_an_earlier_run_is_read(old: RunFolder) -> None:
     for which in ("best", "last", "averaged", *old.snapshots()):
         assert load_model(old, which)(torch.zeros(1, 8, dtype=torch.int64)).shape == (1, 8, 17)
     checkpoints = Checkpoints(old, 2)
-    assert checkpoints.names() == ["00000000", "00000040"]
+    assert old.checkpoints() == [0, 40]
     newest = checkpoints.newest()
     assert newest is not None
     assert newest.progress.evaluations == old.evaluations()

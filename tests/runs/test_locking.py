@@ -31,7 +31,7 @@ WRITERS: dict[str, Callable[[RunFolder], None]] = {
     "a snapshot": lambda run: save_snapshot(run, TENSORS, 5),
     "a checkpoint": lambda run: Checkpoints(run, 1).save(PROGRESS, TENSORS),
     "fewer checkpoints": lambda run: Checkpoints(run, 1).remove_after(2),
-    "what resuming removes": lambda run: run.reopen(),
+    "what resuming removes": lambda run: run.mark_training(),
 }
 
 

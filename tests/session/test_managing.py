@@ -1,5 +1,6 @@
 """Runs as things: a list of them, and labels that are changed after the fact."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -38,7 +39,7 @@ def test_every_run_has_a_line(runs: Path, capsys: pytest.CaptureFixture) -> None
     del runs
     by_folder = {line["folder"]: line for line in listed(capsys)}
     assert {folder: line["state"] for folder, line in by_folder.items()} == {
-        "runs/done": "finished", "runs/killed": "unfinished",
+        "runs/done": "finished", "runs/killed": "killed",
     }  # fmt: skip
     done = by_folder["runs/done"]
     assert done["loss"] == RunFolder(FINISHED).summary().exact.common
@@ -111,6 +112,29 @@ def test_labels_are_changed_after_the_fact_and_found(runs: Path) -> None:
 def test_unfinished_runs_are_removed_and_no_others(runs: Path) -> None:
     managing.main("clean", ["yes=true"])
     assert [path.name for path in runs.iterdir()] == ["done"]
+
+
+@pytest.mark.parametrize("by_then", ["finished", "training", "paused"])
+def test_a_run_that_has_changed_while_one_was_asked_is_not_removed(
+    by_then: str, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    run, locks = RunFolder(runs / "killed"), contextlib.ExitStack()
+
+    def answer(_: str) -> str:
+        if by_then == "finished":
+            shutil.copy(FINISHED / "summary.json", run.path)
+        elif by_then == "paused":  # trained by somebody, and stopped
+            run.write_ending("paused")
+        else:
+            locks.enter_context(run.locked())
+        return "y"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", answer)
+    with locks:
+        managing.main("clean", [])
+    assert "removed 0" in capsys.readouterr().out
+    assert sorted(path.name for path in runs.iterdir()) == ["done", "killed"]
 
 
 def test_a_strangers_labels_are_checked(runs: Path) -> None:

@@ -22,7 +22,6 @@ from gpt.base.files import PLACE, sealed
 from gpt.cli.requests import of_python
 from gpt.data import download
 from gpt.models import STAGE
-from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import has_same_config, started_runs
 from gpt.runs.folder import NAMES, RunFolder
 from gpt.runs.formats import to_json
@@ -66,7 +65,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_the_newest_checkpoints_are_kept(finished: Path) -> None:
-    assert Checkpoints(RunFolder(finished), 2).names() == ["00000050", "00000060"]
+    assert RunFolder(finished).checkpoints() == [50, 60]
 
 
 def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, run: Path) -> None:
@@ -674,7 +673,7 @@ def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: 
     process.send_signal(sent)
     process.wait(30)
     folders = [path.parent for path in tmp_path.glob("S/*/metrics.jsonl")]
-    while not all(Checkpoints(RunFolder(folder), 2).names() for folder in folders):  # each was stopped and saved
+    while not all(RunFolder(folder).checkpoints() for folder in folders):  # each was stopped and saved
         assert time.monotonic() < deadline
         time.sleep(0.1)
     for folder in folders:

@@ -80,7 +80,8 @@
  *
  * A training of train.py, by the name of its folder.
  * @typedef {{
- *   id: string, stage: string, state: "queued" | "training" | "paused" | "failed" | "finished", failure: string,
+ *   id: string, stage: string, failure: string,
+ *   state: "queued" | "training" | "paused" | "killed" | "diverged" | "pruned" | "failed" | "finished",
  *   folder: string, is_own: boolean, iteration: number, iterations: number | null, curve: Estimate[], sample: string,
  *   documented: number | null,
  * }} Served

@@ -8,6 +8,9 @@ const SAID = {
   queued: "waits for its turn",
   training: "training",
   paused: "paused",
+  killed: "was killed",
+  diverged: "diverged",
+  pruned: "pruned",
   failed: "failed",
   finished: "finished",
 };
@@ -99,7 +102,7 @@ export class ServedTrainings {
       );
     const buttons = [];
     if (row.is_own && isOn) buttons.push(change("Pause", "pause"));
-    if (state === "paused") buttons.push(change("Resume", "resume"));
+    if (state === "paused" || state === "killed") buttons.push(change("Resume", "resume"));
     const whose = row.is_own ? "" : " by another process";
     return element(
       "li",

@@ -1,0 +1,69 @@
+"""What a run folder says of its run: that it trains, has finished, or why it ended."""
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpt.base.errors import DivergedError, LostFolderError, UserError
+from gpt.base.stopping import Stopped
+from gpt.runs.folder import RunFolder
+from gpt.runs.run_state import RunState
+from tests.conftest import TrainedOnce
+
+
+@pytest.fixture
+def run(trained_run: TrainedOnce, tmp_path: Path) -> RunFolder:
+    """A run that was killed after its last iteration."""
+    run = RunFolder(shutil.copytree(trained_run("v1"), tmp_path / "run"))
+    (run.path / "summary.json").unlink()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (Stopped(signal.SIGTERM), "paused"), (DivergedError("the loss is nan"), "diverged"),
+        (LostFolderError("it was moved"), "failed"), (ZeroDivisionError(), "failed"), (OSError(28, "full"), "failed"),
+    ],
+)  # fmt: skip
+def test_an_error_that_ends_a_run_is_recorded_until_it_trains_again(
+    error: BaseException, name: str, run: RunFolder
+) -> None:
+    assert str(RunState.of(run)) == "killed at iteration 20 of 20"
+    with run.locked(), pytest.raises(type(error)), run.logging() as start_log:
+        start_log()
+        assert (RunState.of(run).name, RunState.of(RunFolder(run.path)).name) == ("killed", "training")
+        raise error
+    assert RunState.of(run).name == name
+    with run.locked(), run.logging():
+        run.mark_training()
+        assert RunState.of(RunFolder(run.path)).name == "training"
+    assert RunState.of(run).name == "killed"
+
+
+def test_an_error_before_it_trains_or_after_it_has_finished_changes_nothing(
+    run: RunFolder, trained_run: TrainedOnce
+) -> None:
+    def fail(*, is_open: bool) -> None:
+        with pytest.raises(UserError), run.logging() as start_log:
+            _ = start_log() if is_open else None
+            raise UserError("no")
+
+    run.write_ending("paused")
+    fail(is_open=False)  # as of a change that a resumed run does not allow
+    assert RunState.of(run).name == "paused"
+    run.mark_training()
+    shutil.copy(trained_run("v1") / "summary.json", run.path)
+    fail(is_open=True)  # as where debug=overfit did not over-fit
+    assert RunState.of(run).name == "finished"
+    assert run.ending() is None
+
+
+@pytest.mark.parametrize("change", [lambda path: path.write_text('{"state": "paused"}'), lambda path: path.mkdir()])
+def test_a_strangers_record_is_checked(change: Callable[[Path], object], run: RunFolder) -> None:
+    change(run.path / "state.json")
+    with pytest.raises(UserError, match=r"state\.json is"):
+        RunState.of(run)
