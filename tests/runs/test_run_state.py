@@ -22,6 +22,17 @@ def run(trained_run: TrainedOnce, tmp_path: Path) -> RunFolder:
     return run
 
 
+def end_by(error: BaseException, run: RunFolder, *, is_open: bool = True) -> None:
+    def write() -> None:
+        with run.logging() as start_log:
+            if is_open:
+                start_log()
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+
+
 @pytest.mark.parametrize(
     ("error", "name"),
     [
@@ -33,10 +44,9 @@ def test_an_error_that_ends_a_run_is_recorded_until_it_trains_again(
     error: BaseException, name: str, run: RunFolder
 ) -> None:
     assert str(RunState.of(run)) == "killed at iteration 20 of 20"
-    with run.locked(), pytest.raises(type(error)), run.logging() as start_log:
-        start_log()
-        assert (RunState.of(run).name, RunState.of(RunFolder(run.path)).name) == ("killed", "training")
-        raise error
+    with run.locked():
+        end_by(error, run)
+        assert (RunState.of(run).name, RunState.of(RunFolder(run.path)).name) == (name, "training")
     assert RunState.of(run).name == name
     with run.locked(), run.logging():
         run.mark_training()
@@ -47,17 +57,12 @@ def test_an_error_that_ends_a_run_is_recorded_until_it_trains_again(
 def test_an_error_before_it_trains_or_after_it_has_finished_changes_nothing(
     run: RunFolder, trained_run: TrainedOnce
 ) -> None:
-    def fail(*, is_open: bool) -> None:
-        with pytest.raises(UserError), run.logging() as start_log:
-            _ = start_log() if is_open else None
-            raise UserError("no")
-
     run.write_ending("paused")
-    fail(is_open=False)  # as of a change that a resumed run does not allow
+    end_by(UserError(), run, is_open=False)  # as of a change that a resumed run does not allow
     assert RunState.of(run).name == "paused"
     run.mark_training()
     shutil.copy(trained_run("v1") / "summary.json", run.path)
-    fail(is_open=True)  # as where debug=overfit did not over-fit
+    end_by(UserError(), run)  # as where debug=overfit did not over-fit
     assert RunState.of(run).name == "finished"
     assert run.ending() is None
 
