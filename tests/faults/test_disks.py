@@ -116,7 +116,7 @@ def test_a_full_disk_costs_a_line_and_no_checkpoint(count: int, tmp_path: Path) 
             yield from one_line(code, err, 1, 2) if code else []
             run = next(iter(runs_in(place)), None)
             is_lost = run is not None and not _newest(run)
-            if is_lost and Checkpoints(RunFolder(run), 1).names():
+            if is_lost and RunFolder(run).checkpoints():
                 yield f"{limit}={number}: no checkpoint is intact"
             subprocess.run(["mount", "-o", "remount,size=4m,nr_inodes=1000", str(place)], check=True)
             if is_lost and not RunFolder(run).is_finished() and (run / "last.safetensors").exists():
