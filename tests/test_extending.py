@@ -134,7 +134,8 @@ def test_every_page_is_in_the_index_and_together_they_add_one_of_everything() ->
 
 def test_what_is_added_is_what_runs_record(done: Callable[[str], Copy]) -> None:
     chosen = {"stage": "model.reach=3", "optimizer": "optimizer=Lion", "schedule": "schedule=staircase",
-              "corpus": "data=squares", "tokenizer": "data.tokenizer=syllables"}  # fmt: skip
+              "corpus": "data=squares", "key": "data.skipped=1000",
+              "tokenizer": "data.tokenizer=syllables"}  # fmt: skip
     for name, change in chosen.items():
         assert done(name).newest(change)
     assert {run["stage"] for run in done("outside").runs()} == {"wide"}

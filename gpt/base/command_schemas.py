@@ -1,6 +1,6 @@
 """The schemas of the commands other than train.py, as of gpt/base/schema.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -12,7 +12,6 @@ from gpt.base.schema import (
     LIST,
     LITERAL,
     DeviceName,
-    Key,
     Label,
     Schema,
     Seed,
@@ -21,7 +20,7 @@ from gpt.base.schema import (
     listed_text,
 )
 
-_TEXT = Key(literal=True, escapes=True)
+_TEXT = replace(LITERAL, escapes=True)
 
 
 class RunConfig(Schema):

@@ -1,15 +1,42 @@
 """Keys of configurations: what the schema declares about each, and configurations flattened to dotted keys."""
 
-from collections.abc import Iterator, Mapping
+import ast
+import contextlib
+import importlib.util
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError, explain
-from gpt.base.schema import Key, TrainConfig
+from gpt.base.schema import SETTING_FILES, Key, TrainConfig
 
-_UNKNOWN = Key(compared=False, resumable=False)  # such as experiment, or Hydra's own
+_UNKNOWN = Key(same=False, compared=False, resumable=False)  # such as Hydra's own
+
+
+@lru_cache(2**10)
+def declared(name: str) -> Key:
+    """The declaration of a key of train.yaml, or of the innermost group around it."""
+    keys, group, hyperparameter = _declared(TrainConfig), *name.partition(".")[::2]
+    if name not in keys and group in keys and (path := keys[group].if_path) and hyperparameter in _paths(group):
+        return path
+    while name and name not in keys:
+        name = name.rpartition(".")[0]
+    return keys.get(name, _UNKNOWN)
+
+
+def having(what: str) -> list[str]:
+    """The keys and groups of train.yaml whose declaration says this, such as is_label."""
+    return [name for name, key in _declared(TrainConfig).items() if getattr(key, what)]
+
+
+def choice_groups(*, several: bool = False) -> list[str]:
+    """The groups of which one choice is made or, if `several`, any number by name."""
+    kinds = {name: field.annotation for name, field in TrainConfig.model_fields.items()}
+    return [name for name, kind in kinds.items() if (Choice in get_args(kind) if several else kind is Choice)]
 
 
 def compared(name: str, settings: Mapping[str, Any] | None = None) -> bool:
@@ -17,30 +44,38 @@ def compared(name: str, settings: Mapping[str, Any] | None = None) -> bool:
 
     `settings` are all keys of the run, flat: some count only if another is set.
     """
-    key = _key(name)
-    return key.compared and not _holds(key.unused_with, settings)
-
-
-def resumable(name: str) -> bool:
-    """Whether this key or group of train.yaml may change when a run is resumed."""
-    return _key(name).resumable
-
-
-def identifying(name: str) -> list[str]:
-    """The keys that may not change when a run is resumed: this one, or those in it if it is a resumable group."""
-    if not resumable(name.partition(".")[0]):
-        return [name]
-    return [
-        key
-        for key, declared in _declared(TrainConfig).items()
-        if not declared.resumable and (key == name or key.startswith(f"{name}."))
-    ]
+    key = declared(name)
+    return key.is_compared and not _holds(key.unused_with, settings)
 
 
 def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
     """Whether runs that differ in this key are different settings in a ranking, not repetitions; see `compared`."""
-    key = _key(name)
-    return key.grouped and not _holds(key.unused_with, settings) and not _holds(key.repeated_with, settings)
+    key = declared(name)
+    return not (key.same or _holds(key.unused_with, settings) or _holds(key.repeated_with, settings))
+
+
+def fixed_by(name: str, settings: Mapping[str, Any]) -> str | None:
+    """The key for whose value, among `settings`, this key may not change when a run is resumed; None if it may."""
+    values = declared(name).fixed_unless
+    return next((other for other, free in values.items() if settings.get(other) not in free), None)
+
+
+def identifying(name: str) -> list[str]:
+    """The keys that must be equal to resume a run with another value of this key, or with another choice of a group."""
+    key, group = declared(name), name.partition(".")[0]
+    if key.of_folder or (key.resumable and name != group):
+        return []
+    if key.identified_by and name == group:
+        return [key.identified_by]
+    if not declared(group).resumable:
+        return [name]
+    within = _declared(TrainConfig).items()
+    return [other for other, own in within if not own.resumable and (other == name or other.startswith(f"{name}."))]
+
+
+def superseded(given: Collection[str]) -> list[str]:
+    """The keys that no longer count, because what they decide is among the `given` ones."""
+    return [name for name in having("decides") if declared(name).decides in given and name not in given]
 
 
 def _holds(condition: Mapping[str, tuple[Any, ...]], settings: Mapping[str, Any] | None) -> bool:
@@ -48,14 +83,52 @@ def _holds(condition: Mapping[str, tuple[Any, ...]], settings: Mapping[str, Any]
     return bool(condition) and all((settings or {}).get(other) in values for other, values in condition.items())
 
 
-def matched(name: str) -> bool:
-    """Whether resume=auto finds only runs that have the same value for this key."""
-    return _key(name).matched
+def completed(content: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A configuration with the defaults of its choices, or of those of the configuration `like`, for what it lacks.
+
+    So a run that is older than a hyperparameter has the value that the hyperparameter has by default.
+    """
+    found = dict(content)
+    for group in choice_groups():
+        target = (content if like is None else like)[group]["_target_"]
+        found[group] = _defaults(group, target) | found[group]
+    return found
 
 
-def literal(schema: type[BaseModel]) -> tuple[str, ...]:
-    """The keys whose values are taken as typed, without Hydra's grammar."""
-    return tuple(key for key, declared in _declared(schema).items() if declared.literal)
+@cache
+def _defaults(group: str, target: str) -> dict[str, Any]:
+    """The defaults of a choice of this package; {} for anything else, such as a module of the calling program."""
+    package = _declared(TrainConfig)[group].package
+    registry = Registry(group, "a choice", package, "defined there", lambda _: True)
+    with contextlib.suppress(RequestError):
+        parameters = registry.hyperparameters(registry.find(Choice(_target_=target)))
+        return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    return {}
+
+
+@cache
+def _paths(group: str) -> frozenset[str]:
+    """The hyperparameters of a group that are annotated as paths.
+
+    The sources are parsed, because importing them imports torch, for which the completion of a command cannot wait.
+    """
+    package = importlib.util.find_spec(_declared(TrainConfig)[group].package)
+    folder = Path((package and package.origin) or "").parent
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py"))
+    parameters = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.arg) and node.annotation)
+    return frozenset(node.arg for node in parameters if node.annotation and _is_path(node.annotation))
+
+
+def _is_path(annotation: ast.expr) -> bool:
+    return ast.unparse(annotation).removesuffix(" | None") in ("PathName", "PathNames")
+
+
+def literal(schema: type[BaseModel], name: str) -> bool:
+    """Whether the value of a key is taken as typed, without Hydra's grammar."""
+    keys, group = _declared(schema), name.partition(".")[0]
+    if name in keys:
+        return keys[name].literal
+    return group in keys and keys[group].if_path is not None and declared(name).literal
 
 
 def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
@@ -63,9 +136,10 @@ def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
     return tuple(key for key, declared in _declared(schema).items() if declared.escapes)
 
 
-def textual(schema: type[BaseModel]) -> tuple[str, ...]:
-    """The keys whose values are text, or lists of texts, even if they look like numbers."""
-    return (*literal(schema), *(key for key, field in schema.model_fields.items() if _takes_text(field.annotation)))
+def textual(schema: type[BaseModel], name: str) -> bool:
+    """Whether the value of a key is text, or a list of texts, even if it looks like a number."""
+    field = schema.model_fields.get(name)
+    return literal(schema, name) or (field is not None and _takes_text(field.annotation))
 
 
 def _takes_text(annotation: Any) -> bool:
@@ -74,18 +148,9 @@ def _takes_text(annotation: Any) -> bool:
     return annotation is str or any(map(_takes_text, get_args(annotation)))
 
 
-@lru_cache(2**10)
-def _key(name: str) -> Key:
-    """The declaration of a key of train.yaml, or of the innermost group around it."""
-    declared = _declared(TrainConfig)
-    while name and name not in declared:
-        name = name.rpartition(".")[0]
-    return declared.get(name, _UNKNOWN)
-
-
 @cache
 def _declared(schema: type[BaseModel]) -> dict[str, Key]:
-    """All annotations of a schema, by dotted key."""
+    """All annotations of a schema, by dotted key; of train.yaml, also what `experiment` and `debug` are."""
 
     def walk(schema: type[BaseModel], prefix: str) -> Iterator[tuple[str, Key]]:
         for name, field in schema.model_fields.items():
@@ -96,7 +161,7 @@ def _declared(schema: type[BaseModel]) -> dict[str, Key]:
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 yield from walk(field.annotation, f"{prefix}{name}.")
 
-    return dict(walk(schema, ""))
+    return dict(walk(schema, "")) | (SETTING_FILES if schema is TrainConfig else {})
 
 
 def checked_values(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:

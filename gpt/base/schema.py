@@ -3,11 +3,12 @@
 The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
 raised as `pydantic.ValidationError`. The hyperparameters of a choice (`model`, `data`, `optimizer`, `schedule`,
 `logger`, `metrics`) are checked against the signature of the class or function it names (gpt/base/choices.py). All
-other properties of a key are in its `Key` annotation, which the functions of gpt/base/keys.py look up.
+else that the program knows of a key is in its `Key` annotation, which the functions of gpt/base/keys.py look up: no
+other file has a list of keys.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -28,19 +29,51 @@ Values = Mapping[str, tuple[Any, ...]]
 Weights = Literal["auto", Saved] | CountOrZero  # a number: those of the snapshot after this many iterations
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Key:
-    """The properties of a key, or of all keys of a group that have no annotation of their own."""
+    """Everything that is said of a key, or of those hyperparameters of a choice that have no `Key` of their own."""
 
-    compared: bool = True  # with the documented run of the stage
-    resumable: bool = True  # may change when a run is resumed; otherwise it identifies the run
-    grouped: bool = True  # tells settings apart in a ranking; runs that differ only in other keys are repetitions
+    same: bool  # runs that differ in it alone are repetitions of each other, which a ranking does not tell apart
+    _: KW_ONLY
+    compared: bool | None = None  # with the documented run of the stage; None: unless it is `same`
     matched: bool = True  # must be equal in the run that resume=auto finds
+    unused_with: Values = field(default_factory=dict)  # while these other keys all have such values, it has no effect
+    repeated_with: Values = field(default_factory=dict)  # while these all have, it is `same`
+    # When a run is resumed or forked:
+    resumable: bool = True  # may change when a run is resumed; otherwise it identifies the run
+    fixed_unless: Values = field(default_factory=dict)  # may not change then unless all these have such values
+    identified_by: str = ""  # the key that tells one choice from another, of a group
+    is_whole: bool = False  # a group that is replaced as a whole, because each choice has keys of its own
+    extends: bool = False  # resume=auto may change it in an unfinished run
+    decides: str = ""  # the key that it decides, unless it is null
+    leaves_trace: bool = True  # an earlier value shows in the weights at the end
+    inherited: bool = False  # a fork takes it from its parent
+    # What it is:
+    of_folder: bool = False  # says where runs are, and nothing about one
+    is_path: bool = False  # on the user's machine, of which nothing that is published speaks
+    is_label: bool = False  # what people call the run
+    sets_amount: bool = False  # the amount of training, and so its compute
+    evaluates: bool = False  # how often or how well the losses are estimated, of which "best" is the lowest
+    of_texts: bool = False  # has no effect on a run that translates
+    on_page: bool = False  # the page's own training has the run's value, and otherwise that of conf/
+    by_hand: bool = True  # is set by itself; otherwise a choice such as model=NAME sets it
+    # Of a corpus:
+    changes_targets: bool = False  # losses of runs that differ in it can be over other targets
+    names_corpus: bool = False  # its value is what people call the corpus
+    in_digest: bool = False  # changes the corpus, which is identified by its digest
+    splits_tokens: bool = False  # the tokens into which the corpus is split
+    is_said: bool = True  # with the corpus, if its value is not the usual one
+    # On the command line:
     literal: bool = False  # Hydra's grammar does not apply to its value
-    escapes: bool = False  # \n, \t, \r and \\ in its value on the command line stand for these characters
-    unused_with: Values = field(default_factory=dict)  # while these other keys all have such values, it is neither
-    repeated_with: Values = field(default_factory=dict)  # while these all have, it is not grouped
+    escapes: bool = False  # \n, \t, \r and \\ in its value stand for these characters
+    package: str = ""  # of a group: where its choices are defined, as of their Registry
+    if_path: "Key | None" = None  # what is said of each hyperparameter that is annotated as a path
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether it is compared with the documented run of the stage, apart from `unused_with`."""
+        return not self.same if self.compared is None else self.compared
 
 
 def listed_text(value: object) -> object:
@@ -59,27 +92,39 @@ def _duration(text: str) -> str:
 
 _PATTERN = rf"^(?=.*[1-9]){DURATION}$"
 Duration = Annotated[str, AfterValidator(_duration), WithJsonSchema({"type": "string", "pattern": _PATTERN})]
-LITERAL = Key(literal=True)
-_ASIDE = Key(compared=False, grouped=False, matched=False)  # has no effect on what a run learns
+SETTING = Key(same=False)  # another setting
+_RESULTS = Key(same=True)  # the same results, or as good as the same
+_ASIDE = Key(same=True, matched=False)  # has no effect on what a run learns
+_OF_TEXTS = replace(SETTING, of_texts=True)
 _PROJECT = replace(_ASIDE, literal=True)
-_LOGGER = replace(_ASIDE, within={"wandb.project": _PROJECT, "trackio.project": _PROJECT})
+_STATED = Key(same=True, compared=True, resumable=False, by_hand=False, on_page=True)  # of the stage
 _ENDS_AT_MAX_ITERS: Values = {"training.patience": (None,), "overfit": (None,)}  # whatever evaluations find
 _UNAVERAGED: Values = {"training.average_last": (0.0, None)}
+LITERAL = Key(same=True, literal=True)
 LIST = BeforeValidator(listed_text, json_schema_input_type=list[Label] | str)
+# Groups of files that set keys, for new runs alone.
+SETTING_FILES = dict.fromkeys(("experiment", "debug"), Key(same=False, resumable=False, changes_targets=True))
+_PATH = Key(same=True, is_path=True, literal=True, names_corpus=True, in_digest=True)
+_UNSAID = replace(SETTING, literal=True, is_said=False)
+_TOKENS = Key(same=False, resumable=False, splits_tokens=True)
 DATA = Key(
+    same=False,
+    inherited=True,
+    changes_targets=True,
+    on_page=True,
+    identified_by="data._target_",
+    package="gpt.data",
+    if_path=_PATH,
     within={
-        "_target_": Key(resumable=False),
-        "vocab_size": Key(resumable=False, unused_with={"data.tokenizer": ("bytes", "characters", "gpt2")}),
-        "tokenizer": Key(resumable=False),
-        # Those of other corpora do not exist, which is the same as these values:
-        "split": Key(unused_with={"data.split": ("place",)}),
-        "encoding": Key(unused_with={"data.encoding": ("utf-8",)}),
-        "newlines": Key(unused_with={"data.newlines": ("kept",)}),
-        "separator": Key(compared=False, grouped=False, literal=True, escapes=True),  # the corpus's digest tells it
-        **dict.fromkeys(("name", "subset", "field"), Key(literal=True)),
-        # The location of a corpus, which may change:
-        **dict.fromkeys(("dir", "path", "files", "source", "target"), Key(compared=False, grouped=False, literal=True)),
-    }
+        "_target_": Key(same=False, resumable=False, by_hand=False),
+        "tokenizer": _TOKENS,
+        "vocab_size": replace(_TOKENS, unused_with={"data.tokenizer": ("bytes", "characters", "gpt2")}),
+        "separator": Key(same=True, literal=True, escapes=True, in_digest=True, is_said=False),
+        "name": replace(SETTING, literal=True, names_corpus=True),
+        **dict.fromkeys(("subset", "field"), _UNSAID),
+        "split": replace(SETTING, is_said=False),
+        "dir": Key(same=True, is_path=True, literal=True, is_said=False),  # of downloads
+    },
 )
 
 
@@ -93,29 +138,49 @@ class Schema(BaseModel):
 class TrainingConfig(Schema):
     """How a stage is trained; conf/train.yaml explains each key."""
 
-    max_iters: Count
-    epochs: Annotated[Annotated[float, Field(gt=0, le=1e9)] | None, Key(grouped=False, matched=False)] = (
-        None  # stored as iterations
-    )
-    batch_size: BatchSize
-    grad_accumulation: Annotated[Count, Key(compared=False, grouped=False)]
-    learning_rate: NonNegative
-    grad_clip: Annotated[float, Field(gt=0, le=1e30)] | None
-    windows: Literal["random", "shuffled"]
-    short_window: Length | None
-    short_iters: CountOrZero
-    label_smoothing: Fraction
-    multi_token: Annotated[NonNegative, Key(resumable=False)]
-    recompute: Annotated[bool, Key(compared=False, grouped=False)]
-    average_last: Share
-    ema: Fraction
-    patience: Count | None
-    on_nonfinite: Annotated[Literal["stop", "skip"], Key(compared=False, grouped=False)]
-    eval_interval: Annotated[Count | Literal["epoch"] | Duration, Key(unused_with=_ENDS_AT_MAX_ITERS | _UNAVERAGED)]
-    eval_iters: Annotated[Count, Key(repeated_with=_ENDS_AT_MAX_ITERS)]
+    max_iters: Annotated[Count, Key(same=False, extends=True, leaves_trace=False, sets_amount=True, on_page=True)]
+    epochs: Annotated[
+        Annotated[float, Field(gt=0, le=1e9)] | None,
+        Key(same=True, compared=True, extends=True, decides="training.max_iters", leaves_trace=False),
+    ] = None
+    batch_size: Annotated[BatchSize, Key(same=False, sets_amount=True, on_page=True)]
+    grad_accumulation: Annotated[Count, _RESULTS]
+    learning_rate: Annotated[NonNegative, replace(SETTING, on_page=True)]
+    grad_clip: Annotated[Annotated[float, Field(gt=0, le=1e30)] | None, SETTING]
+    windows: Annotated[Literal["random", "shuffled"], _OF_TEXTS]
+    short_window: Annotated[Length | None, _OF_TEXTS]
+    short_iters: Annotated[CountOrZero, _OF_TEXTS]
+    label_smoothing: Annotated[Fraction, SETTING]
+    multi_token: Annotated[NonNegative, Key(same=False, resumable=False)]
+    recompute: Annotated[bool, _RESULTS]
+    average_last: Annotated[Share, SETTING]
+    ema: Annotated[Fraction, SETTING]
+    patience: Annotated[Count | None, SETTING]
+    on_nonfinite: Annotated[Literal["stop", "skip"], _RESULTS]
+    eval_interval: Annotated[
+        Count | Literal["epoch"] | Duration,
+        Key(
+            same=False, unused_with=_ENDS_AT_MAX_ITERS | _UNAVERAGED, fixed_unless=_ENDS_AT_MAX_ITERS,
+            leaves_trace=False, evaluates=True, on_page=True,
+        ),
+    ]  # fmt: skip
+    eval_iters: Annotated[
+        Count,
+        Key(
+            same=False, repeated_with=_ENDS_AT_MAX_ITERS, fixed_unless=_ENDS_AT_MAX_ITERS,
+            leaves_trace=False, evaluates=True, of_texts=True, on_page=True,
+        ),
+    ]  # fmt: skip
     exact_tokens: Annotated[Count | None, _ASIDE]
     sample_interval: Annotated[Count | None, _ASIDE]
     log_interval: Annotated[Count | None, _ASIDE]
+
+    @property
+    def undecided(self) -> set[str]:
+        """The keys whose numbers the corpus or the speed will decide."""
+        of_epochs = {"max_iters"} if self.epochs is not None else set()
+        is_timed = isinstance(self.eval_interval, str) and self.eval_interval != "epoch"
+        return of_epochs | ({"eval_interval"} if is_timed else set())
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -131,47 +196,69 @@ class TrainingConfig(Schema):
 class CheckpointConfig(Schema):
     """How often a checkpoint is saved, how many are kept, and of how many moments the weights."""
 
-    interval: Count
-    min_seconds: NonNegative
-    keep: Count
+    interval: Annotated[Count, _ASIDE]
+    min_seconds: Annotated[NonNegative, _ASIDE]
+    keep: Annotated[Count, _ASIDE]
     snapshots: Annotated[CountOrZero, _ASIDE]
 
 
 class Documented(Schema):
     """The result that was documented for a stage, in nats per token."""
 
-    train: NonNegative | None
-    val: NonNegative | None
-    kind: Literal["estimated", "mini-batch"] | None
+    train: Annotated[NonNegative | None, _STATED]
+    val: Annotated[NonNegative | None, _STATED]
+    kind: Annotated[Literal["estimated", "mini-batch"] | None, _STATED]
 
 
 class TrainConfig(Schema):
     """conf/train.yaml: one training run."""
 
-    stage: Annotated[StageName, Key(compared=False, resumable=False)]
-    adds: Annotated[str, Field(max_length=200), Key(compared=False, resumable=False, grouped=False)]
-    model: Annotated[Choice, Key(resumable=False)]
-    training: Annotated[TrainingConfig, Key()]
+    stage: Annotated[StageName, Key(same=False, compared=False, resumable=False, inherited=True, on_page=True)]
+    adds: Annotated[
+        str,
+        Field(max_length=200),
+        Key(same=True, resumable=False, by_hand=False, inherited=True, on_page=True),
+    ]
+    model: Annotated[
+        Choice,
+        Key(same=False, resumable=False, inherited=True, on_page=True, identified_by="stage", package="gpt.models"),
+    ]
+    training: Annotated[TrainingConfig, Key(same=False, inherited=True)]
     data: Annotated[Choice, DATA]
-    optimizer: Annotated[Choice, Key(within={"_target_": Key(resumable=False)})]
-    schedule: Annotated[Choice, Key()]
-    logger: Annotated[dict[str, Choice], _LOGGER]
-    metrics: Annotated[dict[MetricName, Choice], _ASIDE]
+    optimizer: Annotated[
+        Choice,
+        Key(
+            same=False,
+            inherited=True,
+            package="gpt.training",
+            within={"_target_": Key(same=False, resumable=False, by_hand=False)},
+        ),
+    ]
+    schedule: Annotated[Choice, Key(same=False, is_whole=True, extends=True, inherited=True, package="gpt.training")]
+    logger: Annotated[
+        dict[str, Choice],
+        replace(_ASIDE, is_whole=True, within={"wandb.project": _PROJECT, "trackio.project": _PROJECT}),
+    ]
+    metrics: Annotated[dict[MetricName, Choice], replace(_ASIDE, is_whole=True)]
     checkpoint: Annotated[CheckpointConfig, _ASIDE]
-    documented: Annotated[Documented, Key(resumable=False, grouped=False)]
-    overfit: Annotated[NonNegative | None, Key(resumable=False)]
+    documented: Annotated[Documented, replace(_STATED, inherited=True)]
+    overfit: Annotated[NonNegative | None, Key(same=False, resumable=False)]
     target: Annotated[NonNegative | None, _ASIDE]
-    init: Annotated[PathName | None, Key(resumable=False, literal=True)]
-    unknown_characters: Annotated[Share | Literal["grow"], Key(compared=False, grouped=False)]
-    name: Annotated[Label | None, _ASIDE]
-    tags: Annotated[list[Label], LIST, Key(compared=False, grouped=False, matched=False, literal=True)]
-    seed: Annotated[Seed, Key(compared=False, resumable=False, grouped=False)]
+    init: Annotated[PathName | None, Key(same=False, resumable=False, changes_targets=True, is_path=True, literal=True)]
+    unknown_characters: Annotated[Share | Literal["grow"], replace(_RESULTS, changes_targets=True)]
+    name: Annotated[Label | None, replace(_ASIDE, is_label=True)]
+    tags: Annotated[list[Label], LIST, replace(_ASIDE, is_label=True, literal=True)]
+    seed: Annotated[Seed, Key(same=True, resumable=False, on_page=True)]
     device: Annotated[DeviceName, _ASIDE]
-    dtype: Annotated[DtypeName, _ASIDE]
+    dtype: Annotated[DtypeName, replace(_ASIDE, compared=True, unused_with={"dtype": ("auto", "float32")})]
     compile: Annotated[bool, _ASIDE]
-    deterministic: Annotated[bool, Key(compared=False, grouped=False)]
-    runs: Annotated[PathName, Key(compared=False, resumable=False, grouped=False, matched=False)]
-    resume: Annotated[PathName | None, Key(compared=False, resumable=False, literal=True)] = None
+    deterministic: Annotated[bool, _RESULTS]
+    runs: Annotated[PathName, replace(_ASIDE, resumable=False, of_folder=True, is_path=True)]
+    resume: Annotated[
+        PathName | None,
+        # What it names has settings of its own, which are compared.
+        replace(_ASIDE, compared=True, resumable=False, of_folder=True, is_path=True, literal=True),
+    ] = None
     quiet: Annotated[bool, _ASIDE] = False
     as_json: Annotated[bool, Field(alias="json"), _ASIDE] = False
 
@@ -183,4 +270,4 @@ class TrainConfig(Schema):
 
     def content(self) -> dict[str, Any]:
         """The configuration as plain dictionaries, as stored in config.yaml."""
-        return self.model_dump(by_alias=True, exclude_unset=True, exclude={"resume", "quiet", "as_json"})
+        return self.model_dump(by_alias=True, exclude={"resume", "quiet", "as_json"})

@@ -105,18 +105,17 @@ def quoted(
     its own. In the values of other keys, 1e3 becomes 1000: Hydra reads 1e3 as a float. Raises RequestError for an empty
     folder, which Hydra would take for the current one, and for ???, which it would take for none.
     """
-    literals = () if is_sweep else literal(schema)
     quoted, texts = [], {}
     for argument in arguments:
         typed, equals, value = argument.partition("=")
         key = typed.lstrip("+")
         if equals and key in _FOLDERS and unquoted(value) in ("", MISSING):
             raise RequestError(f"{key}= is empty: name a folder")
-        if equals and key in literals and value != "null":
+        if equals and not is_sweep and value != "null" and literal(schema, key):
             text = unquoted(value)
             texts[key] = unescaped(text) if has_escapes and key in escaping(schema) else text
             argument = f"{typed}={in_quotes(texts[key])}"
-        elif equals and key in (*_FOLDERS, *textual(schema)):
+        elif equals and (key in _FOLDERS or textual(schema, key)):
             argument = f"{typed}={_texts(value, is_folder=key in _FOLDERS)}"
         elif equals:
             argument = f"{typed}={','.join(map(whole, value.split(',')))}"

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
+from gpt.base.keys import superseded
 from gpt.base.typed import expanded
 from gpt.cli import own_files
 from gpt.cli.explanations import explain_option, explain_word
@@ -47,7 +48,8 @@ def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folde
         found = [*(word for word in found if not word.startswith(f"{key}=")), f"{key}={','.join(values)}"]
     typed = {word.partition("=")[0].lstrip("+~") for word in found}
     from_files = {word.partition("=")[0]: word for file in files for word in own_files.overrides(file)}
-    return [*(word for key, word in from_files.items() if key not in typed), *found]
+    replaced = {*typed, *superseded(typed)}
+    return [*(word for key, word in from_files.items() if key not in replaced), *found]
 
 
 def _joined(words: Sequence[str]) -> list[str]:

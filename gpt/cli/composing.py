@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gpt.base.installation import CONF
-from gpt.base.keys import flat
+from gpt.base.keys import declared, flat
 from gpt.base.ladder import rank
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
@@ -47,7 +47,7 @@ def choices_of(group: str) -> list[str]:
 
 def is_for_users(key: str) -> bool:
     """Whether a user sets this key; the others are set by model=NAME and other choices."""
-    return key != "adds" and not key.startswith("documented.") and not key.endswith("._target_")
+    return declared(key).by_hand and not key.endswith("._target_")
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def settings_of(stage: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
             below += settings_of(default, folders)
         elif isinstance(default, dict):
             choices += [f"{key.removeprefix('override ').lstrip('/')}={name}" for key, name in default.items()]
-    others = {key: value for key, value in content.items() if key not in ("adds", "model", "documented")}
+    others = {key: value for key, value in content.items() if key != "model" and declared(key).by_hand}
     own = {setting.partition("=")[0]: setting for setting in [*below, *choices]}
     return list((own | {key: f"{key}={value}" for key, value in flat(others).items()}).values())
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gpt.base.installation import CONF
-from gpt.base.keys import flat
+from gpt.base.keys import choice_groups, flat
 from gpt.base.ladder import LADDER, is_ablation
 from gpt.cli.composing import choices_of, composed, groups, is_for_users, settings_of
 
@@ -84,7 +84,7 @@ def _purpose(path: Path) -> str:
 def meanings(config_name: str, choices: dict[str, Any]) -> dict[str, str]:
     """The comment on every key: from the chosen file of a group, else from the first file that has one."""
     found = dict(_comments(CONF / f"{config_name}.yaml", ""))
-    for group in ("model", "data", "optimizer", "schedule", "logger", "metrics"):
+    for group in (*choice_groups(), *choice_groups(several=True)):
         files = sorted((CONF / group).glob("*.yaml"), key=lambda path: (path.stem == "transformer", path.stem))
         files.sort(key=lambda path: path.stem != choices.get(path.parent.name))
         for path in files:

@@ -11,12 +11,10 @@ from omegaconf import OmegaConf
 
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import flat
+from gpt.base.keys import choice_groups, flat
 from gpt.base.typed import as_typed, expanded
 from gpt.cli.composing import choices_of, composed, is_for_users
 from gpt.cli.explanations import one_line
-
-_GROUPS = ("data", "optimizer", "schedule")
 
 
 def is_own(word: str) -> bool:
@@ -48,8 +46,9 @@ def overrides(word: str) -> list[str]:
 
 def _of_run(content: dict[str, Any]) -> list[str]:
     """The settings of a run: its choices by their names in conf/, and what differs from the values of these."""
-    chosen = {"model": content["stage"]} | {group: _named(group, content[group]) for group in _GROUPS}
-    chosen |= {group: [*content[group]] for group in ("logger", "metrics") if content.get(group)}
+    chosen: dict[str, Any] = {group: _named(group, content[group]) for group in choice_groups() if group != "model"}
+    chosen = {"model": content["stage"]} | chosen
+    chosen |= {group: [*content[group]] for group in choice_groups(several=True) if content.get(group)}
     typed = [f"{key}={as_typed(value)}" for key, value in chosen.items()]
     defaults, settings = composed("train", typed)
     if settings["runtime"]["choices"]["model"] != content["stage"]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
-from gpt.base.keys import compared, differences, flat
+from gpt.base.keys import compared, completed, differences, flat
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, unescaped, unquoted
@@ -35,8 +35,6 @@ _PACKAGES = {
     "model": ("adds", "_global_"), "logger": ("_target_", "logger.NAME"), "metrics": ("_target_", "metrics.NAME"),
     "experiment": (None, "_global_"), "debug": (None, "_global_"),
 }  # fmt: skip
-# These may change what is compared with the documented run, although they are not compared themselves.
-_MAY_CHANGE = {"dtype", "experiment", "debug", "resume"}
 
 
 def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequence[str]) -> Request:
@@ -169,14 +167,14 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     looked up where the command line says. Raises RequestError for an unknown stage.
     """
     groups = {key.partition(".")[0] for key in request.given if key != "model"}
-    if not request.foreign and not any(compared(group) or group in _MAY_CHANGE for group in groups):
+    if not request.foreign and not any(map(compared, groups)):
         return []  # composing takes 50 ms
     folders = [option.partition("=")[2] for option in (*request.options, *request.foreign)]
     documented = _documented(config.stage, folders) if folders else _own_documented(config.stage)
     content = config.content()
+    differing = differences(completed(documented, content), content)
     settings = flat(content)
-    differing = [c for c in differences(documented, content) if compared(c.partition("=")[0], settings)]
-    return [*request.foreign, *differing, *(["dtype=bfloat16"] if config.dtype == "bfloat16" else [])]
+    return [*request.foreign, *(c for c in differing if compared(c.partition("=")[0], settings))]
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
-from gpt.base.keys import compared, flat
+from gpt.base.keys import compared, declared, flat
 from gpt.base.runtime import size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.escaping import markdown
@@ -93,7 +93,9 @@ def _changed(summary: Summary) -> str:
 def without_paths(changed: list[str]) -> list[str]:
     """The changes as key=value, without the value if it is a path on this machine, and without the folder of a run."""
     changed = [re.sub(r"(?<= in the training split of ).*", "another run", change) for change in changed]
-    return [key if (key := change.partition("=")[0]) in ("init", "--config-path") else change for change in changed]
+    keys = [change.partition("=")[0] for change in changed]
+    is_path = [key == "--config-path" or declared(key).is_path for key in keys]
+    return [key if hidden else change for key, change, hidden in zip(keys, changed, is_path, strict=True)]
 
 
 def _sample(trained: TrainedRun) -> str:

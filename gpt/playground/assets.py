@@ -1,10 +1,14 @@
 """The page's files, for the server and for the static page, and the policy on what they may load."""
 
+import json
 import mimetypes
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from gpt.base.command_schemas import SamplingConfig, Slider, TextField
 from gpt.base.installation import TINY_SHAKESPEARE
+from gpt.cli.help import meanings
 
 # What the page may load: nothing from elsewhere. Plot writes a <style> into its pictures.
 POLICY = "; ".join([
@@ -25,10 +29,24 @@ class File:
 
 
 def files() -> dict[str, File]:
-    """Every file of the page, by its path below the page's address, and tiny Shakespeare to train on."""
-    found = {"texts/shakespeare.txt": File(TINY_SHAKESPEARE.read_bytes(), "text/plain; charset=utf-8")}
+    """Every file of the page, by its path below the page's address, with tiny Shakespeare to train on."""
+    found = {
+        "texts/shakespeare.txt": File(TINY_SHAKESPEARE.read_bytes(), "text/plain; charset=utf-8"),
+        "sampling.json": File(json.dumps(sampling_options()).encode(), "application/json"),
+    }
     for path in sorted(_PAGE.rglob("*")):
         if path.is_file():
             kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             found[path.relative_to(_PAGE).as_posix()] = File(path.read_bytes(), kind)
     return found
+
+
+def sampling_options() -> list[dict[str, Any]]:
+    """The options of sampling with their controls and help, from which page/controls.js makes its list."""
+    explained = meanings("generate", {})
+    return [
+        {"name": name, "help": explained[name], "default": field.default} | asdict(control)
+        for name, field in SamplingConfig.model_fields.items()
+        for control in field.metadata
+        if isinstance(control, Slider | TextField)
+    ]

@@ -17,8 +17,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gpt.base.errors import RequestError, UserError
+from gpt.base.keys import having
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, TrainConfig, Weights
+from gpt.cli.composing import composed
 from gpt.data.download import npm_package
 from gpt.exporting import browser, graphs
 from gpt.exporting.model_card import without_paths
@@ -146,19 +148,12 @@ def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:
-    """The configuration of what page/training does with a stage: as the run, but with AdamW at a constant rate."""
-    plain = {
-        "grad_accumulation": 1, "grad_clip": None, "windows": "random", "short_window": None, "short_iters": 0,
-        "label_smoothing": 0.0, "multi_token": 0.0, "average_last": 0.0, "ema": 0.0, "patience": None,
-    }  # fmt: skip
-    content = config.content()
-    return content | {
-        "training": content["training"] | plain,
-        "optimizer": {"_target_": "gpt.training.optimizers.AdamW", "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999},
-        "schedule": {"_target_": "gpt.training.schedules.constant", "warmup_iters": 0},
-        "logger": {}, "metrics": {}, "overfit": None, "target": None, "init": None, "name": None, "tags": [],
-        "device": "auto", "dtype": "auto", "compile": False, "deterministic": False, "runs": "runs",
-    }  # fmt: skip
+    """The configuration of what page/training does with a stage: that of conf/, apart from a few keys of the run."""
+    plain, content = composed("train", [])[0], config.content()
+    for key in having("on_page"):
+        group, _, name = key.partition(".")
+        plain[group] = plain[group] | {name: content[group][name]} if name else content[group]
+    return {key: value for key, value in plain.items() if key in content}
 
 
 def _first(trained: TrainedRun, prompt: str) -> bytes:

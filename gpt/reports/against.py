@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
+from gpt.base.keys import declared
 from gpt.base.pictures import write_picture
 from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
@@ -97,7 +98,7 @@ def _size(group: Group, name: str) -> float | None:
 
 def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[str]:
     """Those of the keys that set a size; a key in which groups of one size differ, and only in such keys, does not."""
-    lengths = {key for key in ranking.keys if key in ("training.max_iters", "training.batch_size")}
+    lengths = {key for key in ranking.keys if declared(key).sets_amount}
     of_stage = {key for key in ranking.keys if key.startswith("model.") and not key.endswith("_target_")}
     candidates = lengths if name == "compute" and lengths else of_stage
     idle = set()

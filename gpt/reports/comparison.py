@@ -10,6 +10,7 @@ from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
 from gpt.base.errors import RequestError
 from gpt.base.files import write_atomically
+from gpt.base.keys import declared
 from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.curves import Equal, at_equal
@@ -115,7 +116,7 @@ class ComparisonReport:
             runs = [run for ranking in self.ranked for group in ranking.groups for run in group.runs]
             (joined,) = rankings(runs, self.config.metric, joined=True)
             # With other tokens of one text, exact losses are in one ranking, and others cannot be compared.
-            of_corpus = {f"data.{name.removeprefix('data.')}" for name in by} - {"data.tokenizer", "data.vocab_size"}
+            of_corpus = {key for name in by if not declared(key := f"data.{name.removeprefix('data.')}").splits_tokens}
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
         return [ranking for ranking in self.ranked if against.varies(ranking, by)] or self.ranked

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gpt.base.keys import flat, grouped
+from gpt.base.keys import completed, declared, flat, grouped, having
 from gpt.base.losses import Loss, Unit, common_unit
 from gpt.reports.corpus_names import corpus_name
 from gpt.runs.finding import FinishedRun, skipping_damaged
@@ -117,10 +117,10 @@ def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[st
     A fork is identified by the weights that it started from, wherever they are. `summary` is None for an unfinished
     run, which does not have its dtype yet. Raises UserError if the run is damaged.
     """
-    content = flat(run.config().content())
+    content = flat(completed(run.config().content()))
     kept = {key: value for key, value in content.items() if grouped(key, content)}
     if metric == "best":  # the lowest of more evaluations, or of noisier ones, is lower
-        kept |= {key: content[key] for key in ("training.eval_interval", "training.eval_iters")}
+        kept |= {key: content[key] for key in having("evaluates")}
     parent = run.parent()
     if parent is not None:
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"
@@ -134,8 +134,8 @@ def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[st
 
 def _places(run: RunFolder) -> _Settings:
     """What tells the texts of runs apart whose corpora are not compared."""
-    values = run.config().data.hyperparameters
-    return {f"data.{key}": values[key] for key in ("path", "files", "source", "target", "separator") if key in values}
+    values = {f"data.{name}": value for name, value in run.config().data.hyperparameters.items()}
+    return {key: value for key, value in values.items() if declared(key).in_digest}
 
 
 def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]]) -> Ranking:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import flat, matched
+from gpt.base.keys import completed, declared, flat
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import expanded, listed
 from gpt.runs.folder import RunFolder
@@ -106,13 +106,13 @@ def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
 def has_same_config(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:
     """Whether a run has this configuration; a damaged one does not, with a warning.
 
-    The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype.
+    The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype. A key that
+    is newer than the run has its default there.
     """
-    decided = {"training.max_iters"} if config.training.epochs is not None else set()  # by the corpus
-    decided |= {"training.eval_interval"} if isinstance(config.training.eval_interval, str) else set()  # by the speed
     with skipping_damaged():
         one, other = _identity(run.config(), compared), _identity(config, compared)
-        return all(one.get(key) == other.get(key) for key in (one.keys() | other.keys()) - decided)
+        keys = (one.keys() | other.keys()) - {f"training.{key}" for key in config.training.undecided}
+        return all(one.get(key) == other.get(key) for key in keys)
     return False
 
 
@@ -140,6 +140,6 @@ def _last_started(run: RunFolder) -> tuple[float, str]:
 
 def _identity(config: TrainConfig, compared: Collection[str]) -> dict[str, Any]:
     def counts(key: str) -> bool:
-        return matched(key) or not {key, key.partition(".")[0]}.isdisjoint(compared)
+        return declared(key).matched or not {key, key.partition(".")[0]}.isdisjoint(compared)
 
-    return {key: value for key, value in flat(config.content()).items() if counts(key)}
+    return {key: value for key, value in flat(completed(config.content())).items() if counts(key)}

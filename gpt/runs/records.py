@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field
 from gpt.base.choices import NonNegative
 from gpt.base.errors import Ending
 from gpt.base.files import parsing, read_text_file
+from gpt.base.keys import declared
 from gpt.base.losses import Loss, Seen
 from gpt.base.records import FiniteFloat, MetricName, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
@@ -19,8 +20,6 @@ from gpt.training.progress import Segment
 
 LOSSES = ("exact", "val", "train", "best")  # of a run, that it can be ranked by
 Metric = MetricName  # one of them, or a metric of the configuration
-# An earlier value of these leaves no trace in the weights; an average that depended on the interval is not continued.
-_TRACELESS = {"training.max_iters", "training.eval_iters", "training.eval_interval"}
 
 
 def now() -> datetime:
@@ -130,11 +129,11 @@ class Summary(Record):
     @property
     def earlier_changes(self) -> list[str]:
         """What was different in earlier parts of the run: either another value or the documented one."""
-        now_changed = [key for change in self.changed if (key := _key(change)) not in _TRACELESS]
+        now_changed = [key for change in self.changed if declared(key := _key(change)).leaves_trace]
         found = []
         for segment in self.earlier:
             keys = {_key(change) for change in segment.changed}
-            differing = [c for c in segment.changed if c not in self.changed and _key(c) not in _TRACELESS]
+            differing = [c for c in segment.changed if c not in self.changed and declared(_key(c)).leaves_trace]
             differing += [f"{key} as documented" for key in now_changed if key not in keys]
             found += [f"{change} until iteration {segment.until}" for change in differing]
         return found

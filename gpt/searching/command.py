@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from gpt.searching.study import Search
     from gpt.training.watchers import Watcher
 
-_CHANGING_TOKENS = ("data", "experiment", "init", "unknown_characters")
-
 log = logging.getLogger("gpt")
 
 
@@ -31,6 +29,7 @@ def main(config: StudyConfig, request: Request) -> None:
     """Run trials until the study has n_trials of them; each is a run of train.py."""
     from gpt.base.errors import RequestError, requiring
     from gpt.base.files import attempt
+    from gpt.base.keys import declared
     from gpt.cli.ranges import divided
 
     if os.environ.get("WORLD_SIZE", "1") != "1":
@@ -44,7 +43,7 @@ def main(config: StudyConfig, request: Request) -> None:
     folder = Path(config.study or Path(base.config.runs, base.name))
     space = distributions(base.ranges)
     prune = config.prune
-    if prune and (other := [key for key in space if key.partition(".")[0] in _CHANGING_TOKENS]):
+    if prune and (other := [key for key in space if declared(key.partition(".")[0]).changes_targets]):
         log.info(f"no trial is pruned: with another {other[0]}, estimated losses per token cannot be compared")
         prune = False
     goal = Goal.of(config.metric, base.config)

@@ -1,23 +1,30 @@
 """What a run keeps when it continues: its settings, apart from what a request changes, and its corpus."""
 
 import contextlib
-import inspect
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from gpt import tasks
-from gpt.base.choices import Choice, PathName, PathNames
+from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UnavailableError, UserError
-from gpt.base.keys import compared, differences, flat, identifying, matched, resumable, shown
-from gpt.base.schema import TrainConfig
-from gpt.data.corpora import LOADER
+from gpt.base.keys import (
+    compared,
+    completed,
+    declared,
+    differences,
+    fixed_by,
+    flat,
+    having,
+    identifying,
+    shown,
+    superseded,
+)
+from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.data.download import nothing_downloaded
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
-
-_PATHS = (PathName, PathNames, PathNames | None)
 
 
 def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | None) -> tuple[TrainConfig, list[str]]:
@@ -26,18 +33,19 @@ def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | 
     Raises RequestError for a change that a resumed run does not allow.
     """
     given = _all_keys(wanted) if given is None else list(given)
-    for group, noun in (("experiment", "an experiment"), ("debug", "debug=")):
-        if group in given:
-            raise RequestError(f"{noun} is for new runs; to resume one, give the values that should change")
-    before, other, merged = kept.content(), wanted.content(), kept.content()
+    for group in SETTING_FILES.keys() & {*given}:
+        raise RequestError(f"{group}= is for new runs; to resume one, give the values that should change")
+    before, other, merged = completed(kept.content()), wanted.content(), kept.content()
     for key in given:
-        for name in _identifying(key):
+        for name in identifying(key):
             old, new = _get(before, name), _get(other, name)
             if old != new:
                 was, is_now = shown(name, old), shown(name, new)
                 raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
-        if resumable(key) and key != "data":  # a corpus keeps its own values: give these by name
+        if declared(key).resumable and key != "data":  # a corpus keeps its own values: give these by name
             _set(merged, key, _get(other, key))
+    for key in superseded(given):
+        _set(merged, key, None)
     changed = differences(before, merged)
     _check_evaluations(kept, merged, changed)
     return TrainConfig.model_validate(merged), changed
@@ -50,7 +58,8 @@ def same_corpus(run: RunFolder, stage: tasks.Stage, data: Choice, given: Iterabl
     only the run names, nothing is downloaded: a stranger's could name any. Raises RequestError if the corpus is not
     there, or has other content than the one that the run was trained on.
     """
-    names, places = _paths(data), [data]
+    values = data.hyperparameters
+    names, places = [name for name in values if declared(f"data.{name}").is_path and values[name] is not None], [data]
     if "dir" in names and "data.dir" not in given:
         usual = {"dir": os.environ.get("GPT_DATA_DIR", "data")}
         places = [data, Choice.model_validate(data.model_dump(by_alias=True) | usual)]
@@ -81,10 +90,11 @@ def check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *, 
 
     def counts(change: str) -> bool:
         key = change.partition("=")[0]
-        extends = key in ("training.max_iters", "training.epochs") or key.partition(".")[0] == "schedule"
-        return matched(key) if is_finished else compared(key) and not extends
+        own = declared(key)
+        return own.matched if is_finished else compared(key, settings) and not own.extends
 
-    old, new = before.content(), wanted.content()
+    old, new = completed(before.content()), completed(wanted.content())
+    settings = flat(new)
     asked = [change for change in differences(old, new) if counts(change)]
     if asked:
         has = ", ".join(change for change in differences(new, old) if counts(change))
@@ -120,38 +130,21 @@ def check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, ed
 def _check_evaluations(kept: TrainConfig, merged: dict[str, Any], changed: list[str]) -> None:
     """Raise RequestError for a change of evaluations that, with those so far, decide when the run ends."""
     settings = flat(merged)
-    deciding = [shown(key, settings[key]) for key in ("training.patience", "overfit") if settings[key] is not None]
     for change in changed:
         key = change.partition("=")[0]
-        if deciding and key in ("training.eval_interval", "training.eval_iters"):
+        if deciding := fixed_by(key, settings):
             raise RequestError(
-                f"with {deciding[0]}, the evaluations so far count in when the run ends, and they had "
+                f"with {shown(deciding, settings[deciding])}, the evaluations so far count in when the run ends, and "
+                "they had "
                 f"{shown(key, flat(kept.content())[key])}, not {change}: start a new run"
             )
 
 
 def _all_keys(config: TrainConfig) -> list[str]:
-    """Every key of a configuration.
-
-    Schedules, loggers and metrics have their own keys, so each is replaced as a whole.
-    """
-    replaced = {"schedule", "logger", "metrics"}
-    return [*replaced, *flat({key: value for key, value in config.content().items() if key not in replaced})]
-
-
-def _paths(data: Choice) -> list[str]:
-    """The hyperparameters of a loader that are paths, without those that it was not given."""
-    parameters = inspect.signature(LOADER.find(data), eval_str=True).parameters
-    values = data.hyperparameters
-    return [name for name, p in parameters.items() if p.annotation in _PATHS and values.get(name) is not None]
-
-
-def _identifying(key: str) -> list[str]:
-    """The keys at or below `key` that identify the run."""
-    if key in ("resume", "runs"):
-        return []  # of the command, not of the run
-    # data=text says where the corpus is; another tokenizer would have to be named.
-    return {"model": ["stage"], "data": ["data._target_"]}.get(key) or identifying(key)
+    """Every key of a configuration, with those groups that are replaced as a whole; without undecided ones."""
+    whole, undecided = having("is_whole"), {f"training.{key}" for key in config.training.undecided}
+    single = flat({key: value for key, value in config.content().items() if key not in whole})
+    return [*whole, *(key for key in single if key not in undecided)]
 
 
 def _get(content: Any, key: str) -> Any:

@@ -2,39 +2,40 @@
 
 import functools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
-from gpt.base.keys import differences
-from gpt.base.schema import Saved, TrainConfig
+from gpt.base.keys import differences, having, superseded
+from gpt.base.losses import Seen
+from gpt.base.schema import SETTING_FILES, Saved, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, load_grown, load_weights
+from gpt.session.beginnings import Beginning
 from gpt.session.continuing import same_corpus
 from gpt.session.equality import is_same_function
 from gpt.session.modules import Module
-from gpt.tasks import Task
-
-_INHERITED = ("model", "data", "optimizer", "schedule", "training")
+from gpt.session.seen import seen_in_training
+from gpt.tasks import Stage, Task
+from gpt.training.recipe import Recipe
+from gpt.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class Fork:
-    """The weights that a new run starts from."""
+class Fork(Beginning):
+    """The weights of another run, with which a new one begins."""
 
     run: RunFolder
     which: Saved
-    record: Parent
+    parent: Parent  # this run
 
     @classmethod
     def of(cls, path: Path) -> "Fork":
@@ -58,16 +59,21 @@ class Fork:
         """The vocabulary of the run: each token's id."""
         return {token: i for i, token in enumerate(self.run.vocabulary().vocabulary)}
 
-    def load(self, model: nn.Module, vocabulary: Vocabulary) -> None:
-        """Load the weights into a model whose vocabulary is that of the run, or has more characters.
+    def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:
+        """What of the validation split the weights were trained on, as far as that is known."""
+        return seen_in_training(self.run, task, corpus, "val", stage)
+
+    def begin(self, state: TrainingState, recipe: Recipe, vocabulary: Vocabulary, changed: Sequence[str]) -> None:
+        """Load the weights into the model, whose vocabulary is that of the run, or has more characters.
 
         Raises UserError if they are damaged, RequestError if the vocabulary of this stage cannot grow.
         """
+        del recipe, changed
         if len(vocabulary.vocabulary) == len(self.tokens):
-            load_weights(self.run, model, self.which)
+            load_weights(self.run, state.model, self.which)
             return
         ids = {token: i for i, token in enumerate(vocabulary.vocabulary)}
-        load_grown(self.run, model, self.which, [ids[token] for token in self.tokens], len(ids))
+        load_grown(self.run, state.model, self.which, [ids[token] for token in self.tokens], len(ids))
 
     def config(
         self, wanted: TrainConfig, given: Collection[str], module: Module | None = None
@@ -78,20 +84,22 @@ class Fork:
         hyperparameters that the weights do not fit.
         """
         parent = self.run.config()
-        for group in ("experiment", "debug"):
-            if group in given:
-                raise RequestError(
-                    f"init= takes its settings from another run, and {group}= sets its own: give only one of them"
-                )
+        for group in SETTING_FILES.keys() & {*given}:
+            raise RequestError(
+                f"init= takes its settings from another run, and {group}= sets its own: give only one of them"
+            )
         if "model" in given and wanted.stage != parent.stage:
-            raise RequestError(f"init={self.record.run} is a run of {parent.stage}, not of {wanted.stage}: omit model=")
+            raise RequestError(f"init={self.parent.run} is a run of {parent.stage}, not of {wanted.stage}: omit model=")
         content, old = wanted.content(), parent.content()
-        content |= {key: old[key] for key in ("stage", "adds", "documented")}
-        for group in _INHERITED:
+        for group in having("inherited"):
             if group != "model" and group in given:
                 continue  # replaced as a whole, with all its values
-            own = {key: content[group][key] for key in _keys_in(group, given) if key in content[group]}
-            content[group] = old[group] | own
+            is_group = isinstance(old[group], dict)
+            own = {key: content[group][key] for key in _keys_in(group, given) if is_group and key in content[group]}
+            content[group] = old[group] | own if is_group else old[group]
+        for key in superseded(given):
+            group, _, name = key.partition(".")
+            content[group] |= {name: None}
         content["data"] |= self._tokenizer(wanted.data, given)
         self._check_model(Choice.model_validate(content["model"]))
         corpus = None
@@ -107,10 +115,11 @@ class Fork:
     def _tokenizer(self, wanted: Choice, given: Collection[str]) -> dict[str, Any]:
         """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""
         old, new = self.run.config().data.hyperparameters, wanted.hyperparameters
-        kept: dict[str, Any] = {key: old[key] for key in ("tokenizer", "vocab_size") if key in old and key in new}
+        names = [key.removeprefix("data.") for key in having("splits_tokens")]
+        kept: dict[str, Any] = {key: old[key] for key in names if key in old and key in new}
         for key, value in kept.items():
             if f"data.{key}" in given and new[key] != value:
-                raise RequestError(f"init={self.record.run} keeps its data.{key}={value}: omit data.{key}=")
+                raise RequestError(f"init={self.parent.run} keeps its data.{key}={value}: omit data.{key}=")
         return kept
 
     def _check_model(self, new: Choice) -> None:
@@ -119,7 +128,7 @@ class Fork:
         changed = differences(old.hyperparameters, new.hyperparameters)
         if changed and not is_same_function(old, new, len(self.tokens)):
             raise RequestError(
-                f"init={self.record.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
+                f"init={self.parent.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
                 "not fit, or would make another model. Only hyperparameters that do not affect the model's output may "
                 "change, such as model.dropout; unknown_characters=grow adds characters"
             )

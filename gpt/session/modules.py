@@ -39,20 +39,18 @@ def made(module: Module, vocab_size: int) -> nn.Module:
     return model
 
 
-def identity(module: Module | None, model: nn.Module) -> dict[str, Any]:
-    """What tells the models of two modules of one name apart, before training: equal for repetitions. {} of a stage.
+def identity(module: Module, model: nn.Module, *, has_own_weights: bool) -> dict[str, Any]:
+    """What tells the models of two modules of one name apart, before training: equal for repetitions.
 
-    That is the window, how the model prints itself with the shapes of its tensors, and, unless the module makes one for
-    each seed, the weights that it starts from. What its code does differently is not seen.
+    That is the window, how the model prints itself with the shapes of its tensors, and, if it starts from weights of
+    its own and not from those that the module makes for each seed, these. What its code does differently is not seen.
     """
-    if module is None:
-        return {}
     tensors = model.state_dict()
     structure = hashlib.sha256(repr([(name, tensor.shape) for name, tensor in tensors.items()]).encode())
     with contextlib.suppress(Exception):  # of a __repr__ of the caller's
         structure.update(re.sub(r"0x[0-9a-f]+", "", repr(model)).encode(errors="surrogatepass"))  # addresses
     known = {"block_size": models.block_size_of(model), "structure": structure.hexdigest()[:12]}
-    if isinstance(module, nn.Module):
+    if has_own_weights and isinstance(module, nn.Module):
         weights = hashlib.sha256()
         for tensor in tensors.values():
             weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

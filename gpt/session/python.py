@@ -44,12 +44,11 @@ def train(
     with _TRAINING, _undisturbed() as stop:
         config, request = _requested(overrides, folder, values)
         with starting(config, request, stop, module=module) as start:
-            outcome = run(start, stop, module=module)
+            outcome = run(start, stop)
         if folder is not None:
             return load(folder, module=module, device=config.device)
         assert outcome.job is not None
-        config = start.of_length(outcome.job.recipe.settings).config
-        return NewlyTrained(outcome.job, config, outcome.summary, list(outcome.evaluations))
+        return NewlyTrained(outcome.job, outcome.summary, list(outcome.evaluations))
 
 
 def load(

@@ -13,7 +13,7 @@ from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
 from gpt.base.keys import compared, flat
 from gpt.base.losses import Saved
-from gpt.base.runtime import deterministic_algorithms, select_device, size_of
+from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import choices_of, settings_of_chosen
 from gpt.data.corpus import TextCorpus
@@ -22,25 +22,20 @@ from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_weights
-from gpt.session.forking import Fork
 from gpt.session.job import Job
-from gpt.session.modules import Module, identity
 from gpt.session.start import Start
 from gpt.session.summary import summarise
 from gpt.training.averaging import MovingAverage, WeightAverage
-from gpt.training.compilation import compiler_options
 from gpt.training.evaluation import estimation_targets
 from gpt.training.loop import train
-from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
-from gpt.watching.loggers import chosen_loggers
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from gpt.watching.run_watcher import RunWatcher
 from gpt.watching.terminal import ConsoleLog, ProgressBar
 
-_MUCH = 0.05  # of a validation split
+_LARGE_OVERLAP = 0.05  # share of the validation split
 _SAMPLE = 200  # characters of a sample during training
 
 log = logging.getLogger("gpt")
@@ -56,57 +51,35 @@ class Outcome:
     folder: RunFolder | None = None  # if this process wrote one
 
 
-def run(
-    start: Start,
-    stop: Stop,
-    world: World = ALONE,
-    *,
-    module: Module | None = None,
-    more: Sequence[Watcher] = (),
-    is_quiet: bool = False,
-) -> Outcome:
+def run(start: Start | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quiet: bool = False) -> Outcome:
     """Train, and write the results to the run folder, if there is one; `more` are watchers of the calling program.
 
-    If it is quiet, there is no progress bar.
+    If it is quiet, there is no progress bar. The results of a finished run are its outcome.
 
-    Raises RequestError for values that do not fit together, UserError if debug=overfit did not over-fit, and Stopped
-    after a signal.
+    Raises RequestError for a schedule that the run cannot continue with, UserError if debug=overfit did not over-fit,
+    and Stopped after a signal.
     """
-    if start.finished is not None:
-        return Outcome(start.finished)
-    loggers = chosen_loggers(start.config.logger) if start.folder is not None else []
+    if isinstance(start, Summary):
+        return Outcome(start)
+    job, folder, started = start.job, None, time.perf_counter()
+    settings = job.recipe.settings
     with contextlib.ExitStack() as stack:
-        stack.enter_context(deterministic_algorithms(wanted=start.config.deterministic))
-        if start.config.compile:
-            stack.enter_context(compiler_options(select_device(start.config.device)))
-        job = Job.of(start, world, module)
-        start = start.of_model(identity(module, job.model)).of_length(job.recipe.settings)
-        stack.enter_context(job.recipe.runtime.settings())
-        state = job.begun(start)
-        started, settings = time.perf_counter(), job.recipe.settings
+        state = start.state()
         guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
         watchers: list[Watcher] = [guard, *_averages(job, state)]
-        folder = None
         if start.folder is not None:
-            vocabulary = job.task.vocabulary(job.corpus)
-            opening = start.folder.open(start.config, vocabulary, start.request.command, job.seen)
-            folder, reopen = stack.enter_context(opening)
-            for line in _opening_lines(start, job):
-                log.info(line)
-            _warn_of_repetitions(start, job)
-            saving = start.config.checkpoint
-            checkpoints = CheckpointWriter(
-                state, Checkpoints(folder, saving.keep), guard, interval=saving.interval,
-                min_seconds=saving.min_seconds, is_saved=not isinstance(start.weights, Fork),
-            )  # fmt: skip
-            stack.enter_context(
-                explaining_how_to_resume(folder, partial(checkpoints.is_saved, state), settings.grad_clip)
+            folder, reopening = stack.enter_context(
+                start.folder.open(job.config, job.vocabulary, start.request.command, job.seen)
             )
-            watchers += [BestWeights(folder, reopen), checkpoints, *_recorders(start, job, folder)]
-            watchers += [*(logger(run=folder) for logger in loggers), *more]
+            _log_opening(start)
+            checkpoints = _checkpoints(start, state, folder, guard)
+            is_saved = partial(checkpoints.is_saved, state)
+            stack.enter_context(explaining_how_to_resume(folder, is_saved, settings.grad_clip))
+            watchers += [*reopening, BestWeights(folder), checkpoints, *_recorders(start, folder)]
+            watchers += [*(logger(run=folder) for logger in start.loggers), *more]
         if job.seen is not None:
             log.warning(f"{job.seen}: the losses of this run say little about new text, and it will not be ranked")
-        if world.is_first:
+        if job.recipe.world.is_first:
             watchers.append(ProgressBar(state, settings.max_iters, is_hidden=is_quiet))
         for watcher in watchers:
             stack.callback(watcher.close)
@@ -114,10 +87,10 @@ def run(
         train(state, job.recipe, watchers, stop)
         exact = job.exact_loss(_use_result(state, job, folder))
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
-            summary = summarise(start, job, state, exact, time.perf_counter() - started, folder)
+            summary = summarise(start, state, exact, time.perf_counter() - started, folder)
             if folder is not None:
                 _report(folder, job, summary, watchers)
-        _check_overfit(start, summary)
+        _check_overfit(job, summary)
         if folder is not None and stop.requested is not None:
             raise Stopped(stop.requested, f"stopped after {folder.path} had finished")
     return Outcome(summary, job, state.progress.evaluations, folder)
@@ -151,48 +124,59 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
     return [WeightAverage(state, job.recipe, begin)]
 
 
-def _recorders(start: Start, job: Job, folder: RunFolder) -> list[Watcher]:
+def _checkpoints(start: Start, state: TrainingState, folder: RunFolder, guard: NonFiniteGuard) -> CheckpointWriter:
+    saving = start.job.config.checkpoint
+    return CheckpointWriter(
+        state, Checkpoints(folder, saving.keep), guard, interval=saving.interval, min_seconds=saving.min_seconds,
+        is_saved=start.beginning.parent is None,
+    )  # fmt: skip
+
+
+def _recorders(start: Start, folder: RunFolder) -> list[Watcher]:
     """The other watchers that every run with a folder has."""
-    config, settings = start.config, job.recipe.settings
+    job = start.job
+    config, settings = job.config, job.recipe.settings
     targets = estimation_targets(job.model, job.recipe, "train", 0).count
     return [
         Sampler(job.recipe, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
         StepLog(settings.log_interval),
         RunWriter(folder),
         SnapshotWriter(folder, config.checkpoint.snapshots, settings.max_iters),
-        ConsoleLog(job.recipe, lambda: job.task.examples(job.model, job.corpus), targets, _shorter(start, job)),
+        ConsoleLog(job.recipe, lambda: job.task.examples(job.model, job.corpus), targets, _shorter(start)),
     ]
 
 
-def _shorter(start: Start, job: Job) -> str:
+def _shorter(start: Start) -> str:
     """What to type for a smaller training of this stage on a CPU, if there is such an experiment."""
-    name = f"{start.config.stage}_cpu"
-    is_there = job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
+    name = f"{start.job.config.stage}_cpu"
+    is_there = start.job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
     return f"experiment={name}" if is_there and not {"experiment", "init"} & {*start.request.given} else ""
 
 
-def _opening_lines(start: Start, job: Job) -> list[str]:
-    config, recipe = start.config, job.recipe
-    others = settings_of_chosen(config.stage, start.request.options)
+def _log_opening(start: Start) -> None:
+    """Say what is trained, on what, and what of it is unusual."""
+    job, request = start.job, start.request
+    config, recipe = job.config, job.recipe
+    others = settings_of_chosen(config.stage, request.options)
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
     size = f"{size_of(job.model):,} parameters"
+    log.info(job.task.described(job.corpus))
     key, settings = "data.vocab_size", flat(config.content())
-    is_unused = key in start.request.given and not compared(key, settings)
-    return [
-        job.task.described(job.corpus),
-        *([f"{key} has no effect with data.tokenizer={settings['data.tokenizer']}"] if is_unused else []),
-        f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}",
-        *([f"changed from the documented run: {', '.join(start.changed)}"] if start.changed else []),
-    ]
+    if key in request.given and not compared(key, settings):
+        log.info(f"{key} has no effect with data.tokenizer={settings['data.tokenizer']}")
+    log.info(f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}")
+    if start.changed:
+        log.info(f"changed from the documented run: {', '.join(start.changed)}")
+    _warn_of_repetitions(job)
 
 
-def _warn_of_repetitions(start: Start, job: Job) -> None:
+def _warn_of_repetitions(job: Job) -> None:
     """Warn of a text of the user's own of which much of the validation split stands in the training split, too."""
-    if type(job.corpus) is not TextCorpus or start.config.data.target.endswith(".shakespeare"):
+    if type(job.corpus) is not TextCorpus or job.config.data.target.endswith(".shakespeare"):
         return
     count, of, unit = job.task.shared("val", job.corpus, job.corpus)
-    if count > _MUCH * of:
+    if count > _LARGE_OVERLAP * of:
         log.warning(
             f"{count:,} of the {of:,} {unit}s to validate on stand in the training split, too, in passages of "
             "64 and more: the loss there says little about new text"
@@ -211,8 +195,8 @@ def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Wa
             watcher.reported(summary, lines)
 
 
-def _check_overfit(start: Start, summary: Summary) -> None:
-    overfit, loss = start.config.overfit, summary.estimated.train.nats
+def _check_overfit(job: Job, summary: Summary) -> None:
+    overfit, loss = job.config.overfit, summary.estimated.train.nats
     if overfit is not None and loss >= overfit:
         raise UserError(
             f"the loss on one batch is {loss:.4f} after {summary.iterations} iterations, which is not below {overfit:g}"

@@ -17,14 +17,13 @@ from gpt.training.operations import operations
 from gpt.training.state import TrainingState
 
 
-def summarise(
-    start: Start, job: Job, state: TrainingState, exact: Loss, seconds: float, run: RunFolder | None = None
-) -> Summary:
+def summarise(start: Start, state: TrainingState, exact: Loss, seconds: float, run: RunFolder | None = None) -> Summary:
     """The results of a training run that took this many `seconds`; `exact` is the exact validation loss.
 
     `run` is its folder, if it has one.
     """
-    config, progress, runtime = start.config, state.progress, job.recipe.runtime
+    job, progress = start.job, state.progress
+    config, runtime = job.config, job.recipe.runtime
     last = progress.evaluations[-1]
     best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val.nats)
     last_batch = state.last_batch.item()

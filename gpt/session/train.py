@@ -24,10 +24,10 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     """
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.console import reports_hidden
-    from gpt.base.runtime import keep_freed_memory, select_device
+    from gpt.base.runtime import keep_freed_memory
     from gpt.base.stopping import Stop
     from gpt.session.run import run
-    from gpt.session.start import starting
+    from gpt.session.start import Start, starting
     from gpt.training.processes import World
 
     is_quiet = config.quiet or config.as_json
@@ -37,9 +37,9 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         World.joined(config.device) as world,
         starting(config, request, stop, world) as start,
     ):
-        if start.finished is None:
-            keep_freed_memory(select_device(start.config.device))
-        outcome = run(start, stop, world, more=more_watchers, is_quiet=is_quiet)
+        if isinstance(start, Start):
+            keep_freed_memory(start.job.recipe.runtime.device)
+        outcome = run(start, stop, more=more_watchers, is_quiet=is_quiet)
     if is_quiet and world.is_first:
         _print(outcome, as_json=config.as_json)
     return outcome.summary.exact.common

@@ -177,8 +177,8 @@ class NewlyTrained(Trained):
 
     folder = None
 
-    def __init__(self, job: Job, config: TrainConfig, summary: Summary, evaluations: list[Evaluation]) -> None:
-        super().__init__(job.model, job.task, config, summary.exact.weights)
+    def __init__(self, job: Job, summary: Summary, evaluations: list[Evaluation]) -> None:
+        super().__init__(job.model, job.task, job.config, summary.exact.weights)
         self._summary, self._evaluations, self._corpus = summary, evaluations, job.corpus
 
     @property

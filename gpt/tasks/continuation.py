@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gpt.base.command_schemas import GenerateConfig, SamplingConfig
 from gpt.base.errors import RequestError
+from gpt.base.keys import having
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
@@ -37,8 +38,7 @@ class Continuation(Task):
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
     options = frozenset(SamplingConfig.model_fields) | {
-        "dtype", "num_samples", "recited", "text",
-        "training.eval_iters", "training.short_iters", "training.short_window", "training.windows",
+        "dtype", "num_samples", "recited", "text", *having("of_texts"),
     }  # fmt: skip
     example = "tokens=200"
 

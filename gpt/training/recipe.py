@@ -64,7 +64,7 @@ class Recipe:
         Evaluations come before the first iteration, every `interval`-th or each epoch's first, and after the last.
         """
         interval = self.settings.eval_interval
-        if progress.iteration in (0, self.settings.max_iters):
+        if progress.iteration == 0 or progress.iteration >= self.settings.max_iters:
             return True
         if isinstance(interval, str):  # epoch; seconds have become iterations
             return self._begins_epoch(progress.tokens, progress.evaluations[-1])
@@ -81,7 +81,8 @@ class Recipe:
             found = [0, *(new.iteration for old, new in pairs if self._begins_epoch(new.tokens, old))]
         else:
             found = list(range(0, progress.iteration + 1, interval))
-        return [*found, last] if progress.iteration == last != found[-1] else found
+        is_at_end = progress.iteration >= last and progress.iteration != found[-1]
+        return [*found, progress.iteration] if is_at_end else found
 
     def counted(self, progress: Progress) -> list[Evaluation]:
         """The evaluations so far that one run with these settings has too: the only ones that may decide anything."""
@@ -99,7 +100,7 @@ class Recipe:
 
     def is_complete(self, progress: Progress) -> bool:
         """Whether the last iteration is done, or the training ends early."""
-        return progress.iteration == self.settings.max_iters or self.early_end(progress) is not None
+        return progress.iteration >= self.settings.max_iters or self.early_end(progress) is not None
 
     def early_end(self, progress: Progress) -> str | None:
         """Why the training ends before its last iteration, in words; None if nothing asks for it."""

@@ -19,37 +19,41 @@ _MOST_STEPS = 10_000  # per run, so that the size of the run folder's files is b
 _MAX_CHECKPOINT_SHARE = 0.02  # the largest fraction of the run's time that saving may take
 
 
-class BestWeights(Watcher):
-    """Saves the weights of the lowest estimated validation loss.
+class Reopening(Watcher):
+    """Reopens the folder of a run that continues, once its first evaluation or step has succeeded.
 
-    Before it does, after the first evaluation or step of a resumed run, it calls `reopen`; until then, the folder is
-    untouched.
+    Until then the folder is untouched, so that a run that cannot go on stays as it was.
     """
+
+    phase = Phase.REOPEN
+
+    def __init__(self, reopen: Callable[[], None]) -> None:
+        self._reopen, self._is_open = reopen, False
+
+    def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
+        """Reopen the folder, the first time only."""
+        if not self._is_open:
+            self._reopen()
+            self._is_open = True
+
+    stepped = finished = evaluated
+
+
+class BestWeights(Watcher):
+    """Saves the weights of the lowest estimated validation loss."""
 
     phase = Phase.CHANGE
 
-    def __init__(self, run: RunFolder, reopen: Callable[[], None] | None = None) -> None:
-        self._run, self._reopen = run, reopen
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
 
     def evaluated(self, state: TrainingState) -> None:
         """Save the weights, if they are the best so far."""
-        self._open()
         progress = state.progress
         new, best = progress.evaluations[-1], progress.best
         save = partial(save_weights, self._run, state.model.state_dict(), "best", new.iteration)
         if (best is None or new.val.nats < best.val.nats) and attempt("the best weights", save):
             progress.best_iteration = new.iteration
-
-    def stepped(self, state: TrainingState) -> None:  # noqa: ARG002
-        """Reopen the run folder, the first time only."""
-        self._open()
-
-    finished = stepped
-
-    def _open(self) -> None:
-        if self._reopen is not None:
-            self._reopen()
-            self._reopen = None
 
 
 class StepLog(Watcher):

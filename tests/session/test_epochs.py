@@ -1,50 +1,54 @@
-"""The length of a run in epochs: it is stored in iterations, so that all else is as ever."""
+"""The length of a run and how often it is evaluated, in epochs and in seconds: recorded as asked and in iterations."""
 
 from pathlib import Path
 
 import pytest
 
 import gpt
+from gpt.base.errors import RequestError
 from gpt.data.batch import tokens_in_epoch
 from gpt.runs.folder import RunFolder
-from gpt.session import pacing
+from gpt.session import length
 from tests.conftest import Script, text_data
 
 
-@pytest.mark.parametrize("length", [40, 41, 200, 1003])
-def test_an_epoch_is_the_fewest_targets_for_a_complete_pass(length: int) -> None:
-    data = text_data("ab" * length, block_size=4)
-    tokens = tokens_in_epoch(data)
-    assert (data.epoch(tokens - 1), data.epoch(tokens)) == (0, 1)
+def test_an_epoch_is_the_fewest_targets_for_a_complete_pass() -> None:
+    for size in (40, 41, 200, 1003):
+        data = text_data("ab" * size, block_size=4)
+        tokens = tokens_in_epoch(data)
+        assert (data.epoch(tokens - 1), data.epoch(tokens)) == (0, 1)
 
 
 @pytest.mark.parametrize("windows", ["random", "shuffled"])
-def test_a_run_ends_with_the_epoch(windows: str, corpus_file: Path) -> None:
+def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left_and_never_cut(
+    windows: str, corpus_file: Path, tmp_path: Path
+) -> None:
     typed = ["v1", "data=text", f"data.path={corpus_file}", f"training.windows={windows}", "training.eval_iters=1"]
-    run = gpt.train(*typed, epochs=2, eval_interval=10**6)
-    assert run.config.training.epochs is None
-    iterations = run.config.training.max_iters
-    assert run.summary.iterations == iterations
-    corpus = corpus_file.read_text()
-    per_update = 32 * 8
-    assert 2 * 0.9 * len(corpus) / per_update - 2 <= iterations <= 2 * 0.9 * len(corpus) / per_update + 1
-    assert "training.epochs=2.0" in run.summary.changed  # no documented run
+    typed += ["training.eval_interval=1000000", "checkpoint.min_seconds=0"]
+    epoch = 0.9 * len(corpus_file.read_text()) / 8  # windows
 
+    def train(*more: str) -> int:
+        """Train in the folder; return the iterations that are recorded, which were done."""
+        run = gpt.train(*more, folder=tmp_path / "run")
+        assert run.summary.iterations == run.config.training.max_iters
+        return run.summary.iterations
 
-def test_it_is_resumed_and_extended_by_epochs_or_iterations(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    typed = ["v1", "data=text", f"data.path={corpus_file}", "training.eval_iters=1", "hydra.run.dir=run"]
-    for more in (["training.epochs=1"], ["training.epochs=1", "resume=auto"]):
-        done = called("train.py", *typed, *more, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    run = RunFolder(tmp_path / "run")
-    once = run.summary().iterations
-    done = called("train.py", "resume=run", "training.epochs=2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert 2 * once - 1 <= run.summary().iterations <= 2 * once
-    longer = run.summary().iterations + 3
-    done = called("train.py", "resume=run", f"training.max_iters={longer}", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert run.summary().iterations == longer
+    once = train(*typed, "training.epochs=1.0")
+    assert epoch / 32 - 2 <= once <= epoch / 32 + 1
+    summary = (tmp_path / "run" / "summary.json").read_bytes()
+    assert train(*typed, "training.epochs=1.0", "resume=auto") == once
+    resume = f"resume={tmp_path / 'run'}"
+    for shorter in ("training.epochs=0.5", f"training.max_iters={once - 1}"):
+        with pytest.raises(RequestError, match=f"{shorter} is before .*checkpoints/"):
+            train(resume, shorter)
+    assert (tmp_path / "run" / "summary.json").read_bytes() == summary
+
+    twice = train(resume, "training.epochs=2", "training.batch_size=16")
+    assert once + epoch / 16 - 2 <= twice <= once + epoch / 16 + 1
+    assert gpt.load(tmp_path / "run").config.training.epochs == 2
+    assert "training.epochs=2.0" in gpt.load(tmp_path / "run").summary.changed
+    assert train(resume, f"training.max_iters={twice + 3}") == twice + 3
+    assert gpt.load(tmp_path / "run").config.training.epochs is None
 
 
 def test_data_without_epochs_is_refused(called: Script, corpus_file: Path, tmp_path: Path) -> None:
@@ -61,7 +65,7 @@ def test_data_without_epochs_is_refused(called: Script, corpus_file: Path, tmp_p
 def test_seconds_between_evaluations_become_iterations_that_the_run_keeps(
     wanted: str, interval: int, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pacing, "_seconds_of_step", lambda model, recipe: 0.12)
+    monkeypatch.setattr(length, "_seconds_of_step", lambda model, recipe: 0.12)
     short = ["model=v1", "data=text", f"data.path={corpus_file}", "training.max_iters=200", "training.eval_iters=1"]
     run = gpt.train(*short, f"training.eval_interval={wanted}", folder=tmp_path / "run")
     assert [row.iteration for row in run.evaluations] == list(range(0, 201, interval))

@@ -95,7 +95,7 @@ def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Scrip
         ("data=shakespeare", 2, "a run with data=text cannot be resumed with data=shakespeare"),
         ("optimizer=sgd", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
         ("optimizer=muon", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=Muon"),
-        ("experiment=v7_cpu", 2, "an experiment is for new runs"),
+        ("experiment=v7_cpu", 2, "experiment= is for new runs"),
         ("debug=fast", 2, "debug= is for new runs"),
         ("training.max_iters=10", 2, "training.max_iters=10 is before"),
         ("data.path=other.txt", 2, "the corpus is not the one"),
@@ -347,11 +347,11 @@ def test_an_extension_that_dies_leaves_no_average_to_be_taken_for_its_own(
     options = [*at(corpus_file)[1:], "training.average_last=0.5"]
     train.main(*of_python(options))
     run, average = RunFolder(Path("DIR")), tree(tmp_path)["DIR/averaged.safetensors"]
-    assert Fork.of(run.path).record.weights == "averaged"
+    assert Fork.of(run.path).parent.weights == "averaged"
     assert iteration_of(run, "averaged") == 60
     with pytest.raises(InterruptedError):
         train.main(*of_python(["resume=DIR", "training.max_iters=1000"]), [Dying(85)])
-    record = Fork.of(run.path).record
+    record = Fork.of(run.path).parent
     assert (record.weights, record.iterations) == ("best", iteration_of(run, "best"))
     assert gpt.load("DIR").which == "best"
     assert tree(tmp_path)["DIR/averaged.safetensors"] == average  # still there for who asks for it
@@ -368,7 +368,7 @@ def test_a_run_that_dies_after_it_went_back_knows_nothing_of_what_followed(
         train.main(*of_python(back), [Dying(35)])
     run = RunFolder(Path("DIR"))
     assert [evaluation.iteration for evaluation in run.evaluations()] == [0, 20]
-    assert iteration_of(run, "best") == Fork.of(run.path).record.iterations == 20
+    assert iteration_of(run, "best") == Fork.of(run.path).parent.iterations == 20
 
 
 @pytest.mark.parametrize("schedules", [("constant", "cosine"), ("trapezoid", "constant")])

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import random
 from pathlib import Path
 
 import pytest
 
+import gpt
 from gpt.base.command_schemas import EvaluateConfig
 from gpt.cli.composing import composed
 from gpt.cli.requests import of_python
@@ -107,3 +109,15 @@ def test_nothing_is_said_where_nothing_can_be_known(folder: Path, text: str, tmp
         assert evaluated(folder / "parent", f"text='{tmp_path / 'own.txt'}'").exact.over.seen is None
     finally:
         gone.write_bytes(content)
+
+
+def test_a_validation_split_that_stands_in_the_training_split_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    draw = random.Random(1)
+    part, other = ("".join(draw.choices("abcdefgh ", k=size)) for size in (2000, 20_000))
+    for first, is_said in ((part, True), (part[::-1], False)):
+        (tmp_path / "text.txt").write_text(first + other + part)
+        gpt.train("v1", "data=text", f"data.path={tmp_path / 'text.txt'}", *SHORT, folder=tmp_path / f"run{is_said}")
+        said = "2,000 of the 2,400 characters to validate on stand in the training split, too"
+        assert (said in capsys.readouterr().err) == is_said

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -144,18 +145,18 @@ def test_no_loss_is_given_per_character_of_a_text_that_is_not_utf8(folder: Path,
     assert "in nats per character" not in model_card.body(other)
 
 
-def test_a_resumed_run_is_one_long_run_and_a_fork_keeps_the_tokens(run: TrainedRun, folder: Path) -> None:
-    kind = run.config.data.hyperparameters["tokenizer"]
-    data = ["data=text", f"data.path={folder / 'text.txt'}", "data.vocab_size=300", f"data.tokenizer={kind}"]
-    whole = gpt.train("model=v5", *data, *SHORT, "training.max_iters=30")
-    resumed = gpt.train(f"resume={run.folder}", "training.max_iters=30", folder=run.folder)
+def test_a_resumed_run_is_one_long_run_and_a_fork_keeps_the_tokens(folder: Path, tmp_path: Path) -> None:
+    parent = Path(shutil.copytree(folder / "runs" / "subwords", tmp_path / "run"))
+    data = ["data=text", f"data.path={folder / 'text.txt'}"]
+    fork = gpt.train(f"init={parent}", *data, *SHORT)
+    assert fork.tokenizer.vocabulary == gpt.load(parent).tokenizer.vocabulary
+    assert fork.config.data.hyperparameters["tokenizer"] == "subwords"
+    with pytest.raises(RequestError, match=r"keeps its data.tokenizer=subwords: omit data.tokenizer="):
+        gpt.train(f"init={parent}", "data.tokenizer=bytes", *SHORT)
+    subwords = ["data.vocab_size=300", "data.tokenizer=subwords"]
+    whole = gpt.train("model=v5", *data, *subwords, *SHORT, "training.max_iters=30")
+    resumed = gpt.train(f"resume={parent}", "training.max_iters=30", folder=parent)
     assert resumed.summary.exact == whole.summary.exact
-    fork = gpt.train(f"init={run.folder}", *data[:2], *SHORT)
-    assert fork.tokenizer.vocabulary == run.tokenizer.vocabulary
-    assert fork.config.data.hyperparameters["tokenizer"] == kind
-    other = {"characters": "bytes"}.get(kind, "characters")
-    with pytest.raises(RequestError, match=f"keeps its data.tokenizer={kind}: omit data.tokenizer="):
-        gpt.train(f"init={run.folder}", f"data.tokenizer={other}", *SHORT)
 
 
 def test_training_that_is_recomputed_averaged_and_sampled_is_resumed_exactly(folder: Path, tmp_path: Path) -> None:

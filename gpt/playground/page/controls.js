@@ -1,9 +1,46 @@
 /** The reader's input: the prompt and the settings. */
-import { isEmbedded } from "./dom.js";
+import { element, isEmbedded } from "./dom.js";
 
 /** @type {(id: string) => any} An input, a button, or what shows a value. */
 const at = (id) => document.getElementById(id);
-const SETTINGS = ["temperature", "top-k", "top-p", "tokens", "seed", "beam", "length-penalty"];
+
+/**
+ * An option of sampling and its control, as gpt/playground/assets.py takes them from SamplingConfig: a field for text if
+ * there is no `step`. A `high` or `neutral` of null is the size of the vocabulary.
+ * @typedef {{
+ *   name: string, help: string, default: number | null, label: string, folded: boolean, low?: number,
+ *   high?: number | null, step?: number, neutral?: number | null,
+ * }} Option
+ *
+ * @type {Option[]}
+ */
+const offered = await (await fetch("sampling.json")).json();
+const idOf = ({ name }) => name.replaceAll("_", "-");
+const SETTINGS = [...offered.map(idOf), "tokens", "seed", "beam", "length-penalty"];
+
+for (const option of offered) {
+  const { label, help, folded, low, high, step, neutral } = option;
+  const id = idOf(option);
+  const slider = { type: "range", min: low, max: high ?? low + 1, step, value: neutral ?? low + 1 };
+  const part = element(
+    "label",
+    { class: "slider", for: id, title: help },
+    element("span", {}, label, element("output", { id: `${id}-value` })),
+    element("input", { id, ...(step ? slider : { type: "text", spellcheck: "false" }) }),
+  );
+  if (folded) at("rare").append(part);
+  else at("rare").before(part);
+}
+at("temperature").parentElement.after(at("formula"));
+
+/** The value of an option; its default at the neutral position. */
+function chosen(option) {
+  const { value, max } = at(idOf(option));
+  if (!option.step) return value.replace(/\\([nrt\\])/g, (_, c) => ESCAPES[c]) || option.default;
+  return Number(value) === (option.neutral ?? Number(max)) ? option.default : Number(value);
+}
+
+const ESCAPES = { n: "\n", r: "\r", t: "\t", "\\": "\\" }; // as in gpt/base/typed.py
 
 /**
  * Calls `asked` to generate, `stopped` to stop, `edited` when the prompt changes, `moved` when the distribution's
@@ -22,8 +59,8 @@ export function connect({ asked, stopped, edited, moved, changed }) {
   });
   // A number that cannot be used is shown, though it may be folded away: the browser says what is wrong with it.
   at("others").addEventListener("invalid", () => at("others").setAttribute("open", ""), { capture: true });
-  for (const id of ["temperature", "top-k", "top-p"]) {
-    at(id).addEventListener("input", () => {
+  for (const option of offered) {
+    at(idOf(option)).addEventListener("input", () => {
       showValues();
       moved();
       changed(); // they may be outside the form: see `place`
@@ -49,15 +86,13 @@ export function setPrompt(text) {
 }
 
 /**
- * The settings; null for those that are off.
+ * The settings.
  * @returns {import("./engines/server.js").Options}
  */
 export function options() {
   const value = (id) => Number(at(id).value);
   return {
-    temperature: value("temperature"),
-    topK: value("top-k") === Number(at("top-k").max) ? null : value("top-k"),
-    topP: value("top-p") === 1 ? null : value("top-p"),
+    sampling: Object.fromEntries(offered.map((option) => [option.name, chosen(option)])),
     tokens: value("tokens"),
     seed: value("seed"),
     beam: value("beam"),
@@ -67,8 +102,9 @@ export function options() {
 
 /** The settings that differ from the page's own, as [name, value]. */
 export function settings() {
-  const isOff = (id) => id === "top-k" && at(id).value === at(id).max;
-  return SETTINGS.filter((id) => at(id).value !== at(id).defaultValue && !isOff(id)).map((id) => [id, at(id).value]);
+  const off = offered.filter((option) => chosen(option) === option.default).map(idOf);
+  const changed = SETTINGS.filter((id) => at(id).value !== at(id).defaultValue && !off.includes(id));
+  return changed.map((id) => [id, at(id).value]);
 }
 
 /** Take settings over from a URLSearchParams, except impossible ones. */
@@ -77,19 +113,22 @@ export function restore(given) {
     at(id).value = given.get(id);
     if (!at(id).validity.valid) at(id).value = at(id).defaultValue;
   }
+  if (offered.some((option) => option.folded && chosen(option) !== option.default)) at("rare").setAttribute("open", "");
   showValues();
 }
 
-/** Show the settings for this kind of run; `vocabularySize` is the largest k, and a token is a `unit`. */
+/** Show the settings for this kind of run, whose tokens are `unit`s. */
 export function offer(translates, vocabularySize, unit) {
   for (const part of document.querySelectorAll(".for-text")) part.toggleAttribute("hidden", translates);
   document.querySelector(".for-translation").toggleAttribute("hidden", !translates);
   at("prompt-label").textContent = translates ? "Sentence" : "Prompt";
   at("tokens-label").textContent = `${unit[0].toUpperCase()}${unit.slice(1)}s`;
   at("go").textContent = translates ? "Translate" : "Generate";
-  const wasOff = at("top-k").value === at("top-k").max;
-  at("top-k").max = vocabularySize;
-  if (wasOff) at("top-k").value = vocabularySize;
+  for (const slider of offered.filter(({ high }) => high === null).map((option) => at(idOf(option)))) {
+    const wasOff = slider.value === slider.max;
+    slider.max = vocabularySize;
+    if (wasOff) slider.value = vocabularySize;
+  }
   showValues();
 }
 
@@ -109,10 +148,10 @@ export function showUnknown(characters) {
 }
 
 function showValues() {
-  const { temperature, topK, topP } = options();
+  for (const option of offered.filter(({ step }) => step)) {
+    at(`${idOf(option)}-value`).textContent = chosen(option)?.toFixed(option.step < 1 ? 2 : 0) ?? "off";
+  }
+  const { temperature } = options().sampling;
   const t = temperature === 0 ? "∞" : (1 / temperature).toFixed(2);
-  at("temperature-value").textContent = temperature.toFixed(2);
   at("formula").textContent = `softmax(t · x), t = 1/T = ${t}`;
-  at("top-k-value").textContent = topK ?? "off";
-  at("top-p-value").textContent = topP === null ? "off" : topP.toFixed(2);
 }

@@ -1,22 +1,22 @@
-/** A run's prediction: the likeliest tokens as bars, before and after temperature, top-k and top-p. */
-/** @import { Options } from "./engines/server.js" */
+/** A run's prediction: the likeliest tokens as bars, before and after the options of sampling. */
+/** @import { Sampling } from "./engines/server.js" */
 /** @import { Values } from "./predictions.js" */
 import { columns, described, element, short, spoken } from "./dom.js";
 import { Plot } from "./libraries.js";
-import { ranking, shaped, softmax } from "./predictions.js";
+import { penalised, ranking, shaped, softmax } from "./predictions.js";
 
 const SHOWN = 12;
 const ROUNDED = 1e-6; // of probability, by shaping with settings that change nothing
 
 /**
- * A chart of the logits `x` over `vocabulary`, whose tokens are `unit`s. `actual` is the one that came next, or
- * null; `colour` a CSS colour.
+ * A chart of the logits `x` over `vocabulary`, whose tokens are `unit`s, after a text, `ids`. `actual` is the one that
+ * came next, or null; `colour` a CSS colour.
  * @param {Values} x
- * @param {Options} options
+ * @param {Sampling} sampling
  */
-export function distribution(x, vocabulary, options, { unit, actual = null, colour, width }) {
+export function distribution(x, vocabulary, sampling, { ids, unit, actual = null, colour, width }) {
   const plain = softmax(x);
-  const drawn = shaped(x, options);
+  const drawn = shaped(penalised(x, ids, sampling.repetition_penalty), sampling);
   const order = ranking(plain);
   const top = order.slice(0, SHOWN);
   if (actual !== null && !top.includes(actual)) top.splice(SHOWN - 1, 1, actual);

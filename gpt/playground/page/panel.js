@@ -232,7 +232,8 @@ export class TextPanel {
     );
     const width = Math.max(220, Math.min(this.bars.clientWidth || 320, 520));
     this.bars.replaceChildren(
-      distribution(x, this.tokenizer.shown, options, {
+      distribution(x, this.tokenizer.shown, options.sampling, {
+        ids: this.ids.slice(Math.max(0, Math.min(position, this.own) - this.run.block_size), position),
         unit: this.run.token,
         actual,
         colour: "var(--run)",

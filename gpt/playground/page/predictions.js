@@ -1,7 +1,7 @@
 /** From logits to probabilities, choices, losses and ranks, as in gpt/tasks/decoding/sampling.py. */
 
 /**
- * @import { Options, Tensor } from "./engines/server.js"
+ * @import { Sampling, Tensor } from "./engines/server.js"
  *
  * Logits or probabilities of all tokens.
  * @typedef {Float32Array | Float64Array} Values
@@ -50,40 +50,109 @@ export function totalVariation(p, q) {
 }
 
 /**
- * The candidates to draw from: `topK` keeps the k likeliest, `topP` of these the fewest with the share p.
+ * Logits in which the tokens of a text are less likely: divided by the penalty, or multiplied where they are negative.
  * @param {Values} x
- * @param {Options} options
+ * @param {number[]} ids
+ * @param {number | null} [penalty]
  */
-export function shaped(x, { temperature, topK, topP }) {
-  const p = softmax(x, temperature);
-  const order = ranking(x).slice(0, topK ?? x.length);
-  const total = order.reduce((sum, token) => sum + p[token], 0);
-  const kept = new Float64Array(p.length);
-  let before = 0;
-  for (const [rank, token] of order.entries()) {
-    if (topP !== null && rank > 0 && before >= topP * total) break;
-    kept[token] = p[token];
-    before += p[token];
-  }
-  return kept.map((value) => value / before);
+export function penalised(x, ids, penalty) {
+  if (!penalty) return x;
+  const less = Float64Array.from(x);
+  for (const id of new Set(ids)) less[id] = x[id] > 0 ? x[id] / penalty : x[id] * penalty;
+  return less;
 }
 
 /**
- * The token that a uniform number in [0, 1) chooses: inverse transform sampling, the likeliest first.
- * @param {Values} x
- * @param {Options} options
+ * Which tokens each option leaves, in this order: a function of the probabilities, with 0 for what the options before
+ * leave out, the option's value and the ranking of the tokens, to a mask.
+ * @type {Record<string, (p: Float64Array, value: number, order: number[]) => boolean[]>}
  */
-export function choose(x, uniform, options) {
-  const p = shaped(x, options);
+export const SURVIVORS = {
+  top_k: (p, k, order) => mask(p, order.slice(0, k)),
+  top_p: fewest,
+  min_p: (p, share) => Array.from(p, (value) => value >= share * largestOf(p)),
+  typical_p: (p, share, order) => {
+    const total = sum(p);
+    const surprise = p.map((value) => -Math.log(value / total));
+    const entropy = sum(p.map((value, i) => (value ? (value / total) * surprise[i] : 0)));
+    const distance = surprise.map((value) => Math.abs(value - entropy));
+    return fewest(
+      p,
+      share,
+      [...order].sort((a, b) => distance[a] - distance[b]),
+    );
+  },
+};
+
+/** The first tokens of an order that have this share of the probability. */
+function fewest(p, share, order) {
+  const total = sum(p);
+  let before = 0;
+  const end = order.findIndex((token, rank) => {
+    const isEnd = rank > 0 && before >= share * total;
+    before += p[token];
+    return isEnd;
+  });
+  return mask(p, end < 0 ? order : order.slice(0, end));
+}
+
+function mask(p, tokens) {
+  const kept = new Set(tokens);
+  return Array.from(p, (_, token) => kept.has(token));
+}
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+/**
+ * The probabilities to draw from, with 0 for tokens that the options leave out.
+ * @param {Values} x
+ * @param {Sampling} sampling
+ */
+export function shaped(x, sampling) {
+  const order = ranking(x);
+  let p = softmax(x, sampling.temperature ?? 1);
+  for (const [option, survivors] of Object.entries(SURVIVORS)) {
+    if (sampling[option] === null || sampling[option] === undefined) continue;
+    const kept = survivors(p, sampling[option], order);
+    p = p.map((value, token) => (kept[token] ? value : 0));
+  }
+  const total = sum(p);
+  return p.map((value) => value / total);
+}
+
+/**
+ * The token that a uniform number in [0, 1) chooses after a text: inverse transform sampling, the likeliest first.
+ * @param {Values} x
+ * @param {Sampling} sampling
+ */
+export function choose(x, uniform, sampling, ids) {
+  const logits = penalised(x, ids, sampling.repetition_penalty);
+  const p = shaped(logits, sampling);
   let cumulative = 0;
   let last = 0;
-  for (const token of ranking(x)) {
-    if (p[token] === 0) break;
+  for (const token of ranking(logits)) {
+    if (p[token] === 0) continue;
     cumulative += p[token];
     last = token;
     if (cumulative > uniform) break;
   }
   return last;
+}
+
+/** The pieces of a text up to the string that ends it; a piece waits as long as that string may begin in it. */
+export async function* until(stop, pieces) {
+  if (!stop) return yield* pieces;
+  let waiting = "";
+  for await (const piece of pieces) {
+    waiting += piece;
+    const end = waiting.indexOf(stop);
+    if (end >= 0) return yield waiting.slice(0, end);
+    let kept = Math.min(stop.length - 1, waiting.length);
+    while (!waiting.endsWith(stop.slice(0, kept))) kept -= 1;
+    yield waiting.slice(0, waiting.length - kept);
+    waiting = waiting.slice(waiting.length - kept);
+  }
+  yield waiting;
 }
 
 /**

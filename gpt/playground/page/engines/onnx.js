@@ -5,7 +5,7 @@
  *
  * @import { Engine, Model, Run, Tensors } from "./server.js"
  */
-import { choose, softmax, totalVariation } from "../predictions.js";
+import { choose, softmax, totalVariation, until } from "../predictions.js";
 import { SentenceSubwords, tokenizer } from "../tokenizer.js";
 import { kept } from "../training/keeping.js";
 import { advance, ordered } from "../training/order.js";
@@ -162,16 +162,18 @@ async function movedBy(model, window, signal) {
 /** @type {Engine["write"]} */
 export async function* write(model, prompt, options, signal) {
   const coder = tokenizer(described[model.run]);
-  yield* coder.decode(continuation(model, coder.encode(prompt), options, signal));
+  const ids = continuation(model, coder.encode(prompt), options, signal);
+  yield* until(options.sampling.stop, coder.decode(ids));
 }
 
 async function* continuation(model, ids, options, signal) {
   const { block_size: T, vocabulary_size: V } = described[model.run];
+  const start = Math.max(0, ids.length - T); // no stage reads more of the prompt
   const uniform = random(options.seed);
   for (let step = 0; step < options.tokens && !signal?.aborted; step++) {
     const window = ids.slice(-T);
     const { data } = (await run(model, "model", [window])).logits;
-    const next = choose(data.subarray((window.length - 1) * V), uniform(), options);
+    const next = choose(data.subarray((window.length - 1) * V), uniform(), options.sampling, ids.slice(start));
     ids.push(next);
     yield next;
     if (step % 8 === 7) await new Promise((resolve) => setTimeout(resolve)); // let the browser draw the page

@@ -43,11 +43,11 @@
  * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
  * @typedef {{iteration: number, train: number, val: number}} Estimate
  *
- * The reader's settings; null for those that are off.
- * @typedef {{
- *   temperature: number, topK: number | null, topP: number | null, tokens: number, seed: number, beam: number,
- *   lengthPenalty: number,
- * }} Options
+ * The options of sampling, as SamplingConfig in gpt/base/command_schemas.py declares them; null for those that are off.
+ * @typedef {{repetition_penalty?: number | null, stop?: string | null} & Record<string, any>} Sampling
+ *
+ * The reader's settings.
+ * @typedef {{sampling: Sampling, tokens: number, seed: number, beam: number, lengthPenalty: number}} Options
  *
  * @typedef {{score: number, ids: number[], tokens: string[], ended: boolean}} Beam
  *
@@ -121,9 +121,8 @@ export const interventions = (model, ids, signal) => tensors("api/interventions"
 
 /** @type {Engine["write"]} */
 export async function* write(model, prompt, options, signal) {
-  const { temperature, topK, topP, tokens, seed } = options;
-  const asked = { ...model, prompt, tokens, temperature, top_k: topK, top_p: topP, seed };
-  const response = await post("api/text", asked, signal);
+  const { sampling, tokens, seed } = options;
+  const response = await post("api/text", { ...model, prompt, tokens, seed, ...sampling }, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream("utf-8", { ignoreBOM: true })).getReader();
   for (;;) {
     const { done, value } = await reader.read().catch(explained);

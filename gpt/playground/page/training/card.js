@@ -10,7 +10,7 @@ import { Laboratory } from "./laboratory.js";
 import { button, duration, SettingsForm } from "./settings.js";
 import { EVAL_ITERS } from "./training.js";
 
-const SAMPLE = { tokens: 160, temperature: 1, topK: null, topP: null, seed: 1, beam: 1, lengthPenalty: 1 };
+const SAMPLE = { sampling: {}, tokens: 160, seed: 1, beam: 1, lengthPenalty: 1 };
 
 const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";

@@ -1,0 +1,108 @@
+"""How long a run trains and how often it is evaluated: whatever was asked for, in iterations.
+
+It is decided here, once, before a run begins, and stands in its configuration beside what was asked for. If a clock
+decided during the training, two runs of one seed would be evaluated at different iterations, and could keep different
+weights.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from gpt.base.durations import seconds_of
+from gpt.base.errors import RequestError
+from gpt.base.schema import TrainingConfig
+from gpt.data.batch import tokens_in_epoch
+from gpt.training.loop import backward
+from gpt.training.recipe import Recipe
+
+_MEASURED_STEPS, _MEASURED_SECONDS = 3, 0.3  # at least
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run that continues has done so far."""
+
+    settings: TrainingConfig  # with which it was started, or last resumed
+    place: str = ""  # its checkpoint, if it has one
+    iterations: int = 0
+    tokens: int = 0  # targets trained on
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run trains and how often it is evaluated, in iterations."""
+
+    max_iters: int
+    eval_interval: int | Literal["epoch"]
+
+    @classmethod
+    def of(cls, recipe: Recipe, model: nn.Module, done: Done | None = None) -> "Length":
+        """What the settings of a recipe come to, for a new run or one that continues; the same on every rank.
+
+        Raises RequestError for a length that ends before what is done, for epochs of data that has none, and for a
+        duration that is none.
+        """
+        max_iters = _last_iteration(recipe, done)
+        settings = recipe.settings.model_copy(update={"max_iters": max_iters})
+        return cls(max_iters, _interval(replace(recipe, settings=settings), model))
+
+
+def _last_iteration(recipe: Recipe, done: Done | None) -> int:
+    """Of epochs, those that are left are trained with the batches of now, whatever the earlier ones were like."""
+    settings, iterations, tokens = recipe.settings, 0, 0
+    if done is not None:
+        iterations, tokens = done.iterations, done.tokens
+    if settings.epochs is None:
+        last, asked = settings.max_iters, f"training.max_iters={settings.max_iters}"
+    elif done and (settings.epochs, settings.batch_size) == (done.settings.epochs, done.settings.batch_size):
+        return done.settings.max_iters
+    else:
+        epoch = tokens_in_epoch(recipe.data)
+        last = iterations + math.ceil((settings.epochs * epoch - tokens) / recipe.batch(0).tokens)
+        asked = f"{tokens / epoch:.3g} epochs are done: training.epochs={settings.epochs:g}"
+    if done is not None and last < iterations:
+        raise RequestError(f"{asked} is before {done.place}")
+    return last
+
+
+def _interval(recipe: Recipe, model: nn.Module) -> int | Literal["epoch"]:
+    wanted, max_iters = recipe.settings.eval_interval, recipe.settings.max_iters
+    if isinstance(wanted, int):
+        return wanted
+    if wanted == "epoch":
+        return "epoch"
+    seconds = seconds_of(wanted, "training.eval_interval")
+    interval: int = recipe.world.broadcast(min(_rounded(seconds / _seconds_of_step(model, recipe)), max_iters))
+    if recipe.world.is_first:
+        log.info(f"training.eval_interval={wanted}: every {interval:,} iterations, at the speed of the first ones")
+    return interval
+
+
+def _seconds_of_step(model: nn.Module, recipe: Recipe) -> float:
+    """The time that the gradient of a batch takes, which is nearly all of a step's; no weight changes."""
+    gradient, batch = recipe.gradient(model), recipe.batch(0)
+    devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
+    with recipe.runtime.settings(), torch.random.fork_rng(devices):  # for dropout's masks to stay what they are
+        steps, begun = -1, time.perf_counter()
+        while steps < _MEASURED_STEPS or time.perf_counter() - begun < _MEASURED_SECONDS:
+            if steps == 0:  # the first one, which prepares the others, does not count
+                begun = time.perf_counter()
+            backward(model, batch, recipe, gradient).item()
+            steps += 1
+    seconds = (time.perf_counter() - begun) / steps
+    model.zero_grad()
+    return seconds
+
+
+def _rounded(iterations: float) -> int:
+    """The nearest of 1, 2, 5, 10, 20, 50, ..."""
+    power = 10 ** max(0, math.floor(math.log10(max(1.0, iterations))))
+    return min((factor * power for factor in (1, 2, 5, 10)), key=lambda n: abs(math.log(n / max(1.0, iterations))))
