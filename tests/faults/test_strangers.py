@@ -25,12 +25,11 @@ import yaml
 from safetensors import torch as safetensors_torch
 
 import gpt
-from gpt import models, tasks
+from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import UserError, report
 from gpt.base.files import PLACE, seal, sealed
 from gpt.base.request import Destination, Request
-from gpt.base.runtime import Runtime
 from gpt.base.stopping import Stop
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
@@ -42,14 +41,13 @@ from gpt.reports.comparison import ComparisonReport
 from gpt.reports.run import closing_lines
 from gpt.runs import formats
 from gpt.runs import tensors as tensor_files
-from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, save_weights
-from gpt.session.start import starting
+from gpt.session.start import Start, starting
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE
-from gpt.training.state import TrainingState
 from gpt.watching.loggers import LOGGER
 from tests.conftest import TrainedOnce, compare_config
 from tests.faults.trials import check, repeated
@@ -96,15 +94,8 @@ def _resume(run: RunFolder) -> None:
     place = Destination(run.path, run.path)
     request = Request(("resume", "data.path", "device", "training.max_iters"), "", place, resume=str(run.path))
     with starting(wanted.model_copy(update={"training": longer}), request, Stop()) as start:
-        config, vocabulary = start.config, start.vocabulary
-        assert vocabulary is not None
-        task = tasks.restored(config.data, vocabulary)
-        task.refuse_others([])
-        model = models.build(config.model, task.vocab_size)
-        optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=config.training.learning_rate)
-        state = TrainingState(model, optimizer, Runtime(torch.device("cpu")))
-        if isinstance(start.weights, Checkpoint):
-            state.restore(start.weights.progress, start.weights.tensors())
+        assert isinstance(start, Start)
+        start.state()
 
 
 def _compare(run: RunFolder, out: Path) -> None:
