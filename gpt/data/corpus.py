@@ -94,12 +94,12 @@ class TextCorpus(Text):
     @cached_property
     def characters(self) -> str:
         """Each character that occurs in it, in ascending order."""
-        return "".join(sorted(set().union(*self.parts())))
+        return "".join(sorted(set().union(*self._splits().values())))
 
     @cached_property
     def is_utf8(self) -> bool:
         """Whether no split has bytes as surrogates."""
-        return all(map(is_utf8, self.parts()))
+        return all(map(is_utf8, self._splits().values()))
 
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""

@@ -24,6 +24,7 @@ from tests.conftest import Script
 def test_the_answer_of_recall_is_the_digit_of_the_letter_that_is_asked_for() -> None:
     corpus = recall(pairs=3, distance=5, size=100)
     assert (corpus.train.count("\n"), corpus.val.count("\n")) == (90, 10)
+    assert set(corpus.characters) == set(corpus.train + corpus.val)
     asked = Counter()
     for line in (corpus.train + corpus.val).splitlines():
         told, pause, (letter, digit) = line[:6], line[6:11], line[11:]
