@@ -75,6 +75,8 @@ class Documents(Lines):
     is one. Each character is a target once: a document that is longer than a window is cut into windows side by side.
     """
 
+    answers_only = False
+
     separator: str = "\n"
 
     @property

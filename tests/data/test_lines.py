@@ -149,6 +149,7 @@ def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_
     for part in (0, 1):
         (tmp_path / f"{part}.txt").write_text(separator.join(names[part::2]) + separator)
     corpus = documents(str(tmp_path), separator, train_fraction=0.8)
+    assert not corpus.answers_only
     assert sorted((corpus.train + separator + corpus.val).split(separator)) == sorted(names)
     tokenizer = CharTokenizer(corpus.characters)
     data = LineData(corpus, tokenizer, block_size=block_size, device="cpu")
