@@ -60,6 +60,8 @@ class Job:
         config, settings = plan.config, plan.config.training
         device, metrics = select_device(config.device), chosen_metrics(config.metrics)
         schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
+        if "max_iters" not in settings.undecided:
+            check_warmup(config.schedule, settings.max_iters)
         OPTIMIZER.partial(config.optimizer)
         tasks.of(config.data).refuse_others(key for key in plan.request.given if key.startswith("training."))
         if module is None:

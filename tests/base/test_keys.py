@@ -5,21 +5,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
 from gpt.base import keys
 from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
-from gpt.base.schema import Key, TrainConfig
+from gpt.base.schema import Key, Schema, TrainConfig
 from gpt.cli.requests import of_python
 from gpt.runs.finding import has_same_config
 from tests.conftest import REPOSITORY, empty_run
 
 
-def every_key(schema: type[BaseModel]) -> Iterator[tuple[str, Key | None]]:
+def every_key(schema: type[Schema]) -> Iterator[tuple[str, Key | None]]:
     """The keys of a schema and of the groups in it, with what each declares itself."""
     for name, field in schema.model_fields.items():
         yield name, next((declared for declared in field.metadata if isinstance(declared, Key)), None)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Schema):
             yield from ((f"{name}.{inner}", declared) for inner, declared in every_key(field.annotation))
 
 
@@ -87,7 +86,7 @@ def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:
     assert {name for name in literal | others if keys.literal(TrainConfig, name)} == literal
     assert {name for name in others if keys.textual(TrainConfig, name)} == {"stage", "name", "runs"}
     assert keys.escaping(TrainConfig) == ("data.separator",)
-    assert keys.escaping(GenerateConfig) == ("prompt", "stop")
+    assert {*keys.escaping(GenerateConfig)} == {"prompt", "stop"}
     assert [name for name in ("data.path", "run", "text", "split") if keys.literal(EvaluateConfig, name)] == [
         "data.path", "run", "text",
     ]  # fmt: skip
