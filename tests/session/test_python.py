@@ -369,11 +369,15 @@ def test_an_unusual_module_is_trained_and_saved_and_checking_it_changes_nothing_
 
 def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list[str], tmp_path: Path) -> None:
     (tmp_path / "cell.py").write_text(
-        "import os, signal, sys, threading, gpt\n"
+        "import os, pathlib, signal, sys, threading, time, gpt\n"
         "corpus = sys.argv[1:]\n"
         "handler = signal.getsignal(signal.SIGINT)\n"
         "gpt.train('model=v1', *corpus)\n"  # everything is imported
-        "threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT]).start()\n"
+        "def interrupt():\n"
+        "    while not pathlib.Path('run/metrics.jsonl').exists():\n"
+        "        time.sleep(0.1)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
         "try:\n"
         "    gpt.train('model=v1', *corpus, 'training.max_iters=1000000', folder='run')\n"
         "except KeyboardInterrupt as stopped:\n"
