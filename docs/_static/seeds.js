@@ -62,14 +62,14 @@ function readOwn(text, stage) {
     return { why: "This is not JSON: paste the whole file." };
   }
   const { exact, seed, changed } = summary ?? {};
-  if (!Number.isFinite(exact?.val) || !Number.isInteger(seed) || !Array.isArray(changed)) {
+  if (!Number.isFinite(exact?.nats) || !Number.isInteger(seed) || !Array.isArray(changed)) {
     return { why: "This is not the summary.json of a run: it has no exact loss, seed or list of changes." };
   }
   if (summary.stage !== stage) return { why: `This is a run of ${summary.stage}, and the picture is about ${stage}.` };
   const other = changed.filter((change) => !String(change).startsWith("training."));
   if (summary.parent) other.push("init");
   if (other.length) return { why: `Its loss cannot be compared with these: it was trained with ${other.join(", ")}.` };
-  return { run: { loss: exact.val, isExact: true, seed, changed: changed.map(String) } };
+  return { run: { loss: exact.nats, isExact: true, seed, changed: changed.map(String) } };
 }
 
 function keepOwn(figure, run) {

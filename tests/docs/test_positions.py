@@ -29,7 +29,9 @@ def finished(folder: Path) -> FinishedRun:
     return FinishedRun(RunFolder(folder), RunFolder(folder).summary())
 
 
-def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Path, text: str, tmp_path: Path) -> None:
+def test_the_losses_are_those_of_the_windows_at_these_positions(
+    corpus_file: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [train(tmp_path / str(seed), corpus_file, f"model.block_size={T}", f"seed={seed}") for seed in (1, 2)]
     found = positions.losses_by_position(runs)
     assert [[*group] for group in found.groups] == [[1], [2], [3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
@@ -42,52 +44,35 @@ def test_the_losses_are_those_of_the_windows_at_these_positions(corpus_file: Pat
     expected = torch.tensor(each).mean(0)
     shown = [expected[group[0] - 1 : group[-1]].mean().item() for group in found.groups]
     assert found.losses["v3"] == pytest.approx(shown, abs=1e-5)
+    monkeypatch.setattr(sys, "argv", ["positions.py", str(tmp_path)])
+    positions.main()
+    said = capsys.readouterr().out
+    assert "| characters read   | 1     | 2     | 3 to 4   | 5 to 8   | 9 to 12   |" in said
+    assert (tmp_path / "positions.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_windows_of_several_lengths_and_another_text_are_refused(corpus_file: Path, text: str, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_compared_are_refused_and_others_have_lines_of_their_own(
+    corpus_file: Path, text: str, tmp_path: Path
+) -> None:
     other = tmp_path / "other.txt"
     other.write_text(text[::-1])
-    run, longer, of_other = (
-        train(tmp_path / "run", corpus_file), train(tmp_path / "longer", corpus_file, f"model.block_size={T}"),
-        train(tmp_path / "of_other", other),
-    )  # fmt: skip
-    for different in (longer, of_other):
+    run = train(tmp_path / "run", corpus_file)
+    for different in (
+        train(tmp_path / "longer", corpus_file, f"model.block_size={T}"), train(tmp_path / "of_other", other)
+    ):  # fmt: skip
         with pytest.raises(UserError, match="another text or another length of windows"):
             positions.losses_by_position([run, different])
-
-
-def test_the_unit_is_the_tokenizers(corpus_file: Path, tmp_path: Path) -> None:
-    run = train(tmp_path / "bytes", corpus_file, "data.tokenizer=bytes")
-    assert positions.losses_by_position([run]).token == "byte"
+    other_heads = train(tmp_path / "heads", corpus_file, "model.n_head=1")
+    assert {*positions.losses_by_position([run, other_heads]).losses} == {"n_head=4", "n_head=1"}
+    of_bytes = train(tmp_path / "bytes", corpus_file, "data.tokenizer=bytes")
+    assert positions.losses_by_position([of_bytes]).token == "byte"
 
 
 def test_a_run_without_a_loss_for_each_character_is_refused(tmp_path: Path) -> None:
     translator = ["experiment=copy", "data.size=100", "schedule.warmup_iters=0"]
-    answers = [
-        "model=v3",
-        "data=repeat",
-        "data.size=200",
-        "data.distance=4",
-        "model.block_size=20",
-        "training.eval_iters=1",
-    ]
+    answers = ["model=v3", "data=repeat", "data.size=200", "data.distance=4", "model.block_size=20",
+               "training.eval_iters=1"]  # fmt: skip
     for arguments, said in ((translator, "continues a text"), (answers, "counts only some of its characters")):
         gpt.train(*arguments, *SHORT[:2], "device=cpu", folder=tmp_path / arguments[0])
         with pytest.raises(UserError, match=said):
             positions.losses_by_position([finished(tmp_path / arguments[0])])
-
-
-def test_runs_that_differ_in_more_than_their_seed_have_lines_of_their_own(corpus_file: Path, tmp_path: Path) -> None:
-    runs = [train(tmp_path / str(heads), corpus_file, f"model.n_head={heads}") for heads in (1, 4)]
-    assert {*positions.losses_by_position(runs).losses} == {"n_head=1", "n_head=4"}
-
-
-def test_it_prints_a_table_and_draws(
-    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(tmp_path / "v3", corpus_file)
-    monkeypatch.setattr(sys, "argv", ["positions.py", str(tmp_path)])
-    positions.main()
-    shown = capsys.readouterr().out
-    assert "| characters read   | 1     | 2     | 3 to 4   | 5 to 8   |" in shown
-    assert (tmp_path / "positions.png").read_bytes().startswith(b"\x89PNG")

@@ -20,7 +20,7 @@ RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
 PAGE = """<!doctype html><html lang="en"><title>v3_ffn</title><body><main><h1>v3_ffn</h1>{}
 <iframe class="live" title="live" srcdoc="live"></iframe><iframe name="other" title="other" srcdoc="other"></iframe>
 </main></body></html>"""
-SUMMARY = {"stage": "v3_ffn", "seed": 7, "changed": [], "exact": {"val": 2.2613}, "parent": None}
+SUMMARY = {"stage": "v3_ffn", "seed": 7, "changed": [], "exact": {"nats": 2.2613}, "parent": None}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
         for wrong, why in (
             ("{", "This is not JSON: paste the whole file."),
             ("null", "This is not the summary.json of a run: it has no exact loss, seed or list of changes."),
-            (SUMMARY | {"exact": {"val": "<b>"}}, "This is not the summary.json"),
+            (SUMMARY | {"exact": {"nats": "<b>"}}, "This is not the summary.json"),
             (SUMMARY | {"stage": "v3"}, "This is a run of v3, and the picture is about v3_ffn."),
             (SUMMARY | {"changed": ["data.path=a.txt"]}, "Its loss cannot be compared with these: it was trained with"),
         ):
@@ -87,7 +87,7 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
         paste(SUMMARY)
         assert page.locator("p.yours").inner_text() == "▲ Yours: 2.2613 (exact, seed 7)"
         (own,) = page.locator("svg.yours path").evaluate_all(middle)
-        higher = sum(loss > SUMMARY["exact"]["val"] for loss in losses["v3_ffn"].values())
+        higher = sum(loss > SUMMARY["exact"]["nats"] for loss in losses["v3_ffn"].values())
         assert sum(x > own for x in page.locator("g.own circle").evaluate_all(middle)) == higher
 
         trained = {"stage": "v3_ffn", "loss": 2.3, "seed": 1, "learningRate": 1e-3, "batchSize": 32, "iterations": 2000}
@@ -101,12 +101,8 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
         page.reload()
         assert "Yours: 2.3000 (estimated" in page.locator("p.yours").inner_text()
 
-
-def test_without_storage_the_own_run_is_marked_until_the_page_is_left(seeds: ModuleType, tmp_path: Path) -> None:
-    address = write(tmp_path, v3_ffn=PAGE.format(seeds.figure("v3_ffn")))["v3_ffn"]
-    with chromium() as browser:
         page = browser.new_page()
-        page.add_init_script(DISABLED)
+        page.add_init_script(DISABLED)  # without storage, it is marked until the page is left
         page.goto(address)
         page.get_by_text("Add your own run").click()
         page.get_by_label("summary.json").fill(json.dumps(SUMMARY))
