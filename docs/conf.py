@@ -5,10 +5,16 @@ reuse both. To train again, delete docs/_generated.
 """
 
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, quoting, pictures and the extensions
+_GENERATED = _HERE / "_generated" / "static"  # live stages
+_GENERATED.mkdir(parents=True, exist_ok=True)  # before Sphinx looks for it
+# A file of the site, with its fonts in it, so that a reader's browser fetches nothing from elsewhere.
+_PACKAGES = str(distribution("sphinx-mathjax-offline").locate_file(""))
+_MATHJAX = Path(_PACKAGES, "sphinx-mathjax-offline/static/mathjax/tex-svg.js")
 
 project = "GPT from scratch"
 author = "the gpt-ladder authors"
@@ -20,12 +26,11 @@ extensions = [
     "sphinx.ext.mathjax",
     "ladder",            # {picture}, {results}, {seeds} and {live}; trains and draws first
     "notebook_pages",    # docs/notebooks as pages of the site
-    "offline_mathjax",
     "source_pages",      # links to files of the repository
 ]  # fmt: skip
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block", "attrs_inline"]
 myst_heading_anchors = 3
-mathjax_path = "mathjax.js"
+mathjax_path = _MATHJAX.name
 mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load files that are not there
 exclude_patterns = ["_build", "_generated"]
 nitpicky = True
@@ -33,7 +38,7 @@ nitpicky = True
 templates_path = ["_templates"]  # the search page with a heading, which the theme's lacks
 html_theme = "furo"
 html_title = "GPT from scratch"
-html_static_path = ["_static", "_generated/static"]
+html_static_path = ["_static", str(_GENERATED), str(_MATHJAX)]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]
 html_js_files = ["record.js", "course.js", "guesses.js", "progress.js", "seeds.js", "linked.js"]

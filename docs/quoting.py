@@ -91,7 +91,10 @@ def filled(text: str, page: Path) -> str:
 
 
 def results(stage: str) -> dict[str, str]:
-    """The row of a stage in the first table of docs/lab/results.md, by column. Raises LookupError if there is none."""
+    """The row of a stage in the first table of docs/lab/results.md, by column; and its parts in words.
+
+    Raises LookupError if there is none.
+    """
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in RESULTS.read_text(encoding="utf-8").splitlines()
@@ -99,7 +102,11 @@ def results(stage: str) -> dict[str, str]:
     ]
     for row in rows:
         if row[0] == stage:
-            return dict(zip(rows[0], row, strict=True))
+            found = dict(zip(rows[0], row, strict=True))
+            said = "none" if found["documented"] == "-" else found["documented"]
+            mean, _, deviation = found["measured"].partition(" ")
+            spread = f"{deviation}, mean and deviation of {found['seeds']} seeds"
+            return found | {"mean": mean, "spread": spread, "said": said.replace(" *", ", of one training mini-batch")}
     raise LookupError(f"docs/lab/results.md has no row of {stage}")
 
 
@@ -169,12 +176,9 @@ def _without_docstring(path: Path) -> list[str]:
 
 def _results(_page: Path, stage: str) -> str:
     row = results(stage)
-    documented = "none" if row["documented"] == "-" else row["documented"].replace(" *", ", of one training mini-batch")
-    mean, _, deviation = row["measured"].partition(" ")
-    measured = f"**{mean}** {deviation}, mean and deviation of {row['seeds']} seeds"
     return (
         "| documented | measured on the validation split | exact | verdict |\n|---|---|---|---|\n"
-        f"| {documented} | {measured} | {row['exact']} | {row['verdict']} |\n"
+        f"| {row['said']} | **{row['mean']}** {row['spread']} | {row['exact']} | {row['verdict']} |\n"
     )
 
 
@@ -189,8 +193,8 @@ def _ladder(page: Path) -> str:
     for stage in SMALL:
         conf = yaml.safe_load((_REPOSITORY / "conf" / "model" / f"{stage}.yaml").read_text(encoding="utf-8"))
         row, target = results(stage), os.path.relpath(_HERE / "course" / f"{stage}.md", page.parent)
-        documented, measured = row["documented"].replace("*", r"\*"), row["measured"].partition(" ")[0]
-        lines.append(f"| [{stage}]({target}) | {conf['adds']} | {documented} | {measured} |")
+        documented = row["documented"].replace("*", r"\*")
+        lines.append(f"| [{stage}]({target}) | {conf['adds']} | {documented} | {row['mean']} |")
     return "\n".join(lines) + "\n"
 
 

@@ -68,13 +68,10 @@ class Results(SphinxDirective):
         """A list of fields, and a figure."""
         self.env.note_dependency(str(RESULTS))
         row = results(self.arguments[0])
-        kind = ", of one training mini-batch" if row["documented"].endswith("*") else ""
-        mean, _, deviation = row["measured"].partition(" ")
-        spread = f" {deviation} on the validation split, mean and deviation of {row['seeds']} seeds"
-        documented = "none" if row["documented"] == "-" else row["documented"].rstrip(" *") + kind
         fields: dict[str, list[nodes.Node]] = {
-            "Documented": [nodes.Text(documented)],
-            "Measured": [nodes.strong(text=mean), nodes.Text(spread)],  # course.js compares a guess with it
+            "Documented": [nodes.Text(row["said"])],
+            # course.js compares a guess with it
+            "Measured": [nodes.strong(text=row["mean"]), nodes.Text(f" {row['spread']}, on the validation split")],
             "Exact": [nodes.Text(f"{row['exact']}, every character of that split once")],
             "Verdict": [nodes.Text(row["verdict"])],
         }

@@ -56,13 +56,21 @@ def cross_attention(runs: Mapping[str, TrainedRun]) -> Figure:
     return fig
 
 
-@torch.no_grad()
 def reversing(run: TrainedRun) -> tuple[torch.Tensor, list[str], list[str]]:
-    """The weights of each written token on the source, (written, source), and the tokens of both."""
+    """`attention_to_source` while the letters a to h are reversed."""
+    return attention_to_source(run, "a b c d e f g h")
+
+
+@torch.no_grad()
+def attention_to_source(run: TrainedRun, text: str) -> tuple[torch.Tensor, list[str], list[str]]:
+    """The weights of each written token on the source, (written, source), and the tokens of both.
+
+    Of the last block, the mean of its heads.
+    """
     assert isinstance(run.task, Translation)
     assert isinstance(run.model, Transformer)
-    tokenizer, letters = run.task.tokenizer, "a b c d e f g h"
-    source = [*tokenizer.encode_all([letters])[0], END]
+    tokenizer = run.task.tokenizer
+    source = [*tokenizer.encode_all([text])[0], END]
     target = beam_search(run.model, torch.tensor([source]), beam=1, length_penalty=0.0)[0]
     with AttentionWeights() as observed:
         run.model(torch.tensor([source]), torch.tensor([[BEGIN, *target]]))
