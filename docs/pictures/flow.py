@@ -30,26 +30,25 @@ _FRAME, _BYPASS = 0.3, 0.62  # inches from the left: of the frame around the blo
 _MIDDLE = WIDTH / 2
 
 
-def stage_rows(stage: str) -> tuple[list[Row], int]:
-    """The rows of a stage with its documented sizes, and the number of its blocks."""
+def stage_rows(stage: str) -> list[Row]:
+    """The rows of a stage with its documented sizes."""
     config, _ = composed("train", [f"model={stage}"])
-    model = build(Choice.model_validate(config["model"]), VOCABULARY)
-    return dataflow(model), len(getattr(model, "blocks", ()))
+    return dataflow(build(Choice.model_validate(config["model"]), VOCABULARY))
 
 
 def flow(stage: str) -> Figure:
     """The picture of a stage."""
-    rows, blocks = stage_rows(stage)
+    rows = stage_rows(stage)
     places = [0.0]  # of the middle of each row, from the top downwards
     for row, following in pairwise(rows):
-        extra = _AT_BLOCKS * (row.in_block != following.in_block) + _WITH_SUM * row.ends_branch
+        extra = _AT_BLOCKS * (row.block != following.block) + _WITH_SUM * (row.sum is not None)
         places.append(places[-1] - _BOX - _ARROW - extra)
     height = _BOX - places[-1] + 0.04
     figure = Figure(figsize=(WIDTH, height))
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(places[-1] - _BOX / 2 - 0.02, _BOX / 2 + 0.02))
     axes.axis("off")
-    _draw_blocks(axes, stage, rows, places, blocks)
+    _draw_blocks(axes, stage, rows, places)
     tap = 0.0
     for row, y, below in zip(rows, places, [*places[1:], None], strict=True):
         _draw_parts(axes, stage, row.parts, y)
@@ -57,9 +56,8 @@ def flow(stage: str) -> Figure:
             tap = y + _BOX / 2 + _TAP
         if below is not None:
             _draw_arrow(axes, row, y - _BOX / 2, below + _BOX / 2)
-        if row.ends_branch:
-            branch = row.parts[0].name.partition(".")[0]
-            _draw_bypass(axes, branch, tap, y - _BOX / 2 - _SUM, _colour(stage, "v5"))
+        if row.sum is not None:
+            _draw_bypass(axes, row.sum, tap, y - _BOX / 2 - _SUM, _colour(stage, row.sum.since))
     return figure
 
 
@@ -83,31 +81,31 @@ def _draw_parts(axes: Axes, stage: str, parts: list[Part], y: float) -> None:
 def _draw_arrow(axes: Axes, row: Row, top: float, bottom: float) -> None:
     head = {"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "shrinkA": 0, "shrinkB": 0, "linewidth": 0.8}
     axes.annotate("", (_MIDDLE, bottom), (_MIDDLE, top), arrowprops=head | {"color": mpl.rcParams["text.color"]})
-    beside, below = (0.17, _SUM) if row.ends_branch else (0.1, _ARROW / 2)
+    beside, below = (0.17, _SUM) if row.sum is not None else (0.1, _ARROW / 2)
     axes.text(_MIDDLE + beside, top - below, row.shape, va="center", fontsize=_SMALL, alpha=0.8)
 
 
-def _draw_bypass(axes: Axes, branch: str, top: float, bottom: float, colour: str) -> None:
+def _draw_bypass(axes: Axes, plus: Part, top: float, bottom: float, colour: str) -> None:
     """The residual connection around a branch, and the sum in which it ends."""
     line: dict[str, Any] = {"color": colour, "linewidth": 1.2, "solid_joinstyle": "round"}
     axes.plot([_MIDDLE, _BYPASS, _BYPASS, _MIDDLE], [top, top, bottom, bottom], **line)
     style: dict[str, Any] = {"facecolor": _paper(), "edgecolor": colour, "linewidth": 1.2, "zorder": 3}
-    axes.add_patch(Circle((_MIDDLE, bottom), 0.08, gid=f"part-plus.{branch}", **style))
+    axes.add_patch(Circle((_MIDDLE, bottom), 0.08, gid=f"part-{plus.name}", **style))
     axes.plot([_MIDDLE - 0.045, _MIDDLE + 0.045], [bottom, bottom], zorder=4, **line)
     axes.plot([_MIDDLE, _MIDDLE], [bottom - 0.045, bottom + 0.045], zorder=4, **line)
 
 
-def _draw_blocks(axes: Axes, stage: str, rows: list[Row], places: list[float], blocks: int) -> None:
+def _draw_blocks(axes: Axes, stage: str, rows: list[Row], places: list[float]) -> None:
     """A frame around the rows of a block, if there are blocks."""
-    inside = [y for row, y in zip(rows, places, strict=True) if row.in_block]
-    if not inside:
+    inside = [y for row, y in zip(rows, places, strict=True) if row.block is not None]
+    blocks = next((row.block for row in rows if row.block is not None), None)
+    if blocks is None:
         return
-    colour, top = _colour(stage, "v4"), inside[0] + _BOX / 2 + _AT_BLOCKS
+    colour, top = _colour(stage, blocks.since), inside[0] + _BOX / 2 + _AT_BLOCKS
     bottom = places[places.index(inside[-1]) + 1] + _BOX / 2 + _AT_BLOCKS
-    style: dict[str, Any] = {"edgecolor": colour, "linestyle": (0, (4, 3)), "gid": "part-blocks"}
+    style: dict[str, Any] = {"edgecolor": colour, "linestyle": (0, (4, 3)), "gid": f"part-{blocks.name}"}
     _draw_box(axes, _FRAME, bottom, WIDTH - 2 * _FRAME, top - bottom, **style)
-    label = f"{blocks} blocks"
-    axes.text(WIDTH - _FRAME - 0.1, top - 0.13, label, ha="right", va="center", fontsize=_TEXT, color=colour)
+    axes.text(WIDTH - _FRAME - 0.1, top - 0.13, blocks.label, ha="right", va="center", fontsize=_TEXT, color=colour)
 
 
 def _draw_box(axes: Axes, left: float, bottom: float, width: float, height: float, **style: Any) -> None:
@@ -119,7 +117,7 @@ def _width(text: str) -> float:
     return float(TextPath((0, 0), text, size=_TEXT).get_extents().width) / 72  # inches
 
 
-def _colour(stage: str, since: str) -> str:
+def _colour(stage: str, since: str | None) -> str:
     """Of what a stage introduces, or of what was there before."""
     return str(mpl.rcParams["axes.prop_cycle"].by_key()["color"][1] if since == stage else mpl.rcParams["text.color"])
 

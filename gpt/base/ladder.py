@@ -2,12 +2,12 @@
 
 import re
 
-LADDER = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7", "v8", "v9")
-SMALL = LADDER[: LADDER.index("v7")]  # trained on a CPU in minutes
+from gpt.base.installation import CONF
+
+_RUNG = re.compile(r"v(\d+)(_\w+)?")
+_ABLATION = re.compile("_with(out)?_")  # v5_without_residuals is v5 without one of its ideas
 OTHERS = ("mlp", "conv", "rnn", "gru", "lstm", "linear_attention", "min_gru", "hybrid")  # other architectures
 BESIDE = (*OTHERS, "transformer")  # stages outside the numbered ladder
-
-_ABLATION = re.compile("_with(out)?_")  # v5_without_residuals is v5 without one of its ideas
 
 
 def is_ablation(stage: str) -> bool:
@@ -15,8 +15,15 @@ def is_ablation(stage: str) -> bool:
     return _ABLATION.search(stage) is not None
 
 
-def rank(stage: str) -> tuple[bool, int, str]:
+def rank(stage: str) -> tuple[bool, bool, int, str]:
     """A sort key: the ladder, the other stages, a user's own stages; then ablations, by their stage."""
-    known = (*LADDER, *BESIDE)
     original = _ABLATION.split(stage)[0]
-    return is_ablation(stage), known.index(original) if original in known else len(known), stage
+    if rung := _RUNG.fullmatch(original):
+        return is_ablation(stage), False, int(rung[1]), stage
+    return is_ablation(stage), True, BESIDE.index(original) if original in BESIDE else len(BESIDE), stage
+
+
+# A stage is on the ladder by its name: conf/model/v10.yaml comes after v9.yaml.
+_CHOICES = [path.stem for path in (CONF / "model").glob("v*.yaml")]
+LADDER = tuple(sorted((name for name in _CHOICES if _RUNG.fullmatch(name) and not is_ablation(name)), key=rank))
+SMALL = LADDER[: LADDER.index("v7")]  # trained on a CPU in minutes

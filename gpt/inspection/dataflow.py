@@ -1,14 +1,22 @@
 """The way from a window to the prediction of the next token, part by part: what a picture of a stage shows.
 
-The course and the playground draw the same picture from it.
+The course and the playground draw the same picture from it, and the page explains each part by what stands here.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import nn
 
+from gpt.inspection.branches import Branch, blocks, branches, calls_of, units_of
 from gpt.models import block_size_of
+from gpt.models.attention import Dropout
+from gpt.models.rotary import RotaryPositions
+from gpt.models.squared_relu import SquaredReLU
+from gpt.models.v8_modern import TokenShift
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,8 @@ class Part:
     name: str  # of its module, without that of the block
     label: str
     since: str | None
+    note: str = ""  # what it does, in a sentence
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,16 +36,30 @@ class Row:
 
     parts: list[Part]
     shape: str = ""
-    in_block: bool = False
-    begins_branch: bool = False
-    ends_branch: bool = False  # here, what the branch has read is added to what it hands on
+    block: Part | None = None  # the frame around it: all blocks
+    branch: str = ""  # whose operations these are
+    begins_branch: bool = False  # one that adds to what it has read
+    sum: Part | None = None  # where such a branch ends
+
+
+# The parts that are known by their class: label, stage, note and code.
+_KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.LayerNorm: (
+        "LayerNorm", "v6",
+        "LayerNorm moves its numbers to mean 0 and deviation 1, then scales and shifts each by what it learned.",
+    ),
+    nn.ReLU: ("ReLU", "v3_ffn", "ReLU sets the others to 0.", "relu(x W + b)"),
+    SquaredReLU: ("ReLU²", "v8", "ReLU sets the others to 0, and squares the positive ones.", "relu(x W + b)²"),
+    Dropout: ("dropout", "v7", "Dropout would zero some of these numbers while training; here it is off."),
+    RotaryPositions: ("rotary positions", "v8", "Query and key are then rotated by their position."),
+    TokenShift: ("token shift", "v8"),
+}  # fmt: skip
 
 
 def dataflow(model: nn.Module, unit: str = "character") -> list[Row]:
     """The rows of a stage of the ladder, from the window to the probabilities; `unit` is what a token is."""
-    modules: dict[str, Any] = dict(model.named_modules())
     T = f"T={block_size_of(model)}"
-    rows = _network(modules, T) if "lm_head" in modules else _table(modules["table"], T)
+    rows = _network(model, T) if hasattr(model, "lm_head") else _table(cast(Any, model).table, T)
     return [
         Row([Part("window", f"a window of {block_size_of(model)} {unit}s", None)], f"({T})"),
         *rows,
@@ -48,56 +72,91 @@ def _table(table: nn.Embedding, T: str) -> list[Row]:
     return [Row([Part("table", "table: one row of logits for each", "v1")], f"({T}, V={table.embedding_dim})")]
 
 
-def _network(modules: dict[str, Any], T: str) -> list[Row]:
-    token = modules.get("embedding.token", modules["embedding"])
-    stream, V = f"({T}, C={token.embedding_dim})", modules["lm_head"].out_features
+def _network(model: nn.Module, T: str) -> list[Row]:
+    modules: dict[str, Any] = dict(model.named_modules())
+    C, V = modules.get("embedding.token", modules["embedding"]).embedding_dim, modules["lm_head"].out_features
+    stream = f"({T}, C={C})"
+
+    def present(*parts: Part) -> list[Part]:
+        return [part for part in parts if part.name in modules]
+
     positions = Part("embedding.position", "+ positions", "v2")
     counts = Part("trust", "+ trust · log p of the counts", "v9")
     rows = [
-        Row(_present(modules, Part("embedding", "embedding", "v2"), positions), stream),
-        Row(_present(modules, Part("expected", "+ what the counts expect", "v9")), stream),
-        *_block(modules, T, stream),
-        Row(_present(modules, Part("norm", "LayerNorm", "v6")), stream),
-        Row(_present(modules, Part("lm_head", "output layer", "v2"), counts), f"({T}, V={V})"),
+        Row(present(Part("embedding", "embedding", "v2"), positions), stream),
+        Row(present(Part("expected", "+ what the counts expect", "v9")), stream),
+        *_blocks(model, T, C),
+        Row(_parts(model, model, ["norm"]), stream),
+        Row(present(Part("lm_head", "output layer", "v2"), counts), f"({T}, V={V})"),
     ]
     return [row for row in rows if row.parts]
 
 
-def _block(modules: dict[str, Any], T: str, stream: str) -> list[Row]:
-    """Attention and the feed-forward layer of the first block; before v4, of the stage itself."""
-    prefix = "blocks.0." if "blocks.0" in modules else ""
-    inner = {name.removeprefix(prefix): module for name, module in modules.items() if name.startswith(prefix)}
-    n_head = getattr(inner["attention"], "n_head", 1)
-    attention = [
-        *_present(inner, Part("attention.positions", "rotary positions", "v8"), Part("attention", "attention", "v2")),
-        *([Part("attention.heads", f"in {n_head} heads", "v3")] if n_head > 1 else []),
-        *_present(inner, Part("attention.dropout", "dropout", "v7")),
-    ]
-    read = stream if n_head > 1 else f"({T}, D={modules['lm_head'].in_features})"
-    rows = _branch(inner, "attention", Row(attention, read), "attention.projection", stream)
-    if "feed_forward" in inner:
-        hidden, is_relu = inner["feed_forward.0"], isinstance(inner["feed_forward.1"], nn.ReLU)
-        wider = hidden.out_features // hidden.in_features
-        feed_forward = [
-            Part("feed_forward.0", "feed-forward", "v3_ffn"),
-            *([Part("feed_forward.wide", f"{wider} times as wide", "v5")] if wider > 1 else []),
-            Part("feed_forward.1", *(("ReLU", "v3_ffn") if is_relu else ("ReLU²", "v8"))),
+def _blocks(model: nn.Module, T: str, C: int) -> list[Row]:
+    """The branches of the first block; before v4, of the stage itself."""
+    stacked = blocks(model)
+    (path, block), weight = next(iter(stacked.items())), next(model.parameters())
+    calls = calls_of(block, weight.new_zeros(1, 1, C) if path else weight.new_zeros(1, 1, dtype=torch.int64))
+    frame = Part("blocks", f"{len(stacked)} block{'s' if len(stacked) > 1 else ''}", "v4") if path else None
+    rows = [row for branch in branches(block, calls) for row in _branch(model, block, branch, T, C)]
+    return [replace(row, block=frame) for row in rows]
+
+
+def _branch(model: nn.Module, block: nn.Module, branch: Branch, T: str, C: int) -> list[Row]:
+    name, stream = branch.name, f"({T}, C={C})"
+    if name == "attention":
+        n_head, projection = getattr(block.attention, "n_head", 1), "attention.projection"
+        parts = [
+            *_parts(model, block, ["attention.positions"]),
+            _part(model, block, name, ("attention", "v2")),
+            *([Part("attention.heads", f"in {n_head} heads", "v3")] if n_head > 1 else []),
+            *_parts(model, block, ["attention.dropout"]),
         ]
-        units = f"({T}, {wider}C={hidden.out_features})" if wider > 1 else stream
-        rows += _branch(inner, "feed_forward", Row(feed_forward, units), "feed_forward.2", stream)
-    return [replace(row, in_block=bool(prefix)) for row in rows]
-
-
-def _branch(inner: dict[str, Any], name: str, row: Row, projection: str, stream: str) -> list[Row]:
-    """A row with what comes before and after it. A branch that has a projection, from v5 on, adds to its input."""
-    before = _present(inner, Part(f"{name}_norm", "LayerNorm", "v6"), Part(f"{name}_shift", "token shift", "v8"))
-    after = _present(inner, Part(projection, "projection", "v5"), Part("dropout", "dropout", "v7"))
-    rows = [*([Row(before, stream)] if before else []), row, *([Row(after, stream)] if after else [])]
-    if after:
-        rows[0], rows[-1] = replace(rows[0], begins_branch=True), replace(rows[-1], ends_branch=True)
+        shape = stream if n_head > 1 else f"({T}, D={cast(Any, model).lm_head.in_features})"
+    else:
+        units, projection = units_of(block, name)
+        width = cast(Any, block.get_submodule(projection)).in_features if projection else C
+        wider, rest = divmod(width, C)
+        wide = [Part(f"{name}.wide", f"{wider} times as wide", "v5")] if wider > 1 and not rest else []
+        if isinstance(block.get_submodule(name), nn.Sequential):
+            parts = [_part(model, block, units[0], ("feed-forward", "v3_ffn")), *wide]
+            parts += _parts(model, block, units[1:])
+        else:
+            parts = [_part(model, block, name), *wide, *_parts(model, block, units)]
+        shape = stream if width == C else f"({T}, {wider if not rest else f'{width / C:.2g}'}C={width})"
+    before = Row(_parts(model, block, branch.before), stream)
+    projected = [_part(model, block, projection, ("projection", "v5"))] if _exists(block, projection) else []
+    after = Row([*projected, *_parts(model, block, branch.after)], stream)
+    rows = [replace(row, branch=name) for row in (before, Row(parts, shape), after) if row.parts]
+    if branch.adds:
+        rows[0] = replace(rows[0], begins_branch=True)
+        rows[-1] = replace(rows[-1], sum=Part(f"plus.{name}", "+", "v5"))
     return rows
 
 
-def _present(modules: dict[str, Any], *parts: Part) -> list[Part]:
-    """The parts that a stage has. Dropout with a probability of 0 does nothing, and is left out."""
-    return [part for part in parts if part.name in modules and getattr(modules[part.name], "p", 1) > 0]
+def _parts(model: nn.Module, block: nn.Module, names: Iterable[str]) -> list[Part]:
+    """The parts of these names that a block has and that compute something: dropout of nothing does not."""
+    present = [name for name in names if _exists(block, name)]
+    return [_part(model, block, name) for name in present if getattr(block.get_submodule(name), "p", 1) > 0]
+
+
+def _exists(block: nn.Module, name: str) -> bool:
+    return name != "" and not isinstance(dict(block.named_modules()).get(name, nn.Identity()), nn.Identity)
+
+
+def _part(model: nn.Module, block: nn.Module, name: str, known: tuple[str, str] | None = None) -> Part:
+    """A part by what its module says of itself, its `label`, or by its class, or as it is `known` in its place.
+
+    Any other is new in the stage whose file has its class or that of what it is in, or in the model's own.
+    """
+    module = block.get_submodule(name)
+    own = getattr(module, "label", None)
+    if own is None and (found := _KNOWN.get(type(module))):
+        return Part(name, *found)
+    if own is None and known is not None:
+        return Part(name, *known)
+    is_torchs = type(module).__module__.startswith("torch.") and not isinstance(module, nn.Linear)
+    label = own or (type(module).__name__ if is_torchs else name.rpartition(".")[2].replace("_", " "))
+    places = [module, block.get_submodule(name.partition(".")[0]), model]
+    rungs = [re.match(r"gpt\.models\.(v\d+)_", type(place).__module__) for place in places]
+    return Part(name, label, next((rung[1] for rung in rungs if rung), None))

@@ -5,9 +5,7 @@ those of the stage's modules: "blocks.0.attention" is `model.blocks[0].attention
 head.
 """
 
-import copy
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, cast
@@ -17,32 +15,18 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from gpt.models import (
-    v1_bigram,
-    v2_attention_head,
-    v3_attention_heads,
-    v3_feed_forward,
-    v4_blocks,
-    v5_residual,
-    v6_pre_norm,
-    v7_dropout,
-    v8_modern,
-    v9_counts,
-)
-from gpt.models.ablations import without_residuals
+from gpt.inspection.branches import Call, alike, blocks, branches, calls_of, units_of
 from gpt.models.rotary import RotaryPositions
 
-_LADDER = (
-    v1_bigram.Bigram, v2_attention_head.GPT, v3_attention_heads.GPT, v3_feed_forward.GPT, v4_blocks.GPT,
-    v5_residual.GPT, v6_pre_norm.GPT, v7_dropout.GPT, v8_modern.GPT, v9_counts.GPT,
-)  # fmt: skip
-_WITHOUT_RESIDUALS = (v3_feed_forward.GPT, v4_blocks.GPT, without_residuals.GPT)
-_SHOWN = re.compile(r"embedding\.token|expected|trust|norm|(.*\.)?(\w+_norm|\w+_shift|attention|feed_forward(\.[01])?)")
+_RUNG = re.compile(r"gpt\.models\.v\d+_\w+")
+_AROUND = ("embedding.token", "expected", "trust", "norm")
 
 
 def can_be_opened(model: nn.Module) -> bool:
-    """Whether `Inside` knows the stage: the ladder's."""
-    return type(model) in _LADDER
+    """Whether `Inside` knows the stage: the ladder's, whose modules are gpt/models/v*.py, if its blocks attend."""
+    if not _RUNG.fullmatch(type(model).__module__):
+        return False
+    return hasattr(model, "table") or all(hasattr(block, "attention") for block in blocks(model).values())
 
 
 class Inside(nn.Module):
@@ -54,7 +38,7 @@ class Inside(nn.Module):
     *.attention.k, .v                     (H, T, D), of every token of the window
     *.attention.scores, .weights          (H, T): q k^T, neither scaled nor masked; and its masked softmax
     *.attention, *.feed_forward           (C), the output of a branch
-    *.feed_forward.0, .1                  the hidden units before and after the activation
+    *.feed_forward.0, .1                  of a branch without heads, the hidden units: before and after the activation
     expected, trust                       what v9's counts add to the stream, and the weight of each order
     stream.*                              (C): what the next module reads, after the embedding, the counts, each branch
     lens.*                                (V): the same, read by the output layer as if nothing came after it
@@ -63,12 +47,21 @@ class Inside(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = _alike(model)
+        self.model = alike(model)
         self._seen = _Seen()
         for name, module in self.model.named_modules():
             module.register_forward_pre_hook(partial(self._seen.begin, name))
             module.register_forward_hook(partial(self._seen.end, name))
+        self._branches: dict[str, str] = {}  # by path: the module that reads the stream after it
+        self._shown = {*_AROUND}
         some = torch.zeros(1, dtype=torch.int64, device=next(model.parameters()).device)
+        with torch.no_grad(), self._seen:
+            self.model(some[None])
+        for path, block in blocks(self.model).items() if hasattr(model, "lm_head") else ():
+            for branch in branches(block, self._seen.calls, path):
+                self._branches[path + branch.name] = f"{path}{branch.following}".removesuffix(".")
+                units = () if branch.name == "attention" else units_of(block, branch.name)[0]
+                self._shown.update(path + name for name in (*branch.before, branch.name, *units))
         with torch.no_grad():
             self.names = tuple(self.values(some[None], some))
 
@@ -79,36 +72,31 @@ class Inside(nn.Module):
     def values(self, idx: Tensor, row: Tensor) -> dict[str, Tensor]:
         """The same, by name."""
         seen = self._seen
-        seen.outputs, seen.inputs, seen.attended = {}, {}, {}
+        seen.calls, seen.attended = [], {}
         with seen:
             logits = self.model(idx)  # (B, T, V)
         at = partial(torch.index_select, dim=1, index=row)
-        found = {name: at(x)[:, 0] for name, x in seen.outputs.items() if _SHOWN.fullmatch(name)}
+        found = {call.path: at(call.returned)[:, 0] for call in seen.calls if call.path in self._shown}
         if "embedding.position" in dict(self.model.named_modules()):
             position = cast(nn.Embedding, self.model.get_submodule("embedding.position"))
             found["embedding.position"] = position.weight[row].expand(idx.shape[0], -1)  # (B, C)
         for name, attended in seen.attended.items():
             found |= {f"{name}.{key}": x for key, x in _attention(attended, row).items()}
-        stream = {name: at(x)[:, 0] for name, x in self._stream(seen.outputs, seen.inputs).items()}
+        stream = {name: at(x)[:, 0] for name, x in self._stream(seen.calls).items()}
         lens = {name: self._logits(x) for name, x in stream.items() if x.shape[-1] == self._channels()}
         found |= {f"stream.{name}": x for name, x in stream.items()} | {f"lens.{name}": x for name, x in lens.items()}
         return found | {"logits": at(logits)[:, 0]}
 
-    def _stream(self, outputs: dict[str, Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _stream(self, calls: list[Call]) -> dict[str, Tensor]:
         """What the next module reads after the embedding, the counts and each branch: (B, T, C) each."""
-        if "embedding" not in outputs:
-            return {}
-        stream = {"embedding": outputs["embedding"]}
-        if "expected" in outputs:
-            stream["expected"] = inputs["blocks"]
-        for name in [name for name in outputs if name.split(".")[-1] == "attention"]:
-            block, following = name.removesuffix("attention"), name.replace("attention", "feed_forward")
-            if following not in outputs:
-                stream[name] = outputs[name]
-                continue
-            stream[name] = inputs.get(f"{following}_norm", inputs[following])
-            stream[following] = outputs[block.removesuffix(".") or following]
-        return stream
+        read, returned = {call.path: call.read for call in calls}, {call.path: call.returned for call in calls}
+        stream = {"embedding": returned["embedding"]} if "embedding" in returned else {}
+        if "expected" in returned:
+            stream["expected"] = read["blocks"]
+        return stream | {
+            path: (returned if path.startswith(f"{following}.") else read)[following]
+            for path, following in self._branches.items()
+        }
 
     def _logits(self, x: Tensor) -> Tensor:
         """The output layer alone, and the norm before it: (..., C) -> (..., V)."""
@@ -120,27 +108,25 @@ class Inside(nn.Module):
 
 
 class _Seen(TorchFunctionMode):
-    """What the modules of a stage read and return, and the queries, keys, values and outputs of its heads."""
+    """The calls of the modules of a stage, and the queries, keys, values and outputs of its heads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.outputs: dict[str, Tensor] = {}
-        self.inputs: dict[str, Tensor] = {}
+        self.calls: list[Call] = []
         self.attended: dict[str, tuple[Tensor, ...]] = {}
         self._inner: list[str] = []  # the modules that are being computed, the innermost last
 
-    def begin(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def begin(self, name: str, *_: Any) -> None:
         """Before a module."""
-        self.inputs[name] = inputs[0]
         self._inner.append(name)
 
-    def end(self, name: str, module: nn.Module, _: tuple[Tensor, ...], output: Any) -> None:
+    def end(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         """After a module."""
         self._inner.pop()
-        if isinstance(output, Tensor):
-            self.outputs[name] = output
-        if isinstance(module, v2_attention_head.Head):  # spells out what the others call
-            parts = [self.outputs[f"{name}.{part}"] for part in ("query", "key", "value")]
+        self.calls.append(Call(name, inputs[0], output))
+        if all(hasattr(module, part) for part in ("query", "key", "value")):  # a head that spells out what others call
+            inner = {call.path: call.returned for call in self.calls}
+            parts = [inner[f"{name}.{part}"] for part in ("query", "key", "value")]
             self.attended[name] = tuple(x[:, None] for x in (*parts, output))  # (B, 1, T, D) each
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -165,10 +151,13 @@ class Switched(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = _alike(model)
+        self.model = alike(model)
         self.parts = parts(model)
         self._on: dict[str, Tensor] = {}  # by part: (), bool
-        self._without_residuals = isinstance(model, _WITHOUT_RESIDUALS)
+        some = torch.zeros(1, 1, dtype=torch.int64, device=next(model.parameters()).device)
+        calls = calls_of(model, some) if any(part.endswith("feed_forward") for part in self.parts) else []
+        own = {path: branches(block, calls, path) for path, block in blocks(model).items() if calls}
+        self._adding = {path + branch.name for path, some in own.items() for branch in some if branch.adds}
         for name, module in self.model.named_modules():
             self._connect(name, module)
 
@@ -200,8 +189,8 @@ class Switched(nn.Module):
         elif name in ("expected", "trust"):
             module.register_forward_hook(lambda _, __, output: self._kept("counts", output, output * 0))
         elif name in self.parts:
-            passes = self._without_residuals or not name.endswith("feed_forward")  # its input on
-            module.register_forward_hook(lambda _, x, output: self._kept(name, output, x[0] if passes else output * 0))
+            adds = name in self._adding  # and would else pass its input on
+            module.register_forward_hook(lambda _, x, output: self._kept(name, output, output * 0 if adds else x[0]))
 
     def _kept(self, part: str, output: Tensor, instead: Tensor) -> Tensor:
         return torch.where(self._on[part], output, instead)
@@ -240,9 +229,16 @@ def heads(model: nn.Module) -> list[str]:
     return [part for part in parts(model) if re.search(r"attention\.\d+$", part)]
 
 
-def _alike(module: nn.Module) -> nn.Module:
-    """The same module, with the same weights, and with hooks of its own."""
-    made = copy.copy(module)
-    made._modules = {name: child and _alike(child) for name, child in module._modules.items()}
-    made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()
-    return made
+def switches(model: nn.Module) -> dict[str, dict[str, list[str]]]:
+    """What is turned off together: the parts by the name of a switch, in a row for the whole stage and each layer."""
+    found = parts(model)
+    rows = {"run": {part: [part] for part in found if part in ("positions", "counts")}}
+    for number, path in enumerate(blocks(model), 1):
+        own = [part for part in found if f"{part}.".startswith(path) and part not in rows["run"]]
+        heads = [part for part in own if part.startswith(f"{path}attention.")]
+        row = {"all of it": [part for part in own if f"{part}." == path]}
+        row |= {f"head {head}": [part] for head, part in enumerate(heads, 1) if len(heads) > 1}
+        row |= {"all heads" if len(heads) > 1 else "attention": heads}
+        row |= {"feed-forward": [part for part in own if part == f"{path}feed_forward"]}
+        rows[f"layer {number}" if path else "layer"] = {name: some for name, some in row.items() if some}
+    return {title: row for title, row in rows.items() if row}

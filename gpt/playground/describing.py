@@ -11,7 +11,7 @@ from gpt.base.losses import in_words
 from gpt.base.schema import Weights
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.dataflow import dataflow
-from gpt.inspection.parts import can_be_opened, parts
+from gpt.inspection.parts import can_be_opened, parts, switches
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.listing import differing
@@ -52,6 +52,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "tokenizer": _sentences(run) if tokenizer is None else _described(tokenizer),
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
+        "switches": {} if tokenizer is None else switches(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": summary.changes, "answers_only": summary.exact.over.answers_only,
         "losses": _figures(summary), "documented": summary.documented_loss("val"),

@@ -112,29 +112,12 @@ export class Ablation {
 
   /** A row of switches for the whole run, and one for each layer. */
   #rows() {
-    const { parts } = this.run;
-    const layerOf = (part) => /^(blocks\.\d+)?/.exec(part)[0];
-    const whole = parts.filter((part) => ["positions", "counts"].includes(part));
-    const inLayers = parts.filter((part) => !whole.includes(part));
-    const single = whole.map((part) => ({ name: part, parts: [part] }));
-    const rows = single.length ? [this.#row("run", single)] : [];
-    for (const layer of new Set(inLayers.map(layerOf))) {
-      const own = inLayers.filter((part) => layerOf(part) === layer);
-      const heads = own.filter((part) => /attention\.\d+$/.test(part));
-      const switches = [
-        { name: "all of it", parts: own.filter((part) => part === layer) },
-        ...(heads.length > 1 ? heads.map((head, h) => ({ name: `head ${h + 1}`, parts: [head] })) : []),
-        { name: heads.length > 1 ? "all heads" : "attention", parts: heads },
-        { name: "feed-forward", parts: own.filter((part) => part.endsWith("feed_forward")) },
-      ].filter(({ parts }) => parts.length);
-      rows.push(this.#row(layer ? `layer ${Number(layer.split(".")[1]) + 1}` : "layer", switches));
-    }
-    return rows;
+    return Object.entries(this.run.switches).map(([title, switches]) => this.#row(title, switches));
   }
 
-  /** @param {{name: string, parts: string[]}[]} switches */
+  /** @param {Record<string, string[]>} switches */
   #row(title, switches) {
-    const buttons = switches.map(({ name, parts }) => {
+    const buttons = Object.entries(switches).map(([name, parts]) => {
       const button = element(
         "button",
         {

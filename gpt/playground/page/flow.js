@@ -11,7 +11,7 @@ export class Flow {
   /** @param {Run} run */
   constructor(run, names) {
     this.run = run;
-    this.pass = new Pass(run.stage, names, () => this.#draw());
+    this.pass = new Pass(run, names, () => this.#draw());
     /** @type {number | null} */
     this.step = null; // where the reader is; null shows all steps alike
     this.root = element("div", { class: "flow-view" });
@@ -41,20 +41,22 @@ export class Flow {
     const focused = document.activeElement?.getAttribute("data-focus");
     const steps = stepsOf(pass);
     if (this.step !== null) this.step = Math.min(this.step, steps.length - 1);
-    this.items = steps.map(({ title, parts, detail, since, code, shape, body }, i) =>
-      element(
+    const { stage } = this.run;
+    this.items = steps.map(({ title, parts, detail, code, shape, body }, i) => {
+      const isNew = parts.some((name) => pass.parts.get(name)?.since === stage);
+      return element(
         "li",
         {
-          class: `step${since === pass.stage ? " new" : ""}`,
+          class: `step${isNew ? " new" : ""}`,
           "aria-current": i === this.step ? "step" : null,
           "data-part": (detail ? [...detail, ...parts.slice(1)] : parts).join(" "),
         },
-        element("h4", {}, title, since === pass.stage ? element("span", { class: "badge" }, `new in ${since}`) : null),
+        element("h4", {}, title, isNew ? element("span", { class: "badge" }, `new in ${stage}`) : null),
         element("code", {}, code),
         ...body,
         shape ? element("span", { class: "arrow" }, `↓ ${shape}`) : null,
-      ),
-    );
+      );
+    });
     const going = this.step === null ? `${steps.length} steps` : `step ${this.step + 1} of ${steps.length}`;
     const go = (name, place, focus, disabled) =>
       element(
@@ -92,7 +94,7 @@ export class Flow {
       element(
         "div",
         { class: "walk" },
-        picture(this.run, pass.layers.length, steps, this.step, (step) => this.#go(step)),
+        picture(this.run, steps, this.step, (step) => this.#go(step)),
         element("ol", { class: this.step === null ? "flow" : "flow stepping" }, ...this.items),
       ),
     );

@@ -87,7 +87,7 @@ export class Inside {
       if (signal.aborted) return;
       const next = position < ids.length ? ids[position] : null;
       this.flow.show(values, window, row);
-      this.lens.replaceChildren(lens(values, this.names, next));
+      this.lens.replaceChildren(lens(this.run, values, this.names, next));
     }
     this.loaded = what;
   }

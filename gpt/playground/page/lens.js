@@ -1,7 +1,8 @@
 /** The logit lens: what the output layer reads from the stream after the embedding and after each branch. */
-/** @import { Tensors } from "./engines/server.js" */
+/** @import { Run, Tensors } from "./engines/server.js" */
 /** @import { Values } from "./predictions.js" */
 import { element, percent, short, spoken } from "./dom.js";
+import { branchesOf } from "./pass.js";
 import { ranking, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
 
@@ -11,28 +12,21 @@ const ARGUED = 3; // tokens for, and as many against
 /** "blocks.1.feed_forward" -> "layer 2, feed-forward". */
 function spokenPath(path) {
   const [, layer, rest] = /^(?:blocks\.(\d+)\.)?(.+)$/.exec(path);
-  const name = { feed_forward: "feed-forward", expected: "what the counts add" }[rest] ?? rest;
+  const name = rest === "expected" ? "what the counts add" : rest.replace("_", "-");
   return layer === undefined ? name : `layer ${Number(layer) + 1}, ${name}`;
 }
 
 /**
- * Whether branches add to the stream, rather than replacing it.
- * @param {Tensors} values
- */
-export function isResidual(values) {
-  const branch = Object.keys(values).find((name) => /^(?:blocks\.\d+\.)?attention$/.test(name));
-  return branch !== undefined && values[branch].data.some((x, i) => x !== values[`stream.${branch}`].data[i]);
-}
-
-/**
  * The points of the stream that the output layer can read, in their order.
+ * @param {Run} run
  * @param {Tensors} values
  * @returns {[path: string, logits: Float32Array][]}
  */
-export function points(values) {
+function points(run, values) {
+  const names = ["embedding", "expected", ...branchesOf(run)];
   const order = (path) => {
     const [, layer = "-1", rest] = /^(?:blocks\.(\d+)\.)?(.+)$/.exec(path);
-    return [Number(layer), ["embedding", "expected", "attention", "feed_forward"].indexOf(rest)];
+    return [Number(layer), names.indexOf(rest)];
   };
   return Object.keys(values)
     .filter((name) => name.startsWith("lens."))
@@ -43,14 +37,15 @@ export function points(values) {
 
 /**
  * What the tensors of a forward pass say about each layer; `next` is the token that came next, or null.
+ * @param {Run} run
  * @param {Tensors} values
  */
-export function lens(values, names, next) {
-  const found = points(values);
+export function lens(run, values, names, next) {
+  const found = points(run, values);
   if (!found.length) return element("p", { class: "note" }, "There are no layers yet: the table is all there is.");
   const rows = found.map(([path, x], i) => row(spokenPath(path), path, x, found[i - 1]?.[1], names, next));
   if ("trust" in values) rows.push(row("the counts", "counts", values.logits.data, found.at(-1)[1], names, next));
-  const note = isResidual(values)
+  const note = run.flow.some(({ sum }) => sum)
     ? "The output layer reads the stream early, as if nothing came after it. On the right: whose logits the branch " +
       "raises and lowers most, relative to the mean change of all logits."
     : "The output layer reads each layer’s output, though it was trained to read only the last: without residual " +

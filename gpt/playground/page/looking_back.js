@@ -39,9 +39,8 @@ export function scores(pass) {
   const caption = "Weights in percent; – is masked. Click one to see how it is computed.";
   return {
     title: H > 1 ? `Attention in ${H} heads` : "Attention",
-    parts: ["attention", "attention.positions", "attention.dropout"],
+    parts: ["attention", "attention.heads", "attention.positions", "attention.dropout"],
     detail: ["attention:scores", "attention:mask", "attention:softmax"],
-    since: H > 1 ? "v3" : "v2",
     code: "weights = softmax(mask(q @ kᵀ / √D))",
     shape: `(H=${H}, T=${T})`,
     body: [
@@ -78,7 +77,6 @@ export function cell(pass) {
     title: `One cell: head ${head + 1}, “${spoken(pass.tokens[key])}” at position ${key}`,
     parts: ["attention"],
     detail: ["attention:scores", "attention:mask", "attention:softmax"],
-    since: "v2",
     code: "q · k / √D",
     shape: "(1)",
     body: [
@@ -111,14 +109,13 @@ export function cell(pass) {
 /** @type {(pass: Pass) => Step} The query, key and value of the token, of all heads one after the other. */
 export function projections(pass) {
   const [H, D] = pass.shapes[`${pass.prefix}attention.q`];
-  const x = pass.of("attention_shift") ?? pass.of("attention_norm") ?? pass.streamBefore();
+  const x = pass.of("attention_shift") ?? pass.of("attention_norm") ?? pass.streamBefore("attention");
   const ofRow = (name) =>
     Float32Array.from(Array.from({ length: H }, (_, h) => [...pass.of(`attention.${name}`, h, pass.row)]).flat());
   return {
     title: "Query, key and value",
     parts: ["attention"],
     detail: ["attention:qkv"],
-    since: "v2",
     code: "q, k, v = x @ W_q, x @ W_k, x @ W_v",
     shape: `(H·D=${H * D}) each`,
     body: [
@@ -126,8 +123,7 @@ export function projections(pass) {
         `Three linear layers read x. Each number is a sum of ${x.length} products: the numbers of x times trained ` +
           `weights, a column of W. ` +
           (H > 1 ? `The first ${D} numbers belong to head 1, the next ${D} to head 2, and so on. ` : "") +
-          (pass.values["embedding.token"] ? "" : "Query and key are then rotated by their position. ") +
-          "Every other token gets its own in the same way, from its own x.",
+          `${pass.note("attention.positions")} Every other token gets its own in the same way, from its own x.`,
       ),
       strip("x", x, { path: "qkv.x" }),
       strip("q", pass.of("attention.q"), { after: "→", path: "qkv.q" }),
@@ -151,7 +147,6 @@ export function sumOfValues(pass) {
     title: "The sum of the values",
     parts: ["attention"],
     detail: ["attention:values"],
-    since: "v2",
     code: "weights @ v",
     shape: `(D=${read.length})`,
     body: [
@@ -178,11 +173,10 @@ export function heads(pass) {
   const output = pass.of("attention");
   const largest = sizeOf(pass.of("attention.heads"));
   if (H === 1) return null;
-  const isProjected = pass.isResidual; // the projection comes with the residual connections
+  const isProjected = pass.parts.has("attention.projection");
   return {
     title: isProjected ? "The heads side by side, and their projection" : "The heads side by side",
     parts: ["attention.heads", ...(isProjected ? ["attention.projection"] : [])],
-    since: "v3",
     code: isProjected ? "projection(concatenate(heads))" : "concatenate(heads)",
     shape: isProjected ? `(C=${output.length})` : `(H·D=${H * D})`,
     body: [

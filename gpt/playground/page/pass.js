@@ -1,14 +1,20 @@
 /** A forward pass by name, and the layer, head and token of it that the reader has chosen. */
-/** @import { Tensors } from "./engines/server.js" */
+/** @import { Part, Run, Tensors } from "./engines/server.js" */
 import { element } from "./dom.js";
-import { isResidual } from "./lens.js";
 import { ranking } from "./predictions.js";
 import { strip } from "./strips.js";
 
 export class Pass {
-  /** `names` are those of the vocabulary; `changed` is called when the reader chooses. */
-  constructor(stage, names, changed) {
-    this.stage = stage;
+  /**
+   * `names` are those of the vocabulary; `changed` is called when the reader chooses.
+   * @param {Run} run
+   */
+  constructor(run, names, changed) {
+    this.flow = run.flow;
+    const parts = run.flow.flatMap((row) => [...row.parts, row.block, row.sum]).filter((part) => part !== null);
+    /** @type {Map<string, Part>} */
+    this.parts = new Map(parts.map((part) => [part.name, part])); // of the run's picture, by name
+    this.branches = branchesOf(run);
     this.names = names;
     this.changed = changed;
     this.layer = 0;
@@ -26,7 +32,6 @@ export class Pass {
   take(tensors, window, row) {
     this.row = row;
     this.tokens = window.map((id) => this.names[id]);
-    this.isResidual = isResidual(tensors);
     this.values = Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data]));
     this.shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
     this.layers = Object.keys(tensors)
@@ -57,15 +62,30 @@ export class Pass {
     return this.values[path].subarray(start, start + size);
   }
 
-  /** What the chosen layer reads. */
-  streamBefore() {
-    if (this.layer) return this.values[`stream.${this.layers[this.layer - 1]}feed_forward`];
+  /** What a branch of the chosen layer reads. */
+  streamBefore(branch) {
+    const before = this.branches[this.branches.indexOf(branch) - 1];
+    if (before) return this.values[`stream.${this.prefix}${before}`];
+    if (this.layer) return this.values[`stream.${this.layers[this.layer - 1]}${this.branches.at(-1)}`];
     return this.values["stream.expected"] ?? this.values["stream.embedding"];
+  }
+
+  /** What is said of a part of the run, if it has that part. */
+  note(name) {
+    return this.parts.get(name)?.note ?? "";
   }
 
   #strongest() {
     return ranking(this.of("attention.weights", this.head))[0];
   }
+}
+
+/**
+ * The branches of a block, in their order.
+ * @param {Run} run
+ */
+export function branchesOf(run) {
+  return [...new Set(run.flow.map(({ branch }) => branch).filter(Boolean))];
 }
 
 /**

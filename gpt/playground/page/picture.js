@@ -4,40 +4,39 @@
 import { element } from "./dom.js";
 
 /**
- * `run.flow` has the rows, `blocks` says how many there are of the part in a frame. `steps` are those of steps.js, of
- * which the reader is at `here`, or at none; `chosen` is called with the step of a part that is clicked.
+ * `run.flow` has the rows. `steps` are those of steps.js, of which the reader is at `here`, or at none; `chosen` is
+ * called with the step of a part that is clicked.
  * @param {Run} run
  * @param {Step[]} steps
  */
-export function picture(run, blocks, steps, here, chosen) {
+export function picture(run, steps, here, chosen) {
   const root = element("figure", { class: "picture", "aria-label": `${run.stage} as a picture` });
-  const box = (name, since) => element("div", { class: name + newIn(run.stage, since) });
+  const box = (/** @type {string} */ name, /** @type {Part} */ { since }) =>
+    element("div", { class: name + newIn(run.stage, since) });
   const line = (/** @type {Part[]} */ ...parts) =>
     element("div", { class: "row" }, ...parts.map((part) => drawn(part, run.stage, steps, here, chosen)));
   let [block, branch] = [null, null];
   for (const row of run.flow) {
-    if (!row.in_block) block = null;
+    if (!row.block) block = null;
     else if (!block) {
-      block = box("block", "v4");
-      block.append(line({ name: "blocks", label: inBlocks(blocks), since: "v4" }));
+      block = box("block", row.block);
+      block.append(line(row.block));
       root.append(block);
     }
     if (row.begins_branch) {
-      branch = box("branch", "v5");
+      branch = box("branch", run.flow.find(({ sum, branch }) => sum && branch === row.branch).sum);
       (block ?? root).append(branch);
     }
     const into = branch ?? block ?? root;
     into.append(line(...row.parts));
-    if (row.ends_branch) {
-      branch.append(line({ name: `plus.${row.parts[0].name.split(".")[0]}`, label: "+", since: "v5" }));
+    if (row.sum) {
+      branch.append(line(row.sum));
       branch = null;
     }
     if (row.shape) into.append(element("div", { class: "shape" }, `↓ ${row.shape}`));
   }
   return root;
 }
-
-const inBlocks = (n) => `${n} ${n === 1 ? "block" : "blocks"}`;
 
 const newIn = (stage, since) => (since === stage ? " new" : "");
 

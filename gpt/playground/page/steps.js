@@ -4,9 +4,9 @@
  * @import { Pass } from "./pass.js"
  *
  * A step: `parts` are those of picture.js that it explains, `detail` what it explains of the first of them, in the names
- * of linked.js; `since` is the stage in which it is new.
+ * of linked.js.
  * @typedef {{
- *   title: string, parts: string[], detail?: string[], since: string | null, code: string, shape: string | null, body: (Node | null)[],
+ *   title: string, parts: string[], detail?: string[], code: string, shape: string | null, body: (Node | null)[],
  * }} Step
  */
 import { element, short, spoken, table } from "./dom.js";
@@ -24,24 +24,23 @@ const LISTED = 5; // tokens
  */
 export function stepsOf(pass) {
   if (!pass.layers.length) return ofTable(pass);
-  const between = pass.values[`stream.${pass.prefix}attention`];
   return [
     embedding(pass),
     counts(pass),
     chooseLayer(pass),
-    normalised(pass, "attention", "LayerNorm"),
-    projections(pass),
-    scores(pass),
-    cell(pass),
-    sumOfValues(pass),
-    heads(pass),
-    added(pass, "attention", "What attention adds", pass.streamBefore()),
-    normalised(pass, "feed_forward", "LayerNorm again"),
-    hidden(pass),
-    added(pass, "feed_forward", "What the feed-forward layer adds", between),
+    ...pass.branches.flatMap((branch) => ofBranch(pass, branch)),
     norm(pass),
     logits(pass, "lm_head(x)"),
   ].filter(Boolean);
+}
+
+/** @type {(pass: Pass, branch: string) => (Step | null)[]} */
+function ofBranch(pass, branch) {
+  const inner =
+    branch === "attention"
+      ? [projections(pass), scores(pass), cell(pass), sumOfValues(pass), heads(pass)]
+      : [hidden(pass, branch)];
+  return [normalised(pass, branch), ...inner, added(pass, branch)];
 }
 
 /** @type {(pass: Pass) => Step[]} */
@@ -50,7 +49,6 @@ function ofTable(pass) {
     {
       title: "The row of the last token in the table",
       parts: ["table"],
-      since: "v1",
       code: `table[${JSON.stringify(pass.tokens[pass.row])}]`,
       shape: `(V=${pass.values.logits.length})`,
       body: [say("The table has a row of logits for each token. No earlier token is read.")],
@@ -75,11 +73,13 @@ function embedding(pass) {
   const said = position
     ? `A trained vector for “${name}” and one for position ${pass.row} of the window, the first being 0, added ` +
       "number by number."
-    : `A trained vector for “${name}”. Positions come in later: queries and keys are rotated by theirs.`;
+    : `A trained vector for “${name}”.` +
+      (pass.parts.has("attention.positions")
+        ? " Positions come in later: queries and keys are rotated by theirs."
+        : "");
   return {
     title: position ? "Embedding + positions" : "Embedding",
     parts: ["embedding", "embedding.position"],
-    since: "v2",
     code: token ? "x = token(idx) + position" : "x = embedding(idx)",
     shape: `(C=${x.length})`,
     body: [say(said), ...parts],
@@ -92,7 +92,6 @@ function counts(pass) {
   return {
     title: "What the counts expect",
     parts: ["expected"],
-    since: "v9",
     code: "x = x + expected(p)",
     shape: `(C=${pass.values.expected.length})`,
     body: [
@@ -122,7 +121,6 @@ function chooseLayer(pass) {
   return {
     title: `${pass.layers.length} blocks, or layers, one after another`,
     parts: ["blocks"],
-    since: "v4",
     code: "x = blocks(x)",
     shape: null,
     body: [
@@ -134,42 +132,40 @@ function chooseLayer(pass) {
 
 /**
  * What a branch does with the stream before it reads it.
- * @type {(pass: Pass, branch: string, title: string) => Step | null}
+ * @type {(pass: Pass, branch: string) => Step | null}
  */
-function normalised(pass, branch, title) {
-  if (!pass.of(`${branch}_norm`)) return null;
-  const prefix = pass.prefix;
-  const before = branch === "attention" ? pass.streamBefore() : pass.values[`stream.${prefix}attention`];
-  const shift = pass.of(`${branch}_shift`);
+function normalised(pass, branch) {
+  const [norm, shift] = [`${branch}_norm`, `${branch}_shift`].map((name) => pass.parts.get(name));
+  if (!norm) return null;
+  const before = pass.streamBefore(branch);
+  const again = pass.branches.indexOf(branch) ? " again" : "";
   return {
-    title: shift ? `${title} and token shift` : title,
+    title: `${norm.label}${again}${shift ? ` and ${shift.label}` : ""}`,
     parts: [`${branch}_norm`, `${branch}_shift`],
-    since: shift ? "v8" : "v6",
     code: shift ? `${branch}_shift(${branch}_norm(x))` : `${branch}_norm(x)`,
     shape: `(C=${before.length})`,
     body: [
-      say(
-        `LayerNorm moves the ${before.length} numbers to mean 0 and deviation 1, ` +
-          "then scales and shifts each by what it learned.",
-      ),
+      say(norm.note),
       strip("x", before),
-      named(pass, `${prefix}${branch}_norm`, { name: "norm", after: "→" }),
-      ...(shift ? [named(pass, `${prefix}${branch}_shift`, { name: "shift", after: "→" })] : []),
+      named(pass, `${pass.prefix}${branch}_norm`, { name: "norm", after: "→" }),
+      ...(shift ? [named(pass, `${pass.prefix}${branch}_shift`, { name: "shift", after: "→" })] : []),
     ],
   };
 }
 
-/** @type {(pass: Pass, branch: string, title: string, before: Float32Array) => Step | null} */
-function added(pass, branch, title, before) {
+/** @type {(pass: Pass, branch: string) => Step | null} */
+function added(pass, branch) {
   const output = pass.of(branch);
-  if (!output) return null;
   const path = `${pass.prefix}${branch}`;
-  if (!pass.isResidual)
+  const isAttention = branch === "attention";
+  const [title, name] = isAttention ? ["What attention", "attention"] : ["What the feed-forward layer", "feed-forward"];
+  const row = pass.flow.find(({ sum, branch: its }) => sum && its === branch);
+  if (!row) {
+    const part = isAttention ? "attention" : unitsOf(pass, branch).at(-1).name;
     return {
-      title: title.replace("adds", "hands on"),
-      parts: [branch === "attention" ? "attention" : "feed_forward.1"],
-      detail: [branch === "attention" ? "attention:output" : "feed_forward.1"],
-      since: null,
+      title: `${title} hands on`,
+      parts: [part],
+      detail: [isAttention ? "attention:output" : part],
       code: `x = ${branch}(x)`,
       shape: `(C=${output.length})`,
       body: [
@@ -177,54 +173,61 @@ function added(pass, branch, title, before) {
         named(pass, path, { name: "x", after: "=" }),
       ],
     };
-  const after = pass.values[`stream.${path}`];
+  }
+  const [before, after] = [pass.streamBefore(branch), pass.values[`stream.${path}`]];
   const largest = sizeOf(before, output, after);
   return {
-    title,
-    parts: [branch === "attention" ? "attention.projection" : "feed_forward.2", "dropout", `plus.${branch}`],
-    since: pass.stage === "v7" ? "v7" : "v5",
-    code: `x = x + ${branch}(${pass.of(`${branch}_norm`) ? "…" : "x"})`,
+    title: `${title} adds`,
+    parts: [...row.parts, row.sum].map((part) => part.name),
+    code: `x = x + ${branch}(${pass.parts.has(`${branch}_norm`) ? "…" : "x"})`,
     shape: `(C=${after.length})`,
     body: [
       say(
-        branch === "attention"
+        isAttention
           ? "The result is added to the x that the branch has read, number by number."
           : `The projection, a linear layer, computes ${output.length} sums of the units times trained weights, plus ` +
               "a bias. They are added to x.",
       ),
       strip("x", before, { largest }),
-      named(pass, path, {
-        name: branch === "attention" ? "attention" : "feed-forward",
-        largest,
-        after: "+",
-      }),
+      named(pass, path, { name, largest, after: "+" }),
       named(pass, `stream.${path}`, { name: "x", largest, after: "=" }),
-      ...(pass.stage === "v7" ? [say("Dropout would zero some of these numbers while training; here it is off.")] : []),
+      ...row.parts.filter((part) => part.note).map((part) => say(part.note)),
     ],
   };
 }
 
-/** @type {(pass: Pass) => Step | null} */
-function hidden(pass) {
-  const [before, after] = [pass.of("feed_forward.0"), pass.of("feed_forward.1")];
-  if (!after) return null;
-  const on = after.reduce((sum, x) => sum + (x > 0 ? 1 : 0), 0);
-  const squares = pass.values["embedding.token"] ? "" : "²";
-  const prefix = pass.prefix;
+/**
+ * The parts of a branch without heads that compute its units.
+ * @param {Pass} pass
+ */
+function unitsOf(pass, branch) {
+  const row = pass.flow.find(({ parts }) => parts.some(({ name }) => name.split(".")[0] === branch));
+  return row.parts.filter(({ name }) => `${pass.prefix}${name}` in pass.values);
+}
+
+/** @type {(pass: Pass, branch: string) => Step} */
+function hidden(pass, branch) {
+  const units = unitsOf(pass, branch).filter(({ name }) => name !== branch);
+  const last = pass.of(units.at(-1).name);
+  const [first, ...rest] = pass.flow
+    .find(({ parts }) => parts.some(({ name }) => name === units[0].name))
+    .parts.filter(({ name }) => !name.endsWith(".wide"));
+  const on = last.reduce((sum, x) => sum + (x > 0 ? 1 : 0), 0);
+  const notes = rest.map(({ note }) => note).filter(Boolean);
+  const label = first.label[0].toUpperCase() + first.label.slice(1);
   return {
-    title: `Feed-forward: ${after.length} units and ReLU${squares}`,
-    parts: ["feed_forward.0", "feed_forward.wide", "feed_forward.1"],
-    since: "v3_ffn",
-    code: `relu(x W + b)${squares}`,
-    shape: `(${after.length})`,
+    title: `${label}: ${last.length} units and ${rest.map((part) => part.label).join(", ")}`,
+    parts: [first.name, `${branch}.wide`, ...rest.map((part) => part.name)],
+    code: rest.map((part) => part.code).find(Boolean) ?? `${branch}(x)`,
+    shape: `(${last.length})`,
     body: [
       say(
-        "A linear layer: each unit is a sum of the numbers of x times trained weights, plus a bias. " +
-          `${on} of ${after.length} are positive; ReLU sets the others to 0` +
-          (squares ? ", and squares the positive ones." : "."),
+        "A linear layer: each unit is a sum of the numbers of x times trained weights, plus a bias." +
+          notes.map((note) => ` ${on} of ${last.length} are positive; ${note}`).join(""),
       ),
-      strip("before", before, { path: `${prefix}feed_forward.0` }),
-      strip("after", after, { after: "→", path: `${prefix}feed_forward.1` }),
+      ...units.map(({ name, label }, i) =>
+        strip(label, pass.of(name), { after: i ? "→" : "", path: `${pass.prefix}${name}` }),
+      ),
     ],
   };
 }
@@ -233,9 +236,8 @@ function hidden(pass) {
 function norm(pass) {
   if (!("norm" in pass.values)) return null;
   return {
-    title: "The last LayerNorm",
+    title: `The last ${pass.parts.get("norm").label}`,
     parts: ["norm"],
-    since: "v6",
     code: "norm(x)",
     shape: `(C=${pass.values.norm.length})`,
     body: [...fromLastLayer(pass), named(pass, "norm", { after: "→" })],
@@ -248,7 +250,7 @@ function norm(pass) {
  */
 function fromLastLayer(pass) {
   const last = pass.layers.at(-1);
-  const path = [`stream.${last}feed_forward`, `stream.${last}attention`].find((name) => name in pass.values);
+  const path = `stream.${last}${pass.branches.at(-1)}`;
   const [shown, count] = [pass.layer + 1, pass.layers.length];
   const others =
     shown < count
@@ -262,7 +264,7 @@ function fromLastLayer(pass) {
 function logits(pass, code) {
   const x = pass.values.logits;
   const p = softmax(x);
-  const network = `lens.${pass.layers.at(-1)}feed_forward`;
+  const network = `lens.${pass.layers.at(-1)}${pass.branches.at(-1)}`;
   const best = ranking(p).slice(0, LISTED);
   const powers = Float64Array.from(x, Math.exp);
   const row = (name, token, ...cells) =>
@@ -285,7 +287,6 @@ function logits(pass, code) {
         ? "Output layer, counts and softmax"
         : "Output layer and softmax",
     parts: ["lm_head", "trust", "softmax"],
-    since: "trust" in pass.values ? "v9" : "v1",
     code: "trust" in pass.values ? "lm_head(x) + trust · log p" : `softmax(${code})`,
     shape: null,
     body: [

@@ -17,8 +17,11 @@
  * A loss of a run in nats per `unit`; `kind` says how it was measured. Null: there is none.
  * @typedef {{name: string, nats: number | null, unit: string, kind: string}} Loss
  *
- * A part of the forward pass in the picture of a run; `since` is the stage that brought it, and null for data.
- * @typedef {{name: string, label: string, since: string | null}} Part
+ * What gpt/inspection/dataflow.py says of a part of the forward pass in the picture of a run, and of a row of them.
+ * @typedef {{name: string, label: string, since: string | null, note: string, code: string}} Part
+ * @typedef {{
+ *   parts: Part[], shape: string, block: Part | null, branch: string, begins_branch: boolean, sum: Part | null,
+ * }} Row
  *
  * A run in full. What is null or empty is not known, or not of this task. If `answers_only`, it has learned to predict
  * the answers of its lines, and nothing of what stands before them.
@@ -26,8 +29,8 @@
  *   adds: string, parameters: number, iterations: number, block_size: number, weights: string, contains_text: boolean,
  *   token: string, vocabulary: string[] | null, vocabulary_size: number, prompt: string, changed: string[],
  *   tokenizer: {kind: "characters" | "bytes" | "subwords" | "gpt2" | "sentence_subwords", vocabulary?: string[], merges?: [string, string][]} | null,
- *   opens: boolean, parts: string[], has_attention?: boolean, moments: number[],
- *   flow: {parts: Part[], shape: string, in_block: boolean, begins_branch: boolean, ends_branch: boolean}[],
+ *   opens: boolean, parts: string[], switches: Record<string, Record<string, string[]>>, has_attention?: boolean,
+ *   moments: number[], flow: Row[],
  *   losses: Loss[], documented: number | null, answers_only: boolean, curve: Estimate[],
  *   training?: Offered | string, variants?: string[],
  *   example?: {sentence: string, beam: number, length_penalty: number, source: string[], beams: Beam[]},
