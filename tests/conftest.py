@@ -34,6 +34,7 @@ from torch import nn
 from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.command_schemas import CompareConfig
+from gpt.base.ladder import LADDER
 from gpt.base.runtime import Runtime
 from gpt.base.schema import TrainConfig
 from gpt.data.corpora import LOADER
@@ -91,14 +92,19 @@ def build(stage: str, vocab_size: int = 65, seed: int = 0, **changes: Any) -> nn
 
 def small_size(stage: str) -> dict[str, int]:
     """Hyperparameters for fast tests: only the sizes from v7 on are large."""
-    is_large = stage.startswith(("v7", "v8", "v9", "hybrid"))
-    return {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2} if is_large else {}
+    return {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2} if is_from(stage, "v7") else {}
+
+
+def is_from(stage: str, first: str) -> bool:
+    """Whether a stage, or the one that it is an ablation of, comes no earlier than another, as hybrid does."""
+    original = stage.partition("_with")[0]
+    return original == "hybrid" or original in LADDER[LADDER.index(first) :]
 
 
 def build_small(stage: str, **changes: Any) -> nn.Module:
     """The stage at a size for fast tests, with no weight that is zero."""
     model = build(stage, **(small_size(stage) | changes))
-    if stage.startswith(("v8", "v9", "hybrid")):  # what begins at zero would hide the rest
+    if is_from(stage, "v8"):  # what begins at zero would hide the rest
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
     return model

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import having
+from gpt.base.ladder import rank
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, TrainConfig, Weights
 from gpt.cli.composing import composed
@@ -53,7 +54,7 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
     Raises RequestError if there is none.
     """
     newest = {run.summary.stage: run.folder for run in finished_runs(*roots, stages=[stage] if stage else [])}
-    return dict(sorted(newest.items()))
+    return {stage: newest[stage] for stage in sorted(newest, key=rank)}
 
 
 def exactly(folders: list[Path]) -> dict[str, RunFolder]:

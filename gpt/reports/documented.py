@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from gpt.base.ladder import rank
 from gpt.reports.escaping import markdown
 from gpt.runs.finding import FinishedRun
 from gpt.runs.records import Summary
@@ -56,7 +57,7 @@ def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
             not_counted.append((newest[key], "there is a newer run of this seed"))
         newest[key] = run
     counted = defaultdict(list)
-    for (stage, _), run in sorted(newest.items()):
+    for (stage, _), run in sorted(newest.items(), key=lambda found: (rank(found[0][0]), found[0][1])):
         counted[stage].append(run)
     rows = [row for stage_runs in counted.values() for row in _rows([s for _, s in stage_runs], tolerance)]
     return Comparison(rows, dict(counted), not_counted)

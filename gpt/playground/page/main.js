@@ -219,7 +219,8 @@ function title(run) {
     (other) => other.stage === run.stage && other.name === run.name && other.seed === run.seed,
   );
   const apart = alike.length > 1 ? `, ${run.finished.slice(0, 16).replace("T", " ")}` : "";
-  const loss = run.loss === null ? "" : ` · ${run.loss.nats.toFixed(3)}${run.loss.how === "exact" ? "" : ` ${run.loss.how}`}`;
+  const loss =
+    run.loss === null ? "" : ` · ${run.loss.nats.toFixed(3)}${run.loss.how === "exact" ? "" : ` ${run.loss.how}`}`;
   const differing = run.differing ? ` · ${run.differing}` : "";
   return `${run.stage}${name}${loss} · seed ${run.seed}${differing}${apart}`;
 }
