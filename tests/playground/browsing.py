@@ -1,17 +1,22 @@
-"""A Chromium that the machine has, and axe-core, which checks what a page is like for those who cannot see it well."""
+"""A Chromium that the machine has, what it shows of a run, and axe-core, which finds what is hard to see or to use."""
 
 import contextlib
 import os
+import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from gpt.base.errors import UserError
 from gpt.data.download import npm_package
+from gpt.playground import looking
+from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY
 
 _AXE = "axe-core@4.14.1"
@@ -90,3 +95,78 @@ def violations(page: Any) -> list[str]:
     page.evaluate(axe())
     found = page.evaluate("async () => (await axe.run()).violations")
     return [f"{v['id']}: {node['html'][:200]} {node['failureSummary']}" for v in found for node in v["nodes"][:3]]
+
+
+PROMPT = "Abc de.\nFgh ij"
+POSITION = 5  # the token that is selected, predicted from the five before it; the window has three more
+TOLERANCE = 1e-4
+
+_READ_STRIPS = r"""() => [...document.querySelectorAll(".inside .strip")].map((strip) => {
+  const shown = [...strip.querySelectorAll(".cells i")].map((cell) => {
+    cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+    return strip.querySelector(".strip-number").lastChild.textContent.replace("\u2212", "-");
+  });
+  return [strip.dataset.path, shown.map(Number)];
+})"""
+
+
+def opened(visited: Visit, *names: str, position: int = POSITION) -> None:
+    """Select a token and open these parts of the page."""
+    visited.page.fill("#prompt", PROMPT)
+    visited.settled()
+    visited.page.locator(".panel.a .text span").nth(position).click()
+    visited.settled()
+    for name in names:
+        visited.page.click(f".inside details.{name} > summary")
+    looked(visited)
+
+
+def looked(visited: Visit) -> None:
+    """Wait until the inside of the run is shown."""
+    visited.page.wait_for_timeout(100)
+    visited.page.wait_for_selector(".inside[aria-busy=false]")
+    busy = visited.page.locator(".ablation[aria-busy=true]")  # the page's policy forbids a script that polls
+    while busy.count():
+        busy.first.wait_for(state="detached")
+
+
+def strips(visited: Visit) -> dict[str, Tensor]:
+    """The numbers that each strip shows when one points at its cells."""
+    return {path: torch.tensor(numbers) for path, numbers in visited.page.evaluate(_READ_STRIPS)}
+
+
+def check_strips(visited: Visit, run: TrainedRun) -> set[str]:
+    """Check the strips that show values of the forward pass; return their names."""
+    expected, found = inside(run), strips(visited)
+    for name in found.keys() & expected.keys():
+        assert found[name].sub(expected[name]).abs().max() <= TOLERANCE, name
+    return found.keys() & expected.keys()
+
+
+def check_lens(visited: Visit, run: TrainedRun) -> list[str]:
+    """Check the predictions that are read from the stream; return its points in their order."""
+    rows = visited.page.locator(".lens-rows li").all()
+    for row in rows:
+        p = inside(run)[f"lens.{row.get_attribute('data-path')}"].softmax(-1)
+        for bar in row.locator(".lens-bar").all():
+            percent = float(bar.inner_text().split()[-1].rstrip("%"))
+            assert percent == pytest.approx(100 * p[int(bar.get_attribute("data-token"))].item(), abs=0.0501)
+        assert int(row.locator(".lens-bar").first.get_attribute("data-token")) == int(p.argmax())
+    return [row.get_attribute("data-path") for row in rows]
+
+
+def inside(run: TrainedRun) -> dict[str, Tensor]:
+    """The values of the forward pass for the selected token, in the window of the prompt."""
+    return looking.inside(run, run.tokenizer.encode(PROMPT).tolist()[: run.model.block_size], POSITION - 1)
+
+
+def losses(run: TrainedRun, off: Sequence[str] = ()) -> list[float]:
+    """Of the prompt's tokens, with parts of the run turned off."""
+    ids = run.tokenizer.encode(PROMPT)
+    logits = looking.logits(run, ids.tolist(), off)
+    return torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none").tolist()
+
+
+def shown_losses(visited: Visit, text: str = ".panel.a .text") -> list[float]:
+    spans = visited.page.locator(f"{text} >> nth=0 >> span:not(.end)").all()
+    return [float(re.search(r"loss (\S+),", span.get_attribute("aria-label"))[1]) for span in spans[1:]]

@@ -32,7 +32,7 @@ MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は
 
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
-STAGES = ["gru", "v1", "v2", "v3", "v4", "v5", "v6", "v8"]
+STAGES = ["gru", "v1", "v2", "v4", "v6", "v8"]
 
 
 @pytest.fixture(scope="module")  # other tests of the process may need an event loop of their own
@@ -43,14 +43,14 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def several(script: Script, corpus_file: Path, once: Once) -> Path:
-    """A working folder with a run of most stages, and one that translates, the newest of them v5."""
+    """A working folder with a run of some stages, and one that translates, the newest of them v6."""
 
     def train(folder: Path) -> None:
         small = ["model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"]
         settings: dict[str, list[str]] = {
             "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
             "v8": small,
-            **{stage: [] for stage in ("gru", "v1", "v2", "v3", "v4", "v6", "v5")},
+            **{stage: [] for stage in ("gru", "v1", "v2", "v4", "v6")},
         }
         for stage, own in settings.items():
             if stage != "transformer":
@@ -75,6 +75,20 @@ def published(several: Path, script: Script, once: Once) -> Path:
             assert f"{stage}: model.onnx: equal within" in done.stdout
 
     return once("published", write) / "site"
+
+
+@pytest.fixture(scope="session")
+def served(several: Path) -> Iterator["Served"]:
+    """A server of these runs."""
+    with serving(several / "runs") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def site(published: Path) -> Iterator[str]:
+    """The address of the page of these runs without a server."""
+    with serving_files(published) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

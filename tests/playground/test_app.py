@@ -291,34 +291,6 @@ def test_memory_that_runs_out_is_told_in_a_line(served: Served, run_id: str, mon
     assert answer["error"].startswith("not enough memory")
 
 
-def copies(trained: Path, root: Path, seconds: dict[str, int]) -> dict[str, RunFolder]:
-    """Copies of a run that finished so many seconds after it, by name."""
-    original = gpt.load(runs=trained / "runs").run
-    summary, found = original.summary(), {}
-    for name, later in seconds.items():
-        found[name] = RunFolder(Path(shutil.copytree(original.path, root / name)))
-        found[name].write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(seconds=later)}))
-    return found
-
-
-def test_runs_are_listed_the_newest_first(trained: Path, tmp_path: Path) -> None:
-    runs = copies(trained, tmp_path, {"a": 1, "b": 3, "c": 2})
-    listed = Catalogue([tmp_path], runs["a"], device="cpu").briefly()["runs"]
-    assert [Path(brief["folder"]).name for brief in listed] == ["b", "c", "a"]
-
-
-def test_a_run_that_was_extended_meanwhile_is_opened_anew(trained: Path, tmp_path: Path) -> None:
-    run = copies(trained, tmp_path, {"run": 0})["run"]
-    catalogue = Catalogue([tmp_path], run, device="cpu")
-    chosen = catalogue.briefly()["chosen"]
-    before = catalogue.load(chosen)
-    assert catalogue.load(chosen) is before
-    summary = run.summary()
-    run.write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(hours=1)}))
-    catalogue.briefly()
-    assert catalogue.load(chosen) is not before
-
-
 def test_a_browser_that_waits_for_its_user_is_answered(trained: Path, tmp_path: Path) -> None:
     """As one in a terminal does, which may be all that a remote machine has."""
     browser = "import sys, urllib.request as u; open('seen', 'wb').write(u.urlopen(sys.argv[1]).read())"
@@ -337,25 +309,43 @@ def test_a_browser_that_waits_for_its_user_is_answered(trained: Path, tmp_path: 
         process.wait()
 
 
-def test_a_chosen_run_that_cannot_be_shown_any_more_leaves_the_others(trained: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        shutil.copytree(next((trained / "runs").glob("*/*/summary.json")).parent, tmp_path / "runs" / name)
-    with serving(tmp_path / "runs") as served:
-        gone = served.get("/api/runs")[1]["chosen"]
-        (catalogued,) = [run for run in served.get("/api/runs")[1]["runs"] if run["id"] == gone]
-        (tmp_path / "runs" / Path(catalogued["folder"]).name / "summary.json").unlink()
-        listed = served.get("/api/runs")[1]
-        assert [run["id"] for run in listed["runs"]] == [listed["chosen"]] != [gone]
-        (tmp_path / "runs" / Path(listed["runs"][0]["folder"]).name / "summary.json").unlink()
-        status, answer = served.get("/api/runs")
-        assert (status, answer) == (422, {"error": "no finished runs remain"})
+def copies(trained: Path, root: Path, seconds: dict[str, int]) -> dict[str, RunFolder]:
+    """Copies of a run that finished so many seconds after it, by name."""
+    original = gpt.load(runs=trained / "runs").run
+    summary, found = original.summary(), {}
+    for name, later in seconds.items():
+        found[name] = RunFolder(Path(shutil.copytree(original.path, root / name)))
+        found[name].write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(seconds=later)}))
+    return found
 
 
-def test_a_damaged_run_is_told_in_a_line(trained: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(gpt.load(runs=trained / "runs").run.path, tmp_path / "runs" / "damaged")
-    for weights in copy.glob("*.safetensors"):
+def test_runs_are_listed_the_newest_first_and_one_that_was_extended_is_opened_anew(
+    trained: Path, tmp_path: Path
+) -> None:
+    runs = copies(trained, tmp_path, {"a": 1, "b": 3, "c": 2})
+    catalogue = Catalogue([tmp_path], runs["a"], device="cpu")
+    listed = catalogue.briefly()
+    assert [Path(brief["folder"]).name for brief in listed["runs"]] == ["b", "c", "a"]
+    before = catalogue.load(listed["chosen"])
+    assert catalogue.load(listed["chosen"]) is before
+    summary = runs["a"].summary()
+    runs["a"].write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(hours=1)}))
+    catalogue.briefly()
+    assert catalogue.load(listed["chosen"]) is not before
+
+
+def test_a_damaged_run_is_told_in_a_line_and_one_that_cannot_be_shown_leaves_the_others(
+    trained: Path, tmp_path: Path
+) -> None:
+    runs = copies(trained, tmp_path / "runs", {"a": 1, "b": 2})
+    for weights in runs["b"].path.glob("*.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\2\3")
     with serving(tmp_path / "runs") as served:
-        status, answer = served.post("/api/logits", {"run": served.ids()["v7"], "ids": [1, 2, 3]})
-        assert status == 500
-        assert "is damaged" in answer["error"]
+        gone = served.get("/api/runs")[1]["chosen"]
+        status, answer = served.post("/api/logits", {"run": gone, "ids": [1, 2, 3]})
+        assert (status, "is damaged" in answer["error"]) == (500, True)
+        (runs["b"].path / "summary.json").unlink()
+        listed = served.get("/api/runs")[1]
+        assert [run["id"] for run in listed["runs"]] == [listed["chosen"]] != [gone]
+        (runs["a"].path / "summary.json").unlink()
+        assert served.get("/api/runs") == (422, {"error": "no finished runs remain"})

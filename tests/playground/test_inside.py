@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +13,47 @@ from torch import Tensor
 
 import gpt
 from gpt.inspection.dataflow import dataflow
-from gpt.playground import intervening, looking
+from gpt.playground import intervening
 from gpt.session.trained import TrainedRun
-from tests.playground.browsing import Visit, visit
-from tests.playground.conftest import serving, serving_files
+from tests.playground.browsing import (
+    POSITION,
+    PROMPT,
+    TOLERANCE,
+    Visit,
+    check_lens,
+    check_strips,
+    inside,
+    looked,
+    losses,
+    opened,
+    shown_losses,
+    strips,
+    visit,
+)
+from tests.playground.conftest import Served, serving
 
 pytestmark = pytest.mark.slow
 
-PROMPT = "Abc de.\nFgh ij"
-POSITION = 5  # the token that is selected, predicted from the five before it; the window has three more
 STAGES = ["v1", "v2", "v4", "v6", "v8"]
-TOLERANCE = 1e-4
 MINUS = "\N{MINUS SIGN}"
 
 Addresses = dict[str, dict[str, str]]  # by engine and stage
 
-READ_STRIPS = r"""() => [...document.querySelectorAll(".inside .strip")].map((strip) => {
-  const shown = [...strip.querySelectorAll(".cells i")].map((cell) => {
-    cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
-    return strip.querySelector(".strip-number").lastChild.textContent.replace("\u2212", "-");
-  });
-  return [strip.dataset.path, shown.map(Number)];
-})"""
+
+@pytest.fixture
+def addresses(served: Served, site: str) -> Addresses:
+    """The page on each stage, by engine."""
+    ids = served.ids()
+    return {
+        "server": {stage: f"{served.address}/#{ids[stage]}" for stage in ids},
+        "onnx": {stage: f"{site}/#{stage}" for stage in ids},
+    }
 
 
 @pytest.fixture(scope="module")
-def addresses(several: Path, published: Path) -> Iterator[Addresses]:
-    """The page on each stage, by engine."""
-    with serving(several / "runs") as server, serving_files(published) as files:
-        ids = server.ids()
-        yield {
-            "server": {stage: f"{server.address}/#{ids[stage]}" for stage in ids},
-            "onnx": {stage: f"{files}/#{stage}" for stage in [*STAGES, "gru"]},
-        }
-
-
-def opened(visited: Visit, *names: str, position: int = POSITION) -> None:
-    """Select a token and open these parts of the page."""
-    visited.page.fill("#prompt", PROMPT)
-    visited.settled()
-    visited.page.locator(".panel.a .text span").nth(position).click()
-    visited.settled()
-    for name in names:
-        visited.page.click(f".inside details.{name} > summary")
-    looked(visited)
-
-
-def looked(visited: Visit) -> None:
-    visited.page.wait_for_timeout(100)
-    visited.page.wait_for_selector(".inside[aria-busy=false]")
-    busy = visited.page.locator(".ablation[aria-busy=true]")  # the page's policy forbids a script that polls
-    while busy.count():
-        busy.first.wait_for(state="detached")
-
-
-def strips(visited: Visit) -> dict[str, Tensor]:
-    """The numbers that each strip shows when one points at its cells."""
-    return {path: torch.tensor(numbers) for path, numbers in visited.page.evaluate(READ_STRIPS)}
+def load(several: Path) -> Callable[[str], TrainedRun]:
+    """The run of a stage."""
+    return lambda stage: gpt.load(runs=several / "runs", stage=stage, device="cpu")
 
 
 def facts(visited: Visit) -> dict[str, str]:
@@ -77,18 +61,11 @@ def facts(visited: Visit) -> dict[str, str]:
     return {fact.get_attribute("data-fact"): fact.locator("dd").inner_text().replace(MINUS, "-") for fact in found}
 
 
-def inside(run: TrainedRun) -> dict[str, Tensor]:
-    ids = run.tokenizer.encode(PROMPT).tolist()
-    return looking.inside(run, ids[: run.model.block_size], POSITION - 1)
-
-
-@pytest.mark.parametrize(
-    ("engine", "stage"), [*(("server", stage) for stage in STAGES), ("onnx", "v1"), ("onnx", "v8")]
-)
+@pytest.mark.parametrize(("engine", "stage"), [*(("server", stage) for stage in STAGES), ("onnx", "v8")])
 def test_the_numbers_of_each_step_are_the_runs(
-    browser: Any, addresses: Addresses, several: Path, engine: str, stage: str
+    browser: Any, addresses: Addresses, load: Callable[[str], TrainedRun], engine: str, stage: str
 ) -> None:
-    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+    run = load(stage)
     expected = inside(run)
     prefixes = sorted(name.removesuffix("attention.q") for name in expected if name.endswith("attention.q"))
     with visit(browser, addresses[engine][stage]) as visited:
@@ -97,13 +74,10 @@ def test_the_numbers_of_each_step_are_the_runs(
         for layer, prefix in enumerate(prefixes or [None]):
             if len(prefixes) > 1:
                 visited.page.click(f"[data-focus=layer{layer}]")
-            named = strips(visited)
+            compared |= check_strips(visited, run)
             if prefix is not None:
-                _check_attention(visited, {name.removeprefix(prefix): x for name, x in expected.items()}, named)
-            for path, numbers in named.items():
-                if path in expected:
-                    assert numbers.sub(expected[path]).abs().max() <= TOLERANCE, path
-                    compared.add(path)
+                own = {name.removeprefix(prefix): x for name, x in expected.items()}
+                _check_attention(visited, own, strips(visited))
         assert "logits" in compared
         for name in expected:
             if name.endswith(("token", "position", "_norm", "_shift", ".0", ".1", "embedding", "trust")):
@@ -160,35 +134,27 @@ def _check_attention(visited: Visit, expected: dict[str, Tensor], named: dict[st
     assert float(found["score"]) == pytest.approx(score, abs=TOLERANCE)
 
 
-def test_the_lens_shows_what_each_layer_would_predict(browser: Any, addresses: Addresses, several: Path) -> None:
-    run = gpt.load(runs=several / "runs", stage="v6", device="cpu")
+def test_the_lens_shows_what_each_layer_would_predict(
+    browser: Any, addresses: Addresses, load: Callable[[str], TrainedRun]
+) -> None:
+    run = load("v6")
     expected = {name.removeprefix("lens."): x for name, x in inside(run).items() if name.startswith("lens.")}
     with visit(browser, addresses["server"]["v6"]) as visited:
         opened(visited, "lens")
-        before, paths = None, []
-        for row in visited.page.locator(".lens-rows li").all():
-            path = row.get_attribute("data-path")
-            paths.append(path)
-            p = expected[path].softmax(-1)
-            for bar in row.locator(".lens-bar").all():
-                percent = float(bar.inner_text().split()[-1].rstrip("%"))
-                assert percent == pytest.approx(100 * p[int(bar.get_attribute("data-token"))].item(), abs=0.0501)
-            first = int(row.locator(".lens-bar").first.get_attribute("data-token"))
-            assert first == int(p.argmax())
-            assert row.locator(".lens-bar.next").count() == 1
-            if before is not None:
-                change = expected[path] - before
-                most = (change - change.mean()).max().item()
-                assert f"+{most:.2f}" in row.locator(".argued b").first.inner_text()
-            before = expected[path]
+        paths = check_lens(visited, run)
         assert paths[:2] == ["embedding", "blocks.0.attention"]
         assert sorted(paths) == sorted(expected)
+        assert visited.page.locator(".lens-rows .lens-bar.next").count() == len(paths)
+        for before, path, argued in zip(
+            paths, paths[1:], visited.page.locator(".argued b:first-child").all_inner_texts(), strict=False
+        ):
+            change = expected[path] - expected[before]
+            assert f"+{(change - change.mean()).max().item():.2f}" in argued
 
 
 @pytest.mark.parametrize(
     ("engine", "stage", "button", "off"),
     [
-        ("server", "v6", "layer 2, head 3 off", ["blocks.1.attention.2"]),
         ("onnx", "v6", "layer 1, all of it off", ["blocks.0"]),
         ("server", "v4", "layer 3, feed-forward off", ["blocks.2.feed_forward"]),
         ("server", "v2", "positions off", ["positions"]),
@@ -196,41 +162,21 @@ def test_the_lens_shows_what_each_layer_would_predict(browser: Any, addresses: A
     ],
 )
 def test_a_click_turns_a_part_off_and_every_loss_changes(
-    browser: Any,
-    addresses: Addresses,
-    several: Path,
-    engine: str,
-    stage: str,
-    button: str,
-    off: list[str],
-) -> None:
-    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
-    ids = run.tokenizer.encode(PROMPT)
-
-    def losses(off: list[str]) -> list[float]:
-        logits = looking.logits(run, ids.tolist(), off)
-        return torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none").tolist()
-
+    browser: Any, addresses: Addresses, load: Callable[[str], TrainedRun],
+    engine: str, stage: str, button: str, off: list[str],
+) -> None:  # fmt: skip
+    run = load(stage)
     with visit(browser, addresses[engine][stage]) as visited:
         opened(visited, "off")
-        shown = visited.page.locator(".ablation .text span:not(.end)")
-
-        def labels() -> list[float]:
-            texts = [span.get_attribute("aria-label") for span in shown.all()]
-            return [float(re.search(r"loss (\S+),", text)[1]) for text in texts[1:]]
-
-        assert labels() == pytest.approx(losses([]), abs=0.0051)
         switch = visited.page.get_by_role("button", name=button)
-        switch.click()
-        looked(visited)
-        assert switch.get_attribute("aria-pressed") == "true"
-        assert labels() == pytest.approx(losses(off), abs=0.0051)
-        mean = sum(losses(off)) / len(losses(off))
-        assert visited.text(".effect .after") == f"{mean:.2f}"
-        assert "All on" in visited.page.locator(".switches .quiet").inner_text()
-        visited.page.click(".switches .quiet")
-        looked(visited)
-        assert labels() == pytest.approx(losses([]), abs=0.0051)
+        for click, pressed, parts in ((None, "false", []), (switch, "true", off), (".switches .quiet", "false", [])):
+            if click is not None:
+                visited.page.locator(click).click() if isinstance(click, str) else click.click()
+                looked(visited)
+            assert switch.get_attribute("aria-pressed") == pressed
+            expected = losses(run, parts)
+            assert shown_losses(visited, ".ablation .text") == pytest.approx(expected, abs=0.0051)
+            assert visited.text(".effect .after") == f"{sum(expected) / len(expected):.2f}"
 
 
 def test_it_is_folded_and_computed_only_when_opened(browser: Any, addresses: Addresses) -> None:
@@ -269,9 +215,10 @@ def test_the_steps_can_be_walked_with_the_keyboard(browser: Any, addresses: Addr
         assert "new in v6" in visited.page.locator(".step.new").first.inner_text()
 
 
-def test_one_query_meets_each_key_and_fetches_the_values(browser: Any, addresses: Addresses, several: Path) -> None:
-    run = gpt.load(runs=several / "runs", stage="v6", device="cpu")
-    expected = {name.removeprefix("blocks.0.attention."): x for name, x in inside(run).items()}
+def test_one_query_meets_each_key_and_fetches_the_values(
+    browser: Any, addresses: Addresses, load: Callable[[str], TrainedRun]
+) -> None:
+    expected = {name.removeprefix("blocks.0.attention."): x for name, x in inside(load("v6")).items()}
     D = expected["q"].shape[-1]
     with visit(browser, addresses["server"]["v6"]) as visited:
         opened(visited, "steps")
@@ -343,20 +290,18 @@ def test_each_step_is_in_sight_in_a_frame_too(browser: Any, addresses: Addresses
         assert "softmax" in step.locator("h4").inner_text()
 
 
-@pytest.mark.parametrize(("engine", "stage"), [("server", "v2"), ("onnx", "v6")])
+@pytest.mark.parametrize("stage", ["v2", "v6"])
 def test_the_picture_is_that_of_the_course_and_follows_the_steps(
-    browser: Any, addresses: Addresses, several: Path, engine: str, stage: str
+    browser: Any, addresses: Addresses, load: Callable[[str], TrainedRun], stage: str
 ) -> None:
-    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
-    rows = dataflow(run.model)
-    with visit(browser, addresses[engine][stage]) as visited:
+    rows = dataflow(load(stage).model)
+    with visit(browser, addresses["server"][stage]) as visited:
         opened(visited, "steps")
         shown = visited.page.locator(".picture :is(.part, .data)").all_inner_texts()
-        blocks = len(getattr(run.model, "blocks", ()))
-        assert [text for text in shown if text not in ("+", f"{blocks} blocks")] == [
+        assert [text for text in shown if text not in ("+", "3 blocks")] == [
             part.label for row in rows for part in row.parts
         ]
-        assert (shown.count("+"), shown.count(f"{blocks} blocks")) == ((2, 1) if blocks else (0, 0))
+        assert (shown.count("+"), shown.count("3 blocks")) == ((0, 0) if stage == "v2" else (2, 1))
         shapes = visited.page.locator(".picture .shape").all_inner_texts()
         assert [text.removeprefix("↓ ") for text in shapes] == [row.shape for row in rows if row.shape]
         new = visited.page.locator(".picture .part.new").all_inner_texts()
@@ -378,9 +323,9 @@ def test_the_picture_is_that_of_the_course_and_follows_the_steps(
 
 @pytest.mark.parametrize("engine", ["server", "onnx"])
 def test_without_attention_one_sees_how_far_back_a_run_reads(
-    browser: Any, addresses: Addresses, several: Path, engine: str
+    browser: Any, addresses: Addresses, load: Callable[[str], TrainedRun], engine: str
 ) -> None:
-    run = gpt.load(runs=several / "runs", stage="gru", device="cpu")
+    run = load("gru")
     window = run.tokenizer.encode(PROMPT).tolist()[-run.model.block_size :]
     moved = intervening.interventions(run, window)["moved"].tolist()
     with visit(browser, addresses[engine]["gru"]) as visited:
@@ -399,7 +344,7 @@ def test_counts_are_the_last_step(browser: Any, counting: Path) -> None:
     run = gpt.load(counting, device="cpu")
     with serving(counting.parent) as served, visit(browser, served.address) as visited:
         opened(visited, "steps", "lens")
-        expected, found = inside(run), strips(visited)
-        for name in ("expected", "stream.expected", "trust", "logits", "lens.blocks.0.feed_forward"):
-            assert found[name].sub(expected[name]).abs().max() <= TOLERANCE
+        assert {"expected", "stream.expected", "trust", "logits", "lens.blocks.0.feed_forward"} <= check_strips(
+            visited, run
+        )
         assert visited.page.locator(".lens-rows li").last.get_attribute("data-path") == "counts"

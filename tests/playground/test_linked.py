@@ -1,7 +1,6 @@
 """A stage's page: its code, its formulas, its picture and its live numbers light up together."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import Visit, violations, visit
-from tests.playground.conftest import serving_files
 
 pytest.importorskip("sphinx")
 sys.path[:0] = [str(REPOSITORY / "docs"), str(REPOSITORY / "docs" / "_ext")]
@@ -21,11 +19,11 @@ from pygments.lexers import PythonLexer  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
-LINES = {"v2": "v2_attention_head", "v5": "v5_residual", "v6": "v6_pre_norm"}
+LINES = {"v2": "v2_attention_head", "v6": "v6_pre_norm"}
 
 
 @pytest.fixture(scope="module")
-def address(published: Path) -> Iterator[str]:
+def address(published: Path, site: str) -> str:
     """Pages as Sphinx makes them, of the code of a stage, its picture and the live stage."""
     static = REPOSITORY / "docs" / "_static"
     for name in ("linked.js", "course.js", "course.css"):
@@ -43,8 +41,7 @@ def address(published: Path) -> Iterator[str]:
             <div style="height: 2000px"></div><div class="highlight-python">{block}</div>
             <iframe class="live" src="index.html?embed#{stage}" title="live"></iframe></main></html>"""
         )
-    with serving_files(published) as started:
-        yield started
+    return site
 
 
 def lit(visited: Visit) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from gpt.data.pairs import BEGIN, END
 from gpt.data.vocabulary import PAD
 from gpt.playground import intervening, looking, translating
 from gpt.session.trained import TrainedRun
-from tests.conftest import small_corpus
+from tests.conftest import TrainedOnce, small_corpus
 
 
 def read(run: TrainedRun, text: str) -> list[int]:
@@ -28,7 +28,9 @@ def counted(counting: Path) -> TrainedRun:
     return gpt.load(counting, device="cpu")
 
 
-def test_logits_are_the_models_and_the_last_are_those_that_the_next_token_is_drawn_from(run: TrainedRun) -> None:
+def test_logits_and_attention_are_the_models_and_the_next_token_is_drawn_from_the_last(
+    run: TrainedRun,
+) -> None:
     ids = run.task.tokenizer.encode("Abcde fg")
     with torch.no_grad():
         assert torch.equal(looking.logits(run, ids.tolist()), run.model(ids[None])[0])
@@ -39,6 +41,10 @@ def test_logits_are_the_models_and_the_last_are_those_that_the_next_token_is_dra
     expected = run.next_token(text)
     for token, character in enumerate(run.task.tokenizer.vocabulary):
         assert p[token].item() == pytest.approx(expected[character], abs=1e-6)
+    weights = looking.attention(run, read(run, text))
+    assert list(weights) == ["attention_0", "attention_1"]
+    for found, expected in zip(weights.values(), run.attention(text[-16:]), strict=True):
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("length", [1, 16, 17, 100])
@@ -53,27 +59,6 @@ def test_each_token_of_a_long_text_is_expected_from_at_least_seven_eighths_of_a_
         assert any(found[position - 1].allclose(x, atol=1e-5) for x in alone), position
 
 
-def test_attention_is_that_of_the_texts_last_window(run: TrainedRun) -> None:
-    text = "Abc de. fgh " * 3
-    found = looking.attention(run, read(run, text))
-    assert list(found) == ["attention_0", "attention_1"]
-    for weights, expected in zip(found.values(), run.attention(text[-16:]), strict=True):
-        assert weights.shape == (4, 16, 16)
-        assert torch.equal(weights, expected)
-
-
-def test_without_a_part_the_whole_text_is_predicted_without_it(run: TrainedRun) -> None:
-    ids = read(run, "Abc de. fgh " * 3)  # more than two windows
-    off = looking.logits(run, ids, ["blocks.0"])
-    before, blocks = looking.logits(run, ids), run.model.blocks
-    blocks[0].forward = lambda x: x
-    try:
-        assert off.allclose(looking.logits(run, ids), atol=1e-6)
-    finally:
-        del blocks[0].forward
-    assert torch.equal(looking.logits(run, ids, []), before)
-
-
 def test_unknown_tokens_and_answers_that_are_too_large_are_refused(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,30 +71,11 @@ def test_unknown_tokens_and_answers_that_are_too_large_are_refused(
             look(run, [1] * 8)
 
 
-def test_a_prediction_is_repeated_with_parts_turned_off(run: TrainedRun) -> None:
-    ids = read(run, "Abc de. fgh")
-    found = intervening.interventions(run, ids)
-    assert list(found) == ["without_attention"]
-    blocks = run.model.blocks
-    for block in blocks:  # the same by hand: what attention reads becomes zero
-        block.attention.attend = lambda q, k, v: torch.zeros_like(v)
-    try:
-        assert found["without_attention"].allclose(looking.logits(run, ids)[-1], atol=1e-6)
-    finally:
-        for block in blocks:
-            del block.attention.attend
-
-
 @pytest.mark.parametrize(("stage", "reach"), [("v1", 1), ("mlp", 4), ("gru", 16)])
-def test_how_far_back_a_stage_without_softmax_attention_reads(
-    corpus_file: Path, tmp_path: Path, stage: str, reach: int
-) -> None:
+def test_how_far_back_a_stage_without_softmax_attention_reads(trained_run: TrainedOnce, stage: str, reach: int) -> None:
     sizes = [] if stage == "v1" else ["model.block_size=16"]
     sizes += ["model.context=4"] if stage == "mlp" else []
-    data = ["data=text", f"data.path={corpus_file}"]
-    run = gpt.train(
-        f"model={stage}", *sizes, *data, "training.max_iters=1", "training.eval_iters=1", "device=cpu", folder=tmp_path
-    )
+    run = gpt.load(trained_run(stage, *sizes), device="cpu")
     ids = read(run, "Abc de. fgh Abcd"[: 8 if stage == "v1" else 16])
     moved = intervening.interventions(run, ids)["moved"]
     assert moved.shape == (len(ids),)

@@ -1,22 +1,34 @@
 """The slider over the moments of a training: every number that the page shows there is the run's at that moment."""
 
-import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import gpt
 from gpt.playground import intervening, looking, static
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
 from gpt.session.trained import TrainedRun
-from tests.playground.browsing import Visit, downloads, violations, visit
+from tests.playground.browsing import (
+    POSITION,
+    PROMPT,
+    Visit,
+    check_lens,
+    check_strips,
+    downloads,
+    looked,
+    losses,
+    opened,
+    shown_losses,
+    violations,
+    visit,
+)
 from tests.playground.conftest import Served, serving, serving_files
-from tests.playground.test_inside import POSITION, PROMPT, TOLERANCE, looked, opened, strips
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +65,7 @@ def runs(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(runs: Path) -> Path:
+def pages(runs: Path) -> Path:
     newest = static.newest_of_each_stage([runs])
     checked = static.write(newest, runs.parent / "site", downloads())
     assert checked.count("model.onnx: equal to the run at 6 moments of its training") == len(STAGES)
@@ -61,14 +73,14 @@ def site(runs: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(runs: Path) -> Iterator[Served]:
+def scrubbed(runs: Path) -> Iterator[Served]:
     with serving(runs) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def files(site: Path) -> Iterator[str]:
-    with serving_files(site) as address:
+def files(pages: Path) -> Iterator[str]:
+    with serving_files(pages) as address:
         yield address
 
 
@@ -79,7 +91,7 @@ def address(request: pytest.FixtureRequest) -> Address:
     def of(engine: str, stage: str) -> str:
         if engine == "onnx":
             return f"{request.getfixturevalue('files')}/#{stage}"
-        served = request.getfixturevalue("served")
+        served = request.getfixturevalue("scrubbed")
         return f"{served.address}/#{served.ids()[stage]}"
 
     return of
@@ -99,75 +111,47 @@ def settled(visited: Visit) -> None:
     looked(visited)
 
 
-def losses(run: TrainedRun, off: Sequence[str] = ()) -> list[float]:
-    ids = run.tokenizer.encode(PROMPT)
-    logits = looking.logits(run, ids.tolist(), off)
-    return torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none").tolist()
-
-
-def shown_losses(visited: Visit, text: str = ".panel.a .text") -> list[float]:
-    spans = visited.page.locator(f"{text} >> nth=0 >> span:not(.end)").all()
-    return [float(re.search(r"loss (\S+),", span.get_attribute("aria-label"))[1]) for span in spans[1:]]
-
-
 @pytest.mark.parametrize(("engine", "stage"), [("server", "v1"), ("server", "v5"), ("onnx", "v5")])
 def test_every_number_is_that_of_the_moment(
     browser: Any, address: Address, runs: Path, engine: str, stage: str
 ) -> None:
     with visit(browser, address(engine, stage)) as visited:
         opened(visited, "steps", *(["lens", "off"] if stage == "v5" else []))
-        for iteration in (0, 2, 40, 16):  # back, too
+        for iteration in (0, 40, 16):  # back, too
             scrub(visited, iteration)
             run = gpt.load(runs / stage, weights=iteration, device="cpu")
-            _check_moment(visited, run, stage)
+            own, ids = losses(run), run.tokenizer.encode(PROMPT).tolist()
+            assert shown_losses(visited) == pytest.approx(own, abs=0.0051)
+            assert visited.text(".mean").startswith(f"prompt {sum(own) / len(own):.2f} nats per character")
+            p = looking.logits(run, ids)[POSITION - 1].softmax(-1)
+            label = visited.page.locator(".distribution svg").get_attribute("aria-label")
+            assert f"{100 * p.max():.1f}%" in label
+            assert f"a loss of {own[POSITION - 1]:.2f} nats" in visited.text(".answer")
+            assert "logits" in check_strips(visited, run)
+            if stage == "v5":
+                _check_inside(visited, run, ids[:POSITION], p)
 
 
-def _check_moment(visited: Visit, run: TrainedRun, stage: str) -> None:
-    ids, own = run.tokenizer.encode(PROMPT), losses(run)
-    assert shown_losses(visited) == pytest.approx(own, abs=0.0051)
-    mean = sum(own) / len(own)
-    assert visited.text(".mean").startswith(f"prompt {mean:.2f} nats per character")
-    # The distribution, and what came next.
-    p = looking.logits(run, ids.tolist())[POSITION - 1].softmax(-1)
-    label = visited.page.locator(".distribution svg").get_attribute("aria-label")
-    assert f"{100 * p.max():.1f}%" in label
-    assert f"a loss of {own[POSITION - 1]:.2f} nats" in visited.text(".answer")
-    # The forward pass, number by number.
-    expected, found = looking.inside(run, ids.tolist()[: run.model.block_size], POSITION - 1), strips(visited)
-    compared = found.keys() & expected.keys()
-    assert "logits" in compared
-    for name in compared:
-        assert found[name].sub(expected[name]).abs().max() <= TOLERANCE, name
-    if stage == "v1":
-        return
-    # Attention, in the text, and the prediction without it.
-    assert len(compared) >= 10
-    window = ids.tolist()[:POSITION]
+def _check_inside(visited: Visit, run: TrainedRun, window: list[int], p: Tensor) -> None:
+    """Attention, the prediction without it, the lens, and the text with and without a layer's heads."""
     heads = [head for layer in looking.attention(run, window).values() for head in layer]
     lit = [float(x) for x in visited.page.locator(".panel.a .text").first.locator("span").evaluate_all(
         "spans => spans.map((span) => span.style.getPropertyValue('--look') || 0)")]  # fmt: skip
     row = torch.stack(heads).mean(0)[-1]
     assert lit[:POSITION] == pytest.approx((row / row.max()).tolist(), abs=2e-3)
-    off = intervening.interventions(run, window)["without_attention"].softmax(-1)
-    likeliest = int(p.argmax())
+    off, likeliest = intervening.interventions(run, window)["without_attention"].softmax(-1), int(p.argmax())
     said = f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%"
     assert said in visited.text(".tested")
-    # The lens.
-    for path in ("embedding", "blocks.0.attention", "blocks.1.feed_forward"):
-        predicted = expected[f"lens.{path}"].softmax(-1)
-        for bar in visited.page.locator(f".lens-rows li[data-path='{path}'] .lens-bar").all():
-            percent = float(bar.inner_text().split()[-1].rstrip("%"))
-            assert percent == pytest.approx(100 * predicted[int(bar.get_attribute("data-token"))].item(), abs=0.0501)
-    # And the text with nothing turned off, without the first layer's heads, and with all of them again.
-    assert shown_losses(visited, ".ablation .text") == pytest.approx(own, abs=0.0051)
-    without = losses(run, ["blocks.0.attention.0", "blocks.0.attention.1"])
-    for expected_losses in (without, own):
+    assert check_lens(visited, run)[-1] == "blocks.1.feed_forward"
+    for parts in (["blocks.0.attention.0", "blocks.0.attention.1"], []):
         visited.page.get_by_role("button", name="layer 1, all heads off").click()
         looked(visited)
-        assert shown_losses(visited, ".ablation .text") == pytest.approx(expected_losses, abs=0.0051)
+        assert shown_losses(visited, ".ablation .text") == pytest.approx(losses(run, parts), abs=0.0051)
 
 
-def test_a_text_is_written_by_the_run_of_the_moment(browser: Any, address: Address, runs: Path) -> None:
+def test_a_text_is_written_by_the_run_of_the_moment_and_read_by_that_of_the_next(
+    browser: Any, address: Address, runs: Path
+) -> None:
     run = gpt.load(runs / "v5", weights=2, device="cpu")
     with visit(browser, address("server", "v5")) as visited:
         visited.page.fill("#prompt", PROMPT)
@@ -176,22 +160,16 @@ def test_a_text_is_written_by_the_run_of_the_moment(browser: Any, address: Addre
         scrub(visited, 2)
         visited.page.click("#go")
         visited.settled()
-        written = visited.page.locator(".panel.a .text").first.locator(".written").all_text_contents()
+        spans = visited.page.locator(".panel.a .text").first.locator(".written")
+        written = spans.all_text_contents()
         assert "".join(written).replace("↵", "") == run.generate(PROMPT, tokens=40)
         before = shown_losses(visited)
         scrub(visited, 40)
-        again = visited.page.locator(".panel.a .text").first.locator(".written").all_text_contents()
-        assert again == written
+        assert spans.all_text_contents() == written
         assert shown_losses(visited) != before
-
-
-def test_a_text_that_is_being_written_is_stopped_and_read_at_the_moment(
-    browser: Any, address: Address, runs: Path
-) -> None:
-    with visit(browser, address("server", "v5")) as visited:
-        visited.page.fill("#prompt", PROMPT)
-        visited.settled()
-        visited.page.route("**/api/text", lambda route: None)
+        visited.page.route(
+            "**/api/text", lambda route: None
+        )  # moved while it writes, it stops, and what is there is read
         visited.page.click("#go")
         visited.page.locator(".mean", has_text="generating").wait_for()
         scrub(visited, 1)
@@ -199,18 +177,24 @@ def test_a_text_that_is_being_written_is_stopped_and_read_at_the_moment(
         assert shown_losses(visited) == pytest.approx(losses(run), abs=0.0051)
 
 
+def hold(visited: Visit) -> tuple[list[int | None], list[Any]]:
+    """The moments that the page asks for from now on, and the first request, which is not answered."""
+    asked: list[int | None] = []
+    held: list[Any] = []
+
+    def kept(route: Any) -> None:
+        asked.append(route.request.post_data_json["moment"])
+        held.append(route) if len(asked) == 1 else route.continue_()
+
+    visited.page.route("**/api/logits", kept)
+    return asked, held
+
+
 def test_of_many_quick_moves_the_last_one_counts(browser: Any, address: Address, runs: Path) -> None:
     with visit(browser, address("server", "v5")) as visited:
         visited.page.fill("#prompt", PROMPT)
         visited.settled()
-        held: list[Any] = []
-        asked: list[int | None] = []
-
-        def hold(route: Any) -> None:
-            asked.append(route.request.post_data_json["moment"])
-            held.append(route) if len(asked) == 1 else route.continue_()
-
-        visited.page.route("**/api/logits", hold)
+        asked, held = hold(visited)
         slider = visited.page.get_by_label(SLIDER)
         slider.press("Home")
         for _ in range(3):
@@ -227,14 +211,7 @@ def test_the_moments_are_played_each_when_the_one_before_is_shown(browser: Any, 
     with visit(browser, address("server", "v5")) as visited:
         visited.page.fill("#prompt", PROMPT)
         visited.settled()
-        held: list[Any] = []
-        asked: list[int | None] = []
-
-        def hold(route: Any) -> None:
-            asked.append(route.request.post_data_json["moment"])
-            held.append(route) if len(asked) == 1 else route.continue_()
-
-        visited.page.route("**/api/logits", hold)
+        asked, held = hold(visited)
         visited.page.get_by_role("button", name="Play").click()
         visited.page.wait_for_timeout(1200)  # more than a moment is shown for
         assert asked == [0]
@@ -296,13 +273,12 @@ def test_without_a_server_a_moment_is_loaded_only_when_it_is_shown(browser: Any,
         assert len(asked) == len(set(asked))
 
 
-@pytest.mark.parametrize("engine", ["server", "onnx"])
-@pytest.mark.parametrize("content", ["cut", "gone"])
+@pytest.mark.parametrize(("engine", "content"), [("server", "cut"), ("onnx", "cut"), ("onnx", "gone")])
 def test_a_damaged_snapshot_is_told_in_a_line_and_the_page_goes_on(
-    browser: Any, runs: Path, site: Path, tmp_path: Path, engine: str, content: str
+    browser: Any, runs: Path, pages: Path, tmp_path: Path, engine: str, content: str
 ) -> None:
     source, name = {
-        "server": (runs, "v5/snapshots/00000002.safetensors"), "onnx": (site, "graphs/v5/weights/2.safetensors")
+        "server": (runs, "v5/snapshots/00000002.safetensors"), "onnx": (pages, "graphs/v5/weights/2.safetensors")
     }[engine]  # fmt: skip
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     saved = (copy / name).read_bytes()
@@ -316,35 +292,32 @@ def test_a_damaged_snapshot_is_told_in_a_line_and_the_page_goes_on(
         opened(visited, "steps")
         good = losses(gpt.load(runs / "v5", weights=1, device="cpu"))
         scrub(visited, 1)
-        if not (engine == "server" and content == "gone"):  # which the page does not offer
-            slider = visited.page.get_by_label(SLIDER)
-            slider.press("ArrowRight")
-            settled(visited)
-            said = visited.text(".moments .failure")
-            assert name.removeprefix("v5/") in said
-            assert re.search("is damaged" if content == "cut" else "could not be loaded", said)
-            assert "\n" not in said
-            assert shown_losses_are_gone(visited)
-            slider.press("ArrowLeft")
-            settled(visited)
+        slider = visited.page.get_by_label(SLIDER)
+        slider.press("ArrowRight")
+        settled(visited)
+        said = visited.text(".moments .failure")
+        assert name.removeprefix("v5/") in said
+        assert ("is damaged" if content == "cut" else "could not be loaded") in said
+        assert "\n" not in said
+        labels = visited.page.locator(".panel.a .text >> nth=0 >> span:not(.end)").evaluate_all(
+            "spans => spans.map((span) => span.ariaLabel)"
+        )
+        assert not any("loss" in label for label in labels)
+        assert not visited.page.locator(".distribution").count()
+        slider.press("ArrowLeft")
+        settled(visited)
         assert visited.text(".moments .failure") == ""
         assert shown_losses(visited) == pytest.approx(good, abs=0.0051)
         visited.context.close()  # the browser logs the refusal as an error
 
 
-def shown_losses_are_gone(visited: Visit) -> bool:
-    spans = visited.page.locator(".panel.a .text").first.locator("span:not(.end)").all()
-    labels = [span.get_attribute("aria-label") for span in spans]
-    return not any("loss" in label for label in labels) and not visited.page.locator(".distribution").count()
-
-
-def test_the_server_refuses_moments_that_a_run_does_not_have(served: Served) -> None:
-    asked = {"run": served.ids()["v5"], "ids": [1, 2]}
-    status, answer = served.post("/api/logits", asked | {"moment": 3})
+def test_the_server_refuses_moments_that_a_run_does_not_have(scrubbed: Served) -> None:
+    asked = {"run": scrubbed.ids()["v5"], "ids": [1, 2]}
+    status, answer = scrubbed.post("/api/logits", asked | {"moment": 3})
     assert status == 422
     assert answer["error"].endswith("has no weights after 3 iterations; it has those after 0, 1, 2, 6, 16, 40")
     for moment, why in ((-1, "must be at least 0"), ("2", "must be a whole number"), (2**40, "must be below")):
-        status, answer = served.post("/api/logits", asked | {"moment": moment})
+        status, answer = scrubbed.post("/api/logits", asked | {"moment": moment})
         assert (status, why in answer["error"]) == (422, True)
 
 
@@ -371,11 +344,6 @@ def test_the_moments_of_a_large_run_stay_out_of_a_static_page(
     assert "moments of its training" not in checked
     assert '"moments": []' in (tmp_path / "site" / "runs.json").read_text()
     assert not (tmp_path / "site" / "graphs" / "v1" / "weights").exists()
-
-
-def test_a_run_without_snapshots_has_no_slider(browser: Any, several: Path) -> None:
-    with serving(several / "runs") as served, visit(browser, served.address) as visited:
-        assert visited.page.locator(".moments").count() == 0
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])

@@ -1,10 +1,9 @@
 """The page without a server: onnxruntime-web computes what the run does."""
 
+import itertools
 import json
-import logging
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,6 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def address(published: Path) -> Iterator[str]:
-    with serving_files(published) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of two runs of lines with an answer."""
     folder = tmp_path_factory.mktemp("lines")
@@ -44,12 +37,11 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_it_computes_what_the_run_does(browser: Any, address: str, several: Path, stage: str) -> None:
-    run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
+def test_it_computes_what_the_run_does(browser: Any, site: str, several: Path) -> None:
     texts = ["A", "Abc de.", "Abc de. fgh\n" * 12]
-    with visit(browser, f"{address}/#{stage}") as visited:
-        for text in texts:
+    with visit(browser, site) as visited:
+        for stage, text in itertools.product(STAGES, texts):
+            run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
             ids = run.tokenizer.encode(text).tolist()
             logits, attention = visited.page.evaluate(
                 """async ([model, ids]) => {
@@ -84,11 +76,10 @@ def test_runs_of_lines_stand_side_by_side_and_are_not_compared_on_what_nobody_le
         assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("beam", [1, 5])
-def test_it_translates_as_the_run_does(browser: Any, address: str, several: Path, beam: int) -> None:
+def test_it_translates_as_the_run_does(browser: Any, site: str, several: Path) -> None:
     run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
-    with visit(browser, f"{address}/#transformer") as visited:
-        for sentence in (visited.page.input_value("#prompt"), "a b c", "a € b\tc  d", "abba"):
+    with visit(browser, f"{site}/#transformer") as visited:
+        for sentence, beam in ((visited.page.input_value("#prompt"), 5), ("a b c", 1), ("a € b\tc  d", 5), ("abba", 5)):
             found = visited.page.evaluate(
                 """async ([sentence, beam]) => {
                   const engine = await import("./engines/onnx.js");
@@ -112,16 +103,16 @@ def test_it_translates_as_the_run_does(browser: Any, address: str, several: Path
 
 @pytest.mark.parametrize("width", [736, 390])
 def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing_scrolls(
-    browser: Any, address: str, published: Path, width: int
+    browser: Any, site: str, published: Path, width: int
 ) -> None:
     """In a page with the script of the documentation."""
     script = (REPOSITORY / "docs" / "_static" / "course.js").read_text()
-    frame = '<iframe class="live" style="border: 0; width: 100%" src="index.html?embed#v5"></iframe>'
+    frame = '<iframe class="live" style="border: 0; width: 100%" src="index.html?embed#v6"></iframe>'
     (published / "frame.html").write_text(
         f'<!doctype html><body style="margin: 0">{frame}<div style="height: 50rem"></div><script>{script}</script>'
     )
     page = browser.new_page(viewport={"width": width, "height": 844})
-    page.goto(f"{address}/frame.html")
+    page.goto(f"{site}/frame.html")
     inner = page.frame_locator("iframe")
     inner.locator("main[aria-busy=false]").wait_for(timeout=120_000)
     page.wait_for_timeout(300)
@@ -154,9 +145,8 @@ def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing
     page.close()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int) -> None:
-    with visit(browser, f"{address}/?embed#v4,v5", width=width) as visited:
+def test_the_page_works_as_with_a_server(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/?embed#v4,v6", width=390) as visited:
         assert "v4" in visited.page.locator(".panel.a").get_attribute("aria-label")
         assert visited.page.locator("h1").bounding_box()["width"] <= 1
         visited.page.click("summary")
@@ -179,14 +169,14 @@ def test_the_page_works_as_with_a_server(browser: Any, address: str, width: int)
 
 @pytest.mark.parametrize("stage", ["v1", "v8"])
 def test_the_engine_is_loaded_when_somebody_touches_the_page(
-    browser: Any, address: str, published: Path, several: Path, stage: str
+    browser: Any, site: str, published: Path, several: Path, stage: str
 ) -> None:
     """Until then, the page shows what the run computed of its first prompt, and loads less than a megabyte."""
     run = gpt.load(runs=several / "runs", stage=stage, device="cpu")
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{address}/?embed#{stage}")
+    page.goto(f"{site}/?embed#{stage}")
     page.wait_for_selector("main[aria-busy=false]", timeout=120_000)
     prompt = page.input_value("#prompt")
     assert prompt == (run.run.path / "sample.txt").read_text()[:80]
@@ -196,9 +186,7 @@ def test_the_engine_is_loaded_when_somebody_touches_the_page(
     assert page.locator(".distribution svg").count() > 0
     assert page.locator(".map").count() > 1 or stage == "v1"
     assert not any("/ort/" in url or url.endswith(".onnx") for url in asked)
-    assert (
-        sum((published / url.split("?")[0].removeprefix(address)[1:]).stat().st_size for url in asked[1:]) < 1_000_000
-    )
+    assert sum((published / url.split("?")[0].removeprefix(site)[1:]).stat().st_size for url in asked[1:]) < 1_000_000
     page.locator(".text span").nth(3).click()
     page.wait_for_selector(".answer:has-text('next was')")
     page.wait_for_selector("main[aria-busy=false]")
@@ -238,8 +226,8 @@ def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path)
         assert len(texts[0]) > 10
 
 
-def test_writing_can_be_stopped_and_draws_from_splitmix64(browser: Any, address: str) -> None:
-    with visit(browser, f"{address}/#v8") as visited:
+def test_writing_can_be_stopped_and_draws_from_splitmix64(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v8") as visited:
         visited.page.fill("#tokens", "1000")
         visited.page.click("#go")
         visited.page.wait_for_selector(".text .written")
@@ -257,7 +245,7 @@ def test_the_page_has_all_it_needs_is_small_and_names_no_path_of_this_machine(pu
     described = json.loads((published / "runs.json").read_text())
     assert sorted(described) == sorted([*STAGES, "transformer"])
     assert not described["v1"]["has_attention"]
-    assert (published / "graphs" / "v5" / "with_attention.onnx").exists()
+    assert (published / "graphs" / "v6" / "with_attention.onnx").exists()
     index = (published / "index.html").read_text()
     assert "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " in index
     assert '<link rel="icon" href="icon.svg">' in index
@@ -280,28 +268,13 @@ def test_opened_as_a_file_it_says_what_to_do(browser: Any, published: Path) -> N
 
 def test_run_folders_give_exactly_these_runs(several: Path, tmp_path: Path) -> None:
     newest = static.newest_of_each_stage([several / "runs"])
-    v1, v5 = newest["v1"].path, newest["v5"].path
-    again = RunFolder(Path(shutil.copytree(v5, tmp_path / "again")))
+    v1, v6 = newest["v1"].path, newest["v6"].path
+    again = RunFolder(Path(shutil.copytree(v6, tmp_path / "again")))
     again.write_labels(Labels(name="best", tags=[]))
-    found = static.exactly([v5, v1, tmp_path / "again", v5])
+    found = static.exactly([v6, v1, tmp_path / "again", v6])
     assert {name: run.path for name, run in found.items()} == {
-        "v5": v5, "v1": v1, "best": tmp_path / "again", "v5_2": v5,
+        "v6": v6, "v1": v1, "best": tmp_path / "again", "v6_2": v6,
     }  # fmt: skip
-
-
-def test_a_folder_that_exists_is_not_touched(published: Path, several: Path) -> None:
-    runs = static.newest_of_each_stage([several / "runs"], "v5")
-    with pytest.raises(RequestError, match="already exists"):
-        static.write(runs, published, downloads())
-
-
-def test_without_a_run_that_has_a_graph_nothing_is_written(
-    counting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    runs = {"v9": RunFolder(counting)}
-    with caplog.at_level(logging.WARNING), pytest.raises(RequestError, match="none of these runs"):
-        static.write(runs, tmp_path / "site", downloads())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_whose_graph_is_not_equal_is_left_out_alone(
@@ -310,23 +283,27 @@ def test_a_run_whose_graph_is_not_equal_is_left_out_alone(
     newest = static.newest_of_each_stage([several / "runs"])
     exported = static._exported
 
-    def wrong_for_v5(name, *others):
-        if name == "v5":
+    def wrong_for_v6(name, *others):
+        if name == "v6":
             raise UserError("the export failed: inside.onnx differs from the run by 0.1")
         return exported(name, *others)
 
-    monkeypatch.setattr(static, "_exported", wrong_for_v5)
-    static.write({name: newest[name] for name in ("v1", "v5")}, tmp_path / "site", downloads())
+    monkeypatch.setattr(static, "_exported", wrong_for_v6)
+    static.write({name: newest[name] for name in ("v1", "v6")}, tmp_path / "site", downloads())
     assert list(json.loads((tmp_path / "site" / "runs.json").read_text())) == ["v1"]
-    assert not (tmp_path / "site" / "graphs" / "v5").exists()
-    assert "left out v5: the export failed: inside.onnx differs from the run by 0.1" in caplog.text
+    assert not (tmp_path / "site" / "graphs" / "v6").exists()
+    assert "left out v6: the export failed: inside.onnx differs from the run by 0.1" in caplog.text
 
 
-def test_a_download_that_fails_names_the_file_to_provide(
-    several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_graph_a_free_folder_or_the_engine_nothing_is_written(
+    counting: Path, published: Path, several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    runs = static.newest_of_each_stage([several / "runs"], "v6")
+    with pytest.raises(RequestError, match="none of these runs"):
+        static.write({"v9": RunFolder(counting)}, tmp_path / "site", downloads())
+    with pytest.raises(RequestError, match="already exists"):
+        static.write(runs, published, downloads())
     monkeypatch.setenv("PATH", str(tmp_path))  # without npm
-    runs = static.newest_of_each_stage([several / "runs"], "v5")
     with pytest.raises(UserError, match=r"download it yourself and save it as .*onnxruntime-web-.*\.tgz"):
         static.write(runs, tmp_path / "site", tmp_path / "data")
     assert not (tmp_path / "site").exists()

@@ -2,7 +2,6 @@
 
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from gpt.runs.folder import RunFolder
 from gpt.training.optimizers import AdamW
 from tests.conftest import Script, stage_config
 from tests.playground.browsing import violations, visit
-from tests.playground.conftest import STAGES, serving_files
 
 pytestmark = pytest.mark.slow
 
@@ -59,14 +57,8 @@ TRAINED = """async ([stage, ids, places, rate]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def address(published: Path) -> Iterator[str]:
-    with serving_files(published) as started:
-        yield started
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_it_trains_as_pytorch_does(browser: Any, address: str, published: Path, several: Path, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["gru", "v2", "v4", "v8"])
+def test_it_trains_as_pytorch_does(browser: Any, site: str, published: Path, several: Path, stage: str) -> None:
     (run,) = (run.folder for run in finished_runs(several / "runs", stages=[stage]))
     V = len(run.vocabulary().vocabulary)
     described = json.loads((published / "runs.json").read_text())[stage]
@@ -77,7 +69,7 @@ def test_it_trains_as_pytorch_does(browser: Any, address: str, published: Path, 
     T, draw = described["block_size"], torch.Generator().manual_seed(1)
     ids = torch.randint(V, (500,), generator=draw)
     places = torch.randint(len(ids) - T, (ITERATIONS, BATCH), generator=draw)
-    with visit(browser, f"{address}/#{stage}") as visited:
+    with visit(browser, f"{site}/#{stage}") as visited:
         first, losses = visited.page.evaluate(TRAINED, [stage, ids.tolist(), places.tolist(), RATE])
 
     optimizer = AdamW(model, RATE, weight_decay=0.01, beta1=0.9, beta2=0.999)
@@ -95,6 +87,13 @@ def test_it_trains_as_pytorch_does(browser: Any, address: str, published: Path, 
         optimizer.step({"all": RATE}, torch.zeros(()))
 
 
+# Milliseconds for which the page did not answer, at most, from now on.
+LONGEST = """() => {
+  globalThis.longest = 0;
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) longest = Math.max(longest, duration);
+  }).observe({ type: "longtask" });
+}"""
 OTHER_ALPHABET = "Ночь, улица, фонарь, аптека, бессмысленный и тусклый свет.\n" * 40
 
 
@@ -110,12 +109,14 @@ def begin(visited: Any, *, text: str, iterations: int, button: str = "Train") ->
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_a_text_in_another_alphabet_is_learned_and_every_view_follows(
-    browser: Any, address: str, width: int, theme: str
+    browser: Any, site: str, width: int, theme: str
 ) -> None:
-    with visit(browser, f"{address}/#v5", width=width, theme=theme) as visited:
+    with visit(browser, f"{site}/#v6", width=width, theme=theme) as visited:
         page = visited.page
+        page.evaluate(LONGEST)
         begin(visited, text=OTHER_ALPHABET, iterations=120)
         page.wait_for_selector("#training .progress:has-text('iteration 120 of 120')")
+        assert page.evaluate("longest") < 1000  # on a busy machine; the documentation has the figure of an idle one
         page.wait_for_selector("#training .sample:visible")
         visited.settled()
         assert "trained on your text" in visited.text(".heading .facts")
@@ -133,24 +134,8 @@ def test_a_text_in_another_alphabet_is_learned_and_every_view_follows(
         assert violations(page) == []
 
 
-def test_the_page_never_waits_for_a_training(browser: Any, address: str) -> None:
-    with visit(browser, f"{address}/#v5") as visited:
-        page = visited.page
-        page.evaluate(
-            """() => {
-              globalThis.longest = 0;
-              new PerformanceObserver((list) => {
-                for (const { duration } of list.getEntries()) longest = Math.max(longest, duration);
-              }).observe({ type: "longtask" });
-            }"""
-        )
-        begin(visited, text=OTHER_ALPHABET, iterations=100)
-        page.wait_for_selector("#training .progress:has-text('iteration 100 of 100')")
-        assert page.evaluate("longest") < 1000  # on a busy machine; the documentation has the figure of an idle one
-
-
-def test_it_is_paused_goes_on_steps_and_starts_over(browser: Any, address: str) -> None:
-    with visit(browser, f"{address}/#v1") as visited:
+def test_it_is_paused_goes_on_steps_and_starts_over(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v1") as visited:
         page, said = visited.page, visited.page.locator("#training .progress")
         begin(visited, text=OTHER_ALPHABET, iterations=100_000)
         page.wait_for_selector("#training .progress:has-text('a second')")
@@ -174,36 +159,36 @@ def test_it_is_paused_goes_on_steps_and_starts_over(browser: Any, address: str) 
         page.get_by_role("button", name="Go on").wait_for()
 
 
-@pytest.mark.parametrize(
-    ("given", "line"),
-    [
-        ("", "the text is too short: 0 characters"),
-        ("a", "the text is too short: 1 characters"),
-        ("😀", "the text is too short: 1 characters"),
-        ("a" * 500, "the text has only one character"),
-        ("\ud83d" + "abc" * 200, "half a character"),
-    ],
-)
-def test_a_text_that_does_not_suit_is_refused_in_one_line(browser: Any, address: str, given: str, line: str) -> None:
-    with visit(browser, f"{address}/#v5") as visited:
+REFUSED = {
+    "": "the text is too short: 0 characters", "a": "the text is too short: 1 characters",
+    "😀": "the text is too short: 1 characters", "a" * 500: "the text has only one character",
+    "\ud83d" + "abc" * 200: "half a character",
+}  # fmt: skip
+
+
+def test_a_text_that_does_not_suit_is_refused_in_one_line(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v6") as visited:
         page = visited.page
         page.locator("#training select").select_option("own")
-        units = list(given.encode("utf-16-le", errors="surrogatepass"))
-        page.get_by_label("Your own text").evaluate(
-            "(area, units) => { area.value = String.fromCharCode(...new Uint16Array(Uint8Array.from(units).buffer)); }",
-            units,
-        )
-        page.get_by_role("button", name="Train", exact=True).click()
-        page.wait_for_selector(f"#training .failure:has-text('{line}')")
+        for given, line in REFUSED.items():
+            units = list(given.encode("utf-16-le", errors="surrogatepass"))
+            page.get_by_label("Your own text").evaluate(
+                """(area, units) => {
+                  area.value = String.fromCharCode(...new Uint16Array(Uint8Array.from(units).buffer));
+                }""",
+                units,
+            )
+            page.get_by_role("button", name="Train", exact=True).click()
+            page.wait_for_selector(f"#training .failure:has-text('{line}')")
 
 
-def test_a_paste_of_50_megabytes_is_refused_and_a_long_one_is_taken(browser: Any, address: str) -> None:
+def test_a_paste_of_50_megabytes_is_refused_and_a_long_one_is_taken(browser: Any, site: str) -> None:
     paste = """(area, n) => {
       const clipboardData = new DataTransfer();
       clipboardData.setData("text/plain", "abcdefghi\\n".repeat(n / 10));
       area.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
     }"""
-    with visit(browser, f"{address}/#v1") as visited:
+    with visit(browser, f"{site}/#v1") as visited:
         page = visited.page
         page.locator("#training select").select_option("own")
         area = page.get_by_label("Your own text")
@@ -216,8 +201,8 @@ def test_a_paste_of_50_megabytes_is_refused_and_a_long_one_is_taken(browser: Any
         page.wait_for_selector("#training .progress:has-text('iteration 10 of 10')")
 
 
-def test_nan_stops_with_advice(browser: Any, address: str) -> None:
-    with visit(browser, f"{address}/#v5") as visited:
+def test_nan_stops_with_advice(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v6") as visited:
         page = visited.page
         begin(visited, text=OTHER_ALPHABET, iterations=1)
         page.wait_for_selector("#training .progress:has-text('iteration 1 of 1')")
@@ -228,9 +213,9 @@ def test_nan_stops_with_advice(browser: Any, address: str) -> None:
 
 
 def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(
-    browser: Any, address: str, script: Script, tmp_path: Path
+    browser: Any, site: str, script: Script, tmp_path: Path
 ) -> None:
-    with visit(browser, f"{address}/#v5") as visited:
+    with visit(browser, f"{site}/#v6") as visited:
         page = visited.page
         begin(visited, text=OTHER_ALPHABET, iterations=120)
         page.wait_for_selector("#training .progress:has-text('iteration 120 of 120')")
@@ -246,7 +231,7 @@ def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(
 
         with tarfile.open(archive) as files:
             files.extractall(tmp_path, filter="data")
-        run = tmp_path / "v5_trained_here"
+        run = tmp_path / "v6_trained_here"
         done = script("generate.py", f"run={run}", "tokens=100", "weights=last", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         trained = gpt.load(run, weights="last", device="cpu")
@@ -279,9 +264,9 @@ HEARD = """() => {
 
 
 def test_the_page_around_a_frame_hears_what_a_training_on_the_documented_text_has_reached(
-    browser: Any, address: str
+    browser: Any, site: str
 ) -> None:
-    with visit(browser, f"{address}/?embed&train#v1") as visited:
+    with visit(browser, f"{site}/?embed&train#v1") as visited:
         page = visited.page  # which is its own parent here
         page.evaluate(HEARD)
         page.get_by_label("Iterations").first.fill("20")
@@ -293,8 +278,8 @@ def test_the_page_around_a_frame_hears_what_a_training_on_the_documented_text_ha
         assert (heard["stage"], heard["iterations"], heard["learningRate"]) == ("v1", 20, 3e-3)
 
 
-def test_an_experiment_is_guessed_run_and_told(browser: Any, address: str) -> None:
-    with visit(browser, f"{address}/#v1") as visited:
+def test_an_experiment_is_guessed_run_and_told(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v1") as visited:
         page = visited.page
         page.get_by_text("Experiments: guess, then see").click()
         page.get_by_role("button", name="A text of abcabcabc").click()
