@@ -100,7 +100,7 @@ def test_a_text_of_bytes_is_valid_unicode(tokenized: Path, tokens: str) -> None:
     assert (status, text.decode()) == (200, run.generate("東京 é", tokens=300, seed=7))
     assert described["vocabulary"] == run.tokenizer.shown
     assert described["tokenizer"]["kind"] == tokens
-    assert described["documented"]["val"] is None  # which is per character
+    assert described["documented"] is None  # which is per character
     assert described["loss"]["nats"] == run.summary.exact.per("character")
 
 

@@ -65,7 +65,7 @@ def test_it_computes_what_the_run_does(browser: Any, site: str, several: Path) -
 def test_runs_of_lines_stand_side_by_side_and_are_not_compared_on_what_nobody_learns(
     browser: Any, lines: Path, width: int, *, is_beside: bool
 ) -> None:
-    assert json.loads((lines / "runs.json").read_text())["v2"]["documented"]["val"] is None  # of another text
+    assert json.loads((lines / "runs.json").read_text())["v2"]["documented"] is None  # of another text
     with (
         serving_files(lines) as address,
         visit(browser, f"{address}/?embed#v2,gru&prompt=a1b2a", width=width) as visited,
