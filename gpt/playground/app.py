@@ -1,6 +1,8 @@
 """The playground over HTTP: the page's files, and an API that answers with JSON, tensors or a stream of text."""
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
@@ -20,15 +22,17 @@ from gpt.playground.assets import files
 from gpt.playground.catalogue import Catalogue
 from gpt.playground.guard import Guard
 from gpt.playground.requests import (
+    LARGEST_TEXT,
     AboutLogits,
     AboutRow,
     AboutTokens,
     AboutTranslation,
     Asked,
+    Beginning,
+    Changing,
     Continuing,
     Translating,
 )
-from gpt.playground.training_routes import TrainingRoutes
 from gpt.playground.trainings import Trainings
 from gpt.playground.writing import Workshop
 from gpt.session.trained import TrainedRun
@@ -49,13 +53,19 @@ def application(catalogue: Catalogue, names: Collection[str], trainings: Trainin
             Route("/api/text", playground.text, methods=["POST"]),
             Route("/api/translations", playground.translations, methods=["POST"]),
             Route("/api/cross_attention", playground.cross_attention, methods=["POST"]),
-            *playground.training.routes,
+            Route("/api/trainings", playground.begin, methods=["POST"]),
+            Route("/api/trainings/{id}", playground.change, methods=["POST"]),
+            Route("/api/trainings", playground.follow),
             Route("/{path:path}", playground.file),
         ],
         middleware=[Middleware(Guard, names=names)],
         exception_handlers=dict.fromkeys(FAILURES, failed),
         lifespan=playground.open,
     )
+
+
+_INTERVAL = 0.5  # seconds between two looks at the trainings
+_LONGEST = 300.0  # seconds of one stream about them; the page opens the next one by itself
 
 
 class _Written(StreamingResponse):
@@ -75,15 +85,14 @@ class _Playground:
     """One method per route."""
 
     def __init__(self, catalogue: Catalogue, trainings: Trainings) -> None:
-        self._catalogue, self._workshop = catalogue, Workshop()
-        self.training = TrainingRoutes(trainings, self._workshop)
+        self._catalogue, self._trainings, self._workshop = catalogue, trainings, Workshop()
         self._files = files()  # in memory: no requested path reaches the disk
 
     @asynccontextmanager
     async def open(self, _: Starlette) -> AsyncIterator[None]:
         """Stop the trainings and the worker threads when the server stops."""
         yield
-        self.training.close()
+        self._trainings.close()
         self._workshop.close()
 
     async def file(self, request: Request) -> Response:
@@ -142,6 +151,31 @@ class _Playground:
         asked, translating = await read(request, AboutTranslation), _translating()
         arguments = (asked.sentence, asked.target)
         return as_tensors(await self._computed(request, asked, translating.cross_attention, *arguments))
+
+    async def begin(self, request: Request) -> Response:
+        """Queue a training; answers with its id."""
+        asked = await read(request, Beginning, LARGEST_TEXT)
+        begun = await self._workshop.compute(self._trainings.start, asked.stage, asked.settings, asked.text)
+        return as_json({"id": begun})
+
+    async def change(self, request: Request) -> Response:
+        """Pause or resume a training."""
+        asked = await read(request, Changing)
+        change = {"pause": self._trainings.pause, "resume": self._trainings.resume}[asked.to]
+        await self._workshop.compute(change, request.path_params["id"])
+        return as_json({})
+
+    async def follow(self, _: Request) -> Response:
+        """All trainings, again whenever something has changed, as server-sent events."""
+        return StreamingResponse(self._events(), media_type="text/event-stream")
+
+    async def _events(self) -> AsyncIterator[str]:
+        ends, told = time.monotonic() + _LONGEST, None
+        while time.monotonic() < ends:
+            found = json.dumps(await self._workshop.compute(self._trainings.listed))
+            yield ": still here\n\n" if found == told else f"data: {found}\n\n"
+            told = found
+            await asyncio.sleep(_INTERVAL)
 
     async def _computed(
         self, request: Request, asked: Asked, function: Callable[..., Any], *arguments: Any, **options: Any

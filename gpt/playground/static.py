@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import having
 from gpt.base.ladder import rank
@@ -31,7 +32,6 @@ from gpt.models import block_size_of
 from gpt.playground import intervening, looking, translating
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
-from gpt.playground.variants import variants
 from gpt.reports.listing import differing
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
@@ -44,6 +44,19 @@ _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
 _SEARCH: Any = {"beam": 5, "length_penalty": 1.0}  # as index.html has them
 _LARGEST_LOADED = 500_000  # parameters of a run that is trained or whose snapshots are shown: a reader loads 2 MB each
+_ABLATIONS = "gpt.models.ablations"
+# Stages with one difference, which the page trains beside the stage itself (page/training/experiments.js): by stage and
+# name, the hyperparameters that differ.
+_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "v2": {"without_scaling": {"_target_": f"{_ABLATIONS}.without_scaling.GPT"}},
+    "v4": {"1_block": {"n_layer": 1}, "6_blocks": {"n_layer": 6}},
+    "v5": {
+        "6_blocks": {"n_layer": 6},
+        "6_blocks_without_residuals": {
+            "_target_": f"{_ABLATIONS}.without_residuals.GPT", "n_layer": 6, "layer_norm": False,
+        },
+    },
+}  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +137,7 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
     except RequestError as error:
         why = str(error)
     own: dict[str, Any] = {"training": training or why, "variants": []}
-    for variant, other in variants(trained.config.stage, choice).items() if training else ():
+    for variant, other in _variants(trained.config.stage, choice).items() if training else ():
         (folder / "variants" / variant).mkdir(parents=True)
         checked.append(f"{variant}: {export_training(other, folder / 'variants' / variant)}")
         own["variants"].append(variant)
@@ -134,6 +147,12 @@ def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tupl
     own |= {"has_attention": (folder / "with_attention.onnx").exists(), "moments": list(kept)}
     (folder / "first.safetensors").write_bytes(_first(trained, full["prompt"]))
     return full | own, checked
+
+
+def _variants(stage: str, choice: Choice) -> dict[str, Choice]:
+    """The variants of a stage, by name; none of a stage without experiments of its own."""
+    own = choice.model_dump(by_alias=True)
+    return {name: Choice.model_validate(own | other) for name, other in _VARIANTS.get(stage, {}).items()}
 
 
 def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Translations of a sentence, their scores, and their attention to the source."""
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,20 +14,10 @@ from gpt.tasks import Translation
 from gpt.tasks.decoding.beam_search import candidates, encode_sources
 
 
-@dataclass(frozen=True)
-class Beam:
-    """A translation that beam search has found."""
-
-    text: str
-    score: float  # log probability / length penalty, in nats
-    ids: list[int]
-    tokens: list[str]
-    ended: bool  # not cut off at the longest length
-
-
 def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalty: float) -> dict[str, Any]:
     """Up to `beam` translations, the best first, and the subwords of the source.
 
+    A score is the log probability, divided by the length penalty; a translation that has not ended was cut off.
     Characters that occur in no training sentence are left out. Raises RequestError if nothing is left, or more than the
     model can read.
     """
@@ -38,8 +27,11 @@ def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalt
     if len(source) == 1:
         raise RequestError("there is nothing to translate: give at least one word that the run can read")
     found = candidates(trained.model, torch.tensor([source]), beam=beam, length_penalty=length_penalty)[0]
-    beams = [Beam(tokenizer.decode(x.ids), x.score, x.ids, _tokens(tokenizer, x.ids), x.ended) for x in found]
-    return {"source": _tokens(tokenizer, source), "beams": [asdict(beam) for beam in beams]}
+    beams = [
+        {"text": tokenizer.decode(x.ids), "tokens": _tokens(tokenizer, x.ids), "score": x.score, "ids": x.ids,
+         "ended": x.ended} for x in found
+    ]  # fmt: skip
+    return {"source": _tokens(tokenizer, source), "beams": beams}
 
 
 @torch.inference_mode()
