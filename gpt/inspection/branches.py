@@ -81,6 +81,13 @@ def branches(block: nn.Module, calls: list[Call], path: str = "") -> list[Branch
     return found
 
 
+def all_branches(model: nn.Module) -> dict[str, Branch]:
+    """The branches of all blocks of a stage, by their paths."""
+    calls = calls_of(model, torch.zeros(1, 1, dtype=torch.int64, device=next(model.parameters()).device))
+    found = {path: branches(block, calls, path) for path, block in blocks(model).items()}
+    return {path + branch.name: branch for path, some in found.items() for branch in some}
+
+
 def units_of(block: nn.Module, name: str) -> tuple[list[str], str]:
     """The modules in a branch that is not attention, by their names in the block; the projection at its end, or ""."""
     leaves = {f"{name}.{inner}": module for inner, module in block.get_submodule(name).named_modules() if inner}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from gpt.inspection.branches import Call, alike, blocks, branches, calls_of, units_of
+from gpt.inspection.branches import Call, alike, all_branches, blocks, units_of
 from gpt.models.rotary import RotaryPositions
 
 _RUNG = re.compile(r"gpt\.models\.v\d+_\w+")
@@ -55,13 +55,11 @@ class Inside(nn.Module):
         self._branches: dict[str, str] = {}  # by path: the module that reads the stream after it
         self._shown = {*_AROUND}
         some = torch.zeros(1, dtype=torch.int64, device=next(model.parameters()).device)
-        with torch.no_grad(), self._seen:
-            self.model(some[None])
-        for path, block in blocks(self.model).items() if hasattr(model, "lm_head") else ():
-            for branch in branches(block, self._seen.calls, path):
-                self._branches[path + branch.name] = f"{path}{branch.following}".removesuffix(".")
-                units = () if branch.name == "attention" else units_of(block, branch.name)[0]
-                self._shown.update(path + name for name in (*branch.before, branch.name, *units))
+        for path, branch in all_branches(model).items() if hasattr(model, "lm_head") else ():
+            block = path.removesuffix(branch.name)
+            self._branches[path] = f"{block}{branch.following}".removesuffix(".")
+            units = () if branch.name == "attention" else units_of(blocks(model)[block], branch.name)[0]
+            self._shown.update(block + name for name in (*branch.before, branch.name, *units))
         with torch.no_grad():
             self.names = tuple(self.values(some[None], some))
 
@@ -154,10 +152,8 @@ class Switched(nn.Module):
         self.model = alike(model)
         self.parts = parts(model)
         self._on: dict[str, Tensor] = {}  # by part: (), bool
-        some = torch.zeros(1, 1, dtype=torch.int64, device=next(model.parameters()).device)
-        calls = calls_of(model, some) if any(part.endswith("feed_forward") for part in self.parts) else []
-        own = {path: branches(block, calls, path) for path, block in blocks(model).items() if calls}
-        self._adding = {path + branch.name for path, some in own.items() for branch in some if branch.adds}
+        found = all_branches(model) if any(part.endswith("feed_forward") for part in self.parts) else {}
+        self._adding = {path for path, branch in found.items() if branch.adds}
         for name, module in self.model.named_modules():
             self._connect(name, module)
 
