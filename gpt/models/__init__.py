@@ -13,7 +13,8 @@ A base class says what else a stage can do:
   each window in that text.
 
 A stage whose output layer is `lm_head` can also be trained to predict the token after the next
-(gpt/training/objectives.py). An encoder-decoder is a stage too. It differs in
+(gpt/training/objectives.py). A module can have a `label`, by which pictures of the stage name it
+(gpt/inspection/dataflow.py). An encoder-decoder is a stage too. It differs in
 
 - `forward(source, target)`: (B, S) and (B, T) int64 token ids, padded with `padding_idx` -> (B, T, V) logits;
 - `encode(source) -> EncoderOutput` and `decode(target, encoder_output)`, the two halves of `forward`; `decode` reads

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gpt.base.ladder import LADDER
 from gpt.inspection.dataflow import dataflow
 from gpt.models.ngrams import NGrams
-from tests.conftest import build, build_small
+from tests.conftest import build
+from tests.inspection.test_parts import built
 
 NEW = {
     "v1": ["table: one row of logits for each", "softmax"],
@@ -58,9 +59,7 @@ def test_every_module_is_in_the_picture_and_the_idea_of_the_stage_is_new(stage: 
 
 @pytest.mark.parametrize("stage", LADDER)
 def test_the_shapes_are_those_of_the_forward_pass(stage: str) -> None:
-    model: Any = build_small(stage, **({"memory": 200, "ngrams": 3} if stage == "v9" else {}))
-    if stage == "v9":
-        model.remember(torch.arange(200) % 11)
+    model = built(stage)
     seen: dict[str, list[int]] = {}
     for name, module in model.named_modules():
         module.register_forward_hook(partial(_keep, seen, name.removeprefix("blocks.0.")))
