@@ -158,7 +158,8 @@ function added(pass, branch) {
   const output = pass.of(branch);
   const path = `${pass.prefix}${branch}`;
   const isAttention = branch === "attention";
-  const [title, name] = isAttention ? ["What attention", "attention"] : ["What the feed-forward layer", "feed-forward"];
+  const name = branch.replaceAll("_", "-");
+  const title = isAttention ? "What attention" : `What the ${name} layer`;
   const row = pass.flow.find(({ sum, branch: its }) => sum && its === branch);
   if (!row) {
     const part = isAttention ? "attention" : unitsOf(pass, branch).at(-1).name;
@@ -225,8 +226,8 @@ function hidden(pass, branch) {
         "A linear layer: each unit is a sum of the numbers of x times trained weights, plus a bias." +
           notes.map((note) => ` ${on} of ${last.length} are positive; ${note}`).join(""),
       ),
-      ...units.map(({ name, label }, i) =>
-        strip(label, pass.of(name), { after: i ? "→" : "", path: `${pass.prefix}${name}` }),
+      ...units.map(({ name, label, code }) =>
+        strip(label, pass.of(name), { after: code ? "→" : "", path: `${pass.prefix}${name}` }),
       ),
     ],
   };
