@@ -146,8 +146,8 @@ def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing
 
 
 def test_the_page_works_as_with_a_server(browser: Any, site: str) -> None:
-    with visit(browser, f"{site}/?embed#v4,v6", width=390) as visited:
-        assert "v4" in visited.page.locator(".panel.a").get_attribute("aria-label")
+    with visit(browser, f"{site}/?embed#v2,v6", width=390) as visited:
+        assert "v2" in visited.page.locator(".panel.a").get_attribute("aria-label")
         assert visited.page.locator("h1").bounding_box()["width"] <= 1
         visited.page.click("summary")
         assert "predicts this prompt better than" in visited.text(".verdict")
