@@ -12,13 +12,9 @@ of zero.
 
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
-from harness import QUICK_TRAINING, machine, output, parser, seeds, train_command
-from tabulate import tabulate
-
-from gpt.runs.folder import RunFolder
+from harness import QUICK_TRAINING, arguments, kept, machine, markdown, seeds, trained
 
 _TWINS = ["without_rotary", "without_token_shift", "without_squared_relu",
           "with_qk_norm", "with_rms_norm", "with_zero_init", "with_soft_cap"]  # fmt: skip
@@ -39,53 +35,30 @@ _NAMES = [change for changes in CHANGES.values() for change in changes]
 _ONLY_EXACT = ["training.eval_iters=1", "training.eval_interval=100000"]  # estimates would only take time here
 
 
-def rows(stage: str, changes: list[str], seeds: list[int], out: Path, *, quick: bool) -> list[list[str]]:
+def rows(stage: str, changes: list[str], seeds: list[int], out: Path, short: list[str]) -> list[list[str]]:
     """A line for the stage itself, and one for each change."""
-    common = [WHOLE[stage], *_ONLY_EXACT, *(QUICK_TRAINING if quick else [])]
-    whole = [_trained(out / f"{stage}_seed{seed}", [*common, f"seed={seed}"]) for seed in seeds]
-    lines = [[stage, "", *_cells(whole), ""]]
-    for change in changes:
-        changed = [*common, *CHANGES[stage][change], *(QUICK_TRAINING if quick else [])]
-        runs = [_trained(out / f"{stage}_{change}_seed{seed}", [*changed, f"seed={seed}"]) for seed in seeds]
-        difference = statistics.mean(_losses(runs)) - statistics.mean(_losses(whole))
-        lines.append([stage, change.replace("_", " "), *_cells(runs), f"{difference:+.4f}"])
+    lines: list[list[str]] = []
+    whole = 0.0
+    for change in ["", *changes]:
+        settings = [WHOLE[stage], *_ONLY_EXACT, *CHANGES[stage].get(change, []), *short]
+        name = "_".join(filter(None, [stage, change]))
+        summaries = [trained(out / f"{name}_seed{seed}", *settings, f"seed={seed}").summary() for seed in seeds]
+        losses = [summary.exact.nats for summary in summaries]
+        seconds = statistics.mean(summary.counted_seconds or 0.0 for summary in summaries)
+        mean, deviation = statistics.mean(losses), f" ± {statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
+        whole = whole if change else mean
+        cells = [f"{summaries[0].iterations}", f"{seconds:.1f}", f"{mean:.4f}{deviation}"]
+        lines.append([stage, change.replace("_", " "), *cells, f"{mean - whole:+.4f}" if change else ""])
         print(*lines[-1], sep="\t", file=sys.stderr)
     return lines
 
 
-def _trained(folder: Path, arguments: list[str]) -> RunFolder:
-    run = RunFolder(folder)
-    if not run.is_finished():
-        output(train_command(*arguments, f"hydra.run.dir={folder}", "resume=auto"), folder.parent)
-    return run
-
-
-def _losses(runs: list[RunFolder]) -> list[float]:
-    return [run.summary().exact.nats for run in runs]
-
-
-def _cells(runs: list[RunFolder]) -> list[str]:
-    losses, seconds = _losses(runs), [run.summary().counted_seconds or 0.0 for run in runs]
-    deviation = f" ± {statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
-    iterations = runs[0].summary().iterations
-    return [f"{iterations}", f"{statistics.mean(seconds):.1f}", f"{statistics.mean(losses):.4f}{deviation}"]
-
-
 if __name__ == "__main__":
-    options = parser(__doc__)
-    options.add_argument("changes", nargs="*", metavar="CHANGE", help=f"of {', '.join(_NAMES)} (default: all)")
-    options.add_argument("--seeds", type=seeds, default=[1, 2, 3], help="the seeds of each (default 1,2,3)")
-    options.add_argument("--out", type=Path, help="where to keep the run folders")
-    given = options.parse_args()
-    if unknown := [change for change in given.changes if change not in _NAMES]:
-        options.error(f"{unknown[0]} is none of {', '.join(_NAMES)}")
+    out_help, seeds_help = "where to keep the run folders", "the seeds of each"
+    given = arguments(__doc__, names=_NAMES, out=(Path, None, out_help), seeds=(seeds, [1, 2, 3], seeds_help))
+    chosen = {stage: [change for change in changes if change in given.names] for stage, changes in CHANGES.items()}
+    of_each, short = ([1], QUICK_TRAINING) if given.quick else (given.seeds, [])
+    with kept(given.out) as out:
+        lines = [line for stage in chosen if chosen[stage] for line in rows(stage, chosen[stage], of_each, out, short)]
     headers = ["stage", "change", "updates", "counted seconds", "exact val", "difference"]
-    lines = []
-    with tempfile.TemporaryDirectory() as temporary:
-        out = (given.out or Path(temporary)).resolve()
-        out.mkdir(parents=True, exist_ok=True)
-        for stage, changes in CHANGES.items():
-            chosen = [change for change in changes if not given.changes or change in given.changes]
-            if chosen:
-                lines += rows(stage, chosen, [1] if given.quick else given.seeds, out, quick=given.quick)
-    print(f"{machine()}\n\n{tabulate(lines, headers, tablefmt='github', disable_numparse=True)}")
+    print(f"{machine()}\n\n{markdown(headers, lines)}")

@@ -18,23 +18,22 @@ import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads
 import json
 import math
 import re
+import resource
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from harness import REPOSITORY, machine, output, parser
+from harness import REPOSITORY, arguments, kept, machine, markdown, output
 from matplotlib.figure import Figure
-from tabulate import tabulate
 
 from gpt.base.choices import Choice
 from gpt.base.files import write_atomically
 from gpt.base.ladder import OTHERS
 from gpt.base.pictures import write_picture
-from gpt.base.runtime import select_device
+from gpt.base.runtime import Runtime, select_device
 from gpt.cli.composing import composed
 from gpt.data.batch import Batch
 from gpt.models import build
@@ -67,23 +66,16 @@ class Cost:
 
 def main() -> None:
     """Measure each stage at each length in a process of its own, and print the tables."""
-    options = parser(__doc__)
-    options.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(STAGES)} (default all)")
-    options.add_argument("--lengths", default=",".join(map(str, _LENGTHS)), help="of windows, in characters")
-    options.add_argument("--out", type=Path, help="where to keep the figures, with a picture: architectures.png")
-    given = options.parse_args()
-    for name in given.names:
-        if name not in STAGES:
-            options.error(f"{name} is none of {', '.join(STAGES)}")
+    given = arguments(
+        __doc__, names=STAGES, lengths=(str, ",".join(map(str, _LENGTHS)), "of windows, in characters"),
+        out=(Path, None, "where to keep the figures, with a picture: architectures.png"),
+    )  # fmt: skip
     lengths = [8, 16] if given.quick else [int(length) for length in given.lengths.split(",") if length]
     rows, length = (2, 8) if given.quick else _PARALLEL
-    with tempfile.TemporaryDirectory() as name:
-        out = given.out or Path(name)
-        out.mkdir(parents=True, exist_ok=True)
-        stages = given.names or list(STAGES)
-        costs = [_kept(out, stage, T, 1, 1) for stage in stages for T in lengths]
+    with kept(given.out) as out:
+        costs = [_kept(out, stage, T, 1, 1) for stage in given.names for T in lengths]
         workers = (1,) if torch.cuda.is_available() else (1, 2)
-        parallel = [_kept(out, stage, length, rows, threads) for stage in stages for threads in workers]
+        parallel = [_kept(out, stage, length, rows, threads) for stage in given.names for threads in workers]
         print(_tables(costs, parallel))
         if given.out and costs:
             _draw(costs, out / "architectures.png")
@@ -91,7 +83,7 @@ def main() -> None:
 
 def measured(stage: str, length: int, rows: int, threads: int) -> Cost:
     """The cost in this process, which must be a new one: its peak of memory counts."""
-    device = select_device("auto")
+    device, runtime = select_device("auto"), Runtime(select_device("auto"))
     torch.set_num_threads(threads)
     layers = [f"model.n_layer={int(math.log2(length))}"] if stage == "conv" else []
     config, _ = composed("train", [f"model={stage}", f"model.block_size={length}", *STAGES[stage], *layers])
@@ -107,10 +99,12 @@ def measured(stage: str, length: int, rows: int, threads: int) -> Cost:
         batch_loss(model, batch).backward()
         optimizer.step(optimizer.peaks, no)
         optimizer.zero_grad()
-        _wait(device)
+        runtime.synchronize()
         return time.perf_counter() - started
 
-    _limit_memory(device)
+    if device.type == "cpu":  # makes too large a tensor an error instead of a machine that hangs
+        most = int(_SHARE * memory_of(device))
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     try:
         before = _peak(device)
         steps = [step()]
@@ -137,27 +131,11 @@ def _of_character(model: torch.nn.Module, ids: torch.Tensor, length: int) -> flo
     return (time.perf_counter() - started) / count
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def _peak(device: torch.device) -> float:
     """The bytes that this process has held at most."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    import resource  # not on Windows
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _limit_memory(device: torch.device) -> None:
-    """Make too large a tensor an error instead of a machine that hangs."""
-    if device.type == "cpu":
-        import resource  # not on Windows
-
-        most = int(_SHARE * memory_of(device))
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _kept(out: Path, stage: str, length: int, rows: int, threads: int) -> Cost:
@@ -189,7 +167,7 @@ def _tables(costs: list[Cost], parallel: list[Cost]) -> str:
         found = {(cost.stage, cost.length): value for cost, value in zip(costs, values, strict=True)}
         stages = dict.fromkeys(cost.stage for cost in costs)
         rows = [[stage, *(_shown(found[stage, length]) for length in lengths)] for stage in stages]
-        cells = tabulate(rows, ["stage", *(f"{n:,}" for n in lengths)], tablefmt="github", disable_numparse=True)
+        cells = markdown(["stage", *(f"{n:,}" for n in lengths)], rows)
         parts.append(f"{title}, by the length of the window\n\n{cells}")
     title = f"ms a training step over {parallel[0].rows} windows of {parallel[0].length}"
     parts.append(f"{title}\n\n{_parallel_table(parallel)}")
@@ -203,7 +181,7 @@ def _parallel_table(costs: list[Cost]) -> str:
         steps = [cost.step and cost.step * 1e3 for cost in costs if cost.stage == stage]
         gain = [f"{steps[0] / steps[1]:.2f}"] if len(steps) == 2 and steps[0] and steps[1] else []
         rows.append([stage, *map(_shown, steps), *gain])
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return markdown(headers, rows)
 
 
 def _shown(value: float | None) -> str:

@@ -14,19 +14,14 @@ import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads
 import contextlib
 import functools
 import http.server
-import json
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import DATA, Row, alternate, arguments, output, table, train_command
-
-from gpt.playground import static
-from gpt.runs.folder import RunFolder
+from harness import REPOSITORY, Row, alternate, arguments, kept, output, table, trained
 
 STAGES = ("v1", "v2", "v3", "v5", "v6", "gru")
 DOCUMENTED = {"v1": 16_000, "v5": 5_000}
@@ -57,34 +52,32 @@ def main() -> None:
     measured = [(stage, 1000) for stage in STAGES if stage in given.names]
     if "documented" in given.names:
         measured += DOCUMENTED.items()
-    with tempfile.TemporaryDirectory() as name, _chromium() as browser:
+    with kept(None) as folder, _chromium() as browser:
         rows, notes = list[Row](), list[str]()
         for stage, documented in measured:
             count = 20 if given.quick else documented
-            folder = Path(name) / f"{stage}_{count}"
-            static.write({stage: _trained(folder, stage, count)[0]}, folder / "site", DATA)
-            with _served(folder / "site") as address:
+            runs, site = folder / f"{stage}_{count}", folder / f"{stage}_{count}_site"
+            _in_pytorch(runs / stage, stage, count)
+            output([sys.executable, str(REPOSITORY / "play.py"), f"runs={runs}", f"out={site}"], folder)
+            with _served(site) as address:
                 ours = functools.partial(_in_page, browser, f"{address}/#{stage}", count, notes, stage)
-                theirs = functools.partial(_in_pytorch, folder, stage, count)
+                theirs = functools.partial(_in_pytorch, folder / "again", stage, count)
                 speeds = alternate(given.repeats, ours, theirs)
             rows.append(Row(f"{stage}, {count:,} iterations in the page", "/s", speeds, "train.py", True))
-    print(table(rows))
-    print()
-    print("\n".join(notes))
-
-
-def _trained(folder: Path, stage: str, iterations: int) -> tuple[RunFolder, float]:
-    """A run of train.py, and its seconds."""
-    path = folder / "runs" / stage
-    shutil.rmtree(path, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = [f"model={stage}", f"training.max_iters={iterations}", f"hydra.run.dir={path}", "checkpoint.snapshots=1"]
-    output(train_command(*settings, f"training.eval_interval={max(1, iterations // 10)}", "device=cpu"), folder)
-    return RunFolder(path), json.loads((path / "summary.json").read_text())["seconds"]
+    print(table(rows), *notes, sep="\n")
 
 
 def _in_pytorch(folder: Path, stage: str, iterations: int) -> float:
-    return iterations / _trained(folder / "again", stage, iterations)[1]
+    """Iterations per second of train.py."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    settings = [
+        f"model={stage}",
+        f"training.max_iters={iterations}",
+        f"training.eval_interval={max(1, iterations // 10)}",
+    ]
+    run = trained(folder, *settings, "checkpoint.snapshots=1", "device=cpu")
+    return iterations / run.summary().seconds
 
 
 def _in_page(browser: Any, address: str, iterations: int, notes: list[str], stage: str) -> float:
@@ -99,13 +92,15 @@ def _in_page(browser: Any, address: str, iterations: int, notes: list[str], stag
     return iterations / seconds
 
 
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 @contextlib.contextmanager
 def _served(site: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
+    handler = functools.partial(_Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

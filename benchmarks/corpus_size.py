@@ -10,7 +10,6 @@ memory is the process's own; mapped pages, which the system can drop, are not in
 """
 
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -18,20 +17,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness import machine, output, parser, train_command, wall_seconds
+from harness import arguments, machine, markdown, output, train_command, wall_seconds
 from matplotlib.figure import Figure
-from tabulate import tabulate
 
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.base.pictures import write_picture
 from gpt.data.sources import files_of
+from gpt.runs.folder import RunFolder
 
 _MB = 10**6
 _ONE_STEP = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1", "training.exact_tokens=1000"]
-_STAGES = {"v5": 400, "v7_cpu": 20}  # iterations to time; v7_cpu is an experiment
+_STAGES = {"model=v5": 400, "experiment=v7_cpu": 20}  # iterations to time
 _NANOGPT = "data/shakespeare_char/prepare.py"
 
 
@@ -40,39 +39,28 @@ class Cost:
     """What one size of text costs; seconds, unless the name says otherwise."""
 
     megabytes: float
-    first_start: float = 0.0
-    later_starts: list[float] = field(default_factory=list)
-    peak_megabytes: float = 0.0  # of the first start
-    tokens_per_second: dict[str, float] = field(default_factory=dict)
-    exact_loss: float = 0.0
+    preparing: float  # what the first start takes longer than the later ones
+    later_start: float  # the median
+    peak_megabytes: float  # of the first start
+    tokens_per_second: list[float]  # of each stage
+    exact_loss: float
     nanogpt: float | None = None  # to prepare the text
-
-    @property
-    def preparing(self) -> float:
-        """What the first start takes longer than the later ones."""
-        return max(self.first_start - self.later_start, 1e-9)
-
-    @property
-    def later_start(self) -> float:
-        """The median."""
-        return statistics.median(self.later_starts)
 
 
 def main() -> None:
     """Measure each size, and print the table."""
-    options = parser(__doc__)
-    options.add_argument("folder", type=Path, help="the text: all files below this folder")
-    options.add_argument("--sizes", default="1,100,1000,10000", help="in megabytes (default 1,100,1000,10000)")
-    options.add_argument("--tokenizer", default="bytes", help="characters, bytes or subwords (default bytes)")
-    options.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
-    options.add_argument("--out", type=Path, help="where to write the picture, as corpus_size.png")
-    given = options.parse_args()
+    given = arguments(
+        __doc__, first=("folder", None, "the text: all files below this folder"),
+        sizes=(str, "1,100,1000,10000", "in megabytes"), tokenizer=(str, "bytes", "characters, bytes or subwords"),
+        nanogpt=(Path, None, "a checkout of karpathy/nanoGPT"),
+        out=(Path, None, "where to write the picture, as corpus_size.png"),
+    )  # fmt: skip
     data = ["data=text", f"data.tokenizer={given.tokenizer}"]
-    costs = [_measured(Path("tiny Shakespeare"), ["data.tokenizer=" + given.tokenizer], quick=given.quick)]
+    costs = [_measured(None, ["data.tokenizer=" + given.tokenizer], quick=given.quick)]
     for megabytes in [0.05] if given.quick else map(float, given.sizes.split(",")):
         with tempfile.TemporaryDirectory(dir=given.out) as name:
             file = Path(name, "text.txt")
-            _assemble(given.folder, file, round(megabytes * _MB))
+            _assemble(Path(given.folder), file, round(megabytes * _MB))
             costs.append(_measured(file, [*data, f"data.path={file}"], quick=given.quick))
             if given.nanogpt is not None:
                 costs[-1].nanogpt = _nanogpt(given.nanogpt, file)
@@ -93,34 +81,30 @@ def _assemble(folder: Path, file: Path, size: int) -> None:
 
 def _contents(folder: Path) -> Iterator[bytes]:
     """Without what is not UTF-8, which nanoGPT does not read."""
-    paths = files_of(str(folder))
     while True:
-        for path in paths:
+        for path in files_of(str(folder)):
             yield path.read_bytes().decode(errors="ignore").encode() + b"\n"
 
 
-def _measured(file: Path, data: list[str], *, quick: bool) -> Cost:
-    """The cost of a text with empty folders for what is prepared."""
-    with tempfile.TemporaryDirectory(dir=file.parent if file.exists() else None) as name:
-        folder = Path(name)
-        is_own = file.exists()
-        size = file.stat().st_size if is_own else TINY_SHAKESPEARE.stat().st_size
-        cost = Cost(size / _MB)
-        own = {"GPT_DATA_DIR": name} if is_own else {}
+def _measured(file: Path | None, data: list[str], *, quick: bool) -> Cost:
+    """The cost of a text, or of tiny Shakespeare, with empty folders for what is prepared."""
+    with tempfile.TemporaryDirectory(dir=file and file.parent) as name:
+        folder, own = Path(name), {"GPT_DATA_DIR": name} if file else {}
         start = train_command("model=v5", "device=cpu", *data, *_ONE_STEP)
-        cost.first_start, cost.peak_megabytes = _with_memory(start, folder, own)
-        cost.later_starts = [wall_seconds(start, folder, own) for _ in range(1 if quick else 5)]
-        for stage, iterations in _STAGES.items():
-            choice = f"model={stage}" if stage == "v5" else f"experiment={stage}"
+        first_start, peak = _with_memory(start, folder, own)
+        later_start = statistics.median(wall_seconds(start, folder, own) for _ in range(1 if quick else 5))
+        speeds = []
+        for choice, iterations in _STAGES.items():
             steps = [f"training.max_iters={2 if quick else iterations}", "training.eval_interval=1000000"]
             steps += ["schedule.warmup_iters=0", *(["model.n_embd=8", "model.n_head=2"] if quick else [])]
-            reported = _log(train_command(choice, "device=cpu", *data, *_ONE_STEP, *steps), folder, own)
-            cost.tokens_per_second[stage] = float(
-                re.findall(r"steps, ([\d,]+) tokens/s;", reported)[0].replace(",", "")
-            )
+            place = folder / choice
+            settings = [choice, "device=cpu", *data, *_ONE_STEP, *steps, f"hydra.run.dir={place}", "resume=null"]
+            output(train_command(*settings), folder, settings=own)
+            speeds.append(RunFolder(place).summary().tokens_per_second)
         exact = [*start, "training.exact_tokens=null" if quick else "training.exact_tokens=5000000"]
-        cost.exact_loss = wall_seconds(exact, folder, own) - cost.later_start
-        return cost
+        exact_loss = wall_seconds(exact, folder, own) - later_start
+        size = (file or TINY_SHAKESPEARE).stat().st_size
+        return Cost(size / _MB, max(first_start - later_start, 1e-9), later_start, peak, speeds, exact_loss)
 
 
 def _with_memory(command: list[str], folder: Path, settings: dict[str, str]) -> tuple[float, float]:
@@ -140,13 +124,6 @@ def _with_memory(command: list[str], folder: Path, settings: dict[str, str]) -> 
     return float(seconds), float(peak) / _MB
 
 
-def _log(command: list[str], folder: Path, settings: dict[str, str]) -> str:
-    """The log of a run, from its folder."""
-    output(command, folder, settings=settings)
-    newest = max(folder.glob("runs/*/*/train.log"), key=lambda path: path.stat().st_mtime)
-    return newest.read_text()
-
-
 def _nanogpt(checkout: Path, file: Path) -> float | None:
     """The seconds of nanoGPT's preparation of characters; None if it needs three quarters of the memory."""
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
@@ -162,7 +139,7 @@ def _nanogpt(checkout: Path, file: Path) -> float | None:
 
 def _table(costs: list[Cost]) -> str:
     headers = ["text", "preparing", "MB/s", "later start", "peak memory"]
-    headers += [*(f"{stage}, tokens/s" for stage in _STAGES), "exact loss", "nanoGPT preparing"]
+    headers += [*(f"{name.partition('=')[2]}, tokens/s" for name in _STAGES), "exact loss", "nanoGPT preparing"]
     rows = [
         [
             f"{cost.megabytes:,.1f} MB" if i else "tiny Shakespeare",
@@ -170,14 +147,13 @@ def _table(costs: list[Cost]) -> str:
             f"{cost.megabytes / cost.preparing:.0f}" if i else "-",
             f"{cost.later_start:.1f} s",
             f"{cost.peak_megabytes:.0f} MB",
-            *(f"{speed:,.0f}" for speed in cost.tokens_per_second.values()),
+            *(f"{speed:,.0f}" for speed in cost.tokens_per_second),
             f"{cost.exact_loss:.1f} s",
             "-" if cost.nanogpt is None else f"{cost.nanogpt:.1f} s",
         ]
         for i, cost in enumerate(costs)
     ]
-    cells = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-    return f"{machine()}\n\n{cells}"
+    return f"{machine()}\n\n{markdown(headers, rows)}"
 
 
 def _draw(costs: list[Cost], path: Path) -> None:

@@ -7,68 +7,26 @@ For one text, a second row compares with the limit: a character cannot take less
 bfloat16 is measured only where the processor has instructions for it.
 """
 
-import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+import gpt  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
 import sys
-import tempfile
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from harness import QUICK_TRAINING, Row, alternate, arguments, output, table, train_command
+from harness import QUICK_TRAINING, Row, alternate, arguments, in_new_process, kept, output, table, trained
+from torch.nn.functional import linear
 
-from gpt.base.runtime import has_bfloat16, select_device
+from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
+from gpt.models.v7_dropout import GPT
+from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.sampling import generate
 
 SIZES = [(1, 256), (1, 500), (64, 64)]  # samples, characters of each
 _WEIGHTS = 10_641_792  # of v7's linear layers
-
-_OURS = """
-import gpt  # before torch, as in the scripts: it sets how threads wait
-import sys, time, torch
-from gpt.tasks.decoding.packing import packed
-from gpt.tasks.decoding.sampling import generate
-from gpt.models.v7_dropout import GPT
-from gpt.base.runtime import keep_freed_memory, select_device
-batch, tokens = map(int, sys.argv[2:])
-keep_freed_memory(select_device("auto"))  # as generate.py does
-torch.manual_seed(0)
-model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(select_device("auto")), getattr(torch, sys.argv[1]))
-def run(tokens):
-    for ids in generate(model, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):
-        ids.tolist()
-run(8)
-started = time.perf_counter()
-run(tokens)
-print(batch * tokens / (time.perf_counter() - started))
-"""
-
-# Of the record, it is a run: what it has counted takes time to look up.
-_RECORD = """
-import sys, time
-import gpt
-run, tokens = gpt.load(sys.argv[1]), int(sys.argv[2])
-run.generate(tokens=8)
-started = time.perf_counter()
-run.generate(tokens=tokens)
-print(tokens / (time.perf_counter() - started))
-"""
-
-# As many weights as v7's linear layers have, in products with one vector each: bytes read per second.
-_BANDWIDTH = """
-import gpt, sys, time, torch
-from torch.nn.functional import linear
-weights, x = torch.randn(7, 1536, 1024), torch.randn(1, 1024)
-def read(times):
-    for _ in range(times):
-        for matrix in weights:
-            linear(x, matrix)
-with torch.inference_mode():
-    read(2)
-    started = time.perf_counter()
-    read(int(sys.argv[1]))
-print(int(sys.argv[1]) * weights.nbytes / (time.perf_counter() - started))
-"""
 
 _THEIRS = """
 import sys, time, torch
@@ -89,55 +47,87 @@ print(batch * tokens / (time.perf_counter() - started), file=stdout)
 """
 
 
+def v7_generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "auto") -> float:
+    """Characters per second, all samples together, with random weights, which do not affect the time."""
+    keep_freed_memory(select_device(device))  # as generate.py does
+    torch.manual_seed(0)
+    model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(select_device(device)), dtype)
+
+    def run(tokens: int) -> None:
+        for ids in generate(model, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):
+            ids.tolist()
+
+    run(8)
+    return batch * tokens / _seconds(lambda: run(tokens))
+
+
+def _of_the_record(run: Path, tokens: int) -> float:
+    """The same with a run: what it has counted takes time to look up."""
+    trained = gpt.load(run)
+    trained.generate(tokens=8)
+    return tokens / _seconds(lambda: trained.generate(tokens=tokens))
+
+
+def _bandwidth(times: int) -> float:
+    """Bytes read per second, by products of one vector with as many weights as v7's linear layers have."""
+    weights, x = torch.randn(7, 1536, 1024), torch.randn(1, 1024)
+
+    def read(times: int) -> None:
+        for _ in range(times):
+            for matrix in weights:
+                linear(x, matrix)
+
+    with torch.inference_mode():
+        read(2)
+        return times * weights.nbytes / _seconds(lambda: read(times))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Characters per second, all samples together."""
-    dtypes = ["float32"]
-    if has_bfloat16(select_device("auto")):
-        dtypes.append("bfloat16")
-    if not torch.cuda.is_available():
-        dtypes.append("int8")
-    with tempfile.TemporaryDirectory() as name:
+    has_gpu = torch.cuda.is_available()
+    dtypes = ["float32", *(["bfloat16"] if has_bfloat16(select_device("auto")) else []), *([] if has_gpu else ["int8"])]
+    with kept(None) as folder:
         found = [
-            v7_size(batch, tokens, dtype, nanogpt, repeats, Path(name))
+            v7_size(batch, tokens, dtype, nanogpt, repeats, folder)
             for batch, tokens in ([(1, 8)] if quick else SIZES)
             for dtype in dtypes
         ]
-        if not torch.cuda.is_available():
-            found += [_limit(dtype, repeats, Path(name), quick=quick) for dtype in dtypes]
-        return [*found, _record(repeats, Path(name), quick=quick)]
+        if not has_gpu:
+            found += [_limit(dtype, repeats, quick=quick) for dtype in dtypes]
+        tokens, short = 8 if quick else 1000, ["training.short_window=null", *QUICK_TRAINING]
+        record = trained(folder / "record", "experiment=speedrun_cpu", *short)
+        measured = alternate(repeats, partial(in_new_process, partial(_of_the_record, record.path, tokens)))
+    work = f"generation with the CPU record's v9, 1 x {tokens} characters"
+    return [*found, Row(work, "characters/s", measured, more_is_better=True)]
 
 
 def v7_size(batch: int, tokens: int, dtype: str, nanogpt: Path | None, repeats: int, folder: Path) -> Row:
     """Characters per second at v7's size."""
-    theirs = _figure(folder, _THEIRS, str(nanogpt), batch, tokens) if nanogpt else None
-    measured = alternate(repeats, _figure(folder, _OURS, dtype, batch, tokens), theirs)
+    command = [sys.executable, "-c", _THEIRS, str(nanogpt), str(batch), str(tokens)]
+    theirs = (lambda: float(output(command, folder))) if nanogpt else None
+    measured = alternate(repeats, _ours(batch, tokens, dtype), theirs)
     work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
     return Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True)
 
 
-def _limit(dtype: str, repeats: int, folder: Path, *, quick: bool) -> Row:
+def _ours(batch: int, tokens: int, dtype: str) -> Callable[[], float]:
+    return partial(in_new_process, partial(v7_generation, batch, tokens, getattr(torch, dtype)))
+
+
+def _limit(dtype: str, repeats: int, *, quick: bool) -> Row:
     """The ratio is the share of what the memory's bandwidth, measured in float32, allows."""
     weight = {"float32": 4, "bfloat16": 2, "int8": 1}[dtype]  # bytes
-    bandwidth = _figure(folder, _BANDWIDTH, 2 if quick else 200)
-    tokens = 8 if quick else 256
-    ours = _figure(folder, _OURS, dtype, 1, tokens)
-    measured = alternate(repeats, ours, lambda: bandwidth() / (_WEIGHTS * weight))
+    tokens, times = (8, 2) if quick else (256, 200)
+    reading = partial(in_new_process, partial(_bandwidth, times))
+    measured = alternate(repeats, _ours(1, tokens, dtype), lambda: reading() / (_WEIGHTS * weight))
     work = f"v7-size generation, 1 x {tokens} characters, {dtype}, of the limit"
     return Row(work, "characters/s", measured, "reading the weights", more_is_better=True)
-
-
-def _figure(folder: Path, code: str, *arguments: object) -> Callable[[], float]:
-    """What a process prints that runs the code."""
-    return lambda: float(output([sys.executable, "-c", code, *map(str, arguments)], folder))
-
-
-def _record(repeats: int, folder: Path, *, quick: bool) -> Row:
-    run, tokens = folder / "record", 8 if quick else 1000
-    short = ["training.short_window=null", "resume=null", *QUICK_TRAINING]
-    output(train_command("experiment=speedrun_cpu", f"hydra.run.dir={run}", *short), folder)
-    work = f"generation with the CPU record's v9, 1 x {tokens} characters"
-    measured = alternate(repeats, _figure(folder, _RECORD, run, tokens))
-    return Row(work, "characters/s", measured, more_is_better=True)
 
 
 if __name__ == "__main__":

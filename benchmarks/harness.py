@@ -8,14 +8,18 @@ import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads
 
 # isort: split
 import argparse
+import contextlib
+import multiprocessing
 import os
 import platform
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from gpt.base.installation import TINY_SHAKESPEARE
+from gpt.runs.folder import RunFolder
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
@@ -66,11 +71,17 @@ def _spread(values: list[float], unit: str) -> str:
     return f"{middle} {unit} ({low} to {high})"
 
 
+HEADERS = ["work", "peer", "peer's median (range)", "this project's", "times better (median of pairs, range)"]
+
+
 def table(rows: list[Row]) -> str:
     """The rows as Markdown, under a line that names the machine."""
-    headers = ["work", "peer", "peer's median (range)", "this project's", "times better (median of pairs, range)"]
-    cells = tabulate([row.cells() for row in rows], headers, tablefmt="github", disable_numparse=True)
-    return f"{machine()}\n\n{cells}"
+    return f"{machine()}\n\n{markdown(HEADERS, [row.cells() for row in rows])}"
+
+
+def markdown(headers: list[str], rows: list[list[str]]) -> str:
+    """A table whose cells stay as they are."""
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def machine() -> str:
@@ -115,9 +126,34 @@ def output(command: list[str], cwd: Path, checkout: Path = REPOSITORY, settings:
     return done.stdout
 
 
+def in_new_process(work: Callable[[], float]) -> float:
+    """Call a function in a process of its own, with fresh memory, settings and caches."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work).result()
+
+
 def train_command(*arguments: str, checkout: Path = REPOSITORY) -> list[str]:
     """The command that trains with a checkout."""
     return [sys.executable, str(checkout / "train.py"), *arguments]
+
+
+def trained(folder: Path, *settings: str) -> RunFolder:
+    """The run in `folder`, trained with these settings unless it is finished, or resumed if it was interrupted."""
+    run = RunFolder(folder)
+    if run.is_started() and not run.is_finished():
+        output(train_command(f"resume={folder}"), folder.parent)
+    elif not run.is_finished():
+        output(train_command(*settings, f"hydra.run.dir={folder}", "resume=null"), folder.parent)
+    return run
+
+
+@contextlib.contextmanager
+def kept(out: Path | None) -> Iterator[Path]:
+    """The folder for what is to be kept, or a temporary one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (out or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
 def with_constants(script: Path, constants: dict[str, object], folder: Path) -> Path:
@@ -152,51 +188,52 @@ def documented(stage: str) -> Any:
     return OmegaConf.merge(OmegaConf.load(folder / "train.yaml"), OmegaConf.load(folder / "model" / f"{stage}.yaml"))
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with --quick."""
-    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument(
-        "--quick", action="store_true", help="a few iterations, one repeat, small models: only to check that it works"
-    )
-    return result
-
-
 def seeds(text: str) -> list[int]:
     """The value of --seeds: 1,2,3."""
     return [int(seed) for seed in text.split(",")]
 
 
-def arguments(description: str | None, *folders: str, names: Collection[str] = ()) -> argparse.Namespace:
-    """The command line of a benchmark: --repeats, --quick, the folders that it needs, and the parts to run.
+def arguments(
+    description: str | None,
+    *folders: str,
+    names: Collection[str] = (),
+    first: tuple[str, str | None, str] | None = None,
+    **more: tuple[Callable[[str], Any], Any, str],
+) -> argparse.Namespace:
+    """The command line of a benchmark: --repeats, --quick, the folders that it needs, the parts to run, and `more`.
 
-    If none of the `names` is given, all parts run.
+    `first` has the name, default and help of an argument without a name, `more` the type, default and help of each
+    option. If none of the `names` is given, all parts run.
     """
-    options = parser(description)
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if names:
         options.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(names)} (default all)")
+    options.add_argument(
+        "--quick", action="store_true", help="a few iterations, one repeat, small models: only to check that it works"
+    )
     options.add_argument("--repeats", type=int, default=3, help="counted runs of each side (default 3)")
     for name in folders:
         options.add_argument(f"--{name}", type=Path, help=_FOLDERS[name])
+    if first is not None:
+        name, default, meaning = first
+        options.add_argument(name, nargs=None if default is None else "?", default=default, help=meaning)
+    for name, (kind, default, meaning) in more.items():
+        options.add_argument(f"--{name}", type=kind, default=default, help=f"{meaning} (default {default})")
     given = options.parse_args()
     if given.repeats < 1:
         options.error(f"--repeats {given.repeats}: must be at least 1")
-    if given.quick:
-        given.repeats = 1
+    given.repeats = 1 if given.quick else given.repeats
     if names:
-        unknown = [name for name in given.names if name not in names]
-        if unknown:
+        if unknown := [name for name in given.names if name not in names]:
             options.error(f"{unknown[0]} is none of {', '.join(names)}")
         given.names = given.names or list(names)
     for name in folders:
         path = getattr(given, name)
-        if path is None or not path.is_dir():
-            print(
-                f"--{name} {path or 'is not given'}: {_FOLDERS[name]} is missing, so its part is skipped",
-                file=sys.stderr,
-            )
-            setattr(given, name, None)
-        else:
-            setattr(given, name, path.resolve())
+        is_there = path is not None and path.is_dir()
+        setattr(given, name, path.resolve() if is_there else None)
+        if not is_there:
+            what = f"--{name} {path or 'is not given'}: {_FOLDERS[name]} is missing, so its part is skipped"
+            print(what, file=sys.stderr)
     return given
 
 

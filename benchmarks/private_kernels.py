@@ -10,16 +10,15 @@ recorded pass, in generation at v7's size. A recorded step, which goes around au
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
-import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from unittest import mock
 
 import torch
-from harness import Measured, Row, alternate, arguments, documented, table
+from generation import v7_generation
+from harness import Measured, Row, alternate, arguments, documented, in_new_process, table
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -29,9 +28,7 @@ from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device, sel
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.models import block_size_of, v6_pre_norm, v7_dropout, v8_modern
-from gpt.tasks.decoding.packing import packed
-from gpt.tasks.decoding.sampling import generate
+from gpt.models import block_size_of, v8_modern
 from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.fused import has_nonfinite
 from gpt.training.gradient_tape import RecordedGradient
@@ -57,7 +54,7 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
         pair = [partial(small_step, stage, steps, is_recorded=is_recorded) for is_recorded in (True, False)]
         result.append(Row(f"{stage} step, recorded", "ms", alternate(repeats, *pair), "autograd"))
     reduced = [torch.bfloat16] if has_bfloat16(device) else []  # emulated, it takes minutes and says nothing
-    compiled = [partial(_in_new_process, partial(_compiled_v6_step, steps, is_private=p)) for p in (True, False)]
+    compiled = [partial(in_new_process, partial(_compiled_v6_step, steps, is_private=p)) for p in (True, False)]
     result.append(
         Row("v6 step, compiled, aggressive_recomputation", "ms", alternate(repeats, *compiled), "masks stored")
     )
@@ -66,7 +63,7 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
         result.append(Row("v8 step, bfloat16, attention as products", "ms", measured, "PyTorch's kernel"))
     for batch, tokens in [(1, 8)] if quick else [(1, 256), (64, 64)]:
         for dtype in (torch.float32, *reduced):
-            measured = _pairs(repeats, partial(v7_generation, batch, tokens, dtype), unpacked())
+            measured = _pairs(repeats, partial(_generation, batch, tokens, dtype), unpacked())
             name = f"v7-size generation, {batch} x {tokens} characters, {str(dtype).removeprefix('torch.')}, packed"
             result.append(Row(name, "characters/s", measured, "nn.Linear", more_is_better=True))
     return [*result, *(recorded(dtype, repeats, quick=quick) for dtype in (torch.float32, *reduced, torch.int8))]
@@ -75,7 +72,7 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
 def recorded(dtype: torch.dtype, repeats: int, *, quick: bool) -> Row:
     """Characters per second with the recorded pass, a CUDA graph on a GPU, and without."""
     tokens = 8 if quick else 256
-    measured = _pairs(repeats, partial(v7_generation, 1, tokens, dtype, "auto"), unrecorded())
+    measured = _pairs(repeats, partial(_generation, 1, tokens, dtype, "auto"), unrecorded())
     name = f"v7-size generation, 1 x {tokens} characters, {str(dtype).removeprefix('torch.')}, recorded"
     return Row(name, "characters/s", measured, "the stage's Python", more_is_better=True)
 
@@ -105,20 +102,20 @@ def unrecorded() -> AbstractContextManager:
 
 def v6_step(steps: int, *, compile: bool = False) -> float:
     """Milliseconds per step of the documented v6 run: forward, backward, the check for NaN and Inf, AdamW."""
-    return _step(partial(v6_pre_norm.GPT, block_size=8, n_embd=32, n_head=4, n_layer=3), 32, steps, compile=compile)
+    return small_step("v6", steps, compile=compile)
+
+
+def small_step(stage: str, steps: int, *, compile: bool = False, is_recorded: bool = False) -> float:
+    """Milliseconds per step of a stage's documented run, recorded or by autograd."""
+    config = documented(stage)
+    build = partial(models.build, Choice.model_validate(OmegaConf.to_container(config.model)))
+    return _step(build, config.training.batch_size, steps, compile=compile, is_recorded=is_recorded)
 
 
 def v8_step_in_bfloat16(steps: int) -> float:
     """Milliseconds per step at the size of v8's defaults, with AdamW."""
     v8 = partial(v8_modern.GPT, block_size=256, n_embd=128, n_head=4, n_layer=4, dropout=0.0)
     return _step(v8, 8, steps, dtype="bfloat16")
-
-
-def small_step(stage: str, steps: int, *, is_recorded: bool) -> float:
-    """Milliseconds per step of a stage's documented run, recorded or by autograd."""
-    config = documented(stage)
-    build = partial(models.build, Choice.model_validate(OmegaConf.to_container(config.model)))
-    return _step(build, config.training.batch_size, steps, is_recorded=is_recorded)
 
 
 def _step(
@@ -160,22 +157,9 @@ def _step(
         return (time.perf_counter() - started) / steps * 1000
 
 
-def v7_generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "cpu") -> float:
-    """Characters per second, all samples together, with random weights, which do not affect the time."""
-    torch.manual_seed(0)
-    model = v7_dropout.GPT(65, block_size=256, n_embd=384, n_head=6, n_layer=6, dropout=0.2)
-    model.to(select_device(device))
+def _generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "cpu") -> float:
     with mock.patch("gpt.tasks.decoding.packing._is_intel", return_value=False):  # else it leaves float32 as it is
-        model_to_read = packed(model, dtype)
-
-    def run(tokens: int) -> None:
-        for ids in generate(model_to_read, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):
-            ids.tolist()
-
-    run(8)
-    started = time.perf_counter()
-    run(tokens)
-    return batch * tokens / (time.perf_counter() - started)
+        return v7_generation(batch, tokens, dtype, device)
 
 
 def _pairs(repeats: int, work: Callable[[], float], fallback: AbstractContextManager) -> Measured:
@@ -193,12 +177,6 @@ def _compiled_v6_step(steps: int, *, is_private: bool) -> float:
     # By torch.compile, as a larger stage: a small one is compiled ahead of time.
     with mock.patch("gpt.training.compilation.is_large", return_value=True), nullcontext() if is_private else removed:
         return v6_step(steps, compile=True)
-
-
-def _in_new_process(work: Callable[[], float]) -> float:
-    """Run in a new process, because the compiler's settings and caches last as long as the process."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work).result()
 
 
 if __name__ == "__main__":

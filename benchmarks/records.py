@@ -14,21 +14,17 @@ that take hours can be stopped and continued with the same command.
 import gpt  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
-import csv
-import io
 import itertools
 import json
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 import torch
 import yaml
-from harness import QUICK_TRAINING, REPOSITORY, machine, output, parser, seeds, train_command
+from harness import QUICK_TRAINING, REPOSITORY, arguments, kept, machine, markdown, seeds, trained
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
-from tabulate import tabulate
 from torch import Tensor
 
 from gpt.base.files import write_atomically
@@ -51,14 +47,11 @@ def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> No
     if not has_bfloat16(torch.device("cpu")):
         changes.append("dtype=float32")
     for seed, record in itertools.product(seeds, records):
-        run = RunFolder(out / f"{record}_seed{seed}")
-        if run.is_started() and not run.is_finished():
-            output(train_command(f"resume={run.path}"), out)
-        elif not run.is_finished():
-            place = [f"hydra.run.dir={run.path}", "resume=null"]
-            started = time.perf_counter()
-            output(train_command(f"experiment=records/{record}", f"seed={seed}", *place, *changes), out)
-            waited = waits(out) | {run.path.name: time.perf_counter() - started}
+        folder = out / f"{record}_seed{seed}"
+        is_new, started = not RunFolder(folder).is_started(), time.perf_counter()
+        trained(folder, f"experiment=records/{record}", f"seed={seed}", *changes)
+        if is_new:
+            waited = waits(out) | {folder.name: time.perf_counter() - started}
             write_atomically(out / _WAITED, json.dumps(waited, indent=2).encode())
 
 
@@ -67,13 +60,13 @@ def waits(out: Path) -> dict[str, float]:
     return json.loads((out / _WAITED).read_text()) if (out / _WAITED).is_file() else {}
 
 
-def kept(out: Path) -> Trained:
+def finished(out: Path) -> Trained:
     """The finished runs below `out`."""
     found: Trained = {}
     for record in _RECORDS:
         runs = {int(path.name.rpartition("_seed")[2]): RunFolder(path) for path in out.glob(f"{record}_seed*")}
-        if finished := {seed: runs[seed] for seed in sorted(runs) if runs[seed].is_finished()}:
-            found[record] = finished
+        if by_seed := {seed: runs[seed] for seed in sorted(runs) if runs[seed].is_finished()}:
+            found[record] = by_seed
     return found
 
 
@@ -106,7 +99,7 @@ def leaderboard(runs: Trained, waited: dict[str, float]) -> str:
         before = seconds
     headers = ["record", "counted seconds", "times faster", "exact val", "reached", "seconds waited"]
     headers += ["parameters", "MB in use", "characters"]
-    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
+    return markdown(headers, lines)
 
 
 def megabytes(run: RunFolder) -> float:
@@ -126,19 +119,13 @@ def _parts(module: torch.nn.Module) -> list[list[object]]:
 
 def each(runs: Trained) -> str:
     """The figures of each run from its summary, as docs/lab/records.csv has them."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([
-        "record", "seed", "counted seconds", "exact val", "estimated train", "estimated val", "iterations",
-        "characters/s", "commit",
-    ])  # fmt: skip
+    lines = ["record,seed,counted seconds,exact val,estimated train,estimated val,iterations,characters/s,commit"]
     for record, by_seed in runs.items():
-        for seed, run in by_seed.items():
-            s = run.summary()
-            losses = [f"{loss:.4f}" for loss in (s.exact.nats, s.estimated.train.nats, s.estimated.val.nats)]
+        for seed, s in ((seed, run.summary()) for seed, run in by_seed.items()):
+            losses = ",".join(f"{loss:.4f}" for loss in (s.exact.nats, s.estimated.train.nats, s.estimated.val.nats))
             speed, commit = f"{s.tokens_per_second:.0f}", (s.git_commit or "")[:7]
-            writer.writerow([record, seed, f"{_counted(s):.2f}", *losses, s.iterations, speed, commit])
-    return text.getvalue()
+            lines.append(f"{record},{seed},{_counted(s):.2f},{losses},{s.iterations},{speed},{commit}")
+    return "\n".join(lines) + "\n"
 
 
 def picture(runs: Trained) -> Figure:
@@ -174,21 +161,15 @@ def _mean(values: list[float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
-    options.add_argument("records", nargs="+", metavar="RECORD", help=f"of {', '.join(_RECORDS)}")
-    options.add_argument("--seeds", type=seeds, default=[1, 2, 3], help="the seeds of each (default 1,2,3)")
-    options.add_argument("--out", type=Path, help="where to keep the run folders and the picture, of all records there")
-    given = options.parse_args()
-    if unknown := set(given.records) - set(_RECORDS):
-        options.error(f"no records: {', '.join(sorted(unknown))}; there are {', '.join(_RECORDS)}")
-    with tempfile.TemporaryDirectory() as temporary:
-        out = (given.out or Path(temporary)).resolve()
-        out.mkdir(parents=True, exist_ok=True)
-        train(given.records, [1] if given.quick else given.seeds, out, quick=given.quick)
+    out_help = "where to keep the run folders and the picture, of all records there"
+    of_each = (seeds, [1, 2, 3], "the seeds of each")
+    given = arguments(__doc__, names=_RECORDS, out=(Path, None, out_help), seeds=of_each)
+    with kept(given.out) as out:
+        train(given.names, [1] if given.quick else given.seeds, out, quick=given.quick)
         print(machine())
-        trained = kept(out)
-        for track, runs in tracks(trained).items():
+        found = finished(out)
+        for track, runs in tracks(found).items():
             print(f"\n{track}", leaderboard(runs, waits(out)), sep="\n\n")
             if given.out:
                 picture(runs).savefig(out / f"{track}.png", dpi=120)
-        write_atomically(out / "records.csv", each(trained))
+        write_atomically(out / "records.csv", each(found))

@@ -11,13 +11,11 @@ loss and the loss on the last training batch must be equal. The exit code is 1 i
 import json
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import REPOSITORY, output, parser, train_command
-from tabulate import tabulate
+from harness import REPOSITORY, arguments, kept, markdown, output, train_command
 
 from gpt.base.ladder import SMALL
 
@@ -37,39 +35,21 @@ _TRANSFORMER: Settings = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Case:
-    """A training that both sides can run."""
-
-    stage: str
-    variant: str = ""
-    settings: Settings = field(default_factory=dict)
-    max_iters: int | None = None  # where it is slow: at most so many iterations
-
-    @property
-    def name(self) -> str:
-        """The stage and the special settings of the training."""
-        return f"{self.stage}, {self.variant}" if self.variant else self.stage
-
-
 _TEXT: Settings = {"training.eval_iters": 10}
-CASES = [
-    *(Case(stage, "", _TEXT) for stage in SMALL),
-    Case("v6", "accumulated", {**_TEXT, "compile": False, "training.grad_accumulation": 2}),
-    Case(
-        "v6",
-        "cosine, warm-up, clipped",
-        {
-            **_TEXT,
-            "schedule": "cosine", "schedule.warmup_iters": 20, "schedule.final": 0.5, "training.grad_clip": 0.5,
-            "optimizer.weight_decay": 0.1, "optimizer.beta1": 0.8, "optimizer.beta2": 0.95,
-        },
-    ),
-    Case("v7", "small", {**_TEXT, **_SMALL_V7, "training.batch_size": 16}),
-    Case("v7", "own size", {"training.eval_iters": 1}, max_iters=3),
-    Case("transformer", "pre-norm", _TRANSFORMER),
-    Case("transformer", "post-norm", {**_TRANSFORMER, "model.norm": "post", "model.shared_embedding": False}),
-]  # fmt: skip
+# The stages, with the special settings of the training, and at most how many iterations where it is slow.
+CASES: dict[str, Settings] = {
+    **dict.fromkeys(SMALL, _TEXT),
+    "v6, accumulated": {**_TEXT, "compile": False, "training.grad_accumulation": 2},
+    "v6, cosine, warm-up, clipped": {
+        **_TEXT,
+        "schedule": "cosine", "schedule.warmup_iters": 20, "schedule.final": 0.5, "training.grad_clip": 0.5,
+        "optimizer.weight_decay": 0.1, "optimizer.beta1": 0.8, "optimizer.beta2": 0.95,
+    },
+    "v7, small": {**_TEXT, **_SMALL_V7, "training.batch_size": 16},
+    "v7, own size": {"training.eval_iters": 1, "training.max_iters": 3},
+    "transformer, pre-norm": _TRANSFORMER,
+    "transformer, post-norm": {**_TRANSFORMER, "model.norm": "post", "model.shared_embedding": False},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,6 +57,16 @@ class Losses:
     """The losses of a run, each under a name such as "val at iteration 100"."""
 
     values: dict[str, float]
+
+    @classmethod
+    def of(cls, run: Path) -> "Losses":
+        """Those of a run, of any version."""
+        summary = json.loads((run / "summary.json").read_text())
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        losses = {f"{split} at iteration {row['iteration']}": row[split]
+                  for row in rows if "val" in row for split in ("train", "val")}  # fmt: skip
+        losses |= {"exact": summary["exact"], "last batch": summary["last_batch"]}
+        return cls({name: _nats(loss) for name, loss in losses.items()})
 
     def first_difference(self, other: "Losses") -> str:
         """The first loss that differs, with both values to the last digit; empty if there is none."""
@@ -87,42 +77,41 @@ class Losses:
         return ""
 
 
+def _nats(loss: Any) -> float:
+    """Of a loss as runs have recorded it: a number, or a record of one, at first of both splits."""
+    return float(loss.get("nats", loss.get("val")) if isinstance(loss, dict) else loss)
+
+
 def main() -> int:
     """Print the table, and return the exit code."""
-    options = parser(__doc__)
-    options.add_argument("other", nargs="?", default="HEAD", help="a checkout, or a commit of this one (default HEAD)")
-    options.add_argument("--iterations", type=int, default=200, help="of each training (default 200)")
-    options.add_argument("--only", nargs="+", metavar="STAGE", help="these stages, such as v1 transformer")
-    given = options.parse_args()
-    iterations = 2 if given.quick else given.iterations
-    cases = [case for case in CASES if given.only is None or case.stage in given.only]
-    if not cases:
-        options.error(f"--only: the stages are {', '.join(dict.fromkeys(case.stage for case in CASES))}")
-    with tempfile.TemporaryDirectory() as name:
-        other = _checkout(given.other, Path(name))
+    other_help = "a checkout, or a commit of this one (default HEAD)"
+    given = arguments(
+        __doc__, first=("other", "HEAD", other_help), iterations=(int, 200, "of each training"),
+        only=(str, "", "these stages, such as v1,transformer"),
+    )  # fmt: skip
+    iterations, only, other = 2 if given.quick else given.iterations, given.only.split(","), given.other
+    cases = {name: settings for name, settings in CASES.items() if not given.only or name.partition(",")[0] in only}
+    with kept(None) as folder:
+        there = _checkout(other, folder)
         rows = []
-        for case in cases:
-            here, there = (losses(case, checkout, iterations) for checkout in (REPOSITORY, other))
-            rows.append([case.name, len(here.values), here.first_difference(there) or "equal"])
-            print("  ".join(map(str, rows[-1])), file=sys.stderr)  # it takes minutes: what is known already
-    print(tabulate(rows, ["training", "losses", f"compared with {given.other}"], tablefmt="github"))
+        for name, settings in cases.items():
+            ours, theirs = (losses(name, settings, checkout, iterations) for checkout in (REPOSITORY, there))
+            rows.append([name, f"{len(ours.values)}", ours.first_difference(theirs) or "equal"])
+            print("  ".join(rows[-1]), file=sys.stderr)  # it takes minutes: what is known already
+    print(markdown(["training", "losses", f"compared with {other}"], rows))
     return int(any(row[-1] != "equal" for row in rows))
 
 
-def losses(case: Case, checkout: Path, iterations: int) -> Losses:
+def losses(name: str, settings: Settings, checkout: Path, iterations: int) -> Losses:
     """Train with a checkout, in a separate folder."""
-    count = min(iterations, case.max_iters or iterations)
-    settings = {"training.max_iters": count, "training.eval_interval": max(1, count // 4), **_COMMON, **case.settings}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        changes = [f"{key}={value}" for key, value in settings.items()]
-        output(train_command(f"model={case.stage}", *changes, "runs=runs", checkout=checkout), folder, checkout)
+    count = min(iterations, settings.get("training.max_iters", iterations))
+    changed = _COMMON | settings | {"training.max_iters": count, "training.eval_interval": max(1, count // 4)}
+    with kept(None) as folder:
+        changes = [f"{key}={value}" for key, value in changed.items()]
+        stage = name.partition(",")[0]
+        output(train_command(f"model={stage}", *changes, "runs=runs", checkout=checkout), folder, checkout)
         (path,) = folder.rglob("summary.json")
-        summary = json.loads(path.read_text())
-        rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
-        evaluations = [row for row in rows if "val" in row]
-    values = {f"{split} at iteration {e['iteration']}": e[split] for e in evaluations for split in ("train", "val")}
-    return Losses(values | {"exact": summary["exact"]["val"], "last batch": summary["last_batch"]})
+        return Losses.of(path.parent)
 
 
 def _checkout(other: str, folder: Path) -> Path:

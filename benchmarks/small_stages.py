@@ -9,7 +9,6 @@ with the corpus as a tensor; `seeds` trains eight seeds of v3 as one sweep on al
 """
 
 import sys
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from harness import (
     Row,
     alternate,
     arguments,
+    kept,
     output,
     table,
     train_command,
@@ -50,8 +50,7 @@ torch.tensor([ids[c] for c in text])
 
 def rows(lecture: Path | None, repeats: int, *, quick: bool, names: Collection[str] = _NAMES) -> list[Row]:
     """v6 and v1 against the lecture's scripts; v2 to v5, which should take no longer than v6; memory and seeds."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with kept(None) as folder:
 
         def ours(*arguments: str) -> Callable[[], float]:
             changes = QUICK_TRAINING if quick else []

@@ -7,10 +7,9 @@ The peer is this project with one process. Two exchange their gradients in every
 
 import re
 import sys
-import tempfile
 from pathlib import Path
 
-from harness import Row, alternate, arguments, output, table, train_command
+from harness import Row, alternate, arguments, kept, output, table, train_command
 
 _STEPS_ALONE = ["training.eval_iters=1", "training.exact_tokens=1000"]  # nearly: evaluations of a text are short
 _WORK = {
@@ -28,9 +27,9 @@ _QUICK = {
 
 def rows(repeats: int, *, quick: bool, device: str = "cpu") -> list[Row]:
     """Tokens per second in training steps."""
-    with tempfile.TemporaryDirectory() as name:
+    with kept(None) as folder:
         works = _QUICK if quick else _WORK
-        return [_row(work, [*own, f"device={device}"], repeats, Path(name)) for work, own in works.items()]
+        return [_row(work, [*own, f"device={device}"], repeats, folder) for work, own in works.items()]
 
 
 def _row(work: str, own: list[str], repeats: int, folder: Path) -> Row:

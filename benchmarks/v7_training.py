@@ -17,12 +17,11 @@ import re
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import torch
-from harness import Measured, Row, alternate, arguments, output, table, train_command
+from harness import Measured, Row, alternate, arguments, kept, output, table, trained
 
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
@@ -35,8 +34,7 @@ _QUICK_SIZE = {"block_size": 16, "n_embd": 32, "n_head": 2, "n_layer": 1}
 def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
     """Tokens per second in training steps, and their share of the peak."""
     size, batch_size = (_QUICK_SIZE, 4) if quick else (_SIZE, 64)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with kept(None) as folder:
         if nanogpt:
             prepare_nanogpt(nanogpt, folder / "nanogpt")
         peaks: list[float] = []
@@ -96,14 +94,12 @@ def _theirs(checkout: Path, size: dict[str, int], batch_size: int) -> float:
 
 
 def _ours(folder: Path, size: dict[str, int], batch_size: int) -> float:
-    tokens, before = batch_size * size["block_size"], _ITERATIONS - _LAST
+    before = _ITERATIONS - _LAST
     changes = [f"training.max_iters={_ITERATIONS}", f"training.eval_interval={before}", "training.eval_iters=1"]
     changes += [f"model.{name}={value}" for name, value in size.items()] + [f"training.batch_size={batch_size}"]
-    printed = output(train_command("model=v7", *changes), folder)
-    # Each line gives the tokens per second of all iterations up to it.
-    speeds = re.findall(r"^iteration +(\d+) .* ([\d,]+) tokens/s(?:   .* left)?$", printed, re.MULTILINE)
-    seconds = {int(iteration): int(iteration) * tokens / float(speed.replace(",", "")) for iteration, speed in speeds}
-    return _LAST * tokens / (seconds[_ITERATIONS] - seconds[before])
+    shutil.rmtree(folder / "ours", ignore_errors=True)
+    clock = trained(folder / "ours", "model=v7", *changes).clock()  # seconds of steps, evaluations left out
+    return _LAST * batch_size * size["block_size"] / (clock[_ITERATIONS] - clock[before])
 
 
 if __name__ == "__main__":

@@ -13,15 +13,13 @@ import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads
 # isort: split
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from harness import QUICK_TRAINING, documented, output, parser, train_command, wall_seconds
+from harness import QUICK_TRAINING, arguments, documented, kept, markdown, output, train_command, wall_seconds
 from omegaconf import OmegaConf
-from tabulate import tabulate
 from torch import nn
 
 from gpt import models
@@ -46,19 +44,14 @@ _STAGES = ("v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6")
 
 def main() -> None:
     """Print the table of the given work."""
-    options = parser(__doc__)
-    options.add_argument("work", nargs="?", choices=[*_STAGES, "generation"], default="v6", help="(default v6)")
-    given = options.parse_args()
-    if given.work == "generation":
-        print(_of_generation(4 if given.quick else 128))
-    else:
+    given = arguments(__doc__, first=("work", "v6", f"of {', '.join([*_STAGES, 'generation'])} (default v6)"))
+    if given.work != "generation":
         print(_of_a_run(given.work, is_quick=given.quick))
-
-
-def _of_generation(count: int) -> str:
-    """In a process that imports `gpt` before PyTorch, as the scripts do: it sets how threads wait."""
+        return
+    # In a process that imports `gpt` before PyTorch, as the scripts do: it sets how threads wait.
+    count = 4 if given.quick else 128
     code = f"import gpt, sys; sys.path.insert(0, sys.argv[1]); import where_time_goes as w; print(w.operators({count}))"
-    return output([sys.executable, "-c", code, str(Path(__file__).parent)], Path.cwd()).strip()
+    print(output([sys.executable, "-c", code, str(Path(__file__).parent)], Path.cwd()).strip())
 
 
 def operators(count: int) -> str:
@@ -77,8 +70,7 @@ def operators(count: int) -> str:
          f"{each.self_cpu_time_total / total:.0%}"] for each in found[:10]
     ]  # fmt: skip
     rows.append(["all", f"{sum(each.count for each in found) / count:.1f}", f"{total / count:.0f}", "100%"])
-    headers = ["operator", "calls per character", "microseconds per character", "share"]
-    profile = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    profile = markdown(["operator", "calls per character", "microseconds per character", "share"], rows)
     return f"{profile}\n\nrecording the pass over a character, once a text: {_recording(model) * 1000:.0f} ms"
 
 
@@ -118,8 +110,7 @@ def _of_a_run(stage: str, *, is_quick: bool) -> str:
     with runtime.settings():
         for _ in range(3):  # the second is recorded
             backward()
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+        with kept(None) as folder:
             seconds = {
                 "Python and configuration": wall_seconds(train_command("--cfg", "job"), folder),
                 "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
@@ -137,7 +128,7 @@ def _of_a_run(stage: str, *, is_quick: bool) -> str:
     seconds["the rest: the loop itself, plotting, files"] = whole - sum(seconds.values())
     seconds["the entire run, measured"] = whole
     lines = [[part, f"{value:.2f}", f"{value / whole:.0%}"] for part, value in seconds.items()]
-    return tabulate(lines, ["part", "s", "share"], tablefmt="github", disable_numparse=True)
+    return markdown(["part", "s", "share"], lines)
 
 
 def _corpus(block_size: int) -> tuple[CharTokenizer, TextData]:

@@ -13,6 +13,6 @@ def test_every_thread_gets_the_exit_codes_of_its_own_processes(tmp_path: Path) -
     def exit_code(number: int) -> int:
         return Forked([str(script), str(number)], tmp_path).finished().returncode
 
-    numbers = [number % 100 for number in range(100)]
+    numbers = list(range(40))
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(exit_code, numbers)) == numbers
