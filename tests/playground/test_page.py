@@ -15,7 +15,7 @@ from gpt.data.pairs import Subwords
 from gpt.playground import intervening, looking
 from gpt.playground.describing import in_full
 from gpt.session.trained import TrainedRun
-from gpt.tasks.decoding.sampling import choose
+from gpt.tasks.decoding.sampling import SURVIVORS, choose, penalised, shaped, until
 from tests.playground.browsing import PROMPT, Visit, looked, violations, visit
 from tests.playground.conftest import MANY_ALPHABETS, Served, serving
 
@@ -174,6 +174,17 @@ def test_the_distribution_moves_with_the_settings(page: Visit, v6: TrainedRun) -
     p = predictions(v6, PROMPT)[-1].softmax(-1).sort(descending=True).values
     kept = int((p.cumsum(-1) - p < 0.5).sum())
     assert f"{kept} of {V} can be drawn" in page.text(".distribution figcaption")
+    slide(page.page, "top-p", 1)
+    page.page.click("#rare summary")
+    assert page.page.locator("#rare input").count() == 4
+    for name, value in (("min-p", 1), ("typical-p", 0.05)):
+        slide(page.page, name, value)
+        assert f"1 of {V} can be drawn" in page.text(".distribution figcaption")
+        slide(page.page, name, 1 - value if name == "min-p" else 1)
+        assert f"{V} of {V} can be drawn" in page.text(".distribution figcaption")
+    slide(page.page, "repetition-penalty", 2)
+    assert page.text("#repetition-penalty-value") == "2.00"
+    assert "Outlines: without these settings" in page.text(".distribution figcaption")
 
 
 def test_a_text_is_written_and_coloured(page: Visit, v6: TrainedRun) -> None:
@@ -191,7 +202,13 @@ def test_a_text_is_written_and_coloured(page: Visit, v6: TrainedRun) -> None:
     page.page.fill("#seed", "8")
     page.page.click("#go")
     page.settled()
-    assert shown_text(page.page) == PROMPT + v6.generate(PROMPT, tokens=60, seed=8, temperature=0.8, top_k=5)
+    again = v6.generate(PROMPT, tokens=60, seed=8, temperature=0.8, top_k=5)
+    assert shown_text(page.page) == PROMPT + again
+    page.page.click("#rare summary")
+    page.page.fill("#stop", again[20:22].replace("\n", "\\n"))
+    page.page.click("#go")
+    page.settled()
+    assert shown_text(page.page) == PROMPT + again.partition(again[20:22])[0]
 
 
 def test_a_text_is_not_explained_until_it_is_stopped_and_can_be_used_if_it_could_not_be_written(page: Visit) -> None:
@@ -204,9 +221,9 @@ def test_a_text_is_not_explained_until_it_is_stopped_and_can_be_used_if_it_could
     page.page.locator(".text span").nth(1).click()
     slide(page.page, "temperature", 0.5)
     assert page.text(".answer") == before
-    page.page.click("#stop")
+    page.page.click("#halt")
     page.settled()
-    assert page.page.locator("#stop").is_disabled()
+    assert page.page.locator("#halt").is_disabled()
     assert shown_text(page.page) == "Abc"
     assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc”"
     assert "t = 1/T = 2.00" in page.text("#formula")
@@ -271,8 +288,8 @@ def test_of_two_runs_one_may_fail_while_the_other_writes(page: Visit, ids: dict[
     page.page.route("**/api/text", answer)
     page.page.click("#go")
     page.page.wait_for_timeout(500)
-    assert page.page.locator("#stop").is_enabled()
-    page.page.click("#stop")
+    assert page.page.locator("#halt").is_enabled()
+    page.page.click("#halt")
     page.settled()
     assert page.text("#failure") == "no memory"
     page.errors.clear()  # the browser's own line about the answer
@@ -589,30 +606,41 @@ def test_a_server_that_is_gone_is_told_in_a_line(browser: Any, several: Path) ->
 
 
 def test_the_page_draws_as_generate_py_does(page: Visit) -> None:
-    """predictions.js against gpt.tasks.decoding.sampling."""
-    generator = torch.Generator().manual_seed(0)
+    """predictions.js against gpt.tasks.decoding.sampling: what each option leaves, and what is drawn of it."""
+    torch.manual_seed(0)
     cases = []
-    for temperature, top_k, top_p in [
-        (1.0, None, None),
-        (0.5, 3, None),
-        (1.7, None, 0.4),
-        (0.8, 5, 0.9),
-        (3.0, 4, 0.6),
-        (1e30, 3, 0.6),
-        (0.0, None, None),
+    for options in [
+        {},
+        *({name: share} for name in SURVIVORS if name != "top_k" for share in (0.05, 0.4, 0.9)),
+        {"temperature": 0.5, "top_k": 3},
+        {"temperature": 1e30, "top_k": 3, "top_p": 0.6},
+        {"temperature": 1.7, "top_k": 12, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.6, "repetition_penalty": 1.3},
+        {"temperature": 0.0},
     ]:
-        x = torch.randn(50, 20, generator=generator) * 3
-        uniform = torch.rand(50, generator=generator)
-        expected = choose(x, uniform, SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)).tolist()
-        cases.append(
-            [x.tolist(), uniform.tolist(), {"temperature": temperature, "topK": top_k, "topP": top_p}, expected]
-        )
-    found = page.page.evaluate(
-        """async (cases) => {
-          const { choose } = await import("./predictions.js");
-          return cases.map(([x, uniform, options]) =>
-            x.map((row, i) => choose(Float32Array.from(row), uniform[i], options)));
+        config = SamplingConfig(**options)
+        x, uniform, ids = torch.randn(50, 20) * 3, torch.rand(50), torch.randint(20, (50, 9))
+        logits = x if config.repetition_penalty is None else penalised(x, ids, config.repetition_penalty)
+        chosen = choose(logits, uniform, config)
+        kept = torch.nn.functional.one_hot(chosen, 20) > 0
+        if config.temperature:
+            p, order = shaped(logits, config)
+            kept = torch.zeros_like(p).scatter(-1, order, p) > 0
+        given = [x.tolist(), uniform.tolist(), ids.tolist(), config.sampling()]
+        cases.append([given, [chosen.tolist(), kept.tolist()]])
+    texts = [(["ab", "", "abc", "d"], stop) for stop in (None, "a", "ba", "bab", "abcd", "x", "dd")]
+    found, written = page.page.evaluate(
+        """async ([cases, texts]) => {
+          const { choose, penalised, shaped, until } = await import("./predictions.js");
+          async function* each(pieces) { yield* pieces; }
+          const drawn = cases.map(([x, uniform, ids, sampling]) => [
+            x.map((row, i) => choose(Float32Array.from(row), uniform[i], sampling, ids[i])),
+            x.map((row, i) => Array.from(
+              shaped(penalised(Float32Array.from(row), ids[i], sampling.repetition_penalty), sampling), (p) => p > 0)),
+          ]);
+          const written = texts.map(([pieces, stop]) => Array.fromAsync(until(stop, each(pieces))));
+          return [drawn, await Promise.all(written)];
         }""",
-        cases,
+        [[given for given, _ in cases], texts],
     )
-    assert found == [expected for *_, expected in cases]
+    assert found == [expected for _, expected in cases]
+    assert ["".join(pieces) for pieces in written] == ["".join(until(stop, pieces)) for pieces, stop in texts]

@@ -214,7 +214,7 @@ def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path)
         texts = visited.page.evaluate(
             """async (prompt) => {
               const engine = await import("./engines/onnx.js");
-              const options = { tokens: 200, seed: 3, temperature: 1, topK: null, topP: null };
+              const options = { tokens: 200, seed: 3, sampling: {} };
               const pieces = [];
               const model = { run: "bytes", moment: null };
               for await (const piece of engine.write(model, prompt, options)) pieces.push(piece);
@@ -231,7 +231,7 @@ def test_writing_can_be_stopped_and_draws_from_splitmix64(browser: Any, site: st
         visited.page.fill("#tokens", "1000")
         visited.page.click("#go")
         visited.page.wait_for_selector(".text .written")
-        visited.page.click("#stop")
+        visited.page.click("#halt")
         visited.settled()
         assert 0 < visited.page.locator(".text .written").count() < 1000
         drawn = visited.page.evaluate(

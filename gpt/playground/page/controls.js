@@ -51,7 +51,7 @@ export function connect({ asked, stopped, edited, moved, changed }) {
     event.preventDefault();
     if (!at("go").disabled) asked(); // Ctrl+Enter submits even while the button is disabled
   });
-  at("stop").addEventListener("click", stopped);
+  at("halt").addEventListener("click", stopped);
   at("prompt").addEventListener("input", edited);
   at("controls").addEventListener("input", changed);
   at("prompt").addEventListener("keydown", (event) => {
@@ -133,7 +133,7 @@ export function offer(translates, vocabularySize, unit) {
 }
 
 export function showBusy(isBusy) {
-  at("stop").disabled = !isBusy;
+  at("halt").disabled = !isBusy;
   at("go").disabled = isBusy;
 }
 
