@@ -9,6 +9,7 @@ import runpy
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from inspect import signature
@@ -20,6 +21,8 @@ from filelock import FileLock
 
 from tests.conftest import REPOSITORY
 from tests.forked import Forked
+from tests.playground.browsing import chromium
+from tests.playground.conftest import serving_files
 
 pytestmark = pytest.mark.slow  # the pages' commands take a minute
 
@@ -149,6 +152,25 @@ def test_an_added_metric_is_recorded_and_tabled(done: Callable[[str], Copy]) -> 
     assert all(0 <= metrics["top_k"][split] <= 1 for metrics in measured for split in ("train", "val"))
     (table,) = copy.folder.rglob("metrics.csv")
     assert table.read_text().startswith("iteration,train,val,top_k_train,top_k_val,learning_rate_all,")
+
+
+def test_an_added_option_of_sampling_takes_four_files_and_reaches_generate_py_and_the_page(
+    done: Callable[[str], Copy],
+) -> None:
+    copy, page = done("sampling"), Page.read("sampling")
+    assert (len(page.files), len({name for name, _ in page.diffs})) == (0, 4)
+    generate = "python generate.py run=runs/sampled tokens=40"
+    plain, cut, greedy = copy.run(generate, f"{generate} epsilon=1.0", f"{generate} temperature=0")
+    assert cut.stdout == greedy.stdout != plain.stdout
+    code = "from gpt.playground.assets import files; print(files()['sampling.json'].content.decode())"
+    offered = subprocess.run([sys.executable, "-c", code], cwd=copy.folder, capture_output=True, text=True, check=True)
+    (option,) = [option for option in json.loads(offered.stdout) if option["name"] == "epsilon"]
+    assert option["help"].startswith("leave out tokens with less than this probability")
+    with chromium() as browser, serving_files(copy.folder / "gpt" / "playground" / "page") as address:
+        tab = browser.new_page()
+        tab.goto(f"{address}/icon.svg")
+        code = "import('/predictions.js').then(({ shaped }) => Array.from(shaped([2, 1, 0, -1], { epsilon: 0.05 })))"
+        assert [p > 0 for p in tab.evaluate(code)] == [True, True, True, False]
 
 
 def test_added_loggers_see_every_step_the_report_and_the_gradients(done: Callable[[str], Copy]) -> None:

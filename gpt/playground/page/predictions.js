@@ -70,7 +70,7 @@ export function penalised(x, ids, penalty) {
 export const SURVIVORS = {
   top_k: (p, k, order) => mask(p, order.slice(0, k)),
   top_p: fewest,
-  min_p: (p, share) => Array.from(p, (value) => value >= share * largestOf(p)),
+  min_p: (p, share) => atLeast(p, share * largestOf(p)),
   typical_p: (p, share, order) => {
     const total = sum(p);
     const surprise = p.map((value) => -Math.log(value / total));
@@ -95,6 +95,8 @@ function fewest(p, share, order) {
   });
   return mask(p, end < 0 ? order : order.slice(0, end));
 }
+
+const atLeast = (p, least) => Array.from(p, (value) => value >= least);
 
 function mask(p, tokens) {
   const kept = new Set(tokens);

@@ -1,0 +1,214 @@
+"""Translating: pairs, lines, scores, and a translator as a user trains, measures and asks it."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+import sacrebleu
+import torch
+from torch import nn
+
+from gpt import tasks
+from gpt.base.command_schemas import BeamConfig, EvaluateConfig
+from gpt.base.errors import RequestError
+from gpt.data.corpora import read_text
+from gpt.data.corpus import PairCorpus
+from gpt.data.pairs import Subwords
+from gpt.models import STAGE
+from gpt.tasks.decoding.beam_search import translate
+from gpt.tasks.task import Measure
+from gpt.tasks.translation import readable, scores
+from tests.conftest import REPOSITORY, Script
+from tests.forked import Forked
+from tests.tasks.test_tasks import CPU, asked, built, choice
+
+TRANSFORMER = choice(
+    _target_="gpt.models.transformer.Transformer", block_size=24, n_embd=32, n_head=4, n_layer=1, n_hidden=48,
+    dropout=0.1, norm="pre", shared_embedding=True,
+)  # fmt: skip
+EVALUATED = EvaluateConfig.model_construct(beam=2)
+
+
+@pytest.fixture
+def translation() -> tuple[tasks.Task, PairCorpus, nn.Module]:
+    copy = choice(_target_="gpt.data.corpora.copy", length=5, size=200, vocab_size=100)
+    task, corpus = tasks.load(copy, STAGE.find(TRANSFORMER))
+    assert isinstance(corpus, PairCorpus)
+    return task, corpus, built(TRANSFORMER, task)
+
+
+def test_without_its_library_a_translation_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gpt.data.pairs", raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
+    unreachable = choice(_target_="gpt.data.corpora.multi30k", dir="/nowhere", vocab_size=100)
+    with pytest.raises(RequestError, match=r"tokenizers is not installed: pip install -e '\.\[translate\]'$"):
+        tasks.load(unreachable, STAGE.find(TRANSFORMER))
+
+
+def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) -> None:
+    task, corpus, model = translation
+    vocabulary = task.vocabulary(corpus)
+    assert task.vocab_size == len(vocabulary.vocabulary) <= corpus.vocab_size
+    assert set("".join(vocabulary.vocabulary[4:])) == set("abcdefghijklmnop▁")
+    data = task.data(corpus, model, CPU)
+    source, target = data.training_batch(0, 0, 64).inputs
+    assert len(source) == len(target) > 1
+    assert data.estimated_over == "random training pairs, and the entire validation split"
+    again = type(task).restored(vocabulary)
+    assert again.vocabulary(corpus) == vocabulary
+    batches = (each.data(corpus, model, CPU).training_batch(0, 0, 64).targets for each in (again, task))
+    assert torch.equal(*batches)
+    assert [task.split(split, corpus) for split in (None, "val", "train")] == ["test", "val", "train"]
+
+
+def test_lines_are_translated_together_and_a_bad_one_costs_neither_the_others_nor_the_alignment(
+    translation: tuple, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, _, model = translation
+    lines = [b"a b c", b"a \xff b", b"\xc3\xa1 d e", b"a " * 30, b"", b"d \xe6\x97\xa5 e f"]
+    (tmp_path / "lines.txt").write_bytes(b"\r\n".join(lines))
+    (output,) = task.respond(model, read_text(tmp_path / "lines.txt", errors=task.undecodable), asked())
+    first, third, last = ("".join(task.respond(model, line, asked())) for line in ("a b c", "d e", "d e f"))
+    assert output == f"{first}\n{third}\n\n{last}"
+    assert first != last
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "line 2 is not UTF-8", "line 3", "line 4 has 31 subwords, the model takes 24", "line 6"
+    ]  # fmt: skip
+
+
+def test_a_line_is_read_without_what_cannot_be_read_of_it_and_a_warning_names_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given = ["\ufeffabc\n", "\udcff\udcfea", "áabc á def日", "é", "\ufeffabc", "a b " * 50, " def.\r\n"]
+    lines = (line.encode(errors="surrogateescape") for line in given)
+    tokenizer = Subwords.trained_on(["abc def.", "def abc, abc!"] * 20, 100)
+    assert list(readable(lines, tokenizer, block_size=10)) == ["abc", "", "abc def", "", "abc", "", "def."]
+    assert caplog.messages == [
+        "line 2 is not UTF-8: its translation is left empty",
+        "line 3: the characters 'á' (U+00E1) and '日' (U+65E5) are not in the vocabulary: left out",
+        "line 4: the character 'é' (U+00E9) is not in the vocabulary: left out",
+        r"line 5: the character '\ufeff' (U+FEFF) is not in the vocabulary: left out",  # a mark in the first line only
+        "line 6 has 201 subwords, the model takes 10: its translation is left empty",
+    ]
+
+
+def test_standard_input_is_translated_as_it_comes(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, _, model = translation
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa b c\n\nd e f")))
+    pieces = task.respond(model, None, asked())
+    assert next(pieces) == "".join(task.respond(model, "a b c", asked()))
+    assert sys.stdin.buffer.tell() == len(b"\xef\xbb\xbfa b c\n")  # the next line has not been asked for
+    assert list(pieces) == ["\n", "".join(task.respond(model, "d e f", asked()))]
+
+
+def test_examples_show_source_target_and_what_was_found(translation: tuple) -> None:
+    task, corpus, model = translation
+    expected = []
+    for source, target in corpus.val[:3]:
+        (output,) = task.respond(model, source, asked(beam=1, length_penalty=0.0))
+        expected += [f"  source {source}", f"  target {target}", f"  output {output.rstrip()}"]
+    for training in (True, False):
+        model.train(training)
+        assert task.examples(model, corpus) == expected
+        assert {module.training for module in model.modules()} == {training}  # as it was
+    assert task.sample(model, corpus, 3) == "\n".join(expected) + "\n"
+
+
+def test_translations_of_a_split_are_compared_with_its_references(
+    translation: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the training split only pairs that were trained on; characters that are unknown do no harm."""
+    task, corpus, model = translation
+    sources, targets = map(list, zip(*corpus.test, strict=True))
+    found = scores(translate(model, task.tokenizer, sources, beam=2, length_penalty=1.0), targets)
+    expected = [Measure(score.name, round(score.value, 2), score.unit) for score in found]
+    assert task.scores(model, corpus, "test", EVALUATED) == expected
+
+    unknown, long = [("á a b", "a b ñ"), ("日", "a")], "a " * 2 * model.block_size
+    odd = PairCorpus([("a b", "a b"), (long, "a b"), ("a b", long)], unknown, unknown, corpus.vocab_size)
+    assert len(task.scores(model, odd, "test", EVALUATED)) == 4
+    assert {"  source á a b", "  output "} <= set(task.examples(model, odd))  # nothing of 日 is left
+    translated: list[str] = []
+
+    def remembered(_: nn.Module, sentences: list[str], __: BeamConfig) -> list[str]:
+        translated.extend(sentences)
+        return sentences
+
+    monkeypatch.setattr(task, "translate", remembered)
+    task.scores(model, odd, "train", EVALUATED)
+    assert translated == ["a b"]
+
+
+def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -> None:
+    references = ["A man with a hat plays guitar.", "Two dogs run over the green grass.", "A child is sleeping here."]
+    found = ["a man with a hat plays the guitar.", "Two dogs run over the green grass.", "A child sleeps here."]
+    bleu, lower, chrf, right = scores(found, references)
+    assert [s.name for s in (bleu, lower, chrf, right)] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
+    assert bleu.value == sacrebleu.corpus_bleu(found, [references]).score
+    assert lower.value == sacrebleu.corpus_bleu(found, [references], lowercase=True).score
+    assert chrf.value == sacrebleu.corpus_chrf(found, [references]).score
+    assert 0 < bleu.value < lower.value < 100
+    assert right.value == pytest.approx(100 / 3)
+    signatures = ("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:", "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|",
+                  "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:", "% of sentences")  # fmt: skip
+    for score, signature in zip((bleu, lower, chrf, right), signatures, strict=True):
+        assert score.unit.startswith(signature)
+    *_, spaced = scores([" a b ", "c"], ["  a b", "d"])  # subwords do not keep the spaces at the ends of a line
+    assert spaced.value == 50
+    assert [s.value for s in scores(references, references)] == pytest.approx([100, 100, 100, 100])
+
+
+@pytest.fixture(scope="module")
+def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which copying was learnt with the command line."""
+    folder = tmp_path_factory.mktemp("translator")
+    done = script(
+        "train.py", "experiment=copy", "data.length=6", "data.size=4000", "training.max_iters=400",
+        "schedule.warmup_iters=100", "model.n_layer=1", "model.n_embd=64", "model.dropout=0.0", "device=cpu",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "output" in done.stdout
+    return folder
+
+
+def test_copying_is_learnt_measured_and_done_line_by_line(script: Script, translator: Path) -> None:
+    done = script("evaluate.py", "beam=2", cwd=translator)
+    assert "nrefs:1|case:mixed|eff:no|tok:13a" in done.stdout, done.stderr
+    (right,) = [float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("exact matches")]
+    assert right >= 99, done.stdout
+    (translator / "lines.txt").write_text("\ufeffa b c\nd e\n")
+    for argument, expected in (("prompt=a b c", "a b c\n"), ("prompt_file=lines.txt", "a b c\nd e\n")):
+        done = script("generate.py", argument, cwd=translator)
+        assert (done.returncode, done.stdout) == (0, expected), done.stderr
+    content = b"\xef\xbb\xbfa b c\na \xff\n\n" + "d e á".encode()
+    done = Forked([str(REPOSITORY / "generate.py"), "beam=1"], translator, standard_input=content).finished()
+    assert (done.returncode, done.stdout) == (0, "a b c\n\n\nd e\n"), done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("warning")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["train.py", "model=transformer", "data=text", "data.path=/nowhere"],
+            "data=text does not fit a stage that translates: it needs pairs, such as data=multi30k",
+        ),
+        (
+            ["train.py", "model=v5", "data=copy"],
+            "data=copy does not fit a stage that continues a text: it needs a text",
+        ),
+        (["train.py", "model=transformer", "data=parallel"], "data.source is required"),
+        (["generate.py", "prompt=" + "a " * 5000], "the prompt is empty"),
+        (["generate.py", "temperature=0.5"], "temperature is for a run that continues a text, but this one translates"),
+        (["generate.py", "prompt=日本"], "characters '日' (U+65E5) and '本' (U+672C) are not in the vocabulary"),
+    ],
+)
+def test_a_request_that_cannot_be_met_ends_in_one_line(
+    script: Script, translator: Path, arguments: list[str], message: str
+) -> None:
+    done = script(*arguments, cwd=translator)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
