@@ -14,13 +14,11 @@ from gpt.base.command_schemas import BeamConfig, EvaluateConfig
 from gpt.base.errors import RequestError
 from gpt.data.corpora import read_text
 from gpt.data.corpus import PairCorpus
-from gpt.data.pairs import Subwords
 from gpt.models import STAGE
 from gpt.tasks.decoding.beam_search import translate
 from gpt.tasks.task import Measure
-from gpt.tasks.translation import readable, scores
-from tests.conftest import REPOSITORY, Script
-from tests.forked import Forked
+from gpt.tasks.translation import scores
+from tests.conftest import Script
 from tests.tasks.test_tasks import CPU, asked, built, choice
 
 TRANSFORMER = choice(
@@ -62,35 +60,24 @@ def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) 
     assert [task.split(split, corpus) for split in (None, "val", "train")] == ["test", "val", "train"]
 
 
-def test_lines_are_translated_together_and_a_bad_one_costs_neither_the_others_nor_the_alignment(
+def test_a_line_that_cannot_be_read_costs_neither_the_others_nor_the_alignment(
     translation: tuple, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     task, _, model = translation
-    lines = [b"a b c", b"a \xff b", b"\xc3\xa1 d e", b"a " * 30, b"", b"d \xe6\x97\xa5 e f"]
-    (tmp_path / "lines.txt").write_bytes(b"\r\n".join(lines))
+    lines = ["\ufeffa b c", "a \udcff b", "áñ d e", "á", "\ufeffa b c", "a " * 30, "", " d 日e f"]
+    (tmp_path / "lines.txt").write_bytes(b"\r\n".join(line.encode(errors="surrogateescape") for line in lines))
     (output,) = task.respond(model, read_text(tmp_path / "lines.txt", errors=task.undecodable), asked())
-    first, third, last = ("".join(task.respond(model, line, asked())) for line in ("a b c", "d e", "d e f"))
-    assert output == f"{first}\n{third}\n\n{last}"
-    assert first != last
-    assert [message.partition(":")[0] for message in caplog.messages] == [
-        "line 2 is not UTF-8", "line 3", "line 4 has 31 subwords, the model takes 24", "line 6"
-    ]  # fmt: skip
-
-
-def test_a_line_is_read_without_what_cannot_be_read_of_it_and_a_warning_names_that(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    given = ["\ufeffabc\n", "\udcff\udcfea", "áabc á def日", "é", "\ufeffabc", "a b " * 50, " def.\r\n"]
-    lines = (line.encode(errors="surrogateescape") for line in given)
-    tokenizer = Subwords.trained_on(["abc def.", "def abc, abc!"] * 20, 100)
-    assert list(readable(lines, tokenizer, block_size=10)) == ["abc", "", "abc def", "", "abc", "", "def."]
     assert caplog.messages == [
         "line 2 is not UTF-8: its translation is left empty",
-        "line 3: the characters 'á' (U+00E1) and '日' (U+65E5) are not in the vocabulary: left out",
-        "line 4: the character 'é' (U+00E9) is not in the vocabulary: left out",
+        "line 3: the characters 'á' (U+00E1) and 'ñ' (U+00F1) are not in the vocabulary: left out",
+        "line 4: the character 'á' (U+00E1) is not in the vocabulary: left out",
         r"line 5: the character '\ufeff' (U+FEFF) is not in the vocabulary: left out",  # a mark in the first line only
-        "line 6 has 201 subwords, the model takes 10: its translation is left empty",
+        "line 6 has 31 subwords, the model takes 24: its translation is left empty",
+        "line 8: the character '日' (U+65E5) is not in the vocabulary: left out",
     ]
+    first, third, last = ("".join(task.respond(model, line, asked())) for line in ("a b c", "d e", "d e f"))
+    assert output == f"{first}\n{third}\n{first}\n\n{last}"
+    assert first != last
 
 
 def test_standard_input_is_translated_as_it_comes(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,10 +169,6 @@ def test_copying_is_learnt_measured_and_done_line_by_line(script: Script, transl
     for argument, expected in (("prompt=a b c", "a b c\n"), ("prompt_file=lines.txt", "a b c\nd e\n")):
         done = script("generate.py", argument, cwd=translator)
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
-    content = b"\xef\xbb\xbfa b c\na \xff\n\n" + "d e á".encode()
-    done = Forked([str(REPOSITORY / "generate.py"), "beam=1"], translator, standard_input=content).finished()
-    assert (done.returncode, done.stdout) == (0, "a b c\n\n\nd e\n"), done.stderr
-    assert len([line for line in done.stderr.splitlines() if line.startswith("warning")]) == 2
 
 
 @pytest.mark.parametrize(
