@@ -9,7 +9,7 @@ from importlib import import_module
 
 from gpt.base import stopping
 from gpt.base.commands import COMMANDS
-from gpt.base.installation import IS_CLONE
+from gpt.base.console import command
 from gpt.base.version import __version__
 
 
@@ -29,35 +29,23 @@ def _run(name: str) -> None:
     from gpt import cli
 
     module = import_module(COMMANDS[name].module)
-    cli.main(module.main, name, after_sweep=getattr(module, "after_sweep", None))
+    cli.main(getattr(module, COMMANDS[name].function), name, after_sweep=getattr(module, "after_sweep", None))
 
 
 def main() -> None:
-    """Print the commands, as they are called in a clone or in an installed package."""
-    lines = [f"{_typed(name):<20}  {command.purpose}" for name, command in COMMANDS.items()]
+    """Run a command, or print all of them, as they are called in a clone or in an installed package."""
     match sys.argv[1:]:
         case [] | ["--help" | "-h", *_]:
-            print(*lines, sep="\n")
-            print("python -m gpt runs    list the runs; also tag, untag, name and clean")
+            print(*(f"{command(name):<20}  {each.purpose}" for name, each in COMMANDS.items()), sep="\n")
             print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
         case ["--version"]:
             print(f"gpt-ladder {__version__}")
-        case [("runs" | "tag" | "untag" | "name" | "clean") as command, *words]:
-            from gpt.base.console import open_streams
-            from gpt.cli.failing import one_line_errors
-            from gpt.session import managing
-
-            open_streams()
-            with one_line_errors():
-                managing.main(command, words)
+        case [name, *words] if name in COMMANDS:
+            sys.argv[1:] = words
+            _run(name)
         case [word, *_]:
-            hint = f": did you mean {_typed(word)}?" if word in COMMANDS else "; alone, it lists the commands"
-            print(f"error: python -m gpt does not take {word!r}{hint}", file=sys.stderr)
+            print(f"error: there is no command {word!r}; `python -m gpt` alone lists them", file=sys.stderr)
             sys.exit(2)
-
-
-def _typed(name: str) -> str:
-    return f"python {name}.py" if IS_CLONE else f"gpt-{name}"
 
 
 if __name__ == "__main__":

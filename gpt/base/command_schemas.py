@@ -12,6 +12,7 @@ from gpt.base.schema import (
     LIST,
     LITERAL,
     DeviceName,
+    Duration,
     Label,
     Schema,
     Seed,
@@ -145,12 +146,46 @@ class PlayConfig(RunConfig):
     data: Annotated[dict[Literal["dir"], PathName], DATA]
 
 
-class CompareConfig(Schema):
-    """conf/compare.yaml: the table of all runs."""
+class SelectionConfig(Schema):
+    """Which runs a command is about."""
 
     runs: Annotated[PathName, LITERAL]
     stage: Annotated[list[StageName], LIST, LITERAL]
     tags: Annotated[list[Label], LIST, LITERAL]
+
+
+class RunsConfig(SelectionConfig):
+    """conf/runs.yaml: the list of runs."""
+
+    since: Duration | None
+    sort: Literal["newest", "loss"]
+    as_json: Annotated[bool, Field(alias="json")]
+
+
+class CleanConfig(SelectionConfig):
+    """conf/clean.yaml: removing the runs that have not finished."""
+
+    since: Duration | None
+    yes: bool
+
+
+class TagConfig(Schema):
+    """conf/tag.yaml and conf/untag.yaml: giving tags to runs, and taking them."""
+
+    runs: Annotated[PathName, LITERAL]
+    tags: Annotated[list[Label], LIST, LITERAL, Field(min_length=1)]
+
+
+class NameConfig(Schema):
+    """conf/name.yaml: giving a run another name."""
+
+    run: Annotated[PathName, LITERAL]
+    name: Annotated[Label, LITERAL]
+
+
+class CompareConfig(SelectionConfig):
+    """conf/compare.yaml: the table of all runs."""
+
     metric: MetricName
     x: Literal["iterations", "tokens", "seconds", "compute"]
     by: Annotated[

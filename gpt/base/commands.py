@@ -8,12 +8,14 @@ if TYPE_CHECKING:  # `python -m gpt` and the first moments of a script do withou
 
 
 class Command(NamedTuple):
-    """What NAME.py and gpt-NAME run; its keys and their values are in conf/NAME.yaml."""
+    """What `python -m gpt NAME` and gpt-NAME run; its keys and their values are in conf/NAME.yaml."""
 
-    module: str  # has its main(config, request) and, if a sweep ends with a report, after_sweep(folder)
+    module: str  # has its function(config, request) and, if a sweep ends with a report, after_sweep(folder)
     schema: str  # the class of its configuration
     words: tuple[str, ...]  # keys that a word without a key may stand for, as in `train.py v5`; the first that fits
     purpose: str
+    function: str = "main"
+    is_script: bool = True  # whether there is a NAME.py for it
 
     def load_schema(self) -> "type[BaseModel]":
         """The class that checks its configuration."""
@@ -36,4 +38,14 @@ COMMANDS = {
                       "export a run for other programs: format=onnx"),
     "play": Command("gpt.playground.command", "gpt.base.command_schemas.PlayConfig", ("model", "run", "runs"),
                     "open a page about the runs in the browser"),
+    "runs": Command("gpt.session.managing", "gpt.base.command_schemas.RunsConfig", ("model", "runs"),
+                    "list the runs, the newest first: since=7d", "runs", is_script=False),
+    "tag": Command("gpt.session.managing", "gpt.base.command_schemas.TagConfig", ("runs", "tags"),
+                   "give tags to runs: RUN_FOLDER golden", "tag", is_script=False),
+    "untag": Command("gpt.session.managing", "gpt.base.command_schemas.TagConfig", ("runs", "tags"),
+                     "take tags from runs: RUN_FOLDER golden", "untag", is_script=False),
+    "name": Command("gpt.session.managing", "gpt.base.command_schemas.NameConfig", ("run", "name"),
+                    "give a run another name: RUN_FOLDER best_v5", "name", is_script=False),
+    "clean": Command("gpt.session.managing", "gpt.base.command_schemas.CleanConfig", ("model", "runs"),
+                     "remove the runs that have not finished", "clean", is_script=False),
 }  # fmt: skip

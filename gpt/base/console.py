@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from gpt.base.commands import COMMANDS
 from gpt.base.errors import printable
+from gpt.base.installation import IS_CLONE
 
 _shown: list[logging.StreamHandler] = []  # for reports, for warnings
 
@@ -54,8 +56,10 @@ def _has_colours(stream: TextIO) -> bool:
 
 
 def command(name: str) -> str:
-    """The command that runs a script: "python train.py", or "gpt-train" if this process was started that way."""
-    return f"gpt-{name}" if "GPT_COMMANDS" in os.environ else f"python {name}.py"
+    """How to call a command: "gpt-train" if it is installed; in a clone, "python train.py" or "python -m gpt runs"."""
+    if "GPT_COMMANDS" in os.environ or not IS_CLONE:
+        return f"gpt-{name}"
+    return f"python {name}.py" if COMMANDS[name].is_script else f"python -m gpt {name}"
 
 
 def open_streams() -> None:

@@ -42,7 +42,7 @@ def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folde
             bare.setdefault(_key(word, config_name, schema, stages), []).append(word)
     for key, values in bare.items():
         values = [*(word.removeprefix(f"{key}=") for word in found if word.startswith(f"{key}=")), *values]
-        if len(values) > 1 and key != "runs":
+        if len(values) > 1 and key not in ("runs", "tags"):
             quoted = f": quote it as a whole, {key}={shlex.quote(' '.join(values))}" if key == "prompt" else ""
             raise RequestError(f"{key} has several values, {' and '.join(map(repr, values))}{quoted}")
         found = [*(word for word in found if not word.startswith(f"{key}=")), f"{key}={','.join(values)}"]
@@ -92,4 +92,6 @@ def _fits(word: str, key: str, choices: Collection[str]) -> bool:
             return path.is_file()
         case "prompt":
             return not path.exists() and ("/" not in word or " " in word)
+        case "tags" | "name":
+            return True
     return word in choices

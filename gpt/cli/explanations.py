@@ -131,7 +131,7 @@ def _example(key: str, values: Mapping[str, Any]) -> str:
     value = values.get(key)
     if isinstance(value, bool):
         value = str(value).lower()
-    return f"{key}={value if isinstance(value, (str, int, float)) and '$' not in str(value) else 'VALUE'}"
+    return f"{key}={value if isinstance(value, (str, int, float)) and not {'$', '?'} & {*str(value)} else 'VALUE'}"
 
 
 def _for_users(config_name: str) -> dict[str, Any]:

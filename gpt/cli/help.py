@@ -97,7 +97,7 @@ def _comments(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
     """`key: value  # comment` lines of a YAML file, with their dotted keys."""
     above: list[tuple[int, str]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        match = re.match(r"( *)([\w]+):([^#]*)(?:# ?(.*))?$", line)
+        match = re.match(r'( *)"?(\w+)"?:([^#]*)(?:# ?(.*))?$', line)
         if match is None:
             continue
         indent = len(match[1])

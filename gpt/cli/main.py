@@ -42,7 +42,7 @@ def main(
     """
     schema = COMMANDS[config_name].load_schema()
     console.open_streams()
-    if Path(sys.argv[0]).name.startswith("gpt-"):
+    if re.match("gpt(-|$)", Path(sys.argv[0]).name):
         os.environ["GPT_COMMANDS"] = "1"  # for messages that name a command; joblib's workers inherit it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
     with one_line_errors():

@@ -14,6 +14,7 @@ from typing import cast
 
 from torch import nn
 
+from gpt.base.console import command
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.keys import having
@@ -151,7 +152,7 @@ def _continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan 
     if is_finished:
         if new is None and (labels := {*having("is_label")} & {*request.given}):
             raise RequestError(
-                f"{run.path} is finished: python -m gpt {'tag' if 'tags' in labels else 'name'} labels it"
+                f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it"
             )
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return Plan(config, request, finished=run.summary())

@@ -1,6 +1,5 @@
 """What users type by instinct: words without a key, quotes, lists, other names for a key."""
 
-import contextlib
 import importlib
 import inspect
 import json
@@ -17,7 +16,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 import gpt
-from gpt import __main__ as listing
+from gpt.base import console
 from gpt.base.commands import COMMANDS
 from gpt.base.keys import flat
 from gpt.cli.composing import composed, is_for_users, own_configuration
@@ -203,8 +202,9 @@ def test_the_version_is_that_of_this_project(called: Script, tmp_path: Path) -> 
 def test_the_package_says_what_there_is() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "gpt"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    listed = [line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python ") and ".py" in line]
-    assert listed == [f"python {name}.py" for name in COMMANDS]
+    listed = [line[:20].strip() for line in done.stdout.splitlines() if line.startswith("python ")]
+    assert listed == [*map(console.command, COMMANDS)]
+    assert {"python train.py", "python -m gpt runs"} <= {*listed}
     assert not {"torch", "hydra"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
@@ -212,18 +212,15 @@ def test_the_package_says_what_there_is() -> None:
     ("arguments", "code", "said"),
     [
         (["--version"], 0, f"gpt-ladder {gpt.__version__}\n"),
-        (["nonsense"], 2, "error: python -m gpt does not take 'nonsense'; alone, it lists the commands\n"),
-        (["train", "v5"], 2, "error: python -m gpt does not take 'train': did you mean python train.py?\n"),
+        (["nonsense"], 2, "error: there is no command 'nonsense'; `python -m gpt` alone lists them\n"),
+        (["train", "--version"], 0, f"gpt-ladder {gpt.__version__}\n"),
     ],
 )
-def test_the_package_takes_no_other_words(
-    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_the_package_takes_the_name_of_a_command(
+    arguments: list[str], code: int, said: str, called: Script, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["gpt", *arguments])
-    with pytest.raises(SystemExit) if code else contextlib.nullcontext() as stopped:
-        listing.main()
-    assert stopped is None or stopped.value.code == code
-    assert "".join(capsys.readouterr()) == said
+    done = called("gpt/__main__.py", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout + done.stderr) == (code, said)
 
 
 def test_a_python_that_hydra_does_not_start_on_is_refused_before_hydra_is_imported() -> None:
@@ -242,24 +239,21 @@ def test_a_python_that_hydra_does_not_start_on_is_refused_before_hydra_is_import
 def test_a_command_is_a_script_a_function_of_its_schema_and_a_file_of_keys(name: str) -> None:
     command = COMMANDS[name]
     code = f"from gpt.__main__ import {name}  # its code: {command.module.replace('.', '/')}.py\n"
-    assert code in (REPOSITORY / f"{name}.py").read_text()
-    main = importlib.import_module(command.module).main
-    assert inspect.signature(main).parameters["config"].annotation is command.load_schema()
+    script = REPOSITORY / f"{name}.py"
+    assert code in script.read_text() if command.is_script else not script.exists()
+    function = getattr(importlib.import_module(command.module), command.function)
+    assert inspect.signature(function).parameters["config"].annotation is command.load_schema()
     assert {*command.words} - {"model"} <= command.load_schema().model_fields.keys()
     explained = meanings(name, {})
     assert [key for key in flat(composed(name, [])[0]) if is_for_users(key) and not explained.get(key)] == []
     settings = yaml.safe_load((REPOSITORY / "conf" / f"{name}.yaml").read_text())["hydra"]
     assert settings["job"]["name"] == name
-    assert f"python {name}.py" in settings["help"]["template"]
+    assert console.command(name) in settings["help"]["template"]
 
 
 def test_console_commands_are_those_of_the_table() -> None:
     installed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
-    assert "gpt-train" in installed
-    assert (
-        installed.items()
-        <= ({f"gpt-{name}": f"gpt.__main__:{name}" for name in COMMANDS} | {"gpt": "gpt.__main__:main"}).items()
-    )
+    assert installed == {f"gpt-{name}": f"gpt.__main__:{name}" for name in COMMANDS} | {"gpt": "gpt.__main__:main"}
     with pytest.raises(ImportError, match="nothing"):
         from gpt.__main__ import nothing  # noqa: F401
 

@@ -3,103 +3,84 @@
 import contextlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import UserError
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Labels
-from gpt.session import managing
 from tests.conftest import REPOSITORY, Script
 
 FINISHED = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"
+GPT = "gpt/__main__.py"
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(tmp_path: Path) -> Path:
     """A finished run, and one that was killed."""
-    monkeypatch.chdir(tmp_path)
     for name in ("done", "killed"):
         shutil.copytree(FINISHED, tmp_path / "runs" / name)
     (tmp_path / "runs" / "killed" / "summary.json").unlink()
     return tmp_path / "runs"
 
 
-def listed(capsys: pytest.CaptureFixture, *words: str) -> list[dict]:
-    managing.main("runs", [*words, "json=true"])
-    found: list[dict] = json.loads(capsys.readouterr().out)
+def listed(called: Script, runs: Path, *words: str) -> list[dict]:
+    done = called(GPT, "runs", *words, "json=true", cwd=runs.parent)
+    assert done.returncode == 0, done.stderr
+    found: list[dict] = json.loads(done.stdout)
     return found
 
 
-def test_every_run_has_a_line(runs: Path, capsys: pytest.CaptureFixture) -> None:
-    del runs
-    by_folder = {line["folder"]: line for line in listed(capsys)}
-    assert {folder: line["state"] for folder, line in by_folder.items()} == {
-        "runs/done": "finished", "runs/killed": "killed",
-    }  # fmt: skip
-    done = by_folder["runs/done"]
-    assert done["loss"] == RunFolder(FINISHED).summary().exact.common
+def test_every_run_has_a_line_and_one_that_is_being_written_is_training(called: Script, runs: Path) -> None:
+    def states() -> dict[str, str]:
+        return {line["folder"]: line["state"] for line in listed(called, runs)}
+
+    assert states() == {"runs/done": "finished", "runs/killed": "killed"}
+    by_folder = {line["folder"]: line for line in listed(called, runs)}
+    assert by_folder["runs/done"]["loss"] == RunFolder(FINISHED).summary().exact.common
     assert by_folder["runs/killed"]["loss"] is None
-    managing.main("runs", [])
-    header, *lines, _, _ = capsys.readouterr().out.splitlines()
+    header, *lines, _, _ = called(GPT, "runs", cwd=runs.parent).stdout.splitlines()
     assert header.split() == ["loss", "run", "iterations", "on", "age", "tags", "folder"]
     assert {line.split()[-1] for line in lines} == {"runs/done", "runs/killed"}
-
-
-def test_a_run_that_is_being_written_is_training(runs: Path, capsys: pytest.CaptureFixture) -> None:
-    code = (
-        "import sys, pathlib; from gpt.runs.folder import RunFolder\n"
-        "with RunFolder(pathlib.Path(sys.argv[1])).locked(): print('locked', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(runs / "killed")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "locked\n"
-        states = {line["folder"]: line["state"] for line in listed(capsys)}
-        managing.main("clean", ["yes=true"])
-        other.communicate("")
-    assert states["runs/killed"] == "training"
-    assert (runs / "killed").exists()
+    with RunFolder(runs / "killed").locked():  # by another process, as far as the command knows
+        assert states()["runs/killed"] == "training"
+        assert "nothing to remove" in called(GPT, "clean", "yes=true", cwd=runs.parent).stdout
 
 
 @pytest.mark.parametrize(
     ("words", "folders"),
     [
-        (["sort=loss"], ["runs/done", "runs/killed"]), (["tags=[nothing]"], []), (["stage=v1"], []),
-        (["runs/done"], ["runs/done"]), (["since=1s"], []), (["since=9000w", "runs=runs/done"], ["runs/done"]),
+        (["sort=loss"], ["runs/done", "runs/killed"]), (["tags=[nothing]"], []), (["v1"], []),
+        (["runs/done/"], ["runs/done"]), (["since=1s"], []), (["since=9000w", "runs/done"], ["runs/done"]),
     ],
 )  # fmt: skip
-def test_the_list_is_sorted_and_filtered(
-    words: list[str], folders: list[str], runs: Path, capsys: pytest.CaptureFixture
-) -> None:
-    del runs
-    assert [line["folder"] for line in listed(capsys, *words)] == folders
+def test_the_list_is_sorted_and_filtered(words: list[str], folders: list[str], called: Script, runs: Path) -> None:
+    assert [line["folder"] for line in listed(called, runs, *words)] == folders
 
 
 @pytest.mark.parametrize(
-    ("command", "words", "message"),
+    ("words", "message"),
     [
-        ("runs", ["nowhere"], "there is no folder nowhere"), ("runs", ["since=7"], "since=7: must be a duration"),
-        ("tag", ["golden"], "tag takes run folders and then words"), ("tag", ["runs/done"], "tag takes run folders"),
-        ("name", ["runs/done", "a", "b"], "name takes a run folder and a name"),
-        ("clean", [], "nothing was removed: add yes=true"),
+        ("runs runs=nowhere", "there is no folder nowhere"), ("runs since=7", "since=7: must be a duration"),
+        ("runs sort=nothing", "sort=nothing: must be newest or loss"), ("clean", "nothing was removed: add yes=true"),
+        ("tag golden", "runs is required"), ("tag runs/done", "tags is required"),
+        ("name runs/done a b", "name has several values, 'a' and 'b'"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(command: str, words: list[str], message: str, runs: Path) -> None:
-    with pytest.raises(RequestError, match=message):
-        managing.main(command, words)
+def test_what_is_wrong_is_said(words: str, message: str, called: Script, runs: Path) -> None:
+    done = called(GPT, *words.split(), cwd=runs.parent)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"error: {message}")
     assert sorted(path.name for path in runs.iterdir()) == ["done", "killed"]
 
 
-def test_labels_are_changed_after_the_fact_and_found(runs: Path) -> None:
+def test_labels_are_changed_after_the_fact_and_found(called: Script, runs: Path) -> None:
     before = {path.name: path.read_bytes() for path in (runs / "done").iterdir() if path.is_file()}
-    managing.main("tag", ["runs/done", "golden", "wide"])
-    managing.main("untag", ["runs/done", "wide"])
-    managing.main("name", ["runs/done", "best"])
+    for words in ("tag runs/done/ golden wide", "untag runs/done wide", "name runs/done best"):
+        done = called(GPT, *words.split(), cwd=runs.parent)
+        assert done.returncode == 0, done.stderr
     run = RunFolder(runs / "done")
     assert (run.summary().name, run.summary().tags) == (run.config().name, run.config().tags) == (
         "best", ["a", "b", "golden"],
@@ -109,32 +90,29 @@ def test_labels_are_changed_after_the_fact_and_found(runs: Path) -> None:
     assert after == before  # no file that is checksummed has changed
 
 
-def test_unfinished_runs_are_removed_and_no_others(runs: Path) -> None:
-    managing.main("clean", ["yes=true"])
-    assert [path.name for path in runs.iterdir()] == ["done"]
-
-
-@pytest.mark.parametrize("by_then", ["finished", "training", "paused"])
-def test_a_run_that_has_changed_while_one_was_asked_is_not_removed(
-    by_then: str, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize("by_then", ["finished", "training", "paused", "the same"])
+def test_a_run_is_removed_if_its_state_is_the_same_once_the_answer_is_there(
+    by_then: str, called: Script, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, locks = RunFolder(runs / "killed"), contextlib.ExitStack()
 
-    def answer(_: str) -> str:
+    def answer() -> str:
         if by_then == "finished":
             shutil.copy(FINISHED / "summary.json", run.path)
         elif by_then == "paused":  # trained by somebody, and stopped
             run.write_ending("paused")
-        else:
+        elif by_then == "training":
             locks.enter_context(run.locked())
-        return "y"
+        return "y\n"
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("sys.stdin.readline", answer)
     with locks:
-        managing.main("clean", [])
-    assert "removed 0" in capsys.readouterr().out
-    assert sorted(path.name for path in runs.iterdir()) == ["done", "killed"]
+        done = called(GPT, "clean", cwd=runs.parent)
+    kept = [] if by_then == "the same" else ["killed"]
+    assert f"removed {1 - len(kept)}\n" in done.stdout
+    assert sorted(path.name for path in runs.iterdir()) == ["done", *kept]
+    assert done.stderr.count("runs/killed was not removed") == len(kept)
 
 
 def test_a_strangers_labels_are_checked(runs: Path) -> None:
@@ -161,10 +139,3 @@ def test_a_resumed_run_keeps_its_labels_and_takes_new_ones(called: Script, corpu
     done = called("train.py", "resume=run", "training.max_iters=5", "tags=[b]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert run.summary().tags == ["b"]
-
-
-def test_the_package_lists_runs_too(runs: Path) -> None:
-    command = [sys.executable, "-m", "gpt", "runs", str(runs), "sort=nothing"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=runs)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: sort=nothing: must be newest or loss\n"
