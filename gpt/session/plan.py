@@ -14,8 +14,8 @@ from typing import cast
 
 from torch import nn
 
-from gpt.base.console import command
 from gpt.base.choices import Choice
+from gpt.base.console import command
 from gpt.base.errors import RequestError
 from gpt.base.keys import having
 from gpt.base.request import Request
@@ -151,9 +151,7 @@ def _continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan 
         check_settings(run, before, config, is_finished=is_finished)
     if is_finished:
         if new is None and (labels := {*having("is_label")} & {*request.given}):
-            raise RequestError(
-                f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it"
-            )
+            raise RequestError(f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it")
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return Plan(config, request, finished=run.summary())
     beginning = Beginning() if new is None else new.beginning

@@ -20,27 +20,19 @@ def send(number: int) -> None:
     time.sleep(0.01)  # the handler runs between two bytecodes
 
 
-def test_a_signal_that_a_launcher_repeats_is_one_request() -> None:
-    with Stop().listening() as stop, stop.deferred():
-        for _ in range(2):
-            send(signal.SIGTERM)
-            assert stop.requested == signal.SIGTERM
-
-
-def test_a_second_signal_ends_the_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.base.stopping._REPEATS", 0.0)
-    with Stop().listening() as stop, stop.deferred():
-        send(signal.SIGTERM)
-        with pytest.raises(Stopped):
-            send(signal.SIGTERM)
-
-
-def test_long_work_inside_deferred_checks_for_a_signal() -> None:
+def test_a_signal_is_one_request_however_often_a_launcher_repeats_it_and_a_later_one_insists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Stop().listening() as stop, stop.deferred():
         stop.check()
-        send(signal.SIGINT)
-        with pytest.raises(Stopped) as stopped:
+        for _ in range(2):
+            send(signal.SIGINT)
+            assert stop.requested == signal.SIGINT
+        with pytest.raises(Stopped) as stopped:  # long work checks
             stop.check()
+        monkeypatch.setattr("gpt.base.stopping._REPEATS", 0.0)
+        with pytest.raises(Stopped):
+            send(signal.SIGINT)
     assert stopped.value.exit_code == 130
 
 

@@ -196,15 +196,6 @@ def test_a_checkpoint_of_before_the_first_evaluation_takes_the_best_weights_away
     assert not best.exists()
 
 
-def test_saving_the_same_iteration_again_replaces_it(run: RunFolder) -> None:
-    checkpoints = with_checkpoints(run, 10)
-    checkpoints.save(progress(10), tensors(99))
-    newest = checkpoints.newest()
-    assert newest is not None
-    assert torch.equal(newest.tensors()["model.x"], tensors(99)["model.x"])
-    assert run.checkpoints() == [10]
-
-
 def test_what_a_killed_process_left_behind_is_removed_by_the_next_checkpoint(run: RunFolder) -> None:
     checkpoints = with_checkpoints(run, 10)
     left = checkpoints.folder / ".new-dead"

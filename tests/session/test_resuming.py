@@ -1,7 +1,6 @@
 """Going on with a run: what may change, what may not, from where, and by one process at a time."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -64,101 +63,65 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return run
 
 
-def test_the_newest_checkpoints_are_kept(finished: Path) -> None:
-    assert RunFolder(finished).checkpoints() == [50, 60]
-
-
 def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, run: Path) -> None:
+    assert RunFolder(finished).checkpoints() == [50, 60]
     done = script("train.py", f"resume={run}", cwd=run.parent)
     assert done.returncode == 0, done.stderr
     assert "from iteration 50" in done.stdout
     for name in ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt"):
         assert (run / name).read_bytes() == (finished / name).read_bytes()
-
-
-def test_a_finished_run_stays_as_it_is_unless_it_should_go_further(script: Script, finished: Path, run: Path) -> None:
-    copy = Path(shutil.copytree(finished, run.parent / "copy"))
-    assert "is finished" in script("train.py", f"resume={copy}", cwd=run.parent).stdout
-    done = script("train.py", f"resume={copy}", "training.max_iters=80", cwd=run.parent)
-    assert done.returncode == 0, done.stderr
-    assert [line.iteration for line in RunFolder(copy).evaluations()] == [0, 20, 40, 60, 80]
-    assert RunFolder(copy).config().training.max_iters == 80
-    assert RunFolder(copy).summary().iterations == 80
+    assert {"training.max_iters=60", "data=text"} <= set(RunFolder(run).summary().changed)
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "message"),
+    ("change", "message"),
     [
-        ("model=v2", 2, "a run with stage=v1 cannot be resumed with stage=v2"),
-        ("seed=8", 2, "a run with seed=1337 cannot be resumed with seed=8"),
-        ("model.block_size=9", 2, "a run with model.block_size=8 cannot be resumed with model.block_size=9"),
-        ("data=shakespeare", 2, "a run with data=text cannot be resumed with data=shakespeare"),
-        ("optimizer=sgd", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
-        ("optimizer=muon", 2, "a run with optimizer=AdamW cannot be resumed with optimizer=Muon"),
-        ("experiment=v7_cpu", 2, "experiment= is for new runs"),
-        ("debug=fast", 2, "debug= is for new runs"),
-        ("training.max_iters=10", 2, "training.max_iters=10 is before"),
-        ("data.path=other.txt", 2, "the corpus is not the one"),
-        ("data.path=absent.txt", 2, "there is no file absent.txt"),
+        ("model=v2", "a run with stage=v1 cannot be resumed with stage=v2"),
+        ("seed=8", "a run with seed=1337 cannot be resumed with seed=8"),
+        ("model.block_size=9", "a run with model.block_size=8 cannot be resumed with model.block_size=9"),
+        ("data=shakespeare", "a run with data=text cannot be resumed with data=shakespeare"),
+        ("optimizer=sgd", "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
+        ("experiment=v7_cpu", "experiment= is for new runs"),
+        ("debug=fast", "debug= is for new runs"),
+        ("training.max_iters=10", "training.max_iters=10 is before"),
+        ("training.max_iters=-1", "training.max_iters=-1: must be"),
+        ("schedule.final=0.5", "schedule.final"),
+        ("optimizer.beta1=2", "optimizer.beta1=2"),
+        ("stage=v1", "stage=v1 is set by model=NAME"),
+        ("runs=elsewhere", "runs=elsewhere is for new runs"),
+        ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere is for new runs"),
+        ("resume=absent", "resume=absent: no such folder"),
+        ("resume=empty", "resume=empty: neither a run folder nor a checkpoint in one"),
     ],
 )
-def test_what_makes_it_another_run_is_refused_and_changes_nothing_on_disk(
-    called: Script, run: Path, change: str, code: int, message: str
+def test_what_makes_it_another_run_or_none_is_refused_and_changes_nothing_on_disk(
+    called: Script, run: Path, change: str, message: str
 ) -> None:
-    (run.parent / "other.txt").write_text("abcdefghij \n" * 500)
+    (run.parent / "empty").mkdir()
     before = tree(run.parent)
-    done = called(
-        "train.py", f"resume={run}", change, *(["data=text"] if "data.path" in change else []), cwd=run.parent
-    )
-    assert done.returncode == code
+    resume = [] if change.startswith("resume=") else [f"resume={run}"]
+    done = called("train.py", *resume, change, cwd=run.parent)
+    assert done.returncode == 2
     assert message in done.stderr
     assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
     assert tree(run.parent) == before
 
 
-@pytest.mark.parametrize("refused", ["training.max_iters=-1", "schedule.final=0.5", "optimizer.beta1=2", "stage=v1"])
-def test_a_request_that_cannot_be_met_changes_nothing_on_disk(called: Script, run: Path, refused: str) -> None:
-    before = tree(run.parent)
-    done = called("train.py", f"resume={run}", refused, cwd=run.parent)
-    assert done.returncode == 2
-    assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
-    assert tree(run.parent) == before
-
-
 def test_a_run_resumes_with_another_schedule_and_logs_it(called: Script, run: Path) -> None:
-    change = ["schedule=cosine", "schedule.final=0.1", "optimizer.weight_decay=0.5", "logger=csv"]
+    change = ["schedule=cosine", "schedule.final=0.1", "optimizer=adamw_transformer", "logger=csv"]
     done = called("train.py", f"resume={run}", *change, "training.max_iters=100", cwd=run.parent)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("changed for the rest of the run: ")]
-    for part in ("schedule=cosine", "schedule.final=0.1", "optimizer.weight_decay=0.5", "training.max_iters=100"):
+    for part in ("schedule=cosine", "schedule.final=0.1", "optimizer.beta2=0.98", "training.max_iters=100"):
         assert part in line.partition(": ")[2].split(", ")
     config = RunFolder(run).config()
     assert config.schedule.target == "gpt.training.schedules.cosine"
     assert config.schedule.hyperparameters == {"warmup_iters": 0, "final": 0.1}
-    assert config.optimizer.hyperparameters["weight_decay"] == 0.5
+    assert config.optimizer.hyperparameters["beta2"] == 0.98  # of the same kind, with other values
     rates = [evaluation.learning_rates["all"] for evaluation in RunFolder(run).evaluations()]
     assert rates[:3] == [1e-3] * 3  # what was before stays as it was
     assert 1e-4 < rates[-1] < rates[-2] < rates[-3] < 1e-3
     assert len((run / "metrics.csv").read_text().splitlines()) == 1 + len(rates)
-    again = called("train.py", f"resume={run}", cwd=run.parent)
-    assert "is finished" in again.stdout
-
-
-def test_a_schedule_of_a_run_may_change_back_to_one_with_fewer_hyperparameters(called: Script, run: Path) -> None:
-    for schedule in ("trapezoid", "constant"):
-        max_iters = {"trapezoid": 70, "constant": 80}[schedule]
-        change = [f"schedule={schedule}", f"training.max_iters={max_iters}"]
-        done = called("train.py", f"resume={run}", *change, cwd=run.parent)
-        assert done.returncode == 0, done.stderr
-    assert RunFolder(run).config().schedule.hyperparameters == {"warmup_iters": 0}
-
-
-def test_the_same_kind_of_optimizer_with_other_values_is_not_ignored(called: Script, run: Path) -> None:
-    """adamw_transformer is AdamW with another beta2."""
-    done = called("train.py", f"resume={run}", "optimizer=adamw_transformer", cwd=run.parent)
-    assert done.returncode == 0, done.stderr
-    assert "optimizer.beta2=0.98" in done.stdout
-    assert RunFolder(run).config().optimizer.hyperparameters["beta2"] == 0.98
 
 
 def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
@@ -169,6 +132,7 @@ def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
     assert called("train.py", *keeping, cwd=tmp_path).returncode == 0
     done = called("train.py", "resume=run/checkpoints/00000040", "training.max_iters=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "everything after iteration 40 will be replaced: checkpoint 00000050, 00000060" in done.stderr
     run = RunFolder(tmp_path / "run")
     assert run.summary().iterations == 40
     assert max(run.clock()) == 40
@@ -190,8 +154,13 @@ def test_a_damaged_checkpoint_is_skipped_unless_it_was_asked_for(called: Script,
     assert "from iteration 50" in done.stdout
 
 
-@pytest.mark.parametrize("lost", [{"checkpoints"}, {"checkpoints", "summary.json"}, {"state.safetensors"}], ids=sorted)
-@pytest.mark.parametrize("change", ["training.max_iters=20", "training.max_iters=90"])
+@pytest.mark.parametrize(
+    ("lost", "change"),
+    [
+        ({"checkpoints"}, "training.max_iters=20"), ({"checkpoints", "summary.json"}, "training.max_iters=90"),
+        ({"state.safetensors"}, "training.max_iters=90"),
+    ],
+)  # fmt: skip
 def test_results_are_never_trained_over(
     called: Script, finished: Path, tmp_path: Path, lost: set[str], change: str
 ) -> None:
@@ -226,20 +195,17 @@ def test_a_run_that_died_before_its_first_checkpoint_repeats_its_evaluations(
         assert (tmp_path / "R" / name).read_bytes() == (finished / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["absent", "corpus", "empty"])
-def test_a_folder_that_is_not_a_run_cannot_be_resumed(called: Script, tmp_path: Path, name: str) -> None:
-    (tmp_path / "corpus").write_text("no folder")
-    (tmp_path / "empty").mkdir()
-    done = called("train.py", f"resume={name}", cwd=tmp_path)
-    assert done.returncode == 2
-    assert f"error: resume={name}: " in done.stderr
-
-
 def test_auto_finds_the_run_or_starts_one(called: Script, corpus_file: Path, run: Path) -> None:
-    (run.parent / "runs" / "day").mkdir(parents=True)
-    run.rename(run.parent / "runs" / "day" / "run")
+    """A run that cannot be read, such as one of a version with other keys, keeps no other from going on."""
+    place = run.parent / "runs" / "day"
+    place.mkdir(parents=True)
+    run.rename(place / "run")
+    broken = Path(shutil.copytree(place / "run", place / "unreadable"))  # later in the order of names
+    (broken / "config.yaml").write_text("stage: v1\n")
     command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
-    assert "resuming runs/day/run from iteration 50" in called(*command, cwd=run.parent).stdout
+    done = called(*command, cwd=run.parent)
+    assert "resuming runs/day/run from iteration 50" in done.stdout, done.stderr
+    assert "unreadable" in done.stderr  # a warning names it
     done = called(*command, cwd=run.parent)  # that one is finished now
     assert "resuming" not in done.stdout
     assert len(list(run.parent.glob("runs/*/*/summary.json"))) == 2
@@ -264,8 +230,13 @@ def test_a_run_is_made_where_the_user_says(called: Script, corpus_file: Path, tm
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("lost", [{"tokenizer.json"}, {"config.yaml"}, NAMES - {"best.safetensors", "metrics.jsonl"}])
-@pytest.mark.parametrize("more", [[], ["resume=auto"]])
+@pytest.mark.parametrize(
+    ("lost", "more"),
+    [
+        ({"tokenizer.json"}, ["resume=auto"]), ({"config.yaml"}, ["resume=auto"]),
+        (NAMES - {"best.safetensors", "metrics.jsonl"}, []),
+    ],
+)  # fmt: skip
 def test_what_is_left_of_a_run_is_never_written_over(
     called: Script, corpus_file: Path, finished: Path, tmp_path: Path, lost: set[str], more: list[str]
 ) -> None:
@@ -292,8 +263,9 @@ def test_all_that_a_run_writes_is_known_by_name(called: Script, corpus_file: Pat
 def test_auto_resumes_the_run_in_a_folder_or_starts_one_there(called: Script, corpus_file: Path, run: Path) -> None:
     folder = run.parent
     run.rename(folder / "DIR")
-    done = called(*at(corpus_file, "resume=auto"), cwd=folder)
+    done = called(*at(corpus_file, "resume=auto", "logger=csv"), cwd=folder)  # which the run did not have
     assert "resuming DIR from iteration 50" in done.stdout
+    assert len((folder / "DIR" / "metrics.csv").read_text().splitlines()) == 1 + 4
     assert "DIR is finished" in called(*at(corpus_file, "resume=auto"), cwd=folder).stdout
     shutil.rmtree(folder / "DIR")
     done = called(*at(corpus_file, "resume=auto"), cwd=folder)
@@ -311,8 +283,14 @@ def test_auto_at_a_place_that_holds_another_run_is_refused(called: Script, corpu
     assert tree(run.parent) == before
 
 
-@pytest.mark.parametrize("place", [["resume=auto", "hydra.run.dir=DIR"], ["resume=DIR"]], ids=str)
-@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize(
+    ("place", "is_finished"),
+    [
+        (["resume=auto", "hydra.run.dir=DIR"], True),
+        (["resume=auto", "hydra.run.dir=DIR"], False),
+        (["resume=DIR"], True),
+    ],
+)
 def test_a_run_of_other_settings_is_not_taken_for_the_one_asked_for(
     called: Script, corpus_file: Path, finished: Path, run: Path, place: list[str], is_finished: bool
 ) -> None:
@@ -320,9 +298,6 @@ def test_a_run_of_other_settings_is_not_taken_for_the_one_asked_for(
     before = tree(run.parent)
     options = [*SHORT, "data=text", f"data.path={corpus_file}"] if "resume=auto" in place else []
     done = called("train.py", *options, *place, "training.learning_rate=0.5", cwd=run.parent)
-    if not is_finished and place == ["resume=DIR"]:
-        assert done.returncode == 0, done.stderr
-        return
     assert done.returncode == 2
     assert "with training.learning_rate=0.001, not with training.learning_rate=0.5: " in done.stderr
     assert done.stderr.count("\n") == 1
@@ -371,36 +346,21 @@ def test_a_run_that_dies_after_it_went_back_knows_nothing_of_what_followed(
     assert iteration_of(run, "best") == Fork.of(run.path).parent.iterations == 20
 
 
-@pytest.mark.parametrize("schedules", [("constant", "cosine"), ("trapezoid", "constant")])
-def test_auto_at_a_place_takes_over_another_schedule(
-    called: Script, corpus_file: Path, tmp_path: Path, schedules: tuple[str, str]
+def test_a_run_takes_over_another_schedule_also_one_with_fewer_hyperparameters(
+    called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
-    first, second = schedules
-    done = called(*at(corpus_file, f"schedule={first}"), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    further = ["resume=auto", f"schedule={second}", "training.max_iters=80"]
-    done = called(*at(corpus_file, *further), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"schedule={second}" in done.stdout
-    assert RunFolder(tmp_path / "DIR").config().schedule.target.endswith(second)
-    assert RunFolder(tmp_path / "DIR").summary().iterations == 80
-
-
-def test_a_run_whose_configuration_was_edited_says_so(called: Script, run: Path) -> None:
-    path = run / "config.yaml"
-    path.write_text(path.read_text().replace("seed: 1337", "seed: 1338"))
-    done = called("train.py", f"resume={run}", cwd=run.parent)
-    assert done.returncode == 1
-    assert f"error: {path} is damaged or was edited: it does not end with the checksum" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_auto_resumes_with_a_logger_that_the_run_did_not_have(called: Script, corpus_file: Path, run: Path) -> None:
-    run.rename(run.parent / "DIR")
-    done = called(*at(corpus_file, "resume=auto", "logger=csv"), cwd=run.parent)
-    assert done.returncode == 0, done.stderr
-    assert "resuming DIR from iteration 50" in done.stdout
-    assert len((run.parent / "DIR" / "metrics.csv").read_text().splitlines()) == 1 + 4
+    assert called(*at(corpus_file, "schedule=trapezoid"), cwd=tmp_path).returncode == 0
+    for command, schedule, length in (
+        (at(corpus_file, "resume=auto"), "constant", 80),
+        (["train.py", "resume=DIR"], "trapezoid", 90),
+        (["train.py", "resume=DIR"], "constant", 100),
+    ):
+        done = called(*command, f"schedule={schedule}", f"training.max_iters={length}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"schedule={schedule}" in done.stdout
+        assert RunFolder(tmp_path / "DIR").config().schedule.target.endswith(schedule)
+        assert RunFolder(tmp_path / "DIR").summary().iterations == length
+    assert RunFolder(tmp_path / "DIR").config().schedule.hyperparameters == {"warmup_iters": 0}
 
 
 def test_a_run_in_a_folder_called_checkpoints_is_a_run(called: Script, run: Path) -> None:
@@ -428,37 +388,11 @@ def test_the_run_that_was_started_last_is_found_whatever_its_folder_is_called(ru
     assert [run.path for run in started_runs(tmp_path / "runs" / "sweep", is_finished=None)] == [earlier.path]
 
 
-def test_auto_skips_a_run_that_cannot_be_read(called: Script, corpus_file: Path, run: Path) -> None:
-    """Such as one of a version with other keys, or a damaged one; it may not keep all others from going on."""
-    place = run.parent / "runs" / "day"
-    place.mkdir(parents=True)
-    run.rename(place / "run")
-    broken = Path(shutil.copytree(place / "run", place / "unreadable"))  # later in the order of names
-    (broken / "config.yaml").write_text("stage: v1\n")
-    command = ["train.py", *SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
-    done = called(*command, cwd=run.parent)
-    assert done.returncode == 0, done.stderr
-    assert "resuming runs/day/run from iteration 50" in done.stdout
-    assert "unreadable" in done.stderr  # a warning names it
-
-
-def test_one_process_at_a_time(script: Script, run: Path) -> None:
-    endless = [f"resume={run}", "training.max_iters=1000000"]
-    command = [sys.executable, str(REPOSITORY / "train.py"), *endless]
-    first = subprocess.Popen(command, cwd=run.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 60
-        while "resuming" not in (run / "train.log").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        done = script("train.py", *endless, cwd=run.parent)
-        assert done.returncode == 2
-        assert f"another process is writing {run}" in done.stderr
-    finally:
-        first.kill()
-        first.communicate()
-    done = script("train.py", f"resume={run}", "training.max_iters=5", cwd=run.parent)
-    assert "another process" not in done.stderr  # a dead process holds no lock
+def test_one_process_at_a_time(called: Script, run: Path) -> None:
+    with RunFolder(run).locked():
+        done = called("train.py", f"resume={run}", cwd=run.parent)
+    assert done.returncode == 2
+    assert f"another process is writing {run}" in done.stderr
 
 
 def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_file: Path, tmp_path: Path) -> None:
@@ -483,26 +417,19 @@ def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_
     assert "multirun.yaml is damaged" in done.stderr
 
 
-def test_what_is_kept_says_how_far_a_run_is(run: Path) -> None:
-    record = json.loads((run / "checkpoints" / "00000050" / "checkpoint.json").read_text())
-    assert record["progress"]["iteration"] == 50
-    assert [line["iteration"] for line in record["progress"]["evaluations"]] == [0, 20, 40]
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: signal.Signals, code: int) -> None:
+def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "training.max_iters=100000", "seed=1,2",
                "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=sweep"]  # fmt: skip
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "sweep" / "000_v1_seed1" / "metrics.jsonl"
     while not metrics.exists() and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(sent)
+    process.send_signal(signal.SIGINT)
     try:
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == code
+    assert process.returncode == 130
     assert err.count("\n") == 1
     assert err.endswith("; resume the sweep with: python train.py resume=sweep\n")
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
@@ -513,7 +440,6 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path, sent: 
     [
         (["resume=R", "training.max_iters=30"], 2),
         (["resume=R", "training.max_iters=90", "training.grad_accumulation=5"], 2),
-        (["resume=R", "training.max_iters=90", "data=text", "data.path=absent.txt"], 2),
         (["resume=R", "training.max_iters=90", "schedule=cosine", "schedule.final=2"], 2),
         (["resume=R/checkpoints/00000050", "device=cpu"], 0),
         (["resume=R"], 0),
@@ -542,11 +468,6 @@ def test_settings_of_the_past_keep_a_run_from_passing_for_the_documented_one(cal
     assert not any(change.startswith("training.max_iters") and "until" in change for change in changed)
 
 
-def test_a_resumed_run_still_says_what_it_changes(called: Script, run: Path) -> None:
-    assert called("train.py", f"resume={run}", cwd=run.parent).returncode == 0
-    assert {"training.max_iters=60", "data=text"} <= set(RunFolder(run).summary().changed)
-
-
 def test_an_extension_that_would_not_equal_one_long_run_is_refused(
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
@@ -559,17 +480,17 @@ def test_an_extension_that_would_not_equal_one_long_run_is_refused(
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("change", ["training.eval_interval=20", "training.eval_iters=3"])
 def test_evaluations_that_decide_when_a_run_ends_stay_as_they_are(
-    called: Script, corpus_file: Path, tmp_path: Path, change: str
+    called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
     done = called(*at(corpus_file, "training.patience=9", "training.eval_interval=10"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before = tree(tmp_path)
-    done = called("train.py", "resume=DIR", "training.max_iters=80", change, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "with training.patience=9, the evaluations so far count in when the run ends" in done.stderr
-    assert tree(tmp_path) == before
+    for change in ("training.eval_interval=20", "training.eval_iters=3"):
+        done = called("train.py", "resume=DIR", "training.max_iters=80", change, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "with training.patience=9, the evaluations so far count in when the run ends" in done.stderr
+        assert tree(tmp_path) == before
     done = called("train.py", "resume=DIR", "training.max_iters=80", "training.patience=null", change, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -659,8 +580,7 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
     assert RunFolder(tmp_path / "DIR").summary().iterations == 60
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
-def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: Path, sent: signal.Signals) -> None:
+def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: Path) -> None:
     sweep = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "seed=1,2,3", "hydra/launcher=joblib",
              "hydra.launcher.n_jobs=2", "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=S"]  # fmt: skip
     endless = ["training.max_iters=1000000", "checkpoint.interval=1000000", "training.eval_interval=1000000"]
@@ -670,7 +590,7 @@ def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: 
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(sent)
+    process.kill()  # on a signal it leaves at once, too
     process.wait(30)
     folders = [path.parent for path in tmp_path.glob("S/*/metrics.jsonl")]
     while not all(RunFolder(folder).checkpoints() for folder in folders):  # each was stopped and saved
@@ -689,29 +609,14 @@ def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: 
     )  # no job began after it
 
 
-@pytest.mark.parametrize("swept", ["name=a,b", "checkpoint.keep=2,3"])
 def test_jobs_that_differ_only_in_what_a_search_ignores_have_runs_of_their_own(
-    called: Script, corpus_file: Path, tmp_path: Path, swept: str
+    called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
-    sweep = ["-m", *SHORT, "training.max_iters=4", swept, "data=text", f"data.path='{corpus_file}'"]
+    sweep = ["-m", *SHORT, "training.max_iters=4", "checkpoint.keep=2,3", "data=text", f"data.path='{corpus_file}'"]
     for _ in range(2):
         done = called("train.py", *sweep, "resume=auto", "hydra.sweep.dir=S", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert len(list(tmp_path.glob("S/0*/summary.json"))) == 2
-
-
-def test_resuming_an_older_checkpoint_says_what_it_replaces(called: Script, finished: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(finished, tmp_path / "run"))
-    done = called("train.py", f"resume={run / 'checkpoints' / '00000050'}", "training.max_iters=80", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "everything after iteration 50 will be replaced: checkpoint 00000060" in done.stderr
-
-
-@pytest.mark.parametrize("place", ["runs=elsewhere", "hydra.run.dir=elsewhere"])
-def test_a_run_is_not_resumed_in_another_folder(called: Script, run: Path, place: str) -> None:
-    done = called("train.py", f"resume={run}", place, cwd=run.parent)
-    assert done.returncode == 2
-    assert f"{place} is for new runs" in done.stderr
 
 
 def with_corpus(run: Path, path: Path) -> None:
@@ -734,20 +639,15 @@ RESUMED, EVALUATED = ["train.py", "resume=runs/R", "training.max_iters=80"], ["e
 
 
 @pytest.mark.parametrize("command", [RESUMED, EVALUATED], ids=["train", "evaluate"])
-@pytest.mark.parametrize("how", ["touched", "copied", "replaced by the same"])
-def test_a_corpus_is_known_by_its_content(called: Script, moved: Path, command: list[str], how: str) -> None:
-    corpus = moved / "corpus.txt"
-    if how == "touched":
-        os.utime(corpus, (0, 0))
-    elif how == "copied":
-        moved = Path(shutil.copytree(moved, moved.parent / "copy"))
-        shutil.rmtree(corpus.parent)
-    else:
-        content = corpus.read_bytes()
-        corpus.unlink()
-        corpus.write_bytes(content)
-    done = called(*command, cwd=moved)
+def test_a_corpus_is_known_by_its_content(called: Script, moved: Path, command: list[str]) -> None:
+    copy = Path(shutil.copytree(moved, moved.parent / "copy"))
+    content = (moved / "corpus.txt").read_bytes()
+    (moved / "corpus.txt").unlink()  # so that the copy does not find it
+    done = called(*command, cwd=copy)
     assert done.returncode == 0, done.stderr
+    (moved / "corpus.txt").write_bytes(content)
+    os.utime(moved / "corpus.txt", (0, 0))
+    assert called(*command, cwd=moved).returncode == 0
 
 
 @pytest.mark.parametrize("command", [RESUMED, EVALUATED], ids=["train", "evaluate"])

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 import gpt
 from gpt.base.errors import UserError
 from gpt.runs import snapshots
-from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.snapshots import moments
 from tests.conftest import REPOSITORY, Script
@@ -119,50 +118,35 @@ def test_what_came_after_the_checkpoint_that_a_run_resumes_from_is_replaced(
     expected = contents(finished)
     (run.path / "snapshots" / "00000055.safetensors").write_bytes(b"of another future")
     run.weights(31).write_bytes(b"too")
-    done = called(
-        "train.py", f"resume={Checkpoints(run, 9).folder / '00000030'}", "training.max_iters=59", cwd=run.path
-    )
-    assert done.returncode == 0, done.stderr
-    assert [i for i in run.snapshots() if i <= 30] == [i for i in KEPT if i <= 30]
-    assert [i for i in run.snapshots() if i > 30] == [i for i in moments(7, 59) if i > 30]
-    done = called(
-        "train.py", f"resume={Checkpoints(run, 9).folder / '00000030'}", "training.max_iters=60", cwd=run.path
-    )
-    assert done.returncode == 0, done.stderr
+    for length in (59, 60):
+        done = called("train.py", f"resume={run.checkpoint(30)}", f"training.max_iters={length}", cwd=run.path)
+        assert done.returncode == 0, done.stderr
+        assert [i for i in run.snapshots() if i <= 30] == [i for i in KEPT if i <= 30]
+        assert [i for i in run.snapshots() if i > 30] == [i for i in moments(7, length) if i > 30]
     assert contents(run) == expected
 
 
-def test_an_extended_run_keeps_its_moments_and_adds_those_of_its_new_length(
-    run: RunFolder, finished: RunFolder, called: Script
+def test_an_extended_run_keeps_its_moments_and_adds_those_of_its_new_length_and_number(
+    run: RunFolder, finished: RunFolder, called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
     before = contents(finished)
-    done = called("train.py", f"resume={run.path}", "training.max_iters=90", cwd=run.path)
-    assert done.returncode == 0, done.stderr
-    assert run.snapshots() == [*KEPT, 90]
+    for number, length, kept in ((0, 80, KEPT), (7, 90, [*KEPT, 90])):
+        more = [f"training.max_iters={length}", f"checkpoint.snapshots={number}"]
+        done = called("train.py", f"resume={run.path}", *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert run.snapshots() == kept
     assert {name: x for name, x in contents(run).items() if name[0] == "0" and name < "00000090"} == {
         name: x for name, x in before.items() if name[0] == "0"
     }
-
-
-def test_the_number_may_change_when_a_run_is_resumed_and_tells_no_runs_apart(
-    run: RunFolder, finished: RunFolder, called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    done = called("train.py", f"resume={run.path}", "training.max_iters=80", "checkpoint.snapshots=0", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert run.snapshots() == KEPT
     again = train(corpus_file, finished.path, "checkpoint.snapshots=3", "resume=auto")  # it is finished
     assert again.snapshots() == KEPT
     assert "checkpoint" not in " ".join(finished.summary().changed)
 
 
-def test_a_run_that_ends_early_has_the_weights_of_its_end(corpus_file: Path, tmp_path: Path) -> None:
-    run = train(corpus_file, tmp_path / "run", "training.patience=1", "training.learning_rate=1.0")
-    assert run.summary().iterations == 20
-    assert run.snapshots() == [*(i for i in KEPT if i < 20), 20]
-
-
 def test_a_run_that_patience_ends_is_judged_by_its_best_weights(corpus_file: Path, tmp_path: Path) -> None:
     run = train(corpus_file, tmp_path / "run", "training.patience=1", "training.learning_rate=1.0")
+    assert run.summary().iterations == 20
+    assert run.snapshots() == [*(i for i in KEPT if i < 20), 20]  # with the weights of its end
     best, last = (gpt.load(run.path, weights=which) for which in ("best", "last"))
     text = corpus_file.read_text()
     held_out = text[int(0.9 * len(text)) :]
@@ -196,7 +180,7 @@ def test_the_weights_of_a_moment_are_loaded_by_its_iteration(run: RunFolder, cal
     assert done.stdout.rstrip("\n") == gpt.load(run.path, weights=8, device="cpu").generate(tokens=20).rstrip("\n")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", "another", "flipped", "folder"])
+@pytest.mark.parametrize("content", [None, b"{}", "another", "flipped", "folder"])
 def test_a_missing_or_damaged_snapshot_is_named_in_one_line(run: RunFolder, content: bytes | str | None) -> None:
     path = run.weights(8)
     saved = path.read_bytes()
@@ -223,14 +207,7 @@ def test_a_folder_of_snapshots_that_is_a_link_is_refused(run: RunFolder, tmp_pat
     (run.path / "snapshots").symlink_to(tmp_path / "elsewhere")
     before = sorted((tmp_path / "elsewhere").iterdir())
     (run.path / "summary.json").unlink()
-    done = called("train.py", f"resume={Checkpoints(run, 9).folder / '00000030'}", cwd=tmp_path)
+    done = called("train.py", f"resume={run.checkpoint(30)}", cwd=tmp_path)
     assert done.returncode == 1
     assert "is a link: a run's snapshots must be in its folder" in done.stderr
     assert sorted((tmp_path / "elsewhere").iterdir()) == before
-
-
-@pytest.mark.parametrize(("value", "why"), [("-1", "must be at least 0"), ("some", "must be a whole number")])
-def test_a_number_that_cannot_be_is_refused_in_one_line(called: Script, tmp_path: Path, value: str, why: str) -> None:
-    done = called("train.py", "model=v1", f"checkpoint.snapshots={value}", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == f"error: checkpoint.snapshots={value}: {why}\n"
