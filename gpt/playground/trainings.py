@@ -22,7 +22,7 @@ from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
 from gpt.cli.requests import of_python
 from gpt.playground.describing import curve_of
-from gpt.runs.finding import unfinished_runs
+from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.run_state import RunState, RunStateName
 
@@ -126,7 +126,7 @@ class Trainings:
         """All of them and those of other processes, as the page shows them, the newest first."""
         with self._lock:
             own = {training.run.path: training for training in self._own.values()}
-        others = [run for run in unfinished_runs(self.root) if run.path not in own][-_SHOWN:]
+        others = [run for run in started_runs(self.root, is_finished=False) if run.path not in own][:_SHOWN]
         found = []
         for run in [*own, *(run.path for run in others)]:
             with contextlib.suppress(UserError):  # it is being written, or damaged
@@ -154,7 +154,7 @@ class Trainings:
 
     def _found(self, id: str) -> Training:
         """A run that was begun earlier."""
-        for run in unfinished_runs(self.root):
+        for run in started_runs(self.root, is_finished=False):
             if run.path.name == id:
                 return Training(run, run.config().stage)
         raise RequestError("there is no such run to resume")

@@ -16,7 +16,7 @@ from gpt.reports import against, documented, plots, tables
 from gpt.reports.curves import Equal, at_equal
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
-from gpt.runs.finding import FinishedRun, finished_runs, unfinished_runs
+from gpt.runs.finding import FinishedRun, finished_runs, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import LOSSES
 
@@ -130,7 +130,7 @@ def print_comparison(folder: Path) -> None:
     comparison = documented.compare(runs, tolerance=composed("compare", [])[0]["tolerance"])
     if comparison.rows:
         print(f"\n{documented.table(comparison, 'simple')}")
-    for ranking in rankings(runs, "exact", unfinished_runs(folder)):
+    for ranking in rankings(runs, "exact", started_runs(folder, is_finished=False)):
         print(f"\n{tables.table(ranking, 'exact', 'simple')}")
     print(f"\nfull report, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")
 

@@ -66,41 +66,39 @@ def finished_runs(
         run = RunFolder(path)
         with skipping_damaged():
             summary = run.summary()
-            if (not stages or summary.stage in stages) and set(tags) <= set(summary.tags):
+            if _is_asked_for(summary, stages, tags):
                 runs.append(FinishedRun(run, summary))
     if not runs and is_required:
         what = (f" of {' or '.join(stages)}" if stages else "") + (f" tagged {', '.join(tags)}" if tags else "")
         where = ", ".join(map(str, roots))
-        started = unfinished_runs(*roots, stages=stages, tags=tags)
+        started = started_runs(*roots, stages=stages, tags=tags, is_finished=False)
         hint = f"train one with {command('train')} model={next(iter(stages), 'v1')}"
         if started:
-            hint = f"{len(started)} started and did not finish; resume={started[-1].path} continues the last one"
+            hint = f"{len(started)} started and did not finish; resume={started[0].path} continues the last one"
         raise RequestError(f"no finished run{what} in {where}: {hint}")
     return sorted(runs, key=lambda run: (run.summary.finished, str(run.folder.path)))
 
 
-def unfinished_runs(*roots: Path, stages: Collection[str] = (), tags: Collection[str] = ()) -> list[RunFolder]:
-    """All runs below these folders that have started and not finished, the last one at the end.
+def started_runs(
+    *roots: Path, stages: Collection[str] = (), tags: Collection[str] = (), is_finished: bool | None = None
+) -> list[RunFolder]:
+    """The runs below these folders that have started, the most recently started or resumed first.
 
-    A damaged one is skipped with a warning.
+    `is_finished` selects finished or unfinished runs; None: all. Where stages or tags are asked for, a damaged run is
+    skipped with a warning.
     """
     found = []
-    for run in {run.path: run for root in roots for run in started_runs(root, is_finished=False)}.values():
-        with skipping_damaged():
-            config = run.config()
-            if (not stages or config.stage in stages) and set(tags) <= set(config.tags):
-                found.append(run)
-    return sorted(found, key=_last_started)
+    for path in {path for root in roots for path in _folders_with("config.yaml", root)}:
+        run = RunFolder(path)
+        if run.is_started() and is_finished in (None, run.is_finished()):
+            with skipping_damaged():
+                if not (stages or tags) or _is_asked_for(run.config(), stages, tags):
+                    found.append(run)
+    return sorted(found, key=_last_started, reverse=True)
 
 
-def started_runs(root: Path, is_finished: bool | None) -> Iterator[RunFolder]:
-    """The runs below `root` that have started, the most recently started or resumed first.
-
-    `is_finished` selects finished or unfinished runs; None: all.
-    """
-    runs = (RunFolder(path) for path in _folders_with("config.yaml", root))
-    wanted = [run for run in runs if run.is_started() and is_finished in (None, run.is_finished())]
-    yield from sorted(wanted, key=_last_started, reverse=True)
+def _is_asked_for(run: Summary | TrainConfig, stages: Collection[str], tags: Collection[str]) -> bool:
+    return (not stages or run.stage in stages) and set(tags) <= set(run.tags)
 
 
 def has_same_config(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:

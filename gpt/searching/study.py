@@ -36,7 +36,9 @@ from gpt.base.files import own_file
 from gpt.base.keys import differences
 from gpt.base.schema import TrainConfig
 from gpt.base.seeding import generator
+from gpt.runs.folder import RunFolder
 from gpt.runs.locking import check_same, lock_file, lock_in
+from gpt.runs.run_state import RunState
 from gpt.searching.space import combinations, contains, rounded, spread
 from gpt.training.metrics import is_higher_better
 from gpt.training.progress import Evaluation
@@ -190,6 +192,9 @@ class Search:
     def _abandoned(self, locks: ExitStack) -> Trial | None:
         """A trial whose worker died, locked."""
         for frozen in self._running():
+            run = RunFolder(self.run_folder(frozen.number))
+            if run.is_started() and RunState.of(run).name == "training":  # somebody has resumed it by hand
+                continue
             if self._acquired(frozen, locks):
                 if any(other.number == frozen.number for other in self._running()):  # not told since
                     return Trial(self.study, frozen._trial_id)  # Optuna has no public call for this

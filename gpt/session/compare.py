@@ -12,12 +12,12 @@ def main(config: CompareConfig, request: Request) -> None:
     from gpt.base.errors import printable
     from gpt.base.pictures import FORMATS
     from gpt.reports.comparison import ComparisonReport
-    from gpt.runs.finding import finished_runs, roots, unfinished_runs
+    from gpt.runs.finding import finished_runs, roots, started_runs
 
     del request
     folders = roots(config.runs)
     runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
-    others = unfinished_runs(*folders, stages=config.stage, tags=config.tags)
+    others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)
     report = ComparisonReport.of(runs, others, config)
     print(report.text("simple"), flush=True)
     out = Path(config.out) if config.out else _place(folders)

@@ -85,21 +85,15 @@ def clean(config: CleanConfig, request: Request) -> None:
 def _lines(config: RunsConfig | CleanConfig) -> list[Line]:
     """The runs that are asked for, the newest first."""
     oldest = None if config.since is None else now() - timedelta(seconds=seconds_of(config.since, "since"))
-    lines: list[Line] = []
-    for folder in roots(config.runs):
+    folders, lines = roots(config.runs), []
+    for folder in folders:
         if not folder.is_dir():
             raise RequestError(f"there is no folder {folder}")
-        for run in started_runs(folder, is_finished=None):
-            with skipping_damaged():
-                lines.append(Line.of(run))
-    chosen = {
-        line.run.path: line
-        for line in lines
-        if (not config.stage or line.stage in config.stage)
-        and {*config.tags} <= {*line.tags}
-        and (oldest is None or line.when >= oldest)
-    }
-    return sorted(chosen.values(), key=lambda line: line.when, reverse=True)
+    for run in started_runs(*folders, stages=config.stage, tags=config.tags):
+        with skipping_damaged():
+            if (line := Line.of(run)) and (oldest is None or line.when >= oldest):
+                lines.append(line)
+    return sorted(lines, key=lambda line: line.when, reverse=True)
 
 
 def _label(run: RunFolder, **changed: Any) -> None:

@@ -15,7 +15,7 @@ from gpt.reports import against, plots
 from gpt.reports.documented import compare
 from gpt.reports.ranking import label, names, p_value, rankings
 from gpt.reports.tables import as_records, table
-from gpt.runs.finding import FinishedRun, finished_runs, roots, unfinished_runs
+from gpt.runs.finding import FinishedRun, finished_runs, roots, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Metric, Parent
 from gpt.training.progress import Progress
@@ -69,7 +69,7 @@ def test_thousands_of_runs_are_compared_by_reading_each_file_once(sweep: Path, m
     for module in ("gpt.runs.folder", "gpt.runs.records"):
         monkeypatch.setattr(f"{module}.read_text_file", counting)
     found = finished_runs(sweep / "runs" / "sweep")
-    unfinished_runs(sweep / "runs" / "sweep")
+    started_runs(sweep / "runs" / "sweep", stages=["v1"], is_finished=False)
     (ranking,) = rankings(found, "exact")
     table(ranking, "exact", "github")
     assert len(read) <= 3 * len(found) + 2  # and those of the newest run again, for the title

@@ -26,4 +26,4 @@ def test_a_run_is_found_however_deep_its_folder_is(trained: Path, deep: Path, tm
     for name in ("config.yaml", "tokenizer.json", "summary.json", "metrics.jsonl"):
         (deep / name).write_bytes((source / name).read_bytes())
     assert [run.path for run, _ in finished_runs(tmp_path / "runs")] == [deep]
-    assert [run.path for run in started_runs(tmp_path, is_finished=None)] == [deep]
+    assert [run.path for run in started_runs(tmp_path)] == [deep]

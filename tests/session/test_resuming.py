@@ -381,11 +381,11 @@ def test_the_run_that_was_started_last_is_found_whatever_its_folder_is_called(ru
     (line,) = later.commands()
     commands = to_json(line.model_copy(update={"started": tomorrow}).model_dump(mode="json"))
     (later.path / "commands.jsonl").write_text(commands)
-    found = next(started_runs(tmp_path / "runs", is_finished=None))
+    found = started_runs(tmp_path / "runs")[0]
     assert found.path == later.path
     assert has_same_config(found, earlier.config())
     (earlier.path / "commands.jsonl").write_text("damaged")  # which says nothing about the run
-    assert [run.path for run in started_runs(tmp_path / "runs" / "sweep", is_finished=None)] == [earlier.path]
+    assert [run.path for run in started_runs(tmp_path / "runs" / "sweep")] == [earlier.path]
 
 
 def test_one_process_at_a_time(called: Script, run: Path) -> None:
