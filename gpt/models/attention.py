@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout as pytorch_dropout
 from torch.nn.functional import scaled_dot_product_attention
 
-from gpt.models.exporting import is_exporting
 from gpt.models.kv_cache import KVCache, active_cache
 
 # Up to this many tokens, compiled attention is faster as sums of products, which the compiler fuses into one loop,
@@ -83,3 +82,11 @@ def _cached_attention(cache: KVCache, q: Tensor, k: Tensor, v: Tensor) -> Tensor
 def _has_slow_gradient(q: Tensor) -> bool:
     # The same in training and in its evaluations, whether or not activations are computed again.
     return q.dtype is torch.bfloat16 and torch.is_autocast_enabled("cpu") and q.shape[2] <= _SHORT_IN_BFLOAT16
+
+
+def is_exporting() -> bool:
+    """Whether torch.export is tracing the model, as a graph for windows of any length.
+
+    In torch.compile, PyTorch's own function is True as well, up to version 2.11.
+    """
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()

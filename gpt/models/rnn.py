@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.base.choices import Depth, Length, Size
-from gpt.models.exporting import is_exporting
+from gpt.models.attention import is_exporting
 from gpt.models.kv_cache import Cached, continued
 
 

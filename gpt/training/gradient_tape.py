@@ -3,7 +3,7 @@
 A step of a small stage spends most of its time between its operations: in the stage's Python, in autograd, and in
 allocating memory. A recording does without, and gives the same loss and gradient bit for bit: it repeats the same
 kernels in the same order. TorchScript starts the operations instead of Python, and much is done once: operations that
-only rename memory (`view`, `t`) or compute constants are not repeated, and results go to memory that is allocated once.
+only rename memory (`view`, `t`) are not repeated, and results go to memory that is allocated once.
 PyTorch has deprecated TorchScript, whose successors compile for half a minute.
 """
 
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 _MOST = 4  # shapes of a batch; a ladder's run has one or two
 _aten = torch.ops.aten
 _RENAMING = (_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default)  # not even another shape
-_LIKE = (_aten.ones_like.default, _aten.zeros_like.default, _aten.full_like.default)  # values do not matter
 _EMPTY = (_aten.empty.memory_format, _aten.empty_like.default, _aten.empty_strided.default)
 _CREATION = {"dtype", "layout", "device", "pin_memory"}  # options that memory allocated beforehand already has
 
@@ -184,11 +183,6 @@ class Call:
             return any(x.dtype in (torch.bool, torch.uint8) for x in self.given[1:])  # others are indices
         return torch.Tag.dynamic_output_shape in self.operation.tags or not self.results
 
-    @property
-    def is_random(self) -> bool:
-        """Whether it draws random numbers."""
-        return torch.Tag.nondeterministic_seeded in self.operation.tags
-
 
 class _Listening:
     """What `Listener` does with each operation of PyTorch.
@@ -271,7 +265,6 @@ class _Writer:
         self._names: dict[int, str] = {}  # of tensors that stay, by their id
         self._variables = 0
         self._memory = _Memory(calls, wanted)
-        self._equal: set[int] = set()  # recorded tensors that are the same in every run
 
     def name(self, tensor: Tensor) -> str:
         """The name of a recorded tensor. Raises UnrecordableError if it was neither given nor computed."""
@@ -290,10 +283,6 @@ class _Writer:
             raise UnrecordableError(f"{call.operation} depends on values")
         if call.operation is _aten.lift_fresh.default:  # a number from Python
             self._places.setdefault(id(call.given[0]), call.given[0])
-            self._equal.add(id(call.given[0]))
-        given = [] if call.operation in _LIKE else call.given
-        if all(id(x) in self._equal for x in given) and not call.is_random and not self._memory.is_written(call):
-            self._equal.update(map(id, call.results))
         if call.operation in _RENAMING or call.written:
             for old, new in zip(call.written or call.given, call.results, strict=True):
                 self.name(old)
@@ -306,7 +295,7 @@ class _Writer:
 
     def _computed(self, call: Call) -> Iterator[str]:
         stay = all(isinstance(self._places.get(id(x)), Tensor) for x in call.given)
-        if (call.is_view and stay) or all(id(x) in self._equal for x in call.results):
+        if call.is_view and stay:
             arguments, options = _replaced((call.arguments, call.options), self._places)
             found = tensors([call.operation(*arguments, **options)])
             self._places |= {id(x): y for x, y in zip(call.results, found, strict=True)}
@@ -360,20 +349,14 @@ class _Memory:
 
     def __init__(self, calls: Sequence[Call], wanted: Sequence[Tensor]) -> None:
         self._owners: dict[int, int] = {}  # by the id of a view, that of the tensor whose memory it shows
-        self._written: set[int] = set()
         self._last: dict[int, Call | None] = {}  # of an owner's memory: the last call that uses it
         self._storages: dict[int, torch.UntypedStorage] = {}
         self._free: dict[int, list[torch.UntypedStorage]] = defaultdict(list)  # by size
         for call in calls:
             if call.is_view and call.given:
                 self._owners |= {id(x): self._owner(call.given[0]) for x in call.results}
-            self._written |= {self._owner(x) for x in call.written}
             self._last |= {self._owner(x): call for x in (*call.given, *call.results)}
         self._last |= {self._owner(x): None for x in wanted}
-
-    def is_written(self, call: Call) -> bool:
-        """Whether a result is changed in place, now or later."""
-        return any(self._owner(x) in self._written for x in call.results)
 
     def allocated(self, like: Tensor) -> Tensor:
         """A tensor with the shape and strides of a result, for that result."""
@@ -408,8 +391,7 @@ def _writing(operation: Any) -> Any:
 def _replaced(value: Any, by: dict[int, Any]) -> Any:
     """The value with the tensors that stay in place of recorded ones."""
     if isinstance(value, Tensor):
-        place = by.get(id(value))
-        return place if isinstance(place, Tensor) else value  # whose shape alone matters
+        return by[id(value)]
     if isinstance(value, tuple | list):
         return type(value)([_replaced(x, by) for x in value])
     if isinstance(value, dict):
