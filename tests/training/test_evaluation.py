@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.ladder import LADDER
-from gpt.data.batch import IGNORED
 from gpt.data.corpus import TextCorpus
 from gpt.data.text import TextData
 from gpt.data.tokenizers.bytes import ByteTokenizer
@@ -67,17 +66,6 @@ def test_a_sample_of_the_targets_is_spread_over_the_split_and_says_how_large_it_
     places = [i for i, row in enumerate(adjacent) if row in rows]
     assert places[0] < 10
     assert places[-1] > len(adjacent) - 10
-
-
-@pytest.mark.parametrize(("most", "length"), [(101, 7), (1, 8), (10**6, 8)])
-def test_a_sample_in_sliding_windows_has_the_second_halves(most: int, length: int, text: str) -> None:
-    data = text_data(text, block_size=length)
-    targets = data.every_target_in_context("val", 64, most)
-    batches = list(targets)
-    assert sum(batch.tokens for batch in batches) == targets.count
-    assert sum(int((batch.targets != IGNORED).sum()) for batch in batches) == targets.count
-    assert targets.of == 1999
-    assert targets.count <= max(most, length)
 
 
 def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> None:
