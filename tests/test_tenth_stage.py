@@ -47,12 +47,12 @@ class GPT(v8_modern.GPT):
             block.feed_forward, block.feed_forward_norm = GatedFeedForward(n_embd), nn.RMSNorm(n_embd)
 '''
 
-# Whatever lists the ladder: its order, --help, arithmetic, what is inside, pictures, the loop, the golden losses.
+# Whatever lists the ladder: its order, --help, arithmetic, what is inside, and pictures.
 TESTS = {
     "tests/base/test_ladder.py": "", "tests/inspection": "v10", "tests/docs/test_pictures.py": "v10",
     "tests/docs/test_course.py": "every_picture", "tests/cli/test_stages.py": "help_lists or v10",
     "tests/models/test_stages.py": "v10 or rung", "tests/session/test_trained.py": "v10",
-    "tests/training/test_loop.py": "v10", "tests/training/test_optimizers.py": "v10",
+    "tests/training/test_optimizers.py": "v10",
 }  # fmt: skip
 
 # What a reader sees of it: a training, the documented losses, the page's description, and a prediction from inside.
@@ -111,13 +111,12 @@ def python(copy: Path, *arguments: str) -> str:
 
 
 def test_the_tests_of_all_stages_pass_for_it(copy: Path) -> None:
-    chosen = " or ".join({name for names in TESTS.values() for name in names.split(" or ") if name})
-    said = python(
-        copy, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", f"{chosen} or test_ladder", *TESTS
-    )
+    names = {name for names in TESTS.values() for name in names.split(" or ") if name}
+    chosen = f"({' or '.join(names)} or test_ladder) and not overfits"
+    said = python(copy, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *TESTS)
     passed = re.search(r"(\d+) passed", said)
     assert passed is not None
-    assert int(passed[1]) > 15
+    assert int(passed[1]) > 12
 
 
 def test_it_is_trained_listed_and_seen_from_inside(copy: Path, corpus_file: Path) -> None:

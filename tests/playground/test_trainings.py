@@ -129,8 +129,8 @@ def test_after_a_restart_a_run_is_found_and_resumed(trainings: Trainings) -> Non
     again.close()
 
 
-def test_only_the_page_itself_may_begin_a_training(several: Path) -> None:
-    with serving(several / "runs") as served:
+def test_only_the_page_itself_may_begin_a_training(trained: Path) -> None:
+    with serving(trained / "runs") as served:
         asked = {"stage": "v1", "settings": SHORT, "text": None}
         assert served.post("/api/trainings", asked, Origin="http://elsewhere.example")[0] == 403
         assert served.post("/api/trainings", asked, **{"Content-Type": "text/plain"})[0] == 415
