@@ -36,8 +36,9 @@ IN_MEMORY = 2**24  # bytes of a text
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
-# Where a word of GPT-2 ends, whatever follows: before white space, and between a letter or digit and another character.
-_WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[^\w\s]|_)")
+# Where a word ends, of GPT-2 and of the tokenizer of words, whatever follows: before white space, and between a letter
+# or digit and another character. "_" belongs to a word of the latter.
+_WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[^\w\s])")
 _LONGEST_WORD = 2**12  # bytes
 _WORKERS = os.cpu_count() or 1
 _SEED = "validation split"  # fixed, so that losses of all runs are over the same text
