@@ -142,7 +142,8 @@ def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, mo
 def test_the_commands_of_the_course_are_ones_that_the_scripts_accept(script: Script, tmp_path: Path) -> None:
     """Composed and checked, but not run; of a sweep, the first job."""
     (tmp_path / "mine.txt").write_text("to be or not to be\n" * 100)
-    pages = "".join(page.read_text() for page in COURSE).replace("\\\n", "")
+    texts = [page.read_text() for page in [*COURSE, DOCS / "lab" / "architectures.md"]]
+    pages = "".join(texts).replace("\\\n", "")
     commands = [line.partition("#")[0] for line in re.findall(r"^python (train\.py .*)$", pages, re.MULTILINE)]
     assert len(commands) > 10
     for command in commands:

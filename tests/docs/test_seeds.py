@@ -26,7 +26,8 @@ SUMMARY = {"stage": "v3_ffn", "seed": 7, "changed": [], "exact": {"nats": 2.2613
 @pytest.fixture
 def seeds(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     pytest.importorskip("sphinx")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "_ext"))
+    for folder in ("docs", "docs/_ext"):
+        monkeypatch.syspath_prepend(str(REPOSITORY / folder))
     return importlib.import_module("seeds")
 
 
