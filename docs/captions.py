@@ -27,6 +27,7 @@ from pictures.probabilities import LINE, PROMPT, logits, trusted  # noqa: E402
 from pictures.recalling import answers, circuit  # noqa: E402
 from pictures.sequences import reversing  # noqa: E402
 
+from gpt.base.command_schemas import BeamConfig  # noqa: E402
 from gpt.base.ladder import SMALL  # noqa: E402
 from gpt.data.corpus import PairCorpus  # noqa: E402
 from gpt.models import v4_blocks, v5_residual  # noqa: E402
@@ -347,7 +348,7 @@ def _live_reverse(run: TrainedRun) -> list[str]:
     corpus = run.corpus({})
     assert isinstance(corpus, PairCorpus)
     pairs = corpus.val[:500]
-    written = run.task.translate(run.model, [source for source, _ in pairs], beam=5, length_penalty=1.0)
+    written = run.task.translate(run.model, [source for source, _ in pairs], BeamConfig(beam=5, length_penalty=1.0))
     wrong = [target.split() for text, (_, target) in zip(written, pairs, strict=True) if text != target]
     twice = sum(len(set(letters)) < len(letters) for letters in wrong)
     return [

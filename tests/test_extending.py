@@ -300,17 +300,17 @@ def test_a_stage_from_outside_generates_is_compared_and_resumed(done: Callable[[
     assert "wide" in compared.stdout
     (folder / "mine" / "model" / "v5_again.yaml").write_text((folder / "conf" / "model" / "v5.yaml").read_text())
     short = "training.max_iters=2 training.eval_iters=1 device=cpu"
-    (done,) = run(f"python train.py --config-dir=mine model=v5_again {short}")
-    assert done.returncode == 0, done.stderr
+    (ended,) = run(f"python train.py --config-dir=mine model=v5_again {short}")
+    assert ended.returncode == 0, ended.stderr
     newest = copy.runs()[-1]
     assert newest["stage"] == "v5_again"
     resume = f"resume={newest['path']} training.max_iters=4"
-    refused, done = run(f"python train.py {resume}", f"python train.py --config-dir=mine {resume}")
+    refused, ended = run(f"python train.py {resume}", f"python train.py --config-dir=mine {resume}")
     assert refused.returncode == 2
     assert (
         refused.stderr == "error: model=v5_again is not in conf/: add the --config-dir that the run was started with\n"
     )
-    assert done.returncode == 0, done.stderr
+    assert ended.returncode == 0, ended.stderr
 
 
 WRONG = {
