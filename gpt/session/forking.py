@@ -1,11 +1,15 @@
 """Forking: a new run that starts from the weights, vocabulary and settings of another run."""
 
 import functools
+import inspect
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
@@ -15,18 +19,20 @@ from gpt.base.losses import Seen
 from gpt.base.schema import SETTING_FILES, Saved, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
-from gpt.models import STAGE
+from gpt.models import STAGE, block_size_of, build
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
-from gpt.runs.weights import default_weights, iteration_of, load_grown, load_weights
+from gpt.runs.weights import default_weights, iteration_of, load_grown, load_weights, shapes_only
 from gpt.session.beginnings import Beginning
 from gpt.session.continuing import same_corpus
-from gpt.session.equality import is_same_function
 from gpt.session.modules import Module
 from gpt.session.seen import seen_in_training
 from gpt.tasks import Stage, Task
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
+
+_GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
+_TOLERANCE = 1e-4  # of the logits, relative to the largest
 
 
 @dataclass(frozen=True)
@@ -156,3 +162,40 @@ def fitted(task: Task, corpus: Corpus, config: TrainConfig) -> Task:
 
 def _keys_in(group: str, given: Collection[str]) -> list[str]:
     return [key.removeprefix(f"{group}.") for key in given if key.startswith(f"{group}.")]
+
+
+def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:
+    """Whether both have tensors of the same shapes, and the same output in evaluation mode.
+
+    The output is compared for random weights and a window as long as both have; dropout, for example, leaves it as it
+    is. Raises RequestError for hyperparameters that the stage does not have.
+    """
+    with shapes_only():  # they may be too large for the memory
+        shapes = [
+            {name: t.shape for name, t in build(choice, vocab_size).state_dict().items()} for choice in (old, new)
+        ]
+    if shapes[0] != shapes[1]:
+        return False
+    models = [build(choice, vocab_size).eval() for choice in (old, new)]
+    draw = torch.Generator().manual_seed(0)
+    state = {name: _random(tensor, draw) for name, tensor in models[0].state_dict().items()}
+    T = min(map(block_size_of, models))
+    idx = torch.randint(min(1, vocab_size - 1), vocab_size, (1, T), generator=draw)  # no padding, which is 0
+    a, b = (_logits(model, state, idx) for model in models)
+    return bool((a - b).abs().max() <= _TOLERANCE * a.abs().max())
+
+
+def _random(tensor: Tensor, draw: torch.Generator) -> Tensor:
+    """Random weights; what is not trained stays."""
+    if not tensor.is_floating_point():
+        return tensor
+    return torch.randn(tensor.shape, generator=draw) * _GAIN / math.sqrt(tensor.shape[-1] if tensor.dim() > 1 else 1)
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, state: dict[str, Tensor], idx: Tensor) -> Tensor:
+    """idx: (1, T) int64 -> (1, T, V); an encoder-decoder has it for a source as well."""
+    model.load_state_dict(state)
+    parameters = inspect.signature(model.forward).parameters.values()
+    logits: Tensor = model(*(idx for parameter in parameters if parameter.default is parameter.empty))
+    return logits

@@ -18,8 +18,7 @@ from gpt.base.files import sha256
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
-from gpt.session.equality import is_same_function
-from gpt.session.forking import Fork
+from gpt.session.forking import Fork, is_same_function
 from tests.conftest import Script, empty_run, stage_config
 
 _SMALL = {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2}

@@ -44,7 +44,7 @@ def run(request: pytest.FixtureRequest, folder: Path) -> TrainedRun:
     return gpt.load(folder / "runs" / request.param)
 
 
-def test_a_run_writes_and_reads_in_its_own_tokens(run: TrainedRun) -> None:
+def test_a_run_writes_and_reads_in_its_own_tokens_and_tells_its_loss_per_character_and_byte(run: TrainedRun) -> None:
     assert run.run.tokenizer.shown == run.tokenizer.shown
     written = run.generate("Cé", tokens=50)
     assert written.encode()  # valid Unicode
@@ -57,9 +57,6 @@ def test_a_run_writes_and_reads_in_its_own_tokens(run: TrainedRun) -> None:
     characters = len(text) - run.tokenizer.sizes[tokens[0], 0].item()
     assert run.loss_per_character(text) == pytest.approx(mean * len(losses) / characters, abs=1e-6)
     assert math.fsum(run.next_token("Cé").values()) == pytest.approx(1, abs=1e-4)
-
-
-def test_the_same_text_is_held_out_and_its_loss_is_given_per_character_and_per_byte(run: TrainedRun) -> None:
     exact, held_out = run.summary.exact, CONTENT[int(0.9 * len(CONTENT)) :]
     first = run.tokenizer.encode(held_out)[:1]
     characters, utf8 = run.tokenizer.sizes[first].sum(dim=0).tolist()
