@@ -74,7 +74,8 @@ class Windows:
     def _all_adjacent(self) -> Iterator[Batch]:
         T, last = self.block_size, self._last
         full = last // T * T  # targets that fill complete windows
-        yield from self._at(torch.arange(0, full, T), 0)
+        if full:  # a text can be shorter than a window
+            yield from self._at(torch.arange(0, full, T), 0)
         if full < last:
             part = self.ids[full:]
             starts = torch.tensor([full], device=part.device)
