@@ -38,7 +38,7 @@ LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])  # probabilities of about 0.644, 
         *[({"min_p": m}, left) for m, left in ((0.0, "0123"), (0.1, "012"), (0.2, "01"), (0.4, "0"), (1.0, "0"))],
         ({"temperature": 1e6, "min_p": 0.4}, "0123"),
         # The second token is as surprising as the entropy, and the first less so, 0.49 and 0.51 from it:
-        *[({"typical_p": share}, left) for share, left in ((0.2, "1"), (0.3, "01"), (0.9, "012"), (1.0, "0123"))],
+        *[({"typical_p": x}, left) for x, left in ((1e-50, "1"), (0.2, "1"), (0.3, "01"), (0.9, "012"), (1.0, "0123"))],
     ],
 )  # fmt: skip
 def test_tokens_are_drawn_from_what_the_options_leave(options: dict, left: str) -> None:

@@ -80,13 +80,16 @@ def test_a_line_that_cannot_be_read_costs_neither_the_others_nor_the_alignment(
     assert first != last
 
 
-def test_standard_input_is_translated_as_it_comes(translation: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_translated_as_it_comes(
+    translation: tuple, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     task, _, model = translation
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa b c\n\nd e f")))
     pieces = task.respond(model, None, asked())
     assert next(pieces) == "".join(task.respond(model, "a b c", asked()))
     assert sys.stdin.buffer.tell() == len(b"\xef\xbb\xbfa b c\n")  # the next line has not been asked for
     assert list(pieces) == ["\n", "".join(task.respond(model, "d e f", asked()))]
+    assert not caplog.messages  # about the mark
 
 
 def test_examples_show_source_target_and_what_was_found(translation: tuple) -> None:
