@@ -31,8 +31,8 @@ from gpt.training.loop import train
 from gpt.training.progress import Evaluation
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.watching.loggers import RunWatcher
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
-from gpt.watching.run_watcher import RunWatcher
 from gpt.watching.terminal import ConsoleLog, ProgressBar
 
 _LARGE_OVERLAP = 0.05  # share of the validation split

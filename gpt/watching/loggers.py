@@ -14,6 +14,7 @@ from gpt.base.errors import RequestError
 from gpt.base.files import attempt
 from gpt.base.installation import installing
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import Summary
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 from gpt.training.watchers import Watcher
 
@@ -24,6 +25,13 @@ AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
 
 # Watchers of every run, and a base class.
 _NO_LOGGERS = ("gpt.watching.recorders", "gpt.watching.trackers")
+
+
+class RunWatcher(Watcher):
+    """A watcher that outlives the training and receives the results."""
+
+    def reported(self, summary: Summary, lines: list[str]) -> None:
+        """The results are in the run folder; `lines` are the report that ends the run's log."""
 
 
 def _is_logger(target: Any) -> bool:

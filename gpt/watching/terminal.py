@@ -14,7 +14,7 @@ from gpt.training.progress import Means
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
-from gpt.watching.run_watcher import RunWatcher
+from gpt.watching.loggers import RunWatcher
 
 _FIRST_SECONDS = 10.0  # of training, after which its duration is estimated
 _LONG = 600.0  # seconds

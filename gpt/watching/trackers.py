@@ -23,8 +23,7 @@ from gpt.base.errors import UserError
 from gpt.base.files import read_text_file
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.watching.loggers import rows, samples
-from gpt.watching.run_watcher import RunWatcher
+from gpt.watching.loggers import RunWatcher, rows, samples
 from gpt.watching.tracker_process import Sink
 
 if TYPE_CHECKING:  # a tracker's process imports this module without torch

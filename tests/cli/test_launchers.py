@@ -5,7 +5,6 @@ tests/slurm/ repeats the first with a real Slurm.
 
 import importlib.util
 import os
-import re
 import signal
 import subprocess
 import time
@@ -22,7 +21,6 @@ from tests.sweeping import (
     contents,
     finished,
     losses,
-    of_long_text,
     run,
     run_short,
     start,
@@ -64,16 +62,11 @@ def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, *signals: int) -
     wait_until(none_is_left)
 
 
-# Slurm sends SIGUSR2 before a time limit, and where it pre-empts, SIGTERM first.
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "signals", [[signal.SIGTERM, signal.SIGUSR2], [signal.SIGUSR2]], ids=["pre-empted", "time limit"]
-)
-def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(
-    signals: list[int], script: Script, folder: Path
-) -> None:
+def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(script: Script, folder: Path) -> None:
+    """Slurm sends SIGUSR2 before a time limit, and where it pre-empts, SIGTERM first."""
     sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
-    interrupt(sweep, folder / "S", 2, *signals)
+    interrupt(sweep, folder / "S", 2, signal.SIGTERM, signal.SIGUSR2)
     done = finished(sweep)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 jobs in S, their logs in S/.submitit\n")
@@ -147,6 +140,7 @@ def test_the_jobs_of_a_cluster_go_on_without_the_process_that_submitted_them(fol
     wait_until(lambda: len(list(folder.glob("S/0*/summary.json"))) == 2)
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_on_a_cluster_is_named_in_the_terminal(folder: Path) -> None:
     done = run(*SWEEP, "model=v6", "model.n_head=5,4", "training.max_iters=2", *LOCAL, cwd=folder)
     assert done.returncode == 2
@@ -156,30 +150,23 @@ def test_a_job_that_fails_on_a_cluster_is_named_in_the_terminal(folder: Path) ->
     assert len(list(folder.glob("S/0*/summary.json"))) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", [c for c in COMMANDS if not re.search("-m hydra/launcher=(slurm|ray)", c)])
-def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
-    """Those for Slurm: tests/slurm/; that for Ray: below."""
-    done = run_short(command, folder)
-    assert done.returncode == 0, done.stderr
-    if "--cfg" in command:
-        assert "max_num_timeout: 100" in done.stdout
-    else:
-        assert list(folder.glob("runs/*/*/summary.json")) or list(folder.glob("runs/*/*_sweep/*/summary.json"))
-
-
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs pip install -e '.[ray]'")
 QUIET_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # no token in the home folder, no reports
 
 
 @pytest.mark.slow
-@needs_ray
-def test_the_pages_command_for_ray_runs(folder: Path) -> None:
-    (command,) = [command for command in COMMANDS if "hydra/launcher=ray" in command]
+@pytest.mark.parametrize("command", [
+    pytest.param(command, marks=needs_ray) if "launcher=ray" in command else command
+    for command in COMMANDS if "-m hydra/launcher=slurm" not in command
+])  # fmt: skip
+def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
+    """Those for Slurm: tests/slurm/."""
     done = run_short(command, folder, **QUIET_RAY)
     assert done.returncode == 0, done.stderr
-    assert len(list(folder.glob("runs/*/*_sweep/*/summary.json"))) == 2
-    assert "[2] iteration 4" in done.stdout
+    if "--cfg" in command:
+        assert "max_num_timeout: 100" in done.stdout
+    else:
+        assert list(folder.glob("runs/*/*/summary.json")) or list(folder.glob("runs/*/*_sweep/*/summary.json"))
 
 
 @pytest.mark.slow
@@ -195,14 +182,3 @@ def test_a_sweep_on_ray_is_resumed_and_ends_as_the_unbroken_one(script: Script, 
     assert "[1] resuming S/000_v1_seed1 from iteration " in again.stdout
     assert script("train.py", *V1, "seed=1,2", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
     assert contents(folder / "S") == contents(folder / "whole")
-
-
-@pytest.mark.slow
-@needs_ray
-def test_jobs_on_ray_map_one_copy_of_a_long_text(folder: Path) -> None:
-    sweep, place = of_long_text(folder), {"GPT_DATA_DIR": str(folder)}
-    done = run(*sweep, "hydra/launcher=ray", "hydra.sweep.dir=S", cwd=folder, **place, **QUIET_RAY)
-    assert done.returncode == 0, done.stderr
-    assert len(list(folder.glob("prepared/*/*.train.ids"))) == 1
-    assert run(*sweep, "hydra.sweep.dir=one", cwd=folder, **place).returncode == 0
-    assert contents(folder / "S") == contents(folder / "one")

@@ -70,21 +70,16 @@ def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(
     assert f"--config-dir={folder / 'mine'}" in next(folder.glob("sweep/000*/commands.jsonl")).read_text()
 
 
-def test_files_by_a_pattern_are_counted_and_intervals_are_refused_in_one_line(called: Script, folder: Path) -> None:
-    done = called("train.py", "--config-dir=mine", "-m", "model=glob(tin*)", "seed=1,2", cwd=folder)
+def test_a_sweep_counts_its_jobs_and_ends_with_its_documented_runs_and_a_ranking(called: Script, folder: Path) -> None:
+    swept = ["-m", "model=glob(tin*)", "model.n_head=1,2", "seed=1,2"]
+    done = called("train.py", "--config-dir=mine", *swept, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "job 2 of 2: model=tiny seed=2" in done.stdout + done.stderr
-    done = called("train.py", "-m", "model=v1", "training.learning_rate=interval(1e-4,1e-2)", cwd=folder)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1, done.stderr
-
-
-def test_a_sweep_ends_with_its_documented_runs_and_a_ranking(called: Script, folder: Path) -> None:
-    done = called("train.py", "--config-dir=mine", "-m", "model=tiny", "model.n_head=1,2", "seed=1,2", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert "job 4 of 4: model=tiny n_head=2 seed=2" in done.stdout + done.stderr
     documented, ranking = re.findall(r"^tiny .*|^\d .*", done.stdout, re.MULTILINE)[0], done.stdout
     assert re.match(r"tiny +val +1\.5000 +\S+ ± \S+ +2 .* differs by more than 0\.03", documented)
     assert re.search(r"^n_head +seeds +exact val", ranking, re.MULTILINE)
+    done = called("train.py", "-m", "model=v1", "training.learning_rate=interval(1e-4,1e-2)", cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
 def test_a_sweep_replaces_no_file_but_the_record_of_another_sweep(called: Script, folder: Path, tmp_path: Path) -> None:

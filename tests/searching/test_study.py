@@ -64,10 +64,10 @@ def unbroken(script: Script, corpus: list[str], tmp_path_factory: pytest.TempPat
     return folder, done.stdout
 
 
-def test_every_trial_is_a_run_of_its_own(unbroken: tuple[Path, str], called: Script) -> None:
-    folder, _ = unbroken
+def test_every_trial_is_a_line_and_a_run_of_its_own(unbroken: tuple[Path, str], called: Script) -> None:
+    folder, out = unbroken
     study = folder / "a study, (1)?"
-    connection = sqlite3.connect(study / "study.db")
+    connection = sqlite3.connect(study / "study.db")  # a name that no address can have
     states = [state for (state,) in connection.execute("select state from trials order by number")]
     assert len(states) == 12
     assert states.count("COMPLETE") >= 5  # pruning needs some to compare with
@@ -79,6 +79,15 @@ def test_every_trial_is_a_run_of_its_own(unbroken: tuple[Path, str], called: Scr
     done = called("compare.py", f"runs={study}", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert f"{states.count('COMPLETE')} runs on " in done.stdout
+    lines = [line for line in out.splitlines() if re.match(r"\d+/\d+  ", line)]
+    assert [line.partition("/")[0] for line in lines] == [str(n + 1) for n in range(12)]
+    assert "iteration" not in out.replace("iterations", "")
+    assert re.fullmatch(r"1/12  learning_rate=\S+ batch_size=\S+ optimizer=\S+  \d\.\d{4}  best so far", lines[0])
+    assert (study / "search.png").read_bytes().startswith(b"\x89PNG")
+    (line,) = re.findall(r"^importances: (.*)$", out, re.MULTILINE)
+    shares = dict(part.rsplit(" ", 1) for part in line.split(", "))
+    assert set(shares) == {"training.learning_rate", "training.batch_size", "optimizer"}
+    assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
 
 
 def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str], called: Script) -> None:
@@ -94,15 +103,6 @@ def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str
     done = called(*arguments, "training.max_iters=12", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"^exact .* {found[2]} ", done.stdout, re.MULTILINE)
-
-
-def test_there_is_a_picture_and_an_importance_of_every_hyperparameter(unbroken: tuple[Path, str]) -> None:
-    folder, out = unbroken
-    assert (folder / "a study, (1)?" / "search.png").read_bytes().startswith(b"\x89PNG")
-    (line,) = re.findall(r"^importances: (.*)$", out, re.MULTILINE)
-    shares = dict(part.rsplit(" ", 1) for part in line.split(", "))
-    assert set(shares) == {"training.learning_rate", "training.batch_size", "optimizer"}
-    assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
 
 
 def test_a_metric_that_says_which_is_better_is_searched_for(called: Script, corpus: list[str], tmp_path: Path) -> None:
@@ -139,45 +139,30 @@ def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
     assert list(points.get_ydata()) == [2.5, 2.1]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_first_trials_cover_the_space_evenly(seed: int) -> None:
+def test_the_first_trials_cover_the_space_evenly() -> None:
     """Of ten trials, each fifth of each interval has some, whatever the seed; random ones often leave one out."""
     space = {
         "rate": FloatDistribution(1e-4, 1e-1, log=True), "dropout": FloatDistribution(0.0, 0.5),
         "size": IntDistribution(16, 64, step=16), "optimizer": CategoricalDistribution(("adamw", "muon")),
     }  # fmt: skip
-    offsets = torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist()
-    drawn = [spread(space, number, offsets) for number in range(10)]
-    assert all(contains(space[key], value) for point in drawn for key, value in point.items())
-    assert {int(5 * math.log(point["rate"] / 1e-4) / math.log(1e3)) for point in drawn} == {0, 1, 2, 3, 4}
-    assert {int(10 * point["dropout"]) for point in drawn} == {0, 1, 2, 3, 4}
-    assert ({point["size"] for point in drawn}, {p["optimizer"] for p in drawn}) == (
-        {16, 32, 48, 64},
-        {"adamw", "muon"},
-    )
+    for seed in range(5):
+        offsets = torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist()
+        drawn = [spread(space, number, offsets) for number in range(10)]
+        assert all(contains(space[key], value) for point in drawn for key, value in point.items())
+        assert {int(5 * math.log(point["rate"] / 1e-4) / math.log(1e3)) for point in drawn} == {0, 1, 2, 3, 4}
+        assert {int(10 * point["dropout"]) for point in drawn} == {0, 1, 2, 3, 4}
+        assert {point["size"] for point in drawn} == {16, 32, 48, 64}
+        assert {point["optimizer"] for point in drawn} == {"adamw", "muon"}
 
 
-def test_a_search_says_one_line_a_trial(unbroken: tuple[Path, str]) -> None:
-    _, out = unbroken
-    lines = [line for line in out.splitlines() if re.match(r"\d+/\d+  ", line)]
-    assert [line.partition("/")[0] for line in lines] == [str(n + 1) for n in range(len(lines))]
-    assert "iteration" not in out.replace("iterations", "")
-    assert lines[0].endswith("best so far")
-    assert re.fullmatch(r"1/\d+  learning_rate=\S+ batch_size=\S+ optimizer=\S+  \d\.\d{4}  best so far", lines[0])
-
-
-def test_no_trial_begins_after_the_minutes_are_over(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    done = called("search.py", *SHORT, *corpus, RATE, "n_trials=5", "minutes=0", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "1 trial: 1 complete" in done.stdout
-    assert "importances" not in done.stdout  # of a single key
-
-
-def test_n_trials_is_the_total(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    for total in (1, 1, 2):
-        done = called("search.py", *SHORT, *corpus, RATE, f"n_trials={total}", cwd=tmp_path)
+def test_n_trials_is_the_total_unless_the_minutes_are_over_before(
+    called: Script, corpus: list[str], tmp_path: Path
+) -> None:
+    for limits, total in ((["n_trials=5", "minutes=0"], 1), (["n_trials=1"], 1), (["n_trials=2"], 2)):
+        done = called("search.py", *SHORT, *corpus, RATE, *limits, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"{total} trial{'s' * (total > 1)}: {total} complete, in runs/search_v1" in done.stdout
+        assert "importances" not in done.stdout  # of a single key
         assert len(trials_in(tmp_path / "runs" / "search_v1")) == total
 
 
@@ -327,66 +312,60 @@ def test_a_value_beside_the_ranges_of_an_experiment_counts(called: Script, corpu
     assert f" --config-dir={tmp_path / 'mine'} seed=5 " in done.stdout.splitlines()[-1]
 
 
-def test_torchrun_is_refused(called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    done = called("search.py", "model=v1", RATE, cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "torchrun is for train.py" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model=v1"], "there is nothing to search over: give a key a range, as in training.learning_rate='tag(log,"),
-        (["model=v1", "n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
-        (["model=v1", "resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
-        (["model=v1", "training.learning_rate=interval(2,1)"], "training.learning_rate: "),
-        *(
-            (["model=v1", f"training.learning_rate={wrong}"], message)
-            for wrong, message in {
-                "interval(0,inf)": "must have a finite width",
-                "interval(nan,1)": "must have a finite width",
-                "interval(-1e308,1e308)": "must have a finite width",
-                "interval(1,5),3": "give a list, a range or an interval",
-                "range(1,5,0)": "give a list, a range or an interval",
-            }.items()
-        ),
+        ([], "there is nothing to search over: give a key a range, as in training.learning_rate='tag(log,"),
+        (["n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
+        (["resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
+        (["training.learning_rate=interval(2,1)"], "training.learning_rate: "),
+        (["training.learning_rate=interval(-1e308,1e308)"], "must have a finite width"),
+        (["training.learning_rate=range(1,5,0)"], "give a list, a range or an interval"),
         (["experiment=translation_sweep"], "experiment=translation_sweep is a sweep: for a search, omit its"),
-        (["model=v1", RATE, "study=/proc/nowhere"], "/proc/nowhere"),
+        ([RATE, "study=/proc/nowhere"], "/proc/nowhere"),
+        (["torchrun"], "torchrun is for train.py"),
     ],
 )
 def test_what_a_user_gets_wrong_ends_in_one_line(
     arguments: list[str], message: str, called: Script, tmp_path: Path
 ) -> None:
-    done = called("search.py", *arguments, cwd=tmp_path)
+    processes = {"WORLD_SIZE": "2"} if arguments == ["torchrun"] else {}
+    done = called("search.py", "model=v1", *(arguments if not processes else [RATE]), cwd=tmp_path, **processes)
     assert done.returncode in (1, 2)
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_folder_with_another_search_or_a_damaged_one_is_refused(
+def test_a_folder_of_another_search_or_without_its_study_or_with_a_damaged_one_is_refused(
     called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
-    options = [*SHORT, *corpus, "n_trials=1", "study=study"]
-    assert called("search.py", *options, RATE, cwd=tmp_path).returncode == 0
-    other = called("search.py", *options, RATE, "seed=2", cwd=tmp_path)
-    assert other.stderr == (
-        "error: study holds a search with other settings; this one has seed=2: give it a new folder with study=FOLDER\n"
-    )
-    wider = called("search.py", *options, RATE.replace("1e-4", "1e-5"), cwd=tmp_path)
-    assert "study holds a search with other settings; this one has space.training.learning_rate=" in wider.stderr
-    (tmp_path / "study" / "study.db").write_bytes(b"not a database" * 100)
-    damaged = called("search.py", *options, RATE, cwd=tmp_path)
-    assert damaged.returncode == 1
-    assert damaged.stderr == "error: cannot use study/study.db: file is not a database\n"
+    options = ["search.py", *SHORT, *corpus, "n_trials=1", "study=S"]
+    assert called(*options, RATE, cwd=tmp_path).returncode == 0
+    before = tree(tmp_path)
+    for arguments, message in (
+        ([RATE, "seed=2"], "S holds a search with other settings; this one has seed=2: give it a new folder with stud"),
+        ([RATE.replace("1e-4", "1e-5")], "S holds a search with other settings; this one has space.training.learning"),
+    ):
+        refused = called(*options, *arguments, cwd=tmp_path)
+        assert refused.stderr.startswith(f"error: {message}")
+        assert tree(tmp_path) == before
+    (tmp_path / "S" / "study.db").write_bytes(b"not a database" * 100)
+    damaged = called(*options, RATE, cwd=tmp_path)
+    assert (damaged.returncode, damaged.stderr) == (1, "error: cannot use S/study.db: file is not a database\n")
+    (tmp_path / "S" / "study.db").unlink()
+    for name in ("search.png", "trial_000"):
+        refused = called(*options, RATE, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"error: S/{name} already exists and is not part of this search: move it")
+        (tmp_path / "S" / "search.png").unlink(missing_ok=True)
 
 
 def test_trials_with_other_tokens_are_compared_by_character_and_none_is_pruned(
     called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
-    ranges = ["data.tokenizer=characters,bytes,subwords", "data.vocab_size=260,270"]
-    done = called("search.py", *SHORT, *corpus, *ranges, "n_trials=6", "study=S", cwd=tmp_path)
+    ranges = ["data.tokenizer=characters,bytes,subwords", "data.vocab_size=260"]
+    done = called("search.py", *SHORT, *corpus, *ranges, "n_trials=3", "study=S", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "no trial is pruned: with another data.tokenizer, " in done.stdout
     done = called("compare.py", "runs=S", "out=out", cwd=tmp_path)
@@ -404,20 +383,6 @@ def test_trials_on_other_targets_stop_the_search(called: Script, corpus: list[st
         assert done.returncode == 1
         assert "error: the losses of S/trial_000 and S/trial_001 are over other targets, which no search" in done.stderr
     assert [trial.state for trial in trials_in(tmp_path / "S")] == [TrialState.COMPLETE, TrialState.RUNNING]
-
-
-def test_a_search_takes_over_nothing_that_it_did_not_make(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    options = ["search.py", *SHORT, *corpus, "study=S", "seed=1,2"]
-    assert called(*options, "n_trials=1", cwd=tmp_path).returncode == 0
-    (tmp_path / "S" / "study.db").unlink()
-    before = tree(tmp_path)
-    refused = called(*options, "n_trials=1", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("error: S/search.png already exists and is not part of this search: move it")
-    assert tree(tmp_path) == before
-    (tmp_path / "S" / "search.png").unlink()
-    refused = called(*options, "n_trials=1", cwd=tmp_path)
-    assert refused.stderr.startswith("error: S/trial_000 already exists and is not part of this search: move it")
 
 
 @pytest.fixture
@@ -459,8 +424,14 @@ def test_nothing_is_taken_from_a_study_but_values_of_its_own_space(change: str, 
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["study.db", "study.db-journal", "study.db-wal", ".lock", "trial_000"])
-@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "link") for name in ("study.db", "study.db-journal", "study.db-wal", ".lock", "trial_000")),
+        ("study.db", "dangling link"), ("study.db-journal", "dangling link"), ("study.db", "hard link"),
+        (".lock", "hard link"),
+    ],
+)  # fmt: skip
 def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path, outside: Path) -> None:
     before = tree(outside)
     put(kind, abandoned / name, outside / ("run" if name.startswith("trial") else "victim"))

@@ -12,7 +12,7 @@ from tests.conftest import empty_run
 from tests.training.helpers import small_state, train_state
 
 
-def test_a_profile_is_a_trace_in_the_place_of_a_link_and_a_table_of_the_ten_costliest_operators(
+def test_a_profile_is_a_trace_and_a_table_of_the_ten_costliest_operators_unless_the_run_ends_before(
     data: TextData, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -32,14 +32,8 @@ def test_a_profile_is_a_trace_in_the_place_of_a_link_and_a_table_of_the_ten_cost
     rules = [number for number, line in enumerate(lines) if line.startswith("---")]
     assert rules[2] - rules[1] - 1 == 10
     assert any("aten::" in line for line in lines)
-
-
-def test_a_run_that_ends_within_the_profile_leaves_none_and_says_so(
-    data: TextData, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = empty_run(tmp_path / "run")
-    watcher = Profile(run, skip=2, steps=100)
-    train_state(small_state("v1"), data, watchers=[watcher])
-    watcher.close()
-    assert not list(run.path.iterdir())
+    early = Profile(empty_run(tmp_path / "early"), skip=2, steps=100)
+    train_state(small_state("v1"), data, watchers=[early])
+    early.close()
+    assert not list((tmp_path / "early").iterdir())
     assert "it needs 102 iterations" in caplog.text

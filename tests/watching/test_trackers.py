@@ -52,6 +52,11 @@ def tracker(name: str, run: RunFolder, mode: str = "offline") -> Tracker:
     return made
 
 
+def end(watcher: Tracker, run: RunFolder) -> None:
+    watcher.reported(run.summary(), REPORT)
+    watcher.close()
+
+
 def train(data: TextData, watcher: Watcher, max_iters: int = 20) -> None:
     state = small_state("v1")
     train_state(state, data, watchers=[StepLog(5), watcher], log_interval=5, max_iters=max_iters)
@@ -70,8 +75,7 @@ def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last
     resumed, second = small_state("v1", learning_rate=1e-2), tracker(name, run)
     resumed.restore(progress, tensors)
     train_state(resumed, data, watchers=[StepLog(5), second], log_interval=5, max_iters=15)
-    second.reported(run.summary(), REPORT)
-    second.close()
+    end(second, run)
 
     points, texts = records.recorded(name, run.path, tmp_path / "trackers")
     assert [i for i, _ in points["loss/val"]] == [0, 10, 15]
@@ -107,8 +111,7 @@ def test_a_resumed_run_with_nothing_left_to_train_is_reported(data: TextData, ru
     train_state(state, data, max_iters=10)
     watcher = tracker("tensorboard", run)
     train_state(state, data, watchers=[watcher], max_iters=10)
-    watcher.reported(run.summary(), REPORT)
-    watcher.close()
+    end(watcher, run)
     points, texts = records.recorded("tensorboard", run.path, tmp_path / "trackers")
     assert [i for i, _ in points["loss/val"]] == [0, 10]
     assert "loss/exact_val" in points
@@ -124,28 +127,21 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_a_tracker_that_cannot_write_is_one_warning(
+def test_a_tracker_that_cannot_write_or_finds_a_link_is_one_warning(
     data: TextData, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "file" / "folder"))
-    watcher = tracker("trackio", run)
-    train(data, watcher)
-    watcher.reported(run.summary(), REPORT)
-    watcher.close()
-    (warning,) = warnings_of(caplog)
-    assert warning.startswith("trackio failed, and the run continues without it: ")
-
-
-def test_a_link_in_the_place_of_the_event_files_is_refused(
-    data: TextData, run: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
     (tmp_path / "elsewhere").mkdir()
     (run.path / "tensorboard").symlink_to(tmp_path / "elsewhere")
-    watcher = tracker("tensorboard", run)
-    train(data, watcher)
-    watcher.close()
-    assert "is a link" in warnings_of(caplog)[0]
+    for name, reason in (("trackio", ""), ("tensorboard", "is a link")):
+        caplog.clear()
+        watcher = tracker(name, run)
+        train(data, watcher)
+        end(watcher, run)
+        (warning,) = warnings_of(caplog)
+        assert warning.startswith(f"{name} failed, and the run continues without it: ")
+        assert reason in warning
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -166,8 +162,7 @@ def test_a_tracker_that_dies_or_takes_nothing_is_one_warning_and_leaves_no_proce
     watcher = tracker("tensorboard", run)
     state = small_state("v1")
     train_state(state, data, watchers=[StepLog(1), Fault(), watcher], log_interval=1, max_iters=2000)
-    watcher.reported(run.summary(), REPORT)
-    watcher.close()
+    end(watcher, run)
     assert state.progress.iteration == 2000
     assert len(warnings_of(caplog)) == 1
     assert process_of(watcher).wait(10) == -signal.SIGKILL
@@ -199,8 +194,7 @@ def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
     train(data, watcher, max_iters=10)
     process_of(watcher).send_signal(signal.SIGSTOP)
     train(data, watcher, max_iters=20)
-    watcher.reported(run.summary(), REPORT)
-    watcher.close()
+    end(watcher, run)
     assert "tensorboard is still delivering" in caplog.messages[-1]
     process_of(watcher).send_signal(signal.SIGCONT)
     assert process_of(watcher).wait(60) == 0

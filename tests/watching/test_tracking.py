@@ -37,6 +37,7 @@ def wait_for_trackers(folder: Path) -> None:
                 pass
 
 
+@pytest.mark.slow
 def test_a_tracker_finishes_its_work_after_the_training_has_ended(tmp_path: Path) -> None:
     """Nobody listens any more, and the last line was cut off in the middle."""
     run = {"id": "1", "name": "run", "folder": str(tmp_path), "lock": None, "config": {}, "options": {}}
