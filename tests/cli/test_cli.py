@@ -35,8 +35,8 @@ def test_train_ends_with_what_was_documented_and_measured(script: Script, tmp_pa
     (run,) = run_folders(tmp_path)
     assert re.fullmatch(r"\d\d-\d\d-\d\d_v5_seed3", run.name)
     summary = json.loads((run / "summary.json").read_text())
-    assert f"{summary['estimated']['val']:.4f}" in done.stdout
-    assert f"{summary['exact']['val']:.4f}" in done.stdout
+    assert f"{summary['estimated']['val']['nats']:.4f}" in done.stdout
+    assert f"{summary['exact']['nats']:.4f}" in done.stdout
     assert "not the documented run of v5: training.max_iters=4" in done.stdout
     assert not re.search(r"^documented", done.stdout, re.MULTILINE)
     assert done.stdout.startswith("text: 1,003,854 characters to train on, 111,540 to validate on; a vocabulary of 65")
@@ -159,16 +159,15 @@ def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
 def test_a_failing_job_does_not_stop_its_sweep(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
     done = called(
-        "train.py", "-m", "model=v6", "model.n_head=5,7,4", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
+        "train.py", "-m", "model=v6", "model.n_head=5,4,2", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
     )
     assert done.returncode == 2
-    for number, heads in ((1, 5), (2, 7)):
-        assert f"error: job {number} of 3: n_head={heads}: " in done.stderr
-        assert f"n_embd=32 must be a multiple of n_head={heads}" in done.stderr
+    assert "error: job 1 of 3: n_head=5: " in done.stderr
+    assert "n_embd=32 must be a multiple of n_head=5" in done.stderr
     assert done.stderr.endswith("error: not every job of the sweep succeeded\n")
-    assert done.stderr.count("\n") == 3, done.stderr
-    assert len(run_folders(tmp_path)) == 1
-    assert "1 run on corpus.txt" in done.stdout  # compared at the end, all the same
+    assert done.stderr.count("\n") == 2, done.stderr
+    assert len(run_folders(tmp_path)) == 2
+    assert "2 runs on corpus.txt" in done.stdout  # compared at the end, all the same
 
 
 def test_a_sweep_without_a_run_leaves_nothing_behind(called: Script, tmp_path: Path) -> None:
@@ -285,7 +284,7 @@ def test_a_sweeper_gets_the_validation_loss_of_each_job(
     done = called("train.py", *swept, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "job 2 of 2: seed=2" in done.stdout.splitlines()
-    losses = [json.loads((run / "summary.json").read_text())["exact"]["val"] for run in run_folders(tmp_path)]
+    losses = [json.loads((run / "summary.json").read_text())["exact"]["nats"] for run in run_folders(tmp_path)]
     assert [job.return_value for batch in got for job in batch] == losses
 
 
@@ -371,7 +370,7 @@ def test_any_split_is_evaluated(called: Script, trained: Path) -> None:
         done = called("evaluate.py", f"split={split}", "weights=last", "json=true", cwd=trained)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
-        assert found["nats_per_character"] == pytest.approx(estimated[split], abs=0.1)
+        assert found["nats_per_character"] == pytest.approx(estimated[split]["nats"], abs=0.1)
         assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.1)
 
 
@@ -382,7 +381,7 @@ def test_counts_do_not_predict_the_text_that_they_are_from(called: Script, corpu
     done = called("train.py", "model=v9", *short, *small, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (run,) = run_folders(tmp_path)
-    estimated = json.loads((run / "summary.json").read_text())["estimated"]["train"]
+    estimated = json.loads((run / "summary.json").read_text())["estimated"]["train"]["nats"]
     done = called("evaluate.py", "split=train", "weights=last", "json=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["nats_per_character"] == pytest.approx(estimated, abs=0.05)

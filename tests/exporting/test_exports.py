@@ -265,7 +265,7 @@ def test_other_tokens_are_the_same_in_every_format(tokens: str, n_embd: int, tmp
     short = ["training.max_iters=2", "training.eval_iters=1", "training.batch_size=2"]
     run = gpt.train("model=v7", *small, *short, *data, folder=tmp_path / "run")
     card = body(run)
-    assert re.search(r"^\| documented +\| +- +\| +- +\|$", card, re.MULTILINE)  # which is per character
+    assert "| documented" not in card  # which is per character
     assert "1.4873" not in card
     ids = run.tokenizer.encode(HARD)
     for form in ("hub", "transformers"):
