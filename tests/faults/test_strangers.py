@@ -53,7 +53,7 @@ from tests.conftest import TrainedOnce, compare_config
 from tests.faults.trials import check, repeated
 
 _V9 = ("v9", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=3", "model.memory=30000",
-       "training.average_last=0.5")  # fmt: skip
+       "training.average_last=0.5", "schedule=constant")  # fmt: skip
 _SECONDS, _MEGABYTES, _ADDRESSES = 3.0, 200, 12 * 2**30  # of processor time, of memory, and bytes of address space
 _TIMES_THE_FILE = 30  # megabytes for each one of the weights
 
