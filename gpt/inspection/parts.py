@@ -60,6 +60,11 @@ class Inside(nn.Module):
             self._branches[path] = f"{block}{branch.following}".removesuffix(".")
             units = () if branch.name == "attention" else units_of(blocks(model)[block], branch.name)[0]
             self._shown.update(block + name for name in (*branch.before, branch.name, *units))
+        with torch.no_grad(), self._seen:
+            self.model(some.new_zeros(2, 1))
+        for call in self._seen.calls:  # a recurrence may compute (T, B, C)
+            if call.path in self._shown and call.returned.shape[:2] != (2, 1):
+                self._shown.remove(call.path)
         with torch.no_grad():
             self.names = tuple(self.values(some[None], some))
 

@@ -19,8 +19,8 @@ IDX = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
 
 
 def built(stage: str) -> Any:
-    model: Any = build_small(stage, **({"memory": 200, "ngrams": 3} if stage == "v9" else {}))
-    if stage == "v9":
+    model: Any = build_small(stage, **({"memory": 200, "ngrams": 3} if stage.startswith("v9") else {}))
+    if stage.startswith("v9"):
         model.remember(torch.arange(200) % 11)
     return model
 
@@ -70,8 +70,9 @@ def test_each_value_follows_from_those_before_it(stage: str) -> None:
     assert found[last].allclose(logits[:, ROW], atol=1e-5) != (stage == "v9")  # whose counts come on top
 
 
-def test_a_token_has_the_same_values_whatever_follows_it() -> None:
-    model = built("v6")
+@pytest.mark.parametrize("stage", ["v6", "v9_with_recurrences"])
+def test_a_token_has_the_same_values_whatever_follows_it(stage: str) -> None:
+    model = built(stage)
     with torch.no_grad():
         alone = Inside(model).values(IDX[:, : ROW + 1], torch.tensor([ROW]))
     for name, value in values(model).items():
