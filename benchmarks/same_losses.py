@@ -79,7 +79,9 @@ class Losses:
 
 def _nats(loss: Any) -> float:
     """Of a loss as runs have recorded it: a number, or a record of one, at first of both splits."""
-    return float(loss.get("nats", loss.get("val")) if isinstance(loss, dict) else loss)
+    if not isinstance(loss, dict):
+        return float(loss)
+    return float(loss["nats"] if "nats" in loss else loss["val"])
 
 
 def main() -> int:
