@@ -23,6 +23,7 @@ the files beside it, so that a file of another checkpoint is noticed.
 """
 
 import contextlib
+import json
 import logging
 import logging.handlers
 import os
@@ -35,10 +36,10 @@ from pydantic import BaseModel
 
 from gpt.base.console import OneLine
 from gpt.base.errors import Ending, UnreadableError, UserError
-from gpt.base.files import is_temporary, own_file, read_lines, read_text_file, write_atomically
+from gpt.base.files import is_temporary, own_file, parsing, read_last_line, read_lines, read_text_file, write_atomically
 from gpt.base.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
-from gpt.runs import formats, metrics
+from gpt.runs import formats
 from gpt.runs.locking import FolderLock
 from gpt.runs.records import AnyRecord, Command, Ended, Labels, Parent, Summary, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
@@ -57,6 +58,8 @@ NAMES = frozenset(
         *("metrics.csv", "tensorboard", "operators.txt", "trace.json.gz"),
     }
 )
+
+_KINDS: dict[str, type[Step | Evaluation]] = {"step": Step, "evaluation": Evaluation}  # of a line of metrics.jsonl
 
 log = logging.getLogger(__name__)
 
@@ -213,17 +216,34 @@ class RunFolder:
         return tokenizers.restored(self.vocabulary())
 
     def write_metrics(self, progress: Progress) -> None:
-        """Save the evaluations and recorded steps so far, and the clock beside them, replacing the files."""
-        self.write("metrics.jsonl", metrics.dumped(progress))
+        """Save the evaluations and recorded steps so far, and the clock beside them, replacing the files.
+
+        If an iteration has both, the step comes first.
+        """
+        rows: list[tuple[str, Step | Evaluation]] = [("step", step) for step in progress.steps]
+        rows += [("evaluation", evaluation) for evaluation in progress.evaluations]
+        rows.sort(key=lambda row: row[1].iteration)
+        lines = (formats.to_json({"kind": kind} | row.model_dump(mode="json")) for kind, row in rows)
+        self.write("metrics.jsonl", "".join(lines))
         self._write_lines("clock.jsonl", progress.clock)
 
     def evaluations(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` detects a file that was truncated between two lines."""
-        return metrics.evaluations(self.path / "metrics.jsonl")
+        path = self.path / "metrics.jsonl"
+        found = [row for row in _rows(path, read_lines(path)) if isinstance(row, Evaluation)]
+        if not found:
+            raise UserError(f"{path} is damaged: it is empty")
+        return found
 
     def steps(self) -> list[Step]:
         """The run's recorded steps in order."""
-        return metrics.steps(self.path / "metrics.jsonl")
+        path = self.path / "metrics.jsonl"
+        return [row for row in _rows(path, read_lines(path)) if isinstance(row, Step)]
+
+    def last_recorded(self) -> Step | Evaluation:
+        """The run's last evaluation or recorded step; the lines before it are not read."""
+        path = self.path / "metrics.jsonl"
+        return next(_rows(path, [read_last_line(path)]))
 
     def clock(self) -> dict[int, float]:
         """The seconds of training by iteration."""
@@ -236,7 +256,7 @@ class RunFolder:
     def summary(self) -> Summary:
         """The results of a finished run. Of its metrics, only the last evaluation is read."""
         summary, path = self._record("summary.json", Summary), self.path / "metrics.jsonl"
-        last = metrics.last(path)
+        last = self.last_recorded()
         if not isinstance(last, Evaluation) or last.iteration != summary.iterations:
             raise UserError(f"{path} is damaged: its last line is not the run's last evaluation")
         return summary.model_copy(update=self._labels())
@@ -267,6 +287,17 @@ class RunFolder:
     def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
         lines = (formats.to_json(record.model_dump(mode="json")) for record in records)
         self.write(name, "".join(lines))
+
+
+def _rows(path: Path, lines: Iterable[str]) -> Iterator[Step | Evaluation]:
+    for line in lines:
+        with parsing(path):
+            fields = formats.from_json(line, path)
+            kind = fields.pop("kind", None)
+            if kind not in _KINDS:
+                raise UserError(f"{path} is damaged: a line of it is neither an evaluation nor a step")
+            row = _KINDS[kind].model_validate_json(json.dumps(fields))
+        yield row
 
 
 def is_temporary_of_run(name: str) -> bool:

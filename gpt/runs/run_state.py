@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from gpt.base.errors import Ending
-from gpt.runs import metrics
 from gpt.runs.folder import RunFolder
 
 # killed: it ended without a word, as in a crash of the machine
@@ -23,9 +22,10 @@ class RunState:
     @classmethod
     def of(cls, run: RunFolder) -> Self:
         """The state of a run that has started. Raises UserError if a file that says so is damaged."""
-        config, path = run.config(), run.path / "metrics.jsonl"
-        recorded = [metrics.last(path).iteration] if os.path.lexists(path) else []
-        return cls(_name(run), max([0, *recorded, *run.checkpoints()]), config.training.max_iters)
+        planned, reached = run.config().training.max_iters, [0, *run.checkpoints()]
+        if os.path.lexists(run.path / "metrics.jsonl"):
+            reached.append(run.last_recorded().iteration)
+        return cls(_name(run), max(reached), planned)
 
     def as_record(self) -> dict[str, Any]:
         """The state for programs."""
