@@ -85,7 +85,7 @@ def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, r
         ("debug=fast", "debug= is for new runs"),
         ("training.max_iters=10", "training.max_iters=10 is before"),
         ("training.max_iters=-1", "training.max_iters=-1: must be"),
-        ("schedule.final=0.5", "schedule.final"),
+        ("schedule.final=0.5", "schedule=constant has no key final"),
         ("optimizer.beta1=2", "optimizer.beta1=2"),
         ("stage=v1", "stage=v1 is set by model=NAME"),
         ("runs=elsewhere", "runs=elsewhere is for new runs"),
@@ -97,7 +97,8 @@ def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, r
 def test_what_makes_it_another_run_or_none_is_refused_and_changes_nothing_on_disk(
     called: Script, run: Path, change: str, message: str
 ) -> None:
-    (run.parent / "empty").mkdir()
+    for name in ("empty", "elsewhere"):  # Hydra would make the latter
+        (run.parent / name).mkdir()
     before = tree(run.parent)
     resume = [] if change.startswith("resume=") else [f"resume={run}"]
     done = called("train.py", *resume, change, cwd=run.parent)
