@@ -530,7 +530,7 @@ def test_an_extended_average_equals_that_of_one_long_run_or_is_refused(
     assert tree(tmp_path) == before
     done = called("train.py", "resume=short", "training.max_iters=100", "training.average_last=0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert RunFolder(tmp_path / "short").summary().averaged == 0
+    assert RunFolder(tmp_path / "short").summary().exact.weights == "last"
     assert not (tmp_path / "short" / "averaged.safetensors").exists()
 
 
@@ -729,7 +729,10 @@ def test_v9_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached
                "data=text", f"data.path={corpus_file}", "device=cpu", "training.max_iters=20"]  # fmt: skip
     whole = script("train.py", *options, "hydra.run.dir=whole", "target=0.5", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    assert re.search(r"target 0\.5000 missed after \d+\.\d s of training steps and their preparation", whole.stdout)
+    assert re.search(
+        r"target 0\.5000 nats per character missed after \d+\.\d s of training steps and their preparation",
+        whole.stdout,
+    )
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     (tmp_path / "cut" / "summary.json").unlink()
     for name in ("00000010", "00000015", "00000020"):
@@ -737,7 +740,7 @@ def test_v9_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached
     cut = script("train.py", "resume=cut", "target=4.5", cwd=tmp_path)
     assert cut.returncode == 0, cut.stderr
     assert "resuming cut from iteration 5" in cut.stdout
-    assert "target 4.5000 reached after" in cut.stdout
+    assert "target 4.5000 nats per character reached after" in cut.stdout
     for name in ("last.safetensors", "averaged.safetensors", "metrics.jsonl", "sample.txt"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     summary = RunFolder(tmp_path / "cut").summary()
