@@ -22,7 +22,7 @@ from gpt.runs.weights import planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
 from gpt.training.progress import Evaluation
 
-_TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # of page/tokenizer.js
+_TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # of page/encoding.js
 _POINTS = 400  # of a curve; more cannot be told apart
 _LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"
 _SAMPLE, _SENTENCES = 80, 400  # characters: of a sample of text, and of one of translations
@@ -98,7 +98,7 @@ def _task(run: RunFolder) -> type[Task]:
 
 
 def _described(tokenizer: TextTokenizer) -> dict[str, Any]:
-    """What page/tokenizer.js needs to encode a text; it knows bytes, and characters and words from `vocabulary`."""
+    """What page/encoding.js needs to encode a text; it knows bytes, and characters and words from `vocabulary`."""
     merged = {"vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges} if tokenizer.merges else {}
     return {"kind": tokenizer.kind, **merged}
 

@@ -400,7 +400,7 @@ HARD = [
 
 
 ENCODED = """async ([runs, sentences, texts, more]) => {
-  const { SentenceSubwords, tokenizer } = await import("./tokenizer.js");
+  const { SentenceSubwords, tokenizer } = await import("./encoding.js");
   const joined = (arrays) => [].concat(...arrays.map((array) => Array.from(array)));
   const translator = new SentenceSubwords({ tokenizer: sentences });
   return [runs.map(tokenizer).map((made) => texts.map((text) => {

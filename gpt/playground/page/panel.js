@@ -7,11 +7,11 @@ import { countsTable, tested } from "./causes.js";
 import { contexts, isOfLast } from "./contexts.js";
 import { distribution } from "./distribution.js";
 import { card, coalesced, element, newest, panel, percent, reveal, spoken, visible } from "./dom.js";
+import { tokenizer } from "./encoding.js";
 import { Heading } from "./heading.js";
 import { Inside } from "./inside.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { legend, TextView } from "./text.js";
-import { tokenizer } from "./tokenizer.js";
 import { seenFrom } from "./windows.js";
 
 const CONTEXT = "; beyond the first window, each with 7/8 of a window before it"; // evaluate.py's windows are adjacent

@@ -3,8 +3,8 @@
 /** @import { Pointed } from "./attention.js" */
 import { AttentionView } from "./attention.js";
 import { card, element, newest, panel, reveal } from "./dom.js";
+import { SentenceSubwords } from "./encoding.js";
 import { Heading } from "./heading.js";
-import { SentenceSubwords } from "./tokenizer.js";
 
 const MOST_NAMED = 120; // characters that a run reads
 

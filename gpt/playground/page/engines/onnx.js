@@ -5,8 +5,9 @@
  *
  * @import { Engine, Model, Run, Tensors } from "./server.js"
  */
+
+import { SentenceSubwords, tokenizer } from "../encoding.js";
 import { choose, softmax, totalVariation, until } from "../predictions.js";
-import { SentenceSubwords, tokenizer } from "../tokenizer.js";
 import { kept } from "../training/keeping.js";
 import { advance, ordered } from "../training/order.js";
 import { windowStarts } from "../windows.js";
