@@ -32,7 +32,7 @@ MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は
 
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
-STAGES = ["gru", "v1", "v2", "v6", "v8"]  # of the page without a server; exporting more of them takes minutes
+STAGES = ["gru", "v1", "v2", "v5", "v6", "v8"]  # of the page without a server; exporting more of them takes minutes
 
 
 @pytest.fixture(scope="module")  # other tests of the process may need an event loop of their own
@@ -50,7 +50,7 @@ def several(script: Script, corpus_file: Path, once: Once) -> Path:
         settings: dict[str, list[str]] = {
             "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
             "v8": small,
-            **{stage: [] for stage in ("gru", "v1", "v2", "v4", "v6")},
+            **{stage: [] for stage in ("gru", "v1", "v2", "v4", "v5", "v6")},
         }
         for stage, own in settings.items():
             if stage != "transformer":

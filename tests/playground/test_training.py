@@ -202,7 +202,7 @@ def test_a_paste_of_50_megabytes_is_refused_and_a_long_one_is_taken(browser: Any
 
 
 def test_nan_stops_with_advice(browser: Any, site: str) -> None:
-    with visit(browser, f"{site}/#v6") as visited:
+    with visit(browser, f"{site}/#v5") as visited:
         page = visited.page
         begin(visited, text=OTHER_ALPHABET, iterations=1)
         page.wait_for_selector("#training .progress:has-text('iteration 1 of 1')")
