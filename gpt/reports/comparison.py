@@ -130,7 +130,7 @@ def print_comparison(folder: Path) -> None:
     comparison = documented.compare(runs, tolerance=composed("compare", [])[0]["tolerance"])
     if comparison.rows:
         print(f"\n{documented.table(comparison, 'simple')}")
-    for ranking in rankings(runs, "exact", started_runs(folder, is_finished=False)):
+    for ranking in rankings(runs, "exact", started_runs(folder, is_finished=False)[::-1]):
         print(f"\n{tables.table(ranking, 'exact', 'simple')}")
     print(f"\nfull report, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")
 

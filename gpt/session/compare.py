@@ -17,7 +17,7 @@ def main(config: CompareConfig, request: Request) -> None:
     del request
     folders = roots(config.runs)
     runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
-    others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)
+    others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)[::-1]  # as `runs` are
     report = ComparisonReport.of(runs, others, config)
     print(report.text("simple"), flush=True)
     out = Path(config.out) if config.out else _place(folders)
