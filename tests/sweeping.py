@@ -81,7 +81,7 @@ def losses(sweep: Path) -> list[float]:
     """Every estimate of every run."""
     metrics = sorted(sweep.glob("0*/metrics.jsonl"))
     lines = [json.loads(line) for path in metrics for line in path.read_text().splitlines()]
-    return [line[split] for line in lines if "val" in line for split in ("train", "val")]
+    return [line[split]["nats"] for line in lines if "val" in line for split in ("train", "val")]
 
 
 def training(sweep: Path, jobs: int) -> Callable[[], bool]:

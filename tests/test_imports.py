@@ -128,7 +128,6 @@ def test_nothing_in_the_package_imports_a_script_a_test_or_a_benchmark() -> None
 
 def test_benchmarks_reach_the_page_by_its_command_alone() -> None:
     known = {module for path in (REPOSITORY / "benchmarks").glob("*.py") for module in imports_of(path)}
-    assert "harness" in known
     assert {module for module in known if belongs(module, "gpt.playground")} == set()
 
 
