@@ -81,7 +81,7 @@ def test_a_stopped_sweep_finishes_each_run_once_and_as_if_unbroken(count: int, t
         first = ["model=v1,v5", "seed=1,2", *launcher]
         for _ in range(draw.randint(1, 4)):
             process = sweep(place, *first)
-            time.sleep(draw.uniform(0.3, 1) * seconds)
+            time.sleep(draw.uniform(0.8, 1.5) * seconds)  # an idle worker that has not had a job yet stays for minutes
             sent = draw.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
             with suppress(ProcessLookupError):
                 draw.choice([os.killpg, os.kill])(process.pid, sent)
