@@ -167,7 +167,7 @@ class Loss(_Brief):
 
     @property
     def described(self) -> str:
-        """Over which targets it is, and of which weights: "every target of the validation split once"."""
+        """Over which targets it is: "every target of the validation split once"."""
         over = self.over
         if self.how != "exact":
             return f"{self.how} over {over.targets}"
