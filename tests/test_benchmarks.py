@@ -190,7 +190,8 @@ def test_this_project_is_measured_beside_each_peer(script: Script, tmp_path: Pat
     run = trained(tmp_path / "run", *reverse, "training.eval_interval=2", "device=cpu")
     done = script("benchmarks/all.py", "--quick", "--run", str(run.path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "(" in line]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     works = " ".join(row[0] for row in rows)
     assert all(stage in works for stage in ("v1", "v6", "eight seeds", "v7 training", "beam 5", "two processes"))
     compared = {row[1] for row in rows if row[2] != "-"}
