@@ -95,10 +95,7 @@ class Registry:
         return self.partial(choice)(**given)
 
     def partial(self, choice: Choice) -> Callable[..., Any]:
-        """The class or function that `choice` names, with its hyperparameters bound.
-
-        Raises RequestError as `build` does.
-        """
+        """The class or function that `choice` names, with its hyperparameters bound. Raises as `build` does."""
         target, values = self._checked(choice)
 
         def call(*arguments: Any, **given: Any) -> Any:
@@ -162,9 +159,14 @@ class Registry:
         if unknown or missing:
             wrong = f"{printable(unknown[0])} is not a hyperparameter of" if unknown else f"{missing[0]} is required by"
             raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
-        for name, value in values.items():
-            try:
-                values[name] = TypeAdapter(taken[name].annotation).validate_python(value, strict=True)
-            except ValidationError as error:
-                raise RequestError(explain(error, f"{self.key}.{name}")) from None
-        return target, values
+        return target, {
+            name: validated(taken[name].annotation, value, f"{self.key}.{name}") for name, value in values.items()
+        }
+
+
+def validated(annotation: Any, value: Any, key: str) -> Any:
+    """A value of the annotated type, with ~ expanded in paths. Raises RequestError, which names the key, for others."""
+    try:
+        return TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise RequestError(explain(error, key)) from None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from gpt.base.choices import Count, NonNegative, PathName, Share
-from gpt.base.records import MetricName
+from gpt.base.record import MetricName
 from gpt.base.schema import (
     DATA,
     LIST,

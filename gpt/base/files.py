@@ -50,22 +50,27 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
 
 
 def write_atomically(
-    path: Path, content: str | bytes | list[bytes | memoryview], check: Callable[[], None] | None = None
+    path: Path, content: str | bytes | list[bytes | memoryview], check: Callable[[], None] = lambda: None
 ) -> None:
-    """Write `path` so that a reader always sees the old file or the new one, never a partial one.
+    """Write `path` as `replacing` does. Several parts of a large file need not be joined."""
+    parts = content if isinstance(content, list) else [content.encode() if isinstance(content, str) else content]
+    with replacing(path, check) as file:
+        file.writelines(parts)
 
-    Several parts of a large file need not be joined. `check` is called before anything is written, and again before the
-    file gets its name; it raises if it must not.
+
+@contextlib.contextmanager
+def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[BinaryIO]:
+    """A file to write to, which becomes `path` at the end: a reader sees the old file or the new one, never a part.
+
+    `check` is called before anything is written, and again before the file gets its name; it raises if it must not.
     """
-    if check is not None:
-        check()
-    if isinstance(content, str):
-        content = content.encode()
+    check()
     temporary = temporary_name(path)
     try:
-        write_flushed(temporary, content)
-        if check is not None:
-            check()
+        with temporary.open("xb") as file:
+            yield file
+            _flush(file)
+        check()
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -76,21 +81,6 @@ def write_atomically(
         flush_folder(path.parent)
     except OSError as error:  # the new file is in place, so this must not count as a failure
         log.warning(f"{path} was written, but a system crash may bring back the old file: {error.strerror}")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which becomes `path` once all of it is written."""
-    temporary = temporary_name(path)
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:
@@ -107,8 +97,12 @@ def write_flushed(path: Path, content: bytes | list[bytes | memoryview]) -> None
     """Write a new file and flush it to the disk."""
     with path.open("xb") as file:
         file.writelines([content] if isinstance(content, bytes) else content)
-        file.flush()
-        os.fsync(file.fileno())
+        _flush(file)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:

@@ -8,10 +8,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
-from gpt.base.choices import Choice, Registry
-from gpt.base.errors import RequestError, explain
+from gpt.base.choices import Choice, Registry, validated
+from gpt.base.errors import RequestError
 from gpt.base.schema import SETTING_FILES, Key, TrainConfig
 
 _UNKNOWN = Key(same=False, compared=False, resumable=False)  # such as Hydra's own
@@ -34,7 +34,7 @@ def having(what: str) -> list[str]:
 
 
 def choice_groups(*, several: bool = False) -> list[str]:
-    """The groups of which one choice is made or, if `several`, any number by name."""
+    """The groups that take exactly one choice or, if `several`, any number of them by name."""
     kinds = {name: field.annotation for name, field in TrainConfig.model_fields.items()}
     return [name for name, kind in kinds.items() if (Choice in get_args(kind) if several else kind is Choice)]
 
@@ -99,7 +99,7 @@ def completed(content: Mapping[str, Any], like: Mapping[str, Any] | None = None)
 def _defaults(group: str, target: str) -> dict[str, Any]:
     """The defaults of a choice of this package; {} for anything else, such as a module of the calling program."""
     package = _declared(TrainConfig)[group].package
-    registry = Registry(group, "a choice", package, "defined there", lambda _: True)
+    registry = Registry(group, "a choice", package, "defined there", callable)
     with contextlib.suppress(RequestError):
         parameters = registry.hyperparameters(registry.find(Choice(_target_=target)))
         return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
@@ -115,12 +115,14 @@ def _paths(group: str) -> frozenset[str]:
     package = importlib.util.find_spec(_declared(TrainConfig)[group].package)
     folder = Path((package and package.origin) or "").parent
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py"))
-    parameters = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.arg) and node.annotation)
-    return frozenset(node.arg for node in parameters if node.annotation and _is_path(node.annotation))
-
-
-def _is_path(annotation: ast.expr) -> bool:
-    return ast.unparse(annotation).removesuffix(" | None") in ("PathName", "PathNames")
+    return frozenset(
+        node.arg
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg)
+        and node.annotation
+        and ast.unparse(node.annotation).removesuffix(" | None") in ("PathName", "PathNames")
+    )
 
 
 def literal(schema: type[BaseModel], name: str) -> bool:
@@ -138,14 +140,14 @@ def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
 
 def textual(schema: type[BaseModel], name: str) -> bool:
     """Whether the value of a key is text, or a list of texts, even if it looks like a number."""
+
+    def takes_text(annotation: Any) -> bool:
+        if get_origin(annotation) in (Literal, dict):
+            return False
+        return annotation is str or any(map(takes_text, get_args(annotation)))
+
     field = schema.model_fields.get(name)
-    return literal(schema, name) or (field is not None and _takes_text(field.annotation))
-
-
-def _takes_text(annotation: Any) -> bool:
-    if get_origin(annotation) in (Literal, dict):
-        return False
-    return annotation is str or any(map(_takes_text, get_args(annotation)))
+    return literal(schema, name) or (field is not None and takes_text(field.annotation))
 
 
 @cache
@@ -166,15 +168,8 @@ def _declared(schema: type[BaseModel]) -> dict[str, Key]:
 
 def checked_values(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of keys of a schema, with ~ expanded in paths. Raises RequestError for one that its key may not have."""
-    checked = {}
-    for name, value in values.items():
-        field = schema.model_fields[name]
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
-            checked[name] = adapter.validate_python(value, strict=True)
-        except ValidationError as error:
-            raise RequestError(explain(error, name)) from None
-    return checked
+    fields = {name: schema.model_fields[name] for name in values}
+    return {name: validated(Annotated[fields[name].annotation, fields[name]], values[name], name) for name in values}
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from gpt.base.records import FiniteFloat, Record, Total
+from gpt.base.record import FiniteFloat, Record, Total
 
 Saved = Literal["best", "last", "averaged"]
 Unit = Literal["token", "character", "byte"]
 Name = Annotated[str, Field(max_length=200)]
 
+_UNITS: tuple[tuple[str, Unit], ...] = (
+    ("nats", "token"), ("bits", "token"), ("nats", "character"), ("bits", "character"), ("bits", "byte"),
+)  # fmt: skip
 SPLITS = {"train": "training split", "val": "validation split", "test": "test split"}
 
 
@@ -180,33 +183,27 @@ class Loss(_Brief):
         """Which weights have it: "by the averaged weights"; empty for those after the last iteration."""
         return "" if self.weights == "last" else f"by the {in_words(self.weights)}"
 
+    def in_units(self) -> dict[str, float]:
+        """The loss in each unit in which it is known, by its name: "nats per subword", "bits per byte"."""
+        found: dict[str, float] = {}
+        for measure, unit in _UNITS:
+            value = self.per(unit) if measure == "nats" else self.bits_per(unit)
+            if value is not None:
+                found.setdefault(f"{measure} per {self.over.token if unit == 'token' else unit}", value)
+        return found
+
     def rows(self, name: str) -> list[tuple[str, str, str]]:
         """The loss as rows of a table: name, value and unit, in each unit in which it is known."""
-        token, context = self.over.token, ", each with at least half a window of context" if self.over.sliding else ""
-        values = [(self.nats, f"nats per {token}{context}"), (self.bits_per("token"), f"bits per {token}")]
-        values += [(self.per("character"), "nats per character")] if token != "character" else []
-        values += [(self.bits_per("byte"), "bits per byte")] if token != "byte" else []
-        known = [(value, unit) for value, unit in values if value is not None]
-        return [("" if i else name, f"{value:.4f}", unit) for i, (value, unit) in enumerate(known)]
+        context = ", each with at least half a window of context" if self.over.sliding else ""
+        units = enumerate(self.in_units().items())
+        return [("" if i else name, f"{value:.4f}", unit if i else unit + context) for i, (unit, value) in units]
 
     @property
     def in_other_units(self) -> str:
         """What a loss per token of a text is per character and per byte; empty where tokens are characters."""
-        if self.over.token == "character":
-            return ""
-        values = {
-            "nats per character": self.per("character"), "bits per character": self.bits_per("character"),
-            "bits per byte": self.bits_per("byte"),
-        }  # fmt: skip
-        return ", ".join(f"{value:.4f} {unit}" for unit, value in values.items() if value is not None)
-
-    def as_numbers(self) -> dict[str, float | int | None]:
-        """The loss in every unit in which it is known, and how many targets it is over, for programs."""
-        token = self.over.token
-        values = {f"nats_per_{token}": self.nats, f"bits_per_{token}": self.bits_per("token")}
-        values |= {"nats_per_character": self.per("character"), "bits_per_byte": self.bits_per("byte")}
-        known: dict[str, float | int | None] = {name: value for name, value in values.items() if value is not None}
-        return known | {"scored": self.over.count, "of": self.over.of, "left_out": self.over.left_out}
+        others = [(unit, value) for unit, value in self.in_units().items() if unit.endswith(("character", "byte"))]
+        known = [f"{value:.4f} {unit}" for unit, value in others if unit != f"nats per {self.over.token}"]
+        return ", ".join(known) if self.over.token != "character" else ""
 
 
 def in_words(weights: Saved | int) -> str:

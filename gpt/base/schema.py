@@ -17,7 +17,7 @@ from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Le
 from gpt.base.durations import DURATION, seconds_of
 from gpt.base.errors import RequestError
 from gpt.base.losses import Saved
-from gpt.base.records import MetricName
+from gpt.base.record import MetricName
 from gpt.base.typed import listed
 
 StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
@@ -50,10 +50,10 @@ class Key:
     inherited: bool = False  # a fork takes it from its parent
     # What it is:
     of_folder: bool = False  # says where runs are, and nothing about one
-    is_path: bool = False  # on the user's machine, of which nothing that is published speaks
+    is_path: bool = False  # a place on the user's machine, which nothing that is published names
     is_label: bool = False  # what people call the run
     sets_amount: bool = False  # the amount of training, and so its compute
-    evaluates: bool = False  # how often or how well the losses are estimated, of which "best" is the lowest
+    evaluates: bool = False  # how often or how well losses are estimated; "best" is the lowest estimate
     of_texts: bool = False  # has no effect on a run that translates
     on_page: bool = False  # the page's own training has the run's value, and otherwise that of conf/
     by_hand: bool = True  # is set by itself; otherwise a choice such as model=NAME sets it
@@ -96,17 +96,24 @@ SETTING = Key(same=False)  # another setting
 _RESULTS = Key(same=True)  # the same results, or as good as the same
 _ASIDE = Key(same=True, matched=False)  # has no effect on what a run learns
 _OF_TEXTS = replace(SETTING, of_texts=True)
-_PROJECT = replace(_ASIDE, literal=True)
+_OF_TRAINING = Key(same=False, inherited=True, package="gpt.training")
+_MODEL = Key(same=False, resumable=False, inherited=True, on_page=True, identified_by="stage", package="gpt.models")
+_PROJECTS = dict.fromkeys(("wandb.project", "trackio.project"), replace(_ASIDE, literal=True))
 _STATED = Key(same=True, compared=True, resumable=False, by_hand=False, on_page=True)  # of the stage
 _ENDS_AT_MAX_ITERS: Values = {"training.patience": (None,), "overfit": (None,)}  # whatever evaluations find
 _UNAVERAGED: Values = {"training.average_last": (0.0, None)}
+_EVALUATES = Key(same=False, fixed_unless=_ENDS_AT_MAX_ITERS, leaves_trace=False, evaluates=True, on_page=True)
+_EPOCHS = Key(same=True, compared=True, extends=True, decides="training.max_iters", leaves_trace=False)
 LITERAL = Key(same=True, literal=True)
 LIST = BeforeValidator(listed_text, json_schema_input_type=list[Label] | str)
+_FOLDER = replace(_ASIDE, resumable=False, of_folder=True, is_path=True)
+_RESUME = replace(_FOLDER, compared=True, literal=True)  # what it names has settings of its own
 # Groups of files that set keys, for new runs alone.
 SETTING_FILES = dict.fromkeys(("experiment", "debug"), Key(same=False, resumable=False, changes_targets=True))
 _PATH = Key(same=True, is_path=True, literal=True, names_corpus=True, in_digest=True)
 _UNSAID = replace(SETTING, literal=True, is_said=False)
 _TOKENS = Key(same=False, resumable=False, splits_tokens=True)
+_TARGET = Key(same=False, resumable=False, by_hand=False)
 DATA = Key(
     same=False,
     inherited=True,
@@ -116,7 +123,7 @@ DATA = Key(
     package="gpt.data",
     if_path=_PATH,
     within={
-        "_target_": Key(same=False, resumable=False, by_hand=False),
+        "_target_": _TARGET,
         "tokenizer": _TOKENS,
         "vocab_size": replace(_TOKENS, unused_with={"data.tokenizer": ("bytes", "characters", "gpt2")}),
         "separator": Key(same=True, literal=True, escapes=True, in_digest=True, is_said=False),
@@ -139,10 +146,7 @@ class TrainingConfig(Schema):
     """How a stage is trained; conf/train.yaml explains each key."""
 
     max_iters: Annotated[Count, Key(same=False, extends=True, leaves_trace=False, sets_amount=True, on_page=True)]
-    epochs: Annotated[
-        Annotated[float, Field(gt=0, le=1e9)] | None,
-        Key(same=True, compared=True, extends=True, decides="training.max_iters", leaves_trace=False),
-    ] = None
+    epochs: Annotated[Annotated[float, Field(gt=0, le=1e9)] | None, _EPOCHS] = None
     batch_size: Annotated[BatchSize, Key(same=False, sets_amount=True, on_page=True)]
     grad_accumulation: Annotated[Count, _RESULTS]
     learning_rate: Annotated[NonNegative, replace(SETTING, on_page=True)]
@@ -158,19 +162,9 @@ class TrainingConfig(Schema):
     patience: Annotated[Count | None, SETTING]
     on_nonfinite: Annotated[Literal["stop", "skip"], _RESULTS]
     eval_interval: Annotated[
-        Count | Literal["epoch"] | Duration,
-        Key(
-            same=False, unused_with=_ENDS_AT_MAX_ITERS | _UNAVERAGED, fixed_unless=_ENDS_AT_MAX_ITERS,
-            leaves_trace=False, evaluates=True, on_page=True,
-        ),
-    ]  # fmt: skip
-    eval_iters: Annotated[
-        Count,
-        Key(
-            same=False, repeated_with=_ENDS_AT_MAX_ITERS, fixed_unless=_ENDS_AT_MAX_ITERS,
-            leaves_trace=False, evaluates=True, of_texts=True, on_page=True,
-        ),
-    ]  # fmt: skip
+        Count | Literal["epoch"] | Duration, replace(_EVALUATES, unused_with=_ENDS_AT_MAX_ITERS | _UNAVERAGED)
+    ]
+    eval_iters: Annotated[Count, replace(_EVALUATES, repeated_with=_ENDS_AT_MAX_ITERS, of_texts=True)]
     exact_tokens: Annotated[Count | None, _ASIDE]
     sample_interval: Annotated[Count | None, _ASIDE]
     log_interval: Annotated[Count | None, _ASIDE]
@@ -214,31 +208,13 @@ class TrainConfig(Schema):
     """conf/train.yaml: one training run."""
 
     stage: Annotated[StageName, Key(same=False, compared=False, resumable=False, inherited=True, on_page=True)]
-    adds: Annotated[
-        str,
-        Field(max_length=200),
-        Key(same=True, resumable=False, by_hand=False, inherited=True, on_page=True),
-    ]
-    model: Annotated[
-        Choice,
-        Key(same=False, resumable=False, inherited=True, on_page=True, identified_by="stage", package="gpt.models"),
-    ]
+    adds: Annotated[str, Field(max_length=200), replace(_STATED, compared=False, inherited=True)]
+    model: Annotated[Choice, _MODEL]
     training: Annotated[TrainingConfig, Key(same=False, inherited=True)]
     data: Annotated[Choice, DATA]
-    optimizer: Annotated[
-        Choice,
-        Key(
-            same=False,
-            inherited=True,
-            package="gpt.training",
-            within={"_target_": Key(same=False, resumable=False, by_hand=False)},
-        ),
-    ]
-    schedule: Annotated[Choice, Key(same=False, is_whole=True, extends=True, inherited=True, package="gpt.training")]
-    logger: Annotated[
-        dict[str, Choice],
-        replace(_ASIDE, is_whole=True, within={"wandb.project": _PROJECT, "trackio.project": _PROJECT}),
-    ]
+    optimizer: Annotated[Choice, replace(_OF_TRAINING, within={"_target_": _TARGET})]
+    schedule: Annotated[Choice, replace(_OF_TRAINING, is_whole=True, extends=True)]
+    logger: Annotated[dict[str, Choice], replace(_ASIDE, is_whole=True, within=_PROJECTS)]
     metrics: Annotated[dict[MetricName, Choice], replace(_ASIDE, is_whole=True)]
     checkpoint: Annotated[CheckpointConfig, _ASIDE]
     documented: Annotated[Documented, replace(_STATED, inherited=True)]
@@ -253,12 +229,8 @@ class TrainConfig(Schema):
     dtype: Annotated[DtypeName, replace(_ASIDE, compared=True, unused_with={"dtype": ("auto", "float32")})]
     compile: Annotated[bool, _ASIDE]
     deterministic: Annotated[bool, _RESULTS]
-    runs: Annotated[PathName, replace(_ASIDE, resumable=False, of_folder=True, is_path=True)]
-    resume: Annotated[
-        PathName | None,
-        # What it names has settings of its own, which are compared.
-        replace(_ASIDE, compared=True, resumable=False, of_folder=True, is_path=True, literal=True),
-    ] = None
+    runs: Annotated[PathName, _FOLDER]
+    resume: Annotated[PathName | None, _RESUME] = None
     quiet: Annotated[bool, _ASIDE] = False
     as_json: Annotated[bool, Field(alias="json"), _ASIDE] = False
 

@@ -1,4 +1,4 @@
-"""The command line of the scripts: `main` runs a script; `requests` composes configurations, also outside a job."""
+"""The command line of the scripts: `main` runs a script; `requesting` composes configurations, also outside a job."""
 
 from gpt.cli.main import main
 

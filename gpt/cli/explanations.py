@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import rank
-from gpt.base.typed import expanded
+from gpt.base.typed import as_typed, expanded
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
 from gpt.cli.synonyms import by_name, meaning
@@ -129,9 +129,8 @@ def _having(group: str, name: str) -> list[str]:
 def _example(key: str, values: Mapping[str, Any]) -> str:
     """The key with its value, unless that is a list, a reference or nothing."""
     value = values.get(key)
-    if isinstance(value, bool):
-        value = str(value).lower()
-    return f"{key}={value if isinstance(value, (str, int, float)) and not {'$', '?'} & {*str(value)} else 'VALUE'}"
+    is_plain = isinstance(value, str | int | float) and not {"$", "?"} & {*str(value)}
+    return f"{key}={as_typed(value) if is_plain else 'VALUE'}"
 
 
 def _for_users(config_name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from gpt.base.installation import CONF
 from gpt.base.keys import choice_groups, flat
 from gpt.base.ladder import LADDER, is_ablation
+from gpt.base.typed import as_typed
 from gpt.cli.composing import choices_of, composed, groups, is_for_users, settings_of
 
 _COLUMN = 38  # column where meanings start, unless a key is longer
@@ -134,14 +135,8 @@ def _allowed(option: dict[str, Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(str, value))}]"
-    if isinstance(value, dict):
-        return "{}"
     match = re.fullmatch(r"\$\{oc\.env:(\w+),(.*)\}", str(value))
-    return f"${match[1]} or {match[2]}" if match else str(value)
+    return f"${match[1]} or {match[2]}" if match else as_typed(value)
 
 
 def _entry(left: str, meaning: str, width: int, column: int = _COLUMN) -> list[str]:

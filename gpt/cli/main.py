@@ -24,7 +24,7 @@ from gpt.base.installation import CONF
 from gpt.base.keys import escaping
 from gpt.base.request import Request
 from gpt.base.version import __version__
-from gpt.cli import arguments, bare_words, help, requests, sweeps  # noqa: A004
+from gpt.cli import arguments, bare_words, help, requesting, sweeps  # noqa: A004
 from gpt.cli.composing import VERSION
 from gpt.cli.failing import JobError, explained, is_sweep, job_title, one_line_errors
 
@@ -64,11 +64,11 @@ def main(
             console.show_log(f"[{HydraConfig.get().job.num + 1}] " if side_by_side else "")
             if is_sweep():
                 log.info(job_title())
-            values = requests.resolved(config, texts, escaping(schema) if is_sweep() else ())
+            values = requesting.resolved(config, texts, escaping(schema) if is_sweep() else ())
             if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line
                 values["resume"] = values["resume"] or "auto"
             checked = schema.model_validate(values)
-            return task(checked, requests.of_job(config_name, typed, checked, rest))
+            return task(checked, requesting.of_job(config_name, typed, checked, rest))
 
     with one_line_errors():
         try:

@@ -13,7 +13,7 @@ from gpt.base.errors import RequestError
 from gpt.base.schema import TrainConfig
 from gpt.cli import arguments
 from gpt.cli.composing import parsed, sweeper_params
-from gpt.cli.requests import composition, explained
+from gpt.cli.requesting import composition, explained
 
 _EXAMPLE = "training.learning_rate='tag(log,interval(1e-4,1e-1))'"
 

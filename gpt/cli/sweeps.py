@@ -10,8 +10,6 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gpt.base import stopping
@@ -24,8 +22,6 @@ from gpt.cli.composing import parsed, sweeper_params
 # In the environment, which worker processes inherit.
 _JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
 _LAUNCHERS = ("joblib", "submitit", "ray")
-
-
 _COMMAND = "multirun.yaml"  # where Hydra records the sweep
 _OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
 _BEGINNING = b"hydra:\n  run:\n    dir:"  # of that file
@@ -36,45 +32,30 @@ class Refusal(BaseException):
     """A sweep cannot start. Hydra turns any Exception of a callback into a warning."""
 
 
-class _Failed(JobReturn):
-    """The result of a failed job, whose error has been printed: Hydra's own would print the command line as well."""
+def begin(settings: Any) -> list[Override]:
+    """Record the size and the folder of a sweep; return the overrides of its jobs, one a key, swept or not.
 
-    @property  # type: ignore[misc]  # that of a failed job is never set
-    def return_value(self) -> Any:
-        raise self._return_value
-
-
-class SweepCallback(Callback):
-    """Record the size and the folder of a sweep; a Hydra callback named in conf/train.yaml."""
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002
-        """After each job, in its process."""
-        if job_return.status == JobStatus.FAILED:
-            job_return.__class__ = _Failed
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Before the first job."""
-        settings = config.hydra
-        folder = Path(str(settings.sweep.dir))
-        os.environ[_FOLDER] = expanded(str(folder))
-        _check_record(folder / _COMMAND)
-        _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
-        if (overrides := overrides_of_jobs(settings)) is not None:
-            swept = {key: override for key, override in overrides.items() if override.is_discrete_sweep()}
-            counts = {key: sum(1 for _ in override.sweep_string_iterator()) for key, override in swept.items()}
-            os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
-        if launcher(settings) == "submitit":
-            _announce(settings)
-        if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
-            os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-
-
-def overrides_of_jobs(settings: Any) -> dict[str, Override] | None:
-    """The override of each key, swept or not; None for a sweeper that chooses each job after the previous one."""
-    if not settings.sweeper._target_.endswith("BasicSweeper"):
-        return None
-    overrides = parsed([*sweeper_params(settings), *settings.overrides.task])
-    return {override.key_or_group: override for override in overrides}  # the command line's, if both have a key
+    They are [] for a sweeper that chooses each job after the previous one. Raises Refusal.
+    """
+    folder = Path(str(settings.sweep.dir))
+    os.environ[_FOLDER] = expanded(str(folder))
+    _check_record(folder / _COMMAND)
+    _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+    overrides: dict[str, Override] = {}
+    if settings.sweeper._target_.endswith("BasicSweeper"):
+        given = parsed([*sweeper_params(settings), *settings.overrides.task])
+        overrides = {override.key_or_group: override for override in given}  # the command line's, if both have a key
+        counts = {
+            key: len(list(override.sweep_string_iterator()))
+            for key, override in overrides.items()
+            if override.is_discrete_sweep()
+        }
+        os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
+    if launcher(settings) == "submitit":
+        _announce(settings)
+    if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    return list(overrides.values())
 
 
 def continued(words: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from gpt.base.errors import UserError
 from gpt.base.files import is_temporary, read_text_file, replacing, seal, unseal, write_atomically
-from gpt.base.records import Record, Total
+from gpt.base.record import Record, Total
 from gpt.data.corpus import SPLITS, Learned, Text, Tokens
 from gpt.data.sources import Source
 from gpt.data.tokenizer import Ids, TextTokenizer

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from gpt.base.losses import Over
-from gpt.base.records import Record, Total
+from gpt.base.record import Record, Total
 
 PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
 _DIGITS = 16  # of a digest

@@ -20,7 +20,7 @@ from gpt.base.files import write_atomically
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
-from gpt.cli.requests import of_python
+from gpt.cli.requesting import of_python
 from gpt.playground.describing import curve_of
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder

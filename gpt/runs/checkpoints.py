@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from gpt.base import files
 from gpt.base.errors import UnreadableError, UserError
-from gpt.base.records import Record
+from gpt.base.record import Record
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import to_json

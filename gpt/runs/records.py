@@ -12,7 +12,7 @@ from gpt.base.errors import Ending
 from gpt.base.files import parsing, read_text_file
 from gpt.base.keys import declared
 from gpt.base.losses import Loss, Seen
-from gpt.base.records import FiniteFloat, MetricName, Record, Total
+from gpt.base.record import FiniteFloat, MetricName, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import from_json

@@ -119,7 +119,7 @@ def _train(overrides: list[str], request: Request, search: "Search", run: Path, 
     Raises UserError as `_check_comparable` does, DivergedError for a metric of NaN or Inf.
     """
     from gpt.base.errors import DivergedError
-    from gpt.cli.requests import of_overrides
+    from gpt.cli.requesting import of_overrides
     from gpt.runs.folder import RunFolder
 
     loss = train.main(*of_overrides(overrides, request.options), [watcher])

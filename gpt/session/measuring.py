@@ -54,11 +54,13 @@ class Measured:
 
     def as_json(self) -> str:
         """The same as JSON."""
-        trained, seen = self.trained, self.exact.over.seen
+        trained, over = self.trained, self.exact.over
         found: dict[str, Any] = {"run": str(trained.run.path), "stage": trained.config.stage, "weights": trained.which}
-        found |= {"measured": self.what, **self.exact.as_numbers()}
-        if seen is not None:
-            found["trained_on"] = seen.model_dump()
+        found |= {"measured": self.what}
+        found |= {unit.replace(" ", "_"): value for unit, value in self.exact.in_units().items()}
+        found |= {"scored": over.count, "of": over.of, "left_out": over.left_out}
+        if over.seen is not None:
+            found["trained_on"] = over.seen.model_dump()
         if self.sliding is not None:
             ((_, _, unit), *_) = self.sliding.rows("")
             found["in_sliding_windows"] = {"value": self.sliding.nats, "signature": unit}

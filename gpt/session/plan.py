@@ -21,7 +21,7 @@ from gpt.base.keys import having
 from gpt.base.request import Request
 from gpt.base.schema import Documented, TrainConfig
 from gpt.base.stopping import Stop
-from gpt.cli.requests import changed
+from gpt.cli.requesting import changed
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE

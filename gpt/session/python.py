@@ -85,7 +85,7 @@ def _requested(
 
     from gpt.base.errors import RequestError
     from gpt.base.typed import expanded
-    from gpt.cli.requests import of_python
+    from gpt.cli.requesting import of_python
 
     for override in overrides:
         if not isinstance(override, str):

@@ -8,7 +8,7 @@ from gpt.base.request import Request
 from gpt.base.runtime import deterministic_algorithms, select_device
 from gpt.base.schema import TrainConfig
 from gpt.base.stopping import Stop
-from gpt.cli.requests import changed
+from gpt.cli.requesting import changed
 from gpt.runs.records import Summary
 from gpt.session.beginnings import Beginning
 from gpt.session.folders import ContinuedFolder, NewFolder

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpt.base.choices import NonNegative
 from gpt.base.losses import Loss
-from gpt.base.records import FiniteFloat, MetricName, Record, Total
+from gpt.base.record import FiniteFloat, MetricName, Record, Total
 
 
 class Means(Record):

@@ -9,7 +9,7 @@ import yaml
 from gpt.base import keys
 from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.schema import Key, Schema, TrainConfig
-from gpt.cli.requests import of_python
+from gpt.cli.requesting import of_python
 from gpt.runs.finding import has_same_config
 from tests.conftest import REPOSITORY, empty_run
 

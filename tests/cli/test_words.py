@@ -21,7 +21,7 @@ from gpt.base.commands import COMMANDS
 from gpt.base.keys import flat
 from gpt.cli.composing import composed, is_for_users, own_configuration
 from gpt.cli.help import meanings
-from gpt.cli.requests import of_python
+from gpt.cli.requesting import of_python
 from gpt.data import corpora
 from tests.conftest import REPOSITORY, Script
 
@@ -86,7 +86,7 @@ WRONG = [
     ("train.py model=[1]", "Hydra cannot compose this command line: "),
     ("train.py hydra.verbose={a:1}", "Hydra cannot compose this command line: "),
     ("train.py seed=[1", "cannot read 'seed=[1' as key=value; quote special characters"),
-    ("train.py seed=${nothing}", "seed: there is no key 'nothing'"),
+    ("train.py seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
     ("train.py --config-dir=own experiment=bare", "of this experiment lacks the line '# @package _global_' at"),
     # What is missing.
     ("train.py data=text", "data.path is required: add data.path=VALUE"),

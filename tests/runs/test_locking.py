@@ -9,7 +9,7 @@ import torch
 
 from gpt.base.errors import LostFolderError, UnavailableError
 from gpt.base.files import attempt
-from gpt.cli.requests import of_python
+from gpt.cli.requesting import of_python
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.creation import created_at
 from gpt.runs.folder import RunFolder

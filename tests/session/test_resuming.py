@@ -18,7 +18,7 @@ import gpt
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import PLACE, sealed
-from gpt.cli.requests import of_python
+from gpt.cli.requesting import of_python
 from gpt.data import download
 from gpt.models import STAGE
 from gpt.runs.finding import has_same_config, started_runs

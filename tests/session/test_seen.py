@@ -10,7 +10,7 @@ import pytest
 import gpt
 from gpt.base.command_schemas import EvaluateConfig
 from gpt.cli.composing import composed
-from gpt.cli.requests import of_python
+from gpt.cli.requesting import of_python
 from gpt.reports.ranking import rankings
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.runs.folder import RunFolder

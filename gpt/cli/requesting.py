@@ -43,24 +43,19 @@ def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequ
     A new run goes to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time.
     """
     settings = HydraConfig.get()
-    overrides = list(settings.overrides.task)
-    given = tuple(map(_key, overrides))
-    if isinstance(config, TrainConfig) and "stage" in given:
-        raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
-    options = _options(settings)
+    overrides, options = list(settings.overrides.task), _options(settings)
     said = [*options, *overrides] if is_sweep() else typed  # of a sweep, the job's own
-    folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
-    destination = Destination(*_dated(getattr(config, "runs", ".")), folder)
+    request = replace(_request(config, settings, overrides, options, _command(config_name, said)), rest=tuple(rest))
+    if isinstance(config, TrainConfig) and "stage" in request.given:
+        raise RequestError(f"stage={config.stage} is set by model=NAME; do not set it yourself")
     if is_sweep():
         sweep, subdir = Path(expanded(settings.sweep.dir)), settings.sweep.subdir
-        folder = None if subdir == "." else sweep / subdir
         destination = Destination(
-            destination.runs, sweep, f"{settings.job.num:03d}_", folder, sweep, sweeps.swept_keys()
-        )
-    return Request(
-        given, _command(config_name, said), destination,
-        resume=getattr(config, "resume", None), options=tuple(options), foreign=_foreign(settings), rest=tuple(rest),
-    )  # fmt: skip
+            Path(getattr(config, "runs", ".")), sweep, f"{settings.job.num:03d}_",
+            None if subdir == "." else sweep / subdir, sweep, sweeps.swept_keys(),
+        )  # fmt: skip
+        return replace(request, destination=destination)
+    return request
 
 
 def of_overrides(
@@ -72,15 +67,20 @@ def of_overrides(
     """
     with composition(overrides, has_escapes=has_escapes) as (values, settings):
         config = TrainConfig.model_validate(values)
-        folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
-        destination = Destination(*_dated(config.runs), folder)
-        given = tuple(map(_key, overrides))
-        command = _command("train", [*options, *overrides])
-        request = Request(
-            given, command, destination,
-            resume=config.resume, options=tuple(options), foreign=_foreign(settings),
-        )  # fmt: skip
-    return config, request
+        return config, _request(config, settings, overrides, options, _command("train", [*options, *overrides]))
+
+
+def _request(
+    config: BaseModel, settings: Any, overrides: Sequence[str], options: Sequence[str], command: str
+) -> Request:
+    """A request whose new run is created below `runs`, unless Hydra's `settings` say where."""
+    now, runs = datetime.now(), Path(getattr(config, "runs", "."))
+    folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
+    return Request(
+        tuple(map(_key, overrides)), command,
+        Destination(runs, runs / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_", folder),
+        resume=getattr(config, "resume", None), options=tuple(options), foreign=_foreign(settings),
+    )  # fmt: skip
 
 
 def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:
@@ -102,10 +102,9 @@ def composition(
     quoted, texts = arguments.quoted(list(map(_with_literal_folder, overrides)), TrainConfig, has_escapes=has_escapes)
     with explained(quoted, more_keys):
         tree = hydra.compose("train", quoted, return_hydra_config=True)
-    job = HydraConfig.instance()
+    job, settings = HydraConfig.instance(), tree.hydra
     before = job.cfg
     job.set_config(tree)
-    settings = tree.hydra
     OmegaConf.set_struct(tree, False)
     del tree["hydra"]
     try:
@@ -138,10 +137,7 @@ def resolved(config: DictConfig, texts: Mapping[str, str], escaped: Iterable[str
     except MissingMandatoryValue as error:
         raise RequestError(f"{error.full_key} is required: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        reason = (
-            str(error).partition("\n")[0].replace("Interpolation key", "there is no key").removesuffix(" not found")
-        )
-        raise RequestError(f"{error.full_key}: {reason}") from error
+        raise RequestError(f"{error.full_key}: {str(error).partition(chr(10))[0]}") from error
     given = {_key(override) for override in HydraConfig.get().overrides.task} if escaped else set()
     for key in {*texts, *given.intersection(escaped)}:
         *groups, name = key.split(".")
@@ -169,21 +165,15 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     groups = {key.partition(".")[0] for key in request.given if key != "model"}
     if not request.foreign and not any(map(compared, groups)):
         return []  # composing takes 50 ms
-    folders = [option.partition("=")[2] for option in (*request.options, *request.foreign)]
-    documented = _documented(config.stage, folders) if folders else _own_documented(config.stage)
+    folders = tuple(option.partition("=")[2] for option in (*request.options, *request.foreign))
     content = config.content()
-    differing = differences(completed(documented, content), content)
-    settings = flat(content)
+    settings, differing = flat(content), differences(completed(_documented(config.stage, folders), content), content)
     return [*request.foreign, *(c for c in differing if compared(c.partition("=")[0], settings))]
 
 
 @functools.cache
-def _own_documented(stage: str) -> dict[str, Any]:
-    """Of a stage in conf/, once a process: composing takes as long as a short training."""
-    return _documented(stage, ())
-
-
-def _documented(stage: str, folders: Sequence[str]) -> dict[str, Any]:
+def _documented(stage: str, folders: tuple[str, ...]) -> dict[str, Any]:
+    """Composed once a process, because that takes as long as a short training."""
     sources = ",".join(arguments.in_quotes(f"file://{folder}") for folder in folders)
     path = [f"hydra.searchpath=[{sources}]"] if folders else []
     try:
@@ -204,12 +194,6 @@ def _options(settings: Any) -> list[str]:
 def _foreign(settings: Any) -> tuple[str, ...]:
     main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     return () if Path(main) == CONF else (f"--config-path={main}",)
-
-
-def _dated(runs: str) -> tuple[Path, Path, str]:
-    """The folder of all runs, the dated folder of a new one, and the prefix of its name."""
-    now = datetime.now()
-    return Path(runs), Path(runs) / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_"
 
 
 def _command(script: str, typed: Sequence[str]) -> str:

@@ -1,0 +1,51 @@
+"""What Hydra calls in a sweep: all jobs are checked before the first one trains."""
+
+import itertools
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from gpt.base.errors import report
+from gpt.cli import requesting, sweeps
+
+_MOST = 100  # jobs that are checked: each takes a twentieth of a second
+
+
+class _Failed(JobReturn):
+    """The result of a failed job, whose error has been printed: Hydra's own would print the command line as well."""
+
+    @property  # type: ignore[misc]  # that of a failed job is never set
+    def return_value(self) -> Any:
+        raise self._return_value
+
+
+class SweepCallback(Callback):
+    """Begin a sweep, or refuse one that has a job with a wrong value; named in conf/train.yaml."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Before the first job."""
+        given = sweeps.begin(config.hydra)
+        for job in itertools.islice(itertools.product(*map(_values, given)), _MOST):
+            try:
+                requesting.of_overrides(job)
+            except Exception as error:
+                reported = report(error)
+                if reported is None:  # the job will say more
+                    return
+                own = " ".join(itertools.compress(job, (override.is_discrete_sweep() for override in given)))
+                raise sweeps.Refusal(f"nothing was trained, because of the job {own}: {reported[0]}") from None
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002
+        """After each job, in its process."""
+        if job_return.status == JobStatus.FAILED:
+            job_return.__class__ = _Failed
+
+
+def _values(override: Override) -> list[str]:
+    """The override with each of its values."""
+    if not override.is_discrete_sweep():
+        return [str(override.input_line)]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
