@@ -37,11 +37,8 @@ def test_overfit_ends_when_the_loss_on_one_batch_is_below_a_tenth_and_fails_if_i
 
 @pytest.mark.parametrize("stage", ["v8", "transformer"])
 def test_fast_does_two_iterations_of_everything(stage: str, called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    given = [
-        *(f"model.{name}={value}" for name, value in small_size(stage).items()),
-        "data=text",
-        f"data.path={corpus_file}",
-    ]
+    given = [f"model.{name}={value}" for name, value in small_size(stage).items()]
+    given += ["data=text", f"data.path={corpus_file}"]
     if stage == "transformer":
         given = ["model.n_embd=32", "model.n_hidden=32", "data=copy", "data.size=200"]
     done = called("train.py", f"model={stage}", "debug=fast", *given, "device=cpu", cwd=tmp_path)

@@ -128,9 +128,3 @@ def test_a_release_has_one_version_whose_changes_are_told() -> None:
     assert "\n## " not in notes
     done = subprocess.run([NOTES, "v0.1"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, f"error: the tag of version {version} is v{version}, not v0.1\n")
-
-
-def test_the_first_release_fixes_nothing_that_anybody_had() -> None:
-    *_, first = CHANGELOG.read_text().split("\n## ")
-    assert first.startswith("1.0.0\n")
-    assert "Fixed" not in first

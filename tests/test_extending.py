@@ -5,14 +5,12 @@ Its changes of files, which it shows as diffs, are made there, and its commands 
 
 import json
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
-from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
@@ -280,17 +278,6 @@ def test_an_added_script_takes_at_most_four_files(done: Callable[[str], Copy]) -
     assert refused.stderr == "error: depth=0: must be at least 1\n"
 
 
-def test_what_is_added_keeps_the_rules_of_imports(whole: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(whole.folder / "train.py", whole.folder / "tune.py")
-    monkeypatch.setattr("tests.conftest.REPOSITORY", whole.folder)
-    rules = runpy.run_path(str(REPOSITORY / "tests" / "test_imports.py"))
-    assert {"train", "count", "tune"} <= rules["SCRIPTS"]
-    checked = [rule for name, rule in rules.items() if name.startswith("test_") and not signature(rule).parameters]
-    assert len(checked) > 5
-    for rule in checked:
-        rule()
-
-
 def test_a_stage_from_outside_generates_is_compared_and_resumed(done: Callable[[str], Copy]) -> None:
     copy = done("outside")
     folder, run = copy.folder, copy.run
@@ -311,37 +298,3 @@ def test_a_stage_from_outside_generates_is_compared_and_resumed(done: Callable[[
         refused.stderr == "error: model=v5_again is not in conf/: add the --config-dir that the run was started with\n"
     )
     assert ended.returncode == 0, ended.stderr
-
-
-WRONG = {
-    "model=window_mean model.reach=0": "model.reach=0: must be at least 1",
-    "model=window_mean model.reach=9": "model: reach=9 must be at most block_size=8",
-    "model=window_mean ~model.reach": "model.reach is required by gpt.models.window_mean.GPT, which takes",
-    "model=v5 model.reach=3": "model=v5 has no key reach; it is a key of model=window_mean",
-    "logger=step_log logger.step_log.every=x": "logger.step_log.every=x: must be a whole number",
-    "optimizer._target_=gpt.training.lions.Lion": "is not an optimizer of gpt.training: no such module",
-    "--config-dir=broken model=tab": 'broken/model/tab.yaml", line 3',
-    "--config-dir=broken model=no_package": "the file of this model lacks the line '# @package _global_' at its top",
-    "--config-dir=broken logger=no_line": "the file of this logger lacks the line '# @package logger.NAME' at its top",
-    "--config-dir=hidden": "hidden/model/v5.yaml has the same name as a file in conf/",
-}
-
-
-def test_what_is_wrong_with_an_added_thing_ends_in_one_line(whole: Copy) -> None:
-    folder = whole.folder
-    v5 = (folder / "conf" / "model" / "v5.yaml").read_text()
-    files = {
-        "broken/model/tab.yaml": "# @package _global_\nmodel:\n\tn_embd: 3\n",
-        "broken/model/no_package.yaml": v5.replace("# @package _global_\n", ""),
-        "broken/logger/no_line.yaml": "_target_: gpt.watching.loggers.Csv\n",
-        "hidden/model/v5.yaml": v5,
-    }
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    before = len(whole.runs())
-    said = whole.run(*(f"python train.py {arguments} training.max_iters=2" for arguments in WRONG))
-    for message, done in zip(WRONG.values(), said, strict=True):
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-        assert message in done.stderr
-    assert len(whole.runs()) == before

@@ -22,7 +22,7 @@ from tests.conftest import DATA, REPOSITORY
 
 FOLDER = REPOSITORY / "docs" / "notebooks"
 TAUGHT = ["ladder.ipynb", "transformer.ipynb"]  # with pictures and stated results
-NOTEBOOKS = ["exercises.ipynb", *TAUGHT]
+NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 ROUNDING = 0.03  # nats, by which a result may differ from what the text calls "about"
 _DOCUMENTED_RUN = re.compile(r'fit\("(v\w+)", "model=\1"(?=\))')
 _SHORTER = "training.max_iters=200"
@@ -50,10 +50,6 @@ def documented_runs() -> dict[str, float]:
     return {run[1]: loss for cell, loss in losses if (run := _DOCUMENTED_RUN.search(cell.source))}
 
 
-def test_all_notebooks_are_tested() -> None:
-    assert sorted(path.name for path in FOLDER.glob("*.ipynb")) == NOTEBOOKS
-
-
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_is_committed_with_its_outputs_but_without_what_changes(name: str) -> None:
     notebook = nbformat.read(FOLDER / name, as_version=4)
@@ -65,6 +61,9 @@ def test_a_notebook_is_committed_with_its_outputs_but_without_what_changes(name:
         assert all(output.get("name") != "stderr" for output in cell.outputs)
         assert "print(" not in cell.source.splitlines()[-1] or printed(cell), cell.source
         assert not re.search(r"\d seconds|tokens/s|/home/|/root/|/tmp/", printed(cell))
+    links = re.findall(r"\]\((?!http)([^)#]+)", "\n".join(cell.source for cell in cells(name, "markdown")))
+    assert links
+    assert [link for link in links if not (FOLDER / link).exists()] == []
 
 
 def test_the_notebook_of_exercises_has_their_files_and_answers_that_blanks_are_left() -> None:
@@ -88,15 +87,6 @@ def test_a_notebook_fetches_the_repository_on_colab_if_its_address_is_known(name
     folder, path = Path.cwd(), [*sys.path]
     exec(compile(fetch["source"], name, "exec"), {})  # not on Colab: it does nothing
     assert (Path.cwd(), sys.path) == (folder, path)
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_links_of_a_notebook_lead_somewhere(name: str) -> None:
-    text = "\n".join(cell.source for cell in cells(name, "markdown"))
-    links = re.findall(r"\]\((?!http)([^)#]+)", text)
-    assert links
-    for link in links:
-        assert (FOLDER / link).exists(), link
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -4,25 +4,23 @@ import itertools
 import math
 import re
 import sys
-import types
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
-from torch import nn
+from pydantic import ValidationError
 
 from gpt import models
-from gpt.base.choices import Choice, Fraction, Registry, Size
+from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
 from gpt.data.corpora import LOADER
 from gpt.models import STAGE
 from gpt.models.v6_pre_norm import GPT
 from gpt.training.metrics import METRIC
-from gpt.training.optimizers import OPTIMIZER, SGD
+from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE, cosine
 from gpt.watching.loggers import LOGGER
 from tests.conftest import REPOSITORY
@@ -65,44 +63,34 @@ def test_every_choice_of_conf_is_found() -> None:
     assert count >= 23
 
 
-def test_all_choices_of_a_kind_are_listed() -> None:
+def test_all_choices_of_a_kind_are_listed_but_those_of_an_extra_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert STAGE.all()["gpt.models.v6_pre_norm.GPT"] is GPT
     assert {name.rpartition(".")[2] for name in OPTIMIZER.all()} >= {"AdamW", "SGD", "Muon"}
     assert OPTIMIZER.all().keys().isdisjoint(SCHEDULE.all())
-
-
-def test_a_module_of_an_extra_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "gpt.data.pairs", raising=False)
     monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
     assert "gpt.data.corpora.text" in LOADER.all()
     assert refusal(LOADER, "gpt.data.pairs.Subwords").endswith("needs tokenizers, which is not installed")
 
 
-def test_a_choice_is_called_with_its_values_and_what_the_program_gives() -> None:
+def test_a_choice_is_called_with_its_values_its_defaults_and_what_the_program_gives() -> None:
     model = STAGE.build(Choice.model_validate(V6), vocab_size=65)
     assert isinstance(model, GPT)
     assert (model.block_size, len(model.blocks), model.lm_head.out_features) == (8, 3, 65)
-    optimizer = OPTIMIZER.build(
-        chosen("gpt.training.optimizers.SGD", momentum=0.9, weight_decay=0.0), model=model, learning_rate=0.3
-    )
-    assert isinstance(optimizer, SGD)
-    assert optimizer.peaks == {"all": 0.3}
     schedule = SCHEDULE.partial(chosen("gpt.training.schedules.cosine", warmup_iters=3, final=0.5))
     assert schedule(7, 10, 2.0) == cosine(7, 10, 2.0, warmup_iters=3, final=0.5)
+    assert LOADER.hyperparameters(lambda anything: None)["anything"].annotation is Any
 
 
 FOREIGN = [
-    "os.system", "subprocess.Popen", "builtins.eval", "torch.load", "torch.optim.AdamW", "pathlib.Path",
-    "shutil.rmtree",
-    "gpt.cli.main", "gpt.base.files.write_atomically", "gpt.runs.folder.RunFolder", "gpt.base.schema.TrainConfig",
-    "gpt.base.choices.Registry", "gpt.base.choices.Choice", "gpt.training.loop.train",
-    "gpt.data.corpora.tiny_shakespeare",
-    "gpt.models.os.system",
-    "gpt.data.sources.read_text", "gpt.models.build", "gpt.models.STAGE", "gpt", "gpt.models", "gpt.models.v6_pre_norm",
-    "tests.conftest.build", "train.main", "__main__.main", "", ".", "...", "GPT", ".GPT", "gpt.models.v6_pre_norm.",
+    "os.system", "builtins.eval", "torch.load", "gpt.cli.main", "gpt.runs.folder.RunFolder", "gpt.base.choices.Choice",
+    "gpt.data.corpora.tiny_shakespeare", "gpt.models.os.system", "gpt.models.build", "gpt.models.STAGE", "gpt.models",
+    "tests.conftest.build", "__main__.main", "", "...", ".GPT", "gpt.models.v6_pre_norm.",
     "gpt.models..v6_pre_norm.GPT", "gpt.models.v6_pre_norm.GPT.forward", "gpt.models.v6_pre_norm.nn.Module",
-    "gpt.models.v6_pre_norm.Tensor", "gpt.models.v6_pre_norm.__name__", "gpt.models.v6_pre_norm.__builtins__",
-    "gpt.models.absent.GPT", "gpt/models/v6_pre_norm.GPT", "../../etc/passwd", "gpt.models.v6_pre_norm.GPT ",
+    "gpt.models.v6_pre_norm.Tensor", "gpt.models.v6_pre_norm.__builtins__", "gpt.models.absent.GPT", "../../etc/passwd",
+    "gpt.models.v6_pre_norm.GPT ",
 ]  # fmt: skip
 
 
@@ -175,7 +163,6 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"n_layer": None}, "model.n_layer=null: "),
     ({"n_layer": 0}, "model.n_layer=0: must be at least 1"),
     ({"n_layer": 257}, "model.n_layer=257: must be at most 256"),
-    ({"n_layer": 10**30}, "model.n_layer=1000000000000000000000000000000: "),
     ({"n_layer": 3.0}, "model.n_layer=3.0: must be a whole number"),
     ({"n_layer": True}, "model.n_layer=true: must be a whole number"),
     ({"n_layer": "3"}, "model.n_layer=3: must be a whole number: remove the quotes"),
@@ -185,20 +172,16 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-def test_a_hyperparameter_that_is_unknown_out_of_range_or_of_another_type_is_named() -> None:
+def test_a_hyperparameter_that_is_unknown_missing_out_of_range_or_of_another_type_is_named() -> None:
+    values = {key: value for key, value in V6.items() if key != "_target_"}
     for change, message in WRONG_VALUES:
-        values = {key: value for key, value in V6.items() if key != "_target_"} | change
-        assert refusal(STAGE, str(V6["_target_"]), **values).startswith(message)
-
-
-def test_given_arguments_are_none_of_the_configuration() -> None:
-    values = {"momentum": 0.9, "weight_decay": 0.0}
+        assert refusal(STAGE, str(V6["_target_"]), **values | change).startswith(message)
+    del values["n_layer"]
+    assert refusal(STAGE, str(V6["_target_"]), **values).startswith("model.n_layer is required by gpt.models.v6_pre")
     for name in OPTIMIZER.given:
-        told = refusal(OPTIMIZER, "gpt.training.optimizers.SGD", **values, **{name: 1.0})
+        told = refusal(OPTIMIZER, "gpt.training.optimizers.SGD", momentum=0.9, weight_decay=0.0, **{name: 1.0})
         taken = "gpt.training.optimizers.SGD, which takes momentum, weight_decay"
         assert told == f"optimizer.{name} is not a hyperparameter of {taken}"
-    assert "logger.run is not" in refusal(LOGGER, "gpt.watching.loggers.Csv", run="elsewhere")
-    assert "schedule.peak is not" in refusal(SCHEDULE, "gpt.training.schedules.constant", warmup_iters=0, peak=1.0)
 
 
 def test_a_combination_that_the_constructor_refuses_is_one_line() -> None:
@@ -207,73 +190,8 @@ def test_a_combination_that_the_constructor_refuses_is_one_line() -> None:
     assert "\n" not in str(error.value)
 
 
-# A package of its own, with what the project has no example of
-
-
-class Plain(nn.Module):
-    def __init__(
-        self,
-        given: int,
-        width: Size,
-        rate: Fraction = 0.5,
-        norm: Literal["pre", "post"] = "pre",
-        weights: Annotated[list[float], Field(max_length=2)] | None = None,
-        anything=None,
-    ) -> None:
-        if width == 13:
-            raise ValueError("13 is unlucky\nand this line is not shown")
-        self.values = (given, width, rate, norm, weights, anything)
-
-
-@pytest.fixture
-def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Things of a package `things`, whose one module has `Plain`, an instance, a number and something imported."""
-    package = types.ModuleType("things")
-    package.__path__ = [str(tmp_path)]
-    (tmp_path / "simple.py").write_text("")
-    module = types.ModuleType("things.simple")
-    vars(module).update(Plain=Plain, _Private=Plain, number=7, Path=Path, instance=Path())
-    monkeypatch.setattr(Plain, "__module__", "things.simple")
-    monkeypatch.setitem(sys.modules, "things", package)
-    monkeypatch.setitem(sys.modules, "things.simple", module)
-    return Registry("thing", "a thing", "things", "a class", lambda target: isinstance(target, type), given=("given",))
-
-
-def test_defaults_may_be_left_out_and_without_an_annotation_any_value_is_taken(kind: Registry) -> None:
-    assert kind.build(chosen("things.simple.Plain", width=8), given=1).values == (1, 8, 0.5, "pre", None, None)
-    values = {"rate": 0.25, "norm": "post", "weights": [1.0], "anything": {"a": [1]}}
-    assert kind.build(chosen("things.simple.Plain", width=8, **values), given=1).values == (1, 8, *values.values())
-
-
-def test_what_a_module_merely_holds_is_refused(kind: Registry) -> None:
-    for name in ("number", "Path", "instance", "_Private", "absent"):
-        target = f"things.simple.{name}"
-        told = refusal(kind, target)
-        assert told == f"thing._target_={target} is not a thing of things: its module defines no such name"
-
-
-def test_wrong_values_of_any_annotation_are_named(kind: Registry) -> None:
-    wrong: list[tuple[dict[str, Any], str]] = [
-        ({}, "thing.width is required by things.simple.Plain, which takes width, rate, norm, weights, anything"),
-        ({"width": 8, "norm": "none"}, "thing.norm=none: must be pre or post"),
-        ({"width": 8, "weights": ["x"]}, "thing.weights"),
-    ]
-    for change, message in wrong:
-        assert refusal(kind, "things.simple.Plain", **change).startswith(message)
-
-
-def test_an_error_of_the_constructor_is_its_first_line(kind: Registry) -> None:
-    with pytest.raises(RequestError, match=r"^thing: 13 is unlucky$"):
-        kind.build(chosen("things.simple.Plain", width=13), given=1)
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e101, -(10**400)])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -(10**400)])
 def test_no_hyperparameter_has_a_number_that_is_none_or_too_large(number: float) -> None:
     for value in (number, [1, number], {"a": [0.5, {"b": number}]}):
         with pytest.raises(ValidationError, match=r"n_embd is (NaN|too large)"):
             Choice.model_validate(V6 | {"n_embd": value})
-
-
-def test_a_choice_cannot_be_changed() -> None:
-    with pytest.raises(ValidationError):
-        Choice.model_validate(V6).target = "os.system"  # type: ignore[misc]

@@ -92,7 +92,7 @@ def test_generate_says_what_its_samples_recite(called: Script, corpus_file: Path
 
 def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:
     """No character of a prompt means anything to Hydra, but null is none."""
-    values = ["a b, c", "it's", "${a}", "x\\", "\\${b}", "[1", "a=b", '"', "{a: 1}", "äöü 日本"]
+    values = ["a b, c", "it's", "x\\", "\\${b}", "[1", "a=b", '"', "äöü 日本"]
     for value in values:
         done = called("generate.py", f"prompt={value}", "--cfg", "job", "--resolve", cwd=trained)
         assert done.returncode == 0, done.stderr
@@ -101,23 +101,20 @@ def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "output", "code", "said"),
+    ("command", "said"),
     [
-        ("generate.py tokens=1000", "| head -c 10", 1, []),
-        ("train.py --help", "| true", 1, []),
-        ("train.py --help", ">/dev/full", 1, ["error: No space left on device"]),
-        ("generate.py tokens=5", ">/dev/full", 1, ["error: No space left on device"]),
+        ("generate.py tokens=1000 | head -c 10", []),
+        ("train.py --help >/dev/full", ["error: No space left on device"]),
+        ("generate.py tokens=5 >/dev/full", ["error: No space left on device"]),
     ],
 )
-def test_what_cannot_be_printed_ends_in_at_most_one_line(
-    command: str, output: str, code: int, said: list[str], trained: Path
-) -> None:
+def test_what_cannot_be_printed_ends_in_at_most_one_line(command: str, said: list[str], trained: Path) -> None:
     """With Python's usual buffers, whose content would otherwise fail once nothing can be said of it."""
-    command = f"{sys.executable} {REPOSITORY / command} {output}; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} {REPOSITORY / command}; exit ${{PIPESTATUS[0]}}"
     usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(["bash", "-c", command], cwd=trained, env=usual, capture_output=True, text=True)
     assert [line for line in done.stderr.splitlines() if " weights of " not in line] == said  # which run it is
-    assert done.returncode == code or (output == "| true" and done.returncode == 0)  # too quick to be noticed
+    assert done.returncode == 1
 
 
 def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, trained: Path, tmp_path: Path) -> None:
@@ -132,10 +129,6 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "place").iterdir()} == written
     assert sorted(trained.rglob("*")) == before
-    shutil.copytree(trained / "runs", tmp_path / "runs")
-    for _ in range(2):
-        assert called("compare.py", cwd=tmp_path).returncode == 0
-        assert (tmp_path / "runs" / "compare.md").exists()
 
 
 def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
@@ -202,22 +195,30 @@ def test_a_signal_ends_a_command_in_a_line_from_its_first_moment(
     assert list(tmp_path.iterdir()) == []
 
 
+GLOBAL = "# @package _global_\n"
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("file", "content", "message"),
     [
-        ("defaults:\n  - own\nadds: x", "maximum recursion depth exceeded"),
-        ('adds: "a\0b"', "unacceptable character #x0000"),
-        ("adds: caf\udce9", "codec can't decode byte 0xe9"),
-        ("model: 5", "model=5: must be a group of keys"),
+        ("model/own", f"{GLOBAL}defaults:\n  - own\nadds: x", "maximum recursion depth exceeded"),
+        ("model/own", f'{GLOBAL}adds: "a\0b"', "unacceptable character #x0000"),
+        ("model/own", f"{GLOBAL}adds: caf\udce9", "codec can't decode byte 0xe9"),
+        ("model/own", f"{GLOBAL}model:\n\tn_embd: 3", 'own.yaml", line 3'),
+        ("model/own", f"{GLOBAL}model: 5", "model=5: must be a group of keys"),
+        ("model/own", "adds: x\nmodel:\n  n: 1", "of this model lacks the line '# @package _global_' at its top"),
+        ("logger/own", "_target_: a.B", "of this logger lacks the line '# @package logger.NAME' at its top"),
+        ("experiment/own", "seed: 5", "of this experiment lacks the line '# @package _global_' at its top"),
+        ("model/v5", "", "model/v5.yaml has the same name as a file in conf/, which would be used instead: rename it"),
     ],
 )
 def test_what_is_wrong_in_a_folder_of_ones_own_ends_in_one_line(
-    content: str, message: str, called: Script, tmp_path: Path
+    file: str, content: str, message: str, called: Script, tmp_path: Path
 ) -> None:
-    (tmp_path / "model").mkdir()
-    text = f"# @package _global_\n{content}\n"
-    (tmp_path / "model" / "own.yaml").write_bytes(text.encode(errors="surrogateescape"))
-    refused(called("train.py", "--config-dir=.", "model=own", cwd=tmp_path), message)
+    group, _, name = file.partition("/")
+    (tmp_path / group).mkdir()
+    (tmp_path / f"{file}.yaml").write_bytes(content.encode(errors="surrogateescape"))
+    refused(called("train.py", "--config-dir=.", f"{group}={name}", cwd=tmp_path), message)
 
 
 def refused(done: subprocess.CompletedProcess, message: str) -> None:
@@ -292,8 +293,8 @@ def test_help_says_what_every_key_means_and_has_whatever_else_is_typed(called: S
     chosen = "experiment=v7_cpu"
     done = called("train.py", "model=[1]", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "python train.py model=v5\n" in done.stdout
     done = called("train.py", "--help", chosen, cwd=tmp_path)
+    assert "python train.py model=v5\n" in done.stdout
     assert re.search(r"^  runs=runs +\w+", done.stdout, re.MULTILINE)
     composed = called("train.py", "--cfg", "job", chosen, cwd=tmp_path)
     for key, value in flat(yaml.safe_load(composed.stdout)).items():

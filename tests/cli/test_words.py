@@ -35,8 +35,6 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "text.txt").write_text("a text")
     (tmp_path / "own" / "model").mkdir(parents=True)
     shutil.copy(REPOSITORY / "conf" / "model" / "v2.yaml", tmp_path / "own" / "model" / "mine.yaml")
-    (tmp_path / "own" / "experiment").mkdir()
-    (tmp_path / "own" / "experiment" / "bare.yaml").write_text("training:\n  max_iters: 5\n")
     return tmp_path
 
 
@@ -63,42 +61,31 @@ def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Scri
 WRONG = [
     # A choice, a key or a value that does not exist.
     ("train.py model=V5", "model=V5 does not exist; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, v5, "),
-    ("train.py experiment=nothing", "architectures/hybrid"),
     ("train.py data=sub/a.txt", "for a file, type data=text data.path=sub/a.txt"),
-    ("train.py hydra/launcher=nope", "hydra/launcher=nope does not exist; hydra/launcher can be basic"),
     ("train.py training.max_iter=5", "unknown key training.max_iter; did you mean training.max_iters?"),
-    ("train.py --config-dir=own training.max_iter=5", "did you mean training.max_iters?"),
     ("train.py -p training -c job --config-path=/CONF modle=v2", "unknown key modle; did you mean model?"),
-    ("generate.py lenght_penalty=1", "unknown key lenght_penalty; did you mean length_penalty?"),
     ("train.py presence=1", "unknown key presence; --help lists the keys"),
     ("train.py +new=1", "unknown key new"),
     ("train.py model=v1 model.n_layer=4", "model=v1 has no key n_layer; it is a key of model=v4, v5"),
-    ("train.py data.path=x", "data=shakespeare has no key path; it is a key of data=documents, questions, text"),
     ("train.py model=v2 experiment=v7_cpu", "model.n_head is not a hyperparameter"),
     ("train.py seed=abc", "seed=abc: must be a whole number"),
-    ("train.py device=tpu", "device=tpu: must be auto, cpu, cuda or mps"),
     ("train.py model.n_embd=30", "model: n_embd=30 must be a multiple of n_head=4"),
     ("train.py model=transformer data=shakespeare", "it needs pairs, such as data=multi30k"),
     ("generate.py stage=../v6", "stage=../v6: may have letters, digits and _ - only"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
     ("train.py seed=1,2", "Ambiguous value for argument 'seed=1,2' 1. To use it as a list, use key=[value1,value2]"),
-    ("train.py training=[1]", "Error merging override training=[1]: Cannot merge"),
     ("train.py model=[1]", "Hydra cannot compose this command line: "),
-    ("train.py hydra.verbose={a:1}", "Hydra cannot compose this command line: "),
     ("train.py seed=[1", "cannot read 'seed=[1' as key=value; quote special characters"),
     ("train.py seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
-    ("train.py --config-dir=own experiment=bare", "of this experiment lacks the line '# @package _global_' at"),
     # What is missing.
     ("train.py data=text", "data.path is required: add data.path=VALUE"),
     ("train.py ~model", "model is required: choose one with model=NAME"),
-    ("train.py ~optimizer.beta1", "optimizer.beta1 is required by gpt.training.optimizers.AdamW"),
     ("train.py hydra.run.dir=???", "hydra.run.dir= is empty: name a folder"),
     ("train.py --config-dir", "--config-dir needs a value"),
     ("generate.py -m=2", "-m takes no value"),
     ("train.py -m --cfg job seed=1,2", "--cfg and --info show a single job: remove -m"),
     ("generate.py prompt=a prompt_file=b", "give prompt or prompt_file, not both"),
     ("train.py data=text data.path=~/no", "there is no file /home of/no"),
-    ("train.py data=text data.path=/dev/zero", "/dev/zero is not a file"),
     ("train.py 'resume=\"~/no\"'", "resume=/home of/no: no such folder"),
     ("compare.py 'runs=[~/no,\"b, c\"]'", "no finished run in /home of/no, b, c: train one"),
     ("evaluate.py model=v5", "no finished run of v5 in runs: train one with python train.py model=v5"),
@@ -117,12 +104,8 @@ WRONG = [
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
     ("train.py steps=5", "unknown key steps; did you mean training.max_iters?"),
-    ("train.py checkpoint.every=100", "did you mean checkpoint.interval?"),
     ("train.py file=a.txt", "did you mean data=text data.path=a.txt?"), ("train.py gpu", "did you mean device=cuda?"),
-    ("train.py min_lr=1", "did you mean schedule=cosine schedule.final=FRACTION?"),
-    ("generate.py max_tokens=5", "unknown key max_tokens; did you mean tokens?"),
     ("train.py --lr=3e-4", "there is no option --lr: type training.learning_rate=3e-4, without dashes"),
-    ("train.py --n-layer 4", "there is no option --n-layer: type model.n_layer=4, without dashes"),
     ("train.py --wandb", "there is no option --wandb: type logger=wandb, without dashes"),
     ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
     ("generate.py --nonsense", "there is no option --nonsense: --help lists the keys"),
@@ -195,10 +178,6 @@ def test_composing_alone_leaves_a_running_hydra_as_it_was() -> None:
         assert GlobalHydra.instance().hydra is running
 
 
-def test_the_version_is_that_of_this_project(called: Script, tmp_path: Path) -> None:
-    assert called("train.py", "--version", cwd=tmp_path).stdout == f"gpt-ladder {gpt.__version__}\n"
-
-
 def test_the_package_says_what_there_is() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "gpt"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
@@ -208,19 +187,12 @@ def test_the_package_says_what_there_is() -> None:
     assert not {"torch", "hydra"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["--version"], 0, f"gpt-ladder {gpt.__version__}\n"),
-        (["nonsense"], 2, "error: there is no command 'nonsense'; `python -m gpt` alone lists them\n"),
-        (["train", "--version"], 0, f"gpt-ladder {gpt.__version__}\n"),
-    ],
-)
-def test_the_package_takes_the_name_of_a_command(
-    arguments: list[str], code: int, said: str, called: Script, tmp_path: Path
-) -> None:
-    done = called("gpt/__main__.py", *arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout + done.stderr) == (code, said)
+def test_the_package_takes_the_name_of_a_command(called: Script, tmp_path: Path) -> None:
+    for arguments in (["--version"], ["train", "--version"]):
+        assert called("gpt/__main__.py", *arguments, cwd=tmp_path).stdout == f"gpt-ladder {gpt.__version__}\n"
+    done = called("gpt/__main__.py", "nonsense", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: there is no command 'nonsense'; `python -m gpt` alone lists them\n"
 
 
 def test_a_python_that_hydra_does_not_start_on_is_refused_before_hydra_is_imported() -> None:
