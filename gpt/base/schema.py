@@ -221,7 +221,6 @@ class TrainConfig(Schema):
     overfit: Annotated[NonNegative | None, Key(same=False, resumable=False)]
     target: Annotated[NonNegative | None, _ASIDE]
     init: Annotated[PathName | None, Key(same=False, resumable=False, changes_targets=True, is_path=True, literal=True)]
-    unknown_characters: Annotated[Share | Literal["grow"], replace(_RESULTS, changes_targets=True)]
     name: Annotated[Label | None, replace(_ASIDE, is_label=True)]
     tags: Annotated[list[Label], LIST, replace(_ASIDE, is_label=True, literal=True)]
     seed: Annotated[Seed, Key(same=True, resumable=False, on_page=True)]

@@ -179,8 +179,8 @@ class LineData:
         longest = max(len(line) for of_split in lines.values() for line, _ in of_split)
         if {split: len(ids) for split, ids in corpus.encoded(tokenizer).items()} != corpus.lengths():
             raise RequestError(
-                "each character of these lines must be a token, but in the vocabulary of init= some are not: add "
-                "unknown_characters=grow, or train without init="
+                "each character of these lines must be a token, but in the vocabulary of init= some are not: "
+                "train without init="
             )
         self.sizes, self._lines, self._are_targets, self._counts = tokenizer.sizes, {}, {}, {}
         for split, of_split in lines.items():

@@ -86,11 +86,6 @@ class TextTokenizer(ABC):
         unknown = "".join(sorted(set(text) - set(self.vocabulary)))
         return (text.translate(dict.fromkeys(map(ord, unknown))) if unknown else text), unknown
 
-    def grown(self, characters: str) -> "TextTokenizer":
-        """With these characters, too. Raises RequestError if it cannot grow."""
-        del characters
-        raise RequestError(f"a vocabulary of {self.unit}s cannot grow: omit unknown_characters=grow")
-
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of each id as it comes; the first bytes of a character wait for the last ones."""
         return (self.vocabulary[int(i)] for i in ids)

@@ -40,29 +40,6 @@ def load_weights(run: RunFolder, model: nn.Module, which: Saved | int) -> None:
     model.load_state_dict(_read(run, which, model), strict=False)
 
 
-def load_grown(run: RunFolder, model: nn.Module, which: Saved, places: list[int], V: int) -> None:
-    """Load the run's weights into a model with a vocabulary of V: token i of the run is token `places[i]` of the model.
-
-    The model keeps its values for other tokens. Raises UserError if the weights are damaged, RequestError for a tensor
-    that does not grow in proportion to the vocabulary.
-    """
-    tensors, state = _read(run, which, planned_model(run)), model.state_dict()
-    for name in state.keys() & tensors.keys():
-        new, old = state[name], tensors[name]
-        where = []
-        for after, before in zip(new.shape, old.shape, strict=True):
-            times, rest = divmod(before, len(places))  # such as once for each order of n-grams
-            if after == before:
-                where.append(torch.arange(before))
-            elif rest == 0 and after == times * V:
-                where.append((torch.arange(times)[:, None] * V + torch.tensor(places)).flatten())
-            else:
-                raise RequestError(
-                    f"the vocabulary of this stage cannot grow: {name} does not grow in proportion to it"
-                )
-        new[torch.meshgrid(*where, indexing="ij") if where else ...] = old.to(new)
-
-
 def load_model(run: RunFolder, which: Saved | int) -> nn.Module:
     """The run's model with its weights, without a second output layer, which only training needs.
 

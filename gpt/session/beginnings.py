@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from gpt.base.losses import Seen
 from gpt.base.schema import TrainConfig
 from gpt.data.corpus import Corpus
-from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint
 from gpt.runs.records import Parent
 from gpt.tasks import Stage, Task
@@ -24,7 +23,7 @@ class Beginning:
         """What of the validation split the weights were trained on, as far as that is known."""
         return None
 
-    def begin(self, state: TrainingState, recipe: Recipe, vocabulary: Vocabulary, changed: Sequence[str]) -> None:
+    def begin(self, state: TrainingState, recipe: Recipe, changed: Sequence[str]) -> None:
         """Put into a state with random weights what the run begins with.
 
         `changed` is what differs from the documented run. Raises UserError for damaged weights.
@@ -45,12 +44,11 @@ class Resumed(Beginning):
         evaluations = self.checkpoint.progress.evaluations
         return evaluations[-1].val.over.seen if evaluations else None
 
-    def begin(self, state: TrainingState, recipe: Recipe, vocabulary: Vocabulary, changed: Sequence[str]) -> None:
+    def begin(self, state: TrainingState, recipe: Recipe, changed: Sequence[str]) -> None:
         """Restore the checkpoint.
 
         Raises UserError if it is damaged, RequestError if the run cannot be extended with this schedule.
         """
-        del vocabulary
         state.restore(self.checkpoint.progress, self.checkpoint.tensors())
         progress, before = state.progress, self.before
         length = recipe.settings.max_iters

@@ -40,8 +40,6 @@ class NewFolder:
             if self.fork is not None:
                 run.write_parent(self.fork.parent.model_copy(update={"seen": seen}))
                 log.info(f"starting from {self.fork.parent.description}")
-                if new := [token for token in vocabulary.vocabulary if token not in self.fork.tokens]:
-                    log.info(f"the vocabulary grows by {len(new):,}: {''.join(new)[:40]!r}")
             run.write_vocabulary(vocabulary)  # from here on, it can be resumed
             run.write_command(command, 0)
             run.mark_training()

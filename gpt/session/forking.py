@@ -1,6 +1,5 @@
 """Forking: a new run that starts from the weights, vocabulary and settings of another run."""
 
-import functools
 import inspect
 import math
 from collections.abc import Collection, Sequence
@@ -18,11 +17,10 @@ from gpt.base.keys import differences, having, superseded
 from gpt.base.losses import Seen
 from gpt.base.schema import SETTING_FILES, Saved, TrainConfig
 from gpt.data.corpus import Corpus
-from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE, block_size_of, build
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
-from gpt.runs.weights import default_weights, iteration_of, load_grown, load_weights, shapes_only
+from gpt.runs.weights import default_weights, iteration_of, load_weights, shapes_only
 from gpt.session.beginnings import Beginning
 from gpt.session.continuing import same_corpus
 from gpt.session.modules import Module
@@ -32,6 +30,7 @@ from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
 
 _GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
+_MOST_LEFT_OUT = 0.2  # of the characters of a split
 _TOLERANCE = 1e-4  # of the logits, relative to the largest
 
 
@@ -60,26 +59,19 @@ class Fork(Beginning):
             corpus=run.vocabulary().corpus,
         ))  # fmt: skip
 
-    @functools.cached_property
-    def tokens(self) -> dict[str, int]:
-        """The vocabulary of the run: each token's id."""
-        return {token: i for i, token in enumerate(self.run.vocabulary().vocabulary)}
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens."""
+        return len(self.run.vocabulary().vocabulary)
 
     def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:
         """What of the validation split the weights were trained on, as far as that is known."""
         return seen_in_training(self.run, task, corpus, "val", stage)
 
-    def begin(self, state: TrainingState, recipe: Recipe, vocabulary: Vocabulary, changed: Sequence[str]) -> None:
-        """Load the weights into the model, whose vocabulary is that of the run, or has more characters.
-
-        Raises UserError if they are damaged, RequestError if the vocabulary of this stage cannot grow.
-        """
+    def begin(self, state: TrainingState, recipe: Recipe, changed: Sequence[str]) -> None:
+        """Load the weights into the model. Raises UserError if they are damaged."""
         del recipe, changed
-        if len(vocabulary.vocabulary) == len(self.tokens):
-            load_weights(self.run, state.model, self.which)
-            return
-        ids = {token: i for i, token in enumerate(vocabulary.vocabulary)}
-        load_grown(self.run, state.model, self.which, [ids[token] for token in self.tokens], len(ids))
+        load_weights(self.run, state.model, self.which)
 
     def config(
         self, wanted: TrainConfig, given: Collection[str], module: Module | None = None
@@ -132,32 +124,22 @@ class Fork(Beginning):
         """Raises RequestError if the new model would compute another function from the same weights."""
         old = self.run.config().model
         changed = differences(old.hyperparameters, new.hyperparameters)
-        if changed and not is_same_function(old, new, len(self.tokens)):
+        if changed and not is_same_function(old, new, self.vocab_size):
             raise RequestError(
                 f"init={self.parent.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
                 "not fit, or would make another model. Only hyperparameters that do not affect the model's output may "
-                "change, such as model.dropout; unknown_characters=grow adds characters"
+                "change, such as model.dropout"
             )
 
 
-def fitted(task: Task, corpus: Corpus, config: TrainConfig) -> Task:
-    """The task of a fork for a corpus, whose unknown characters join the vocabulary if they are to be learned.
-
-    Raises RequestError if more of them would be left out than the configuration allows.
-    """
+def check_left_out(task: Task, corpus: Corpus, init: str) -> None:
+    """Raise RequestError if a fork would leave out much of a corpus, because its vocabulary lacks the characters."""
     left_out = task.left_out(corpus)
-    if left_out is None:
-        return task
-    if config.unknown_characters == "grow":
-        return task.grown(corpus)
-    if left_out.share > config.unknown_characters:
-        most = math.ceil(100 * left_out.share) / 100
+    if left_out is not None and left_out.share > _MOST_LEFT_OUT:
         raise RequestError(
-            f"the vocabulary of init={config.init} lacks {left_out}, "
-            f"more than {config.unknown_characters:g} of a split: add unknown_characters=grow to learn them, "
-            f"or unknown_characters={most:g} to leave them out"
+            f"the vocabulary of init={init} lacks {left_out}, more than {_MOST_LEFT_OUT:g} of a split: "
+            "train without init="
         )
-    return task
 
 
 def _keys_in(group: str, given: Collection[str]) -> list[str]:

@@ -18,7 +18,7 @@ from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
 from gpt.runs.weights import shapes_only
-from gpt.session.forking import fitted
+from gpt.session.forking import check_left_out
 from gpt.session.length import Length
 from gpt.session.modules import Module, check_logits, identity, made
 from gpt.session.plan import Plan
@@ -71,7 +71,7 @@ class Job:
         stage = module or STAGE.find(config.model)
         task, corpus = tasks.load(config.data, stage, plan.vocabulary, plan.corpus)
         if config.init is not None:
-            task = fitted(task, corpus, config)
+            check_left_out(task, corpus, config.init)
 
         torch.manual_seed(config.seed)
         model = made(module, task.vocab_size) if module is not None else _built(config.model, task.vocab_size, device)

@@ -95,10 +95,6 @@ def _new(config: TrainConfig, request: Request, module: Module | None = None) ->
         config = _of_module(config, module)
     folder = None if request.destination is None else NewFolder(request.destination)
     if config.init is None:
-        if "unknown_characters" in request.given:
-            raise RequestError(
-                "unknown_characters= applies to the vocabulary of the run that init= names: give both, or neither"
-            )
         return Plan(config, request, folder=folder)
     fork = Fork.of(Path(config.init))
     config, corpus = fork.config(config, request.given, module)

@@ -40,7 +40,7 @@ class Start:
         """
         job = self.job
         state = TrainingState(job.model, job.optimizer, job.recipe.runtime)
-        self.beginning.begin(state, job.recipe, job.vocabulary, self.changed)
+        self.beginning.begin(state, job.recipe, self.changed)
         state.progress.preparing_seconds += job.preparing_seconds
         state.broadcast(job.recipe.world)
         return state

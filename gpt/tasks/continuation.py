@@ -95,10 +95,6 @@ class Continuation(Task):
         others = encoded if trained_on is corpus else trained_on.encoded(self.tokenizer)
         return shared_tokens(encoded[split], others["train"]), len(encoded[split]), self.token
 
-    def grown(self, corpus: Text) -> "Continuation":
-        """With all characters of the corpus. Raises RequestError if this tokenizer cannot learn more of them."""
-        return Continuation(self.tokenizer.grown(corpus.characters))
-
     def described(self, corpus: Text) -> str:
         """Characters, whatever the tokens; bytes of a text that is not UTF-8."""
         unit, lengths = "character", corpus.lengths()

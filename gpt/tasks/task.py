@@ -101,11 +101,6 @@ class Task(ABC):
         del corpus, trained_on
         raise RequestError(f"it is not known what the {split} split shares with another corpus")
 
-    def grown(self, corpus: Any) -> "Task":
-        """The task with a tokenizer to which the corpus's unknown tokens have been added."""
-        del corpus
-        return self
-
     @abstractmethod
     def described(self, corpus: Any) -> str:
         """The sizes of the corpus and the vocabulary in one line."""

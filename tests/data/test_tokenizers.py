@@ -209,5 +209,3 @@ def test_frequent_words_are_tokens_and_the_characters_of_all_splits_are() -> Non
     assert few.vocabulary == [*"\n ,acdeghotw", " the", " cat", *"brszé"]
     with pytest.raises(RequestError, match=r"'§' .*is not in the vocabulary"):
         found.encode("the §")
-    larger = found.grown("§")
-    assert larger.decode(larger.encode("the §")) == "the §"

@@ -44,7 +44,7 @@ def _trial(number: int, folder: Path) -> list[str]:
     (folder / "fork").mkdir()
     other = text[:3000] + "@#" * draw.randint(1, 9) + text[:200] + "~" * draw.randint(0, 9)
     (folder / "fork" / "corpus.txt").write_text(other)
-    fork = [f"init={run.path}", "training.max_iters=10", "unknown_characters=1", "training.average_last=0"]
+    fork = [f"init={run.path}", "training.max_iters=10", "training.average_last=0"]
     _train(folder / "fork", *fork, "hydra.run.dir=run")
     forked = RunFolder(folder / "fork" / "run")
     return wrong + _compared(forked, other, T, T * 10 * batches[1])

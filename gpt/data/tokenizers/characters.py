@@ -73,10 +73,6 @@ class CharTokenizer(TextTokenizer):
         table = np.where(ids < len(self), ids, 0).astype(np.uint8)
         return table.tobytes(), bytes(np.flatnonzero(ids[:128] == len(self)).tolist())
 
-    def grown(self, characters: str) -> "CharTokenizer":
-        """With these characters, too."""
-        return CharTokenizer(self.vocabulary + characters)
-
     def as_json(self) -> str:
         """The tokenizer in the format of the library `tokenizers`; it refuses a character not in the vocabulary."""
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # an optional library

@@ -32,7 +32,7 @@ class Words(LearnedTokenizer):
     def built_for(cls, corpus: Text) -> "Words":
         """With the characters of all splits; the vocabulary may be larger by those that training never shows."""
         found = super().built_for(corpus)
-        return found.grown("".join(c for c in corpus.characters if c not in found._ids))
+        return cls([*found.vocabulary, *(c for c in corpus.characters if c not in found._ids)])
 
     @classmethod
     def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> "Words":
@@ -49,10 +49,6 @@ class Words(LearnedTokenizer):
             raise RequestError(lacking(unknown))
         words = ([word] if word in self._ids else word for word in _WORDS.findall(text))
         return torch.tensor([self._ids[token] for tokens in words for token in tokens], dtype=torch.int64)
-
-    def grown(self, characters: str) -> "Words":
-        """With these characters, too."""
-        return Words([*self.vocabulary, *characters])
 
     def as_json(self) -> str:
         """Byte-pair encoding without merges: a word in the vocabulary is taken whole, any other is split up."""
