@@ -5,16 +5,14 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
 from gpt.base.keys import declared
-from gpt.base.pictures import write_picture
 from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
 from gpt.reports.plots import MOST_COLOURS
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, label, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, is_number, label, names, shown
 from gpt.runs.records import LOSSES, Metric, Summary
 
 if TYPE_CHECKING:
@@ -29,42 +27,34 @@ _SIZES: dict[str, Callable[[Summary], float | None]] = {
 }
 
 
-def draw(ranking: Ranking, by: Sequence[str], metric: Metric, path: Path) -> None:
+def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
     """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
 
-    A key may be a size, "parameters" or "compute". Raises RequestError as `check` does.
+    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary, and for a size
+    that is not known.
     """
-    check(ranking, by)
     ranking = with_sizes(ranking, by)
     short, known = names(ranking.keys), _known(ranking)
+    for name in by:
+        if name not in known:
+            for folder, summary in ranking.runs if name in _SIZES else ():
+                if _SIZES[name](summary) is None:
+                    raise RequestError(f"by={name}: {folder.path} does not state it: it could not be counted")
+            raise RequestError(
+                f"by={name} does not vary between these runs; these keys do: {', '.join(short.values()) or 'none'}"
+            )
     keys = [known[name] for name in by]
+    labels = [escaping.label(short[key]) for key in keys]
     figure, (axes,) = panels(1)
     quantity, best = (f"{metric} loss (nats per {ranking.unit})", "lowest") if metric in LOSSES else (metric, "best")
     if len(keys) == 1:
         _draw_against(axes, ranking, keys[0])
-        axes.set(xlabel=escaping.label(short[keys[0]]), ylabel=quantity)
+        axes.set(xlabel=labels[0], ylabel=quantity)
         axes.grid(alpha=0.3)
     else:
-        _draw_map(figure, axes, ranking, keys[0], keys[1])
-        axes.set(
-            xlabel=escaping.label(short[keys[0]]),
-            ylabel=escaping.label(short[keys[1]]),
-            title=f"{quantity}, {best} over other keys",
-        )
-    write_picture(path, figure)
-
-
-def check(ranking: Ranking, by: Sequence[str]) -> None:
-    """Raise RequestError for a key that does not vary, or a size that is not known."""
-    ranking = with_sizes(ranking, by)
-    known = _known(ranking)
-    for name in by:
-        if name not in known:
-            for run in (run for group in ranking.groups for run in group.runs if name in _SIZES):
-                if _SIZES[name](run.summary) is None:
-                    raise RequestError(f"by={name}: {run.folder.path} does not state it: it could not be counted")
-            varying = ", ".join(names(ranking.keys).values()) or "none"
-            raise RequestError(f"by={name} does not vary between these runs; these keys do: {varying}")
+        _draw_map(axes, ranking, keys[0], keys[1])
+        axes.set(xlabel=labels[0], ylabel=labels[1], title=f"{quantity}, {best} over other keys")
+    return figure
 
 
 def varies(ranking: Ranking, by: Sequence[str]) -> bool:
@@ -116,17 +106,16 @@ def _known(ranking: Ranking) -> dict[str, str]:
 
 
 def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
-    lines = _lines(ranking.groups, key)
+    lines, learned = _lines(ranking.groups, key), _learned(ranking)
     values = [group.values[key] for group in ranking.groups]
-    is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    is_log, learned = False, _learned(ranking)
+    is_numeric = all(map(is_number, values))
 
     def place(group: Group) -> Any:
         return group.values[key] if is_numeric else escaping.label(shown(key, group.values[key]))
 
     for number, (name, groups) in enumerate(itertools.islice(lines.items(), MOST_COLOURS)):
         if is_numeric:
-            groups.sort(key=lambda group: group.values[key])
+            groups.sort(key=place)
         kept = [group for group in groups if group in learned]
         errors = [group.deviation or 0.0 for group in kept]
         means, text = [group.mean for group in kept], escaping.label(name) if len(lines) > 1 else None
@@ -134,15 +123,16 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         diverged = [place(group) for group in groups if group not in learned]
         height = axes.get_xaxis_transform()
         axes.plot(diverged, [0.97] * len(diverged), "x", color=f"C{number}", transform=height)
-    if is_numeric and min(values) > 0 and (max(values) >= _WIDE * min(values) or key.endswith("_rate")):
-        log_axis(axes, values)
-        is_log = True
-    if is_numeric and len(set(values)) <= _MOST_TICKS:
-        mark_values(axes, values, is_log=is_log)
+    if is_numeric:
+        is_log = min(values) > 0 and (max(values) >= _WIDE * min(values) or key.endswith("_rate"))
+        if is_log:
+            log_axis(axes, values)
+        if len(set(values)) <= _MOST_TICKS:
+            mark_values(axes, values, is_log=is_log)
     if len(learned) < len(ranking.groups):
         axes.plot([], [], "x", color="grey", label="diverged")
         axes.margins(y=0.1)
-    if len(axes.get_legend_handles_labels()[1]):
+    if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, which it would cover
 
 
@@ -155,7 +145,7 @@ def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
     return dict(_ordered(lines.items(), lambda line: [line[1][0].values[k] for k in rest]))
 
 
-def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
+def _draw_map(axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
     tried = ({repr(g.values[key]): g.values[key] for g in ranking.groups} for key in (x, y))
     columns, rows = (_ordered(values.values()) for values in tried)
     losses = [[float("nan")] * len(columns) for _ in rows]
@@ -164,7 +154,7 @@ def _draw_map(figure: "Figure", axes: "Axes", ranking: Ranking, x: str, y: str) 
     image = axes.imshow(
         losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(group.mean for group in _learned(ranking))
     )
-    figure.colorbar(image, ax=axes)
+    axes.figure.colorbar(image, ax=axes)
     axes.set_xticks(range(len(columns)), [escaping.label(shown(x, value)) for value in columns])
     axes.set_yticks(range(len(rows)), [escaping.label(shown(y, value)) for value in rows])
     for i, j in itertools.product(range(len(rows)), range(len(columns))):

@@ -48,9 +48,8 @@ def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
     newest: dict[tuple[str, int], FinishedRun] = {}
     not_counted = []
     for run in runs:
-        summary = run.summary
-        key = (summary.stage, summary.seed)
-        if changed := summary.changes:
+        key = (run.summary.stage, run.summary.seed)
+        if changed := run.summary.changes:
             not_counted.append((run, "changed: " + ", ".join(changed)))
             continue
         if key in newest:
@@ -59,15 +58,14 @@ def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
     counted = defaultdict(list)
     for (stage, _), run in sorted(newest.items(), key=lambda found: (rank(found[0][0]), found[0][1])):
         counted[stage].append(run)
-    rows = [row for stage_runs in counted.values() for row in _rows([s for _, s in stage_runs], tolerance)]
+    rows = []
+    for stage_runs in counted.values():
+        summaries = [summary for _, summary in stage_runs]
+        documented = summaries[0].documented
+        if documented.train is not None and documented.kind != "mini-batch":
+            rows.append(_row(summaries, "train", tolerance))
+        rows.append(_row(summaries, "val", tolerance))
     return Comparison(rows, dict(counted), not_counted)
-
-
-def _rows(summaries: list[Summary], tolerance: float) -> list[Row]:
-    """The validation row of a stage, and a train row if an estimated training loss was documented."""
-    documented = summaries[0].documented
-    splits: list[Split] = ["val"] if documented.train is None or documented.kind == "mini-batch" else ["train", "val"]
-    return [_row(summaries, split, tolerance) for split in splits]
 
 
 def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
@@ -84,8 +82,8 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
         verdict = "none documented; filled in here"
     else:
         difference = measured - figure
-        agrees = abs(difference) <= tolerance
-        verdict = f"agrees within {tolerance:g}" if agrees else f"differs by more than {tolerance:g}"
+        verdict = f"{'agrees within' if abs(difference) <= tolerance else 'differs by more than'} {tolerance:g}"
+    is_exact = split == "val" and len({summary.exact.key for summary in summaries}) == 1
     return Row(
         stage=summaries[0].stage,
         split=split,
@@ -94,16 +92,10 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
         seeds=[summary.seed for summary in summaries],
         measured=measured,
         deviation=statistics.stdev(losses) if len(losses) > 1 else None,
-        exact=_exact(summaries) if split == "val" else None,
+        exact=statistics.mean(summary.exact.nats for summary in summaries) if is_exact else None,
         difference=difference,
         verdict=verdict,
     )
-
-
-def _exact(summaries: list[Summary]) -> float | None:
-    """The mean exact loss; None if it is over other targets in some of the runs."""
-    is_comparable = len({summary.exact.key for summary in summaries}) == 1
-    return statistics.mean(summary.exact.nats for summary in summaries) if is_comparable else None
 
 
 def table(comparison: Comparison, style: str) -> str:
@@ -122,8 +114,8 @@ def table(comparison: Comparison, style: str) -> str:
         ]
         for row in comparison.rows
     ]
-    exact = [summary.exact.over for runs in comparison.counted.values() for _, summary in runs]
-    which = " or ".join(sorted({over.targets for over in exact}))
+    summaries = [summary for runs in comparison.counted.values() for _, summary in runs]
+    which = " or ".join(sorted({summary.exact.over.targets for summary in summaries}))
     return (
         f"{tabulate(cells, headers, tablefmt=style, disable_numparse=True)}\n\n"
         "Nats per token. measured: the loss estimated over random batches after the last iteration, mean ± "

@@ -10,7 +10,7 @@ _MARKDOWN = re.compile(r"[\\`*_\[\]()#|~!$]")
 # What makes an address a link on GitHub, even if it is escaped. As code it does not; two adjacent pieces of code would
 # be one.
 _OF_ADDRESS = re.compile(r"(@|(?<=www)\.|:(?=//))+", re.IGNORECASE)
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = re.compile(r"[=@]|[+-](?!\d*\.?\d+(e[+-]?\d+)?$)")  # and not a number
 
 
 def markdown(text: object) -> str:
@@ -24,17 +24,9 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def label(text: str) -> str:
     """Text in a picture, where matplotlib would read formulas between dollar signs."""
     return printable(text).replace("$", "\\$")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 from tabulate import tabulate
 
 from gpt.base.durations import spoken
 from gpt.base.errors import printable
+from gpt.base.keys import declared
 from gpt.base.losses import Loss
-from gpt.reports.corpus_names import corpus_name
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import now
 from gpt.runs.run_state import RunState
 
 _LONGEST = 48  # characters of what differs
+_SAID = {"shakespeare": "tiny Shakespeare", "multi30k": "Multi30k"}  # corpora as people call them, by their loader
+_USUAL_SPLIT = ("train_fraction", 0.9)
 
 
 @dataclass(frozen=True)
@@ -68,25 +71,15 @@ def by_loss(lines: list[Line]) -> list[Line]:
 
 def table(lines: list[Line]) -> str:
     """The list for a terminal, with what its losses are."""
-    losses = [line.loss for line in lines if line.loss]
-    notes = [f"loss: exact on the validation split, in nats per {' or '.join(sorted({x.unit for x in losses}))}."]
-    if len({loss.key for loss in losses}) > 1:
-        notes.append("Losses on different texts cannot be compared; with sort=loss, each text has its own order.")
-    notes += [f"*: {loss.over.seen}." for loss in losses if loss.over.seen]
-    return "\n".join([_rows(lines), *(["", *map(printable, notes)] if losses else [])])
-
-
-def _rows(lines: list[Line]) -> str:
     headers = ["loss", "run", "iterations", "on", "age", "tags", "folder"]
     sides = ["right", "left", "right", "left", "right", "left", "left"]
-    return tabulate(map(_cells, lines), headers, tablefmt="plain", disable_numparse=True, colalign=sides)
-
-
-def differing(changed: Sequence[str]) -> str:
-    """What differs from the documented run, in few characters: max_iters=300, eval_iters=5."""
-    parts = [change.partition("=") for change in changed]
-    text = ", ".join(f"{key.rpartition('.')[2]}{equals}{value}" for key, equals, value in parts)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    parts = [tabulate(map(_cells, lines), headers, tablefmt="plain", disable_numparse=True, colalign=sides)]
+    if losses := [line.loss for line in lines if line.loss]:
+        units = sorted({loss.unit for loss in losses})
+        parts += ["", f"loss: exact on the validation split, in nats per {' or '.join(units)}."]
+    if len({loss.key for loss in losses}) > 1:
+        parts.append("Losses on different texts cannot be compared; with sort=loss, each text has its own order.")
+    return "\n".join([*parts, *(printable(f"*: {loss.over.seen}.") for loss in losses if loss.over.seen)])
 
 
 def _cells(line: Line) -> list[str]:
@@ -96,8 +89,28 @@ def _cells(line: Line) -> list[str]:
         " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", differing(line.changed)])),
         f"{state.iteration:,}" + ("" if state.name == "finished" else f" of {state.planned:,}"),
         line.corpus,
-        f"{spoken(max(0.0, (now() - line.when).total_seconds()))}",
+        spoken(max(0.0, (now() - line.when).total_seconds())),
         ",".join(line.tags),
         str(line.run.path),
     ]
     return [printable(cell) for cell in cells]
+
+
+def differing(changed: Sequence[str]) -> str:
+    """What differs from the documented run, in few characters: max_iters=300, eval_iters=5."""
+    parts = [change.partition("=") for change in changed]
+    text = ", ".join(f"{key.rpartition('.')[2]}{equals}{value}" for key, equals, value in parts)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def corpus_name(run: RunFolder) -> str:
+    """The corpus as people say it, with the values of its loader that are not the usual ones."""
+    data = run.config().data
+    loader, values = data.target.rpartition(".")[2], data.hyperparameters
+    keys = {name: declared(f"data.{name}") for name in values}
+    places = [values[name] for name, key in keys.items() if key.names_corpus and values[name]]
+    paths = [path for place in places for path in (place if isinstance(place, list) else [place])]
+    name = " and ".join(Path(str(path)).name or str(path) for path in paths) or _SAID.get(loader, loader)
+    aside = {name for name, key in keys.items() if key.names_corpus or key.splits_tokens or not key.is_said}
+    rest = [f"{key}={value}" for key, value in values.items() if key not in aside and (key, value) != _USUAL_SPLIT]
+    return ", ".join([name, *rest])

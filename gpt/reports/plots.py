@@ -1,33 +1,95 @@
-"""Loss curves of many runs, as one picture."""
+"""Loss curves of many runs: their points, their losses after an equal amount of training, and one picture of them."""
 
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from gpt.base.errors import UserError, printable
 from gpt.base.ladder import rank
 from gpt.base.losses import Unit
-from gpt.base.pictures import write_picture
 from gpt.reports import escaping
 from gpt.reports.axes import PANEL_HEIGHT, log_axis, panels
-from gpt.reports.curves import XLABELS, Axis, curve
 from gpt.reports.documented import Comparison
-from gpt.reports.ranking import Group, Ranking, label
+from gpt.reports.ranking import Group, Ranking, is_number, label
 from gpt.runs.finding import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+Axis = Literal["iterations", "tokens", "seconds", "compute"]
+
+XLABELS = {
+    "iterations": "iteration",
+    "tokens": "tokens trained on",
+    "seconds": "seconds of training steps",
+    "compute": "floating-point operations in training steps",
+}
 MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
 _LONGEST = 40  # characters of a name
 
 log = logging.getLogger(__name__)
 
 
-def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: Path, title: str | None = None) -> bool:
-    """Draw the estimated validation loss of every run; return whether there was anything to draw.
+def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[float, float]]:
+    """The evaluations as points by iteration.
+
+    Tokens are taken to be as long as those of the exact loss are. Raises UserError if the run is damaged or does not
+    state its compute.
+    """
+    folder, summary = run
+    evaluations = folder.evaluations()
+    losses = {e.iteration: e.val.like(summary.exact).per(unit) or e.val.nats for e in evaluations}
+    amounts: dict[int, float] = {e.iteration: e.iteration if x == "iterations" else e.tokens for e in evaluations}
+    if x == "seconds":
+        amounts = folder.clock()
+    if x == "compute":
+        if not summary.flops:  # unknown, or without a matrix product
+            raise UserError(f"{folder.path} has no floating-point operations")
+        # In proportion to the tokens, although those of short windows cost somewhat less.
+        amounts = {i: tokens * summary.flops / max(1, evaluations[-1].tokens) for i, tokens in amounts.items()}
+    return {i: (amounts[i], loss) for i, loss in losses.items() if i in amounts}
+
+
+@dataclass(frozen=True)
+class Equal:
+    """The estimated validation losses of the groups of a ranking after an equal amount of training."""
+
+    unit: Unit  # what the losses are per
+    amount: float  # of seconds, tokens or operations: what the run that took least took
+    losses: list[tuple[Group, list[float]]]  # of each seed; the group with the lowest mean first
+
+
+def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
+    """The losses at the largest `x` that all runs reached; None if one has no curve or was not evaluated before that.
+
+    They are in the unit of the ranking. Between two evaluations, the loss is interpolated linearly, but not before the
+    first update: a line to the first evaluation after it would say nothing.
+    """
+    try:
+        curves = [[curve(run, x, ranking.unit) for run in group.runs] for group in ranking.groups]
+    except UserError:
+        return None
+    trained = [[sorted(line[i] for i in line if i > 0) for line in of_group] for of_group in curves]
+    lines = [line for of_group in trained for line in of_group]
+    if len(trained) < 2 or not all(lines):
+        return None
+    amount = min(line[-1][0] for line in lines)
+    if any(line[0][0] > amount for line in lines):
+        return None
+    losses = [
+        (group, [float(np.interp(amount, [at for at, _ in line], [loss for _, loss in line])) for line in of_group])
+        for group, of_group in zip(ranking.groups, trained, strict=True)
+    ]
+    return Equal(ranking.unit, amount, sorted(losses, key=lambda loss: statistics.mean(loss[1])))
+
+
+def draw(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, title: str | None = None) -> "Figure | None":
+    """Draw the estimated validation loss of every run; None if there is nothing to draw.
 
     Each stage or, with `rankings`, each group has a colour: a line for its mean, thin lines for its seeds, and its name
     and last loss at the end of the line. Crosses are documented losses. Without a title, each panel has its corpus's.
@@ -46,37 +108,34 @@ def curves(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, path: P
         figure.suptitle(printable(title), fontsize="x-large", parse_math=False)
         if len(all_axes) == 1:
             all_axes[0].set_title("")
-    drawn = [axes for axes in all_axes if axes.lines]
-    if drawn:
-        write_picture(path, figure)
-    return bool(drawn)
+    return figure if any(axes.lines for axes in all_axes) else None
 
 
 def _named(groups: Sequence[Group]) -> list[tuple[str, list[FinishedRun]]]:
     """The groups by their names: stages in the order of the ladder, numbers in theirs, and others by their loss."""
-    keys = list(groups[0].values)
-    stages = {group.values["stage"] for group in groups} if "stage" in keys else set()
 
     def place(group: Group) -> tuple:
-        if stages:
+        if "stage" in group.values:
             return rank(group.values["stage"])
-        value = group.values[keys[0]] if len(keys) == 1 else None
-        return (value,) if isinstance(value, int | float) else (0,)
+        numbers = [value for value in group.values.values() if is_number(value)]
+        return (numbers[0],) if len(numbers) == len(group.values) == 1 else (0,)
 
     return [(label(group.values), group.runs) for group in sorted(groups, key=place)]
 
 
 def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit) -> None:
-    from matplotlib.colors import TABLEAU_COLORS  # slow to import
-
     axes.set(xlabel=XLABELS[x], ylabel=f"validation loss (nats per {unit})")
     axes.grid(alpha=0.3)
     most = max(1, _MOST_CURVES // max(1, len(groups)))
     ends: dict[str, tuple[float, str]] = {}  # by name: the last mean, and the colour
     amounts = set()
     for number, (name, runs) in enumerate(groups[:_MOST_CURVES]):
-        colour = list(TABLEAU_COLORS)[number] if number < MOST_COLOURS else "lightgrey"
-        lines = [line for run in runs[:most] if (line := _curve(run, x, unit))]
+        colour, lines = f"C{number}" if number < MOST_COLOURS else "lightgrey", []
+        for run in runs[:most]:
+            try:
+                lines += [line] if (line := curve(run, x, unit)) else []
+            except UserError as error:
+                log.warning(f"no curve: {error}")
         for line in lines:
             axes.plot(*zip(*line.values(), strict=True), color=colour, linewidth=0.6,
                       marker="." if len(line) == 1 else None, alpha=0.6, zorder=1)  # fmt: skip
@@ -121,27 +180,15 @@ def _spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [height + i * gap for i, height in enumerate(lowest)]
 
 
-def _curve(run: FinishedRun, x: Axis, unit: Unit) -> dict[int, tuple[float, float]]:
-    """The points of a run; empty, with a warning, if it has no curve."""
-    try:
-        return curve(run, x, unit)
-    except UserError as error:
-        log.warning(f"no curve: {error}")
-        return {}
-
-
 def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:
     if not axes.lines or x != "iterations":
         return
-    meanings = {"x": "documented", "+": "documented, one mini-batch"}
-    drawn = set()
+    kinds = {True: ("x", "black", "documented"), False: ("+", "grey", "documented, one mini-batch")}
     for row in comparison.rows:
         if row.documented is not None and row.split == "val":
             end = comparison.counted[row.stage][0].summary.iterations
-            marker = "x" if row.difference is not None else "+"
-            axes.plot(end, row.documented, marker, color="black" if marker == "x" else "grey", markeredgewidth=1.5)
-            drawn.add(marker)
-    for marker in sorted(drawn, reverse=True):
-        axes.plot([], [], marker, color="black" if marker == "x" else "grey", label=meanings[marker])
-    if drawn:
-        axes.legend(loc="upper right")
+            marker, colour, text = kinds[row.difference is not None]
+            axes.plot(end, row.documented, marker, color=colour, markeredgewidth=1.5, label=text)
+    handles, texts = axes.get_legend_handles_labels()
+    if by_text := dict(zip(texts, handles, strict=True)):
+        axes.legend(by_text.values(), by_text.keys(), loc="upper right")

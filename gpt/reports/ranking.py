@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 from gpt.base.keys import completed, declared, flat, grouped, having
 from gpt.base.losses import Loss, Unit, common_unit
-from gpt.reports.corpus_names import corpus_name
+from gpt.reports.listing import corpus_name
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import LOSSES, Metric, Summary
 from gpt.runs.run_state import RunState
 from gpt.training.metrics import is_higher_better
 
+_FEWEST_VALUES = 3  # of a number, of which the best can be said to lie inside or at the edge
 _FEWEST_SEEDS = 3  # with fewer, a difference is undecided rather than noise
 WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
 _SIGNIFICANCE = 0.05
@@ -26,14 +27,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ only in their seed. Losses in nats per unit of the ranking."""
+    """Runs that differ only in their seed."""
 
     values: dict[str, Any]  # by key: those that vary in the table
     runs: list[FinishedRun]  # the newest of each seed
-    mean: float  # of the metric, over seeds
+    mean: float  # of the metric, over seeds; of a loss, in nats per unit of the ranking
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
-    bits: float | None  # the mean exact loss in bits per byte, of a text
-    guess: float  # the loss of a uniform guess among its tokens; of a metric, infinite
     standing: str  # "best", "within noise" of the best, "undecided with 2 seeds", WORSE_THAN_GUESSING, or ""
 
 
@@ -60,19 +59,21 @@ class Ranking:
     older: list[FinishedRun]  # that are not counted, because there is a newer run of the same settings and seed
     unfinished: list[Unfinished]
 
-
-_Settings = dict[str, Any]
+    @property
+    def runs(self) -> list[FinishedRun]:
+        """Those that are counted, in the order of their groups."""
+        return [run for group in self.groups for run in group.runs]
 
 
 class _Member(NamedTuple):
     """A run that is ranked."""
 
     run: FinishedRun
-    settings: _Settings
+    settings: dict[str, Any]
     loss: Loss
-    vocabulary_size: int
-    value: float | None = None  # of the metric, if it is not ranked by a loss
-    is_higher_better: bool = False
+    guess: Loss  # of a uniform guess among its tokens
+    value: float | None  # of the metric, if it is not ranked by a loss
+    is_higher_better: bool
 
 
 def rankings(
@@ -84,22 +85,21 @@ def rankings(
     all runs, to draw the loss against what makes the targets differ.
     """
     finished: dict[tuple[Any, ...], list[_Member]] = defaultdict(list)
-    started: dict[tuple[Any, ...], list[tuple[RunFolder, _Settings]]] = defaultdict(list)
+    unfinished: dict[tuple[Any, ...], list[Unfinished]] = defaultdict(list)
     for run in runs:
-        loss = run.summary.loss(metric)
+        loss, value, is_higher = run.summary.loss(metric), None, False
         if loss.over.seen:
             log.warning(f"{run.folder.path} is not ranked: {loss.over.seen}")
             continue
         with skipping_damaged():
-            values = settings(*run, metric) | (_places(run.folder) if joined else {})
-            member = _Member(run, values, loss, len(run.folder.vocabulary().vocabulary))
+            values = _settings(*run, metric) | (_places(run.folder) if joined else {})
+            guess = loss.guess(len(run.folder.vocabulary().vocabulary))
             if metric not in LOSSES:
                 if (value := run.summary.metrics.get(metric)) is None:
                     log.warning(f"{run.folder.path} is not ranked: its {metric} was not recorded, or is NaN or Inf")
                     continue
                 is_higher = is_higher_better(run.folder.config().metrics, metric)
-                member = member._replace(value=value, is_higher_better=is_higher)
-            finished[() if joined else loss.key].append(member)
+            finished[() if joined else loss.key].append(_Member(run, values, loss, guess, value, is_higher))
     for other in others:
         with skipping_damaged():
             over = other.vocabulary().over("val")
@@ -107,22 +107,22 @@ def rankings(
             if key is None:
                 log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
             else:
-                started[key].append((other, settings(other, None, metric)))
-    return [_ranking(members, started[key]) for key, members in finished.items()]
+                values, seed = _settings(other, None, metric), other.config().seed
+                unfinished[key].append(Unfinished(other, values, seed, RunState.of(other)))
+    return [_ranking(members, unfinished[key]) for key, members in finished.items()]
 
 
-def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[str, Any]:
+def _settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[str, Any]:
     """The settings of a run that can affect the metric, by key: equal for repetitions.
 
-    A fork is identified by the weights that it started from, wherever they are. `summary` is None for an unfinished
-    run, which does not have its dtype yet. Raises UserError if the run is damaged.
+    A fork is identified by the weights that it started from, wherever they are. An unfinished run, whose `summary` is
+    None, does not have its dtype yet.
     """
     content = flat(completed(run.config().content()))
     kept = {key: value for key, value in content.items() if grouped(key, content)}
     if metric == "best":  # the lowest of more evaluations, or of noisier ones, is lower
         kept |= {key: content[key] for key in having("evaluates")}
-    parent = run.parent()
-    if parent is not None:
+    if (parent := run.parent()) is not None:
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"
     if summary is None:
         return kept
@@ -132,16 +132,16 @@ def settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[st
     return kept | {"dtype": summary.dtype} | earlier
 
 
-def _places(run: RunFolder) -> _Settings:
+def _places(run: RunFolder) -> dict[str, Any]:
     """What tells the texts of runs apart whose corpora are not compared."""
     values = {f"data.{name}": value for name, value in run.config().data.hyperparameters.items()}
     return {key: value for key, value in values.items() if declared(key).in_digest}
 
 
-def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]]) -> Ranking:
+def _ranking(members: list[_Member], unfinished: list[Unfinished]) -> Ranking:
     dtype = members[-1].settings["dtype"]  # an unfinished run does not have one yet
-    started = [(run, {"dtype": dtype} | values) for run, values in others]
-    keys = _varying([*(member.settings for member in members), *(values for _, values in started)])
+    unfinished = [other._replace(values={"dtype": dtype} | other.values) for other in unfinished]
+    keys = _varying([*(member.settings for member in members), *(other.values for other in unfinished)])
     by_values: dict[tuple, dict[int, _Member]] = defaultdict(dict)
     older = []
     for member in members:  # the oldest first, so that the newest run of a seed remains
@@ -149,22 +149,12 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]]) 
         seed = member.run.summary.seed
         older += [by_seed[seed].run] if seed in by_seed else []
         by_seed[seed] = member
-    groups, unit = [], common_unit(member.loss for member in members)
-    for by_seed in by_values.values():
-        own = list(by_seed.values())
-        values = {key: own[0].settings.get(key) for key in keys}
-        guess = own[0].loss.guess(own[0].vocabulary_size).per(unit) if own[0].value is None else math.inf
-        in_unit = [member.loss.per(unit) if member.value is None else member.value for member in own]
-        measured = [value for value in in_unit if value is not None]
-        bits = [bits for member in own if (bits := member.loss.bits_per("byte")) is not None]
-        deviation = statistics.stdev(measured) if len(measured) > 1 else None
-        in_bits = statistics.mean(bits) if len(bits) == len(own) else None
-        runs = [member.run for member in own]
-        groups.append(Group(values, runs, statistics.mean(measured), deviation, in_bits, guess or 0.0, ""))
+    unit = common_unit(member.loss for member in members)
+    groups = [_group([*by_seed.values()], keys, unit) for by_seed in by_values.values()]
     groups.sort(key=lambda group: group.mean, reverse=members[0].is_higher_better)
     standings, is_tested = _standings(groups)
     changed = [member.run.summary.changes for member in members]
-    ranking = Ranking(
+    return Ranking(
         corpus=corpus_name(members[-1].run.folder),
         keys=keys,
         shared=[change for change in changed[0] if all(change in each for each in changed)],
@@ -173,16 +163,22 @@ def _ranking(members: list[_Member], others: list[tuple[RunFolder, _Settings]]) 
         has_characters=all(member.loss.over.token == "character" for member in members),
         is_tested=is_tested,
         older=older,
-        unfinished=[],
+        unfinished=[x._replace(values={key: x.values.get(key) for key in keys}) for x in unfinished],
     )
-    for other, values in started:
-        with skipping_damaged():
-            varying = {key: values.get(key) for key in keys}
-            ranking.unfinished.append(Unfinished(other, varying, other.config().seed, RunState.of(other)))
-    return ranking
 
 
-def _varying(settings: list[_Settings]) -> list[str]:
+def _group(members: list[_Member], keys: list[str], unit: Unit) -> Group:
+    first = members[0]
+    in_unit = [member.loss.per(unit) if member.value is None else member.value for member in members]
+    measured = [value for value in in_unit if value is not None]
+    mean, deviation = statistics.mean(measured), statistics.stdev(measured) if len(measured) > 1 else None
+    has_diverged = first.value is None and mean >= (first.guess.per(unit) or 0.0)
+    values = {key: first.settings.get(key) for key in keys}
+    runs = [member.run for member in members]
+    return Group(values, runs, mean, deviation, WORSE_THAN_GUESSING if has_diverged else "")
+
+
+def _varying(settings: list[dict[str, Any]]) -> list[str]:
     """The keys that distinguish the runs, choices first; a key that follows from the choices is left out."""
     keys = dict.fromkeys(key for values in settings for key in values)
     choices = sorted(filter(_is_choice, keys), key=lambda key: key != "stage")
@@ -232,17 +228,13 @@ def _standings(groups: list[Group]) -> tuple[list[str], bool]:
     """Standings for groups ordered by mean: best, or not different from it; and whether there are seeds to tell.
 
     Welch's t-test, two-sided, at 5%, without a correction for many comparisons. A group of one seed borrows the pooled
-    standard deviation of the others. A group with a mean above the loss of guessing has diverged and is left out of the
-    pool, because its deviation would swamp the others.
+    standard deviation of the others; those that have diverged are left out of it, because theirs would swamp the rest.
     """
-    best, sane = groups[0], [group for group in groups if group.mean < group.guess]
+    best, sane = groups[0], [group for group in groups if group.standing != WORSE_THAN_GUESSING]
     degrees = sum(len(group.runs) - 1 for group in sane)
     squares = sum((len(group.runs) - 1) * group.deviation**2 for group in sane if group.deviation is not None)
     standings = ["best"]
     for group in groups[1:]:
-        if group.mean >= group.guess:
-            standings.append(WORSE_THAN_GUESSING)
-            continue
         n, m = len(best.runs), len(group.runs)
         if best.deviation is not None and group.deviation is not None:
             a, b = best.deviation**2 / n, group.deviation**2 / m
@@ -254,7 +246,8 @@ def _standings(groups: list[Group]) -> tuple[list[str], bool]:
         is_noise = degrees > 0 and (difference == 0 or (error > 0 and p_value(difference / error, df) >= _SIGNIFICANCE))
         fewest = min(n, m)
         undecided = f"undecided with {fewest} seed{'' if fewest == 1 else 's'}"
-        standings.append("" if not is_noise else "within noise" if fewest >= _FEWEST_SEEDS else undecided)
+        standing = "" if not is_noise else "within noise" if fewest >= _FEWEST_SEEDS else undecided
+        standings.append(group.standing or standing)
     return standings, degrees > 0
 
 
@@ -263,3 +256,29 @@ def p_value(t: float, degrees: float) -> float:
     from mpmath import betainc  # slow to import
 
     return float(betainc(degrees / 2, 0.5, 0, degrees / (degrees + t * t), regularized=True))
+
+
+def edges(ranking: Ranking) -> list[str]:
+    """A sentence for each number that varies, if the best group has the smallest or the largest of those tried.
+
+    They are those of groups that are as the best in all other keys: a longer run with another number says nothing.
+    """
+    found, best = [], ranking.groups[0].values
+    for key, name in names(ranking.keys).items():
+        like_the_best = [group.values[key] for group in ranking.groups if group.values | {key: best[key]} == best]
+        tried = sorted({value for value in like_the_best if is_number(value)})
+        if len(tried) >= _FEWEST_VALUES and best[key] in (tried[0], tried[-1]):
+            found += edge(name, best[key], "smaller" if best[key] == tried[0] else "larger")
+    return found
+
+
+def edge(name: str, best: float, beyond: str) -> list[str]:
+    """A sentence about a best value, unless it is 0, below which there is nothing."""
+    if best == 0 and beyond == "smaller":
+        return []
+    return [f"The best {name}, {best:g}, is at the edge of what was tried: {beyond} values may be better."]
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number, which true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,8 +1,12 @@
-"""The report of a run: its closing lines and its loss curve."""
+"""The report of a run: its closing lines, its loss curve, and its card and table in a notebook."""
 
+import base64
+import html
 import math
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tabulate import tabulate
 
 from gpt.base.console import command
 from gpt.base.errors import printable
@@ -61,33 +65,26 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         lines.append(f"best validation loss {summary.best.nats:.4f} at iteration {summary.best.weights}")
     if changed:
         lines.append(f"not the documented run of {summary.stage}: {', '.join(changed)}")
-    size = f"{summary.parameters:,} parameters"
-    if summary.flops:
-        size += f", {summary.flops:.3g} floating-point operations in training steps"
-    lines += [
-        size,
-        _time(summary, run.evaluations()[-1].tokens),
+    flops = f", {summary.flops:.3g} floating-point operations in training steps" if summary.flops else ""
+    speed = summary.tokens_per_second
+    steps = f"{run.evaluations()[-1].tokens / speed if speed else 0:.1f} s of training steps, {speed:,.0f} tokens/s"
+    whole = f"{summary.seconds:.1f} s {'since it was resumed' if len(summary.commands) > 1 else 'with evaluations'}"
+    return [
+        *lines,
+        f"{summary.parameters:,} parameters{flops}",
+        f"{steps}; {whole}",
         f"run folder: {run.path}",
         f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}",
     ]
-    return lines
 
 
-def _time(summary: Summary, tokens: int) -> str:
-    """How long the training took, and how much of it were its steps, which were made with so many tokens."""
-    speed = summary.tokens_per_second
-    steps = f"{tokens / speed if speed else 0:.1f} s of training steps, {speed:,.0f} tokens/s"
-    resumed = " since it was resumed" if len(summary.commands) > 1 else " with evaluations"
-    return f"{steps}; {summary.seconds:.1f} s{resumed}"
-
-
-def plot_run(run: RunFolder, summary: Summary) -> None:
-    """Draw the run's loss curves as loss.png, with the documented losses if it is the documented run."""
-    run.write("loss.png", curve_of_run(run, summary))
+def _row(name: str, train: float | str | None, val: float | str | None, note: str) -> str:
+    cells = ["-" if loss is None else loss if isinstance(loss, str) else f"{loss:.4f}" for loss in (train, val)]
+    return f"{name:<12}{cells[0]:>9}{cells[1]:>12}   {note}".rstrip()
 
 
 def curve_of_run(run: RunFolder, summary: Summary) -> bytes:
-    """The picture of the loss curves in a run folder."""
+    """The run's loss curves as a PNG, with the documented losses if it is the documented run."""
     training = run.config().training
     is_plain = not (training.label_smoothing or training.multi_token)
     of_steps = "mini-batch" if is_plain else "mini-batch, as it is trained"
@@ -151,6 +148,39 @@ def _draw_losses(
     axes.legend()
 
 
-def _row(name: str, train: float | str | None, val: float | str | None, note: str) -> str:
-    cells = ["-" if loss is None else loss if isinstance(loss, str) else f"{loss:.4f}" for loss in (train, val)]
-    return f"{name:<12}{cells[0]:>9}{cells[1]:>12}   {note}".rstrip()
+class Table(list[dict[str, Any]]):
+    """Rows by column, which a notebook shows as a table and pandas takes as they are."""
+
+    def _repr_html_(self) -> str:
+        return str(tabulate(self, headers="keys", tablefmt="html"))
+
+
+def history(evaluations: list[Evaluation]) -> Table:
+    """The evaluations of a run as rows: losses in nats per token."""
+    rows = Table()
+    for evaluation in evaluations:
+        losses = {"train": evaluation.train.nats, "val": evaluation.val.nats}
+        row: dict[str, Any] = {"iteration": evaluation.iteration, **losses, "tokens": evaluation.tokens}
+        for group, rate in evaluation.learning_rates.items():
+            row["learning_rate" if len(evaluation.learning_rates) == 1 else f"learning_rate_{group}"] = rate
+        for name, means in evaluation.metrics.items():
+            row |= {f"{name}_train": means.train, f"{name}_val": means.val}
+        rows.append(row)
+    return rows
+
+
+def card(summary: Summary, curve: bytes, sample: str, place: str) -> str:
+    """The results of a run as HTML. `curve`: a PNG; `place`: where the run is."""
+    title = f"{summary.name or summary.stage}, seed {summary.seed}: {summary.iterations:,} iterations"
+    changed = f"<p>changed: {_text(', '.join(summary.changes))}</p>" if summary.changes else ""
+    headers = ["nats per token", "train", "validation", ""]
+    table = tabulate(loss_rows(summary), headers, tablefmt="html", floatfmt=".4f", missingval="-")
+    return (
+        f"<h4>{_text(title)}</h4><p>{_text(place)}</p>{changed}{table}"
+        f'<img alt="loss curve" width="560" src="data:image/png;base64,{base64.b64encode(curve).decode()}">'
+        f'<pre style="white-space: pre-wrap">{html.escape(printable(sample, keep=chr(10)))}</pre>'
+    )
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text))

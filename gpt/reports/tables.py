@@ -9,35 +9,32 @@ from typing import Any
 from tabulate import tabulate
 
 from gpt.base.errors import printable
-from gpt.reports import edges, escaping
-from gpt.reports.curves import XLABELS, Axis, Equal
+from gpt.reports import escaping
 from gpt.reports.documented import with_deviation
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Ranking, label, names, shown
+from gpt.reports.plots import XLABELS, Axis, Equal
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, edges, label, names, shown
 from gpt.runs.records import LOSSES, Metric, Summary
 
 
 def table(ranking: Ranking, metric: Metric, style: str) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
-    short = names(ranking.keys)
-    losses = [summary.loss(metric) for group in ranking.groups for _, summary in group.runs]
-    title = f"{'best ' if metric == 'best' else ''}{losses[0].title if losses else metric}"
-    if metric not in LOSSES:
-        title = f"{metric}, estimated"
-    headers = [*(short[key] for key in ranking.keys), "seeds", title]
+    short, metrics = names(ranking.keys), [name for name in _metrics([ranking]) if name != metric]
     with_bits = metric == "exact" and not ranking.has_characters
-    metrics = [name for name in _metrics([ranking]) if name != metric]
-    headers += [*(["bits per byte"] if with_bits else []), *(f"{name}, estimated" for name in metrics)]
-    headers += ["standing", "tokens/s", "folder of the newest"]
+    title = f"{metric}, estimated"
+    if metric in LOSSES:
+        title = f"{'best ' if metric == 'best' else ''}{ranking.runs[0].summary.loss(metric).title}"
+    headers = [*short.values(), "seeds", title, *(["bits per byte"] if with_bits else [])]
+    headers += [*(f"{name}, estimated" for name in metrics), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
             with_deviation(group.mean, group.deviation),
-            *(["-" if group.bits is None else f"{group.bits:.4f}"] if with_bits else []),
+            *([_bits(group)] if with_bits else []),
             *(_mean([s.metrics[name] for _, s in group.runs if name in s.metrics]) for name in metrics),
             group.standing,
             f"{statistics.median(summary.tokens_per_second for _, summary in group.runs):,.0f}",
-            str(group.runs[-1][0].path),
+            str(group.runs[-1].folder.path),
         ]
         for group in ranking.groups
     ]
@@ -50,33 +47,34 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     ]  # fmt: skip
     escaped = escaping.markdown if style == "github" else printable
     rows = [[escaped(str(cell)) for cell in row] for row in cells]
-    runs = sum(len(group.runs) for group in ranking.groups)
-    title = f"{runs} run{'s' if runs > 1 else ''} on {ranking.corpus}"
+    heading = f"{len(ranking.runs)} run{'s' if len(ranking.runs) > 1 else ''} on {ranking.corpus}"
     if ranking.shared:
-        title += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
-    headers = [escaped(header) for header in headers]
-    shown_rows = tabulate(rows, headers, tablefmt=style, disable_numparse=True)
-    return "\n\n".join(
-        [escaped(title), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges.of_ranking(ranking))]
-    )
+        heading += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
+    shown_rows = tabulate(rows, [*map(escaped, headers)], tablefmt=style, disable_numparse=True)
+    return "\n\n".join([escaped(heading), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges(ranking))])
+
+
+def _bits(group: Group) -> str:
+    """The mean exact loss in bits per byte, of a text."""
+    bits = [summary.exact.bits_per("byte") for _, summary in group.runs]
+    known = [each for each in bits if each is not None]
+    return f"{statistics.mean(known):.4f}" if len(known) == len(bits) else "-"
 
 
 def equal_table(equal: Equal, x: Axis, style: str) -> str:
     """The losses at an equal amount of training, in a style of tabulate."""
     escaped = escaping.markdown if style == "github" else printable
     rows = [[escaped(label(group.values)), _mean(losses)] for group, losses in equal.losses]
-    title = (
-        f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
-    )
-    title += f"nats per {equal.unit}:"
     shown_rows = tabulate(rows, ["", "estimated val"], tablefmt=style, disable_numparse=True)
-    return f"{title}\n\n{shown_rows}"
+    return (
+        f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
+        f"nats per {equal.unit}:\n\n{shown_rows}"
+    )
 
 
 def _metrics(rankings: list[Ranking]) -> list[str]:
     """The metrics of their runs."""
-    runs = (run for ranking in rankings for group in ranking.groups for run in group.runs)
-    return list(dict.fromkeys(name for _, summary in runs for name in summary.metrics))
+    return list(dict.fromkeys(name for ranking in rankings for _, summary in ranking.runs for name in summary.metrics))
 
 
 def _mean(values: list[float]) -> str:
@@ -86,7 +84,7 @@ def _mean(values: list[float]) -> str:
 
 
 def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> str:
-    exact = [summary.exact.over for group in ranking.groups for _, summary in group.runs]
+    exact = [summary.exact.over for _, summary in ranking.runs]
     note = f"{f'Nats per {ranking.unit}, mean' if metric in LOSSES else 'Mean'} ± standard deviation over seeds. "
     if not ranking.has_characters and _metrics([ranking]):
         note += "Metrics are per token. "

@@ -1,22 +1,66 @@
 """The report of a search: the best trial, the importance of each hyperparameter, and a picture of both."""
 
 import itertools
+import logging
+import math
+import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from gpt.base.errors import RequestError
+from gpt.base.console import command
+from gpt.base.errors import RequestError, printable
 from gpt.base.pictures import write_picture
-from gpt.cli.ranges import Range
+from gpt.base.request import Request
+from gpt.base.schema import TrainConfig
+from gpt.cli.composing import composed
+from gpt.cli.ranges import Base, Range
 from gpt.reports.axes import log_axis
-from gpt.reports.edges import of_interval
-from gpt.searching.study import EXACT, Goal
+from gpt.reports.ranking import edge
+from gpt.searching.study import EXACT, Goal, Search
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_NEAR = 0.05  # of the length of an interval: what counts as its edge
+
+log = logging.getLogger("gpt")
+
+
+def conclude(search: Search, base: Base, request: Request) -> None:
+    """Say what was found, and what to do with it."""
+    log.info(f"{counts(search.study)}, in {search.folder}")
+    best = winner(search.study)
+    if len(base.ranges) > 1:
+        shares = ", ".join(f"{key} {share:.2f}" for key, share in importances(search.study).items())
+        log.info(f"importances: {shares or 'too few trials yet'}")
+    log.info(f"picture: {search.picture}")
+    for line in edges(best.params, base.ranges):
+        log.info(line)
+    full, loss = _full_length(base.config), None if search.goal.metric else search.loss(best.number)
+    measured = f", measured {loss.objection}" if loss and loss.objection else ""
+    unit = f" (nats per {loss.unit}{measured})" if loss else ""
+    log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{unit}")
+    log.info(f"use it: {command('generate')} run={shlex.quote(str(search.run_folder(best.number)))}")
+    log.info(f"train the winner{f' in full, for {full:,} iterations' if full else ''}:")
+    values = [f"{key}={value}" for key, value in best.params.items()]
+    values += [f"training.max_iters={full}"] if full else []
+    kept = [word for word in base.overrides if not (full and word.startswith("training.max_iters="))]
+    print(printable(f"{command('train')} {shlex.join([*request.options, *kept, *values])}"))
+
+
+def _full_length(config: TrainConfig) -> int | None:
+    """The iterations of the documented run of a stage, if those of the search are fewer."""
+    content, settings = composed("train", [f"model={config.stage}"])
+    full = int(content["training"]["max_iters"])
+    is_known = settings["runtime"]["choices"]["model"] == config.stage
+    return full if is_known and full > config.training.max_iters else None
 
 
 def counts(study: optuna.Study) -> str:
@@ -52,12 +96,16 @@ def winner(study: optuna.Study) -> FrozenTrial:
 
 def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
     """A sentence for each number among the best hyperparameters that is near the end of its interval."""
-    return [
-        line
-        for key, found in ranges.items()
-        if found.values is None and key in params
-        for line in of_interval(key, params[key], found.low, found.high, is_log=found.is_log)
-    ]
+    found = []
+    for key, where in ranges.items():
+        if where.values is None and key in params:
+            ends = (where.low, params[key], where.high)
+            low, best, high = map(math.log, ends) if where.is_log else ends
+            if best - low <= _NEAR * (high - low):
+                found += edge(key, params[key], "smaller")
+            elif high - best <= _NEAR * (high - low):
+                found += edge(key, params[key], "larger")
+    return found
 
 
 def draw(study: optuna.Study, path: Path, goal: Goal = EXACT) -> None:
@@ -66,32 +114,37 @@ def draw(study: optuna.Study, path: Path, goal: Goal = EXACT) -> None:
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    searched = {key: where for trial in study.get_trials(deepcopy=False) for key, where in trial.distributions.items()}
-    is_alone = len(searched) == 1  # its importance would always be 1
-    complete = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
-    pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-    values = [trial.value for trial in complete]
-    left.plot([trial.number for trial in complete], values, "o", color="tab:blue", label="complete")
-    if values:
-        best = list(itertools.accumulate(values, max if goal.is_higher else min))
-        left.step([trial.number for trial in complete], best, where="post", color="tab:orange", label="best so far")
-    if is_alone:
-        right.plot([trial.params[key] for trial in complete for key in searched], values, "o", color="tab:blue")
-    for axes in (left, *([right] if is_alone else [])):  # their last values are of fewer iterations: no height is right
-        places = [trial.number if axes is left else trial.params[key] for trial in pruned for key in [*searched][:1]]
-        axes.plot(places, [0.97] * len(places), "x", color="grey", label="pruned", transform=axes.get_xaxis_transform())
-        axes.margins(y=0.1)
-    left.set(xlabel="trial", ylabel=goal.metric or f"{goal.noun} (nats)")
-    left.grid(alpha=0.3)
+    trials = study.get_trials(deepcopy=False)
+    searched = {key: where for trial in trials for key, where in trial.distributions.items()}
+    _draw_trials(left, trials, goal, "trial", lambda trial: trial.number)
+    complete = [(trial.number, trial.value) for trial in trials if trial.state is TrialState.COMPLETE]
+    if complete:
+        numbers, values = zip(*complete, strict=True)
+        best = [*itertools.accumulate(values, max if goal.is_higher else min)]
+        left.step(numbers, best, where="post", color="tab:orange", label="best so far")
     left.legend()
-    if is_alone:
+    if len(searched) == 1:  # its importance would always be 1
         ((key, where),) = searched.items()
-        right.set(xlabel=key.rpartition(".")[2], ylabel=goal.metric or f"{goal.noun} (nats)")
+        _draw_trials(right, trials, goal, key.rpartition(".")[2], lambda trial: trial.params[key])
         if getattr(where, "log", False):  # not of a choice
-            log_axis(right, [trial.params[key] for trial in [*complete, *pruned]])
-        right.grid(alpha=0.3)
+            log_axis(right, [trial.params[key] for trial in trials])
     else:
         found = importances(study)
         right.barh([key.rpartition(".")[2] for key in found][::-1], list(found.values())[::-1])
         right.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
     write_picture(path, figure)
+
+
+def _draw_trials(
+    axes: "Axes", trials: Sequence[FrozenTrial], goal: Goal, name: str, place: Callable[[FrozenTrial], Any]
+) -> None:
+    """The values of complete trials; pruned ones above, since their last values are of fewer iterations."""
+    complete, pruned = (
+        [trial for trial in trials if trial.state is state] for state in (TrialState.COMPLETE, TrialState.PRUNED)
+    )
+    axes.plot([*map(place, complete)], [trial.value for trial in complete], "o", color="tab:blue", label="complete")
+    height = axes.get_xaxis_transform()
+    axes.plot([*map(place, pruned)], [0.97] * len(pruned), "x", color="grey", label="pruned", transform=height)
+    axes.margins(y=0.1)
+    axes.set(xlabel=name, ylabel=goal.metric or f"{goal.noun} (nats)")
+    axes.grid(alpha=0.3)

@@ -8,6 +8,7 @@ after a grace period, count the trial as failed, and start it anew as another on
 The file may be a stranger's: nothing is used of a trial whose values are not from the search's own space.
 """
 
+import itertools
 import json
 import logging
 import math
@@ -34,6 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.base.files import own_file
 from gpt.base.keys import differences
+from gpt.base.losses import Loss
 from gpt.base.schema import TrainConfig
 from gpt.base.seeding import generator
 from gpt.runs.folder import RunFolder
@@ -70,9 +72,6 @@ class Goal:
     def noun(self) -> str:
         """What trials are compared by."""
         return self.metric or "exact validation loss"
-
-    def __str__(self) -> str:
-        return f"{'highest' if self.is_higher else 'lowest'} {self.noun}"
 
     def of_evaluation(self, evaluation: Evaluation) -> float | None:
         """What trials are compared by before they end; None if it is NaN or Inf."""
@@ -146,7 +145,7 @@ class Search:
             if not (is_theirs or is_too_large):
                 raise  # not because of the hyperparameters: the trial can be resumed once the problem is fixed
             self._tell(trial, state=TrialState.FAIL)
-            if not self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+            if not self._trials(TrialState.COMPLETE, TrialState.PRUNED):
                 raise RequestError(f"trial {trial.number} failed, and none has succeeded: {reason}") from None
             log.warning(f"trial {trial.number} failed: {reason}")
         else:
@@ -154,19 +153,30 @@ class Search:
 
     def result(self, number: int) -> str:
         """What came out of a trial, in words."""
-        (trial,) = (trial for trial in self.study.get_trials(deepcopy=False) if trial.number == number)
+        trial = self._trials()[number]
         if trial.state is TrialState.COMPLETE and trial.value is not None:
             return f"{trial.value:.4f}{'  best so far' if trial.value == self.study.best_value else ''}"
         return trial.state.name.lower()
 
-    @property
-    def complete(self) -> list[int]:
-        """The numbers of the trials that have a loss."""
-        return [trial.number for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
-
     def run_folder(self, number: int) -> Path:
         """The run folder of a trial."""
         return self.folder / f"trial_{number:03d}"
+
+    def loss(self, number: int) -> Loss | None:
+        """The exact loss of a trial; None if it has not finished, or somebody has removed its run."""
+        run = RunFolder(self.run_folder(number))
+        return run.summary().exact if run.is_finished() else None
+
+    def check_comparable(self, *new: int) -> None:
+        """Raise UserError if the losses of all complete trials and of `new` ones are over different targets."""
+        numbers = [trial.number for trial in self._trials(TrialState.COMPLETE)]
+        losses = {self.run_folder(n): loss for n in [*numbers, *new] if (loss := self.loss(n))}
+        for (first, of_first), (folder, of_folder) in itertools.pairwise(losses.items()):
+            if of_first.key != of_folder.key:
+                raise UserError(
+                    f"the losses of {first} and {folder} are over other targets, which no search can compare: another "
+                    "text, split or sample, or text that the weights of init= were trained on"
+                )
 
     def _tell(self, trial: Trial, loss: float | None = None, state: TrialState = TrialState.COMPLETE) -> None:
         with self._storage():
@@ -180,23 +190,22 @@ class Search:
             yield
 
     def _check_trials(self) -> None:
-        for number, trial in enumerate(self.study.get_trials(deepcopy=False)):
+        for number, trial in enumerate(self._trials()):
             is_inside = trial.distributions == self._space and all(
                 contains(self._space[key], value) for key, value in trial.params.items()
             )
-            losses = [math.isfinite(loss) for loss in trial.values or []]
-            is_complete = trial.state is not TrialState.COMPLETE or losses == [True]
-            if trial.number != number or not is_inside or not is_complete:
+            has_loss = trial.state is not TrialState.COMPLETE or [*map(math.isfinite, trial.values or [])] == [True]
+            if not (trial.number == number and is_inside and has_loss):
                 raise UserError(f"{self._file} is damaged: its trial {number} does not belong to this search")
 
     def _abandoned(self, locks: ExitStack) -> Trial | None:
         """A trial whose worker died, locked."""
-        for frozen in self._running():
+        for frozen in self._trials(TrialState.RUNNING):
             run = RunFolder(self.run_folder(frozen.number))
             if run.is_started() and RunState.of(run).name == "training":  # somebody has resumed it by hand
                 continue
             if self._acquired(frozen, locks):
-                if any(other.number == frozen.number for other in self._running()):  # not told since
+                if self._trials()[frozen.number].state is TrialState.RUNNING:  # not told since
                     return Trial(self.study, frozen._trial_id)  # Optuna has no public call for this
                 locks.close()
         return None
@@ -215,7 +224,7 @@ class Search:
             return None
         _check_free(self.run_folder(len(earlier)))
         self.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
-        frozen = self.study.get_trials(deepcopy=False)[-1]
+        frozen = self._trials()[-1]
         self._acquired(frozen, locks)
         return Trial(self.study, frozen._trial_id)
 
@@ -241,20 +250,18 @@ class Search:
         # The sampler keeps drawing what it has found to be good; the rest of a finite space is taken in order.
         return next((params for params in combinations(self._space) if params not in tried), None)
 
-    def _running(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
 
     def _acquired(self, trial: FrozenTrial, locks: ExitStack) -> bool:
         folder = self.run_folder(trial.number)
         if folder.is_symlink():
             raise UserError(f"{folder} is a link: a trial's run must be in the folder of its study")
         folder.mkdir(exist_ok=True)
-        lock = FileLock(lock_file(folder / ".worker"), blocking=False)
         try:
-            lock.acquire()
+            locks.enter_context(FileLock(lock_file(folder / ".worker"), blocking=False))
         except Timeout:
             return False
-        locks.callback(lock.release)
         return True
 
     def _check_same(self, settings: dict[str, Any]) -> None:
@@ -277,12 +284,12 @@ def _opened(path: Path, pruner: BasePruner, goal: Goal) -> optuna.Study:
     storage = RDBStorage(
         "sqlite:///study.db", engine_kwargs={"creator": connect}
     )  # a path may have signs of an address
-    direction = "maximize" if goal.is_higher else "minimize"
+    direction, best = ("maximize", "highest") if goal.is_higher else ("minimize", "lowest")
     study = optuna.create_study(
         storage=storage, study_name="search", load_if_exists=True, direction=direction, pruner=pruner
     )
     if [each.name.lower() for each in study.directions] != [direction]:
-        raise UserError(f"{path} is not the study of a search for the {goal}")
+        raise UserError(f"{path} is not the study of a search for the {best} {goal.noun}")
     return study
 
 
@@ -313,19 +320,19 @@ class _Pruning(Watcher):
 
     def __init__(self, trial: Trial, goal: Goal) -> None:
         self._trial, self._goal = trial, goal
-        self._reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        self._reported = {0, *trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values}
 
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
         """Report the evaluations that the study lacks, including those from before the run was resumed."""
-        evaluations = state.progress.evaluations
-        for evaluation in [e for e in evaluations if e.iteration > 0 and e.iteration not in self._reported]:
+        evaluations, iteration = state.progress.evaluations, state.progress.iteration
+        for evaluation in [each for each in evaluations if each.iteration not in self._reported]:
             if (value := self._goal.of_evaluation(evaluation)) is not None:
                 self._trial.report(value, evaluation.iteration)
             self._reported.add(evaluation.iteration)
-        is_evaluated = bool(evaluations) and evaluations[-1].iteration == state.progress.iteration > 0
+        is_evaluated = bool(evaluations) and evaluations[-1].iteration == iteration > 0
         if is_evaluated and not is_last and self._trial.should_prune():
             raise PrunedError(
-                f"trial {self._trial.number} pruned at iteration {state.progress.iteration}: "
+                f"trial {self._trial.number} pruned at iteration {iteration}: "
                 f"its {self._goal.metric or 'validation loss'} of {self._goal.of_evaluation(evaluations[-1]):.4f} is "
                 f"{'below' if self._goal.is_higher else 'above'} the median of the other trials"
             )

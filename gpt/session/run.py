@@ -17,7 +17,7 @@ from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import choices_of, settings_of_chosen
 from gpt.data.corpus import TextCorpus
-from gpt.reports.run import closing_lines, plot_run
+from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -187,7 +187,7 @@ def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Wa
     """Write a sample, the loss curve and the summary, and tell the watchers."""
     attempt("the sample", lambda: folder.write("sample.txt", job.task.sample(job.model, job.corpus, summary.seed)))
     # Matplotlib reads the user's settings, which can raise any error.
-    attempt("the loss curve", lambda: plot_run(folder, summary), (Exception,))
+    attempt("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary)), (Exception,))
     folder.write_summary(summary)
     lines = closing_lines(summary, folder)
     for watcher in watchers:

@@ -19,8 +19,7 @@ from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
-from gpt.reports.card import Table, card, history
-from gpt.reports.run import curve_of_run, loss_curve
+from gpt.reports.run import Table, card, curve_of_run, history, loss_curve
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary

@@ -1,7 +1,10 @@
 """compare.py's files: they replace those of an earlier comparison and nothing else, and show what was asked for."""
 
+import csv
 import dataclasses
 import errno
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,14 +12,15 @@ import pytest
 from gpt.base.errors import RequestError
 from gpt.reports import comparison
 from gpt.reports.comparison import ComparisonReport
-from gpt.runs.finding import finished_runs
-from tests.conftest import Script, compare_config
+from tests.conftest import Script, TrainedOnce, compare_config
+from tests.faults.trials import tree
+from tests.reports.test_ranking import RUN, copies
 
 
 @pytest.fixture
-def report(trained: Path) -> ComparisonReport:
-    config = compare_config(by=["seed"])
-    report = ComparisonReport.of(finished_runs(trained / "runs"), [], config)
+def report(tmp_path: Path) -> ComparisonReport:
+    runs = copies(tmp_path / "runs", {"0.1": [2.0], "0.2": [1.0]})
+    report = ComparisonReport.of(runs, [], compare_config(by=["learning_rate"]))
     return dataclasses.replace(report, ranked=[*report.rankings, *report.rankings])
 
 
@@ -24,39 +28,94 @@ def report(trained: Path) -> ComparisonReport:
 def test_a_picture_or_table_of_the_users_own_is_not_replaced(
     name: str, report: ComparisonReport, tmp_path: Path
 ) -> None:
-    (tmp_path / name).write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("precious")
     with pytest.raises(RequestError, match="is not from a comparison"):
-        report.write(tmp_path)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+        report.write(tmp_path / "out")
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["precious"]
 
 
 @pytest.mark.parametrize("whole", [0, 1, 2])
 def test_a_comparison_that_a_full_disk_cut_off_is_replaced(
     whole: int, report: ComparisonReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = dataclasses.replace(report, config=report.config.model_copy(update={"by": None}))
+    out = tmp_path / "out"
 
     def write(path: Path, content: str) -> None:
-        if len(list(tmp_path.iterdir())) == whole:
+        if len(list(out.iterdir())) == whole:
             raise OSError(errno.ENOSPC, "No space left on device")
         path.write_text(content)
 
     with monkeypatch.context() as full:
         full.setattr(comparison, "write_atomically", write)
         with pytest.raises(OSError, match="No space"):
-            report.write(tmp_path)
-    assert len(report.write(tmp_path)) >= 3
+            report.write(out)
+    written = report.write(out)
+    assert written == [out / f"compare{end}" for end in (".json", ".md", ".csv", ".png", "_by_1.png", "_by_2.png")]
+    assert {*out.iterdir()} == {*written}
+
+
+def test_compare_writes_tables_and_pictures(called: Script, trained_run: TrainedOnce, tmp_path: Path) -> None:
+    for stage, loss in (("v1", 2.0), ("v5", 1.0)):
+        copies(tmp_path / "runs" / stage, {"0.001": [loss, loss], "0.1": [loss, loss]}, trained_run(stage))
+    shutil.copytree(RUN, tmp_path / "other")
+    arguments = ["runs=runs,other", "by=[learning_rate,stage]", "out=out", "x=seconds", "metric=val"]
+    both = called("compare.py", *arguments, cwd=tmp_path)
+    assert both.returncode == 0, both.stderr  # although nothing varies among the runs of the other text
+    before = tree(tmp_path / "out")
+    refused = called("compare.py", "runs=other", "by=learning_rate", "out=out", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert tree(tmp_path / "out") == before
+    assert "by=learning_rate does not vary between these runs; these keys do: none" in refused.stderr
+    done = called("compare.py", *arguments, "tags=[copy]", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "8 runs on words, and (more).txt" in done.stdout
+    rows = list(csv.DictReader((tmp_path / "out" / "compare.csv").open()))
+    assert [(tmp_path / row["folder"] / "summary.json").exists() for row in rows] == [True] * 8
+    (ranking,) = json.loads((tmp_path / "out" / "compare.json").read_text())["rankings"]
+    assert ranking["groups"][0]["standing"] == "best"
+    for name in ("compare.png", "compare_by.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+    assert "| v5 " in (tmp_path / "out" / "compare.md").read_text()
+    again = called("compare.py", "runs=other", "out=out", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert not (tmp_path / "out" / "compare_by.png").exists()  # it would be beside the tables of other runs
+
+
+def test_a_slide_is_one_file(called: Script, tmp_path: Path) -> None:
+    shutil.copytree(RUN, tmp_path / "runs" / "a")
+    for name, beginning in (("s.svg", b"<?xml"), ("s.PNG", b"\x89PNG"), ("s.pdf", b"%PDF")):
+        done = called("compare.py", f"out=slides/{name}", "title=What is it worth?", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(f"written: slides/{name}\n")
+        assert (tmp_path / "slides" / name).read_bytes().startswith(beginning)
+    assert len([*(tmp_path / "slides").iterdir()]) == 3
+    (tmp_path / "x.png").mkdir()
+    done = called("compare.py", "out=x.png", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "out=x.png is a folder" in done.stderr
+
+
+def test_stages_are_chosen_together_and_damaged_runs_alone_are_an_error(called: Script, tmp_path: Path) -> None:
+    shutil.copytree(RUN, tmp_path / "runs" / "a")
+    done = called("compare.py", "stage=v1,v6,v5", cwd=tmp_path)
+    assert "1 run on corpus.txt" in done.stdout
+    path = tmp_path / "runs" / "a" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"characters"', '"Characters"'))
+    done = called("compare.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "damaged" in done.stderr
 
 
 def test_the_loss_is_drawn_against_a_key_of_the_corpus(called: Script, tmp_path: Path) -> None:
     """In one picture of all runs, although losses over different texts are in tables of their own."""
-    swept = ["-m", "model=v1,v2", "data=recall", "data.distance=0,3", "data.size=100", "model.block_size=16"]
+    swept = ["-m", "model=v1", "data=recall", "data.distance=0,3", "data.size=100", "model.block_size=16"]
     short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1", "hydra.sweep.dir=runs"]
     done = called("train.py", *swept, *short, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = called("compare.py", "by=distance", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "runs").glob("compare*.png")) == ["compare.png", "compare_by.png"]
-    assert done.stdout.count("2 runs on recall, pairs=4, distance=") == 2
+    assert done.stdout.count("1 run on recall, pairs=4, distance=") == 2
     done = called("compare.py", "by=learning_rate", cwd=tmp_path)
-    assert "by=learning_rate does not vary between these runs; these keys do: stage" in done.stderr
+    assert "by=learning_rate does not vary between these runs; these keys do: none" in done.stderr

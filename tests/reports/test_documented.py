@@ -6,22 +6,20 @@ import pytest
 
 from gpt.base.schema import Documented
 from gpt.reports.documented import compare, table
-from gpt.reports.plots import curves
-from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.reports.plots import draw
+from gpt.runs.finding import FinishedRun
+from gpt.runs.folder import RunFolder
 from gpt.runs.records import Estimated
 from gpt.training.progress import Progress
 from tests.conftest import empty_run
-from tests.losses import estimated, exact
+from tests.losses import estimated, evaluation, exact
+from tests.reports.test_ranking import RUN
+
+SUMMARY = RunFolder(RUN).summary().model_copy(update={"changed": []})  # as if it had the documented settings
 
 
-@pytest.fixture
-def template(trained: Path) -> FinishedRun:
-    return finished_runs(trained / "runs")[-1]
-
-
-def runs(template: FinishedRun, *changes: dict) -> list[FinishedRun]:
-    run, summary = template
-    return [FinishedRun(run, summary.model_copy(update={"changed": []} | change)) for change in changes]
+def runs(*changes: dict) -> list[FinishedRun]:
+    return [FinishedRun(RunFolder(RUN), SUMMARY.model_copy(update=change)) for change in changes]
 
 
 def documented(val: float | None, train: float | None = None, kind: str | None = "estimated") -> dict:
@@ -32,10 +30,9 @@ def losses(train: float, val: float, of_split: float = 2.0) -> dict:
     return {"estimated": Estimated(train=estimated(train), val=estimated(val)), "exact": exact(of_split)}
 
 
-def test_mean_and_deviation_over_seeds(template: tuple) -> None:
+def test_mean_and_deviation_over_seeds() -> None:
     stage = {"stage": "v5", **documented(2.0808)}
     given = runs(
-        template,
         {"seed": 1, **stage, **losses(1.9, 2.05, 2.06)},
         {"seed": 2, **stage, **losses(1.9, 2.07, 2.08)},
         {"seed": 3, **stage, **losses(1.9, 2.09, 2.10)},
@@ -51,7 +48,7 @@ def test_mean_and_deviation_over_seeds(template: tuple) -> None:
     assert strict.verdict == "differs by more than 0.01"
 
 
-def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target(template: tuple) -> None:
+def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target() -> None:
     whole, sample = exact(2.0), exact(2.0, 80)
     for losses, text in (
         ([whole, whole], "exact: every target of the validation"),
@@ -59,33 +56,32 @@ def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target(template: 
         ([whole, sample], "exact: 80 of 900 targets or every target of the validation"),
     ):
         stage = {"stage": "v5", **documented(2.0808)}
-        given = runs(template, *({"seed": seed, "exact": exact, **stage} for seed, exact in enumerate(losses)))
+        given = runs(*({"seed": seed, "exact": exact, **stage} for seed, exact in enumerate(losses)))
         comparison = compare(given, tolerance=0.03)
         assert text in table(comparison, "simple")
         assert comparison.rows[0].exact == (2.0 if losses[0] == losses[1] else None)
 
 
-def test_a_mini_batch_is_not_compared_with_an_estimate(template: tuple) -> None:
+def test_a_mini_batch_is_not_compared_with_an_estimate() -> None:
     changes = documented(None, 2.5769, "mini-batch") | {"last_batch": estimated(2.51)}
-    comparison = compare(runs(template, changes), tolerance=0.03)
+    comparison = compare(runs(changes), tolerance=0.03)
     (row,) = comparison.rows
     assert (row.difference, row.verdict[:14], "2.5100" in row.verdict) == (None, "not comparable", True)
     assert "2.5769 *" in table(comparison, "simple")
 
 
-def test_a_missing_figure_is_filled_in_and_a_documented_train_loss_has_its_own_row(template: tuple) -> None:
-    (row,) = compare(runs(template, {**documented(None, kind=None), **losses(2.2, 2.3)}), tolerance=0.03).rows
+def test_a_missing_figure_is_filled_in_and_a_documented_train_loss_has_its_own_row() -> None:
+    (row,) = compare(runs({**documented(None, kind=None), **losses(2.2, 2.3)}), tolerance=0.03).rows
     assert (row.documented, row.difference, row.measured) == (None, None, 2.3)
     assert "filled in" in row.verdict
-    train, val = compare(runs(template, {**documented(1.4873, 1.0763), **losses(1.1, 1.5)}), tolerance=0.03).rows
+    train, val = compare(runs({**documented(1.4873, 1.0763), **losses(1.1, 1.5)}), tolerance=0.03).rows
     assert (train.split, train.documented, train.measured) == ("train", 1.0763, 1.1)
     assert (val.split, val.documented, val.measured) == ("val", 1.4873, 1.5)
 
 
-def test_changed_and_repeated_runs_are_shown_but_not_counted(template: tuple) -> None:
+def test_changed_and_repeated_runs_are_shown_but_not_counted() -> None:
     stage = {"stage": "v5", "seed": 1, **documented(2.0808)}
     given = runs(
-        template,
         {**stage, **losses(1.9, 2.5)},
         {**stage, **losses(1.9, 2.08)},
         {**stage, **losses(1.9, 1.7), "changed": ["model.n_layer=9"]},
@@ -99,18 +95,13 @@ def test_changed_and_repeated_runs_are_shown_but_not_counted(template: tuple) ->
     assert "| v5" in table(comparison, "github")
 
 
-def test_a_run_with_a_single_evaluation_is_a_point_in_the_picture(template: tuple, tmp_path: Path) -> None:
-    sizes = []
-    for number, iterations in enumerate(([0], [0, 40])):
-        run = empty_run(tmp_path / str(number))
-        evaluations = template[0].evaluations()
-        evaluated = [evaluations[0].model_copy(update={"iteration": i}) for i in iterations]
-        run.write_metrics(Progress(iteration=iterations[-1], evaluations=evaluated))
-        summary = template[1].model_copy(
-            update={"stage": "v4", "changed": [], "documented": Documented(train=None, val=None, kind=None)}
-        )
-        picture = tmp_path / f"{number}.png"
-        drawn = curves(compare([FinishedRun(run, summary)], tolerance=0.03), [], "iterations", picture)
-        assert drawn == picture.exists()
-        sizes.append(drawn)
-    assert sizes == [True, True]
+def test_a_run_with_a_single_evaluation_is_a_point_in_the_picture_beside_the_documented_loss(tmp_path: Path) -> None:
+    run = empty_run(tmp_path / "run")
+    run.write_metrics(Progress(iteration=0, evaluations=[evaluation(0, 4.0, 3.0)]))
+    summaries = [summary for _, summary in runs(documented(2.0), documented(None, 2.5, "mini-batch") | {"stage": "v1"})]
+    figure = draw(compare([FinishedRun(run, summary) for summary in summaries], tolerance=0.03), [], "iterations")
+    assert figure is not None
+    (axes,) = figure.axes
+    points = [(line.get_marker(), *map(float, line.get_ydata())) for line in axes.lines]
+    assert points == [(".", 3.0), (".", 3.0), (".", 3.0), (".", 3.0), ("+", 2.5), ("x", 2.0)]
+    assert axes.get_legend_handles_labels()[1] == ["documented, one mini-batch", "documented"]

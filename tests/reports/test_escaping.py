@@ -11,9 +11,10 @@ import pytest
 from gpt.reports import escaping, tables
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.ranking import Group, Ranking
-from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from tests.conftest import compare_config
+from tests.reports.test_ranking import RUN
 
 HOSTILE = [
     "<script>alert(1)</script>", "[x](javascript:alert)", "![x](http://a.b/c)", "a\n# heading", "a | b |", "`code`",
@@ -23,12 +24,11 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_markdown_of_a_stranger_is_rendered_as_it_is_written(text: str) -> None:
+def test_markdown_of_a_stranger_is_rendered_as_it_is_written() -> None:
     markdown_it = pytest.importorskip("markdown_it")
-    for line in (f"before {text} after", text):
+    parser = markdown_it.MarkdownIt("commonmark", {"linkify": False}).enable("table")
+    for line in [*HOSTILE, *(f"before {text} after" for text in HOSTILE)]:
         escaped = escaping.markdown(line)
-        parser = markdown_it.MarkdownIt("commonmark", {"linkify": False}).enable("table")
         rendered = re.sub("</?code>", "", parser.renderInline(escaped))
         expected = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
         for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
@@ -39,26 +39,21 @@ def test_markdown_of_a_stranger_is_rendered_as_it_is_written(text: str) -> None:
         assert not re.search(r"@|://|www\.", "".join(plain))
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\x00=1", "\u202e=x", "\t=1", "a\r\n=1"])
-def test_no_cell_is_a_formula_or_has_a_control_character(text: str) -> None:
-    cell = escaping.csv_cell(text)
-    assert isinstance(cell, str)
-    assert cell.isprintable()
-    assert not cell.startswith(("=", "+", "-", "@"))
+def test_no_cell_is_a_formula_or_has_a_control_character_and_numbers_stay_numbers() -> None:
+    for text in ("=1+1", "+1+1", "-1+1", "-1=", "@SUM(A1)", "\x00=1", "\u202e=x", "\t=1", "a\r\n=1"):
+        cell = escaping.csv_cell(text)
+        assert isinstance(cell, str)
+        assert cell.isprintable()
+        assert not cell.startswith(("=", "+", "-", "@"))
+    numbers = [-1, -0.5, "-0.5", "-.5e-3", "1e-3", "+1", None]
+    assert [*map(escaping.csv_cell, numbers)] == numbers
 
 
-@pytest.mark.parametrize("value", [-1, -0.5, "-0.5", "1e-3", "+1", None])
-def test_numbers_stay_numbers(value: object) -> None:
-    assert escaping.csv_cell(value) == value
-
-
-def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) -> None:
-    run, summary = finished_runs(trained / "runs")[0]
+def test_the_tables_of_hostile_runs_are_tables(tmp_path: Path) -> None:
+    run = FinishedRun(RunFolder(RUN), RunFolder(RUN).summary())
     keys = ["=key", "a|b"]
-    groups = [
-        Group(dict.fromkeys(keys, text), [FinishedRun(run, summary)], 1.0, None, None, 4.0, "best") for text in HOSTILE
-    ]
-    older = [FinishedRun(RunFolder(Path(text)), summary) for text in HOSTILE]
+    groups = [Group(dict.fromkeys(keys, text), [run], 1.0, None, "best") for text in HOSTILE]
+    older = [FinishedRun(RunFolder(Path(text)), run.summary) for text in HOSTILE]
     ranking = Ranking(
         "<b>corpus</b>\n# x", keys, ["<i>"], groups,
         unit="token", has_characters=True, is_tested=False, older=older, unfinished=[],
@@ -68,8 +63,7 @@ def test_the_tables_of_hostile_runs_are_tables(trained: Path, tmp_path: Path) ->
     rows = list(csv.reader(io.StringIO(content)))
     assert [len(row) for row in rows] == [len(rows[0])] * (len(HOSTILE) + 1)
     assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
-    config = compare_config(by=["=key"])
-    report = ComparisonReport.of([FinishedRun(run, summary)], [], config)
+    report = ComparisonReport.of([run], [], compare_config(by=["=key"]))
     report = dataclasses.replace(report, rankings=[ranking], ranked=[ranking])
     report.write(tmp_path)
     text = (tmp_path / "compare.md").read_text()

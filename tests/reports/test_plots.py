@@ -1,7 +1,7 @@
-"""Pictures of many runs stay legible."""
+"""Pictures of many runs stay legible; losses after an equal amount of training; losses against keys and sizes."""
 
 import itertools
-import shutil
+import statistics
 from pathlib import Path
 
 import pytest
@@ -9,16 +9,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from gpt.reports import plots
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError
+from gpt.reports import against, plots
 from gpt.reports.axes import log_axis, panels, short
+from gpt.reports.comparison import ComparisonReport
 from gpt.reports.documented import compare
-from gpt.reports.plots import _spread
-from gpt.reports.ranking import rankings
+from gpt.reports.plots import Axis, at_equal
+from gpt.reports.ranking import Ranking, rankings
+from gpt.reports.tables import equal_table
 from gpt.runs.finding import FinishedRun
-from tests.conftest import REPOSITORY, Script
-from tests.reports.test_ranking import copies
+from gpt.training.progress import Progress
+from tests.conftest import compare_config
+from tests.losses import evaluation, exact
+from tests.reports.test_ranking import configure, copies
 
-RUN = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"
+
+def with_curve(run: FinishedRun, points: list[tuple[int, float]], flops: float) -> FinishedRun:
+    """A run with these losses at these iterations of 100 tokens each, which took so many operations in all."""
+    evaluations = [evaluation(i, val, val, 100 * i) for i, val in points]
+    run.folder.write_metrics(Progress(iteration=points[-1][0], evaluations=evaluations))
+    return FinishedRun(run.folder, run.summary.model_copy(update={"flops": flops}))
+
+
+@pytest.fixture
+def of_two_rates(tmp_path: Path) -> list[FinishedRun]:
+    """Two seeds of 0.1, and 0.2, whose updates take twice as many operations each."""
+    one, two, dear = copies(tmp_path, {"0.1": [2.0, 2.0], "0.2": [1.5]})
+    return [
+        with_curve(one, [(0, 4.0), (10, 3.0), (20, 2.0)], 2000),
+        with_curve(two, [(0, 4.0), (10, 3.2), (20, 2.2)], 2000),
+        with_curve(dear, [(0, 4.0), (5, 2.8), (15, 1.5)], 3000),
+    ]
+
+
+def ranked(runs: list[FinishedRun]) -> Ranking:
+    (ranking,) = rankings(runs, "exact")
+    return ranking
 
 
 @given(st.lists(st.floats(1e-5, 1e12), min_size=1, max_size=40), st.booleans())
@@ -34,61 +61,152 @@ def test_the_numbers_on_an_axis_do_not_touch(values: list[float], has_zero: bool
     assert short(max(values)) in {label.get_text() for label in labels}  # the last one is marked
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (500, "500"), (5000, "5,000"), (42369, "42.4k"), (4192169, "4.19M"), (1.2e10, "12B"), (3e12, "3T"),
-     (2e18, "2e+18"), (0.001, "0.001"), (3.5, "3.5")],
-)  # fmt: skip
-def test_a_number_takes_few_characters(value: float, text: str) -> None:
-    assert short(value) == text
+def test_a_number_takes_few_characters() -> None:
+    numbers = (0, 500, 5000, 42369, 4192169, 1.2e10, 3e12, 2e18, 0.001, 3.5)
+    assert " ".join(map(short, numbers)) == "0 500 5,000 42.4k 4.19M 12B 3T 2e+18 0.001 3.5"
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.001, 0.1))
 def test_names_at_the_ends_of_lines_are_apart_and_in_order(wanted: list[float], gap: float) -> None:
-    heights = _spread(sorted(wanted), gap)
+    heights = plots._spread(sorted(wanted), gap)
     assert all(b - a >= gap - 1e-9 for a, b in itertools.pairwise(heights))
     if all(b - a >= gap for a, b in itertools.pairwise(sorted(wanted))):
         assert heights == pytest.approx(sorted(wanted))
 
 
-def test_each_line_has_its_name_and_last_loss_at_its_end_from_iteration_0(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_each_line_has_its_name_and_last_loss_at_its_end_from_iteration_0_unless_its_history_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    figures: list[Figure] = []
-    monkeypatch.setattr(plots, "write_picture", lambda _, figure: figures.append(figure))
-    found: list[FinishedRun] = copies(RUN, tmp_path, {"0.2": [2.0], "0.1": [1.0], "0.4": [3.0]})
-    assert plots.curves(
-        compare([], tolerance=0.1), rankings(found, "exact"), "iterations", tmp_path / "x.svg", "A title"
-    )
-    (axes,) = figures[0].axes
-    texts = [text.get_text() for text in axes.texts]
+    found = copies(tmp_path, {"0.2": [2.0], "0.1": [1.0], "0.4": [3.0], "0.8": [4.0]})
+    path = found[3].folder.path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("train", "strain", 1))
+    figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations", "A title")
+    assert figure is not None
+    (axes,) = figure.axes
     last = found[0].folder.evaluations()[-1].val.nats
-    assert sorted(texts) == [f"learning\\_rate={rate}  {last:.4f}".replace("\\_", "_") for rate in (0.1, 0.2, 0.4)]
+    assert sorted(text.get_text() for text in axes.texts) == [
+        f"learning_rate={rate}  {last:.4f}" for rate in (0.1, 0.2, 0.4)
+    ]
     assert {line.get_xdata()[0] for line in axes.lines} == {0}
-    assert figures[0].get_suptitle() == "A title"
+    assert figure.get_suptitle() == "A title"
+    assert f"no curve: {path}" in caplog.text
 
 
-def test_a_slide_is_one_file(called: Script, tmp_path: Path) -> None:
-    shutil.copytree(RUN, tmp_path / "runs" / "a")
-    for name, beginning in (("s.svg", b"<?xml"), ("s.PNG", b"\x89PNG"), ("s.pdf", b"%PDF")):
-        done = called("compare.py", f"out=slides/{name}", "title=What is it worth?", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.endswith(f"written: slides/{name}\n")
-        assert (tmp_path / "slides" / name).read_bytes().startswith(beginning)
-    assert len([*(tmp_path / "slides").iterdir()]) == 3
-    (tmp_path / "x.png").mkdir()
-    done = called("compare.py", "out=x.png", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "out=x.png is a folder" in done.stderr
+def test_the_mean_curve_has_the_iterations_that_all_seeds_have(tmp_path: Path) -> None:
+    found = copies(tmp_path, {"0.1": [2.0, 2.2]})
+    with_curve(found[0], [(0, 3.0), (40, 2.0)], 2000)
+    axes = Figure().subplots()
+    plots._draw_groups(axes, [("both", found)], "iterations", "token")
+    *_, mean = axes.lines
+    assert list(mean.get_xdata()) == [0, 40]
 
 
-def test_stages_are_chosen_together_and_damaged_runs_alone_are_an_error(called: Script, tmp_path: Path) -> None:
-    shutil.copytree(RUN, tmp_path / "runs" / "a")
-    done = called("compare.py", "stage=v1,v6,v5", cwd=tmp_path)
-    assert done.returncode in (0, 2)
-    path = tmp_path / "runs" / "a" / "tokenizer.json"
-    path.write_text(path.read_text().replace('"characters"', '"Characters"'))
-    config = tmp_path / "runs" / "a" / "config.yaml"
-    config.write_text(config.read_text() + "\n")
-    done = called("compare.py", "metric=val", cwd=tmp_path)
-    assert "damaged" in done.stderr
+def test_losses_of_other_tokens_are_compared_by_character(tmp_path: Path) -> None:
+    """A run whose tokens are four characters each needs four times the loss of one whose tokens are characters."""
+    found = []
+    for factor, (run, summary) in zip((1, 4), copies(tmp_path, {"0.1": [2.0], "0.2": [8.0]}), strict=True):
+        loss = exact(2.0 * factor, 900 // factor, 900 // factor, characters=900)
+        run = FinishedRun(run, summary.model_copy(update={"exact": loss}))
+        found.append(with_curve(run, [(0, 4.0 * factor), (10, (2.3 - factor / 20) * factor)], 2000))
+    equal = at_equal(ranked(found), "tokens")
+    assert equal is not None
+    assert equal.unit == "character"
+    assert [losses for _, losses in equal.losses] == [pytest.approx([2.1]), pytest.approx([2.25])]
+    assert "nats per character:" in equal_table(equal, "tokens", "simple")
+
+
+@pytest.mark.parametrize(
+    ("x", "amount", "expected"),
+    [
+        ("compute", 2000, {0.1: 2.1, 0.2: 2.15}),  # 10 updates of the dear one: halfway from 2.8 to 1.5
+        ("tokens", 1500, {0.1: 2.6, 0.2: 1.5}),  # 15 updates of each
+    ],
+)
+def test_the_order_depends_on_what_is_equal(
+    x: Axis, amount: float, expected: dict[float, float], of_two_rates: list[FinishedRun]
+) -> None:
+    equal = at_equal(ranked(of_two_rates), x)
+    assert equal is not None
+    assert equal.amount == pytest.approx(amount)
+    found = {group.values["training.learning_rate"]: statistics.mean(losses) for group, losses in equal.losses}
+    assert found == pytest.approx(expected)
+    assert list(found.values()) == sorted(found.values())
+    tables = [ComparisonReport.of(of_two_rates, [], compare_config(x=of)).text("github") for of in ("iterations", x)]
+    title = (
+        f"After {amount:.3g} {plots.XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
+    )
+    assert [f"{title}nats per character:" in text for text in tables] == [False, True]
+    assert f"| learning\\_rate=0.2 | {expected[0.2]:.4f} " in tables[1]
+    assert f"| learning\\_rate=0.1 | {expected[0.1]:.4f} ± 0.1414 |" in tables[1]
+
+
+def test_without_an_evaluation_before_or_a_count_of_operations_nothing_is_compared(
+    of_two_rates: list[FinishedRun],
+) -> None:
+    one, two, dear = of_two_rates
+    unknown = FinishedRun(dear.folder, dear.summary.model_copy(update={"flops": None}))
+    assert at_equal(ranked([one, two, unknown]), "compute") is None
+    assert at_equal(ranked([one, two]), "compute") is None  # nothing to compare with
+    late = with_curve(dear, [(0, 4.0), (15, 1.5)], 30000)
+    assert at_equal(ranked([one, two, late]), "compute") is None
+
+
+def test_a_diverged_group_is_a_mark_above_the_others(tmp_path: Path) -> None:
+    ranking = ranked(copies(tmp_path, {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}))
+    assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
+    assert not ranking.is_tested  # single seeds tell nothing of the noise
+    (axes,) = against.draw(ranking, ["learning_rate"], "exact").axes
+    assert axes.get_ylim() == pytest.approx((1.47, 1.83))
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert (cross.get_xdata().item(), cross.get_ydata().item()) == (0.1, 0.97)  # of the height
+    assert "diverged" in axes.get_legend_handles_labels()[1]
+    assert list(axes.get_xticks()) == [0.001, 0.01, 0.1]
+
+
+def of_sizes(tmp_path: Path, sizes: list[tuple[float, dict[str, int], int]]) -> list[FinishedRun]:
+    """Runs with these losses, hyperparameters of v5 and iterations, and the parameters and operations of their size."""
+    found = []
+    for number, (loss, model, iterations) in enumerate(sizes):
+        ((run, summary),) = copies(tmp_path / str(number), {"0.1": [loss]})
+        choice = Choice.model_validate({"_target_": "gpt.models.v5_residual.GPT", **model})
+        configure(run, {"max_iters": iterations}, model=choice)
+        size = 100 * model["n_embd"]
+        update = {"parameters": size, "flops": 6.0 * size * iterations, "changed": []}
+        found.append(FinishedRun(run, summary.model_copy(update=update)))
+    return found
+
+
+def of_two_sizes(ranking: Ranking, size: str) -> set[tuple]:
+    return {tuple(group.values.items()) for group in against.with_sizes(ranking, [size]).groups}
+
+
+def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a line for each setting that does not set the size, in the order of its values."""
+    settings = [(1.8, 16, 4), (1.2, 16, 16), (2.0, 8, 4), (1.5, 8, 16)]
+    found = of_sizes(tmp_path, [(loss, {"n_embd": width}, n) for loss, width, n in settings])
+    ranking = ranked(found)
+    assert of_two_sizes(ranking, "parameters") == {
+        (("training.max_iters", n), ("parameters", p)) for n in (4, 16) for p in (800, 1600)
+    }
+    assert of_two_sizes(ranking, "compute") == {
+        (("model.n_embd", width), ("compute", 600.0 * width * n)) for width in (8, 16) for n in (4, 16)
+    }
+    (axes,) = against.draw(ranking, ["parameters"], "exact").axes
+    assert axes.get_legend_handles_labels()[1] == ["max_iters=4", "max_iters=16"]
+    uncounted = [FinishedRun(run, summary.model_copy(update={"flops": None})) for run, summary in found]
+    unknown = ranked(uncounted)
+    with pytest.raises(RequestError, match=r"by=compute: .* does not state it: it could not be counted"):
+        against.draw(unknown, ["compute"], "exact")
+    assert plots.draw(compare(found, tolerance=0.1), [ranking], "compute") is not None
+    assert plots.draw(compare(uncounted, tolerance=0.1), [unknown], "compute") is None
+    assert "has no floating-point operations" in caplog.text
+
+
+def test_a_hyperparameter_that_does_not_set_the_size_has_lines_of_its_own(tmp_path: Path) -> None:
+    settings = [(3.0, 8, 1), (2.9, 8, 4), (2.8, 16, 1), (2.7, 16, 4)]
+    found = of_sizes(tmp_path, [(loss, {"n_embd": width, "n_head": heads}, 4) for loss, width, heads in settings])
+    assert of_two_sizes(ranked(found), "parameters") == {
+        (("model.n_head", heads), ("parameters", 100 * width)) for width in (8, 16) for heads in (1, 4)
+    }

@@ -10,63 +10,57 @@ import pytest
 
 from gpt.base.losses import Loss
 from gpt.base.schema import Documented
-from gpt.reports.run import closing_lines, plot_run
-from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Estimated
 from gpt.training.progress import Means, Progress, Segment
 from tests.losses import estimated, exact
+from tests.reports.test_documented import SUMMARY
+from tests.reports.test_ranking import RUN
 
 
-@pytest.fixture
-def template(trained: Path) -> FinishedRun:
-    return finished_runs(trained / "runs")[-1]
-
-
-def report(template: FinishedRun, **changes: Any) -> dict[str, str]:
+def report(**changes: Any) -> dict[str, str]:
     """The lines of a report by their first word."""
-    run, summary = template
-    lines = closing_lines(summary.model_copy(update={"changed": []} | changes), run)
-    return {line.split()[0]: line for line in lines}
+    return {line.split()[0]: line for line in closing_lines(SUMMARY.model_copy(update=changes), RunFolder(RUN))}
 
 
 LOSSES = {
     "estimated": Estimated(train=estimated(1.5), val=estimated(2.0608)),
     "exact": exact(2.0611),
-    "best": estimated(2.01, weights=40),
+    "best": estimated(2.01, weights=20),
 }
 DOCUMENTED = {"documented": Documented(train=None, val=2.0607, kind="estimated")}
 
 
-def test_documented_measured_and_exact_losses_are_shown_side_by_side(template: tuple) -> None:
-    lines = report(template, **LOSSES, **DOCUMENTED)
+def test_documented_measured_and_exact_losses_are_shown_side_by_side() -> None:
+    lines = report(**LOSSES, **DOCUMENTED)
     assert re.search(r"-\s+2\.0607\s+estimated$", lines["documented"])
     assert re.search(r"1\.5000\s+2\.0608\s+estimated over random batches$", lines["measured"])
     assert re.search(r"-\s+2\.0611\s+every target of the validation split once$", lines["exact"])
     assert re.search(r"-\s+\+0\.0001\s+measured - documented$", lines["difference"])
-    assert lines["best"] == "best validation loss 2.0100 at iteration 40"
-    assert lines["sample"] == f"sample from it: python generate.py run={template[0].path}"
+    assert lines["best"] == "best validation loss 2.0100 at iteration 20"
+    assert lines["sample"] == f"sample from it: python generate.py run={RUN}"
 
 
-def test_a_run_with_changed_hyperparameters_is_not_compared_with_the_documented_one(template: tuple) -> None:
-    lines = report(template, **LOSSES, **DOCUMENTED, changed=["model.n_layer=4", "schedule=cosine"])
+def test_a_run_with_changed_hyperparameters_is_not_compared_with_the_documented_one() -> None:
+    lines = report(**LOSSES, **DOCUMENTED, changed=["model.n_layer=4", "schedule=cosine"])
     assert "difference" not in lines
     assert "documented" not in lines
-    assert lines["not"] == "not the documented run of v7: model.n_layer=4, schedule=cosine"
+    assert lines["not"] == "not the documented run of v5: model.n_layer=4, schedule=cosine"
 
 
-def test_a_mini_batch_is_beside_the_last_mini_batch(template: tuple) -> None:
+def test_a_mini_batch_is_beside_the_last_mini_batch() -> None:
     documented = Documented(train=2.5769, val=None, kind="mini-batch")
-    lines = report(template, **LOSSES, documented=documented, last_batch=estimated(2.5))
+    lines = report(**LOSSES, documented=documented, last_batch=estimated(2.5))
     assert "2.5769" in lines["documented"]
     assert "one training mini-batch" in lines["documented"]
     assert re.search(r"2\.5000\s+-\s+last training mini-batch of this run$", lines["last"])
     assert "difference" not in lines
 
 
-def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named(template: tuple) -> None:
+def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named() -> None:
     averaged = LOSSES["exact"].model_copy(update={"weights": "averaged"})
-    lines = report(template, **LOSSES | {"exact": averaged}, documented=Documented(train=None, val=None, kind=None))
+    lines = report(**LOSSES | {"exact": averaged}, documented=Documented(train=None, val=None, kind=None))
     assert lines["documented"].endswith("no figure was documented")
     assert lines["exact"].endswith("once by the averaged weights")
 
@@ -81,20 +75,20 @@ def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named(temp
         (exact(1.9, left_out=7), "token not judged by a part of the validation split"),
     ],
 )
-def test_a_target_is_judged_by_the_whole_split_only(template: tuple, loss: Loss, verdict: str) -> None:
-    lines = report(template, target=2.0, exact=loss)
+def test_a_target_is_judged_by_the_whole_split_only(loss: Loss, verdict: str) -> None:
+    lines = report(target=2.0, exact=loss)
     assert lines["target"].startswith(f"target 2.0000 nats per {verdict}")
     assert ("once, 7 of its characters left out" in lines["exact"]) == bool(loss.over.left_out)
 
 
-def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple) -> None:
+def test_what_was_different_in_earlier_parts_of_the_run_is_said() -> None:
     """Be that another value, or the documented one where the run ended with another."""
     history = [
         Segment(until=20, changed=["training.max_iters=30"]),
         Segment(until=30, changed=["training.learning_rate=0.1", "schedule=cosine"]),
     ]
     now = ["training.max_iters=40", "training.learning_rate=0.2", "schedule=cosine"]
-    assert template[1].model_copy(update={"changed": now, "earlier": history}).changes == [
+    assert SUMMARY.model_copy(update={"changed": now, "earlier": history}).changes == [
         *now,
         "training.learning_rate as documented until iteration 20",
         "schedule as documented until iteration 20",
@@ -102,31 +96,31 @@ def test_what_was_different_in_earlier_parts_of_the_run_is_said(template: tuple)
     ]
 
 
-def test_an_earlier_part_with_other_settings_keeps_a_run_from_being_compared(template: tuple) -> None:
-    lines = report(template, **LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["schedule=cosine"])])
+def test_an_earlier_part_with_other_settings_keeps_a_run_from_being_compared() -> None:
+    lines = report(**LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["schedule=cosine"])])
     assert "difference" not in lines
-    assert lines["not"] == "not the documented run of v7: schedule=cosine until iteration 20"
-    of_length = report(template, **LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["training.max_iters=30"])])
+    assert lines["not"] == "not the documented run of v5: schedule=cosine until iteration 20"
+    of_length = report(**LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["training.max_iters=30"])])
     assert "difference" in of_length
 
 
 def test_the_loss_curve_is_a_picture_with_a_panel_for_each_metric_below_the_losses(
-    template: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (template[0].path / "loss.png").read_bytes().startswith(b"\x89PNG")
-    run = RunFolder(Path(shutil.copytree(template[0].path, tmp_path / "run")))
-    progress = Progress(iteration=60)
+    run = RunFolder(Path(shutil.copytree(RUN, tmp_path / "run")))
+    assert curve_of_run(run, SUMMARY).startswith(b"\x89PNG")
+    progress = Progress(iteration=40)
     for number, evaluation in enumerate(run.evaluations()):  # chosen when the run was resumed, and once not finite
         means = {"accuracy": Means(train=0.1 * number, val=None if number == 1 else 0.2)} if number else {}
         progress.evaluations.append(evaluation.model_copy(update={"metrics": means}))
     run.write_metrics(progress)
     figures: list = []
     monkeypatch.setattr("gpt.reports.run.picture", lambda figure: (figures.append(figure), b"")[1])
-    plot_run(run, template[1])
+    curve_of_run(run, SUMMARY)
     losses, accuracy = figures[0].axes
     assert losses.get_ylabel() == "loss (nats per token)"
     assert accuracy.get_ylabel() == "accuracy"
     train, val = accuracy.lines
-    assert list(train.get_xdata()) == [20, 40, 60]
-    assert list(train.get_ydata()) == pytest.approx([0.1, 0.2, 0.3])
-    assert list(val.get_ydata()) == pytest.approx([math.nan, 0.2, 0.2], nan_ok=True)
+    assert list(train.get_xdata()) == [20, 40]
+    assert list(train.get_ydata()) == pytest.approx([0.1, 0.2])
+    assert list(val.get_ydata()) == pytest.approx([math.nan, 0.2], nan_ok=True)
