@@ -32,7 +32,7 @@ from gpt.base.ladder import SMALL  # noqa: E402
 from gpt.data.corpus import PairCorpus  # noqa: E402
 from gpt.models import v4_blocks, v5_residual  # noqa: E402
 from gpt.playground import looking  # noqa: E402
-from gpt.runs.snapshots import leading_to  # noqa: E402
+from gpt.runs.weights import leading_to  # noqa: E402
 from gpt.session.trained import TrainedRun, load_run  # noqa: E402
 from gpt.tasks import Translation  # noqa: E402
 

@@ -16,8 +16,7 @@ from hydra.core.plugins import Plugins
 
 import gpt.cli
 import gpt.reports.run
-import gpt.session.continuing
-import gpt.session.job
+import gpt.session.start
 from gpt.base.commands import COMMANDS
 
 for command in COMMANDS.values():

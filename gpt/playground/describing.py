@@ -17,8 +17,7 @@ from gpt.models.ngrams import Remembering
 from gpt.reports.listing import differing
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.runs.snapshots import leading_to
-from gpt.runs.weights import planned_model, selected
+from gpt.runs.weights import leading_to, planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
 from gpt.training.progress import Evaluation
 

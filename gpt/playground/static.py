@@ -35,7 +35,7 @@ from gpt.playground.describing import in_full
 from gpt.reports.listing import differing
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.snapshots import leading_to
+from gpt.runs.weights import leading_to
 from gpt.session.trained import TrainedRun, load_run
 from gpt.tasks import Continuation, Translation
 

@@ -23,8 +23,7 @@ from gpt.base.stopping import Stopped
 from gpt.cli.requesting import of_python
 from gpt.playground.describing import curve_of
 from gpt.runs.finding import started_runs
-from gpt.runs.folder import RunFolder
-from gpt.runs.run_state import RunState, RunStateName
+from gpt.runs.folder import RunFolder, RunState, RunStateName
 
 _MOST = 8  # that wait or train
 _SHOWN = 20  # runs of other processes

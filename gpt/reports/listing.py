@@ -12,9 +12,8 @@ from gpt.base.durations import spoken
 from gpt.base.errors import printable
 from gpt.base.keys import declared
 from gpt.base.losses import Loss
-from gpt.runs.folder import RunFolder
+from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import now
-from gpt.runs.run_state import RunState
 
 _LONGEST = 48  # characters of what differs
 _SAID = {"shakespeare": "tiny Shakespeare", "multi30k": "Multi30k"}  # corpora as people call them, by their loader

@@ -12,9 +12,8 @@ from gpt.base.keys import completed, declared, flat, grouped, having
 from gpt.base.losses import Loss, Unit, common_unit
 from gpt.reports.listing import corpus_name
 from gpt.runs.finding import FinishedRun, skipping_damaged
-from gpt.runs.folder import RunFolder
+from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import LOSSES, Metric, Summary
-from gpt.runs.run_state import RunState
 from gpt.training.metrics import is_higher_better
 
 _FEWEST_VALUES = 3  # of a number, of which the best can be said to lie inside or at the edge

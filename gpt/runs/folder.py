@@ -8,9 +8,9 @@ labels.json        its name and tags, if they were changed after its configurati
 metrics.jsonl      one line per evaluation and one every log_interval iterations; `kind` says which it is
 clock.jsonl        the training time at these lines, which differs between two runs of the same configuration
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
-snapshots/         its weights at moments of the training, if configured (gpt/runs/snapshots.py)
+snapshots/         its weights at moments of the training, if configured
 summary.json       the results; it exists if and only if the run has finished
-state.json         why the run is not training, if it has neither finished nor was killed (gpt/runs/run_state.py)
+state.json         why the run is not training, if it has neither finished nor was killed
 checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
 loss.png, sample.txt, train.log
 metrics.csv, tensorboard/, operators.txt, trace.json.gz: of loggers
@@ -29,8 +29,9 @@ import logging.handlers
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel
 
@@ -60,6 +61,9 @@ NAMES = frozenset(
 )
 
 _KINDS: dict[str, type[Step | Evaluation]] = {"step": Step, "evaluation": Evaluation}  # of a line of metrics.jsonl
+
+# killed: it ended without a word, as in a crash of the machine
+RunStateName = Literal["training", "finished", "killed"] | Ending
 
 log = logging.getLogger(__name__)
 
@@ -287,6 +291,41 @@ class RunFolder:
     def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
         lines = (formats.to_json(record.model_dump(mode="json")) for record in records)
         self.write(name, "".join(lines))
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a run folder says of its run at this moment. Whoever changes the folder asks again under its lock."""
+
+    name: RunStateName
+    iteration: int  # the last that was evaluated, recorded or saved
+    planned: int  # iterations
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Self:
+        """The state of a run that has started. Raises UserError if a file that says so is damaged."""
+        planned, reached = run.config().training.max_iters, [0, *run.checkpoints()]
+        if os.path.lexists(run.path / "metrics.jsonl"):
+            reached.append(run.last_recorded().iteration)
+        return cls(_name(run), max(reached), planned)
+
+    def as_record(self) -> dict[str, Any]:
+        """The state for programs."""
+        return {"state": self.name, "iterations": self.iteration, "of": self.planned}
+
+    def __str__(self) -> str:
+        return f"{self.name} at iteration {self.iteration} of {self.planned}"
+
+
+def _name(run: RunFolder) -> RunStateName:
+    if run.is_finished():
+        return "finished"
+    if run.lock.is_taken():
+        return "training"
+    if run.is_finished():  # since it was asked first
+        return "finished"
+    ending = run.ending()
+    return "killed" if ending is None or ending == "starting" else ending
 
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[Step | Evaluation]:

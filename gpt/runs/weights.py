@@ -1,4 +1,8 @@
-"""Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names."""
+"""Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names.
+
+last.safetensors, best, averaged      those of the end, of the lowest estimated validation loss, and the mean of some
+snapshots/00000640.safetensors        a snapshot: those after 640 updates, at moments of the training
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from gpt import models
 from gpt.base.errors import RequestError, UserError
+from gpt.base.files import is_temporary
 from gpt.base.losses import in_words
 from gpt.base.schema import Saved, Weights
 from gpt.runs import tensors as saved
@@ -18,10 +23,16 @@ from gpt.runs.folder import RunFolder
 from gpt.training.memory import check_weights
 from gpt.training.objectives import Objective, second_head
 
+_GROWTH = 100  # the speed at which the moments of snapshots pass at the end, as a multiple of that at the beginning
+
 
 def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int, iteration: int) -> None:
     """Save a model's weights after `iteration` updates by name, replacing the previous file of the same kind."""
-    run.write(str(run.weights(which).relative_to(run.path)), saved.sealed(tensors, iteration))
+    path = run.weights(which)
+    if path.parent != run.path:  # that of the snapshots
+        run.lock.check()
+        path.parent.mkdir(exist_ok=True)
+    run.write(str(path.relative_to(run.path)), saved.sealed(tensors, iteration))
 
 
 def iteration_of(run: RunFolder, which: Saved | int) -> int:
@@ -85,6 +96,42 @@ def existing_weights(run: RunFolder, which: Saved | int) -> Path:
         kind = UserError if which == default_weights(run) else RequestError
         raise kind(f"{path} is missing: the run has no {in_words(which)}{kept}")
     return path
+
+
+def moments(count: int, max_iters: int) -> list[int]:
+    """The iterations of snapshots: 0 and up to `count` later ones, ending with `max_iters`; none if `count` is 0.
+
+    The steps between them grow geometrically, because a model changes most at the beginning: with 20, the first is
+    0.3 % of the training, and the last 21 %. A short training has fewer moments.
+    """
+    parts = min(count, max_iters)
+    fractions = ((_GROWTH ** (k / parts) - 1) / (_GROWTH - 1) for k in range(parts + 1)) if parts else ()
+    return sorted({round(max_iters * fraction) for fraction in fractions})
+
+
+def leading_to(run: RunFolder, which: Saved | int) -> dict[int, Saved | int]:
+    """The snapshots before some weights of the run, and these weights last, by iteration; empty if there are none.
+
+    Raises UserError if the file of these weights is damaged, and as `RunFolder.snapshots` does.
+    """
+    kept = run.snapshots()
+    end = iteration_of(run, which) if kept else None
+    if end is None or kept[0] >= end:
+        return {}
+    earlier: dict[int, Saved | int] = {iteration: iteration for iteration in kept if iteration < end}
+    return earlier | {end: which}
+
+
+def remove_snapshots_after(run: RunFolder, iteration: int) -> None:
+    """Remove the snapshots after `iteration`, and temporary files left by a killed process.
+
+    Raises UserError as `RunFolder.snapshots` does.
+    """
+    for later in [moment for moment in run.snapshots() if moment > iteration]:
+        run.weights(later).unlink()
+    for path in (run.path / "snapshots").glob(".*"):
+        if is_temporary(path.name) and not path.is_dir():
+            path.unlink()
 
 
 def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:

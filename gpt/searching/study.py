@@ -38,9 +38,8 @@ from gpt.base.keys import differences
 from gpt.base.losses import Loss
 from gpt.base.schema import TrainConfig
 from gpt.base.seeding import generator
-from gpt.runs.folder import RunFolder
+from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.locking import check_same, lock_file, lock_in
-from gpt.runs.run_state import RunState
 from gpt.searching.space import combinations, contains, rounded, spread
 from gpt.training.metrics import is_higher_better
 from gpt.training.progress import Evaluation

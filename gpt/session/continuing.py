@@ -1,13 +1,15 @@
-"""What a run keeps when it continues: its settings, apart from what a request changes, and its corpus."""
+"""Going on with a run: which one, from where, and what of its settings may change."""
 
 import contextlib
-import os
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from gpt import tasks
-from gpt.base.choices import Choice
-from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.console import command
+from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import (
     compared,
     completed,
@@ -20,14 +22,178 @@ from gpt.base.keys import (
     shown,
     superseded,
 )
+from gpt.base.losses import Seen
+from gpt.base.request import Request
 from gpt.base.schema import SETTING_FILES, TrainConfig
+from gpt.base.stopping import Stop
+from gpt.cli.requesting import changed
 from gpt.data.corpus import Corpus
-from gpt.data.download import nothing_downloaded
+from gpt.models import STAGE
+from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
+from gpt.runs.finding import has_same_config, started_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Parent
+from gpt.runs.records import Parent, Summary
+from gpt.runs.weights import planned_model, remove_snapshots_after
+from gpt.session.job import Beginning, Job, Start
+from gpt.session.length import Done
+from gpt.session.trained_on import same_corpus
+from gpt.tasks import Stage, Task
+from gpt.training.progress import Segment
+from gpt.training.state import TrainingState, check_extension
+from gpt.training.watchers import Watcher
+from gpt.watching.recorders import Reopening
+
+log = logging.getLogger(__name__)
 
 
-def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | None) -> tuple[TrainConfig, list[str]]:
+@dataclass(frozen=True)
+class Continued(Beginning):
+    """A run so far: a checkpoint in its folder or, before its first one, what the run began with."""
+
+    run: RunFolder
+    before: TrainConfig  # its configuration so far
+    changed: Sequence[str]  # as key=value: what that changed from the documented run
+    checkpoint: Checkpoint | None
+    origin: Beginning
+    parent: Parent | None = None  # of the origin, where there is no checkpoint
+
+    def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:
+        """As its evaluations say."""
+        if self.checkpoint is None:
+            return self.origin.seen(task, corpus, stage)
+        evaluations = self.checkpoint.progress.evaluations
+        return evaluations[-1].val.over.seen if evaluations else None
+
+    def begin(self, state: TrainingState, job: Job) -> None:
+        """Restore the checkpoint.
+
+        Raises UserError if it is damaged, RequestError if the run cannot be extended with this schedule.
+        """
+        if self.checkpoint is None:
+            self.origin.begin(state, job)
+            return
+        state.restore(self.checkpoint.progress, self.checkpoint.tensors())
+        progress, recipe, before = state.progress, job.recipe, self.before.training.max_iters
+        length = recipe.settings.max_iters
+        newest = progress.evaluations[-1] if progress.evaluations else None
+        if newest is not None and newest.iteration == progress.iteration < length:
+            # The last evaluation of a shorter run has the learning rates of the next update from now on.
+            rates = recipe.rates(newest.iteration, state.optimizer.peaks)
+            progress.evaluations[-1] = newest.model_copy(update={"learning_rates": rates})
+        if before != length and self.before.schedule == job.config.schedule:
+            check_extension(recipe.schedule, progress.iteration, before, length)
+        if [*self.changed] != [*job.changed]:
+            progress.history.append(Segment(until=progress.iteration, changed=list(self.changed)))
+
+    @contextlib.contextmanager
+    def opened(self, job: Job) -> Iterator[tuple[RunFolder, Sequence[Watcher]]]:
+        """Yield the folder, and what reopens it; until then it stays unchanged."""
+        run, iteration = self.run, self._iteration
+        with run.logging() as start_log:
+            log.info(f"resuming {run.path} from iteration {iteration}")
+            if later := [f"{saved:08d}" for saved in run.checkpoints() if saved > iteration]:
+                log.warning(f"everything after iteration {iteration} will be replaced: checkpoint {', '.join(later)}")
+            if edited := differences(self.before.content(), job.config.content()):
+                log.info(f"changed for the rest of the run: {', '.join(edited)}")
+            yield run, [Reopening(partial(self._reopen, start_log, job))]
+
+    def _reopen(self, start_log: Callable[[], None], job: Job) -> None:
+        """Undo what came after the checkpoint, and write what the run has now."""
+        start_log()
+        run, iteration = self.run, self._iteration
+        run.mark_training()
+        run.write_config(job.config)
+        run.write_vocabulary(job.vocabulary)
+        run.write_command(job.start.request.command, iteration)
+        Checkpoints(run, job.config.checkpoint.keep).remove_after(iteration)
+        remove_snapshots_after(run, iteration)
+        if self.checkpoint is not None:
+            self.checkpoint.restore_best(run.weights("best"))
+            run.write_metrics(self.checkpoint.progress)
+
+    @property
+    def _iteration(self) -> int:
+        return self.checkpoint.progress.iteration if self.checkpoint else 0
+
+
+def run_to_continue(request: Request, new: Start | None) -> RunFolder | None:
+    """The run that resume= names; with resume=auto, the one in the given folder, or one with `new`'s configuration.
+
+    Raises RequestError if there is no run of that name.
+    """
+    destination = request.destination
+    if new is None:
+        run = _named_run(Path(str(request.resume)))
+        if destination is not None and ("runs" in request.given or destination.folder not in (None, run.path)):
+            place = f"runs={destination.runs}" if "runs" in request.given else f"hydra.run.dir={destination.folder}"
+            raise RequestError(f"{place} is for new runs, but resume={request.resume} names a run: omit one")
+        return run
+    if request.resume is None or destination is None:
+        return None
+    if destination.sweep is None and destination.folder is not None:
+        run = RunFolder(destination.folder)
+        return run if run.is_started() else None
+    is_sweep = destination.sweep is not None
+    runs = started_runs(destination.sweep or destination.runs, is_finished=None if is_sweep else False)
+    return next((run for run in runs if has_same_config(run, new.config, destination.swept)), None)
+
+
+def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start | None, stop: Stop) -> Start | Summary:
+    """A run that goes on, with the settings that are `wanted`, or its results; `new`, if resume=auto could start it.
+
+    Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
+    """
+    before = run.config()
+    config, edited = _with_changes(before, wanted, request.given if new is None else None)
+    checkpoint = _checkpoint(request, config.checkpoint.keep, run)
+    is_finished = run.is_finished() and not any(
+        getattr(before.training, key) != getattr(config.training, key) for key in ("max_iters", "epochs", "patience")
+    )  # otherwise it will be extended
+    if is_finished or new is not None:
+        _check_settings(run, before, config, is_finished=is_finished)
+    if is_finished:
+        if new is None and (labels := {*having("is_label")} & {*request.given}):
+            raise RequestError(f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it")
+        log.info(f"{run.path} is finished; training.max_iters=N extends it")
+        return run.summary()
+    origin = Beginning() if new is None else new.beginning
+    if checkpoint is None:
+        _check_restart(run, before, origin.parent, edited)
+        beginning, done = Continued(run, before, [], None, origin, origin.parent), Done(before.training)
+    else:
+        with stop.deferred():  # Hydra would turn an exception into one of its own
+            beginning = Continued(run, before, changed(before, request), checkpoint, origin)
+        done = Done(before.training, str(checkpoint.path), checkpoint.progress.iteration, checkpoint.progress.tokens)
+    data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
+    config = config.model_copy(update={"data": data})
+    return Start(config, request, beginning, run.vocabulary(), corpus, done)
+
+
+def _named_run(path: Path) -> RunFolder:
+    """The run at `path`, which is its folder or one of its checkpoints. Raises RequestError if it is neither."""
+    folder = path.parent.parent if _is_checkpoint(path) else path
+    if not path.is_dir():
+        raise RequestError(f"resume={path}: no such folder")
+    if not (folder / "config.yaml").exists():
+        raise RequestError(f"resume={path}: neither a run folder nor a checkpoint in one")
+    return RunFolder(folder)
+
+
+def _checkpoint(request: Request, keep: int, run: RunFolder) -> Checkpoint | None:
+    """The checkpoint that resume= names, else the newest intact one, if any."""
+    model, named = planned_model(run), Path(str(request.resume))
+    most = largest_state(model)
+    checkpoint = Checkpoint.read(named, most) if _is_checkpoint(named) else Checkpoints(run, keep, most).newest()
+    if checkpoint is not None:
+        checkpoint.check_model(model)
+    return checkpoint
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.parent.name == "checkpoints" and not (path / "config.yaml").exists()
+
+
+def _with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | None) -> tuple[TrainConfig, list[str]]:
     """The configuration of a run with the `given` keys replaced, or all that may change, and the resulting changes.
 
     Raises RequestError for a change that a resumed run does not allow.
@@ -46,42 +212,18 @@ def with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | 
             _set(merged, key, _get(other, key))
     for key in superseded(given):
         _set(merged, key, None)
-    changed = differences(before, merged)
-    _check_evaluations(kept, merged, changed)
-    return TrainConfig.model_validate(merged), changed
+    edited, settings, had = differences(before, merged), flat(merged), flat(kept.content())
+    for change in edited:
+        key = change.partition("=")[0]
+        if deciding := fixed_by(key, settings):
+            raise RequestError(
+                f"with {shown(deciding, settings[deciding])}, the evaluations so far count in when the run ends, and "
+                f"they had {shown(key, had[key])}, not {change}: start a new run"
+            )
+    return TrainConfig.model_validate(merged), edited
 
 
-def same_corpus(run: RunFolder, stage: tasks.Stage, data: Choice, given: Iterable[str] = ()) -> tuple[Choice, Corpus]:
-    """The corpus of a run, for its stage, and its loader with the paths where it was found: its digest decides.
-
-    `data` is the run's loader, with the paths that the user has `given`, as keys such as data.path. To a folder that
-    only the run names, nothing is downloaded: a stranger's could name any. Raises RequestError if the corpus is not
-    there, or has other content than the one that the run was trained on.
-    """
-    values = data.hyperparameters
-    names, places = [name for name in values if declared(f"data.{name}").is_path and values[name] is not None], [data]
-    if "dir" in names and "data.dir" not in given:
-        usual = {"dir": os.environ.get("GPT_DATA_DIR", "data")}
-        places = [data, Choice.model_validate(data.model_dump(by_alias=True) | usual)]
-    for place in places:
-        is_last = place is places[-1]
-        try:
-            with contextlib.nullcontext() if is_last else nothing_downloaded():
-                corpus = tasks.load_corpus(place, stage)
-        except UserError as error:
-            if is_last and not isinstance(error, UnavailableError):
-                raise
-            problem = str(error)
-        else:
-            if corpus.digest == run.vocabulary().corpus:
-                return place, corpus
-            problem = f"the corpus is not the one that {run.path} was trained on"
-    loader = data.target.rpartition(".")[2]
-    advice = f"; if it is elsewhere, add data.{names[0]}=PATH (for train.py, with data={loader})" if names else ""
-    raise RequestError(f"{problem}{advice}")
-
-
-def check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *, is_finished: bool) -> None:
+def _check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *, is_finished: bool) -> None:
     """Raise RequestError if the run has other settings than the request wants.
 
     A finished run cannot take new settings; with resume=auto, an unfinished one takes only those that extend it, and
@@ -105,7 +247,7 @@ def check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *, 
         )
 
 
-def check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, edited: list[str]) -> None:
+def _check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, edited: list[str]) -> None:
     """Raise UserError if restarting a run that has no checkpoint is impossible or would overwrite results.
 
     A run that was killed before its first checkpoint has evaluations, which a restart repeats unless settings change.
@@ -125,19 +267,6 @@ def check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, ed
             f"{run.path} has no checkpoint yet, and {', '.join(others)} would change its evaluations: "
             "resume it without that, or start a new run"
         )
-
-
-def _check_evaluations(kept: TrainConfig, merged: dict[str, Any], changed: list[str]) -> None:
-    """Raise RequestError for a change of evaluations that, with those so far, decide when the run ends."""
-    settings = flat(merged)
-    for change in changed:
-        key = change.partition("=")[0]
-        if deciding := fixed_by(key, settings):
-            raise RequestError(
-                f"with {shown(deciding, settings[deciding])}, the evaluations so far count in when the run ends, and "
-                "they had "
-                f"{shown(key, flat(kept.content())[key])}, not {change}: start a new run"
-            )
 
 
 def _all_keys(config: TrainConfig) -> list[str]:

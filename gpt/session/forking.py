@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,20 @@ from gpt.base.errors import RequestError
 from gpt.base.files import sha256
 from gpt.base.keys import differences, having, superseded
 from gpt.base.losses import Seen
+from gpt.base.request import Request
 from gpt.base.schema import SETTING_FILES, Saved, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.models import STAGE, block_size_of, build
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, load_weights, shapes_only
-from gpt.session.beginnings import Beginning
-from gpt.session.continuing import same_corpus
+from gpt.session.job import Beginning, Job, Start
 from gpt.session.modules import Module
-from gpt.session.seen import seen_in_training
+from gpt.session.trained_on import same_corpus, seen_in_training
 from gpt.tasks import Stage, Task
-from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
 
 _GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
-_MOST_LEFT_OUT = 0.2  # of the characters of a split
 _TOLERANCE = 1e-4  # of the logits, relative to the largest
 
 
@@ -52,36 +50,26 @@ class Fork(Beginning):
         weights = run.weights(which)
         if not weights.exists():
             raise RequestError(f"init={path}: the run has no weights yet")
-        iterations = iteration_of(run, which)
-        stage, digest = run.config().stage, sha256(weights)
-        return cls(run, which, Parent(
-            run=str(path), stage=stage, iterations=iterations, weights=which, sha256=digest,
-            corpus=run.vocabulary().corpus,
-        ))  # fmt: skip
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of tokens."""
-        return len(self.run.vocabulary().vocabulary)
+        parent = Parent(
+            run=str(path), stage=run.config().stage, iterations=iteration_of(run, which), weights=which,
+            sha256=sha256(weights), corpus=run.vocabulary().corpus,
+        )  # fmt: skip
+        return cls(run, which, parent)
 
     def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:
         """What of the validation split the weights were trained on, as far as that is known."""
         return seen_in_training(self.run, task, corpus, "val", stage)
 
-    def begin(self, state: TrainingState, recipe: Recipe, changed: Sequence[str]) -> None:
+    def begin(self, state: TrainingState, job: Job) -> None:  # noqa: ARG002
         """Load the weights into the model. Raises UserError if they are damaged."""
-        del recipe, changed
         load_weights(self.run, state.model, self.which)
 
-    def config(
-        self, wanted: TrainConfig, given: Collection[str], module: Module | None = None
-    ) -> tuple[TrainConfig, Corpus | None]:
-        """The configuration of the new run: the parent's model, data and training, except for the `given` keys.
+    def start(self, wanted: TrainConfig, request: Request, module: Module | None = None) -> Start:
+        """A new run with the parent's model, data and training, except for the keys that are given.
 
-        The corpus too, if it is the parent's, which has been read. Raises RequestError for another stage, or for
-        hyperparameters that the weights do not fit.
+        Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
         """
-        parent = self.run.config()
+        given, parent = request.given, self.run.config()
         for group in SETTING_FILES.keys() & {*given}:
             raise RequestError(
                 f"init= takes its settings from another run, and {group}= sets its own: give only one of them"
@@ -93,8 +81,7 @@ class Fork(Beginning):
             if group != "model" and group in given:
                 continue  # replaced as a whole, with all its values
             is_group = isinstance(old[group], dict)
-            own = {key: content[group][key] for key in _keys_in(group, given) if is_group and key in content[group]}
-            content[group] = old[group] | own if is_group else old[group]
+            content[group] = old[group] | _own(content, group, given) if is_group else old[group]
         for key in superseded(given):
             group, _, name = key.partition(".")
             content[group] |= {name: None}
@@ -102,13 +89,11 @@ class Fork(Beginning):
         self._check_model(Choice.model_validate(content["model"]))
         corpus = None
         if "data" not in given:
-            stage = module or STAGE.find(parent.model)
-            found, corpus = same_corpus(self.run, stage, parent.data)
-            content["data"] |= found.model_dump(by_alias=True) | {
-                key: content["data"][key] for key in _keys_in("data", given) if key in content["data"]
-            }
-            corpus = corpus if found == Choice.model_validate(content["data"]) else None
-        return TrainConfig.model_validate(content | {"resume": wanted.resume}), corpus
+            found, own = same_corpus(self.run, module or STAGE.find(parent.model), parent.data)
+            content["data"] |= found.model_dump(by_alias=True) | _own(content, "data", given)
+            corpus = own if found == Choice.model_validate(content["data"]) else None
+        config = TrainConfig.model_validate(content | {"resume": wanted.resume})
+        return Start(config, request, self, self.run.vocabulary(), corpus)
 
     def _tokenizer(self, wanted: Choice, given: Collection[str]) -> dict[str, Any]:
         """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""
@@ -124,7 +109,7 @@ class Fork(Beginning):
         """Raises RequestError if the new model would compute another function from the same weights."""
         old = self.run.config().model
         changed = differences(old.hyperparameters, new.hyperparameters)
-        if changed and not is_same_function(old, new, self.vocab_size):
+        if changed and not is_same_function(old, new, len(self.run.vocabulary().vocabulary)):
             raise RequestError(
                 f"init={self.parent.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
                 "not fit, or would make another model. Only hyperparameters that do not affect the model's output may "
@@ -132,18 +117,9 @@ class Fork(Beginning):
             )
 
 
-def check_left_out(task: Task, corpus: Corpus, init: str) -> None:
-    """Raise RequestError if a fork would leave out much of a corpus, because its vocabulary lacks the characters."""
-    left_out = task.left_out(corpus)
-    if left_out is not None and left_out.share > _MOST_LEFT_OUT:
-        raise RequestError(
-            f"the vocabulary of init={init} lacks {left_out}, more than {_MOST_LEFT_OUT:g} of a split: "
-            "train without init="
-        )
-
-
-def _keys_in(group: str, given: Collection[str]) -> list[str]:
-    return [key.removeprefix(f"{group}.") for key in given if key.startswith(f"{group}.")]
+def _own(content: dict[str, Any], group: str, given: Collection[str]) -> dict[str, Any]:
+    """The values in a group that are given."""
+    return {key: value for key, value in content[group].items() if f"{group}.{key}" in given}
 
 
 def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:

@@ -1,7 +1,10 @@
-"""A job: everything that a training run needs, built from its configuration; the command line and Python share it."""
+"""A job: all that a training run needs, built from how it starts; the command line and Python share it."""
 
+import contextlib
+import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,7 +12,9 @@ from torch import nn
 
 from gpt import models, tasks
 from gpt.base.choices import Choice
+from gpt.base.errors import RequestError
 from gpt.base.losses import Loss, Saved, Seen
+from gpt.base.request import Request
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import TrainConfig
 from gpt.data.batch import Data, OneBatch
@@ -17,12 +22,13 @@ from gpt.data.corpus import Corpus
 from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
+from gpt.runs.creation import created, created_at
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Parent
 from gpt.runs.weights import shapes_only
-from gpt.session.forking import check_left_out
-from gpt.session.length import Length
+from gpt.session.length import Done, with_length
 from gpt.session.modules import Module, check_logits, identity, made
-from gpt.session.plan import Plan
-from gpt.tasks import Task
+from gpt.tasks import Stage, Task
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import exact_loss
 from gpt.training.memory import check_memory, check_weights, recompute_blocks
@@ -32,46 +38,106 @@ from gpt.training.optimizers import OPTIMIZER, Optimizer
 from gpt.training.processes import World
 from gpt.training.recipe import Recipe
 from gpt.training.schedules import SCHEDULE, check_warmup
+from gpt.training.state import TrainingState
+from gpt.training.watchers import Watcher
+from gpt.watching.loggers import chosen_loggers
 
 _COPIES = 3  # of the weights: themselves, their gradients, and at least one moment of every optimizer
+_MOST_LEFT_OUT = 0.2  # of the characters of a split
 _SOME_VOCABULARY = 256  # to build a stage for its shapes alone, before the corpus is read
+
+log = logging.getLogger(__name__)
+
+
+class Beginning:
+    """What a run begins with, and where it is recorded: random weights, in a new folder.
+
+    On ranks other than 0, the weights are what rank 0 sends.
+    """
+
+    parent: Parent | None = None  # the run that the weights are from, which may be gone when this one is resumed
+
+    def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:  # noqa: ARG002
+        """What of the validation split the weights were trained on, as far as that is known."""
+        return None
+
+    def begin(self, state: TrainingState, job: "Job") -> None:
+        """Put into a state with random weights what the run begins with. Raises UserError for damaged weights."""
+
+    @contextlib.contextmanager
+    def opened(self, job: "Job") -> Iterator[tuple[RunFolder, Sequence[Watcher]]]:
+        """Create the folder, and yield it with the watchers that prepare it, of which a new one needs none."""
+        place = job.start.request.destination
+        assert place is not None
+        create = created_at if place.folder and not place.sweep else created
+        with create(place.of(job.config)) as run, run.logging() as start_log:
+            start_log()
+            run.write_config(job.config)
+            if self.parent is not None:
+                run.write_parent(self.parent.model_copy(update={"seen": job.seen}))
+                log.info(f"starting from {self.parent.description}")
+            run.write_vocabulary(job.vocabulary)  # from here on, it can be resumed
+            run.write_command(job.start.request.command, 0)
+            run.mark_training()
+            yield run, []
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run is to begin, before its corpus is read; `for_others` is that of the ranks other than 0."""
+
+    config: TrainConfig  # as asked, with what a run that continues or is forked keeps
+    request: Request
+    beginning: Beginning = field(default_factory=Beginning)
+    vocabulary: Vocabulary | None = None  # None: built from the corpus
+    corpus: Corpus | None = None  # if it has been read already
+    done: Done | None = None  # by the run that continues
+
+    def for_others(self) -> "Start":
+        """The same without what rank 0 sends to the others, or writes."""
+        request = replace(self.request, destination=None)
+        return replace(self, beginning=Beginning(), corpus=None, request=request)
 
 
 @dataclass(frozen=True)
 class Job:
     """What is trained: a task and its corpus, a model and its optimizer, and the recipe of the training."""
 
+    start: Start
     config: TrainConfig  # with final numbers, as it is recorded
     task: Task
     corpus: Corpus
     model: nn.Module
     optimizer: Optimizer
     recipe: Recipe
+    loggers: Sequence[Callable[..., Watcher]]  # of the run folder
     seen: Seen | None  # what of the validation split the weights that it starts from were trained on
     preparing_seconds: float  # spent on compiling and on reading the text once
+    changed: Sequence[str] = ()  # as key=value: what differs from the documented run of the stage; known to rank 0
 
     @classmethod
-    def of(cls, plan: Plan, world: World, module: Module | None = None) -> "Job":
-        """The job of a run that is planned like this; `module` replaces the stage.
+    def of(cls, start: Start, world: World, module: Module | None = None) -> "Job":
+        """The job of a run that starts like this; `module` replaces the stage.
 
         Raises RequestError for inconsistent values, before the corpus is read wherever that is possible, and UserError
         if the corpus is unavailable.
         """
-        config, settings = plan.config, plan.config.training
+        config, settings = start.config, start.config.training
         device, metrics = select_device(config.device), chosen_metrics(config.metrics)
+        loggers = chosen_loggers(config.logger) if start.request.destination else []
         schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
         if "max_iters" not in settings.undecided:
             check_warmup(config.schedule, settings.max_iters)
         OPTIMIZER.partial(config.optimizer)
-        tasks.of(config.data).refuse_others(key for key in plan.request.given if key.startswith("training."))
+        tasks.of(config.data).refuse_others(key for key in start.request.given if key.startswith("training."))
         if module is None:
             with shapes_only():
                 objective.prepare(models.build(config.model, _SOME_VOCABULARY))
 
         stage = module or STAGE.find(config.model)
-        task, corpus = tasks.load(config.data, stage, plan.vocabulary, plan.corpus)
+        task, corpus = tasks.load(config.data, stage, start.vocabulary, start.corpus)
         if config.init is not None:
-            check_left_out(task, corpus, config.init)
+            _check_left_out(task, corpus, config.init)
 
         torch.manual_seed(config.seed)
         model = made(module, task.vocab_size) if module is not None else _built(config.model, task.vocab_size, device)
@@ -82,7 +148,7 @@ class Job:
             recompute_blocks(model)
         objective.prepare(model)
         model.to(device)
-        seen = plan.beginning.seen(task, corpus, stage)
+        seen = start.beginning.seen(task, corpus, stage)
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
 
@@ -104,20 +170,31 @@ class Job:
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics, over,
             stop_below=config.overfit, world=world,
         )  # fmt: skip
-        length = Length.of(recipe, model, plan.done)
-        check_warmup(config.schedule, length.max_iters)
-        recipe = replace(recipe, settings=settings.model_copy(update=asdict(length)))
+        recipe = with_length(recipe, model, start.done)
+        check_warmup(config.schedule, recipe.settings.max_iters)
         final: dict[str, Any] = {"training": recipe.settings}
         if module is not None:
-            told_by = identity(module, model, has_own_weights=plan.beginning.parent is None)
+            told_by = identity(module, model, has_own_weights=start.beginning.parent is None)
             final["model"] = Choice(_target_=config.model.target, **told_by)
         preparing_seconds = time.perf_counter() - started
-        return cls(config.model_copy(update=final), task, corpus, model, optimizer, recipe, seen, preparing_seconds)
+        config = config.model_copy(update=final)
+        return cls(start, config, task, corpus, model, optimizer, recipe, loggers, seen, preparing_seconds)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The tokens of the model, and what of the corpus they cover."""
         return self.task.vocabulary(self.corpus)
+
+    def state(self) -> TrainingState:
+        """The state from which training begins or continues, the same on every rank.
+
+        Raises UserError for a damaged checkpoint, RequestError if the run cannot be extended with this schedule.
+        """
+        state = TrainingState(self.model, self.optimizer, self.recipe.runtime)
+        self.start.beginning.begin(state, self)
+        state.progress.preparing_seconds += self.preparing_seconds
+        state.broadcast(self.recipe.world)
+        return state
 
     def exact_loss(self, weights: Saved) -> Loss:
         """The loss over every target of the validation split once, or over a sample of a long one.
@@ -130,6 +207,16 @@ class Job:
             world=recipe.world, over=recipe.over["val"].model_copy(update={"drawn": None}),
         )  # fmt: skip
         return loss.model_copy(update={"weights": weights})
+
+
+def _check_left_out(task: Task, corpus: Corpus, init: str) -> None:
+    """Raise RequestError if a fork would leave out much of a corpus, because its vocabulary lacks the characters."""
+    left_out = task.left_out(corpus)
+    if left_out is not None and left_out.share > _MOST_LEFT_OUT:
+        raise RequestError(
+            f"the vocabulary of init={init} lacks {left_out}, more than {_MOST_LEFT_OUT:g} of a split: "
+            "train without init="
+        )
 
 
 def _as_configured(data: Data, config: TrainConfig) -> Data:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -36,30 +36,24 @@ class Done:
     tokens: int = 0  # targets trained on
 
 
-@dataclass(frozen=True)
-class Length:
-    """How long a run trains and how often it is evaluated, in iterations."""
+def with_length(recipe: Recipe, model: nn.Module, done: Done | None = None) -> Recipe:
+    """A recipe whose settings have final numbers, for a new run or one that continues; the same on every rank.
 
-    max_iters: int
-    eval_interval: int | Literal["epoch"]
+    Raises RequestError for a length that ends before what is done, for epochs of data that has none, and for a
+    duration that is none.
+    """
 
-    @classmethod
-    def of(cls, recipe: Recipe, model: nn.Module, done: Done | None = None) -> "Length":
-        """What the settings of a recipe come to, for a new run or one that continues; the same on every rank.
+    def final(**numbers: Any) -> Recipe:
+        return replace(recipe, settings=recipe.settings.model_copy(update=numbers))
 
-        Raises RequestError for a length that ends before what is done, for epochs of data that has none, and for a
-        duration that is none.
-        """
-        max_iters = _last_iteration(recipe, done)
-        settings = recipe.settings.model_copy(update={"max_iters": max_iters})
-        return cls(max_iters, _interval(replace(recipe, settings=settings), model))
+    recipe = final(max_iters=_last_iteration(recipe, done))
+    return final(eval_interval=_interval(recipe, model))
 
 
 def _last_iteration(recipe: Recipe, done: Done | None) -> int:
     """Of epochs, those that are left are trained with the batches of now, whatever the earlier ones were like."""
-    settings, iterations, tokens = recipe.settings, 0, 0
-    if done is not None:
-        iterations, tokens = done.iterations, done.tokens
+    settings = recipe.settings
+    iterations, tokens = (done.iterations, done.tokens) if done else (0, 0)
     if settings.epochs is None:
         last, asked = settings.max_iters, f"training.max_iters={settings.max_iters}"
     elif done and (settings.epochs, settings.batch_size) == (done.settings.epochs, done.settings.batch_size):
@@ -68,7 +62,7 @@ def _last_iteration(recipe: Recipe, done: Done | None) -> int:
         epoch = tokens_in_epoch(recipe.data)
         last = iterations + math.ceil((settings.epochs * epoch - tokens) / recipe.batch(0).tokens)
         asked = f"{tokens / epoch:.3g} epochs are done: training.epochs={settings.epochs:g}"
-    if done is not None and last < iterations:
+    if done and last < iterations:
         raise RequestError(f"{asked} is before {done.place}")
     return last
 

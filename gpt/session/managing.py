@@ -15,9 +15,8 @@ from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.request import Request
 from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import roots, skipping_damaged, started_runs
-from gpt.runs.folder import RunFolder
+from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import Labels, now
-from gpt.runs.run_state import RunState
 
 log = logging.getLogger(__name__)
 

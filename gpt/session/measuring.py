@@ -13,8 +13,8 @@ from gpt.base.losses import Loss, Over, in_words
 from gpt.data.batch import Targets
 from gpt.data.corpus import TextCorpus
 from gpt.data.sources import read_text
-from gpt.session.seen import seen_in_training
 from gpt.session.trained import TrainedRun
+from gpt.session.trained_on import seen_in_training
 from gpt.tasks.task import Measure
 from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass
 

@@ -43,8 +43,8 @@ def train(
 
     with _TRAINING, _undisturbed() as stop:
         config, request = _requested(overrides, folder, values)
-        with starting(config, request, stop, module=module) as start:
-            outcome = run(start, stop)
+        with starting(config, request, stop, module=module) as job:
+            outcome = run(job, stop)
         if folder is not None:
             return load(folder, module=module, device=config.device)
         assert outcome.job is not None

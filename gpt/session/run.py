@@ -23,7 +23,6 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_weights
 from gpt.session.job import Job
-from gpt.session.start import Start
 from gpt.session.summary import summarise
 from gpt.training.averaging import MovingAverage, WeightAverage
 from gpt.training.evaluation import estimation_targets
@@ -51,7 +50,7 @@ class Outcome:
     folder: RunFolder | None = None  # if this process wrote one
 
 
-def run(start: Start | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quiet: bool = False) -> Outcome:
+def run(job: Job | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quiet: bool = False) -> Outcome:
     """Train, and write the results to the run folder, if there is one; `more` are watchers of the calling program.
 
     If it is quiet, there is no progress bar. The results of a finished run are its outcome.
@@ -59,24 +58,21 @@ def run(start: Start | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_
     Raises RequestError for a schedule that the run cannot continue with, UserError if debug=overfit did not over-fit,
     and Stopped after a signal.
     """
-    if isinstance(start, Summary):
-        return Outcome(start)
-    job, folder, started = start.job, None, time.perf_counter()
-    settings = job.recipe.settings
+    if isinstance(job, Summary):
+        return Outcome(job)
+    folder, started, settings = None, time.perf_counter(), job.recipe.settings
     with contextlib.ExitStack() as stack:
-        state = start.state()
+        state = job.state()
         guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
         watchers: list[Watcher] = [guard, *_averages(job, state)]
-        if start.folder is not None:
-            folder, reopening = stack.enter_context(
-                start.folder.open(job.config, job.vocabulary, start.request.command, job.seen)
-            )
-            _log_opening(start)
-            checkpoints = _checkpoints(start, state, folder, guard)
+        if job.start.request.destination is not None:
+            folder, preparing = stack.enter_context(job.start.beginning.opened(job))
+            _log_opening(job)
+            checkpoints = _checkpoints(job, state, folder, guard)
             is_saved = partial(checkpoints.is_saved, state)
             stack.enter_context(explaining_how_to_resume(folder, is_saved, settings.grad_clip))
-            watchers += [*reopening, BestWeights(folder), checkpoints, *_recorders(start, folder)]
-            watchers += [*(logger(run=folder) for logger in start.loggers), *more]
+            watchers += [*preparing, checkpoints, *_recorders(job, folder)]
+            watchers += [*(logger(run=folder) for logger in job.loggers), *more]
         if job.seen is not None:
             log.warning(f"{job.seen}: the losses of this run say little about new text, and it will not be ranked")
         if job.recipe.world.is_first:
@@ -87,7 +83,7 @@ def run(start: Start | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_
         train(state, job.recipe, watchers, stop)
         exact = job.exact_loss(_use_result(state, job, folder))
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
-            summary = summarise(start, state, exact, time.perf_counter() - started, folder)
+            summary = summarise(job, state, exact, time.perf_counter() - started, folder)
             if folder is not None:
                 _report(folder, job, summary, watchers)
         _check_overfit(job, summary)
@@ -124,39 +120,38 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
     return [WeightAverage(state, job.recipe, begin)]
 
 
-def _checkpoints(start: Start, state: TrainingState, folder: RunFolder, guard: NonFiniteGuard) -> CheckpointWriter:
-    saving = start.job.config.checkpoint
+def _checkpoints(job: Job, state: TrainingState, folder: RunFolder, guard: NonFiniteGuard) -> CheckpointWriter:
+    saving = job.config.checkpoint
     return CheckpointWriter(
         state, Checkpoints(folder, saving.keep), guard, interval=saving.interval, min_seconds=saving.min_seconds,
-        is_saved=start.beginning.parent is None,
+        is_saved=job.start.beginning.parent is None,
     )  # fmt: skip
 
 
-def _recorders(start: Start, folder: RunFolder) -> list[Watcher]:
+def _recorders(job: Job, folder: RunFolder) -> list[Watcher]:
     """The other watchers that every run with a folder has."""
-    job = start.job
-    config, settings = job.config, job.recipe.settings
+    settings = job.recipe.settings
     targets = estimation_targets(job.model, job.recipe, "train", 0).count
     return [
-        Sampler(job.recipe, lambda: job.task.sample(job.model, job.corpus, config.seed)[:_SAMPLE]),
+        BestWeights(folder),
+        Sampler(job.recipe, lambda: job.task.sample(job.model, job.corpus, job.config.seed)[:_SAMPLE]),
         StepLog(settings.log_interval),
         RunWriter(folder),
-        SnapshotWriter(folder, config.checkpoint.snapshots, settings.max_iters),
-        ConsoleLog(job.recipe, lambda: job.task.examples(job.model, job.corpus), targets, _shorter(start)),
+        SnapshotWriter(folder, job.config.checkpoint.snapshots, settings.max_iters),
+        ConsoleLog(job.recipe, lambda: job.task.examples(job.model, job.corpus), targets, _shorter(job)),
     ]
 
 
-def _shorter(start: Start) -> str:
+def _shorter(job: Job) -> str:
     """What to type for a smaller training of this stage on a CPU, if there is such an experiment."""
-    name = f"{start.job.config.stage}_cpu"
-    is_there = start.job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
-    return f"experiment={name}" if is_there and not {"experiment", "init"} & {*start.request.given} else ""
+    name = f"{job.config.stage}_cpu"
+    is_there = job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
+    return f"experiment={name}" if is_there and not {"experiment", "init"} & {*job.start.request.given} else ""
 
 
-def _log_opening(start: Start) -> None:
+def _log_opening(job: Job) -> None:
     """Say what is trained, on what, and what of it is unusual."""
-    job, request = start.job, start.request
-    config, recipe = job.config, job.recipe
+    request, config, recipe = job.start.request, job.config, job.recipe
     others = settings_of_chosen(config.stage, request.options)
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
@@ -166,8 +161,6 @@ def _log_opening(start: Start) -> None:
     if key in request.given and not compared(key, settings):
         log.info(f"{key} has no effect with data.tokenizer={settings['data.tokenizer']}")
     log.info(f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}")
-    if start.changed:
-        log.info(f"changed from the documented run: {', '.join(start.changed)}")
     _warn_of_repetitions(job)
 
 

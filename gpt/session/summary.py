@@ -12,18 +12,16 @@ from gpt.base.runtime import size_of
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Estimated, Summary, now
 from gpt.session.job import Job
-from gpt.session.start import Start
 from gpt.training.operations import operations
 from gpt.training.state import TrainingState
 
 
-def summarise(start: Start, state: TrainingState, exact: Loss, seconds: float, run: RunFolder | None = None) -> Summary:
+def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: RunFolder | None = None) -> Summary:
     """The results of a training run that took this many `seconds`; `exact` is the exact validation loss.
 
     `run` is its folder, if it has one.
     """
-    job, progress = start.job, state.progress
-    config, runtime = job.config, job.recipe.runtime
+    config, progress, runtime = job.config, state.progress, job.recipe.runtime
     last = progress.evaluations[-1]
     best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val.nats)
     last_batch = state.last_batch.item()
@@ -35,7 +33,7 @@ def summarise(start: Start, state: TrainingState, exact: Loss, seconds: float, r
         parameters=size_of(job.model),
         iterations=progress.iteration,
         documented=config.documented,
-        changed=list(start.changed),
+        changed=list(job.changed),
         earlier=progress.history,
         estimated=Estimated(train=last.train, val=last.val),
         metrics={name: means.val for name, means in last.metrics.items() if means.val is not None},

@@ -26,8 +26,9 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     from gpt.base.console import reports_hidden
     from gpt.base.runtime import keep_freed_memory
     from gpt.base.stopping import Stop
+    from gpt.session.job import Job
     from gpt.session.run import run
-    from gpt.session.start import Start, starting
+    from gpt.session.start import starting
     from gpt.training.processes import World
 
     is_quiet = config.quiet or config.as_json
@@ -35,11 +36,11 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         reports_hidden() if is_quiet else contextlib.nullcontext(),
         Stop().listening() as stop,
         World.joined(config.device) as world,
-        starting(config, request, stop, world) as start,
+        starting(config, request, stop, world) as job,
     ):
-        if isinstance(start, Start):
-            keep_freed_memory(start.job.recipe.runtime.device)
-        outcome = run(start, stop, more=more_watchers, is_quiet=is_quiet)
+        if isinstance(job, Job):
+            keep_freed_memory(job.recipe.runtime.device)
+        outcome = run(job, stop, more=more_watchers, is_quiet=is_quiet)
     if is_quiet and world.is_first:
         _print(outcome, as_json=config.as_json)
     return outcome.summary.exact.common

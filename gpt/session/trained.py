@@ -24,9 +24,9 @@ from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_model, load_weights, selected
-from gpt.session.continuing import same_corpus
 from gpt.session.job import Job
 from gpt.session.modules import Module, made, refuse_module
+from gpt.session.trained_on import same_corpus
 from gpt.tasks import Task
 from gpt.tasks.decoding.checks import checked_logits
 from gpt.training.evaluation import loss_over, tokens_per_pass

@@ -8,8 +8,7 @@ from functools import partial
 from gpt.base.files import attempt
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
-from gpt.runs.snapshots import moments, save_snapshot
-from gpt.runs.weights import save_weights
+from gpt.runs.weights import moments, save_weights
 from gpt.training.progress import Clock, Step
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState
@@ -178,7 +177,7 @@ class SnapshotWriter(Watcher):
 
     def _save(self, state: TrainingState) -> None:
         iteration = state.progress.iteration
-        save = partial(save_snapshot, self._run, state.model.state_dict(), iteration)
+        save = partial(save_weights, self._run, state.model.state_dict(), iteration, iteration)
         attempt(f"the snapshot of iteration {iteration}", save)
 
 

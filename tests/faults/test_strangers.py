@@ -45,7 +45,8 @@ from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, save_weights
-from gpt.session.start import Start, starting
+from gpt.session.job import Job
+from gpt.session.start import starting
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE
 from gpt.watching.loggers import LOGGER
@@ -93,9 +94,9 @@ def _resume(run: RunFolder) -> None:
     longer = wanted.training.model_copy(update={"max_iters": 2 * wanted.training.max_iters})
     place = Destination(run.path, run.path)
     request = Request(("resume", "data.path", "device", "training.max_iters"), "", place, resume=str(run.path))
-    with starting(wanted.model_copy(update={"training": longer}), request, Stop()) as start:
-        assert isinstance(start, Start)
-        start.state()
+    with starting(wanted.model_copy(update={"training": longer}), request, Stop()) as job:
+        assert isinstance(job, Job)
+        job.state()
 
 
 def _compare(run: RunFolder, out: Path) -> None:

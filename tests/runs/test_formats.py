@@ -28,8 +28,7 @@ from gpt.base.files import PLACE, sealed
 from gpt.runs import formats
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import NAMES, RunFolder
-from gpt.runs.snapshots import leading_to
-from gpt.runs.weights import iteration_of, load_model
+from gpt.runs.weights import iteration_of, leading_to, load_model
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.state import TrainingState
 from tests.conftest import CPU, Script, build_small

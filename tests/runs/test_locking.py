@@ -13,7 +13,6 @@ from gpt.cli.requesting import of_python
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.creation import created_at
 from gpt.runs.folder import RunFolder
-from gpt.runs.snapshots import save_snapshot
 from gpt.runs.weights import save_weights
 from gpt.session.train import main
 from gpt.training.progress import Progress
@@ -28,7 +27,7 @@ WRITERS: dict[str, Callable[[RunFolder], None]] = {
     "the metrics": lambda run: run.write_metrics(PROGRESS),
     "a command line": lambda run: run.write_command("python train.py", 0),
     "the weights": lambda run: save_weights(run, TENSORS, "last", 5),
-    "a snapshot": lambda run: save_snapshot(run, TENSORS, 5),
+    "a snapshot": lambda run: save_weights(run, TENSORS, 5, 5),
     "a checkpoint": lambda run: Checkpoints(run, 1).save(PROGRESS, TENSORS),
     "fewer checkpoints": lambda run: Checkpoints(run, 1).remove_after(2),
     "what resuming removes": lambda run: run.mark_training(),
@@ -64,7 +63,7 @@ def test_nothing_is_written_where_the_folder_is_another_or_gone(what: str, chang
         run.path.rename(tmp_path / "moved")
         if change == "replaced":
             with created_at(run.path) as other:
-                save_snapshot(other, TENSORS, 5)
+                save_weights(other, TENSORS, 5, 5)
                 Checkpoints(other, 1).save(PROGRESS, TENSORS)
         before = content(tmp_path)
         with pytest.raises(LostFolderError, match="run was moved, replaced or removed"):

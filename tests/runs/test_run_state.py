@@ -9,8 +9,7 @@ import pytest
 
 from gpt.base.errors import DivergedError, LostFolderError, UserError
 from gpt.base.stopping import Stopped
-from gpt.runs.folder import RunFolder
-from gpt.runs.run_state import RunState
+from gpt.runs.folder import RunFolder, RunState
 from tests.conftest import TrainedOnce
 
 

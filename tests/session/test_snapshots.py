@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 import gpt
 from gpt.base.errors import UserError
-from gpt.runs import snapshots
 from gpt.runs.folder import RunFolder
-from gpt.runs.snapshots import moments
+from gpt.runs.weights import moments
+from gpt.watching import recorders
 from tests.conftest import REPOSITORY, Script
 
 SHORT = ["training.eval_interval=20", "training.eval_iters=2", "device=cpu", "checkpoint.interval=30",
@@ -163,8 +163,8 @@ def test_a_snapshot_that_cannot_be_written_is_left_out_with_a_warning(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(run, tensors, which, iteration)
 
-    real = snapshots.save_weights
-    monkeypatch.setattr(snapshots, "save_weights", save)
+    real = recorders.save_weights
+    monkeypatch.setattr(recorders, "save_weights", save)
     run = train(corpus_file, tmp_path / "run")
     assert run.snapshots() == [i for i in KEPT if i != 8]
     assert "the snapshot of iteration 8 could not be written; the run continues without it" in capsys.readouterr().err

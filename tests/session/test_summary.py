@@ -22,15 +22,14 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
     over = {"train": Over(split="train")}
     recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(sizes=None), over=over)
     task = SimpleNamespace(left_out=lambda _: None)
-    job = SimpleNamespace(
-        config=SimpleNamespace(**chosen), model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None
+    job: Any = SimpleNamespace(
+        config=SimpleNamespace(**chosen), model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None, changed=changed
     )
-    start: Any = SimpleNamespace(job=job, changed=changed)
     state: Any = SimpleNamespace(
         progress=progress, last_batch=torch.tensor(last_batch, dtype=torch.float64), tokens_per_second=256.4,
         skipped=torch.ones(()),
     )  # fmt: skip
-    return summarise(start, state, exact=exact(1.9, 8, 8), seconds=3.14159)
+    return summarise(job, state, exact=exact(1.9, 8, 8), seconds=3.14159)
 
 
 def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:

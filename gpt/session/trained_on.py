@@ -1,0 +1,81 @@
+"""What a run was trained on: its corpus, known by its digest, and what it contains of another split or text."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gpt import tasks
+from gpt.base.choices import Choice
+from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.files import sha256
+from gpt.base.keys import declared
+from gpt.base.losses import SPLITS, Seen
+from gpt.data.corpus import Corpus
+from gpt.data.download import nothing_downloaded
+from gpt.runs.folder import RunFolder
+from gpt.tasks import Stage, Task
+
+_GENERATIONS = 100  # that are looked at
+
+
+def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str] = ()) -> tuple[Choice, Corpus]:
+    """The corpus of a run, for its stage, and its loader with the paths where it was found: its digest decides.
+
+    `data` is the run's loader, with the paths that the user has `given`, as keys such as data.path. To a folder that
+    only the run names, nothing is downloaded: a stranger's could name any. Raises RequestError if the corpus is not
+    there, or has other content than the one that the run was trained on.
+    """
+    values = data.hyperparameters
+    names, places = [name for name in values if declared(f"data.{name}").is_path and values[name] is not None], [data]
+    if "dir" in names and "data.dir" not in given:
+        usual = {"dir": os.environ.get("GPT_DATA_DIR", "data")}
+        places = [data, Choice.model_validate(data.model_dump(by_alias=True) | usual)]
+    for place in places:
+        is_last = place is places[-1]
+        try:
+            with contextlib.nullcontext() if is_last else nothing_downloaded():
+                corpus = tasks.load_corpus(place, stage)
+        except UserError as error:
+            if is_last and not isinstance(error, UnavailableError):
+                raise
+            problem = str(error)
+        else:
+            if corpus.digest == run.vocabulary().corpus:
+                return place, corpus
+            problem = f"the corpus is not the one that {run.path} was trained on"
+    loader = data.target.rpartition(".")[2]
+    advice = f"; if it is elsewhere, add data.{names[0]}=PATH (for train.py, with data={loader})" if names else ""
+    raise RequestError(f"{problem}{advice}")
+
+
+def seen_in_training(
+    run: RunFolder, task: Task, corpus: Corpus, split: str, stage: Stage, what: str | None = None
+) -> Seen | None:
+    """What of a split of `corpus` the run, or one before it, was trained on; None if nothing is known to be.
+
+    The corpora of these runs are compared with it, where they still are; nothing is downloaded. `what` names the split.
+    """
+    what, digest, found = what or SPLITS[split], corpus.digest, list[Seen]()
+    for earlier in _lineage(run):
+        with contextlib.suppress(UserError, OSError), nothing_downloaded():
+            if earlier.vocabulary().corpus != digest:
+                trained_on = same_corpus(earlier, stage, earlier.config().data)[1]
+                count, of, unit = task.shared(split, corpus, trained_on)
+                found += [Seen(run=str(earlier.path), what=what, count=count, of=of, unit=unit)] if count else []
+            elif (parent := earlier.parent()) and parent.seen and parent.seen.what == what:  # of the same split
+                found.append(parent.seen)
+    return max(found, key=lambda seen: seen.count, default=None)
+
+
+def _lineage(run: RunFolder) -> Iterator[RunFolder]:
+    """The run, the one whose weights it started from, and so on, as long as they are where they were."""
+    with contextlib.suppress(UserError):
+        for _ in range(_GENERATIONS):
+            yield run
+            parent = run.parent()
+            if parent is None:
+                return
+            run = RunFolder(Path(parent.run))
+            if run.vocabulary().corpus != parent.corpus and sha256(run.weights(parent.weights)) != parent.sha256:
+                return
