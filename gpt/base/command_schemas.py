@@ -3,23 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from gpt.base.choices import Count, NonNegative, PathName, Share
 from gpt.base.record import MetricName
-from gpt.base.schema import (
-    DATA,
-    LIST,
-    LITERAL,
-    DeviceName,
-    Duration,
-    Label,
-    Schema,
-    Seed,
-    StageName,
-    Weights,
-    listed_text,
-)
+from gpt.base.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
 
 _TEXT = replace(LITERAL, escapes=True)
 
@@ -188,11 +176,7 @@ class CompareConfig(SelectionConfig):
 
     metric: MetricName
     x: Literal["iterations", "tokens", "seconds", "compute"]
-    by: Annotated[
-        Annotated[list[PathName], Field(min_length=1, max_length=2)] | None,
-        BeforeValidator(listed_text, json_schema_input_type=list[PathName] | str | None),
-        LITERAL,
-    ]
+    by: Annotated[Annotated[list[PathName], Field(min_length=1, max_length=2)] | None, LIST, LITERAL]
     out: Annotated[PathName | None, LITERAL]
     title: Annotated[str | None, Field(max_length=200), LITERAL]
     tolerance: NonNegative

@@ -17,9 +17,7 @@ from gpt.base.installation import IS_CLONE
 _shown: list[logging.StreamHandler] = []  # for reports, for warnings
 
 _RED, _YELLOW, _CYAN = "31", "33", "36"  # SGR parameters of ECMA-48, which terminals understand
-_FIGURE = re.compile(
-    r"(?<![\w.:/-])[-+]?\d+(,\d{3})*(\.\d+)?(e[-+]?\d+)?(?![\w:/-]|\.\d)"
-)  # not a part of a name or a date
+_FIGURE = re.compile(r"(?<![\w.:/-])[-+]?\d+(,\d{3})*(\.\d+)?(e[-+]?\d+)?(?![\w:/-]|\.\d)")  # not in a name or a date
 
 
 class OneLine(logging.Formatter):
@@ -104,12 +102,11 @@ def show_log(prefix: str = "") -> None:
     logger = logging.getLogger("gpt")
     logging.raiseExceptions = False  # nor print a traceback
     if not _shown:  # called once per job of a sweep
-        report, warnings = _Shown(sys.stdout), _Shown(sys.stderr)
-        report.addFilter(lambda record: record.levelno < logging.WARNING)
-        warnings.setLevel(logging.WARNING)
-        _shown[:] = [report, warnings]
-        logger.addHandler(report)
-        logger.addHandler(warnings)
+        _shown[:] = [_Shown(sys.stdout), _Shown(sys.stderr)]
+        _shown[0].addFilter(lambda record: record.levelno < logging.WARNING)
+        _shown[1].setLevel(logging.WARNING)
+        for handler in _shown:
+            logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
     for handler, label in zip(_shown, ("", "warning: "), strict=True):
@@ -120,14 +117,14 @@ def show_log(prefix: str = "") -> None:
 @contextlib.contextmanager
 def reports_hidden() -> Iterator[None]:
     """Show warnings only: for the runs of a search."""
-    levels = [(handler, handler.level) for handler in _shown]
-    for handler, _ in levels:
+    reports = [handler for handler in _shown if handler.level < logging.WARNING]
+    for handler in reports:
         handler.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        for handler, level in levels:
-            handler.setLevel(level)
+        for handler in reports:
+            handler.setLevel(logging.NOTSET)
 
 
 @contextlib.contextmanager

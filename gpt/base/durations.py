@@ -2,9 +2,6 @@
 
 import re
 
-from gpt.base.errors import RequestError
-
-DURATION = r"([0-9]+(?:\.[0-9]+)?) ?(s|min|m|h|d|w)"
 _UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -22,9 +19,9 @@ def spoken(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def seconds_of(text: str, key: str) -> float:
-    """The seconds of a duration such as 30s, 5 min, 2h or 7d. Raises RequestError, which names the key, for others."""
-    found = re.fullmatch(DURATION, text.strip())
-    if found is None:
-        raise RequestError(f"{key}={text}: must be a duration, as in 30s, 5min, 2h or 7d")
+def seconds_of(text: str) -> float:
+    """The seconds of a duration such as 30s, 5 min, 2h or 7d. Raises ValueError for any other text, and for none."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|m|h|d|w)", text)
+    if found is None or float(found[1]) == 0:
+        raise ValueError("must be a duration, as in 30s or 5min")
     return float(found[1]) * _UNITS[found[2]]

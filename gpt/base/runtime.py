@@ -15,12 +15,11 @@ from torch import nn
 
 from gpt.base.errors import UnavailableError
 
-# Below this many parameters a step is dominated by launching operations.
-_LARGE = 1_000_000
-# Below this many, a second thread gains little, and costs much on a busy machine.
-_GAINS_FROM_THREADS = 200_000
-# Below this many, the casts to bfloat16 and back cost more than its products save: on a GPU, and on a CPU.
-_PAYS_FOR_CASTS, _PAYS_FOR_CASTS_ON_CPU = 1_000_000, 4_000_000
+# Numbers of parameters. With fewer,
+_LARGE = 1_000_000  # launching operations takes most of a step
+_GAINS_FROM_THREADS = 200_000  # a second thread gains little, and costs much on a busy machine
+_PAYS_FOR_CASTS, _ON_CPU = 1_000_000, 4_000_000  # casts to bfloat16 cost more than its products save
+_X86 = ("x86_64", "AMD64")
 _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
 
 log = logging.getLogger(__name__)
@@ -105,9 +104,9 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
     """
     threads = _THREADS if size_of(model) >= _GAINS_FROM_THREADS else 1
     if dtype == "auto":
-        enough = _PAYS_FOR_CASTS_ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
+        enough = _ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
         dtype = "bfloat16" if size_of(model) >= enough and has_bfloat16(device) else "float32"
-    elif dtype == "bfloat16" and device.type == "cpu" and _is_x86() and not has_bfloat16(device):
+    elif dtype == "bfloat16" and device.type == "cpu" and not has_bfloat16(device) and platform.machine() in _X86:
         log.warning("this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32")
     return Runtime(device, getattr(torch, dtype), threads)
 
@@ -161,10 +160,6 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
     return False
-
-
-def _is_x86() -> bool:
-    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def keep_freed_memory(device: torch.device) -> None:

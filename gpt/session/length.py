@@ -73,7 +73,7 @@ def _interval(recipe: Recipe, model: nn.Module) -> int | Literal["epoch"]:
         return wanted
     if wanted == "epoch":
         return "epoch"
-    seconds = seconds_of(wanted, "training.eval_interval")
+    seconds = seconds_of(wanted)
     interval: int = recipe.world.broadcast(min(_rounded(seconds / _seconds_of_step(model, recipe)), max_iters))
     if recipe.world.is_first:
         log.info(f"training.eval_interval={wanted}: every {interval:,} iterations, at the speed of the first ones")

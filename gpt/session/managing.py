@@ -83,7 +83,7 @@ def clean(config: CleanConfig, request: Request) -> None:
 
 def _lines(config: RunsConfig | CleanConfig) -> list[Line]:
     """The runs that are asked for, the newest first."""
-    oldest = None if config.since is None else now() - timedelta(seconds=seconds_of(config.since, "since"))
+    oldest = None if config.since is None else now() - timedelta(seconds=seconds_of(config.since))
     folders, lines = roots(config.runs), []
     for folder in folders:
         if not folder.is_dir():

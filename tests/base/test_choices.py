@@ -104,27 +104,16 @@ def test_what_is_not_of_the_package_or_not_of_the_type_is_refused_by_every_kind(
 UNSUITABLE = {
     "model": [
         "gpt.models.v6_pre_norm.Block",  # a module, but no stage
-        "gpt.models.ngrams.Remembering",
         "gpt.models.v6_pre_norm.MultiHeadAttention",  # defined elsewhere
     ],
-    "data": [
-        "gpt.data.corpora.TextCorpus",
-        "gpt.data.sources.lines_of",
-        "gpt.data.corpora._made_up",  # private
-        "gpt.data.byte_level.empty_tokenizer",  # with an annotation for type checkers only
-    ],
+    "data": ["gpt.data.corpora.TextCorpus", "gpt.data.corpora._made_up", "gpt.data.byte_level.empty_tokenizer"],
     "optimizer": [
-        "gpt.training.optimizers.Optimizer",  # abstract
+        "gpt.training.optimizers.Optimizer",
         "gpt.training.optimizers.orthogonalised",
-    ],
+    ],  # abstract; no class
     "schedule": ["gpt.training.schedules._warmup"],
-    "logger": [
-        "gpt.watching.recorders.RunWriter",  # what train.py itself makes
-        "gpt.watching.loggers.RunFolder",
-        "gpt.watching.trackers.Tracker",
-        "gpt.watching.wandb.Service",  # of the tracker's process
-    ],
-    "metrics": ["gpt.training.metrics.means", "gpt.training.metrics._mean", "gpt.training.evaluation.batch_loss"],
+    "logger": ["gpt.watching.recorders.RunWriter", "gpt.watching.trackers.Tracker"],  # made by train.py itself; a base
+    "metrics": ["gpt.training.metrics.means", "gpt.training.evaluation.batch_loss"],
 }
 
 

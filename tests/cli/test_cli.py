@@ -19,8 +19,9 @@ from hydra.core.plugins import Plugins
 
 from gpt.base.keys import flat
 from gpt.data.overlap import recited
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import REPOSITORY, Script, TrainedOnce
 
+TEXT = ["data=text", "data.path=corpus.txt"]
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
 
 
@@ -134,11 +135,8 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
 def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
     script: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
-    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    done = script(
-        "train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT,
-        "data=text", f"data.path={corpus}", cwd=tmp_path,
-    )  # fmt: skip
+    shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    done = script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(tmp_path)}
     assert {name: found["stage"] for name, found in summaries.items()} == {
@@ -150,10 +148,8 @@ def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
 
 
 def test_a_failing_job_does_not_stop_its_sweep(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    done = called(
-        "train.py", "-m", "model=v6", "model.n_head=5,4,2", *SHORT, "data=text", f"data.path={corpus}", cwd=tmp_path
-    )
+    shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    done = called("train.py", "-m", "model=v6", "model.n_head=5,4,2", *SHORT, *TEXT, cwd=tmp_path)
     assert done.returncode == 2
     assert "error: job 1 of 3: n_head=5: " in done.stderr
     assert "n_embd=32 must be a multiple of n_head=5" in done.stderr
@@ -249,11 +245,9 @@ def test_what_can_be_wrong_once_there_is_a_run(
 def test_help_imports_no_torch(tmp_path: Path) -> None:
     """Importing it takes a second, which is long for a Tab, too."""
     command = [sys.executable, "-X", "importtime", str(REPOSITORY / "train.py"), "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-300:]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "hydra" in imported
-    assert "torch" not in imported
+    assert {"hydra", "torch"} & imported == {"hydra"}
 
 
 def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
@@ -280,8 +274,8 @@ def test_a_sweeper_gets_the_validation_loss_of_each_job(
     sweeper, got = importlib.import_module("hydra._internal.core_plugins.basic_sweeper").BasicSweeper, []
     sweep = sweeper.sweep
     monkeypatch.setattr(sweeper, "sweep", lambda self, arguments: got.extend(sweep(self, arguments)))
-    corpus = shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    swept = ["-m", "model=v1", "seed=1,2", *SHORT, "data=text", f"data.path={corpus}"]
+    shutil.copy(corpus_file, tmp_path / "corpus.txt")
+    swept = ["-m", "model=v1", "seed=1,2", *SHORT, *TEXT]
     done = called("train.py", *swept, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "job 2 of 2: seed=2" in done.stdout.splitlines()
@@ -364,25 +358,14 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
         assert called("evaluate.py", *arguments, cwd=trained).stderr == f"error: {message}\n"
 
 
-def test_any_split_is_evaluated(called: Script, trained: Path) -> None:
-    (run,) = run_folders(trained)
+@pytest.mark.parametrize("stage", ["v7", "v9"])
+def test_any_split_is_evaluated(stage: str, called: Script, trained_run: TrainedOnce, tmp_path: Path) -> None:
+    """On the training split, v9 leaves out what it counted around each window, as it does in training."""
+    run = trained_run(stage)
     estimated = json.loads((run / "summary.json").read_text())["estimated"]
     for split in ("train", "val"):
-        done = called("evaluate.py", f"split={split}", "weights=last", "json=true", cwd=trained)
+        done = called("evaluate.py", f"run={run}", f"split={split}", "weights=last", "json=true", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert found["nats_per_character"] == pytest.approx(estimated[split]["nats"], abs=0.1)
-        assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.1)
-
-
-def test_counts_do_not_predict_the_text_that_they_are_from(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    """On the training split, v9 leaves out what it counted around each window, as it does in training."""
-    short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=2", "model.block_size=32"]
-    small = ["model.n_embd=16", "model.n_layer=1", "data=text", f"data.path={corpus_file}"]
-    done = called("train.py", "model=v9", *short, *small, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (run,) = run_folders(tmp_path)
-    estimated = json.loads((run / "summary.json").read_text())["estimated"]["train"]["nats"]
-    done = called("evaluate.py", "split=train", "weights=last", "json=true", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["nats_per_character"] == pytest.approx(estimated, abs=0.05)
+        assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.15)

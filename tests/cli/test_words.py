@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import json
 import os
 import shlex
 import shutil
@@ -120,18 +119,6 @@ def test_what_is_wrong_is_said_in_one_line(typed: str, message: str, called: Scr
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert message in done.stderr
     assert sorted(place.rglob("*")) == before
-
-
-def test_a_whole_number_may_have_an_exponent(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    done = called(
-        "train.py", "v2", "training.max_iters=2e0", "training.eval_iters=1e0", "model.block_size=1.6e1", "tags=a,b",
-        "data=text", f"data.path={corpus_file}", "hydra.run.dir=run", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert (config["training"]["max_iters"], config["model"]["block_size"]) == (2, 16)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert (summary["stage"], summary["iterations"], summary["tags"]) == ("v2", 2, ["a", "b"])
 
 
 def test_a_shell_passes_escapes_and_newlines_on(called: Script, place: Path) -> None:
