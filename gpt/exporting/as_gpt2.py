@@ -8,7 +8,6 @@ it is a GPT-2 too. The library has no architecture for v8: the closest, NanoChat
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -22,21 +21,21 @@ from gpt.exporting.verification import check
 from gpt.models import block_size_of, v6_pre_norm, v7_dropout
 from gpt.session.trained import TrainedRun
 
-# Our names and GPT-2's, of a block and of the rest; GPT-2 stores the matrices of a block transposed.
-_BLOCK = {
+# Our names and GPT-2's, which stores the matrices of a block transposed.
+_NAMES = {
+    "embedding.token": "transformer.wte", "embedding.position": "transformer.wpe", "blocks": "transformer.h",
     "attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.projection": "attn.c_proj",
     "feed_forward_norm": "ln_2", "feed_forward.0": "mlp.c_fc", "feed_forward.2": "mlp.c_proj",
+    "norm": "transformer.ln_f",
 }  # fmt: skip
 _SPECIAL = "<|endoftext|>"  # as GPT-2 calls it
 _NEVER = -100.0  # its logit
-
-_REST = {"embedding.token": "wte", "embedding.position": "wpe", "norm": "ln_f"}
 
 
 def export(trained: TrainedRun, folder: Path) -> str:
     """Write the model and its tokenizer, and return what was checked. Raises RequestError, UserError."""
     model = trained.model
-    if not isinstance(model, v6_pre_norm.GPT | v7_dropout.GPT):
+    if type(model) not in (v6_pre_norm.GPT, v7_dropout.GPT):
         stage = trained.config.stage
         raise RequestError(
             f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub, or "
@@ -45,11 +44,14 @@ def export(trained: TrainedRun, folder: Path) -> str:
 
     logging.disable_progress_bar()
     V, block_size = trained.task.vocab_size, block_size_of(model)
-    characters = _with_special(json.loads(trained.task.as_json()))
+    tokenizer = json.loads(trained.task.as_json())
+    if not set(BYTES) <= set(tokenizer["model"]["vocab"]):  # of bytes, none is unknown
+        tokenizer["model"]["vocab"][_SPECIAL] = len(tokenizer["model"]["vocab"])
+        tokenizer["model"]["unk_token"] = _SPECIAL
     as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # not for its owner alone
     PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(characters)), model_max_length=block_size, padding_side="left",
+        tokenizer_object=Tokenizer.from_str(json.dumps(tokenizer)), model_max_length=block_size, padding_side="left",
         truncation_side="left", bos_token=_SPECIAL, eos_token=_SPECIAL, pad_token=_SPECIAL, unk_token=_SPECIAL,
     ).save_pretrained(folder)  # fmt: skip
     loaded = GPT2LMHeadModel.from_pretrained(folder).eval()
@@ -61,18 +63,6 @@ def export(trained: TrainedRun, folder: Path) -> str:
         return [logits[..., :V]]
 
     return check("GPT-2", lambda idx: [model(idx)], known, V, block_size)
-
-
-def _with_special(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer with the special token as its last one, which characters outside the vocabulary become.
-
-    Those of bytes have none.
-    """
-    model = tokenizer["model"]
-    if not set(BYTES) <= set(model["vocab"]):
-        model["vocab"][_SPECIAL] = len(model["vocab"])
-        model["unk_token"] = _SPECIAL
-    return tokenizer
 
 
 def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
@@ -87,17 +77,13 @@ def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
     )  # fmt: skip
     theirs: dict[str, Tensor] = {}
     for name, tensor in ours.items():
-        module, _, kind = name.rpartition(".")
-        if module in _REST:
-            theirs[f"transformer.{_REST[module]}.{kind}"] = tensor
-        elif module.startswith("blocks."):
-            _, layer, part = module.split(".", 2)
-            theirs[f"transformer.h.{layer}.{_BLOCK[part]}.{kind}"] = (
-                tensor.T.contiguous() if tensor.ndim == 2 else tensor
-            )
+        is_transposed = name.startswith("blocks.") and tensor.ndim == 2
+        for own, other in _NAMES.items():
+            name = name.replace(own, other)
+        theirs[name] = tensor.T.contiguous() if is_transposed else tensor
     for i in range(config.n_layer):
         theirs[f"transformer.h.{i}.attn.c_attn.bias"] = torch.zeros(3 * n_embd)
-    bias = ours["norm.bias"] + _moved(ours["lm_head.weight"], ours["lm_head.bias"])
+    bias = ours["norm.bias"] + _moved(ours["lm_head.weight"], theirs.pop("lm_head.bias"))
     # The channels before the gain of a LayerNorm add up to 0, so the logit of this row is the same for every input.
     constant = 1 / ours["norm.weight"]
     constant *= _NEVER / (constant @ bias)

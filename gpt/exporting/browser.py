@@ -9,9 +9,10 @@ translator.onnx            of a run that translates: token ids of the source, "i
                            (batch, heads, time, source) each
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from gpt.base.schema import Saved
 from gpt.data.vocabulary import PAD
 from gpt.exporting.graphs import Inputs, computed, running, translated
-from gpt.exporting.verification import check, compare
-from gpt.inspection.attention_weights import CrossAttention
+from gpt.exporting.verification import Outputs, check, compare
+from gpt.inspection.attention_weights import Observed
 from gpt.inspection.parts import Inside, Switched, can_be_opened
 from gpt.models import block_size_of
 from gpt.runs.tensors import serialised
@@ -38,9 +39,7 @@ def export_parts(trained: TrainedRun, folder: Path, inputs: Inputs) -> list[str]
     if can_be_opened(model):
         inside, name = Inside(model).eval(), "inside.onnx"
         values = computed(inside, inside.names, size, folder / name, inputs, row=torch.tensor([0]))
-        for place in (lambda idx: torch.tensor([idx.shape[1] - 1]), lambda idx: torch.tensor([idx.shape[1] // 2])):
-            expected, found = (partial(_of_row, function, place) for function in (inside, values))
-            checked.append(compare(name, expected, found, V, size))
+        checked.append(compare(name, _of_row(inside), _of_row(values), V, size))
     switched, name = Switched(model).eval(), "switched.onnx"
     if switched.parts:
         on = torch.arange(len(switched.parts)) % 3 > 0
@@ -66,9 +65,8 @@ def export_moments(trained: TrainedRun, moments: Mapping[int, Saved | int], fold
 
 def export_translator(trained: TrainedRun, folder: Path) -> str:
     """Write the graph, and return what was checked. Raises UserError."""
-    module, size = CrossAttention(trained.model).eval(), block_size_of(trained.model)
-    name = "translator.onnx"
-    outputs = ["logits", *(f"attention_{i}" for i in range(module.layers))]
+    module, size, name = Observed(trained.model).eval(), block_size_of(trained.model), "translator.onnx"
+    outputs = ["logits", *(f"attention_{i}" for i in range(trained.config.model.hyperparameters["n_layer"]))]
     batch, source, time = torch.export.Dim("batch"), *(torch.export.Dim(n, max=size) for n in ("source", "time"))
     program = translated(
         module,
@@ -79,26 +77,23 @@ def export_translator(trained: TrainedRun, folder: Path) -> str:
     )
     program.save(folder / name, external_data=False)
     graph = running(folder / name, outputs)
-    expected, found = (_of_source(f) for f in (module, lambda idx, target: graph(idx, target=target)))
-    return compare(name, expected, found, trained.task.vocab_size, size)
+    return compare(name, _of_source(module), _of_source(graph), trained.task.vocab_size, size)
 
 
 def _logits(model: nn.Module, idx: Tensor) -> list[Tensor]:
     return [model(idx)]
 
 
-def _of_row(
-    values: Callable[..., Sequence[Tensor]], place: Callable[[Tensor], Tensor], idx: Tensor
-) -> Sequence[Tensor]:
+def _of_row(function: Callable[..., Any]) -> Outputs:
     """The values of one row of each window."""
-    return values(idx, row=place(idx))
+    return lambda idx: function(idx, row=torch.tensor([idx.shape[1] // 2]))
 
 
-def _of_source(function: Callable[[Tensor, Tensor], Sequence[Tensor]]) -> Callable[[Tensor], Sequence[Tensor]]:
+def _of_source(function: Callable[..., Any]) -> Outputs:
     """The function of a source without padding and of a target that is half of it."""
 
-    def run(idx: Tensor) -> Sequence[Tensor]:
+    def run(idx: Tensor) -> Any:
         source = idx.clamp(min=PAD + 1)
-        return function(source, source[:, : (idx.shape[1] + 1) // 2])
+        return function(source, target=source[:, : (idx.shape[1] + 1) // 2])
 
     return run

@@ -1,5 +1,6 @@
 """Export a trained run for other programs: python export.py format=onnx. See python export.py --help."""
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ from gpt.base.request import Request
 
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
+
+_MODULES = {"hub": "hub", "transformers": "as_gpt2", "transformers_code": "own_code", "onnx": "graphs"}
 
 
 def main(config: ExportConfig, request: Request) -> None:
@@ -36,18 +39,7 @@ def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license
     """
     from gpt.base.errors import requiring
 
-    if format == "hub":
-        with requiring("hub"):
-            from gpt.exporting import hub
-        return hub.export(trained, folder, license)
-    if format == "transformers":
-        with requiring("transformers"):
-            from gpt.exporting import as_gpt2
-        return as_gpt2.export(trained, folder)
-    if format == "transformers_code":
-        with requiring("transformers"):
-            from gpt.exporting import own_code
-        return own_code.export(trained, folder)
-    with requiring("onnx"):
-        from gpt.exporting import graphs
-    return graphs.export(trained, folder)
+    with requiring(format.removesuffix("_code")):
+        module = importlib.import_module(f"gpt.exporting.{_MODULES[format]}")
+    checked: str = module.export(trained, folder, **({"license": license} if format == "hub" else {}))
+    return checked

@@ -29,7 +29,7 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.exporting.verification import check
-from gpt.inspection.attention_weights import AttentionWeights
+from gpt.inspection.attention_weights import Observed
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.runs.weights import shapes_only
@@ -57,20 +57,6 @@ class Inputs(NamedTuple):
 NONE = Inputs({}, {})
 
 
-class _Observed(nn.Module):
-    """A stage that also returns its attention weights."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, idx: Tensor) -> tuple[Tensor, ...]:
-        """idx: (B, T) int64 token ids -> logits (B, T, V), then (B, H, T, T) for each layer."""
-        with AttentionWeights() as observed:
-            logits = self.model(idx)
-        return (logits, *observed.weights)
-
-
 class _Given(nn.Module):
     """A module that takes these of its weights as inputs, after its own."""
 
@@ -96,7 +82,7 @@ def export(trained: TrainedRun, folder: Path, inputs: Inputs = NONE) -> str:
     if isinstance(model, Remembering):
         raise RequestError("format=onnx cannot export counts of the training text: train v8, which has none")
     Tokenizer.from_str(task.as_json()).save(str(folder / "tokenizer.json"))
-    observed, block_size = _Observed(model).eval(), block_size_of(model)
+    observed, block_size = Observed(model).eval(), block_size_of(model)
     with torch.no_grad():
         layers = len(observed(torch.zeros(1, 1, dtype=torch.int64))) - 1
     graphs = {"model.onnx": (lambda idx: [model(idx)], model, 0)}

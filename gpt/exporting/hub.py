@@ -90,18 +90,11 @@ def export(trained: TrainedRun, folder: Path, license: str) -> str:
     data = ModelCardData(license=license, library_name=LIBRARY, pipeline_tag=tag, tags=[LIBRARY, config.stage])
     ModelCard(f"---\n{data.to_yaml()}\n---\n{body(trained)}").save(folder / "README.md")
     pretrained.save_pretrained(folder)  # type: ignore[operator]  # of the mixin
-    return _checked(trained, folder)
-
-
-def _checked(trained: TrainedRun, folder: Path) -> str:
-    """Load the export and compare its weights and its vocabulary with the run's. Raises UserError if they differ."""
-    loaded = PretrainedGPT.from_pretrained(folder)
-    expected, found = trained.model.state_dict(), loaded.model.state_dict()
+    expected, found = trained.model.state_dict(), PretrainedGPT.from_pretrained(folder).model.state_dict()
     if expected.keys() != found.keys() or not all(torch.equal(expected[name], found[name]) for name in expected):
         raise UserError("the export failed: the weights read back differ from the run's")
-    before = trained.run.vocabulary()
-    after = vocabulary_of(folder / _TOKENIZER, before.kind)
-    if (list(before.vocabulary), before.merges) != (after.vocabulary, after.merges):
+    after = vocabulary_of(folder / _TOKENIZER, vocabulary.kind)
+    if (list(vocabulary.vocabulary), vocabulary.merges) != (after.vocabulary, after.merges):
         raise UserError("the export failed: the vocabulary read back differs from the run's")
     return f"read back by from_pretrained: {len(expected)} tensors and the vocabulary, bit-identical"
 

@@ -38,21 +38,21 @@ print(model.generate({prompt}))
 def body(trained: TrainedRun) -> str:
     """The Markdown below the metadata. Raises UserError if the run has not finished."""
     summary, config, token = trained.summary, trained.config, trained.task.token
+    parent, changed = summary.parent, markdown(", ".join(without_paths(summary.changes)))
+    losses = [(*row[:-1], markdown(row.note)) for row in loss_rows(summary)]
     settings = flat(config.content())
     source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}", settings)]
     return _TEXT.format(
         stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
-        parameters=size_of(trained.model), does=trained.task.does, start=_start(summary),
+        parameters=size_of(trained.model), does=trained.task.does,
+        start=f"the weights of another run ({parent.iterations:,} iterations)" if parent else "random weights",
         iterations=summary.iterations, seed=summary.seed,
         corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
-        losses=_losses(summary), token=token, weights=_weights(trained, summary), changed=_changed(summary),
+        losses=tabulate(losses, ["loss", "train", "validation", "over"], "github", floatfmt=".4f", missingval="-"),
+        token=token, weights=_weights(trained, summary),
+        changed=f" Not the documented run of {markdown(summary.stage)}: {changed}." if changed else "",
         usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
     )  # fmt: skip
-
-
-def _start(summary: Summary) -> str:
-    parent = summary.parent
-    return "random weights" if parent is None else f"the weights of another run ({parent.iterations:,} iterations)"
 
 
 def _remembered(trained: TrainedRun) -> str:
@@ -66,28 +66,16 @@ def _remembered(trained: TrainedRun) -> str:
     )
 
 
-def _losses(summary: Summary) -> str:
-    headers = ["loss", "train", "validation", "over"]
-    rows = [(*row[:-1], markdown(row.note)) for row in loss_rows(summary)]
-    return tabulate(rows, headers, "github", floatfmt=".4f", missingval="-")
-
-
 def _weights(trained: TrainedRun, summary: Summary) -> str:
-    best = f"those of iteration {summary.best.weights:,}, with an estimated validation loss of {summary.best.nats:.4f}"
-    averaged = (
-        "a moving average over all iterations"
-        if trained.config.training.ema
-        else "an average over the last evaluations"
-    )
-    which = {"best": best, "last": "those after the last iteration", "averaged": averaged}
-    words = f"those of iteration {trained.which:,}" if isinstance(trained.which, int) else which[trained.which]
+    best, is_moving = summary.best, trained.config.training.ema
+    averaged = "a moving average over all iterations" if is_moving else "an average over the last evaluations"
+    words: dict[str | int, str] = {
+        "best": f"those of iteration {best.weights:,}, with an estimated validation loss of {best.nats:.4f}",
+        "last": "those after the last iteration",
+        "averaged": averaged,
+    }.get(trained.which) or f"those of iteration {trained.which:,}"
     own = "" if trained.which == summary.exact.weights else ", of which the exact loss is not"
     return f"The weights here are {words}{own}."
-
-
-def _changed(summary: Summary) -> str:
-    changed = markdown(", ".join(without_paths(summary.changes)))
-    return f" Not the documented run of {markdown(summary.stage)}: {changed}." if changed else ""
 
 
 def without_paths(changed: list[str]) -> list[str]:

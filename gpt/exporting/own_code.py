@@ -5,6 +5,7 @@ the stage, and every module that they import, in one flat folder, as the library
 """
 
 import importlib
+import inspect
 import json
 import re
 import sys
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import RequestError
 from gpt.exporting import modeling_gpt
 from gpt.exporting.verification import check
 from gpt.models import block_size_of
@@ -27,7 +28,6 @@ from gpt.tasks.continuation import Continuation
 _MAIN = modeling_gpt.__name__
 _IMPORT = re.compile(rf"^( *)from ({_MAIN.partition('.')[0]}\b[\w.]*) import (\w.*)$", re.MULTILINE)
 _STAGE = re.compile(r"^from [\w.]+ import \w+ as Stage.*$", re.MULTILINE)
-_CLASSES = {"AutoConfig": "GPTConfig", "AutoModelForCausalLM": "GPTForCausalLM"}
 
 
 def export(trained: TrainedRun, folder: Path) -> str:
@@ -38,8 +38,8 @@ def export(trained: TrainedRun, folder: Path) -> str:
     choice, V, block_size = trained.config.model, trained.task.vocab_size, block_size_of(trained.model)
     _write_code(choice.target, folder)
     config = {
-        "architectures": [_CLASSES["AutoModelForCausalLM"]], "model_type": modeling_gpt.GPTConfig.model_type,
-        "auto_map": {auto: f"{_flat(_MAIN)}.{name}" for auto, name in _CLASSES.items()},
+        "architectures": ["GPTForCausalLM"], "model_type": modeling_gpt.GPTConfig.model_type,
+        "auto_map": {"AutoConfig": "modeling_gpt.GPTConfig", "AutoModelForCausalLM": "modeling_gpt.GPTForCausalLM"},
         "vocab_size": V, "hyperparameters": choice.hyperparameters, "dtype": "float32",
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -47,35 +47,29 @@ def export(trained: TrainedRun, folder: Path) -> str:
     weights = {f"model.{name}": tensor for name, tensor in trained.model.state_dict().items()}
     (folder / "model.safetensors").write_bytes(serialised(weights, {"format": "pt"}))
     PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(trained.task.as_json()),
-        model_max_length=block_size,
+        tokenizer_object=Tokenizer.from_str(trained.task.as_json()), model_max_length=block_size,
         model_input_names=["input_ids"],
-    ).save_pretrained(folder)
+    ).save_pretrained(folder)  # fmt: skip
     loaded = _imported(folder).GPTForCausalLM.from_pretrained(folder).eval()
     checked = check("its own code", lambda idx: [trained.model(idx)], lambda idx: [loaded(idx).logits], V, block_size)
-    return (
-        f"{checked}\nwritten with its code, which runs when it is loaded: from_pretrained(..., trust_remote_code=True)"
-    )
+    written = "written with its code, which runs when it is loaded: from_pretrained(..., trust_remote_code=True)"
+    return f"{checked}\n{written}"
 
 
 def _write_code(stage: str, folder: Path) -> None:
     """modeling_gpt.py with this stage, and each module that they import, as files of one folder."""
-    waiting, written = [_MAIN], set()
-    while waiting:
-        module = waiting.pop()
-        if module in written:
-            continue
-        code = _code_of(module)
+    modules = [_MAIN]
+    for module in modules:  # which grows meanwhile
+        code = inspect.getsource(importlib.import_module(module))
         if module == _MAIN:
             stage_module, _, name = stage.rpartition(".")
             code = _STAGE.sub(f"from {stage_module} import {name} as Stage", code)
         code, imported = _flattened(code)
         (folder / f"{_flat(module)}.py").write_text(code)
-        written.add(module)
-        waiting += imported
+        modules += [other for other in dict.fromkeys(imported) if other not in modules]
     with (folder / f"{_flat(_MAIN)}.py").open("a") as main:
         main.write("\n\n# The library copies only files that this one names.\n")
-        main.writelines(f"from .{_flat(module)} import __name__ as _\n" for module in sorted(written - {_MAIN}))
+        main.writelines(f"from .{_flat(module)} import __name__ as _\n" for module in sorted(modules[1:]))
 
 
 def _flattened(code: str) -> tuple[str, list[str]]:
@@ -95,13 +89,6 @@ def _flattened(code: str) -> tuple[str, list[str]]:
         return "\n".join(lines)
 
     return _IMPORT.sub(line, code), imported
-
-
-def _code_of(module: str) -> str:
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise UserError(f"the code of {module} cannot be found")
-    return Path(spec.origin).read_text()
 
 
 def _is_module(name: str) -> bool:

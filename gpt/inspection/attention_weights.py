@@ -31,32 +31,26 @@ class AttentionWeights(TorchFunctionMode):
         return result
 
 
-class CrossAttention(nn.Module):
-    """An encoder-decoder that also returns what each block of its decoder attends to in the source."""
+class Observed(nn.Module):
+    """A stage that also returns its attention weights; an encoder-decoder, those of its decoder over the source."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.layers = len(model.decoder)
-
-    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        """source: (B, S), target: (B, T) token ids -> logits (B, T, V), then (B, H, T, S) for each block."""
-        with AttentionWeights() as observed:
-            logits = self.model(source, target)
         # One per encoder block, then two per decoder block: self-attention, and attention to the source.
-        return (logits, *observed.weights[len(self.model.encoder) + 1 :: 2])
+        self.shown = slice(len(model.encoder) + 1, None, 2) if hasattr(model, "encoder") else slice(None)
+
+    def forward(self, idx: Tensor, target: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The model's token ids, (B, S) and (B, T) -> logits (B, T, V), then (B, H, T, S) for each layer."""
+        with AttentionWeights() as observed:
+            logits = self.model(idx) if target is None else self.model(idx, target)
+        return (logits, *observed.weights[self.shown])
 
 
 def _weights(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,  # noqa: ARG001
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,  # noqa: ARG001
-    is_causal: bool = False,
-    scale: float | None = None,
-    **_: Any,
-) -> Tensor:
+    query: Tensor, key: Tensor, _value: Any = None, attn_mask: Tensor | None = None, _dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, **_: Any,
+) -> Tensor:  # fmt: skip
     """The attention weights of `scaled_dot_product_attention` with these arguments: (B, H, T, S)."""
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:

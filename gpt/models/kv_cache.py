@@ -183,9 +183,4 @@ def preceded(x: Tensor, n: int) -> Tensor:
     return pad(x, (0, 0, n, 0)) if cache is None else cache.continued(recurrence, x.new_zeros(B, n, C), T)
 
 
-def previous(x: Tensor) -> Tensor:
-    """At each token, the x of the token before it: (B, T, C) -> (B, T, C)."""
-    return preceded(x, 1)[:, :-1]
-
-
 _active: ContextVar[KVCache | None] = ContextVar("active_cache", default=None)

@@ -12,40 +12,39 @@ form, from the state that the tokens before it left. A window twice as long then
 read in windows of any length. With windows of one token, this is the recurrent form.
 """
 
+from typing import Any, cast
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import elu, pad
 
 from gpt.base.choices import Depth, Length, Size
-from gpt.models import v5_residual
-from gpt.models.kv_cache import Cached, CachedEmbedding, continued
+from gpt.models import v7_dropout
+from gpt.models.kv_cache import continued
 
 _CHUNK = 64  # tokens: the fastest of 32 to 512, measured on a processor core
 _LEAST = -16.0  # for elu: below -17, it rounds to -1 in float32
 
 
-class MultiHeadAttention(v5_residual.MultiHeadAttention):
-    """v5's attention, with linear attention in its heads."""
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Linear attention of each head: q, k and v, (B, H, T, D) each -> (B, H, T, D)."""
+    B, H, T, D = q.shape
+    q, k = _features(q), _features(k)
+    v = pad(v, (0, 1), value=1.0)  # (B, H, T, D + 1): the last channel becomes the sum of the weights
+    chunks = [(q, k, v)]
+    if isinstance(T, int):  # in an export, it is symbolic
+        chunks = list(zip(*(x.split(_CHUNK, dim=-2) for x in (q, k, v)), strict=True))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Linear attention of each head: q, k and v, (B, H, T, D) each -> (B, H, T, D)."""
-        B, H, T, D = q.shape
-        q, k = _features(q), _features(k)
-        v = pad(v, (0, 1), value=1.0)  # (B, H, T, D + 1): the last channel becomes the sum of the weights
-        chunks = [(q, k, v)]
-        if isinstance(T, int):  # in an export, it is symbolic
-            chunks = list(zip(*(x.split(_CHUNK, dim=-2) for x in (q, k, v)), strict=True))
+    def recurrence(state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for q, k, v in chunks:
+            weights = (q @ k.transpose(-2, -1)).tril()  # (B, H, T', T'), no token sees a later one
+            outputs.append(weights @ v + q @ state)  # (B, H, T', D + 1)
+            state = state + k.transpose(-2, -1) @ v  # (B, H, D, D + 1)
+        return torch.cat(outputs, dim=-2), state
 
-        def recurrence(state: Tensor) -> tuple[Tensor, Tensor]:
-            outputs = []
-            for q, k, v in chunks:
-                weights = (q @ k.transpose(-2, -1)).tril()  # (B, H, T', T'), no token sees a later one
-                outputs.append(weights @ v + q @ state)  # (B, H, T', D + 1)
-                state = state + k.transpose(-2, -1) @ v  # (B, H, D, D + 1)
-            return torch.cat(outputs, dim=-2), state
-
-        y = continued(recurrence, q.new_zeros(B, H, D, D + 1), T)
-        return y[..., :-1] / y[..., -1:]
+    y = continued(recurrence, q.new_zeros(B, H, D, D + 1), T)
+    return y[..., :-1] / y[..., -1:]
 
 
 def _features(x: Tensor) -> Tensor:
@@ -53,36 +52,10 @@ def _features(x: Tensor) -> Tensor:
     return elu(x.clamp_min(_LEAST)) + 1
 
 
-class Block(nn.Module):
-    """Linear attention, then feed-forward."""
-
-    def __init__(self, n_embd: int, n_head: int) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(n_embd)
-        self.attention = MultiHeadAttention(n_embd, n_head)
-        self.feed_forward_norm = nn.LayerNorm(n_embd)
-        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, T, C) -> (B, T, C)."""
-        x = x + self.attention(self.attention_norm(x))  # (B, T, C)
-        return x + self.feed_forward(self.feed_forward_norm(x))  # (B, T, C)
-
-
-class GPT(Cached):
-    """embedding -> L blocks -> logits."""
+class GPT(v7_dropout.GPT):
+    """v7 without dropout, which is v6 with a cache, whose heads compute linear attention."""
 
     def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
-        super().__init__()
-        self.block_size = block_size
-        self.embedding = CachedEmbedding(vocab_size, block_size, n_embd)
-        self.blocks = nn.Sequential(*(Block(n_embd, n_head) for _ in range(n_layer)))
-        self.norm = nn.LayerNorm(n_embd)
-        self.lm_head = nn.Linear(n_embd, vocab_size)
-
-    def forward(self, idx: Tensor) -> Tensor:
-        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
-        x = self.embedding(idx)  # (B, T, C)
-        x = self.blocks(x)  # (B, T, C)
-        x = self.norm(x)  # (B, T, C)
-        return self.lm_head(x)  # (B, T, V)
+        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout=0.0)
+        for block in self.blocks:
+            cast(Any, block).attention.attend = attend

@@ -9,7 +9,7 @@ absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), secti
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, NoReturn, Protocol, cast
+from typing import Annotated, Protocol, cast
 
 import torch
 from pydantic import Field
@@ -28,6 +28,7 @@ _FLOAT = 4  # bytes
 _SMALL_TABLE, _BYTES_PER_TOKEN = 2**25, 512
 _LARGEST_WINDOW = 2**26  # bytes of the probabilities for one window
 _RECENT = 6.0  # weight of an occurrence in the window itself
+_INSTEAD = "use a smaller model.ngrams, or model=v8, which has no counts"
 
 
 class TokenIds(Protocol):
@@ -65,16 +66,11 @@ class NGrams(nn.Module):
 
     def __init__(self, vocab_size: int, order: int, window: int, size: int) -> None:
         super().__init__()
-        in_64_bits = int(62 / math.log2(vocab_size + 1)) if vocab_size > 1 else order
-        in_memory = _LARGEST_WINDOW // (window * vocab_size * _FLOAT)
-        if order > in_64_bits:
+        if order * math.log2(vocab_size + 1) > 62:
+            raise ValueError(f"ngrams={order} of {vocab_size} tokens do not fit into 64 bits: {_INSTEAD}")
+        if order * window * vocab_size * _FLOAT > _LARGEST_WINDOW:
             raise ValueError(
-                f"ngrams={order} is too long: {order} of {vocab_size} tokens do not fit into 64 bits"
-                f"{_advice(min(in_64_bits, in_memory))}"
-            )
-        if order > in_memory:
-            raise ValueError(
-                f"the counts of ngrams={order} after each of {window} tokens do not fit into memory{_advice(in_memory)}"
+                f"the counts of ngrams={order} after each of {window} tokens do not fit into memory: {_INSTEAD}"
             )
         self.vocab_size, self.order, self.window = vocab_size, order, window
         # The whole state, -1 where there is no token. Counting again takes a second or two.
@@ -90,10 +86,10 @@ class NGrams(nn.Module):
         self.memory.fill_(-1)
         self.memory[: len(ids)] = ids
         rows = self._count()  # (N, order)
-        # What followed each context in each part of the text.
-        self._own_keys, own_rows = torch.unique(self._own(rows), return_inverse=True)
-        if (longest := self._longest_in_parts(rows, self._own_keys)) < self.order:
-            self._refuse(len(self._own_keys), longest)
+        # What followed each context in each part of the text: the one that the next token is in.
+        parts = self._parts(torch.arange(len(rows), device=rows.device)[:, None] - 1)  # (N, 1)
+        self._own_keys, own_rows = torch.unique(rows * _PARTS + parts, return_inverse=True)
+        self._check_table(len(self._own_keys), times=4)
         self._own_counts = _counts(own_rows, ids, len(self._own_keys), self.vocab_size)
         self._own_counts[0] = 0
 
@@ -187,9 +183,7 @@ class NGrams(nn.Module):
             rows.append(torch.where(index[1:] > 0, index[1:] + size - 1, 0))
             found.append(own[1:])
             size += len(own) - 1
-            if not self._fits(size):
-                fitting = torch.stack(rows, dim=-1)[:, :-1]
-                self._refuse(size, self._longest_in_parts(fitting, torch.unique(self._own(fitting))))
+            self._check_table(size)
         result = torch.stack(rows, dim=-1)
         counts = _counts(result, ids, size, V)
         counts[0] = 0
@@ -197,44 +191,18 @@ class NGrams(nn.Module):
         self._counts = counts  # complete: several threads of a server may share the model
         return result
 
-    def _own(self, rows: Tensor) -> Tensor:
-        """The number of each context in the part of the text that its next token is in: (N, n) -> the same."""
-        return rows * _PARTS + self._parts(torch.arange(len(rows), device=rows.device)[:, None] - 1)
-
-    def _longest_in_parts(self, rows: Tensor, own: Tensor) -> int:
-        """Up to which length the counts in each part fit; rows: (N, n), own: (M) their numbers, ascending."""
-        in_parts = torch.searchsorted(own, _sizes(rows) * _PARTS)  # (n) up to each length
-        return sum(self._fits(contexts, times=4) for contexts in in_parts.tolist())
-
-    def _fits(self, contexts: int, times: int = 1) -> bool:
-        """Whether their table is in proportion to the text that it counts."""
+    def _check_table(self, contexts: int, times: int = 1) -> None:
+        """Raises RequestError, before their table is built, if it is out of proportion to the text that it counts."""
         size = contexts * self.vocab_size * _FLOAT
-        return size <= times * (_SMALL_TABLE + _BYTES_PER_TOKEN * self._length)
-
-    def _refuse(self, contexts: int, longest: int) -> NoReturn:
-        """Raises RequestError, before the table of these contexts is built.
-
-        `longest`: up to which length they would fit, 0 if not even those of one token do.
-        """
-        raise RequestError(
-            f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of more than "
-            f"{contexts * self.vocab_size * _FLOAT / 1e6:,.0f} MB for a text of {self._length:,} tokens"
-            f"{_advice(longest)}"
-        )
+        if size > times * (_SMALL_TABLE + _BYTES_PER_TOKEN * self._length):
+            raise RequestError(
+                f"ngrams={self.order} with a vocabulary of {self.vocab_size:,} needs a table of more than "
+                f"{size / 1e6:,.0f} MB for a text of {self._length:,} tokens: {_INSTEAD}"
+            )
 
     def _parts(self, positions: Tensor) -> Tensor:
         """The part of the remembered text that contains each position."""
         return positions * _PARTS // self._length
-
-
-def _sizes(rows: Tensor) -> Tensor:
-    """How many rows there are for contexts of up to 1 .. n tokens: (N, n) -> (n)."""
-    return pad(rows, (0, 0, 1, 0)).amax(dim=0).cummax(dim=0).values + 1  # also of no tokens
-
-
-def _advice(longest: int) -> str:
-    """What fits instead."""
-    return f": model.ngrams={longest} fits" if longest else ": use model=v8, without counts"
 
 
 def _counts(rows: Tensor, tokens: Tensor, size: int, V: int) -> Tensor:

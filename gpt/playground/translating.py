@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.data.pairs import BEGIN, END, Subwords
-from gpt.inspection.attention_weights import CrossAttention
+from gpt.inspection.attention_weights import Observed
 from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Translation
@@ -46,7 +46,7 @@ def cross_attention(trained: TrainedRun, sentence: str, target: list[int]) -> di
     if len(target) >= block_size_of(trained.model) or any(not 0 <= i < len(tokenizer) for i in target):
         raise RequestError("this is not a translation by this run")
     pair = (torch.tensor([ids], device=trained.device) for ids in (source, [BEGIN, *target]))
-    _, *weights = CrossAttention(trained.model)(*pair)
+    _, *weights = Observed(trained.model)(*pair)
     return {f"attention_{layer}": x[0].float().cpu() for layer, x in enumerate(weights)}
 
 

@@ -1,7 +1,6 @@
 """Decoding with a key-value cache gives the logits of the plain forward pass, and a cache refuses misuse."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -50,10 +49,9 @@ def test_a_cache_that_slides_has_the_window_of_the_last_tokens() -> None:
 
 
 Step = Callable[[torch.Tensor], torch.Tensor]
-Recorder = Callable[[nn.Module, KVCache, torch.Tensor], Step]
 
 
-def check_recorded(model: Any, record: Recorder, check: Callable[[torch.Tensor, torch.Tensor], None]) -> None:
+def check_recorded(model: Any, record: Callable[[nn.Module, KVCache, torch.Tensor], Step], atol: float) -> None:
     """Compare the logits of recorded passes, with some of the model's own between them, with those of the model's."""
     end = model.block_size * (2 if model.slides else 1)
     idx = torch.randint(65, (2, end), device=next(model.parameters()).device)
@@ -64,12 +62,8 @@ def check_recorded(model: Any, record: Recorder, check: Callable[[torch.Tensor, 
     for t in range(3, end):
         new = idx[:, t : t + 1]
         logits = step_over(new) if t % 5 else read(model, new, other)  # one may follow the other
-        check(logits, read(model, new, plain))
+        torch.testing.assert_close(logits, read(model, new, plain), atol=atol, rtol=0)
         assert other.length == plain.length
-
-
-def check_equal(logits: torch.Tensor, expected: torch.Tensor) -> None:
-    assert torch.equal(logits, expected)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +71,7 @@ def check_equal(logits: torch.Tensor, expected: torch.Tensor) -> None:
 )
 @torch.inference_mode()
 def test_a_traced_pass_is_the_models_to_the_bit(stage: str, dtype: torch.dtype) -> None:
-    check_recorded(packed(build_small(stage).eval(), dtype), traced, check_equal)
+    check_recorded(packed(build_small(stage).eval(), dtype), traced, atol=0)
 
 
 @pytest.mark.parametrize("stage", CACHED)
@@ -96,7 +90,7 @@ def test_a_static_pass_is_the_models(stage: str) -> None:
 
         return advance
 
-    check_recorded(build_small(stage).eval(), static, partial(torch.testing.assert_close, atol=1e-5, rtol=0))
+    check_recorded(build_small(stage).eval(), static, atol=1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -105,7 +99,7 @@ def test_a_static_pass_is_the_models(stage: str) -> None:
 @torch.inference_mode()
 def test_a_captured_pass_is_the_models(stage: str, dtype: torch.dtype, atol: float) -> None:
     model = packed(build_small(stage).eval().to("cuda"), dtype)
-    check_recorded(model, captured, partial(torch.testing.assert_close, atol=atol, rtol=0))
+    check_recorded(model, captured, atol=atol)
 
 
 @torch.inference_mode()

@@ -1,6 +1,5 @@
 """n-gram probabilities are those of counting by hand, without the part of the text that a window is from."""
 
-import re
 import resource
 
 import pytest
@@ -104,22 +103,6 @@ def test_a_table_out_of_proportion_to_its_text_is_refused_before_it_is_made(V: i
         with pytest.raises(RequestError, match=rf"^ngrams={order} with a vocabulary of {V:,} needs a table of "):
             what()
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 200
-
-
-@pytest.mark.parametrize("V", [300, 5000])
-def test_what_is_said_to_fit_fits_and_one_more_does_not(V: int) -> None:
-    ids = torch.randint(V, (30_000,), generator=torch.Generator().manual_seed(0))
-
-    def remember(order: int) -> None:
-        NGrams(V, order, window=8, size=len(ids)).remember(ids)
-
-    with pytest.raises((RequestError, ValueError), match=r": (model\.ngrams=\d+ fits|use model=v8)") as refused:
-        remember(5)
-    fits = int((re.findall(r"ngrams=(\d+) fits", str(refused.value)) or ["0"])[0])
-    if fits:
-        remember(fits)
-    with pytest.raises(RequestError):
-        remember(fits + 1)
 
 
 def test_windows_whose_counts_alone_would_fill_the_memory_are_refused() -> None:

@@ -74,12 +74,9 @@ def test_a_stage_begins_with_the_loss_of_guessing_and_memorises_a_batch(stage: s
 def test_attention_and_a_block_without_residuals_equal_the_layers_of_pytorch() -> None:
     torch.manual_seed(0)
     one, several, block, x = Head(C, C), MultiHeadAttention(C, H), BlockV4(C, H), torch.randn(2, T, C)
-    qkv = torch.cat([one.query.weight, one.key.weight, one.value.weight])
-    for module, heads, weights in (
-        (one, 1, qkv),
-        (several, H, several.qkv.weight),
-        (block, H, block.attention.qkv.weight),
-    ):
+    qkv = [torch.cat([one.query.weight, one.key.weight, one.value.weight])]
+    qkv += [several.qkv.weight, block.attention.qkv.weight]
+    for module, heads, weights in zip((one, several, block), (1, H, H), qkv, strict=True):
         reference = nn.MultiheadAttention(C, heads, bias=False, batch_first=True)
         reference.in_proj_weight.copy_(weights)
         reference.out_proj.weight.copy_(torch.eye(C))

@@ -51,8 +51,7 @@ def pytorch_twin(model: Transformer, norm: str) -> nn.Transformer:
             layer.linear2.load_state_dict(block.feed_forward[2].state_dict())
             for number, residual in enumerate(block.residuals, start=1):
                 getattr(layer, f"norm{number}").load_state_dict(residual.norm.state_dict())
-    twin.encoder.norm = model.encoder_norm
-    twin.decoder.norm = model.decoder_norm
+    twin.encoder.norm, twin.decoder.norm = model.encoder_norm, model.decoder_norm
     return twin
 
 
@@ -65,8 +64,7 @@ def test_it_equals_the_transformer_of_pytorch(norm: str, shared: bool) -> None:
     table = model.source_embedding if shared else model.target_embedding
     embedded_source = model.source_embedding(source) * math.sqrt(C) + sinusoidal_positions(source.shape[1], C)
     embedded_target = table(target) * math.sqrt(C) + sinusoidal_positions(target.shape[1], C)
-    causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
-    hidden = source == PAD
+    causal, hidden = nn.Transformer.generate_square_subsequent_mask(target.shape[1]), source == PAD
     masks = {"tgt_mask": causal, "src_key_padding_mask": hidden, "memory_key_padding_mask": hidden}
     out = twin(embedded_source, embedded_target, **masks)
     output = model.source_embedding.weight if shared else model.output
@@ -99,8 +97,7 @@ def test_positions_are_those_of_the_paper() -> None:
         assert positions[t, 2 * i + 1] == pytest.approx(angle.cos().item(), abs=1e-5)
 
 
-def test_an_odd_number_of_channels_ends_with_a_sine() -> None:
-    assert torch.equal(sinusoidal_positions(5, 33)[:, -1], sinusoidal_positions(5, 33)[:, 32])
+def test_the_number_of_channels_may_be_odd() -> None:
     model = Transformer(V, 40, 33, 3, L, F, 0.0, "pre", True)
     assert model(*sentences()).shape[-1] == V
 

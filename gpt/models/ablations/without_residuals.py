@@ -3,22 +3,23 @@
 Both keep the projections and the wider feed-forward layer that v5 adds to v4 along with the connections.
 """
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from gpt.base.choices import Depth, Length, Size
-from gpt.models.v2_attention_head import Embedding
-from gpt.models.v5_residual import MultiHeadAttention
+from gpt.models import v6_pre_norm
 
 
 class Block(nn.Module):
     """Attention, then feed-forward; each reads a normalised input if `layer_norm` is true, as in v6."""
 
-    def __init__(self, n_embd: int, n_head: int, layer_norm: bool) -> None:
+    def __init__(self, block: v6_pre_norm.Block, layer_norm: bool) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(n_embd) if layer_norm else nn.Identity()
-        self.attention = MultiHeadAttention(n_embd, n_head)
-        self.feed_forward_norm = nn.LayerNorm(n_embd) if layer_norm else nn.Identity()
-        self.feed_forward = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.ReLU(), nn.Linear(4 * n_embd, n_embd))
+        self.attention_norm = block.attention_norm if layer_norm else nn.Identity()
+        self.attention = block.attention
+        self.feed_forward_norm = block.feed_forward_norm if layer_norm else nn.Identity()
+        self.feed_forward = block.feed_forward
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
@@ -26,21 +27,13 @@ class Block(nn.Module):
         return self.feed_forward(self.feed_forward_norm(x))  # (B, T, C)
 
 
-class GPT(nn.Module):
+class GPT(v6_pre_norm.GPT):
     """embedding -> L blocks -> logits."""
 
     def __init__(
         self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, layer_norm: bool
     ) -> None:
-        super().__init__()
-        self.block_size = block_size
-        self.embedding = Embedding(vocab_size, block_size, n_embd)
-        self.blocks = nn.Sequential(*(Block(n_embd, n_head, layer_norm) for _ in range(n_layer)))
-        self.norm = nn.LayerNorm(n_embd) if layer_norm else nn.Identity()
-        self.lm_head = nn.Linear(n_embd, vocab_size)
-
-    def forward(self, idx: Tensor) -> Tensor:
-        """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
-        x = self.embedding(idx)  # (B, T, C)
-        x = self.blocks(x)  # (B, T, C)
-        return self.lm_head(self.norm(x))  # (B, T, V)
+        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer)
+        self.blocks = nn.Sequential(*(Block(cast(v6_pre_norm.Block, block), layer_norm) for block in self.blocks))
+        if not layer_norm:
+            self.add_module("norm", nn.Identity())
