@@ -32,8 +32,8 @@ from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
 from gpt.tasks.decoding.packing import packed
+from gpt.tasks.decoding.recorded_step import traced
 from gpt.tasks.decoding.sampling import generate, sample_text
-from gpt.tasks.decoding.tracing import traced
 from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
 from gpt.training.gradient_tape import RecordedGradient
 from gpt.training.objectives import Autograd, Objective

@@ -30,11 +30,7 @@ class Batch:
 
     def split(self, parts: int) -> Iterator["Batch"]:
         """The same rows as `parts` batches of nearly equal size."""
-        if parts == 1:
-            yield self
-            return
-        for i in range(parts):
-            yield self.part(i, parts)
+        return iter([self]) if parts == 1 else (self.part(i, parts) for i in range(parts))
 
     def part(self, i: int, parts: int) -> "Batch":
         """Every `parts`-th row, starting with row i, so that long and short rows are spread evenly."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that are printable characters in Latin-1
 _OTHERS = [byte for byte in range(256) if byte not in _VISIBLE]
-# Each byte as a character, and back.
 CHARACTERS = {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + i) for i, byte in enumerate(_OTHERS)}
 BYTES = {character: byte for byte, character in CHARACTERS.items()}
 _LATIN_1 = str.maketrans({character: chr(byte) for character, byte in BYTES.items()})
@@ -70,23 +69,19 @@ def imported_library() -> Any:
     return tokenizers
 
 
-def empty_tokenizer() -> "Tokenizer":
-    """The library's byte-pair encoding, with GPT-2's way to split a text, and no merges yet."""
-    library = imported_library()
-    tokenizer = library.Tokenizer(library.models.BPE())
-    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = library.decoders.ByteLevel()
-    return tokenizer
-
-
 def library_tokenizer(vocabulary: list[str], merges: list[tuple[str, str]]) -> "Tokenizer":
-    """The library's byte-pair encoding with these merges. Raises ValueError if they do not fit the vocabulary."""
-    tokenizer, library = empty_tokenizer(), imported_library()
+    """The library's byte-pair encoding, with GPT-2's way to split a text; without a vocabulary, it can be trained.
+
+    Raises ValueError if the merges do not fit the vocabulary.
+    """
+    library = imported_library()
     ids = {token: i for i, token in enumerate(vocabulary)}
     try:
-        tokenizer.model = library.models.BPE(vocab=ids, merges=merges)
+        tokenizer = library.Tokenizer(library.models.BPE(vocab=ids, merges=merges))
     except Exception as error:  # the library raises no narrower type
         raise ValueError(f"its merges do not fit: {error}") from None
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
     return tokenizer
 
 

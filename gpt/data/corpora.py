@@ -26,13 +26,13 @@ from gpt.data.sources import (
     files_of,
     lines_of,
     read_text,
+    split_at,
     split_by,
 )
 from gpt.data.tokenizers import TokenKind
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
 _MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
-
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -58,7 +58,7 @@ def shakespeare(
     train_fraction: TrainFraction, tokenizer: TokenKind = "characters", vocab_size: SubwordCount = 1000
 ) -> TextCorpus:
     """Tiny Shakespeare. Raises UserError as `tiny_shakespeare` does."""
-    return _split(tiny_shakespeare(), train_fraction, Tokens(tokenizer, vocab_size))
+    return TextCorpus(*split_at(tiny_shakespeare(), train_fraction), tokens=Tokens(tokenizer, vocab_size))
 
 
 def text(
@@ -118,10 +118,7 @@ def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Tex
 
 
 def text8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
-    """100,000,000 letters and spaces of Wikipedia: 90 % to train on, 5 % to validate on, 5 % to test on.
-
-    Found in or downloaded to the folder `dir`. Raises UserError if that fails.
-    """
+    """100,000,000 letters and spaces of Wikipedia, split and found as `enwik8` is."""
     return _mahoney("text8", dir, Tokens(tokenizer, vocab_size))
 
 
@@ -145,13 +142,12 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     The last fraction `held_out` of the pairs is split evenly between validation and test. Raises RequestError if the
     files do not match line by line.
     """
-    paths = Path(source), Path(target)
-    sources, targets = (lines_of(read_text(path)) for path in paths)
+    sources, targets = (lines_of(read_text(Path(path))) for path in (source, target))
     if len(sources) != len(targets):
         raise RequestError(
             f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: both need the same number of lines"
         )
-    for path, lines in zip(paths, (sources, targets), strict=True):
+    for path, lines in ((source, sources), (target, targets)):
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 raise RequestError(f"line {number} of {path} is empty: remove that pair from both files")
@@ -170,10 +166,7 @@ def copy(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> 
 
 
 def reverse(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> PairCorpus:
-    """`size` random sequences of up to `length` letters, translated by reversing them; a tenth of them is held out.
-
-    Raises RequestError for more than ten million letters.
-    """
+    """The same, translated by reversing them. Raises RequestError as `copy` does."""
     return _synthetic("reverse", length, size, vocab_size)
 
 
@@ -203,7 +196,7 @@ def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
     errors = _errors(tokens.kind)
     content = source.text(errors)
     if isinstance(split, float):
-        return _split(content, split, tokens)
+        return TextCorpus(*split_at(content, split), tokens=tokens)
     (end,) = split
     train, val = (source.read(*part).decode(errors=errors) for part in ((0, end), (end, source.size)))
     return TextCorpus(train, val, tokens=tokens)
@@ -212,11 +205,6 @@ def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
 def _errors(kind: TokenKind) -> str:
     """What `bytes.decode` does with bytes that are not UTF-8."""
     return "surrogateescape" if tokenizers.named(kind).reads_bytes else "strict"
-
-
-def _split(content: str, train_fraction: float, tokens: Tokens) -> TextCorpus:
-    boundary = int(train_fraction * len(content))
-    return TextCorpus(content[:boundary], content[boundary:], tokens=tokens)
 
 
 def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:

@@ -107,8 +107,7 @@ class TextCorpus(Text):
 
     def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
         """Its token ids, in memory."""
-        splits = self._splits()
-        return {name: tokenizer.encode(tokenizer.without_unknown(text)[0]) for name, text in splits.items()}
+        return {name: tokenizer.encode(tokenizer.without_unknown(text)[0]) for name, text in self._splits().items()}
 
     def training_texts(self) -> Iterable[str]:
         """The training split."""
@@ -134,5 +133,4 @@ class PairCorpus(Corpus):
 
     def parts(self) -> Iterable[str]:
         """Each split's name and pairs."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return (line for name, pairs in splits.items() for line in (name, *(f"{s}\t{t}" for s, t in pairs)))
+        return (line for name in SPLITS for line in (name, *(f"{s}\t{t}" for s, t in getattr(self, name))))

@@ -39,9 +39,7 @@ def written(
     splits = [f"{split}[:90%]", f"{split}[90%:]"] if isinstance(split, str) else split
     if splits[0] == splits[1]:
         raise RequestError(f"data.split={','.join(splits)}: validation needs rows that are not trained on")
-    parts = [_loaded(name, subset, files, each) for each in splits]
-    for part in parts:
-        _check_column(part, field)
+    parts = [_loaded(name, subset, files, each, field) for each in splits]
     described = [[str(file["filename"]) for part in parts for file in part.cache_files], splits, field, separator]
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
     paths = [folder / f"{name.replace('/', '-')}-{digest}" / file for file in ("train.txt", "val.txt")]
@@ -51,7 +49,7 @@ def written(
     return paths
 
 
-def _loaded(name: str, subset: str | None, files: str | list[str] | None, split: str) -> "Dataset":
+def _loaded(name: str, subset: str | None, files: str | list[str] | None, split: str, field: str) -> "Dataset":
     with requiring("datasets"):
         import datasets
     if files is None and name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}"):
@@ -59,20 +57,18 @@ def _loaded(name: str, subset: str | None, files: str | list[str] | None, split:
     datasets.disable_progress_bars()
     data_files = None if files is None else [str(Path(path).absolute()) for path in paths_of(files)]
     try:
-        return datasets.load_dataset(name, subset, data_files=data_files, split=split)
+        part = datasets.load_dataset(name, subset, data_files=data_files, split=split)
     except MemoryError:
         raise
     except Exception as error:  # the library's many readers raise their own
         reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise RequestError(f"cannot load split {split} of data.name={name}: {reason}") from None
-
-
-def _check_column(part: "Dataset", field: str) -> None:
     texts = [name for name, feature in part.features.items() if getattr(feature, "dtype", "").endswith("string")]
     if field not in texts:
         raise RequestError(f"data.field={field} is not a column of texts; there are {', '.join(texts) or 'none'}")
     if not len(part):
         raise RequestError("a split of this dataset has no rows")
+    return part
 
 
 def _write(path: Path, part: "Dataset", field: str, separator: str) -> None:

@@ -2,10 +2,8 @@
 
 import contextlib
 import hashlib
-import io
 import logging
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -13,13 +11,11 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from gpt.base.errors import UserError
 from gpt.base.files import replacing, sha256, write_atomically
-
-if TYPE_CHECKING:
-    import pooch
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +34,7 @@ _MULTI30K_FILES = {
 # Published on https://mattmahoney.net/dc/textdata.html and https://mattmahoney.net/dc/text.html:
 _MAHONEY = "https://mattmahoney.net/dc/"
 _MAHONEY_MD5 = {"enwik8": "a1fa5ffddb56f4953e226637dabbb36a", "text8": "3bea1919949baf155f99411df5fada7e"}
-_LARGEST = 10**8  # bytes: that of both of them, which is more than any download has
+_LARGEST = 10**8  # bytes: that of both of them, more than any download has
 
 
 def multi30k(folder: Path, name: str) -> Path:
@@ -92,50 +88,44 @@ def _download(url: str, path: Path, accept: Callable[[Path], None], advice: str)
     """Download a file and have it accepted, which raises ValueError for wrong content; nothing is kept of that.
 
     What has arrived when it is interrupted stays in a file beside `path`, and is not downloaded again. Raises UserError
-    with the advice if it cannot be downloaded.
+    if it cannot be downloaded, or must not be.
     """
-    _announce(path, url)
+    if not _is_allowed.get():
+        raise UserError(f"{path} is missing")
+    log.info(f"downloading {url} to {path.parent}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     arrived = path.with_name(f".{path.name}.part")
+    begun = arrived.stat().st_size if arrived.exists() else 0
     try:
-        if arrived.exists():
-            with contextlib.suppress(ValueError):  # all of it had arrived
+        for start in (begun, 0) if begun else (0,):
+            try:
+                _receive(url, arrived, start)
                 return accept(arrived)
-            with contextlib.suppress(ValueError):  # it was the beginning of something else
-                _receive(url, arrived, arrived.stat().st_size)
-                return accept(arrived)
-        try:
-            _receive(url, arrived)
-            accept(arrived)
-        except ValueError:
-            arrived.unlink(missing_ok=True)
-            raise
+            except ValueError:
+                arrived.unlink(missing_ok=True)
+                if not start:  # else it was the beginning of something else
+                    raise
     except (OSError, ValueError) as error:
         raise UserError(f"cannot download {url} ({_brief(error)}): {advice}") from None
 
 
-def _receive(url: str, path: Path, start: int = 0) -> None:
-    """Download a file from byte `start` on. Raises ValueError if it has no more bytes, or too many."""
-    try:
-        with _Bounded(path.open("ab" if start else "wb", buffering=0)) as file:
-            _downloader(start=start)(url, file, None)
-            if not file.tell():
-                raise ValueError("it is empty")
-    except OSError as error:
-        if getattr(getattr(error, "response", None), "status_code", None) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise ValueError("it is shorter") from None
-        raise
-    finally:
-        if not path.stat().st_size:
-            path.unlink()
+def _receive(url: str, path: Path, start: int) -> None:
+    """Download a file from byte `start` on, or all of it if the server cannot. Raises ValueError if it is too large."""
+    import requests  # slow to import
 
-
-class _Bounded(io.BufferedWriter):
-    """A file that becomes no larger than any of these."""
-
-    def write(self, content: Any, /) -> int:
-        if self.tell() + len(content) > _LARGEST:
-            raise ValueError(f"it has more than {_LARGEST:,} bytes")
-        return super().write(content)
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(url, headers=headers, stream=True, timeout=_CONNECT_AND_READ_TIMEOUT) as response:
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # all of it had arrived
+        response.raise_for_status()
+        is_rest = response.status_code == HTTPStatus.PARTIAL_CONTENT
+        bar = tqdm(total=int(response.headers.get("Content-Length", 0)), unit="B", unit_scale=True, disable=None)
+        with path.open("ab" if is_rest else "wb") as file, bar:
+            for piece in response.iter_content(2**10):
+                if file.tell() + len(piece) > _LARGEST:
+                    raise ValueError(f"it has more than {_LARGEST:,} bytes")
+                file.write(piece)
+                bar.update(len(piece))
 
 
 def _unpack(archive: Path, path: Path) -> None:
@@ -166,7 +156,14 @@ def npm_package(folder: Path, package: str, members: tuple[str, ...], hash: str)
     if not path.exists():
         log.info(f"downloading the npm package {package} to {folder}")
         try:
-            _pack(path, package, hash)
+            with tempfile.TemporaryDirectory() as temporary:
+                npm = ["npm", "pack", package, "--loglevel=error", "--logs-max=0", "--pack-destination", temporary]
+                subprocess.run(npm, check=True, capture_output=True, text=True)
+                (packed,) = Path(temporary).iterdir()
+                if sha256(packed) != hash:
+                    raise ValueError("its hash does not match")
+                folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, packed.read_bytes())
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             raise UserError(
                 f"cannot download the npm package {package} ({_brief(error)}): "
@@ -179,32 +176,12 @@ def npm_package(folder: Path, package: str, members: tuple[str, ...], hash: str)
         return {name: member.read() for name, member in found.items() if member is not None}
 
 
-def _pack(path: Path, package: str, hash: str) -> None:
-    """Download an npm package. Raises ValueError if its SHA-256 does not match, CalledProcessError if npm fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        npm = ["npm", "pack", package, "--loglevel=error", "--logs-max=0", "--pack-destination", folder]
-        subprocess.run(npm, check=True, capture_output=True, text=True)
-        content = next(Path(folder).iterdir()).read_bytes()
-    if hashlib.sha256(content).hexdigest() != hash:
-        raise ValueError("its hash does not match")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
-
-
-def _downloader(start: int = 0) -> "pooch.HTTPDownloader":
-    """Downloads from byte `start` on."""
-    import pooch
-
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    return pooch.HTTPDownloader(sys.stderr.isatty(), timeout=_CONNECT_AND_READ_TIMEOUT, headers=headers)
-
-
 def _brief(error: Exception) -> str:
     """An error in a few words."""
+    import requests  # slow to import
+
     if isinstance(error, subprocess.CalledProcessError):  # npm prints the error first
         return (error.stderr.strip() or f"{error.cmd[0]} failed").splitlines()[0]
-    import requests  # what pooch downloads with; slow to import too
-
     if isinstance(error, requests.ConnectionError):
         return "could not connect"  # the library's own message takes three lines
     return (str(error) or type(error).__name__).splitlines()[0][:200]
@@ -221,11 +198,3 @@ def nothing_downloaded() -> Iterator[None]:
         yield
     finally:
         _is_allowed.reset(before)
-
-
-def _announce(path: Path, url: str) -> None:
-    """Prepare to download a file. Raises UserError where nothing may be downloaded."""
-    if not _is_allowed.get():
-        raise UserError(f"{path} is missing")
-    log.info(f"downloading {url} to {path.parent}")
-    path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,10 +32,7 @@ Distance = Annotated[int, Field(ge=0, le=10_000)]
 
 @dataclass(frozen=True)
 class Lines(TextCorpus):
-    """Lines, the last `answer` characters of which are targets or, with a separator, all that follow it.
-
-    With a separator, the end of the line is a target too.
-    """
+    """Lines, the last `answer` characters of which are targets or, with a separator, all after it and the end."""
 
     answers_only = True
 
@@ -43,7 +40,7 @@ class Lines(TextCorpus):
     separator: str | None = None
 
     def parts(self) -> Iterable[str]:
-        """Its splits, and what the targets in them are: with another separator, it is another corpus."""
+        """Its splits, and what the targets in them are."""
         return [*super().parts(), f"answers of {self.answer} after {self.separator!r}"]
 
     @property
@@ -52,10 +49,7 @@ class Lines(TextCorpus):
         return _END
 
     def examples(self, split: str, block_size: int) -> list[tuple[str, int]]:
-        """The lines of a split, each with the place of its first target.
-
-        Raises RequestError if a line does not fit into a window.
-        """
+        """The lines of a split, each with the place of its first target. Raises RequestError if one is too long."""
         lines = getattr(self, split).removesuffix(_END).split(_END)
         if self.separator is None:
             found = [(line, len(line) - self.answer) for line in lines]
@@ -107,8 +101,7 @@ def questions(path: PathNames, separator: Annotated[str, Field(min_length=1)], t
             raise RequestError(
                 f"line {number} of {path} has no {separator!r} between question and answer: {line[:40]!r}"
             )
-    train, val = divided(lines, train_fraction)
-    return Lines(train, val, separator=separator)
+    return Lines(*divided(lines, train_fraction), separator=separator)
 
 
 def documents(
@@ -157,15 +150,12 @@ def repeat(length: Annotated[int, Field(ge=1, le=1000)], distance: Distance, siz
 
 def _lines(seed: str, line: Callable[[random.Random], str], size: int, answer: int) -> Lines:
     """`size` random lines, of which the last tenth is for validation."""
+    length = len(line(random.Random(seed)))
+    if length * size > _MOST_CHARACTERS:
+        raise RequestError(f"{size:,} lines of {length:,} are more than {_MOST_CHARACTERS:,}: make data.size smaller")
     draw = random.Random(seed)
-    first = line(draw)
-    if len(first) * size > _MOST_CHARACTERS:
-        raise RequestError(
-            f"{size:,} lines of {len(first):,} are more than {_MOST_CHARACTERS:,}: make data.size smaller"
-        )
-    lines = [first, *(line(draw) for _ in range(size - 1))]
-    train, val = (_END.join([*part, ""]) for part in (lines[: -(size // 10)], lines[-(size // 10) :]))
-    return Lines(train, val, answer=answer)
+    lines = [line(draw) + _END for _ in range(size)]
+    return Lines("".join(lines[: -(size // 10)]), "".join(lines[-(size // 10) :]), answer=answer)
 
 
 class LineData:
@@ -187,9 +177,7 @@ class LineData:
             padded = "".join(line.ljust(longest, corpus.padding) for line, _ in of_split)
             self._lines[split] = tokenizer.encode(padded).view(-1, longest).to(device)  # (N, longest)
             places = torch.arange(1, longest)
-            first, last = (
-                torch.tensor(x)[:, None] for x in zip(*((b, len(line)) for line, b in of_split), strict=True)
-            )
+            first, last = torch.tensor([(begin, len(line)) for line, begin in of_split]).T[..., None]  # (N, 1) each
             self._are_targets[split] = ((places >= first) & (places < last)).to(device)  # (N, longest - 1)
             self._counts[split] = self._are_targets[split].sum(dim=1).cpu()  # (N)
 
@@ -220,7 +208,6 @@ class LineData:
 
     def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> None:
         """None: a line is a window of its own."""
-        del split, tokens_per_pass, most
 
     def _drawn(self, split: str, batch_size: int, draw: torch.Generator) -> Batch:
         return self._batch(split, torch.randint(len(self._lines[split]), (batch_size,), generator=draw))

@@ -4,21 +4,20 @@ What is prepared from a text lies in a folder of its own: text.json describes it
 are the ids, little-endian integers of one, two or four bytes, with a record beside them. Every file is written under a
 temporary name and renamed, its record last, so that a record describes only what is complete.
 
-Records have a checksum. Ids have none, because reading gigabytes at each start would take longer than the start: their
-size and the times of their last changes are compared instead. So whatever was written to them is found, even if the
-time of modification was set back, but not what a failing disk returns without an error.
+Records have a checksum. Ids have none, because reading gigabytes would take longer than the rest of a start: their size
+and the times of their last changes are compared instead. That finds whatever was written to them, even if the time of
+modification was set back, but not what a failing disk returns without an error.
 """
 
 import hashlib
 import itertools
 import json
 import logging
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 import torch
@@ -53,27 +52,24 @@ class LongText(Text):
     """A text that is read from its files once."""
 
     def __init__(self, source: Source, split: Split, folder: Path, tokens: Tokens) -> None:
-        """What is prepared from it is kept below `folder`, for all later starts.
-
-        Raises UserError if `folder` cannot be written.
-        """
+        """What is prepared is kept below `folder`, for all later starts. Raises UserError if that cannot be written."""
         names = "\0".join([f"{split}", source.separator.hex(), *map(os.path.abspath, source.paths)])
         name = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
         self.tokens, self._source = tokens, source
         self._folder = folder / f"{source.paths[0].stem[:40]}-{name}"
         with _preparing(self._folder):
             path = self._folder / "text.json"
-            found = _record(path, Description)
+            found = _record(path, _Description)
             if found is None or found.source != source.fingerprint:
                 for prepared in [*self._folder.glob("*.json"), *self._folder.glob("*.ids")]:  # from an earlier text
                     prepared.unlink()
-                found = describe(source, split)
+                found = _described(source, split)
                 write_atomically(path, seal(found.model_dump()))
         self._described = found
 
     def parts(self) -> Iterator[str]:
         """Its splits, each in memory."""
-        parts = bytes_of(self._described.ends).values()
+        parts = _bytes_of(self._described.ends).values()
         return (self._source.read(*part).decode(errors="surrogateescape") for part in parts)
 
     @property
@@ -103,33 +99,30 @@ class LongText(Text):
         Raises UserError if the files have changed since the start, or if nothing can be written.
         """
         dtype = np.dtype(f"<u{1 if len(tokenizer) <= 2**8 else 2 if len(tokenizer) <= 2**16 else 4}")
+        ends = self._described.ends if tokenizer.reads_bytes else self._described.whole_ends
         found: dict[str, Ids] = {}
         with _preparing(self._folder):
-            described = self._described
-            for split, part in bytes_of(described.ends if tokenizer.reads_bytes else described.whole_ends).items():
+            for split, part in _bytes_of(ends).items():
                 path = self._folder / f"{tokenizer.name}.{split}.ids"
-                record = _record(path.with_suffix(".json"), _Encoded)
-                if record is None or not _is_intact(path, record, self._source, dtype):
-                    record = self._encode(path, tokenizer, dtype, part, f"encoding the {split} split")
+                if not self._is_intact(path, dtype):
+                    self._encode(path, tokenizer, dtype, part, f"encoding the {split} split")
                 found[split] = MappedIds(path, dtype)
         return found
 
     def learned(self, tokenizer: type[Learned]) -> Learned:
         """A tokenizer that is learned from the training split, the first time."""
-        size, kind = self.tokens.vocab_size, self.tokens.kind
+        size, kind, corpus = self.tokens.vocab_size, self.tokens.kind, self._source.fingerprint
         path = self._folder / f"{kind}_{size}.json"
         with _preparing(self._folder):
             kept = _record(path, Vocabulary)
-            if kept is not None and kept.corpus == self._source.fingerprint:
+            if kept is not None and kept.corpus == corpus:
                 try:
                     return tokenizer.restored(kept)
                 except ValueError as error:
                     log.warning(f"{path} is damaged ({error}): preparing the text again")
             found = tokenizer.trained_on(self.training_texts(), size, show_progress=True)
             self._source.check_unchanged()
-            kept = Vocabulary(
-                kind=kind, vocabulary=found.vocabulary, merges=found.merges, corpus=self._source.fingerprint
-            )
+            kept = Vocabulary(kind=kind, vocabulary=found.vocabulary, merges=found.merges, corpus=corpus)
             write_atomically(path, seal(kept.model_dump()))
         return found
 
@@ -138,9 +131,7 @@ class LongText(Text):
         pieces = self._source.pieces(0, self._described.whole_ends[0], words=True)
         return self._source.of_pieces(pieces, bytes.decode, "learning the vocabulary")
 
-    def _encode(
-        self, path: Path, tokenizer: TextTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str
-    ) -> _Encoded:
+    def _encode(self, path: Path, tokenizer: TextTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str) -> None:
         tokens = 0
         with replacing(path) as file:
             pieces = self._source.pieces(*part, words=tokenizer.joins_characters)
@@ -150,7 +141,16 @@ class LongText(Text):
             self._source.check_unchanged()
         record = _Encoded(source=self._source.fingerprint, tokens=tokens, written=_times(path))
         write_atomically(path.with_suffix(".json"), seal(record.model_dump()))
-        return record
+
+    def _is_intact(self, path: Path, dtype: np.dtype) -> bool:
+        """Whether a file of token ids is of this text, and as it was written."""
+        record = _record(path.with_suffix(".json"), _Encoded)
+        if record is None or record.source != self._source.fingerprint or not path.exists():
+            return False
+        if (path.stat().st_size, _times(path)) == (record.tokens * dtype.itemsize, record.written):
+            return True
+        log.warning(f"{path} has changed since it was prepared: preparing it again")
+        return False
 
 
 def _record(path: Path, kind: type[_R]) -> _R | None:
@@ -158,20 +158,10 @@ def _record(path: Path, kind: type[_R]) -> _R | None:
     if not path.exists():
         return None
     try:
-        found = unseal(read_text_file(path, largest=kind.largest), path)
-        return kind.model_validate_json(json.dumps(found))
+        return kind.model_validate_json(json.dumps(unseal(read_text_file(path, largest=kind.largest), path)))
     except (UserError, ValidationError):
         log.warning(f"{path} is damaged: preparing the text again")
         return None
-
-
-def _is_intact(path: Path, record: _Encoded, source: Source, dtype: np.dtype) -> bool:
-    if record.source != source.fingerprint or not path.exists():
-        return False
-    if (path.stat().st_size, _times(path)) == (record.tokens * dtype.itemsize, record.written):
-        return True
-    log.warning(f"{path} has changed since it was prepared: preparing it again")
-    return False
 
 
 def _times(path: Path) -> list[int]:
@@ -181,10 +171,7 @@ def _times(path: Path) -> list[int]:
 
 @contextmanager
 def _preparing(folder: Path) -> Iterator[None]:
-    """One process at a time prepares what is in a folder; others wait, and find it done.
-
-    Raises UserError if the folder cannot be written.
-    """
+    """One process at a time prepares what is in a folder; others wait, and find it done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -198,7 +185,7 @@ def _preparing(folder: Path) -> Iterator[None]:
         ) from None
 
 
-class Description(Record):
+class _Description(Record):
     """text.json: what reading a text once finds, of each split."""
 
     largest = 2**24  # bytes, for all characters of Unicode
@@ -219,12 +206,12 @@ class Description(Record):
         return self
 
 
-def describe(source: Source, split: Split) -> Description:
+def _described(source: Source, split: Split) -> _Description:
     """Read a text once."""
     size = source.size
     ends = [size] if isinstance(split, float) else [*(min(end, size) for end in split), size]
     whole_ends = [source.whole(end, size) for end in ends]
-    alphabet, by_split = _Alphabet(), [list(source.pieces(*part)) for part in bytes_of(whole_ends).values()]
+    alphabet, by_split = _Alphabet(), [list(source.pieces(*part)) for part in _bytes_of(whole_ends).values()]
     pieces = [piece for some in by_split for piece in some]
     found = list(source.of_pieces(pieces, alphabet.add, "reading the text"))
     counts = iter(count for count, _ in found)
@@ -234,7 +221,7 @@ def describe(source: Source, split: Split) -> Description:
         lengths = [train, lengths[0] - train]
         ends = whole_ends = [_place(source, pieces, [count for count, _ in found], train), size]
     invalid = (start + byte for (_, byte), (start, _) in zip(found, pieces, strict=True) if byte is not None)
-    described = Description(
+    described = _Description(
         source=source.fingerprint, lengths=lengths, ends=ends, whole_ends=whole_ends, characters=str(alphabet),
         invalid=next(invalid, None), digest=_digest(source, ends),
     )  # fmt: skip
@@ -253,7 +240,7 @@ def _place(source: Source, pieces: list[tuple[int, int]], counts: list[int], cha
     return 0  # of an empty text
 
 
-def bytes_of(ends: Sequence[int]) -> dict[str, tuple[int, int]]:
+def _bytes_of(ends: Sequence[int]) -> dict[str, tuple[int, int]]:
     """The bytes of each split, from first to last, if they end at these bytes."""
     return dict(zip(SPLITS, itertools.pairwise([0, *ends]), strict=False))
 
@@ -261,7 +248,7 @@ def bytes_of(ends: Sequence[int]) -> dict[str, tuple[int, int]]:
 def _digest(source: Source, ends: Sequence[int]) -> str:
     """As `Corpus.digest` has it: each of the splits after its length in bytes."""
     digest = hashlib.sha256()
-    for start, end in bytes_of(ends).values():
+    for start, end in _bytes_of(ends).values():
         digest.update((end - start).to_bytes(8))
         for _ in source.of_pieces(source.pieces(start, end), digest.update, "hashing the text", workers=1):
             pass
@@ -297,14 +284,8 @@ class MappedIds:
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.device = torch.device("cpu")
         self._file = path.open("rb", buffering=0)
-        size = os.fstat(self._file.fileno()).st_size
-        self._mapped: Any = b""  # an empty file cannot be mapped
-        if size:
-            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._ids = np.frombuffer(self._mapped, dtype)
-        self._advises = hasattr(self._mapped, "madvise")  # not on every system
-        if self._advises:
-            self._mapped.madvise(mmap.MADV_RANDOM)  # nothing around what is asked for
+        is_empty = not os.fstat(self._file.fileno()).st_size  # which cannot be mapped
+        self._ids = np.empty(0, dtype) if is_empty else np.asarray(np.memmap(self._file, dtype, "r"))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -328,8 +309,7 @@ class MappedIds:
 
     def expect(self, starts: Tensor, length: int) -> None:
         """Begin to read `length` ids from each of `starts`, (B, 1), which will be asked for soon."""
-        if self._advises:
-            size = self._ids.itemsize
+        if hasattr(os, "posix_fadvise"):  # on Linux
+            size, file = self._ids.itemsize, self._file.fileno()
             for start in starts[:, 0].tolist():
-                first = start * size // mmap.PAGESIZE * mmap.PAGESIZE
-                self._mapped.madvise(mmap.MADV_WILLNEED, first, (start + length) * size - first)
+                os.posix_fadvise(file, start * size, length * size, os.POSIX_FADV_WILLNEED)

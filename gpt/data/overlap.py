@@ -1,7 +1,5 @@
 """What two texts share: a model is not to be scored on text that it was trained on, and may recite it."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -19,7 +17,7 @@ def shared_tokens(ids: Ids, others: Ids) -> int:
     The others are cut into blocks of 64 tokens; a passage is found if it holds one of them, as any of 127 tokens does
     ("The rsync algorithm", Tridgell and Mackerras, 1996, section 2), and followed to both of its ends.
     """
-    starts, copies = _blocks_in(ids, others)
+    starts, first, count, blocks = _blocks_in(ids, others)
     edges = torch.zeros(len(ids) + 1, dtype=torch.int32)  # +1 where a block begins, -1 after its end
     edges.index_add_(0, starts, torch.ones_like(starts, dtype=torch.int32))
     edges.index_add_(0, starts + _BLOCK, -torch.ones_like(starts, dtype=torch.int32))
@@ -28,12 +26,14 @@ def shared_tokens(ids: Ids, others: Ids) -> int:
     if len(starts) > _MOST_FOLLOWED:  # then only those at the ends of what is known to be shared
         before, after = (starts - 1).clamp(min=0), (starts + _BLOCK).clamp(max=len(ids) - 1)
         chosen = ~(shared[before] & shared[after])
-    starts, places = copies.followed(starts, chosen)
+    first, count = first[chosen], count[chosen].clamp(max=max(1, _MOST_FOLLOWED // max(1, int(chosen.sum()))))
+    number = torch.arange(int(count.sum())) - (count.cumsum(0) - count).repeat_interleave(count)  # 0, 1, ... of each
+    starts, places = starts[chosen].repeat_interleave(count), blocks[first.repeat_interleave(count) + number]
     both = starts * len(others) + places
     next_block = _BLOCK * len(others) + _BLOCK  # of the same passage
-    for first, step in ((0, -1), (_BLOCK - 1, 1)):
+    for edge, step in ((0, -1), (_BLOCK - 1, 1)):
         is_end = ~torch.isin(both + step * next_block, both)
-        here, there = starts[is_end] + first, places[is_end] + first
+        here, there = starts[is_end] + edge, places[is_end] + edge
         for _ in range(1, _BLOCK):  # further on would be another block
             here, there = here + step, there + step
             is_inside = (here >= 0) & (here < len(ids)) & (there >= 0) & (there < len(others))
@@ -63,27 +63,14 @@ def recited(sample: str, text: str) -> tuple[int, str]:
     return sum(are_recited), longest
 
 
-@dataclass(frozen=True)
-class _Copies:
-    """Where each of K blocks is in the other text, which may have it more than once."""
-
-    first: Tensor  # (K,), in `places`
-    count: Tensor  # (K,)
-    places: Tensor  # of all blocks of the other text, equal ones side by side
-
-    def followed(self, starts: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The starts of the chosen blocks, each as often as the other text has it, and the places there."""
-        count = self.count[chosen].clamp(max=max(1, _MOST_FOLLOWED // max(1, int(chosen.sum()))))
-        number = torch.arange(int(count.sum())) - (count.cumsum(0) - count).repeat_interleave(count)  # 0, 1, ...
-        places = self.places[self.first[chosen].repeat_interleave(count) + number]
-        return starts[chosen].repeat_interleave(count), places
-
-
-def _blocks_in(ids: Ids, others: Ids) -> tuple[Tensor, _Copies]:
-    """Where in `ids` a block of `others` begins, (K,), in ascending order, and where that is there."""
+def _blocks_in(ids: Ids, others: Ids) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where in `ids` a block of `others` begins, in ascending order, its first place in the last tensor and how many
+    it has there: (K,) each. That tensor has the places of all blocks of `others`, equal ones side by side.
+    """
     whole = len(others) // _BLOCK * _BLOCK
     parts = [others[i : min(i + _AT_ONCE, whole)].cpu() for i in range(0, whole, _AT_ONCE)]
-    hashes, order = torch.cat([torch.empty(0, dtype=torch.int64), *map(_of_blocks, parts)]).sort()
+    blocks = (_of_windows(part)[::_BLOCK] for part in parts)
+    hashes, order = torch.cat([torch.empty(0, dtype=torch.int64), *blocks]).sort()
     found = [(torch.empty(0, dtype=torch.int64),) * 3]
     for begin in range(0, max(0, len(ids) - _BLOCK + 1) if len(hashes) else 0, _AT_ONCE):
         windows = _of_windows(ids[begin : begin + _AT_ONCE + _BLOCK - 1].cpu())
@@ -91,26 +78,13 @@ def _blocks_in(ids: Ids, others: Ids) -> tuple[Tensor, _Copies]:
         (where,) = (first < end).nonzero(as_tuple=True)
         found.append((begin + where, first[where], (end - first)[where]))
     starts, first, count = (torch.cat(each) for each in zip(*found, strict=True))
-    return starts, _Copies(first, count, _BLOCK * order)
+    return starts, first, count, _BLOCK * order
 
 
 def _of_windows(ids: Tensor) -> Tensor:
     """The hash of each window of 64 tokens: (N,) -> (N - 63,)."""
-    hashes, size, factor = ids + 1, 1, _FACTOR
+    hashes, size, factor = ids + 1, 1, torch.tensor(_FACTOR)
     while size < _BLOCK:
-        hashes = hashes[:-size] * _signed(factor) + hashes[size:]
-        size, factor = 2 * size, factor * factor
+        hashes = hashes[:-size] * factor + hashes[size:]
+        size, factor = 2 * size, factor * factor  # modulo 2**64, as int64 has it
     return hashes
-
-
-def _of_blocks(ids: Tensor) -> Tensor:
-    """The same hash of every 64th window: (64 K,) -> (K,)."""
-    hashes, factor = (ids + 1).view(-1, _BLOCK), _FACTOR
-    while hashes.shape[1] > 1:
-        hashes, factor = hashes[:, 0::2] * _signed(factor) + hashes[:, 1::2], factor * factor
-    return hashes[:, 0]
-
-
-def _signed(number: int) -> int:
-    """A number modulo 2**64, as int64 has it."""
-    return (number + 2**63) % 2**64 - 2**63

@@ -4,6 +4,7 @@ Subwords are learned by byte-pair encoding: "Neural Machine Translation of Rare 
 al., 2016), section 3.2; trained and applied by the library `tokenizers`.
 """
 
+import itertools
 import json
 import logging
 import sys
@@ -66,19 +67,12 @@ class Subwords:
         """
         line = "".join(" " if c.isspace() and c not in self._characters else c for c in line)
         unknown = "".join(c for c in line if c not in self._characters)
-        if not unknown:
-            return line, ""
         known = "".join(c for c in line if c in self._characters)
-        return " ".join(filter(None, known.split(" "))), unknown
+        return " ".join(filter(None, known.split(" "))) if unknown else line, unknown
 
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids up to END, if present -> text."""
-        kept = []
-        for i in ids:
-            if i == END:
-                break
-            if i not in (PAD, BEGIN):
-                kept.append(int(i))
+        kept = [int(i) for i in itertools.takewhile(lambda i: i != END, ids) if i not in (PAD, BEGIN)]
         return self._tokenizer.decode(kept, skip_special_tokens=False)
 
 
@@ -133,8 +127,11 @@ class PairData:
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: up to `batch_size` targets, including padding."""
-        epoch, index = self._position(seed, iteration, batch_size)
-        return self._batch("train", self._plan(seed, epoch, batch_size)[index])
+        epoch = 0
+        while iteration >= len(plan := self._plan(seed, epoch, batch_size)):
+            iteration -= len(plan)
+            epoch += 1
+        return self._batch("train", plan[iteration])
 
     def epoch(self, tokens: int) -> int:
         """The number of complete passes over the training pairs after training on this many targets."""
@@ -153,7 +150,6 @@ class PairData:
 
     def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> None:
         """None: sentences are not windows."""
-        del split, tokens_per_pass, most
 
     def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
         """The split, or as many of its pairs as have about `most` targets, in batches of up to `tokens_per_pass`."""
@@ -165,13 +161,6 @@ class PairData:
     def _targets(self, split: str, rows: list[int], tokens_per_pass: int) -> Targets:
         batches = [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
         return Targets(batches, sum(batch.tokens for batch in batches), self.tokens(split))
-
-    def _position(self, seed: int, iteration: int, batch_size: int) -> tuple[int, int]:
-        epoch = 0
-        while iteration >= len(self._plan(seed, epoch, batch_size)):
-            iteration -= len(self._plan(seed, epoch, batch_size))
-            epoch += 1
-        return epoch, iteration
 
     def _plan(self, seed: int, epoch: int, batch_size: int) -> list[list[int]]:
         """The batches of an epoch, each as row indices: a pure function of the seed and the epoch."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from glob import glob
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -45,10 +44,7 @@ _SEED = "validation split"  # fixed, so that losses of all runs are over the sam
 
 
 def paths_of(path: str | Sequence[str]) -> list[str]:
-    """The paths in a list, which may also have been typed as a text: "[a.txt,b]".
-
-    Raises RequestError for a list without a path, or with an empty one.
-    """
+    """The paths in a list, maybe typed as a text: "[a.txt,b]". Raises RequestError if it is empty or one of them is."""
     if not isinstance(path, str):
         return list(path)
     is_list = path.startswith("[") and path.endswith("]") and not os.path.lexists(path)
@@ -71,7 +67,8 @@ def files_of(path: str | Sequence[str]) -> list[Path]:
 
 
 def _files_of(path: str) -> list[Path]:
-    if Path(path).is_dir():
+    is_folder = Path(path).is_dir()
+    if is_folder:
         found = list(_below(path))
     elif os.path.lexists(path):
         found = [Path(path)]
@@ -79,7 +76,7 @@ def _files_of(path: str) -> list[Path]:
         names = glob(path, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute patterns
         found = sorted(file for file in map(Path, names) if file.is_file())
     if not found:
-        raise UnavailableError(f"there is no file {'in ' if Path(path).is_dir() else ''}{path}")
+        raise UnavailableError(f"there is no file {'in ' if is_folder else ''}{path}")
     return found
 
 
@@ -103,14 +100,9 @@ class Source:
         states = [_state(path) for path in paths]
         self.sizes = [state.st_size for state in states]  # in bytes
         listed = [f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in zip(paths, states, strict=True)]
-        # Another one if a file was added, removed, renamed or written to.
-        described = "\0".join([separator.hex(), *listed])
-        self.fingerprint = hashlib.sha256(described.encode(errors="surrogateescape")).hexdigest()
-
-    @property
-    def bytes_in_files(self) -> int:
-        """Byte order marks included, separators not; known without opening a file."""
-        return sum(self.sizes)
+        described = "\0".join([separator.hex(), *listed]).encode(errors="surrogateescape")
+        self.fingerprint = hashlib.sha256(described).hexdigest()  # another after a file was added, renamed or changed
+        self.bytes_in_files = sum(self.sizes)  # with byte order marks, without separators
 
     @cached_property
     def _marks(self) -> list[int]:
@@ -172,12 +164,10 @@ class Source:
         """The first place from `offset`, between two characters, where a word ends; `offset` if none is near."""
         first = self.whole(max(0, offset - 4), end)  # the characters before it, because a word may end at `offset`
         last = min(offset + _LONGEST_WORD, end)
-        before, after = (
-            self.read(*part).decode(errors="surrogateescape") for part in ((first, offset), (offset, last))
-        )
-        found = _WORD_END.search(before + after, len(before))
-        if found:
-            return offset + len((before + after)[len(before) : found.start()].encode(errors="surrogateescape"))
+        parts = (self.read(first, offset), self.read(offset, last))
+        before, after = (part.decode(errors="surrogateescape") for part in parts)
+        if found := _WORD_END.search(before + after, len(before)):
+            return offset + len(after[: found.start() - len(before)].encode(errors="surrogateescape"))
         return end if last == end else offset
 
     def of_pieces(
@@ -190,23 +180,20 @@ class Source:
         pieces = list(pieces)
         total = sum(end - start for start, end in pieces)
 
-        def result(first: int, last: int) -> tuple[int, _T]:
+        def result(first: int, last: int) -> _T:
             try:
-                return last - first, work(self.read(first, last))
+                return work(self.read(first, last))
             except UnicodeDecodeError as error:
                 self.check_unchanged()
                 raise self.not_text(first + error.start) from None
 
         bar = tqdm(total=total, desc=doing, unit="B", unit_scale=True, leave=False, delay=1, disable=None)
-        remaining, waiting = iter(pieces), deque[Future[tuple[int, _T]]]()
+        waiting = deque[Future[_T]]()
         with bar, ThreadPoolExecutor(workers) as pool:
-            while True:
-                waiting.extend(pool.submit(result, *piece) for piece in islice(remaining, 2 * workers - len(waiting)))
-                if not waiting:
-                    return
-                size, found = waiting.popleft().result()
-                bar.update(size)
-                yield found
+            for i, (start, end) in enumerate(pieces):
+                waiting.extend(pool.submit(result, *piece) for piece in pieces[i + len(waiting) : i + 2 * workers])
+                yield waiting.popleft().result()
+                bar.update(end - start)
 
     def check_unchanged(self) -> None:
         """Raises UserError if a file was written to since the start."""
@@ -226,8 +213,8 @@ class Source:
 def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
     """The text of a file, line endings unchanged, in any encoding that Python knows.
 
-    A device or a pipe, which might never end or never answer, is refused, and so is a file of the kernel, whose size is
-    0. `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8. Raises RequestError if the file is missing,
+    Devices and pipes, which might never end or never answer, are refused, and files of the kernel, whose size is 0.
+    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8. Raises RequestError if the file is missing,
     empty or not in this encoding.
     """
     source = Source([path])
@@ -238,20 +225,19 @@ def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> st
     except LookupError:
         raise RequestError(f"data.encoding={encoding} is not known: use utf-8, utf-16, latin-1, cp1252, ...") from None
     except UnicodeError as error:
-        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
-        raise RequestError(f"{path} is not text in {encoding}: {reason}") from None
+        raise RequestError(f"{path} is not text in {encoding}: {getattr(error, 'reason', error)}") from None
 
 
 def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
-    """The training and the validation split of these texts, with a separator between two of them.
-
-    Raises RequestError as `divided` does.
-    """
+    """The splits of these texts, with a separator between two of them. Raises RequestError as `divided` does."""
     if by == "files":
         return divided(texts, train_fraction, separator)
     content = separator.join(texts)
-    if by == "lines":
-        return divided(lines_in(content), train_fraction)
+    return divided(lines_in(content), train_fraction) if by == "lines" else split_at(content, train_fraction)
+
+
+def split_at(content: str, train_fraction: float) -> tuple[str, str]:
+    """A text as a training split and, after it, a validation split."""
     boundary = int(train_fraction * len(content))
     return content[:boundary], content[boundary:]
 
@@ -263,10 +249,7 @@ def lines_in(content: str) -> list[str]:
 
 
 def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> tuple[str, str]:
-    """The parts of a text in random order, as a training and a validation split, with `between` between two of them.
-
-    Raises RequestError if there are too few to divide.
-    """
+    """The parts of a text in random order, joined as a training and a validation split. Raises RequestError for one."""
     order = list(parts)
     random.Random(_SEED).shuffle(order)
     lengths = list(itertools.accumulate(map(len, order), initial=0))

@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
@@ -16,11 +15,6 @@ from gpt.data.long_text import MappedIds
 from gpt.data.tokenizer import Ids, TextTokenizer
 
 _MOST = 10**8  # windows in an epoch, whose order takes 8 bytes each
-
-
-def _unchanged(batch: Batch, starts: Tensor) -> Batch:
-    del starts
-    return batch
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Windows:
     block_size: int  # T, the inputs of a window
     tokens_per_pass: int  # about this many in a batch
     most: int | None = None
-    located: Callable[[Batch, Tensor], Batch] = _unchanged  # is given each batch and the starts of its windows
+    located: Callable[[Batch, Tensor], Batch] = lambda batch, _: batch  # is given the starts of the windows, too
 
     def adjacent(self) -> Targets:
         """Each window predicts the token after each of its inputs, so its first targets have little context.
@@ -49,16 +43,15 @@ class Windows:
         The first window predicts both halves. For odd T, the second half is the longer one.
         """
         seen = self.block_size // 2
-        return self._sample(self.block_size - seen, seen) or Targets(self._all_sliding(), self._last, self._last)
+        step = self.block_size - seen
+        starts = torch.arange(0, max(1, self._last - seen), step)
+        whole = self._at(starts, torch.where(starts == 0, 0, seen))
+        return self._sample(step, seen) or Targets(whole, self._last, self._last)
 
     @property
     def _last(self) -> int:
         """The last target, and the number of all of them."""
         return len(self.ids) - 1
-
-    @property
-    def _rows(self) -> int:
-        return max(1, self.tokens_per_pass // self.block_size)
 
     def _sample(self, step: int, seen: int) -> Targets | None:
         """`most` targets in windows that lie a multiple of `step` apart, without the first `seen` of each.
@@ -68,54 +61,41 @@ class Windows:
         if self.most is None or self._last <= max(self.most, self.block_size):
             return None
         places = (self._last - self.block_size) // step + 1
-        starts = step * _spread(max(1, self.most // step), places)
-        return Targets(self._at(starts, seen), step * len(starts), self._last)
+        count = min(max(1, self.most // step), places)
+        starts = step * (torch.arange(count) * places // count)
+        return Targets(self._at(starts, torch.full_like(starts, seen)), step * count, self._last)
 
     def _all_adjacent(self) -> Iterator[Batch]:
-        T, last = self.block_size, self._last
-        full = last // T * T  # targets that fill complete windows
-        if full:  # a text can be shorter than a window
-            yield from self._at(torch.arange(0, full, T), 0)
-        if full < last:
+        full = self._last // self.block_size * self.block_size  # targets that fill complete windows
+        starts = torch.arange(0, full, self.block_size)
+        yield from self._at(starts, torch.zeros_like(starts))
+        if full < self._last:
             part = self.ids[full:]
-            starts = torch.tensor([full], device=part.device)
-            yield self.located(Batch.full(part[None, :-1], part[None, 1:]), starts)
+            batch = Batch.full(part[None, :-1], part[None, 1:])
+            yield self.located(batch, torch.tensor([full], device=part.device))
 
-    def _all_sliding(self) -> Iterator[Batch]:
-        T, last = self.block_size, self._last
-        starts = range(0, max(1, last - T // 2), T - T // 2)
-        for first in range(0, len(starts), rows := self._rows):
-            inputs, targets = [], []
-            for start in starts[first : first + rows]:
-                end = min(start + T, last)
-                window = self.ids[start : end + 1]
-                seen = T // 2 if start else 0
-                inputs.append(pad(window[:-1], (0, start + T - end)))
-                targets.append(pad(window[1 + seen :], (seen, start + T - end), value=IGNORED))
-            joined = torch.stack(targets)
-            batch = Batch((torch.stack(inputs),), joined, int((joined != IGNORED).sum()))
-            yield self.located(batch, torch.tensor(starts[first : first + rows], device=joined.device))
+    def _at(self, starts: Tensor, seen: Tensor) -> Iterator[Batch]:
+        """The windows that begin at `starts`, (N,); the first `seen` tokens of each, (N,), are no targets.
 
-    def _at(self, starts: Tensor, seen: int) -> Iterator[Batch]:
-        """The windows that begin at `starts`, (N,); the first `seen` tokens of a window are no targets."""
-        for some in starts.to(self.ids.device).split(self._rows):
-            windows = self.ids[some[:, None] + torch.arange(self.block_size + 1, device=self.ids.device)]  # (B, T + 1)
-            targets = windows[:, 1:].clone() if seen else windows[:, 1:]
-            targets[:, :seen] = IGNORED
-            count = len(some) * (self.block_size - seen)
-            yield self.located(Batch((windows[:, :-1],), targets, count), some)
-
-
-def _spread(count: int, places: int) -> Tensor:
-    """`count` of the numbers from 0 to `places` - 1, evenly spread: (count,)."""
-    return torch.arange(min(count, places)) * places // min(count, places)
+        Nor is padding: zeros that follow the inputs for the last target.
+        """
+        T, rows, device = self.block_size, max(1, self.tokens_per_pass // self.block_size), self.ids.device
+        for first in range(0, len(starts), rows):
+            some, own = starts[first : first + rows, None], seen[first : first + rows, None]  # (B, 1)
+            count = int((self._last - some).clamp(max=T).sub(own).sum())
+            some, own = some.to(device), own.to(device)
+            offsets = torch.arange(T, device=device)
+            is_input = some + offsets < self._last  # (B, T)
+            windows = self.ids[(some + torch.arange(T + 1, device=device)).clamp(max=self._last)]  # (B, T + 1)
+            inputs = windows[:, :-1].where(is_input, 0)
+            targets = windows[:, 1:].where(is_input & (offsets >= own), IGNORED)
+            yield self.located(Batch((inputs,), targets, count), some[:, 0])
 
 
 class TextData:
     """Random windows for training, adjacent windows for the exact loss.
 
-    Both splits live on `device`, so that a batch costs one indexing operation there; those of a long text stay in their
-    files.
+    Splits live on `device`, so that a batch costs one indexing operation there; those of a long text stay in files.
     """
 
     estimated_over = "random batches"
@@ -141,8 +121,7 @@ class TextData:
                 )
             if isinstance(ids, Tensor):
                 self._splits[name] = ids.to(device)
-        # Offsets of a window and of the token after it:
-        self._window = torch.arange(block_size + 1, device=self._splits["train"].device)
+        self._window = torch.arange(block_size + 1, device=self._splits["train"].device)  # offsets in a window
 
     def ids(self, split: str) -> Ids:
         """The token ids of a split, (N,)."""
@@ -196,8 +175,7 @@ class TextData:
         return self._windows(split, tokens_per_pass, most).sliding()
 
     def _windows(self, split: str, tokens_per_pass: int, most: int | None) -> Windows:
-        located = partial(self._located, split)
-        return Windows(self._splits[split], self.block_size, tokens_per_pass, most, located)
+        return Windows(self._splits[split], self.block_size, tokens_per_pass, most, partial(self._located, split))
 
     def _at(self, split: str, starts: Tensor, T: int) -> Batch:
         """The windows of T tokens that begin at `starts`, (B, 1)."""
@@ -207,10 +185,7 @@ class TextData:
         return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
-        """The batch on the model's device.
-
-        It has the starts of its windows if it is from the training split and the model remembers that.
-        """
+        """The batch on the model's device; of the training split, with the starts of its windows if it remembers it."""
         (inputs,), targets = batch.inputs, batch.targets
         with_starts = (starts.to(self._device),) if self._with_starts and split == "train" else ()
         return Batch((inputs.to(self._device), *with_starts), targets.to(self._device), batch.tokens)
@@ -249,11 +224,8 @@ class ShuffledWindows(WrappedData):
         n = self._in_epoch(T)
         # In the orders of all epochs, one after another.
         places = torch.arange(iteration * rows, (iteration + 1) * rows)
-        parts = [
-            self._order(seed, epoch, T)[places[places // n == epoch] % n]
-            for epoch in range(int(places[0]) // n, int(places[-1]) // n + 1)
-        ]
-        return torch.cat(parts)[:, None]
+        epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
+        return torch.cat([self._order(seed, epoch, T)[places[places // n == epoch] % n] for epoch in epochs])[:, None]
 
     def _order(self, seed: int, epoch: int, T: int) -> Tensor:
         """Where the windows of an epoch begin, in the order in which they are read: (N,)."""
@@ -276,17 +248,13 @@ class ShuffledWindows(WrappedData):
 
 
 class ShortWindows(WrappedData):
-    """A text whose first batches have shorter windows, and more of them, so that each batch has the same number of
-    tokens.
+    """A text whose first batches have more and shorter windows, with as many tokens in all.
 
     Source: "Shortformer" (Press et al., 2021), section 3.
     """
 
     def __init__(self, data: Data, length: int, iterations: int) -> None:
-        """Windows of `length` tokens in the first `iterations` batches.
-
-        Raises RequestError if `data` is not a text, or if `length` does not divide its windows.
-        """
+        """Raises RequestError if `data` is not a text, or if `length` does not divide its windows."""
         if not isinstance(data, TextData | ShuffledWindows):
             raise RequestError(f"training.short_window={length} is for texts: this corpus has no windows")
         if data.block_size % length:

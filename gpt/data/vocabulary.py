@@ -66,7 +66,8 @@ class LeftOut(Record):
 
     def in_split(self, split: str) -> int:
         """In one split."""
-        return {"train": self.train, "val": self.val, "test": self.test}[split]
+        count: int = getattr(self, split)
+        return count
 
     @property
     def share(self) -> float:

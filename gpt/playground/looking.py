@@ -10,7 +10,7 @@ from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Inside, Switched, can_be_opened, parts
 from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun
-from gpt.tasks.decoding.checks import checked_logits
+from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import tokens_per_pass
 
 _LONGEST = 2000  # tokens

@@ -28,7 +28,7 @@ from gpt.session.job import Job
 from gpt.session.modules import Module, made, refuse_module
 from gpt.session.trained_on import same_corpus
 from gpt.tasks import Task
-from gpt.tasks.decoding.checks import checked_logits
+from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import loss_over, tokens_per_pass
 from gpt.training.objectives import target_losses
 from gpt.training.progress import Evaluation

@@ -21,10 +21,9 @@ from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
-from gpt.tasks.decoding.checks import checked_options
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text, until, written
-from gpt.tasks.task import Task
+from gpt.tasks.task import Task, checked_options
 
 _MOST_TOKENS = 100_000_000  # per command; they take about a gigabyte
 
@@ -37,9 +36,7 @@ class Continuation(Task):
     corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
-    options = frozenset(SamplingConfig.model_fields) | {
-        "dtype", "num_samples", "recited", "text", *having("of_texts"),
-    }  # fmt: skip
+    options = frozenset({*SamplingConfig.model_fields, "dtype", "num_samples", "recited", "text", *having("of_texts")})
     example = "tokens=200"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
@@ -103,12 +100,10 @@ class Continuation(Task):
         train, val, *test = lengths.values()
         tested = "".join(f", {count:,} to test on" for count in test)
         units = "" if self.token == "character" else f" {self.token}s"
-        kept = "; Windows line ends are kept, each with a \\r (data.newlines=unix removes them)"
-        units += kept if "\r" in corpus.characters else ""
-        return (
-            f"text: {train:,} {unit}s to train on, {val:,} to validate on{tested}; "
-            f"a vocabulary of {self.vocab_size:,}{units}"
-        )
+        if "\r" in corpus.characters:
+            units += "; Windows line ends are kept, each with a \\r (data.newlines=unix removes them)"
+        sizes = f"{train:,} {unit}s to train on, {val:,} to validate on{tested}"
+        return f"text: {sizes}; a vocabulary of {self.vocab_size:,}{units}"
 
     def encoded(self, text: str) -> Tensor:
         """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
@@ -122,15 +117,14 @@ class Continuation(Task):
         if left_out := self.left_out(corpus):
             unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
             self._warn(left_out.count, unknown)
-        T = block_size_of(model)
+        T, remembers = block_size_of(model), isinstance(model, Remembering)
         if isinstance(corpus, Lines):
-            if isinstance(model, Remembering):
+            if remembers:
                 raise RequestError("a stage that counts n-grams is for a text, not for lines with an answer each")
             return LineData(corpus, self.tokenizer, block_size=T, device=device)
-        if not isinstance(model, Remembering):
-            return TextData(corpus, self.tokenizer, block_size=T, device=device)
-        data = TextData(corpus, self.tokenizer, block_size=T, with_starts=True, device=device)
-        model.remember(data.ids("train"))
+        data = TextData(corpus, self.tokenizer, block_size=T, with_starts=remembers, device=device)
+        if isinstance(model, Remembering):
+            model.remember(data.ids("train"))
         return data
 
     def split(self, wanted: str | None, corpus: Text) -> str:
@@ -173,23 +167,23 @@ class Continuation(Task):
         """Adjacent windows of the model's block_size. Raises RequestError for a text of fewer than two tokens."""
         if target is not None:
             raise RequestError("this run continues a text: omit the translation")
-        return Windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most).adjacent()
+        return self._windows(model, text, tokens_per_pass, most).adjacent()
 
     def batches_in_context(
         self, model: nn.Module, text: str, *, tokens_per_pass: int, most: int | None = None
     ) -> Targets:
         """Windows that overlap by half. Raises RequestError for a text of fewer than two tokens."""
-        return Windows(self._ids(model, text), block_size_of(model), tokens_per_pass, most).sliding()
+        return self._windows(model, text, tokens_per_pass, most).sliding()
 
     def _covers(self, corpus: Text) -> bool:
         """Whether the vocabulary has every character of the corpus."""
         return self.tokenizer.is_complete or set(corpus.characters) <= set(self.tokenizer.vocabulary)
 
-    def _ids(self, model: nn.Module, text: str) -> Tensor:
+    def _windows(self, model: nn.Module, text: str, tokens_per_pass: int, most: int | None) -> Windows:
         ids = self.encoded(text).to(next(model.parameters()).device)
         if len(ids) < 2:
             raise RequestError(f"a text needs at least two {self.token}s that the run knows")
-        return ids
+        return Windows(ids, block_size_of(model), tokens_per_pass, most)
 
     def _prompt(self, prompt: str | None) -> Tensor:
         if prompt == "":

@@ -3,22 +3,28 @@
 import contextlib
 import functools
 import importlib
+import math
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError
+from gpt.base.keys import checked_values
 from gpt.base.losses import Over
+from gpt.base.schema import Schema
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import block_size_of
+
+Options = TypeVar("Options", bound=Schema)
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,8 @@ class Task(ABC):
         return task
 
     @classmethod
-    def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
+    def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:  # noqa: ARG003
         """The number of targets in a batch; an upper bound if batches vary."""
-        del block_size
         return batch_size
 
     @abstractmethod
@@ -84,10 +89,8 @@ class Task(ABC):
         """The part of a text that the tokenizer can read; by default, all of it."""
         return text
 
-    def left_out(self, corpus: Any) -> LeftOut | None:
+    def left_out(self, corpus: Any) -> LeftOut | None:  # noqa: B027
         """The characters of the corpus that the tokenizer lacks and no loss counts; None if there are none."""
-        del corpus
-        return None
 
     def over(self, split: str, corpus: Any, model: nn.Module) -> Over:
         """What a loss on a split of the corpus is over, as far as that is known before it is measured."""
@@ -96,9 +99,8 @@ class Task(ABC):
         known["left_out"] = left_out.in_split(split) if left_out else 0
         return self.vocabulary(corpus).over(split).model_copy(update=known)
 
-    def shared(self, split: str, corpus: Any, trained_on: Any) -> tuple[int, int, str]:
+    def shared(self, split: str, corpus: Any, trained_on: Any) -> tuple[int, int, str]:  # noqa: ARG002
         """How many examples of a split are in the training split of another corpus, of how many, and their unit."""
-        del corpus, trained_on
         raise RequestError(f"it is not known what the {split} split shares with another corpus")
 
     @abstractmethod
@@ -112,9 +114,8 @@ class Task(ABC):
         Raises RequestError if the corpus is too small or its sentences are too long.
         """
 
-    def examples(self, model: nn.Module, corpus: Any) -> list[str]:
+    def examples(self, model: nn.Module, corpus: Any) -> list[str]:  # noqa: ARG002
         """Lines for the log that show what the model has learned; by default none."""
-        del model, corpus
         return []
 
     @abstractmethod
@@ -138,16 +139,13 @@ class Task(ABC):
         Of a text with more than `most` targets, a fixed sample of about that many.
         """
 
-    def batches_in_context(
+    def batches_in_context(  # noqa: B027
         self, model: nn.Module, text: str, *, tokens_per_pass: int, most: int | None = None
     ) -> Targets | None:
         """The same, each with at least half a window before it; None if a text has no windows."""
-        del model, text, tokens_per_pass, most
-        return None
 
-    def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:
+    def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:  # noqa: ARG002
         """Measures other than the loss; by default none."""
-        del model, corpus, split, config
         return []
 
     @classmethod
@@ -157,12 +155,26 @@ class Task(ABC):
             for key in sorted(set(given) & other.options - cls.options):
                 raise RequestError(f"{key} is for a run that {other.does}, but this one {cls.does}")
 
-    def split(self, wanted: str | None, corpus: Any) -> str:
+    def split(self, wanted: str | None, corpus: Any) -> str:  # noqa: ARG002
         """The split to evaluate on. Raises RequestError if the corpus has no such split."""
-        del corpus
         if wanted is not None and wanted not in self.splits:
             raise RequestError(f"split={wanted} does not exist: a run that {self.does} has {', '.join(self.splits)}")
         return wanted or self.splits[0]
+
+
+def checked_options(schema: type[Options], prompt: str | None, options: Mapping[str, Any]) -> Options:
+    """The options of a decoder; scalars of NumPy and PyTorch become Python's.
+
+    Raises RequestError unless `prompt` and the `options` have the names and ranges that they have in generate.py.
+    """
+    if unknown := [name for name in options if name not in schema.model_fields]:
+        raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted(schema.model_fields))}")
+    plain = {
+        name: x.item() if isinstance(x, np.generic | Tensor) and math.prod(x.shape) == 1 else x
+        for name, x in options.items()
+    }
+    checked_values(GenerateConfig, {"prompt": prompt})
+    return schema(**checked_values(schema, plain))
 
 
 @functools.cache

@@ -17,8 +17,7 @@ from gpt.data.sources import lines_of
 from gpt.data.tokenizers.characters import lacking
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import block_size_of
-from gpt.tasks.decoding.checks import checked_options
-from gpt.tasks.task import Measure, Task
+from gpt.tasks.task import Measure, Task, checked_options
 
 if TYPE_CHECKING:
     from gpt.data.pairs import Subwords
@@ -76,10 +75,8 @@ class Translation(Task):
     def described(self, corpus: PairCorpus) -> str:
         """Sentence pairs."""
         train, val, test = len(corpus.train), len(corpus.val), len(corpus.test)
-        return (
-            f"pairs: {train:,} to train on, {val:,} to validate on, {test:,} to test on; "
-            f"a vocabulary of {self.vocab_size:,} subwords"
-        )
+        sizes = f"{train:,} to train on, {val:,} to validate on, {test:,} to test on"
+        return f"pairs: {sizes}; a vocabulary of {self.vocab_size:,} subwords"
 
     def shared(self, split: str, corpus: PairCorpus, trained_on: PairCorpus) -> tuple[int, int, str]:
         """Sentence pairs."""
@@ -103,24 +100,22 @@ class Translation(Task):
             for name, line in (("source", source), ("target", target), ("output", output))
         ]
 
-    def sample(self, model: nn.Module, corpus: PairCorpus, seed: int) -> str:
+    def sample(self, model: nn.Module, corpus: PairCorpus, seed: int) -> str:  # noqa: ARG002
         """The same lines as `examples`."""
-        del seed  # nothing is drawn
         return "\n".join(self.examples(model, corpus)) + "\n"
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield a translation for each line of the prompt, or of standard input if there is no prompt."""
-        given = None if prompt is None else [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
-        sentences = readable(sys.stdin.buffer if given is None else given, self.tokenizer, block_size_of(model))
-        if given is not None:
-            together = list(sentences)
-            if not any(together):
+        if prompt is not None:
+            lines = [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
+            sentences = list(readable(lines, self.tokenizer, block_size_of(model)))
+            if not any(sentences):
                 raise RequestError("the prompt is empty: give at least one word that the model can read")
-            yield "".join(f"{line}\n" for line in self.translate(model, together, config))
+            yield "".join(f"{line}\n" for line in self.translate(model, sentences, config))
             return
         if sys.stdin.isatty():
             print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
-        for sentence in sentences:
+        for sentence in readable(sys.stdin.buffer, self.tokenizer, block_size_of(model)):
             yield self.translate(model, [sentence], config)[0] + "\n"
 
     def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:

@@ -106,7 +106,7 @@ UNSUITABLE = {
         "gpt.models.v6_pre_norm.Block",  # a module, but no stage
         "gpt.models.v6_pre_norm.MultiHeadAttention",  # defined elsewhere
     ],
-    "data": ["gpt.data.corpora.TextCorpus", "gpt.data.corpora._made_up", "gpt.data.byte_level.empty_tokenizer"],
+    "data": ["gpt.data.corpora.TextCorpus", "gpt.data.corpora._made_up", "gpt.data.byte_level.library_tokenizer"],
     "optimizer": [
         "gpt.training.optimizers.Optimizer",
         "gpt.training.optimizers.orthogonalised",

@@ -8,50 +8,40 @@ import pytest
 from gpt.base.errors import RequestError, UserError
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.data import corpora
-from gpt.data.corpora import copy, lines_of, multi30k, parallel, read_text, reverse, shakespeare, text
+from gpt.data.corpora import copy, multi30k, parallel, read_text, reverse, shakespeare, text
 from gpt.data.corpus import PairCorpus, TextCorpus
 from tests.conftest import DATA, small_corpus
 
 BOM = b"\xef\xbb\xbf"
 
 
-def test_any_utf8_text_is_read_as_it_is_without_a_byte_order_mark(tmp_path: Path) -> None:
+def test_any_utf8_text_is_read_without_its_byte_order_mark_and_split_by_characters(tmp_path: Path) -> None:
     path = tmp_path / "text"
-    path.write_bytes(BOM + "Zeile eins\r\nZeile zwei: 漢字\n".encode())
-    assert read_text(path) == "Zeile eins\r\nZeile zwei: 漢字\n"
-    path.write_bytes(b"a" + BOM)  # anywhere else it is one
-    assert read_text(path) == "a\ufeff"
+    path.write_bytes(BOM + "é漢\r\n4".encode() + BOM)  # anywhere else, the mark is a character
+    assert read_text(path) == "é漢\r\n4\ufeff"
+    assert text(str(path), 0.9) == TextCorpus("é漢\r\n4", "\ufeff")
+    assert text(str(path), 0.4) == TextCorpus("é漢", "\r\n4\ufeff")
 
 
 NO_TEXT = {
-    "nowhere": "there is no file", "empty": "is empty", "binary": r"not UTF-8 text \(byte 1 ",
-    "pipe": "is not a file", "/dev/zero": "is not a file", "/proc/self/status": "is empty", ".": "is not a file",
+    "nowhere": "there is no file", "binary": r"not UTF-8 text \(byte 1 ", "pipe": "is not a file",
+    "/proc/self/status": "is empty", ".": "is not a file",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "message"), NO_TEXT.items())
 def test_what_is_no_text_file_is_refused_without_waiting_for_it(path: str, message: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "empty").touch()
     (tmp_path / "binary").write_bytes(b"a\xff\xfeb")
     with pytest.raises(RequestError, match=message):
         read_text(tmp_path / path)
 
 
-def test_a_text_is_split_where_the_train_fraction_says(tmp_path: Path) -> None:
-    path = tmp_path / "text"
-    path.write_bytes(BOM + "äbcdefghij".encode())
-    assert text(str(path), 0.9) == TextCorpus("äbcdefghi", "j")
-    assert text(str(path), 0.55) == TextCorpus("äbcde", "fghij")
-
-
-def test_tiny_shakespeare_is_65_characters_and_nine_tenths_of_it_are_for_training() -> None:
+def test_tiny_shakespeare_is_65_characters_and_refused_if_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus = shakespeare(0.9)
-    assert (len(corpus.train), len(corpus.val)) == (1_003_854, 111_540)
-    assert len(corpus.characters) == 65
-
-
-def test_a_tiny_shakespeare_that_was_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (len(corpus.train), len(corpus.val), len(corpus.characters)) == (1_003_854, 111_540, 65)
     path = tmp_path / TINY_SHAKESPEARE.name
     path.write_bytes(TINY_SHAKESPEARE.read_bytes().replace(b"\n", b"\r\n"))
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE", path)
@@ -64,7 +54,6 @@ def test_multi30k_has_its_documented_sizes() -> None:
         pytest.skip("multi30k is not here")
     corpus = multi30k(str(DATA), 4000)
     assert [len(part) for part in (corpus.train, corpus.val, corpus.test)] == [29_000, 1_014, 1_000]
-    assert corpus.vocab_size == 4000
     assert corpus.val[0] == (
         "Eine Gruppe von Männern lädt Baumwolle auf einen Lastwagen",
         "A group of men are loading cotton onto a truck",
@@ -83,38 +72,21 @@ def test_made_up_pairs_are_copied_or_reversed() -> None:
             task(1000, 200_000, 100)
 
 
-def write_pairs(folder: Path, german: bytes, english: bytes) -> dict[str, str]:
-    (folder / "de").write_bytes(german)
-    (folder / "en").write_bytes(english)
-    return {"source": str(folder / "de"), "target": str(folder / "en")}
+def paired(folder: Path, german: str, english: str) -> PairCorpus:
+    (folder / "de").write_bytes(german.encode())
+    (folder / "en").write_bytes(english.encode())
+    return parallel(str(folder / "de"), str(folder / "en"), held_out=0.2, vocab_size=100)
 
 
 def test_line_i_of_two_files_is_a_pair_and_the_last_are_held_out(tmp_path: Path) -> None:
-    german = "".join(f"Wort {i}\r\n" for i in range(20))  # written on Windows
-    english = "\n".join(f"word {i}" for i in range(20))  # without a last line end
-    corpus = parallel(**write_pairs(tmp_path, BOM + german.encode(), english.encode()), held_out=0.2, vocab_size=100)
-    pairs = [(f"Wort {i}", f"word {i}") for i in range(20)]
+    german = "\ufeff" + "".join(f"Wort {i}\r\n" for i in range(20))  # written on Windows
+    english = "\n".join(f"word\u2028\x0b\x85 {i}" for i in range(20))  # only line feeds end a line
+    corpus = paired(tmp_path, german, english)
+    pairs = [(f"Wort {i}", f"word\u2028\x0b\x85 {i}") for i in range(20)]
     assert (corpus.train, corpus.val, corpus.test) == (pairs[:16], pairs[16:18], pairs[18:])
-
-
-def test_only_line_feeds_end_a_line() -> None:
-    assert lines_of("a\nb\r\nc\u2028d\x0be\x85f\n") == ["a", "b", "c\u2028d\x0be\x85f"]
-    assert lines_of("a\n\nb\n\n") == ["a", "", "b", ""]
-
-
-@pytest.mark.parametrize(
-    ("german", "english", "message"),
-    [
-        ("a\nb\nc", "a\nb", "has 3 lines and .* has 2: both need the same number"),
-        ("a\n\nc", "a\nb\nc", "line 2 of .* is empty"),
-        ("a\nb\nc", "a\nb\nc", "too few to hold"),
-        ("", "a", "is empty"),
-    ],
-)
-def test_files_that_do_not_go_together_are_refused(tmp_path: Path, german: str, english: str, message: str) -> None:
-    files = write_pairs(tmp_path, german.encode(), english.encode())
-    with pytest.raises(RequestError, match=message):
-        parallel(**files, held_out=0.1, vocab_size=100)
+    for lines, message in {"a\nb": "both need the same number", "a\n\nc": "line 2 of", "a\nb\nc": "too few"}.items():
+        with pytest.raises(RequestError, match=message):
+            paired(tmp_path, lines, "a\nb\nc")
 
 
 def test_the_digest_tells_one_corpus_or_split_from_another() -> None:
@@ -124,4 +96,3 @@ def test_the_digest_tells_one_corpus_or_split_from_another() -> None:
     corpora = [*texts, PairCorpus(pairs, pairs, pairs, 100), PairCorpus(pairs, pairs, pairs[::-1], 100)]
     assert len({corpus.digest for corpus in corpora}) == 4
     assert TextCorpus(content[:900], content[900:]).digest == texts[0].digest
-    assert PairCorpus(list(pairs), pairs, pairs, 100).digest == corpora[2].digest

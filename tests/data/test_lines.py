@@ -21,7 +21,7 @@ from gpt.training.metrics import accuracy
 from tests.conftest import Script
 
 
-def test_the_answer_of_recall_is_the_digit_of_the_letter_that_is_asked_for() -> None:
+def test_lines_recall_the_digit_of_a_letter_or_repeat_letters_after_a_pause() -> None:
     corpus = recall(pairs=3, distance=5, size=100)
     assert (corpus.train.count("\n"), corpus.val.count("\n")) == (90, 10)
     assert set(corpus.characters) == set(corpus.train + corpus.val)
@@ -33,9 +33,6 @@ def test_the_answer_of_recall_is_the_digit_of_the_letter_that_is_asked_for() -> 
         asked[told.index(letter)] += 1
     assert asked.keys() == {0, 2, 4}
     assert len(set(corpus.train.splitlines())) == 90
-
-
-def test_what_is_repeated_comes_after_the_pause_and_the_colon() -> None:
     corpus = repeat(length=4, distance=3, size=100)
     for line in (corpus.train + corpus.val).splitlines():
         assert (line[:4], line[4:8]) == (line[8:], "...:")
@@ -67,24 +64,21 @@ def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) ->
     short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=3", "hydra.run.dir=run"]
     done = called("train.py", "model=v2", "model.block_size=8", *lines, *short, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    last = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][-1]
-    assert 0 <= last["metrics"]["accuracy"]["val"] <= 1
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["exact"]["over"]["count"] == 20
     assert summary["flops"] > 0
     value = summary["metrics"]["accuracy"]
-    assert value == last["metrics"]["accuracy"]["val"]
+    assert 0 <= value == last["metrics"]["accuracy"]["val"] <= 1
     ranked = called("compare.py", "runs=run", "metric=accuracy", "out=compared", cwd=tmp_path)
     (row,) = re.findall(r"^seeds +accuracy, estimated +standing.*\n-.*\n(.*)\n", ranked.stdout, re.MULTILINE)
     assert row.split()[:3] == ["1", f"{value:.4f}", "best"]
     (entry,) = csv.DictReader((tmp_path / "compared" / "compare.csv").open())
     assert float(entry["accuracy_val"]) == value
     evaluated = called("evaluate.py", "run=run", "weights=last", "json=true", cwd=tmp_path)
-    assert evaluated.returncode == 0, evaluated.stderr
     found = json.loads(evaluated.stdout)["nats_per_character"]
     assert found == pytest.approx(summary["exact"]["nats"], abs=1e-6)
-    logits = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
-    assert accuracy(logits, torch.tensor([1, 0])).tolist() == [True, False]
+    assert accuracy(torch.tensor([[0.0, 2.0], [0.0, 2.0]]), torch.tensor([1, 0])).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +117,6 @@ def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path
     whole = data.every_target_once("val", tokens_per_pass=20)
     found = []
     for batch in whole:
-        assert batch.tokens == (batch.targets != IGNORED).sum()
         for inputs, targets in zip(batch.inputs[0], batch.targets, strict=True):
             answer = tokenizer.decode(targets[targets != IGNORED])
             found.append(tokenizer.decode(inputs).split("\n")[0])
@@ -134,14 +127,7 @@ def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path
     assert data.epoch(3 * sum(len(line.partition("=")[2]) + 1 for line in corpus.train.splitlines())) == 3
 
 
-@pytest.mark.parametrize(("content", "message"), [("12=3\nno", "line 2 of"), ("1=2", "too few to divide")])
-def test_questions_without_an_answer_are_refused(content: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text(content)
-    with pytest.raises(RequestError, match=message):
-        questions(str(tmp_path / "a.txt"), "=", 0.9)
-
-
-@pytest.mark.parametrize(("separator", "block_size"), [("\n", 100), ("\n", 3), ("--", 3), ("--", 1), ("<|end|>", 4)])
+@pytest.mark.parametrize(("separator", "block_size"), [("\n", 100), ("--", 3), ("--", 1), ("<|end|>", 4)])
 def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_stay_within(
     separator: str, block_size: int, tmp_path: Path
 ) -> None:
@@ -167,8 +153,12 @@ def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_
         assert targets == "".join(name + separator for name in own)
 
 
-def test_what_is_too_large_or_a_single_document_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_no_answer_or_is_too_large_or_a_single_document_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "one.txt").write_text("a single line\n\n")
+    with pytest.raises(RequestError, match=r"line 1 of .* has no '=' between question and answer: 'a single line"):
+        questions(str(tmp_path), "=", train_fraction=0.9)
     with pytest.raises(RequestError, match="1 part is too few to divide"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
     monkeypatch.setattr(module, "IN_MEMORY", 10)

@@ -23,54 +23,34 @@ def test_each_target_is_the_successor_of_its_input_in_the_split() -> None:
         assert batch.tokens == 4000 * 8
         assert torch.equal(batch.targets, inputs + 1)
         assert torch.equal(inputs[:, 1:], batch.targets[:, :-1])
-        # Windows start everywhere, from the first of the split to the last.
-        assert inputs.min() == first
-        assert batch.targets.max() == last
-
-
-def test_a_batch_is_a_function_of_the_seed_and_its_purpose() -> None:
-    data = text_data(COUNTING)
-
-    def batch(*purpose: str | int) -> list:
-        return data.batch("train", 32, generator(*purpose)).targets.tolist()
-
-    first = batch(1, "train", 7)
-    assert batch(1, "train", 7) == first
-    for other in ((2, "train", 7), (1, "train", 8), (1, "val", 7), (11, "train", 7), (1, "train", 77)):
-        assert batch(*other) != first
+        assert (inputs.min(), batch.targets.max()) == (first, last)  # windows start everywhere
+    served = [
+        data.training_batch(seed, i, 32).targets.tolist() for seed, i in ((1, 7), (1, 7), (2, 7), (1, 8), (11, 7))
+    ]
+    assert served[0] == served[1] not in served[2:]
 
 
 @given(length=st.integers(20, 300), block_size=st.integers(1, 9), tokens=st.integers(1, 200))
-def test_every_target_of_a_split_is_served_once(length: int, block_size: int, tokens: int) -> None:
-    data = text_data(COUNTING[:length], block_size, train_fraction=0.5)
-    for split in ("train", "val"):
-        batches = list(data.every_target_once(split, tokens))
-        targets = torch.cat([batch.targets.flatten() for batch in batches])
-        ids = torch.arange(length)[: length // 2] if split == "train" else torch.arange(length)[length // 2 :]
-        assert torch.equal(targets, ids[1:])
-        assert all(torch.equal(batch.targets, batch.inputs[0] + 1) for batch in batches)
-        assert all(batch.targets.shape[1] <= block_size for batch in batches)
-
-
-@given(length=st.integers(20, 300), block_size=st.integers(1, 9), tokens=st.integers(1, 200))
-def test_in_sliding_windows_every_target_has_half_a_window_of_context(
+def test_every_target_of_a_split_is_served_once_or_once_with_half_a_window_of_context(
     length: int, block_size: int, tokens: int
 ) -> None:
     data = text_data(COUNTING[:length], block_size, train_fraction=0.5)
-    batches = list(data.every_target_in_context("val", tokens))
-    served = []
-    for batch in batches:
-        (inputs,) = batch.inputs
-        assert inputs.shape == batch.targets.shape
-        assert inputs.shape[1] == block_size
-        counted = batch.targets != IGNORED
-        assert batch.tokens == counted.sum()
-        assert torch.equal(batch.targets[counted], inputs[counted] + 1)
-        served += batch.targets[counted].tolist()
-        context = batch.targets - inputs[:, :1]  # of each target, in its window
-        begins = inputs[:, :1] == length // 2  # the first window
-        assert (context[counted & ~begins] > block_size // 2).all()
-    assert served == list(range(length // 2 + 1, length))
+    for split, first, last in (("train", 0, length // 2), ("val", length // 2, length)):
+        adjacent = list(data.every_target_once(split, tokens))
+        assert torch.cat([batch.targets.flatten() for batch in adjacent]).tolist() == list(range(first + 1, last))
+        assert all(torch.equal(batch.targets, batch.inputs[0] + 1) for batch in adjacent)
+        assert all(batch.targets.shape[1] <= block_size for batch in adjacent)
+        served = []
+        for batch in data.every_target_in_context(split, tokens):
+            (inputs,) = batch.inputs
+            assert inputs.shape == batch.targets.shape == (len(inputs), block_size)
+            counted = batch.targets != IGNORED
+            assert batch.tokens == counted.sum()
+            assert torch.equal(batch.targets[counted], inputs[counted] + 1)
+            served += batch.targets[counted].tolist()
+            context = batch.targets - inputs[:, :1]  # of each target, in its window
+            assert (context[counted & (inputs[:, :1] > first)] > block_size // 2).all()  # but for the first window
+        assert served == list(range(first + 1, last))
 
 
 @given(length=st.integers(2, 60), block_size=st.integers(1, 20), most=st.integers(1, 70))
@@ -107,27 +87,22 @@ def test_shuffled_windows_lie_side_by_side_and_come_once_an_epoch(length: int, T
     assert torch.equal(batches[-1].targets, data.training_batch(seed, len(batches) - 1, rows).targets)
 
 
-def test_windows_that_cannot_be_shuffled_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = text_data("abcd" * 50, block_size=8)
-    with pytest.raises(RequestError, match=r"training\.windows=shuffled is for texts: this corpus has no windows"):
-        ShuffledWindows(OneBatch(text))
-    monkeypatch.setattr("gpt.data.text._MOST", 9)
-    with pytest.raises(RequestError, match=r"windows of 8 are more than 9: use training.windows=random, or longer"):
-        ShuffledWindows(text).training_batch(1, 0, 4)
-
-
-def test_the_orders_of_shuffled_windows_differ_and_short_ones_have_their_own() -> None:
+def test_the_orders_of_shuffled_windows_differ_and_short_ones_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ShuffledWindows(text_data(COUNTING, 8))
     data = ShortWindows(whole, length=2, iterations=30)
-    starts = {
+    batches = {
         tuple(served.training_batch(seed, iteration, 6).targets[:, 0].tolist())
         for served in (whole, data)
         for seed in (1, 2)
         for iteration in range(30)
     }
-    assert len(starts) == 120
-    short = [data.training_batch(1, iteration, 6).targets for iteration in range(2)]
-    assert all(batch.shape == (24, 2) for batch in short)
+    assert len(batches) == 120
+    assert data.training_batch(1, 0, 6).targets.shape == (24, 2)
+    with pytest.raises(RequestError, match=r"training\.windows=shuffled is for texts: this corpus has no windows"):
+        ShuffledWindows(OneBatch(whole))
+    monkeypatch.setattr("gpt.data.text._MOST", 9)
+    with pytest.raises(RequestError, match=r"windows of 8 are more than 9: use training.windows=random, or longer"):
+        whole.training_batch(3, 0, 4)
 
 
 def test_splitting_a_batch_loses_nothing() -> None:
@@ -147,7 +122,7 @@ def test_a_split_must_hold_one_window_and_its_successor() -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "rows"), [(32, 4), (5, 3)])
-def test_every_iteration_and_the_estimate_of_the_training_loss_have_the_same_few_rows(
+def test_one_batch_has_the_same_few_rows_in_every_iteration_and_validates_as_the_corpus(
     data: TextData, batch_size: int, rows: int
 ) -> None:
     one = OneBatch(data)
@@ -156,14 +131,7 @@ def test_every_iteration_and_the_estimate_of_the_training_loss_have_the_same_few
     assert torch.equal(first.targets, later.targets)
     (estimated,) = one.estimation_batches("train", 1, 100, 200, batch_size, 4096)
     assert torch.equal(estimated.inputs[0], first.inputs[0])
-    windows = {tuple(row.tolist()) for row in data.training_batch(1, 0, batch_size).targets}
-    assert {tuple(row.tolist()) for row in first.targets} <= windows
-
-
-def test_validation_is_that_of_the_corpus(data: TextData) -> None:
-    one = OneBatch(data)
-    for drawn, own in (
-        (each.estimation_batches("val", 1, 10, 3, 32, 4096) for each in (one, data)),
-        (each.every_target_once("val", 4096) for each in (one, data)),
-    ):
-        assert all(torch.equal(batch.targets, expected.targets) for batch, expected in zip(drawn, own, strict=True))
+    windows = data.training_batch(1, 0, batch_size).targets.tolist()
+    assert all(row in windows for row in first.targets.tolist())
+    drawn, own = (each.estimation_batches("val", 1, 10, 3, batch_size, 4096) for each in (one, data))
+    assert all(torch.equal(batch.targets, expected.targets) for batch, expected in zip(drawn, own, strict=True))

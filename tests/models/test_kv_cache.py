@@ -9,9 +9,8 @@ from torch import nn
 
 from gpt.base.ladder import LADDER, OTHERS
 from gpt.models.kv_cache import KVCache, active_cache
-from gpt.tasks.decoding.cuda_graph import StaticStep, captured
 from gpt.tasks.decoding.packing import packed
-from gpt.tasks.decoding.tracing import traced
+from gpt.tasks.decoding.recorded_step import StaticStep, captured, traced
 from tests.conftest import build_small
 
 CACHED = [*LADDER[LADDER.index("v7") :], *OTHERS]

@@ -691,7 +691,7 @@ def test_nothing_is_downloaded_to_a_folder_that_only_the_run_names(
     """A stranger's run could name any folder; the user's own is used instead."""
     monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path / "own"))
     places = []
-    monkeypatch.setattr(download, "_downloader", lambda **_: lambda url, file, _: places.append(Path(file.name)))
+    monkeypatch.setattr(download, "_receive", lambda url, path, start: places.append(path))
     run = empty_run(tmp_path / "run")
     theirs = Choice(_target_="gpt.data.corpora.enwik8", dir=str(tmp_path), tokenizer="bytes", vocab_size=1000)
     with pytest.raises(UserError, match="cannot download"):

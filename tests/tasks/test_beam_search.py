@@ -13,19 +13,14 @@ from gpt.tasks.decoding.beam_search import beam_search, translate
 from tests.models.test_transformer import C, F, H, V, build, sentences
 
 
-@pytest.mark.parametrize(("beam", "penalty"), [(1, 0.0), (5, 1.0)])
-def test_the_cache_changes_no_translation(beam: int, penalty: float) -> None:
+def test_the_cache_changes_no_translation_and_logits_that_are_not_finite_are_an_error() -> None:
     model = build()
     source, _ = sentences()
-    search = {"beam": beam, "length_penalty": penalty}
-    assert beam_search(model, source, **search) == beam_search(model, source, **search, cached=False)
-
-
-def test_logits_that_are_not_finite_are_an_error() -> None:
-    model = build()
+    with_cache, without = (beam_search(model, source, beam=5, length_penalty=1.0, cached=x) for x in (True, False))
+    assert with_cache == without
     torch.nn.init.constant_(model.output_bias, float("inf"))
     with pytest.raises(UserError, match="NaN or Inf"):
-        beam_search(model, sentences()[0], beam=2, length_penalty=1.0)
+        beam_search(model, source, beam=2, length_penalty=1.0)
 
 
 @torch.no_grad()
@@ -50,41 +45,31 @@ def test_a_wide_beam_finds_the_best_of_all_short_translations() -> None:
     torch.manual_seed(0)
     model = Transformer(7, 3, C, H, 1, F, 0.0, "pre", False).eval()
     source = torch.tensor([[4, 5, END]])
-    best, best_score = None, -float("inf")
-    words = (3, 4, 5, 6)
-    for length in range(3):
-        for words_chosen in product(words, repeat=length):
-            ids = torch.tensor([[BEGIN, *words_chosen]])
-            logits = model(source, ids)
-            logits[..., [PAD, BEGIN]] = float("-inf")
-            p = logits.log_softmax(-1)[0]
-            score = sum(p[i, token].item() for i, token in enumerate([*words_chosen, END]))
-            if score > best_score:
-                best, best_score = list(words_chosen), score
-    assert beam_search(model, source, beam=30, length_penalty=0.0)[0] == best
+    scores = {}
+    for words in (words for length in range(3) for words in product((3, 4, 5, 6), repeat=length)):
+        logits = model(source, torch.tensor([[BEGIN, *words]]))
+        logits[..., [PAD, BEGIN]] = float("-inf")
+        p = logits.log_softmax(-1)[0]
+        scores[words] = sum(p[i, token].item() for i, token in enumerate([*words, END]))
+    assert beam_search(model, source, beam=30, length_penalty=0.0)[0] == list(max(scores, key=scores.__getitem__))
 
 
 WORDS = [f"{a}{b}" for a in "abcdefgh" for b in "ijklmnop"]
 SENTENCES = ["ai bj ck", "dl", "em fn go hp", "", "ai", "hp go fn em dl"]
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Subwords:
-    return Subwords.trained_on(WORDS * 3, V)
-
-
-def test_sentences_are_translated_in_their_order_and_an_empty_one_stays_empty(tokenizer: Subwords) -> None:
-    model = build()
+def test_sentences_are_translated_in_their_order_an_empty_one_stays_empty_and_a_long_one_is_refused() -> None:
+    model, tokenizer = build(), Subwords.trained_on(WORDS * 3, V)
     found = translate(model, tokenizer, SENTENCES, beam=2, length_penalty=1.0)
-    assert len(tokenizer) == V
     assert found[3] == ""
     assert len(set(found)) > 2
-    ends = [END]
     for sentence, translation in zip(SENTENCES, found, strict=True):
         if sentence:
-            ids = tokenizer.encode_all([sentence])[0] + ends
-            (expected,) = beam_search(model, torch.tensor([ids]), beam=2, length_penalty=1.0)
+            source = torch.tensor([[*tokenizer.encode_all([sentence])[0], END]])
+            (expected,) = beam_search(model, source, beam=2, length_penalty=1.0)
             assert translation == tokenizer.decode(expected)
+    with pytest.raises(RequestError, match=r"a sentence has \d+ subwords, the model takes 40: 'ai ai"):
+        translate(model, tokenizer, ["dl", "ai " * 50], beam=1, length_penalty=0.0)
 
 
 @pytest.mark.parametrize(("beam", "penalty"), [(1, 0.0), (3, 2.0)])
@@ -96,9 +81,3 @@ def test_a_translation_does_not_depend_on_the_length_of_the_others(beam: int, pe
     alone = [beam_search(model, source, beam=beam, length_penalty=penalty)[0] for source in (short, long)]
     assert beam_search(model, both, beam=beam, length_penalty=penalty) == alone
     assert len(alone[0]) == 53  # an endless one
-
-
-def test_a_sentence_longer_than_the_model_takes_is_refused(tokenizer: Subwords) -> None:
-    model = build()
-    with pytest.raises(RequestError, match=r"a sentence has \d+ subwords, the model takes 40: 'ai ai"):
-        translate(model, tokenizer, ["dl", "ai " * 50], beam=1, length_penalty=0.0)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
-import torch
 from torch import nn
 
 from gpt import tasks
@@ -19,7 +18,7 @@ from gpt.tasks.decoding.beam_search import translate
 from gpt.tasks.task import Measure
 from gpt.tasks.translation import scores
 from tests.conftest import Script
-from tests.tasks.test_tasks import CPU, asked, built, choice
+from tests.tasks.test_tasks import CPU, asked, built, check_restored, choice
 
 TRANSFORMER = choice(
     _target_="gpt.models.transformer.Transformer", block_size=24, n_embd=32, n_head=4, n_layer=1, n_hidden=48,
@@ -46,17 +45,11 @@ def test_without_its_library_a_translation_says_what_to_install(monkeypatch: pyt
 
 def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) -> None:
     task, corpus, model = translation
-    vocabulary = task.vocabulary(corpus)
-    assert task.vocab_size == len(vocabulary.vocabulary) <= corpus.vocab_size
-    assert set("".join(vocabulary.vocabulary[4:])) == set("abcdefghijklmnop▁")
-    data = task.data(corpus, model, CPU)
-    source, target = data.training_batch(0, 0, 64).inputs
+    assert task.vocab_size <= corpus.vocab_size
+    assert set("".join(task.vocabulary(corpus).vocabulary[4:])) == set("abcdefghijklmnop▁")
+    check_restored(task, corpus, model)
+    source, target = task.data(corpus, model, CPU).training_batch(0, 0, 64).inputs
     assert len(source) == len(target) > 1
-    assert data.estimated_over == "random training pairs, and the entire validation split"
-    again = type(task).restored(vocabulary)
-    assert again.vocabulary(corpus) == vocabulary
-    batches = (each.data(corpus, model, CPU).training_batch(0, 0, 64).targets for each in (again, task))
-    assert torch.equal(*batches)
     assert [task.split(split, corpus) for split in (None, "val", "train")] == ["test", "val", "train"]
 
 
@@ -151,7 +144,7 @@ def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -
 
 @pytest.fixture(scope="module")
 def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which copying was learnt with the command line."""
+    """A working folder in which copying was learned with the command line."""
     folder = tmp_path_factory.mktemp("translator")
     done = script(
         "train.py", "experiment=copy", "data.length=6", "data.size=4000", "training.max_iters=400",
@@ -163,7 +156,7 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_copying_is_learnt_measured_and_done_line_by_line(script: Script, translator: Path) -> None:
+def test_copying_is_learned_measured_and_done_line_by_line(script: Script, translator: Path) -> None:
     done = script("evaluate.py", "beam=2", cwd=translator)
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in done.stdout, done.stderr
     (right,) = [float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("exact matches")]
@@ -174,27 +167,22 @@ def test_copying_is_learnt_measured_and_done_line_by_line(script: Script, transl
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["train.py", "model=transformer", "data=text", "data.path=/nowhere"],
-            "data=text does not fit a stage that translates: it needs pairs, such as data=multi30k",
-        ),
-        (
-            ["train.py", "model=v5", "data=copy"],
-            "data=copy does not fit a stage that continues a text: it needs a text",
-        ),
-        (["train.py", "model=transformer", "data=parallel"], "data.source is required"),
-        (["generate.py", "prompt=" + "a " * 5000], "the prompt is empty"),
-        (["generate.py", "temperature=0.5"], "temperature is for a run that continues a text, but this one translates"),
-        (["generate.py", "prompt=日本"], "characters '日' (U+65E5) and '本' (U+672C) are not in the vocabulary"),
-    ],
-)
+REFUSED = {
+    "data=text does not fit a stage that translates: it needs pairs, such as data=multi30k":
+        ["train.py", "model=transformer", "data=text", "data.path=/nowhere"],
+    "data=copy does not fit a stage that continues a text: it needs a text": ["train.py", "model=v5", "data=copy"],
+    "data.source is required": ["train.py", "model=transformer", "data=parallel"],
+    "the prompt is empty": ["generate.py", "prompt=" + "a " * 5000],
+    "temperature is for a run that continues a text, but this one translates": ["generate.py", "temperature=0.5"],
+    "characters '日' (U+65E5) and '本' (U+672C) are not in the vocabulary": ["generate.py", "prompt=日本"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "arguments"), REFUSED.items())
 def test_a_request_that_cannot_be_met_ends_in_one_line(
-    script: Script, translator: Path, arguments: list[str], message: str
+    called: Script, translator: Path, arguments: list[str], message: str
 ) -> None:
-    done = script(*arguments, cwd=translator)
+    done = called(*arguments, cwd=translator)
     assert done.returncode == 2
     assert message in done.stderr
-    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+    assert done.stderr.count("error: ") == 1

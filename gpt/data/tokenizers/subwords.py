@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.data.byte_level import BYTES, ByteLevel, empty_tokenizer, imported_library, library_tokenizer
+from gpt.data.byte_level import BYTES, ByteLevel, imported_library, library_tokenizer
 from gpt.data.tokenizer import LearnedTokenizer
 from gpt.data.vocabulary import LONGEST_WORD, Vocabulary, parts_of
 
@@ -41,7 +41,7 @@ class BytePairs(ByteLevel, LearnedTokenizer):
     @classmethod
     def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> Self:
         """Learn up to `vocab_size` subwords, of at least 256. Raises RequestError if the library is not installed."""
-        tokenizer, library = empty_tokenizer(), imported_library()
+        tokenizer, library = library_tokenizer([], []), imported_library()
         words = library.pre_tokenizers.Split(library.Regex(_WORD), "isolated")
         as_bytes = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([words, as_bytes])

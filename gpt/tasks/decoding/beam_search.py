@@ -12,7 +12,7 @@ from gpt.data.vocabulary import PAD
 from gpt.models import block_size_of
 from gpt.models.kv_cache import KVCache
 from gpt.models.transformer import EncoderOutput
-from gpt.tasks.decoding.checks import checked_logits
+from gpt.tasks.decoding.sampling import checked_logits
 
 _TOKENS_PER_BATCH = 8_000  # source tokens, counting padding and beams
 

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from gpt.base.command_schemas import SamplingConfig
+from gpt.base.errors import UserError
 from gpt.base.seeding import generator
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of
 from gpt.models.kv_cache import Cached, KVCache
-from gpt.tasks.decoding.checks import checked_logits
-from gpt.tasks.decoding.cuda_graph import captured
-from gpt.tasks.decoding.tracing import traced
+from gpt.tasks.decoding.recorded_step import captured, traced
 
 _MANY = {"cpu": 50, "cuda": 16}  # tokens, from which on recording a step saves more time than it takes
 
@@ -38,13 +37,14 @@ def generate(model: nn.Module, prompt: Tensor, *, num_samples: int = 1, **option
     uniforms = torch.stack(draws, dim=1).to(device)  # (tokens, N)
     context = torch.empty(N, T + tokens, dtype=torch.int64, device=device)
     context[:, :T] = prompt
-    next_logits: Callable[[Tensor], Tensor] = _WindowDecoder(model, block_size)
+    decoder = None
     if isinstance(model, Cached):
-        next_logits = _CachedDecoder(model, KVCache(min(block_size, T + tokens), slides=model.slides), tokens)
+        decoder = _CachedDecoder(model, KVCache(min(block_size, T + tokens), slides=model.slides), tokens)
     for step in range(tokens):
-        logits = next_logits(context[:, : T + step])  # (N, V)
+        read = context[:, : T + step]
+        logits = decoder(read) if decoder else model(read[:, -block_size:])[:, -1]  # (N, V)
         if config.repetition_penalty is not None:
-            logits = penalised(logits, context[:, : T + step], config.repetition_penalty)  # (N, V)
+            logits = penalised(logits, read, config.repetition_penalty)  # (N, V)
         chosen = choose(logits, uniforms[step], config)  # (N,)
         context[:, T + step] = chosen
         yield chosen
@@ -95,6 +95,13 @@ def choose(logits: Tensor, uniform: Tensor, config: SamplingConfig) -> Tensor:
     last = (cumulative < cumulative[:, -1:]).sum(dim=-1, keepdim=True)  # if the threshold is rounded to the total
     choice = (cumulative <= threshold).sum(dim=-1, keepdim=True).minimum(last)  # (N, 1)
     return ids.gather(-1, choice).squeeze(-1)
+
+
+def checked_logits(logits: Tensor) -> Tensor:
+    """The logits, (..., V), unchanged. Raises UserError if they contain NaN or Inf, as finite weights can produce."""
+    if not logits.amax(dim=-1).isfinite().all():  # a token may be impossible, but not all of them
+        raise UserError("the logits of this run contain NaN or Inf: its weights are damaged, or far too large")
+    return logits
 
 
 def shaped(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
@@ -155,17 +162,6 @@ def _cumulative(p: Tensor) -> Tensor:
     if p.device.type == "cuda":  # where PyTorch has no deterministic sums of other than whole numbers
         return (p * 2**40).long().cumsum(dim=-1).to(p.dtype) * 2**-40
     return p.cpu().cumsum(dim=-1).to(p.device)
-
-
-class _WindowDecoder:
-    """Runs the model over the last block_size tokens at every step."""
-
-    def __init__(self, model: nn.Module, block_size: int) -> None:
-        self._model, self._block_size = model, block_size
-
-    def __call__(self, context: Tensor) -> Tensor:
-        """context: (N, T) -> logits of the next token: (N, V)."""
-        return self._model(context[:, -self._block_size :])[:, -1]
 
 
 class _CachedDecoder:

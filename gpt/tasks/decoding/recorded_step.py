@@ -1,0 +1,168 @@
+"""A stage's pass over one more token, recorded: the same operations without the Python between them.
+
+On a CPU, generation reads every weight once per token; in a small model, and in a large one with small weights, running
+the stage's Python takes longer than that. PyTorch has deprecated its tracer, whose successors compile for half a
+minute; recording takes a few hundredths of a second.
+
+On a GPU, starting the operations takes several times as long as the operations themselves. A CUDA graph starts them all
+at once. It repeats them on the same memory, so its cache has one shape, whatever it holds.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from gpt.models.kv_cache import KVCache, RecordedCache
+
+_tracing = threading.Lock()  # the tracer has global variables
+_WARM_UP = 2  # passes in which libraries allocate what they need, which is not possible while a graph is captured
+
+
+def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], Tensor]:
+    """`model`'s pass over one more token with `cache`, which must not be empty.
+
+    idx: (B, 1) an example -> a function from such ids to the logits, (B, 1, V), which extends the cache as the model
+    does. Raises ValueError, RuntimeError or AttributeError for a model that cannot be recorded.
+    """
+    step = _Step(model, cache)
+    with _tracing, torch.jit.optimized_execution(False), warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        recorded = torch.jit.trace(step, step.inputs(idx), check_trace=False)
+    if any("Converting a tensor to" in str(warning.message) for warning in found):
+        raise ValueError("the model computes with values outside tensors, which would be recorded as constants")
+
+    def advance(idx: Tensor) -> Tensor:
+        logits: Tensor
+        with torch.jit.optimized_execution(False):  # optimizing takes longer than it saves
+            logits, *cache.states = recorded(*step.inputs(idx))
+        cache.length += 1
+        return logits
+
+    return advance
+
+
+class _Step(nn.Module):
+    """A pass over one token as a function of tensors.
+
+    It holds the weights of the model's modules itself: the tracer prepares every module that it is given, which takes
+    longer than the recording.
+    """
+
+    def __init__(self, model: nn.Module, cache: KVCache) -> None:
+        super().__init__()
+        self._cache, self._model = cache, (model,)  # in a tuple, it is no submodule
+        for number, weights in enumerate((*model.parameters(), *model.buffers())):
+            self.register_buffer(f"weights_{number}", weights)
+        for number, module in enumerate(model.modules()):
+            for name, value in vars(module).items():
+                if isinstance(value, torch.ScriptObject):  # packed weights
+                    setattr(self, f"{name}_{number}", value)
+
+    def inputs(self, idx: Tensor) -> tuple[Tensor, ...]:
+        return idx, torch.tensor(self._cache.length), *self._cache.layers, *self._cache.states
+
+    def forward(self, idx: Tensor, length: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+        cache = _TracedCache(self._cache, length, memory)
+        with cache.active():
+            logits = self._model[0](idx)
+        return logits, *cache.states
+
+
+class _TracedCache(RecordedCache):
+    """One whose keys, values and states are the arguments of the recording."""
+
+    def __init__(self, cache: KVCache, length: Tensor, memory: Sequence[Tensor]) -> None:
+        super().__init__(cache, length)
+        self._start = self.slot(1)  # once, and not in each layer
+        self._filled = cast(int, (length + 1).clamp(max=self.size))
+        self.layers, self.states = list(memory[: len(cache.layers)]), list(memory[len(cache.layers) :])
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.layers[layer]  # (B, H, size, D) each
+        keys.narrow(2, self._start, 1).copy_(k)
+        values.narrow(2, self._start, 1).copy_(v)
+        return keys.narrow(2, 0, self._filled), values.narrow(2, 0, self._filled)
+
+
+def captured(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], Tensor]:
+    """`model`'s pass over one more token with `cache`, which must not be empty.
+
+    idx: (B, 1) an example, on a GPU -> a function from such ids to the logits, (B, 1, V), which extends the cache as
+    the model does. The logits are overwritten by its next call. Raises RuntimeError for a model that waits for the GPU.
+    """
+    step, states = StaticStep(model, cache, idx), cache.states
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    try:
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                step.prepare(idx)
+                step.run()
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may compute meanwhile
+            logits = step.run()
+    finally:
+        cache.states = states  # before the passes that were only to warm up
+
+    def advance(idx: Tensor) -> Tensor:
+        step.prepare(idx)
+        graph.replay()
+        cache.length += 1
+        return logits
+
+    return advance
+
+
+class StaticStep:
+    """A pass over one token in which every tensor has the same place and shape at every token."""
+
+    def __init__(self, model: nn.Module, cache: KVCache, idx: Tensor) -> None:
+        self._model, self._cache = model, cache
+        self._idx, self._static = idx.clone(), _StaticCache(cache, idx.device)
+
+    def prepare(self, idx: Tensor) -> None:
+        """Continue from the cache with these ids, (B, 1)."""
+        self._idx.copy_(idx)
+        self._static.follow(self._cache)
+
+    def run(self) -> Tensor:
+        """The logits, (B, 1, V)."""
+        with self._static.active():
+            return cast(Tensor, self._model(self._idx))
+
+
+class _StaticCache(RecordedCache):
+    """One with the other cache's keys and values, and states of its own."""
+
+    def __init__(self, cache: KVCache, device: torch.device) -> None:
+        super().__init__(cache, torch.tensor(cache.length, device=device))
+        self.layers, self.states = cache.layers, [state.clone() for state in cache.states]
+        self._slots = torch.arange(cache.size, device=device)[None]
+
+    def follow(self, cache: KVCache) -> None:
+        """Hold what that cache holds, and share its states from then on."""
+        cast(Tensor, self.length).fill_(cache.length)
+        if cache.states is not self.states:  # it was emptied and has read other tokens
+            for own, other in zip(self.states, cache.states, strict=True):
+                own.copy_(other)
+            cache.states = self.states
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        self.mask = self._slots <= self.length
+        states = self.states
+        with super().active():
+            yield
+        for own, new in zip(states, self.states, strict=True):
+            own.copy_(new)
+        self.states = states
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        slot = cast(Tensor, self.slot(1))[None]
+        keys, values = self.layers[layer]  # (B, H, size, D) each
+        return keys.index_copy_(2, slot, k), values.index_copy_(2, slot, v)
